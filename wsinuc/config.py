@@ -1,0 +1,66 @@
+"""Every knob of a run as frozen data, standard library only.
+
+A config is what the command line builds and what ``summary.json`` records; nothing below ``tasks`` reads options from
+anywhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsinuc.errors import ConfigError
+
+MPP_RANGE = (0.05, 2.0)
+"""um per pixel outside this range are typing errors or broken metadata, not microscopes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentConfig:
+    """Settings of ``wsinuc segment`` for one slide."""
+
+    model: str = "default"
+    """Name of a shipped model or path of a segmenter checkpoint."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    mpp: float | None = None
+    """um per level-0 pixel given by the user; None takes it from the file."""
+    reader: str = "auto"
+    """auto, openslide, tiffslide or image."""
+    tissue: str = "auto"
+    """auto, none, or the path of a mask (PNG, or GeoJSON in level-0 pixels)."""
+    roi: Path | None = None
+    """GeoJSON in level-0 pixels; only nuclei with their centroid inside are kept."""
+    block: int = 2048
+    """Side of a block's core in view pixels. Larger wastes less halo, smaller needs less memory."""
+    batch_size: int = 4
+    """Tiles per forward pass. Part of the result's identity: a convolution's last bits depend on it."""
+    workers: int = 2
+    """Blocks alive at once. Does not change the result."""
+    max_unreadable: float = 0.05
+    """Largest share of the tissue's pixels that may be undecodable before the run fails."""
+    resume: bool = True
+    """Continue an interrupted run with the same settings."""
+    overwrite: bool = False
+    """Replace an existing result."""
+
+    def __post_init__(self) -> None:
+        if self.mpp is not None and not MPP_RANGE[0] <= self.mpp <= MPP_RANGE[1]:
+            raise ConfigError(
+                f"mpp must lie between {MPP_RANGE[0]} and {MPP_RANGE[1]} um per pixel, got {self.mpp:g}: "
+                "0.25 is usual for a 40x scan, 0.5 for 20x"
+            )
+        for name, low in (("block", 64), ("batch_size", 1), ("workers", 1)):
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        if self.block % 64:
+            raise ConfigError(f"block must be a multiple of 64 so that Zarr chunks align with it, got {self.block}")
+        if not 0.0 <= self.max_unreadable <= 1.0:
+            raise ConfigError(f"max_unreadable is a share between 0 and 1, got {self.max_unreadable}")
+
+
+def to_json(config: object) -> str:
+    """A config dataclass as stable JSON (sorted keys, paths as text)."""
+    return json.dumps(dataclasses.asdict(config), sort_keys=True, default=str)  # type: ignore[call-overload]

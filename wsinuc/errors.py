@@ -1,0 +1,42 @@
+"""Every error that wsinuc raises on purpose.
+
+One root, ``WsinucError``, so that a caller can catch all of them; each child is also the builtin that it stands
+for, so that code which knows nothing of wsinuc can still catch it. A message says, as far as it helps: what was
+expected, what came, the likely cause, what to do. The command line prints the message alone, on one line, and exits with 1.
+"""
+
+
+class WsinucError(Exception):
+    """Root of all deliberate errors."""
+
+
+class ConfigError(WsinucError, ValueError):
+    """A setting is outside its range, or two settings contradict each other."""
+
+
+class SlideError(WsinucError, OSError):
+    """A slide is missing, is no slide, or too much of it cannot be decoded."""
+
+
+class ReadError(SlideError):
+    """One region of an open slide cannot be decoded (others may be fine)."""
+
+
+class MppError(WsinucError, ValueError):
+    """The resolution (um per pixel) is unknown or absurd."""
+
+
+class OutputError(WsinucError, OSError):
+    """The output exists, cannot be written, is locked by another run, or does not fit the request."""
+
+
+class CheckpointError(WsinucError, ValueError):
+    """A weights file is not what it should be: wrong kind, truncated, or a pickle."""
+
+
+class DeviceError(WsinucError, RuntimeError):
+    """The device asked for does not exist on this machine."""
+
+
+class DataError(WsinucError, ValueError):
+    """A data set, mask, ROI or GeoJSON file does not have the form that was expected."""

@@ -1,0 +1,66 @@
+"""What the pipeline needs of a segmenter, and nothing more.
+
+A segmenter has two halves so that both can work at once: ``predict`` runs on the accelerator and turns pixels into
+scores, ``separate`` runs on the CPU and turns scores into instances. Both are pure functions of their argument and
+of the segmenter's own constants.
+
+Scores are uint8, so that levels are quantised the same way everywhere. Channels, in this order:
+
+====================  =======================================================================
+0                     probability that the pixel is nucleus, 255 = certain
+1                     disagreement of the ensemble (Jensen-Shannon / log 2), 255 = most
+2 .. 2 + classes - 1  probability of each class, in the order of ``classes``
+the rest              private to the segmenter: what ``separate`` needs (centre distance, H/V)
+====================  =======================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+FOREGROUND, DISAGREEMENT, FIRST_CLASS = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class NucleusClass:
+    """A class of nuclei as users see it."""
+
+    name: str
+    color: tuple[int, int, int]
+    """RGB, 0 to 255."""
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Pixels to scores to instances, at one resolution.
+
+    ``min_halo`` is twice the diameter of the largest nucleus that the segmenter accepts; blocks are read with at least that.
+    ``identity`` names weights and settings: two segmenters with equal identity give equal results on one device.
+    """
+
+    @property
+    def mpp(self) -> float: ...
+    @property
+    def tile(self) -> int: ...
+    @property
+    def margin(self) -> int: ...
+    @property
+    def min_halo(self) -> int: ...
+    @property
+    def classes(self) -> tuple[NucleusClass, ...]: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def identity(self) -> str: ...
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``, the margin cropped."""
+        ...
+
+    def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Scores ``(channels, h, w)`` to labels ``(h, w)``: 0 background, 1..n; each label one 4-connected piece without holes."""
+        ...
