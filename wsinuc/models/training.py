@@ -97,7 +97,7 @@ def fit(
         nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimiser.step()
         _average(average, model, min(config.ema, (1 + step) / (10 + step)))
-        window.append(float(value))
+        window.append(float(value.detach()))
         stop = should_stop()
         if (step + 1) % 50 == 0 or stop:
             progress = Progress(step + 1, sum(window) / len(window), config.rate(step), time.monotonic() - started)
