@@ -155,10 +155,10 @@ def count_overlaps(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -
     """
     if truth.shape != predicted.shape:
         raise DataError(f"truth and prediction must have one shape, got {truth.shape} and {predicted.shape}")
-    true_ids, true_at, true_areas = _compact(truth)
-    predicted_ids, predicted_at, predicted_areas = _compact(predicted)
-    keys, shared = np.unique(true_at * len(predicted_ids) + predicted_at, return_counts=True)
-    true_index, predicted_index = np.divmod(keys, len(predicted_ids))
+    true_at, true_areas = _compact(truth)
+    predicted_at, predicted_areas = _compact(predicted)
+    keys, shared = np.unique(true_at * len(predicted_areas) + predicted_at, return_counts=True)
+    true_index, predicted_index = np.divmod(keys, len(predicted_areas))
     both = (true_index > 0) & (predicted_index > 0)
     return Overlaps(
         true_areas=true_areas[1:],
@@ -169,8 +169,8 @@ def count_overlaps(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -
     )
 
 
-def _compact(labels: NDArray[np.integer]) -> tuple[NDArray, NDArray[np.int64], NDArray[np.int64]]:
-    """Ids with background first, each pixel's position among them (flat), and the area of each."""
+def _compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels as 0..n without gaps, flattened, and the area of each; background is 0 even where there is none."""
     if labels.dtype.kind not in "iu":
         raise DataError(f"labels must be integers, got {labels.dtype}; an image of probabilities must be split first")
     flat = labels.ravel()
@@ -178,7 +178,7 @@ def _compact(labels: NDArray[np.integer]) -> tuple[NDArray, NDArray[np.int64], N
         raise DataError(f"labels must not be negative, got {flat.min()}")
     ids, positions = np.unique(np.append(flat, flat.dtype.type(0)), return_inverse=True)
     positions = positions[:-1].astype(np.int64)  # without the background pixel that was added
-    return ids, positions, np.bincount(positions, minlength=len(ids)).astype(np.int64)
+    return positions, np.bincount(positions, minlength=len(ids)).astype(np.int64)
 
 
 def _ratio(numerator: float, denominator: float, table: Overlaps) -> float:
