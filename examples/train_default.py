@@ -30,7 +30,7 @@ PRETRAIN = PretrainConfig(
     patch=64,
     batch=16,
     unet=UNetConfig(base=32, multipliers=(1, 2, 4, 4), res_blocks=1, attention_factors=(), middle_attention=False),
-    fit=FitConfig(steps=6000, lr=1e-3, warmup=100, cosine=True, weight_decay=0.01, ema=0.999, save_every=200),
+    fit=FitConfig(steps=4500, lr=1e-3, warmup=100, cosine=True, weight_decay=0.01, ema=0.999, save_every=200),
     timestep_power=2.0,
     zoom=1.4,
     stain=0.3,
