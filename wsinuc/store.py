@@ -187,6 +187,16 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The table of a result, part by part, as often as one likes; see ``iter_nuclei``."""
+
+    directory: Path
+
+    def __iter__(self) -> Iterator[Nuclei]:
+        return iter_nuclei(self.directory)
+
+
 def iter_nuclei(directory: Path) -> Iterator[Nuclei]:
     """Parts of the table in id order; ``directory`` is a result (or anything that holds ``nuclei/``).
 
