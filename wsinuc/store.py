@@ -226,13 +226,13 @@ def disk_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, OutputError) or error.errno is None:
-            raise
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = error.__cause__ if isinstance(error, OutputError) else error
+        number = getattr(reason, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
                 f"no space left for {directory}: free some and run the same command again, it continues where it stopped"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
+        if error is reason and number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
             raise OutputError(f"cannot write {directory}: {error.strerror}; choose another place with -o") from error
         raise
 
