@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +15,7 @@ from wsinuc.errors import OutputError
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary stream whose content takes the place of ``path`` when the block ends, and vanishes when it raises.
 
-    The partial file lies beside ``path`` under a fixed name, so what a killed run leaves behind is overwritten by the next.
+    The partial file lies beside ``path`` under a fixed name: what a killed run leaves behind is overwritten by the next.
 
     Raises
     ------
@@ -30,8 +30,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True) if partial.parent.is_dir() else None
+        _discard(partial)
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     except BaseException:
-        partial.unlink(missing_ok=True)
+        _discard(partial)
         raise
+
+
+def _discard(partial: Path) -> None:
+    """Remove a partial file if it is there; whatever went wrong before is the error to report."""
+    with suppress(OSError):
+        partial.unlink()

@@ -18,7 +18,7 @@ import itertools
 import uuid
 import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -73,8 +73,8 @@ def default_geojson_name(count: int) -> str:
 def check_class_names(names: Iterable[str]) -> None:
     """Raise DataError for a class name that QuPath would refuse or misread.
 
-    ``:`` splits a name into two levels of classes, a line break or an empty name make QuPath refuse the file, and spaces
-    around a name are cut off.
+    ``:`` splits a name into two levels of classes, a line break or an empty name make QuPath refuse the file, and
+    spaces around a name are cut off.
     """
     for name in names:
         if not name.strip() or name != name.strip() or ":" in name or len(name.splitlines()) > 1:
@@ -186,7 +186,7 @@ def _encode(part: Nuclei, start: int, polygons: Polygons, identity: Any) -> Iter
     """Encoded features of one batch that begins at ``start`` in ``part``."""
     stop = start + len(polygons.keep)
     names, values = _measurements(part, start, stop)
-    finite = np.isfinite(values).all(axis=1).tolist()
+    finite = np.isfinite(values).all(axis=-1)
     classes = [
         orjson.Fragment(orjson.dumps({"name": name, "color": color}))
         for name, color in zip(part.class_names, part.class_colors, strict=True)
@@ -216,7 +216,7 @@ def _measurements(part: Nuclei, start: int, stop: int) -> tuple[list[str], NDArr
 
 
 def _uuid5(identity: Any, number: int) -> str:
-    """What ``str(uuid.uuid5(namespace, str(number)))`` gives, three times as fast; ``identity`` has hashed the namespace."""
+    """``str(uuid.uuid5(namespace, str(number)))``, twice as fast; ``identity`` has hashed the namespace."""
     digest = identity.copy()
     digest.update(b"%d" % number)
     raw = bytearray(digest.digest()[:16])
