@@ -186,7 +186,7 @@ def _encode(part: Nuclei, start: int, polygons: Polygons, identity: Any) -> Iter
     """Encoded features of one batch that begins at ``start`` in ``part``."""
     stop = start + len(polygons.keep)
     names, values = _measurements(part, start, stop)
-    finite = np.isfinite(values).all(axis=-1)
+    finite = np.isfinite(values.sum(axis=1)).tolist()
     classes = [
         orjson.Fragment(orjson.dumps({"name": name, "color": color}))
         for name, color in zip(part.class_names, part.class_colors, strict=True)

@@ -1,7 +1,7 @@
 """Outlines of nuclei as polygons that QuPath takes: level-0 pixels, x before y, closed, on a 0.01 px grid, valid.
 
-QuPath 0.6 and later round what they read to 0.01 px, and refuse the *whole file* when one polygon crosses itself on that
-grid. So we round first and then ask whether the polygon is valid, for thousands of nuclei in one call.
+QuPath 0.6 and later round what they read to 0.01 px, and refuse the *whole file* when one polygon crosses itself on
+that grid. So we round first and then ask whether the polygon is valid, for thousands of nuclei in one call.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Polygons:
 def level0_polygons(nuclei: Nuclei, start: int, stop: int, origin_yx: tuple[float, float]) -> Polygons:
     """Polygons of ``nuclei[start:stop]`` in level-0 pixels relative to ``origin_yx``.
 
-    An outline that touches or crosses itself is repaired: its largest part is kept, with the holes that the touching cut
-    out, so that filling it gives the nucleus' own pixels.
+    An outline that touches or crosses itself is repaired: its largest part is kept, with the holes that the
+    touching cut out, so that filling it gives the nucleus' own pixels.
     """
     offsets = nuclei.offsets[start : stop + 1]
     corners = nuclei.outlines[offsets[0] : offsets[-1]]

@@ -1,7 +1,7 @@
 """What QuPath 0.5.1, 0.6.0 and 0.7.0 do with one GeoJSON geometry.
 
-Since 0.6.0 every geometry is rounded to 0.01 px by the reducer of the Java Topology Suite, which throws on polygons that
-cross themselves; GEOS, behind shapely, is the same algorithm, so we ask it.
+Since 0.6.0 every geometry is rounded to 0.01 px by the reducer of the Java Topology Suite, which throws on polygons
+that cross themselves; GEOS, behind shapely, is the same algorithm, so we ask it.
 """
 
 from __future__ import annotations
