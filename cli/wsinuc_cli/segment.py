@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="GeoJSON, for example drawn in QuPath: keep only nuclei with their centre inside.",
 )
-@click.option("--block", default=DEFAULTS["block"], show_default=True, help="Side of a block in pixels; multiple of 64.")
+@click.option(
+    "--block", default=DEFAULTS["block"], show_default=True, help="Side of a block in pixels; multiple of 64."
+)
 @click.option("--batch-size", default=DEFAULTS["batch_size"], show_default=True, help="Tiles per step of the network.")
 @click.option("--workers", default=DEFAULTS["workers"], show_default=True, help="Blocks worked on at once.")
 @click.option(
