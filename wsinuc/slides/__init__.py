@@ -1,0 +1,76 @@
+"""Whole-slide images: opening them, whoever can read them.
+
+``open_slide`` gives a ``Slide``; ``slide.at(mpp)`` gives a ``SlideView``, which is what everything else reads from.
+A new reader is a subclass of ``Slide`` and a line in ``READERS``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsinuc.errors import ConfigError, SlideError
+
+if TYPE_CHECKING:
+    from wsinuc.slides.base import Slide
+
+READERS = {
+    "openslide": "wsinuc.slides.openslide:OpenSlideSlide",
+    "tiffslide": "wsinuc.slides.tiffslide:TiffSlideSlide",
+    "image": "wsinuc.slides.image:ImageSlide",
+}
+"""Name of each reader and where its class is, in the order in which ``auto`` tries them."""
+
+
+def open_slide(path: str | Path, *, reader: str = "auto", mpp: float | None = None) -> Slide:
+    """The slide in a file.
+
+    Parameters
+    ----------
+    reader
+        ``auto`` tries every reader in turn; or one of ``READERS``.
+    mpp
+        um per level-0 pixel, instead of what the file says.
+
+    Raises
+    ------
+    ConfigError
+        There is no such reader.
+    SlideError
+        The file is missing, empty, a directory, or no reader can open it.
+    MppError
+        ``mpp`` is no microscope's. (A file without a resolution opens; asking for ``Slide.mpp`` then raises.)
+    """
+    if reader != "auto" and reader not in READERS:
+        raise ConfigError(f"there is no reader {reader!r}: choose auto, {', '.join(READERS)}")
+    path = Path(path)
+    _check_file(path)
+    if reader != "auto":
+        return _reader_class(reader)(path, mpp=mpp)
+    refusals = []
+    for name in READERS:
+        try:
+            return _reader_class(name)(path, mpp=mpp)
+        except SlideError as error:
+            refusals.append(str(error).removeprefix(f"{path.name}: "))
+    raise SlideError(f"{path.name}: not a slide or image that can be read, or damaged: {'; '.join(refusals)}")
+
+
+def _reader_class(name: str) -> type[Slide]:
+    module, attribute = READERS[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise SlideError(f"{path}: no such file")
+    if path.is_dir():
+        raise SlideError(f"{path} is a directory: name the slide's file inside it")
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise SlideError(f"{path} cannot be read ({error.strerror})") from error
+    if empty:
+        raise SlideError(f"{path} is empty: the copy or download probably failed")

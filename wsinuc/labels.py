@@ -1,0 +1,277 @@
+"""Algebra of label arrays: pixels to exact outlines and back.
+
+A label array is int32 ``(h, w)``; 0 is background. Outlines run along *cracks*, the edges between pixels, so that a polygon
+encloses exactly its pixels: tracing and painting are inverses of each other and a polygon's area is a pixel count.
+
+Polygons are only valid when they do not touch themselves. A 4-connected region does touch itself where two of its pixels
+meet at a corner alone; one of the two other pixels at that corner is then cut off from the outside by 4-connected paths.
+`fill_enclosed` counts such pockets as holes and fills them, which removes every such corner. That is why connectivity
+is 4 for the regions *and* for their surroundings everywhere in this module.
+"""
+
+from __future__ import annotations
+
+import cc3d
+import numpy as np
+from numba import njit
+from numpy.typing import DTypeLike, NDArray
+
+from wsinuc.grid import Box
+
+Int = NDArray[np.int32]
+Offsets = NDArray[np.int64]
+
+
+def trace_outlines(labels: Int) -> tuple[Int, Int, Offsets]:
+    """Outer boundary of every label, as closed rings of corner points along the pixel edges.
+
+    A ring starts at the top left corner of its label's first pixel in raster order and runs clockwise as seen on screen;
+    points in the middle of a straight run are left out and the first point is not repeated. Where a label touches itself at a
+    corner the ring takes the outer way, so it encloses what `fill_enclosed` would fill.
+
+    Parameters
+    ----------
+    labels
+        int32 ``(h, w)``, each label one 4-connected piece (of several, the first in raster order is traced). Ids should
+        be dense: memory grows with the largest.
+
+    Returns
+    -------
+    ids
+        int32 ``(n,)``, ascending.
+    outlines
+        int32 ``(m, 2)`` corners (y, x) of all rings one after another.
+    offsets
+        int64 ``(n + 1,)``: ring i is ``outlines[offsets[i] : offsets[i + 1]]``.
+
+    Examples
+    --------
+    >>> trace_outlines(np.array([[0, 7, 7]], dtype=np.int32))[1].tolist()
+    [[0, 1], [0, 3], [1, 3], [1, 1]]
+    """
+    return _trace(np.ascontiguousarray(labels, dtype=np.int32))
+
+
+def paint_outlines(
+    outlines: Int,
+    offsets: Offsets,
+    values: NDArray,
+    box: Box,
+    *,
+    dtype: DTypeLike = np.int32,
+    out: NDArray | None = None,
+) -> NDArray:
+    """Fill rings with their values, the inverse of `trace_outlines`; where rings overlap the later one wins.
+
+    Parameters
+    ----------
+    outlines, offsets
+        Rings as `trace_outlines` returns them, possibly outside the box.
+    values
+        ``(n,)``, one per ring.
+    box
+        Which pixels to paint, in the coordinates of the outlines.
+    dtype
+        Of the result; ignored when ``out`` is given.
+    out
+        C-contiguous array of the box's shape to paint into.
+
+    Returns
+    -------
+    array of the box's shape; zero (or what ``out`` held) outside the rings.
+    """
+    if out is None:
+        out = np.zeros(box.shape, dtype=dtype)
+    assert out.shape == box.shape, (out.shape, box.shape)
+    values = np.ascontiguousarray(values).astype(out.dtype)
+    _paint(np.ascontiguousarray(outlines, dtype=np.int32), offsets, values, box.y0, box.x0, out)
+    return out
+
+
+def ring_areas(outlines: Int, offsets: Offsets) -> NDArray[np.int64]:
+    """Pixels that each ring encloses, int64 ``(n,)``."""
+    return _ring_areas(np.ascontiguousarray(outlines, dtype=np.int32), offsets)
+
+
+def take_rings(outlines: Int, offsets: Offsets, index: NDArray[np.intp]) -> tuple[Int, Offsets]:
+    """The rings named by an integer index, in its order, as new outlines and offsets."""
+    lengths = np.diff(offsets)[index]
+    new = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    rows = np.arange(new[-1]) + np.repeat(offsets[:-1][index] - new[:-1], lengths)
+    return outlines[rows], new
+
+
+def relabel(labels: Int, min_area: int = 1) -> Int:
+    """Number labels 1..n by their first pixel in raster order; those of fewer than ``min_area`` pixels become background.
+
+    The order of two labels does not depend on how the array was cropped.
+
+    Examples
+    --------
+    >>> relabel(np.array([[9, 9, 0, 4]], dtype=np.int32)).tolist()
+    [[1, 1, 0, 2]]
+    """
+    return _relabel(np.ascontiguousarray(labels, dtype=np.int32), min_area)
+
+
+def fill_enclosed(labels: Int) -> Int:
+    """Make each label one 4-connected piece without holes, so that its outline is a simple polygon.
+
+    Of several pieces the largest stays (of equal ones the first in raster order) and the others become background. Then each label
+    takes whatever it encloses: background, or a smaller label, which is absorbed. Enclosed means not 4-connected to the
+    array's edge except through the label. Ids are kept, but some may vanish. Idempotent.
+
+    Examples
+    --------
+    >>> fill_enclosed(np.array([[1, 1, 1], [1, 2, 1], [1, 1, 0]], dtype=np.int32)).tolist()
+    [[1, 1, 1], [1, 1, 1], [1, 1, 0]]
+    """
+    labels = np.ascontiguousarray(labels, dtype=np.int32)
+    labels = _largest_pieces(labels, cc3d.connected_components(labels, connectivity=4).astype(np.int32, copy=False))
+    ids, outlines, offsets = trace_outlines(labels)
+    enclosed = ring_areas(outlines, offsets)
+    holed = np.flatnonzero(enclosed > np.bincount(labels.ravel(), minlength=1)[ids])
+    # Filled regions are nested or apart, so painting from small to large lets the outermost win.
+    holed = holed[np.argsort(enclosed[holed], kind="stable")]
+    rings = take_rings(outlines, offsets, holed)
+    return paint_outlines(*rings, ids[holed], Box.of_shape(labels.shape), out=labels) if len(holed) else labels
+
+
+@njit(nogil=True, cache=True)
+def _trace(labels):
+    height, width = labels.shape
+    first = np.full(labels.max() + 1 if labels.size else 1, -1, np.int64)
+    count = 0
+    for y in range(height):
+        for x in range(width):
+            label = labels[y, x]
+            if label > 0 and first[label] < 0:
+                first[label] = y * width + x
+                count += 1
+    ids = np.empty(count, np.int32)
+    offsets = np.zeros(count + 1, np.int64)
+    corners = np.empty((16 * count + 16, 2), np.int32)
+    used, ring = 0, 0
+    for label in range(1, len(first)):
+        if first[label] < 0:
+            continue
+        y0, x0 = divmod(first[label], width)
+        y, x, heading, turned = y0, x0, 0, True
+        while True:
+            if turned:
+                if used == len(corners):
+                    corners = np.concatenate((corners, np.empty_like(corners)))
+                corners[used, 0], corners[used, 1] = y, x
+                used += 1
+            y, x = y + _STEP_Y[heading], x + _STEP_X[heading]
+            if y == y0 and x == x0:
+                break
+            turn = _turn(labels, label, y, x, heading)
+            turned = turn != 0
+            heading = (heading + turn) % 4
+        ids[ring] = label
+        ring += 1
+        offsets[ring] = used
+    return ids, corners[:used].copy(), offsets
+
+
+_STEP_Y = np.array([0, 1, 0, -1])
+_STEP_X = np.array([1, 0, -1, 0])
+# The two pixels in front of a walker at a crack corner, by heading (east, south, west, north).
+_LEFT_Y, _LEFT_X = np.array([-1, 0, 0, -1]), np.array([0, 0, -1, -1])
+_RIGHT_Y, _RIGHT_X = np.array([0, 0, -1, -1]), np.array([0, -1, -1, 0])
+
+
+@njit(nogil=True, cache=True)
+def _turn(labels, label, y, x, heading):
+    """-1 left, 0 straight on, +1 right, for a walker who keeps the label on the right hand."""
+    # Left is asked first: at a corner where the label touches itself this takes the outer way.
+    if _is(labels, label, y + _LEFT_Y[heading], x + _LEFT_X[heading]):
+        return -1
+    return 0 if _is(labels, label, y + _RIGHT_Y[heading], x + _RIGHT_X[heading]) else 1
+
+
+@njit(nogil=True, cache=True)
+def _is(labels, label, y, x):
+    return 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label
+
+
+@njit(nogil=True, cache=True)
+def _ring_areas(outlines, offsets):
+    areas = np.zeros(len(offsets) - 1, np.int64)
+    for i in range(len(areas)):
+        previous = offsets[i + 1] - 1
+        for k in range(offsets[i], offsets[i + 1]):
+            # Only horizontal runs count: height times signed length.
+            areas[i] += np.int64(outlines[k, 0]) * (outlines[previous, 1] - outlines[k, 1])
+            previous = k
+    return areas
+
+
+@njit(nogil=True, cache=True)
+def _paint(outlines, offsets, values, y_origin, x_origin, out):
+    height, width = out.shape
+    for i in range(len(offsets) - 1):
+        ring = outlines[offsets[i] : offsets[i + 1]]
+        y0 = max(ring[:, 0].min() - y_origin, 0)
+        x0 = max(ring[:, 1].min() - x_origin, 0)
+        y1 = min(ring[:, 0].max() - y_origin, height)
+        x1 = min(ring[:, 1].max() - x_origin, width)
+        if y0 >= y1 or x0 >= x1:
+            continue
+        # Clockwise rings go up on their left side and down on their right: +1 and -1, summed along the row.
+        steps = np.zeros((y1 - y0, x1 - x0), np.int8)
+        previous = len(ring) - 1
+        for k in range(len(ring)):
+            top, bottom = ring[previous, 0] - y_origin, ring[k, 0] - y_origin
+            x = max(ring[k, 1] - x_origin, x0)
+            if x < x1:
+                for y in range(max(min(top, bottom), y0), min(max(top, bottom), y1)):
+                    steps[y - y0, x - x0] += 1 if top > bottom else -1
+            previous = k
+        for y in range(y0, y1):
+            inside = 0
+            for x in range(x0, x1):
+                inside += steps[y - y0, x - x0]
+                if inside:
+                    out[y, x] = values[i]
+
+
+@njit(nogil=True, cache=True)
+def _relabel(labels, min_area):
+    areas = np.zeros(labels.max() + 1 if labels.size else 1, np.int64)
+    for label in labels.flat:
+        areas[label] += 1
+    new = np.zeros(len(areas), np.int32)
+    count = 0
+    out = np.zeros_like(labels)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            label = labels[y, x]
+            if label > 0 and areas[label] >= min_area:
+                if new[label] == 0:
+                    count += 1
+                    new[label] = count
+                out[y, x] = new[label]
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _largest_pieces(labels, pieces):
+    n = pieces.max() + 1 if pieces.size else 1
+    areas = np.zeros(n, np.int64)
+    for piece in pieces.flat:
+        areas[piece] += 1
+    best = np.zeros(labels.max() + 1 if labels.size else 1, np.int32)
+    out = np.zeros_like(labels)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            label, piece = labels[y, x], pieces[y, x]
+            # Raster order and a strict comparison: of equal pieces the first one stays.
+            if label > 0 and (best[label] == 0 or areas[piece] > areas[best[label]]):
+                best[label] = piece
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            if labels[y, x] > 0 and best[labels[y, x]] == pieces[y, x]:
+                out[y, x] = labels[y, x]
+    return out

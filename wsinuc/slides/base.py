@@ -1,0 +1,262 @@
+"""A slide: levels of RGB pixels in a file, read box by box, whatever library decodes them.
+
+A reader says what is in the file (``_describe``), opens it (``_open``) and decodes a box that lies inside one level
+(``_decode``). All that readers have in common is here: white outside the slide, one handle shared by many threads and replaced when
+it breaks, pickling by path, the resolution, the choice of a level.
+
+A handle that failed once is not trusted again: OpenSlide remembers its first error and fails every later read,
+also of intact regions. So a failed read throws the handle away and the next read, of whichever thread, opens a fresh one.
+Old handles close when their last reader lets go of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.errors import ReadError, SlideError
+from wsinuc.grid import Box
+from wsinuc.slides.resolution import check_given_mpp, resolve_mpp
+from wsinuc.slides.view import SlideView, read_scaled
+
+WHITE = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideHeader:
+    """What a reader learns of a file without decoding its pixels."""
+
+    level_shapes: tuple[tuple[int, int], ...]
+    """(height, width) of every level in its own pixels, the finest first."""
+    vendor: str = "unknown"
+    mpp_yx: tuple[float, float] | None = None
+    """um per level-0 pixel as the file has it, unchecked."""
+    mpp_source: str = "none"
+    """Which field of the file ``mpp_yx`` is from."""
+    objective_power: float | None = None
+    bounds: Box | None = None
+    """The scanned part in level-0 pixels, when the file names one."""
+    associated: tuple[str, ...] = ()
+    """Names of associated images: label, macro, thumbnail."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+class Slide(ABC):
+    """An open slide. Safe to share between threads; pickles as its path and reopens on the other side.
+
+    Parameters
+    ----------
+    path
+        The file, or None for pixels in memory.
+    mpp
+        um per level-0 pixel given by the user, instead of what the file says.
+    """
+
+    reader: ClassVar[str]
+
+    def __init__(self, path: Path | None, *, mpp: float | None = None) -> None:
+        self.path = path
+        self.given_mpp = None if mpp is None else check_given_mpp(mpp)
+        self._handle: Any = None
+        self._closed = False
+        self._lock = threading.Lock()
+        self.header = self._describe()
+        self.level_downsamples = level_downsamples(self.level_shapes)
+
+    @abstractmethod
+    def _open(self) -> Any:
+        """A fresh handle for ``_decode``; raises SlideError."""
+
+    @abstractmethod
+    def _describe(self) -> SlideHeader:
+        """What the file says about itself; may use ``_acquire``; raises SlideError."""
+
+    @abstractmethod
+    def _decode(self, handle: Any, box: Box, level: int) -> NDArray[np.uint8]:
+        """RGB (h, w, 3) of a box inside the level; raises anything when it cannot."""
+
+    @property
+    def name(self) -> str:
+        """What error messages call this slide."""
+        return "the image in memory" if self.path is None else self.path.name
+
+    @property
+    def vendor(self) -> str:
+        """Format or maker, as the reader names it."""
+        return self.header.vendor
+
+    @property
+    def level_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of every level in its own pixels, the finest first."""
+        return self.header.level_shapes
+
+    @property
+    def bounds(self) -> Box | None:
+        """The scanned part in level-0 pixels, when the file names one."""
+        return self.header.bounds
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """Everything that the file says, as text."""
+        return self.header.properties
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """(y, x) in level-0 pixels of the corner of the image that QuPath shows by default."""
+        return (0, 0) if self.bounds is None else (self.bounds.y0, self.bounds.x0)
+
+    @property
+    def file_mpp(self) -> float | None:
+        """um per level-0 pixel as the file has it, unchecked (geometric mean of y and x)."""
+        return None if self.header.mpp_yx is None else math.sqrt(math.prod(self.header.mpp_yx))
+
+    @property
+    def mpp(self) -> float:
+        """um per level-0 pixel: the user's, else the file's; raises MppError when neither can be believed."""
+        if self.given_mpp is not None:
+            return self.given_mpp
+        return resolve_mpp(self.header.mpp_yx, self.header.mpp_source, self.name)
+
+    def read(self, box: Box, level: int = 0) -> NDArray[np.uint8]:
+        """RGB ``(h, w, 3)`` of a box in the level's own pixels; white outside the slide.
+
+        Raises
+        ------
+        ReadError
+            A part of the box cannot be decoded.
+        """
+        extent = Box.of_shape(self.level_shapes[level])
+        if box.overlaps(extent) and box.clip(extent) == box:
+            return self._read_inside(box, level)
+        pixels = np.full((*box.shape, 3), WHITE, np.uint8)
+        if box.overlaps(extent):
+            inside = box.clip(extent)
+            pixels[inside.relative_to(box).slices] = self._read_inside(inside, level)
+        return pixels
+
+    def at(self, mpp: float, tolerance: float = 0.05) -> SlideView:
+        """The slide at (about) ``mpp`` um per pixel.
+
+        A level within ``tolerance`` (relative) is read as it is, so the view's own ``mpp`` may differ by that much; otherwise
+        the coarsest level that is still finer is resampled to exactly ``mpp``.
+        """
+        level_mpp = [self.mpp * math.sqrt(y * x) for y, x in self.level_downsamples]
+        nearest = min(range(len(level_mpp)), key=lambda i: abs(level_mpp[i] / mpp - 1.0))
+        if abs(level_mpp[nearest] / mpp - 1.0) <= tolerance:
+            return SlideView(self, nearest, 1.0, level_mpp[nearest])
+        finer = [i for i, value in enumerate(level_mpp) if value <= mpp]
+        level = max(finer, key=lambda i: level_mpp[i], default=0)
+        return SlideView(self, level, mpp / level_mpp[level], mpp)
+
+    def thumbnail(self, size: int = 1024) -> NDArray[np.uint8]:
+        """The whole slide as RGB of at most ``size`` pixels a side, from its own pixels; raises ReadError."""
+        side = max(self.level_shapes[0])
+        fine_enough = [i for i, shape in enumerate(self.level_shapes) if max(shape) >= min(size, side)]
+        level = fine_enough[-1]
+        height, width = self.level_shapes[level]
+        scale = max(1.0, max(height, width) / size)
+        return read_scaled(self, level, scale, Box(0, 0, max(1, int(height / scale)), max(1, int(width / scale))))
+
+    def reopen(self) -> None:
+        """Replace the handle; reads that are under way finish on the old one."""
+        with self._lock:
+            self._handle = None
+        self._acquire()
+
+    def duplicate(self) -> Self:
+        """A second slide on the same file with a handle of its own, which no other thread's failed read can spoil."""
+        return copy.copy(self)
+
+    def close(self) -> None:
+        """Let go of the file; later reads raise SlideError."""
+        with self._lock:
+            self._handle, self._closed = None, True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_handle", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _handle=None, _lock=threading.Lock())
+
+    def __repr__(self) -> str:
+        height, width = self.level_shapes[0]
+        return f"<{self.reader} slide {self.name}: {height} x {width} px, {len(self.level_shapes)} levels>"
+
+    def _read_inside(self, box: Box, level: int) -> NDArray[np.uint8]:
+        handle = self._acquire()
+        try:
+            return self._decode(handle, box, level)
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise whatever they like: struct, zlib, codec and OS errors
+            self._discard(handle)
+            raise ReadError(
+                f"{self.name}: cannot decode rows {box.y0}-{box.y1}, columns {box.x0}-{box.x1} of level {level} "
+                f"({error}): the file is probably damaged or incomplete"
+            ) from error
+
+    def _acquire(self) -> Any:
+        with self._lock:
+            if self._closed:
+                raise SlideError(f"{self.name} was closed: open it again")
+            if self._handle is None:
+                self._handle = self._open()
+            return self._handle
+
+    def _discard(self, handle: Any) -> None:
+        """Drop the handle unless another thread has replaced it already."""
+        with self._lock:
+            if self._handle is handle:
+                self._handle = None
+
+
+def level_downsamples(level_shapes: tuple[tuple[int, int], ...]) -> tuple[tuple[float, float], ...]:
+    """(y, x) level-0 pixels per pixel of each level.
+
+    Scanners halve or quarter and cut off or pad the last row, so 32,914 rows become 8,228: a downsample of 4, not of 4.00024.
+    A ratio that is a whole number up to such a row is that whole number.
+
+    Examples
+    --------
+    >>> level_downsamples(((32914, 46000), (8228, 11500), (1000, 1000)))
+    ((1.0, 1.0), (4.0, 4.0), (32.914, 46.0))
+    """
+
+    def along(full: int, size: int) -> float:
+        whole = max(1, round(full / size))
+        return float(whole) if abs(full / whole - size) < 1 else full / size
+
+    height, width = level_shapes[0]
+    return tuple((along(height, h), along(width, w)) for h, w in level_shapes)
+
+
+def bounds_from_properties(properties: Mapping[str, str], prefix: str) -> Box | None:
+    """The scanned part in level-0 pixels when all four ``<prefix>.bounds-*`` are there."""
+    try:
+        y, x, height, width = (int(properties[f"{prefix}.bounds-{key}"]) for key in ("y", "x", "height", "width"))
+    except (KeyError, ValueError):
+        return None
+    return Box(y, x, y + height, x + width) if height > 0 and width > 0 else None
+
+
+def power_from_properties(properties: Mapping[str, str], prefix: str) -> float | None:
+    """Objective power as a number, when the file names one."""
+    try:
+        return float(properties[f"{prefix}.objective-power"])
+    except (KeyError, ValueError):
+        return None

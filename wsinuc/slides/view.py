@@ -1,0 +1,141 @@
+"""A slide seen at one resolution: the only thing that the rest of wsinuc reads pixels from.
+
+A view is a level as it is (scale 1) or a level resampled. A view pixel's value depends on its position alone, so
+overlapping boxes agree to the bit wherever they overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.errors import ReadError
+from wsinuc.grid import Box
+from wsinuc.nuclei import Frame
+from wsinuc.slides.resample import resample, taps_for
+
+if TYPE_CHECKING:
+    from wsinuc.slides.base import Slide
+
+_SOURCE_SIDE = 4096  # source pixels a side that are decoded at once: 48 MB, whatever the scale
+WHITE = 255
+
+
+@dataclass(frozen=True, slots=True)
+class SlideView:
+    """A slide at one resolution; get one from ``Slide.at``."""
+
+    slide: Slide
+    level: int
+    """The level that pixels are read from."""
+    scale: float
+    """Level pixels per view pixel; exactly 1 when the level is read as it is."""
+    mpp: float
+    """um per view pixel, as really read."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in view pixels."""
+        height, width = self.slide.level_shapes[self.level]
+        return max(1, round(height / self.scale)), max(1, round(width / self.scale))
+
+    @property
+    def downsample(self) -> tuple[float, float]:
+        """Level-0 pixels per view pixel, (y, x)."""
+        y, x = self.slide.level_downsamples[self.level]
+        return y * self.scale, x * self.scale
+
+    @property
+    def frame(self) -> Frame:
+        """How view pixels relate to um and to level-0 pixels."""
+        return Frame(mpp=self.mpp, downsample=self.downsample)
+
+    def read(self, box: Box) -> NDArray[np.uint8]:
+        """RGB ``(h, w, 3)`` of a box in view pixels, white outside; raises ReadError."""
+        if self.scale == 1.0:
+            return self.slide.read(box, self.level)
+        extent = Box.of_shape(self.shape)
+        pixels = np.full((*box.shape, 3), WHITE, np.uint8)
+        if box.overlaps(extent):
+            inside = box.clip(extent)
+            pixels[inside.relative_to(box).slices] = read_scaled(self.slide, self.level, self.scale, inside)
+        return pixels
+
+
+def read_scaled(slide: Slide, level: int, scale: float, box: Box) -> NDArray[np.uint8]:
+    """RGB ``(h, w, 3)`` of the level shrunk by ``scale``; ``box`` in shrunk pixels, inside the shrunk level."""
+    pixels = np.empty((*box.shape, 3), np.uint8)
+    side = max(1, int(_SOURCE_SIDE / scale))
+    for cell in _cells(box, side):
+        piece = cell.clip(box)
+        pixels[piece.relative_to(box).slices] = _read_piece(slide, level, scale, piece)
+    return pixels
+
+
+def _read_piece(slide: Slide, level: int, scale: float, box: Box) -> NDArray[np.uint8]:
+    height, width = slide.level_shapes[level]
+    rows, columns = taps_for(box.y0, box.y1, scale, height), taps_for(box.x0, box.x1, scale, width)
+    source = slide.read(Box(rows.start, columns.start, rows.stop, columns.stop), level)
+    return resample(source, rows, columns)
+
+
+def _cells(box: Box, side: int) -> list[Box]:
+    """The cells of a square grid, anchored to the origin, that share a pixel with ``box``."""
+    return [
+        Box(y, x, y + side, x + side)
+        for y in range(box.y0 // side * side, box.y1, side)
+        for x in range(box.x0 // side * side, box.x1, side)
+    ]
+
+
+def read_resilient(view: SlideView, box: Box, piece: int = 256) -> tuple[NDArray[np.uint8], list[Box]]:
+    """RGB ``(h, w, 3)`` of a box, and which parts of it could not be decoded and are white.
+
+    A failed read is repeated on a handle of its own (a shared one may have been spoilt by another thread's bad region), then
+    piece by piece, each with one retry. What is reported therefore depends on the file and never on timing.
+
+    Parameters
+    ----------
+    piece
+        Side in view pixels of the cells, anchored to the view's origin, that are given up one by one.
+
+    Raises
+    ------
+    SlideError
+        The file cannot be opened any more.
+    """
+    try:
+        return view.read(box), []
+    except ReadError:
+        pass
+    with view.slide.duplicate() as own:
+        return _read_retrying(SlideView(own, view.level, view.scale, view.mpp), box, piece)
+
+
+def _read_retrying(view: SlideView, box: Box, piece: int) -> tuple[NDArray[np.uint8], list[Box]]:
+    pixels = _read_or_none(view, box, attempts=1)
+    if pixels is not None:
+        return pixels, []
+    pixels = np.full((*box.shape, 3), WHITE, np.uint8)
+    unreadable = []
+    for cell in _cells(box, piece):
+        part = cell.clip(box)
+        found = _read_or_none(view, cell, attempts=2)  # the whole cell: two boxes that share it agree on it
+        if found is None:
+            unreadable.append(part)
+        else:
+            pixels[part.relative_to(box).slices] = found[part.relative_to(cell).slices]
+    return pixels, unreadable
+
+
+def _read_or_none(view: SlideView, box: Box, attempts: int) -> NDArray[np.uint8] | None:
+    for _ in range(attempts):
+        try:
+            return view.read(box)
+        except ReadError:
+            continue  # the failed handle is gone; the next read opens a fresh one
+    return None
