@@ -29,9 +29,7 @@ _MARGIN, _GAP, _HEADER = 40, 32, 118
 _MARK = (13, 110, 253)
 
 
-def write_preview(
-    view: SlideView, nuclei: Iterable[Nuclei], path: Path | str, *, tissue_mm2: float | None = None
-) -> None:
+def write_preview(view: SlideView, nuclei: Iterable[Nuclei], path: Path | str, *, tissue_mm2: float | None = None) -> None:
     """Write a PNG of the slide with its nuclei coloured by class, beside the densest field magnified.
 
     Parameters
