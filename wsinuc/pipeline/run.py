@@ -1,0 +1,96 @@
+"""Many independent jobs at once, never more than a fixed number.
+
+``run_blocks`` takes a function and the items it is for, and yields each result as soon as it is there. What is alive at
+any time is bounded by the number of workers, not by the number of items: a slide of 40,000 blocks needs no more memory
+than one of 40. Two schedulers do the same: ``threads`` hands the jobs to Dask's threaded scheduler, ``loop`` is the
+plain loop that it is checked against.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
+from typing import Any, TypeVar
+
+import dask.threaded
+
+from wsinuc.errors import ConfigError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SCHEDULERS = ("threads", "loop")
+
+
+def run_blocks(
+    task: Callable[[Item], Result], blocks: Iterable[Item], workers: int, *, scheduler: str = "threads"
+) -> Iterator[tuple[Item, Result]]:
+    """Yield ``(block, task(block))`` for every block, in the order in which they finish.
+
+    When a task raises, or the consumer stops (Ctrl-C included), no further block is started, the blocks that are
+    running are waited for, and the exception goes on. A consumer slower than the workers makes them wait.
+
+    Examples
+    --------
+    >>> sorted(run_blocks(abs, [-2, 1], workers=2))
+    [(-2, 2), (1, 1)]
+    """
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    if scheduler == "loop":
+        return ((block, task(block)) for block in blocks)
+    if scheduler == "threads":
+        return _run_threads(task, list(blocks), workers)
+    raise ConfigError(f"unknown scheduler {scheduler!r}: expected one of {', '.join(SCHEDULERS)}")
+
+
+def _run_threads(
+    task: Callable[[Item], Result], blocks: list[Item], workers: int
+) -> Iterator[tuple[Item, Result]]:
+    results: Queue[tuple[Item, Result] | None] = Queue(maxsize=workers)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def job(index: int) -> None:
+        if not stop.is_set():
+            results.put((blocks[index], task(blocks[index])))
+
+    def drive() -> None:
+        try:
+            _run_graph(job, len(blocks), workers)
+        except BaseException as error:  # carried over to the consumer's thread, which raises it
+            failures.append(error)
+        finally:
+            results.put(None)
+
+    driver = threading.Thread(target=drive, name="wsinuc-blocks", daemon=True)
+    driver.start()
+    try:
+        while (finished := results.get()) is not None:
+            yield finished
+    finally:
+        stop.set()
+        _drain(results, driver)
+    if failures:
+        raise failures[0]
+
+
+def _run_graph(job: Callable[[int], None], count: int, workers: int) -> None:
+    """Run ``job(0)`` to ``job(count - 1)`` as one Dask graph.
+
+    The jobs return nothing, so the graph holds no results. Its own pool, closed at the end, is what waits for running
+    jobs when one has failed: Dask itself raises at once.
+    """
+    graph: dict[Any, Any] = {("block", index): (job, index) for index in range(count)}
+    with ThreadPoolExecutor(workers, thread_name_prefix="wsinuc") as pool:
+        dask.threaded.get(graph, list(graph), pool=pool)
+
+
+def _drain(results: Queue[Any], driver: threading.Thread) -> None:
+    """Take what running jobs still deliver, so that none blocks on a full queue, until the driver has ended."""
+    while driver.is_alive():
+        while not results.empty():
+            results.get_nowait()
+        driver.join(timeout=0.02)
