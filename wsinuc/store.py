@@ -187,6 +187,16 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The table of a result, part by part, as often as one likes; see ``iter_nuclei``."""
+
+    directory: Path
+
+    def __iter__(self) -> Iterator[Nuclei]:
+        return iter_nuclei(self.directory)
+
+
 def iter_nuclei(directory: Path) -> Iterator[Nuclei]:
     """Parts of the table in id order; ``directory`` is a result (or anything that holds ``nuclei/``).
 
@@ -216,13 +226,13 @@ def disk_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, OutputError) or error.errno is None:
-            raise
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason = error.__cause__ if isinstance(error, OutputError) else error
+        number = getattr(reason, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
                 f"no space left for {directory}: free some and run the same command again, it continues where it stopped"
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
+        if error is reason and number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
             raise OutputError(f"cannot write {directory}: {error.strerror}; choose another place with -o") from error
         raise
 

@@ -41,7 +41,8 @@ class ArraySlide(Slide):
             raise DataError(f"expected RGB as uint8 (height, width, 3), got {pixels.dtype} {pixels.shape}")
         if level_downsamples[:1] != (1,) or max(level_downsamples) > min(pixels.shape[:2]):
             raise DataError(
-                f"level downsamples start with 1 and stay below the image's size {pixels.shape[:2]}, got {level_downsamples}"
+                f"level downsamples start with 1 and do not exceed the image's size {pixels.shape[:2]}, "
+                f"got {level_downsamples}"
             )
         self._levels = tuple(_block_means(pixels, factor) for factor in level_downsamples)
         self._bounds = bounds

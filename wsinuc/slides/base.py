@@ -1,12 +1,12 @@
 """A slide: levels of RGB pixels in a file, read box by box, whatever library decodes them.
 
 A reader says what is in the file (``_describe``), opens it (``_open``) and decodes a box that lies inside one level
-(``_decode``). All that readers have in common is here: white outside the slide, one handle shared by many threads and replaced when
-it breaks, pickling by path, the resolution, the choice of a level.
+(``_decode``). All that readers have in common is here: white outside the slide, one handle shared by many threads and
+replaced when it breaks, pickling by path, the resolution, the choice of a level.
 
-A handle that failed once is not trusted again: OpenSlide remembers its first error and fails every later read,
-also of intact regions. So a failed read throws the handle away and the next read, of whichever thread, opens a fresh one.
-Old handles close when their last reader lets go of them.
+A handle that failed once is not trusted again: OpenSlide remembers its first error and fails every later read, also of
+intact regions. So a failed read throws the handle away and the next read, of whichever thread, opens a fresh one. Old
+handles close when their last reader lets go of them.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ class Slide(ABC):
     def at(self, mpp: float, tolerance: float = 0.05) -> SlideView:
         """The slide at (about) ``mpp`` um per pixel.
 
-        A level within ``tolerance`` (relative) is read as it is, so the view's own ``mpp`` may differ by that much; otherwise
-        the coarsest level that is still finer is resampled to exactly ``mpp``.
+        A level within ``tolerance`` (relative) is read as it is, so the view's own ``mpp`` may differ by that much;
+        otherwise the coarsest level that is still finer is resampled to exactly ``mpp``.
         """
         level_mpp = [self.mpp * math.sqrt(y * x) for y, x in self.level_downsamples]
         nearest = min(range(len(level_mpp)), key=lambda i: abs(level_mpp[i] / mpp - 1.0))
@@ -228,8 +228,8 @@ class Slide(ABC):
 def level_downsamples(level_shapes: tuple[tuple[int, int], ...]) -> tuple[tuple[float, float], ...]:
     """(y, x) level-0 pixels per pixel of each level.
 
-    Scanners halve or quarter and cut off or pad the last row, so 32,914 rows become 8,228: a downsample of 4, not of 4.00024.
-    A ratio that is a whole number up to such a row is that whole number.
+    Scanners halve or quarter and cut off or pad the last row, so 32,914 rows become 8,228: a downsample of 4, not of
+    4.00024. A ratio that is a whole number up to such a row is that whole number.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Ordinary images as slides of one level: PNG, JPEG and plain TIFF.
 
-Such a file is decoded whole, at the first read; its size is checked before. Grey becomes RGB, transparency lies
-on white, anything but 8 bits per channel is refused, because guessing how to squeeze it would change the stain. A photo's
+Such a file is decoded whole, at the first read; its size is checked before. Grey becomes RGB, transparency lies on
+white, anything but 8 bits per channel is refused, because guessing how to squeeze it would change the stain. A photo's
 dots per inch say nothing about the microscope and are not looked at; an OME or Aperio header is.
 """
 
@@ -58,8 +58,8 @@ class ImageSlide(Slide):
         pixels = math.prod(header.level_shapes[0])
         if pixels > MAX_PIXELS:
             raise SlideError(
-                f"{self.name}: {pixels / 1e6:,.0f} million pixels in a plain image, at most {MAX_PIXELS / 1e6:,.0f} are decoded "
-                "at once: convert it to a tiled, pyramidal TIFF"
+                f"{self.name}: {pixels / 1e6:,.0f} million pixels in a plain image, at most {MAX_PIXELS / 1e6:,.0f} "
+                "million are decoded at once: convert it to a tiled, pyramidal TIFF"
             )
         return header
 
@@ -118,7 +118,8 @@ def _first_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
     kinds = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.MINISBLACK)
     if page.dtype != np.uint8 or page.photometric not in kinds or page.samplesperpixel not in (1, 3, 4):
         raise ValueError(
-            f"expected 8-bit RGB or grey, got {page.dtype} {page.photometric.name} with {page.samplesperpixel} channels"
+            f"expected 8-bit RGB or grey, got {page.dtype} {tifffile.PHOTOMETRIC(page.photometric).name} "
+            f"with {page.samplesperpixel} channels"
         )
     if len(tiff.series[0].pages) > 1 or page.imagedepth > 1:
         raise ValueError(f"expected one image, got a stack of {len(tiff.series[0].pages)}")

@@ -1,8 +1,9 @@
 """Slides that OpenSlide reads: Aperio, Hamamatsu, Leica, MIRAX, Philips, DICOM, tiled TIFF and more.
 
-OpenSlide addresses every level by level-0 coordinates and interpolates when such a coordinate falls between two of the level's
-pixels, which it often does (32,914 rows become 8,228, so "4" is 4.00024). A pixel read in two different boxes would then
-differ. Levels of that kind are therefore read in whole cells with a fixed position, and boxes are cut from them.
+OpenSlide addresses every level by level-0 coordinates and interpolates when such a coordinate falls between two of the
+level's pixels, which it often does (32,914 rows become 8,228, so "4" is 4.00024). A pixel read in two different boxes
+would then differ. Levels of that kind are therefore read in whole cells with a fixed position, and boxes are cut from
+them.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Output pixel ``i`` (counted from the view's origin) has its centre at ``(i + 0.5) * scale`` source pixels. Its weights
 are a triangle as wide as the larger of the two pixel sizes, which is what Pillow and most microscopy tools call
-anti-aliased bilinear. They follow from ``i`` alone and all sums are integer sums, so neither the box nor the processor's
-vector width can change a bit: a pixel in two blocks' halos is the same pixel. Beyond the source's edge the
+anti-aliased bilinear. They follow from ``i`` alone and all sums are integer sums, so neither the box nor the
+processor's vector width can change a bit: a pixel in two blocks' halos is the same pixel. Beyond the source's edge the
 weights are renormalised over what exists.
 """
 

@@ -67,7 +67,7 @@ def mpp_from_ome(xml: str) -> tuple[float, float] | None:
 
     Examples
     --------
-    >>> mpp_from_ome('<OME><Image><Pixels PhysicalSizeX="250" PhysicalSizeXUnit="nm" PhysicalSizeY="0.25"/></Image></OME>')
+    >>> mpp_from_ome('<OME><Image><Pixels PhysicalSizeX="0.25" PhysicalSizeY="0.25"/></Image></OME>')
     (0.25, 0.25)
     """
     try:

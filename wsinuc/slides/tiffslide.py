@@ -36,7 +36,7 @@ class TiffSlideSlide(Slide):
 
     def _open(self) -> Any:
         try:
-            slide = _LevelSlide(self.path)
+            slide = _LevelSlide(str(self.path))
             _refuse_other_than_rgb(slide)
         except Exception as error:  # tifffile and zarr raise what the damage suggests: struct, key, type, value errors
             raise SlideError(f"{self.name}: tiffslide cannot open it ({error})") from error

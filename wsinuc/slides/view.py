@@ -6,7 +6,6 @@ overlapping boxes agree to the bit wherever they overlap.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,8 +94,8 @@ def _cells(box: Box, side: int) -> list[Box]:
 def read_resilient(view: SlideView, box: Box, piece: int = 256) -> tuple[NDArray[np.uint8], list[Box]]:
     """RGB ``(h, w, 3)`` of a box, and which parts of it could not be decoded and are white.
 
-    A failed read is repeated on a handle of its own (a shared one may have been spoilt by another thread's bad region), then
-    piece by piece, each with one retry. What is reported therefore depends on the file and never on timing.
+    A failed read is repeated on a handle of its own (a shared one may have been spoilt by another thread's bad region),
+    then piece by piece, each with one retry. What is reported therefore depends on the file and never on timing.
 
     Parameters
     ----------

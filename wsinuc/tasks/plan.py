@@ -76,25 +76,19 @@ class Selection:
     """Tissue, and of that the region of interest if there is one."""
 
     tissue: TissueMask
-    region_mask: TissueMask | None
+    wanted: TissueMask
+    """Tissue that is also in the region."""
     region: Region | None
+    region_mask: TissueMask | None
     reach: int
-    """Pixels around the region that are looked at too, so that no nucleus is cut at its border."""
+    """View pixels around the region that are looked at too, so that no nucleus is cut at its border."""
 
     def touches(self, box: Box) -> bool:
         """Whether ``box`` holds tissue and is in or near the region."""
-        return self.tissue.touches(box) and (
-            self.region_mask is None or self.region_mask.touches(box.grow(self.reach))
-        )
-
-    def area_px(self) -> float:
-        """Tissue in the region, in pixels of the view."""
-        if self.region_mask is None:
-            return self.tissue.area_px()
-        return self.share(Box.of_shape(self.tissue.shape)) * self.tissue.shape[0] * self.tissue.shape[1]
+        return self.tissue.touches(box) and self.near_region(box)
 
     def near_region(self, box: Box) -> bool:
-        """Whether a nucleus with its centroid in ``box`` may be in the region."""
+        """Whether a nucleus in the region may reach into ``box``."""
         return self.region_mask is None or self.region_mask.touches(box.grow(self.reach))
 
 
@@ -149,12 +143,20 @@ def _select(view: SlideView, config: SegmentConfig, segmenter: Segmenter) -> Sel
     else:
         tissue = load_tissue(Path(config.tissue), view)
     region = load_region(config.roi) if config.roi else None
+    region_mask = region.to_mask(view) if region else None
     return Selection(
         tissue=tissue,
+        wanted=_both(tissue, region_mask) if region_mask else tissue,
         region=region,
-        region_mask=region.to_mask(view) if region else None,
+        region_mask=region_mask,
         reach=segmenter.min_halo,
     )
+
+
+def _both(tissue: TissueMask, region: TissueMask) -> TissueMask:
+    """Cells of the region whose corner lies in tissue; the two grids may differ in size."""
+    rows, columns = (np.arange(n) * m // n for n, m in zip(region.mask.shape, tissue.mask.shape, strict=True))
+    return TissueMask(region.mask & tissue.mask[np.ix_(rows, columns)], tissue.shape)
 
 
 def _is_needed(block: Block, segmenter: Segmenter, selection: Selection) -> bool:
@@ -180,7 +182,7 @@ def _plan(
 ) -> Plan:
     mm2_per_px = (view.mpp / 1000) ** 2
     slide_px = view.shape[0] * view.shape[1]
-    tissue_px = selection.area_px()
+    tissue_px = selection.wanted.area_px()
     side = config.block + 2 * grid.halo + 2 * segmenter.tile
     disk_bytes = int(tissue_px * mm2_per_px * NUCLEI_PER_MM2 * BYTES_PER_NUCLEUS)
     return Plan(

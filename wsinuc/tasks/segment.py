@@ -25,7 +25,7 @@ from wsinuc.pipeline.block import BlockResult, process_block
 from wsinuc.pipeline.run import run_blocks
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors, iter_nuclei
+from wsinuc.store import MAX_ID, Entry, Parts, ResultStore, disk_errors
 from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
 from wsinuc.tasks.plan import Plan, Prepared, plan_segment, prepare
 from wsinuc.tasks.summary import Summary, Tally, summarize, tally, unreadable_share
@@ -167,13 +167,14 @@ class _Run:
             self._render(owners)
         with self._stage("geojson"):
             write_geojson(
-                iter_nuclei(store.ready),
+                Parts(store.ready),
                 store.ready / default_geojson_name(total),
                 origin_yx=self.prepared.slide.origin,
                 run_id=plan.run_id,
             )
         with self._stage("preview"):
-            write_preview(self.prepared.view, iter_nuclei(store.ready), store.ready / "preview.png")
+            picture = store.ready / "preview.png"
+            write_preview(self.prepared.view, Parts(store.ready), picture, tissue_mm2=plan.tissue_mm2)
         return counts
 
     def _number(self, owners: dict[int, int], total: int) -> dict[str, int]:

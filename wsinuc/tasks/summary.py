@@ -137,9 +137,9 @@ def summarize(
 
 def unreadable_share(prepared: Prepared, total: Tally) -> float:
     """Share of the tissue's pixels that could not be decoded."""
-    selection = prepared.selection
-    lost = sum(selection.share(box) * box.shape[0] * box.shape[1] for box in total.unreadable)
-    area = selection.area_px()
+    wanted = prepared.selection.wanted
+    lost = sum(wanted.share(box) * box.shape[0] * box.shape[1] for box in total.unreadable)
+    area = wanted.area_px()
     return min(1.0, lost / area) if area else 0.0
 
 

@@ -1,0 +1,162 @@
+"""Nuclei as a Parquet file: one row per nucleus, readable by pandas, polars, DuckDB or R without wsinuc.
+
+==========================  ==========================================================================
+id                          int64
+y, x                        centroid in level-0 pixels
+y_px, x_px                  the same in view pixels, exactly as measured; what `read_nuclei` takes
+class                       name, dictionary-encoded
+probability, disagreement   0 to 1
+probability_<class>         one column per class
+area_px                     pixels of the view
+area_um2, ...               shape, units in the names
+outline                     y, x, y, x, ... of the corner points in view pixels; first point not repeated
+==========================  ==========================================================================
+
+The key ``wsinuc`` of the file's metadata holds JSON: format version, frame, classes with colours, measurements, units.
+Equal nuclei give equal bytes (with one version of pyarrow), and a file appears complete or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from wsinuc.errors import DataError, OutputError
+from wsinuc.nuclei.table import Frame, Nuclei
+
+VERSION = 1
+KEY = b"wsinuc"
+UNITS = {
+    "y": "level-0 px",
+    "x": "level-0 px",
+    "y_px": "view px",
+    "x_px": "view px",
+    "area_px": "view px",
+    "outline": "view px, (y, x) pairs, closed by its first point",
+    "area_um2": "um^2",
+    "length_um": "um",
+    "max_diameter_um": "um",
+    "min_diameter_um": "um",
+}
+
+
+def write_nuclei(nuclei: Nuclei, path: Path) -> None:
+    """Write a table of nuclei, replacing the file at once when it is complete.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written, for instance because the disk is full.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            pq.write_table(_to_table(nuclei), file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_nuclei(path: Path) -> Nuclei:
+    """The table that `write_nuclei` wrote, exactly.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, damaged, or no table of nuclei.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"expected a Parquet file of nuclei at {path}: {str(error).splitlines()[0]}") from error
+    header = (table.schema.metadata or {}).get(KEY)
+    if header is None:
+        raise DataError(f"{path} is a Parquet file but no table of nuclei: its metadata has no key 'wsinuc'")
+    about = json.loads(header)
+    if about["version"] != VERSION:
+        raise DataError(
+            f"{path} has format version {about['version']}, this wsinuc reads {VERSION}: use the one that wrote it"
+        )
+    return _from_table(table, about)
+
+
+def _to_table(nuclei: Nuclei) -> pa.Table:
+    level0, view = nuclei.level0_centroids(), nuclei.centroids
+    columns: dict[str, Any] = {
+        "id": nuclei.ids,
+        "y": level0[:, 0],
+        "x": level0[:, 1],
+        "y_px": view[:, 0],
+        "x_px": view[:, 1],
+        "class": _class_column(nuclei),
+        "probability": nuclei.probabilities,
+        "disagreement": nuclei.disagreements,
+    }
+    columns |= {f"probability_{name}": nuclei.class_probabilities[:, i] for i, name in enumerate(nuclei.class_names)}
+    columns |= {"area_px": nuclei.areas_px, **nuclei.measurements}
+    corners = pa.array(np.ascontiguousarray(nuclei.outlines).reshape(-1))
+    columns["outline"] = pa.ListArray.from_arrays(pa.array((2 * nuclei.offsets).astype(np.int32)), corners)
+    return pa.table(columns, metadata={KEY: json.dumps(_header(nuclei), sort_keys=True)})
+
+
+def _class_column(nuclei: Nuclei) -> pa.Array:
+    if not nuclei.class_names:
+        return pa.nulls(len(nuclei), pa.dictionary(pa.int32(), pa.string()))
+    return pa.DictionaryArray.from_arrays(nuclei.classes.astype(np.int32), pa.array(nuclei.class_names, pa.string()))
+
+
+def _header(nuclei: Nuclei) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "frame": {"mpp": nuclei.frame.mpp, "downsample": nuclei.frame.downsample},
+        "classes": [
+            {"name": n, "color": c} for n, c in zip(nuclei.class_names, nuclei.class_colors, strict=True)
+        ],
+        "measurements": list(nuclei.measurements),
+        "units": UNITS,
+    }
+
+
+def _from_table(table: pa.Table, about: dict[str, Any]) -> Nuclei:
+    names = tuple(c["name"] for c in about["classes"])
+
+    def column(name: str) -> NDArray:
+        return np.array(table[name].to_numpy())  # Arrow's own memory is read-only
+
+    outline = table["outline"].combine_chunks()
+    probabilities = [column(f"probability_{name}") for name in names]
+    return Nuclei(
+        frame=Frame(mpp=about["frame"]["mpp"], downsample=tuple(about["frame"]["downsample"])),
+        class_names=names,
+        class_colors=tuple(tuple(c["color"]) for c in about["classes"]),
+        ids=column("id"),
+        centroids=np.stack([column("y_px"), column("x_px")], axis=1),
+        areas_px=column("area_px"),
+        outlines=np.array(outline.flatten()).reshape(-1, 2),
+        offsets=np.array(outline.offsets).astype(np.int64) // 2 if len(outline) else np.zeros(1, np.int64),
+        classes=_class_indices(table["class"], names),
+        class_probabilities=np.stack(probabilities, axis=1) if names else np.zeros((len(table), 0), np.float32),
+        probabilities=column("probability"),
+        disagreements=column("disagreement"),
+        measurements={name: column(name) for name in about["measurements"]},
+    )
+
+
+def _class_indices(column: pa.ChunkedArray, names: tuple[str, ...]) -> NDArray[np.uint8]:
+    """Positions in ``names``; a reader may have given the dictionary another order."""
+    if not names or len(column) == 0:
+        return np.zeros(len(column), np.uint8)
+    column = column.unify_dictionaries().combine_chunks()
+    positions = np.array([names.index(name) for name in column.dictionary.to_pylist()], np.uint8)
+    return positions[np.asarray(column.indices)]

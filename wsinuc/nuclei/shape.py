@@ -1,0 +1,141 @@
+"""Size and form of outlines, in pixels.
+
+An outline is a staircase. Its own length would be that of its bounding box, and its corners stick out by up to 0.7 px, so:
+
+* **Length** is a mean over chords: every pair of points 4 unit steps apart along the staircase spans a chord, and a quarter of their
+  summed length is the length. Measured on ellipses of 8 to 20 px radius in random position this is within 2 % of the truth (1 % too long for discs), while the
+  staircase is up to 27 % too long and chains of pixel centres and diagonals 5 %. Rectangles come out short, by 0.7 px at each corner.
+* **Hull** and **diameters** are those of the midpoints of the staircase's unit edges, which cuts each corner by half a pixel edge. The polygon
+  through these midpoints has half a pixel less area than the nucleus, whatever its form: a rectangle's solidity is exactly 1.
+
+Everything is built from integers, so values are exactly the same after a shift or a turn by 90 degrees.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+CHORD = 4
+"""Unit steps between the ends of a chord; longer ones cut the curves of small nuclei."""
+
+
+def ring_shapes(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Length, hull area, largest and smallest diameter of every ring, float64 ``(n, 4)`` in pixels (hull: pixels squared).
+
+    The largest diameter is the longest distance between two points of the hull, the smallest the narrowest gap between two
+    parallel lines that hold it (Feret diameters).
+
+    Parameters
+    ----------
+    outlines, offsets
+        Rings of corner points as `wsinuc.labels.trace_outlines` returns them.
+    """
+    return _ring_shapes(np.ascontiguousarray(outlines, dtype=np.int32), offsets)
+
+
+@njit(nogil=True, cache=True)
+def _ring_shapes(outlines, offsets):
+    shapes = np.zeros((len(offsets) - 1, 4))
+    for i in range(len(shapes)):
+        ring = outlines[offsets[i] : offsets[i + 1]]
+        shapes[i, 0] = _length(_unit_points(ring))
+        hull = _hull(_midpoints(ring))
+        shapes[i, 1] = _area(hull) / 4.0
+        shapes[i, 2], shapes[i, 3] = _diameters(hull)
+    return shapes
+
+
+@njit(nogil=True, cache=True)
+def _unit_points(ring):
+    """Every vertex along the ring, one pixel apart."""
+    total, previous = 0, len(ring) - 1
+    for k in range(len(ring)):
+        total += abs(ring[k, 0] - ring[previous, 0]) + abs(ring[k, 1] - ring[previous, 1])
+        previous = k
+    points = np.empty((total, 2), np.int64)
+    used = 0
+    for k in range(len(ring)):
+        following = (k + 1) % len(ring)
+        y, x = ring[k, 0], ring[k, 1]
+        step_y, step_x = np.sign(ring[following, 0] - y), np.sign(ring[following, 1] - x)
+        for _ in range(abs(ring[following, 0] - y) + abs(ring[following, 1] - x)):
+            points[used, 0], points[used, 1] = y, x
+            used += 1
+            y, x = y + step_y, x + step_x
+    return points
+
+
+@njit(nogil=True, cache=True)
+def _length(points):
+    steps = min(CHORD, len(points) // 4)
+    # Chords are counted by squared length and summed in that order: the sum cannot depend on where the ring starts.
+    counts = np.zeros(steps * steps + 1, np.int64)
+    for k in range(len(points)):
+        end = (k + steps) % len(points)
+        counts[(points[end, 0] - points[k, 0]) ** 2 + (points[end, 1] - points[k, 1]) ** 2] += 1
+    length = 0.0
+    for squared in range(len(counts)):
+        length += counts[squared] * math.sqrt(squared)
+    return length / steps
+
+
+@njit(nogil=True, cache=True)
+def _midpoints(ring):
+    """Midpoints of the unit edges on both sides of every corner, times two; all others lie between these."""
+    points = np.empty((2 * len(ring), 2), np.int64)
+    for k in range(len(ring)):
+        for side, other in enumerate((k - 1, (k + 1) % len(ring))):
+            points[2 * k + side, 0] = 2 * ring[k, 0] + np.sign(ring[other, 0] - ring[k, 0])
+            points[2 * k + side, 1] = 2 * ring[k, 1] + np.sign(ring[other, 1] - ring[k, 1])
+    return points
+
+
+@njit(nogil=True, cache=True)
+def _hull(points):
+    """Convex hull by Andrew's monotone chain, in order around it and without collinear points."""
+    origin = points[:, 1].min()
+    points = points[np.argsort((points[:, 0] - points[:, 0].min()) * (points[:, 1].max() - origin + 1) + points[:, 1])]
+    hull = np.empty((2 * len(points), 2), np.int64)
+    used, base = 0, 0
+    for direction in (1, -1):
+        base = used
+        for k in range(len(points)):
+            point = points[k] if direction == 1 else points[len(points) - 1 - k]
+            while used >= base + 2 and _cross(hull[used - 2], hull[used - 1], point) <= 0:
+                used -= 1
+            hull[used] = point
+            used += 1
+        used -= 1  # the last point of one half is the first of the other
+    return hull[:used]
+
+
+@njit(nogil=True, cache=True)
+def _cross(a, b, c):
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
+@njit(nogil=True, cache=True)
+def _area(hull):
+    twice = 0
+    for k in range(1, len(hull) - 1):
+        twice += _cross(hull[0], hull[k], hull[k + 1])
+    return abs(twice) / 2.0
+
+
+@njit(nogil=True, cache=True)
+def _diameters(hull):
+    """Largest and smallest Feret diameter of a hull in half pixels, in pixels. A hull has about a dozen points: no calipers."""
+    longest, narrowest = 0, np.inf
+    for a in range(len(hull)):
+        b = (a + 1) % len(hull)
+        width = 0
+        for c in range(len(hull)):
+            longest = max(longest, (hull[c, 0] - hull[a, 0]) ** 2 + (hull[c, 1] - hull[a, 1]) ** 2)
+            width = max(width, abs(_cross(hull[a], hull[b], hull[c])))
+        edge = (hull[b, 0] - hull[a, 0]) ** 2 + (hull[b, 1] - hull[a, 1]) ** 2
+        narrowest = min(narrowest, width / math.sqrt(edge))
+    return math.sqrt(longest) / 2.0, narrowest / 2.0

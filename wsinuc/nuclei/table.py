@@ -1,0 +1,171 @@
+"""The table of nuclei: the one result that every other output is a view of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.errors import DataError
+from wsinuc.grid import Box
+from wsinuc.labels import take_rings
+
+MEASUREMENTS = ("area_um2", "length_um", "circularity", "solidity", "max_diameter_um", "min_diameter_um")
+"""Names of what is measured of a nucleus' shape, in the order in which it is written."""
+
+PER_NUCLEUS = (
+    "ids",
+    "centroids",
+    "areas_px",
+    "classes",
+    "class_probabilities",
+    "probabilities",
+    "disagreements",
+)
+"""Fields of `Nuclei` with one row per nucleus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How the pixels of the view relate to the world."""
+
+    mpp: float
+    """um per view pixel, as really read (not as wished for)."""
+    downsample: tuple[float, float]
+    """Level-0 pixels per view pixel, (y, x)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nuclei:
+    """Nuclei as a struct of arrays, sorted by id.
+
+    Outlines run along pixel edges ("cracks"), so a polygon's area is exactly its pixel count and filling it gives
+    the same pixels back. They are integers in view pixels; ``frame`` turns them into level-0 pixels.
+    """
+
+    frame: Frame
+    class_names: tuple[str, ...]
+    class_colors: tuple[tuple[int, int, int], ...]
+    ids: NDArray[np.int64]
+    """(n,) 1..N over the slide once numbered; 1..n within a block's shard."""
+    centroids: NDArray[np.float64]
+    """(n, 2) (y, x) mean of pixel centres, view pixels (pixel (0, 0) has its centre at 0.5, 0.5)."""
+    areas_px: NDArray[np.int32]
+    """(n,) pixels of the view."""
+    outlines: NDArray[np.int32]
+    """(m, 2) (y, x) corner points of all rings one after another, view pixels; rings are not closed (first != last)."""
+    offsets: NDArray[np.int64]
+    """(n + 1,) ring i is ``outlines[offsets[i] : offsets[i + 1]]``."""
+    classes: NDArray[np.uint8]
+    """(n,) index into ``class_names``: the class of highest mean probability."""
+    class_probabilities: NDArray[np.float32]
+    """(n, classes) mean over the nucleus' pixels, 0 to 1."""
+    probabilities: NDArray[np.float32]
+    """(n,) mean foreground probability over the nucleus' pixels, 0 to 1."""
+    disagreements: NDArray[np.float32]
+    """(n,) mean Jensen-Shannon disagreement over the nucleus' pixels, 0 to 1 (1 = log 2)."""
+    measurements: dict[str, NDArray[np.float32]]
+    """Shape of each nucleus: area_um2, length_um, circularity, solidity, max_diameter_um, min_diameter_um."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __post_init__(self) -> None:
+        lengths = {name: len(getattr(self, name)) for name in PER_NUCLEUS}
+        lengths |= {"offsets": len(self.offsets) - 1} | {k: len(v) for k, v in self.measurements.items()}
+        wrong = {name: length for name, length in lengths.items() if length != len(self)}
+        if wrong:
+            raise DataError(f"a table of {len(self)} nuclei needs {len(self)} rows in every column, got {wrong}")
+
+    def select(self, index: NDArray) -> Nuclei:
+        """The nuclei named by a mask ``(n,)`` or by positions, in that order, with the ids that they have."""
+        index = np.asarray(index)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.intp)
+        outlines, offsets = take_rings(self.outlines, self.offsets, index)
+        columns = {name: getattr(self, name)[index] for name in PER_NUCLEUS}
+        measurements = {name: values[index] for name, values in self.measurements.items()}
+        return replace(self, outlines=outlines, offsets=offsets, measurements=measurements, **columns)
+
+    def with_ids(self, start: int) -> Nuclei:
+        """The same nuclei numbered ``start``, ``start + 1``, ..."""
+        return replace(self, ids=np.arange(start, start + len(self), dtype=np.int64))
+
+    def owned_by(self, core: Box) -> NDArray[np.bool_]:
+        """Which nuclei have their centroid inside a half-open box of view pixels, bool ``(n,)``.
+
+        Boxes that partition the view own every nucleus exactly once. A centroid is a sum of integers divided by an integer, so it is
+        the same number in whatever block the nucleus was measured.
+        """
+        y, x = self.centroids.T
+        return (y >= core.y0) & (y < core.y1) & (x >= core.x0) & (x < core.x1)
+
+    def touching(self, box: Box) -> NDArray[np.bool_]:
+        """Which outlines reach or cross the border of a box of view pixels, bool ``(n,)``.
+
+        Asked with the box that was read, this finds the nuclei that may have been cut.
+        """
+        if len(self) == 0:
+            return np.zeros(0, np.bool_)
+        low = np.minimum.reduceat(self.outlines, self.offsets[:-1])
+        high = np.maximum.reduceat(self.outlines, self.offsets[:-1])
+        return ((low <= (box.y0, box.x0)) | (high >= (box.y1, box.x1))).any(axis=1)
+
+    def level0_centroids(self) -> NDArray[np.float64]:
+        """Centroids in level-0 pixels, float64 ``(n, 2)`` (y, x)."""
+        return self.centroids * self.frame.downsample
+
+    def level0_outlines(self) -> NDArray[np.float64]:
+        """Corner points in level-0 pixels, float64 ``(m, 2)`` (y, x); ``offsets`` still says which ring they belong to."""
+        return self.outlines * np.asarray(self.frame.downsample)
+
+
+def concatenate(parts: Sequence[Nuclei]) -> Nuclei:
+    """All nuclei of several tables of one slide, in the given order, with the ids that they have.
+
+    Raises
+    ------
+    DataError
+        When there is no table, or two differ in frame or classes.
+    """
+    if not parts:
+        raise DataError("expected at least one table of nuclei to join, got none: start from empty(...)")
+    first = parts[0]
+    for part in parts[1:]:
+        for name in ("frame", "class_names", "class_colors"):
+            if getattr(part, name) != getattr(first, name):
+                raise DataError(
+                    f"cannot join nuclei whose {name} differ: {getattr(first, name)} and {getattr(part, name)}; "
+                    "they come from different slides or models"
+                )
+    starts = np.cumsum([0] + [len(part.outlines) for part in parts])
+    offsets = [part.offsets[:-1] + start for part, start in zip(parts, starts[:-1], strict=True)]
+    return replace(
+        first,
+        outlines=np.concatenate([part.outlines for part in parts]),
+        offsets=np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
+        measurements={name: np.concatenate([part.measurements[name] for part in parts]) for name in first.measurements},
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_NUCLEUS},
+    )
+
+
+def empty(
+    frame: Frame, class_names: tuple[str, ...] = (), class_colors: tuple[tuple[int, int, int], ...] = ()
+) -> Nuclei:
+    """A table without nuclei."""
+    return Nuclei(
+        frame=frame,
+        class_names=class_names,
+        class_colors=class_colors,
+        ids=np.zeros(0, np.int64),
+        centroids=np.zeros((0, 2)),
+        areas_px=np.zeros(0, np.int32),
+        outlines=np.zeros((0, 2), np.int32),
+        offsets=np.zeros(1, np.int64),
+        classes=np.zeros(0, np.uint8),
+        class_probabilities=np.zeros((0, len(class_names)), np.float32),
+        probabilities=np.zeros(0, np.float32),
+        disagreements=np.zeros(0, np.float32),
+        measurements={name: np.zeros(0, np.float32) for name in MEASUREMENTS},
+    )

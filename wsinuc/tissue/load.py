@@ -1,0 +1,54 @@
+"""Tissue that a user drew: a mask image, or polygons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from wsinuc.errors import DataError
+from wsinuc.slides.view import SlideView
+from wsinuc.tissue.mask import TissueMask
+from wsinuc.tissue.region import load_region
+
+_ASPECT_TOLERANCE = 0.02
+_GEOJSON = (".geojson", ".json", ".geojson.gz", ".json.gz")
+
+
+def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
+    """A user's mask: an image that covers the whole slide (non-zero is tissue), or GeoJSON polygons in level-0 pixels.
+
+    Raises
+    ------
+    DataError
+        The file is missing or neither of the two, has no polygons, or does not fit the slide.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such tissue mask; give a PNG or GeoJSON file, auto or none")
+    if path.name.lower().endswith(_GEOJSON):
+        return load_region(path).to_mask(view)
+    return TissueMask(_load_image(path, view.shape), view.shape)
+
+
+def _load_image(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: expected a tissue mask as PNG or GeoJSON, cannot read it ({error})") from error
+    mask: NDArray[np.bool_] = np.atleast_3d(pixels != 0).max(axis=2)
+    if not _same_aspect((mask.shape[0], mask.shape[1]), shape):
+        raise DataError(
+            f"{path}: the mask is {mask.shape[1]} x {mask.shape[0]} px but the slide {shape[1]} x {shape[0]} view px: "
+            "a mask of any size must cover the whole slide, so width to height must be the same"
+        )
+    return mask
+
+
+def _same_aspect(mask: tuple[int, int], view: tuple[int, int]) -> bool:
+    """Whether width to height agrees up to two percent or to one pixel of the mask, which is rounded."""
+    expected = mask[1] * view[0] / view[1]
+    return abs(mask[0] - expected) <= max(1.0, _ASPECT_TOLERANCE * expected)
