@@ -17,7 +17,8 @@ from wsinuc_cli.evaluate import evaluate as command
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.folder import FolderDataset, LabelledImage
 from wsinuc.errors import DataError, OutputError
-from wsinuc.nuclei import Frame, Nuclei, empty
+from wsinuc.grid import Box
+from wsinuc.nuclei import Frame, measure
 from wsinuc.tasks.evaluate import evaluate, evaluate_folders, paint_level0, predict_labels, read_prediction
 
 SHAPE = (150, 210)
@@ -62,17 +63,15 @@ def test_the_whole_path_gives_back_the_pixels_at_whole_multiples(zoom):
 
 
 def test_paint_level0_follows_a_downsample_that_differs_by_axis():
-    ring = np.array([[1, 2], [1, 4], [3, 4], [3, 2]], np.int32)  # rows 1-2, columns 2-3 of the view
-    blank = empty(Frame(mpp=1.0, downsample=(2.0, 3.0)), OracleSegmenter().classes)
-    one = Nuclei(**{**fields_of(blank), "ids": np.array([5]), "outlines": ring, "offsets": np.array([0, 4])})
+    found = np.zeros((5, 6), np.int32)
+    found[1:3, 2:4] = 1
+    scores = np.zeros((4, *found.shape), np.uint8)
+    frame = Frame(mpp=1.0, downsample=(2.0, 3.0))
+    nuclei = measure(found, scores, Box.of_shape(found.shape), frame, OracleSegmenter().classes).with_ids(5)
     expected = np.zeros((8, 11), np.int32)
     expected[2:6, 6:11] = 5  # cut off at the image's edge
-    np.testing.assert_array_equal(paint_level0(one, (8, 11)), expected)
-    assert not paint_level0(blank, (4, 4)).any()
-
-
-def fields_of(nuclei: Nuclei) -> dict:
-    return {name: getattr(nuclei, name) for name in Nuclei.__slots__}
+    np.testing.assert_array_equal(paint_level0(nuclei, (8, 11)), expected)
+    assert not paint_level0(nuclei.select(np.zeros(1, bool)), (4, 4)).any()
 
 
 def test_scores_files_and_pages(dataset, tmp_path):
