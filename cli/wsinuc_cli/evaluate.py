@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsinuc_cli.options import DEFAULTS, device_option
+
 if TYPE_CHECKING:
     from wsinuc.datasets.folder import FolderDataset
     from wsinuc.tasks.evaluate import Evaluation, ImageScores, Predict
@@ -21,9 +23,9 @@ COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
 @click.option("--mpp", type=float, help="Resolution of its images, um per pixel, unless the manifest has it.")
 @click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
-@click.option("--model", default="default", show_default=True, help="Shipped model or checkpoint to measure.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Tiles per forward pass.")
+@click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model or checkpoint to measure.")
+@device_option
+@click.option("--batch-size", default=DEFAULTS["batch_size"], show_default=True, help="Tiles per step of the network.")
 @click.option("--pred", type=FOLDER, help="Measure these label images (NAME.png) instead of a model.")
 @click.option("--truth", type=FOLDER, help="With --pred: annotated label images, instead of a data set.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for tables, predictions and pictures.")

@@ -12,6 +12,7 @@ import csv
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from threading import Lock
@@ -174,9 +175,7 @@ def paint_level0(nuclei: Nuclei, shape: tuple[int, int]) -> NDArray[np.int32]:
     """
     labels = np.zeros(shape, np.int32)
     scale = np.asarray(nuclei.frame.downsample)
-    for number, (start, stop) in zip(
-        nuclei.ids, np.lib.stride_tricks.sliding_window_view(nuclei.offsets, 2), strict=True
-    ):
+    for number, (start, stop) in zip(nuclei.ids, pairwise(nuclei.offsets), strict=True):
         # Outlines run along pixel edges; polygon() has pixel centres at whole numbers.
         ring = nuclei.outlines[start:stop] * scale - 0.5
         labels[polygon(ring[:, 0], ring[:, 1], shape)] = number
