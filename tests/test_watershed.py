@@ -87,7 +87,9 @@ def test_the_blobs_of_these_tests_are_crowded_and_are_found():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(sorted(MAPS)), st.integers(0, 340), st.integers(0, 340), st.integers(20, 200), st.integers(48, 70))
+@given(
+    st.sampled_from(sorted(MAPS)), st.integers(0, 340), st.integers(0, 340), st.integers(20, 200), st.integers(48, 70)
+)
 def test_a_nucleus_is_the_same_in_every_crop(seed, y0, x0, side, halo):
     core = slice(y0, min(y0 + side, 420)), slice(x0, min(x0 + side, 420))
     read = tuple(slice(max(s.start - halo, 0), min(s.stop + halo, 420)) for s in core)
@@ -137,7 +139,9 @@ def test_peaks_are_split_where_both_rise_enough(height, parts):
 def test_there_are_as_many_parts_as_h_maxima():
     smooth = np.maximum(ndimage.gaussian_filter(MAPS[1][1], 1), 1)
     found = relabel(split_peaks(smooth, np.ones_like(smooth, bool), 1, 25)).max()
-    maxima = cc3d.connected_components(h_maxima(smooth, 25, np.ones((3, 3)) * [[0, 1, 0], [1, 1, 1], [0, 1, 0]]), connectivity=4)
+    maxima = cc3d.connected_components(
+        h_maxima(smooth, 25, np.ones((3, 3)) * [[0, 1, 0], [1, 1, 1], [0, 1, 0]]), connectivity=4
+    )
     assert abs(int(found) - int(maxima.max())) <= 0.02 * found
 
 
@@ -202,7 +206,8 @@ def test_settings_turn_micrometres_into_pixels():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"mpp": 0.0}, {"foreground_threshold": 1.2}, {"marker_height": 0.0}, {"min_area_um2": -1.0}, {"sobel_um": 0.0}]
+    "wrong",
+    [{"mpp": 0.0}, {"foreground_threshold": 1.2}, {"marker_height": 0.0}, {"min_area_um2": -1.0}, {"sobel_um": 0.0}],
 )
 def test_absurd_settings_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):

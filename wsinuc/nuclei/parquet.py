@@ -12,8 +12,8 @@ area_um2, ...               shape, units in the names
 outline                     y, x, y, x, ... of the corner points in view pixels; first point not repeated
 ==========================  ==========================================================================
 
-The key ``wsinuc`` of the file's metadata holds JSON: format version, frame, classes with colours, measurements, units.
-Equal nuclei give equal bytes (with one version of pyarrow), and a file appears complete or not at all.
+The key ``wsinuc`` of the file's metadata holds JSON: format version, frame, classes with colours, measurements,
+units. Equal nuclei give equal bytes (with one version of pyarrow), and a file appears complete or not at all.
 """
 
 from __future__ import annotations
@@ -120,9 +120,7 @@ def _header(nuclei: Nuclei) -> dict[str, Any]:
     return {
         "version": VERSION,
         "frame": {"mpp": nuclei.frame.mpp, "downsample": nuclei.frame.downsample},
-        "classes": [
-            {"name": n, "color": c} for n, c in zip(nuclei.class_names, nuclei.class_colors, strict=True)
-        ],
+        "classes": [{"name": n, "color": c} for n, c in zip(nuclei.class_names, nuclei.class_colors, strict=True)],
         "measurements": list(nuclei.measurements),
         "units": UNITS,
     }
