@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from wsinuc.nuclei import Nuclei
 
 INK = (33, 37, 41)
 GREY = (108, 117, 125)
-_LINE = 1.4  # px of the finished picture
+_LINE = 1.7  # px of the finished picture
 
 
 class Picture:
@@ -95,8 +96,13 @@ def _density(counts: NDArray[np.float32], colors: tuple[tuple[int, int, int], ..
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font that comes with Pillow."""
+    """The font that comes with Pillow; it has no letters beyond ASCII, so units are um and mm2."""
     return ImageFont.load_default(size=size)
+
+
+def printable(text: str) -> str:
+    """``text`` in letters that the font has: accents and what has no plain form are dropped."""
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or "?"
 
 
 def frame(picture: Image.Image) -> None:
@@ -108,7 +114,7 @@ def scale_bar(picture: Image.Image, um_per_px: float) -> None:
     """A bar of a round length, about a sixth of the picture wide, in its lower left corner."""
     length = round_length(picture.width * um_per_px / 6)
     width = length / um_per_px
-    label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
+    label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} um"
     draw = ImageDraw.Draw(picture, "RGBA")
     text = font(20)
     wide = max(width, draw.textlength(label, text))

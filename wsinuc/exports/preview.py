@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wsinuc.exports.atomic import replacing
-from wsinuc.exports.picture import GREY, INK, Picture, font, frame, scale_bar
+from wsinuc.exports.picture import GREY, INK, Picture, font, frame, printable, scale_bar
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei
 from wsinuc.slides.view import SlideView, read_resilient
@@ -29,7 +29,9 @@ _MARGIN, _GAP, _HEADER = 40, 32, 118
 _MARK = (13, 110, 253)
 
 
-def write_preview(view: SlideView, nuclei: Iterable[Nuclei], path: Path | str, *, tissue_mm2: float | None = None) -> None:
+def write_preview(
+    view: SlideView, nuclei: Iterable[Nuclei], path: Path | str, *, tissue_mm2: float | None = None
+) -> None:
     """Write a PNG of the slide with its nuclei coloured by class, beside the densest field magnified.
 
     Parameters
@@ -58,7 +60,8 @@ def write_preview(view: SlideView, nuclei: Iterable[Nuclei], path: Path | str, *
     for part in parts:
         field.draw_outlines(part)
     left, right = overview.finish(), field.finish()
-    _mark(left, box, overview.scale)
+    if box != overview.box:
+        _mark(left, box, overview.scale)
     for picture, mpp in ((left, overview_mpp), (right, view.mpp / ZOOM)):
         scale_bar(picture, mpp)
         frame(picture)
@@ -103,12 +106,12 @@ class _Tally:
         count = sum(self.classes.values())
         mm2 = view.shape[0] * view.shape[1] * (view.mpp / 1000) ** 2 if tissue_mm2 is None else tissue_mm2
         noun = "nucleus" if count == 1 else "nuclei"
-        area = f"{mm2:.3g} mm² of {'slide' if tissue_mm2 is None else 'tissue'}"
-        return f"{count:,} {noun}  ·  {area}  ·  {view.mpp:.3g} µm per pixel"
+        area = f"{mm2:.3g} mm2 of {'slide' if tissue_mm2 is None else 'tissue'}"
+        return f"{count:,} {noun}  ·  {area}  ·  {view.mpp:.3g} um per pixel"
 
 
 def _title(view: SlideView) -> str:
-    return view.slide.path.name if view.slide.path else "image in memory"
+    return printable(view.slide.path.name) if view.slide.path else "image in memory"
 
 
 def _overview(view: SlideView) -> tuple[Picture, float]:
@@ -149,12 +152,13 @@ def _page(left: Image.Image, right: Image.Image, title: str, caption: str, tally
 def _header(page: Image.Image, title: str, caption: str, tally: _Tally) -> None:
     draw = ImageDraw.Draw(page)
     draw.text((_MARGIN, 28), title, fill=INK, font=font(34), anchor="lt")
-    draw.text((_MARGIN, 76), caption, fill=GREY, font=font(22), anchor="lt")
+    baseline = 92
+    draw.text((_MARGIN, baseline), caption, fill=GREY, font=font(22), anchor="ls")
     x = _MARGIN + draw.textlength(caption, font(22)) + 48
     for (name, color), count in tally.classes.items():
-        label = f"{name} {count:,}"
+        label = f"{printable(name)} {count:,}"
         if x + 28 + draw.textlength(label, font(22)) > page.width - _MARGIN:
             return
-        draw.rounded_rectangle((x, 76, x + 18, 94), 4, fill=color)
-        draw.text((x + 28, 76), label, fill=INK, font=font(22), anchor="lt")
+        draw.rounded_rectangle((x, baseline - 17, x + 18, baseline + 1), 4, fill=color)
+        draw.text((x + 28, baseline), label, fill=INK, font=font(22), anchor="ls")
         x += 28 + draw.textlength(label, font(22)) + 32

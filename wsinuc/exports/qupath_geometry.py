@@ -75,7 +75,7 @@ def _multipolygon_issues(polygons: list[list[Ring]]) -> Iterator[Issue]:
         if rings and len(rings[0]) >= 4
     ]
     yield from _reduction_issues(shapely.MultiPolygon(parts))
-    if len(parts) > 1 and shapely.is_valid(shapely.union_all(parts)) and _share_edges(parts):
+    if _share_edges(parts):
         yield Issue("odd", "parts of a MultiPolygon that share an edge are fused by QuPath 0.6 and later")
 
 

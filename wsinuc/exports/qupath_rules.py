@@ -87,6 +87,8 @@ def _object_type(feature: dict[str, Any], properties: dict[str, Any]) -> tuple[s
     value = properties[key]
     if value is None:
         return "annotation", [rejected(f"{key} is null")]
+    if isinstance(value, (dict, list)):
+        return "annotation", [rejected(f"{key} is no text")]
     if value not in OBJECT_TYPES:
         return "annotation", [
             odd(f"{key} {_short(value)} is unknown to QuPath: imported as an annotation (use detection)")
