@@ -18,6 +18,7 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.folder import FolderDataset, LabelledImage
 from wsinuc.errors import DataError, OutputError
 from wsinuc.grid import Box
+from wsinuc.metrics.segmentation import score
 from wsinuc.nuclei import Frame, measure
 from wsinuc.tasks.evaluate import evaluate, evaluate_folders, paint_level0, predict_labels, read_prediction
 
@@ -49,29 +50,36 @@ def dataset(tmp_path) -> FolderDataset:
     return open_dataset(write_known_dataset(tmp_path / "set", spoil="b"), mpp=MPP)
 
 
-@pytest.mark.parametrize("zoom", [1, 2, 3])
-def test_the_whole_path_gives_back_the_pixels_at_whole_multiples(zoom):
-    """Read at the model's resolution, tiled, owned, traced, painted back: nothing may be lost on the way."""
-    pixels, truth = known((40, 60), zoom)
-    image = LabelledImage(name="a", image=pixels, labels=truth, attributes={}, mpp=MPP / zoom)
+def test_the_whole_path_gives_back_the_pixels():
+    """Tiled, scored, owned, traced, painted back: at the model's own resolution nothing may be lost on the way."""
+    pixels, truth = known((40, 60))
+    image = LabelledImage(name="a", image=pixels, labels=truth, attributes={}, mpp=MPP)
     predicted = predict_labels(image, segmenter=OracleSegmenter())
-    assert predicted.shape == truth.shape
-    assert len(np.unique(truth)) > 10
+    assert predicted.dtype == np.int32
     np.testing.assert_array_equal(predicted > 0, truth > 0)
     pairs = np.unique(np.stack([predicted.ravel(), truth.ravel()]), axis=1)
-    assert pairs.shape[1] == len(np.unique(truth)) == len(np.unique(predicted))  # the same, but for the numbers
+    assert pairs.shape[1] == len(np.unique(truth)) == len(np.unique(predicted)) > 10  # the same, but for the numbers
 
 
-def test_paint_level0_follows_a_downsample_that_differs_by_axis():
-    found = np.zeros((5, 6), np.int32)
-    found[1:3, 2:4] = 1
+@pytest.mark.parametrize("zoom", [2, 3])
+def test_finer_images_are_read_coarser_and_painted_finer(zoom):
+    pixels, truth = known((40, 60), zoom)
+    image = LabelledImage(name="a", image=pixels, labels=truth, attributes={}, mpp=MPP / zoom)
+    scores = score(truth, predict_labels(image, segmenter=OracleSegmenter()))
+    assert scores.dice > 0.999
+    assert scores.aji > 0.99  # resampling mixes neighbours, so a pixel between touching nuclei may change sides
+    assert scores.found == scores.true_nuclei == scores.predicted_nuclei
+
+
+@pytest.mark.parametrize("downsample", [(1.0, 1.0), (2.0, 2.0), (2.0, 3.0)])
+def test_painting_at_whole_multiples_is_exact_whatever_the_axis(downsample):
+    _, found = known((40, 60))
     scores = np.zeros((4, *found.shape), np.uint8)
-    frame = Frame(mpp=1.0, downsample=(2.0, 3.0))
-    nuclei = measure(found, scores, Box.of_shape(found.shape), frame, OracleSegmenter().classes).with_ids(5)
-    expected = np.zeros((8, 11), np.int32)
-    expected[2:6, 6:11] = 5  # cut off at the image's edge
-    np.testing.assert_array_equal(paint_level0(nuclei, (8, 11)), expected)
-    assert not paint_level0(nuclei.select(np.zeros(1, bool)), (4, 4)).any()
+    frame = Frame(mpp=MPP, downsample=downsample)
+    nuclei = measure(found, scores, Box.of_shape(found.shape), frame, OracleSegmenter().classes)
+    expected = found.repeat(int(downsample[0]), 0).repeat(int(downsample[1]), 1)[:-3, :-3]  # cut by the image's edge
+    np.testing.assert_array_equal(paint_level0(nuclei, expected.shape), expected)
+    assert not paint_level0(nuclei.select(np.zeros(len(nuclei), bool)), (4, 4)).any()
 
 
 def test_scores_files_and_pages(dataset, tmp_path):
