@@ -15,7 +15,7 @@ from oracle import MPP, OracleSegmenter, plane, scores_of
 from wsinuc.errors import ConfigError
 from wsinuc.grid import Block, BlockGrid, Box
 from wsinuc.nuclei import Nuclei, concatenate, measure
-from wsinuc.pipeline.block import BlockResult, keep_owned, needs_work, process_block
+from wsinuc.pipeline.block import BlockResult, needs_work, process_block
 from wsinuc.pipeline.run import run_blocks
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
@@ -131,35 +131,6 @@ def test_background_tiles_are_skipped_alike_by_all_block_sizes(column: int) -> N
         found.append(as_set(concatenate([result.nuclei for result in results])))
     assert found[0] == found[1] == found[2]
     assert 0 < len(found[0]) < len(as_set(one_pass(plane((400, 400)), view)))
-
-
-def test_a_centroid_on_a_seam_has_one_owner() -> None:
-    labels = np.zeros((4, 8), np.int32)
-    labels[1:3, 2:6] = 5  # its centroid, x = 4, lies exactly on the seam
-    box = Box(10, 20, 14, 28)
-    left = keep_owned(labels, box, Box(10, 20, 14, 24))
-    right = keep_owned(labels, box, Box(10, 24, 14, 28))
-    assert left.max() == 0
-    assert right.max() == 1
-    np.testing.assert_array_equal(right > 0, labels > 0)
-
-
-@given(
-    seed=st.integers(0, 2**32 - 1), y=st.integers(0, 12), x=st.integers(0, 12), offset=st.integers(0, 200_000)
-)
-def test_cores_partition_the_labels(seed: int, y: int, x: int, offset: int) -> None:
-    labels = np.random.default_rng(seed).integers(0, 6, (12, 12)).astype(np.int32)
-    box = Box(offset, offset, offset + 12, offset + 12)
-    cuts_y, cuts_x = sorted({0, y, 12}), sorted({0, x, 12})
-    counts = np.zeros_like(labels)
-    total = 0
-    for y0, y1 in zip(cuts_y, cuts_y[1:], strict=False):
-        for x0, x1 in zip(cuts_x, cuts_x[1:], strict=False):
-            mine = keep_owned(labels, box, Box(y0 + offset, x0 + offset, y1 + offset, x1 + offset))
-            counts += mine > 0
-            total += mine.max()
-    np.testing.assert_array_equal(counts, labels > 0)
-    assert total == len(np.unique(labels[labels > 0]))
 
 
 def test_a_nucleus_larger_than_the_halo_is_counted() -> None:

@@ -79,7 +79,7 @@ def test_the_format_is_valid_and_has_the_physical_scale(nuclei: Nuclei, tmp_path
         ).resolve()
     table = root["labels/nuclei_class"].attrs["ome"]["image-label"]
     assert [item["rgba"] for item in table["colors"]] == [[0, 0, 0, 0], [200, 40, 40, 255], [40, 90, 200, 255]]
-    assert [item["name"] for item in table["properties"]] == ["round", "long"]
+    assert [item["name"] for item in table["properties"]] == ["background", "round", "long"]
 
 
 def test_workers_change_no_byte_and_write_each_file_once(nuclei: Nuclei, tmp_path: Path) -> None:

@@ -127,8 +127,8 @@ def _draw(
     labels = np.zeros(block.core.shape, np.uint32)
     class_labels = np.zeros(block.core.shape, np.uint8)
     for nuclei in _around(nuclei_of, grid, block.core):
-        paint_outlines(nuclei.outlines, nuclei.offsets, nuclei.ids.astype(np.uint32), block.core, labels)
-        paint_outlines(nuclei.outlines, nuclei.offsets, nuclei.classes + np.uint8(1), block.core, class_labels)
+        paint_outlines(nuclei.outlines, nuclei.offsets, nuclei.ids.astype(np.uint32), block.core, out=labels)
+        paint_outlines(nuclei.outlines, nuclei.offsets, nuclei.classes + np.uint8(1), block.core, out=class_labels)
     return labels, class_labels
 
 
@@ -191,8 +191,8 @@ def _multiscale(name: str, prefix: str, mpp: float, levels: int) -> dict[str, An
 
 def _class_table(classes: tuple[NucleusClass, ...]) -> dict[str, Any]:
     """Colours and names by label value; the background is transparent."""
-    background = {"label-value": 0, "rgba": [0, 0, 0, 0]}
+    rows = [("background", [0, 0, 0, 0]), *((item.name, [*item.color, 255]) for item in classes)]
     return {
-        "colors": [background, *({"label-value": i, "rgba": [*c.color, 255]} for i, c in enumerate(classes, 1))],
-        "properties": [{"label-value": i, "name": c.name} for i, c in enumerate(classes, 1)],
+        "colors": [{"label-value": value, "rgba": rgba} for value, (_, rgba) in enumerate(rows)],
+        "properties": [{"label-value": value, "name": name} for value, (name, _) in enumerate(rows)],
     }

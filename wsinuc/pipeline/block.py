@@ -2,7 +2,7 @@
 
 What a block finds must not depend on where blocks begin. So everything that decides is anchored to the slide: which
 tiles the network sees and which are skipped as background, where the scores are cut into pieces for separation, and
-who owns a nucleus (integer arithmetic on its pixels' positions, so that neighbours always come to opposite verdicts).
+who owns a nucleus: whose core holds its centroid, which is the same number wherever it was measured.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wsinuc.grid import Block, BlockGrid, Box, Tile, TileGrid
 from wsinuc.nuclei import Nuclei, concatenate, empty, measure
-from wsinuc.segmenters.base import Segmenter
+from wsinuc.segmenters.base import FOREGROUND, Segmenter
 from wsinuc.slides.view import SlideView, read_resilient
 
 PIECE = 1024
@@ -129,17 +129,19 @@ def _find_nuclei(
     view: SlideView, block: Block, segmenter: Segmenter, scores: NDArray[np.uint8], clock: _Clock
 ) -> tuple[Nuclei, int]:
     """Owned nuclei of the block in order, and how many of them reach the edge of their piece."""
-    found = [empty(view.frame, segmenter.classes)]
+    names = tuple(item.name for item in segmenter.classes)
+    found = [empty(view.frame, names, tuple(item.color for item in segmenter.classes))]
     at_edge = 0
     for piece in _pieces(view, block, segmenter.min_halo):
-        part = scores[:, *piece.read.relative_to(block.read).slices]
-        if not part[0].any():
+        part = np.ascontiguousarray(scores[:, *piece.read.relative_to(block.read).slices])
+        if not part[FOREGROUND].any():
             continue
         with clock.stage("separate"):
-            labels = keep_owned(segmenter.separate(np.ascontiguousarray(part)), piece.read, piece.core)
+            labels = segmenter.separate(part)
         with clock.stage("measure"):
             nuclei = measure(labels, part, piece.read, view.frame, segmenter.classes)
-            at_edge += _count_at_edge(nuclei, piece.read, view.shape)
+            nuclei = nuclei.select(nuclei.owned_by(piece.core))
+            at_edge += int(nuclei.touching(_open_sides(piece.read, view.shape)).sum())
             found.append(nuclei)
     with clock.stage("measure"):
         return _in_order(concatenate(found)), at_edge
@@ -152,33 +154,6 @@ def _pieces(view: SlideView, block: Block, halo: int) -> Iterator[Block]:
         yield Block(index=cell.index, core=core, read=core.grow(halo).clip(block.read))
 
 
-def keep_owned(labels: NDArray[np.int32], box: Box, core: Box) -> NDArray[np.int32]:
-    """Labels whose centroid lies in ``core``, renumbered 1..n; the rest becomes background.
-
-    The centroid is compared as ``sum + n / 2`` against ``edge * n``, all integers: with rounding, a centroid right on
-    a seam could belong to both sides or to neither.
-
-    Examples
-    --------
-    >>> labels = np.array([[1, 1, 0, 2]], np.int32)
-    >>> keep_owned(labels, Box(0, 10, 1, 14), Box(0, 11, 1, 14))
-    array([[1, 1, 0, 2]], dtype=int32)
-    >>> keep_owned(labels, Box(0, 10, 1, 14), Box(0, 12, 1, 14))
-    array([[0, 0, 0, 1]], dtype=int32)
-    """
-    y, x = np.nonzero(labels)
-    ids = labels[y, x]
-    count = int(ids.max(initial=0)) + 1
-    pixels = np.bincount(ids, minlength=count)
-    owned = pixels > 0
-    for positions, offset, low, high in ((y, box.y0, core.y0, core.y1), (x, box.x0, core.x0, core.x1)):
-        sums = np.bincount(ids, weights=positions, minlength=count).astype(np.int64) + offset * pixels
-        doubled = 2 * sums + pixels
-        owned &= (2 * low * pixels <= doubled) & (doubled < 2 * high * pixels)
-    new = np.cumsum(owned, dtype=np.int32) * owned
-    return new.astype(np.int32)[labels]
-
-
 def _in_order(nuclei: Nuclei) -> Nuclei:
     """Sorted by centroid (ties by first corner, which no two nuclei share) and numbered 1..n."""
     first = nuclei.outlines[nuclei.offsets[:-1]]
@@ -186,15 +161,14 @@ def _in_order(nuclei: Nuclei) -> Nuclei:
     return nuclei.select(order).with_ids(1)
 
 
-def _count_at_edge(nuclei: Nuclei, box: Box, shape: tuple[int, int]) -> int:
-    """Nuclei that touch a side of ``box`` which is not a side of the view."""
-    if not len(nuclei):
-        return 0
-    low = np.minimum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    high = np.maximum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    before = (low == (box.y0, box.x0)) & np.array([box.y0 > 0, box.x0 > 0])
-    after = (high == (box.y1, box.x1)) & np.array([box.y1 < shape[0], box.x1 < shape[1]])
-    return int((before | after).any(axis=1).sum())
+def _open_sides(box: Box, shape: tuple[int, int]) -> Box:
+    """``box`` with the sides that it shares with the view pushed out: nothing is cut there, the slide just ends."""
+    return Box(
+        box.y0 if box.y0 > 0 else -1,
+        box.x0 if box.x0 > 0 else -1,
+        box.y1 if box.y1 < shape[0] else shape[0] + 1,
+        box.x1 if box.x1 < shape[1] else shape[1] + 1,
+    )
 
 
 def _bounding_box(boxes: list[Box]) -> Box:

@@ -9,6 +9,7 @@ plain loop that it is checked against.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
@@ -42,24 +43,25 @@ def run_blocks(
     if scheduler == "loop":
         return ((block, task(block)) for block in blocks)
     if scheduler == "threads":
-        return _run_threads(task, list(blocks), workers)
+        return _run_threads(task, deque(blocks), workers)
     raise ConfigError(f"unknown scheduler {scheduler!r}: expected one of {', '.join(SCHEDULERS)}")
 
 
 def _run_threads(
-    task: Callable[[Item], Result], blocks: list[Item], workers: int
+    task: Callable[[Item], Result], waiting: deque[Item], workers: int
 ) -> Iterator[tuple[Item, Result]]:
     results: Queue[tuple[Item, Result] | None] = Queue(maxsize=workers)
     stop = threading.Event()
     failures: list[BaseException] = []
 
-    def job(index: int) -> None:
+    def job() -> None:
         if not stop.is_set():
-            results.put((blocks[index], task(blocks[index])))
+            block = waiting.popleft()
+            results.put((block, task(block)))
 
     def drive() -> None:
         try:
-            _run_graph(job, len(blocks), workers)
+            _run_graph(job, len(waiting), workers)
         except BaseException as error:  # carried over to the consumer's thread, which raises it
             failures.append(error)
         finally:
@@ -77,13 +79,13 @@ def _run_threads(
         raise failures[0]
 
 
-def _run_graph(job: Callable[[int], None], count: int, workers: int) -> None:
-    """Run ``job(0)`` to ``job(count - 1)`` as one Dask graph.
+def _run_graph(job: Callable[[], None], count: int, workers: int) -> None:
+    """Run ``job`` ``count`` times as one Dask graph.
 
-    The jobs return nothing, so the graph holds no results. Its own pool, closed at the end, is what waits for running
-    jobs when one has failed: Dask itself raises at once.
+    A job takes the next block in line, because Dask would start with the last. It returns nothing, so the graph holds no
+    results. The pool is closed at the end to wait for running jobs when one has failed: Dask raises at once.
     """
-    graph: dict[Any, Any] = {("block", index): (job, index) for index in range(count)}
+    graph: dict[Any, Any] = {("block", index): (job,) for index in range(count)}
     with ThreadPoolExecutor(workers, thread_name_prefix="wsinuc") as pool:
         dask.threaded.get(graph, list(graph), pool=pool)
 

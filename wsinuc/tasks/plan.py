@@ -24,7 +24,8 @@ from wsinuc.exports.geojson import check_class_names
 from wsinuc.grid import Block, BlockGrid, Box
 from wsinuc.pipeline.block import needs_work, select_tiles
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.slides import Slide, open_slide
+from wsinuc.slides import open_slide
+from wsinuc.slides.base import Slide
 from wsinuc.slides.view import SlideView
 from wsinuc.store import settings_hash
 from wsinuc.tissue import Region, TissueMask, find_tissue, load_region, load_tissue, whole

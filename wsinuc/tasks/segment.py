@@ -181,7 +181,7 @@ class _Run:
         """Turn shards into parts with ids 1..N in the order of the blocks; returns nuclei per class."""
         if total > MAX_ID:
             raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
-        names = [item.name for item in self.prepared.segmenter.classes]
+        classes = self.prepared.segmenter.classes
         counts: Counter[int] = Counter()
         start = 1
         for index, count in owners.items():
@@ -190,8 +190,9 @@ class _Run:
             counts.update(nuclei.classes.tolist())
             start += count
         if not owners:
-            write_nuclei(empty(self.prepared.view.frame, self.prepared.segmenter.classes), self.store.part(0))
-        return {name: counts[index] for index, name in enumerate(names)}
+            names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
+            write_nuclei(empty(self.prepared.view.frame, names, colors), self.store.part(0))
+        return {item.name: counts[index] for index, item in enumerate(classes)}
 
     def _render(self, owners: dict[int, int]) -> None:
         def for_each(job: Callable[[Block], object], blocks: Iterable[Block]) -> None:
