@@ -164,7 +164,7 @@ class Slide(ABC):
         level = fine_enough[-1]
         height, width = self.level_shapes[level]
         scale = max(1.0, max(height, width) / size)
-        return read_scaled(self, level, scale, Box(0, 0, max(1, int(height / scale)), max(1, int(width / scale))))
+        return read_scaled(self, level, scale, Box(0, 0, max(1, round(height / scale)), max(1, round(width / scale))))
 
     def reopen(self) -> None:
         """Replace the handle; reads that are under way finish on the old one."""
@@ -238,8 +238,9 @@ def level_downsamples(level_shapes: tuple[tuple[int, int], ...]) -> tuple[tuple[
     """
 
     def along(full: int, size: int) -> float:
-        whole = max(1, round(full / size))
-        return float(whole) if abs(full / whole - size) < 1 else full / size
+        ratio = full / size
+        candidates = 2.0 ** round(math.log2(ratio)), float(round(ratio))  # on tiny levels many fit: then a power of two
+        return next((whole for whole in candidates if abs(full / whole - size) < 1), ratio)
 
     height, width = level_shapes[0]
     return tuple((along(height, h), along(width, w)) for h, w in level_shapes)
