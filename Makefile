@@ -38,11 +38,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: venv
 	$(BIN)/wsinuc segment examples/data/CMU-1-Small-Region.svs --output demo --overwrite
-	@echo
-	@echo "Look first:      demo/preview.png"
-	@echo "Open in QuPath:  the slide examples/data/CMU-1-Small-Region.svs, then drop demo/nuclei.geojson on it"
-	@echo "Read the table:  $(BIN)/python -c \"import wsinuc; print(len(wsinuc.read_nuclei('demo')))\""
-	@echo "All outputs:     docs/usage.md"
+	@echo "What each output is: docs/usage.md"
 
 test: dev
 	$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""Rules about the code itself: what importing costs, how long files are, what is documented, what must not be tracked."""
+"""Rules about the code itself: what importing costs, how long files are, what is documented, what is never tracked."""
 
 from __future__ import annotations
 
@@ -111,3 +111,10 @@ def test_every_module_imports():
     for path in MODULES:
         parts = path.relative_to(ROOT / "cli" if "cli" in path.parts[len(ROOT.parts)] else ROOT).with_suffix("").parts
         importlib.import_module(".".join(part for part in parts if part != "__init__"))
+
+
+def test_the_map_names_every_module():
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    area = page.partition("## The map")[2].partition("##")[0]
+    library = [path for path in MODULES if path.is_relative_to(ROOT / "wsinuc") and path.stem != "__init__"]
+    assert not [name_of(path) for path in library if f" {path.name} " not in area]

@@ -8,7 +8,7 @@ The names below are what most programs need; the rest is reached by module path.
 `segment_slide`, `SegmentConfig`    the whole job: slide in, folder of results out, settings as frozen data
 `plan_segment`                      what that job would do, without doing it
 `load_segmenter`                    a shipped model by name, or a checkpoint by path
-`read_nuclei`, `iter_nuclei`        the table of nuclei of a result: all at once, or shard by shard
+`iter_nuclei`, `read_nuclei`        the table of nuclei of a result part by part in the order of ids; one part by path
 `Nuclei`                            the table itself: a struct of arrays
 `write_geojson`, `check_geojson`    nuclei for QuPath, and whether QuPath will take a file
 `open_dataset`, `score`             annotated images, and how well labels agree with them
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from wsinuc.exports.geojson import write_geojson
     from wsinuc.exports.qupath_check import check_geojson
     from wsinuc.metrics.segmentation import score
-    from wsinuc.nuclei import Nuclei
+    from wsinuc.nuclei import Nuclei, read_nuclei
     from wsinuc.segmenters import load_segmenter
     from wsinuc.slides import open_slide
-    from wsinuc.store import iter_nuclei, read_nuclei
+    from wsinuc.store import iter_nuclei
     from wsinuc.tasks.segment import plan_segment, segment_slide
 
 __version__ = "0.1.0"
@@ -66,7 +66,7 @@ _HOMES = {
     "open_dataset": "wsinuc.datasets",
     "open_slide": "wsinuc.slides",
     "plan_segment": "wsinuc.tasks.segment",
-    "read_nuclei": "wsinuc.store",
+    "read_nuclei": "wsinuc.nuclei",
     "score": "wsinuc.metrics.segmentation",
     "segment_slide": "wsinuc.tasks.segment",
     "write_geojson": "wsinuc.exports.geojson",

@@ -1,6 +1,6 @@
 """A page that shows annotated against predicted nuclei, because people should look before they read numbers.
 
-Left the image alone, right the same with outlines: annotation green, prediction magenta, white where both agree to
+Left the image alone, right the same with outlines: annotation green, prediction magenta, yellow where both agree to
 the pixel.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
-TRUTH, PREDICTION, BOTH = (0, 200, 60), (255, 0, 220), (255, 255, 255)
+TRUTH, PREDICTION, BOTH = (0, 230, 70), (255, 0, 220), (255, 235, 0)
 GAP_PX, CAPTION_PX = 12, 30
 
 
@@ -49,11 +49,10 @@ def write_comparisons(rows: Sequence[Comparison], path: Path, *, zoom: int = 2) 
 
 def _outlined(row: Comparison, zoom: int) -> NDArray[np.uint8]:
     """The enlarged image with both sets of outlines, each drawn on the nucleus' own outermost pixels."""
-    truth = find_boundaries(_enlarge(row.truth, zoom), mode="inner")
-    predicted = find_boundaries(_enlarge(row.predicted, zoom), mode="inner")
-    picture = _enlarge(row.image, zoom).copy()
+    truth, predicted = (find_boundaries(labels, mode="inner") for labels in (row.truth, row.predicted))
+    picture = row.image.copy()
     picture[truth], picture[predicted], picture[truth & predicted] = TRUTH, PREDICTION, BOTH
-    return picture
+    return _enlarge(picture, zoom)
 
 
 def _enlarge(array: NDArray, zoom: int) -> NDArray:

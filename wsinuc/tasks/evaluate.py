@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from threading import Lock
@@ -48,6 +49,13 @@ class ImageScores:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+Report = Callable[[ImageScores], None]
+
+
+def _nobody(scored: ImageScores) -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What every image scored, and the means over images (each image counts the same)."""
@@ -75,7 +83,7 @@ def evaluate(
     *,
     out: Path | None = None,
     overwrite: bool = False,
-    on_image: Callable[[ImageScores], None] = lambda scored: None,
+    on_image: Report = _nobody,
 ) -> Evaluation:
     """Score predictions for every image of a data set.
 
@@ -104,33 +112,45 @@ def evaluate(
     scored = []
     for image in dataset:
         predicted = predict(image)
-        if predicted.shape != image.labels.shape:
-            raise DataError(f"{image.name}: labels are {image.labels.shape} (h, w), prediction {predicted.shape}")
-        scored.append(ImageScores(image.name, score(image.labels, predicted), image.attributes))
+        scored.append(ImageScores(image.name, _score(image.name, image.labels, predicted), image.attributes))
         if out is not None:
-            _write_labels(predicted, out / "predictions" / f"{image.name}.png")
+            _write_labels(predicted, _prediction_path(out, image.name))
         on_image(scored[-1])
     evaluation = Evaluation(tuple(scored))
     if out is not None:
-        write_scores(evaluation, out)
+        _write_scores(evaluation, out)
         _write_page(evaluation, dataset, out)
     return evaluation
 
 
-def evaluate_folders(predictions: Path, truth: Path) -> Evaluation:
-    """Score every label PNG of ``truth`` against the file of the same name in ``predictions``; raises DataError."""
+def evaluate_folders(
+    predictions: Path, truth: Path, *, out: Path | None = None, overwrite: bool = False, on_image: Report = _nobody
+) -> Evaluation:
+    """Score each label PNG of ``truth`` against the file of the same name in ``predictions``.
+
+    Parameters and errors are those of `evaluate`; without images there is no ``comparison.png``.
+    """
     files = sorted(truth.glob("*.png"))
     if not files:
         raise DataError(f"{truth} holds no PNG files; expected one label image per annotated image")
-    return Evaluation(tuple(_score_files(files, predictions)))
-
-
-def _score_files(files: Sequence[Path], predictions: Path) -> Iterator[ImageScores]:
+    if out is not None:
+        _prepare(out, overwrite)
+    scored = []
     for file in files:
-        truth, predicted = read_labels(file), read_labels(predictions / file.name)
-        if truth.shape != predicted.shape:
-            raise DataError(f"{file.name}: truth is {truth.shape} (h, w), prediction {predicted.shape}")
-        yield ImageScores(file.stem, score(truth, predicted))
+        scored.append(
+            ImageScores(file.stem, _score(file.stem, read_labels(file), read_labels(predictions / file.name)))
+        )
+        on_image(scored[-1])
+    evaluation = Evaluation(tuple(scored))
+    if out is not None:
+        _write_scores(evaluation, out)
+    return evaluation
+
+
+def _score(name: str, truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> Scores:
+    if truth.shape != predicted.shape:
+        raise DataError(f"{name}: the annotation is {truth.shape} (h, w), the prediction {predicted.shape}")
+    return score(truth, predicted)
 
 
 def read_prediction(image: LabelledImage, *, folder: Path) -> NDArray[np.int32]:
@@ -155,18 +175,15 @@ def paint_level0(nuclei: Nuclei, shape: tuple[int, int]) -> NDArray[np.int32]:
     """
     labels = np.zeros(shape, np.int32)
     scale = np.asarray(nuclei.frame.downsample)
-    for number, (start, stop) in zip(
-        nuclei.ids, np.lib.stride_tricks.sliding_window_view(nuclei.offsets, 2), strict=True
-    ):
+    for number, (start, stop) in zip(nuclei.ids, pairwise(nuclei.offsets), strict=True):
         # Outlines run along pixel edges; polygon() has pixel centres at whole numbers.
         ring = nuclei.outlines[start:stop] * scale - 0.5
         labels[polygon(ring[:, 0], ring[:, 1], shape)] = number
     return labels
 
 
-def write_scores(evaluation: Evaluation, out: Path) -> None:
-    """Write ``scores.csv`` (a line per image) and ``summary.json`` (means and totals) into the folder ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
+def _write_scores(evaluation: Evaluation, out: Path) -> None:
+    """Write ``scores.csv`` (a line per image) and ``summary.json`` (means and totals)."""
     attributes = [name for name in evaluation.images[0].attributes if name != "name"]
     with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -181,18 +198,22 @@ def write_scores(evaluation: Evaluation, out: Path) -> None:
 def _prepare(out: Path, overwrite: bool) -> None:
     """Make the output folder, before any time is spent."""
     try:
-        if out.exists() and any(out.iterdir()) and not overwrite:
-            raise OutputError(f"{out} is not empty and will not be written into without --overwrite")
-        (out / "predictions").mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
+        occupied = any(out.iterdir())
     except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        raise OutputError(f"cannot write to {out}: {error}") from error
+        raise OutputError(f"cannot write to {out}: {error.strerror}; choose another folder with -o") from error
+    if occupied and not overwrite:
+        raise OutputError(f"{out} is not empty and will not be written into without --overwrite")
+
+
+def _prediction_path(out: Path, name: str) -> Path:
+    return out / "predictions" / f"{name}.png"
 
 
 def _write_labels(labels: NDArray[np.integer], path: Path) -> None:
     if labels.size and labels.max() > np.iinfo(np.uint16).max:
         raise DataError(f"{path.name}: {labels.max()} nuclei do not fit a 16-bit PNG; evaluate smaller fields")
+    path.parent.mkdir(exist_ok=True)
     Image.fromarray(labels.astype(np.uint16)).save(path)
 
 
@@ -210,5 +231,5 @@ def _comparison(place: str, scored: ImageScores, image: LabelledImage, out: Path
         f"{place}: {scored.name}  Dice {s.dice:.3f}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  "
         f"nuclei {s.true_nuclei} annotated (green), {s.predicted_nuclei} predicted (magenta)"
     )
-    predicted = read_labels(out / "predictions" / f"{scored.name}.png")
+    predicted = read_labels(_prediction_path(out, scored.name))
     return Comparison(caption=caption, image=image.image, truth=image.labels, predicted=predicted)

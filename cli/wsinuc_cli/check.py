@@ -1,0 +1,61 @@
+"""``wsinuc check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from wsinuc.exports.qupath_check import CheckReport, Finding
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Say whether QuPath 0.5, 0.6 and 0.7 will take FILE, and what they will make of it.
+
+    FILE is GeoJSON (.geojson, .json, also with .gz) or a .zip of such files. The exit code is 1 when a version
+    refuses the file or leaves something out.
+    """
+    from wsinuc.exports.qupath_check import check_geojson
+
+    report = check_geojson(file)
+    click.echo(describe(report))
+    if not report.ok:
+        raise click.exceptions.Exit(1)
+
+
+def describe(report: CheckReport) -> str:
+    """A verdict, the counts, and one line per kind of problem."""
+    lines = [f"{report.path}: {_verdict(report)}"]
+    if report.count and not report.rejected_by:
+        lines += [f"  {_counts(report.by_type)}", f"  classes: {_counts(report.by_class)}"]
+    lines += [f"  problem: {_finding(finding)}" for finding in report.problems]
+    lines += [f"  warning: {_finding(finding)}" for finding in report.warnings]
+    return "\n".join(lines)
+
+
+def _verdict(report: CheckReport) -> str:
+    if report.rejected_by:
+        return f"QuPath {', '.join(sorted(report.rejected_by))} will refuse the whole file"
+    if not report.ok:
+        return f"QuPath will silently leave something out; it imports {_objects(report.count)}"
+    return f"QuPath will import {_objects(report.count)}"
+
+
+def _objects(count: int) -> str:
+    return f"{count:,} object{'' if count == 1 else 's'}"
+
+
+def _counts(counts: dict[str, int]) -> str:
+    shown = list(counts.items())[:20]
+    more = f", and {len(counts) - 20} more" if len(counts) > 20 else ""
+    return ", ".join(f"{name} {count:,}" for name, count in shown) + more
+
+
+def _finding(finding: Finding) -> str:
+    times = f" ({finding.count:,} times, first in {finding.where})" if finding.count > 1 else f" ({finding.where})"
+    only = f" [QuPath {', '.join(finding.versions)}]" if 0 < len(finding.versions) < 3 else ""
+    return finding.reason + times + only

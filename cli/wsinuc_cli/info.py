@@ -1,0 +1,53 @@
+"""``wsinuc info``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wsinuc_cli.options import reader_options
+
+if TYPE_CHECKING:
+    from wsinuc.tasks.info import SlideDescription
+
+
+@click.command()
+@click.argument("slide", type=click.Path(path_type=Path))
+@reader_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def info(slide: Path, reader: str, mpp: float | None, as_json: bool) -> None:
+    """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it."""
+    from wsinuc.tasks.info import describe_slide
+
+    description = describe_slide(slide, reader=reader, mpp=mpp)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(description), indent=2, default=str))
+    else:
+        click.echo(describe(description))
+
+
+def describe(slide: SlideDescription) -> str:
+    """The facts, a line each."""
+    rows = [
+        ("format", f"{slide.vendor}, read with {slide.reader}"),
+        ("resolution", slide.mpp_problem or f"{slide.mpp:.4g} um per pixel (from {slide.mpp_source})"),
+    ]
+    if slide.objective_power:
+        rows.append(("objective", f"{slide.objective_power:g}x"))
+    for number, level in enumerate(slide.levels):
+        height, width = level.shape
+        mpp = "" if level.mpp is None else f", {level.mpp:.4g} um per pixel"
+        rows.append((f"level {number}", f"{width} x {height} pixels{mpp}"))
+    if slide.bounds:
+        box = slide.bounds
+        rows.append(("bounds", f"{box.shape[1]} x {box.shape[0]} pixels at x {box.x0}, y {box.y0}: QuPath's image"))
+    if slide.tissue_mm2 is not None:
+        rows.append(("tissue", f"{slide.tissue_mm2:.3g} mm2, {slide.tissue_share:.0%} of the slide"))
+    if slide.associated:
+        rows.append(("extras", ", ".join(slide.associated)))
+    rows += [(f"  {name}", opinion) for name, opinion in slide.readers.items()]
+    return "\n".join([str(slide.path), *(f"  {name:<12}{value}" for name, value in rows)])

@@ -1,0 +1,97 @@
+"""The ``wsinuc`` command: a table of sub-commands, each imported only when it is used.
+
+Errors that wsinuc raises on purpose end as one line on stderr and exit code 1; so does anything unexpected, with a hint
+at ``-v`` for the traceback. Ctrl-C ends with 130, wrong usage with 2.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import traceback
+from typing import Any
+
+import click
+
+from wsinuc import __version__
+from wsinuc.errors import WsinucError
+
+COMMANDS = {
+    "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
+    "info": "Show what wsinuc sees in a slide.",
+    "check": "Say whether QuPath will take a GeoJSON file.",
+    "evaluate": "Compare a segmentation with annotated images.",
+    "pretrain": "Train a diffusion model on unlabelled images.",
+    "train": "Train a segmenter on a few labelled images.",
+}
+"""Name and one line of help; command NAME is the object NAME of the module ``wsinuc_cli.NAME``."""
+
+INTERRUPTED = 130
+
+
+class Failure(click.ClickException):
+    """Ends the program with one line on stderr and exit code 1."""
+
+    def show(self, file: Any = None) -> None:
+        """Print ``error: message``."""
+        click.echo(f"error: {self.format_message()}", file=file, err=True)
+
+
+def describe_error(error: BaseException) -> str:
+    """One line for the user; the traceback too, on stderr, when ``-v`` is on and the error is none of ours."""
+    text = " ".join(str(error).split())
+    if isinstance(error, WsinucError):
+        return text
+    if logging.getLogger("wsinuc").isEnabledFor(logging.DEBUG):
+        click.echo("".join(traceback.format_exception(error)), err=True)
+        return f"unexpected {type(error).__name__}: {text}"
+    return f"unexpected {type(error).__name__}: {text} (run with -v for the traceback, and please report it)"
+
+
+class LazyGroup(click.Group):
+    """A group that shows its table without importing a single command."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the table, in its order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None when there is no such name."""
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(f"wsinuc_cli.{cmd_name}"), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; turn what it raises into a line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("interrupted; run the same command again to continue", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise  # the reader of our output has gone; click knows what to do
+            raise Failure(describe_error(error)) from error
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="wsinuc")
+def main() -> None:
+    """Nuclei of whole-slide images.
+
+    \b
+    wsinuc segment slide.svs              nuclei as table, label image and QuPath file
+    wsinuc segment slide.svs --dry-run    what that would do, and need
+    """
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What a run looks like while it goes on: a live bar on a terminal, a line every few seconds elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Self
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from wsinuc.tasks.events import BlockDone, Event, Planned, Stage
+
+EVERY_S = 5.0
+"""Seconds between two plain lines."""
+STAGES = {
+    "numbering": "numbering the nuclei",
+    "labels": "writing the label image",
+    "geojson": "writing the file for QuPath",
+    "preview": "drawing the preview",
+}
+
+
+class Reporter(AbstractContextManager["Reporter"]):
+    """Takes events of one run and shows nothing; the others show more."""
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+
+    def __exit__(self, *exc_info: object) -> None:
+        return None
+
+
+class Lines(Reporter):
+    """Plain lines on stderr for logs and pipes."""
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._clock = name, clock
+        self._begin = self._last = clock()
+        self._resumed = 0
+
+    def __call__(self, event: Event) -> None:
+        """Print a line for the plan, for each stage, and for blocks at most every few seconds."""
+        if isinstance(event, Planned):
+            self._begin = self._last = self._clock()
+            self._resumed = event.resumed
+            self._say(describe_plan(event))
+        elif isinstance(event, Stage) and event.name in STAGES:
+            self._say(STAGES[event.name])
+        elif isinstance(event, BlockDone):
+            now = self._clock()
+            if now - self._last >= EVERY_S or event.done == event.total:
+                self._last = now
+                self._say(self._blocks(event, now))
+
+    def _blocks(self, event: BlockDone, now: float) -> str:
+        made = event.done - self._resumed
+        left = (now - self._begin) / max(1, made) * (event.total - event.done)
+        wait = f", about {duration(left)} left" if event.done < event.total else ""
+        return f"{event.done} of {event.total} blocks, {event.nuclei:,} nuclei{wait}"
+
+    def _say(self, text: str) -> None:
+        click.echo(f"{self._name}: {text}", err=True)
+
+
+class Bar(Reporter):
+    """A live bar: blocks, nuclei so far, time left."""
+
+    def __init__(self, name: str, console: Console | None = None) -> None:
+        self._progress = Progress(
+            TextColumn("{task.fields[name]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console or Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._progress.add_task("opening", name=name, total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Move the bar."""
+        if isinstance(event, Planned):
+            self._progress.reset(self._task, total=event.blocks, completed=event.resumed)
+            self._progress.update(self._task, description=f"{event.nuclei:,} nuclei")
+        elif isinstance(event, BlockDone):
+            self._progress.update(self._task, completed=event.done, description=f"{event.nuclei:,} nuclei")
+        elif isinstance(event, Stage) and event.name in STAGES:
+            self._progress.update(self._task, description=STAGES[event.name])
+
+
+def reporter(name: str, *, quiet: bool, verbose: bool) -> Reporter:
+    """The reporter that fits: a bar needs a terminal that no log messages disturb."""
+    if quiet:
+        return Reporter()
+    return Bar(name) if sys.stderr.isatty() and not verbose else Lines(name)
+
+
+def describe_plan(event: Planned) -> str:
+    """The first line of a run."""
+    text = f"{event.blocks} blocks with tissue"
+    return f"{text}, {event.resumed} done before ({event.nuclei:,} nuclei)" if event.resumed else text
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    Examples
+    --------
+    >>> duration(42.4), duration(200), duration(7300)
+    ('42 s', '3 min', '2.0 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

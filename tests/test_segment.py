@@ -1,0 +1,384 @@
+"""The whole run on a slide of known nuclei: what it writes, what it survives, what it refuses."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import geojson
+import numpy as np
+import pytest
+import shapely.geometry
+import zarr
+from ome_zarr_models.v05 import Image
+from oracle import OracleSegmenter, plane, scores_of, write_slide
+
+from wsinuc.config import SegmentConfig
+from wsinuc.errors import MppError, OutputError, SlideError, WsinucError
+from wsinuc.grid import Box
+from wsinuc.labels import paint_outlines
+from wsinuc.nuclei import concatenate
+from wsinuc.store import ResultStore, iter_nuclei
+from wsinuc.tasks import segment
+from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
+from wsinuc.tasks.segment import plan_segment, segment_slide
+
+SHAPE = (900, 700)
+FILES = ["labels.ome.zarr", "nuclei", "nuclei.geojson", "preview.png", "summary.json"]
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_slide(tmp_path_factory.mktemp("slides") / "plane.tiff", SHAPE, levels=2)
+
+
+def config(**changes: object) -> SegmentConfig:
+    return SegmentConfig(**{"tissue": "none", "block": 256, "workers": 2, **changes})  # type: ignore[arg-type]
+
+
+def run(slide: Path, out: Path, segmenter: OracleSegmenter | None = None, on_event=None, **changes: object):
+    return segment_slide(slide, out, config(**changes), segmenter=segmenter or OracleSegmenter(), on_event=on_event)
+
+
+@pytest.fixture(scope="module")
+def reference(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("reference") / "plane.wsinuc"
+    run(slide, out, workers=1)
+    return out
+
+
+def tree(path: Path) -> dict[str, str]:
+    """Hash of every file but the one that holds clock readings."""
+    return {
+        str(item.relative_to(path)): hashlib.sha256(item.read_bytes()).hexdigest()
+        for item in sorted(path.rglob("*"))
+        if item.is_file() and item.name != "summary.json"
+    }
+
+
+def test_the_result_holds_what_is_promised_and_nothing_else(reference: Path) -> None:
+    assert sorted(path.name for path in reference.iterdir()) == FILES
+    assert Image.from_zarr(zarr.open_group(reference / "labels.ome.zarr", mode="r")).labels is not None
+    assert not list(reference.rglob("*partial*"))
+
+
+def test_it_finds_every_nucleus_of_the_slide(reference: Path) -> None:
+    expected = OracleSegmenter().separate(scores_of(plane(SHAPE)))
+    found = zarr.open_array(reference / "labels.ome.zarr" / "labels" / "nuclei" / "0", mode="r")[:]
+    pairs = np.unique(np.stack([expected.ravel(), found.ravel()]), axis=1)
+    assert expected.max() > 400
+    assert pairs.shape[1] == expected.max() + 1  # a one-to-one map, background on background
+
+
+def test_table_labels_and_geojson_agree(reference: Path) -> None:
+    table = concatenate(list(iter_nuclei(reference)))
+    np.testing.assert_array_equal(table.ids, np.arange(1, len(table) + 1))
+    root = zarr.open_group(reference / "labels.ome.zarr", mode="r")
+    labels, classes = root["labels/nuclei/0"][:], root["labels/nuclei_class/0"][:]
+    np.testing.assert_array_equal(np.bincount(labels.ravel())[1:], table.areas_px)
+    np.testing.assert_allclose(table.measurements["area_um2"], table.areas_px * 0.25)
+    np.testing.assert_array_equal(classes, np.concatenate([[0], table.classes + 1])[labels])
+    painted = paint_outlines(table.outlines, table.offsets, table.ids, Box.of_shape(SHAPE), dtype=np.uint32)
+    np.testing.assert_array_equal(painted, labels)
+
+    features = geojson.loads((reference / "nuclei.geojson").read_text())["features"]
+    assert len(features) == len(table)
+    for i, feature in enumerate(features):
+        polygon = shapely.geometry.shape(feature["geometry"])
+        assert polygon.is_valid
+        assert polygon.area == table.areas_px[i]
+        assert feature["properties"]["classification"]["name"] == table.class_names[table.classes[i]]
+
+
+def test_the_summary_adds_up(slide: Path, reference: Path) -> None:
+    summary = json.loads((reference / "summary.json").read_text())
+    table = concatenate(list(iter_nuclei(reference)))
+    assert summary["nuclei"] == len(table) == sum(summary["counts"].values())
+    assert summary["counts"]["long"] == int((table.classes == 1).sum())
+    assert summary["slide_mm2"] == pytest.approx(900 * 700 * 0.25e-6)
+    assert summary["nuclei_per_mm2"] == pytest.approx(len(table) / summary["tissue_mm2"])
+    assert set(summary["seconds"]) == {"blocks", "numbering", "labels", "geojson", "preview", "total"}
+    assert 0 < summary["network_busy"] < 1
+    assert summary["peak_memory_bytes"] > 2**20
+    assert summary["blocks"] == 12
+    assert summary["resumed_blocks"] == 0
+    assert summary["settings"]["segmenter"] == OracleSegmenter().identity
+    assert summary["versions"]["numpy"] == np.__version__
+    assert "torch" not in summary["versions"] or "torch" in sys.modules
+    assert summary["unreadable"] == []
+    assert summary["outputs"] == FILES[:-1]
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_and_order_of_completion_change_no_byte(
+    slide: Path, reference: Path, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[int] = []
+    process = segment.process_block
+
+    def shuffled(view, block, *args, **options):
+        result = process(view, block, *args, **options)
+        time.sleep(random.Random(block.index * workers).uniform(0, 0.1))
+        order.append(block.index)
+        return result
+
+    monkeypatch.setattr(segment, "process_block", shuffled)
+    run(slide, tmp_path / "out", workers=workers)
+    assert order != sorted(order)
+    assert tree(tmp_path / "out") == tree(reference)
+
+
+@pytest.mark.parametrize("block", [192, 512, 1024])
+def test_other_blocks_find_the_same_nuclei(slide: Path, reference: Path, tmp_path: Path, block: int) -> None:
+    run(slide, tmp_path / "out", block=block)
+
+    def outlines(path: Path) -> set[bytes]:
+        table = concatenate(list(iter_nuclei(path)))
+        rings = zip(table.offsets[:-1], table.offsets[1:], strict=True)
+        return {table.outlines[start:stop].tobytes() for start, stop in rings}
+
+    assert outlines(tmp_path / "out") == outlines(reference)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from oracle import OracleSegmenter
+from wsinuc.config import SegmentConfig
+from wsinuc.tasks.segment import segment_slide
+config = SegmentConfig(tissue="none", block=256, workers=2)
+print("ready", flush=True)
+segment_slide(Path(sys.argv[1]), Path(sys.argv[2]), config, segmenter=OracleSegmenter(delay=0.004))
+"""
+
+
+def test_killed_at_ten_random_moments_and_resumed_it_is_the_same(slide: Path, reference: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    rng = random.Random(7)
+    for _ in range(10):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(slide), str(out)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        time.sleep(rng.uniform(0.0, 0.9))
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        assert not (out / "nuclei").exists() or ResultStore(out).work.exists() or ResultStore(out).is_complete
+        if ResultStore(out).is_complete:  # killed too late: it must be right already, and we begin again
+            with pytest.raises(OutputError, match="complete"):
+                run(slide, out)
+            assert tree(out) == tree(reference)
+            shutil.rmtree(out)
+    if not ResultStore(out).is_complete:
+        run(slide, out)
+    assert tree(out) == tree(reference)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Stop])
+def test_interrupted_it_keeps_finished_blocks_and_goes_on(
+    slide: Path, reference: Path, tmp_path: Path, error: type[BaseException]
+) -> None:
+    def interrupt(event: Event) -> None:
+        if isinstance(event, BlockDone) and event.done == 5:
+            raise error
+
+    first = OracleSegmenter()
+    with pytest.raises(error):
+        run(slide, tmp_path / "out", first, interrupt)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".run"]
+    assert not (tmp_path / "out" / ".run" / "lock").exists()
+    second = OracleSegmenter()
+    summary = run(slide, tmp_path / "out", second)
+    assert 5 <= summary.resumed_blocks < summary.blocks
+    assert summary.seconds_per_mm2 is None
+    whole_run = OracleSegmenter()
+    run(slide, tmp_path / "whole", whole_run)
+    assert len(second.batches) < len(whole_run.batches)
+    assert tree(tmp_path / "out") == tree(reference)
+
+
+@pytest.mark.parametrize("stage", ["numbering", "labels", "geojson", "preview"])
+def test_interrupted_while_writing_it_shows_nothing_half(
+    slide: Path, reference: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions = {
+        "numbering": "write_nuclei",
+        "labels": "render_labels",
+        "geojson": "write_geojson",
+        "preview": "write_preview",
+    }
+    with monkeypatch.context() as patch:
+
+        def fail(*args: object, **options: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(segment, functions[stage], fail)
+        with pytest.raises(OutputError, match=r"no space left.*goes on"):
+            run(slide, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".run"]
+    assert run(slide, tmp_path / "out").resumed_blocks == 12
+    assert tree(tmp_path / "out") == tree(reference)
+
+
+def test_a_disk_that_fills_up_during_the_blocks_keeps_what_is_whole(
+    slide: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+    add = ResultStore.add
+
+    def full(self, entry, nuclei):
+        nonlocal written
+        written += 1
+        if written > 4:
+            self.shard(entry.block).write_bytes(b"PAR1")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return add(self, entry, nuclei)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultStore, "add", full)
+        with pytest.raises(OutputError, match="no space left"):
+            run(slide, tmp_path / "out")
+    assert run(slide, tmp_path / "out").resumed_blocks == 4
+    assert tree(tmp_path / "out") == tree(reference)
+
+
+def test_changed_settings_are_refused_and_other_workers_are_not(slide: Path, tmp_path: Path) -> None:
+    def interrupt(event: Event) -> None:
+        if isinstance(event, BlockDone):
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(slide, tmp_path / "out", None, interrupt)
+    with pytest.raises(OutputError, match="batch_size was 4, now 5"):
+        run(slide, tmp_path / "out", batch_size=5)
+    run(slide, tmp_path / "out", workers=4, max_unreadable=0.5)
+
+
+def test_an_existing_result_is_refused_then_replaced(slide: Path, reference: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(reference, out)
+    (out / "nuclei" / "part-00000.parquet").unlink()
+    with pytest.raises(OutputError, match="complete result"):
+        run(slide, out)
+    assert not (out / ".run").exists()
+    run(slide, out, overwrite=True)
+    assert tree(out) == tree(reference)
+
+
+def test_events_tell_the_story_in_order(slide: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    summary = run(slide, tmp_path / "out", on_event=events.append)
+    stages = [event.name for event in events if isinstance(event, Stage)]
+    assert stages == ["blocks", "numbering", "labels", "geojson", "preview"]
+    planned = next(event for event in events if isinstance(event, Planned))
+    assert (planned.blocks, planned.resumed) == (12, 0)
+    done = [event for event in events if isinstance(event, BlockDone)]
+    assert [event.done for event in done] == list(range(1, 13))
+    assert done[-1].nuclei == summary.nuclei
+    assert events[-1] == Finished(summary=summary)
+
+
+def test_no_tissue_is_a_valid_empty_result(tmp_path: Path) -> None:
+    from PIL import Image as Picture
+
+    Picture.new("RGB", (600, 500), "white").save(tmp_path / "blank.png")
+    segmenter = OracleSegmenter()
+    summary = run(tmp_path / "blank.png", tmp_path / "out", segmenter, tissue="auto", mpp=0.5)
+    assert summary.nuclei == 0
+    assert segmenter.batches == []
+    assert any("no tissue" in note for note in summary.notes)
+    (table,) = iter_nuclei(tmp_path / "out")
+    assert len(table) == 0
+    assert geojson.loads((tmp_path / "out" / "nuclei.geojson").read_text())["features"] == []
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 90), (127, 300)])
+def test_a_slide_smaller_than_a_tile(tmp_path: Path, shape: tuple[int, int]) -> None:
+    from PIL import Image as Picture
+
+    Picture.fromarray(plane(shape)).save(tmp_path / "small.png")
+    summary = run(tmp_path / "small.png", tmp_path / "out", mpp=0.5)
+    assert summary.nuclei == OracleSegmenter().separate(scores_of(plane(shape))).max()
+
+
+def test_only_nuclei_with_their_centroid_in_the_region(slide: Path, reference: Path, tmp_path: Path) -> None:
+    square = geojson.Polygon([[(205, 303), (455, 303), (455, 650), (205, 650), (205, 303)]])
+    (tmp_path / "roi.geojson").write_text(geojson.dumps(geojson.Feature(geometry=square)))
+    segmenter = OracleSegmenter()
+    summary = run(slide, tmp_path / "out", segmenter, roi=tmp_path / "roi.geojson")
+    table = concatenate(list(iter_nuclei(reference)))
+    y, x = table.centroids.T
+    expected = table.select((x > 205) & (x < 455) & (y > 303) & (y < 650))
+    found = concatenate(list(iter_nuclei(tmp_path / "out")))
+    assert summary.nuclei == len(expected) > 50
+    assert sorted(map(tuple, found.centroids)) == sorted(map(tuple, expected.centroids))
+    np.testing.assert_array_equal(found.ids, np.arange(1, len(found) + 1))
+    assert summary.tissue_mm2 == pytest.approx(250 * 347 * 0.25e-6, rel=0.2)  # cells of 8 um
+
+
+def test_too_much_that_cannot_be_read_fails_and_is_kept(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsinuc.pipeline import block
+
+    read = block.read_resilient
+    monkeypatch.setattr(block, "read_resilient", lambda view, box: (read(view, box)[0], [Box(0, 0, 300, 300)]))
+    with pytest.raises(SlideError, match=r"14\.3% of the tissue cannot be decoded, 5\.0% is allowed"):
+        run(slide, tmp_path / "out")
+    segmenter = OracleSegmenter()
+    summary = run(slide, tmp_path / "out", segmenter, max_unreadable=0.2)
+    assert segmenter.batches == []
+    assert summary.unreadable_share == pytest.approx(300 * 300 / (900 * 700))
+    assert any("undecodable" in note for note in summary.notes)
+
+
+def test_what_is_wrong_from_the_start_writes_nothing(slide: Path, tmp_path: Path) -> None:
+    from PIL import Image as Picture
+
+    Picture.new("RGB", (60, 50), "white").save(tmp_path / "no_mpp.png")
+    cases: list[tuple[Path, type[WsinucError]]] = [
+        (tmp_path / "missing.svs", SlideError),
+        (tmp_path / "no_mpp.png", MppError),
+    ]
+    for path, error in cases:
+        with pytest.raises(error):
+            run(path, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_too_little_space_is_said_before_the_work(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
+    with pytest.raises(OutputError, match="free"):
+        run(slide, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_plan_says_what_the_run_does(slide: Path, reference: Path, tmp_path: Path) -> None:
+    segmenter = OracleSegmenter()
+    plan = plan_segment(slide, tmp_path / "out", config(), segmenter)
+    assert segmenter.batches == []
+    assert not (tmp_path / "out").exists()
+    assert (plan.level, plan.mpp, plan.shape) == (0, 0.5, SHAPE)
+    assert len(plan.blocks) == plan.blocks_total == 12
+    assert plan.tissue_share == 1.0
+    assert plan.tiles == json.loads((reference / "summary.json").read_text())["tiles"]
+    assert plan.memory_bytes > 2**20
+    assert plan.run_id == plan_segment(slide, tmp_path / "elsewhere", config(workers=4), segmenter).run_id
+    assert plan.run_id != plan_segment(slide, tmp_path / "out", config(block=512), segmenter).run_id

@@ -1,0 +1,104 @@
+"""Outlines of nuclei as polygons that QuPath takes: level-0 pixels, x before y, closed, on a 0.01 px grid, valid.
+
+QuPath 0.6 and later round what they read to 0.01 px, and refuse the *whole file* when one polygon crosses itself on
+that grid. So we round first and then ask whether the polygon is valid, for thousands of nuclei in one call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from wsinuc.nuclei import Nuclei
+
+DECIMALS = 2
+"""What QuPath keeps of a coordinate; more is wasted bytes."""
+MIN_AREA = 1.0
+"""Level-0 px^2 below which a polygon may collapse to an empty object in QuPath."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polygons:
+    """One polygon per nucleus of a batch."""
+
+    xy: NDArray[np.number]
+    """(m, 2) closed outer rings one after another, int32 when no coordinate can be fractional, else float64."""
+    offsets: NDArray[np.int64]
+    """(n + 1,) ring i is ``xy[offsets[i] : offsets[i + 1]]``."""
+    keep: NDArray[np.bool_]
+    """(n,) False where nothing of at least ``MIN_AREA`` is left."""
+    repaired: dict[int, list[NDArray[np.number]]]
+    """Rings (outer first) of polygons that had to be repaired, by position in the batch."""
+
+    def rings(self, i: int) -> list[NDArray[np.number]]:
+        """Rings of polygon ``i``, outer first; one ring unless a repair found a hole."""
+        return self.repaired.get(i) or [self.xy[self.offsets[i] : self.offsets[i + 1]]]
+
+
+def level0_polygons(nuclei: Nuclei, start: int, stop: int, origin_yx: tuple[float, float]) -> Polygons:
+    """Polygons of ``nuclei[start:stop]`` in level-0 pixels relative to ``origin_yx``.
+
+    An outline that touches or crosses itself is repaired: its largest part is kept, with the holes that the
+    touching cut out, so that filling it gives the nucleus' own pixels.
+    """
+    offsets = nuclei.offsets[start : stop + 1]
+    corners = nuclei.outlines[offsets[0] : offsets[-1]]
+    xy = np.round(corners * np.asarray(nuclei.frame.downsample) - np.asarray(origin_yx), DECIMALS)[:, ::-1] + 0.0
+    xy, offsets = _close(*_without_repeats(xy, offsets - offsets[0]))
+    enough = np.diff(offsets) >= 4
+    polygons = np.full(stop - start, shapely.Polygon())
+    polygons[enough] = _build(xy, offsets, enough)
+    repaired = {}
+    for i in np.flatnonzero(~shapely.is_valid(polygons)):
+        polygons[i] = _largest_valid_part(polygons[i])
+        repaired[int(i)] = [
+            np.round(shapely.get_coordinates(ring), DECIMALS) for ring in shapely.get_rings(polygons[i])
+        ]
+    keep = shapely.area(polygons) >= MIN_AREA
+    if all(float(v).is_integer() for v in (*nuclei.frame.downsample, *origin_yx)):
+        xy, repaired = xy.astype(np.int32), {i: [r.astype(np.int32) for r in rings] for i, rings in repaired.items()}
+    return Polygons(xy=np.ascontiguousarray(xy), offsets=offsets, keep=keep, repaired=repaired)
+
+
+def _without_repeats(xy: NDArray, offsets: NDArray) -> tuple[NDArray, NDArray]:
+    """Open rings without corners that equal the one before them (cyclically)."""
+    lengths = np.diff(offsets)
+    previous = np.arange(len(xy)) - 1
+    filled = lengths > 0
+    previous[offsets[:-1][filled]] = offsets[1:][filled] - 1
+    same = xy == xy[previous]
+    different = ~(same[:, 0] & same[:, 1])
+    if different.all():
+        return xy, offsets
+    counts = np.concatenate([[0], np.cumsum(different)])
+    return xy[different], counts[offsets]
+
+
+def _close(xy: NDArray, offsets: NDArray) -> tuple[NDArray, NDArray]:
+    """Rings that end with their first corner, the same bits."""
+    lengths = np.diff(offsets)
+    filled = lengths > 0
+    closed = np.concatenate([[0], np.cumsum(lengths + filled)])
+    out = np.empty((closed[-1], 2), xy.dtype)
+    out[np.arange(len(xy)) + np.repeat(closed[:-1] - offsets[:-1], lengths)] = xy
+    out[closed[1:][filled] - 1] = xy[offsets[:-1][filled]]
+    return out, closed
+
+
+def _build(xy: NDArray, offsets: NDArray, enough: NDArray[np.bool_]) -> NDArray[np.object_]:
+    """Shapely polygons of the rings with ``enough`` corners."""
+    if not enough.all():
+        lengths = np.diff(offsets)
+        xy = xy[np.repeat(enough, lengths)]
+        offsets = np.concatenate([[0], np.cumsum(lengths[enough])])
+    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (offsets, np.arange(len(offsets))))
+
+
+def _largest_valid_part(polygon: shapely.Polygon) -> shapely.Polygon:
+    """The largest polygon of the repaired geometry, still on the 0.01 px grid and valid there."""
+    fixed = shapely.set_precision(shapely.make_valid(polygon), 10.0**-DECIMALS)
+    parts = [part for part in shapely.get_parts(fixed) if part.geom_type == "Polygon"]
+    return max(parts, key=shapely.area, default=shapely.Polygon())

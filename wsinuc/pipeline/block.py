@@ -1,0 +1,196 @@
+"""One block of a slide: read, score, separate, own, measure. A pure function of slide, block, segmenter and settings.
+
+What a block finds must not depend on where blocks begin. So everything that decides is anchored to the slide: which
+tiles the network sees and which are skipped as background, where the scores are cut into pieces for separation, and
+who owns a nucleus: whose core holds its centroid, which is the same number wherever it was measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.grid import Block, BlockGrid, Box, Tile, TileGrid
+from wsinuc.nuclei import Nuclei, concatenate, empty, measure
+from wsinuc.segmenters.base import FOREGROUND, Segmenter
+from wsinuc.slides.view import SlideView, read_resilient
+
+PIECE = 1024
+"""Side of the pieces in which scores are separated, in view pixels: small enough to stay in the processor's cache."""
+
+
+class Selection(Protocol):
+    """Says which parts of a view are worth looking at; ``TissueMask`` is one."""
+
+    def touches(self, box: Box) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockResult:
+    """What one block owns, and what it took."""
+
+    nuclei: Nuclei
+    """Owned nuclei, ids 1..n in order of their centroids."""
+    unreadable: tuple[Box, ...]
+    """Undecodable parts of the core, view pixels; they were taken for white."""
+    tiles: int
+    """Tiles that the network has seen."""
+    at_edge: int
+    """Owned nuclei that reach the edge of what was read: larger than the halo allows for, so perhaps cut."""
+    seconds: dict[str, float]
+    """Wall time of each stage: read, wait (for the network), network, separate, measure."""
+
+
+def process_block(
+    view: SlideView,
+    block: Block,
+    segmenter: Segmenter,
+    *,
+    batch_size: int,
+    tissue: Selection,
+    gate: AbstractContextManager[object],
+) -> BlockResult:
+    """Segment ``block`` and return the nuclei whose centroid lies in its core.
+
+    ``gate`` is held while the network works on the whole block: blocks take turns there, and while one has the
+    network, others read and separate. Raises ReadError never (see ``read_resilient``).
+    """
+    clock = _Clock()
+    tiles = select_tiles(block.read, segmenter, tissue)
+    scores = np.zeros((segmenter.channels, *block.read.shape), np.uint8)
+    unreadable: list[Box] = []
+    if tiles:
+        source = _bounding_box([tile.read for tile in tiles])
+        with clock.stage("read"):
+            pixels, unreadable = read_resilient(view, source)
+        batches = _batches(pixels, source, tiles, batch_size)
+        with clock.stage("wait"), gate, clock.stage("network"):
+            for chosen, batch in batches:
+                _keep(scores, block.read, chosen, segmenter.predict(batch))
+        del pixels, batches  # not needed for the rest, which takes memory of its own
+    nuclei, at_edge = _find_nuclei(view, block, segmenter, scores, clock)
+    seconds = dict(clock.seconds)
+    seconds["wait"] -= seconds["network"]
+    return BlockResult(
+        nuclei=nuclei,
+        unreadable=tuple(box.clip(block.core) for box in unreadable if box.overlaps(block.core)),
+        tiles=len(tiles),
+        at_edge=at_edge,
+        seconds=seconds,
+    )
+
+
+def select_tiles(box: Box, segmenter: Segmenter, tissue: Selection) -> list[Tile]:
+    """Tiles that together score ``box``, without those whose core is background.
+
+    A tile is judged by its own core, wherever ``box`` ends, so that all blocks that need a tile agree.
+    """
+    return [tile for tile in TileGrid(segmenter.tile, segmenter.margin).covering(box) if tissue.touches(tile.core)]
+
+
+def needs_work(block: Block, segmenter: Segmenter, tissue: Selection) -> bool:
+    """Whether any tile over the block's core holds tissue.
+
+    Asking the tiles rather than the core itself finds a nucleus just beside the tissue with every block size.
+    """
+    return any(tissue.touches(tile.core) for tile in TileGrid(segmenter.tile, segmenter.margin).covering(block.core))
+
+
+def _batches(
+    pixels: NDArray[np.uint8], source: Box, tiles: list[Tile], batch_size: int
+) -> Iterator[tuple[list[Tile], NDArray[np.uint8]]]:
+    """Tiles and their pixels, ``batch_size`` at a time.
+
+    Every batch has the same shape, the last one padded with white: the last bits of a convolution depend on the
+    shape of its batch, but not on what else is in it.
+    """
+    side = tiles[0].read.shape[0]
+    for start in range(0, len(tiles), batch_size):
+        chosen = tiles[start : start + batch_size]
+        batch = np.full((batch_size, side, side, 3), 255, np.uint8)
+        for slot, tile in enumerate(chosen):
+            batch[slot] = pixels[tile.read.relative_to(source).slices]
+        yield chosen, batch
+
+
+def _keep(scores: NDArray[np.uint8], target: Box, tiles: list[Tile], found: NDArray[np.uint8]) -> None:
+    """Put the scores of the tiles' cores where they belong in ``target``; those of padding are dropped."""
+    for tile, tile_scores in zip(tiles, found, strict=False):
+        kept = tile.core.clip(target)
+        scores[:, *kept.relative_to(target).slices] = tile_scores[:, *kept.relative_to(tile.core).slices]
+
+
+def _find_nuclei(
+    view: SlideView, block: Block, segmenter: Segmenter, scores: NDArray[np.uint8], clock: _Clock
+) -> tuple[Nuclei, int]:
+    """Owned nuclei of the block in order, and how many of them reach the edge of their piece."""
+    names = tuple(item.name for item in segmenter.classes)
+    found = [empty(view.frame, names, tuple(item.color for item in segmenter.classes))]
+    at_edge = 0
+    for piece in _pieces(view, block, segmenter.min_halo):
+        part = np.ascontiguousarray(scores[:, *piece.read.relative_to(block.read).slices])
+        if not part[FOREGROUND].any():
+            continue
+        with clock.stage("separate"):
+            labels = segmenter.separate(part)
+        with clock.stage("measure"):
+            nuclei = measure(labels, part, piece.read, view.frame, segmenter.classes)
+            nuclei = nuclei.select(nuclei.owned_by(piece.core))
+            at_edge += int(nuclei.touching(_open_sides(piece.read, view.shape)).sum())
+            found.append(nuclei)
+    with clock.stage("measure"):
+        return _in_order(concatenate(found)), at_edge
+
+
+def _pieces(view: SlideView, block: Block, halo: int) -> Iterator[Block]:
+    """Parts of a block, cut along a grid anchored to the view, each with a halo of its own."""
+    for cell in BlockGrid(view.shape, PIECE, halo).overlapping(block.core):
+        core = cell.core.clip(block.core)
+        yield Block(index=cell.index, core=core, read=core.grow(halo).clip(block.read))
+
+
+def _in_order(nuclei: Nuclei) -> Nuclei:
+    """Sorted by centroid (ties by first corner, which no two nuclei share) and numbered 1..n."""
+    first = nuclei.outlines[nuclei.offsets[:-1]]
+    order = np.lexsort((first[:, 1], first[:, 0], nuclei.centroids[:, 1], nuclei.centroids[:, 0]))
+    return nuclei.select(order).with_ids(1)
+
+
+def _open_sides(box: Box, shape: tuple[int, int]) -> Box:
+    """``box`` with the sides that it shares with the view pushed out: nothing is cut there, the slide just ends."""
+    return Box(
+        box.y0 if box.y0 > 0 else -1,
+        box.x0 if box.x0 > 0 else -1,
+        box.y1 if box.y1 < shape[0] else shape[0] + 1,
+        box.x1 if box.x1 < shape[1] else shape[1] + 1,
+    )
+
+
+def _bounding_box(boxes: list[Box]) -> Box:
+    return Box(
+        min(box.y0 for box in boxes),
+        min(box.x0 for box in boxes),
+        max(box.y1 for box in boxes),
+        max(box.x1 for box in boxes),
+    )
+
+
+class _Clock:
+    """Adds up wall time by stage."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("read", "wait", "network", "separate", "measure"), 0.0)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - begin

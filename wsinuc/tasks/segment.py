@@ -1,0 +1,233 @@
+"""Slide to result: plan, segment block by block, number, render, export, sum up.
+
+The blocks are the long part and the only one that is not done again: each is stored as soon as it is finished, so that
+an interrupted run (a crash, Ctrl-C, a full disk) goes on from there when the same command is given again. What follows
+is made from the stored blocks in a working area and appears in the result only when all of it is whole.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from wsinuc.config import SegmentConfig
+from wsinuc.errors import OutputError, SlideError
+from wsinuc.exports.geojson import default_geojson_name, write_geojson
+from wsinuc.exports.preview import write_preview
+from wsinuc.grid import Block
+from wsinuc.nuclei import Nuclei, empty, read_nuclei, write_nuclei
+from wsinuc.pipeline.block import BlockResult, process_block
+from wsinuc.pipeline.run import run_blocks
+from wsinuc.render import render_labels
+from wsinuc.segmenters.base import Segmenter
+from wsinuc.store import MAX_ID, Entry, Parts, ResultStore, disk_errors
+from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
+from wsinuc.tasks.plan import Plan, Prepared, plan_segment, prepare
+from wsinuc.tasks.summary import Course, Summary, Tally, summarize, tally, unreadable_share
+
+__all__ = ["Plan", "Summary", "plan_segment", "segment_slide"]
+
+
+def segment_slide(
+    slide_path: Path,
+    out: Path,
+    config: SegmentConfig,
+    *,
+    segmenter: Segmenter | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Summary:
+    """Find the nuclei of a slide and write the result directory ``out``.
+
+    Parameters
+    ----------
+    slide_path
+        Slide or ordinary image.
+    out
+        The result's own directory (``<stem>.wsinuc``); created with its parents.
+    config
+        All settings; ``segmenter`` takes the place of ``config.model`` and ``config.device`` when given.
+    on_event
+        Called on this thread with what has happened (``tasks.events``).
+
+    Raises
+    ------
+    WsinucError
+        What ``prepare`` raises; SlideError when more of the tissue than ``config.max_unreadable`` cannot be decoded;
+        OutputError when ``out`` cannot be used or the disk is full. Finished blocks are kept, then and on
+        KeyboardInterrupt.
+    """
+    emit = on_event or (lambda event: None)
+    with prepare(slide_path, out, config, segmenter) as (prepared, plan):
+        store = ResultStore(out)
+        with (
+            store.open_run(plan.settings, resume=config.resume, overwrite=config.overwrite),
+            disk_errors(store.directory),
+        ):
+            return _Run(prepared, plan, store, config, emit).execute()
+
+
+class _Run:
+    """One run over an open slide and an open store."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        plan: Plan,
+        store: ResultStore,
+        config: SegmentConfig,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.prepared = prepared
+        self.plan = plan
+        self.store = store
+        self.config = config
+        self.emit = emit
+        self.seconds: dict[str, float] = {}
+
+    def execute(self) -> Summary:
+        """All stages, in order."""
+        begin = time.perf_counter()
+        before = self.store.finished()
+        with self._stage("blocks"):
+            entries = self._segment(before)
+        total = tally(entries.values())
+        self._check_readable(total)
+        owners = {index: entry.nuclei for index, entry in sorted(entries.items()) if entry.nuclei}
+        counts = self._write_outputs(owners, total.nuclei)
+        self.seconds["total"] = time.perf_counter() - begin
+        course = Course(
+            seconds=self.seconds,
+            network_seconds=sum(entry.seconds["network"] for index, entry in entries.items() if index not in before),
+            resumed=len(before),
+            counts=counts,
+            outputs=tuple(sorted(path.name for path in self.store.ready.iterdir())),
+        )
+        summary = summarize(self.prepared, self.plan, self.config, total, course)
+        self.store.publish(asdict(summary))
+        self.emit(Finished(summary=summary))
+        return summary
+
+    def _segment(self, before: dict[int, Entry]) -> dict[int, Entry]:
+        """Ledger entries of all blocks: those of an interrupted run, and the rest, made now."""
+        plan, grid = self.plan, self.prepared.grid
+        entries = dict(before)
+        nuclei = sum(entry.nuclei for entry in before.values())
+        unreadable = sum(len(entry.unreadable) for entry in before.values())
+        self.emit(Planned(blocks=len(plan.blocks), resumed=len(before), nuclei=nuclei, plan=plan))
+        todo = [grid[index] for index in plan.blocks if index not in before]
+        with closing(run_blocks(self._block_job(), todo, self.config.workers)) as finished:
+            for block, entry in finished:
+                entries[block.index] = entry
+                nuclei += entry.nuclei
+                unreadable += len(entry.unreadable)
+                self.emit(BlockDone(done=len(entries), total=len(plan.blocks), nuclei=nuclei, unreadable=unreadable))
+        return entries
+
+    def _block_job(self) -> Callable[[Block], Entry]:
+        """What a worker does with a block: segment it and store what it owns. Returns little, so little is kept."""
+        gate = threading.Lock()
+        prepared = self.prepared
+
+        def job(block: Block) -> Entry:
+            result = process_block(
+                prepared.view,
+                block,
+                prepared.segmenter,
+                batch_size=self.config.batch_size,
+                tissue=prepared.selection,
+                gate=gate,
+            )
+            nuclei = self._in_region(result.nuclei)
+            return self.store.add(_entry(block, result, len(nuclei)), nuclei)
+
+        return job
+
+    def _in_region(self, nuclei: Nuclei) -> Nuclei:
+        region = self.prepared.selection.region
+        if region is None or not len(nuclei):
+            return nuclei
+        return nuclei.select(region.contains(nuclei.level0_centroids())).with_ids(1)
+
+    def _check_readable(self, total: Tally) -> None:
+        share = unreadable_share(self.prepared, total)
+        if share > self.config.max_unreadable:
+            raise SlideError(
+                f"{self.plan.slide}: {share:.1%} of the tissue cannot be decoded, "
+                f"{self.config.max_unreadable:.1%} is allowed: the file is damaged, perhaps copied incompletely"
+            )
+
+    def _write_outputs(self, owners: dict[int, int], total: int) -> dict[str, int]:
+        """All outputs into the store's working area; returns nuclei per class."""
+        store, plan = self.store, self.plan
+        store.start_outputs()
+        with self._stage("numbering"):
+            counts = self._number(owners, total)
+        with self._stage("labels"):
+            self._render(owners)
+        with self._stage("geojson"):
+            write_geojson(
+                Parts(store.ready),
+                store.ready / default_geojson_name(total),
+                origin_yx=self.prepared.slide.origin,
+                run_id=plan.run_id,
+            )
+        with self._stage("preview"):
+            picture = store.ready / "preview.png"
+            write_preview(self.prepared.view, Parts(store.ready), picture, tissue_mm2=plan.tissue_mm2)
+        return counts
+
+    def _number(self, owners: dict[int, int], total: int) -> dict[str, int]:
+        """Turn shards into parts with ids 1..N in the order of the blocks; returns nuclei per class."""
+        if total > MAX_ID:
+            raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
+        classes = self.prepared.segmenter.classes
+        counts: Counter[int] = Counter()
+        start = 1
+        for index, count in owners.items():
+            nuclei = read_nuclei(self.store.shard(index)).with_ids(start)
+            write_nuclei(nuclei, self.store.part(index))
+            counts.update(nuclei.classes.tolist())
+            start += count
+        if not owners:
+            names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
+            write_nuclei(empty(self.prepared.view.frame, names, colors), self.store.part(0))
+        return {item.name: counts[index] for index, item in enumerate(classes)}
+
+    def _render(self, owners: dict[int, int]) -> None:
+        def for_each(job: Callable[[Block], object], blocks: Iterable[Block]) -> None:
+            with closing(run_blocks(job, blocks, self.config.workers)) as finished:
+                for _ in finished:
+                    pass
+
+        render_labels(
+            lambda index: read_nuclei(self.store.part(index)) if index in owners else None,
+            self.prepared.grid,
+            self.store.ready / "labels.ome.zarr",
+            mpp=self.prepared.view.mpp,
+            classes=self.prepared.segmenter.classes,
+            for_each=for_each,
+        )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self.emit(Stage(name=name))
+        begin = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - begin
+
+
+def _entry(block: Block, result: BlockResult, nuclei: int) -> Entry:
+    return Entry(
+        block=block.index,
+        nuclei=nuclei,
+        shard_sha256=None,
+        unreadable=result.unreadable,
+        tiles=result.tiles,
+        at_edge=result.at_edge,
+        seconds=result.seconds,
+    )
