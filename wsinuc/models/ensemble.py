@@ -10,6 +10,7 @@ the native-resolution maps, and only its few outputs are interpolated: the full-
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -90,16 +91,9 @@ class PixelClassifierEnsemble(nn.Module):
         ConfigError
             The maps are not those the ensemble was trained on, or the margin is no multiple of the coarsest factor.
         """
-        given = tuple((factor, stack.shape[1]) for factor, stack in maps.items())
-        if given != self.config.channels:
-            raise ConfigError(f"the ensemble was trained on features {self.config.channels}, got {given}")
-        if margin and margin % max(maps):
-            raise ConfigError(f"the margin must be a multiple of {max(maps)}, got {margin}")
-        projected = self._project(maps, margin)
         total: Tensor | None = None
         entropy: Tensor | None = None
-        for member in range(self.config.members):
-            raw = self._member(projected, member, margin)
+        for raw in self.raw(maps, margin):
             log_p = F.log_softmax(raw[:, : self.config.classes].float(), dim=1)
             p = log_p.exp()
             own = torch.cat([p, raw[:, self.config.classes :].float()], dim=1)
@@ -111,6 +105,17 @@ class PixelClassifierEnsemble(nn.Module):
         p = total[:, : self.config.classes]
         divergence = -(p * p.clamp_min(1e-12).log()).sum(1) - entropy
         return Votes(p, (divergence / math.log(2)).clamp(0, 1), total[:, self.config.classes :])
+
+    def raw(self, maps: dict[int, Tensor], margin: int = 0) -> Iterator[Tensor]:
+        """Raw outputs ``(n, classes + maps, h, w)`` of one member after another, differentiable; see ``vote``."""
+        given = tuple((factor, stack.shape[1]) for factor, stack in maps.items())
+        if given != self.config.channels:
+            raise ConfigError(f"the ensemble was trained on features {self.config.channels}, got {given}")
+        if margin and margin % max(maps):
+            raise ConfigError(f"the margin must be a multiple of {max(maps)}, got {margin}")
+        projected = self._project(maps, margin)
+        for member in range(self.config.members):
+            yield self._member(projected, member, margin)
 
     def _project(self, maps: dict[int, Tensor], margin: int) -> dict[int, Tensor]:
         """First layer on every native map; one native pixel of the margin is kept for the interpolation."""

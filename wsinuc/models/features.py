@@ -77,6 +77,10 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def __call__(self, x0: Tensor, shift: tuple[int, int] = (0, 0)) -> dict[int, Tensor]:
+        """``maps`` without gradients."""
+        return self.maps(x0, shift)
+
+    def maps(self, x0: Tensor, shift: tuple[int, int] = (0, 0)) -> dict[int, Tensor]:
         """Feature maps of images ``(n, 3, h, w)`` in [-1, 1].
 
         Parameters

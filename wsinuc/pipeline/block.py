@@ -66,10 +66,11 @@ def process_block(
     scores = np.zeros((segmenter.channels, *block.read.shape), np.uint8)
     unreadable: list[Box] = []
     if tiles:
-        source = _bounding_box([tile.read for tile in tiles])
+        extent = Box.of_shape(view.shape)
+        source = _bounding_box([tile.read for tile in tiles]).clip(extent)
         with clock.stage("read"):
             pixels, unreadable = read_resilient(view, source)
-        batches = _batches(pixels, source, tiles, batch_size)
+        batches = _batches(pixels, source, extent, tiles, batch_size)
         with clock.stage("wait"), gate, clock.stage("network"):
             for chosen, batch in batches:
                 _keep(scores, block.read, chosen, segmenter.predict(batch))
@@ -103,7 +104,7 @@ def needs_work(block: Block, segmenter: Segmenter, tissue: Selection) -> bool:
 
 
 def _batches(
-    pixels: NDArray[np.uint8], source: Box, tiles: list[Tile], batch_size: int
+    pixels: NDArray[np.uint8], source: Box, extent: Box, tiles: list[Tile], batch_size: int
 ) -> Iterator[tuple[list[Tile], NDArray[np.uint8]]]:
     """Tiles and their pixels, ``batch_size`` at a time.
 
@@ -115,8 +116,21 @@ def _batches(
         chosen = tiles[start : start + batch_size]
         batch = np.full((batch_size, side, side, 3), 255, np.uint8)
         for slot, tile in enumerate(chosen):
-            batch[slot] = pixels[tile.read.relative_to(source).slices]
+            inside = tile.read.clip(extent)
+            batch[slot] = _mirrored(pixels[inside.relative_to(source).slices], inside, tile.read)
         yield chosen, batch
+
+
+def _mirrored(pixels: NDArray[np.uint8], inside: Box, wanted: Box) -> NDArray[np.uint8]:
+    """Pixels of ``inside`` continued to ``wanted`` by mirroring at the slide's edge.
+
+    Tissue that the edge cuts goes on behind it; white would be an edge of its own, and upset a network's normalisation.
+    """
+    before = (inside.y0 - wanted.y0, inside.x0 - wanted.x0)
+    after = (wanted.y1 - inside.y1, wanted.x1 - inside.x1)
+    if not any(before + after):
+        return pixels
+    return np.pad(pixels, [(before[0], after[0]), (before[1], after[1]), (0, 0)], mode="symmetric")
 
 
 def _keep(scores: NDArray[np.uint8], target: Box, tiles: list[Tile], found: NDArray[np.uint8]) -> None:

@@ -1,0 +1,139 @@
+"""Fine-tuning the denoiser itself for segmentation before its features are used (method D's second stage).
+
+Purma et al. (2025) pre-train a U-Net to denoise and then train the same weights to segment. Here the network's own
+features are what is trained: a pixel classifier reads them exactly as the ensemble will, and its error runs back into the
+denoiser. The classifier is thrown away afterwards; the ensemble is fitted on the tuned features as on frozen ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from wsinuc.datasets.augment import dihedral, jitter_stain
+from wsinuc.datasets.folder import LabelledImage
+from wsinuc.errors import DataError
+from wsinuc.models.ensemble import PixelClassifierEnsemble
+from wsinuc.models.features import NOISE_PERIOD, FeatureExtractor
+from wsinuc.models.training import FitConfig, Progress, fit
+from wsinuc.segmenters.targets import centre_distance, hv_maps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneConfig:
+    """Settings of one fine-tuning."""
+
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=2000, lr=1e-3, warmup=50, cosine=True, ema=0.99))
+    crop: int = 128
+    """Side of a training crop in pixels of the model's resolution."""
+    batch: int = 8
+    zoom: float = 1.3
+    stain: float = 0.5
+    map_weight: float = 2.0
+    """Weight of the maps' squared error beside cross-entropy and Dice."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CropSource:
+    """Endless augmented crops of annotated images; crop k depends on the seed and k only."""
+
+    images: Sequence[LabelledImage]
+    weights: NDArray[np.float64]
+    """Probability of each image."""
+    mpp: float
+    config: FinetuneConfig
+
+    def crop(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        """RGB ``(side, side, 3)`` and labels ``(side, side)``; images smaller than the crop are mirrored."""
+        rng = np.random.default_rng((self.config.seed, index))
+        sample = self.images[rng.choice(len(self.images), p=self.weights)]
+        side, factor = self.config.crop, self.mpp / sample.mpp * float(np.exp(rng.uniform(-1, 1) * np.log(self.config.zoom)))
+        field_px = max(2, round(side * factor))
+        height, width = (min(field_px, extent) for extent in sample.labels.shape)
+        y = int(rng.integers(sample.labels.shape[0] - height + 1))
+        x = int(rng.integers(sample.labels.shape[1] - width + 1))
+        size = (max(1, round(width / factor)), max(1, round(height / factor)))
+        cut = np.s_[y : y + height, x : x + width]
+        image = np.asarray(Image.fromarray(sample.image[cut]).resize(size, Image.Resampling.BILINEAR))
+        labels = np.asarray(Image.fromarray(sample.labels[cut]).resize(size, Image.Resampling.NEAREST), np.int32)
+        missing = [(0, max(0, side - extent)) for extent in labels.shape]
+        image = np.pad(image, [*missing, (0, 0)], mode="symmetric")[:side, :side]
+        labels = np.pad(labels, missing, mode="symmetric")[:side, :side]
+        turn = int(rng.integers(8))
+        return (
+            np.ascontiguousarray(dihedral(jitter_stain(image, rng, self.config.stain), turn)),
+            np.ascontiguousarray(dihedral(labels, turn)),
+        )
+
+
+def finetune(
+    dataset: Sequence[LabelledImage],
+    extractor: FeatureExtractor,
+    head: PixelClassifierEnsemble,
+    mpp: float,
+    config: FinetuneConfig,
+    *,
+    state: Path,
+    weights: Sequence[float] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train the extractor's denoiser in place, in fp32 weights, by way of ``head``.
+
+    Raises
+    ------
+    DataError
+        The data set is empty.
+    """
+    if not dataset:
+        raise DataError("no annotated image to fine-tune on: check the data set's filters")
+    share = np.asarray(weights if weights is not None else [1.0] * len(dataset), np.float64)
+    source = CropSource(list(dataset), share / share.sum(), mpp, config)
+    model = nn.ModuleDict({"denoiser": extractor.unet, "head": head}).train().requires_grad_(True)
+    device = extractor.unet.stem.weight.device
+
+    def loss(step: int) -> torch.Tensor:
+        crops = [source.crop(step * config.batch + i) for i in range(config.batch)]
+        labels = np.stack([label for _, label in crops])
+        pixels = torch.from_numpy(np.stack([image for image, _ in crops])).to(device)
+        rng = np.random.default_rng((config.seed, step, 1))
+        shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
+        maps = extractor.maps(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1, shift)
+        wanted = np.stack([hv_maps(item) if head.config.maps == 2 else centre_distance(item)[None] for item in labels])
+        nuclei = torch.from_numpy(labels > 0).to(device)
+        losses = [segmentation_loss(raw, nuclei, torch.from_numpy(wanted).to(device), config.map_weight) for raw in head.raw(maps)]
+        return torch.stack(losses).mean()
+
+    average = fit(model, loss, config.fit, state=state, on_progress=on_progress, should_stop=should_stop)
+    model.load_state_dict(average)
+    extractor.unet.eval().requires_grad_(False)
+
+
+def segmentation_loss(raw: torch.Tensor, nuclei: torch.Tensor, maps: torch.Tensor, map_weight: float) -> torch.Tensor:
+    """Cross-entropy + (1 - soft Dice) of nucleus against background, plus the maps' squared error.
+
+    Parameters
+    ----------
+    raw
+        ``(n, 2 + maps, h, w)`` raw outputs.
+    nuclei
+        bool ``(n, h, w)``.
+    maps
+        ``(n, maps, h, w)``; two maps are H and V, which mean nothing outside nuclei and count inside only.
+    """
+    raw = raw.float()
+    p = raw[:, :2].softmax(1)[:, 1]
+    dice = (2 * (p * nuclei).sum() + 1) / (p.sum() + nuclei.sum() + 1)
+    error = (raw[:, 2:] - maps).square().mean(1)
+    if maps.shape[1] == 2:
+        error = error * nuclei / nuclei.float().mean().clamp_min(1e-6)
+    return F.cross_entropy(raw[:, :2], nuclei.long()) + 1 - dice + map_weight * error.mean()
