@@ -1,3 +1,5 @@
+import itertools
+
 import cc3d
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ def as_labels(*rows: str) -> np.ndarray:
 
 def polygons(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ids, outlines, offsets = trace_outlines(labels)
-    return ids, np.array([shapely.Polygon(outlines[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)])
+    return ids, np.array([shapely.Polygon(outlines[a:b]) for a, b in itertools.pairwise(offsets)])
 
 
 def enclosed_by_definition(mask: np.ndarray) -> np.ndarray:

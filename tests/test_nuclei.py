@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import itertools
 import json
 import math
 import os
@@ -124,8 +125,8 @@ def test_discs(radius):
     assert shape["length_um"] == pytest.approx(2 * math.pi * radius, rel=0.025)
     assert shape["circularity"] > 0.96
     assert shape["solidity"] > 0.95
-    assert shape["max_diameter_um"] == pytest.approx(2 * radius, abs=0.8)
-    assert shape["min_diameter_um"] == pytest.approx(2 * radius, abs=0.8)
+    assert shape["max_diameter_um"] == pytest.approx(2 * radius, abs=1)
+    assert shape["min_diameter_um"] == pytest.approx(2 * radius, abs=1)
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.3, 0.9, 1.4])
@@ -144,7 +145,8 @@ def test_rectangles():
     assert shape["area_um2"] == 400
     assert shape["solidity"] == 1.0
     assert shape["min_diameter_um"] == 10
-    assert shape["length_um"] == pytest.approx(100 - 4 * 0.708, abs=0.01)
+    at_a_corner = (2 * math.hypot(1, 3) + math.hypot(2, 2)) / 4  # three chords of four steps go round it
+    assert shape["length_um"] == pytest.approx(100 + 4 * (at_a_corner - 3))
     assert shape["max_diameter_um"] == pytest.approx(math.hypot(40, 9), abs=0.01)
 
 
@@ -166,10 +168,12 @@ def test_diameters_and_hull_agree_with_shapely():
     _, outlines, offsets = trace_outlines(labels)
     for shape, a, b in zip(ring_shapes(outlines, offsets), offsets[:-1], offsets[1:], strict=True):
         ring = outlines[a:b].astype(float)
-        whole = np.concatenate([np.linspace(p, q, int(abs(q - p).sum()) + 1)[:-1] for p, q in zip(ring, np.roll(ring, -1, 0), strict=True)])
+        whole = np.concatenate(
+            [np.linspace(p, q, int(abs(q - p).sum()) + 1)[:-1] for p, q in zip(ring, np.roll(ring, -1, 0), strict=True)]
+        )
         hull = shapely.MultiPoint((whole + np.roll(whole, -1, axis=0)) / 2).convex_hull
         points = shapely.get_coordinates(hull)
-        sides = [math.dist(*pair) for pair in zip(points, points[1:], strict=False)]
+        sides = [math.dist(*pair) for pair in itertools.pairwise(points)]
         normals = np.diff(points, axis=0)[:, ::-1] * [1, -1] / np.array(sides)[:, None]
         assert shape[1] == pytest.approx(hull.area)
         assert shape[2] == pytest.approx(max(math.dist(p, q) for p in points for q in points))
@@ -310,5 +314,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_scraps(nuclei, tmp_path, monk
         write_nuclei(nuclei.select(np.array([0])), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["good.parquet"]
-    with pytest.raises(OutputError, match="nowhere"):
-        write_nuclei(nuclei, tmp_path / "nowhere" / "part.parquet")
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "good.parquet"])
+def test_a_folder_that_is_none_is_an_output_error(nuclei, tmp_path, folder):
+    _written(nuclei, tmp_path)
+    with pytest.raises(OutputError, match=f"cannot write .*{folder}"):
+        write_nuclei(nuclei, tmp_path / folder / "part.parquet")

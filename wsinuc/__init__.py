@@ -1,3 +1,86 @@
-"""wsinuc: from a whole-slide image to a table of nuclei."""
+"""wsinuc: from a whole-slide image to a table of nuclei.
+
+The names below are what most programs need; the rest is reached by module path. They are resolved on first use, so
+``import wsinuc`` itself loads neither PyTorch nor anything else that is slow.
+
+==================================  =====================================================================
+`open_slide`                        a slide of any vendor, or an ordinary image, as a ``Slide``
+`segment_slide`, `SegmentConfig`    the whole job: slide in, folder of results out, settings as frozen data
+`plan_segment`                      what that job would do, without doing it
+`load_segmenter`                    a shipped model by name, or a checkpoint by path
+`iter_nuclei`, `read_nuclei`        the table of nuclei of a result part by part in the order of ids; one part by path
+`Nuclei`                            the table itself: a struct of arrays
+`write_geojson`, `check_geojson`    nuclei for QuPath, and whether QuPath will take a file
+`open_dataset`, `score`             annotated images, and how well labels agree with them
+`WsinucError`                       root of every error raised on purpose
+==================================  =====================================================================
+
+Where things live: ``slides`` read pixels at a wanted resolution; ``segmenters`` turn pixels into instances and
+``models`` are their networks; ``pipeline`` runs blocks; ``store`` is what a result looks like on disk; ``render`` and
+``exports`` are views of it; ``tasks`` are the commands without their options. ARCHITECTURE.md has the whole map.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wsinuc.config import SegmentConfig
+    from wsinuc.datasets import open_dataset
+    from wsinuc.errors import WsinucError
+    from wsinuc.exports.geojson import write_geojson
+    from wsinuc.exports.qupath_check import check_geojson
+    from wsinuc.metrics.segmentation import score
+    from wsinuc.nuclei import Nuclei, read_nuclei
+    from wsinuc.segmenters import load_segmenter
+    from wsinuc.slides import open_slide
+    from wsinuc.store import iter_nuclei
+    from wsinuc.tasks.segment import plan_segment, segment_slide
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Nuclei",
+    "SegmentConfig",
+    "WsinucError",
+    "check_geojson",
+    "iter_nuclei",
+    "load_segmenter",
+    "open_dataset",
+    "open_slide",
+    "plan_segment",
+    "read_nuclei",
+    "score",
+    "segment_slide",
+    "write_geojson",
+]
+
+_HOMES = {
+    "Nuclei": "wsinuc.nuclei",
+    "SegmentConfig": "wsinuc.config",
+    "WsinucError": "wsinuc.errors",
+    "check_geojson": "wsinuc.exports.qupath_check",
+    "iter_nuclei": "wsinuc.store",
+    "load_segmenter": "wsinuc.segmenters",
+    "open_dataset": "wsinuc.datasets",
+    "open_slide": "wsinuc.slides",
+    "plan_segment": "wsinuc.tasks.segment",
+    "read_nuclei": "wsinuc.nuclei",
+    "score": "wsinuc.metrics.segmentation",
+    "segment_slide": "wsinuc.tasks.segment",
+    "write_geojson": "wsinuc.exports.geojson",
+}
+
+
+def __getattr__(name: str) -> object:
+    """A public name, imported from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'wsinuc' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

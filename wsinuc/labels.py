@@ -1,12 +1,13 @@
 """Algebra of label arrays: pixels to exact outlines and back.
 
-A label array is int32 ``(h, w)``; 0 is background. Outlines run along *cracks*, the edges between pixels, so that a polygon
-encloses exactly its pixels: tracing and painting are inverses of each other and a polygon's area is a pixel count.
+A label array is int32 ``(h, w)``; 0 is background. Outlines run along *cracks*, the edges between pixels, so that a
+polygon encloses exactly its pixels: tracing and painting are inverses of each other and a polygon's area is a pixel
+count.
 
-Polygons are only valid when they do not touch themselves. A 4-connected region does touch itself where two of its pixels
-meet at a corner alone; one of the two other pixels at that corner is then cut off from the outside by 4-connected paths.
-`fill_enclosed` counts such pockets as holes and fills them, which removes every such corner. That is why connectivity
-is 4 for the regions *and* for their surroundings everywhere in this module.
+Polygons are only valid when they do not touch themselves. A 4-connected region does touch itself where two of its
+pixels meet at a corner alone; one of the two other pixels at that corner is then cut off from the outside by
+4-connected paths. `fill_enclosed` counts such pockets as holes and fills them, which removes every such corner. That
+is why connectivity is 4 for the regions *and* for their surroundings everywhere in this module.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ Offsets = NDArray[np.int64]
 def trace_outlines(labels: Int) -> tuple[Int, Int, Offsets]:
     """Outer boundary of every label, as closed rings of corner points along the pixel edges.
 
-    A ring starts at the top left corner of its label's first pixel in raster order and runs clockwise as seen on screen;
-    points in the middle of a straight run are left out and the first point is not repeated. Where a label touches itself at a
-    corner the ring takes the outer way, so it encloses what `fill_enclosed` would fill.
+    A ring starts at the top left corner of its label's first pixel in raster order and runs clockwise as seen on
+    screen; points in the middle of a straight run are left out and the first point is not repeated. Where a label
+    touches itself at a corner the ring takes the outer way, so it encloses what `fill_enclosed` would fill.
 
     Parameters
     ----------
     labels
-        int32 ``(h, w)``, each label one 4-connected piece (of several, the first in raster order is traced). Ids should
-        be dense: memory grows with the largest.
+        int32 ``(h, w)``, each label one 4-connected piece (of several, the first in raster order is traced). Ids
+        should be dense: memory grows with the largest.
 
     Returns
     -------
@@ -102,7 +103,7 @@ def take_rings(outlines: Int, offsets: Offsets, index: NDArray[np.intp]) -> tupl
 
 
 def relabel(labels: Int, min_area: int = 1) -> Int:
-    """Number labels 1..n by their first pixel in raster order; those of fewer than ``min_area`` pixels become background.
+    """Number labels 1..n by their first pixel in raster order; fewer than ``min_area`` pixels become background.
 
     The order of two labels does not depend on how the array was cropped.
 
@@ -117,9 +118,9 @@ def relabel(labels: Int, min_area: int = 1) -> Int:
 def fill_enclosed(labels: Int) -> Int:
     """Make each label one 4-connected piece without holes, so that its outline is a simple polygon.
 
-    Of several pieces the largest stays (of equal ones the first in raster order) and the others become background. Then each label
-    takes whatever it encloses: background, or a smaller label, which is absorbed. Enclosed means not 4-connected to the
-    array's edge except through the label. Ids are kept, but some may vanish. Idempotent.
+    Of several pieces the largest stays (of equal ones the first in raster order) and the others become background.
+    Then each label takes whatever it encloses: background, or a smaller label, which is absorbed. Enclosed means not
+    4-connected to the array's edge except through the label. Ids are kept, but some may vanish. Idempotent.
 
     Examples
     --------

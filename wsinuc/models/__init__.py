@@ -1,0 +1,1 @@
+"""PyTorch's island: networks, the diffusion process, training and checkpoints; arrays in, arrays out."""

@@ -1,4 +1,4 @@
-"""The table of nuclei: what it holds (`table`), how it is measured (`measure`, `shape`), how it is stored (`parquet`)."""
+"""The table of nuclei: what it holds (`table`), how it is measured (`measure`, `shape`) and stored (`parquet`)."""
 
 from wsinuc.nuclei.measure import measure
 from wsinuc.nuclei.parquet import read_nuclei, write_nuclei

@@ -1,6 +1,7 @@
 """From labels and scores to the table of nuclei.
 
-Sums are integers in coordinates of the whole view, so a nucleus gets the same numbers in whatever block it is measured.
+Sums are integers in coordinates of the whole view, so a nucleus gets the same numbers in whatever block it is
+measured.
 """
 
 from __future__ import annotations
@@ -78,9 +79,7 @@ def _most(levels: NDArray[np.int64]) -> NDArray[np.uint8]:
     return levels.argmax(axis=1).astype(np.uint8) if levels.shape[1] else np.zeros(len(levels), np.uint8)
 
 
-def _measurements(
-    areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float
-) -> dict[str, NDArray[np.float32]]:
+def _measurements(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float) -> dict[str, NDArray[np.float32]]:
     length, hull, longest, narrowest = shapes.T
     columns = {
         "area_um2": areas * mpp**2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,8 +96,8 @@ class Nuclei:
     def owned_by(self, core: Box) -> NDArray[np.bool_]:
         """Which nuclei have their centroid inside a half-open box of view pixels, bool ``(n,)``.
 
-        Boxes that partition the view own every nucleus exactly once. A centroid is a sum of integers divided by an integer, so it is
-        the same number in whatever block the nucleus was measured.
+        Boxes that partition the view own every nucleus exactly once. A centroid is a sum of integers divided by an
+        integer, so it is the same number in whatever block the nucleus was measured.
         """
         y, x = self.centroids.T
         return (y >= core.y0) & (y < core.y1) & (x >= core.x0) & (x < core.x1)
@@ -110,14 +111,15 @@ class Nuclei:
             return np.zeros(0, np.bool_)
         low = np.minimum.reduceat(self.outlines, self.offsets[:-1])
         high = np.maximum.reduceat(self.outlines, self.offsets[:-1])
-        return ((low <= (box.y0, box.x0)) | (high >= (box.y1, box.x1))).any(axis=1)
+        reach = (low <= (box.y0, box.x0)) | (high >= (box.y1, box.x1))
+        return np.asarray(reach.any(axis=1))
 
     def level0_centroids(self) -> NDArray[np.float64]:
         """Centroids in level-0 pixels, float64 ``(n, 2)`` (y, x)."""
         return self.centroids * self.frame.downsample
 
     def level0_outlines(self) -> NDArray[np.float64]:
-        """Corner points in level-0 pixels, float64 ``(m, 2)`` (y, x); ``offsets`` still says which ring they belong to."""
+        """Corner points in level-0 pixels, float64 ``(m, 2)`` (y, x), in rings as ``offsets`` says."""
         return self.outlines * np.asarray(self.frame.downsample)
 
 
@@ -141,12 +143,13 @@ def concatenate(parts: Sequence[Nuclei]) -> Nuclei:
                 )
     starts = np.cumsum([0] + [len(part.outlines) for part in parts])
     offsets = [part.offsets[:-1] + start for part, start in zip(parts, starts[:-1], strict=True)]
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_NUCLEUS}
     return replace(
         first,
         outlines=np.concatenate([part.outlines for part in parts]),
         offsets=np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
         measurements={name: np.concatenate([part.measurements[name] for part in parts]) for name in first.measurements},
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_NUCLEUS},
+        **columns,
     )
 
 

@@ -1,7 +1,7 @@
 """What the watershed's maps should be for known instances: the targets that networks are trained on.
 
-Targets are computed from labels *after* augmentation, never flipped or rotated themselves: H changes its sign under a flip, and
-copying its pixels would not.
+Targets are computed from labels *after* augmentation, never flipped or rotated themselves: H changes its sign under a
+flip, and copying its pixels would not.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scipy import ndimage
 def centre_distance(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     """Distance to the own border over its maximum in the nucleus: 1 at the innermost pixels, towards 0 at the border.
 
-    Distances run from pixel centres to the crack between the nucleus and its surroundings, so a border pixel has 0.5 px before it
-    is divided. The array's edge is no border: a nucleus that it cuts goes on beyond.
+    Distances run from pixel centres to the crack between the nucleus and its surroundings, so a border pixel has 0.5
+    px before it is divided. The array's edge is no border: a nucleus that it cuts goes on beyond.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def centre_distance(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> centre_distance(np.array([[0, 1, 1, 1, 2]], dtype=np.int32)).round(2).tolist()
-    [[0.0, 0.33, 1.0, 0.33, 1.0]]
+    >>> centre_distance(np.array([[0, 1, 1, 1, 2]], dtype=np.int32)).round(2)
+    array([[0.  , 0.33, 1.  , 0.33, 1.  ]], dtype=float32)
     """
     target = np.zeros(labels.shape, np.float32)
     for label, place in enumerate(ndimage.find_objects(labels), start=1):
@@ -49,8 +49,8 @@ def centre_distance(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 def hv_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     """HoVer-Net's maps: where each pixel lies between its nucleus' sides, -1 left to +1 right, -1 top to +1 bottom.
 
-    Zero is the centroid, to a fraction of a pixel (the released code rounds it, and shifts it by one). The two sides are scaled apart, so
-    both ends are reached exactly.
+    Zero is the centroid, to a fraction of a pixel (the released code rounds it, and shifts it by one). The two sides
+    are scaled apart, so both ends are reached exactly.
 
     Parameters
     ----------

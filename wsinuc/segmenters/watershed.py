@@ -1,11 +1,12 @@
 """From score maps to instances, without a network.
 
-Two ways in, one way out. `instances_from_distance` takes a map that is 1 at a nucleus' innermost point and 0 at its border;
-`instances_from_hv` takes HoVer-Net's horizontal and vertical maps. Both find one marker per nucleus and flood the foreground
-from the markers, level by level (`level_watershed`).
+Two ways in, one way out. `instances_from_distance` takes a map that is 1 at a nucleus' innermost point and 0 at its
+border; `instances_from_hv` takes HoVer-Net's horizontal and vertical maps. Both find one marker per nucleus and flood
+the foreground from the markers, level by level (`level_watershed`).
 
-A nucleus must come out the same whatever crop it was seen in. So everything here is integer arithmetic on uint8 maps with fixed
-scales: no minimum or maximum over the tile, no order that depends on far pixels. All ties fall in raster order, which a crop keeps.
+A nucleus must come out the same whatever crop it was seen in. So everything here is integer arithmetic on uint8 maps
+with fixed scales: no minimum or maximum over the tile, no order that depends on far pixels. All ties fall in raster
+order, which a crop keeps.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import ConfigError
 from wsinuc.labels import fill_enclosed, relabel
+from wsinuc.segmenters.flooding import level_watershed, split_peaks
+
+__all__ = ["WatershedSettings", "instances_from_distance", "instances_from_hv", "level_watershed", "split_peaks"]
 
 UInt8 = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -36,13 +39,13 @@ class WatershedSettings:
     foreground_threshold: float = 0.5
     """Probability from which a pixel is nucleus."""
     min_area_um2: float = 10.0
-    """Smaller instances are dropped: a lymphocyte, the smallest whole nucleus, has 20 um2 or more, apoptotic bodies less."""
+    """Smaller instances are dropped: a lymphocyte, the smallest whole nucleus, has about 20 um2 or more."""
     max_hole_um2: float = 10.0
     """Gaps in the foreground up to this area are chromatin, not background: less than the smallest nucleus."""
     max_diameter_um: float = 25.0
     """Largest nucleus whose result is promised to be the same in every block; larger ones are kept."""
     smoothing_um: float = 0.5
-    """Standard deviation of the smoothing of the distance map, about two points of the optics' resolution; 0 is none."""
+    """Standard deviation of the smoothing of the distance map, about what the optics resolve; 0 is none."""
     marker_threshold: float = 0.3
     """Smoothed distance from which a pixel belongs to a marker."""
     marker_height: float = 0.1
@@ -50,10 +53,11 @@ class WatershedSettings:
     min_marker_um2: float = 1.0
     """Smaller markers are noise."""
     sobel_um: float = 2.75
-    """Size of the derivative kernel of the H and V maps: 11 px at 0.25 um per px, where HoVer-Net has 21 for maps that are noisier."""
+    """Size of the derivative kernel of the H and V maps: 11 px at 0.25 um per px (HoVer-Net has 21)."""
     edge_threshold: float = 0.07
-    """Edge strength from which a pixel belongs to no marker: 1 is the sharpest edge between two nuclei side by side, 0.5 that
-    between a nucleus and background. Low, because edges are weaker where nuclei touch aslant and where a network hesitates."""
+    """Edge strength from which a pixel belongs to no marker: 1 is the sharpest edge between two nuclei side by side,
+    0.5 that between a nucleus and background. Low, because edges are weaker where nuclei touch aslant and where a
+    network hesitates."""
 
     def __post_init__(self) -> None:
         if not MPP_RANGE[0] <= self.mpp <= MPP_RANGE[1]:
@@ -107,16 +111,16 @@ def instances_from_distance(foreground: UInt8, distance: UInt8, settings: Waters
 def instances_from_hv(foreground: UInt8, h: UInt8, v: UInt8, settings: WatershedSettings) -> Labels:
     """Instances from HoVer-Net's maps, without its normalisation by the tile's extremes.
 
-    Where two nuclei touch, H falls from +1 to -1 along x, or V along y. The slope is measured by a Sobel-like kernel and
-    scaled by what the kernel makes of exactly that fall.
+    Where two nuclei touch, H falls from +1 to -1 along x, or V along y. The slope is measured by a Sobel-like kernel
+    and scaled by what the kernel makes of exactly that fall.
 
     Parameters
     ----------
     foreground
         uint8 ``(h, w)``, 255 = certainly nucleus.
     h, v
-        uint8 ``(h, w)``, 127.5 + 127.5 times a value in [-1, 1] that grows along x (h) and along y (v); ignored outside the
-        foreground, where it is 0.
+        uint8 ``(h, w)``, 127.5 + 127.5 times a value in [-1, 1] that grows along x (h) and along y (v); ignored
+        outside the foreground, where it is 0.
 
     Returns
     -------
@@ -132,57 +136,13 @@ def instances_from_hv(foreground: UInt8, h: UInt8, v: UInt8, settings: Watershed
     return _flood(_smooth(edges, 3), markers, mask, settings)
 
 
-def level_watershed(levels: UInt8, markers: Labels, mask: NDArray[np.bool_]) -> Labels:
-    """Flood the mask from the markers, lowest level first, first come first served within a level.
-
-    Parameters
-    ----------
-    levels
-        uint8 ``(h, w)``.
-    markers
-        int32 ``(h, w)``, 0 where there is none; ignored outside the mask.
-    mask
-        bool ``(h, w)``, what may be flooded; 4-connected.
-
-    Returns
-    -------
-    int32 ``(h, w)`` with the markers' ids; 0 outside the mask and where no marker reaches.
-
-    Examples
-    --------
-    >>> row = lambda *values: np.array([values])
-    >>> level_watershed(row(0, 9, 9, 9, 0).astype(np.uint8), row(1, 0, 0, 0, 2).astype(np.int32), row(1, 1, 1, 0, 1) > 0)
-    array([[1, 1, 1, 0, 2]], dtype=int32)
-    """
-    basins = np.full((levels.shape[0] + 2, levels.shape[1] + 2), -1, np.int32)
-    basins[1:-1, 1:-1] = np.where(mask, markers, -1)
-    _flood_levels(np.pad(levels, 1), basins)
-    return np.maximum(basins[1:-1, 1:-1], 0)
-
-
-def split_peaks(levels: UInt8, mask: NDArray[np.bool_], lowest: int, height: int) -> Labels:
-    """Connected parts of ``levels >= lowest``, cut along the valleys between peaks that rise by ``height`` on both sides.
-
-    Pixels are taken from the highest level down. One that touches several parts joins them, unless two of these already rise by
-    ``height`` above it: then it is a valley and stays 0 (compare h-maxima, and watershed by dynamics).
-
-    Returns
-    -------
-    int32 ``(h, w)``: 0 or the id of a part; ids are not dense.
-    """
-    padded = np.pad(np.where(mask, levels, np.uint8(0)), 1)
-    order = np.flatnonzero(padded >= max(lowest, 1))
-    order = order[np.argsort(255 - padded.ravel()[order], kind="stable")]  # a radix sort for uint8
-    return _split(padded, order, height)[1:-1, 1:-1]
-
-
 def _nuclear(foreground: UInt8, settings: WatershedSettings) -> NDArray[np.bool_]:
     """The foreground without small gaps."""
     return _fill_gaps(foreground >= 255 * settings.foreground_threshold, settings.area_px(settings.max_hole_um2))
 
 
 def _fill_gaps(mask: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
-    """Fill 4-connected gaps of at most ``largest`` pixels; what touches the array's edge may go on and is left alone."""
+    """Fill 4-connected gaps of at most ``largest`` pixels; those at the array's edge may go on and stay."""
     # Filling every hole, as fill_voids does, would close the lumen of a gland whose nuclei touch all around.
     gaps = cc3d.connected_components(~mask, connectivity=4)
     small = np.bincount(gaps.ravel()) <= largest
@@ -232,76 +192,3 @@ def _disc(radius: float) -> NDArray[np.bool_]:
     """Pixels within a radius of the middle one."""
     steps = np.arange(-int(radius), int(radius) + 1)
     return np.hypot(steps[:, None], steps) <= radius
-
-
-@njit(nogil=True, cache=True)
-def _flood_levels(levels, basins):
-    """Fill zeros of ``basins`` in place; -1 is a wall and surrounds the array. One first-in-first-out queue per level."""
-    width = levels.shape[1]
-    heights, flat = levels.ravel(), basins.ravel()
-    following = np.empty(flat.size, np.int32)
-    first, last = np.full(256, -1, np.int32), np.full(256, -1, np.int32)
-    for pixel in range(flat.size):
-        if flat[pixel] > 0:
-            _push(first, last, following, heights[pixel], pixel)
-    level = 0
-    while level < 256:
-        pixel = first[level]
-        if pixel < 0:
-            level += 1
-            continue
-        first[level] = following[pixel]
-        for step in (-width, -1, 1, width):
-            neighbour = pixel + step
-            if flat[neighbour] == 0:
-                flat[neighbour] = flat[pixel]
-                _push(first, last, following, heights[neighbour], neighbour)
-                level = min(level, heights[neighbour])
-
-
-@njit(nogil=True, cache=True)
-def _push(first, last, following, level, pixel):
-    following[pixel] = -1
-    if first[level] < 0:
-        first[level] = pixel
-    else:
-        following[last[level]] = pixel
-    last[level] = pixel
-
-
-@njit(nogil=True, cache=True)
-def _split(levels, order, height):
-    width = levels.shape[1]
-    heights = levels.ravel()
-    parent = np.zeros(heights.size, np.int32)  # 0, a corner of the padding, stands for none
-    peak = np.zeros(heights.size, np.uint8)
-    for pixel in order:
-        level = heights[pixel]
-        tall, last = 0, 0
-        for step in (-width, -1, 1, width):
-            if parent[pixel + step]:
-                root = _root(parent, pixel + step)
-                if root != last and peak[root] >= level + height:
-                    tall, last = tall + 1, root
-        if tall > 1:
-            continue
-        parent[pixel], peak[pixel] = pixel, level
-        for step in (-width, -1, 1, width):
-            if parent[pixel + step]:
-                mine, other = _root(parent, pixel), _root(parent, pixel + step)
-                parent[mine] = other
-                peak[other] = max(peak[other], peak[mine])
-    parts = np.zeros(levels.shape, np.int32)
-    flat = parts.ravel()
-    for pixel in order:
-        if parent[pixel]:
-            flat[pixel] = _root(parent, pixel)
-    return parts
-
-
-@njit(nogil=True, cache=True)
-def _root(parent, pixel):
-    while parent[pixel] != pixel:
-        parent[pixel] = parent[parent[pixel]]
-        pixel = parent[pixel]
-    return pixel

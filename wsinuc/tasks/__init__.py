@@ -1,0 +1,1 @@
+"""The guts of each command, without its options: files in, files out."""

@@ -1,0 +1,53 @@
+# Everything a newcomer needs:  make demo  and  make test
+#
+# A virtual environment is made in .venv on first use, with the versions of constraints.txt.
+#   make PYTHON=python3.12 ...        another interpreter (3.11 or later)
+#   make TORCH_INDEX=URL ...          another build of PyTorch, see "PyTorch" in README.md
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: help venv dev demo test lint clean
+
+help:
+	@echo "make demo   segment a real slide with the shipped weights; results in demo/"
+	@echo "make test   run the tests"
+	@echo "make lint   style, types and import contracts"
+	@echo "make venv   only install, into $(VENV)"
+	@echo "make clean  remove $(VENV), demo/ and caches"
+
+venv: $(VENV)/.installed
+dev: $(VENV)/.installed-dev
+
+# PyTorch on its own, so that another index serves nothing but PyTorch.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (a minute or two) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+	$(PIP) torch $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --group test --group lint
+	@touch $@
+
+demo: venv
+	$(BIN)/wsinuc segment examples/data/CMU-1-Small-Region.svs --output demo --overwrite
+	@echo "What each output is: docs/usage.md"
+
+test: dev
+	$(BIN)/python -m pytest
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

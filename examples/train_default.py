@@ -1,0 +1,118 @@
+"""Make the shipped weights again: pre-train the denoiser, train the ensemble, score the held-out patients.
+
+    python examples/train_default.py DATA OUT [--minutes 60]
+
+DATA holds the folders `tnbc`, `dsb2018_histology` and `slides` (images, 16-bit labels and a manifest each); TNBC patients
+09, 10 and 11 are held out of everything. Interrupt it at will: the same command goes on where it stopped. Two CPU cores
+make about 1.4 steps a second; OUT then holds `denoiser.safetensors` and `default.safetensors`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from wsinuc.models.training import FitConfig, Progress
+from wsinuc.models.unet import UNetConfig
+from wsinuc.tasks.pretrain import PretrainConfig, pretrain
+
+MPP = 0.5
+HELD_OUT = {"09", "10", "11"}
+TYPICAL_DIAMETER_UM = 5.5  # median over the TNBC images; DSB images do not record their scale
+PRETRAIN = PretrainConfig(
+    mpp=MPP,
+    patch=64,
+    batch=16,
+    unet=UNetConfig(base=32, multipliers=(1, 2, 4, 4), res_blocks=1, attention_factors=(), middle_attention=False),
+    fit=FitConfig(steps=4500, lr=1e-3, warmup=100, cosine=True, weight_decay=0.01, ema=0.999, save_every=200),
+    timestep_power=2.0,
+    zoom=1.4,
+    stain=0.3,
+    seed=1,
+)
+
+
+def resized(image: Image.Image, factor: float, resample: Image.Resampling) -> np.ndarray:
+    """The image enlarged by ``factor``."""
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return np.asarray(image.resize(size, resample))
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The manifest of a data set."""
+    with (folder / "manifest.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def mpp_by_nuclei(labels: np.ndarray) -> float:
+    """um per pixel at which the median nucleus has the typical diameter, within what microscopes do."""
+    areas = np.bincount(labels.ravel())[1:]
+    diameter = 2 * np.sqrt(np.median(areas[areas > 0]) / np.pi)
+    return float(np.clip(TYPICAL_DIAMETER_UM / diameter, 0.1, 0.5))
+
+
+def unlabelled(data: Path) -> list[np.ndarray]:
+    """Every image that may train weights that ship, at MPP; no held-out patient."""
+    images = []
+    for row in rows(data / "tnbc"):
+        if row["patient"] not in HELD_OUT:
+            picture = Image.open(data / "tnbc" / "images" / f"{row['name']}.png").convert("RGB")
+            images.append(resized(picture, 0.25 / MPP, Image.Resampling.BOX))
+    for row in rows(data / "dsb2018_histology"):
+        picture = Image.open(data / "dsb2018_histology" / "images" / f"{row['name']}.png").convert("RGB")
+        labels = np.asarray(Image.open(data / "dsb2018_histology" / "labels" / f"{row['name']}.png"))
+        images.append(resized(picture, mpp_by_nuclei(labels) / MPP, Image.Resampling.BOX))
+    for path in sorted((data / "nucls_points" / "images").glob("*.png")):
+        images.append(resized(Image.open(path).convert("RGB"), 0.2 / MPP, Image.Resampling.BOX))
+    images.append(resized(Image.open(data / "slides" / "OS-1_HE_original_image.png").convert("RGB"), 0.25 / MPP, Image.Resampling.BOX))
+    images.append(slide_pixels(data / "slides" / "CMU-1-Small-Region.svs"))
+    return images
+
+
+def slide_pixels(path: Path) -> np.ndarray:
+    """Level 0 of a small slide (0.499 um/px, taken as 0.5)."""
+    import openslide
+
+    with openslide.OpenSlide(path) as slide:
+        return np.asarray(slide.read_region((0, 0), 0, slide.dimensions).convert("RGB"))
+
+
+def image_weights(images: list[np.ndarray]) -> list[float]:
+    """Square roots of the areas: the one slide must not crowd out the many small images."""
+    return [float(np.sqrt(i.shape[0] * i.shape[1])) for i in images]
+
+
+def report(progress: Progress) -> None:
+    """One line on the terminal."""
+    print(f"step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop pre-training cleanly after this long")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(2)
+    images = unlabelled(arguments.data)
+    print(f"{len(images)} images, {sum(i.shape[0] * i.shape[1] for i in images) / 1e6:.1f} Mpx at {MPP} um/px")
+    end = time.monotonic() + 60 * arguments.minutes
+    pretrain(
+        images,
+        arguments.out / "denoiser.safetensors",
+        PRETRAIN,
+        weights=image_weights(images),
+        on_progress=report,
+        should_stop=lambda: time.monotonic() > end,
+    )
+
+
+if __name__ == "__main__":
+    main()

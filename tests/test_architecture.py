@@ -1,0 +1,120 @@
+"""Rules about the code itself: what importing costs, how long files are, what is documented, what is never tracked."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import wsinuc
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted([*(ROOT / "wsinuc").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])
+SOURCES = [*MODULES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "examples").rglob("*.py"))]
+HEAVY = {"torch", "zarr", "numba", "numpy", "pyarrow", "shapely", "skimage", "scipy", "dask", "openslide", "tifffile"}
+MACHINE_PATHS = tuple(f"/{name}/" for name in ("work", "farm", "root", "tmp/wt", "tmp/venv"))
+TEXT = {".py", ".md", ".toml", ".txt", ".cfg", ".yml", ".yaml", ".json", ".sh", ""}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Top-level packages that are loaded in a fresh interpreter after a statement."""
+    code = f"import sys; {statement}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    paths = {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
+    done = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("statement", ["import wsinuc", "import wsinuc_cli.main", "import wsinuc.config, wsinuc.grid"])
+def test_importing_is_light(statement):
+    assert not loaded_after(statement) & HEAVY
+
+
+@pytest.mark.parametrize("name", wsinuc.__all__)
+def test_public_names_resolve_and_stand_in_the_map(name):
+    value = getattr(wsinuc, name)
+    assert value.__name__ == name
+    assert f"`{name}`" in wsinuc.__doc__
+    assert name in dir(wsinuc)
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        wsinuc.nonsense
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_file_is_one_idea(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_public_things_have_docstrings(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "the module says nothing about itself"
+    missing = [node.name for node in public_definitions(tree) if not ast.get_docstring(node)]
+    assert not missing
+
+
+def public_definitions(tree: ast.Module) -> list[ast.FunctionDef | ast.ClassDef]:
+    """Public functions and classes of a module, and the public methods that introduce a name of their own."""
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            found.append(node)
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_library_is_silent(path):
+    if "wsinuc_cli" in path.parts:
+        pytest.skip("the command line may print")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    assert not {"print", "exit", "quit", "input"} & set(calls)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_is_unpickled(path):
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+    assert not imported & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+
+
+def test_no_machine_paths_are_tracked():
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    files = [ROOT / name for name in listing.stdout.splitlines() if Path(name).suffix in TEXT]
+    guilty = [
+        f"{file.relative_to(ROOT)}: {path}"
+        for file in files
+        if file.is_file() and file != Path(__file__)
+        for path in MACHINE_PATHS
+        if path in file.read_text(encoding="utf-8", errors="replace")
+    ]
+    assert not guilty
+
+
+def test_every_module_imports():
+    for path in MODULES:
+        parts = path.relative_to(ROOT / "cli" if "cli" in path.parts[len(ROOT.parts)] else ROOT).with_suffix("").parts
+        importlib.import_module(".".join(part for part in parts if part != "__init__"))
+
+
+def test_the_map_names_every_module():
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    area = page.partition("## The map")[2].partition("##")[0]
+    library = [path for path in MODULES if path.is_relative_to(ROOT / "wsinuc") and path.stem != "__init__"]
+    assert not [name_of(path) for path in library if f" {path.name} " not in area]

@@ -1,0 +1,149 @@
+"""The folder data set: what it reads, how it chooses, and what it says about broken ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsinuc.datasets import open_dataset
+from wsinuc.datasets.folder import parse_conditions
+from wsinuc.errors import ConfigError, DataError, MppError
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def write_dataset(folder: Path, *, columns: str = "name,patient,stain", shape: tuple[int, int] = (8, 10)) -> Path:
+    """Three images a, b, c of patients 01, 02, 02; image i is filled with i and holds the labels 0 and 300 + i."""
+    lines = [columns, "a,01,H&E,0.25", "b,02,H&E,0.25", "c,02,hematoxylin,0.5"]
+    width = len(columns.split(","))
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    (folder / "manifest.csv").write_text("\n".join(",".join(line.split(",")[:width]) for line in lines) + "\n")
+    for i, name in enumerate("abc"):
+        Image.fromarray(np.full((*shape, 3), i, np.uint8)).save(folder / "images" / f"{name}.png")
+        labels = np.zeros(shape, np.uint16)
+        labels[2:4, 1:5] = 300 + i
+        Image.fromarray(labels).save(folder / "labels" / f"{name}.png")
+    return folder
+
+
+def test_reads_images_labels_and_attributes(tmp_path):
+    dataset = open_dataset(write_dataset(tmp_path / "set"), mpp=0.25)
+    assert (len(dataset), dataset.names) == (3, ("a", "b", "c"))
+    image = dataset[1]
+    assert (image.name, image.mpp, image.attributes["patient"]) == ("b", 0.25, "02")
+    assert image.image.shape == (8, 10, 3)
+    assert image.image.dtype == np.uint8
+    assert image.labels.dtype == np.int32
+    assert np.unique(image.labels).tolist() == [0, 301]
+    assert [i.name for i in dataset] == ["a", "b", "c"]
+    assert dataset[-1].name == "c"
+    assert dataset[1:].names == ("b", "c")
+
+
+def test_nothing_but_the_manifest_is_read_until_asked_for(tmp_path):
+    folder = write_dataset(tmp_path / "set")
+    (folder / "images" / "b.png").unlink()
+    dataset = open_dataset(folder, mpp=0.25)
+    assert dataset[0].name == "a"
+    with pytest.raises(DataError, match=r"b\.png is missing"):
+        dataset[1]
+
+
+def test_where_chooses_by_attribute(tmp_path):
+    dataset = open_dataset(write_dataset(tmp_path / "set"), mpp=0.25)
+    assert dataset.where(parse_conditions(["patient=02"])).names == ("b", "c")
+    assert dataset.where({}, parse_conditions(["patient=02"])).names == ("a",)
+    assert dataset.where(parse_conditions(["patient=02,01", "stain=H&E"])).names == ("a", "b")
+    assert dataset.where(parse_conditions(["patient=02"]), parse_conditions(["stain=H&E"])).names == ("c",)
+
+
+def test_wanted_and_unwanted_partition_the_set(tmp_path):
+    dataset = open_dataset(write_dataset(tmp_path / "set"), mpp=0.25)
+    condition = parse_conditions(["stain=hematoxylin"])
+    assert sorted(dataset.where(condition).names + dataset.where({}, condition).names) == sorted(dataset.names)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "unwanted", "message"),
+    [
+        (["organ=liver"], [], "no column 'organ'; it has name, patient, stain"),
+        (["patient=1"], [], "no image has patient=1; the values are: 01, 02"),
+        (["patient=01", "stain=hematoxylin"], [], "none of the 3 images"),
+        ([], ["patient=01,02"], "none of the 3 images"),
+    ],
+)
+def test_conditions_that_choose_nothing(tmp_path, wanted, unwanted, message):
+    dataset = open_dataset(write_dataset(tmp_path / "set"), mpp=0.25)
+    with pytest.raises(DataError, match=message):
+        dataset.where(parse_conditions(wanted), parse_conditions(unwanted))
+
+
+@pytest.mark.parametrize("text", ["patient", "=09", "patient=", ""])
+def test_malformed_conditions(text):
+    with pytest.raises(DataError, match="patient=09,10"):
+        parse_conditions([text])
+
+
+def test_resolution_is_the_users_then_the_manifests_never_a_guess(tmp_path):
+    recorded = write_dataset(tmp_path / "recorded", columns="name,patient,stain,mpp")
+    assert [i.mpp for i in open_dataset(recorded)] == [0.25, 0.25, 0.5]
+    assert [i.mpp for i in open_dataset(recorded, mpp=0.4)] == [0.4, 0.4, 0.4]
+    silent = write_dataset(tmp_path / "silent")
+    with pytest.raises(MppError, match=r"resolution of a is not recorded.*--mpp"):
+        open_dataset(silent)
+    with pytest.raises(MppError, match=r"between 0\.05 and 2\.0, got 25"):
+        open_dataset(silent, mpp=25)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        (None, "is missing; a data set is a folder"),
+        ("", "column 'name'"),
+        ("name\n", "column 'name'"),
+        ("file,patient\na,01\n", "column 'name'"),
+        ("name\na\na\n", "'a' twice"),
+        ("name\n../a\n", "plain file name"),
+        ("name,stain\na,H\udcff\n", "cannot be read as CSV"),
+    ],
+)
+def test_broken_manifests(tmp_path, manifest, message):
+    folder = write_dataset(tmp_path / "set")
+    (folder / "manifest.csv").unlink()
+    if manifest is not None:
+        (folder / "manifest.csv").write_text(manifest, errors="surrogateescape")
+    with pytest.raises(DataError, match=message):
+        open_dataset(folder, mpp=0.25)[0]
+
+
+def test_broken_files_are_named(tmp_path):
+    folder = write_dataset(tmp_path / "set")
+    dataset = open_dataset(folder, mpp=0.25)
+    damaged = folder / "images" / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(damaged)
+    damaged.write_bytes(damaged.read_bytes()[:6000])
+    with pytest.raises(DataError, match=r"a\.png cannot be decoded"):
+        dataset[0]
+    Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(folder / "labels" / "b.png")
+    with pytest.raises(DataError, match=r"one channel of integers.*RGB"):
+        dataset[1]
+    Image.fromarray(np.zeros((8, 9), np.uint16)).save(folder / "labels" / "c.png")
+    with pytest.raises(DataError, match=r"c: the image is \(8, 10\) .* labels are \(8, 9\)"):
+        dataset[2]
+
+
+def test_unknown_reader():
+    with pytest.raises(ConfigError, match="'pannuke'; there are: folder"):
+        open_dataset("anywhere", reader="pannuke")
+
+
+@pytest.mark.skipif(not (SHARED / "tnbc").is_dir(), reason="the shared data sets are not here")
+def test_the_real_sets():
+    tnbc = open_dataset(SHARED / "tnbc", mpp=0.25).where(parse_conditions(["patient=09,10,11"]))
+    image = tnbc[0]
+    assert image.image.shape == (512, 512, 3)
+    assert len(np.unique(image.labels)) - 1 == int(image.attributes["n_nuclei"])

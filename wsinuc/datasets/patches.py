@@ -1,0 +1,57 @@
+"""Endless random patches of unlabelled images, for pre-training.
+
+Patch ``k`` is a function of the seed and ``k`` alone: a resumed training sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsinuc.datasets.augment import dihedral, jitter_stain
+from wsinuc.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchSource:
+    """Images to cut from, and how.
+
+    Images are drawn in proportion to their area, or to ``weights`` if given.
+    """
+
+    images: Sequence[NDArray[np.uint8]]
+    """RGB arrays ``(h, w, 3)``, all at the resolution to train at."""
+    size: int
+    """Side of a patch in pixels."""
+    seed: int
+    weights: Sequence[float] | None = None
+    zoom: float = 1.3
+    """A patch shows between ``1 / zoom`` and ``zoom`` of its nominal field."""
+    stain: float = 0.25
+    """Strength of the stain jitter; see :func:`wsinuc.datasets.augment.jitter_stain`."""
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise DataError("no images to train on: the sources hold no readable image")
+
+    def patch(self, index: int) -> NDArray[np.uint8]:
+        """Patch ``(size, size, 3)`` number ``index``."""
+        rng = np.random.default_rng((self.seed, index))
+        areas = np.asarray(self.weights or [i.shape[0] * i.shape[1] for i in self.images], np.float64)
+        image = self.images[rng.choice(len(self.images), p=areas / areas.sum())]
+        field = self.size * float(np.exp(rng.uniform(-1, 1) * np.log(self.zoom)))
+        height, width = (min(field, side) for side in image.shape[:2])
+        y, x = rng.uniform(0, image.shape[0] - height), rng.uniform(0, image.shape[1] - width)
+        y0, x0 = int(y), int(x)
+        cut = Image.fromarray(image[y0 : int(y + height) + 2, x0 : int(x + width) + 2])
+        box = (x - x0, y - y0, min(x - x0 + width, cut.width), min(y - y0 + height, cut.height))
+        patch = np.asarray(cut.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
+        return dihedral(jitter_stain(patch, rng, self.stain), int(rng.integers(8)))
+
+    def batch(self, index: int, count: int) -> NDArray[np.uint8]:
+        """Patches ``index * count`` to ``(index + 1) * count``: ``(count, size, size, 3)``."""
+        return np.stack([self.patch(index * count + i) for i in range(count)])

@@ -1,0 +1,183 @@
+"""Method A as a segmenter: diffusion features, pixel-classifier ensemble, watershed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.models.checkpoint import Checkpoint
+from wsinuc.models.diffusion import GaussianDiffusion
+from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
+from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
+from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass
+from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distance, instances_from_hv
+
+MAPS = {"distance": 1, "hv": 2}
+"""Way of separation -> number of maps it regresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DdpmConfig:
+    """Everything about a trained segmenter that is no weight; stored in its checkpoint."""
+
+    unet: UNetConfig
+    features: FeatureConfig
+    ensemble: EnsembleConfig
+    watershed: WatershedSettings
+    separation: str
+    """``distance`` or ``hv``."""
+    classes: tuple[NucleusClass, ...]
+    tile: int = 512
+    """Side of a network input in pixels. Large tiles waste less margin."""
+    margin: int = 32
+    """Pixels of a tile's border whose scores are dropped, because they lack context."""
+
+    def __post_init__(self) -> None:
+        if self.separation not in MAPS:
+            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        if (self.tile - 2 * self.margin) % NOISE_PERIOD:
+            raise ConfigError(
+                f"tile - 2 * margin must be a multiple of {NOISE_PERIOD}, so that every tile sees the same noise; "
+                f"got {self.tile} and {self.margin}"
+            )
+        if self.ensemble.classes != len(self.classes) + 1 or self.ensemble.maps != MAPS[self.separation]:
+            raise ConfigError("the ensemble's outputs do not match the classes or the way of separation")
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> DdpmConfig:
+        """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
+        try:
+            return cls(
+                unet=UNetConfig(**_tuples(data["unet"])),
+                features=FeatureConfig(**_tuples(data["features"])),
+                ensemble=EnsembleConfig(**_tuples(data["ensemble"])),
+                watershed=WatershedSettings(**data["watershed"]),
+                separation=data["separation"],
+                classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
+                tile=data["tile"],
+                margin=data["margin"],
+            )
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"the segmenter's header does not fit this version of wsinuc ({error}): "
+                "the weights may come from a newer version; upgrade wsinuc or train again"
+            ) from error
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    """JSON lists back to the tuples that frozen configs hold."""
+    return {k: tuple(tuple(i) if isinstance(i, list) else i for i in v) if isinstance(v, list) else v for k, v in data.items()}
+
+
+class DdpmSegmenter:
+    """Pixels to scores to instances with a frozen denoiser and an ensemble; see :class:`wsinuc.segmenters.base.Segmenter`.
+
+    Parameters
+    ----------
+    device
+        Where the networks run.
+    dtype
+        Of weights and activations. bf16 is about twice as fast where the hardware has it; scores differ in the last of
+        their 256 levels.
+    """
+
+    def __init__(
+        self,
+        config: DdpmConfig,
+        unet: UNet,
+        ensemble: PixelClassifierEnsemble,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        weights_sha256: str = "",
+    ) -> None:
+        self.config = config
+        self.device = device
+        self.dtype = dtype
+        self.weights_sha256 = weights_sha256
+        network = unet.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        self.extractor = FeatureExtractor(network, GaussianDiffusion(), config.features)
+        self.ensemble = ensemble.to(device).eval().requires_grad_(False)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> DdpmSegmenter:
+        """A segmenter from a checkpoint of kind ``segmenter``."""
+        config = DdpmConfig.from_json(checkpoint.config)
+        unet, ensemble = UNet(config.unet), PixelClassifierEnsemble(config.ensemble)
+        for module, prefix in ((unet, "denoiser."), (ensemble, "ensemble.")):
+            own = {k.removeprefix(prefix): v.float() for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
+            try:
+                module.load_state_dict(own)
+            except RuntimeError as error:
+                raise CheckpointError(f"the weights do not fit their own header: {str(error).splitlines()[0]}") from error
+        return cls(config, unet, ensemble, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
+
+    def to_checkpoint(self, provenance: dict[str, Any], dtype: torch.dtype = torch.float16) -> Checkpoint:
+        """Weights and config as one checkpoint of kind ``segmenter``; ``dtype`` is that of the denoiser on disk."""
+        unet = {f"denoiser.{k}": v.to(dtype) for k, v in self.extractor.unet.state_dict().items()}
+        ensemble = {f"ensemble.{k}": v.float() for k, v in self.ensemble.state_dict().items()}
+        return Checkpoint(kind="segmenter", config=asdict(self.config), provenance=provenance, tensors=unet | ensemble)
+
+    @property
+    def mpp(self) -> float:
+        """um per pixel the model was trained at."""
+        return self.config.watershed.mpp
+
+    @property
+    def tile(self) -> int:
+        """Side of a network input in pixels."""
+        return self.config.tile
+
+    @property
+    def margin(self) -> int:
+        """Pixels cropped from each side of a tile's scores."""
+        return self.config.margin
+
+    @property
+    def min_halo(self) -> int:
+        """Pixels to read around a block."""
+        return self.config.watershed.min_halo
+
+    @property
+    def classes(self) -> tuple[NucleusClass, ...]:
+        """What a nucleus can be."""
+        return self.config.classes
+
+    @property
+    def channels(self) -> int:
+        """Score channels: foreground, disagreement, classes, and the maps for separation."""
+        return FIRST_CLASS + len(self.classes) + self.config.ensemble.maps
+
+    @property
+    def identity(self) -> str:
+        """Names weights, settings, precision and kind of device."""
+        text = json.dumps([asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @torch.inference_mode()
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``."""
+        x0 = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        votes = self.ensemble.vote(self.extractor(x0), margin=self.margin)
+        return self._quantised(votes).cpu().numpy()
+
+    def _quantised(self, votes: Votes) -> torch.Tensor:
+        """Votes as uint8 channels; maps in [-1, 1] (H, V) are moved to [0, 1] first."""
+        maps = votes.maps / 2 + 0.5 if self.config.separation == "hv" else votes.maps
+        stack = [1 - votes.probabilities[:, :1], votes.disagreement[:, None], votes.probabilities[:, 1:], maps]
+        return (torch.cat(stack, dim=1).clamp(0, 1) * 255).round().to(torch.uint8)
+
+    def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Scores ``(channels, h, w)`` to instances ``(h, w)``."""
+        maps = scores[FIRST_CLASS + len(self.classes) :]
+        if self.config.separation == "hv":
+            return instances_from_hv(scores[0], maps[0], maps[1], self.config.watershed)
+        return instances_from_distance(scores[0], maps[0], self.config.watershed)

@@ -1,0 +1,133 @@
+"""Two floods over a map of 256 levels: upwards from given markers, and downwards from the peaks to find them.
+
+Both visit each pixel once, in an order given by its level and then by arrival or raster position. Pixels that are not
+connected do not influence each other, and cropping keeps the order of those that are: what comes out at a place
+depends on its surroundings alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+UInt8 = NDArray[np.uint8]
+Labels = NDArray[np.int32]
+
+
+def level_watershed(levels: UInt8, markers: Labels, mask: NDArray[np.bool_]) -> Labels:
+    """Flood the mask from the markers, lowest level first, first come first served within a level.
+
+    Parameters
+    ----------
+    levels
+        uint8 ``(h, w)``.
+    markers
+        int32 ``(h, w)``, 0 where there is none; ignored outside the mask.
+    mask
+        bool ``(h, w)``, what may be flooded; 4-connected.
+
+    Returns
+    -------
+    int32 ``(h, w)`` with the markers' ids; 0 outside the mask and where no marker reaches.
+
+    Examples
+    --------
+    >>> levels, mask = np.array([[0, 9, 9, 9, 0]], np.uint8), np.array([[True, True, True, False, True]])
+    >>> level_watershed(levels, np.array([[1, 0, 0, 0, 2]], np.int32), mask)
+    array([[1, 1, 1, 0, 2]], dtype=int32)
+    """
+    basins = np.full((levels.shape[0] + 2, levels.shape[1] + 2), -1, np.int32)
+    basins[1:-1, 1:-1] = np.where(mask, markers, -1)
+    _flood_levels(np.pad(levels, 1), basins)
+    return np.maximum(basins[1:-1, 1:-1], 0)
+
+
+def split_peaks(levels: UInt8, mask: NDArray[np.bool_], lowest: int, height: int) -> Labels:
+    """Connected parts of ``levels >= lowest``, cut along the valleys between peaks that rise by ``height`` or more.
+
+    Pixels are taken from the highest level down. One that touches several parts joins them, unless two of these
+    already rise by ``height`` above it: then it is a valley and stays 0 (compare h-maxima, and watershed by
+    dynamics).
+
+    Returns
+    -------
+    int32 ``(h, w)``: 0 or the id of a part; ids are not dense.
+    """
+    padded = np.pad(np.where(mask, levels, np.uint8(0)), 1)
+    order = np.flatnonzero(padded >= max(lowest, 1))
+    order = order[np.argsort(255 - padded.ravel()[order], kind="stable")]  # a radix sort for uint8
+    return _split(padded, order, height)[1:-1, 1:-1]
+
+
+@njit(nogil=True, cache=True)
+def _flood_levels(levels, basins):
+    """Fill zeros of ``basins`` in place; -1 is a wall and surrounds the array. Each level has its own queue."""
+    width = levels.shape[1]
+    heights, flat = levels.ravel(), basins.ravel()
+    following = np.empty(flat.size, np.int32)
+    first, last = np.full(256, -1, np.int32), np.full(256, -1, np.int32)
+    for pixel in range(flat.size):
+        if flat[pixel] > 0:
+            _push(first, last, following, heights[pixel], pixel)
+    level = 0
+    while level < 256:
+        pixel = first[level]
+        if pixel < 0:
+            level += 1
+            continue
+        first[level] = following[pixel]
+        for step in (-width, -1, 1, width):
+            neighbour = pixel + step
+            if flat[neighbour] == 0:
+                flat[neighbour] = flat[pixel]
+                _push(first, last, following, heights[neighbour], neighbour)
+                level = min(level, heights[neighbour])
+
+
+@njit(nogil=True, cache=True)
+def _push(first, last, following, level, pixel):
+    following[pixel] = -1
+    if first[level] < 0:
+        first[level] = pixel
+    else:
+        following[last[level]] = pixel
+    last[level] = pixel
+
+
+@njit(nogil=True, cache=True)
+def _split(levels, order, height):
+    width = levels.shape[1]
+    heights = levels.ravel()
+    parent = np.zeros(heights.size, np.int32)  # 0, a corner of the padding, stands for none
+    peak = np.zeros(heights.size, np.uint8)
+    for pixel in order:
+        level = heights[pixel]
+        tall, last = 0, 0
+        for step in (-width, -1, 1, width):
+            if parent[pixel + step]:
+                root = _root(parent, pixel + step)
+                if root != last and peak[root] >= level + height:
+                    tall, last = tall + 1, root
+        if tall > 1:
+            continue
+        parent[pixel], peak[pixel] = pixel, level
+        for step in (-width, -1, 1, width):
+            if parent[pixel + step]:
+                mine, other = _root(parent, pixel), _root(parent, pixel + step)
+                parent[mine] = other
+                peak[other] = max(peak[other], peak[mine])
+    parts = np.zeros(levels.shape, np.int32)
+    flat = parts.ravel()
+    for pixel in order:
+        if parent[pixel]:
+            flat[pixel] = _root(parent, pixel)
+    return parts
+
+
+@njit(nogil=True, cache=True)
+def _root(parent, pixel):
+    while parent[pixel] != pixel:
+        parent[pixel] = parent[parent[pixel]]
+        pixel = parent[pixel]
+    return pixel
