@@ -1,12 +1,12 @@
 """A segmenter that knows the answer, and slides of known nuclei to go with it.
 
-The slide's channels *are* the scores: red is 255 minus the foreground probability, green 255 minus the distance score (1 at
-a nucleus' centre, 0 at its rim), blue 255 minus the probability of the second class. White is background. So the whole
-pipeline runs in seconds without torch, and every pixel that it should find is known.
+The slide's channels *are* the scores: red is 255 minus the foreground probability, green 255 minus the distance score
+(1 at a nucleus' centre, 0 at its rim), blue 255 minus the probability of the second class. White is background. So the
+whole pipeline runs in seconds without torch, and every pixel that it should find is known.
 
-The nuclei are ellipses on a jittered lattice, drawn on a torus whose period (1,000 px) is no multiple of any block: a slide of
-any size is the same stamp repeated, and block seams, tile seams and the slide's border cut the nuclei everywhere, each in another place.
-Half of them have a partner that touches.
+The nuclei are ellipses on a jittered lattice, drawn on a torus whose period (1,000 px) is no multiple of any block: a
+slide of any size is the same stamp repeated, and seams and the slide's border cut the nuclei everywhere, each in
+another place. Half of them have a partner that touches.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLASSES = (NucleusClass("round", (200, 40, 40)), NucleusClass("long", (40, 90, 2
 
 @dataclass(frozen=True)
 class OracleSegmenter:
-    """Scores are read off the pixels. ``batches`` counts calls of ``predict``; ``delay`` makes them slow, in seconds."""
+    """Scores are read off the pixels. ``batches`` collects the sizes of batches; ``delay`` (s) makes them slow."""
 
     mpp: float = MPP
     tile: int = 128

@@ -314,5 +314,10 @@ def test_a_failed_write_leaves_the_old_file_and_no_scraps(nuclei, tmp_path, monk
         write_nuclei(nuclei.select(np.array([0])), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["good.parquet"]
-    with pytest.raises(OutputError, match="nowhere"):
-        write_nuclei(nuclei, tmp_path / "nowhere" / "part.parquet")
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "good.parquet"])
+def test_a_folder_that_is_none_is_an_output_error(nuclei, tmp_path, folder):
+    _written(nuclei, tmp_path)
+    with pytest.raises(OutputError, match=f"cannot write .*{folder}"):
+        write_nuclei(nuclei, tmp_path / folder / "part.parquet")

@@ -97,9 +97,7 @@ def test_batches_have_one_shape_and_stay_inside_a_block() -> None:
     view = view_of(plane((300, 300)))
     segmenter = OracleSegmenter()
     block = BlockGrid(view.shape, 512, segmenter.min_halo)[0]
-    result = process_block(
-        view, block, segmenter, batch_size=4, tissue=whole(view), gate=threading.Lock()
-    )
+    result = process_block(view, block, segmenter, batch_size=4, tissue=whole(view), gate=threading.Lock())
     assert result.tiles == 16
     assert segmenter.batches == [4] * 4
     assert set(result.seconds) == {"read", "wait", "network", "separate", "measure"}

@@ -56,6 +56,14 @@ class TestEveryReader:
         assert slide.level_shapes[0] == (HEIGHT, WIDTH)
         assert np.array_equal(slide.read(Box.of_shape((HEIGHT, WIDTH)), 0), pyramid()[0])
 
+    def test_pixels_are_the_callers_own(self, slide):
+        box = Box(3, 4, 50, 60)
+        for pixels in (slide.read(box, 0), slide.at(0.25).read(box), slide.at(0.4).read(box)):
+            assert pixels.flags.writeable
+            assert pixels.flags.c_contiguous
+            pixels[:] = 0
+        assert np.array_equal(slide.read(box, 0), pyramid()[0][box.slices])
+
     def test_outside_is_white(self, slide):
         pixels = slide.read(Box(-3, -2, 5, 6), 0)
         assert pixels.dtype == np.uint8
@@ -151,7 +159,7 @@ class TestOpening:
         for name, hint in (("none.svs", "no such file"), (".", "directory"), ("empty.svs", "empty")):
             with pytest.raises(SlideError, match=hint):
                 open_slide(folder / name)
-        with pytest.raises(SlideError, match=r"OpenSlide.*tiffslide.*image") as caught:
+        with pytest.raises(SlideError, match=r"openslide: .*tiffslide: .*image: ") as caught:
             open_slide(folder / "garbage.svs")
         assert "\n" not in str(caught.value)
 

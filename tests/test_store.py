@@ -32,7 +32,13 @@ def some_nuclei(count: int = 3) -> Nuclei:
 
 
 def entry(block: int, nuclei: int, **changes: object) -> Entry:
-    values = {"shard_sha256": None, "unreadable": (Box(0, 0, 2, 3),), "tiles": 4, "at_edge": 0, "seconds": {"read": 0.5}}
+    values = {
+        "shard_sha256": None,
+        "unreadable": (Box(0, 0, 2, 3),),
+        "tiles": 4,
+        "at_edge": 0,
+        "seconds": {"read": 0.5},
+    }
     return Entry(block=block, nuclei=nuclei, **{**values, **changes})  # type: ignore[arg-type]
 
 

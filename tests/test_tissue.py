@@ -262,6 +262,15 @@ class TestLoading:
         assert not tissue.touches(Box(145, 120, 160, 130))  # the hole
         assert tissue.area_px() == pytest.approx((400 * 200 - 100 * 100) / 4, rel=0.5)
 
+    def test_polygons_drawn_in_qupath_count_from_the_bounds(self, tmp_path):
+        view = ArraySlide(glass(600, 800), mpp=0.5, bounds=Box(50, 100, 600, 800)).at(0.5)
+        path = write(tmp_path / "t.geojson", feature(square(0, 0, 200, 100)))
+        tissue = load_tissue(path, view)
+        assert tissue.share(Box(50, 100, 150, 300)) == pytest.approx(1.0)
+        assert not tissue.touches(Box(0, 0, 30, 80))
+        region = load_region(path, origin_yx=view.slide.origin)
+        assert region.contains(np.array([[51.0, 101.0], [10.0, 10.0]])).tolist() == [True, False]
+
     def test_errors(self, tmp_path):
         view = view_of(glass(400, 800))
         Image.new("L", (40, 40)).save(tmp_path / "square.png")

@@ -12,6 +12,7 @@ before it, and is drawn when that one is complete. Shards without nuclei are not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def render_labels(
 
     for_each(draw, grid)
     for images in (nuclei, class_image):
-        for fine, coarse in zip(images, images[1:], strict=False):
-            for_each(_halver(fine, coarse), BlockGrid(coarse.shape, grid.block, 0))
+        for (fine, coarse), shape in zip(pairwise(images), shapes[1:], strict=True):
+            for_each(_halver(fine, coarse), BlockGrid(shape, grid.block, 0))
     _describe(root, mpp, len(shapes), classes)
 
 
@@ -143,7 +144,7 @@ def _reaches(nuclei: Nuclei, box: Box) -> NDArray[np.bool_]:
     """Which outlines have a bounding box that shares a pixel with ``box``."""
     low = np.minimum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
     high = np.maximum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    return ((low < (box.y1, box.x1)) & (high > (box.y0, box.x0))).all(axis=1)
+    return np.logical_and.reduce((low < (box.y1, box.x1)) & (high > (box.y0, box.x0)), axis=1)
 
 
 def _halver(fine: zarr.Array, coarse: zarr.Array) -> Job:

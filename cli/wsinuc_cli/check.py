@@ -32,7 +32,6 @@ def describe(report: CheckReport) -> str:
     lines = [f"{report.path}: {_verdict(report)}"]
     if report.count and not report.rejected_by:
         lines += [f"  {_counts(report.by_type)}", f"  classes: {_counts(report.by_class)}"]
-        lines.append(f"  QuPath needs about {max(0.1, report.heap_bytes / 1e9):.1f} GB of heap to read it")
     lines += [f"  problem: {_finding(finding)}" for finding in report.problems]
     lines += [f"  warning: {_finding(finding)}" for finding in report.warnings]
     return "\n".join(lines)
@@ -42,8 +41,12 @@ def _verdict(report: CheckReport) -> str:
     if report.rejected_by:
         return f"QuPath {', '.join(sorted(report.rejected_by))} will refuse the whole file"
     if not report.ok:
-        return f"QuPath will silently leave something out; it imports {report.count:,} objects"
-    return f"QuPath will import {report.count:,} objects"
+        return f"QuPath will silently leave something out; it imports {_objects(report.count)}"
+    return f"QuPath will import {_objects(report.count)}"
+
+
+def _objects(count: int) -> str:
+    return f"{count:,} object{'' if count == 1 else 's'}"
 
 
 def _counts(counts: dict[str, int]) -> str:

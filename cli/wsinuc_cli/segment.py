@@ -78,9 +78,9 @@ def segment(
     start_logging(quiet, verbose)
     results = result_folders(slides, output)
     config = SegmentConfig(**settings)
-    batch = Batch(config, quiet=quiet, verbose=verbose)
-    batch.run(results, batch.plan_one if dry_run else batch.segment_one)
-    batch.finish(len(results))
+    batch = Batch(results, config, quiet=quiet, verbose=verbose)
+    batch.run(batch.plan_one if dry_run else batch.segment_one)
+    batch.finish()
 
 
 def result_folders(slides: Sequence[Path], output: Path | None) -> dict[Path, Path]:
@@ -100,27 +100,31 @@ def result_folders(slides: Sequence[Path], output: Path | None) -> dict[Path, Pa
 class Batch:
     """Several slides with one model; remembers what went wrong with which."""
 
-    def __init__(self, config: SegmentConfig, *, quiet: bool, verbose: bool) -> None:
+    def __init__(self, results: dict[Path, Path], config: SegmentConfig, *, quiet: bool, verbose: bool) -> None:
+        self.results = results
         self.config = config
         self.quiet, self.verbose = quiet, verbose
         self.failed: dict[Path, str] = {}
         self.done: list[Summary] = []
         self._segmenter: Segmenter | None = None
 
-    def run(self, results: dict[Path, Path], work: Callable[[Path, Path], None]) -> None:
+    def run(self, work: Callable[[Path, Path], None]) -> None:
         """Do ``work`` for every slide that can be opened; all are opened first, so that bad ones show at once."""
-        readable = [slide for slide in results if self._attempt(slide, self._open)]
+        readable = [slide for slide in self.results if self._attempt(slide, self._open)]
         if readable:
             self._segmenter = self._load()
         for slide in readable:
-            self._attempt(slide, work, results[slide])
+            self._attempt(slide, work, self.results[slide])
 
     def _attempt(self, slide: Path, work: Callable[..., None], *args: Path) -> bool:
-        """Whether ``work`` went well; what it raised is kept for the end."""
+        """Whether ``work`` went well; what it raised is shown now, or at the end when there is one slide only."""
         try:
             work(slide, *args)
         except Exception as error:
-            self.failed[slide] = describe_error(error)
+            message = describe_error(error)
+            self.failed[slide] = message
+            if len(self.results) > 1:
+                click.echo(f"error: {message if slide.name in message else f'{slide}: {message}'}", err=True)
             return False
         return True
 
@@ -152,16 +156,16 @@ class Batch:
 
         click.echo(describe_dry_run(plan_segment(slide, folder, self.config, segmenter=self._segmenter)))
 
-    def finish(self, slides: int) -> None:
+    def finish(self) -> None:
         """Say what to do with the results, and raise Failure when a slide failed."""
         if self.done and not self.quiet:
             click.echo(describe_use(self.done))
-        if slides == 1 and self.failed:
-            raise Failure(next(iter(self.failed.values())))
-        for slide, message in self.failed.items():
-            click.echo(f"error: {message if str(slide) in message else f'{slide}: {message}'}", err=True)
+        if self.failed and len(self.results) == 1:
+            raise Failure(*self.failed.values())
         if self.failed:
-            raise Failure(f"{len(self.failed)} of {slides} slides failed: {', '.join(map(str, self.failed))}")
+            raise Failure(
+                f"{len(self.failed)} of {len(self.results)} slides failed: {', '.join(map(str, self.failed))}"
+            )
 
 
 def describe_result(summary: Summary) -> str:

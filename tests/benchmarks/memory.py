@@ -2,9 +2,9 @@
 
     PYTHONPATH=.:tests python tests/benchmarks/memory.py [--sides 10000 20000] [--workers 2]
 
-Each slide is segmented in a process of its own; its peak is what the operating system counted. The oracle costs no memory,
-so it is the pipeline that is measured: reading, separation, tables, label images, GeoJSON, preview. Prints JSON; exits with 1
-when the larger slide needs more than 1.1 times the memory of the smaller.
+Each slide is segmented in a process of its own; its peak is what the operating system counted. The oracle costs no
+memory, so it is the pipeline that is measured: reading, separation, tables, label images, GeoJSON, preview. Prints
+JSON; exits with 1 when the larger slide needs more than 1.1 times the memory of the smaller.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ LIMIT = 1.1
 
 
 class Recorder:
-    """A segmenter that keeps the batches it is given on disk, so that they can be run again; otherwise the one it wraps."""
+    """Keeps the batches that a segmenter is given on disk, so that they can be run again; otherwise that segmenter."""
 
     def __init__(self, segmenter: Any, folder: Path) -> None:
         self.wrapped, self.folder, self.count = segmenter, folder, 0
@@ -62,7 +62,9 @@ def main() -> int:
         whole = time.perf_counter() - begin
         alone = replay(recorder)
     facts = {"end_to_end_s": whole, "network_alone_s": alone, "ratio": whole / alone, "limit": LIMIT}
-    print(json.dumps({**facts, "batches": recorder.count, "nuclei": summary.nuclei, "seconds": summary.seconds}, indent=1))
+    print(
+        json.dumps({**facts, "batches": recorder.count, "nuclei": summary.nuclei, "seconds": summary.seconds}, indent=1)
+    )
     return int(whole > LIMIT * alone)
 
 

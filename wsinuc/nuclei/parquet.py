@@ -18,6 +18,7 @@ units. Equal nuclei give equal bytes (with one version of pyarrow), and a file a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -64,8 +65,10 @@ def write_nuclei(nuclei: Nuclei, path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def read_nuclei(path: Path) -> Nuclei:
@@ -77,7 +80,7 @@ def read_nuclei(path: Path) -> Nuclei:
         When the file is missing, damaged, or no table of nuclei.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, partitioning=None)  # no columns from folders called "key=value"
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"expected a Parquet file of nuclei at {path}: {str(error).splitlines()[0]}") from error
     header = (table.schema.metadata or {}).get(KEY)

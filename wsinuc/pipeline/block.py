@@ -69,10 +69,11 @@ def process_block(
         source = _bounding_box([tile.read for tile in tiles])
         with clock.stage("read"):
             pixels, unreadable = read_resilient(view, source)
-        with clock.stage("wait"), gate:
-            with clock.stage("network"):
-                _predict(segmenter, pixels, source, tiles, batch_size, scores, block.read)
-        del pixels
+        batches = _batches(pixels, source, tiles, batch_size)
+        with clock.stage("wait"), gate, clock.stage("network"):
+            for chosen, batch in batches:
+                _keep(scores, block.read, chosen, segmenter.predict(batch))
+        del pixels, batches  # not needed for the rest, which takes memory of its own
     nuclei, at_edge = _find_nuclei(view, block, segmenter, scores, clock)
     seconds = dict(clock.seconds)
     seconds["wait"] -= seconds["network"]
@@ -101,28 +102,28 @@ def needs_work(block: Block, segmenter: Segmenter, tissue: Selection) -> bool:
     return any(tissue.touches(tile.core) for tile in TileGrid(segmenter.tile, segmenter.margin).covering(block.core))
 
 
-def _predict(
-    segmenter: Segmenter,
-    pixels: NDArray[np.uint8],
-    source: Box,
-    tiles: list[Tile],
-    batch_size: int,
-    scores: NDArray[np.uint8],
-    target: Box,
-) -> None:
-    """Fill ``scores`` of ``target`` batch by batch.
+def _batches(
+    pixels: NDArray[np.uint8], source: Box, tiles: list[Tile], batch_size: int
+) -> Iterator[tuple[list[Tile], NDArray[np.uint8]]]:
+    """Tiles and their pixels, ``batch_size`` at a time.
 
     Every batch has the same shape, the last one padded with white: the last bits of a convolution depend on the
     shape of its batch, but not on what else is in it.
     """
+    side = tiles[0].read.shape[0]
     for start in range(0, len(tiles), batch_size):
         chosen = tiles[start : start + batch_size]
-        batch = np.full((batch_size, segmenter.tile, segmenter.tile, 3), 255, np.uint8)
+        batch = np.full((batch_size, side, side, 3), 255, np.uint8)
         for slot, tile in enumerate(chosen):
             batch[slot] = pixels[tile.read.relative_to(source).slices]
-        for tile, tile_scores in zip(chosen, segmenter.predict(batch), strict=False):
-            kept = tile.core.clip(target)
-            scores[:, *kept.relative_to(target).slices] = tile_scores[:, *kept.relative_to(tile.core).slices]
+        yield chosen, batch
+
+
+def _keep(scores: NDArray[np.uint8], target: Box, tiles: list[Tile], found: NDArray[np.uint8]) -> None:
+    """Put the scores of the tiles' cores where they belong in ``target``; those of padding are dropped."""
+    for tile, tile_scores in zip(tiles, found, strict=False):
+        kept = tile.core.clip(target)
+        scores[:, *kept.relative_to(target).slices] = tile_scores[:, *kept.relative_to(tile.core).slices]
 
 
 def _find_nuclei(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ SCHEDULERS = ("threads", "loop")
 
 def run_blocks(
     task: Callable[[Item], Result], blocks: Iterable[Item], workers: int, *, scheduler: str = "threads"
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     """Yield ``(block, task(block))`` for every block, in the order in which they finish.
 
     When a task raises, or the consumer stops (Ctrl-C included), no further block is started, the blocks that are
@@ -49,7 +49,7 @@ def run_blocks(
 
 def _run_threads(
     task: Callable[[Item], Result], waiting: deque[Item], workers: int
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     results: Queue[tuple[Item, Result] | None] = Queue(maxsize=workers)
     stop = threading.Event()
     failures: list[BaseException] = []
@@ -82,8 +82,8 @@ def _run_threads(
 def _run_graph(job: Callable[[], None], count: int, workers: int) -> None:
     """Run ``job`` ``count`` times as one Dask graph.
 
-    A job takes the next block in line, because Dask would start with the last. It returns nothing, so the graph holds no
-    results. The pool is closed at the end to wait for running jobs when one has failed: Dask raises at once.
+    A job takes the next block in line, because Dask would start with the last. It returns nothing, so the graph holds
+    no results. The pool is closed at the end to wait for running jobs when one has failed: Dask raises at once.
     """
     graph: dict[Any, Any] = {("block", index): (job,) for index in range(count)}
     with ThreadPoolExecutor(workers, thread_name_prefix="wsinuc") as pool:

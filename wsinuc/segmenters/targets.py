@@ -29,8 +29,8 @@ def centre_distance(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> centre_distance(np.array([[0, 1, 1, 1, 2]], dtype=np.int32)).round(2).tolist()
-    [[0.0, 0.33, 1.0, 0.33, 1.0]]
+    >>> centre_distance(np.array([[0, 1, 1, 1, 2]], dtype=np.int32)).round(2)
+    array([[0.  , 0.33, 1.  , 0.33, 1.  ]], dtype=float32)
     """
     target = np.zeros(labels.shape, np.float32)
     for label, place in enumerate(ndimage.find_objects(labels), start=1):

@@ -53,8 +53,9 @@ def open_slide(path: str | Path, *, reader: str = "auto", mpp: float | None = No
         try:
             return _reader_class(name)(path, mpp=mpp)
         except SlideError as error:
-            refusals.append(str(error).removeprefix(f"{path.name}: "))
-    raise SlideError(f"{path.name}: not a slide or image that can be read, or damaged: {'; '.join(refusals)}")
+            refusals.append(f"{name}: {error.__cause__ or error}")
+    said = " ".join("; ".join(refusals).split())
+    raise SlideError(f"{path.name}: no slide or image that can be read, or damaged ({said})")
 
 
 def _reader_class(name: str) -> type[Slide]:

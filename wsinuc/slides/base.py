@@ -69,16 +69,21 @@ class Slide(ABC):
         self._handle: Any = None
         self._closed = False
         self._lock = threading.Lock()
-        self.header = self._describe()
+        try:
+            self.header = self._describe()
+        except SlideError:
+            raise
+        except Exception as error:  # damaged metadata: decoders raise key, value, type, struct and assertion errors
+            raise self._cannot_open(error) from error
         self.level_downsamples = level_downsamples(self.level_shapes)
 
     @abstractmethod
     def _open(self) -> Any:
-        """A fresh handle for ``_decode``; raises SlideError."""
+        """A fresh handle for ``_decode``; raises anything when it cannot."""
 
     @abstractmethod
     def _describe(self) -> SlideHeader:
-        """What the file says about itself; may use ``_acquire``; raises SlideError."""
+        """What the file says about itself; may use ``_acquire``; raises anything when it cannot."""
 
     @abstractmethod
     def _decode(self, handle: Any, box: Box, level: int) -> NDArray[np.uint8]:
@@ -207,7 +212,7 @@ class Slide(ABC):
             self._discard(handle)
             raise ReadError(
                 f"{self.name}: cannot decode rows {box.y0}-{box.y1}, columns {box.x0}-{box.x1} of level {level} "
-                f"({error}): the file is probably damaged or incomplete"
+                f"({one_line(error)}): the file is probably damaged or incomplete"
             ) from error
 
     def _acquire(self) -> Any:
@@ -215,14 +220,25 @@ class Slide(ABC):
             if self._closed:
                 raise SlideError(f"{self.name} was closed: open it again")
             if self._handle is None:
-                self._handle = self._open()
+                try:
+                    self._handle = self._open()
+                except Exception as error:
+                    raise self._cannot_open(error) from error
             return self._handle
+
+    def _cannot_open(self, error: Exception) -> SlideError:
+        return SlideError(f"{self.name}: the reader {self.reader!r} cannot open it ({one_line(error)})")
 
     def _discard(self, handle: Any) -> None:
         """Drop the handle unless another thread has replaced it already."""
         with self._lock:
             if self._handle is handle:
                 self._handle = None
+
+
+def one_line(error: BaseException) -> str:
+    """What another library's error says, on one line; its kind when it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def level_downsamples(level_shapes: tuple[tuple[int, int], ...]) -> tuple[tuple[float, float], ...]:

@@ -41,20 +41,14 @@ class ImageSlide(Slide):
 
     def _open(self) -> Any:
         assert self.path is not None
-        try:
-            if _magic(self.path)[:4] in _TIFF_MAGIC:
-                return _decode_tiff(self.path)
-            with _pillow(self.path) as image:
-                return _on_white(image)
-        except Exception as error:  # whatever a decoder makes of damaged bytes
-            raise SlideError(f"{self.name}: cannot decode the image ({error}): it is probably damaged") from error
+        if _magic(self.path)[:4] in _TIFF_MAGIC:
+            return _decode_tiff(self.path)
+        with _pillow(self.path) as image:
+            return _on_white(image)
 
     def _describe(self) -> SlideHeader:
         assert self.path is not None
-        try:
-            header = _tiff_header(self.path) if _magic(self.path)[:4] in _TIFF_MAGIC else _image_header(self.path)
-        except Exception as error:
-            raise SlideError(f"{self.name}: cannot be read as an image ({error})") from error
+        header = _tiff_header(self.path) if _magic(self.path)[:4] in _TIFF_MAGIC else _image_header(self.path)
         pixels = math.prod(header.level_shapes[0])
         if pixels > MAX_PIXELS:
             raise SlideError(
@@ -114,6 +108,8 @@ def _tiff_header(path: Path) -> SlideHeader:
 
 
 def _first_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
+    if not len(tiff.pages):
+        raise ValueError("a TIFF file without an image")
     page = tiff.pages.first
     kinds = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR, tifffile.PHOTOMETRIC.MINISBLACK)
     if page.dtype != np.uint8 or page.photometric not in kinds or page.samplesperpixel not in (1, 3, 4):

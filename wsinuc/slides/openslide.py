@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import openslide
 from numpy.typing import NDArray
+from PIL import Image
 
-from wsinuc.errors import SlideError
 from wsinuc.grid import Box
 from wsinuc.slides.base import Slide, SlideHeader, bounds_from_properties, power_from_properties
 from wsinuc.slides.resolution import mpp_from_properties
@@ -32,10 +32,7 @@ class OpenSlideSlide(Slide):
         super().__init__(path, mpp=mpp)
 
     def _open(self) -> Any:
-        try:
-            return openslide.OpenSlide(str(self.path))
-        except (openslide.OpenSlideError, OSError, ValueError) as error:
-            raise SlideError(f"{self.name}: OpenSlide cannot open it ({error})") from error
+        return openslide.OpenSlide(str(self.path))
 
     def _describe(self) -> SlideHeader:
         slide = self._acquire()
@@ -68,10 +65,7 @@ def _region(handle: Any, box: Box, level: int) -> NDArray[np.uint8]:
     downsample = handle.level_downsamples[level]
     height, width = box.shape
     corner = (round(box.x0 * downsample), round(box.y0 * downsample))
-    rgba = np.asarray(handle.read_region(corner, level, (width, height)))
-    alpha = rgba[..., 3:]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(rgba[..., :3])
-    return ((rgba[..., :3].astype(np.uint16) * alpha + 255 * (255 - alpha.astype(np.uint16)) + 127) // 255).astype(
-        np.uint8
-    )
+    image = handle.read_region(corner, level, (width, height))
+    if image.getchannel("A").getextrema()[0] < 255:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))

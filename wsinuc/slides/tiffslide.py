@@ -13,7 +13,6 @@ import numpy as np
 import tiffslide
 from numpy.typing import NDArray
 
-from wsinuc.errors import SlideError
 from wsinuc.grid import Box
 from wsinuc.slides.base import Slide, SlideHeader, bounds_from_properties, power_from_properties
 from wsinuc.slides.resolution import mpp_from_ome, mpp_from_properties
@@ -35,11 +34,8 @@ class TiffSlideSlide(Slide):
         super().__init__(path, mpp=mpp)
 
     def _open(self) -> Any:
-        try:
-            slide = _LevelSlide(str(self.path))
-            _refuse_other_than_rgb(slide)
-        except Exception as error:  # tifffile and zarr raise what the damage suggests: struct, key, type, value errors
-            raise SlideError(f"{self.name}: tiffslide cannot open it ({error})") from error
+        slide = _LevelSlide(str(self.path))
+        _refuse_other_than_rgb(slide)
         return slide, threading.Lock()
 
     def _describe(self) -> SlideHeader:

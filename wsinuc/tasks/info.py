@@ -114,4 +114,4 @@ def _opinion(path: Path, reader: str) -> str:
             count = len(slide.level_shapes)
             return f"{slide.vendor}, {width} x {height} px, {count} level{'s' if count > 1 else ''}, {mpp}"
     except SlideError as error:
-        return str(error).removeprefix(f"{path.name}: ")
+        return str(error.__cause__ or error)

@@ -21,14 +21,14 @@ import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError
 from wsinuc.exports.geojson import check_class_names
-from wsinuc.grid import Block, BlockGrid, Box
+from wsinuc.grid import Block, BlockGrid
 from wsinuc.pipeline.block import needs_work, select_tiles
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.slides.view import SlideView
 from wsinuc.store import settings_hash
-from wsinuc.tissue import Region, TissueMask, find_tissue, load_region, load_tissue, whole
+from wsinuc.tasks.selection import Selection, select
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
@@ -36,6 +36,8 @@ BYTES_PER_NUCLEUS = 1500
 """Table twice (while it is numbered), GeoJSON and label images together."""
 BASE_MEMORY = 350 * 2**20
 """Interpreter and libraries, without weights."""
+BYTES_PER_PIXEL = 6
+"""Of a block: its RGB, and what separation and rendering add, spread over the block's pixels; its scores come on top."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,27 +75,6 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Tissue, and of that the region of interest if there is one."""
-
-    tissue: TissueMask
-    wanted: TissueMask
-    """Tissue that is also in the region."""
-    region: Region | None
-    region_mask: TissueMask | None
-    reach: int
-    """View pixels around the region that are looked at too, so that no nucleus is cut at its border."""
-
-    def touches(self, box: Box) -> bool:
-        """Whether ``box`` holds tissue and is in or near the region."""
-        return self.tissue.touches(box) and self.near_region(box)
-
-    def near_region(self, box: Box) -> bool:
-        """Whether a nucleus in the region may reach into ``box``."""
-        return self.region_mask is None or self.region_mask.touches(box.grow(self.reach))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """Everything a run works with, open and checked."""
 
@@ -102,66 +83,37 @@ class Prepared:
     segmenter: Segmenter
     grid: BlockGrid
     selection: Selection
-    plan: Plan
 
 
-def plan_segment(
-    slide_path: Path, out: Path, config: SegmentConfig, segmenter: Segmenter | None = None
-) -> Plan:
+def plan_segment(slide_path: Path, out: Path, config: SegmentConfig, segmenter: Segmenter | None = None) -> Plan:
     """What ``segment_slide`` with the same arguments will do; writes nothing. Raises what ``prepare`` raises."""
-    with prepare(slide_path, out, config, segmenter) as prepared:
-        return prepared.plan
+    with prepare(slide_path, out, config, segmenter) as (_, plan):
+        return plan
 
 
 @contextmanager
 def prepare(
     slide_path: Path, out: Path, config: SegmentConfig, segmenter: Segmenter | None = None
-) -> Iterator[Prepared]:
+) -> Iterator[tuple[Prepared, Plan]]:
     """Open slide and model, choose the blocks, check what can be checked before hours of work.
 
     Raises SlideError, MppError, CheckpointError, DeviceError, DataError or OutputError.
     """
     with open_slide(slide_path, reader=config.reader, mpp=config.mpp) as slide:
-        slide.mpp  # raises MppError before weights are loaded
+        slide.mpp  # noqa: B018  raises MppError before weights are loaded
         segmenter = segmenter or _load_segmenter(config)
         check_class_names(item.name for item in segmenter.classes)
         view = slide.at(segmenter.mpp)
-        grid = BlockGrid(view.shape, config.block, segmenter.min_halo)
-        selection = _select(view, config, segmenter)
-        blocks = [block for block in grid if _is_needed(block, segmenter, selection)]
-        plan = _plan(slide, view, segmenter, grid, selection, blocks, config, (Path(slide_path), Path(out)))
-        _check_space(plan)
-        yield Prepared(
-            slide=slide, view=view, segmenter=segmenter, grid=grid, selection=selection, plan=plan
+        prepared = Prepared(
+            slide=slide,
+            view=view,
+            segmenter=segmenter,
+            grid=BlockGrid(view.shape, config.block, segmenter.min_halo),
+            selection=select(view, config, reach=segmenter.min_halo),
         )
-
-
-def _select(view: SlideView, config: SegmentConfig, segmenter: Segmenter) -> Selection:
-    if config.tissue == "auto":
-        tissue = find_tissue(view)
-    elif config.tissue == "none":
-        tissue = whole(view)
-    else:
-        tissue = load_tissue(Path(config.tissue), view)
-    region = load_region(config.roi) if config.roi else None
-    region_mask = region.to_mask(view) if region else None
-    return Selection(
-        tissue=tissue,
-        wanted=_both(tissue, region_mask) if region_mask else tissue,
-        region=region,
-        region_mask=region_mask,
-        reach=segmenter.min_halo,
-    )
-
-
-def _both(tissue: TissueMask, region: TissueMask) -> TissueMask:
-    """Cells of the region whose corner lies in tissue; the two grids may differ in size."""
-    rows, columns = (np.arange(n) * m // n for n, m in zip(region.mask.shape, tissue.mask.shape, strict=True))
-    return TissueMask(region.mask & tissue.mask[np.ix_(rows, columns)], tissue.shape)
-
-
-def _is_needed(block: Block, segmenter: Segmenter, selection: Selection) -> bool:
-    return selection.near_region(block.core) and needs_work(block, segmenter, selection)
+        plan = _plan(prepared, config, Path(slide_path), Path(out))
+        _check_space(plan)
+        yield prepared, plan
 
 
 def _load_segmenter(config: SegmentConfig) -> Segmenter:
@@ -171,25 +123,17 @@ def _load_segmenter(config: SegmentConfig) -> Segmenter:
     return load_segmenter(config.model, device=config.device)
 
 
-def _plan(
-    slide: Slide,
-    view: SlideView,
-    segmenter: Segmenter,
-    grid: BlockGrid,
-    selection: Selection,
-    blocks: list[Block],
-    config: SegmentConfig,
-    paths: tuple[Path, Path],
-) -> Plan:
+def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Path, out: Path) -> Plan:
+    view, grid, segmenter, selection = prepared.view, prepared.grid, prepared.segmenter, prepared.selection
+    blocks = [block for block in grid if _is_needed(block, prepared)]
     mm2_per_px = (view.mpp / 1000) ** 2
     slide_px = view.shape[0] * view.shape[1]
     tissue_px = selection.wanted.area_px()
-    side = config.block + 2 * grid.halo + 2 * segmenter.tile
-    disk_bytes = int(tissue_px * mm2_per_px * NUCLEI_PER_MM2 * BYTES_PER_NUCLEUS)
+    read_px = (config.block + 2 * grid.halo + 2 * segmenter.tile) ** 2
     return Plan(
-        slide=paths[0],
-        out=paths[1],
-        reader=slide.reader,
+        slide=slide_path,
+        out=out,
+        reader=prepared.slide.reader,
         level=view.level,
         mpp=view.mpp,
         shape=view.shape,
@@ -199,34 +143,33 @@ def _plan(
         tissue_share=tissue_px / slide_px,
         tissue_mm2=tissue_px * mm2_per_px,
         slide_mm2=slide_px * mm2_per_px,
-        memory_bytes=BASE_MEMORY + config.workers * side**2 * (segmenter.channels + 6),
-        disk_bytes=disk_bytes,
-        settings=_settings(slide, view, segmenter, grid, selection, config),
+        memory_bytes=BASE_MEMORY + config.workers * read_px * (segmenter.channels + BYTES_PER_PIXEL),
+        disk_bytes=int(tissue_px * mm2_per_px * NUCLEI_PER_MM2 * BYTES_PER_NUCLEUS),
+        settings=_settings(prepared, config),
     )
 
 
-def _settings(
-    slide: Slide,
-    view: SlideView,
-    segmenter: Segmenter,
-    grid: BlockGrid,
-    selection: Selection,
-    config: SegmentConfig,
-) -> dict[str, Any]:
+def _is_needed(block: Block, prepared: Prepared) -> bool:
+    selection = prepared.selection
+    return selection.near_region(block.core) and needs_work(block, prepared.segmenter, selection)
+
+
+def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
     """Everything that the bytes of the result depend on, and nothing else."""
+    slide, view, segmenter = prepared.slide, prepared.view, prepared.segmenter
     return {
         "wsinuc": wsinuc.__version__,
-        "slide": fingerprint(slide.path) if slide.path else "in memory",
+        "slide": fingerprint(slide.path) if slide.path else None,
         "reader": slide.reader,
         "level": view.level,
         "mpp": view.mpp,
         "shape": list(view.shape),
         "segmenter": segmenter.identity,
         "device": str(getattr(segmenter, "device", "cpu")).split(":")[0],
-        "block": grid.block,
-        "halo": grid.halo,
+        "block": prepared.grid.block,
+        "halo": prepared.grid.halo,
         "batch_size": config.batch_size,
-        "tissue": _hash(selection.tissue.mask),
+        "tissue": _hash(prepared.selection.tissue.mask),
         "roi": fingerprint(config.roi) if config.roi else None,
     }
 

@@ -1,8 +1,8 @@
 """Slide to result: plan, segment block by block, number, render, export, sum up.
 
-The blocks are the long part and the only one that is not done again: each is stored as soon as it is finished, so that an
-interrupted run (a crash, Ctrl-C, a full disk) goes on from there when the same command is given again. What follows is
-made from the stored blocks in a working area and appears in the result only when all of it is whole.
+The blocks are the long part and the only one that is not done again: each is stored as soon as it is finished, so that
+an interrupted run (a crash, Ctrl-C, a full disk) goes on from there when the same command is given again. What follows
+is made from the stored blocks in a working area and appears in the result only when all of it is whole.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from wsinuc.segmenters.base import Segmenter
 from wsinuc.store import MAX_ID, Entry, Parts, ResultStore, disk_errors
 from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
 from wsinuc.tasks.plan import Plan, Prepared, plan_segment, prepare
-from wsinuc.tasks.summary import Summary, Tally, summarize, tally, unreadable_share
+from wsinuc.tasks.summary import Course, Summary, Tally, summarize, tally, unreadable_share
 
 __all__ = ["Plan", "Summary", "plan_segment", "segment_slide"]
 
@@ -57,26 +57,33 @@ def segment_slide(
     Raises
     ------
     WsinucError
-        What ``prepare`` raises; SlideError when more of the tissue than ``config.max_unreadable`` cannot be decoded; OutputError
-        when ``out`` cannot be used or the disk is full. Finished blocks are kept, then and on KeyboardInterrupt.
+        What ``prepare`` raises; SlideError when more of the tissue than ``config.max_unreadable`` cannot be decoded;
+        OutputError when ``out`` cannot be used or the disk is full. Finished blocks are kept, then and on
+        KeyboardInterrupt.
     """
     emit = on_event or (lambda event: None)
-    with prepare(slide_path, out, config, segmenter) as prepared:
+    with prepare(slide_path, out, config, segmenter) as (prepared, plan):
         store = ResultStore(out)
         with (
-            store.open_run(prepared.plan.settings, resume=config.resume, overwrite=config.overwrite),
+            store.open_run(plan.settings, resume=config.resume, overwrite=config.overwrite),
             disk_errors(store.directory),
         ):
-            return _Run(prepared, store, config, emit).execute()
+            return _Run(prepared, plan, store, config, emit).execute()
 
 
 class _Run:
     """One run over an open slide and an open store."""
 
     def __init__(
-        self, prepared: Prepared, store: ResultStore, config: SegmentConfig, emit: Callable[[Event], None]
+        self,
+        prepared: Prepared,
+        plan: Plan,
+        store: ResultStore,
+        config: SegmentConfig,
+        emit: Callable[[Event], None],
     ) -> None:
         self.prepared = prepared
+        self.plan = plan
         self.store = store
         self.config = config
         self.emit = emit
@@ -93,24 +100,21 @@ class _Run:
         owners = {index: entry.nuclei for index, entry in sorted(entries.items()) if entry.nuclei}
         counts = self._write_outputs(owners, total.nuclei)
         self.seconds["total"] = time.perf_counter() - begin
-        network = sum(entry.seconds["network"] for index, entry in entries.items() if index not in before)
-        summary = summarize(
-            self.prepared,
-            self.config,
-            total,
-            counts=counts,
+        course = Course(
             seconds=self.seconds,
-            network_seconds=network,
+            network_seconds=sum(entry.seconds["network"] for index, entry in entries.items() if index not in before),
             resumed=len(before),
-            outputs=sorted(path.name for path in self.store.ready.iterdir()),
+            counts=counts,
+            outputs=tuple(sorted(path.name for path in self.store.ready.iterdir())),
         )
+        summary = summarize(self.prepared, self.plan, self.config, total, course)
         self.store.publish(asdict(summary))
         self.emit(Finished(summary=summary))
         return summary
 
     def _segment(self, before: dict[int, Entry]) -> dict[int, Entry]:
         """Ledger entries of all blocks: those of an interrupted run, and the rest, made now."""
-        plan, grid = self.prepared.plan, self.prepared.grid
+        plan, grid = self.plan, self.prepared.grid
         entries = dict(before)
         nuclei = sum(entry.nuclei for entry in before.values())
         unreadable = sum(len(entry.unreadable) for entry in before.values())
@@ -153,13 +157,13 @@ class _Run:
         share = unreadable_share(self.prepared, total)
         if share > self.config.max_unreadable:
             raise SlideError(
-                f"{self.prepared.plan.slide}: {share:.1%} of the tissue cannot be decoded, "
+                f"{self.plan.slide}: {share:.1%} of the tissue cannot be decoded, "
                 f"{self.config.max_unreadable:.1%} is allowed: the file is damaged, perhaps copied incompletely"
             )
 
     def _write_outputs(self, owners: dict[int, int], total: int) -> dict[str, int]:
         """All outputs into the store's working area; returns nuclei per class."""
-        store, plan = self.store, self.prepared.plan
+        store, plan = self.store, self.plan
         store.start_outputs()
         with self._stage("numbering"):
             counts = self._number(owners, total)

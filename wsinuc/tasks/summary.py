@@ -94,32 +94,37 @@ def tally(entries: Iterable[Entry]) -> Tally:
     )
 
 
-def summarize(
-    prepared: Prepared,
-    config: SegmentConfig,
-    total: Tally,
-    *,
-    counts: dict[str, int],
-    seconds: dict[str, float],
-    network_seconds: float,
-    resumed: int,
-    outputs: Iterable[str],
-) -> Summary:
-    """Put the facts of a run together. ``network_seconds`` is of this run alone, ``total`` of all its parts."""
-    plan = prepared.plan
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How this run went, and what it wrote."""
+
+    seconds: dict[str, float]
+    """Wall time of each stage, and ``total``."""
+    network_seconds: float
+    """Time inside the network."""
+    resumed: int
+    """Blocks that an earlier run had done."""
+    counts: dict[str, int]
+    """Nuclei per class."""
+    outputs: tuple[str, ...]
+
+
+def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tally, course: Course) -> Summary:
+    """Put the facts of a run together."""
+    seconds, resumed = course.seconds, course.resumed
     whole_run = resumed == 0 and plan.tissue_mm2 > 0
     return Summary(
         slide=str(plan.slide),
         out=str(plan.out),
         nuclei=total.nuclei,
-        counts=counts,
+        counts=course.counts,
         tissue_mm2=plan.tissue_mm2,
         slide_mm2=plan.slide_mm2,
         nuclei_per_mm2=total.nuclei / plan.tissue_mm2 if plan.tissue_mm2 else None,
         seconds=seconds,
         block_seconds=total.seconds,
         seconds_per_mm2=seconds["total"] / plan.tissue_mm2 if whole_run else None,
-        network_busy=network_seconds / seconds["blocks"] if len(plan.blocks) > resumed else None,
+        network_busy=course.network_seconds / seconds["blocks"] if len(plan.blocks) > resumed else None,
         peak_memory_bytes=peak_memory_bytes(),
         blocks=len(plan.blocks),
         resumed_blocks=resumed,
@@ -128,7 +133,7 @@ def summarize(
         unreadable=tuple(_level0(box, prepared.view.downsample) for box in total.unreadable),
         unreadable_share=unreadable_share(prepared, total),
         notes=_notes(plan, total),
-        outputs=tuple(outputs),
+        outputs=course.outputs,
         settings=plan.settings,
         config={key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
         versions=_versions(),
@@ -146,7 +151,7 @@ def unreadable_share(prepared: Prepared, total: Tally) -> float:
 def peak_memory_bytes() -> int:
     """Largest resident memory this process has had.
 
-    Linux tells it for the process alone; ``getrusage`` there would still count the parent's memory from before ``exec``.
+    Linux tells it for the process alone; ``getrusage`` would still count the parent's memory from before ``exec``.
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -18,7 +18,9 @@ _GEOJSON = (".geojson", ".json", ".geojson.gz", ".json.gz")
 
 
 def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
-    """A user's mask: an image that covers the whole slide (non-zero is tissue), or GeoJSON polygons in level-0 pixels.
+    """A user's mask: an image that covers the whole slide (non-zero is tissue), or GeoJSON polygons.
+
+    Polygons are in level-0 pixels from ``Slide.origin``, as QuPath draws and exports them.
 
     Raises
     ------
@@ -29,7 +31,7 @@ def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
     if not path.is_file():
         raise DataError(f"{path}: no such tissue mask; give a PNG or GeoJSON file, auto or none")
     if path.name.lower().endswith(_GEOJSON):
-        return load_region(path).to_mask(view)
+        return load_region(path, origin_yx=view.slide.origin).to_mask(view)
     return TissueMask(_load_image(path, view.shape), view.shape)
 
 

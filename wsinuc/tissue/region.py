@@ -56,8 +56,14 @@ class Region:
         return TissueMask(mask, view.shape)
 
 
-def load_region(path: str | Path) -> Region:
+def load_region(path: str | Path, *, origin_yx: tuple[float, float] = (0.0, 0.0)) -> Region:
     """The polygons of a GeoJSON file, united.
+
+    Parameters
+    ----------
+    origin_yx
+        Where the file's (0, 0) lies in level-0 pixels: ``Slide.origin`` for what was drawn in QuPath, which counts
+        from the corner of the scanned part.
 
     Raises
     ------
@@ -76,8 +82,9 @@ def load_region(path: str | Path) -> Region:
     united = shapely.union_all([part for p in polygons for part in shapely.get_parts(p) if part.area > 0])
     if united.is_empty:
         raise DataError(f"{path}: no polygon in it; export closed annotations (rectangle, polygon, brush) as GeoJSON")
-    shapely.prepare(united)
-    return Region(united, str(path))
+    moved = shapely.transform(united, lambda xy: np.add(xy, (origin_yx[1], origin_yx[0])))
+    shapely.prepare(moved)
+    return Region(moved, str(path))
 
 
 def _geometries(found: Any) -> list[Any]:

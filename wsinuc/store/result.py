@@ -22,23 +22,21 @@ A block counts as done by its ledger entry alone, so a run can be killed at any 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-import psutil
-
 from wsinuc.errors import OutputError
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
+from wsinuc.store.files import disk_errors, read_json, remove, write_json
+from wsinuc.store.lock import locked
 
 OUTPUTS = ("nuclei", "labels.ome.zarr", "nuclei.geojson", "nuclei.geojson.gz", "nuclei.geojson.zip", "preview.png")
 SUMMARY = "summary.json"
@@ -77,7 +75,7 @@ class ResultStore:
     @property
     def is_ours(self) -> bool:
         """Whether wsinuc has made this directory's content."""
-        return self.work.is_dir() or _read_json(self.summary).get("made_by") == "wsinuc"
+        return self.work.is_dir() or read_json(self.summary).get("made_by") == "wsinuc"
 
     @contextmanager
     def open_run(self, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Iterator[Self]:
@@ -94,7 +92,7 @@ class ResultStore:
             )
         with disk_errors(self.directory):
             self.work.mkdir(parents=True, exist_ok=True)
-        with _lock(self.work / "lock"):
+        with locked(self.work / "lock"):
             with disk_errors(self.directory):
                 if overwrite or not resume:
                     self._clear()
@@ -103,7 +101,7 @@ class ResultStore:
 
     def finished(self) -> dict[int, Entry]:
         """Ledger entries of blocks whose shard is whole, by block index."""
-        entries = (_entry(_read_json(path)) for path in sorted((self.work / "done").glob("*.json")))
+        entries = (_entry(read_json(path)) for path in sorted((self.work / "done").glob("*.json")))
         return {entry.block: entry for entry in entries if entry is not None and self._shard_is_whole(entry)}
 
     def add(self, entry: Entry, nuclei: Nuclei) -> Entry:
@@ -149,7 +147,7 @@ class ResultStore:
     def _continue(self, settings: dict[str, Any]) -> None:
         """Take up the settings of an interrupted run, or write them for a new one."""
         path = self.work / "settings.json"
-        before = _read_json(path)
+        before = read_json(path)
         if before and before != settings:
             keys = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
             changes = ", ".join(f"{key} was {before.get(key)!r}, now {settings.get(key)!r}" for key in keys)
@@ -172,11 +170,11 @@ class ResultStore:
         self._remove_outputs()
         for path in self.work.iterdir():
             if path.name != "lock":
-                _remove(path)
+                remove(path)
 
     def _remove_outputs(self) -> None:
         for name in OUTPUTS:
-            _remove(self.directory / name)
+            remove(self.directory / name)
 
     def _sweep(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
@@ -209,76 +207,6 @@ def iter_nuclei(directory: Path) -> Iterator[Nuclei]:
         yield read_nuclei(path)
 
 
-def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write JSON so that ``path`` is either absent or whole: temporary file, fsync, rename."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-@contextmanager
-def disk_errors(directory: Path) -> Iterator[None]:
-    """Turn what the file system refuses into one OutputError that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.__cause__ if isinstance(error, OutputError) else error
-        number = getattr(reason, "errno", None)
-        if number in (errno.ENOSPC, errno.EDQUOT):
-            raise OutputError(
-                f"no space left for {directory}: free some and run the same command again, it continues where it stopped"
-            ) from error
-        if error is reason and number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
-            raise OutputError(f"cannot write {directory}: {error.strerror}; choose another place with -o") from error
-        raise
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold ``path`` as the sign that this process works here; a dead process' sign is taken over."""
-    me = psutil.Process()
-    sign = json.dumps({"pid": me.pid, "started": me.create_time(), "host": socket.gethostname()})
-    with disk_errors(path.parent):
-        _take(path, sign)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _take(path: Path, sign: str) -> None:
-    for _ in range(2):
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(sign)
-            return
-        except FileExistsError:
-            holder = _read_json(path)
-            if _is_alive(holder):
-                break
-            path.unlink(missing_ok=True)
-    raise OutputError(
-        f"{path.parent.parent} is being written by process {holder.get('pid')} on {holder.get('host')}: "
-        f"wait for it, or delete {path} if you know that it is gone"
-    )
-
-
-def _is_alive(holder: Mapping[str, Any]) -> bool:
-    """Whether the process that signed still runs; on another machine nobody can know, so it counts as alive."""
-    if not holder:
-        return False
-    if holder["host"] != socket.gethostname():
-        return True
-    try:
-        return abs(psutil.Process(holder["pid"]).create_time() - holder["started"]) < 1.0
-    except psutil.NoSuchProcess:
-        return False
-
-
 def _entry(content: Mapping[str, Any]) -> Entry | None:
     if not content:
         return None
@@ -286,22 +214,6 @@ def _entry(content: Mapping[str, Any]) -> Entry | None:
     return Entry(**{**content, "unreadable": boxes})
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """Content of a JSON object, empty when the file is absent or no such thing."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

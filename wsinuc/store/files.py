@@ -1,0 +1,58 @@
+"""Small files that are whole or absent, and what to say when the file system refuses."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wsinuc.errors import OutputError
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write JSON so that ``path`` is either absent or whole: temporary file, fsync, rename."""
+    temporary = path.with_name(path.name + ".partial")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Content of a JSON object, empty when the file is absent or no such thing."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(directory: Path) -> Iterator[None]:
+    """Turn what the file system refuses into one OutputError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.__cause__ if isinstance(error, OutputError) else error
+        number = getattr(reason, "errno", None)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(
+                f"no space left for {directory}: free some and run the same command again, it goes on where it stopped"
+            ) from error
+        if error is reason and number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise OutputError(f"cannot write {directory}: {error.strerror}; choose another place with -o") from error
+        raise

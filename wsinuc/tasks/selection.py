@@ -1,0 +1,59 @@
+"""Which parts of a slide are worth looking at: tissue, and the user's region of interest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wsinuc.config import SegmentConfig
+from wsinuc.grid import Box
+from wsinuc.slides.view import SlideView
+from wsinuc.tissue import Region, TissueMask, find_tissue, load_region, load_tissue, whole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Tissue, and of that the region of interest if there is one."""
+
+    tissue: TissueMask
+    wanted: TissueMask
+    """Tissue that is also in the region."""
+    region: Region | None
+    region_mask: TissueMask | None
+    reach: int
+    """View pixels around the region that are looked at too, so that no nucleus is cut at its border."""
+
+    def touches(self, box: Box) -> bool:
+        """Whether ``box`` holds tissue and is in or near the region."""
+        return self.tissue.touches(box) and self.near_region(box)
+
+    def near_region(self, box: Box) -> bool:
+        """Whether a nucleus in the region may reach into ``box``."""
+        return self.region_mask is None or self.region_mask.touches(box.grow(self.reach))
+
+
+def select(view: SlideView, config: SegmentConfig, reach: int) -> Selection:
+    """What ``config.tissue`` and ``config.roi`` ask for; raises DataError when a file is not what it should be."""
+    if config.tissue == "auto":
+        tissue = find_tissue(view)
+    elif config.tissue == "none":
+        tissue = whole(view)
+    else:
+        tissue = load_tissue(Path(config.tissue), view)
+    region = load_region(config.roi) if config.roi else None
+    region_mask = region.to_mask(view) if region else None
+    return Selection(
+        tissue=tissue,
+        wanted=_both(tissue, region_mask) if region_mask else tissue,
+        region=region,
+        region_mask=region_mask,
+        reach=reach,
+    )
+
+
+def _both(tissue: TissueMask, region: TissueMask) -> TissueMask:
+    """Cells of the region whose corner lies in tissue; the two grids may differ in size."""
+    rows, columns = (np.arange(n) * m // n for n, m in zip(region.mask.shape, tissue.mask.shape, strict=True))
+    return TissueMask(region.mask & tissue.mask[np.ix_(rows, columns)], tissue.shape)
