@@ -150,7 +150,7 @@ def _write_gzip(stream: BinaryIO, features: Iterable[bytes]) -> None:
 
 def _write_zip(stream: BinaryIO, features: Iterator[bytes]) -> None:
     """A zip of collections of at most ``SHARD`` features, with fixed times; at least one entry."""
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         first = next(features, None)
         for number in itertools.count():
             rest = itertools.islice(features, SHARD - 1)

@@ -48,7 +48,10 @@ class Picture:
             corners = [(x, y) for y, x in points.tolist()]
             if self._fill:
                 draw.polygon(corners, fill=(*color, self._fill))
-            draw.line([*corners, *corners[:2]], fill=(*color, 255), width=width, joint="curve")
+            ring_line = [*corners, *corners[:2]]
+            if self._fill:  # close up, a pale rim keeps every colour apart from the stain
+                draw.line(ring_line, fill=(255, 255, 255, 130), width=3 * width, joint="curve")
+            draw.line(ring_line, fill=(*color, 255), width=width, joint="curve")
 
     def draw_dots(self, part: Nuclei) -> None:
         """Add the nuclei as dots that merge into a density where they are many."""

@@ -6,19 +6,20 @@ that cross themselves; GEOS, behind shapely, is the same algorithm, so we ask it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import shapely
+from numpy.typing import NDArray
 
 ALL_VERSIONS = ("0.5.1", "0.6.0", "0.7.0")
 OLD, NEW = ALL_VERSIONS[:1], ALL_VERSIONS[1:]
 GRID = 0.01
 """px; QuPath 0.6 and later round coordinates to it."""
 
-Ring = list[tuple[float, float]]
+Ring = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,9 @@ def geometry_issues(geometry: Any, present: bool) -> Iterator[Issue]:
         return
     try:
         if kind == "Polygon":
-            yield from _polygon_issues(_rings(_list(geometry.get("coordinates"))))
+            yield from _polygon_issues([_ring(r) for r in _list(geometry.get("coordinates"))])
         elif kind == "MultiPolygon":
-            yield from _multipolygon_issues([_rings(_list(p)) for p in _list(geometry.get("coordinates"))])
+            yield from _multipolygon_issues([[_ring(r) for r in _list(p)] for p in _list(geometry.get("coordinates"))])
         elif kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
             _list(geometry.get("coordinates"))
             yield Issue("odd", f"a {kind} becomes points or a line, not an area")
@@ -87,39 +88,39 @@ def _share_edges(parts: list[shapely.Polygon]) -> bool:
 
 def _reduction_issues(geometry: shapely.Geometry) -> Iterator[Issue]:
     """What rounding to the grid does to a geometry."""
-    try:
-        reduced = shapely.set_precision(geometry, GRID)
-    except shapely.errors.GEOSException:
-        yield Issue("rejected", "a polygon crosses itself, or its parts or holes do not fit: repair it", NEW)
-        return
+    valid = shapely.is_valid(geometry)
+    xy = shapely.get_coordinates(geometry)
+    reduced = geometry
+    if not valid or not np.array_equal(np.round(xy, 2), xy):  # else it is its own reduction, and asking GEOS is slow
+        try:
+            reduced = shapely.set_precision(geometry, GRID)
+        except shapely.errors.GEOSException:
+            yield Issue("rejected", "a polygon crosses itself, or its parts or holes do not fit: repair it", NEW)
+            return
     if reduced.area == 0:
         yield Issue("odd", "a polygon without area becomes an empty object")
-    elif not shapely.is_valid(geometry):
+    elif not valid:
         yield Issue("odd", "a polygon touches itself or has a spike: QuPath changes its shape")
 
 
-def _rings(rings: list[Any]) -> list[Ring]:
-    """Rings as numbers; raises _Unreadable as every version of the reader does."""
-    out = []
-    for ring in rings:
-        points = [_position(point) for point in _list(ring)]
-        if 0 < len(points) < 3:
-            raise _Unreadable(f"a ring has {len(points)} positions: it needs at least 4, the last equal to the first")
-        if points and points[0] != points[-1]:
-            raise _Unreadable("a ring is not closed: its last position must equal its first exactly")
-        out.append(points)
-    return out
-
-
-def _position(point: Any) -> tuple[float, float]:
-    values = _list(point)
+def _ring(value: Any) -> Ring:
+    """Positions of a ring, (n, 2); raises _Unreadable as every version of the reader does."""
+    positions = _list(value)
+    if not positions:
+        return np.empty((0, 2))
     try:
-        x, y = float(values[0]), float(values[1])
-    except (IndexError, TypeError, ValueError):
+        xy = np.array([position[:2] for position in positions], np.float64)
+    except (KeyError, TypeError, ValueError):
         raise _Unreadable("a position does not hold two numbers") from None
-    if not (math.isfinite(x) and math.isfinite(y)):
+    if xy.ndim != 2 or xy.shape[1] != 2:
+        raise _Unreadable("coordinates are not nested as the type demands")
+    if not np.isfinite(xy).all():
         raise _Unreadable("a position is not finite")
-    return x, y
+    if len(xy) < 3:
+        raise _Unreadable(f"a ring has {len(xy)} positions: it needs at least 4, the last equal to the first")
+    if (xy[0] != xy[-1]).any():
+        raise _Unreadable("a ring is not closed: its last position must equal its first exactly")
+    return xy
 
 
 def _list(value: Any) -> list[Any]:
