@@ -136,7 +136,47 @@ class Fragile(ArraySlide):
         return super()._decode(handle["levels"], box, level)
 
 
+class Spoilt(ArraySlide):
+    """As if other threads' bad regions kept killing the shared handle: only a slide of one's own can be read."""
+
+    alone = False
+
+    def _decode(self, handle, box, level):
+        if not self.alone:
+            raise OSError("another thread's error")
+        return super()._decode(handle, box, level)
+
+    def duplicate(self):
+        own = super().duplicate()
+        own.alone = True
+        return own
+
+
+class Flaky(ArraySlide):
+    """Fails at the first read of every box, as a busy network drive does, and at every read of a large one."""
+
+    def __init__(self, pixels, *, mpp):
+        super().__init__(pixels, mpp=mpp)
+        self.seen = set()
+
+    def _decode(self, handle, box, level):
+        if box not in self.seen or box.shape[0] > 32:
+            self.seen.add(box)
+            raise OSError("not now")
+        return super()._decode(handle, box, level)
+
+
 class TestResilience:
+    def test_recovery_reads_on_a_handle_of_its_own(self):
+        pixels, lost = read_resilient(Spoilt(PIXELS, mpp=0.25).at(0.25), Box(10, 10, 150, 200))
+        assert lost == []
+        assert np.array_equal(pixels, PIXELS[10:150, 10:200])
+
+    def test_a_piece_gets_a_second_chance(self):
+        pixels, lost = read_resilient(Flaky(PIXELS, mpp=0.25).at(0.25), Box(10, 10, 150, 200), piece=32)
+        assert lost == []
+        assert np.array_equal(pixels, PIXELS[10:150, 10:200])
+
     def test_only_the_piece_with_the_spot_is_lost(self):
         view = Fragile(PIXELS, mpp=0.25).at(0.25)
         pixels, lost = read_resilient(view, Box(10, 10, 150, 200), piece=32)
