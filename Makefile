@@ -27,12 +27,13 @@ dev: $(VENV)/.installed-dev
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (a minute or two) ..."
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --upgrade pip
 	$(PIP) torch $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
+	@# Dependency groups need pip 25.1 or later.
+	$(PIP) --upgrade pip
 	$(PIP) --group test --group lint
 	@touch $@
 

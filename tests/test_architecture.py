@@ -92,6 +92,13 @@ def test_nothing_is_unpickled(path):
     assert not imported & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_torch_loads_tensors_only(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            assert "weights_only=True" in [f"{k.arg}={ast.unparse(k.value)}" for k in node.keywords], ast.unparse(node)
+
+
 def test_no_machine_paths_are_tracked():
     listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listing.returncode:

@@ -156,6 +156,12 @@ def test_command_measures_a_model(dataset, monkeypatch):
     assert "1.000" in done.output
 
 
+def test_command_names_missing_folders(tmp_path):
+    done = CliRunner().invoke(command, ["--data", str(tmp_path / "nowhere"), "--mpp", "0.5"])
+    assert isinstance(done.exception, DataError)
+    assert "nowhere/manifest.csv is missing" in str(done.exception)
+
+
 @pytest.mark.parametrize("options", [[], ["--pred", "."], ["--truth", "."], ["--data", ".", "--truth", "."]])
 def test_command_asks_for_what_is_missing(options):
     done = CliRunner().invoke(command, options)

@@ -349,6 +349,29 @@ def test_too_much_that_cannot_be_read_fails_and_is_kept(
     assert any("undecodable" in note for note in summary.notes)
 
 
+@pytest.fixture(scope="module")
+def aperio() -> Path:
+    path = Path(__file__).parents[2] / "shared" / "data" / "slides" / "CMU-1-Small-Region.svs"
+    if not path.is_file():
+        pytest.skip("needs the real slide in ../shared")
+    return path
+
+
+def test_a_real_slide_in_any_blocks_with_holes_where_it_is_damaged(aperio: Path, tmp_path: Path) -> None:
+    damaged = bytearray(aperio.read_bytes())
+    damaged[400_000:460_000] = bytes(60_000)
+    (tmp_path / "damaged.svs").write_bytes(damaged)
+    found = []
+    for block in (512, 2048):
+        summary = run(tmp_path / "damaged.svs", tmp_path / str(block), block=block, max_unreadable=1.0)
+        assert 0 < summary.unreadable_share < 0.5
+        table = concatenate(list(iter_nuclei(tmp_path / str(block))))
+        found.append(sorted(map(tuple, table.centroids)))
+    assert found[0] == found[1]
+    with pytest.raises(SlideError, match="cannot be decoded"):
+        run(tmp_path / "damaged.svs", tmp_path / "strict", max_unreadable=0.0)
+
+
 def test_what_is_wrong_from_the_start_writes_nothing(slide: Path, tmp_path: Path) -> None:
     from PIL import Image as Picture
 

@@ -14,21 +14,23 @@ if TYPE_CHECKING:
     from wsinuc.datasets.folder import FolderDataset
     from wsinuc.tasks.evaluate import Evaluation, ImageScores, Predict
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FOLDER = click.Path(path_type=Path)
 COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
 
 
 @click.command()
-@click.option("--data", type=FOLDER, help="Data set: images/, labels/ and manifest.csv.")
-@click.option("--mpp", type=float, help="Resolution of its images, um per pixel, unless the manifest has it.")
+@click.option("--data", type=FOLDER, metavar="DIR", help="Data set: images/, labels/ and manifest.csv.")
+@click.option(
+    "--mpp", type=float, metavar="UM", help="Resolution of its images, um per pixel, unless the manifest has it."
+)
 @click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
 @click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model or checkpoint to measure.")
 @device_option
 @click.option("--batch-size", default=DEFAULTS["batch_size"], show_default=True, help="Tiles per step of the network.")
-@click.option("--pred", type=FOLDER, help="Measure these label images (NAME.png) instead of a model.")
-@click.option("--truth", type=FOLDER, help="With --pred: annotated label images, instead of a data set.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for tables, predictions and pictures.")
+@click.option("--pred", type=FOLDER, metavar="DIR", help="Measure these label images (NAME.png) instead of a model.")
+@click.option("--truth", type=FOLDER, metavar="DIR", help="With --pred: annotated label images, instead of a data set.")
+@click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
 @click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
 def evaluate(
     data: Path | None,

@@ -160,9 +160,7 @@ def _open(path: Path) -> Image.Image:
         image = Image.open(path)
         image.load()
     except FileNotFoundError:
-        raise DataError(
-            f"{path} is missing; expected images/NAME.png and labels/NAME.png for each manifest line"
-        ) from None
+        raise DataError(f"{path} is missing; images and labels are paired by their file names") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} cannot be decoded ({error}); copy it again") from error
     return image

@@ -62,5 +62,8 @@ class Segmenter(Protocol):
         ...
 
     def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Scores ``(channels, h, w)`` to labels ``(h, w)``: 0 background, 1..n; each label one 4-connected piece without holes."""
+        """Scores ``(channels, h, w)`` to labels ``(h, w)``: 0 background, 1..n.
+
+        Each label is one 4-connected piece without holes.
+        """
         ...

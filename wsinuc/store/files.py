@@ -35,6 +35,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def remove(path: Path) -> None:
+    """Delete a file, or a directory with all it holds; what is not there is no error."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

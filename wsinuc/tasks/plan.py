@@ -37,7 +37,7 @@ BYTES_PER_NUCLEUS = 1500
 BASE_MEMORY = 350 * 2**20
 """Interpreter and libraries, without weights."""
 BYTES_PER_PIXEL = 6
-"""Of a block: its RGB, and what separation and rendering add, spread over the block's pixels; its scores come on top."""
+"""Of a block besides its scores: RGB, and what separation and rendering take, spread over all pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

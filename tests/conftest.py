@@ -1,0 +1,6 @@
+"""Settings of all tests: Hypothesis measures no time, because a busy machine is no bug."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("wsinuc", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("wsinuc")
