@@ -12,15 +12,20 @@ from __future__ import annotations
 import argparse
 import csv
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from wsinuc.datasets.folder import FolderDataset, LabelledImage
+from wsinuc.models.features import FeatureConfig
 from wsinuc.models.training import FitConfig, Progress
 from wsinuc.models.unet import UNetConfig
+from wsinuc.tasks.finetune import FinetuneConfig
 from wsinuc.tasks.pretrain import PretrainConfig, pretrain
+from wsinuc.tasks.train import TrainConfig, train
 
 MPP = 0.5
 HELD_OUT = {"09", "10", "11"}
@@ -30,12 +35,23 @@ PRETRAIN = PretrainConfig(
     patch=64,
     batch=16,
     unet=UNetConfig(base=32, multipliers=(1, 2, 4, 4), res_blocks=1, attention_factors=(), middle_attention=False),
-    fit=FitConfig(steps=4500, lr=1e-3, warmup=100, cosine=True, weight_decay=0.01, ema=0.999, save_every=200),
+    fit=FitConfig(steps=2000, lr=1e-3, warmup=100, cosine=True, weight_decay=0.01, ema=0.999, save_every=200),
     timestep_power=2.0,
     zoom=1.4,
     stain=0.3,
     seed=1,
 )
+
+TUNE = FinetuneConfig(
+    fit=FitConfig(steps=1000, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100),
+    crop=128,
+    batch=8,
+    zoom=1.3,
+    stain=0.5,
+    seed=1,
+)
+TRAIN = TrainConfig(features=FeatureConfig(timesteps=(10,), blocks=(3, 4, 5, 6)), stain=0.4, seed=1)
+DSB_WEIGHT = 0.15  # of a TNBC image's: most DSB images show haematoxylin alone
 
 
 def resized(image: Image.Image, factor: float, resample: Image.Resampling) -> np.ndarray:
@@ -70,7 +86,11 @@ def unlabelled(data: Path) -> list[np.ndarray]:
         images.append(resized(picture, mpp_by_nuclei(labels) / MPP, Image.Resampling.BOX))
     for path in sorted((data / "nucls_points" / "images").glob("*.png")):
         images.append(resized(Image.open(path).convert("RGB"), 0.2 / MPP, Image.Resampling.BOX))
-    images.append(resized(Image.open(data / "slides" / "OS-1_HE_original_image.png").convert("RGB"), 0.25 / MPP, Image.Resampling.BOX))
+    images.append(
+        resized(
+            Image.open(data / "slides" / "OS-1_HE_original_image.png").convert("RGB"), 0.25 / MPP, Image.Resampling.BOX
+        )
+    )
     images.append(slide_pixels(data / "slides" / "CMU-1-Small-Region.svs"))
     return images
 
@@ -81,6 +101,16 @@ def slide_pixels(path: Path) -> np.ndarray:
 
     with openslide.OpenSlide(path) as slide:
         return np.asarray(slide.read_region((0, 0), 0, slide.dimensions).convert("RGB"))
+
+
+def annotated(data: Path) -> tuple[list[LabelledImage], list[float]]:
+    """Images that the classifiers may learn from, and how often each is drawn."""
+    tnbc = [item for item in FolderDataset.open(data / "tnbc", mpp=0.25) if item.attributes["patient"] not in HELD_OUT]
+    dsb = [
+        replace(item, mpp=mpp_by_nuclei(item.labels))
+        for item in FolderDataset.open(data / "dsb2018_histology", mpp=0.25)
+    ]
+    return tnbc + dsb, [1.0] * len(tnbc) + [DSB_WEIGHT] * len(dsb)
 
 
 def image_weights(images: list[np.ndarray]) -> list[float]:
@@ -111,6 +141,21 @@ def main() -> None:
         weights=image_weights(images),
         on_progress=report,
         should_stop=lambda: time.monotonic() > end,
+    )
+    images, weights = annotated(arguments.data)
+    train(
+        images,
+        arguments.out / "denoiser.safetensors",
+        arguments.out / "default.safetensors",
+        TRAIN,
+        tuning=TUNE,
+        weights=weights,
+        device="cpu",
+        provenance={
+            "data": "TNBC (CC BY 4.0) without patients 09-11, DSB 2018 histology (CC0)",
+            "licence": "Apache-2.0",
+        },
+        on_event=lambda message: print(message, flush=True),
     )
 
 

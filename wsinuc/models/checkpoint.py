@@ -69,7 +69,9 @@ def load_checkpoint(path: Path, kind: str) -> Checkpoint:
             header = json.loads((archive.metadata() or {}).get(_HEADER, "null"))
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is no complete safetensors file ({error}): it may be truncated; copy it again") from error
+        raise CheckpointError(
+            f"{path} is no complete safetensors file ({error}): it may be truncated; copy it again"
+        ) from error
     if not isinstance(header, dict):
         raise CheckpointError(f"{path} is a safetensors file but was not written by wsinuc: it has no wsinuc header")
     if header["kind"] != kind:
@@ -81,3 +83,13 @@ def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def as_tuples(data: dict[str, Any]) -> dict[str, Any]:
+    """JSON's lists back to the tuples that frozen configs hold, two levels deep."""
+    return {
+        key: tuple(tuple(item) if isinstance(item, list) else item for item in value)
+        if isinstance(value, list)
+        else value
+        for key, value in data.items()
+    }

@@ -62,6 +62,9 @@ class PixelClassifierEnsemble(nn.Module):
     Standardisation of the features (``mean``, ``std`` per feature) is part of the module and folded into the first layer.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: EnsembleConfig) -> None:
         super().__init__()
         self.config = config
@@ -91,20 +94,15 @@ class PixelClassifierEnsemble(nn.Module):
         ConfigError
             The maps are not those the ensemble was trained on, or the margin is no multiple of the coarsest factor.
         """
-        total: Tensor | None = None
-        entropy: Tensor | None = None
+        opinions, entropies = [], []
         for raw in self.raw(maps, margin):
             log_p = F.log_softmax(raw[:, : self.config.classes].float(), dim=1)
-            p = log_p.exp()
-            own = torch.cat([p, raw[:, self.config.classes :].float()], dim=1)
-            own_entropy = -(p * log_p).sum(1)
-            total = own if total is None else total + own
-            entropy = own_entropy if entropy is None else entropy + own_entropy
-        assert total is not None and entropy is not None
-        total, entropy = total / self.config.members, entropy / self.config.members
-        p = total[:, : self.config.classes]
-        divergence = -(p * p.clamp_min(1e-12).log()).sum(1) - entropy
-        return Votes(p, (divergence / math.log(2)).clamp(0, 1), total[:, self.config.classes :])
+            opinions.append(torch.cat([log_p.exp(), raw[:, self.config.classes :].float()], dim=1))
+            entropies.append(-(log_p.exp() * log_p).sum(1))
+        mean = torch.stack(opinions).mean(0)
+        p = mean[:, : self.config.classes]
+        divergence = -(p * p.clamp_min(1e-12).log()).sum(1) - torch.stack(entropies).mean(0)
+        return Votes(p, (divergence / math.log(2)).clamp(0, 1), mean[:, self.config.classes :])
 
     def raw(self, maps: dict[int, Tensor], margin: int = 0) -> Iterator[Tensor]:
         """Raw outputs ``(n, classes + maps, h, w)`` of one member after another, differentiable; see ``vote``."""
@@ -135,15 +133,15 @@ class PixelClassifierEnsemble(nn.Module):
     def _member(self, projected: dict[int, Tensor], member: int, margin: int) -> Tensor:
         """Raw outputs ``(n, classes + maps, h, w)`` of one member."""
         channels = slice(member * self.config.hidden, (member + 1) * self.config.hidden)
-        hidden: Tensor | None = None
+        parts = []
         for factor, stack in projected.items():
             part = stack[:, channels]
             if factor > 1:
                 part = F.interpolate(part, scale_factor=factor, mode="bilinear", align_corners=False)
             if margin:
                 part = part[:, :, factor : part.shape[2] - factor, factor : part.shape[3] - factor]
-            hidden = part if hidden is None else hidden + part
-        assert hidden is not None
+            parts.append(part)
+        hidden = sum(parts[1:], start=parts[0])
         dtype = hidden.dtype
         inner = F.conv2d(
             torch.relu(hidden), self.second[member].T[:, :, None, None].to(dtype), self.second_bias[member, 0].to(dtype)

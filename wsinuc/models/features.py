@@ -59,7 +59,9 @@ class FeatureExtractor:
         if max(config.timesteps) >= process.steps:
             raise ConfigError(f"timesteps run from 0 to {process.steps - 1}, got {config.timesteps}")
         if max(config.blocks) >= len(unet.config.decoder_channels):
-            raise ConfigError(f"decoder blocks run from 0 to {len(unet.config.decoder_channels) - 1}, got {config.blocks}")
+            raise ConfigError(
+                f"decoder blocks run from 0 to {len(unet.config.decoder_channels) - 1}, got {config.blocks}"
+            )
         self.unet = unet.eval().requires_grad_(False)
         self.process = process
         self.config = config

@@ -120,7 +120,9 @@ def _average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None
             average[name].copy_(value)
 
 
-def _save(path: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> None:
+def _save(
+    path: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
+) -> None:
     temporary = path.with_name(path.name + ".partial")
     torch.save(
         {"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average}, temporary

@@ -42,6 +42,8 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
     if model in shipped_models():
         path = WEIGHTS / f"{model}.safetensors"
     elif not path.suffix and not path.exists():
-        raise CheckpointError(f"no model {model!r}: shipped are {', '.join(shipped_models()) or 'none'}, or give a path")
+        raise CheckpointError(
+            f"no model {model!r}: shipped are {', '.join(shipped_models()) or 'none'}, or give a path"
+        )
     checkpoint = load_checkpoint(path, "segmenter")
     return DdpmSegmenter.from_checkpoint(checkpoint, device=chosen, dtype=pick_dtype(chosen))

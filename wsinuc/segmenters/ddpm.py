@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint
+from wsinuc.models.checkpoint import Checkpoint, as_tuples
 from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
 from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
@@ -56,9 +56,9 @@ class DdpmConfig:
         """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
         try:
             return cls(
-                unet=UNetConfig(**_tuples(data["unet"])),
-                features=FeatureConfig(**_tuples(data["features"])),
-                ensemble=EnsembleConfig(**_tuples(data["ensemble"])),
+                unet=UNetConfig(**as_tuples(data["unet"])),
+                features=FeatureConfig(**as_tuples(data["features"])),
+                ensemble=EnsembleConfig(**as_tuples(data["ensemble"])),
                 watershed=WatershedSettings(**data["watershed"]),
                 separation=data["separation"],
                 classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
@@ -70,11 +70,6 @@ class DdpmConfig:
                 f"the segmenter's header does not fit this version of wsinuc ({error}): "
                 "the weights may come from a newer version; upgrade wsinuc or train again"
             ) from error
-
-
-def _tuples(data: dict[str, Any]) -> dict[str, Any]:
-    """JSON lists back to the tuples that frozen configs hold."""
-    return {k: tuple(tuple(i) if isinstance(i, list) else i for i in v) if isinstance(v, list) else v for k, v in data.items()}
 
 
 class DdpmSegmenter:
@@ -103,7 +98,7 @@ class DdpmSegmenter:
         self.device = device
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
-        network = unet.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+        network = unet.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.extractor = FeatureExtractor(network, GaussianDiffusion(), config.features)
         self.ensemble = ensemble.to(device).eval().requires_grad_(False)
 
@@ -117,7 +112,9 @@ class DdpmSegmenter:
             try:
                 module.load_state_dict(own)
             except RuntimeError as error:
-                raise CheckpointError(f"the weights do not fit their own header: {str(error).splitlines()[0]}") from error
+                raise CheckpointError(
+                    f"the weights do not fit their own header: {str(error).splitlines()[0]}"
+                ) from error
         return cls(config, unet, ensemble, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
 
     def to_checkpoint(self, provenance: dict[str, Any], dtype: torch.dtype = torch.float16) -> Checkpoint:

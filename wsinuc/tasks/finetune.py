@@ -56,7 +56,10 @@ class CropSource:
         """RGB ``(side, side, 3)`` and labels ``(side, side)``; images smaller than the crop are mirrored."""
         rng = np.random.default_rng((self.config.seed, index))
         sample = self.images[rng.choice(len(self.images), p=self.weights)]
-        side, factor = self.config.crop, self.mpp / sample.mpp * float(np.exp(rng.uniform(-1, 1) * np.log(self.config.zoom)))
+        side, factor = (
+            self.config.crop,
+            self.mpp / sample.mpp * float(np.exp(rng.uniform(-1, 1) * np.log(self.config.zoom))),
+        )
         field_px = max(2, round(side * factor))
         height, width = (min(field_px, extent) for extent in sample.labels.shape)
         y = int(rng.integers(sample.labels.shape[0] - height + 1))
@@ -110,7 +113,10 @@ def finetune(
         maps = extractor.maps(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1, shift)
         wanted = np.stack([hv_maps(item) if head.config.maps == 2 else centre_distance(item)[None] for item in labels])
         nuclei = torch.from_numpy(labels > 0).to(device)
-        losses = [segmentation_loss(raw, nuclei, torch.from_numpy(wanted).to(device), config.map_weight) for raw in head.raw(maps)]
+        losses = [
+            segmentation_loss(raw, nuclei, torch.from_numpy(wanted).to(device), config.map_weight)
+            for raw in head.raw(maps)
+        ]
         return torch.stack(losses).mean()
 
     average = fit(model, loss, config.fit, state=state, on_progress=on_progress, should_stop=should_stop)

@@ -73,7 +73,7 @@ def pretrain(
     source = PatchSource(
         images=images, size=config.patch, seed=config.seed, weights=weights, zoom=config.zoom, stain=config.stain
     )
-    network = UNet(config.unet).to(device=device, memory_format=torch.channels_last).train()
+    network = UNet(config.unet).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
     def loss(step: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)

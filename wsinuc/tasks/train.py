@@ -8,7 +8,7 @@ initial weights and its own order. Nothing of full width is ever stored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,18 @@ import wsinuc
 from wsinuc.datasets.augment import dihedral, jitter_stain
 from wsinuc.datasets.folder import LabelledImage
 from wsinuc.errors import DataError
-from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoint import as_tuples, load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor, sample_features
+from wsinuc.models.training import Progress
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.segmenters.base import NucleusClass
-from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter, _tuples
+from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.targets import centre_distance, hv_maps
 from wsinuc.segmenters.watershed import WatershedSettings
+from wsinuc.tasks.finetune import FinetuneConfig, finetune
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,11 +191,12 @@ def train(
     out: Path,
     config: TrainConfig,
     *,
+    tuning: FinetuneConfig | None = None,
+    weights: Sequence[float] | None = None,
     classes: tuple[NucleusClass, ...] = (NucleusClass("Nucleus", (0, 200, 80)),),
     device: str = "auto",
     provenance: dict[str, Any] | None = None,
-    on_visit: Callable[[int, int], None] = lambda done, total: None,
-    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    on_event: Callable[[str], None] = lambda message: None,
 ) -> None:
     """Train an ensemble on a denoiser's features and write both as one segmenter checkpoint.
 
@@ -203,6 +206,10 @@ def train(
         Annotated images, each with its own mpp.
     denoiser
         Checkpoint of kind ``denoiser``; its mpp is the segmenter's.
+    tuning
+        Fine-tune the denoiser first (method D); None leaves it frozen (method A).
+    weights
+        How often each image is drawn in fine-tuning; equal by default.
 
     Raises
     ------
@@ -211,14 +218,13 @@ def train(
     DataError
         There is nothing to learn from.
     """
-    checkpoint = load_checkpoint(denoiser, "denoiser")
-    unet = UNet(UNetConfig(**_tuples(checkpoint.config["unet"])))
-    unet.load_state_dict({k: v.float() for k, v in checkpoint.tensors.items()})
     where = pick_device(device)
-    unet = unet.to(device=where, dtype=pick_dtype(where), memory_format=torch.channels_last)
-    extractor = FeatureExtractor(unet, GaussianDiffusion(), config.features)
+    checkpoint = load_checkpoint(denoiser, "denoiser")
     mpp = float(checkpoint.config["mpp"])
-    table = collect_pixels(dataset, extractor, mpp, config, on_visit)
+    unet = UNet(UNetConfig(**as_tuples(checkpoint.config["unet"])))
+    unet.load_state_dict({k: v.float() for k, v in checkpoint.tensors.items()})
+    network = unet.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    extractor = FeatureExtractor(network, GaussianDiffusion(), config.features)
     shape = EnsembleConfig(
         channels=tuple(extractor.channels.items()),
         classes=len(classes) + 1,
@@ -226,6 +232,9 @@ def train(
         members=config.members,
         hidden=config.hidden,
     )
+    if tuning is not None:
+        _tune(dataset, extractor, shape, mpp, tuning, out.with_suffix(".state"), weights, on_event)
+    ensemble = _fit_on_features(dataset, extractor, shape, mpp, config, on_event)
     segmenter = DdpmSegmenter(
         DdpmConfig(
             unet=unet.config,
@@ -235,16 +244,59 @@ def train(
             separation=config.separation,
             classes=classes,
         ),
-        unet,
-        fit_ensemble(table, shape, config, on_epoch),
+        network,
+        ensemble,
         device=where,
     )
     origin = {
         "wsinuc": wsinuc.__version__,
         "torch": torch.__version__,
         "training": asdict(config),
+        "fine_tuning": asdict(tuning) if tuning else None,
         "images": len(dataset),
         "denoiser": {"sha256": checkpoint.sha256, **checkpoint.provenance},
         **(provenance or {}),
     }
     save_checkpoint(segmenter.to_checkpoint(origin), out)
+
+
+def _tune(
+    dataset: Sequence[LabelledImage],
+    extractor: FeatureExtractor,
+    shape: EnsembleConfig,
+    mpp: float,
+    tuning: FinetuneConfig,
+    state: Path,
+    weights: Sequence[float] | None,
+    on_event: Callable[[str], None],
+) -> None:
+    """Fine-tune through a single classifier, which is dropped afterwards."""
+    torch.manual_seed(tuning.seed)
+    head = PixelClassifierEnsemble(replace(shape, members=1)).to(extractor.unet.stem.weight.device)
+
+    def report(progress: Progress) -> None:
+        on_event(f"fine-tuning: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
+
+    finetune(dataset, extractor, head, mpp, tuning, state=state, weights=weights, on_progress=report)
+
+
+def _fit_on_features(
+    dataset: Sequence[LabelledImage],
+    extractor: FeatureExtractor,
+    shape: EnsembleConfig,
+    mpp: float,
+    config: TrainConfig,
+    on_event: Callable[[str], None],
+) -> PixelClassifierEnsemble:
+    """The ensemble on features as inference will see them, in the device's own precision."""
+    device = extractor.unet.stem.weight.device
+    extractor.unet.to(pick_dtype(device))
+
+    def visited(done: int, total: int) -> None:
+        if done % len(dataset) == 0:
+            on_event(f"features: {done} of {total} views")
+
+    table = collect_pixels(dataset, extractor, mpp, config, visited)
+    return fit_ensemble(
+        table, shape, config, lambda epoch, loss: on_event(f"ensemble: epoch {epoch + 1}  loss {loss:.4f}")
+    )
