@@ -34,9 +34,9 @@ NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
 BYTES_PER_NUCLEUS = 1500
 """Table twice (while it is numbered), GeoJSON and label images together."""
-BASE_MEMORY = 350 * 2**20
+BASE_MEMORY = 450 * 2**20
 """Interpreter and libraries, without weights."""
-BYTES_PER_PIXEL = 6
+BYTES_PER_PIXEL = 20
 """Of a block besides its scores: RGB, and what separation and rendering take, spread over all pixels."""
 
 
