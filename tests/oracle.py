@@ -51,6 +51,10 @@ class OracleSegmenter:
         return 2 + len(self.classes) + 1
 
     @property
+    def batch_size(self) -> int:
+        return 4
+
+    @property
     def identity(self) -> str:
         return f"oracle {self.tile} {self.margin} {self.settings}"
 

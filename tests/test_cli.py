@@ -41,7 +41,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wsinuc_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run ``wsinuc`` in an empty folder with the oracle for a model."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter(), raising=False)
+    monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
     return lambda *args: CliRunner().invoke(main, [str(arg) for arg in args])
 
 
@@ -197,7 +197,7 @@ def test_device_and_model_reach_the_loader(wsinuc_in, slide: Path, monkeypatch: 
     def load(model: str, *, device: str) -> OracleSegmenter:
         raise DeviceError(f"no {device} here for {model}")
 
-    monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", load, raising=False)
+    monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", load)
     line = error_line(wsinuc_in("segment", slide, "--device", "cuda:7", "--model", "mine"))
     assert line == "error: no cuda:7 here for mine"
 
@@ -208,7 +208,7 @@ def test_unexpected_errors_are_one_line_and_a_traceback_with_v(
     def load(model: str, *, device: str) -> OracleSegmenter:
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", load, raising=False)
+    monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", load)
     assert "unexpected ZeroDivisionError: surprise (run with -v" in error_line(wsinuc_in("segment", slide))
     result = wsinuc_in("segment", slide, "-v")
     assert "Traceback" in result.stderr

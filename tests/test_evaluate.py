@@ -149,7 +149,7 @@ def test_command_on_label_images(dataset, tmp_path):
 
 
 def test_command_measures_a_model(dataset, monkeypatch):
-    monkeypatch.setattr("wsinuc.segmenters.load_segmenter", lambda model, device: OracleSegmenter(), raising=False)
+    monkeypatch.setattr("wsinuc.segmenters.load_segmenter", lambda model, device: OracleSegmenter())
     done = CliRunner().invoke(command, ["--data", str(dataset.path), "--mpp", "0.5", "--where-not", "patient=02"])
     assert done.exit_code == 0, done.output
     assert "mean of 1 images" in done.output

@@ -35,8 +35,9 @@ class SegmentConfig:
     """GeoJSON in level-0 pixels; only nuclei with their centroid inside are kept."""
     block: int = 2048
     """Side of a block's core in view pixels. Larger wastes less halo, smaller needs less memory."""
-    batch_size: int = 4
-    """Tiles per forward pass. Part of the result's identity: a convolution's last bits depend on it."""
+    batch_size: int | None = None
+    """Tiles per forward pass; None takes what suits the device. Part of the result's identity: a convolution's last bits
+    depend on it."""
     workers: int = 2
     """Blocks alive at once. Does not change the result."""
     max_unreadable: float = 0.05
@@ -53,8 +54,9 @@ class SegmentConfig:
                 "0.25 is usual for a 40x scan, 0.5 for 20x"
             )
         for name, low in (("block", 64), ("batch_size", 1), ("workers", 1)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"{name} must be at least {low}, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ConfigError(f"{name} must be at least {low}, got {value}")
         if self.block % 64:
             raise ConfigError(f"block must be a multiple of 64 so that Zarr chunks align with it, got {self.block}")
         if not 0.0 <= self.max_unreadable <= 1.0:

@@ -27,7 +27,9 @@ COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
 @click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model or checkpoint to measure.")
 @device_option
-@click.option("--batch-size", default=DEFAULTS["batch_size"], show_default=True, help="Tiles per step of the network.")
+@click.option(
+    "--batch-size", type=int, metavar="N", help="Tiles per step of the network [default: 1 on a CPU, else 8]."
+)
 @click.option("--pred", type=FOLDER, metavar="DIR", help="Measure these label images (NAME.png) instead of a model.")
 @click.option("--truth", type=FOLDER, metavar="DIR", help="With --pred: annotated label images, instead of a data set.")
 @click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
@@ -39,7 +41,7 @@ def evaluate(
     unwanted: tuple[str, ...],
     model: str,
     device: str,
-    batch_size: int,
+    batch_size: int | None,
     pred: Path | None,
     truth: Path | None,
     output: Path | None,
@@ -72,7 +74,7 @@ def _open_dataset(path: Path, mpp: float | None, wanted: tuple[str, ...], unwant
     return open_dataset(path, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))
 
 
-def _predictor(model: str, device: str, batch_size: int) -> Predict:
+def _predictor(model: str, device: str, batch_size: int | None) -> Predict:
     from wsinuc.segmenters import load_segmenter
     from wsinuc.tasks.evaluate import predict_labels
 

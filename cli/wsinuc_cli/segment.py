@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 @click.option(
     "--block", default=DEFAULTS["block"], show_default=True, help="Side of a block in pixels; multiple of 64."
 )
-@click.option("--batch-size", default=DEFAULTS["batch_size"], show_default=True, help="Tiles per step of the network.")
+@click.option(
+    "--batch-size", type=int, metavar="N", help="Tiles per step of the network [default: 1 on a CPU, else 8]."
+)
 @click.option("--workers", default=DEFAULTS["workers"], show_default=True, help="Blocks worked on at once.")
 @click.option(
     "--max-unreadable",

@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--block", type=int, default=2048)
     parser.add_argument("--tissue", default="auto")
     parser.add_argument("--mpp", type=float)

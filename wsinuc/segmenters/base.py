@@ -39,6 +39,7 @@ class Segmenter(Protocol):
     """Pixels to scores to instances, at one resolution.
 
     ``min_halo`` is twice the diameter of the largest nucleus that the segmenter accepts; blocks are read with at least that.
+    ``batch_size`` is the number of tiles per forward pass that suits its device.
     ``identity`` names weights and settings: two segmenters with equal identity give equal results on one device.
     """
 
@@ -54,6 +55,8 @@ class Segmenter(Protocol):
     def classes(self) -> tuple[NucleusClass, ...]: ...
     @property
     def channels(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
     @property
     def identity(self) -> str: ...
 

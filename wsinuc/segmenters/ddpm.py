@@ -154,6 +154,11 @@ class DdpmSegmenter:
         return FIRST_CLASS + len(self.classes) + self.config.ensemble.maps
 
     @property
+    def batch_size(self) -> int:
+        """Tiles per forward pass: a CPU gains nothing from batches and would only compute their padding."""
+        return 1 if self.device.type == "cpu" else 8
+
+    @property
     def identity(self) -> str:
         """Names weights, settings, precision and kind of device."""
         text = json.dumps([asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type], sort_keys=True)

@@ -158,13 +158,14 @@ def read_prediction(image: LabelledImage, *, folder: Path) -> NDArray[np.int32]:
     return read_labels(folder / f"{image.name}.png")
 
 
-def predict_labels(image: LabelledImage, *, segmenter: Segmenter, batch_size: int = 4) -> NDArray[np.int32]:
+def predict_labels(image: LabelledImage, *, segmenter: Segmenter, batch_size: int | None = None) -> NDArray[np.int32]:
     """What ``segment`` finds in an image, painted at the image's own resolution: labels (h, w), 0 is background."""
     with ArraySlide(image.image, mpp=image.mpp) as slide:
         view = slide.at(segmenter.mpp)
         whole = Box.of_shape(view.shape)
         block = Block(index=0, core=whole, read=whole)
-        result = process_block(view, block, segmenter, batch_size=batch_size, tissue=tissue.whole(view), gate=Lock())
+        size = batch_size or segmenter.batch_size
+        result = process_block(view, block, segmenter, batch_size=size, tissue=tissue.whole(view), gate=Lock())
     return paint_level0(result.nuclei, image.labels.shape)
 
 

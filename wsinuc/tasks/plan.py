@@ -168,7 +168,7 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "device": str(getattr(segmenter, "device", "cpu")).split(":")[0],
         "block": prepared.grid.block,
         "halo": prepared.grid.halo,
-        "batch_size": config.batch_size,
+        "batch_size": config.batch_size or segmenter.batch_size,
         "tissue": _hash(prepared.selection.tissue.mask),
         "roi": fingerprint(config.roi) if config.roi else None,
     }

@@ -138,7 +138,7 @@ class _Run:
                 prepared.view,
                 block,
                 prepared.segmenter,
-                batch_size=self.config.batch_size,
+                batch_size=self.config.batch_size or prepared.segmenter.batch_size,
                 tissue=prepared.selection,
                 gate=gate,
             )

@@ -1,0 +1,72 @@
+"""The model that ships: it loads, finds what is there, and keeps its accuracy on patients that nothing shipped has seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsinuc.datasets.folder import FolderDataset
+from wsinuc.models.checkpoint import load_checkpoint
+from wsinuc.segmenters import WEIGHTS, load_segmenter, shipped_models
+from wsinuc.segmenters.base import Segmenter
+from wsinuc.slides import open_slide
+from wsinuc.tasks.evaluate import evaluate, predict_labels
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "data" / "CMU-1-Small-Region.svs"
+TNBC = Path(__file__).parents[2] / "shared" / "data" / "tnbc"
+HELD_OUT = {"patient": frozenset({"09", "10", "11"})}
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return load_segmenter("default", device="cpu")
+
+
+def test_the_default_ships_and_says_where_it_comes_from() -> None:
+    assert "default" in shipped_models()
+    checkpoint = load_checkpoint(WEIGHTS / "default.safetensors", "segmenter")
+    assert "09-11" in checkpoint.provenance["data"]
+    assert "MoNuSeg" not in str(checkpoint.provenance)
+    assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 40e6
+
+
+def test_blank_tiles_hold_no_nuclei(segmenter: Segmenter) -> None:
+    white = np.full((1, segmenter.tile, segmenter.tile, 3), 245, np.uint8)
+    assert segmenter.separate(segmenter.predict(white)[0]).max() == 0
+
+
+def test_scores_do_not_depend_on_the_batch(segmenter: Segmenter) -> None:
+    """The block task relies on it: the same tile in another slot, beside other tiles, gives the same bytes."""
+    with open_slide(EXAMPLE) as slide:
+        pixels = np.asarray(slide.thumbnail(1024))
+    tiles = np.stack([np.resize(np.roll(pixels, shift, 0), (512, 512, 3)) for shift in (0, 37)])
+    assert np.array_equal(segmenter.predict(tiles)[0], segmenter.predict(tiles[::-1].copy())[1])
+
+
+@pytest.mark.skipif(not TNBC.is_dir(), reason="needs the TNBC data set beside the checkout")
+def test_accuracy_on_held_out_patients(segmenter: Segmenter) -> None:
+    dataset = FolderDataset.open(TNBC, mpp=0.25).where(HELD_OUT)
+    means = evaluate(dataset, lambda image: predict_labels(image, segmenter=segmenter, batch_size=1)).means
+    assert means["dice"] >= 0.75
+    assert means["aji"] >= 0.52
+
+
+def test_an_image_at_another_resolution_gives_as_many_nuclei(segmenter: Segmenter, tmp_path: Path) -> None:
+    """The same tissue at 0.25 and 0.5 um/px: resampling is by resolution, not by pixels."""
+    from wsinuc.datasets.folder import LabelledImage
+    from wsinuc.grid import Box
+
+    with open_slide(EXAMPLE) as slide:
+        half = slide.read(Box(1000, 600, 1448, 1048), 0)
+    fine = np.asarray(Image.fromarray(half).resize((896, 896), Image.Resampling.BICUBIC))
+    counts = []
+    for pixels, mpp in ((half, 0.499), (fine, 0.2495)):
+        sample = LabelledImage(
+            name="x", image=pixels, labels=np.zeros(pixels.shape[:2], np.int32), attributes={}, mpp=mpp
+        )
+        counts.append(len(np.unique(predict_labels(sample, segmenter=segmenter, batch_size=1))) - 1)
+    assert counts[0] > 20
+    assert abs(counts[0] - counts[1]) <= 0.15 * counts[0]
