@@ -160,8 +160,10 @@ class DdpmSegmenter:
 
     @property
     def identity(self) -> str:
-        """Names weights, settings, precision and kind of device."""
-        text = json.dumps([asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type], sort_keys=True)
+        """Names weights, settings, precision, and what else decides a convolution's last bits: device, CPU threads."""
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 0
+        facts = [asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type, threads]
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @torch.inference_mode()

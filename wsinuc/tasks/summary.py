@@ -65,6 +65,8 @@ class Summary:
     """What the result depends on."""
     config: dict[str, Any]
     """What was asked for."""
+    weights_sha256: str | None
+    """Of the model's file; None for a segmenter that has none."""
     versions: dict[str, str]
 
 
@@ -136,6 +138,7 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         outputs=course.outputs,
         settings=plan.settings,
         config={key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
+        weights_sha256=getattr(prepared.segmenter, "weights_sha256", None),
         versions=_versions(),
     )
 
