@@ -44,6 +44,7 @@ PRETRAIN = PretrainConfig(
 
 TUNE = FinetuneConfig(
     fit=FitConfig(steps=1000, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100),
+    ensemble_fit=FitConfig(steps=400, lr=5e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99, save_every=100),
     crop=128,
     batch=8,
     zoom=1.3,

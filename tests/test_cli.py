@@ -226,9 +226,10 @@ def test_slides_of_one_name_are_refused_before_anything_is_done(wsinuc_in, slide
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")
 def test_ctrl_c_exits_with_130_and_the_same_command_continues(slide: Path, tmp_path: Path) -> None:
     code = f"""
-        import sys
+        import signal
         import wsinuc.segmenters
         from oracle import OracleSegmenter
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when the tests run as a background job
         wsinuc.segmenters.load_segmenter = lambda model, device: OracleSegmenter(delay=DELAY)
         from wsinuc_cli.main import main
         main(["segment", {str(slide)!r}, "--tissue", "none", "--block", "128", "--workers", "1"])

@@ -70,7 +70,8 @@ def train(
     tuning = None
     if finetune:
         fit = FitConfig(steps=finetune, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100)
-        tuning = FinetuneConfig(fit=fit, seed=seed)
+        last = FitConfig(steps=max(1, finetune // 3), lr=5e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99)
+        tuning = FinetuneConfig(fit=fit, ensemble_fit=last, seed=seed)
     task.train(list(dataset), denoiser, output, config, tuning=tuning, device=device, on_event=click.echo)
     click.echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
 

@@ -45,6 +45,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     temporary = path.with_name(path.name + ".partial")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     save_file(tensors, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True)})
+    temporary.chmod(0o644)  # safetensors makes it readable by its owner only
     os.replace(temporary, path)
 
 

@@ -27,13 +27,13 @@ from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor, sample_features
-from wsinuc.models.training import Progress
+from wsinuc.models.training import FitConfig, Progress
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.targets import centre_distance, hv_maps
 from wsinuc.segmenters.watershed import WatershedSettings
-from wsinuc.tasks.finetune import FinetuneConfig, finetune
+from wsinuc.tasks.finetune import FinetuneConfig, disturbed, finetune
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +207,8 @@ def train(
     denoiser
         Checkpoint of kind ``denoiser``; its mpp is the segmenter's.
     tuning
-        Fine-tune the denoiser first (method D); None leaves it frozen (method A).
+        Train denoiser and ensemble together (method D); None leaves the denoiser frozen (method A), and fits the ensemble on
+        sampled pixels.
     weights
         How often each image is drawn in fine-tuning; equal by default.
 
@@ -233,8 +234,9 @@ def train(
         hidden=config.hidden,
     )
     if tuning is not None:
-        _tune(dataset, extractor, shape, mpp, tuning, out.with_suffix(".state"), weights, on_event)
-    ensemble = _fit_on_features(dataset, extractor, shape, mpp, config, on_event)
+        ensemble = _tune(dataset, extractor, shape, mpp, tuning, out, weights, on_event)
+    else:
+        ensemble = _fit_on_features(dataset, extractor, shape, mpp, config, on_event)
     segmenter = DdpmSegmenter(
         DdpmConfig(
             unet=unet.config,
@@ -266,18 +268,26 @@ def _tune(
     shape: EnsembleConfig,
     mpp: float,
     tuning: FinetuneConfig,
-    state: Path,
+    out: Path,
     weights: Sequence[float] | None,
     on_event: Callable[[str], None],
-) -> None:
-    """Fine-tune through a single classifier, which is dropped afterwards."""
-    torch.manual_seed(tuning.seed)
-    head = PixelClassifierEnsemble(replace(shape, members=1)).to(extractor.unet.stem.weight.device)
+) -> PixelClassifierEnsemble:
+    """Fine-tune the denoiser with one classifier, then with the whole ensemble."""
 
     def report(progress: Progress) -> None:
         on_event(f"fine-tuning: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
 
-    finetune(dataset, extractor, head, mpp, tuning, state=state, weights=weights, on_progress=report)
+    def run(head: PixelClassifierEnsemble, schedule: FitConfig, suffix: str) -> None:
+        state = out.with_suffix(suffix)
+        finetune(dataset, extractor, head, mpp, tuning, schedule, state=state, weights=weights, on_progress=report)
+
+    torch.manual_seed(tuning.seed)
+    single = PixelClassifierEnsemble(replace(shape, members=1)).to(extractor.unet.stem.weight.device)
+    run(single, tuning.fit, ".state")
+    torch.manual_seed(tuning.seed)
+    ensemble = disturbed(single, shape.members, tuning.disturbance)
+    run(ensemble, tuning.ensemble_fit, ".ensemble.state")
+    return ensemble
 
 
 def _fit_on_features(
