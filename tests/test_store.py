@@ -147,6 +147,14 @@ def test_what_we_did_not_make_is_never_touched(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nuclei", "summary.json"]
 
 
+def test_another_programs_working_area_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / ".run").mkdir()
+    (tmp_path / ".run" / "tests.run.xml").write_text("<component/>")
+    with pytest.raises(OutputError, match="no wsinuc result"), begin(ResultStore(tmp_path), overwrite=True):
+        pass
+    assert (tmp_path / ".run" / "tests.run.xml").exists()
+
+
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(OutputError, match="is a file"), begin(ResultStore(tmp_path / "out")):

@@ -40,6 +40,8 @@ from wsinuc.store.lock import locked
 
 OUTPUTS = ("nuclei", "labels.ome.zarr", "nuclei.geojson", "nuclei.geojson.gz", "nuclei.geojson.zip", "preview.png")
 SUMMARY = "summary.json"
+WORK = frozenset({"lock", "settings.json", "settings.json.partial", "blocks", "done", "ready"})
+"""All that we ever put into the working area; other programs call folders ``.run``, too."""
 MAX_ID = 2**32 - 1
 
 
@@ -75,7 +77,9 @@ class ResultStore:
     @property
     def is_ours(self) -> bool:
         """Whether wsinuc has made this directory's content."""
-        return self.work.is_dir() or read_json(self.summary).get("made_by") == "wsinuc"
+        if self.work.is_dir():
+            return all(path.name in WORK for path in self.work.iterdir())
+        return read_json(self.summary).get("made_by") == "wsinuc"
 
     @contextmanager
     def open_run(self, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Iterator[Self]:
