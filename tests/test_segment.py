@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import geojson
@@ -22,49 +15,17 @@ import shapely.geometry
 import tifffile
 import zarr
 from ome_zarr_models.v05 import Image
-from oracle import OracleSegmenter, plane, scores_of, write_slide
+from oracle import OracleSegmenter, plane, scores_of
+from runs import FILES, SHAPE, Stop, config, run, tree
 
-from wsinuc.config import SegmentConfig
 from wsinuc.errors import MppError, OutputError, SlideError, WsinucError
 from wsinuc.grid import Box
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import concatenate
-from wsinuc.store import ResultStore, iter_nuclei
+from wsinuc.store import iter_nuclei
 from wsinuc.tasks import segment
 from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
-from wsinuc.tasks.segment import plan_segment, segment_slide
-
-SHAPE = (900, 700)
-FILES = ["labels.ome.zarr", "nuclei", "nuclei.geojson", "preview.png", "summary.json"]
-
-
-@pytest.fixture(scope="module")
-def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slide(tmp_path_factory.mktemp("slides") / "plane.tiff", SHAPE, levels=2)
-
-
-def config(**changes: object) -> SegmentConfig:
-    return SegmentConfig(**{"tissue": "none", "block": 256, "workers": 2, **changes})  # type: ignore[arg-type]
-
-
-def run(slide: Path, out: Path, segmenter: OracleSegmenter | None = None, on_event=None, **changes: object):
-    return segment_slide(slide, out, config(**changes), segmenter=segmenter or OracleSegmenter(), on_event=on_event)
-
-
-@pytest.fixture(scope="module")
-def reference(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("reference") / "plane.wsinuc"
-    run(slide, out, workers=1)
-    return out
-
-
-def tree(path: Path) -> dict[str, str]:
-    """Hash of every file but the one that holds clock readings."""
-    return {
-        str(item.relative_to(path)): hashlib.sha256(item.read_bytes()).hexdigest()
-        for item in sorted(path.rglob("*"))
-        if item.is_file() and item.name != "summary.json"
-    }
+from wsinuc.tasks.segment import plan_segment
 
 
 def test_the_result_holds_what_is_promised_and_nothing_else(reference: Path) -> None:
@@ -152,115 +113,6 @@ def test_other_blocks_find_the_same_nuclei(slide: Path, reference: Path, tmp_pat
         return {table.outlines[start:stop].tobytes() for start, stop in rings}
 
     assert outlines(tmp_path / "out") == outlines(reference)
-
-
-CHILD = """
-import sys
-from pathlib import Path
-from oracle import OracleSegmenter
-from wsinuc.config import SegmentConfig
-from wsinuc.tasks.segment import segment_slide
-config = SegmentConfig(tissue="none", block=256, workers=2)
-print("ready", flush=True)
-segment_slide(Path(sys.argv[1]), Path(sys.argv[2]), config, segmenter=OracleSegmenter(delay=0.004))
-"""
-
-
-def test_killed_at_ten_random_moments_and_resumed_it_is_the_same(slide: Path, reference: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    rng = random.Random(7)
-    for _ in range(10):
-        child = subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(slide), str(out)],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"ready\n"
-        time.sleep(rng.uniform(0.0, 0.9))
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-        assert not (out / "nuclei").exists() or ResultStore(out).work.exists() or ResultStore(out).is_complete
-        if ResultStore(out).is_complete:  # killed too late: it must be right already, and we begin again
-            with pytest.raises(OutputError, match="complete"):
-                run(slide, out)
-            assert tree(out) == tree(reference)
-            shutil.rmtree(out)
-    if not ResultStore(out).is_complete:
-        run(slide, out)
-    assert tree(out) == tree(reference)
-
-
-class Stop(Exception):
-    pass
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, Stop])
-def test_interrupted_it_keeps_finished_blocks_and_goes_on(
-    slide: Path, reference: Path, tmp_path: Path, error: type[BaseException]
-) -> None:
-    def interrupt(event: Event) -> None:
-        if isinstance(event, BlockDone) and event.done == 5:
-            raise error
-
-    first = OracleSegmenter()
-    with pytest.raises(error):
-        run(slide, tmp_path / "out", first, interrupt)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".run"]
-    assert not (tmp_path / "out" / ".run" / "lock").exists()
-    second = OracleSegmenter()
-    summary = run(slide, tmp_path / "out", second)
-    assert 5 <= summary.resumed_blocks < summary.blocks
-    assert summary.seconds_per_mm2 is None
-    whole_run = OracleSegmenter()
-    run(slide, tmp_path / "whole", whole_run)
-    assert len(second.batches) < len(whole_run.batches)
-    assert tree(tmp_path / "out") == tree(reference)
-
-
-@pytest.mark.parametrize("stage", ["numbering", "labels", "geojson", "preview"])
-def test_interrupted_while_writing_it_shows_nothing_half(
-    slide: Path, reference: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    functions = {
-        "numbering": "write_nuclei",
-        "labels": "render_labels",
-        "geojson": "write_geojson",
-        "preview": "write_preview",
-    }
-    with monkeypatch.context() as patch:
-
-        def fail(*args: object, **options: object) -> None:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        patch.setattr(segment, functions[stage], fail)
-        with pytest.raises(OutputError, match=r"no space left.*goes on"):
-            run(slide, tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".run"]
-    assert run(slide, tmp_path / "out").resumed_blocks == 12
-    assert tree(tmp_path / "out") == tree(reference)
-
-
-def test_a_disk_that_fills_up_during_the_blocks_keeps_what_is_whole(
-    slide: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = 0
-    add = ResultStore.add
-
-    def full(self, entry, nuclei):
-        nonlocal written
-        written += 1
-        if written > 4:
-            self.shard(entry.block).write_bytes(b"PAR1")
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return add(self, entry, nuclei)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ResultStore, "add", full)
-        with pytest.raises(OutputError, match="no space left"):
-            run(slide, tmp_path / "out")
-    assert run(slide, tmp_path / "out").resumed_blocks == 4
-    assert tree(tmp_path / "out") == tree(reference)
 
 
 def test_changed_settings_are_refused_and_other_workers_are_not(slide: Path, tmp_path: Path) -> None:
