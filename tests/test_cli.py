@@ -97,7 +97,7 @@ def test_segment_writes_the_result_and_says_what_to_do(wsinuc_in, slide: Path, t
     count = json.loads((folder / "summary.json").read_text())["nuclei"]
     assert count > 100
     assert f"{count:,} nuclei" in result.stdout
-    for text in ("preview.png", "QuPath", "nuclei.geojson", "napari", "pandas.read_parquet"):
+    for text in ("preview.png", "QuPath", "nuclei.geojson", "napari", "pyarrow.parquet.read_table"):
         assert text in result.stdout
     assert "6 of 6 blocks" in result.stderr
     checked = wsinuc_in("check", folder / "nuclei.geojson")
@@ -168,6 +168,18 @@ def test_not_a_slide(wsinuc_in, tmp_path: Path) -> None:
     assert "text.svs" in error_line(wsinuc_in("segment", "text.svs"))
     assert "text.svs" in error_line(wsinuc_in("info", "text.svs"))
     assert [p.name for p in tmp_path.iterdir()] == ["text.svs"]
+
+
+def test_a_cut_off_slide_is_one_line(tmp_path: Path) -> None:
+    """The real slide without its end, in a process of its own: whatever libraries print counts, too."""
+    example = Path(__file__).parents[1] / "examples" / "data" / "CMU-1-Small-Region.svs"
+    (tmp_path / "cut.svs").write_bytes(example.read_bytes()[:900_000])
+    process = python("from wsinuc_cli.main import main; main(['segment', 'cut.svs'])", cwd=tmp_path)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.startswith("error: cut.svs: ")
+    assert len(err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["cut.svs"]
 
 
 @pytest.mark.parametrize("mpp", ["0", "-1", "0.01", "250", "nan", "inf"])

@@ -52,7 +52,11 @@ def verbosity_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def start_logging(quiet: bool = False, verbose: bool = False) -> None:
-    """Let wsinuc's log messages through to stderr: all with ``-v``, errors with ``-q``, else warnings."""
+    """Let wsinuc's log messages through to stderr: all with ``-v``, errors with ``-q``, else warnings.
+
+    What tifffile logs about damaged files is heard with ``-v`` only: wsinuc says the same in one line of its own.
+    """
+    logging.getLogger("tifffile").setLevel(logging.WARNING if verbose else logging.CRITICAL + 1)
     logger = logging.getLogger("wsinuc")
     logger.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
     for handler in list(logger.handlers):

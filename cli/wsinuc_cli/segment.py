@@ -190,7 +190,7 @@ def describe_use(done: Sequence[Summary]) -> str:
             f"  look     {example / 'preview.png'}",
             f"  QuPath   open the slide, drag {example / geojson} onto it",
             f"  napari   napari {example / 'labels.ome.zarr'}   (with the plugin napari-ome-zarr)",
-            f'  Python   pandas.read_parquet("{example / "nuclei"}")',
+            f'  Python   pyarrow.parquet.read_table("{example / "nuclei"}")',
         ]
     )
 
