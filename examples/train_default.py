@@ -1,10 +1,10 @@
-"""Make the shipped weights again: pre-train the denoiser, train the ensemble, score the held-out patients.
+"""Make the shipped weights again: pre-train the denoiser, then tune it and the ensemble on annotated images.
 
     python examples/train_default.py DATA OUT [--minutes 60]
 
-DATA holds the folders `tnbc`, `dsb2018_histology` and `slides` (images, 16-bit labels and a manifest each); TNBC patients
-09, 10 and 11 are held out of everything. Interrupt it at will: the same command goes on where it stopped. Two CPU cores
-make about 1.4 steps a second; OUT then holds `denoiser.safetensors` and `default.safetensors`.
+DATA holds the folders `tnbc` and `dsb2018_histology` (images, 16-bit labels, manifest), `nucls_points` and `slides`; TNBC
+patients 09, 10 and 11 are held out of everything. Interrupt it at will: the same command goes on where it stopped. Two CPU
+cores take about one and a half hours; OUT then holds `denoiser.safetensors` and `default.safetensors`.
 """
 
 from __future__ import annotations

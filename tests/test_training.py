@@ -173,6 +173,17 @@ def test_a_header_that_does_not_fit_is_refused(model: Path, tmp_path: Path) -> N
             load_segmenter(str(path), device="cpu")
 
 
+def test_the_state_of_another_training_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "denoiser.safetensors"
+    path.with_suffix(".state").write_bytes(b"not a state")
+    with pytest.raises(CheckpointError, match="delete it to start anew"):
+        pretrain([field(0).image], path, PRETRAIN)
+    path.with_suffix(".state").unlink()
+    pretrain([field(0).image], path, replace(PRETRAIN, fit=FitConfig(steps=1)))
+    with pytest.raises(CheckpointError, match="another training"):
+        pretrain([field(0).image], path, replace(PRETRAIN, unet=replace(UNET, base=64)))
+
+
 def test_devices_that_are_not_there() -> None:
     assert pick_device("cpu").type == "cpu"
     with pytest.raises(DeviceError, match="unknown device 'gpu'"):

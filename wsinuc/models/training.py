@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsinuc.errors import ConfigError
+from wsinuc.errors import CheckpointError, ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ def fit(
     loss
         Scalar loss of step k, computed with ``model``'s present weights.
     state
-        File for the training state. When it exists the run continues from it.
+        File for the training state. When it exists the run continues from it (CheckpointError when it does not fit).
     should_stop
         Asked after each step; stops early but cleanly, with the state saved.
     """
@@ -134,12 +134,18 @@ def _resume(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, aver
     """Load a saved state if there is one; the step to go on with."""
     if not path.exists():
         return 0
-    saved: dict[str, Any] = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
-    model.load_state_dict(saved["model"])
-    optimiser.load_state_dict(saved["optimiser"])
-    for name, value in saved["average"].items():
-        average[name].copy_(value)
-    return int(saved["step"])
+    try:
+        saved: dict[str, Any] = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        for name, value in saved["average"].items():
+            average[name].copy_(value)
+        return int(saved["step"])
+    except Exception as error:  # torch has many words for a file that does not fit
+        raise CheckpointError(
+            f"{path} is damaged or the state of another training ({str(error).splitlines()[0]}): "
+            "delete it to start anew, or choose another output"
+        ) from error
 
 
 def _log(path: Path, progress: Progress) -> None:

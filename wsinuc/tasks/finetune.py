@@ -67,10 +67,8 @@ class CropSource:
         """RGB ``(side, side, 3)`` and labels ``(side, side)``; images smaller than the crop are mirrored."""
         rng = np.random.default_rng((self.config.seed, index))
         sample = self.images[rng.choice(len(self.images), p=self.weights)]
-        side, factor = (
-            self.config.crop,
-            self.mpp / sample.mpp * float(np.exp(rng.uniform(-1, 1) * np.log(self.config.zoom))),
-        )
+        side, zoom = self.config.crop, float(np.exp(rng.uniform(-1, 1) * np.log(self.config.zoom)))
+        factor = self.mpp / sample.mpp * zoom
         field_px = max(2, round(side * factor))
         height, width = (min(field_px, extent) for extent in sample.labels.shape)
         y = int(rng.integers(sample.labels.shape[0] - height + 1))

@@ -36,6 +36,10 @@ from wsinuc.segmenters.watershed import WatershedSettings
 from wsinuc.tasks.finetune import FinetuneConfig, disturbed, finetune
 
 
+NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
+"""Green: it stands out from every stain."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """Settings of one training of an ensemble."""
@@ -193,7 +197,7 @@ def train(
     *,
     tuning: FinetuneConfig | None = None,
     weights: Sequence[float] | None = None,
-    classes: tuple[NucleusClass, ...] = (NucleusClass("Nucleus", (0, 200, 80)),),
+    nucleus: NucleusClass = NUCLEUS,
     device: str = "auto",
     provenance: dict[str, Any] | None = None,
     on_event: Callable[[str], None] = lambda message: None,
@@ -206,6 +210,8 @@ def train(
         Annotated images, each with its own mpp.
     denoiser
         Checkpoint of kind ``denoiser``; its mpp is the segmenter's.
+    nucleus
+        Name and colour of the one class that instance labels can teach.
     tuning
         Train denoiser and ensemble together (method D); None leaves the denoiser frozen (method A), and fits the ensemble on
         sampled pixels.
@@ -228,7 +234,7 @@ def train(
     extractor = FeatureExtractor(network, GaussianDiffusion(), config.features)
     shape = EnsembleConfig(
         channels=tuple(extractor.channels.items()),
-        classes=len(classes) + 1,
+        classes=2,
         maps=MAPS[config.separation],
         members=config.members,
         hidden=config.hidden,
@@ -244,7 +250,7 @@ def train(
             ensemble=shape,
             watershed=WatershedSettings(mpp=mpp),
             separation=config.separation,
-            classes=classes,
+            classes=(nucleus,),
         ),
         network,
         ensemble,
