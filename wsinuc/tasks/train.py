@@ -35,7 +35,6 @@ from wsinuc.segmenters.targets import centre_distance, hv_maps
 from wsinuc.segmenters.watershed import WatershedSettings
 from wsinuc.tasks.finetune import FinetuneConfig, disturbed, finetune
 
-
 NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
 """Green: it stands out from every stain."""
 
