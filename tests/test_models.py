@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from wsinuc.models.diffusion import (
 )
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor, sample_features
-from wsinuc.models.norm import GroupNorm
+from wsinuc.models.norm import GroupNorm, fix_statistics
 from wsinuc.models.unet import UNet, UNetConfig
 
 TINY = UNetConfig(base=32, multipliers=(1, 2, 2), res_blocks=1, attention_factors=(4,))
@@ -238,6 +239,20 @@ def test_batch_mates_do_not_matter_and_slots_hardly() -> None:
         assert torch.equal(stack[0], mates[factor][0])
         torch.testing.assert_close(stack[0], turned[factor][2], rtol=0, atol=1e-4)
         torch.testing.assert_close(stack[2], turned[factor][0], rtol=0, atol=1e-4)
+
+
+def test_with_fixed_statistics_a_feature_depends_on_its_surroundings_only() -> None:
+    """Far from what changes, nothing changes; with each input's own statistics everything does."""
+    config = replace(TINY, attention_factors=(), middle_attention=False)
+    unet, x, t = random_unet(config), torch.rand(1, 3, 128, 128), torch.tensor([30])
+    other = x.clone()
+    other[..., 96:] = 0
+    near = lambda image: unet.activations(image, t, [5])[0][..., :16]  # noqa: E731
+    assert not torch.allclose(near(x), near(other), atol=1e-3)
+    before = near(x)
+    fix_statistics(unet, lambda: unet.activations(x, t, [5]))
+    torch.testing.assert_close(near(x), near(other), rtol=0, atol=1e-5)
+    torch.testing.assert_close(near(x), before, rtol=1e-3, atol=1e-3)
 
 
 def test_features_refuse_what_is_not_there() -> None:

@@ -38,6 +38,10 @@ class Recorder:
         self.count += 1
         return self.wrapped.predict(pixels)
 
+    def calibrate(self, samples: np.ndarray) -> Recorder:
+        self.wrapped = self.wrapped.calibrate(samples)
+        return self
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

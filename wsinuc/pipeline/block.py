@@ -117,11 +117,11 @@ def _batches(
         batch = np.full((batch_size, side, side, 3), 255, np.uint8)
         for slot, tile in enumerate(chosen):
             inside = tile.read.clip(extent)
-            batch[slot] = _mirrored(pixels[inside.relative_to(source).slices], inside, tile.read)
+            batch[slot] = mirrored(pixels[inside.relative_to(source).slices], inside, tile.read)
         yield chosen, batch
 
 
-def _mirrored(pixels: NDArray[np.uint8], inside: Box, wanted: Box) -> NDArray[np.uint8]:
+def mirrored(pixels: NDArray[np.uint8], inside: Box, wanted: Box) -> NDArray[np.uint8]:
     """Pixels of ``inside`` continued to ``wanted`` by mirroring at the slide's edge.
 
     Tissue that the edge cuts goes on behind it; white would be an edge of its own, and upset a network's normalisation.

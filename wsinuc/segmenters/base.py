@@ -60,6 +60,10 @@ class Segmenter(Protocol):
     @property
     def identity(self) -> str: ...
 
+    def calibrate(self, samples: NDArray[np.uint8]) -> Segmenter:
+        """A segmenter adjusted to a slide by samples of its tissue, RGB ``(n, side, side, 3)``; this one if it needs none."""
+        ...
+
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``, the margin cropped."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from wsinuc.models.checkpoint import Checkpoint, as_tuples
 from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
 from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
+from wsinuc.models.norm import fix_statistics
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass
 from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distance, instances_from_hv
@@ -166,11 +168,27 @@ class DdpmSegmenter:
         text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def calibrate(self, samples: NDArray[np.uint8]) -> DdpmSegmenter:
+        """A copy whose normalisation has the statistics of these samples of a slide instead of each tile's own."""
+        fitted = copy.copy(self)
+        fitted.extractor = FeatureExtractor(
+            copy.deepcopy(self.extractor.unet), self.extractor.process, self.config.features
+        )
+
+        def run() -> None:
+            for sample in samples:
+                fitted.extractor(self._input(sample[None]))
+
+        fix_statistics(fitted.extractor.unet, run)
+        return fitted
+
+    def _input(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        return torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+
     @torch.inference_mode()
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``."""
-        x0 = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        votes = self.ensemble.vote(self.extractor(x0), margin=self.margin)
+        votes = self.ensemble.vote(self.extractor(self._input(pixels)), margin=self.margin)
         return self._quantised(votes).cpu().numpy()
 
     def _quantised(self, votes: Votes) -> torch.Tensor:

@@ -30,6 +30,7 @@ from wsinuc.grid import Block, Box
 from wsinuc.metrics.segmentation import Scores, score
 from wsinuc.nuclei import Nuclei
 from wsinuc.pipeline.block import process_block
+from wsinuc.pipeline.calibrate import calibrated
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.array import ArraySlide
 
@@ -164,8 +165,9 @@ def predict_labels(image: LabelledImage, *, segmenter: Segmenter, batch_size: in
         view = slide.at(segmenter.mpp)
         whole = Box.of_shape(view.shape)
         block = Block(index=0, core=whole, read=whole)
-        size = batch_size or segmenter.batch_size
-        result = process_block(view, block, segmenter, batch_size=size, tissue=tissue.whole(view), gate=Lock())
+        size, mask = batch_size or segmenter.batch_size, tissue.whole(view)
+        fitted = calibrated(view, segmenter, mask)
+        result = process_block(view, block, fitted, batch_size=size, tissue=mask, gate=Lock())
     return paint_level0(result.nuclei, image.labels.shape)
 
 

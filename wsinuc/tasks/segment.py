@@ -22,6 +22,7 @@ from wsinuc.exports.preview import write_preview
 from wsinuc.grid import Block
 from wsinuc.nuclei import Nuclei, empty, read_nuclei, write_nuclei
 from wsinuc.pipeline.block import BlockResult, process_block
+from wsinuc.pipeline.calibrate import calibrated
 from wsinuc.pipeline.run import run_blocks
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
@@ -132,13 +133,14 @@ class _Run:
         """What a worker does with a block: segment it and store what it owns. Returns little, so little is kept."""
         gate = threading.Lock()
         prepared = self.prepared
+        segmenter = calibrated(prepared.view, prepared.segmenter, prepared.selection.tissue)
 
         def job(block: Block) -> Entry:
             result = process_block(
                 prepared.view,
                 block,
-                prepared.segmenter,
-                batch_size=self.config.batch_size or prepared.segmenter.batch_size,
+                segmenter,
+                batch_size=self.config.batch_size or segmenter.batch_size,
                 tissue=prepared.selection,
                 gate=gate,
             )

@@ -1,0 +1,49 @@
+"""Fit a segmenter to a slide before its blocks are begun, from a few samples of tissue.
+
+The samples lie on a grid anchored to the slide and are chosen by the tissue mask alone, so every block, worker and resumed run
+works with the very same segmenter.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from wsinuc.grid import Box, TileGrid
+from wsinuc.pipeline.block import mirrored
+from wsinuc.segmenters.base import Segmenter
+from wsinuc.slides.view import SlideView, read_resilient
+
+SIDE = 256
+"""Side of a sample in view pixels."""
+COUNT = 8
+"""Largest number of samples: together they cost the network as much as two tiles."""
+
+
+class Tissue(Protocol):
+    """Says how much tissue a box holds; ``TissueMask`` is one."""
+
+    def share(self, box: Box) -> float: ...
+
+
+def calibrated(view: SlideView, segmenter: Segmenter, tissue: Tissue) -> Segmenter:
+    """The segmenter fitted to the tissue of this view; itself where there is none.
+
+    Samples are spread evenly over the fields that are at least half tissue, or are the ``COUNT`` fullest where there are none.
+    """
+    extent = Box.of_shape(view.shape)
+    fields = [tile.core for tile in TileGrid(SIDE, 0).covering(extent)]
+    shares = np.array([tissue.share(field.clip(extent)) for field in fields])
+    full = np.flatnonzero(shares >= 0.5)
+    if not len(full):
+        full = np.sort(np.argsort(-shares, kind="stable")[:COUNT])
+        full = full[shares[full] > 0]
+    if not len(full):
+        return segmenter
+    chosen = full[np.unique(np.linspace(0, len(full) - 1, min(COUNT, len(full))).round().astype(int))]
+    samples = []
+    for index in chosen:
+        inside = fields[index].clip(extent)
+        samples.append(mirrored(read_resilient(view, inside)[0], inside, fields[index]))
+    return segmenter.calibrate(np.stack(samples))
