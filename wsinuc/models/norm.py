@@ -78,8 +78,7 @@ class GroupNorm(nn.GroupNorm):
         per_group = self.num_channels // self.num_groups
         scale = self.weight.float() * rstd.repeat_interleave(per_group)
         shift = self.bias.float() - mean.repeat_interleave(per_group) * scale
-        self.fixed = (_row(scale, self.weight), _row(shift, self.weight))
-        self.moments = None
+        self.fixed = (_broadcast(scale[None], self.weight), _broadcast(shift[None], self.weight))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.moments is not None:
@@ -89,10 +88,6 @@ class GroupNorm(nn.GroupNorm):
         if x.device.type == "cpu" and torch.is_grad_enabled() and self.training:
             return _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
         return super().forward(x)
-
-
-def _row(values: Tensor, like: Tensor) -> Tensor:
-    return values.to(like.dtype)[None, :, None, None]
 
 
 def fix_statistics(network: nn.Module, run: Callable[[], None]) -> None:
