@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from wsinuc.datasets.folder import FolderDataset, LabelledImage
+from wsinuc.datasets import open_dataset
+from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.features import FeatureConfig
 from wsinuc.models.training import FitConfig, Progress
 from wsinuc.models.unet import UNetConfig
@@ -106,11 +107,8 @@ def slide_pixels(path: Path) -> np.ndarray:
 
 def annotated(data: Path) -> tuple[list[LabelledImage], list[float]]:
     """Images that the classifiers may learn from, and how often each is drawn."""
-    tnbc = [item for item in FolderDataset.open(data / "tnbc", mpp=0.25) if item.attributes["patient"] not in HELD_OUT]
-    dsb = [
-        replace(item, mpp=mpp_by_nuclei(item.labels))
-        for item in FolderDataset.open(data / "dsb2018_histology", mpp=0.25)
-    ]
+    tnbc = [item for item in open_dataset(data / "tnbc", mpp=0.25) if item.attributes["patient"] not in HELD_OUT]
+    dsb = [replace(item, mpp=mpp_by_nuclei(item.labels)) for item in open_dataset(data / "dsb2018_histology", mpp=0.25)]
     return tnbc + dsb, [1.0] * len(tnbc) + [DSB_WEIGHT] * len(dsb)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.folder import parse_conditions
+from wsinuc.datasets.base import parse_conditions
 from wsinuc.errors import ConfigError, DataError, MppError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -70,7 +70,7 @@ def test_wanted_and_unwanted_partition_the_set(tmp_path):
 @pytest.mark.parametrize(
     ("wanted", "unwanted", "message"),
     [
-        (["organ=liver"], [], "no column 'organ'; it has name, patient, stain"),
+        (["organ=liver"], [], "have no 'organ'; they have name, patient, stain"),
         (["patient=1"], [], "no image has patient=1; the values are: 01, 02"),
         (["patient=01", "stain=hematoxylin"], [], "none of the 3 images"),
         ([], ["patient=01,02"], "none of the 3 images"),
@@ -102,7 +102,7 @@ def test_resolution_is_the_users_then_the_manifests_never_a_guess(tmp_path):
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        (None, "is missing; a data set is a folder"),
+        (None, "has the layout of no data set"),
         ("", "column 'name'"),
         ("name\n", "column 'name'"),
         ("file,patient\na,01\n", "column 'name'"),
@@ -137,8 +137,8 @@ def test_broken_files_are_named(tmp_path):
 
 
 def test_unknown_reader():
-    with pytest.raises(ConfigError, match="'pannuke'; there are: folder"):
-        open_dataset("anywhere", reader="pannuke")
+    with pytest.raises(ConfigError, match="'nowhere'; there are: folder"):
+        open_dataset("anywhere", layout="nowhere")
 
 
 @pytest.mark.skipif(not (SHARED / "tnbc").is_dir(), reason="the shared data sets are not here")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsinuc.datasets.folder import FolderDataset
+from wsinuc.datasets import open_dataset
 from wsinuc.models.checkpoint import load_checkpoint
 from wsinuc.segmenters import WEIGHTS, load_segmenter, shipped_models
 from wsinuc.segmenters.base import Segmenter
@@ -50,7 +50,7 @@ def test_scores_do_not_depend_on_what_else_is_in_the_batch(segmenter: Segmenter)
 
 @pytest.mark.skipif(not TNBC.is_dir(), reason="needs the TNBC data set beside the checkout")
 def test_accuracy_on_held_out_patients(segmenter: Segmenter) -> None:
-    dataset = FolderDataset.open(TNBC, mpp=0.25).where(HELD_OUT)
+    dataset = open_dataset(TNBC, mpp=0.25).where(HELD_OUT)
     means = evaluate(dataset, lambda image: predict_labels(image, segmenter=segmenter, batch_size=1)).means
     assert means["dice"] >= 0.75
     assert means["aji"] >= 0.52
@@ -58,7 +58,7 @@ def test_accuracy_on_held_out_patients(segmenter: Segmenter) -> None:
 
 def test_an_image_at_another_resolution_gives_as_many_nuclei(segmenter: Segmenter, tmp_path: Path) -> None:
     """The same tissue at 0.25 and 0.5 um/px: resampling is by resolution, not by pixels."""
-    from wsinuc.datasets.folder import LabelledImage
+    from wsinuc.datasets.base import LabelledImage
     from wsinuc.grid import Box
 
     with open_slide(EXAMPLE) as slide:

@@ -15,7 +15,7 @@ from PIL import Image
 from wsinuc_cli.evaluate import evaluate as command
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.folder import FolderDataset, LabelledImage
+from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import DataError, OutputError
 from wsinuc.grid import Box
 from wsinuc.metrics.segmentation import score
@@ -46,7 +46,7 @@ def write_known_dataset(folder: Path, spoil: str | None = None) -> Path:
 
 
 @pytest.fixture
-def dataset(tmp_path) -> FolderDataset:
+def dataset(tmp_path) -> Dataset:
     return open_dataset(write_known_dataset(tmp_path / "set", spoil="b"), mpp=MPP)
 
 
@@ -159,7 +159,7 @@ def test_command_measures_a_model(dataset, monkeypatch):
 def test_command_names_missing_folders(tmp_path):
     done = CliRunner().invoke(command, ["--data", str(tmp_path / "nowhere"), "--mpp", "0.5"])
     assert isinstance(done.exception, DataError)
-    assert "nowhere/manifest.csv is missing" in str(done.exception)
+    assert "nowhere is no folder" in str(done.exception)
 
 
 @pytest.mark.parametrize("options", [[], ["--pred", "."], ["--truth", "."], ["--data", ".", "--truth", "."]])

@@ -12,7 +12,7 @@ import torch
 from skimage.draw import disk
 
 from wsinuc.datasets.augment import dihedral, jitter_stain
-from wsinuc.datasets.folder import LabelledImage
+from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.patches import PatchSource
 from wsinuc.errors import CheckpointError, DataError, DeviceError
 from wsinuc.metrics.segmentation import score

@@ -11,7 +11,7 @@ import click
 from wsinuc_cli.options import DEFAULTS, device_option
 
 if TYPE_CHECKING:
-    from wsinuc.datasets.folder import FolderDataset
+    from wsinuc.datasets.base import Dataset
     from wsinuc.tasks.evaluate import Evaluation, ImageScores, Predict
 
 FOLDER = click.Path(path_type=Path)
@@ -67,9 +67,9 @@ def evaluate(
     _show_means(evaluation, output)
 
 
-def _open_dataset(path: Path, mpp: float | None, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> FolderDataset:
+def _open_dataset(path: Path, mpp: float | None, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> Dataset:
     from wsinuc.datasets import open_dataset
-    from wsinuc.datasets.folder import parse_conditions
+    from wsinuc.datasets.base import parse_conditions
 
     return open_dataset(path, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))
 

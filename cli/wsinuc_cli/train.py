@@ -53,7 +53,7 @@ def train(
     wsinuc segment slide.svs --model mine.safetensors
     """
     from wsinuc.datasets import open_dataset
-    from wsinuc.datasets.folder import parse_conditions
+    from wsinuc.datasets.base import parse_conditions
     from wsinuc.models.features import FeatureConfig
     from wsinuc.models.training import FitConfig
     from wsinuc.tasks import train as task

@@ -1,6 +1,6 @@
-"""Annotated images to train and measure with; one reader per way that people lay them out.
+"""Annotated images to train and measure with; one layout per way that people publish them.
 
-`open_dataset` is the only door. A reader is named in `READERS` as text and imported when it is asked for, so that
+`open_dataset` is the only door. A layout is named in `LAYOUTS` as text and imported when it is asked for, so that
 listing them costs nothing.
 """
 
@@ -10,37 +10,61 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wsinuc.errors import ConfigError
+from wsinuc.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from wsinuc.datasets.folder import FolderDataset
+    from wsinuc.datasets.base import Dataset, Layout
 
-READERS = {"folder": "wsinuc.datasets.folder:FolderDataset"}
-"""Name of a layout -> "module:class"; the class has ``open(path, mpp=...)``."""
+LAYOUTS = {"folder": "wsinuc.datasets.folder:FolderLayout"}
+"""Name of a layout -> "module:class", a `wsinuc.datasets.base.Layout`; recognised in this order."""
 
 
-def open_dataset(path: Path | str, *, mpp: float | None = None, reader: str = "folder") -> FolderDataset:
+def open_dataset(source: Path | str, *, mpp: float | None = None, layout: str = "auto") -> Dataset:
     """A data set as a sequence of `LabelledImage`, read one by one when asked for.
 
     Parameters
     ----------
-    path
-        Folder of the data set.
+    source
+        Folder of the data set, as published; ``NAME=FOLDER`` names the layout too.
     mpp
         um per pixel of all its images; None takes it from the data set, which then must record it.
-    reader
-        How the folder is laid out; one of `READERS`.
+    layout
+        How the folder is laid out: one of `LAYOUTS`, or ``auto`` to recognise it.
 
     Raises
     ------
     ConfigError
-        There is no such reader.
+        There is no such layout.
     DataError
-        The folder is not laid out as the reader expects.
+        The folder is not laid out as expected.
     MppError
         The resolution is neither given nor recorded.
     """
-    if reader not in READERS:
-        raise ConfigError(f"no data set reader is called {reader!r}; there are: {', '.join(sorted(READERS))}")
-    module, name = READERS[reader].split(":")
-    return getattr(import_module(module), name).open(path, mpp=mpp)
+    from wsinuc.datasets.base import Dataset
+
+    named, equals, folder = str(source).partition("=")
+    if equals and named in LAYOUTS and not Path(source).exists():
+        source, layout = folder, named
+    path = Path(source)
+    chosen = _recognise(path) if layout == "auto" else _layout_class(layout)
+    return Dataset.open(chosen(path), mpp=mpp)
+
+
+def _layout_class(name: str) -> type[Layout]:
+    if name not in LAYOUTS:
+        raise ConfigError(f"no data set layout is called {name!r}; there are: {', '.join(sorted(LAYOUTS))}")
+    module, attribute = LAYOUTS[name].split(":")
+    return getattr(import_module(module), attribute)
+
+
+def _recognise(path: Path) -> type[Layout]:
+    if not path.is_dir():
+        raise DataError(f"{path} is no folder; a data set is the folder that its authors published, or one's own")
+    for name in LAYOUTS:
+        if (chosen := _layout_class(name)).recognises(path):
+            return chosen
+    found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+    raise DataError(
+        f"{path} has the layout of no data set known here ({', '.join(LAYOUTS)}); it holds {found}. "
+        f"One's own data needs {_layout_class('folder').expected}"
+    )

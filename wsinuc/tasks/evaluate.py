@@ -23,7 +23,8 @@ from PIL import Image
 from skimage.draw import polygon
 
 from wsinuc import tissue
-from wsinuc.datasets.folder import FolderDataset, LabelledImage, read_labels
+from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.datasets.folder import read_labels
 from wsinuc.errors import DataError, OutputError
 from wsinuc.exports.comparison import Comparison, write_comparisons
 from wsinuc.grid import Block, Box
@@ -79,7 +80,7 @@ class Evaluation:
 
 
 def evaluate(
-    dataset: FolderDataset,
+    dataset: Dataset,
     predict: Predict,
     *,
     out: Path | None = None,
@@ -220,7 +221,7 @@ def _write_labels(labels: NDArray[np.integer], path: Path) -> None:
     Image.fromarray(labels.astype(np.uint16)).save(path)
 
 
-def _write_page(evaluation: Evaluation, dataset: FolderDataset, out: Path) -> None:
+def _write_page(evaluation: Evaluation, dataset: Dataset, out: Path) -> None:
     """The worst, the median and the best image by AJI, annotation against prediction."""
     ranked = evaluation.ranked()
     places = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}

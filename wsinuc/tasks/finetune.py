@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from wsinuc.datasets.augment import dihedral, jitter_stain
-from wsinuc.datasets.folder import LabelledImage
+from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import DataError
 from wsinuc.models.ensemble import PixelClassifierEnsemble
 from wsinuc.models.features import NOISE_PERIOD, FeatureExtractor

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 import wsinuc
 from wsinuc.datasets.augment import dihedral, jitter_stain
-from wsinuc.datasets.folder import LabelledImage
+from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import DataError
 from wsinuc.models.checkpoint import as_tuples, load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype

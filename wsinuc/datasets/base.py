@@ -1,0 +1,266 @@
+"""What every annotated data set looks like from outside, however its authors laid it out on disk.
+
+A `Layout` knows the files of one published data set and nothing else: `scan` lists the images without reading them, `read`
+reads one. `Dataset` adds what all share: choosing by attribute, cutting out patches, the resolution.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.config import MPP_RANGE
+from wsinuc.errors import DataError, MppError
+from wsinuc.grid import Box
+from wsinuc.segmenters.base import NucleusClass
+
+Row = Mapping[str, str]
+"""What is known of one image before it is read: ``name``, then any attributes (patient, organ, fold ...), all text."""
+
+Conditions = Mapping[str, frozenset[str]]
+"""Attribute -> the values that are meant."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Annotation:
+    """One image and what its annotators said, as a layout reads it."""
+
+    image: NDArray[np.uint8]
+    """(h, w, 3) RGB."""
+    labels: NDArray[np.int32]
+    """(h, w) 0 is background, one number per nucleus; all 0 where only points are annotated."""
+    classes: NDArray[np.int32] | None = None
+    """(labels.max() + 1,) class of each label: position in the layout's ``classes`` plus 1, 0 where it is not known."""
+    points: NDArray[np.float64] | None = None
+    """(n, 2) (y, x) in pixels, of sets that annotate points instead of outlines."""
+    point_classes: NDArray[np.int32] | None = None
+    """(n,) class of each point, counted like ``classes``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class LabelledImage:
+    """One annotated image of a data set; the fields it shares with `Annotation` mean the same."""
+
+    name: str
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    attributes: Row
+    mpp: float
+    """um per pixel."""
+    classes: NDArray[np.int32] | None = None
+    points: NDArray[np.float64] | None = None
+    point_classes: NDArray[np.int32] | None = None
+
+    @property
+    def class_map(self) -> NDArray[np.int32]:
+        """(h, w) class of each pixel, 0 is background; without classes every nucleus is of class 1."""
+        if self.classes is None:
+            return (self.labels > 0).astype(np.int32)
+        return self.classes[self.labels]
+
+
+class Layout(ABC):
+    """How one published data set lies on disk, bound to one folder."""
+
+    name: ClassVar[str]
+    """What users call it: ``pannuke``."""
+    expected: ClassVar[str]
+    """The files that make the layout, in one line, for errors and for help."""
+    mpp: float | None = None
+    """um per pixel as published; None where the authors do not say, or where it differs from image to image."""
+    classes: tuple[NucleusClass, ...] = ()
+    """What a nucleus can be; empty where nuclei are not classified."""
+    kind: str = "instances"
+    """``instances`` (nuclei outlined), ``points`` (nuclei marked) or ``glands``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    @abstractmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether a folder looks like this layout, judged by names of files alone."""
+
+    @abstractmethod
+    def scan(self) -> tuple[Row, ...]:
+        """All images in a fixed order, without reading pixels; raises DataError naming what was expected and found."""
+
+    @abstractmethod
+    def read(self, row: Row) -> Annotation:
+        """One image; raises DataError for damaged files and for labels of another size than their image."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset(Sequence[LabelledImage]):
+    """Annotated images, or patches of them, in a fixed order; each is read when it is asked for.
+
+    Examples
+    --------
+    >>> from wsinuc.datasets import open_dataset
+    >>> dataset = open_dataset("tnbc", mpp=0.25)  # doctest: +SKIP
+    >>> held_out = dataset.where({"patient": frozenset({"09", "10", "11"})})  # doctest: +SKIP
+    """
+
+    layout: Layout
+    rows: tuple[Row, ...]
+    mpp: float | None
+    """um per pixel that the user gives for all images; None takes the image's own or the layout's."""
+    boxes: tuple[Box | None, ...]
+    """Which part of each image; None is all of it."""
+
+    @classmethod
+    def open(cls, layout: Layout, *, mpp: float | None = None) -> Dataset:
+        """All images of a layout; raises DataError, or MppError when the resolution is unknown or absurd."""
+        rows = layout.scan()
+        for row in rows:
+            _resolution(row, mpp, layout)
+        return cls(layout=layout, rows=rows, mpp=mpp, boxes=(None,) * len(rows))
+
+    @property
+    def path(self) -> Path:
+        """Folder of the data set."""
+        return self.layout.path
+
+    @property
+    def classes(self) -> tuple[NucleusClass, ...]:
+        """What a nucleus can be; empty where nuclei are not classified."""
+        return self.layout.classes
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the images, in order; patches of one image repeat it."""
+        return tuple(row["name"] for row in self.rows)
+
+    def where(self, wanted: Conditions = {}, unwanted: Conditions = {}) -> Dataset:  # noqa: B006 (read only)
+        """Only the images that have one of the wanted values of every attribute, and none of the unwanted.
+
+        Raises
+        ------
+        DataError
+            An attribute is unknown, a value is nobody's, or no image is left.
+        """
+        for attribute, values in [*wanted.items(), *unwanted.items()]:
+            self._check_condition(attribute, values)
+        kept = [
+            i
+            for i, row in enumerate(self.rows)
+            if all(row[attribute] in values for attribute, values in wanted.items())
+            and not any(row[attribute] in values for attribute, values in unwanted.items())
+        ]
+        if not kept:
+            raise DataError(f"none of the {len(self)} images of {self.path} meets all conditions together")
+        return self._at(kept)
+
+    def patches(self, places: Sequence[tuple[str, Box | None]]) -> Dataset:
+        """The images of these names, or parts of them, in this order; raises DataError for unknown names."""
+        position = {row["name"]: i for i, row in enumerate(self.rows)}
+        for name, _ in places:
+            if name not in position:
+                raise DataError(f"{self.path} has no image called {name!r}: the list was made for another data set")
+        chosen = self._at([position[name] for name, _ in places])
+        return replace(chosen, boxes=tuple(box for _, box in places))
+
+    def _at(self, indices: Sequence[int]) -> Dataset:
+        return replace(self, rows=tuple(self.rows[i] for i in indices), boxes=tuple(self.boxes[i] for i in indices))
+
+    def _check_condition(self, attribute: str, values: frozenset[str]) -> None:
+        if attribute not in self.rows[0]:
+            raise DataError(f"the images of {self.path} have no {attribute!r}; they have {', '.join(self.rows[0])}")
+        known = {row[attribute] for row in self.rows}
+        if not values <= known:
+            shown = ", ".join(sorted(known)[:20])
+            raise DataError(f"no image has {attribute}={','.join(sorted(values - known))}; the values are: {shown}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[LabelledImage]:
+        return (self[i] for i in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> LabelledImage: ...
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+    def __getitem__(self, index: int | slice) -> LabelledImage | Dataset:
+        """The image at ``index``, read now, or a part of the data set; raises DataError for damaged files."""
+        if isinstance(index, slice):
+            return self._at(range(len(self))[index])
+        row, box = self.rows[index], self.boxes[index]
+        read = self.layout.read(row)
+        if read.image.shape[:2] != read.labels.shape:
+            raise DataError(
+                f"{row['name']}: the image is {read.image.shape[:2]} (h, w) but its labels are {read.labels.shape}"
+            )
+        if read.classes is not None and read.classes.max(initial=0) > len(self.classes):
+            raise DataError(
+                f"{row['name']}: class {read.classes.max()} is annotated, but {self.layout.name} has only "
+                f"{len(self.classes)}: {', '.join(c.name for c in self.classes)}"
+            )
+        image = LabelledImage(
+            name=row["name"],
+            image=read.image,
+            labels=read.labels,
+            attributes=row,
+            mpp=_resolution(row, self.mpp, self.layout),
+            classes=read.classes,
+            points=read.points,
+            point_classes=read.point_classes,
+        )
+        return image if box is None else cut(image, box)
+
+
+def cut(image: LabelledImage, box: Box) -> LabelledImage:
+    """The part of an image inside ``box``, which must lie in it; points are moved along; raises DataError."""
+    height, width = image.labels.shape
+    if not (0 <= box.y0 < box.y1 <= height and 0 <= box.x0 < box.x1 <= width):
+        raise DataError(f"{image.name} is {(height, width)} (h, w) and does not hold {box}: it is another image")
+    window = (slice(box.y0, box.y1), slice(box.x0, box.x1))
+    points, classes = image.points, image.point_classes
+    if points is not None:
+        inside = ((points >= (box.y0, box.x0)) & (points < (box.y1, box.x1))).all(1)
+        points, classes = points[inside] - (box.y0, box.x0), None if classes is None else classes[inside]
+    return replace(
+        image,
+        name=f"{image.name}_{box.y0}_{box.x0}",
+        image=image.image[window],
+        labels=image.labels[window],
+        points=points,
+        point_classes=classes,
+    )
+
+
+def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
+    """Conditions as the user writes them; raises DataError for other forms.
+
+    Examples
+    --------
+    >>> sorted(parse_conditions(["patient=09,10"])["patient"])
+    ['09', '10']
+    """
+    conditions: dict[str, frozenset[str]] = {}
+    for text in texts:
+        attribute, equals, values = text.partition("=")
+        if not (attribute and equals and values):
+            raise DataError(f"a condition looks like patient=09,10, got {text!r}")
+        conditions[attribute] = conditions.get(attribute, frozenset()) | frozenset(values.split(","))
+    return conditions
+
+
+def _resolution(row: Row, given: float | None, layout: Layout) -> float:
+    """um per pixel of an image: the user's word, else the image's own, else what was published; never a guess."""
+    try:
+        mpp = given or float(row.get("mpp") or layout.mpp or "")
+    except ValueError:
+        raise MppError(
+            f"the resolution of {row['name']} is not recorded (attribute mpp); give it with --mpp, "
+            "0.25 is usual for 40x, 0.5 for 20x"
+        ) from None
+    if not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
+        raise MppError(f"mpp of {row['name']} must lie between {MPP_RANGE[0]} and {MPP_RANGE[1]}, got {mpp:g}")
+    return mpp

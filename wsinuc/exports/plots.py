@@ -1,0 +1,84 @@
+"""The few plots that commands draw of their own figures, as PNG; matplotlib without a screen and without global state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+Curve = tuple[ArrayLike, ArrayLike]
+"""x and y, or x and ``(mean, spread)`` as two rows, drawn with a band."""
+
+
+def draw_curves(
+    curves: Mapping[str, Curve], path: Path, *, x: str, y: str, title: str = "", log_x: bool = False
+) -> None:
+    """Lines with a legend; a curve whose y has two rows is a mean with its spread."""
+    figure = _figure(7, 4.5)
+    axes = figure.add_subplot()
+    for name, (where, values) in curves.items():
+        where, values = np.asarray(where), np.asarray(values, float)
+        mean = values[0] if values.ndim == 2 else values
+        (line,) = axes.plot(where, mean, label=name, marker="o" if len(where) < 20 else None)
+        if values.ndim == 2:
+            axes.fill_between(where, mean - values[1], mean + values[1], color=line.get_color(), alpha=0.15)
+    if log_x:
+        axes.set_xscale("log", base=2)
+        ticks = sorted({float(v) for where, _ in curves.values() for v in np.asarray(where)})
+        axes.set_xticks(ticks, [f"{v:g}" for v in ticks])
+    axes.set(xlabel=x, ylabel=y, title=title)
+    axes.grid(alpha=0.3)
+    if len(curves) > 1:
+        axes.legend()
+    _save(figure, path)
+
+
+def draw_heat_map(
+    values: ArrayLike, rows: Sequence[str], columns: Sequence[str], path: Path, *, x: str, y: str, title: str = ""
+) -> None:
+    """A table (rows, columns) as colours with its figures in the cells; NaN cells stay empty."""
+    table = np.asarray(values, float)
+    figure = _figure(2.5 + 0.75 * len(columns), 2 + 0.45 * len(rows))
+    axes = figure.add_subplot()
+    shown = axes.imshow(table, cmap="viridis", aspect="auto")
+    whole = bool(np.all(np.mod(table[np.isfinite(table)], 1) == 0))
+    limit = np.nanmean([np.nanmin(table), np.nanmax(table)]) if np.isfinite(table).any() else 0.0
+    for (i, j), value in np.ndenumerate(table):
+        if np.isfinite(value):
+            text = f"{value:.0f}" if whole else f"{value:.3f}"
+            axes.text(j, i, text, ha="center", va="center", fontsize=8, color="black" if value > limit else "white")
+    axes.set_xticks(range(len(columns)), columns, rotation=45 if max(map(len, columns)) > 6 else 0, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set(xlabel=x, ylabel=y, title=title)
+    figure.colorbar(shown)
+    _save(figure, path)
+
+
+def draw_bars(groups: Mapping[str, Mapping[str, float]], path: Path, *, y: str, title: str = "") -> None:
+    """Bars side by side: for each group, one bar per name."""
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    figure = _figure(2 + 0.5 * len(names) * len(groups), 4)
+    axes = figure.add_subplot()
+    width = 0.8 / len(groups)
+    for i, (label, group) in enumerate(groups.items()):
+        axes.bar(np.arange(len(names)) + i * width, [group.get(name, 0.0) for name in names], width, label=label)
+    axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names)
+    axes.set(ylabel=y, title=title)
+    if len(groups) > 1:
+        axes.legend()
+    _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    # No date or version inside, so that the same figures give the same bytes.
+    figure.savefig(path, dpi=120, metadata={"Software": None})
