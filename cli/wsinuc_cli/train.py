@@ -1,79 +1,167 @@
-"""``wsinuc train``: a segmenter from a denoiser and a few annotated images."""
+"""``wsinuc train``: a segmenter from a few annotated images."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wsinuc_cli.options import device_option
 
+if TYPE_CHECKING:
+    from wsinuc.tasks.train_ddpm import DdpmTrainConfig
+    from wsinuc.tasks.train_network import NetworkTrainConfig
+    from wsinuc.tasks.training_set import TrainingSet
+
 FILE = click.Path(path_type=Path)
+ONLY_DDPM = ("timesteps", "blocks", "features", "members", "visits", "preset", "tune")
+ONLY_NETWORKS = ("steps", "batch", "crop", "lr", "model_mpp", "base", "width", "similarity", "from_scratch")
 
 
 @click.command()
-@click.argument("data", type=FILE, metavar="DATA")
-@click.option("--denoiser", required=True, type=FILE, help="Checkpoint made by wsinuc pretrain.")
+@click.argument("data", nargs=-1, required=True, metavar="DATA...")
 @click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@click.option("--mpp", type=float, metavar="UM", help="um per pixel of the images, unless the manifest has it.")
+@click.option(
+    "--method",
+    type=click.Choice(["ddpm", "finetune", "hovernet", "unet"]),
+    default="ddpm",
+    show_default=True,
+    help="Pixel classifiers on a frozen denoiser; the denoiser fine-tuned; HoVer-Net; a plain U-Net.",
+)
+@click.option("--denoiser", type=FILE, help="Checkpoint made by wsinuc pretrain (for ddpm and finetune).")
+@click.option("--mpp", type=float, metavar="UM", help="um per pixel of images that do not record it.")
 @click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
-@click.option("--timesteps", default="50,150", show_default=True, help="Noise levels at which features are read.")
-@click.option("--blocks", default="3,4,5,6", show_default=True, help="Decoder blocks whose outputs are features.")
-@click.option("--separation", type=click.Choice(["distance", "hv"]), default="distance", show_default=True)
+@click.option("--split", type=FILE, help="Split file (wsinuc data split, or one that --few wrote).")
+@click.option("--part", default="train", show_default=True, help="Part of the split file.")
+@click.option("--few", type=int, metavar="N", help="Only N patches, stratified; OUTPUT.split.json records which.")
+@click.option("--patch", default=256, show_default=True, help="With --few: side of a patch in pixels of the images.")
+@click.option("--separation", type=click.Choice(["distance", "hv"]), help="Map that tells touching nuclei apart.")
+@click.option("--preset", type=click.Choice(["quick", "paper"]), default="quick", show_default=True, help="[ddpm]")
+@click.option("--timesteps", default="50,150", show_default=True, help="[ddpm] Noise levels at which features are read.")
+@click.option("--blocks", default="3,4,5,6", show_default=True, help="[ddpm] Decoder blocks whose outputs are features.")
+@click.option("--features", type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
+@click.option("--members", default=5, show_default=True, help="[ddpm] Pixel classifiers in the ensemble.")
+@click.option("--visits", default=8, show_default=True, help="[ddpm] Augmented views of every image.")
+@click.option("--tune", default=0, metavar="STEPS", help="[ddpm] First tune the denoiser through its classifiers.")
+@click.option("--from-scratch", is_flag=True, help="[finetune] The denoiser's network, but random weights.")
+@click.option("--steps", default=2000, show_default=True, help="[networks] Training steps.")
+@click.option("--batch", default=8, show_default=True, help="[networks] Crops per step.")
+@click.option("--crop", default=128, show_default=True, help="[networks] Side of a crop in pixels of the model.")
+@click.option("--lr", default=1e-3, show_default=True, help="[networks] Highest learning rate; it falls along a cosine.")
+@click.option("--model-mpp", default=0.5, show_default=True, metavar="UM", help="[hovernet, unet] um per pixel.")
+@click.option("--base", default=32, show_default=True, help="[unet] Width of the finest level.")
+@click.option("--width", default=1.0, show_default=True, help="[hovernet] Channels relative to the published ones.")
 @click.option(
-    "--finetune", default=0, show_default=True, metavar="STEPS", help="First tune the denoiser itself so long."
+    "--similarity",
+    type=click.Choice(["pixel", "scalar"]),
+    default="pixel",
+    show_default=True,
+    help="[finetune] Structural-similarity loss per pixel, or the scalar form as released.",
 )
-@click.option("--members", default=5, show_default=True, help="Pixel classifiers in the ensemble.")
-@click.option("--visits", default=8, show_default=True, help="Augmented views of every image.")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--dry-run", is_flag=True, help="Say what would be trained on, and stop.")
 @device_option
-def train(
-    data: Path,
-    denoiser: Path,
-    output: Path,
-    mpp: float | None,
-    wanted: tuple[str, ...],
-    unwanted: tuple[str, ...],
-    timesteps: str,
-    blocks: str,
-    separation: str,
-    finetune: int,
-    members: int,
-    visits: int,
-    seed: int,
-    device: str,
-) -> None:
-    """Train pixel classifiers on a denoiser's features.
+@click.pass_context
+def train(context: click.Context, data: tuple[str, ...], output: Path, device: str, **options: Any) -> None:
+    """Train a segmenter on annotated images.
 
-    DATA is a folder with images/, labels/ (integer PNGs, one number per nucleus) and manifest.csv.
+    DATA is a data set as published (wsinuc data info says whether it is recognised) or a folder with images/ and labels/
+    (integer PNGs, one number per nucleus). Several are mixed. Options marked with a method belong to it alone.
 
     \b
     wsinuc train tnbc --mpp 0.25 --where-not patient=09,10,11 --denoiser denoiser.safetensors -o mine.safetensors
-    wsinuc segment slide.svs --model mine.safetensors
+    wsinuc train PanNuke --few 28 --seed 1 --denoiser denoiser.safetensors --preset paper -o few.safetensors
+    wsinuc train tnbc --mpp 0.25 --method finetune --denoiser denoiser.safetensors -o tuned.safetensors
+    wsinuc train tnbc --mpp 0.25 --method unet -o unet.safetensors
     """
-    from wsinuc.datasets import open_dataset
+    method = options["method"]
+    _refuse_foreign_options(context, method)
+    if method in ("ddpm", "finetune") and options["denoiser"] is None:
+        raise click.UsageError(f"--method {method} needs --denoiser, a checkpoint made by wsinuc pretrain")
+    from wsinuc.tasks.train_ddpm import train_ddpm
+    from wsinuc.tasks.train_network import train_network
+
+    chosen = _training_set(data, options)
+    count = sum(len(set(image.labels[image.labels > 0].tolist())) for image in chosen.images)
+    names = ", ".join(c.name for c in chosen.classes)
+    click.echo(f"{method}: {len(chosen.images)} images, {count:,} nuclei; classes: {names}")
+    if options["dry_run"]:
+        return
+    if chosen.drawn is not None:
+        chosen.drawn.save(output.with_suffix(".split.json"))
+    common = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": click.echo}
+    if method == "ddpm":
+        config = _ddpm_config(options)
+        train_ddpm(chosen.images, chosen.classes, options["denoiser"], output, config, **common)
+    else:
+        start = None if method != "finetune" or options["from_scratch"] else options["denoiser"]
+        train_network(chosen.images, chosen.classes, output, _network_config(options), denoiser=start, **common)
+    click.echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
+
+
+def _refuse_foreign_options(context: click.Context, method: str) -> None:
+    """An option that the method would ignore is a mistake of the user's that should not cost a training."""
+    foreign = ONLY_NETWORKS if method == "ddpm" else ONLY_DDPM
+    for name in foreign:
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} means nothing to --method {method}")
+
+
+def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
     from wsinuc.datasets.base import parse_conditions
+    from wsinuc.tasks.training_set import Selection, gather_training_set
+
+    selection = Selection(
+        wanted=parse_conditions(options["wanted"]),
+        unwanted=parse_conditions(options["unwanted"]),
+        **{name: options[name] for name in ("split", "part", "few", "patch", "seed")},
+    )
+    return gather_training_set(data, mpp=options["mpp"], selection=selection)
+
+
+def _ddpm_config(options: dict[str, Any]) -> DdpmTrainConfig:
     from wsinuc.models.features import FeatureConfig
     from wsinuc.models.training import FitConfig
-    from wsinuc.tasks import train as task
     from wsinuc.tasks.finetune import FinetuneConfig
+    from wsinuc.tasks.pixel_table import SamplingConfig
+    from wsinuc.tasks.sweep import read_best
+    from wsinuc.tasks.train_ddpm import DdpmTrainConfig
 
-    dataset = open_dataset(data, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))
-    config = task.TrainConfig(
-        features=FeatureConfig(timesteps=_numbers(timesteps), blocks=_numbers(blocks)),
-        separation=separation,
-        members=members,
-        visits=visits,
-        seed=seed,
-    )
+    if options["features"] is not None:
+        features = read_best(options["features"])
+    else:
+        features = FeatureConfig(timesteps=_numbers(options["timesteps"]), blocks=_numbers(options["blocks"]))
+    separation = options["separation"] or "distance"
+    if options["preset"] == "paper":
+        return replace(DdpmTrainConfig.paper(features, seed=options["seed"]), separation=separation)
     tuning = None
-    if finetune:
-        fit = FitConfig(steps=finetune, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100)
-        last = FitConfig(steps=max(1, finetune // 3), lr=5e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99)
-        tuning = FinetuneConfig(fit=fit, ensemble_fit=last, seed=seed)
-    task.train(list(dataset), denoiser, output, config, tuning=tuning, device=device, on_event=click.echo)
-    click.echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
+    if steps := options["tune"]:
+        fit = FitConfig(steps=steps, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100)
+        last = FitConfig(steps=max(1, steps // 3), lr=5e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99)
+        tuning = FinetuneConfig(fit=fit, ensemble_fit=last, seed=options["seed"])
+    return DdpmTrainConfig(
+        features=features,
+        sampling=SamplingConfig(visits=options["visits"]),
+        separation=separation,
+        members=options["members"],
+        tuning=tuning,
+        seed=options["seed"],
+    )
+
+
+def _network_config(options: dict[str, Any]) -> NetworkTrainConfig:
+    from wsinuc.models.training import FitConfig
+    from wsinuc.tasks.train_network import NetworkTrainConfig
+
+    return NetworkTrainConfig(
+        mpp=None if options["method"] == "finetune" else options["model_mpp"],
+        fit=FitConfig(steps=options["steps"], lr=options["lr"], warmup=50, cosine=True, weight_decay=0.01, ema=0.99),
+        **{n: options[n] for n in ("method", "crop", "batch", "separation", "similarity", "base", "width", "seed")},
+        from_scratch=options["from_scratch"],
+    )
 
 
 def _numbers(text: str) -> tuple[int, ...]:
