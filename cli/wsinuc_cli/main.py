@@ -21,6 +21,7 @@ COMMANDS = {
     "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
     "info": "Show what wsinuc sees in a slide.",
     "check": "Say whether QuPath will take a GeoJSON file.",
+    "data": "Look at annotated data sets, and split them.",
     "evaluate": "Compare a segmentation with annotated images.",
     "pretrain": "Train a diffusion model on unlabelled images.",
     "train": "Train a segmenter on a few labelled images.",

@@ -15,7 +15,22 @@ from wsinuc.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset, Layout
 
-LAYOUTS = {"folder": "wsinuc.datasets.folder:FolderLayout"}
+LAYOUTS = {
+    "pannuke": "wsinuc.datasets.pannuke:PanNukeLayout",
+    "kumar": "wsinuc.datasets.aperio:KumarLayout",
+    "monuseg": "wsinuc.datasets.aperio:MoNuSegLayout",
+    "consep": "wsinuc.datasets.mat:ConsepLayout",
+    "consep-grouped": "wsinuc.datasets.mat:GroupedConsepLayout",
+    "lizard": "wsinuc.datasets.mat:LizardLayout",
+    "cpm": "wsinuc.datasets.mat:CpmLayout",
+    "nuinsseg": "wsinuc.datasets.nuinsseg:NuInsSegLayout",
+    "tnbc": "wsinuc.datasets.masks:TnbcLayout",
+    "dsb2018": "wsinuc.datasets.masks:Dsb2018Layout",
+    "glas": "wsinuc.datasets.glas:GlasLayout",
+    "nucls": "wsinuc.datasets.points:NuclsLayout",
+    "endonuke": "wsinuc.datasets.points:EndoNukeLayout",
+    "folder": "wsinuc.datasets.folder:FolderLayout",
+}
 """Name of a layout -> "module:class", a `wsinuc.datasets.base.Layout`; recognised in this order."""
 
 
@@ -46,8 +61,10 @@ def open_dataset(source: Path | str, *, mpp: float | None = None, layout: str = 
     if equals and named in LAYOUTS and not Path(source).exists():
         source, layout = folder, named
     path = Path(source)
-    chosen = _recognise(path) if layout == "auto" else _layout_class(layout)
-    return Dataset.open(chosen(path), mpp=mpp)
+    named_class = None if layout == "auto" else _layout_class(layout)
+    if not path.is_dir():
+        raise DataError(f"{path} is no folder; a data set is the folder that its authors published, or one's own")
+    return Dataset.open((named_class or _recognise(path))(path), mpp=mpp)
 
 
 def _layout_class(name: str) -> type[Layout]:
@@ -58,13 +75,12 @@ def _layout_class(name: str) -> type[Layout]:
 
 
 def _recognise(path: Path) -> type[Layout]:
-    if not path.is_dir():
-        raise DataError(f"{path} is no folder; a data set is the folder that its authors published, or one's own")
+    from wsinuc.datasets.base import contents
+
     for name in LAYOUTS:
         if (chosen := _layout_class(name)).recognises(path):
             return chosen
-    found = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
     raise DataError(
-        f"{path} has the layout of no data set known here ({', '.join(LAYOUTS)}); it holds {found}. "
+        f"{path} has the layout of no data set known here ({', '.join(LAYOUTS)}); it holds {contents(path)}. "
         f"One's own data needs {_layout_class('folder').expected}"
     )

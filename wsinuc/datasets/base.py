@@ -7,6 +7,7 @@ reads one. `Dataset` adds what all share: choosing by attribute, cutting out pat
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,6 +119,12 @@ class Dataset(Sequence[LabelledImage]):
     def open(cls, layout: Layout, *, mpp: float | None = None) -> Dataset:
         """All images of a layout; raises DataError, or MppError when the resolution is unknown or absurd."""
         rows = layout.scan()
+        if not rows:
+            raise DataError(f"{layout.path}: {layout.name} has {layout.expected}; found {contents(layout.path)}")
+        names = Counter(row["name"] for row in rows)
+        if names.total() > len(names):
+            twice = names.most_common(1)[0][0]
+            raise DataError(f"{layout.path} holds two images called {twice!r}; is the data set there twice?")
         for row in rows:
             _resolution(row, mpp, layout)
         return cls(layout=layout, rows=rows, mpp=mpp, boxes=(None,) * len(rows))
@@ -233,6 +240,11 @@ def cut(image: LabelledImage, box: Box) -> LabelledImage:
         points=points,
         point_classes=classes,
     )
+
+
+def contents(path: Path) -> str:
+    """The first names in a folder, for errors that say what was found."""
+    return ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
 
 
 def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:

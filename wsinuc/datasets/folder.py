@@ -1,9 +1,10 @@
-"""One's own folder of annotated images: ``images/NAME.png``, ``labels/NAME.png`` and ``manifest.csv``.
+"""One's own folder of annotated images: ``images/``, ``labels/`` and, for what is known of them, ``manifest.csv``.
 
-Images are 8-bit RGB. Labels are integer PNGs (16 bit, or 8 bit for fewer than 256 nuclei) of the same size, 0 is
-background, one number per nucleus. The manifest has one line per image: ``name``, then any attributes (patient,
-organ, stain ...) as text, by which images can be chosen. A column ``mpp`` (um per pixel), where there is one, is the
-image's resolution unless the user gives another.
+Images are 8-bit RGB (PNG, TIFF, JPEG, BMP). Labels are integer PNGs or TIFFs of the same name and size (16 bit, or 8 bit
+for fewer than 256 nuclei), 0 is background, one number per nucleus. The manifest has one line per image: ``name`` (the
+file name without its extension), then any attributes (patient, organ, stain ...) as text, by which images can be chosen.
+A column ``mpp`` (um per pixel), where there is one, is the image's resolution unless the user gives another. Without a
+manifest the images are those in ``images/``, and nothing but their names is known.
 
 Classes, where there are any: ``classes.csv`` lists them (``name``, and optionally ``color`` as #rrggbb), and
 ``classes/NAME.csv`` gives the class name of each ``label``.
@@ -11,14 +12,15 @@ Classes, where there are any: ``classes.csv`` lists them (``name``, and optional
 
 from __future__ import annotations
 
-import csv
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageColor, UnidentifiedImageError
+from PIL import ImageColor
 
 from wsinuc.datasets.base import Annotation, Layout, Row
+from wsinuc.datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, by_stem, read_pair, read_table
 from wsinuc.errors import DataError
 from wsinuc.segmenters.base import NucleusClass
 
@@ -27,10 +29,10 @@ PALETTE = ("#c8001e", "#00a0c8", "#2d8c2d", "#f0b400", "#8c46c8", "#ff8200", "#0
 
 
 class FolderLayout(Layout):
-    """Images and label PNGs paired by name."""
+    """Images and label images paired by name."""
 
     name = "folder"
-    expected = "images/NAME.png, labels/NAME.png and manifest.csv with a column 'name'"
+    expected = "images/NAME.png, labels/NAME.png and, for attributes, manifest.csv with a column 'name'"
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -38,16 +40,28 @@ class FolderLayout(Layout):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        return (path / "manifest.csv").is_file() and (path / "labels").is_dir()
+        return (path / "labels").is_dir() and ((path / "manifest.csv").is_file() or (path / "images").is_dir())
 
     def scan(self) -> tuple[Row, ...]:
-        return _read_manifest(self.path / "manifest.csv")
+        if (self.path / "manifest.csv").is_file():
+            return _read_manifest(self.path / "manifest.csv")
+        return tuple({"name": name} for name in self._images)
 
     def read(self, row: Row) -> Annotation:
         name = row["name"]
-        labels = read_labels(self.path / "labels" / f"{name}.png")
-        classes = self._classes_of(name, labels) if self.classes else None
-        return Annotation(image=read_image(self.path / "images" / f"{name}.png"), labels=labels, classes=classes)
+        image, labels = read_pair(
+            self._images.get(name, self.path / "images" / f"{name}.png"),
+            self._labels.get(name, self.path / "labels" / f"{name}.png"),
+        )
+        return Annotation(image=image, labels=labels, classes=self._classes_of(name, labels) if self.classes else None)
+
+    @cached_property
+    def _images(self) -> dict[str, Path]:
+        return by_stem(self.path / "images", IMAGE_SUFFIXES)
+
+    @cached_property
+    def _labels(self) -> dict[str, Path]:
+        return by_stem(self.path / "labels", LABEL_SUFFIXES)
 
     def _classes_of(self, name: str, labels: NDArray[np.int32]) -> NDArray[np.int32]:
         number = {c.name: i for i, c in enumerate(self.classes, start=1)}
@@ -56,53 +70,11 @@ class FolderLayout(Layout):
         for row in read_table(path, ("label", "class")):
             if row["class"] not in number:
                 raise DataError(f"{path}: class {row['class']!r} is not in classes.csv, which has {', '.join(number)}")
-            label = int(row["label"]) if row["label"].isdigit() else 0
+            label = int(row["label"]) if row["label"].isdecimal() else 0
             if not 0 < label < len(found):
-                raise DataError(f"{path}: there is no nucleus {row['label']!r} in labels/{name}.png")
+                raise DataError(f"{path}: there is no nucleus {row['label']!r} in the labels of {name}")
             found[label] = number[row["class"]]
         return found
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """RGB pixels (h, w, 3) of an image file; raises DataError."""
-    with _open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def read_labels(path: Path) -> NDArray[np.int32]:
-    """Instance ids (h, w) of an integer PNG; raises DataError, also for colour and floating-point masks."""
-    with _open(path) as image:
-        labels = np.asarray(image)
-        if image.mode not in ("L", "I", "I;16", "I;16B"):
-            raise DataError(f"{path}: labels must be one channel of integers (16-bit PNG), got a {image.mode} image")
-    return labels.astype(np.int32)
-
-
-def read_table(path: Path, columns: tuple[str, ...]) -> tuple[Row, ...]:
-    """Lines of a CSV file that must have at least these columns; raises DataError."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            rows, header = tuple(reader), tuple(reader.fieldnames or ())
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; it must have the columns {', '.join(columns)}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error})") from error
-    if missing := [column for column in columns if column not in header]:
-        raise DataError(f"{path} has no column {missing[0]!r}; it has {', '.join(header) or 'nothing'}")
-    return rows
-
-
-def _open(path: Path) -> Image.Image:
-    """An image whose pixels are decoded, so that damage shows here."""
-    try:
-        image = Image.open(path)
-        image.load()
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; images and labels are paired by their file names") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be decoded ({error}); copy it again") from error
-    return image
 
 
 def _read_classes(path: Path) -> tuple[NucleusClass, ...]:
@@ -119,8 +91,6 @@ def _read_classes(path: Path) -> tuple[NucleusClass, ...]:
 
 
 def _read_manifest(path: Path) -> tuple[Row, ...]:
-    if not path.is_file():
-        raise DataError(f"{path} is missing; a data set is a folder with {FolderLayout.expected}")
     rows = read_table(path, ("name",))
     if not rows:
         raise DataError(f"{path} must have a header with a column 'name' and one line per image")

@@ -24,7 +24,7 @@ from skimage.draw import polygon
 
 from wsinuc import tissue
 from wsinuc.datasets.base import Dataset, LabelledImage
-from wsinuc.datasets.folder import read_labels
+from wsinuc.datasets.files import read_labels
 from wsinuc.errors import DataError, OutputError
 from wsinuc.exports.comparison import Comparison, write_comparisons
 from wsinuc.grid import Block, Box

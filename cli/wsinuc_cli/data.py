@@ -1,0 +1,128 @@
+"""``wsinuc data``: look at annotated data sets, and split them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from wsinuc.tasks.data_info import DatasetDescription
+
+FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def data() -> None:
+    """Look at annotated data sets, and split them.
+
+    A data set is the folder that its authors published, recognised by its files, or NAME=FOLDER to say which it is.
+    """
+
+
+@data.command()
+@click.argument("source", metavar="DATA")
+@click.option("-o", "--output", type=FILE, help="Contact sheet to write (.png).")
+@click.option("--mpp", type=float, metavar="UM", help="um per pixel, where the data set does not record it.")
+@click.option("--tiles", type=click.IntRange(1, 200), default=12, show_default=True, help="Images on the sheet.")
+def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> None:
+    """Count what is in DATA: images, sizes, nuclei per class and per organ; draw a contact sheet.
+
+    \b
+    wsinuc data info pannuke/ -o pannuke.png
+    """
+    from wsinuc.tasks.data_info import describe_dataset
+
+    click.echo(describe(describe_dataset(source, mpp=mpp, sheet=output, tiles=tiles)))
+    if output:
+        click.echo(f"Contact sheet: {output}")
+
+
+@data.command()
+@click.argument("source", metavar="DATA")
+@click.option("-o", "--output", type=FILE, required=True, help="Split to write (.json).")
+@click.option("--parts", default="train=0.8,test=0.2", show_default=True, metavar="NAME=SHARE,...")
+@click.option(
+    "--few", type=click.IntRange(min=1), metavar="N", help="Instead: N patches that stand for all, as part train."
+)
+@click.option("--size", type=click.IntRange(min=16), default=256, show_default=True, help="Side of those patches, px.")
+@click.option("--stratify", metavar="COLUMN", help="Spread the values of this attribute evenly: organ.")
+@click.option("--group", metavar="COLUMN", help="Keep images with the same value together: patient.")
+@click.option("--seed", default=0, show_default=True)
+def split(
+    source: str,
+    output: Path,
+    parts: str,
+    few: int | None,
+    size: int,
+    stratify: str | None,
+    group: str | None,
+    seed: int,
+) -> None:
+    """Divide the images of DATA, or choose a few patches of them, and save that as a file.
+
+    \b
+    wsinuc data split tnbc/ --parts train=0.7,test=0.3 --group patient -o split.json
+    wsinuc data split monuseg/ --few 16 --seed 1 -o few.json
+    """
+    if few and (stratify or group):
+        raise click.UsageError("--few spreads its patches by itself; leave --stratify and --group out")
+    from wsinuc.datasets.split import few_patches, split_images
+    from wsinuc.tasks.data_info import open_for_counting
+
+    dataset = open_for_counting(source)[0]
+    if few:
+        made = few_patches(dataset, few, size_px=size, seed=seed)
+    else:
+        made = split_images(dataset, _shares(parts), stratify=stratify, group=group, seed=seed)
+    made.save(output)
+    for name, places in made.parts.items():
+        click.echo(f"{name:<12}{len(places)} {'patches' if few else 'images'}")
+    click.echo(f"Written to {output}")
+
+
+def describe(found: DatasetDescription) -> str:
+    """The facts, a line each."""
+    things = {"points": "points", "glands": "glands"}.get(found.kind, "nuclei")
+    sizes = [f"{width} x {height} ({count})" for (height, width), count in found.sizes.items()]
+    rows = [
+        ("layout", found.layout),
+        ("images", f"{found.images}" + (f", {found.empty} without {things}" if found.empty else "")),
+        ("size", ", ".join(sizes[:4]) + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else "")),
+        ("resolution", _resolution(found)),
+        (things, f"{found.nuclei:,}" + _diameter(found)),
+        *((f"  {name}", f"{count:,}") for name, count in found.classes.items()),
+    ]
+    for attribute, values in found.attributes.items():
+        rows.append((attribute, f"{len(values)} {'value' if len(values) == 1 else 'values'}"))
+        rows += [
+            (f"  {value or '(none)'}", f"{share.nuclei:,} {things} in {share.images} images")
+            for value, share in values.items()
+        ]
+    width = max(len(name) for name, _ in rows) + 2
+    return "\n".join([str(found.path), *(f"  {name:<{width}}{value}" for name, value in rows)])
+
+
+def _resolution(found: DatasetDescription) -> str:
+    if not found.mpp:
+        return "not recorded; give it with --mpp (0.25 is usual for 40x, 0.5 for 20x)"
+    if len(found.mpp) == 1:
+        return f"{next(iter(found.mpp)):.4g} um per pixel"
+    return ", ".join(f"{mpp:.4g} um per pixel ({count})" for mpp, count in sorted(found.mpp.items()))
+
+
+def _diameter(found: DatasetDescription) -> str:
+    if math.isnan(found.diameter_px):
+        return ""
+    um = f", {found.diameter_px * next(iter(found.mpp)):.1f} um" if len(found.mpp) == 1 else ""
+    return f", median diameter {found.diameter_px:.0f} px{um}"
+
+
+def _shares(text: str) -> dict[str, float]:
+    try:
+        pairs = [part.split("=") for part in text.split(",")]
+        return {name.strip(): float(share) for name, share in pairs}
+    except ValueError:
+        raise click.BadParameter(f"expected parts like train=0.8,test=0.2, got {text!r}") from None
