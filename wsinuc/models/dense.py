@@ -27,8 +27,10 @@ class DenseOutput(NamedTuple):
 
     def float(self) -> DenseOutput:
         """The same in fp32."""
-        nuclei = None if self.nuclei is None else self.nuclei.float()
-        return DenseOutput(self.classes.float(), self.maps.float(), nuclei)
+        classes = self.classes.float()
+        if self.nuclei is None or self.nuclei is self.classes:
+            return DenseOutput(classes, self.maps.float(), None if self.nuclei is None else classes)
+        return DenseOutput(classes, self.maps.float(), self.nuclei.float())
 
 
 class FinetunedDenoiser(nn.Module):

@@ -10,6 +10,7 @@ from torch import nn
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoint import as_tuples
 from wsinuc.models.dense import FinetunedDenoiser
+from wsinuc.models.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConfig
 from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
 from wsinuc.models.unet import UNet, UNetConfig
 
@@ -26,7 +27,15 @@ def _unet(shape: dict[str, Any]) -> nn.Module:
     return SupervisedUNet(SupervisedUNetConfig(**shape))
 
 
-NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {"finetune": _finetuned, "unet": _unet}
+def _hovernet(shape: dict[str, Any]) -> nn.Module:
+    return HoVerNet(HoVerNetConfig(**shape))
+
+
+NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+    "finetune": _finetuned,
+    "hovernet": _hovernet,
+    "unet": _unet,
+}
 """Method -> module with random weights, from its shape."""
 
 
@@ -63,4 +72,7 @@ def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
         return CORE + 2 * margin, margin
     if method == "finetune":
         return CORE + 64, 32
+    if method == "hovernet":
+        margin = -(-LOST // STRIDE) * STRIDE
+        return CORE + 2 * margin, margin
     raise ConfigError(f"no network is called {method!r}; there are {', '.join(NETWORKS)}")

@@ -126,8 +126,17 @@ def _entropy_and_dice(logits: Tensor, target: Tensor) -> Tensor:
     return losses.cross_entropy(logits, target) + losses.soft_dice_loss(logits.softmax(1), target)
 
 
+def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
+    """Cross-entropy and Dice of nuclei, and of types where there are any; squared error of H and V and of their gradients."""
+    assert raw.nuclei is not None
+    shapes = (raw.maps - wanted.maps).square().mean() + losses.gradient_loss(raw.maps, wanted.maps, wanted.nuclei)
+    nuclei = _entropy_and_dice(raw.nuclei, wanted.nuclei.long())
+    types = _entropy_and_dice(raw.classes, wanted.classes) if raw.classes is not raw.nuclei else 0.0
+    return nuclei + shapes + types
+
+
 Loss = Callable[[DenseOutput, Targets, NetworkTrainConfig], Tensor]
-LOSSES: dict[str, Loss] = {"finetune": finetune_loss, "unet": unet_loss}
+LOSSES: dict[str, Loss] = {"finetune": finetune_loss, "hovernet": hovernet_loss, "unet": unet_loss}
 """Method -> its loss."""
 
 
