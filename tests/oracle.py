@@ -21,7 +21,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from wsinuc.segmenters.base import NucleusClass
+from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
 from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distance
 
 MPP = 0.5
@@ -41,6 +41,10 @@ class OracleSegmenter:
     settings: WatershedSettings = field(default_factory=lambda: WatershedSettings(mpp=MPP))
     batches: list[int] = field(default_factory=list, compare=False)
     lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
+
+    @property
+    def mpp_range(self) -> tuple[float, float]:
+        return usual_mpp_range(self.mpp)
 
     @property
     def min_halo(self) -> int:

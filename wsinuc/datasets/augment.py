@@ -1,17 +1,52 @@
-"""What another laboratory would have done to the same tissue: stain, scale, orientation.
+"""What another laboratory would have done to the same tissue: stain, scale, orientation, focus.
 
-Functions take an array and a generator and return a new array; labels follow their image where geometry changes.
+Functions take an array and a generator and return a new array; labels follow their image where geometry changes. What a
+training sees of an annotated image comes from two of them: `augmented`, the image as a whole, and `augmented_crop`, a
+random place of it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.errors import ConfigError
+from wsinuc.grid import Box
+
+View = tuple[NDArray[np.uint8], NDArray[np.int32]]
+"""RGB ``(h, w, 3)`` and instance labels ``(h, w)``."""
 
 # Optical density of haematoxylin, eosin and DAB per RGB channel (Ruifrok & Johnston 2001), unit rows.
 _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 _STAINS /= np.linalg.norm(_STAINS, axis=1, keepdims=True)
 _UNMIX = np.linalg.inv(_STAINS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How far a training image may be from the annotated one. Flips and right-angle turns are always among it."""
+
+    zoom: float = 1.3
+    """A crop shows between ``1 / zoom`` and ``zoom`` of its nominal field."""
+    stain: float = 0.5
+    """Strength of the stain jitter; see `jitter_stain`."""
+    blur: float = 0.0
+    """Probability of a Gaussian blur with a standard deviation of 0.25 to 0.5 um (1 to 2 px at 40x)."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise in grey levels; each image gets between none and this."""
+    light: float = 0.0
+    """Probability of another brightness (factor 0.5 to 1.5) and contrast (0.6 to 1.4)."""
+
+    def __post_init__(self) -> None:
+        if self.zoom < 1 or not 0 <= self.stain < 1 or self.noise < 0:
+            raise ConfigError(f"zoom must be at least 1, stain in [0, 1), noise not negative; got {self}")
+        if not (0 <= self.blur <= 1 and 0 <= self.light <= 1):
+            raise ConfigError(f"blur and light are probabilities from 0 to 1, got {self.blur} and {self.light}")
 
 
 def dihedral(array: NDArray, k: int) -> NDArray:
@@ -33,3 +68,85 @@ def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: f
     mixed = (stains * gain + shift).astype(np.float32) @ _STAINS.astype(np.float32)
     light = 1 + rng.uniform(-strength, strength) / 5
     return np.clip(np.exp(-mixed) * 256 * light - 1, 0, 255).reshape(image.shape).astype(np.uint8)
+
+
+def augmented(
+    sample: LabelledImage, mpp: float, rng: np.random.Generator, *, zoom: float, stain: float, box: Box | None = None
+) -> View:
+    """A whole image, or the part of it inside ``box``, at about ``mpp``: zoomed, stained and turned anew.
+
+    Parameters
+    ----------
+    zoom, stain
+        As in `Augmentation`.
+    box
+        Part of the image, in its own pixels; None is all of it.
+
+    Returns
+    -------
+    RGB uint8 and labels int32 of a size that the zoom decides. A nucleus keeps its number, so ``sample.classes`` still holds.
+    """
+    factor = sample.mpp / mpp * float(np.exp(rng.uniform(-1, 1) * np.log(zoom)))
+    window = box or Box.of_shape(sample.labels.shape)
+    height, width = window.shape
+    image, labels = _resized(sample, window, (max(1, round(height * factor)), max(1, round(width * factor))))
+    turn = int(rng.integers(8))
+    return _turned(turn, jitter_stain(image, rng, stain), labels)
+
+
+def augmented_crop(
+    sample: LabelledImage, mpp: float, rng: np.random.Generator, *, size: int, augmentation: Augmentation
+) -> View:
+    """A random square of ``size`` px at ``mpp``; an image that is smaller is continued by mirroring.
+
+    Every place is equally likely. The image is anti-aliased where it shrinks, labels take the nearest pixel.
+    """
+    zoom = float(np.exp(rng.uniform(-1, 1) * np.log(augmentation.zoom)))
+    factor = mpp / sample.mpp * zoom
+    field_px = max(2, round(size * factor))
+    height, width = (min(field_px, extent) for extent in sample.labels.shape)
+    y = int(rng.integers(sample.labels.shape[0] - height + 1))
+    x = int(rng.integers(sample.labels.shape[1] - width + 1))
+    shape = (max(1, round(height / factor)), max(1, round(width / factor)))
+    image, labels = _resized(sample, Box(y, x, y + height, x + width), shape)
+    missing = [max(0, size - extent) for extent in labels.shape]
+    before = [int(rng.integers(lack + 1)) if lack else 0 for lack in missing]
+    around = [(start, lack - start) for start, lack in zip(before, missing, strict=True)]
+    image = np.pad(image, [*around, (0, 0)], mode="symmetric")[:size, :size]
+    labels = np.pad(labels, around, mode="symmetric")[:size, :size]
+    turn = int(rng.integers(8))
+    return _turned(turn, distorted(image, mpp, rng, augmentation), labels)
+
+
+def distorted(
+    image: NDArray[np.uint8], mpp: float, rng: np.random.Generator, augmentation: Augmentation
+) -> NDArray[np.uint8]:
+    """The image ``(h, w, 3)`` at ``mpp`` with another stain, light, focus and noise; geometry stays."""
+    image = jitter_stain(image, rng, augmentation.stain)
+    if augmentation.light and rng.random() < augmentation.light:
+        bright = image * rng.uniform(0.5, 1.5)
+        mean = bright.mean()
+        image = _clipped(mean + (bright - mean) * rng.uniform(0.6, 1.4))
+    if augmentation.blur and rng.random() < augmentation.blur:
+        sigma = rng.uniform(0.25, 0.5) / mpp
+        image = _clipped(ndimage.gaussian_filter(image.astype(np.float32), (sigma, sigma, 0)))
+    if augmentation.noise:
+        level = rng.uniform(0, augmentation.noise)
+        image = _clipped(image + level * rng.standard_normal(image.shape))
+    return image
+
+
+def _clipped(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _resized(sample: LabelledImage, window: Box, shape: tuple[int, int]) -> View:
+    """The pixels of ``window`` resampled to ``shape`` (h, w)."""
+    size = (shape[1], shape[0])
+    image = Image.fromarray(sample.image[window.slices]).resize(size, Image.Resampling.BILINEAR)
+    labels = Image.fromarray(sample.labels[window.slices]).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(image), np.asarray(labels, np.int32)
+
+
+def _turned(turn: int, image: NDArray[np.uint8], labels: NDArray[np.int32]) -> View:
+    return np.ascontiguousarray(dihedral(image, turn)), np.ascontiguousarray(dihedral(labels, turn))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,14 @@ if TYPE_CHECKING:
     from wsinuc.segmenters.base import Segmenter
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
+
+METHODS = {
+    "ddpm": "wsinuc.segmenters.ddpm:DdpmSegmenter",
+    "finetune": "wsinuc.segmenters.network:NetworkSegmenter",
+    "hovernet": "wsinuc.segmenters.network:NetworkSegmenter",
+    "unet": "wsinuc.segmenters.network:NetworkSegmenter",
+}
+"""Method that a checkpoint names -> "module:class" that runs it; one without a name is ``ddpm``."""
 
 
 def shipped_models() -> tuple[str, ...]:
@@ -35,7 +44,6 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
     """
     from wsinuc.models.checkpoint import load_checkpoint
     from wsinuc.models.devices import pick_device, pick_dtype
-    from wsinuc.segmenters.ddpm import DdpmSegmenter
 
     chosen = pick_device(device)
     path = Path(model)
@@ -46,4 +54,11 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
             f"no model {model!r}: shipped are {', '.join(shipped_models()) or 'none'}, or give a path"
         )
     checkpoint = load_checkpoint(path, "segmenter")
-    return DdpmSegmenter.from_checkpoint(checkpoint, device=chosen, dtype=pick_dtype(chosen))
+    method = checkpoint.config.get("method", "ddpm")
+    if method not in METHODS:
+        raise CheckpointError(
+            f"{path} was trained by the method {method!r}, this version of wsinuc knows {', '.join(METHODS)}: upgrade wsinuc"
+        )
+    module, _, name = METHODS[method].partition(":")
+    segmenter = getattr(import_module(module), name)
+    return segmenter.from_checkpoint(checkpoint, device=chosen, dtype=pick_dtype(chosen))

@@ -34,10 +34,17 @@ class NucleusClass:
     """RGB, 0 to 255."""
 
 
+def usual_mpp_range(mpp: float) -> tuple[float, float]:
+    """um per pixel, finest and coarsest, of slides for a model that records nothing else: up to about one level coarser."""
+    return 0.1, 2.2 * mpp
+
+
 @runtime_checkable
 class Segmenter(Protocol):
     """Pixels to scores to instances, at one resolution.
 
+    ``mpp`` is the resolution that it works at (um per pixel), ``mpp_range`` the finest and coarsest of slides that it takes:
+    finer ones are shrunk, coarser ones lack detail.
     ``min_halo`` is twice the diameter of the largest nucleus that the segmenter accepts; blocks are read with at least that.
     ``batch_size`` is the number of tiles per forward pass that suits its device.
     ``identity`` names weights and settings: two segmenters with equal identity give equal results on one device.
@@ -45,6 +52,8 @@ class Segmenter(Protocol):
 
     @property
     def mpp(self) -> float: ...
+    @property
+    def mpp_range(self) -> tuple[float, float]: ...
     @property
     def tile(self) -> int: ...
     @property

@@ -19,7 +19,7 @@ from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble, Vote
 from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
 from wsinuc.models.norm import fix_statistics
 from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass
+from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass, usual_mpp_range
 from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distance, instances_from_hv
 
 MAPS = {"distance": 1, "hv": 2}
@@ -41,6 +41,8 @@ class DdpmConfig:
     """Side of a network input in pixels. Large tiles waste less margin."""
     margin: int = 32
     """Pixels of a tile's border whose scores are dropped, because they lack context."""
+    mpp_range: tuple[float, float] | None = None
+    """um per pixel of the slides it accepts, finest and coarsest; None is the usual range."""
 
     def __post_init__(self) -> None:
         if self.separation not in MAPS:
@@ -66,6 +68,7 @@ class DdpmConfig:
                 classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
                 tile=data["tile"],
                 margin=data["margin"],
+                mpp_range=tuple(data["mpp_range"]) if data.get("mpp_range") else None,
             )
         except (KeyError, TypeError) as error:
             raise CheckpointError(
@@ -129,6 +132,11 @@ class DdpmSegmenter:
     def mpp(self) -> float:
         """um per pixel the model was trained at."""
         return self.config.watershed.mpp
+
+    @property
+    def mpp_range(self) -> tuple[float, float]:
+        """um per pixel of the slides it accepts, finest and coarsest."""
+        return self.config.mpp_range or usual_mpp_range(self.mpp)
 
     @property
     def tile(self) -> int:

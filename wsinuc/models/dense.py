@@ -1,0 +1,67 @@
+"""What networks that segment in one pass have in common, and the fine-tuned denoiser among them (method D).
+
+Such a network is a module from images ``(n, 3, h, w)`` in [-1, 1] to a `DenseOutput`. Its ``lost`` says how many pixels of
+each side its unpadded convolutions eat, its ``stride`` what height and width must be multiples of.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from wsinuc.models.norm import GroupNorm
+from wsinuc.models.unet import UNet
+
+
+class DenseOutput(NamedTuple):
+    """Raw outputs for every pixel that is left, ``h' = h - 2 * lost``."""
+
+    classes: Tensor
+    """``(n, 1 + classes, h', w')`` logits of background and classes."""
+    maps: Tensor
+    """``(n, maps, h', w')``: the distance to the border, or H and V."""
+    nuclei: Tensor | None = None
+    """``(n, 2, h', w')`` logits of background and nucleus, of networks that tell them apart from the classes."""
+
+    def float(self) -> DenseOutput:
+        """The same in fp32."""
+        classes = self.classes.float()
+        if self.nuclei is None or self.nuclei is self.classes:
+            return DenseOutput(classes, self.maps.float(), None if self.nuclei is None else classes)
+        return DenseOutput(classes, self.maps.float(), self.nuclei.float())
+
+
+class FinetunedDenoiser(nn.Module):
+    """A denoiser as a segmenter: its body at t = 0, and a new head in place of the one that predicts noise.
+
+    Method D's second stage (Purma et al. 2025): all weights but the head come from pre-training, all are trained. Unlike the
+    code published with it, input lies in [-1, 1] in both stages. The maps beside the classes are ours: method D knows no
+    instances.
+
+    Parameters
+    ----------
+    denoiser
+        The network to take over; its ``head`` is replaced.
+    classes
+        Outputs for classes, with background.
+    maps
+        Outputs for separation.
+    """
+
+    lost = 0
+
+    def __init__(self, denoiser: UNet, classes: int, maps: int) -> None:
+        super().__init__()
+        self.classes = classes
+        width = denoiser.config.decoder_channels[-1]
+        self.stride = denoiser.config.stride
+        denoiser.head = nn.Sequential()  # hands on what it gets
+        self.denoiser = denoiser
+        self.head = nn.Sequential(GroupNorm(32, width), nn.SiLU(), nn.Conv2d(width, classes + maps, 3, padding=1))
+
+    def forward(self, x: Tensor) -> DenseOutput:
+        t = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        raw = self.head(self.denoiser(x, t))
+        return DenseOutput(raw[:, : self.classes], raw[:, self.classes :])

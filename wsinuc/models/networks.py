@@ -1,0 +1,78 @@
+"""Networks by the name of their method: from the shape that a checkpoint's header records to a module, and to tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from wsinuc.errors import ConfigError
+from wsinuc.models.checkpoint import as_tuples
+from wsinuc.models.dense import FinetunedDenoiser
+from wsinuc.models.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConfig
+from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
+from wsinuc.models.unet import UNet, UNetConfig
+
+CORE = 384
+"""Pixels of a tile that are kept, a side: a multiple of 64, so of every network's stride."""
+
+
+def _finetuned(shape: dict[str, Any]) -> nn.Module:
+    denoiser = UNet(UNetConfig(**as_tuples(shape["denoiser"]["unet"])))
+    return FinetunedDenoiser(denoiser, shape["classes"], shape["maps"])
+
+
+def _unet(shape: dict[str, Any]) -> nn.Module:
+    return SupervisedUNet(SupervisedUNetConfig(**shape))
+
+
+def _hovernet(shape: dict[str, Any]) -> nn.Module:
+    return HoVerNet(HoVerNetConfig(**shape))
+
+
+NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+    "finetune": _finetuned,
+    "hovernet": _hovernet,
+    "unet": _unet,
+}
+"""Method -> module with random weights, from its shape."""
+
+
+def build_network(method: str, shape: dict[str, Any]) -> nn.Module:
+    """A network with random weights.
+
+    Parameters
+    ----------
+    method
+        One of `NETWORKS`.
+    shape
+        ``unet`` and ``hovernet``: the fields of their configs. ``finetune``: ``denoiser`` (a denoiser checkpoint's config),
+        ``classes`` (with background) and ``maps``.
+
+    Raises
+    ------
+    ConfigError
+        There is no such method.
+    """
+    if method not in NETWORKS:
+        raise ConfigError(f"no network is called {method!r}; there are {', '.join(NETWORKS)}")
+    return NETWORKS[method](shape)
+
+
+def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
+    """Tile and margin in pixels that suit a network.
+
+    The plain U-Net's margin covers all that can influence a pixel, so the tile grid changes nothing. The other two reach
+    farther than a margin can afford; beyond theirs the influence is small.
+    """
+    if method == "unet":
+        config = SupervisedUNetConfig(**shape)
+        margin = -(-config.reach // config.stride) * config.stride
+        return CORE + 2 * margin, margin
+    if method == "finetune":
+        return CORE + 64, 32
+    if method == "hovernet":
+        margin = -(-LOST // STRIDE) * STRIDE
+        return CORE + 2 * margin, margin
+    raise ConfigError(f"no network is called {method!r}; there are {', '.join(NETWORKS)}")

@@ -1,0 +1,84 @@
+"""The plain U-Net (Ronneberger et al. 2015) trained from nothing: the yardstick that every method should beat.
+
+Two 3x3 convolutions per level, each with batch normalisation and ReLU, padded so that the size stays; max-pooling down,
+transposed convolutions up. Batch normalisation has fixed statistics once trained: what a pixel gets depends on its
+surroundings alone, never on the tile that shows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from wsinuc.errors import ConfigError
+from wsinuc.models.dense import DenseOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisedUNetConfig:
+    """Shape of the network."""
+
+    classes: int
+    """Outputs for classes, with background."""
+    maps: int
+    """Outputs for separation."""
+    base: int = 32
+    """Width of the finest level; each coarser one has twice as many channels (the original has 64)."""
+    levels: int = 4
+    """Resolutions, the finest included (the original has 5)."""
+
+    def __post_init__(self) -> None:
+        if self.base < 1 or self.levels < 1:
+            raise ConfigError(f"a U-Net needs a width and a level, got base {self.base} and {self.levels} levels")
+
+    @property
+    def stride(self) -> int:
+        """Input height and width must be multiples of this."""
+        return int(2 ** (self.levels - 1))
+
+    @property
+    def reach(self) -> int:
+        """Pixels around one that can influence it: two convolutions a level and way, and what pooling puts together."""
+        finer = sum(4 * 2**level for level in range(self.levels - 1))
+        return finer + 2 * self.stride + self.stride - 1
+
+
+class SupervisedUNet(nn.Module):
+    """Images ``(n, 3, h, w)`` in [-1, 1] to `DenseOutput`; see the module's text."""
+
+    lost = 0
+
+    def __init__(self, config: SupervisedUNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stride = config.stride
+        widths = [config.base * 2**level for level in range(config.levels)]
+        self.down = nn.ModuleList(_double(a, b) for a, b in zip([3, *widths], widths, strict=False))
+        self.pool = nn.MaxPool2d(2)
+        coarser = list(reversed(list(zip(widths, widths[1:], strict=False))))
+        self.lift = nn.ModuleList(nn.ConvTranspose2d(wide, narrow, 2, stride=2) for narrow, wide in coarser)
+        self.up = nn.ModuleList(_double(2 * narrow, narrow) for narrow, _ in coarser)
+        self.head = nn.Conv2d(widths[0], config.classes + config.maps, 1)
+
+    def forward(self, x: Tensor) -> DenseOutput:
+        if x.shape[-2] % self.stride or x.shape[-1] % self.stride:
+            raise ConfigError(f"height and width must be multiples of {self.stride}, got {tuple(x.shape[-2:])}")
+        skips = []
+        for level, block in enumerate(self.down):
+            x = block(self.pool(x) if level else x)
+            skips.append(x)
+        skips.pop()
+        for lift, block in zip(self.lift, self.up, strict=True):
+            x = block(torch.cat([skips.pop(), lift(x)], 1))
+        raw = self.head(x)
+        return DenseOutput(raw[:, : self.config.classes], raw[:, self.config.classes :])
+
+
+def _double(inputs: int, outputs: int) -> nn.Sequential:
+    """Twice convolution, batch normalisation, ReLU; the normalisation's shift makes a bias idle."""
+    parts: list[nn.Module] = []
+    for width in (inputs, outputs):
+        parts += [nn.Conv2d(width, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+    return nn.Sequential(*parts)

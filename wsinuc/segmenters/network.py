@@ -1,0 +1,231 @@
+"""Networks that segment in one pass as segmenters: the fine-tuned denoiser (method D), HoVer-Net, the plain U-Net.
+
+One network, so there is no disagreement to report: that channel is 0. What a network needs around a pixel decides the
+margin; tiles lie so that its pooling falls on the same pixels of the slide in every tile.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.models.checkpoint import Checkpoint
+from wsinuc.models.dense import DenseOutput
+from wsinuc.models.networks import build_network, default_tiling
+from wsinuc.models.norm import GroupNorm, fix_statistics
+from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass, usual_mpp_range
+from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distance, instances_from_hv
+
+MAPS = {"distance": 1, "hv": 2}
+"""Way of separation -> number of maps it regresses."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """Everything about a trained network that is no weight; stored in its checkpoint."""
+
+    method: str
+    """``finetune``, ``hovernet`` or ``unet``."""
+    network: dict[str, Any]
+    """Shape of the network; see `wsinuc.models.networks.build_network`."""
+    watershed: WatershedSettings
+    separation: str
+    """``distance`` or ``hv``."""
+    classes: tuple[NucleusClass, ...]
+    tile: int
+    """Side of a network input in pixels."""
+    margin: int
+    """Pixels of a tile's border whose scores are dropped, because they lack context."""
+    mpp_range: tuple[float, float]
+    """um per pixel of the slides it accepts, finest and coarsest."""
+
+    def __post_init__(self) -> None:
+        if self.separation not in MAPS:
+            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        if self.tile <= 2 * self.margin:
+            raise ConfigError(f"tile {self.tile} must exceed twice the margin {self.margin}")
+
+    @classmethod
+    def describe(
+        cls, method: str, network: dict[str, Any], *, mpp: float, separation: str, classes: tuple[NucleusClass, ...]
+    ) -> NetworkConfig:
+        """The config of a new network, with the usual tiles and post-processing."""
+        tile, margin = default_tiling(method, network)
+        return cls(
+            method=method,
+            network=network,
+            watershed=WatershedSettings(mpp=mpp),
+            separation=separation,
+            classes=classes,
+            tile=tile,
+            margin=margin,
+            mpp_range=usual_mpp_range(mpp),
+        )
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> NetworkConfig:
+        """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
+        try:
+            rest = {k: v for k, v in data.items() if k not in ("watershed", "classes", "mpp_range")}
+            finest, coarsest = data["mpp_range"]
+            return cls(
+                watershed=WatershedSettings(**data["watershed"]),
+                classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
+                mpp_range=(float(finest), float(coarsest)),
+                **rest,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the segmenter's header does not fit this version of wsinuc ({error}): "
+                "the weights may come from a newer version; upgrade wsinuc or train again"
+            ) from error
+
+
+class NetworkSegmenter:
+    """Pixels to scores to instances with one network; see :class:`wsinuc.segmenters.base.Segmenter`.
+
+    Parameters
+    ----------
+    network
+        What ``build_network`` makes of the config, with its weights.
+    device
+        Where the network runs.
+    dtype
+        Of weights and activations; batch normalisation stays fp32.
+    """
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        network: nn.Module,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        weights_sha256: str = "",
+    ) -> None:
+        self.config = config
+        self.device = device
+        self.dtype = dtype
+        self.weights_sha256 = weights_sha256
+        network = network.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.float()  # a bf16 variance has three digits
+        self.network = network.eval().requires_grad_(False)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> NetworkSegmenter:
+        """A segmenter from a checkpoint of kind ``segmenter`` and one of this module's methods; raises CheckpointError."""
+        config = NetworkConfig.from_json(checkpoint.config)
+        try:
+            network = build_network(config.method, config.network)
+            network.load_state_dict({name: tensor.float() for name, tensor in checkpoint.tensors.items()})
+        except (RuntimeError, ConfigError, TypeError, KeyError) as error:
+            raise CheckpointError(f"the weights do not fit their own header: {str(error).splitlines()[0]}") from error
+        return cls(config, network, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
+
+    @property
+    def mpp(self) -> float:
+        """um per pixel the model was trained at."""
+        return self.config.watershed.mpp
+
+    @property
+    def mpp_range(self) -> tuple[float, float]:
+        """um per pixel of the slides it accepts, finest and coarsest."""
+        return self.config.mpp_range
+
+    @property
+    def tile(self) -> int:
+        """Side of a network input in pixels."""
+        return self.config.tile
+
+    @property
+    def margin(self) -> int:
+        """Pixels cropped from each side of a tile's scores."""
+        return self.config.margin
+
+    @property
+    def min_halo(self) -> int:
+        """Pixels to read around a block."""
+        return self.config.watershed.min_halo
+
+    @property
+    def classes(self) -> tuple[NucleusClass, ...]:
+        """What a nucleus can be."""
+        return self.config.classes
+
+    @property
+    def channels(self) -> int:
+        """Score channels: foreground, disagreement (0), classes, and the maps for separation."""
+        return FIRST_CLASS + len(self.classes) + MAPS[self.config.separation]
+
+    @property
+    def batch_size(self) -> int:
+        """Tiles per forward pass: a CPU gains nothing from batches and would only compute their padding."""
+        return 1 if self.device.type == "cpu" else 8
+
+    @property
+    def identity(self) -> str:
+        """Names weights, settings, precision, and what else decides a convolution's last bits: device, CPU threads."""
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 0
+        facts = [asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type, threads]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def calibrate(self, samples: NDArray[np.uint8]) -> NetworkSegmenter:
+        """A copy whose group normalisation has the statistics of these samples; itself where there is none."""
+        if not any(isinstance(module, GroupNorm) for module in self.network.modules()):
+            return self
+        fitted = copy.copy(self)
+        fitted.network = copy.deepcopy(self.network)
+
+        def run() -> None:
+            for sample in samples:
+                fitted.network(self._input(sample[None]))
+
+        with torch.inference_mode():
+            fix_statistics(fitted.network, run)
+        return fitted
+
+    def _input(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
+        x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return x.to(self.dtype)
+
+    @torch.inference_mode()
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``."""
+        scores = self._probabilities(self.network(self._input(pixels)).float())
+        crop = (scores.shape[-1] - (self.tile - 2 * self.margin)) // 2
+        inner = scores[..., crop : scores.shape[-2] - crop, crop : scores.shape[-1] - crop]
+        return (inner.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+    def _probabilities(self, raw: DenseOutput) -> torch.Tensor:
+        """Raw outputs as channels in [0, 1]; H and V, in [-1, 1], are moved there first."""
+        classes = raw.classes.softmax(1)
+        if raw.nuclei is None:
+            foreground = 1 - classes[:, :1]
+        else:
+            foreground = raw.nuclei.softmax(1)[:, 1:]
+        maps = raw.maps / 2 + 0.5 if self.config.separation == "hv" else raw.maps
+        return torch.cat([foreground, torch.zeros_like(foreground), classes[:, 1:], maps], 1)
+
+    def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Scores ``(channels, h, w)`` to instances ``(h, w)``."""
+        maps = scores[FIRST_CLASS + len(self.classes) :]
+        if self.config.separation == "hv":
+            return instances_from_hv(scores[0], maps[0], maps[1], self.config.watershed)
+        return instances_from_distance(scores[0], maps[0], self.config.watershed)
+
+
+def network_checkpoint(config: NetworkConfig, weights: dict[str, torch.Tensor], provenance: dict[str, Any]) -> Checkpoint:
+    """Config and trained weights as a checkpoint of kind ``segmenter``; matrices and kernels as fp16, the rest exact."""
+    tensors = {name: value.half() if value.ndim > 1 else value for name, value in weights.items()}
+    return Checkpoint(kind="segmenter", config=asdict(config), provenance=provenance, tensors=tensors)

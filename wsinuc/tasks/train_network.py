@@ -1,0 +1,305 @@
+"""``wsinuc train`` with a network that segments in one pass: method D's fine-tuning, HoVer-Net, the plain U-Net.
+
+One training for all three: the same crops, schedule, averaged weights and resume, so that what differs between their
+results is the network, its start and its loss. Targets of the maps are made from the instances of each crop *after*
+augmentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import wsinuc
+from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.crops import Crop, CropSource
+from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
+from wsinuc.models import losses
+from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.dense import DenseOutput
+from wsinuc.models.devices import pick_device
+from wsinuc.models.networks import NETWORKS, build_network
+from wsinuc.models.training import FitConfig, Progress, fit
+from wsinuc.models.unet import UNetConfig
+from wsinuc.segmenters.base import NucleusClass
+from wsinuc.segmenters.network import MAPS, NetworkConfig, network_checkpoint
+from wsinuc.segmenters.targets import centre_distance, hv_maps
+
+NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
+"""The one class of data sets without classes. Green: it stands out from every stain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkTrainConfig:
+    """Settings of one training."""
+
+    method: str
+    """``finetune``, ``hovernet`` or ``unet``."""
+    mpp: float | None = None
+    """um per pixel to train at; None is the denoiser's, or 0.5 without one."""
+    crop: int = 128
+    """Side of a training crop in pixels of that resolution."""
+    batch: int = 8
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=2000, lr=1e-3, warmup=50, cosine=True, ema=0.99))
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    separation: str | None = None
+    """``distance`` or ``hv``; None is what the method was published with, or ``distance``."""
+    map_weight: float = 2.0
+    """Weight of the maps' squared error beside the losses of the classes."""
+    similarity: str = "pixel"
+    """Form of method D's structural-similarity loss: ``pixel`` as defined, ``scalar`` as released."""
+    base: int = 32
+    """Width of the plain U-Net's finest level."""
+    levels: int = 4
+    """Resolutions of the plain U-Net."""
+    width: float = 1.0
+    """HoVer-Net's channels relative to the published ones."""
+    denoiser: UNetConfig | None = None
+    """The network that ``finetune`` starts from scratch when it is given no pre-trained one."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in NETWORKS:
+            raise ConfigError(f"method must be one of {', '.join(NETWORKS)}, got {self.method!r}")
+        if self.separation not in (None, *MAPS):
+            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        if self.method == "hovernet" and self.separation == "distance":
+            raise ConfigError("HoVer-Net separates by its H and V maps; leave separation out or say hv")
+        if self.similarity not in losses.SIMILARITY_FORMS:
+            raise ConfigError(f"similarity must be one of {', '.join(losses.SIMILARITY_FORMS)}, got {self.similarity!r}")
+        if self.batch < 1:
+            raise ConfigError(f"a batch needs at least one crop, got {self.batch}")
+
+    @property
+    def way(self) -> str:
+        """How instances are separated: ``distance`` or ``hv``."""
+        return self.separation or ("hv" if self.method == "hovernet" else "distance")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """What a batch of crops should give, on the pixels that the network puts out."""
+
+    classes: Tensor
+    """``(n, h, w)`` int64: 0 background, classes from 1, `losses.IGNORE` in nuclei of unknown class."""
+    nuclei: Tensor
+    """bool ``(n, h, w)``."""
+    maps: Tensor
+    """``(n, maps, h, w)`` float32."""
+
+
+def make_targets(crops: Sequence[Crop], separation: str, lost: int) -> Targets:
+    """Targets of a batch. Maps see the whole crop: a nucleus cut by the border of the output keeps its centre."""
+    inner = slice(lost, crops[0].labels.shape[0] - lost)
+    labels = np.stack([crop.labels for crop in crops])
+    classes = np.stack([crop.class_map for crop in crops]).astype(np.int64)
+    classes[(labels > 0) & (classes == 0)] = losses.IGNORE
+    maps = np.stack([hv_maps(item) if separation == "hv" else centre_distance(item)[None] for item in labels])
+    return Targets(
+        classes=torch.from_numpy(classes[:, inner, inner]),
+        nuclei=torch.from_numpy(labels[:, inner, inner] > 0),
+        maps=torch.from_numpy(maps[:, :, inner, inner]),
+    )
+
+
+def finetune_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
+    """Method D: structural-similarity and focal loss of the classes; and the maps'."""
+    similarity = losses.structural_similarity_loss(raw.classes, wanted.classes, form=config.similarity)
+    classes = similarity + losses.focal_loss(raw.classes, wanted.classes)
+    return classes + config.map_weight * losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
+
+
+def unet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
+    """Cross-entropy and soft Dice of the classes; and the maps'."""
+    maps = losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
+    return _entropy_and_dice(raw.classes, wanted.classes) + config.map_weight * maps
+
+
+def _entropy_and_dice(logits: Tensor, target: Tensor) -> Tensor:
+    return losses.cross_entropy(logits, target) + losses.soft_dice_loss(logits.softmax(1), target)
+
+
+def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
+    """Cross-entropy and Dice of nuclei, and of types where there are any; squared error of H and V and of their gradients."""
+    assert raw.nuclei is not None
+    shapes = (raw.maps - wanted.maps).square().mean() + losses.gradient_loss(raw.maps, wanted.maps, wanted.nuclei)
+    nuclei = _entropy_and_dice(raw.nuclei, wanted.nuclei.long())
+    types = _entropy_and_dice(raw.classes, wanted.classes) if raw.classes is not raw.nuclei else 0.0
+    return nuclei + shapes + types
+
+
+Loss = Callable[[DenseOutput, Targets, NetworkTrainConfig], Tensor]
+LOSSES: dict[str, Loss] = {"finetune": finetune_loss, "hovernet": hovernet_loss, "unet": unet_loss}
+"""Method -> its loss."""
+
+
+def train_network(
+    images: Sequence[LabelledImage],
+    classes: tuple[NucleusClass, ...],
+    out: Path,
+    config: NetworkTrainConfig,
+    *,
+    denoiser: Path | None = None,
+    device: str = "auto",
+    provenance: dict[str, Any] | None = None,
+    on_event: Callable[[str], None] = lambda message: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train a network on annotated images and write it as a checkpoint of kind ``segmenter``.
+
+    The same call continues an interrupted training from the state beside ``out`` (``.state``).
+
+    Parameters
+    ----------
+    images
+        Annotated images, each with its own mpp.
+    classes
+        What a nucleus can be; empty for data without classes, which teach one class called Nucleus.
+    denoiser
+        Checkpoint of kind ``denoiser`` that ``finetune`` starts from; None starts from random weights of ``config.denoiser``.
+    provenance
+        What to record of the data: names, licences, the command.
+    should_stop
+        Asked after each step; stops early, with the state saved and the weights so far written.
+
+    Raises
+    ------
+    CheckpointError
+        ``denoiser`` is no denoiser, or the state is another training's.
+    DataError
+        There is nothing to learn from, labels are no integers, or an image has a class that ``classes`` has not.
+    ConfigError
+        ``denoiser`` does not fit the method.
+    OutputError
+        ``out`` lies in no folder.
+    """
+    if not out.parent.is_dir():
+        raise OutputError(f"cannot write {out}: its folder does not exist")
+    images, classes = list(images), classes or (NUCLEUS,)
+    check_images(images, classes)
+    start = _pretrained(config, denoiser)
+    where = pick_device(device)
+    described = _describe(config, classes, start)
+    torch.manual_seed(config.seed)
+    network = build_network(config.method, described.network)
+    if start is not None:
+        _take_over(network, start)
+    network = network.to(where).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    source = CropSource(
+        images=images, mpp=described.watershed.mpp, size=config.crop, seed=config.seed, augmentation=config.augmentation
+    )
+    weights = fit(
+        network,
+        _batch_loss(network, source, config, where),
+        config.fit,
+        state=out.with_suffix(".state"),
+        on_progress=lambda progress: on_event(_line(config.method, progress)),
+        should_stop=should_stop,
+    )
+    origin = _origin(config, images, start) | (provenance or {})
+    save_checkpoint(network_checkpoint(described, weights, origin), out)
+
+
+def check_images(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
+    """Raise DataError where there is nothing to learn or a class that the network would have no output for."""
+    if not any(sample.labels.any() for sample in images):
+        raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
+    names = ", ".join(item.name for item in classes)
+    for sample in images:
+        if sample.classes is None:
+            if len(classes) > 1:
+                raise DataError(f"{sample.name} has no classes, but the network is to learn {len(classes)}: {names}")
+            continue
+        if sample.classes.max(initial=0) > len(classes):
+            raise DataError(
+                f"{sample.name} has nuclei of class {sample.classes.max()}, but the network is to learn only "
+                f"{len(classes)}: {names}; give all classes of the data set"
+            )
+
+
+def _pretrained(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpoint | None:
+    """The checkpoint to start from, checked against the settings."""
+    if config.method != "finetune":
+        if denoiser is not None:
+            raise ConfigError(f"{config.method} starts from random weights: leave {denoiser} out, or use finetune")
+        return None
+    if denoiser is None:
+        if config.denoiser is None:
+            raise ConfigError("finetune needs a denoiser checkpoint, or the shape of a network to start from scratch")
+        return None
+    checkpoint = load_checkpoint(denoiser, "denoiser")
+    if config.mpp is not None and not np.isclose(config.mpp, checkpoint.config["mpp"]):
+        raise ConfigError(
+            f"{denoiser} was trained at {checkpoint.config['mpp']:g} um per pixel, not {config.mpp:g}: "
+            "its features mean nothing at another resolution; leave mpp out"
+        )
+    return checkpoint
+
+
+def _describe(
+    config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], start: Checkpoint | None
+) -> NetworkConfig:
+    """What the checkpoint's header will say of the network."""
+    shape: dict[str, Any] = {"classes": len(classes) + 1, "maps": MAPS[config.way]}
+    mpp = config.mpp or 0.5
+    if config.method == "finetune":
+        if start is not None:
+            shape["denoiser"], mpp = start.config, float(start.config["mpp"])
+        elif config.denoiser is not None:
+            shape["denoiser"] = {"unet": asdict(config.denoiser)}
+    elif config.method == "unet":
+        shape |= {"base": config.base, "levels": config.levels}
+    else:
+        shape |= {"width": config.width}
+    return NetworkConfig.describe(config.method, shape, mpp=mpp, separation=config.way, classes=classes)
+
+
+def _take_over(network: nn.Module, start: Checkpoint) -> None:
+    """Put the denoiser's weights, without its head, into the network."""
+    body = {
+        f"denoiser.{name}": value.float() for name, value in start.tensors.items() if not name.startswith("head.")
+    }
+    missing, unexpected = network.load_state_dict(body, strict=False)
+    strange = [*unexpected, *(name for name in missing if name.startswith("denoiser."))]
+    if strange:
+        raise CheckpointError(f"the denoiser's weights do not fit its own header: {strange[0]} is missing or not expected")
+
+
+def _batch_loss(
+    network: nn.Module, source: CropSource, config: NetworkTrainConfig, device: torch.device
+) -> Callable[[int], Tensor]:
+    """The loss of step k."""
+
+    def loss(step: int) -> Tensor:
+        crops = source.batch(step, config.batch)
+        pixels = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device)
+        raw = network((pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
+        wanted = make_targets(crops, config.way, network.lost)
+        wanted = Targets(wanted.classes.to(device), wanted.nuclei.to(device), wanted.maps.to(device))
+        with torch.autocast(device.type, enabled=False):
+            return LOSSES[config.method](raw.float(), wanted, config)
+
+    return loss
+
+
+def _line(method: str, progress: Progress) -> str:
+    return f"{method}: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s"
+
+
+def _origin(config: NetworkTrainConfig, images: Sequence[LabelledImage], start: Checkpoint | None) -> dict[str, Any]:
+    """Where the weights come from."""
+    return {
+        "wsinuc": wsinuc.__version__,
+        "torch": torch.__version__,
+        "training": asdict(config),
+        "images": [sample.name for sample in images],
+        "nuclei": sum(int(len(np.unique(sample.labels[sample.labels > 0]))) for sample in images),
+        "denoiser": {"sha256": start.sha256, **start.provenance} if start else None,
+    }
