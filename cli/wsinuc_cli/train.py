@@ -56,23 +56,26 @@ def train(
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.models.features import FeatureConfig
     from wsinuc.models.training import FitConfig
-    from wsinuc.tasks import train as task
     from wsinuc.tasks.finetune import FinetuneConfig
+    from wsinuc.tasks.pixel_table import SamplingConfig
+    from wsinuc.tasks.train_ddpm import NUCLEUS, DdpmTrainConfig, train_ddpm
 
     dataset = open_dataset(data, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))
-    config = task.TrainConfig(
-        features=FeatureConfig(timesteps=_numbers(timesteps), blocks=_numbers(blocks)),
-        separation=separation,
-        members=members,
-        visits=visits,
-        seed=seed,
-    )
     tuning = None
     if finetune:
         fit = FitConfig(steps=finetune, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100)
         last = FitConfig(steps=max(1, finetune // 3), lr=5e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99)
         tuning = FinetuneConfig(fit=fit, ensemble_fit=last, seed=seed)
-    task.train(list(dataset), denoiser, output, config, tuning=tuning, device=device, on_event=click.echo)
+    config = DdpmTrainConfig(
+        features=FeatureConfig(timesteps=_numbers(timesteps), blocks=_numbers(blocks)),
+        sampling=SamplingConfig(visits=visits),
+        separation=separation,
+        members=members,
+        tuning=tuning,
+        seed=seed,
+    )
+    classes = dataset.classes or (NUCLEUS,)
+    train_ddpm(list(dataset), classes, denoiser, output, config, device=device, on_event=click.echo)
     click.echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
 
 
