@@ -26,7 +26,7 @@ from wsinuc.models.training import FitConfig, Progress
 from wsinuc.models.unet import UNetConfig
 from wsinuc.tasks.finetune import FinetuneConfig
 from wsinuc.tasks.pretrain import PretrainConfig, pretrain
-from wsinuc.tasks.train import TrainConfig, train
+from wsinuc.tasks.train_ddpm import NUCLEUS, DdpmTrainConfig, train_ddpm
 
 MPP = 0.5
 HELD_OUT = {"09", "10", "11"}
@@ -52,7 +52,7 @@ TUNE = FinetuneConfig(
     stain=0.5,
     seed=1,
 )
-TRAIN = TrainConfig(features=FeatureConfig(timesteps=(10,), blocks=(3, 4, 5, 6)), stain=0.4, seed=1)
+TRAIN = DdpmTrainConfig(features=FeatureConfig(timesteps=(10,), blocks=(3, 4, 5, 6)), tuning=TUNE, seed=1)
 DSB_WEIGHT = 0.15  # of a TNBC image's: most DSB images show haematoxylin alone
 
 
@@ -142,12 +142,12 @@ def main() -> None:
         should_stop=lambda: time.monotonic() > end,
     )
     images, weights = annotated(arguments.data)
-    train(
+    train_ddpm(
         images,
+        (NUCLEUS,),
         arguments.out / "denoiser.safetensors",
         arguments.out / "default.safetensors",
         TRAIN,
-        tuning=TUNE,
         weights=weights,
         device="cpu",
         provenance={

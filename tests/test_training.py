@@ -25,13 +25,18 @@ from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.segmenters.ddpm import DdpmSegmenter
 from wsinuc.tasks.finetune import FinetuneConfig
+from wsinuc.tasks.fit_ensemble import EnsembleFitConfig
+from wsinuc.tasks.pixel_table import SamplingConfig
 from wsinuc.tasks.pretrain import PretrainConfig, pretrain
-from wsinuc.tasks.train import TrainConfig, train
+from wsinuc.tasks.train_ddpm import NUCLEUS, DdpmTrainConfig, train_ddpm
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 PRETRAIN = PretrainConfig(patch=16, batch=2, unet=UNET, fit=FitConfig(steps=4, lr=1e-3, save_every=2))
-TRAIN = TrainConfig(
-    features=FeatureConfig(timesteps=(20,), blocks=(1, 2, 3)), visits=3, pixels=300, epochs=30, batch=128, members=2
+TRAIN = DdpmTrainConfig(
+    features=FeatureConfig(timesteps=(20,), blocks=(1, 2, 3)),
+    sampling=SamplingConfig(visits=3, pixels=300),
+    fit=EnsembleFitConfig(epochs=30, batch=128),
+    members=2,
 )
 
 
@@ -59,7 +64,7 @@ def denoiser(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(denoiser: Path) -> Path:
     path = denoiser.with_name("model.safetensors")
-    train([field(1), field(2)], denoiser, path, TRAIN, device="cpu")
+    train_ddpm([field(1), field(2)], (NUCLEUS,), denoiser, path, TRAIN, device="cpu")
     return path
 
 
@@ -107,7 +112,8 @@ def test_same_weights_same_identity_other_weights_another(model: Path, denoiser:
     first, again = load_segmenter(str(model), device="cpu"), load_segmenter(str(model), device="cpu")
     assert first.identity == again.identity
     other = model.with_name("other.safetensors")
-    train([field(1)], denoiser, other, replace(TRAIN, seed=1, epochs=1), device="cpu")
+    shorter = replace(TRAIN, seed=1, fit=EnsembleFitConfig(epochs=1))
+    train_ddpm([field(1)], (NUCLEUS,), denoiser, other, shorter, device="cpu")
     assert load_segmenter(str(other), device="cpu").identity != first.identity
 
 
@@ -115,7 +121,7 @@ def test_fine_tuning_changes_the_denoiser_and_hv_separates(denoiser: Path, tmp_p
     path = tmp_path / "tuned.safetensors"
     schedule = FitConfig(steps=2, lr=1e-3)
     tuning = FinetuneConfig(fit=schedule, ensemble_fit=schedule, crop=64, batch=2)
-    train([field(1)], denoiser, path, replace(TRAIN, separation="hv", epochs=1), tuning=tuning, device="cpu")
+    train_ddpm([field(1)], (NUCLEUS,), denoiser, path, replace(TRAIN, separation="hv", tuning=tuning), device="cpu")
     tuned, frozen = load_checkpoint(path, "segmenter"), load_checkpoint(denoiser, "denoiser")
     assert not torch.allclose(tuned.tensors["denoiser.stem.weight"].float(), frozen.tensors["stem.weight"], atol=1e-6)
     segmenter = load_segmenter(str(path), device="cpu")
@@ -198,4 +204,4 @@ def test_devices_that_are_not_there() -> None:
 def test_nothing_to_learn_from_is_an_error(denoiser: Path, tmp_path: Path) -> None:
     empty = replace(field(1), labels=np.zeros((128, 128), np.int32))
     with pytest.raises(DataError, match="no annotated nucleus"):
-        train([empty], denoiser, tmp_path / "x.safetensors", TRAIN, device="cpu")
+        train_ddpm([empty], (NUCLEUS,), denoiser, tmp_path / "x.safetensors", TRAIN, device="cpu")

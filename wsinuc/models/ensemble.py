@@ -1,10 +1,12 @@
 """An ensemble of small per-pixel networks, evaluated as one (method A, section 2.4).
 
-Each member is ``Linear - ReLU - Linear - ReLU - Linear`` on the features of one pixel. Its outputs are the logits of
-background and classes, and the maps that separation needs (centre distance, or H and V).
+Each member is ``Linear - ReLU - Linear - ReLU - Linear`` on the features of one pixel, as published with batch
+normalisation after each ReLU. Its outputs are the logits of background and classes, and the maps that separation needs
+(centre distance, or H and V).
 
 Bilinear interpolation and a linear layer commute, so the first layer runs as one 1x1 convolution for all members on
 the native-resolution maps, and only its few outputs are interpolated: the full-width feature tensor is never built.
+Batch normalisation is affine once it is trained, and disappears in the linear layer after it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
+
+NORMS = ("none", "batch")
+UNCERTAIN_SHARE = 0.1
+"""Share of an image's pixels, the least certain ones, whose mean is the image's uncertainty."""
+Layers = list[tuple[Tensor, Tensor]]
+"""Weights ``(members, in, out)`` and biases ``(members, 1, out)`` of the three linear layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +41,12 @@ class EnsembleConfig:
     members: int = 5
     hidden: int = 64
     inner: int = 32
+    norm: str = "none"
+    """``batch`` normalises after each ReLU, as published; ``none`` does not."""
 
     def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise ConfigError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
         if self.classes < 2 or self.members < 1:
             raise ConfigError(f"an ensemble needs 2 classes and 1 member, got {self.classes} and {self.members}")
 
@@ -50,10 +62,54 @@ class Votes:
 
     probabilities: Tensor
     """``(n, classes, h, w)`` mean over the members."""
+    ballots: Tensor
+    """``(n, classes, h, w)`` share of the members for which a class is the most probable."""
     disagreement: Tensor
     """``(n, h, w)`` Jensen-Shannon divergence H(mean p) - mean H(p) over log 2; 0 when all agree."""
     maps: Tensor
     """``(n, maps, h, w)`` mean of the regressed maps."""
+
+    @property
+    def majority(self) -> Tensor:
+        """``(n, h, w)`` class that most members name; ties go to the smallest class."""
+        return self.ballots.argmax(1)
+
+    @property
+    def image_uncertainty(self) -> Tensor:
+        """``(n,)`` mean disagreement of the tenth of each image's pixels where it is largest (Baranchuk et al., 5)."""
+        pixels = self.disagreement.flatten(1)
+        return pixels.topk(max(1, int(pixels.shape[1] * UNCERTAIN_SHARE)), dim=1).values.mean(1)
+
+
+class MemberNorm(nn.Module):
+    """Batch normalisation of ``(members, k, width)``, each member by its own rows: ``BatchNorm1d`` once per member."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    momentum, eps = 0.1, 1e-5
+
+    def __init__(self, members: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(members, 1, width))
+        self.bias = nn.Parameter(torch.zeros(members, 1, width))
+        self.register_buffer("running_mean", torch.zeros(members, 1, width))
+        self.register_buffer("running_var", torch.ones(members, 1, width))
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift ``(members, 1, width)`` by the running statistics."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """By the batch's own statistics in training, by the running ones else."""
+        if not self.training:
+            scale, shift = self.affine()
+            return x * scale + shift
+        var, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (x.shape[1] / max(1, x.shape[1] - 1)), self.momentum)
+        return (x - mean) * (var + self.eps).rsqrt() * self.weight + self.bias
 
 
 class PixelClassifierEnsemble(nn.Module):
@@ -75,6 +131,8 @@ class PixelClassifierEnsemble(nn.Module):
         self.second_bias = nn.Parameter(torch.zeros(k, 1, config.inner))
         self.third = nn.Parameter(torch.randn(k, config.inner, outputs) * math.sqrt(1 / config.inner))
         self.third_bias = nn.Parameter(torch.zeros(k, 1, outputs))
+        widths = (config.hidden, config.inner) if config.norm == "batch" else ()
+        self.norms = nn.ModuleList(MemberNorm(k, width) for width in widths)
         self.register_buffer("mean", torch.zeros(config.width))
         self.register_buffer("std", torch.ones(config.width))
 
@@ -82,8 +140,24 @@ class PixelClassifierEnsemble(nn.Module):
         """Raw outputs ``(members, k, classes + maps)`` for features ``(members or 1, k, width)``, as used in training."""
         x = (features - self.mean) / self.std
         x = torch.relu(x @ self.first + self.first_bias)
+        x = self.norms[0](x) if self.norms else x
         x = torch.relu(x @ self.second + self.second_bias)
+        x = self.norms[1](x) if self.norms else x
         return x @ self.third + self.third_bias
+
+    def folded(self) -> Layers:
+        """Three layers that need no normalisation: standardisation goes into the first, batch norm into the next."""
+        first = self.first / self.std[None, :, None]
+        layers = [
+            (first, self.first_bias - self.mean[None, None] @ first),
+            (self.second, self.second_bias),
+            (self.third, self.third_bias),
+        ]
+        for after, norm in enumerate(self.norms, start=1):
+            assert isinstance(norm, MemberNorm)
+            (scale, shift), (weight, bias) = norm.affine(), layers[after]
+            layers[after] = (scale.transpose(1, 2) * weight, bias + shift @ weight)
+        return layers
 
     @torch.no_grad()
     def vote(self, maps: dict[int, Tensor], margin: int = 0) -> Votes:
@@ -94,15 +168,18 @@ class PixelClassifierEnsemble(nn.Module):
         ConfigError
             The maps are not those the ensemble was trained on, or the margin is no multiple of the coarsest factor.
         """
-        opinions, entropies = [], []
+        classes, members = self.config.classes, self.config.members
+        mean = entropy = ballots = torch.zeros(())
         for raw in self.raw(maps, margin):
-            log_p = F.log_softmax(raw[:, : self.config.classes].float(), dim=1)
-            opinions.append(torch.cat([log_p.exp(), raw[:, self.config.classes :].float()], dim=1))
-            entropies.append(-(log_p.exp() * log_p).sum(1))
-        mean = torch.stack(opinions).mean(0)
-        p = mean[:, : self.config.classes]
-        divergence = -(p * p.clamp_min(1e-12).log()).sum(1) - torch.stack(entropies).mean(0)
-        return Votes(p, (divergence / math.log(2)).clamp(0, 1), mean[:, self.config.classes :])
+            log_p = F.log_softmax(raw[:, :classes].float(), dim=1)
+            p = log_p.exp()
+            mean = mean + torch.cat([p, raw[:, classes:].float()], dim=1)
+            entropy = entropy - (p * log_p).sum(1)
+            ballots = ballots + F.one_hot(p.argmax(1), classes).movedim(-1, 1)
+        mean, entropy, ballots = mean / members, entropy / members, ballots / members
+        p = mean[:, :classes]
+        divergence = -(p * p.clamp_min(1e-12).log()).sum(1) - entropy
+        return Votes(p, ballots, (divergence / math.log(2)).clamp(0, 1), mean[:, classes:])
 
     def raw(self, maps: dict[int, Tensor], margin: int = 0) -> Iterator[Tensor]:
         """Raw outputs ``(n, classes + maps, h, w)`` of one member after another, differentiable; see ``vote``."""
@@ -111,14 +188,13 @@ class PixelClassifierEnsemble(nn.Module):
             raise ConfigError(f"the ensemble was trained on features {self.config.channels}, got {given}")
         if margin and margin % max(maps):
             raise ConfigError(f"the margin must be a multiple of {max(maps)}, got {margin}")
-        projected = self._project(maps, margin)
+        first, *later = self.folded()
+        projected = self._project(maps, margin, *first)
         for member in range(self.config.members):
-            yield self._member(projected, member, margin)
+            yield self._member(projected, member, margin, later)
 
-    def _project(self, maps: dict[int, Tensor], margin: int) -> dict[int, Tensor]:
+    def _project(self, maps: dict[int, Tensor], margin: int, weight: Tensor, bias: Tensor) -> dict[int, Tensor]:
         """First layer on every native map; one native pixel of the margin is kept for the interpolation."""
-        weight = self.first / self.std[None, :, None]
-        bias = self.first_bias[:, 0] - torch.einsum("kwh,w->kh", weight, self.mean)
         projected, start = {}, 0
         for factor, stack in maps.items():
             part = weight[:, start : start + stack.shape[1]].permute(0, 2, 1).reshape(-1, stack.shape[1], 1, 1)
@@ -130,7 +206,7 @@ class PixelClassifierEnsemble(nn.Module):
         projected[finest] = projected[finest] + bias.reshape(1, -1, 1, 1).to(projected[finest].dtype)
         return projected
 
-    def _member(self, projected: dict[int, Tensor], member: int, margin: int) -> Tensor:
+    def _member(self, projected: dict[int, Tensor], member: int, margin: int, later: Layers) -> Tensor:
         """Raw outputs ``(n, classes + maps, h, w)`` of one member."""
         channels = slice(member * self.config.hidden, (member + 1) * self.config.hidden)
         parts = []
@@ -141,11 +217,7 @@ class PixelClassifierEnsemble(nn.Module):
             if margin:
                 part = part[:, :, factor : part.shape[2] - factor, factor : part.shape[3] - factor]
             parts.append(part)
-        hidden = sum(parts[1:], start=parts[0])
-        dtype = hidden.dtype
-        inner = F.conv2d(
-            torch.relu(hidden), self.second[member].T[:, :, None, None].to(dtype), self.second_bias[member, 0].to(dtype)
-        )
-        return F.conv2d(
-            torch.relu(inner), self.third[member].T[:, :, None, None].to(dtype), self.third_bias[member, 0].to(dtype)
-        )
+        x = sum(parts[1:], start=parts[0])
+        for weight, bias in later:
+            x = F.conv2d(torch.relu(x), weight[member].T[:, :, None, None].to(x.dtype), bias[member, 0].to(x.dtype))
+        return x

@@ -120,9 +120,9 @@ def sample_features(maps: dict[int, Tensor], index: int, points: Tensor) -> Tens
     columns = []
     for factor, stack in maps.items():
         field = stack[index].float()
-        position = ((points.float() + 0.5) / factor - 0.5).clamp_min(0)
+        position = ((points.to(field.device).float() + 0.5) / factor - 0.5).clamp_min(0)
         low = position.floor().long()
-        high = torch.minimum(low + 1, torch.tensor([field.shape[1] - 1, field.shape[2] - 1]))
+        high = torch.minimum(low + 1, torch.tensor([field.shape[1] - 1, field.shape[2] - 1], device=field.device))
         low = torch.minimum(low, high)
         wy, wx = (position - low).unbind(1)
         corner = lambda a, b: field[:, a[:, 0], b[:, 1]]  # noqa: B023, E731 (used within this iteration)

@@ -25,6 +25,8 @@ from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distan
 MAPS = {"distance": 1, "hv": 2}
 """Way of separation -> number of maps it regresses."""
 
+VOTES = ("mean", "majority")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DdpmConfig:
@@ -43,10 +45,14 @@ class DdpmConfig:
     """Pixels of a tile's border whose scores are dropped, because they lack context."""
     mpp_range: tuple[float, float] | None = None
     """um per pixel of the slides it accepts, finest and coarsest; None is the usual range."""
+    vote: str = "mean"
+    """``mean`` of the members' probabilities, or the ``majority`` of their verdicts, as published."""
 
     def __post_init__(self) -> None:
         if self.separation not in MAPS:
             raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        if self.vote not in VOTES:
+            raise ConfigError(f"vote must be one of {', '.join(VOTES)}, got {self.vote!r}")
         if (self.tile - 2 * self.margin) % NOISE_PERIOD:
             raise ConfigError(
                 f"tile - 2 * margin must be a multiple of {NOISE_PERIOD}, so that every tile sees the same noise; "
@@ -69,6 +75,7 @@ class DdpmConfig:
                 tile=data["tile"],
                 margin=data["margin"],
                 mpp_range=tuple(data["mpp_range"]) if data.get("mpp_range") else None,
+                vote=data.get("vote", "mean"),
             )
         except (KeyError, TypeError) as error:
             raise CheckpointError(
@@ -202,7 +209,8 @@ class DdpmSegmenter:
     def _quantised(self, votes: Votes) -> torch.Tensor:
         """Votes as uint8 channels; maps in [-1, 1] (H, V) are moved to [0, 1] first."""
         maps = votes.maps / 2 + 0.5 if self.config.separation == "hv" else votes.maps
-        stack = [1 - votes.probabilities[:, :1], votes.disagreement[:, None], votes.probabilities[:, 1:], maps]
+        p = votes.probabilities if self.config.vote == "mean" else decided(votes)
+        stack = [1 - p[:, :1], votes.disagreement[:, None], p[:, 1:], maps]
         return (torch.cat(stack, dim=1).clamp(0, 1) * 255).round().to(torch.uint8)
 
     def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -211,3 +219,15 @@ class DdpmSegmenter:
         if self.config.separation == "hv":
             return instances_from_hv(scores[0], maps[0], maps[1], self.config.watershed)
         return instances_from_distance(scores[0], maps[0], self.config.watershed)
+
+
+def decided(votes: Votes) -> torch.Tensor:
+    """The members' ballots as probabilities ``(n, classes, h, w)`` that give every pixel the class of the majority.
+
+    Background and nucleus are on the majority's side of one half, even where the other classes together have more
+    ballots than background, or where the vote is tied; the classes share what is left as they share the ballots.
+    """
+    background, rest = votes.ballots[:, :1], votes.ballots[:, 1:]
+    outside = (votes.majority == 0)[:, None]
+    settled = torch.where(outside, background.clamp_min(0.51), background.clamp_max(0.49))
+    return torch.cat([settled, rest * (1 - settled) / rest.sum(1, keepdim=True).clamp_min(1e-6)], dim=1)
