@@ -97,8 +97,8 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
         config = _ddpm_config(options)
         train_ddpm(chosen.images, chosen.classes, options["denoiser"], output, config, **common)
     else:
-        start = None if method != "finetune" or options["from_scratch"] else options["denoiser"]
-        train_network(chosen.images, chosen.classes, output, _network_config(options), denoiser=start, **common)
+        config = _network_config(options)
+        train_network(chosen.images, chosen.classes, output, config, denoiser=options["denoiser"], **common)
     click.echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
 
 
@@ -160,7 +160,7 @@ def _network_config(options: dict[str, Any]) -> NetworkTrainConfig:
         mpp=None if options["method"] == "finetune" else options["model_mpp"],
         fit=FitConfig(steps=options["steps"], lr=options["lr"], warmup=50, cosine=True, weight_decay=0.01, ema=0.99),
         **{n: options[n] for n in ("method", "crop", "batch", "separation", "similarity", "base", "width", "seed")},
-        from_scratch=options["from_scratch"],
+        pretrained=not options["from_scratch"],
     )
 
 

@@ -61,6 +61,8 @@ class NetworkTrainConfig:
     """Resolutions of the plain U-Net."""
     width: float = 1.0
     """HoVer-Net's channels relative to the published ones."""
+    pretrained: bool = True
+    """False takes only the shape from the denoiser's checkpoint: how much does pre-training help?"""
     denoiser: UNetConfig | None = None
     """The network that ``finetune`` starts from scratch when it is given no pre-trained one."""
     seed: int = 0
@@ -189,7 +191,7 @@ def train_network(
     described = _describe(config, classes, start)
     torch.manual_seed(config.seed)
     network = build_network(config.method, described.network)
-    if start is not None:
+    if start is not None and config.pretrained:
         _take_over(network, start)
     network = network.to(where).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     source = CropSource(

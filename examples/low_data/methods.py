@@ -1,0 +1,60 @@
+"""What each method of the low-data experiment is trained with; the same whatever the number of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.models.features import FeatureConfig
+from wsinuc.models.training import FitConfig
+from wsinuc.tasks.fit_ensemble import EnsembleFitConfig
+from wsinuc.tasks.pixel_table import SamplingConfig
+from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
+from wsinuc.tasks.train_network import NetworkTrainConfig, train_network
+from wsinuc.tasks.training_set import NUCLEUS
+
+Images = Sequence[LabelledImage]
+AUGMENTATION = Augmentation(zoom=1.3, stain=0.4)
+VIEWS = 96  # augmented patches that A's rows come from, whatever N
+
+
+def fit(steps: int, lr: float = 1e-3) -> FitConfig:
+    """Warm-up, cosine decay, averaged weights."""
+    return FitConfig(steps=steps, lr=lr, warmup=20, cosine=True, weight_decay=0.01, ema=0.98, save_every=steps)
+
+
+def ddpm(images: Images, denoiser: Path, out: Path, seed: int) -> None:
+    """A: the denoiser stays as it is, five pixel classifiers read its features."""
+    config = DdpmTrainConfig(
+        features=FeatureConfig(timesteps=(10, 50), blocks=(3, 4, 5, 6, 7)),
+        sampling=SamplingConfig(visits=max(1, VIEWS // len(images)), pixels=800, zoom=1.3, stain=0.3),
+        fit=EnsembleFitConfig(),
+        correct_background=True,
+        seed=seed,
+    )
+    train_ddpm(images, (NUCLEUS,), denoiser, out, config, device="cpu")
+
+
+def network(method: str, steps: int, *, crop: int = 64, batch: int = 8, **settings: object) -> Callable[[Images, Path, Path, int], None]:
+    """D and the supervised yardsticks, at 0.5 um per px."""
+
+    def run(images: Images, denoiser: Path, out: Path, seed: int) -> None:
+        config = NetworkTrainConfig(
+            method=method, crop=crop, batch=batch, fit=fit(steps), augmentation=AUGMENTATION, seed=seed, **settings
+        )
+        start = denoiser if method == "finetune" else None
+        train_network(images, (NUCLEUS,), out, config, denoiser=start, device="cpu")
+
+    return run
+
+
+METHODS = {
+    "ddpm": ddpm,
+    "finetune": network("finetune", 100),
+    "finetune-scratch": network("finetune", 100, pretrained=False),
+    "unet": network("unet", 300),
+    "hovernet": network("hovernet", 100, crop=160, batch=3, width=0.25),
+}
