@@ -83,9 +83,9 @@ def few_patches(dataset: Dataset, count: int, *, size_px: int = 256, seed: int) 
 
     Candidates are patches of ``size_px`` on a grid spread over each image, without overlap; smaller images are taken
     whole, patches without a nucleus never. They are chosen one by one, each time the one whose traits are furthest behind
-    their share: its tissue, organ or patient (`GROUPS`), its image, its share of density (`DENSITIES`), its classes. A
-    class that no chosen patch holds yet weighs most. The sequence does not depend on ``count``: with one seed, the first
-    4 of 8 patches are the 4.
+    their share: its tissue, organ or patient (`GROUPS`), its image, its share of density (`DENSITIES`), its classes. Until
+    every class is there, patches with the rarest missing one come first. The sequence does not depend on ``count``: with
+    one seed, the first 4 of 8 patches are the 4.
 
     Raises
     ------
@@ -178,8 +178,8 @@ def _assign(
     given: dict[str | None, list[int]] = {name: [] for name in names}
     for i in sorted(order.tolist(), key=lambda i: -len(units[i])):
         held = np.bincount(number[units[i]], minlength=len(values))
-        # The whole part breaks ties of strata too small to be divided: with two images each, all would go to the largest.
-        need = lacking @ held / held.sum() + lacking.sum(axis=1) / len(values)
+        # The part as a whole counts too: strata too small to be divided would all go to the largest part.
+        need = lacking @ held / held.sum() + lacking.sum(axis=1)
         part = int(np.where(shares > 0, need, -np.inf).argmax())
         lacking[part] -= held
         given[names[part]] += units[i]
@@ -231,16 +231,20 @@ def _choose(traits: NDArray[np.float64], classes: NDArray[np.bool_], count: int,
     """Indices of candidates, greedily: the one whose traits are furthest behind their share of what was chosen."""
     shares = traits.mean(axis=0)
     chance = np.random.default_rng(seed).random(len(traits)) / 4  # decides among those that are needed about equally
-    taken, seen = np.zeros(traits.shape[1]), np.zeros(classes.shape[1], bool)
+    taken, missing = np.zeros(traits.shape[1]), classes.any(axis=0)
+    rarity = np.argsort(classes.sum(axis=0), kind="stable")
     left = np.ones(len(traits), bool)
     chosen: list[int] = []
     for step in range(1, count + 1):
-        score = traits @ (shares * step - taken) + (classes & ~seen).sum(axis=1) + chance
+        score = traits @ (shares * step - taken) + chance
+        if missing.any():
+            rarest = next(c for c in rarity if missing[c])
+            score[classes[:, rarest]] += len(shares) * (step + 1)  # more than all traits together can weigh
         best = int(np.where(left, score, -np.inf).argmax())
         chosen.append(best)
         left[best] = False
         taken += traits[best]
-        seen |= classes[best]
+        missing &= ~classes[best]
     return chosen
 
 
