@@ -231,7 +231,7 @@ def _choose(traits: NDArray[np.float64], classes: NDArray[np.bool_], count: int,
     """Indices of candidates, greedily: the one whose traits are furthest behind their share of what was chosen."""
     shares = traits.mean(axis=0)
     chance = np.random.default_rng(seed).random(len(traits)) / 4  # decides among those that are needed about equally
-    taken, missing = np.zeros(traits.shape[1]), classes.any(axis=0)
+    taken, missing = np.zeros(traits.shape[1]), classes.sum(axis=0) > 0
     rarity = np.argsort(classes.sum(axis=0), kind="stable")
     left = np.ones(len(traits), bool)
     chosen: list[int] = []
