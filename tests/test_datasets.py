@@ -102,7 +102,6 @@ def test_resolution_is_the_users_then_the_manifests_never_a_guess(tmp_path):
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        (None, "has the layout of no data set"),
         ("", "column 'name'"),
         ("name\n", "column 'name'"),
         ("file,patient\na,01\n", "column 'name'"),
@@ -124,20 +123,119 @@ def test_broken_files_are_named(tmp_path):
     folder = write_dataset(tmp_path / "set")
     dataset = open_dataset(folder, mpp=0.25)
     damaged = folder / "images" / "a.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(damaged)
-    damaged.write_bytes(damaged.read_bytes()[:6000])
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 10, 3), np.uint8)).save(damaged)
+    damaged.write_bytes(damaged.read_bytes()[:150])
     with pytest.raises(DataError, match=r"a\.png cannot be decoded"):
         dataset[0]
     Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(folder / "labels" / "b.png")
     with pytest.raises(DataError, match=r"one channel of integers.*RGB"):
         dataset[1]
     Image.fromarray(np.zeros((8, 9), np.uint16)).save(folder / "labels" / "c.png")
-    with pytest.raises(DataError, match=r"c: the image is \(8, 10\) .* labels are \(8, 9\)"):
+    with pytest.raises(DataError, match=r"c\.png: the labels are \(8, 9\) \(h, w\) but the image c\.png is \(8, 10\)"):
         dataset[2]
 
 
+def test_without_a_manifest_the_images_are_those_that_are_there(tmp_path):
+    folder = write_dataset(tmp_path / "set")
+    (folder / "manifest.csv").unlink()
+    dataset = open_dataset(folder, mpp=0.25)
+    assert dataset.names == ("a", "b", "c")
+    assert dataset.rows[0] == {"name": "a"}
+    (folder / "images" / ".hidden.png").write_bytes(b"")
+    (folder / "images" / "notes.txt").write_text("x")
+    assert open_dataset(folder, mpp=0.25).names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".TIFF", ".jpg", ".bmp"])
+def test_images_and_labels_of_other_formats_are_found_by_name(tmp_path, suffix):
+    folder = write_dataset(tmp_path / "set")
+    before = open_dataset(folder, mpp=0.25)[1]
+    for kind, chosen in (("images", suffix), ("labels", ".tif")):
+        path = folder / kind / "b.png"
+        with Image.open(path) as image:
+            image.save(path.with_suffix(chosen), quality=100)
+        path.unlink()
+    after = open_dataset(folder, mpp=0.25)[1]
+    np.testing.assert_array_equal(after.labels, before.labels)
+    np.testing.assert_allclose(after.image, before.image, atol=2)
+
+
+def test_two_files_of_one_name_are_no_choice(tmp_path):
+    folder = write_dataset(tmp_path / "set")
+    Image.new("RGB", (10, 8)).save(folder / "images" / "b.tif")
+    with pytest.raises(DataError, match=r"holds both b\.png and b\.tif; keep one"):
+        open_dataset(folder, mpp=0.25)[1]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.zeros((8, 10), np.float32), "got floating-point numbers"),
+        (np.full((8, 10), 40000, np.uint16), "8-bit RGB, got a 16-bit"),
+        (np.zeros((8, 10), np.int32), "got 32-bit integers"),
+    ],
+)
+def test_images_that_are_no_pictures_are_refused_with_the_cause(tmp_path, pixels, message):
+    folder = write_dataset(tmp_path / "set")
+    (folder / "images" / "a.png").unlink()
+    Image.fromarray(pixels).save(folder / "images" / "a.tif")
+    with pytest.raises(DataError, match=message):
+        open_dataset(folder, mpp=0.25)[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.full((8, 10), 0.5, np.float32), r"got floating-point numbers; an overlay or a probability map"),
+        (np.full((8, 10), -1, np.int32), "ids must lie between 0 and 16777215, got -1"),
+        (np.full((8, 10), 2**30, np.int32), "got 1073741824"),
+        (np.ones((8, 10), bool), "a mask of one bit"),
+    ],
+)
+def test_labels_that_are_no_ids_are_refused_with_the_cause(tmp_path, labels, message):
+    folder = write_dataset(tmp_path / "set")
+    (folder / "labels" / "a.png").unlink()
+    Image.fromarray(labels).save(folder / "labels" / "a.tif")
+    with pytest.raises(DataError, match=message):
+        open_dataset(folder, mpp=0.25)[0]
+
+
+def test_sizes_are_compared_before_pixels_are_decoded(tmp_path):
+    folder = write_dataset(tmp_path / "set")
+    path = folder / "labels" / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 60000, (300, 300)).astype(np.uint16)).save(path)
+    path.write_bytes(path.read_bytes()[:9000])  # would fail to decode
+    with pytest.raises(DataError, match=r"labels are \(300, 300\) \(h, w\) but the image a\.png is \(8, 10\)"):
+        open_dataset(folder, mpp=0.25)[0]
+
+
+def test_classes_by_file(tmp_path):
+    folder = write_dataset(tmp_path / "set")
+    (folder / "classes.csv").write_text("name,color\ntumour,#ff0000\nstroma,\n")
+    (folder / "classes").mkdir()
+    (folder / "classes" / "a.csv").write_text("label,class\n300,stroma\n")
+    (folder / "classes" / "b.csv").write_text("label,class\n7,stroma\n")
+    (folder / "classes" / "c.csv").write_text("label,class\n302,muscle\n")
+    dataset = open_dataset(folder, mpp=0.25)
+    assert [c.name for c in dataset.classes] == ["tumour", "stroma"]
+    assert dataset.classes[0].color == (255, 0, 0)
+    assert np.unique(dataset[0].class_map).tolist() == [0, 2]
+    with pytest.raises(DataError, match="no nucleus '7'"):
+        dataset[1]
+    with pytest.raises(DataError, match=r"'muscle' is not in classes\.csv, which has tumour, stroma"):
+        dataset[2]
+
+
+def test_a_folder_of_nothing_known(tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=r"no data set known here \(pannuke, .*\); it holds photos.*images/NAME.png"):
+        open_dataset(tmp_path)
+    with pytest.raises(DataError, match="is no folder"):
+        open_dataset(tmp_path / "nowhere")
+
+
 def test_unknown_reader():
-    with pytest.raises(ConfigError, match="'nowhere'; there are: folder"):
+    with pytest.raises(ConfigError, match=r"'nowhere'; there are: consep, .*folder"):
         open_dataset("anywhere", layout="nowhere")
 
 

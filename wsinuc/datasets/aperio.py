@@ -1,10 +1,10 @@
 """MoNuSeg and the Kumar set it grew from: TIFF tiles of TCGA slides at 40x, nuclei outlined in Aperio's XML.
 
 Training data are ``Tissue Images/NAME.tif`` with ``Annotations/NAME.xml``; the test data of MoNuSeg lie together in one
-folder. Both are found in the given folder or one or two below it. A vertex (X, Y) is a place in pixels from the image's
-corner, so a pixel belongs to a nucleus when its centre, half a pixel further, lies inside. Where outlines overlap, the
-pixel stays with the nucleus that stands first in the file, as the challenge's own script has it; a nucleus that covers no
-free pixel is dropped.
+folder. Both are found in the given folder or below it, where the archives unpack to. A vertex (X, Y) is a place in
+pixels from the image's corner, so a pixel belongs to a nucleus when its centre, half a pixel further, lies inside. Where
+outlines overlap, the pixel stays with the nucleus that stands first in the file, as the challenge's own script has it; a
+nucleus that covers no free pixel is dropped.
 
 N. Kumar et al., A Dataset and a Technique for Generalized Nuclear Segmentation for Computational Pathology, IEEE TMI 2017;
 N. Kumar et al., A Multi-Organ Nucleus Segmentation Challenge, IEEE TMI 2020.
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from skimage.draw import polygon
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import image_shape, read_image
+from wsinuc.datasets.files import by_name, image_shape, read_image
 from wsinuc.errors import DataError
 
 Organs = Mapping[str, tuple[str, ...]]
@@ -87,7 +87,8 @@ class MoNuSegLayout(Layout):
 
     @cached_property
     def _files(self) -> dict[str, tuple[Path, Path]]:
-        return {image.stem: (image, xml) for image, xml in sorted(_pairs(self.path))}
+        annotations = dict(_pairs(self.path))
+        return {name: (image, annotations[image]) for name, image in by_name(annotations).items()}
 
     def _row(self, name: str) -> Row:
         patient = name[:12]
@@ -141,7 +142,7 @@ def paint_regions(regions: list[NDArray[np.float64]], shape: tuple[int, int]) ->
     """
     labels = np.zeros(shape, np.int32)
     label = 0
-    for region in regions:
+    for region in (r for r in regions if len(r)):
         y, x = polygon(
             region[:, 0] - 0.5, region[:, 1] - 0.5, shape
         )  # from edges to the centres of pixels, which polygon() counts from
@@ -165,7 +166,7 @@ def _vertices(region: Element, path: Path) -> NDArray[np.float64]:
 
 def _pairs(path: Path) -> Iterator[tuple[Path, Path]]:
     """Images that have, or should have, an annotation, judged by names alone."""
-    for depth in ("", "*/", "*/*/"):
+    for depth in ("", "*/", "*/*/", "*/*/*/"):
         for image in path.glob(f"{depth}*.tif"):
             if image.parent.name.lower() == "tissue images":
                 yield image, image.parents[1] / "Annotations" / f"{image.stem}.xml"

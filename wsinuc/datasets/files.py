@@ -7,7 +7,7 @@ number per pixel, 0 for background. A file that is something else is refused wit
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +128,15 @@ def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
             if path.stem in found:
                 raise DataError(f"{folder} holds both {found[path.stem].name} and {path.name}; keep one of them")
             found[path.stem] = path
+    return found
+
+
+def by_name(images: Iterable[Path], name: Callable[[Path], str] = lambda path: path.stem) -> dict[str, Path]:
+    """Images by their names, sorted by path; raises DataError where two have one name."""
+    found: dict[str, Path] = {}
+    for path in sorted(images):
+        if (first := found.setdefault(name(path), path)) != path:
+            raise DataError(f"{first} and {path} have the same name; is the data set there twice?")
     return found
 
 

@@ -66,12 +66,13 @@ class FolderLayout(Layout):
     def _classes_of(self, name: str, labels: NDArray[np.int32]) -> NDArray[np.int32]:
         number = {c.name: i for i, c in enumerate(self.classes, start=1)}
         path = self.path / "classes" / f"{name}.csv"
-        found = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+        present = np.bincount(labels.ravel(), minlength=1) > 0
+        found = np.zeros(len(present), np.int32)
         for row in read_table(path, ("label", "class")):
             if row["class"] not in number:
                 raise DataError(f"{path}: class {row['class']!r} is not in classes.csv, which has {', '.join(number)}")
             label = int(row["label"]) if row["label"].isdecimal() else 0
-            if not 0 < label < len(found):
+            if not (0 < label < len(found) and present[label]):
                 raise DataError(f"{path}: there is no nucleus {row['label']!r} in the labels of {name}")
             found[label] = number[row["class"]]
         return found

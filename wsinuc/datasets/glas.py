@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import read_pair, read_table
+from wsinuc.datasets.files import by_name, read_pair, read_table
 
 
 class GlasLayout(Layout):
@@ -39,7 +39,7 @@ class GlasLayout(Layout):
 
     @cached_property
     def _images(self) -> dict[str, Path]:
-        return {image.stem: image for image in sorted(_images(self.path))}
+        return by_name(_images(self.path))
 
     def read(self, row: Row) -> Annotation:
         image = self._images[row["name"]]

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import check_shape, image_shape, read_image, read_mask
+from wsinuc.datasets.files import by_name, check_shape, image_shape, read_image, read_mask
 from wsinuc.errors import DataError
 
 BRAIN = ("12", "13", "14")
@@ -40,7 +40,7 @@ class TnbcLayout(Layout):
 
     @cached_property
     def _images(self) -> dict[str, Path]:
-        return {image.stem: image for image in sorted(_tnbc_images(self.path))}
+        return by_name(_tnbc_images(self.path))
 
     def _row(self, name: str, patient: str) -> Row:
         return {"name": name, "patient": patient, "organ": "brain" if patient in BRAIN else "breast"}
@@ -71,7 +71,7 @@ class Dsb2018Layout(Layout):
 
     @cached_property
     def _images(self) -> dict[str, Path]:
-        return {image.stem: image for image in sorted(_dsb_images(self.path))}
+        return by_name(_dsb_images(self.path))
 
     def read(self, row: Row) -> Annotation:
         image = self._images[row["name"]]

@@ -20,7 +20,7 @@ from scipy import io as scipy_io
 from scipy.io.matlab import MatReadError
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import check_shape, image_shape, label_ids, read_image, read_table
+from wsinuc.datasets.files import by_name, check_shape, image_shape, label_ids, read_image, read_table
 from wsinuc.errors import DataError
 from wsinuc.segmenters.base import NucleusClass
 
@@ -33,7 +33,7 @@ class _PairedLayout(Layout):
 
     @cached_property
     def _images(self) -> dict[str, Path]:
-        return {self._name(image): image for image in sorted(_paired_images(self.path))}
+        return by_name(_paired_images(self.path), self._name)
 
     def _name(self, image: Path) -> str:
         return image.stem
@@ -157,7 +157,7 @@ class LizardLayout(Layout):
 
     @cached_property
     def _images(self) -> dict[str, Path]:
-        return {image.stem: image for image in sorted(_lizard_images(self.path))}
+        return by_name(_lizard_images(self.path))
 
     @cached_property
     def _labels(self) -> Path:
@@ -183,6 +183,8 @@ class LizardLayout(Layout):
 
 def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, NDArray]:
     """Variables of a MATLAB file (version 5); maps are (h, w) like their image, else DataError before they are read."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing; images and labels are paired by their file names")
     try:
         shapes = {name: shape for name, shape, _ in scipy_io.whosmat(path)}
         if missing := [name for name in variables if name not in shapes]:
@@ -191,11 +193,9 @@ def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, N
             if name.endswith("_map"):
                 check_shape(path, shapes[name], image, image_shape(image))
         loaded = scipy_io.loadmat(path, variable_names=variables)
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; images and labels are paired by their file names") from None
     except NotImplementedError as error:
         raise DataError(f"{path} is MATLAB 7.3 (HDF5), the published files are version 5; save it with -v5") from error
-    except (MatReadError, OSError, ValueError, TypeError, KeyError, EOFError, zlib.error) as error:
+    except (MatReadError, OSError, ValueError, TypeError, LookupError, EOFError, zlib.error) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} is no whole MATLAB file ({error}); copy it again") from error

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import read_pair
+from wsinuc.datasets.files import by_name, read_pair
 
 IMAGES = "tissue images"
 LABELS = ("label masks modify", "label masks")
@@ -38,7 +38,7 @@ class NuInsSegLayout(Layout):
 
     @cached_property
     def _images(self) -> dict[str, Path]:
-        return {image.stem: image for image in sorted(_labelled(self.path))}
+        return by_name(_labelled(self.path))
 
     def read(self, row: Row) -> Annotation:
         image = self._images[row["name"]]

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import label_ids
+from wsinuc.datasets.files import by_name, label_ids
 from wsinuc.errors import DataError
 from wsinuc.segmenters.base import NucleusClass
 
@@ -63,7 +63,8 @@ class PanNukeLayout(Layout):
 
     @cached_property
     def _folds(self) -> dict[str, _Fold]:
-        return {fold.number: fold for fold in sorted(_find_folds(self.path), key=lambda fold: fold.number)}
+        folds = {fold.images: fold for fold in _find_folds(self.path)}
+        return {number: folds[path] for number, path in by_name(folds, lambda path: folds[path].number).items()}
 
     def read(self, row: Row) -> Annotation:
         fold, index = self._folds[row["fold"]], int(row["name"].rpartition("_")[2])

@@ -83,9 +83,9 @@ def few_patches(dataset: Dataset, count: int, *, size_px: int = 256, seed: int) 
 
     Candidates are patches of ``size_px`` on a grid spread over each image, without overlap; smaller images are taken
     whole, patches without a nucleus never. They are chosen one by one, each time the one whose traits are furthest behind
-    their share: its tissue, organ or patient (`GROUPS`), its image, its share of density (`DENSITIES`), its classes. A
-    class that no chosen patch holds yet weighs most. The sequence does not depend on ``count``: with one seed, the first
-    4 of 8 patches are the 4.
+    their share: its tissue, organ or patient (`GROUPS`), its image, its share of density (`DENSITIES`), its classes. Until
+    every class is there, patches with the rarest missing one come first. The sequence does not depend on ``count``: with
+    one seed, the first 4 of 8 patches are the 4.
 
     Raises
     ------
@@ -178,8 +178,8 @@ def _assign(
     given: dict[str | None, list[int]] = {name: [] for name in names}
     for i in sorted(order.tolist(), key=lambda i: -len(units[i])):
         held = np.bincount(number[units[i]], minlength=len(values))
-        # The whole part breaks ties of strata too small to be divided: with two images each, all would go to the largest.
-        need = lacking @ held / held.sum() + lacking.sum(axis=1) / len(values)
+        # The part as a whole counts too: strata too small to be divided would all go to the largest part.
+        need = lacking @ held / held.sum() + lacking.sum(axis=1)
         part = int(np.where(shares > 0, need, -np.inf).argmax())
         lacking[part] -= held
         given[names[part]] += units[i]
@@ -214,33 +214,39 @@ def _absolute(dataset: Dataset, index: int, box: Box, image: LabelledImage) -> P
     return name, box if outer is None else box.shift(outer.y0, outer.x0)
 
 
-def _traits(dataset: Dataset, images: Sequence[int], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(candidates, traits) 1 where a candidate has a trait: its group, its image, its share of density, its classes."""
-    varied = (a for a in GROUPS if len({row.get(a, "") for row in dataset.rows}) > 1)
-    attribute = next(varied, None)
-    totals = counts.sum(axis=1)
-    ranks = totals.argsort(kind="stable").argsort(kind="stable")
+def _traits(dataset: Dataset, images: Sequence[int], counts: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Traits that each candidate has one value of, as numbers from 0: its image, its share of density, its group."""
+    ranks = counts.sum(axis=1).argsort(kind="stable").argsort(kind="stable")
     kinds: list[Sequence[str] | Sequence[int]] = [images, (ranks * DENSITIES // len(ranks)).tolist()]
-    if attribute:
+    varied = (a for a in GROUPS if len({row.get(a, "") for row in dataset.rows}) > 1)
+    if attribute := next(varied, None):
         kinds.append([dataset.rows[i][attribute] for i in images])
-    columns = [np.equal.outer(np.asarray(kind), np.unique(kind)) for kind in kinds]
-    return np.concatenate([*columns, counts[:, 1:] > 0], axis=1).astype(np.float64)
+    return [np.unique(np.asarray(kind), return_inverse=True)[1] for kind in kinds]
 
 
-def _choose(traits: NDArray[np.float64], classes: NDArray[np.bool_], count: int, seed: int) -> list[int]:
-    """Indices of candidates, greedily: the one whose traits are furthest behind their share of what was chosen."""
-    shares = traits.mean(axis=0)
-    chance = np.random.default_rng(seed).random(len(traits)) / 4  # decides among those that are needed about equally
-    taken, seen = np.zeros(traits.shape[1]), np.zeros(classes.shape[1], bool)
-    left = np.ones(len(traits), bool)
+def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], count: int, seed: int) -> list[int]:
+    """Indices of candidates, greedily: the one whose traits and classes are furthest behind their share of the chosen."""
+    total = len(classes)
+    shares = [*(np.bincount(values) / total for values in traits), classes.mean(axis=0)]
+    taken = [np.zeros(len(share)) for share in shares]
+    missing, rarity = classes.sum(axis=0) > 0, np.argsort(classes.sum(axis=0), kind="stable")
+    chance = np.random.default_rng(seed).random(total) / 4  # decides among those that are needed about equally
     chosen: list[int] = []
     for step in range(1, count + 1):
-        score = traits @ (shares * step - taken) + (classes & ~seen).sum(axis=1) + chance
-        best = int(np.where(left, score, -np.inf).argmax())
+        behind = [share * step - have for share, have in zip(shares, taken, strict=True)]
+        score = chance + classes @ behind[-1]
+        for values, lacking in zip(traits, behind, strict=False):
+            score += lacking[values]
+        if missing.any():
+            rarest = next(c for c in rarity if missing[c])
+            score[classes[:, rarest]] += 2 * step * (len(traits) + len(rarity))  # more than all else can weigh
+        score[chosen] = -np.inf
+        best = int(score.argmax())
         chosen.append(best)
-        left[best] = False
-        taken += traits[best]
-        seen |= classes[best]
+        for values, have in zip(traits, taken, strict=False):
+            have[values[best]] += 1
+        taken[-1] += classes[best]
+        missing &= ~classes[best]
     return chosen
 
 

@@ -16,7 +16,9 @@ from wsinuc.errors import MppError
 from wsinuc.exports.contact_sheet import write_contact_sheet
 
 MAX_VALUES = 60
-"""An attribute with more values than that (file hashes, sizes) says nothing about groups and is left out."""
+"""An attribute with more values than that (file hashes) says nothing about groups and is left out."""
+NUMBERED = ("fold", "patient", "set", "split")
+"""Attributes that group images although their values may be numbers; other numbers are measurements and are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class DatasetDescription:
     diameter_px: float
     """Median diameter of a circle of a nucleus' area in pixels; NaN where only points are annotated."""
     attributes: Mapping[str, Mapping[str, Share]]
-    """Attribute -> value -> its share, for attributes with at most `MAX_VALUES` values."""
+    """Attribute -> value -> its share, for attributes that group images."""
 
 
 def describe_dataset(
@@ -146,7 +148,8 @@ def _by_attribute(dataset: Dataset, nuclei: NDArray[np.int64]) -> dict[str, dict
     found = {}
     for attribute in (a for a in dataset.rows[0] if a not in ("name", "mpp")):
         values = [row[attribute] for row in dataset.rows]
-        if 1 <= len(set(values)) <= MAX_VALUES and set(values) != {""}:
+        measured = attribute not in NUMBERED and all(value.replace(".", "", 1).isdecimal() for value in values if value)
+        if len(set(values)) <= MAX_VALUES and not measured:
             found[attribute] = {
                 value: Share(images=values.count(value), nuclei=int(nuclei[np.equal(values, value)].sum()))
                 for value in sorted(set(values))
