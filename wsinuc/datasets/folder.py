@@ -46,10 +46,11 @@ class FolderLayout(Layout):
     def read(self, row: Row) -> Annotation:
         name = row["name"]
         labels = read_labels(self.path / "labels" / f"{name}.png")
-        classes = self._classes_of(name, labels) if self.classes else None
+        classes = self.classes_of(name, labels) if self.classes else None
         return Annotation(image=read_image(self.path / "images" / f"{name}.png"), labels=labels, classes=classes)
 
-    def _classes_of(self, name: str, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    def classes_of(self, name: str, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+        """(labels.max() + 1,) class of each label as ``classes/NAME.csv`` has it, 0 where it says nothing; raises DataError."""
         number = {c.name: i for i, c in enumerate(self.classes, start=1)}
         path = self.path / "classes" / f"{name}.csv"
         found = np.zeros(int(labels.max(initial=0)) + 1, np.int32)

@@ -91,9 +91,7 @@ class DetectionCounts:
         return cls(np.zeros((size, size), np.int64), np.zeros(size, np.int64), np.zeros(size, np.int64))
 
     def __add__(self, other: DetectionCounts) -> DetectionCounts:
-        return DetectionCounts(
-            self.matched + other.matched, self.missed + other.missed, self.invented + other.invented
-        )
+        return DetectionCounts(self.matched + other.matched, self.missed + other.missed, self.invented + other.invented)
 
     @property
     def f_detection(self) -> float:

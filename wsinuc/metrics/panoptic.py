@@ -43,7 +43,8 @@ class PanopticCounts:
     @classmethod
     def zero(cls, classes: int) -> PanopticCounts:
         """The counts of no image."""
-        return cls(*(np.zeros(classes, np.int64) for _ in range(3)), np.zeros(classes))
+        none = np.zeros(classes, np.int64)
+        return cls(true_positives=none, false_positives=none, false_negatives=none, iou=np.zeros(classes))
 
     def __add__(self, other: PanopticCounts) -> PanopticCounts:
         return PanopticCounts(
@@ -108,7 +109,7 @@ def count_panoptic(
         true_positives=found,
         false_positives=np.bincount(judged, minlength=classes + 1)[1:] - found,
         false_negatives=np.bincount(truth, minlength=classes + 1)[1:] - found,
-        iou=np.bincount(truth[at][same], table.ious[table.found][same], classes + 1)[1:],
+        iou=np.bincount(truth[at][same], table.ious[table.found][same], classes + 1)[1:].astype(np.float64),
     )
 
 

@@ -53,8 +53,8 @@ class PixelCounts:
 
 
 def count_pixels(
-    truth: NDArray[np.integer],
-    predicted: NDArray[np.integer],
+    truth: NDArray[np.integer | np.bool_],
+    predicted: NDArray[np.integer | np.bool_],
     classes: int,
     *,
     judged: NDArray[np.bool_] | None = None,
