@@ -47,7 +47,7 @@ def match_classes(annotated: Sequence[str], predicted: Sequence[str]) -> ClassMa
     >>> match_classes(["Epithelial", "Stromal"], ["stromal", "epithelial"]).number.tolist()
     [0, 2, 1]
     >>> match_classes(["Epithelial", "Stromal"], ["Nucleus"]).note
-    'classes are not scored: the annotation has 2 (Epithelial, Stromal), the prediction tells nuclei apart by none'
+    'classes are not scored: the annotation has 2 (Epithelial, Stromal), the prediction has one or none'
     """
     if len(annotated) < 2 or len(predicted) < 2:
         return ClassMatch((), np.zeros(len(predicted) + 1, np.int64), _why_not(annotated, predicted))
@@ -72,7 +72,5 @@ def _why_not(annotated: Sequence[str], predicted: Sequence[str]) -> str:
     for many, has, other in ((annotated, "annotation", "prediction"), (predicted, "prediction", "annotation")):
         if len(many) > 1:
             listed = ", ".join(many)
-            return (
-                f"classes are not scored: the {has} has {len(many)} ({listed}), the {other} tells nuclei apart by none"
-            )
+            return f"classes are not scored: the {has} has {len(many)} ({listed}), the {other} has one or none"
     return ""

@@ -85,7 +85,8 @@ def _caption(image: ImageScores) -> str:
 
 def _short_caption(image: ImageScores) -> str:
     if s := image.scores:
-        return f"{image.name}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  {s.true_nuclei}/{s.predicted_nuclei}"
+        counts = f"{s.true_nuclei} annotated, {s.predicted_nuclei} predicted"
+        return f"{image.name}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  {counts}"
     assert image.detection is not None, "a set of points is scored by detection"
     d = image.detection
     found, missed, invented = (int(counts.sum()) for counts in (d.matched, d.missed, d.invented))
