@@ -6,9 +6,12 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torchmetrics.classification import BinaryF1Score
+from torchmetrics.detection import PanopticQuality as TheirPanopticQuality
 
 from wsinuc.errors import DataError
 from wsinuc.metrics.segmentation import aji, aji_plus, count_overlaps, dice, dice2, pq, score
@@ -107,6 +110,48 @@ def test_the_single_functions_agree_with_score():
 def test_what_is_no_label_image_is_refused(truth, predicted, message):
     with pytest.raises(DataError, match=message):
         count_overlaps(truth, predicted)
+
+
+def test_one_pixel():
+    one, none = np.zeros((3, 3), int), np.zeros((3, 3), int)
+    one[1, 1] = 7
+    s = score(one, one)
+    assert (s.dice, s.aji, s.aji_plus, s.pq, s.found) == (1.0, 1.0, 1.0, 1.0, 1)
+    assert score(one, none).aji == score(none, one).aji == 0.0
+
+
+def test_touching_nuclei_are_told_apart_by_their_numbers():
+    touching = strip((1, 5), (2, 5))
+    assert score(touching, touching).pq == 1.0
+    s = score(touching, strip((1, 5), (0, 1), (2, 4)))  # a gap costs a pixel, no nucleus
+    assert (s.found, s.sq) == (2, pytest.approx((1 + 4 / 5) / 2))
+
+
+def test_a_nested_nucleus_takes_pixels_from_the_one_around_it():
+    truth = np.ones((5, 5), int)
+    truth[2, 2] = 2
+    s = score(truth, np.ones((5, 5), int))  # the inner one is swallowed
+    assert s.aji == pytest.approx((24 + 1) / (25 + 25))
+    assert s.aji_plus == pytest.approx(24 / (25 + 1))
+    assert (s.found, s.sq, s.dice) == (1, pytest.approx(24 / 25), 1.0)
+
+
+# --- a maintained package
+
+
+@settings(max_examples=25)
+@given(SMALL, SMALL)
+def test_torchmetrics_agrees(truth, predicted):
+    s = score(truth, predicted)
+    if not (truth.any() or predicted.any()):
+        return  # there both of its metrics are 0 by convention
+    foreground = [torch.from_numpy((labels > 0).astype(np.int64)) for labels in (predicted, truth)]
+    assert s.dice == pytest.approx(BinaryF1Score()(*foreground).item(), abs=1e-6)
+    metric = TheirPanopticQuality(things={1}, stuffs={0}, return_per_class=True)
+    segments = [
+        torch.from_numpy(np.stack([(labels > 0).astype(np.int32), labels], -1)[None]) for labels in (predicted, truth)
+    ]
+    assert s.pq == pytest.approx(metric(*segments).flatten()[0].item(), abs=1e-6)
 
 
 # --- relations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,13 +17,32 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path)
 COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
+POOLED = {
+    "f_detection": "F_d",
+    "type_accuracy": "type accuracy",
+    "bpq_pannuke": "bPQ (PanNuke)",
+    "mpq_pannuke": "mPQ (PanNuke)",
+    "mpq_pooled_conic": "mPQ (pooled, CoNIC)",
+    "miou_pooled_nuclei": "IoU of pixels, mean over classes of nuclei",
+}
+BY_CLASS = {
+    "pq_pannuke": "PQ/image",
+    "pq_pooled_conic": "PQ pooled",
+    "f_classification": "F_c",
+    "iou_pooled": "IoU",
+    "dice_pooled": "Dice",
+}
 
 
 @click.command()
-@click.option("--data", type=FOLDER, metavar="DIR", help="Data set: images/, labels/ and manifest.csv.")
 @click.option(
-    "--mpp", type=float, metavar="UM", help="Resolution of its images, um per pixel, unless the manifest has it."
+    "--data", metavar="DIR", help="Data set as published, or one's own: images/, labels/; NAME=DIR names the layout."
 )
+@click.option(
+    "--mpp", type=float, metavar="UM", help="Resolution of the images, um per pixel, unless the data have it."
+)
+@click.option("--split", type=FOLDER, metavar="FILE", help="Split of the data set, as training saves it; needs --part.")
+@click.option("--part", metavar="NAME", help="Part of the split to measure, such as test.")
 @click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
 @click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model or checkpoint to measure.")
@@ -32,11 +52,19 @@ COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
 )
 @click.option("--pred", type=FOLDER, metavar="DIR", help="Measure these label images (NAME.png) instead of a model.")
 @click.option("--truth", type=FOLDER, metavar="DIR", help="With --pred: annotated label images, instead of a data set.")
+@click.option(
+    "--classes/--no-classes", default=True, show_default=True, help="Score classes where both sides have them."
+)
+@click.option(
+    "--radius-px", type=float, metavar="PX", help="How far apart matched nuclei may be for F_d [default: 3 um]."
+)
 @click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
 @click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
 def evaluate(
-    data: Path | None,
+    data: str | None,
     mpp: float | None,
+    split: Path | None,
+    part: str | None,
     wanted: tuple[str, ...],
     unwanted: tuple[str, ...],
     model: str,
@@ -44,6 +72,8 @@ def evaluate(
     batch_size: int | None,
     pred: Path | None,
     truth: Path | None,
+    classes: bool,
+    radius_px: float | None,
     output: Path | None,
     overwrite: bool,
 ) -> None:
@@ -51,49 +81,111 @@ def evaluate(
 
     \b
     wsinuc evaluate --data tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation
+    wsinuc evaluate --data pannuke=PanNuke --where fold=3 --model classes.safetensors -o evaluation
+    wsinuc evaluate --data monuseg --split split.json --part test
     wsinuc evaluate --data tnbc --pred other_tool/labels
-    wsinuc evaluate --truth tnbc/labels --pred other_tool/labels
+    wsinuc evaluate --truth tnbc/labels --pred other_tool/labels --mpp 0.25
     """
     from wsinuc.tasks import evaluate as task
 
-    if pred is not None and truth is not None and data is None:
-        evaluation = task.evaluate_folders(pred, truth, out=output, overwrite=overwrite, on_image=_show_image)
+    if (split is None) != (part is None):
+        raise click.UsageError("--split names the file and --part which of its parts: give both or none")
+    scoring = task.Scoring(classes=classes, radius_px=radius_px)
+    files: dict[str, Any] = {"out": output, "overwrite": overwrite, "scoring": scoring, "on_image": _show_image}
+    if pred is not None and truth is not None and data is None and split is None:
+        evaluation = task.evaluate_folders(pred, truth, mpp=mpp, **files)
     elif data is not None and truth is None:
-        dataset = _open_dataset(data, mpp, wanted, unwanted)
-        predict = _predictor(model, device, batch_size) if pred is None else partial(task.read_prediction, folder=pred)
-        evaluation = task.evaluate(dataset, predict, out=output, overwrite=overwrite, on_image=_show_image)
+        dataset = _open_dataset(data, mpp, split, part).where(*_conditions(wanted, unwanted))
+        predict, names = _predictor(model, device, batch_size) if pred is None else _reader(pred)
+        evaluation = task.evaluate(dataset, predict, predicted_classes=names, **files)
     else:
-        raise click.UsageError("give --data (with --model or --pred), or --truth with --pred")
-    _show_means(evaluation, output)
+        raise click.UsageError("give --data (with --model or --pred), or --truth with --pred (and no --split)")
+    _show(evaluation, output)
 
 
-def _open_dataset(path: Path, mpp: float | None, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> Dataset:
+def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str | None) -> Dataset:
     from wsinuc.datasets import open_dataset
+
+    dataset = open_dataset(source, mpp=mpp)
+    if split is None or part is None:
+        return dataset
+    from wsinuc.datasets.split import Split
+
+    return Split.load(split).of(dataset, part)
+
+
+def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[dict, dict]:
     from wsinuc.datasets.base import parse_conditions
 
-    return open_dataset(path, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))
+    return parse_conditions(wanted), parse_conditions(unwanted)
 
 
-def _predictor(model: str, device: str, batch_size: int | None) -> Predict:
+def _predictor(model: str, device: str, batch_size: int | None) -> tuple[Predict, tuple[str, ...]]:
+    """What predicts, and the names of its classes."""
     from wsinuc.segmenters import load_segmenter
-    from wsinuc.tasks.evaluate import predict_labels
+    from wsinuc.tasks.evaluate import predict_nuclei
 
-    return partial(predict_labels, segmenter=load_segmenter(model, device=device), batch_size=batch_size)
+    segmenter = load_segmenter(model, device=device)
+    names = tuple(c.name for c in segmenter.classes)
+    return partial(predict_nuclei, segmenter=segmenter, batch_size=batch_size), names
+
+
+def _reader(folder: Path) -> tuple[Predict, tuple[str, ...]]:
+    from wsinuc.tasks.evaluate import read_class_names, read_prediction
+
+    return partial(read_prediction, folder=folder), read_class_names(folder)
 
 
 def _show_image(image: ImageScores) -> None:
-    s = image.scores
-    values = "  ".join(f"{getattr(s, column):8.3f}" for column in COLUMNS)
-    click.echo(f"{image.name[:32]:32}  {values}  {s.true_nuclei:9d}  {s.predicted_nuclei:9d}")
+    if s := image.scores:
+        values = "  ".join(f"{getattr(s, column):8.3f}" for column in COLUMNS)
+        click.echo(f"{image.name[:32]:32}  {values}  {s.true_nuclei:9d}  {s.predicted_nuclei:9d}")
+    elif d := image.detection:
+        click.echo(f"{image.name[:32]:32}  F_d {d.f_detection:6.3f}  {_detected(d.matched, d.missed, d.invented)}")
 
 
-def _show_means(evaluation: Evaluation, output: Path | None) -> None:
-    """The means under their names; the names stand at the foot, where the reader is when all is done."""
+def _detected(*counts: Any) -> str:
+    matched, missed, invented = (int(each.sum()) for each in counts)
+    return f"matched {matched}, missed {missed}, invented {invented}"
+
+
+def _show(evaluation: Evaluation, output: Path | None) -> None:
+    """Means, pooled figures and the table of classes, below the images: the reader is there when all is done."""
+    summary = evaluation.summary()
+    if evaluation.means:
+        _show_means(evaluation)
+    if (d := evaluation.detection) is not None:
+        click.echo(f"all {len(evaluation.images)} images: {_detected(d.matched, d.missed, d.invented)}")
+    figures = [f"{text} {_number(summary[name])}" for name, text in POOLED.items() if name in summary]
+    click.echo("  ".join(figures))
+    if evaluation.classes:
+        _show_classes(evaluation, summary)
+    for note in evaluation.notes:
+        click.echo(f"Note: {note}")
+    if output is not None:
+        click.echo(f"Written to {output}: {', '.join(_written(output))}")
+
+
+def _show_means(evaluation: Evaluation) -> None:
     means, totals = evaluation.means, evaluation.totals
     values = "  ".join(f"{means[column]:8.3f}" for column in COLUMNS)
     names = "  ".join(f"{column.replace('_plus', '+'):>8}" for column in COLUMNS)
     count = f"mean of {len(evaluation.images)} images"
     click.echo(f"{count:32}  {values}  {totals['true_nuclei']:9d}  {totals['predicted_nuclei']:9d}")
     click.echo(f"{'':32}  {names}  annotated  predicted")
-    if output is not None:
-        click.echo(f"Written to {output}: scores.csv, summary.json and, where there are images, comparison.png")
+
+
+def _show_classes(evaluation: Evaluation, summary: Mapping[str, Any]) -> None:
+    shown = {text: summary[name] for name, text in BY_CLASS.items() if name in summary}
+    click.echo(f"{'class':32}  " + "  ".join(f"{text:>9}" for text in shown))
+    for name in evaluation.classes:
+        click.echo(f"{name[:32]:32}  " + "  ".join(f"{_number(values[name]):>9}" for values in shown.values()))
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.3f}"
+
+
+def _written(output: Path) -> list[str]:
+    known = ("scores.csv", "summary.json", "comparison.png", "overlays.png", "confusion.png", "confusion_pixels.png")
+    return [name for name in known if (output / name).exists()]

@@ -53,7 +53,7 @@ class FolderLayout(Layout):
             self._images.get(name, self.path / "images" / f"{name}.png"),
             self._labels.get(name, self.path / "labels" / f"{name}.png"),
         )
-        return Annotation(image=image, labels=labels, classes=self._classes_of(name, labels) if self.classes else None)
+        return Annotation(image=image, labels=labels, classes=self.classes_of(name, labels) if self.classes else None)
 
     @cached_property
     def _images(self) -> dict[str, Path]:
@@ -63,7 +63,8 @@ class FolderLayout(Layout):
     def _labels(self) -> dict[str, Path]:
         return by_stem(self.path / "labels", LABEL_SUFFIXES)
 
-    def _classes_of(self, name: str, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    def classes_of(self, name: str, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+        """(labels.max() + 1,) class of each label as ``classes/NAME.csv`` has it, 0 where it says nothing; raises DataError."""
         number = {c.name: i for i, c in enumerate(self.classes, start=1)}
         path = self.path / "classes" / f"{name}.csv"
         present = np.bincount(labels.ravel(), minlength=1) > 0

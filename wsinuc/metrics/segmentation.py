@@ -17,21 +17,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from wsinuc.errors import DataError
+from wsinuc.metrics.assignment import assign
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlaps:
     """Areas of the nuclei and the pixels that each pair shares; only pairs that share any are listed."""
 
+    true_labels: NDArray[np.int64]
+    """(t,) label of each true nucleus, ascending."""
+    predicted_labels: NDArray[np.int64]
+    """(p,) label of each predicted nucleus, ascending."""
     true_areas: NDArray[np.int64]
-    """(t,) pixels of each true nucleus, by ascending label."""
+    """(t,) pixels of each true nucleus."""
     predicted_areas: NDArray[np.int64]
-    """(p,) pixels of each predicted nucleus, by ascending label."""
+    """(p,) pixels of each predicted nucleus."""
     true_index: NDArray[np.int64]
     """(k,) position in ``true_areas`` of each overlapping pair."""
     predicted_index: NDArray[np.int64]
@@ -48,6 +50,12 @@ class Overlaps:
     def ious(self) -> NDArray[np.float64]:
         """(k,) intersection over union of each pair, in (0, 1]."""
         return self.shared / self.unions
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(k,) whether the pair's IoU exceeds one half, which at most one pair of a nucleus can."""
+        # Compared in integers, so that exactly one half never counts.
+        return 2 * self.shared > self.unions
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,11 @@ def score(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> Scores:
     >>> s.true_nuclei, s.predicted_nuclei, s.found, s.dice, s.sq
     (2, 1, 1, 0.8, 1.0)
     """
-    table = count_overlaps(truth, predicted)
+    return score_overlaps(count_overlaps(truth, predicted))
+
+
+def score_overlaps(table: Overlaps) -> Scores:
+    """All metrics of one image from its table of overlaps."""
     quality = _pq(table)
     return Scores(
         dice=_dice(table),
@@ -155,12 +167,14 @@ def count_overlaps(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -
     """
     if truth.shape != predicted.shape:
         raise DataError(f"truth and prediction must have one shape, got {truth.shape} and {predicted.shape}")
-    true_at, true_areas = _compact(truth)
-    predicted_at, predicted_areas = _compact(predicted)
+    true_at, true_labels, true_areas = _compact(truth)
+    predicted_at, predicted_labels, predicted_areas = _compact(predicted)
     keys, shared = np.unique(true_at * len(predicted_areas) + predicted_at, return_counts=True)
     true_index, predicted_index = np.divmod(keys, len(predicted_areas))
     both = (true_index > 0) & (predicted_index > 0)
     return Overlaps(
+        true_labels=true_labels[1:],
+        predicted_labels=predicted_labels[1:],
         true_areas=true_areas[1:],
         predicted_areas=predicted_areas[1:],
         true_index=true_index[both] - 1,
@@ -169,8 +183,8 @@ def count_overlaps(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -
     )
 
 
-def _compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Labels as 0..n without gaps, flattened, and the area of each; background is 0 even where there is none."""
+def _compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Labels as 0..n without gaps, flattened; the label and the area of each; 0 is background even where there is none."""
     if labels.dtype.kind not in "iu":
         raise DataError(f"labels must be integers, got {labels.dtype}; an image of probabilities must be split first")
     flat = labels.ravel()
@@ -178,7 +192,7 @@ def _compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np
         raise DataError(f"labels must not be negative, got {flat.min()}")
     ids, positions = np.unique(np.append(flat, flat.dtype.type(0)), return_inverse=True)
     positions = positions[:-1].astype(np.int64)  # without the background pixel that was added
-    return positions, np.bincount(positions, minlength=len(ids)).astype(np.int64)
+    return positions, ids.astype(np.int64), np.bincount(positions, minlength=len(ids)).astype(np.int64)
 
 
 def _ratio(numerator: float, denominator: float, table: Overlaps) -> float:
@@ -204,7 +218,7 @@ def _aji(table: Overlaps) -> float:
 
 
 def _aji_plus(table: Overlaps) -> float:
-    return _aggregated_jaccard(table, _assign(table))
+    return _aggregated_jaccard(table, assign(table.true_index, table.predicted_index, table.ious))
 
 
 def _aggregated_jaccard(table: Overlaps, chosen: NDArray[np.int64]) -> float:
@@ -214,45 +228,11 @@ def _aggregated_jaccard(table: Overlaps, chosen: NDArray[np.int64]) -> float:
     return _ratio(table.shared[chosen].sum(), table.unions[chosen].sum() + true_alone + predicted_alone, table)
 
 
-def _assign(table: Overlaps) -> NDArray[np.int64]:
-    """Positions of the pairs in the one-to-one assignment of greatest total IoU.
-
-    Nuclei that are not linked by overlaps cannot compete, so the Hungarian method runs on each connected group
-    alone: the same optimum as on the whole matrix, without the matrix.
-    """
-    true_count, predicted_count = len(table.true_areas), len(table.predicted_areas)
-    nodes = true_count + predicted_count
-    links = coo_array(
-        (np.ones(len(table.shared)), (table.true_index, table.predicted_index + true_count)), (nodes, nodes)
-    )
-    _, group = connected_components(links, directed=False)
-    by_group = np.argsort(group[table.true_index], kind="stable")
-    starts = np.flatnonzero(np.diff(group[table.true_index][by_group], prepend=-1))
-    chosen = [_assign_group(table, pairs) for pairs in np.split(by_group, starts[1:]) if len(pairs)]
-    return np.concatenate(chosen) if chosen else np.empty(0, np.int64)
-
-
-def _assign_group(table: Overlaps, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The optimal pairs within one connected group."""
-    if len(pairs) == 1:
-        return pairs
-    _, row = np.unique(table.true_index[pairs], return_inverse=True)
-    _, column = np.unique(table.predicted_index[pairs], return_inverse=True)
-    position = np.full((row.max() + 1, column.max() + 1), -1, np.int64)
-    position[row, column] = pairs
-    weight = np.zeros(position.shape)
-    weight[row, column] = table.ious[pairs]
-    assigned = position[linear_sum_assignment(weight, maximize=True)]
-    return assigned[assigned >= 0]
-
-
 def _pq(table: Overlaps) -> PanopticQuality:
-    # IoU > 1/2 makes pairs unique by itself; compared in integers, so that exactly one half never counts.
-    matched = 2 * table.shared > table.unions
-    found = int(matched.sum())
+    found = int(table.found.sum())
     missed, extra = len(table.true_areas) - found, len(table.predicted_areas) - found
     dq = _ratio(found, found + (missed + extra) / 2, table)
-    sq = _ratio(table.ious[matched].sum(), found, table)
+    sq = _ratio(table.ious[table.found].sum(), found, table)
     return PanopticQuality(
         pq=dq * sq, dq=dq, sq=sq, true_positives=found, false_positives=extra, false_negatives=missed
     )

@@ -1,0 +1,216 @@
+"""What an evaluation found: the counts of each image, and every figure that follows from them under a name of its own.
+
+Three ways of averaging stand side by side, because papers use all of them: means over images (``means``), PanNuke's
+mean over tissues (names with ``pannuke``), and sums over the whole data set divided once (names with ``pooled``, and
+the detection figures, which are defined no other way).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.datasets.base import Row
+from wsinuc.metrics.detection import DetectionCounts, Points, count_detections
+from wsinuc.metrics.panoptic import PanopticCounts, count_panoptic, mean_by_tissue, mean_known
+from wsinuc.metrics.pixels import PixelCounts, count_pixels
+from wsinuc.metrics.segmentation import Scores, count_overlaps, score_overlaps
+
+METRICS = ("dice", "dice2", "aji", "aji_plus", "dq", "sq", "pq")
+COUNTS = ("true_nuclei", "predicted_nuclei", "found")
+TISSUE = ("tissue", "organ")
+"""Attributes that say of what tissue an image is; the first that a data set has."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledNuclei:
+    """Nuclei of one image, annotated or predicted, in the classes that are scored."""
+
+    labels: NDArray[np.integer]
+    """(h, w)"""
+    classes: NDArray[np.integer]
+    """(labels.max() + 1,) or longer; 0 where it is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageScores:
+    """What one image scored."""
+
+    name: str
+    scores: Scores | None = None
+    """None where points are annotated."""
+    detection: DetectionCounts | None = None
+    """None where nothing says how far apart a pair may be."""
+    panoptic: PanopticCounts | None = None
+    """None where classes are not scored."""
+    pixels: PixelCounts | None = None
+    """None where points are annotated; one class, nucleus, where classes are not scored."""
+    attributes: Row = field(default_factory=dict)
+
+    @property
+    def bpq(self) -> float:
+        """PanNuke's PQ of all nuclei as one class: NaN where none is annotated."""
+        return self.scores.pq if self.scores and self.scores.true_nuclei else float("nan")
+
+    def row(self, classes: Sequence[str]) -> dict[str, Any]:
+        """The line of this image in a table, without its attributes."""
+        row: dict[str, Any] = {"name": self.name} | (asdict(self.scores) if self.scores else {})
+        if self.scores:
+            row["bpq_pannuke"] = self.bpq
+        if self.panoptic:
+            row["mpq_pannuke"] = float(mean_known(self.panoptic.pq_pannuke))
+            row |= {f"pq_pannuke_{name}": v for name, v in _named(classes, self.panoptic.pq_pannuke).items()}
+        if self.detection:
+            row |= {"f_detection": self.detection.f_detection} | _detected(self.detection)
+        if self.detection and classes:
+            row["type_accuracy"] = self.detection.type_accuracy
+        return row
+
+
+def score_nuclei(
+    truth: LabelledNuclei, predicted: LabelledNuclei, classes: int, *, radius: float | None
+) -> dict[str, Any]:
+    """The counts of one image whose nuclei are outlined, as fields of `ImageScores`.
+
+    ``classes`` is 0 where they are not scored; ``radius`` (pixels) None leaves detection out.
+    """
+    table = count_overlaps(truth.labels, predicted.labels)
+    counts: dict[str, Any] = {"scores": score_overlaps(table)}
+    if classes:
+        counts["panoptic"] = count_panoptic(table, truth.classes, predicted.classes, classes)
+        true_map, predicted_map = truth.classes[truth.labels], predicted.classes[predicted.labels]
+        # A nucleus of unknown class would pass for background; a predicted one without class is no class's pixel.
+        judged = (true_map > 0) | (truth.labels == 0)
+        counts["pixels"] = count_pixels(true_map, predicted_map, classes, judged=judged)
+    else:
+        counts["pixels"] = count_pixels(truth.labels > 0, predicted.labels > 0, 1)
+    if radius is not None:
+        counts["detection"] = score_points(_points(truth, classes), _points(predicted, classes), classes, radius)
+    return counts
+
+
+def score_points(truth: Points, predicted: Points, classes: int, radius: float) -> DetectionCounts:
+    """The counts of one image whose nuclei are marked."""
+    return count_detections(truth, predicted, radius=radius, classes=classes)
+
+
+def _points(nuclei: LabelledNuclei, classes: int) -> Points:
+    return Points.of_labels(nuclei.labels, nuclei.classes if classes else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What every image scored, and what follows for the data set."""
+
+    images: tuple[ImageScores, ...]
+    classes: tuple[str, ...] = ()
+    """Classes that were scored; empty where nuclei were scored without."""
+    radius: Mapping[str, float] | None = None
+    """How far apart a pair of detection may be: ``{"um": 3.0}`` or ``{"px": ...}``; None where nothing says it."""
+    notes: tuple[str, ...] = ()
+    """What was left out, and why."""
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean of each metric over the images (each counts the same); empty where points are annotated."""
+        scored = [image.scores for image in self.images if image.scores]
+        return {name: fmean(getattr(s, name) for s in scored) for name in METRICS} if scored else {}
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Sum of each count over the images; empty where points are annotated."""
+        scored = [image.scores for image in self.images if image.scores]
+        return {name: sum(getattr(s, name) for s in scored) for name in COUNTS} if scored else {}
+
+    @property
+    def detection(self) -> DetectionCounts | None:
+        """Matched, missed and invented nuclei of all images."""
+        counts = [image.detection for image in self.images if image.detection]
+        return sum(counts, DetectionCounts.zero(len(self.classes))) if counts else None
+
+    @property
+    def panoptic(self) -> PanopticCounts | None:
+        """Pairs of each class, all images together."""
+        counts = [image.panoptic for image in self.images if image.panoptic]
+        return sum(counts, PanopticCounts.zero(len(self.classes))) if counts else None
+
+    @property
+    def pixels(self) -> PixelCounts | None:
+        """Confusion of the pixels of all images; without classes that of nucleus and background."""
+        counts = [image.pixels for image in self.images if image.pixels]
+        return sum(counts, PixelCounts.zero(max(1, len(self.classes)))) if counts else None
+
+    @property
+    def pixel_classes(self) -> tuple[str, ...]:
+        """Names of the rows and columns of ``pixels``."""
+        return ("background", *(self.classes or ("nucleus",)))
+
+    def ranked(self) -> list[int]:
+        """Positions of the images from the worst to the best: by AJI, or by F_d where points are annotated."""
+        return sorted(range(len(self.images)), key=lambda i: _rank(self.images[i]))
+
+    def summary(self) -> dict[str, Any]:
+        """Every figure by name; NaN where there is nothing to judge."""
+        whole: dict[str, Any] = {"images": len(self.images), "classes": list(self.classes), "notes": list(self.notes)}
+        if self.means:
+            whole |= {"means": self.means, "totals": self.totals}
+        return whole | self._panoptic_summary() | self._pixel_summary() | self._detection_summary()
+
+    def _panoptic_summary(self) -> dict[str, Any]:
+        if not self.means:
+            return {}
+        tissues = [_tissue(image.attributes) for image in self.images]
+        bpq, by_tissue = mean_by_tissue([image.bpq for image in self.images], tissues)
+        summary: dict[str, Any] = {"bpq_pannuke": bpq, "bpq_pannuke_by_tissue": by_tissue}
+        if (pooled := self.panoptic) is None:
+            return summary
+        each = np.array([image.panoptic.pq_pannuke for image in self.images if image.panoptic])
+        mpq, by_tissue = mean_by_tissue(each, tissues)
+        return summary | {
+            "mpq_pannuke": mpq,
+            "mpq_pannuke_by_tissue": by_tissue,
+            "pq_pannuke": _named(self.classes, mean_known(each, axis=0)),
+            "mpq_pooled_conic": float(mean_known(pooled.pq)),
+            "pq_pooled_conic": _named(self.classes, pooled.pq),
+        }
+
+    def _pixel_summary(self) -> dict[str, Any]:
+        if (pixels := self.pixels) is None:
+            return {}
+        return {
+            "miou_pooled_nuclei": pixels.mean_iou,
+            "iou_pooled": _named(self.pixel_classes, pixels.iou),
+            "dice_pooled": _named(self.pixel_classes, pixels.dice),
+        }
+
+    def _detection_summary(self) -> dict[str, Any]:
+        if (counts := self.detection) is None:
+            return {}
+        summary = {"match_radius": self.radius, "f_detection": counts.f_detection, "detection": _detected(counts)}
+        if self.classes:
+            summary["type_accuracy"] = counts.type_accuracy
+            summary["f_classification"] = _named(self.classes, counts.f_classification)
+        return summary
+
+
+def _rank(image: ImageScores) -> float:
+    if image.scores:
+        return image.scores.aji
+    return image.detection.f_detection if image.detection else 0.0
+
+
+def _tissue(attributes: Row) -> str:
+    return next((attributes[name] for name in TISSUE if attributes.get(name)), "unknown")
+
+
+def _named(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def _detected(counts: DetectionCounts) -> dict[str, int]:
+    return {name: int(getattr(counts, name).sum()) for name in ("matched", "missed", "invented")}
