@@ -1,7 +1,7 @@
 """What networks that segment in one pass have in common, and the fine-tuned denoiser among them (method D).
 
 Such a network is a module from images ``(n, 3, h, w)`` in [-1, 1] to a `DenseOutput`. Its ``lost`` says how many pixels of
-each side its unpadded convolutions eat, its ``stride`` what height and width must be multiples of.
+each side its unpadded convolutions eat.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.models.norm import GroupNorm
-from wsinuc.models.unet import UNet
 
 
 class DenseOutput(NamedTuple):
@@ -43,7 +42,7 @@ class FinetunedDenoiser(nn.Module):
     Parameters
     ----------
     denoiser
-        The network to take over; its ``head`` is replaced.
+        The network to take over, ``(images, timesteps) -> noise``; its ``head`` is replaced.
     classes
         Outputs for classes, with background.
     maps
@@ -52,11 +51,10 @@ class FinetunedDenoiser(nn.Module):
 
     lost = 0
 
-    def __init__(self, denoiser: UNet, classes: int, maps: int) -> None:
+    def __init__(self, denoiser: nn.Module, classes: int, maps: int) -> None:
         super().__init__()
         self.classes = classes
-        width = denoiser.config.decoder_channels[-1]
-        self.stride = denoiser.config.stride
+        width = [part for part in denoiser.head.modules() if isinstance(part, nn.Conv2d)][-1].in_channels
         denoiser.head = nn.Sequential()  # hands on what it gets
         self.denoiser = denoiser
         self.head = nn.Sequential(GroupNorm(32, width), nn.SiLU(), nn.Conv2d(width, classes + maps, 3, padding=1))

@@ -56,7 +56,6 @@ class HoVerNet(nn.Module):
     """
 
     lost = LOST
-    stride = STRIDE
 
     def __init__(self, config: HoVerNetConfig) -> None:
         super().__init__()

@@ -71,8 +71,15 @@ def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
         margin = -(-config.reach // config.stride) * config.stride
         return CORE + 2 * margin, margin
     if method == "finetune":
-        return CORE + 64, 32
+        # Attention is over the whole tile: not larger than what such denoisers are trained on.
+        return (256 if _sees_everything(shape["denoiser"]) else CORE + 64), 32
     if method == "hovernet":
         margin = -(-LOST // STRIDE) * STRIDE
         return CORE + 2 * margin, margin
     raise ConfigError(f"no network is called {method!r}; there are {', '.join(NETWORKS)}")
+
+
+def _sees_everything(denoiser: dict[str, Any]) -> bool:
+    """Whether any feature of a denoiser depends on the whole input."""
+    unet = denoiser["unet"]
+    return bool(unet.get("attention_factors", True)) or bool(unet.get("middle_attention", True))

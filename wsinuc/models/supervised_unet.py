@@ -53,7 +53,6 @@ class SupervisedUNet(nn.Module):
     def __init__(self, config: SupervisedUNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.stride = config.stride
         widths = [config.base * 2**level for level in range(config.levels)]
         self.down = nn.ModuleList(_double(a, b) for a, b in zip([3, *widths], widths, strict=False))
         self.pool = nn.MaxPool2d(2)
@@ -63,8 +62,8 @@ class SupervisedUNet(nn.Module):
         self.head = nn.Conv2d(widths[0], config.classes + config.maps, 1)
 
     def forward(self, x: Tensor) -> DenseOutput:
-        if x.shape[-2] % self.stride or x.shape[-1] % self.stride:
-            raise ConfigError(f"height and width must be multiples of {self.stride}, got {tuple(x.shape[-2:])}")
+        if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:
+            raise ConfigError(f"height and width must be multiples of {self.config.stride}, got {tuple(x.shape[-2:])}")
         skips = []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,19 @@ from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.crops import Crop, CropSource
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
+from wsinuc.metrics.segmentation import score
 from wsinuc.models import losses
 from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.dense import DenseOutput
-from wsinuc.models.devices import pick_device
+from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.networks import NETWORKS, build_network
 from wsinuc.models.training import FitConfig, Progress, fit
 from wsinuc.models.unet import UNetConfig
 from wsinuc.segmenters.base import NucleusClass
-from wsinuc.segmenters.network import MAPS, NetworkConfig, network_checkpoint
+from wsinuc.segmenters.network import MAPS, NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.targets import centre_distance, hv_maps
+from wsinuc.tasks.evaluate import predict_labels
+from wsinuc.tasks.keep_best import Best, fit_keeping_best
 
 NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
 """The one class of data sets without classes. Green: it stands out from every stain."""
@@ -63,6 +67,8 @@ class NetworkTrainConfig:
     """HoVer-Net's channels relative to the published ones."""
     denoiser: UNetConfig | None = None
     """The network that ``finetune`` starts from scratch when it is given no pre-trained one."""
+    validate_every: int = 200
+    """Steps between measurements on the validation images, where there are any."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,6 +82,8 @@ class NetworkTrainConfig:
             raise ConfigError(f"similarity must be one of {', '.join(losses.SIMILARITY_FORMS)}, got {self.similarity!r}")
         if self.batch < 1:
             raise ConfigError(f"a batch needs at least one crop, got {self.batch}")
+        if self.validate_every < 1:
+            raise ConfigError(f"validate_every must be at least 1, got {self.validate_every}")
 
     @property
     def way(self) -> str:
@@ -150,6 +158,7 @@ def train_network(
     device: str = "auto",
     provenance: dict[str, Any] | None = None,
     on_event: Callable[[str], None] = lambda message: None,
+    validation: Sequence[LabelledImage] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train a network on annotated images and write it as a checkpoint of kind ``segmenter``.
@@ -166,6 +175,8 @@ def train_network(
         Checkpoint of kind ``denoiser`` that ``finetune`` starts from; None starts from random weights of ``config.denoiser``.
     provenance
         What to record of the data: names, licences, the command.
+    validation
+        Images to measure AJI on as the training goes; the weights that do best there are kept. Without any, the last ones are.
     should_stop
         Asked after each step; stops early, with the state saved and the weights so far written.
 
@@ -195,16 +206,50 @@ def train_network(
     source = CropSource(
         images=images, mpp=described.watershed.mpp, size=config.crop, seed=config.seed, augmentation=config.augmentation
     )
-    weights = fit(
+    loss, state = _batch_loss(network, source, config, where), out.with_suffix(".state")
+    origin = _origin(config, images, start) | (provenance or {})
+
+    def report(progress: Progress) -> None:
+        on_event(f"{config.method}: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
+
+    def keep(best: Best) -> None:
+        on_event(f"{config.method}: step {best.step}  validation AJI {best.score:.4f}, the best so far")
+        measured = origin | {"validation": {"aji": best.score, "step": best.step, "images": len(validation)}}
+        save_checkpoint(network_checkpoint(described, best.weights, measured), out)
+
+    if not validation:
+        weights = fit(network, loss, config.fit, state=state, on_progress=report, should_stop=should_stop)
+        save_checkpoint(network_checkpoint(described, weights, origin), out)
+        return
+    fit_keeping_best(
         network,
-        _batch_loss(network, source, config, where),
+        loss,
         config.fit,
-        state=out.with_suffix(".state"),
-        on_progress=lambda progress: on_event(_line(config.method, progress)),
+        state=state,
+        every=config.validate_every,
+        measure=lambda weights: mean_aji(described, weights, validation, where),
+        on_best=keep,
+        known=_known_score(out, state),
+        on_progress=report,
         should_stop=should_stop,
     )
-    origin = _origin(config, images, start) | (provenance or {})
-    save_checkpoint(network_checkpoint(described, weights, origin), out)
+
+
+def mean_aji(
+    described: NetworkConfig, weights: dict[str, Tensor], images: Sequence[LabelledImage], device: torch.device
+) -> float:
+    """Mean AJI over annotated images of a network with these weights, by the path of ``segment``."""
+    network = build_network(described.method, described.network)
+    network.load_state_dict(weights)
+    segmenter = NetworkSegmenter(described, network, device=device, dtype=pick_dtype(device))
+    return fmean(score(image.labels, predict_labels(image, segmenter=segmenter)).aji for image in images)
+
+
+def _known_score(out: Path, state: Path) -> float:
+    """What the interrupted part of this training reached on the validation images."""
+    if not (state.exists() and out.exists()):
+        return float("-inf")
+    return float(load_checkpoint(out, "segmenter").provenance.get("validation", {}).get("aji", "-inf"))
 
 
 def check_images(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
@@ -287,10 +332,6 @@ def _batch_loss(
             return LOSSES[config.method](raw.float(), wanted, config)
 
     return loss
-
-
-def _line(method: str, progress: Progress) -> str:
-    return f"{method}: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s"
 
 
 def _origin(config: NetworkTrainConfig, images: Sequence[LabelledImage], start: Checkpoint | None) -> dict[str, Any]:
