@@ -21,7 +21,8 @@ from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import NucleusClass, Segmenter
 from wsinuc.tasks.evaluate import predict_labels
-from wsinuc.tasks.train_network import NetworkTrainConfig, make_targets, train_network
+from wsinuc.tasks.network_loss import make_targets
+from wsinuc.tasks.train_network import NetworkTrainConfig, train_network
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 FIT = FitConfig(steps=40, lr=3e-3, warmup=5, cosine=True, ema=0.9, bf16=False)
@@ -190,7 +191,7 @@ def test_starts_that_do_not_fit_are_refused(denoiser: Path, tmp_path: Path) -> N
     checkpoint = load_checkpoint(denoiser, "denoiser")
     del checkpoint.tensors["stem.weight"]
     save_checkpoint(checkpoint, tmp_path / "cut.safetensors")
-    with pytest.raises(CheckpointError, match="stem.weight is missing"):
+    with pytest.raises(CheckpointError, match=r"stem\.weight is missing"):
         train_network([field(1)], (), out, tuned, denoiser=tmp_path / "cut.safetensors", device="cpu")
 
 

@@ -1,7 +1,6 @@
 """What networks that segment in one pass have in common, and the fine-tuned denoiser among them (method D).
 
-Such a network is a module from images ``(n, 3, h, w)`` in [-1, 1] to a `DenseOutput`. Its ``lost`` says how many pixels of
-each side its unpadded convolutions eat.
+Such a network is a `DenseNetwork`: a module from images ``(n, 3, h, w)`` in [-1, 1] to a `DenseOutput`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,17 @@ class DenseOutput(NamedTuple):
         return DenseOutput(classes, self.maps.float(), self.nuclei.float())
 
 
-class FinetunedDenoiser(nn.Module):
+class DenseNetwork(nn.Module):
+    """Images ``(n, 3, h, w)`` in [-1, 1] to a `DenseOutput`; abstract."""
+
+    lost: int = 0
+    """Pixels that unpadded convolutions cost on each side."""
+
+    def forward(self, x: Tensor) -> DenseOutput:
+        raise NotImplementedError
+
+
+class FinetunedDenoiser(DenseNetwork):
     """A denoiser as a segmenter: its body at t = 0, and a new head in place of the one that predicts noise.
 
     Method D's second stage (Purma et al. 2025): all weights but the head come from pre-training, all are trained. Unlike the
@@ -49,12 +58,11 @@ class FinetunedDenoiser(nn.Module):
         Outputs for separation.
     """
 
-    lost = 0
-
     def __init__(self, denoiser: nn.Module, classes: int, maps: int) -> None:
         super().__init__()
         self.classes = classes
-        width = [part for part in denoiser.head.modules() if isinstance(part, nn.Conv2d)][-1].in_channels
+        noise_head = denoiser.get_submodule("head")
+        width = [part for part in noise_head.modules() if isinstance(part, nn.Conv2d)][-1].in_channels
         denoiser.head = nn.Sequential()  # hands on what it gets
         self.denoiser = denoiser
         self.head = nn.Sequential(GroupNorm(32, width), nn.SiLU(), nn.Conv2d(width, classes + maps, 3, padding=1))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoint import as_tuples
-from wsinuc.models.dense import FinetunedDenoiser
+from wsinuc.models.dense import DenseNetwork, FinetunedDenoiser
 from wsinuc.models.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConfig
 from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
 from wsinuc.models.unet import UNet, UNetConfig
@@ -18,20 +16,20 @@ CORE = 384
 """Pixels of a tile that are kept, a side: a multiple of 64, so of every network's stride."""
 
 
-def _finetuned(shape: dict[str, Any]) -> nn.Module:
+def _finetuned(shape: dict[str, Any]) -> DenseNetwork:
     denoiser = UNet(UNetConfig(**as_tuples(shape["denoiser"]["unet"])))
     return FinetunedDenoiser(denoiser, shape["classes"], shape["maps"])
 
 
-def _unet(shape: dict[str, Any]) -> nn.Module:
+def _unet(shape: dict[str, Any]) -> DenseNetwork:
     return SupervisedUNet(SupervisedUNetConfig(**shape))
 
 
-def _hovernet(shape: dict[str, Any]) -> nn.Module:
+def _hovernet(shape: dict[str, Any]) -> DenseNetwork:
     return HoVerNet(HoVerNetConfig(**shape))
 
 
-NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+NETWORKS: dict[str, Callable[[dict[str, Any]], DenseNetwork]] = {
     "finetune": _finetuned,
     "hovernet": _hovernet,
     "unet": _unet,
@@ -39,7 +37,7 @@ NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
 """Method -> module with random weights, from its shape."""
 
 
-def build_network(method: str, shape: dict[str, Any]) -> nn.Module:
+def build_network(method: str, shape: dict[str, Any]) -> DenseNetwork:
     """A network with random weights.
 
     Parameters

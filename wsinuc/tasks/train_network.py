@@ -15,26 +15,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import wsinuc
 from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.crops import Crop, CropSource
+from wsinuc.datasets.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
 from wsinuc.metrics.segmentation import score
-from wsinuc.models import losses
 from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.dense import DenseOutput
+from wsinuc.models.dense import DenseNetwork
 from wsinuc.models.devices import pick_device, pick_dtype
+from wsinuc.models.losses import SIMILARITY_FORMS
 from wsinuc.models.networks import NETWORKS, build_network
 from wsinuc.models.training import FitConfig, Progress, fit
 from wsinuc.models.unet import UNetConfig
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.segmenters.network import MAPS, NetworkConfig, NetworkSegmenter, network_checkpoint
-from wsinuc.segmenters.targets import centre_distance, hv_maps
 from wsinuc.tasks.evaluate import predict_labels
 from wsinuc.tasks.keep_best import Best, fit_keeping_best
+from wsinuc.tasks.network_loss import LOSSES, make_targets
 
 NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
 """The one class of data sets without classes. Green: it stands out from every stain."""
@@ -78,8 +78,8 @@ class NetworkTrainConfig:
             raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
         if self.method == "hovernet" and self.separation == "distance":
             raise ConfigError("HoVer-Net separates by its H and V maps; leave separation out or say hv")
-        if self.similarity not in losses.SIMILARITY_FORMS:
-            raise ConfigError(f"similarity must be one of {', '.join(losses.SIMILARITY_FORMS)}, got {self.similarity!r}")
+        if self.similarity not in SIMILARITY_FORMS:
+            raise ConfigError(f"similarity must be one of {', '.join(SIMILARITY_FORMS)}, got {self.similarity!r}")
         if self.batch < 1:
             raise ConfigError(f"a batch needs at least one crop, got {self.batch}")
         if self.validate_every < 1:
@@ -89,63 +89,6 @@ class NetworkTrainConfig:
     def way(self) -> str:
         """How instances are separated: ``distance`` or ``hv``."""
         return self.separation or ("hv" if self.method == "hovernet" else "distance")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Targets:
-    """What a batch of crops should give, on the pixels that the network puts out."""
-
-    classes: Tensor
-    """``(n, h, w)`` int64: 0 background, classes from 1, `losses.IGNORE` in nuclei of unknown class."""
-    nuclei: Tensor
-    """bool ``(n, h, w)``."""
-    maps: Tensor
-    """``(n, maps, h, w)`` float32."""
-
-
-def make_targets(crops: Sequence[Crop], separation: str, lost: int) -> Targets:
-    """Targets of a batch. Maps see the whole crop: a nucleus cut by the border of the output keeps its centre."""
-    inner = slice(lost, crops[0].labels.shape[0] - lost)
-    labels = np.stack([crop.labels for crop in crops])
-    classes = np.stack([crop.class_map for crop in crops]).astype(np.int64)
-    classes[(labels > 0) & (classes == 0)] = losses.IGNORE
-    maps = np.stack([hv_maps(item) if separation == "hv" else centre_distance(item)[None] for item in labels])
-    return Targets(
-        classes=torch.from_numpy(classes[:, inner, inner]),
-        nuclei=torch.from_numpy(labels[:, inner, inner] > 0),
-        maps=torch.from_numpy(maps[:, :, inner, inner]),
-    )
-
-
-def finetune_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
-    """Method D: structural-similarity and focal loss of the classes; and the maps'."""
-    similarity = losses.structural_similarity_loss(raw.classes, wanted.classes, form=config.similarity)
-    classes = similarity + losses.focal_loss(raw.classes, wanted.classes)
-    return classes + config.map_weight * losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
-
-
-def unet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
-    """Cross-entropy and soft Dice of the classes; and the maps'."""
-    maps = losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
-    return _entropy_and_dice(raw.classes, wanted.classes) + config.map_weight * maps
-
-
-def _entropy_and_dice(logits: Tensor, target: Tensor) -> Tensor:
-    return losses.cross_entropy(logits, target) + losses.soft_dice_loss(logits.softmax(1), target)
-
-
-def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
-    """Cross-entropy and Dice of nuclei, and of types where there are any; squared error of H and V and of their gradients."""
-    assert raw.nuclei is not None
-    shapes = (raw.maps - wanted.maps).square().mean() + losses.gradient_loss(raw.maps, wanted.maps, wanted.nuclei)
-    nuclei = _entropy_and_dice(raw.nuclei, wanted.nuclei.long())
-    types = _entropy_and_dice(raw.classes, wanted.classes) if raw.classes is not raw.nuclei else 0.0
-    return nuclei + shapes + types
-
-
-Loss = Callable[[DenseOutput, Targets, NetworkTrainConfig], Tensor]
-LOSSES: dict[str, Loss] = {"finetune": finetune_loss, "hovernet": hovernet_loss, "unet": unet_loss}
-"""Method -> its loss."""
 
 
 def train_network(
@@ -288,9 +231,7 @@ def _pretrained(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpoint
     return checkpoint
 
 
-def _describe(
-    config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], start: Checkpoint | None
-) -> NetworkConfig:
+def _describe(config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], start: Checkpoint | None) -> NetworkConfig:
     """What the checkpoint's header will say of the network."""
     shape: dict[str, Any] = {"classes": len(classes) + 1, "maps": MAPS[config.way]}
     mpp = config.mpp or 0.5
@@ -306,19 +247,19 @@ def _describe(
     return NetworkConfig.describe(config.method, shape, mpp=mpp, separation=config.way, classes=classes)
 
 
-def _take_over(network: nn.Module, start: Checkpoint) -> None:
+def _take_over(network: DenseNetwork, start: Checkpoint) -> None:
     """Put the denoiser's weights, without its head, into the network."""
-    body = {
-        f"denoiser.{name}": value.float() for name, value in start.tensors.items() if not name.startswith("head.")
-    }
+    body = {f"denoiser.{name}": value.float() for name, value in start.tensors.items() if not name.startswith("head.")}
     missing, unexpected = network.load_state_dict(body, strict=False)
     strange = [*unexpected, *(name for name in missing if name.startswith("denoiser."))]
     if strange:
-        raise CheckpointError(f"the denoiser's weights do not fit its own header: {strange[0]} is missing or not expected")
+        raise CheckpointError(
+            f"the denoiser's weights do not fit its own header: {strange[0]} is missing or not expected"
+        )
 
 
 def _batch_loss(
-    network: nn.Module, source: CropSource, config: NetworkTrainConfig, device: torch.device
+    network: DenseNetwork, source: CropSource, config: NetworkTrainConfig, device: torch.device
 ) -> Callable[[int], Tensor]:
     """The loss of step k."""
 
@@ -326,8 +267,7 @@ def _batch_loss(
         crops = source.batch(step, config.batch)
         pixels = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device)
         raw = network((pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
-        wanted = make_targets(crops, config.way, network.lost)
-        wanted = Targets(wanted.classes.to(device), wanted.nuclei.to(device), wanted.maps.to(device))
+        wanted = make_targets(crops, config.way, network.lost).to(device)
         with torch.autocast(device.type, enabled=False):
             return LOSSES[config.method](raw.float(), wanted, config)
 
@@ -341,6 +281,6 @@ def _origin(config: NetworkTrainConfig, images: Sequence[LabelledImage], start: 
         "torch": torch.__version__,
         "training": asdict(config),
         "images": [sample.name for sample in images],
-        "nuclei": sum(int(len(np.unique(sample.labels[sample.labels > 0]))) for sample in images),
+        "nuclei": sum(len(np.unique(sample.labels[sample.labels > 0])) for sample in images),
         "denoiser": {"sha256": start.sha256, **start.provenance} if start else None,
     }
