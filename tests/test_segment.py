@@ -238,6 +238,13 @@ def test_what_is_wrong_from_the_start_writes_nothing(slide: Path, tmp_path: Path
         assert not (tmp_path / "out").exists()
 
 
+def test_a_slide_too_coarse_for_the_model_is_refused(slide: Path, tmp_path: Path) -> None:
+    for mpp in (1.2, 0.06):
+        with pytest.raises(MppError, match=rf"has {mpp} um per pixel, but the model takes 0.1 to 1.1 .*--mpp"):
+            run(slide, tmp_path / "out", mpp=mpp)
+    assert not (tmp_path / "out").exists()
+
+
 def test_too_little_space_is_said_before_the_work(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1))
     with pytest.raises(OutputError, match="free"):

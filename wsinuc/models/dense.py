@@ -1,7 +1,6 @@
 """What networks that segment in one pass have in common, and the fine-tuned denoiser among them (method D).
 
-Such a network is a module from images ``(n, 3, h, w)`` in [-1, 1] to a `DenseOutput`. Its ``lost`` says how many pixels of
-each side its unpadded convolutions eat, its ``stride`` what height and width must be multiples of.
+Such a network is a `DenseNetwork`: a module from images ``(n, 3, h, w)`` in [-1, 1] to a `DenseOutput`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.models.norm import GroupNorm
-from wsinuc.models.unet import UNet
 
 
 class DenseOutput(NamedTuple):
@@ -33,7 +31,17 @@ class DenseOutput(NamedTuple):
         return DenseOutput(classes, self.maps.float(), self.nuclei.float())
 
 
-class FinetunedDenoiser(nn.Module):
+class DenseNetwork(nn.Module):
+    """Images ``(n, 3, h, w)`` in [-1, 1] to a `DenseOutput`; abstract."""
+
+    lost: int = 0
+    """Pixels that unpadded convolutions cost on each side."""
+
+    def forward(self, x: Tensor) -> DenseOutput:
+        raise NotImplementedError
+
+
+class FinetunedDenoiser(DenseNetwork):
     """A denoiser as a segmenter: its body at t = 0, and a new head in place of the one that predicts noise.
 
     Method D's second stage (Purma et al. 2025): all weights but the head come from pre-training, all are trained. Unlike the
@@ -43,20 +51,18 @@ class FinetunedDenoiser(nn.Module):
     Parameters
     ----------
     denoiser
-        The network to take over; its ``head`` is replaced.
+        The network to take over, ``(images, timesteps) -> noise``; its ``head`` is replaced.
     classes
         Outputs for classes, with background.
     maps
         Outputs for separation.
     """
 
-    lost = 0
-
-    def __init__(self, denoiser: UNet, classes: int, maps: int) -> None:
+    def __init__(self, denoiser: nn.Module, classes: int, maps: int) -> None:
         super().__init__()
         self.classes = classes
-        width = denoiser.config.decoder_channels[-1]
-        self.stride = denoiser.config.stride
+        noise_head = denoiser.get_submodule("head")
+        width = [part for part in noise_head.modules() if isinstance(part, nn.Conv2d)][-1].in_channels
         denoiser.head = nn.Sequential()  # hands on what it gets
         self.denoiser = denoiser
         self.head = nn.Sequential(GroupNorm(32, width), nn.SiLU(), nn.Conv2d(width, classes + maps, 3, padding=1))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.dense import DenseOutput
+from wsinuc.models.dense import DenseNetwork, DenseOutput
 
 STRIDE = 8
 LOST = 46
@@ -42,21 +42,22 @@ class HoVerNetConfig:
         if self.maps != 2:
             raise ConfigError(f"HoVer-Net has two maps, H and V; got {self.maps}")
         if self.classes < 2 or not 1 / 16 <= self.width <= 4:
-            raise ConfigError(f"expected 2 classes or more and a width of 1/16 to 4, got {self.classes} and {self.width}")
+            raise ConfigError(
+                f"expected 2 classes or more and a width of 1/16 to 4, got {self.classes} and {self.width}"
+            )
 
     def scaled(self, channels: int) -> int:
         """A published number of channels at this width."""
         return max(GROUPS, round(channels * self.width / GROUPS) * GROUPS)
 
 
-class HoVerNet(nn.Module):
+class HoVerNet(DenseNetwork):
     """Images ``(n, 3, h, w)`` in [-1, 1] to `DenseOutput` of ``h - 92``; h and w multiples of 8.
 
     Where there is one class, its logits are those of the nuclei.
     """
 
     lost = LOST
-    stride = STRIDE
 
     def __init__(self, config: HoVerNetConfig) -> None:
         super().__init__()

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoint import as_tuples
-from wsinuc.models.dense import FinetunedDenoiser
+from wsinuc.models.dense import DenseNetwork, FinetunedDenoiser
 from wsinuc.models.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConfig
 from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
 from wsinuc.models.unet import UNet, UNetConfig
@@ -18,20 +16,20 @@ CORE = 384
 """Pixels of a tile that are kept, a side: a multiple of 64, so of every network's stride."""
 
 
-def _finetuned(shape: dict[str, Any]) -> nn.Module:
+def _finetuned(shape: dict[str, Any]) -> DenseNetwork:
     denoiser = UNet(UNetConfig(**as_tuples(shape["denoiser"]["unet"])))
     return FinetunedDenoiser(denoiser, shape["classes"], shape["maps"])
 
 
-def _unet(shape: dict[str, Any]) -> nn.Module:
+def _unet(shape: dict[str, Any]) -> DenseNetwork:
     return SupervisedUNet(SupervisedUNetConfig(**shape))
 
 
-def _hovernet(shape: dict[str, Any]) -> nn.Module:
+def _hovernet(shape: dict[str, Any]) -> DenseNetwork:
     return HoVerNet(HoVerNetConfig(**shape))
 
 
-NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+NETWORKS: dict[str, Callable[[dict[str, Any]], DenseNetwork]] = {
     "finetune": _finetuned,
     "hovernet": _hovernet,
     "unet": _unet,
@@ -39,7 +37,7 @@ NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
 """Method -> module with random weights, from its shape."""
 
 
-def build_network(method: str, shape: dict[str, Any]) -> nn.Module:
+def build_network(method: str, shape: dict[str, Any]) -> DenseNetwork:
     """A network with random weights.
 
     Parameters
@@ -71,8 +69,15 @@ def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
         margin = -(-config.reach // config.stride) * config.stride
         return CORE + 2 * margin, margin
     if method == "finetune":
-        return CORE + 64, 32
+        # Attention is over the whole tile: not larger than what such denoisers are trained on.
+        return (256 if _sees_everything(shape["denoiser"]) else CORE + 64), 32
     if method == "hovernet":
         margin = -(-LOST // STRIDE) * STRIDE
         return CORE + 2 * margin, margin
     raise ConfigError(f"no network is called {method!r}; there are {', '.join(NETWORKS)}")
+
+
+def _sees_everything(denoiser: dict[str, Any]) -> bool:
+    """Whether any feature of a denoiser depends on the whole input."""
+    unet = denoiser["unet"]
+    return bool(unet.get("attention_factors", True)) or bool(unet.get("middle_attention", True))

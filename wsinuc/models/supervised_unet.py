@@ -8,12 +8,13 @@ surroundings alone, never on the tile that shows it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.dense import DenseOutput
+from wsinuc.models.dense import DenseNetwork, DenseOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,26 +46,23 @@ class SupervisedUNetConfig:
         return finer + 2 * self.stride + self.stride - 1
 
 
-class SupervisedUNet(nn.Module):
+class SupervisedUNet(DenseNetwork):
     """Images ``(n, 3, h, w)`` in [-1, 1] to `DenseOutput`; see the module's text."""
-
-    lost = 0
 
     def __init__(self, config: SupervisedUNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.stride = config.stride
         widths = [config.base * 2**level for level in range(config.levels)]
         self.down = nn.ModuleList(_double(a, b) for a, b in zip([3, *widths], widths, strict=False))
         self.pool = nn.MaxPool2d(2)
-        coarser = list(reversed(list(zip(widths, widths[1:], strict=False))))
+        coarser = list(pairwise(widths))[::-1]
         self.lift = nn.ModuleList(nn.ConvTranspose2d(wide, narrow, 2, stride=2) for narrow, wide in coarser)
         self.up = nn.ModuleList(_double(2 * narrow, narrow) for narrow, _ in coarser)
         self.head = nn.Conv2d(widths[0], config.classes + config.maps, 1)
 
     def forward(self, x: Tensor) -> DenseOutput:
-        if x.shape[-2] % self.stride or x.shape[-1] % self.stride:
-            raise ConfigError(f"height and width must be multiples of {self.stride}, got {tuple(x.shape[-2:])}")
+        if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:
+            raise ConfigError(f"height and width must be multiples of {self.config.stride}, got {tuple(x.shape[-2:])}")
         skips = []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)

@@ -19,7 +19,7 @@ from torch import nn
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoint import Checkpoint
-from wsinuc.models.dense import DenseOutput
+from wsinuc.models.dense import DenseNetwork, DenseOutput
 from wsinuc.models.networks import build_network, default_tiling
 from wsinuc.models.norm import GroupNorm, fix_statistics
 from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass, usual_mpp_range
@@ -106,7 +106,7 @@ class NetworkSegmenter:
     def __init__(
         self,
         config: NetworkConfig,
-        network: nn.Module,
+        network: DenseNetwork,
         *,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
@@ -210,10 +210,7 @@ class NetworkSegmenter:
     def _probabilities(self, raw: DenseOutput) -> torch.Tensor:
         """Raw outputs as channels in [0, 1]; H and V, in [-1, 1], are moved there first."""
         classes = raw.classes.softmax(1)
-        if raw.nuclei is None:
-            foreground = 1 - classes[:, :1]
-        else:
-            foreground = raw.nuclei.softmax(1)[:, 1:]
+        foreground = 1 - classes[:, :1] if raw.nuclei is None else raw.nuclei.softmax(1)[:, 1:]
         maps = raw.maps / 2 + 0.5 if self.config.separation == "hv" else raw.maps
         return torch.cat([foreground, torch.zeros_like(foreground), classes[:, 1:], maps], 1)
 
@@ -225,7 +222,9 @@ class NetworkSegmenter:
         return instances_from_distance(scores[0], maps[0], self.config.watershed)
 
 
-def network_checkpoint(config: NetworkConfig, weights: dict[str, torch.Tensor], provenance: dict[str, Any]) -> Checkpoint:
+def network_checkpoint(
+    config: NetworkConfig, weights: dict[str, torch.Tensor], provenance: dict[str, Any]
+) -> Checkpoint:
     """Config and trained weights as a checkpoint of kind ``segmenter``; matrices and kernels as fp16, the rest exact."""
     tensors = {name: value.half() if value.ndim > 1 else value for name, value in weights.items()}
     return Checkpoint(kind="segmenter", config=asdict(config), provenance=provenance, tensors=tensors)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import wsinuc
 from wsinuc.config import SegmentConfig
-from wsinuc.errors import OutputError
+from wsinuc.errors import MppError, OutputError
 from wsinuc.exports.geojson import check_class_names
 from wsinuc.grid import Block, BlockGrid
 from wsinuc.pipeline.block import needs_work, select_tiles
@@ -103,6 +103,7 @@ def prepare(
         slide.mpp  # noqa: B018  raises MppError before weights are loaded
         segmenter = segmenter or _load_segmenter(config)
         check_class_names(item.name for item in segmenter.classes)
+        check_mpp(slide.mpp, segmenter, str(slide_path))
         view = slide.at(segmenter.mpp)
         prepared = Prepared(
             slide=slide,
@@ -121,6 +122,16 @@ def _load_segmenter(config: SegmentConfig) -> Segmenter:
     from wsinuc.segmenters import load_segmenter
 
     return load_segmenter(config.model, device=config.device)
+
+
+def check_mpp(mpp: float, segmenter: Segmenter, name: str) -> None:
+    """Raise MppError for a slide that shows less (or absurdly more) than the model was trained to see."""
+    finest, coarsest = segmenter.mpp_range
+    if not finest <= mpp <= coarsest:
+        raise MppError(
+            f"{name} has {mpp:g} um per pixel, but the model takes {finest:g} to {coarsest:g} (it works at {segmenter.mpp:g}): "
+            "scan finer or use a model trained for such slides; if the slide's resolution is recorded wrongly, give it with --mpp"
+        )
 
 
 def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Path, out: Path) -> Plan:

@@ -10,27 +10,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import wsinuc
 from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.crops import Crop, CropSource
+from wsinuc.datasets.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
-from wsinuc.models import losses
+from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.dense import DenseOutput
-from wsinuc.models.devices import pick_device
+from wsinuc.models.dense import DenseNetwork
+from wsinuc.models.devices import pick_device, pick_dtype
+from wsinuc.models.losses import SIMILARITY_FORMS
 from wsinuc.models.networks import NETWORKS, build_network
 from wsinuc.models.training import FitConfig, Progress, fit
 from wsinuc.models.unet import UNetConfig
 from wsinuc.segmenters.base import NucleusClass
-from wsinuc.segmenters.network import MAPS, NetworkConfig, network_checkpoint
-from wsinuc.segmenters.targets import centre_distance, hv_maps
+from wsinuc.segmenters.network import MAPS, NetworkConfig, NetworkSegmenter, network_checkpoint
+from wsinuc.tasks.evaluate import predict_labels
+from wsinuc.tasks.keep_best import Best, fit_keeping_best
+from wsinuc.tasks.network_loss import LOSSES, make_targets
 
 NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
 """The one class of data sets without classes. Green: it stands out from every stain."""
@@ -65,6 +69,8 @@ class NetworkTrainConfig:
     """False takes only the shape from the denoiser's checkpoint: how much does pre-training help?"""
     denoiser: UNetConfig | None = None
     """The network that ``finetune`` starts from scratch when it is given no pre-trained one."""
+    validate_every: int = 200
+    """Steps between measurements on the validation images, where there are any."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -74,72 +80,17 @@ class NetworkTrainConfig:
             raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
         if self.method == "hovernet" and self.separation == "distance":
             raise ConfigError("HoVer-Net separates by its H and V maps; leave separation out or say hv")
-        if self.similarity not in losses.SIMILARITY_FORMS:
-            raise ConfigError(f"similarity must be one of {', '.join(losses.SIMILARITY_FORMS)}, got {self.similarity!r}")
+        if self.similarity not in SIMILARITY_FORMS:
+            raise ConfigError(f"similarity must be one of {', '.join(SIMILARITY_FORMS)}, got {self.similarity!r}")
         if self.batch < 1:
             raise ConfigError(f"a batch needs at least one crop, got {self.batch}")
+        if self.validate_every < 1:
+            raise ConfigError(f"validate_every must be at least 1, got {self.validate_every}")
 
     @property
     def way(self) -> str:
         """How instances are separated: ``distance`` or ``hv``."""
         return self.separation or ("hv" if self.method == "hovernet" else "distance")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Targets:
-    """What a batch of crops should give, on the pixels that the network puts out."""
-
-    classes: Tensor
-    """``(n, h, w)`` int64: 0 background, classes from 1, `losses.IGNORE` in nuclei of unknown class."""
-    nuclei: Tensor
-    """bool ``(n, h, w)``."""
-    maps: Tensor
-    """``(n, maps, h, w)`` float32."""
-
-
-def make_targets(crops: Sequence[Crop], separation: str, lost: int) -> Targets:
-    """Targets of a batch. Maps see the whole crop: a nucleus cut by the border of the output keeps its centre."""
-    inner = slice(lost, crops[0].labels.shape[0] - lost)
-    labels = np.stack([crop.labels for crop in crops])
-    classes = np.stack([crop.class_map for crop in crops]).astype(np.int64)
-    classes[(labels > 0) & (classes == 0)] = losses.IGNORE
-    maps = np.stack([hv_maps(item) if separation == "hv" else centre_distance(item)[None] for item in labels])
-    return Targets(
-        classes=torch.from_numpy(classes[:, inner, inner]),
-        nuclei=torch.from_numpy(labels[:, inner, inner] > 0),
-        maps=torch.from_numpy(maps[:, :, inner, inner]),
-    )
-
-
-def finetune_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
-    """Method D: structural-similarity and focal loss of the classes; and the maps'."""
-    similarity = losses.structural_similarity_loss(raw.classes, wanted.classes, form=config.similarity)
-    classes = similarity + losses.focal_loss(raw.classes, wanted.classes)
-    return classes + config.map_weight * losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
-
-
-def unet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
-    """Cross-entropy and soft Dice of the classes; and the maps'."""
-    maps = losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
-    return _entropy_and_dice(raw.classes, wanted.classes) + config.map_weight * maps
-
-
-def _entropy_and_dice(logits: Tensor, target: Tensor) -> Tensor:
-    return losses.cross_entropy(logits, target) + losses.soft_dice_loss(logits.softmax(1), target)
-
-
-def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
-    """Cross-entropy and Dice of nuclei, and of types where there are any; squared error of H and V and of their gradients."""
-    assert raw.nuclei is not None
-    shapes = (raw.maps - wanted.maps).square().mean() + losses.gradient_loss(raw.maps, wanted.maps, wanted.nuclei)
-    nuclei = _entropy_and_dice(raw.nuclei, wanted.nuclei.long())
-    types = _entropy_and_dice(raw.classes, wanted.classes) if raw.classes is not raw.nuclei else 0.0
-    return nuclei + shapes + types
-
-
-Loss = Callable[[DenseOutput, Targets, NetworkTrainConfig], Tensor]
-LOSSES: dict[str, Loss] = {"finetune": finetune_loss, "hovernet": hovernet_loss, "unet": unet_loss}
-"""Method -> its loss."""
 
 
 def train_network(
@@ -152,6 +103,7 @@ def train_network(
     device: str = "auto",
     provenance: dict[str, Any] | None = None,
     on_event: Callable[[str], None] = lambda message: None,
+    validation: Sequence[LabelledImage] = (),
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train a network on annotated images and write it as a checkpoint of kind ``segmenter``.
@@ -168,6 +120,8 @@ def train_network(
         Checkpoint of kind ``denoiser`` that ``finetune`` starts from; None starts from random weights of ``config.denoiser``.
     provenance
         What to record of the data: names, licences, the command.
+    validation
+        Images to measure AJI on as the training goes; the weights that do best there are kept. Without any, the last ones are.
     should_stop
         Asked after each step; stops early, with the state saved and the weights so far written.
 
@@ -197,16 +151,50 @@ def train_network(
     source = CropSource(
         images=images, mpp=described.watershed.mpp, size=config.crop, seed=config.seed, augmentation=config.augmentation
     )
-    weights = fit(
+    loss, state = _batch_loss(network, source, config, where), out.with_suffix(".state")
+    origin = _origin(config, images, start) | (provenance or {})
+
+    def report(progress: Progress) -> None:
+        on_event(f"{config.method}: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
+
+    def keep(best: Best) -> None:
+        on_event(f"{config.method}: step {best.step}  validation AJI {best.score:.4f}, the best so far")
+        measured = origin | {"validation": {"aji": best.score, "step": best.step, "images": len(validation)}}
+        save_checkpoint(network_checkpoint(described, best.weights, measured), out)
+
+    if not validation:
+        weights = fit(network, loss, config.fit, state=state, on_progress=report, should_stop=should_stop)
+        save_checkpoint(network_checkpoint(described, weights, origin), out)
+        return
+    fit_keeping_best(
         network,
-        _batch_loss(network, source, config, where),
+        loss,
         config.fit,
-        state=out.with_suffix(".state"),
-        on_progress=lambda progress: on_event(_line(config.method, progress)),
+        state=state,
+        every=config.validate_every,
+        measure=lambda weights: mean_aji(described, weights, validation, where),
+        on_best=keep,
+        known=_known_score(out, state),
+        on_progress=report,
         should_stop=should_stop,
     )
-    origin = _origin(config, images, start) | (provenance or {})
-    save_checkpoint(network_checkpoint(described, weights, origin), out)
+
+
+def mean_aji(
+    described: NetworkConfig, weights: dict[str, Tensor], images: Sequence[LabelledImage], device: torch.device
+) -> float:
+    """Mean AJI over annotated images of a network with these weights, by the path of ``segment``."""
+    network = build_network(described.method, described.network)
+    network.load_state_dict(weights)
+    segmenter = NetworkSegmenter(described, network, device=device, dtype=pick_dtype(device))
+    return fmean(score(image.labels, predict_labels(image, segmenter=segmenter)).aji for image in images)
+
+
+def _known_score(out: Path, state: Path) -> float:
+    """What the interrupted part of this training reached on the validation images."""
+    if not (state.exists() and out.exists()):
+        return float("-inf")
+    return float(load_checkpoint(out, "segmenter").provenance.get("validation", {}).get("aji", "-inf"))
 
 
 def check_images(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
@@ -245,9 +233,7 @@ def _pretrained(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpoint
     return checkpoint
 
 
-def _describe(
-    config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], start: Checkpoint | None
-) -> NetworkConfig:
+def _describe(config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], start: Checkpoint | None) -> NetworkConfig:
     """What the checkpoint's header will say of the network."""
     shape: dict[str, Any] = {"classes": len(classes) + 1, "maps": MAPS[config.way]}
     mpp = config.mpp or 0.5
@@ -263,19 +249,19 @@ def _describe(
     return NetworkConfig.describe(config.method, shape, mpp=mpp, separation=config.way, classes=classes)
 
 
-def _take_over(network: nn.Module, start: Checkpoint) -> None:
+def _take_over(network: DenseNetwork, start: Checkpoint) -> None:
     """Put the denoiser's weights, without its head, into the network."""
-    body = {
-        f"denoiser.{name}": value.float() for name, value in start.tensors.items() if not name.startswith("head.")
-    }
+    body = {f"denoiser.{name}": value.float() for name, value in start.tensors.items() if not name.startswith("head.")}
     missing, unexpected = network.load_state_dict(body, strict=False)
     strange = [*unexpected, *(name for name in missing if name.startswith("denoiser."))]
     if strange:
-        raise CheckpointError(f"the denoiser's weights do not fit its own header: {strange[0]} is missing or not expected")
+        raise CheckpointError(
+            f"the denoiser's weights do not fit its own header: {strange[0]} is missing or not expected"
+        )
 
 
 def _batch_loss(
-    network: nn.Module, source: CropSource, config: NetworkTrainConfig, device: torch.device
+    network: DenseNetwork, source: CropSource, config: NetworkTrainConfig, device: torch.device
 ) -> Callable[[int], Tensor]:
     """The loss of step k."""
 
@@ -283,16 +269,11 @@ def _batch_loss(
         crops = source.batch(step, config.batch)
         pixels = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device)
         raw = network((pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
-        wanted = make_targets(crops, config.way, network.lost)
-        wanted = Targets(wanted.classes.to(device), wanted.nuclei.to(device), wanted.maps.to(device))
+        wanted = make_targets(crops, config.way, network.lost).to(device)
         with torch.autocast(device.type, enabled=False):
             return LOSSES[config.method](raw.float(), wanted, config)
 
     return loss
-
-
-def _line(method: str, progress: Progress) -> str:
-    return f"{method}: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s"
 
 
 def _origin(config: NetworkTrainConfig, images: Sequence[LabelledImage], start: Checkpoint | None) -> dict[str, Any]:
@@ -302,6 +283,6 @@ def _origin(config: NetworkTrainConfig, images: Sequence[LabelledImage], start: 
         "torch": torch.__version__,
         "training": asdict(config),
         "images": [sample.name for sample in images],
-        "nuclei": sum(int(len(np.unique(sample.labels[sample.labels > 0]))) for sample in images),
+        "nuclei": sum(len(np.unique(sample.labels[sample.labels > 0])) for sample in images),
         "denoiser": {"sha256": start.sha256, **start.provenance} if start else None,
     }

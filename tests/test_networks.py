@@ -1,0 +1,202 @@
+"""Networks that segment in one pass: what they share, and how they behave as segmenters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.grid import Box, TileGrid
+from wsinuc.models.checkpoint import Checkpoint, save_checkpoint
+from wsinuc.models.dense import FinetunedDenoiser
+from wsinuc.models.networks import NETWORKS, build_network, default_tiling
+from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
+from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.segmenters import METHODS, load_segmenter
+from wsinuc.segmenters.base import NucleusClass, Segmenter
+from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
+
+TWO = (NucleusClass("dark", (0, 0, 200)), NucleusClass("red", (200, 0, 0)))
+UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
+SHAPES = {
+    "finetune": {"denoiser": {"unet": json.loads(json.dumps(asdict(UNET)))}, "classes": 3, "maps": 1},
+    "unet": {"classes": 3, "maps": 1, "base": 4, "levels": 3},
+    "hovernet": {"classes": 3, "maps": 2, "width": 1 / 16},
+}
+
+
+def config_of(method: str, **changes: object) -> NetworkConfig:
+    separation = "hv" if method == "hovernet" else "distance"
+    config = NetworkConfig.describe(method, SHAPES[method], mpp=0.5, separation=separation, classes=TWO)
+    return replace(config, **changes)
+
+
+def segmenter_of(method: str, **changes: object) -> NetworkSegmenter:
+    torch.manual_seed(0)
+    config = config_of(method, **changes)
+    return NetworkSegmenter(config, lively(build_network(method, config.network)), device=torch.device("cpu"))
+
+
+def lively(network: torch.nn.Module) -> torch.nn.Module:
+    """Normalisations with statistics as after a training, so that random weights give varied scores."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            torch.nn.init.constant_(module.running_var, 0.3)
+    return network
+
+
+def tissue(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_scores_have_the_shape_that_the_pipeline_expects(method: str) -> None:
+    segmenter = segmenter_of(method, tile=128, margin=48)
+    assert isinstance(segmenter, Segmenter)
+    scores = segmenter.predict(tissue(256, 128).reshape(2, 128, 128, 3))
+    assert scores.shape == (2, segmenter.channels, 32, 32)
+    assert scores.dtype == np.uint8
+    assert segmenter.channels == 2 + 2 + segmenter.config.network["maps"]
+    assert scores[:, 0].std() > 0
+    assert scores[:, 1].max() == 0  # one network agrees with itself
+    labels = segmenter.separate(scores[0])
+    assert labels.shape == (32, 32)
+
+
+@pytest.mark.parametrize("method", ["finetune", "unet"])
+def test_background_and_classes_add_up(method: str) -> None:
+    scores = segmenter_of(method, tile=128, margin=48).predict(tissue(128, 128)[None]).astype(int)
+    assert np.abs(scores[:, 0] - scores[:, 2:4].sum(1)).max() <= 2
+
+
+def whole(segmenter: NetworkSegmenter, plane: np.ndarray, box: Box) -> np.ndarray:
+    """Scores of a box, put together from tiles."""
+    result = np.zeros((segmenter.channels, *box.shape), np.uint8)
+    for tile in TileGrid(segmenter.tile, segmenter.margin).covering(box):
+        scores = segmenter.predict(plane[tile.read.slices][None])[0]
+        kept = tile.core.clip(box)
+        result[:, *kept.relative_to(box).slices] = scores[:, *kept.relative_to(tile.core).slices]
+    return result
+
+
+@pytest.mark.parametrize(("method", "margin", "cores"), [("unet", 24, (32, 64)), ("hovernet", 112, (32, 48))])
+def test_another_tile_grid_changes_nothing_with_batch_normalisation(
+    method: str, margin: int, cores: tuple[int, int]
+) -> None:
+    plane, box = tissue(420, 420), Box(200, 200, 250, 230)
+    one, two = (whole(segmenter_of(method, tile=core + 2 * margin, margin=margin), plane, box) for core in cores)
+    # The last bit of a convolution may depend on its size, and a score then fall on the other side of a level.
+    assert np.abs(one.astype(int) - two).max() <= 1
+    assert (one != two).mean() < 1e-3
+    assert one[0].std() > 1
+
+
+def test_the_plain_unet_has_the_margin_that_its_reach_asks_for() -> None:
+    for levels in (1, 2, 3):
+        config = SupervisedUNetConfig(classes=2, maps=1, base=2, levels=levels)
+        tile, margin = default_tiling("unet", asdict(config))
+        assert margin >= config.reach
+        assert margin % config.stride == tile % config.stride == (tile - 2 * margin) % 64 == 0
+        assert reach(config) == config.reach
+
+
+def reach(config: SupervisedUNetConfig) -> int:
+    """How far from a pixel the farthest input with any influence lies, by differentiation."""
+    network = SupervisedUNet(config).double().eval()
+    network.pool = torch.nn.AvgPool2d(2)  # passes on every pixel, not the largest alone
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            torch.nn.init.constant_(module.weight, 0.01)
+    farthest = 0
+    for middle in range(32, 32 + config.stride):
+        x = torch.rand(1, 3, 64, 64, dtype=torch.double, requires_grad=True)
+        network(x).classes[0, 0, middle, middle].backward()
+        seen = x.grad.abs().sum((0, 1)).nonzero()
+        farthest = max(farthest, int((seen - middle).abs().max()))
+    return farthest
+
+
+def test_the_denoiser_is_taken_over_without_its_head() -> None:
+    denoiser = UNet(UNET)
+    weights = {k: v.clone() for k, v in denoiser.state_dict().items()}
+    network = FinetunedDenoiser(denoiser, classes=3, maps=1)
+    names = set(network.state_dict())
+    assert {f"denoiser.{k}" for k in weights if not k.startswith("head.")} == {n for n in names if n[0] == "d"}
+    x = torch.rand(2, 3, 16, 16)
+    original = UNet(UNET)
+    original.load_state_dict(weights)
+    features = original.activations(x, torch.zeros(2, dtype=torch.long), (len(UNET.decoder_channels) - 1,))[0]
+    raw = network.head(features)
+    out = network(x)
+    torch.testing.assert_close(torch.cat([out.classes, out.maps], 1), raw)
+    assert out.classes.shape == (2, 3, 16, 16)
+
+
+def test_attention_sees_the_whole_tile_so_tiles_stay_small() -> None:
+    assert default_tiling("finetune", SHAPES["finetune"]) == (448, 32)
+    seeing = {"denoiser": {"unet": {"middle_attention": True, "attention_factors": []}}}
+    assert default_tiling("finetune", seeing) == (256, 32)
+    with pytest.raises(ConfigError, match="no network is called 'ddpm'"):
+        default_tiling("ddpm", {})
+
+
+def test_calibration_fixes_group_norms_and_leaves_batch_norms() -> None:
+    samples = tissue(256, 128).reshape(2, 128, 128, 3)
+    plain = segmenter_of("unet")
+    assert plain.calibrate(samples) is plain
+    tuned = segmenter_of("finetune", tile=128, margin=32)
+    fitted = tuned.calibrate(samples)
+    dark = tissue(128, 128, seed=1)[None] // 4
+    half = dark.copy()
+    half[:, :, 96:] = 255
+    before = [tuned.predict(tile)[..., :32].astype(int) for tile in (dark, half)]
+    after = [fitted.predict(tile)[..., :32].astype(int) for tile in (dark, half)]
+    assert np.abs(before[0] - before[1]).max() > 3  # what lies far away changes a tile's own statistics
+    assert np.abs(after[0] - after[1]).max() <= 1
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_weights_survive_the_file(method: str, tmp_path: Path) -> None:
+    segmenter, path = segmenter_of(method, tile=128, margin=48), tmp_path / "model.safetensors"
+    save_checkpoint(network_checkpoint(segmenter.config, segmenter.network.state_dict(), {"data": "noise"}), path)
+    loaded = load_segmenter(str(path), device="cpu")
+    assert isinstance(loaded, NetworkSegmenter)
+    assert loaded.config == segmenter.config
+    assert loaded.mpp_range == (0.1, 1.1)
+    tile = tissue(128, 128)[None]
+    assert np.abs(loaded.predict(tile).astype(int) - segmenter.predict(tile)).mean() < 3
+    assert load_segmenter(str(path), device="cpu").identity == loaded.identity != segmenter.identity
+
+
+def test_checkpoints_say_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    segmenter = segmenter_of("unet")
+    good = network_checkpoint(segmenter.config, segmenter.network.state_dict(), {})
+
+    def error_of(config: dict) -> str:
+        save_checkpoint(Checkpoint(kind="segmenter", config=config, provenance={}, tensors=dict(good.tensors)), path)
+        with pytest.raises(CheckpointError) as caught:
+            load_segmenter(str(path), device="cpu")
+        return str(caught.value)
+
+    assert "'sam', this version of wsinuc knows ddpm" in error_of(good.config | {"method": "sam"})
+    assert "does not fit this version" in error_of({k: v for k, v in good.config.items() if k != "mpp_range"})
+    assert "does not fit this version" in error_of(good.config | {"surprise": 1})
+    assert "do not fit their own header" in error_of(good.config | {"network": {"classes": 3, "maps": 1, "base": 8}})
+    assert "do not fit their own header" in error_of(good.config | {"network": {"odd": 3}})
+
+
+def test_every_network_has_a_segmenter() -> None:
+    assert set(NETWORKS) < set(METHODS)
+    with pytest.raises(ConfigError, match="separation"):
+        config_of("unet", separation="none")
+    with pytest.raises(ConfigError, match="must exceed"):
+        config_of("unet", tile=96, margin=48)
+    with pytest.raises(ConfigError, match="multiples of 4"):
+        build_network("unet", SHAPES["unet"])(torch.zeros(1, 3, 30, 32))
