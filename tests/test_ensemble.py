@@ -190,7 +190,9 @@ def test_ballots_are_counted_per_member() -> None:
     ensemble, x = randomised(replace(SHAPE, members=4)), torch.randn(2, 6, 3, 3)
     named = torch.stack([raw.argmax(1) for raw in ensemble.raw({1: x})])
     found = ensemble.vote({1: x})
-    torch.testing.assert_close(found.majority, torch.mode(named, dim=0).values)  # mode, too, gives the smallest of a tie
+    torch.testing.assert_close(
+        found.majority, torch.mode(named, dim=0).values
+    )  # mode, too, gives the smallest of a tie
     torch.testing.assert_close(found.ballots.sum(1), torch.ones(2, 3, 3))
 
 
