@@ -13,6 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from wsinuc_cli.main import main
 
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import ConfigError
@@ -24,7 +25,6 @@ from wsinuc.tasks.fit_ensemble import EnsembleFitConfig
 from wsinuc.tasks.pixel_table import SamplingConfig
 from wsinuc.tasks.sweep import SweepConfig, feature_columns, pixel_scores, sweep
 from wsinuc.tasks.train_ddpm import NUCLEUS
-from wsinuc_cli.main import main
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 
@@ -130,7 +130,18 @@ def test_a_sweep_prefers_the_image_to_noise_and_writes_what_it_found(
 
 
 def test_the_command(data: Path, denoiser: Path, tmp_path: Path) -> None:
-    common = ["sweep", str(data), "--mpp", "0.5", "--denoiser", str(denoiser), "-o", str(tmp_path / "out"), "--visits", "1"]
+    common = [
+        "sweep",
+        str(data),
+        "--mpp",
+        "0.5",
+        "--denoiser",
+        str(denoiser),
+        "-o",
+        str(tmp_path / "out"),
+        "--visits",
+        "1",
+    ]
     run = CliRunner().invoke(main, [*common, "--where", "patient=3", "--timesteps", "5,20", "--blocks", "1;1,3"])
     assert run.exit_code == 0, run.output
     assert len(run.output.splitlines()) == 1 + 3 * 2 + 1
