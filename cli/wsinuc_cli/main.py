@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": "Compare a segmentation with annotated images.",
     "pretrain": "Train a diffusion model on unlabelled images.",
     "train": "Train a segmenter on a few labelled images.",
+    "sweep": "Find the diffusion features that segment best.",
 }
 """Name and one line of help; command NAME is the object NAME of the module ``wsinuc_cli.NAME``."""
 
