@@ -101,7 +101,7 @@ def test_denoisers_of_another_making_are_refused() -> None:
     network = UNet(TINY_UNET)
     config = denoiser_config(network)
     assert isinstance(build_denoiser({"unet": config["unet"]}), UNet)  # checkpoints older than the choice
-    with pytest.raises(CheckpointError, match="network 'vit'.*unet, attention_unet"):
+    with pytest.raises(CheckpointError, match=r"network 'vit'.*unet, attention_unet"):
         build_denoiser(config | {"network": "vit"})
     with pytest.raises(CheckpointError, match="cannot build"):
         build_denoiser(config | {"network": "attention_unet"})
@@ -110,7 +110,7 @@ def test_denoisers_of_another_making_are_refused() -> None:
     short = dict(list(network.state_dict().items())[1:])
     with pytest.raises(CheckpointError, match="do not fit its own header"):
         load_denoiser(Checkpoint(kind="denoiser", config=config, provenance={}, tensors=short))
-    with pytest.raises(CheckpointError, match="noise is unknown.*'sqrt'"):
+    with pytest.raises(CheckpointError, match=r"noise is unknown.*'sqrt'"):
         load_denoiser(
             Checkpoint(kind="denoiser", config=config | {"betas": "sqrt"}, provenance={}, tensors=network.state_dict())
         )

@@ -50,7 +50,7 @@ def test_every_schedule_only_loses_signal(name: str) -> None:
 
 
 def test_unknown_schedules_are_named() -> None:
-    with pytest.raises(ConfigError, match="'sqrt'.*linear, quadratic, cosine"):
+    with pytest.raises(ConfigError, match=r"'sqrt'.*linear, quadratic, cosine"):
         named_betas("sqrt")
 
 
@@ -98,7 +98,7 @@ def test_the_256_levels_share_all_probability(mean: float, spread: float) -> Non
     logs = discretised_log_likelihood(x, torch.full_like(x, mean), torch.full_like(x, 2 * math.log(spread)))
     assert float(logs.exp().sum()) == pytest.approx(1.0, abs=1e-6)
     level = stats.norm(mean, spread)
-    at = int(round((mean + 1) * 127.5))
+    at = round((mean + 1) * 127.5)
     expected = level.cdf(float(x[at]) + 1 / 255) - level.cdf(float(x[at]) - 1 / 255)
     assert float(logs[at].exp()) == pytest.approx(expected, rel=1e-9)
 

@@ -217,7 +217,7 @@ def test_half_precision_is_widened() -> None:
 
 def test_weights_of_another_configuration_say_so() -> None:
     state = Published(CONFIG).state
-    with pytest.raises(CheckpointError, match="names too many.*missing.*resample"):
+    with pytest.raises(CheckpointError, match=r"names too many.*missing.*resample"):
         from_guided(state, replace(CONFIG, resblock_updown=False))
     with pytest.raises(CheckpointError, match="names too many"):
         from_guided(state, replace(CONFIG, attention_factors=(4,)))
@@ -227,7 +227,7 @@ def test_weights_of_another_configuration_say_so() -> None:
         from_guided(state, replace(CONFIG, base=64))
     with pytest.raises(CheckpointError, match="conditioned on classes"):
         from_guided(state | {"label_emb.weight": torch.zeros(10, 128)}, CONFIG)
-    with pytest.raises(CheckpointError, match="1 names too many .surprise.weight"):
+    with pytest.raises(CheckpointError, match=r"1 names too many .surprise.weight"):
         from_guided(state | {"surprise.weight": torch.zeros(1)}, CONFIG)
 
 

@@ -7,6 +7,7 @@ first encoder stage, at full resolution, is not used. The same network denoises 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -150,7 +151,7 @@ class AttentionUNet(nn.Module):
         self.middle_second = ResBlock(widths[-1], widths[-1], time)
         coming_up = list(reversed(widths))
         self.decoder = nn.ModuleList(
-            Stage(2 * deep, shallow, time, config) for deep, shallow in zip(coming_up[:-1], coming_up[1:], strict=True)
+            Stage(2 * deep, shallow, time, config) for deep, shallow in itertools.pairwise(coming_up)
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(w, w, 4, stride=2, padding=1) for w in coming_up[1:])
         self.last = ResBlock(widths[0], widths[0], None)
