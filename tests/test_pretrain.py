@@ -12,6 +12,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from slide_files import write_pyramid
+from wsinuc_cli.main import main
+from wsinuc_cli.pretrain import configured
 
 from wsinuc.datasets.patches import Ahead, PatchSource
 from wsinuc.datasets.pixels import LazyImage, PixelCache, SlidePixels
@@ -27,8 +29,6 @@ from wsinuc.slides import open_slide
 from wsinuc.tasks.pretrain import PRESETS, PretrainConfig, pretrain
 from wsinuc.tasks.pretrain_report import estimate
 from wsinuc.tasks.sources import open_sources
-from wsinuc_cli.main import main
-from wsinuc_cli.pretrain import configured
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 TINY = PretrainConfig(
@@ -255,6 +255,6 @@ def test_public_weights_start_a_training(tmp_path: Path) -> None:
     pretrain([picture()], tmp_path / "d.safetensors", replace(TINY, unet=config), init=tmp_path / "guided.pt")
     network, _ = load_denoiser(load_checkpoint(tmp_path / "d.safetensors", "denoiser"))
     assert isinstance(network, UNet)
+    other = replace(TINY, unet=AttentionUNetConfig(dim=16, multipliers=(1, 2)))
     with pytest.raises(CheckpointError, match="attention U-Net cannot take"):
-        other = replace(TINY, unet=AttentionUNetConfig(dim=16, multipliers=(1, 2)))
         pretrain([picture()], tmp_path / "e.safetensors", other, init=tmp_path / "guided.pt")
