@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from wsinuc.errors import CheckpointError, ConfigError, DeviceMemoryError, TrainingError
+from wsinuc.models.checkpoint import load_checkpoint
+from wsinuc.models.denoisers import load_denoiser
 from wsinuc.models.device_memory import largest_fitting
 from wsinuc.models.processes import ALONE, launched_processes
 from wsinuc.models.training import FitConfig, Inspection, Progress, fit, weights_in_place
@@ -244,9 +245,13 @@ def test_two_processes_train_what_one_does_with_the_whole_batch(tmp_path: Path) 
     for name, how in runs.items():
         command = [sys.executable, *how, str(script), str(tmp_path / f"{name}.safetensors"), "2" if how else "1"]
         subprocess.run(command, check=True, env=environment, capture_output=True, timeout=280)
-    one, two = (load_file(tmp_path / f"{name}.safetensors") for name in runs)
-    for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=2e-5)
+    one, two = (load_checkpoint(tmp_path / f"{name}.safetensors", "denoiser") for name in runs)
+    # A bias before a norm of one channel per group has no gradient but rounding, which Adam enlarges: weights only.
+    for name in [name for name in one.tensors if name.endswith("weight")]:
+        torch.testing.assert_close(two.tensors[name], one.tensors[name], rtol=1e-4, atol=2e-5)
+    x, t = torch.randn(2, 3, 16, 16), torch.tensor([5, 700])
+    with torch.no_grad():
+        torch.testing.assert_close(*(load_denoiser(c)[0](x, t) for c in (one, two)), rtol=1e-4, atol=1e-5)
     losses = [[line["loss"] for line in read_log(tmp_path / f"{name}.jsonl")] for name in runs]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert len(losses[1]) == 3, "one process logs"
