@@ -40,3 +40,11 @@ class DeviceError(WsinucError, RuntimeError):
 
 class DataError(WsinucError, ValueError):
     """A data set, mask, ROI or GeoJSON file does not have the form that was expected."""
+
+
+class TrainingError(WsinucError, ArithmeticError):
+    """A training went wrong on the way: its loss or its gradient is no number any more."""
+
+
+class DeviceMemoryError(WsinucError, MemoryError):
+    """The device has too little memory for what was asked of it."""

@@ -2,91 +2,154 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
+    from wsinuc.datasets.pixels import Pixels
+    from wsinuc.models.processes import Processes
     from wsinuc.models.training import Progress
-    from wsinuc.tasks.pretrain import PretrainConfig
+    from wsinuc.tasks.pretrain_config import PretrainConfig
+
+FILE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="SOURCE...")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Checkpoint to write (.safetensors)."
+    "--preset",
+    type=click.Choice(["cpu", "small", "paper", "genselfdiff"]),
+    default="cpu",
+    show_default=True,
+    help="cpu: an hour on two cores; small, paper: method A at base 64 and 128; genselfdiff: method D.",
 )
 @click.option("--mpp", "file_mpp", type=float, metavar="UM", help="um per pixel of sources that do not say it.")
-@click.option("--model-mpp", default=0.5, show_default=True, metavar="UM", help="um per pixel to train at.")
-@click.option("--base", default=32, show_default=True, help="Width of the network's finest level.")
-@click.option("--steps", default=2000, show_default=True)
-@click.option("--batch", default=16, show_default=True, help="Patches per step.")
-@click.option("--patch", default=64, show_default=True, help="Side of a patch in pixels.")
-@click.option("--lr", default=1e-3, show_default=True, help="Highest learning rate; it falls along a cosine.")
-@click.option("--fields", default=64, show_default=True, help="Most 1024 px fields of tissue taken from one slide.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--model-mpp", "mpp", type=float, metavar="UM", help="um per pixel to train at.")
+@click.option("--base", type=int, help="Width of the network's finest level.")
+@click.option("--steps", type=int, help="Steps to train.")
+@click.option("--images-seen", type=int, metavar="N", help="Patches to train on, instead of --steps.")
+@click.option("--batch", type=int, help="Patches per step, over all passes and GPUs.")
+@click.option("--accumulate", type=int, help="Passes in which a step is computed: less memory, the same result.")
+@click.option("--patch", type=int, help="Side of a patch in pixels.")
+@click.option("--lr", type=float, help="(Highest) learning rate.")
+@click.option("--learn-variance", is_flag=True, help="Learn the variance of the reverse steps too.")
+@click.option("--init", type=FILE, help="Start from guided-diffusion weights (.pt, .safetensors) or a denoiser.")
+@click.option("--held-out", type=float, metavar="SHARE", help="Share of the images kept for the held-out loss.")
+@click.option("--validate-every", type=int, metavar="N", help="Images seen between two held-out losses; 0: never.")
+@click.option("--sample-every", type=int, metavar="N", help="Images seen between two grids of samples; 0: never.")
+@click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="Memory for pixels of the sources.")
+@click.option("--seed", type=int, default=0, show_default=True)
 @device_option
-@click.option("--dry-run", is_flag=True, help="Say what would be trained on, and stop.")
+@click.option("--dry-run", is_flag=True, help="Say what would be trained, on what, and what that takes; then stop.")
 def pretrain(
-    sources: tuple[Path, ...],
+    sources: tuple[str, ...],
     output: Path,
+    preset: str,
     file_mpp: float | None,
-    model_mpp: float,
-    base: int,
-    steps: int,
-    batch: int,
-    patch: int,
-    lr: float,
-    fields: int,
-    seed: int,
+    memory: float,
+    init: Path | None,
     device: str,
     dry_run: bool,
+    **options: Any,
 ) -> None:
     """Train a denoising diffusion model on unlabelled images.
 
-    SOURCE is a slide, an image, a folder of images, or a data set. Interrupted, the same command goes on where the training
-    was last saved; a longer --steps continues a finished one.
+    SOURCE is a slide, an image, a folder of images, or a data set (FOLDER, or NAME=FOLDER). Options that are not given are the
+    preset's. Interrupted, the same command goes on where the training was last saved; a longer --steps continues a
+    finished one. Several GPUs: accelerate launch -m wsinuc_cli.main pretrain ...
 
     \b
-    wsinuc pretrain slides/*.svs -o denoiser.safetensors
+    wsinuc pretrain slides/*.svs -o denoiser.safetensors --preset paper --sample-every 100000
     wsinuc pretrain tnbc --mpp 0.25 -o denoiser.safetensors
     """
+    from wsinuc.datasets.pixels import PixelCache
     from wsinuc.models.devices import pick_device
-    from wsinuc.tasks import pretrain as task
-    from wsinuc.tasks.sources import gather_images
+    from wsinuc.models.processes import launched_processes
+    from wsinuc.tasks.pretrain import pretrain as run
+    from wsinuc.tasks.sources import open_sources
 
-    config = _config(model_mpp, base, steps, batch, patch, lr, seed)
-    chosen = pick_device(device)
-    images = gather_images(sources, mpp=model_mpp, file_mpp=file_mpp, fields=fields, seed=seed)
-    pixels = sum(image.shape[0] * image.shape[1] for image in images)
-    click.echo(
-        f"{len(images)} images, {pixels / 1e6:.1f} Mpx at {model_mpp:g} um/px; {steps} steps of {batch} patches on {chosen}"
+    config = configured(preset, **options)
+    processes = launched_processes(cpu=device == "cpu")
+    chosen = str(processes.device or pick_device(device))
+    images = open_sources(sources, mpp=config.mpp, file_mpp=file_mpp, cache=PixelCache(round(memory * 2**30)))
+    if processes.main:
+        _describe(images, config, chosen, processes)
+    if dry_run:
+        return
+    provenance = {"sources": [Path(source).name for source in sources], "preset": preset}
+    run(
+        images,
+        output,
+        config,
+        device=chosen,
+        init=init,
+        provenance=provenance,
+        on_progress=_report,
+        processes=processes,
     )
-    if not dry_run:
-        task.pretrain(images, output, config, device=str(chosen), on_progress=_report)
+    if processes.main:
         click.echo(f"Written to {output}. Next: wsinuc train DATA --denoiser {output} -o segmenter.safetensors")
 
 
-def _config(mpp: float, base: int, steps: int, batch: int, patch: int, lr: float, seed: int) -> PretrainConfig:
-    from wsinuc.models.training import FitConfig
-    from wsinuc.models.unet import UNetConfig
-    from wsinuc.tasks.pretrain import PretrainConfig
+def configured(
+    preset: str,
+    *,
+    steps: int | None = None,
+    images_seen: int | None = None,
+    base: int | None = None,
+    learn_variance: bool = False,
+    **options: Any,
+) -> PretrainConfig:
+    """The preset with the options that were given; raises ConfigError."""
+    from wsinuc.errors import ConfigError
+    from wsinuc.models.attention_unet import AttentionUNetConfig
+    from wsinuc.tasks.pretrain_config import PRESETS
 
-    return PretrainConfig(
-        mpp=mpp,
-        patch=patch,
-        batch=batch,
-        unet=UNetConfig(
-            base=base, multipliers=(1, 2, 4, 4), res_blocks=1, attention_factors=(), middle_attention=False
-        ),
-        fit=FitConfig(steps=steps, lr=lr, warmup=100, cosine=True, weight_decay=0.01, ema=0.999, save_every=200),
-        timestep_power=2.0,
-        seed=seed,
+    given = {name: value for name, value in options.items() if value is not None}
+    start = PRESETS[preset]
+    if steps and images_seen:
+        raise ConfigError("--steps and --images-seen say the same: give one of them")
+    if images_seen:
+        steps = max(1, images_seen // given.get("batch", start.batch))
+    schedule = {"steps": steps, "lr": given.pop("lr", None), "accumulate": given.pop("accumulate", None)}
+    fit = dataclasses.replace(start.fit, **{name: value for name, value in schedule.items() if value is not None})
+    network: dict[str, Any] = {"out_channels": 6} if learn_variance else {}
+    if base:
+        network["dim" if isinstance(start.unet, AttentionUNetConfig) else "base"] = base
+    return dataclasses.replace(start, fit=fit, unet=dataclasses.replace(start.unet, **network), **given)
+
+
+def _describe(images: list[Pixels], config: PretrainConfig, device: str, processes: Processes) -> None:
+    """What is trained, on what, and what it takes."""
+    from wsinuc.datasets.pixels import SlidePixels
+    from wsinuc.tasks.pretrain_report import estimate
+
+    slides = [image for image in images if isinstance(image, SlidePixels)]
+    pixels = sum(image.area for image in slides)
+    pixels += sum(image.shape[0] * image.shape[1] for image in images if not isinstance(image, SlidePixels))
+    takes = estimate(config, processes.count)
+    counted = f"{len(images) - len(slides)} images" + (f" and {len(slides)} slides" if slides else "")
+    click.echo(
+        f"{counted}, {pixels / 1e6:.1f} Mpx at {config.mpp:g} um/px, {pixels / config.patch**2:,.0f} patches of "
+        f"{config.patch} px side by side"
     )
+    click.echo(
+        f"network of {takes.parameters / 1e6:.1f} M parameters, {takes.flops_per_step / 1e12:.2f} TFLOP per step, about "
+        f"{takes.memory_bytes / 2**30:.1f} GiB on the device"
+    )
+    others = f", {processes.count} processes" if processes.count > 1 else ""
+    click.echo(f"{config.fit.steps} steps of {config.batch} patches: {config.images_seen:,} images on {device}{others}")
 
 
 def _report(progress: Progress) -> None:
-    click.echo(f"step {progress.step:6d}  loss {progress.loss:.4f}  {progress.seconds:6.0f} s")
+    held_out = "" if progress.validation is None else f"  held out {progress.validation:.4f}"
+    click.echo(
+        f"{progress.images:10,} images  loss {progress.loss:.4f}{held_out}  {progress.images_per_s:6.1f} images/s  "
+        f"{progress.seconds:6.0f} s"
+    )

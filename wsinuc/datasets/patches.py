@@ -5,7 +5,8 @@ Patch ``k`` is a function of the seed and ``k`` alone: a resumed training sees w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsinuc.datasets.augment import dihedral, jitter_stain
+from wsinuc.datasets.pixels import Pixels, Placing
 from wsinuc.errors import DataError
 
 
@@ -20,11 +22,11 @@ from wsinuc.errors import DataError
 class PatchSource:
     """Images to cut from, and how.
 
-    Images are drawn in proportion to their area, or to ``weights`` if given.
+    Images are drawn in proportion to their area (a slide's: of its tissue), or to ``weights`` if given.
     """
 
-    images: Sequence[NDArray[np.uint8]]
-    """RGB arrays ``(h, w, 3)``, all at the resolution to train at."""
+    images: Sequence[Pixels]
+    """RGB arrays ``(h, w, 3)`` or what reads like them, all at the resolution to train at."""
     size: int
     """Side of a patch in pixels."""
     seed: int
@@ -41,11 +43,14 @@ class PatchSource:
     def patch(self, index: int) -> NDArray[np.uint8]:
         """Patch ``(size, size, 3)`` number ``index``."""
         rng = np.random.default_rng((self.seed, index))
-        areas = np.asarray(self.weights or [i.shape[0] * i.shape[1] for i in self.images], np.float64)
+        areas = np.asarray(self.weights or [_area(image) for image in self.images], np.float64)
         image = self.images[rng.choice(len(self.images), p=areas / areas.sum())]
         field = self.size * float(np.exp(rng.uniform(-1, 1) * np.log(self.zoom)))
         height, width = (min(field, side) for side in image.shape[:2])
-        y, x = rng.uniform(0, image.shape[0] - height), rng.uniform(0, image.shape[1] - width)
+        if isinstance(image, Placing):
+            y, x = image.place(rng, height, width)
+        else:
+            y, x = rng.uniform(0, image.shape[0] - height), rng.uniform(0, image.shape[1] - width)
         y0, x0 = int(y), int(x)
         cut = Image.fromarray(image[y0 : int(y + height) + 2, x0 : int(x + width) + 2])
         box = (x - x0, y - y0, min(x - x0 + width, cut.width), min(y - y0 + height, cut.height))
@@ -55,3 +60,33 @@ class PatchSource:
     def batch(self, index: int, count: int) -> NDArray[np.uint8]:
         """Patches ``index * count`` to ``(index + 1) * count``: ``(count, size, size, 3)``."""
         return np.stack([self.patch(index * count + i) for i in range(count)])
+
+
+def _area(image: Pixels) -> float:
+    return image.area if isinstance(image, Placing) else float(image.shape[0] * image.shape[1])
+
+
+class Ahead:
+    """The values of a function of 0, 1, 2 ..., computed by threads a few numbers ahead of who asks for them.
+
+    Asking in any order gives the same values; asking in ascending order gives them sooner.
+    """
+
+    def __init__(self, function: Callable[[int], NDArray[np.uint8]], *, threads: int, stride: int = 1) -> None:
+        self._function, self._stride, self._threads = function, stride, threads
+        self._pool = ThreadPoolExecutor(threads)
+        self._coming: dict[int, Future[NDArray[np.uint8]]] = {}
+
+    def __call__(self, index: int) -> NDArray[np.uint8]:
+        """The value of ``index``; those of the next few multiples of the stride are begun."""
+        wanted = [index + i * self._stride for i in range(self._threads + 1)]
+        for number in [number for number in self._coming if number not in wanted]:
+            self._coming.pop(number).cancel()
+        for number in wanted:
+            if number not in self._coming:
+                self._coming[number] = self._pool.submit(self._function, number)
+        return self._coming.pop(index).result()
+
+    def close(self) -> None:
+        """Stop the threads; values that are under way are lost."""
+        self._pool.shutdown(cancel_futures=True)

@@ -39,6 +39,8 @@ class UNetConfig:
     """Down-sampling factors at which self-attention follows each ResBlock (32, 16 and 8 px of a 256 px input)."""
     head_channels: int = 64
     """Channels per attention head."""
+    heads: int | None = None
+    """Number of attention heads at every width, instead of ``head_channels`` for each."""
     resblock_updown: bool = True
     """Resample inside a ResBlock (the 256 px flags) instead of by a strided or plain convolution."""
     dropout: float = 0.0
@@ -127,9 +129,9 @@ class ResBlock(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention over all positions, residual."""
 
-    def __init__(self, channels: int, head_channels: int) -> None:
+    def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
-        self.heads = max(1, channels // head_channels)
+        self.heads = heads
         self.norm = GroupNorm(32, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj = _zeroed(nn.Conv2d(channels, channels, 1))
@@ -193,7 +195,10 @@ class UNet(nn.Module):
         return ResBlock(inputs, outputs, self.config.time_width, dropout=self.config.dropout, resample=resample)
 
     def _attention(self, channels: int) -> Attention:
-        return Attention(channels, self.config.head_channels)
+        heads = self.config.heads or max(1, channels // self.config.head_channels)
+        if channels % heads:
+            raise ConfigError(f"{channels} channels cannot be shared out to {heads} attention heads")
+        return Attention(channels, heads)
 
     def _resampler(self, channels: int, direction: str) -> nn.Module:
         if self.config.resblock_updown:
@@ -243,12 +248,22 @@ class UNet(nn.Module):
             skips.append(x)
         return self.middle(x, time), skips, time
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Predicted noise (and variance code, if learned) of noisy images ``x`` in [-1, 1] at timesteps ``t``."""
+    @property
+    def head_channels(self) -> int:
+        """Channels of ``features``."""
+        return self.config.base * self.config.multipliers[0]
+
+    def features(self, x: Tensor, t: Tensor) -> Tensor:
+        """``(n, head_channels, h, w)``: the last decoder block's activation, which a segmenter's head reads instead of
+        the output's norm and convolution."""
         x, skips, time = self._encode(x, t)
         for stage in self.decoder:
             x = stage(torch.cat([x, skips.pop()], dim=1), time)
-        return self.head(x)
+        return x
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predicted noise (and variance code, if learned) of noisy images ``x`` in [-1, 1] at timesteps ``t``."""
+        return self.head(self.features(x, t))
 
     def activations(self, x: Tensor, t: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """Outputs of the decoder blocks ``blocks``, in the order asked for; nothing after the last is computed.
