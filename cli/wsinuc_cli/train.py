@@ -40,8 +40,12 @@ ONLY_NETWORKS = ("steps", "batch", "crop", "lr", "model_mpp", "base", "width", "
 @click.option("--patch", default=256, show_default=True, help="With --few: side of a patch in pixels of the images.")
 @click.option("--separation", type=click.Choice(["distance", "hv"]), help="Map that tells touching nuclei apart.")
 @click.option("--preset", type=click.Choice(["quick", "paper"]), default="quick", show_default=True, help="[ddpm]")
-@click.option("--timesteps", default="50,150", show_default=True, help="[ddpm] Noise levels at which features are read.")
-@click.option("--blocks", default="3,4,5,6", show_default=True, help="[ddpm] Decoder blocks whose outputs are features.")
+@click.option(
+    "--timesteps", default="50,150", show_default=True, help="[ddpm] Noise levels at which features are read."
+)
+@click.option(
+    "--blocks", default="3,4,5,6", show_default=True, help="[ddpm] Decoder blocks whose outputs are features."
+)
 @click.option("--features", type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
 @click.option("--members", default=5, show_default=True, help="[ddpm] Pixel classifiers in the ensemble.")
 @click.option("--visits", default=8, show_default=True, help="[ddpm] Augmented views of every image.")
@@ -50,7 +54,9 @@ ONLY_NETWORKS = ("steps", "batch", "crop", "lr", "model_mpp", "base", "width", "
 @click.option("--steps", default=2000, show_default=True, help="[networks] Training steps.")
 @click.option("--batch", default=8, show_default=True, help="[networks] Crops per step.")
 @click.option("--crop", default=128, show_default=True, help="[networks] Side of a crop in pixels of the model.")
-@click.option("--lr", default=1e-3, show_default=True, help="[networks] Highest learning rate; it falls along a cosine.")
+@click.option(
+    "--lr", default=1e-3, show_default=True, help="[networks] Highest learning rate; it falls along a cosine."
+)
 @click.option("--model-mpp", default=0.5, show_default=True, metavar="UM", help="[hovernet, unet] um per pixel.")
 @click.option("--base", default=32, show_default=True, help="[unet] Width of the finest level.")
 @click.option("--width", default=1.0, show_default=True, help="[hovernet] Channels relative to the published ones.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from wsinuc.datasets.augment import Augmentation
@@ -17,6 +16,7 @@ from wsinuc.tasks.train_network import NetworkTrainConfig, train_network
 from wsinuc.tasks.training_set import NUCLEUS
 
 Images = Sequence[LabelledImage]
+Method = Callable[[Images, Path, Path, int], None]
 AUGMENTATION = Augmentation(zoom=1.3, stain=0.4)
 VIEWS = 96  # augmented patches that A's rows come from, whatever N
 
@@ -38,7 +38,9 @@ def ddpm(images: Images, denoiser: Path, out: Path, seed: int) -> None:
     train_ddpm(images, (NUCLEUS,), denoiser, out, config, device="cpu")
 
 
-def network(method: str, steps: int, *, crop: int = 64, batch: int = 8, **settings: object) -> Callable[[Images, Path, Path, int], None]:
+def network(
+    method: str, steps: int, *, crop: int = 64, batch: int = 8, **settings: object
+) -> Callable[[Images, Path, Path, int], None]:
     """D and the supervised yardsticks, at 0.5 um per px."""
 
     def run(images: Images, denoiser: Path, out: Path, seed: int) -> None:

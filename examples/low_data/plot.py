@@ -23,7 +23,13 @@ def main(out: Path) -> None:
         methods = list(dict.fromkeys(method for method, _ in table))
         counts = sorted({count for _, count in table})
         for metric in METRICS:
-            print(f"\n{data}, {metric}\n\n| | " + " | ".join(map(str, counts)) + " |\n|---" * 1 + "|---" * len(counts) + "|")
+            print(
+                f"\n{data}, {metric}\n\n| | "
+                + " | ".join(map(str, counts))
+                + " |\n|---" * 1
+                + "|---" * len(counts)
+                + "|"
+            )
             curves = {}
             for method in methods:
                 runs = {n: [line[metric] for line in table[method, n]] for n in counts if (method, n) in table}

@@ -6,19 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.checkpoint import as_tuples
+from wsinuc.models.denoisers import build_denoiser
 from wsinuc.models.dense import DenseNetwork, FinetunedDenoiser
 from wsinuc.models.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConfig
 from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
-from wsinuc.models.unet import UNet, UNetConfig
 
 CORE = 384
 """Pixels of a tile that are kept, a side: a multiple of 64, so of every network's stride."""
 
 
 def _finetuned(shape: dict[str, Any]) -> DenseNetwork:
-    denoiser = UNet(UNetConfig(**as_tuples(shape["denoiser"]["unet"])))
-    return FinetunedDenoiser(denoiser, shape["classes"], shape["maps"])
+    return FinetunedDenoiser(build_denoiser(shape["denoiser"]), shape["classes"], shape["maps"])
 
 
 def _unet(shape: dict[str, Any]) -> DenseNetwork:

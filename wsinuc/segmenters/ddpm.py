@@ -18,6 +18,7 @@ from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
 from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
 from wsinuc.models.norm import fix_statistics
+from wsinuc.models.schedules import named_betas
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass, usual_mpp_range
 from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distance, instances_from_hv
@@ -39,6 +40,8 @@ class DdpmConfig:
     separation: str
     """``distance`` or ``hv``."""
     classes: tuple[NucleusClass, ...]
+    betas: str = "linear"
+    """Noise schedule that the denoiser was trained with."""
     tile: int = 512
     """Side of a network input in pixels. Large tiles waste less margin."""
     margin: int = 32
@@ -71,6 +74,7 @@ class DdpmConfig:
                 ensemble=EnsembleConfig(**as_tuples(data["ensemble"])),
                 watershed=WatershedSettings(**data["watershed"]),
                 separation=data["separation"],
+                betas=data.get("betas", "linear"),
                 classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
                 tile=data["tile"],
                 margin=data["margin"],
@@ -111,7 +115,7 @@ class DdpmSegmenter:
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
         network = unet.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.extractor = FeatureExtractor(network, GaussianDiffusion(), config.features)
+        self.extractor = FeatureExtractor(network, GaussianDiffusion(named_betas(config.betas)), config.features)
         self.ensemble = ensemble.to(device).eval().requires_grad_(False)
 
     @classmethod

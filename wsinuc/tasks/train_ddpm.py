@@ -18,13 +18,13 @@ import torch
 import wsinuc
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.models.checkpoint import Checkpoint, as_tuples, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.denoisers import load_denoiser
 from wsinuc.models.devices import pick_device, pick_dtype
-from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features import FeatureConfig, FeatureExtractor
 from wsinuc.models.training import FitConfig, Progress
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.unet import UNet
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.watershed import WatershedSettings
@@ -136,6 +136,7 @@ def train_ddpm(
     segmenter = DdpmSegmenter(
         DdpmConfig(
             unet=extractor.unet.config,
+            betas=checkpoint.config.get("betas", "linear"),
             features=config.features,
             ensemble=shape,
             watershed=WatershedSettings(mpp=mpp),
@@ -160,10 +161,14 @@ def train_ddpm(
 
 def load_extractor(checkpoint: Checkpoint, features: FeatureConfig, device: torch.device) -> FeatureExtractor:
     """The frozen denoiser of a checkpoint, in fp32, with what is read from it."""
-    unet = UNet(UNetConfig(**as_tuples(checkpoint.config["unet"])))
-    unet.load_state_dict({name: value.float() for name, value in checkpoint.tensors.items()})
-    network = unet.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return FeatureExtractor(network, GaussianDiffusion(), features)
+    network, process = load_denoiser(checkpoint)
+    if not isinstance(network, UNet):
+        raise ConfigError(
+            f"pixel classifiers read the decoder blocks of a guided-diffusion U-Net, and this denoiser is a "
+            f"{checkpoint.config['network']}; use the method finetune with it, or pretrain with another preset"
+        )
+    network = network.float().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return FeatureExtractor(network, process, features)
 
 
 def check_classes(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
