@@ -8,7 +8,7 @@ augmentation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -35,10 +35,8 @@ from wsinuc.segmenters.network import MAPS, NetworkConfig, NetworkSegmenter, net
 from wsinuc.tasks.evaluate import predict_labels
 from wsinuc.tasks.keep_best import Best, fit_keeping_best
 from wsinuc.tasks.network_loss import LOSSES, make_targets
-
-NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
-"""The one class of data sets without classes. Green: it stands out from every stain."""
-
+from wsinuc.tasks.threshold import fit_threshold
+from wsinuc.tasks.training_set import NUCLEUS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkTrainConfig:
@@ -157,14 +155,17 @@ def train_network(
     def report(progress: Progress) -> None:
         on_event(f"{config.method}: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
 
+    def finished(weights: dict[str, Tensor]) -> NetworkConfig:
+        return with_threshold(described, weights, images, where)
+
     def keep(best: Best) -> None:
         on_event(f"{config.method}: step {best.step}  validation AJI {best.score:.4f}, the best so far")
         measured = origin | {"validation": {"aji": best.score, "step": best.step, "images": len(validation)}}
-        save_checkpoint(network_checkpoint(described, best.weights, measured), out)
+        save_checkpoint(network_checkpoint(finished(best.weights), best.weights, measured), out)
 
     if not validation:
         weights = fit(network, loss, config.fit, state=state, on_progress=report, should_stop=should_stop)
-        save_checkpoint(network_checkpoint(described, weights, origin), out)
+        save_checkpoint(network_checkpoint(finished(weights), weights, origin), out)
         return
     fit_keeping_best(
         network,
@@ -172,7 +173,7 @@ def train_network(
         config.fit,
         state=state,
         every=config.validate_every,
-        measure=lambda weights: mean_aji(described, weights, validation, where),
+        measure=lambda weights: mean_aji(finished(weights), weights, validation, where),
         on_best=keep,
         known=_known_score(out, state),
         on_progress=report,
@@ -184,10 +185,22 @@ def mean_aji(
     described: NetworkConfig, weights: dict[str, Tensor], images: Sequence[LabelledImage], device: torch.device
 ) -> float:
     """Mean AJI over annotated images of a network with these weights, by the path of ``segment``."""
+    segmenter = _segmenter(described, weights, device)
+    return fmean(score(image.labels, predict_labels(image, segmenter=segmenter)).aji for image in images)
+
+
+def with_threshold(
+    described: NetworkConfig, weights: dict[str, Tensor], images: Sequence[LabelledImage], device: torch.device
+) -> NetworkConfig:
+    """The same with the foreground threshold that suits these weights."""
+    threshold = fit_threshold(_segmenter(described, weights, device), images)
+    return replace(described, watershed=replace(described.watershed, foreground_threshold=threshold))
+
+
+def _segmenter(described: NetworkConfig, weights: dict[str, Tensor], device: torch.device) -> NetworkSegmenter:
     network = build_network(described.method, described.network)
     network.load_state_dict(weights)
-    segmenter = NetworkSegmenter(described, network, device=device, dtype=pick_dtype(device))
-    return fmean(score(image.labels, predict_labels(image, segmenter=segmenter)).aji for image in images)
+    return NetworkSegmenter(described, network, device=device, dtype=pick_dtype(device))
 
 
 def _known_score(out: Path, state: Path) -> float:
