@@ -62,7 +62,7 @@ def main() -> None:
     real = collect_pixels([patch(i) for i in range(arguments.real)], extractor, 0.5, sampling)
     print(f"features of {arguments.real} patches, {len(real)} rows of {real.features.shape[1]}: {peak_gib():.2f} GiB")
     with tempfile.TemporaryDirectory() as folder:
-        store = RowStore(real.features.shape[1], arguments.memory_gib, Path(folder))
+        store = RowStore(real.features.shape[1], PATCHES * arguments.pixels, arguments.memory_gib, Path(folder))
         for i in range(PATCHES):
             start = (i % arguments.real) * arguments.pixels
             rows = real.features[start : start + arguments.pixels].float()

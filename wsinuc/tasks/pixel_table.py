@@ -52,7 +52,7 @@ class SamplingConfig:
     shift: bool = True
     """Move the noise texture at random; False shows every image the same noise, as published."""
     memory_gib: float = 6.0
-    """Rows beyond this lie in a file next to the output while the training runs."""
+    """When the rows may need more, or ``pixels`` is None, they lie in a file next to the output while the training runs."""
 
     def __post_init__(self) -> None:
         if self.visits < 1 or (self.pixels is not None and self.pixels < 1):
@@ -151,36 +151,40 @@ def padded(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 class RowStore:
-    """Rows of fp16 features, appended; beyond ``memory_gib`` they move to a file in ``folder``, mapped at the end."""
+    """Rows of fp16 features, appended one view after another, never held twice.
 
-    def __init__(self, width: int, memory_gib: float, folder: Path) -> None:
-        self._width, self._budget, self._folder = width, int(memory_gib * 2**30), folder
-        self._parts: list[torch.Tensor] = []
-        self._rows = 0
+    Parameters
+    ----------
+    capacity
+        The most rows that will come; memory is taken for all of them at once and used as they come. None when it is not known.
+    memory_gib
+        When the rows may need more, or nobody knows, they go to a file in ``folder`` instead, which is mapped at the end.
+    """
+
+    def __init__(self, width: int, capacity: int | None, memory_gib: float, folder: Path) -> None:
+        self._width, self._folder, self._rows = width, folder, 0
+        fits = capacity is not None and capacity * width * 2 <= memory_gib * 2**30
+        self._memory = torch.empty(capacity or 0, width, dtype=torch.float16) if fits else None
         self._file: Path | None = None
 
     def append(self, features: torch.Tensor) -> None:
         """Add rows ``(k, width)``; raises OutputError when the disk is full."""
-        self._parts.append(features.half())
-        self._rows += len(features)
-        if self._file is not None or self._rows * self._width * 2 > self._budget:
-            self._spill()
-
-    def _spill(self) -> None:
+        start, self._rows = self._rows, self._rows + len(features)
+        if self._memory is not None:
+            self._memory[start : self._rows] = features
+            return
         try:
             if self._file is None:
-                with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".rows", delete=False) as stream:
-                    self._file = Path(stream.name)
+                with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".rows", delete=False) as created:
+                    self._file = Path(created.name)
             with self._file.open("ab") as stream:
-                for part in self._parts:
-                    part.numpy().tofile(stream)
+                stream.write(features.half().contiguous().numpy().tobytes())
         except OSError as error:
             self.discard()
             raise OutputError(
                 f"cannot keep {self._rows} rows of {self._width} features in {self._folder} ({error.strerror}): "
                 "free space there, or read fewer pixels per visit"
             ) from error
-        self._parts.clear()
 
     def discard(self) -> None:
         """Remove the file, if there is one; Windows keeps a file that is mapped."""
@@ -189,20 +193,15 @@ class RowStore:
                 self._file.unlink(missing_ok=True)
 
     def finish(self) -> torch.Tensor:
-        """All rows as one fp16 tensor; the store is empty afterwards."""
-        if self._file is not None:
-            mapped = torch.from_file(
-                str(self._file), shared=True, size=self._rows * self._width, dtype=torch.float16
-            ).view(self._rows, self._width)
-            self.discard()  # the mapping keeps the content alive
-            return mapped
-        whole = torch.empty(self._rows, self._width, dtype=torch.float16)
-        start = 0
-        while self._parts:  # part by part, so that never two copies of all rows are alive
-            part = self._parts.pop(0)
-            whole[start : start + len(part)] = part
-            start += len(part)
-        return whole
+        """All rows as one fp16 tensor, without a copy."""
+        if self._memory is not None:
+            return self._memory[: self._rows]
+        if self._file is None:
+            return torch.empty(0, self._width, dtype=torch.float16)
+        size = self._rows * self._width
+        mapped = torch.from_file(str(self._file), shared=True, size=size, dtype=torch.float16)
+        self.discard()  # the mapping keeps the content alive
+        return mapped.view(self._rows, self._width)
 
 
 def collect_pixels(
@@ -230,7 +229,9 @@ def collect_pixels(
     OutputError
         The rows fit neither memory nor disk.
     """
-    store = RowStore(sum(extractor.channels.values()), config.memory_gib, folder or Path(tempfile.gettempdir()))
+    capacity = None if config.pixels is None else config.visits * len(dataset) * config.pixels
+    where = folder or Path(tempfile.gettempdir())
+    store = RowStore(sum(extractor.channels.values()), capacity, config.memory_gib, where)
     targets = []
     visits = _visits(dataset, extractor, mpp, config, separation, seed)
     for done, (features, classes, maps) in enumerate(visits, start=1):

@@ -181,7 +181,7 @@ def pixel_scores(true: NDArray[np.int64], predicted: NDArray[np.int64], classes:
             ious.append(np.count_nonzero((true == number) & (predicted == number)) / union)
     both = np.count_nonzero((true > 0) & (predicted > 0))
     either = np.count_nonzero(true > 0) + np.count_nonzero(predicted > 0)
-    return float(np.mean(ious)) if ious else math.nan, 2 * both / either if either else math.nan
+    return float(np.mean(ious)) if ious else math.nan, float(2 * both / either) if either else math.nan
 
 
 def _trials(
