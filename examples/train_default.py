@@ -26,7 +26,8 @@ from wsinuc.models.training import FitConfig, Progress
 from wsinuc.models.unet import UNetConfig
 from wsinuc.tasks.finetune import FinetuneConfig
 from wsinuc.tasks.pretrain import PretrainConfig, pretrain
-from wsinuc.tasks.train_ddpm import NUCLEUS, DdpmTrainConfig, train_ddpm
+from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
+from wsinuc.tasks.training_set import NUCLEUS
 
 MPP = 0.5
 HELD_OUT = {"09", "10", "11"}
@@ -52,7 +53,9 @@ TUNE = FinetuneConfig(
     stain=0.5,
     seed=1,
 )
-TRAIN = DdpmTrainConfig(features=FeatureConfig(timesteps=(10,), blocks=(3, 4, 5, 6)), tuning=TUNE, seed=1)
+TRAIN = DdpmTrainConfig(
+    features=FeatureConfig(timesteps=(10,), blocks=(3, 4, 5, 6)), fit_threshold=False, tuning=TUNE, seed=1
+)
 DSB_WEIGHT = 0.15  # of a TNBC image's: most DSB images show haematoxylin alone
 
 

@@ -24,7 +24,7 @@ from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.tasks.fit_ensemble import EnsembleFitConfig
 from wsinuc.tasks.pixel_table import SamplingConfig
 from wsinuc.tasks.sweep import SweepConfig, feature_columns, pixel_scores, sweep
-from wsinuc.tasks.train_ddpm import NUCLEUS
+from wsinuc.tasks.training_set import NUCLEUS
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 

@@ -28,7 +28,8 @@ from wsinuc.tasks.finetune import FinetuneConfig
 from wsinuc.tasks.fit_ensemble import EnsembleFitConfig
 from wsinuc.tasks.pixel_table import SamplingConfig
 from wsinuc.tasks.pretrain import PretrainConfig, pretrain
-from wsinuc.tasks.train_ddpm import NUCLEUS, DdpmTrainConfig, train_ddpm
+from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
+from wsinuc.tasks.training_set import NUCLEUS
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 PRETRAIN = PretrainConfig(patch=16, batch=2, unet=UNET, fit=FitConfig(steps=4, lr=1e-3, save_every=2))

@@ -63,7 +63,7 @@ def sweep(
     from wsinuc.tasks.pixel_table import SamplingConfig
     from wsinuc.tasks.sweep import SweepConfig
     from wsinuc.tasks.sweep import sweep as task
-    from wsinuc.tasks.train_ddpm import NUCLEUS
+    from wsinuc.tasks.training_set import NUCLEUS
 
     whole = open_dataset(data, mpp=mpp)
     training, scored = _parts(whole, split, part, validation, held_out)

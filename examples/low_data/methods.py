@@ -9,7 +9,6 @@ from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.features import FeatureConfig
 from wsinuc.models.training import FitConfig
-from wsinuc.tasks.fit_ensemble import EnsembleFitConfig
 from wsinuc.tasks.pixel_table import SamplingConfig
 from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.tasks.train_network import NetworkTrainConfig, train_network
@@ -18,7 +17,7 @@ from wsinuc.tasks.training_set import NUCLEUS
 Images = Sequence[LabelledImage]
 Method = Callable[[Images, Path, Path, int], None]
 AUGMENTATION = Augmentation(zoom=1.3, stain=0.4)
-VIEWS = 96  # augmented patches that A's rows come from, whatever N
+VIEWS = 128  # augmented patches that A's rows come from, whatever N
 
 
 def fit(steps: int, lr: float = 1e-3) -> FitConfig:
@@ -29,10 +28,10 @@ def fit(steps: int, lr: float = 1e-3) -> FitConfig:
 def ddpm(images: Images, denoiser: Path, out: Path, seed: int) -> None:
     """A: the denoiser stays as it is, five pixel classifiers read its features."""
     config = DdpmTrainConfig(
-        features=FeatureConfig(timesteps=(10, 50), blocks=(3, 4, 5, 6, 7)),
-        sampling=SamplingConfig(visits=max(1, VIEWS // len(images)), pixels=800, zoom=1.3, stain=0.3),
-        fit=EnsembleFitConfig(),
-        correct_background=True,
+        features=FeatureConfig(timesteps=(50,), blocks=(1, 2, 3, 4, 5, 6)),
+        sampling=SamplingConfig(
+            visits=max(1, VIEWS // len(images)), pixels=400, background_share=1.0, zoom=1.4, stain=0.8
+        ),
         seed=seed,
     )
     train_ddpm(images, (NUCLEUS,), denoiser, out, config, device="cpu")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import mean
 
 import methods
 import torch
@@ -54,12 +55,14 @@ def scores(run: Run, data: Path, denoiser: Path, out: Path) -> dict[str, float]:
     methods.METHODS[run.method](list(few.of(dataset, "train")), denoiser, checkpoint, run.seed)
     trained = time.process_time()
     segmenter = load_segmenter(str(checkpoint), device="cpu")
-    means = evaluate(split.of(dataset, "test"), partial(predict_labels, segmenter=segmenter)).means
+    evaluation = evaluate(split.of(dataset, "test"), partial(predict_labels, segmenter=segmenter))
+    means = evaluation.means
     for path in out.glob(f"{checkpoint.stem}.*"):
         path.unlink()
     return {
         **{name: means[name] for name in METRICS},
-        "iou": means["dice"] / (2 - means["dice"]),
+        "iou": mean(image.scores.dice / (2 - image.scores.dice) for image in evaluation.images),
+        "threshold": segmenter.config.watershed.foreground_threshold,
         "train_cpu_s": trained - started,
         "test_cpu_s": time.process_time() - trained,
     }

@@ -31,9 +31,7 @@ from wsinuc.segmenters.watershed import WatershedSettings
 from wsinuc.tasks.finetune import FinetuneConfig, disturbed, finetune
 from wsinuc.tasks.fit_ensemble import EnsembleFitConfig, fit_ensemble
 from wsinuc.tasks.pixel_table import SamplingConfig, collect_pixels
-
-NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
-"""The class of data sets without classes. Green: it stands out from every stain."""
+from wsinuc.tasks.threshold import fit_threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +52,8 @@ class DdpmTrainConfig:
     """``mean`` or ``majority``, see `DdpmConfig`."""
     correct_background: bool = True
     """Give back to background at inference what sampling took from it: log(1 / share) on its logit."""
+    fit_threshold: bool = True
+    """Choose the foreground threshold by the training images; False leaves it at one half."""
     tuning: FinetuneConfig | None = None
     """Train denoiser and ensemble together instead of fitting the ensemble on frozen features."""
     seed: int = 0
@@ -148,6 +148,9 @@ def train_ddpm(
         ensemble,
         device=where,
     )
+    if config.fit_threshold:
+        watershed = WatershedSettings(mpp=mpp, foreground_threshold=fit_threshold(segmenter, images))
+        segmenter.config = replace(segmenter.config, watershed=watershed)
     origin = {
         "wsinuc": wsinuc.__version__,
         "torch": torch.__version__,

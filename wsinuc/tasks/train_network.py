@@ -38,6 +38,7 @@ from wsinuc.tasks.network_loss import LOSSES, make_targets
 from wsinuc.tasks.threshold import fit_threshold
 from wsinuc.tasks.training_set import NUCLEUS
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkTrainConfig:
     """Settings of one training."""
