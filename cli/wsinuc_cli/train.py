@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,13 +99,19 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
         return
     if chosen.drawn is not None:
         chosen.drawn.save(output.with_suffix(".split.json"))
-    common = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": click.echo}
-    if method == "ddpm":
-        config = _ddpm_config(options)
-        train_ddpm(chosen.images, chosen.classes, options["denoiser"], output, config, **common)
-    else:
-        config = _network_config(options)
-        train_network(chosen.images, chosen.classes, output, config, denoiser=options["denoiser"], **common)
+    origin = {"data": list(chosen.origin)}
+    learn: Callable[..., None] = train_ddpm if method == "ddpm" else train_network
+    config = _ddpm_config(options) if method == "ddpm" else _network_config(options)
+    learn(
+        chosen.images,
+        chosen.classes,
+        out=output,
+        config=config,
+        denoiser=options["denoiser"],
+        device=device,
+        provenance=origin,
+        on_event=click.echo,
+    )
     click.echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
 
 

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Dataset, LabelledImage
-from wsinuc.errors import ConfigError
+from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.plots import draw_heat_map
 from wsinuc.models.checkpoint import load_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
@@ -296,6 +296,15 @@ def _write(scores: Sequence[SweepScore], denoiser: Path, out: Path) -> None:
     best = {name: None if value != value else value for name, value in asdict(scores[0]).items()}
     text = json.dumps(best | {"denoiser": str(denoiser)}, indent=2)
     (out / "best.json").write_text(text + "\n", encoding="utf-8")
+
+
+def read_best(path: Path) -> FeatureConfig:
+    """The timesteps and blocks of a ``best.json``; raises DataError for other files."""
+    try:
+        best = json.loads(path.read_text(encoding="utf-8"))
+        return FeatureConfig(timesteps=tuple(best["timesteps"]), blocks=tuple(best["blocks"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no best.json of wsinuc sweep ({type(error).__name__}: {error})") from error
 
 
 def _draw(scores: Sequence[SweepScore], config: SweepConfig, path: Path) -> None:
