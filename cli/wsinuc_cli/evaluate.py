@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -58,6 +58,13 @@ BY_CLASS = {
 @click.option(
     "--radius-px", type=float, metavar="PX", help="How far apart matched nuclei may be for F_d [default: 3 um]."
 )
+@click.option(
+    "--matching",
+    type=click.Choice(["hovernet", "within"]),
+    default="hovernet",
+    show_default=True,
+    help="Who is paired with whom for F_d: as published, or the most pairs within the radius.",
+)
 @click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
 @click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
 def evaluate(
@@ -74,6 +81,7 @@ def evaluate(
     truth: Path | None,
     classes: bool,
     radius_px: float | None,
+    matching: Literal["hovernet", "within"],
     output: Path | None,
     overwrite: bool,
 ) -> None:
@@ -90,7 +98,7 @@ def evaluate(
 
     if (split is None) != (part is None):
         raise click.UsageError("--split names the file and --part which of its parts: give both or none")
-    scoring = task.Scoring(classes=classes, radius_px=radius_px)
+    scoring = task.Scoring(classes=classes, rule=matching, radius_px=radius_px)
     files: dict[str, Any] = {"out": output, "overwrite": overwrite, "scoring": scoring, "on_image": _show_image}
     if pred is not None and truth is not None and data is None and split is None:
         evaluation = task.evaluate_folders(pred, truth, mpp=mpp, **files)

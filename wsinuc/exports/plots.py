@@ -51,7 +51,8 @@ def draw_heat_map(
         if np.isfinite(value):
             text = f"{value:.0f}" if whole else f"{value:.3f}"
             axes.text(j, i, text, ha="center", va="center", fontsize=8, color="black" if value > limit else "white")
-    axes.set_xticks(range(len(columns)), columns, rotation=45 if max(map(len, columns)) > 6 else 0, ha="right")
+    slanted = max(map(len, columns)) > 6
+    axes.set_xticks(range(len(columns)), columns, rotation=45 if slanted else 0, ha="right" if slanted else "center")
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel=x, ylabel=y, title=title)
     figure.colorbar(shown)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points
+from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points, Rule
 from wsinuc.tasks import evaluation_files as files
 from wsinuc.tasks.class_match import ClassMatch, match_classes, without_classes
 from wsinuc.tasks.evaluation import Evaluation, ImageScores, LabelledNuclei, score_nuclei, score_points
@@ -59,6 +59,8 @@ class Scoring:
 
     classes: bool = True
     """Score classes where both sides have them."""
+    rule: Rule = "hovernet"
+    """Who is paired with whom for detection, see `wsinuc.metrics.detection`."""
     radius_px: float | None = None
     """Largest distance of a matched pair, pixels; None means 3 um, for which the resolution must be known."""
 
@@ -161,7 +163,8 @@ def evaluate_folders(
         annotated, predicted = read_nuclei(truth, name), read_nuclei(predictions, name)
         _check_shapes(name, annotated.labels, predicted.labels)
         nuclei = LabelledNuclei(annotated.labels, _known(annotated.classes, annotated.labels))
-        counts = score_nuclei(nuclei, _translated(predicted, match), len(match.names), radius=scoring.radius(mpp))
+        found = _translated(predicted, match)
+        counts = score_nuclei(nuclei, found, len(match.names), radius=scoring.radius(mpp), rule=scoring.rule)
         scored.append(ImageScores(name=name, **counts))
         on_image(scored[-1])
     evaluation = _evaluation(scored, match, scoring, mpp=mpp)
@@ -172,7 +175,8 @@ def evaluate_folders(
 
 def _score_outlined(image: LabelledImage, predicted: Prediction, match: ClassMatch, scoring: Scoring) -> ImageScores:
     truth = LabelledNuclei(image.labels, _known(image.classes, image.labels))
-    counts = score_nuclei(truth, _translated(predicted, match), len(match.names), radius=scoring.radius(image.mpp))
+    found, radius = _translated(predicted, match), scoring.radius(image.mpp)
+    counts = score_nuclei(truth, found, len(match.names), radius=radius, rule=scoring.rule)
     return ImageScores(name=image.name, attributes=image.attributes, **counts)
 
 
@@ -185,6 +189,7 @@ def _score_marked(image: LabelledImage, predicted: Prediction, match: ClassMatch
         Points.of_labels(found.labels, found.classes if match.names else None),
         len(match.names),
         radius=scoring.radius(image.mpp) or 0.0,
+        rule=scoring.rule,
     )
     return ImageScores(name=image.name, attributes=image.attributes, detection=counts)
 
@@ -194,7 +199,7 @@ def _evaluation(scored: Sequence[ImageScores], match: ClassMatch, scoring: Scori
     notes = [match.note] if match.note else []
     if radius is None:
         notes.append("detection (F_d) is not scored: 3 um are not known in pixels; give --mpp or --radius-px")
-    return Evaluation(images=tuple(scored), classes=match.names, radius=radius, notes=tuple(notes))
+    return Evaluation(images=tuple(scored), classes=match.names, radius=radius, rule=scoring.rule, notes=tuple(notes))
 
 
 def _as_prediction(predicted: Prediction | NDArray[np.integer], image: LabelledImage) -> Prediction:

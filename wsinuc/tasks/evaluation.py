@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Row
-from wsinuc.metrics.detection import DetectionCounts, Points, count_detections
+from wsinuc.metrics.detection import DetectionCounts, Points, Rule, count_detections
 from wsinuc.metrics.panoptic import PanopticCounts, count_panoptic, mean_by_tissue, mean_known
 from wsinuc.metrics.pixels import PixelCounts, count_pixels
 from wsinuc.metrics.segmentation import Scores, count_overlaps, score_overlaps
@@ -73,7 +73,7 @@ class ImageScores:
 
 
 def score_nuclei(
-    truth: LabelledNuclei, predicted: LabelledNuclei, classes: int, *, radius: float | None
+    truth: LabelledNuclei, predicted: LabelledNuclei, classes: int, *, radius: float | None, rule: Rule = "hovernet"
 ) -> dict[str, Any]:
     """The counts of one image whose nuclei are outlined, as fields of `ImageScores`.
 
@@ -90,13 +90,13 @@ def score_nuclei(
     else:
         counts["pixels"] = count_pixels(truth.labels > 0, predicted.labels > 0, 1)
     if radius is not None:
-        counts["detection"] = score_points(_points(truth, classes), _points(predicted, classes), classes, radius)
+        counts["detection"] = score_points(_points(truth, classes), _points(predicted, classes), classes, radius, rule)
     return counts
 
 
-def score_points(truth: Points, predicted: Points, classes: int, radius: float) -> DetectionCounts:
+def score_points(truth: Points, predicted: Points, classes: int, radius: float, rule: Rule) -> DetectionCounts:
     """The counts of one image whose nuclei are marked."""
-    return count_detections(truth, predicted, radius=radius, classes=classes)
+    return count_detections(truth, predicted, radius=radius, classes=classes, rule=rule)
 
 
 def _points(nuclei: LabelledNuclei, classes: int) -> Points:
@@ -112,6 +112,8 @@ class Evaluation:
     """Classes that were scored; empty where nuclei were scored without."""
     radius: Mapping[str, float] | None = None
     """How far apart a pair of detection may be: ``{"um": 3.0}`` or ``{"px": ...}``; None where nothing says it."""
+    rule: Rule = "hovernet"
+    """Who was paired with whom."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 
@@ -191,7 +193,8 @@ class Evaluation:
     def _detection_summary(self) -> dict[str, Any]:
         if (counts := self.detection) is None:
             return {}
-        summary = {"match_radius": self.radius, "f_detection": counts.f_detection, "detection": _detected(counts)}
+        summary: dict[str, Any] = {"match_radius": self.radius, "match_rule": self.rule}
+        summary |= {"f_detection": counts.f_detection, "detection": _detected(counts)}
         if self.classes:
             summary["type_accuracy"] = counts.type_accuracy
             summary["f_classification"] = _named(self.classes, counts.f_classification)

@@ -96,10 +96,11 @@ def _short_caption(image: ImageScores) -> str:
 def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
     names = evaluation.classes
     if (counts := evaluation.detection) is not None:
+        unknown = ["class unknown"] if _has_unknown(counts) else []
         draw_heat_map(
-            _nucleus_table(counts),
-            [*names, "class unknown", "no nucleus"],
-            [*names, "class unknown", "missed"],
+            _nucleus_table(counts, bool(unknown)),
+            [*names, *unknown, "no nucleus"],
+            [*names, *unknown, "missed"],
             out / "confusion.png",
             x="predicted",
             y="annotated",
@@ -118,9 +119,14 @@ def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
         )
 
 
-def _nucleus_table(counts: DetectionCounts) -> np.ndarray:
-    """Known classes first, then the unknown class, then those without a partner; no nucleus is neither."""
-    order = [*range(1, len(counts.missed)), 0]
+def _has_unknown(counts: DetectionCounts) -> bool:
+    parts = (counts.matched[0], counts.matched[:, 0], counts.missed[:1], counts.invented[:1])
+    return any(bool(part.any()) for part in parts)
+
+
+def _nucleus_table(counts: DetectionCounts, unknown: bool) -> np.ndarray:
+    """Known classes first, then the unknown class if wanted, then those without a partner; nothing is in neither."""
+    order = [*range(1, len(counts.missed)), *([0] if unknown else [])]
     table = np.full((len(order) + 1, len(order) + 1), np.nan)
     table[:-1, :-1] = counts.matched[np.ix_(order, order)]
     table[:-1, -1], table[-1, :-1] = counts.missed[order], counts.invented[order]
