@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -30,6 +30,7 @@ from wsinuc.tasks.evaluate import evaluate, predict_labels
 
 HERE = Path(__file__).parent
 FOLDERS = {"monuseg": "monuseg2018_train", "tnbc": "tnbc"}
+CORE = 256
 METRICS = ("dice", "aji", "aji_plus", "pq")
 
 
@@ -55,6 +56,8 @@ def scores(run: Run, data: Path, denoiser: Path, out: Path) -> dict[str, float]:
     methods.METHODS[run.method](list(few.of(dataset, "train")), denoiser, checkpoint, run.seed)
     trained = time.process_time()
     segmenter = load_segmenter(str(checkpoint), device="cpu")
+    # Test images are small: tiles made for slides would be half empty.
+    segmenter.config = replace(segmenter.config, tile=CORE + 2 * segmenter.margin)
     evaluation = evaluate(split.of(dataset, "test"), partial(predict_labels, segmenter=segmenter))
     means = evaluation.means
     for path in out.glob(f"{checkpoint.stem}.*"):
@@ -76,6 +79,9 @@ def main() -> None:
     parser.add_argument("--sets", default="monuseg,tnbc")
     parser.add_argument("--methods", default=",".join(methods.METHODS))
     parser.add_argument("--counts", default="4,8,16,32")
+    parser.add_argument(
+        "--fewer", default="finetune-scratch,hovernet", help="methods tried with every other count only"
+    )
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--share", default="0/1", help="which part of the runs, of how many")
     options = parser.parse_args()
@@ -84,8 +90,9 @@ def main() -> None:
     part, parts = map(int, options.share.split("/"))
     log = options.out / f"runs-{part}.jsonl"
     done = {line["run"] for path in options.out.glob("runs-*.jsonl") for line in map(json.loads, path.open())}
-    seeds, counts = map(int, options.seeds.split(",")), map(int, options.counts.split(","))
+    seeds, counts = (list(map(int, text.split(","))) for text in (options.seeds, options.counts))
     grid = [Run(*p) for p in product(seeds, counts, options.sets.split(","), options.methods.split(","))]
+    grid = [run for run in grid if run.method not in options.fewer.split(",") or run.count in counts[::2]]
     for run in grid[part::parts]:
         if str(run) not in done:
             result = scores(run, options.data, options.denoiser, options.out)
