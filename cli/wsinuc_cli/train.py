@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,25 @@ import click
 from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
+    from wsinuc.datasets.base import LabelledImage
     from wsinuc.tasks.train_ddpm import DdpmTrainConfig
     from wsinuc.tasks.train_network import NetworkTrainConfig
     from wsinuc.tasks.training_set import TrainingSet
 
 FILE = click.Path(path_type=Path)
-ONLY_DDPM = ("timesteps", "blocks", "features", "members", "visits", "preset", "tune")
-ONLY_NETWORKS = ("steps", "batch", "crop", "lr", "model_mpp", "base", "width", "similarity", "from_scratch")
+ONLY_DDPM = ("timesteps", "blocks", "features", "members", "visits", "tune")
+ONLY_NETWORKS = (
+    "steps",
+    "batch",
+    "crop",
+    "lr",
+    "model_mpp",
+    "base",
+    "width",
+    "similarity",
+    "from_scratch",
+    "validation",
+)
 
 
 @click.command()
@@ -38,9 +50,16 @@ ONLY_NETWORKS = ("steps", "batch", "crop", "lr", "model_mpp", "base", "width", "
 @click.option("--split", type=FILE, help="Split file (wsinuc data split, or one that --few wrote).")
 @click.option("--part", default="train", show_default=True, help="Part of the split file.")
 @click.option("--few", type=int, metavar="N", help="Only N patches, stratified; OUTPUT.split.json records which.")
+@click.option("--validation", metavar="PART", help="[networks] Part of the split whose AJI decides which weights stay.")
 @click.option("--patch", default=256, show_default=True, help="With --few: side of a patch in pixels of the images.")
 @click.option("--separation", type=click.Choice(["distance", "hv"]), help="Map that tells touching nuclei apart.")
-@click.option("--preset", type=click.Choice(["quick", "paper"]), default="quick", show_default=True, help="[ddpm]")
+@click.option(
+    "--preset",
+    type=click.Choice(["quick", "paper"]),
+    default="quick",
+    show_default=True,
+    help="paper: settings as published, where they are known; options that are given still hold.",
+)
 @click.option(
     "--timesteps", default="50,150", show_default=True, help="[ddpm] Noise levels at which features are read."
 )
@@ -52,13 +71,13 @@ ONLY_NETWORKS = ("steps", "batch", "crop", "lr", "model_mpp", "base", "width", "
 @click.option("--visits", default=8, show_default=True, help="[ddpm] Augmented views of every image.")
 @click.option("--tune", default=0, metavar="STEPS", help="[ddpm] First tune the denoiser through its classifiers.")
 @click.option("--from-scratch", is_flag=True, help="[finetune] The denoiser's network, but random weights.")
-@click.option("--steps", default=2000, show_default=True, help="[networks] Training steps.")
-@click.option("--batch", default=8, show_default=True, help="[networks] Crops per step.")
-@click.option("--crop", default=128, show_default=True, help="[networks] Side of a crop in pixels of the model.")
+@click.option("--steps", type=int, help="[networks] Training steps [default: 2000; paper 20000].")
+@click.option("--batch", type=int, help="[networks] Crops per step [default: 8].")
+@click.option("--crop", type=int, help="[networks] Side of a crop in pixels of the model [default: 128; hovernet 256].")
 @click.option(
     "--lr", default=1e-3, show_default=True, help="[networks] Highest learning rate; it falls along a cosine."
 )
-@click.option("--model-mpp", default=0.5, show_default=True, metavar="UM", help="[hovernet, unet] um per pixel.")
+@click.option("--model-mpp", type=float, metavar="UM", help="[hovernet, unet] um per pixel [default: 0.5; paper 0.25].")
 @click.option("--base", default=32, show_default=True, help="[unet] Width of the finest level.")
 @click.option("--width", default=1.0, show_default=True, help="[hovernet] Channels relative to the published ones.")
 @click.option(
@@ -100,18 +119,24 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
     if chosen.drawn is not None:
         chosen.drawn.save(output.with_suffix(".split.json"))
     origin = {"data": list(chosen.origin)}
-    learn: Callable[..., None] = train_ddpm if method == "ddpm" else train_network
-    config = _ddpm_config(options) if method == "ddpm" else _network_config(options)
-    learn(
-        chosen.images,
-        chosen.classes,
-        out=output,
-        config=config,
-        denoiser=options["denoiser"],
-        device=device,
-        provenance=origin,
-        on_event=click.echo,
-    )
+    start = options["denoiser"]
+    if method == "ddpm":
+        config = _ddpm_config(options)
+        train_ddpm(
+            chosen.images, chosen.classes, start, output, config, device=device, provenance=origin, on_event=click.echo
+        )
+    else:
+        train_network(
+            chosen.images,
+            chosen.classes,
+            output,
+            _network_config(options),
+            denoiser=start,
+            device=device,
+            provenance=origin,
+            on_event=click.echo,
+            validation=_validation(data, options),
+        )
     click.echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
 
 
@@ -133,6 +158,18 @@ def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet
         **{name: options[name] for name in ("split", "part", "few", "patch", "seed")},
     )
     return gather_training_set(data, mpp=options["mpp"], selection=selection)
+
+
+def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[LabelledImage]:
+    """Images of the split's part that decides which weights are kept; none without one."""
+    from wsinuc.datasets import open_dataset
+    from wsinuc.datasets.split import Split
+
+    if options["validation"] is None:
+        return ()
+    if options["split"] is None or len(data) > 1:
+        raise click.UsageError("--validation names a part of --split, of one data set")
+    return list(Split.load(options["split"]).of(open_dataset(data[0], mpp=options["mpp"]), options["validation"]))
 
 
 def _ddpm_config(options: dict[str, Any]) -> DdpmTrainConfig:
@@ -169,12 +206,19 @@ def _network_config(options: dict[str, Any]) -> NetworkTrainConfig:
     from wsinuc.models.training import FitConfig
     from wsinuc.tasks.train_network import NetworkTrainConfig
 
-    return NetworkTrainConfig(
-        mpp=None if options["method"] == "finetune" else options["model_mpp"],
-        fit=FitConfig(steps=options["steps"], lr=options["lr"], warmup=50, cosine=True, weight_decay=0.01, ema=0.99),
-        **{n: options[n] for n in ("method", "crop", "batch", "separation", "similarity", "base", "width", "seed")},
-        pretrained=not options["from_scratch"],
-    )
+    method = options["method"]
+    if method == "finetune" and options["model_mpp"] is not None:
+        raise click.UsageError("--model-mpp means nothing to --method finetune: the denoiser decides the resolution")
+    given = {name: options[name] for name in ("crop", "batch") if options[name] is not None}
+    given |= {"mpp": options["model_mpp"]} if options["model_mpp"] is not None else {}
+    fixed = {name: options[name] for name in ("separation", "similarity", "base", "width", "seed")}
+    rates = {name: options[name] for name in ("steps", "lr") if options[name] is not None}
+    if options["preset"] == "paper":
+        config = NetworkTrainConfig.paper(method, **fixed, **given)
+        return replace(config, fit=replace(config.fit, **rates), pretrained=not options["from_scratch"])
+    given = ({"crop": 256} if method == "hovernet" else {}) | given
+    fit = FitConfig(**({"steps": 2000, "lr": 1e-3} | rates), warmup=50, cosine=True, weight_decay=0.01, ema=0.99)
+    return NetworkTrainConfig(method=method, fit=fit, pretrained=not options["from_scratch"], **fixed, **given)
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ Such a network is a `DenseNetwork`: a module from images ``(n, 3, h, w)`` in [-1
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -65,7 +66,9 @@ class FinetunedDenoiser(DenseNetwork):
         width = [part for part in noise_head.modules() if isinstance(part, nn.Conv2d)][-1].in_channels
         denoiser.head = nn.Sequential()  # hands on what it gets
         self.denoiser = denoiser
-        self.head = nn.Sequential(GroupNorm(32, width), nn.SiLU(), nn.Conv2d(width, classes + maps, 3, padding=1))
+        self.head = nn.Sequential(
+            GroupNorm(math.gcd(32, width), width), nn.SiLU(), nn.Conv2d(width, classes + maps, 3, padding=1)
+        )
 
     def forward(self, x: Tensor) -> DenseOutput:
         t = torch.zeros(len(x), dtype=torch.long, device=x.device)

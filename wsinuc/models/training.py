@@ -38,6 +38,8 @@ class FitConfig:
     cosine: bool = False
     """Let the rate fall to 2 % along a cosine instead of keeping it."""
     weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of Adam's two moments."""
     ema: float = 0.9999
     """Decay of the moving average of the weights; it starts lower, at (1 + step) / (10 + step)."""
     bf16: bool = True
@@ -134,7 +136,9 @@ def fit(
     TrainingError
         Loss or gradients are no numbers; the state stays as it was last saved.
     """
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+    )
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
     run = TrainingState(model, optimiser, average, settings or {})
     run.load(state)

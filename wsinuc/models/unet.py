@@ -236,16 +236,22 @@ class UNet(nn.Module):
                 self.decoder.append(stage)
                 channels = width
 
-    def _encode(self, x: Tensor, t: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Bottleneck, skips and timestep embedding of noisy images."""
+    def _encode(self, x: Tensor, t: Tensor, blocks: int | None = None) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Bottleneck, skips and timestep embedding of noisy images.
+
+        Only the skips of the first ``blocks`` decoder blocks are kept, of all by default: the finest, which an early exit
+        never reads, are the largest.
+        """
+        unread = len(self.decoder) - (len(self.decoder) if blocks is None else blocks)
         if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:
             raise ConfigError(f"height and width must be multiples of {self.config.stride}, got {tuple(x.shape[-2:])}")
         time = self.time(timestep_embedding(t, self.config.base).to(self.stem.weight.dtype))
         x = self.stem(x)
-        skips = [x]
-        for stage in self.encoder:
+        skips = [] if unread else [x]
+        for index, stage in enumerate(self.encoder, start=1):
             x = stage(x, time)
-            skips.append(x)
+            if index >= unread:
+                skips.append(x)
         return self.middle(x, time), skips, time
 
     @property
@@ -275,7 +281,7 @@ class UNet(nn.Module):
         """
         if not blocks or not 0 <= min(blocks) <= max(blocks) < len(self.decoder):
             raise ConfigError(f"decoder blocks are numbered 0 to {len(self.decoder) - 1}, got {tuple(blocks)}")
-        x, skips, time = self._encode(x, t)
+        x, skips, time = self._encode(x, t, max(blocks) + 1)
         found: dict[int, Tensor] = {}
         for index, stage in enumerate(self.decoder[: max(blocks) + 1]):
             x = stage(torch.cat([x, skips.pop()], dim=1), time)

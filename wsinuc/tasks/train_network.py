@@ -86,6 +86,32 @@ class NetworkTrainConfig:
         if self.validate_every < 1:
             raise ConfigError(f"validate_every must be at least 1, got {self.validate_every}")
 
+    @classmethod
+    def paper(cls, method: str, *, steps: int = 20_000, seed: int = 0, **changes: Any) -> NetworkTrainConfig:
+        """As published, as far as it is known: crop, batch, rate and augmentation of the method's authors.
+
+        ``finetune`` (Purma et al. 2025): Adam 1e-4 with moments (0.5, 0.999), 8 crops of 256 px, blur and colour jitter.
+        ``hovernet`` (Graham et al. 2019): Adam 1e-4, 4 crops of 256 px at 0.25 um per px, blur, noise and colour jitter; random
+        weights where the authors start from ImageNet's. The plain U-Net has no paper and takes HoVer-Net's.
+
+        Parameters
+        ----------
+        steps
+            The authors count epochs of their own data sets; a step here is one batch.
+        """
+        fit = FitConfig(steps=steps, lr=1e-4, ema=0.999, betas=(0.5, 0.999) if method == "finetune" else (0.9, 0.999))
+        augmentation = Augmentation(
+            zoom=1.2, stain=0.2, blur=0.3, light=0.3, noise=0.0 if method == "finetune" else 5.0
+        )
+        settings: dict[str, Any] = {
+            "mpp": None if method == "finetune" else 0.25,
+            "crop": 256,
+            "batch": 8 if method == "finetune" else 4,
+            "fit": fit,
+            "augmentation": augmentation,
+        }
+        return cls(method=method, seed=seed, **(settings | changes))
+
     @property
     def way(self) -> str:
         """How instances are separated: ``distance`` or ``hv``."""

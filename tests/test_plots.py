@@ -1,0 +1,33 @@
+"""Plots: files that open, hold more than white, and are the same for the same figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsinuc.exports.plots import draw_bars, draw_curves, draw_heat_map
+
+DRAWINGS = {
+    "curves": lambda path: draw_curves(
+        {"a": ([4, 8], [0.1, 0.2]), "b": ([4, 8], [[0.3, 0.4], [0.1, 0.1]])}, path, x="n", y="AJI"
+    ),
+    "heat": lambda path: draw_heat_map(
+        [[0.1, np.nan], [0.3, 0.4]], ["50", "150"], ["6,8", "10,12"], path, x="blocks", y="t"
+    ),
+    "empty heat": lambda path: draw_heat_map([[np.nan]], ["50"], ["6"], path, x="blocks", y="t"),
+    "bars": lambda path: draw_bars({"real": {"x": 1, "y": 2}, "made": {"x": 2}}, path, y="count"),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_drawn_and_repeated(name: str, tmp_path: Path) -> None:
+    for file in ("one.png", "two.png"):
+        DRAWINGS[name](tmp_path / file)
+    with Image.open(tmp_path / "one.png") as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    assert min(pixels.shape[:2]) > 150
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
