@@ -28,7 +28,7 @@ def fit(steps: int, lr: float = 1e-3) -> FitConfig:
 def ddpm(images: Images, denoiser: Path, out: Path, seed: int) -> None:
     """A: the denoiser stays as it is, five pixel classifiers read its features."""
     config = DdpmTrainConfig(
-        features=FeatureConfig(timesteps=(50,), blocks=(1, 2, 3, 4, 5, 6)),
+        features=FeatureConfig(timesteps=(10,), blocks=(1, 2, 3, 4, 5, 6)),
         sampling=SamplingConfig(
             visits=max(1, VIEWS // len(images)), pixels=400, background_share=1.0, zoom=1.4, stain=0.8
         ),
