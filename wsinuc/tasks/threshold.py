@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.crops import CropSource
+from wsinuc.datasets.crops import Crop, CropSource
 from wsinuc.segmenters.base import FOREGROUND, Segmenter
 
-CROPS = 8
-"""Tiles that are looked at: a few hundred thousand pixels, seconds on a CPU."""
+CROPS = 2, 8
+"""Fewest and most tiles that are looked at, one from each image in between: seconds on a CPU."""
 LEVELS = slice(51, 205)
 """Levels of 256 that are considered, 0.2 to 0.8: beyond, a handful of pixels decide."""
 TOLERANCE = 0.002
@@ -30,23 +30,23 @@ def fit_threshold(segmenter: Segmenter, images: Sequence[LabelledImage], *, seed
 
     Each crop is taken as `segment` would see it: at the segmenter's resolution, unaugmented, with the normalisation fitted to it.
     """
-    source = CropSource(
-        images=images,
-        mpp=segmenter.mpp,
-        size=segmenter.tile,
-        seed=seed,
-        augmentation=Augmentation(zoom=1.0, stain=0.0),
-    )
     inner = slice(segmenter.margin, segmenter.tile - segmenter.margin)
     inside, outside = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    for index in range(CROPS):
-        crop = source.crop(index)
+    count = min(max(CROPS[0], len(images)), CROPS[1])
+    for index in range(count):
+        crop = _crop(segmenter, images[index * len(images) // count], seed + index)
         pixels = np.ascontiguousarray(crop.image)[None]
         scores = segmenter.calibrate(pixels).predict(pixels)[0, FOREGROUND]
         nuclei = crop.labels[inner, inner] > 0
         inside += np.bincount(scores[nuclei], minlength=256)
         outside += np.bincount(scores[~nuclei], minlength=256)
     return best_level(inside, outside) / 255
+
+
+def _crop(segmenter: Segmenter, image: LabelledImage, seed: int) -> Crop:
+    """A tile of one image as it is."""
+    plain = Augmentation(zoom=1.0, stain=0.0)
+    return CropSource(images=[image], mpp=segmenter.mpp, size=segmenter.tile, seed=seed, augmentation=plain).crop(0)
 
 
 def best_level(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> float:
