@@ -54,8 +54,8 @@ def network(
 
 METHODS = {
     "ddpm": ddpm,
-    "finetune": network("finetune", 80),
-    "finetune-scratch": network("finetune", 80, pretrained=False),
-    "unet": network("unet", 250),
-    "hovernet": network("hovernet", 80, crop=160, batch=3, width=0.25),
+    "finetune": network("finetune", 200),
+    "finetune-scratch": network("finetune", 200, pretrained=False),
+    "unet": network("unet", 600),
+    "hovernet": network("hovernet", 200, crop=160, batch=3, width=0.25),
 }
