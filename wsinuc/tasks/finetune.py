@@ -15,13 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from wsinuc.datasets.augment import dihedral, jitter_stain
+from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.crops import CropSource
 from wsinuc.errors import DataError
 from wsinuc.models.ensemble import PixelClassifierEnsemble
 from wsinuc.models.features import NOISE_PERIOD, FeatureExtractor
@@ -51,40 +50,6 @@ class FinetuneConfig:
     map_weight: float = 2.0
     """Weight of the maps' squared error beside cross-entropy and Dice."""
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CropSource:
-    """Endless augmented crops of annotated images; crop k depends on the seed and k only."""
-
-    images: Sequence[LabelledImage]
-    weights: NDArray[np.float64]
-    """Probability of each image."""
-    mpp: float
-    config: FinetuneConfig
-
-    def crop(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """RGB ``(side, side, 3)`` and labels ``(side, side)``; images smaller than the crop are mirrored."""
-        rng = np.random.default_rng((self.config.seed, index))
-        sample = self.images[rng.choice(len(self.images), p=self.weights)]
-        side, zoom = self.config.crop, float(np.exp(rng.uniform(-1, 1) * np.log(self.config.zoom)))
-        factor = self.mpp / sample.mpp * zoom
-        field_px = max(2, round(side * factor))
-        height, width = (min(field_px, extent) for extent in sample.labels.shape)
-        y = int(rng.integers(sample.labels.shape[0] - height + 1))
-        x = int(rng.integers(sample.labels.shape[1] - width + 1))
-        size = (max(1, round(width / factor)), max(1, round(height / factor)))
-        cut = np.s_[y : y + height, x : x + width]
-        image = np.asarray(Image.fromarray(sample.image[cut]).resize(size, Image.Resampling.BILINEAR))
-        labels = np.asarray(Image.fromarray(sample.labels[cut]).resize(size, Image.Resampling.NEAREST), np.int32)
-        missing = [(0, max(0, side - extent)) for extent in labels.shape]
-        image = np.pad(image, [*missing, (0, 0)], mode="symmetric")[:side, :side]
-        labels = np.pad(labels, missing, mode="symmetric")[:side, :side]
-        turn = int(rng.integers(8))
-        return (
-            np.ascontiguousarray(dihedral(jitter_stain(image, rng, self.config.stain), turn)),
-            np.ascontiguousarray(dihedral(labels, turn)),
-        )
 
 
 def disturbed(head: PixelClassifierEnsemble, members: int, strength: float) -> PixelClassifierEnsemble:
@@ -121,15 +86,21 @@ def finetune(
     """
     if not dataset:
         raise DataError("no annotated image to fine-tune on: check the data set's filters")
-    share = np.asarray(weights if weights is not None else [1.0] * len(dataset), np.float64)
-    source = CropSource(list(dataset), share / share.sum(), mpp, config)
+    source = CropSource(
+        images=list(dataset),
+        mpp=mpp,
+        size=config.crop,
+        seed=config.seed,
+        weights=weights if weights is not None else [1.0] * len(dataset),
+        augmentation=Augmentation(zoom=config.zoom, stain=config.stain),
+    )
     model = nn.ModuleDict({"denoiser": extractor.unet, "head": head}).train().requires_grad_(True)
     device = extractor.unet.stem.weight.device
 
     def loss(step: int) -> torch.Tensor:
-        crops = [source.crop(step * config.batch + i) for i in range(config.batch)]
-        labels = np.stack([label for _, label in crops])
-        pixels = torch.from_numpy(np.stack([image for image, _ in crops])).to(device)
+        crops = source.batch(step, config.batch)
+        labels = np.stack([crop.labels for crop in crops])
+        pixels = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device)
         rng = np.random.default_rng((config.seed, step, 1))
         shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
         maps = extractor.maps(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1, shift)
