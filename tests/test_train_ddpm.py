@@ -169,6 +169,7 @@ def test_correcting_the_background_gives_it_back_its_odds(denoiser: Path, tmp_pa
 
 def test_the_published_values() -> None:
     paper = DdpmTrainConfig.paper()
+    assert not DdpmTrainConfig.paper().fit_threshold  # the majority decides, not a level
     assert (paper.members, paper.hidden, paper.inner, paper.norm, paper.vote) == (10, 128, 32, "batch", "majority")
     assert (paper.fit.lr, paper.fit.batch, paper.fit.epochs, paper.fit.patience) == (1e-3, 64, 100, 50)
     assert (paper.fit.patience_after, paper.fit.init_std, paper.fit.weight_decay) == (3, 0.02, 0.0)

@@ -77,6 +77,7 @@ class DdpmTrainConfig:
             norm="batch",
             vote="majority",
             correct_background=False,
+            fit_threshold=False,
             seed=seed,
         )
 
