@@ -1,8 +1,7 @@
 """What another laboratory would have done to the same tissue: stain, scale, orientation, focus.
 
-Functions take an array and a generator and return a new array; labels follow their image where geometry changes. What a
-training sees of an annotated image comes from two of them: `augmented`, the image as a whole, and `augmented_crop`, a
-random place of it.
+Functions take an array and a generator and return a new array; labels follow their image where geometry changes.
+`augmented_crop` puts them together: what a training sees of a random place of an annotated image.
 """
 
 from __future__ import annotations
@@ -70,30 +69,6 @@ def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: f
     return np.clip(np.exp(-mixed) * 256 * light - 1, 0, 255).reshape(image.shape).astype(np.uint8)
 
 
-def augmented(
-    sample: LabelledImage, mpp: float, rng: np.random.Generator, *, zoom: float, stain: float, box: Box | None = None
-) -> View:
-    """A whole image, or the part of it inside ``box``, at about ``mpp``: zoomed, stained and turned anew.
-
-    Parameters
-    ----------
-    zoom, stain
-        As in `Augmentation`.
-    box
-        Part of the image, in its own pixels; None is all of it.
-
-    Returns
-    -------
-    RGB uint8 and labels int32 of a size that the zoom decides. A nucleus keeps its number, so ``sample.classes`` still holds.
-    """
-    factor = sample.mpp / mpp * float(np.exp(rng.uniform(-1, 1) * np.log(zoom)))
-    window = box or Box.of_shape(sample.labels.shape)
-    height, width = window.shape
-    image, labels = _resized(sample, window, (max(1, round(height * factor)), max(1, round(width * factor))))
-    turn = int(rng.integers(8))
-    return _turned(turn, jitter_stain(image, rng, stain), labels)
-
-
 def augmented_crop(
     sample: LabelledImage, mpp: float, rng: np.random.Generator, *, size: int, augmentation: Augmentation
 ) -> View:
@@ -108,7 +83,7 @@ def augmented_crop(
     y = int(rng.integers(sample.labels.shape[0] - height + 1))
     x = int(rng.integers(sample.labels.shape[1] - width + 1))
     shape = (max(1, round(height / factor)), max(1, round(width / factor)))
-    image, labels = _resized(sample, Box(y, x, y + height, x + width), shape)
+    image, labels = resized(sample, Box(y, x, y + height, x + width), shape)
     missing = [max(0, size - extent) for extent in labels.shape]
     before = [int(rng.integers(lack + 1)) if lack else 0 for lack in missing]
     around = [(start, lack - start) for start, lack in zip(before, missing, strict=True)]
@@ -140,7 +115,7 @@ def _clipped(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _resized(sample: LabelledImage, window: Box, shape: tuple[int, int]) -> View:
+def resized(sample: LabelledImage, window: Box, shape: tuple[int, int]) -> View:
     """The pixels of ``window`` resampled to ``shape`` (h, w)."""
     size = (shape[1], shape[0])
     image = Image.fromarray(sample.image[window.slices]).resize(size, Image.Resampling.BILINEAR)

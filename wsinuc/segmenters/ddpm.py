@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,11 +18,9 @@ from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
 from wsinuc.models.norm import fix_statistics
 from wsinuc.models.schedules import named_betas
 from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass, usual_mpp_range
-from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distance, instances_from_hv
-
-MAPS = {"distance": 1, "hv": 2}
-"""Way of separation -> number of maps it regresses."""
+from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
+from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
+from wsinuc.segmenters.watershed import WatershedSettings
 
 VOTES = ("mean", "majority")
 
@@ -82,13 +78,10 @@ class DdpmConfig:
                 vote=data.get("vote", "mean"),
             )
         except (KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"the segmenter's header does not fit this version of wsinuc ({error}): "
-                "the weights may come from a newer version; upgrade wsinuc or train again"
-            ) from error
+            raise unknown_header(error) from error
 
 
-class DdpmSegmenter:
+class DdpmSegmenter(TiledSegmenter):
     """Pixels to scores to instances with a frozen denoiser and an ensemble; see :class:`wsinuc.segmenters.base.Segmenter`.
 
     Parameters
@@ -99,6 +92,8 @@ class DdpmSegmenter:
         Of weights and activations. bf16 is about twice as fast where the hardware has it; scores differ in the last of
         their 256 levels.
     """
+
+    config: DdpmConfig
 
     def __init__(
         self,
@@ -140,52 +135,9 @@ class DdpmSegmenter:
         return Checkpoint(kind="segmenter", config=asdict(self.config), provenance=provenance, tensors=unet | ensemble)
 
     @property
-    def mpp(self) -> float:
-        """um per pixel the model was trained at."""
-        return self.config.watershed.mpp
-
-    @property
     def mpp_range(self) -> tuple[float, float]:
         """um per pixel of the slides it accepts, finest and coarsest."""
         return self.config.mpp_range or usual_mpp_range(self.mpp)
-
-    @property
-    def tile(self) -> int:
-        """Side of a network input in pixels."""
-        return self.config.tile
-
-    @property
-    def margin(self) -> int:
-        """Pixels cropped from each side of a tile's scores."""
-        return self.config.margin
-
-    @property
-    def min_halo(self) -> int:
-        """Pixels to read around a block."""
-        return self.config.watershed.min_halo
-
-    @property
-    def classes(self) -> tuple[NucleusClass, ...]:
-        """What a nucleus can be."""
-        return self.config.classes
-
-    @property
-    def channels(self) -> int:
-        """Score channels: foreground, disagreement, classes, and the maps for separation."""
-        return FIRST_CLASS + len(self.classes) + self.config.ensemble.maps
-
-    @property
-    def batch_size(self) -> int:
-        """Tiles per forward pass: a CPU gains nothing from batches and would only compute their padding."""
-        return 1 if self.device.type == "cpu" else 8
-
-    @property
-    def identity(self) -> str:
-        """Names weights, settings, precision, and what else decides a convolution's last bits: device, CPU threads."""
-        threads = torch.get_num_threads() if self.device.type == "cpu" else 0
-        facts = [asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type, threads]
-        text = json.dumps(facts, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
 
     def calibrate(self, samples: NDArray[np.uint8]) -> DdpmSegmenter:
         """A copy whose normalisation has the statistics of these samples of a slide instead of each tile's own."""
@@ -216,13 +168,6 @@ class DdpmSegmenter:
         p = votes.probabilities if self.config.vote == "mean" else decided(votes)
         stack = [1 - p[:, :1], votes.disagreement[:, None], p[:, 1:], maps]
         return (torch.cat(stack, dim=1).clamp(0, 1) * 255).round().to(torch.uint8)
-
-    def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Scores ``(channels, h, w)`` to instances ``(h, w)``."""
-        maps = scores[FIRST_CLASS + len(self.classes) :]
-        if self.config.separation == "hv":
-            return instances_from_hv(scores[0], maps[0], maps[1], self.config.watershed)
-        return instances_from_distance(scores[0], maps[0], self.config.watershed)
 
 
 def decided(votes: Votes) -> torch.Tensor:

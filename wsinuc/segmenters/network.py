@@ -7,8 +7,6 @@ margin; tiles lie so that its pooling falls on the same pixels of the slide in e
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,11 +20,9 @@ from wsinuc.models.checkpoint import Checkpoint
 from wsinuc.models.dense import DenseNetwork, DenseOutput
 from wsinuc.models.networks import build_network, default_tiling
 from wsinuc.models.norm import GroupNorm, fix_statistics
-from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass, usual_mpp_range
-from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distance, instances_from_hv
-
-MAPS = {"distance": 1, "hv": 2}
-"""Way of separation -> number of maps it regresses."""
+from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
+from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
+from wsinuc.segmenters.watershed import WatershedSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +80,10 @@ class NetworkConfig:
                 **rest,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"the segmenter's header does not fit this version of wsinuc ({error}): "
-                "the weights may come from a newer version; upgrade wsinuc or train again"
-            ) from error
+            raise unknown_header(error) from error
 
 
-class NetworkSegmenter:
+class NetworkSegmenter(TiledSegmenter):
     """Pixels to scores to instances with one network; see :class:`wsinuc.segmenters.base.Segmenter`.
 
     Parameters
@@ -102,6 +95,8 @@ class NetworkSegmenter:
     dtype
         Of weights and activations; batch normalisation stays fp32.
     """
+
+    config: NetworkConfig
 
     def __init__(
         self,
@@ -134,51 +129,9 @@ class NetworkSegmenter:
         return cls(config, network, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
 
     @property
-    def mpp(self) -> float:
-        """um per pixel the model was trained at."""
-        return self.config.watershed.mpp
-
-    @property
     def mpp_range(self) -> tuple[float, float]:
         """um per pixel of the slides it accepts, finest and coarsest."""
         return self.config.mpp_range
-
-    @property
-    def tile(self) -> int:
-        """Side of a network input in pixels."""
-        return self.config.tile
-
-    @property
-    def margin(self) -> int:
-        """Pixels cropped from each side of a tile's scores."""
-        return self.config.margin
-
-    @property
-    def min_halo(self) -> int:
-        """Pixels to read around a block."""
-        return self.config.watershed.min_halo
-
-    @property
-    def classes(self) -> tuple[NucleusClass, ...]:
-        """What a nucleus can be."""
-        return self.config.classes
-
-    @property
-    def channels(self) -> int:
-        """Score channels: foreground, disagreement (0), classes, and the maps for separation."""
-        return FIRST_CLASS + len(self.classes) + MAPS[self.config.separation]
-
-    @property
-    def batch_size(self) -> int:
-        """Tiles per forward pass: a CPU gains nothing from batches and would only compute their padding."""
-        return 1 if self.device.type == "cpu" else 8
-
-    @property
-    def identity(self) -> str:
-        """Names weights, settings, precision, and what else decides a convolution's last bits: device, CPU threads."""
-        threads = torch.get_num_threads() if self.device.type == "cpu" else 0
-        facts = [asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type, threads]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def calibrate(self, samples: NDArray[np.uint8]) -> NetworkSegmenter:
         """A copy whose group normalisation has the statistics of these samples; itself where there is none."""
@@ -213,13 +166,6 @@ class NetworkSegmenter:
         foreground = 1 - classes[:, :1] if raw.nuclei is None else raw.nuclei.softmax(1)[:, 1:]
         maps = raw.maps / 2 + 0.5 if self.config.separation == "hv" else raw.maps
         return torch.cat([foreground, torch.zeros_like(foreground), classes[:, 1:], maps], 1)
-
-    def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """Scores ``(channels, h, w)`` to instances ``(h, w)``."""
-        maps = scores[FIRST_CLASS + len(self.classes) :]
-        if self.config.separation == "hv":
-            return instances_from_hv(scores[0], maps[0], maps[1], self.config.watershed)
-        return instances_from_distance(scores[0], maps[0], self.config.watershed)
 
 
 def network_checkpoint(

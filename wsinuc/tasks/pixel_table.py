@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from wsinuc.datasets.augment import dihedral, jitter_stain
+from wsinuc.datasets.augment import dihedral, jitter_stain, resized
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError, OutputError
+from wsinuc.grid import Box
 from wsinuc.models.features import NOISE_PERIOD, FeatureExtractor, sample_features
 from wsinuc.segmenters.targets import centre_distance, hv_maps
 
@@ -132,9 +132,8 @@ def view_of(
     """Image and labels as another laboratory would have them, at ``mpp``, no side longer than ``config.view``."""
     factor = sample.mpp / mpp * float(np.exp(rng.uniform(-1, 1) * np.log(config.zoom)))
     height, width = sample.labels.shape
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    image = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.BILINEAR))
-    labels = np.asarray(Image.fromarray(sample.labels).resize(size, Image.Resampling.NEAREST), np.int32)
+    shape = (max(1, round(height * factor)), max(1, round(width * factor)))
+    image, labels = resized(sample, Box.of_shape(sample.labels.shape), shape)
     y, x = (int(rng.integers(max(1, side - config.view + 1))) for side in labels.shape)
     window = np.s_[y : y + config.view, x : x + config.view]
     turn = int(rng.integers(8)) if config.turn else 0

@@ -1,0 +1,88 @@
+"""What the segmenters that run a network share: everything that their settings and their device decide."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsinuc.errors import CheckpointError
+from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass
+from wsinuc.segmenters.watershed import instances_from_distance, instances_from_hv
+
+MAPS = {"distance": 1, "hv": 2}
+"""Way of separation -> number of maps it regresses."""
+
+
+def unknown_header(error: Exception) -> CheckpointError:
+    """The error for a checkpoint whose header has fields that are missing here, or unknown."""
+    return CheckpointError(
+        f"the segmenter's header does not fit this version of wsinuc ({error}): "
+        "the weights may come from a newer version; upgrade wsinuc or train again"
+    )
+
+
+class TiledSegmenter:
+    """A `wsinuc.segmenters.base.Segmenter` but for ``predict`` and ``calibrate``.
+
+    ``config`` is a frozen dataclass with ``watershed``, ``separation``, ``classes``, ``tile`` and ``margin``.
+    """
+
+    config: Any
+    device: torch.device
+    dtype: torch.dtype
+    weights_sha256: str
+
+    @property
+    def mpp(self) -> float:
+        """um per pixel the model was trained at."""
+        return self.config.watershed.mpp
+
+    @property
+    def tile(self) -> int:
+        """Side of a network input in pixels."""
+        return self.config.tile
+
+    @property
+    def margin(self) -> int:
+        """Pixels cropped from each side of a tile's scores."""
+        return self.config.margin
+
+    @property
+    def min_halo(self) -> int:
+        """Pixels to read around a block."""
+        return self.config.watershed.min_halo
+
+    @property
+    def classes(self) -> tuple[NucleusClass, ...]:
+        """What a nucleus can be."""
+        return self.config.classes
+
+    @property
+    def channels(self) -> int:
+        """Score channels: foreground, disagreement, classes, and the maps for separation."""
+        return FIRST_CLASS + len(self.classes) + MAPS[self.config.separation]
+
+    @property
+    def batch_size(self) -> int:
+        """Tiles per forward pass: a CPU gains nothing from batches and would only compute their padding."""
+        return 1 if self.device.type == "cpu" else 8
+
+    @property
+    def identity(self) -> str:
+        """Names weights, settings, precision, and what else decides a convolution's last bits: device, CPU threads."""
+        threads = torch.get_num_threads() if self.device.type == "cpu" else 0
+        facts = [asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type, threads]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
+        """Scores ``(channels, h, w)`` to instances ``(h, w)``."""
+        maps = scores[FIRST_CLASS + len(self.classes) :]
+        if self.config.separation == "hv":
+            return instances_from_hv(scores[0], maps[0], maps[1], self.config.watershed)
+        return instances_from_distance(scores[0], maps[0], self.config.watershed)
