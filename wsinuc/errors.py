@@ -48,3 +48,7 @@ class TrainingError(WsinucError, ArithmeticError):
 
 class DeviceMemoryError(WsinucError, MemoryError):
     """The device has too little memory for what was asked of it."""
+
+
+class SynthesisError(WsinucError, ArithmeticError):
+    """Sampling went wrong on the way: an image became no number any more."""
