@@ -182,11 +182,11 @@ def test_the_published_values() -> None:
 def test_what_cannot_be_learnt_is_refused(denoiser: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.safetensors"
     config = DdpmTrainConfig(features=FeatureConfig(timesteps=(5,), blocks=(1,)), sampling=PLAIN)
-    with pytest.raises(DataError, match=r"three has class 2, but only 1 are named \(Round\)"):
+    with pytest.raises(DataError, match=r"three has nuclei of class 2, but only 1 are to be learned: Round"):
         train_ddpm([sample()], TWO[:1], denoiser, out, config, device="cpu")
     with pytest.raises(DataError, match="no class to learn"):
         train_ddpm([sample()], (), denoiser, out, config, device="cpu")
-    with pytest.raises(DataError, match="no annotated image"):
+    with pytest.raises(DataError, match="no annotated nucleus"):
         train_ddpm([], TWO, denoiser, out, config, device="cpu")
     with pytest.raises(ConfigError, match="decoder blocks run from 0 to 3"):
         train_ddpm([sample()], TWO, denoiser, out, replace(config, features=FeatureConfig()), device="cpu")

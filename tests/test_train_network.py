@@ -164,8 +164,8 @@ def test_what_cannot_be_learnt_is_refused_before_it_is_begun(denoiser: Path, tmp
         ([], (), "no annotated nucleus"),
         ([empty], (), "no annotated nucleus"),
         ([floats], (), "labels must be integers .* got float64"),
-        ([field(1, classes=True)], TWO[:1], "class 2, but the network is to learn only 1: dark"),
-        ([field(1)], TWO, "has no classes, but the network is to learn 2: dark, red"),
+        ([field(1, classes=True)], TWO[:1], "class 2, but only 1 are to be learned: dark"),
+        ([field(1)], TWO, "has no classes, but 2 are to be learned: dark, red"),
     ):
         with pytest.raises(DataError, match=message):
             train_network(images, classes, out, PLAIN, device="cpu")

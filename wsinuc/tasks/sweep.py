@@ -32,7 +32,8 @@ from wsinuc.segmenters.watershed import WatershedSettings
 from wsinuc.tasks.evaluate import evaluate, predict_labels
 from wsinuc.tasks.fit_ensemble import EnsembleFitConfig, fit_ensemble
 from wsinuc.tasks.pixel_table import IGNORED, PixelTable, SamplingConfig, collect_pixels
-from wsinuc.tasks.train_ddpm import check_classes, load_extractor
+from wsinuc.tasks.train_ddpm import load_extractor
+from wsinuc.tasks.training_set import check_annotation
 
 _CHUNK = 16_384
 """Rows that are classified at once."""
@@ -115,8 +116,8 @@ def sweep(
     DataError
         There is nothing to learn from, or classes do not match.
     """
-    check_classes(training, classes)
-    check_classes(validation, classes)
+    check_annotation(training, classes)
+    check_annotation(validation, classes)
     out.mkdir(parents=True, exist_ok=True)
     where = pick_device(device)
     names = _names(denoisers)

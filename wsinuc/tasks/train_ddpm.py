@@ -17,7 +17,7 @@ import torch
 
 import wsinuc
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.errors import ConfigError, DataError
+from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.denoisers import load_denoiser
 from wsinuc.models.devices import pick_device, pick_dtype
@@ -32,6 +32,7 @@ from wsinuc.tasks.finetune import FinetuneConfig, disturbed, finetune
 from wsinuc.tasks.fit_ensemble import EnsembleFitConfig, fit_ensemble
 from wsinuc.tasks.pixel_table import SamplingConfig, collect_pixels
 from wsinuc.tasks.threshold import fit_threshold
+from wsinuc.tasks.training_set import check_annotation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +117,7 @@ def train_ddpm(
     DataError
         There is nothing to learn from, or an image has classes that are not among ``classes``.
     """
-    check_classes(images, classes)
+    check_annotation(images, classes)
     where = pick_device(device)
     checkpoint = load_checkpoint(denoiser, "denoiser")
     mpp = float(checkpoint.config["mpp"])
@@ -173,21 +174,6 @@ def load_extractor(checkpoint: Checkpoint, features: FeatureConfig, device: torc
         )
     network = network.float().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return FeatureExtractor(network, process, features)
-
-
-def check_classes(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
-    """Raises DataError when there are no images, no classes, or an image has a class beyond ``classes``."""
-    if not classes:
-        raise DataError("no class to learn: a data set without classes trains the one class Nucleus")
-    if not len(images):
-        raise DataError("no annotated image to learn from: check the data set's filters")
-    for image in images:
-        highest = 1 if image.classes is None else int(image.classes.max(initial=0))
-        if highest > len(classes):
-            raise DataError(
-                f"{image.name} has class {highest}, but only {len(classes)} are named "
-                f"({', '.join(c.name for c in classes)}): images of different data sets may have been mixed"
-            )
 
 
 def _tune(

@@ -21,7 +21,7 @@ import wsinuc
 from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.crops import CropSource
-from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
+from wsinuc.errors import CheckpointError, ConfigError, OutputError
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.dense import DenseNetwork
@@ -36,7 +36,7 @@ from wsinuc.tasks.evaluate import predict_labels
 from wsinuc.tasks.keep_best import Best, fit_keeping_best
 from wsinuc.tasks.network_loss import LOSSES, make_targets
 from wsinuc.tasks.threshold import fit_threshold
-from wsinuc.tasks.training_set import NUCLEUS
+from wsinuc.tasks.training_set import NUCLEUS, check_annotation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +164,7 @@ def train_network(
     if not out.parent.is_dir():
         raise OutputError(f"cannot write {out}: its folder does not exist")
     images, classes = list(images), classes or (NUCLEUS,)
-    check_images(images, classes)
+    check_annotation(images, classes)
     start = _pretrained(config, denoiser)
     where = pick_device(device)
     described = _describe(config, classes, start)
@@ -235,23 +235,6 @@ def _known_score(out: Path, state: Path) -> float:
     if not (state.exists() and out.exists()):
         return float("-inf")
     return float(load_checkpoint(out, "segmenter").provenance.get("validation", {}).get("aji", "-inf"))
-
-
-def check_images(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
-    """Raise DataError where there is nothing to learn or a class that the network would have no output for."""
-    if not any(sample.labels.any() for sample in images):
-        raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
-    names = ", ".join(item.name for item in classes)
-    for sample in images:
-        if sample.classes is None:
-            if len(classes) > 1:
-                raise DataError(f"{sample.name} has no classes, but the network is to learn {len(classes)}: {names}")
-            continue
-        if sample.classes.max(initial=0) > len(classes):
-            raise DataError(
-                f"{sample.name} has nuclei of class {sample.classes.max()}, but the network is to learn only "
-                f"{len(classes)}: {names}; give all classes of the data set"
-            )
 
 
 def _pretrained(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpoint | None:

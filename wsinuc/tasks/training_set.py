@@ -78,9 +78,26 @@ def gather_training_set(sources: Sequence[str], *, mpp: float | None, selection:
         datasets.append(dataset)
     classes = _common_classes(datasets)
     images = tuple(_named(image, dataset) for dataset in datasets for image in dataset)
+    classes = classes or (NUCLEUS,)
+    check_annotation(images, classes)
+    return TrainingSet(images, classes, tuple(_origin(d, selection) for d in datasets), drawn)
+
+
+def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
+    """Raise DataError where there is nothing to learn, or a class that a network would have no output for."""
+    if not classes:
+        raise DataError("no class to learn: a data set without classes trains the one class Nucleus")
     if not any(image.labels.any() for image in images):
         raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
-    return TrainingSet(images, classes or (NUCLEUS,), tuple(_origin(d, selection) for d in datasets), drawn)
+    names = ", ".join(c.name for c in classes)
+    for image in images:
+        if image.classes is None and len(classes) > 1:
+            raise DataError(f"{image.name} has no classes, but {len(classes)} are to be learned: {names}")
+        if image.classes is not None and image.classes.max(initial=0) > len(classes):
+            raise DataError(
+                f"{image.name} has nuclei of class {image.classes.max()}, but only {len(classes)} are to be learned: "
+                f"{names}; images of different data sets may have been mixed"
+            )
 
 
 def _selected(dataset: Dataset, selection: Selection) -> Dataset:
