@@ -1,42 +1,58 @@
-"""The low-data experiment's table and figure: `python examples/low_data/plot.py OUT` after `run.py`."""
+"""The low-data experiment's tables and figures: `python examples/low_data/plot.py OUT` after `run.py`."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
 from wsinuc.exports.plots import draw_curves
 
 METRICS = ("aji", "dice", "iou")
+Runs = dict[str, dict[int, list[float]]]
+"""Method -> number of patches -> figure of each seed."""
+
+
+def read_runs(out: Path, data: str, metric: str) -> Runs:
+    """The runs on one data set, few patches first."""
+    lines = [json.loads(line) for path in out.glob("runs-*.jsonl") for line in path.open()]
+    runs: Runs = defaultdict(lambda: defaultdict(list))
+    for line in sorted(lines, key=lambda line: (line["count"], line["seed"])):
+        if line["data"] == data:
+            runs[line["method"]][line["count"]].append(line[metric])
+    return {method: dict(by_count) for method, by_count in sorted(runs.items())}
+
+
+def spread(values: list[float]) -> float:
+    """Standard deviation over seeds."""
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+def print_table(runs: Runs) -> None:
+    """Mean, spread and number of seeds, as Markdown."""
+    counts = sorted({count for by_count in runs.values() for count in by_count})
+    print("| method | " + " | ".join(map(str, counts)) + " |\n|---" + "|---" * len(counts) + "|")
+    for method, by_count in runs.items():
+        cells = [
+            f"{mean(by_count[n]):.3f} ± {spread(by_count[n]):.3f} ({len(by_count[n])})" if n in by_count else ""
+            for n in counts
+        ]
+        print(f"| {method} | " + " | ".join(cells) + " |")
 
 
 def main(out: Path) -> None:
-    """Print a Markdown table (mean and spread over seeds) and draw one plot per data set and metric."""
-    lines = [json.loads(line) for path in sorted(out.glob("runs-*.jsonl")) for line in path.open()]
-    for data in sorted({line["data"] for line in lines}):
-        table = {}
-        for line in lines:
-            if line["data"] == data:
-                table.setdefault((line["method"], line["count"]), []).append(line)
-        methods = list(dict.fromkeys(method for method, _ in table))
-        counts = sorted({count for _, count in table})
+    """One table and one figure per data set and metric."""
+    for data in ("monuseg", "tnbc"):
         for metric in METRICS:
-            print(
-                f"\n{data}, {metric}\n\n| | "
-                + " | ".join(map(str, counts))
-                + " |\n|---" * 1
-                + "|---" * len(counts)
-                + "|"
-            )
-            curves = {}
-            for method in methods:
-                runs = {n: [line[metric] for line in table[method, n]] for n in counts if (method, n) in table}
-                spread = {n: stdev(values) if len(values) > 1 else 0.0 for n, values in runs.items()}
-                cells = [f"{mean(runs[n]):.3f} ± {spread[n]:.3f} ({len(runs[n])})" if n in runs else "" for n in counts]
-                print(f"| {method} | " + " | ".join(cells) + " |")
-                curves[method] = (list(runs), [[mean(v) for v in runs.values()], list(spread.values())])
+            runs = read_runs(out, data, metric)
+            print(f"\n{data}, {metric}\n")
+            print_table(runs)
+            curves = {
+                method: (list(found), [[mean(v) for v in found.values()], [spread(v) for v in found.values()]])
+                for method, found in runs.items()
+            }
             draw_curves(
                 curves,
                 out / f"{data}-{metric}.png",
