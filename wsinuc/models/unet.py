@@ -279,7 +279,6 @@ class Trunk(nn.Module):
         return self.config.base * self.config.multipliers[0]
 
 
-
 class UNet(Trunk):
     """Noise predictor ``(n, in, h, w), (n,) -> (n, out, h, w)``; h and w multiples of ``config.stride``."""
 
