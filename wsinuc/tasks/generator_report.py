@@ -30,10 +30,10 @@ def build_generator(config: GeneratorConfig) -> UNet | SpadeUNet:
     return SpadeUNet(config.network) if isinstance(config.network, SpadeUNetConfig) else UNet(config.network)
 
 
-def estimate_generator(config: GeneratorConfig) -> PretrainEstimate:
+def estimate_generator(config: GeneratorConfig, processes: int = 1) -> PretrainEstimate:
     """Size and cost of a training."""
     shapes = [(CHANNELS, config.patch, config.patch)] * (2 if config.kind == IMAGE else 1)
-    at_once = config.batch // config.fit.accumulate
+    at_once = max(1, config.batch // (config.fit.accumulate * processes))
     return estimate_network(lambda: build_generator(config), shapes, config.batch, at_once, bf16=config.fit.bf16)
 
 

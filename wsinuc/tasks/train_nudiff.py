@@ -31,6 +31,7 @@ from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.diffusion import GaussianDiffusion, sample_timesteps
 from wsinuc.models.generators import IMAGE, STRUCTURE, adopt
+from wsinuc.models.processes import ALONE, Processes
 from wsinuc.models.schedules import named_betas
 from wsinuc.models.training import Inspection, Progress, fit
 from wsinuc.models.training_state import read_log
@@ -66,6 +67,7 @@ def train_generator(
     provenance: dict[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
 ) -> None:
     """Train one of the two networks on annotated images, each with its own mpp, and write its averaged weights to ``out``.
 
@@ -88,7 +90,7 @@ def train_generator(
     CheckpointError
         The state is of another training, or the first weights are of another width or no denoiser.
     ConfigError
-        The settings are of the other kind.
+        The settings are of the other kind, or the batch cannot be shared out to the processes.
     DataError
         There are no images or no nuclei, or labels are no integers.
     DeviceMemoryError
@@ -105,7 +107,7 @@ def train_generator(
     start = _start(network, init) if init else {}
     network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     with ExitStack() as stack:
-        step_loss = StepLoss(network, process, config, images, device, stack)
+        step_loss = StepLoss(network, process, config, images, device, processes, stack)
         average = fit(
             network,
             step_loss,
@@ -116,8 +118,11 @@ def train_generator(
             images=config.batch,
             settings=config.identity() | {"init": start.get("sha256", "")},
             inspections=[_sampling(network, process, config, images, out)],
+            processes=processes,
             trial=step_loss.trial,
         )
+    if not processes.main:
+        return
     log = out.with_suffix(".jsonl")
     done = int(read_log(log)[-1]["step"])
     origin = _origin(config, images, start) | (provenance or {})
@@ -150,16 +155,23 @@ class StepLoss:
         config: GeneratorConfig,
         images: Sequence[LabelledImage],
         device: str,
+        processes: Processes,
         stack: ExitStack,
     ) -> None:
+        parts = config.fit.accumulate * processes.count
+        if config.batch % parts:
+            raise ConfigError(
+                f"a batch of {config.batch} patches cannot be shared out evenly to {processes.count} processes of "
+                f"{config.fit.accumulate} passes: make it a multiple of {parts}"
+            )
         self.network, self.process, self.config, self.device = network, process, config, device
-        self.size = config.batch // config.fit.accumulate
+        self.size = config.batch // parts
         source = _crops(images, config, config.seed)
         self.examples: Callable[[int], NDArray[np.float32]] = lambda part: np.stack(
             [example(crop, config) for crop in source.batch(part, self.size)]
         )
         if torch.device(device).type != "cpu":
-            ahead = Ahead(self.examples, threads=_THREADS)
+            ahead = Ahead(self.examples, threads=_THREADS, stride=processes.count)
             stack.callback(ahead.close)
             self.examples = ahead
 
