@@ -17,10 +17,16 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.generators import load_structure_model
-from wsinuc.tasks import train_nudiff
+from wsinuc.tasks import generator_report, train_nudiff
 from wsinuc.tasks.training_set import Selection, gather_training_set
 
 SHORT = ["--steps", "1", "--patch", "16", "--batch", "1"]
+
+
+@pytest.fixture(autouse=True)
+def quick_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of samples in two steps of the sampler."""
+    monkeypatch.setattr(generator_report, "SAMPLING_STEPS", 2)
 
 
 def pretrain(*arguments: object) -> Result:

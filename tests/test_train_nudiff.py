@@ -21,6 +21,7 @@ from wsinuc.models.training import FitConfig
 from wsinuc.models.training_state import read_log
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.synthesis.structures import structure_map, to_diffusion
+from wsinuc.tasks import generator_report
 from wsinuc.tasks.generator_config import IMAGE_PRESETS, STRUCTURE_PRESETS, GeneratorConfig
 from wsinuc.tasks.generator_report import estimate_generator
 from wsinuc.tasks.pretrain import PretrainConfig, pretrain
@@ -30,6 +31,12 @@ NARROW = {"base": 32, "multipliers": (1, 1), "res_blocks": 1, "attention_factors
 FIT = FitConfig(steps=4, lr=1e-3, bf16=False, ema=0.9)
 STRUCTURES = GeneratorConfig(network=UNetConfig(**NARROW), mpp=0.5, patch=16, batch=2, fit=FIT)
 IMAGES = replace(STRUCTURES, network=SpadeUNetConfig(**NARROW, spade_width=8), drop_rate=0.5, drop_from=2)
+
+
+@pytest.fixture(autouse=True)
+def quick_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of samples in two steps of the sampler."""
+    monkeypatch.setattr(generator_report, "SAMPLING_STEPS", 2)
 
 
 def tissue(seed: int = 0, side: int = 40) -> LabelledImage:

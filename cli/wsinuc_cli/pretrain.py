@@ -106,7 +106,7 @@ def pretrain(
     if method != "ddpm":
         from wsinuc_cli.pretrain_generators import pretrain_generator
 
-        shared = {"file_mpp": file_mpp, "init": init, "device": device, "dry_run": dry_run}
+        shared: dict[str, Any] = {"file_mpp": file_mpp, "init": init, "device": device, "dry_run": dry_run}
         pretrain_generator(method, sources, output, preset, **shared, **options)
         return
     from wsinuc.datasets.pixels import PixelCache
