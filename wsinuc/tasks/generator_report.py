@@ -18,7 +18,7 @@ from wsinuc.models.unet import UNet
 from wsinuc.tasks.generator_config import CHANNELS, GeneratorConfig
 from wsinuc.tasks.pretrain_report import SAMPLES, SAMPLING_STEPS, PretrainEstimate, estimate_network
 
-CONDITIONS = 6
+CONDITIONS = 4
 """Structures on a page of the image model."""
 GUIDANCE = 2.0
 """The paper's w, shown beside unguided samples."""
