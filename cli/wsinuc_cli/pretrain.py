@@ -1,4 +1,4 @@
-"""``wsinuc pretrain``: a diffusion model from unlabelled images."""
+"""``wsinuc pretrain``: a diffusion model from unlabelled images, or a generator from annotated ones."""
 
 from __future__ import annotations
 
@@ -17,17 +17,33 @@ if TYPE_CHECKING:
     from wsinuc.tasks.pretrain_config import PretrainConfig
 
 FILE = click.Path(path_type=Path)
+METHODS = ("ddpm", "nudiff-structure", "nudiff-image", "cosyn")
+BELONGS = {
+    **dict.fromkeys(("held_out", "validate_every", "memory"), ("ddpm",)),
+    **dict.fromkeys(("wanted", "unwanted", "split", "part", "fraction"), METHODS[1:]),
+    "learn_variance": METHODS[:3],
+    "drop_rate": ("nudiff-image",),
+}
+"""Options that mean something to some methods only."""
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
 @click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default="ddpm",
+    show_default=True,
+    help="A denoiser of unlabelled images; or, from annotated ones, generators of structures, of images for structures, "
+    "of images with labels.",
+)
+@click.option(
     "--preset",
     type=click.Choice(["cpu", "small", "paper", "genselfdiff"]),
     default="cpu",
     show_default=True,
-    help="cpu: an hour on two cores; small, paper: method A at base 64 and 128; genselfdiff: method D.",
+    help="cpu: an hour on two cores; paper: as published (ddpm: method A), small: narrower; genselfdiff: method D [ddpm].",
 )
 @click.option("--mpp", "file_mpp", type=float, metavar="UM", help="um per pixel of sources that do not say it.")
 @click.option("--model-mpp", "mpp", type=float, metavar="UM", help="um per pixel to train at.")
@@ -39,17 +55,32 @@ FILE = click.Path(path_type=Path)
 @click.option("--patch", type=int, help="Side of a patch in pixels.")
 @click.option("--lr", type=float, help="(Highest) learning rate.")
 @click.option("--learn-variance", is_flag=True, help="Learn the variance of the reverse steps too.")
-@click.option("--init", type=FILE, help="Start from guided-diffusion weights (.pt, .safetensors) or a denoiser.")
-@click.option("--held-out", type=float, metavar="SHARE", help="Share of the images kept for the held-out loss.")
-@click.option("--validate-every", type=int, metavar="N", help="Images seen between two held-out losses; 0: never.")
+@click.option("--drop-rate", type=float, metavar="SHARE", help="[nudiff-image] How often a structure is left out.")
+@click.option(
+    "--init", type=FILE, help="Start from guided-diffusion weights (.pt, .safetensors), a denoiser, a generator."
+)
+@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="[generators] Only these images.")
+@click.option(
+    "--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="[generators] Not these images."
+)
+@click.option("--split", type=FILE, help="[generators] Split file.")
+@click.option("--part", default="train", show_default=True, help="[generators] Part of the split file.")
+@click.option("--fraction", type=float, metavar="SHARE", help="[generators] Only the most typical patches: 0.1.")
+@click.option("--held-out", type=float, metavar="SHARE", help="[ddpm] Share of the images kept for the held-out loss.")
+@click.option(
+    "--validate-every", type=int, metavar="N", help="[ddpm] Images seen between two held-out losses; 0: never."
+)
 @click.option("--sample-every", type=int, metavar="N", help="Images seen between two grids of samples; 0: never.")
-@click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="Memory for pixels of the sources.")
+@click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="[ddpm] Memory for pixels.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @device_option
 @click.option("--dry-run", is_flag=True, help="Say what would be trained, on what, and what that takes; then stop.")
+@click.pass_context
 def pretrain(
+    context: click.Context,
     sources: tuple[str, ...],
     output: Path,
+    method: str,
     preset: str,
     file_mpp: float | None,
     memory: float,
@@ -58,23 +89,34 @@ def pretrain(
     dry_run: bool,
     **options: Any,
 ) -> None:
-    """Train a denoising diffusion model on unlabelled images.
+    """Train a denoising diffusion model on unlabelled images, or a generator on annotated ones.
 
-    SOURCE is a slide, an image, a folder of images, or a data set (FOLDER, or NAME=FOLDER). Options that are not given are the
-    preset's. Interrupted, the same command goes on where the training was last saved; a longer --steps continues a
-    finished one. Several GPUs: accelerate launch -m wsinuc_cli.main pretrain ...
+    SOURCE is a slide, an image, a folder of images, or a data set (FOLDER, or NAME=FOLDER); for a generator a data set that
+    wsinuc train reads. Options that are not given are the preset's. Interrupted, the same command goes on where the training
+    was last saved; a longer --steps continues a finished denoiser or joint generator. Several GPUs: accelerate launch -m
+    wsinuc_cli.main pretrain ...
 
     \b
     wsinuc pretrain slides/*.svs -o denoiser.safetensors --preset paper --sample-every 100000
     wsinuc pretrain tnbc --mpp 0.25 -o denoiser.safetensors
+    wsinuc pretrain tnbc monuseg --mpp 0.25 --method nudiff-structure -o structure.safetensors
+    wsinuc pretrain tnbc monuseg --mpp 0.25 --method nudiff-image --init denoiser.safetensors -o image.safetensors
     """
+    _refuse_foreign_options(context, method, preset)
+    if method != "ddpm":
+        from wsinuc_cli.pretrain_generators import pretrain_generator
+
+        shared: dict[str, Any] = {"file_mpp": file_mpp, "init": init, "device": device, "dry_run": dry_run}
+        pretrain_generator(method, sources, output, preset, **shared, **options)
+        return
     from wsinuc.datasets.pixels import PixelCache
     from wsinuc.models.devices import pick_device
     from wsinuc.models.processes import launched_processes
     from wsinuc.tasks.pretrain import pretrain as run
     from wsinuc.tasks.sources import open_sources
 
-    config = configured(preset, **options)
+    own = {name: value for name, value in options.items() if method in BELONGS.get(name, METHODS)}
+    config = configured(preset, **own)
     processes = launched_processes(cpu=device == "cpu")
     chosen = str(processes.device or pick_device(device))
     images = open_sources(sources, mpp=config.mpp, file_mpp=file_mpp, cache=PixelCache(round(memory * 2**30)))
@@ -95,6 +137,17 @@ def pretrain(
     )
     if processes.main:
         click.echo(f"Written to {output}. Next: wsinuc train DATA --denoiser {output} -o segmenter.safetensors")
+
+
+def _refuse_foreign_options(context: click.Context, method: str, preset: str) -> None:
+    """An option that the method would ignore is a mistake of the user's that should not cost a training."""
+    for name, methods in BELONGS.items():
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and method not in methods:
+            flag = {"wanted": "where", "unwanted": "where-not"}.get(name, name.replace("_", "-"))
+            raise click.UsageError(f"--{flag} means nothing to --method {method}, only to {', '.join(methods)}")
+    if preset == "genselfdiff" and method != "ddpm":
+        raise click.UsageError(f"--preset genselfdiff is of --method ddpm; {method} has cpu, small and paper")
 
 
 def configured(

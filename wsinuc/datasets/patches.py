@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,12 +73,12 @@ class Ahead:
     Asking in any order gives the same values; asking in ascending order gives them sooner.
     """
 
-    def __init__(self, function: Callable[[int], NDArray[np.uint8]], *, threads: int, stride: int = 1) -> None:
+    def __init__(self, function: Callable[[int], NDArray[Any]], *, threads: int, stride: int = 1) -> None:
         self._function, self._stride, self._threads = function, stride, threads
         self._pool = ThreadPoolExecutor(threads)
-        self._coming: dict[int, Future[NDArray[np.uint8]]] = {}
+        self._coming: dict[int, Future[NDArray[Any]]] = {}
 
-    def __call__(self, index: int) -> NDArray[np.uint8]:
+    def __call__(self, index: int) -> NDArray[Any]:
         """The value of ``index``; those of the next few multiples of the stride are begun."""
         wanted = [index + i * self._stride for i in range(self._threads + 1)]
         for number in [number for number in self._coming if number not in wanted]:

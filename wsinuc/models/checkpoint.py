@@ -29,7 +29,7 @@ class Checkpoint:
     """Weights and everything needed to use them."""
 
     kind: str
-    """``denoiser`` or ``segmenter``."""
+    """``denoiser``, ``segmenter``, or of a generator ``nudiff-structure``, ``nudiff-image``, ``cosyn``."""
     config: dict[str, Any]
     """Shapes and settings, JSON types only."""
     provenance: dict[str, Any]
@@ -49,8 +49,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def load_checkpoint(path: Path, kind: str) -> Checkpoint:
-    """Read a checkpoint of the given kind.
+def load_checkpoint(path: Path, *kinds: str) -> Checkpoint:
+    """Read a checkpoint of the given kind, or of one of several.
 
     Raises
     ------
@@ -75,8 +75,8 @@ def load_checkpoint(path: Path, kind: str) -> Checkpoint:
         ) from error
     if not isinstance(header, dict):
         raise CheckpointError(f"{path} is a safetensors file but was not written by wsinuc: it has no wsinuc header")
-    if header["kind"] != kind:
-        raise CheckpointError(f"{path} holds a {header['kind']}, but a {kind} is needed here")
+    if header["kind"] not in kinds:
+        raise CheckpointError(f"{path} holds a {header['kind']}, but a {' or '.join(kinds)} is needed here")
     return Checkpoint(**header, tensors=tensors, sha256=file_sha256(path))
 
 

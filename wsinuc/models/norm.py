@@ -58,8 +58,8 @@ def _broadcast(values: Tensor, like: Tensor) -> Tensor:
 class GroupNorm(nn.GroupNorm):
     """``torch.nn.GroupNorm`` with the backward pass above when it trains on a CPU, and with statistics that can be fixed."""
 
-    def __init__(self, groups: int, channels: int) -> None:
-        super().__init__(groups, channels)
+    def __init__(self, groups: int, channels: int, *, affine: bool = True) -> None:
+        super().__init__(groups, channels, affine=affine)
         self.fixed: tuple[Tensor, Tensor] | None = None
         """Scale and shift per channel, ``(1, channels, 1, 1)``, that replace the statistics of the input."""
         self.moments: list[tuple[Tensor, Tensor]] | None = None
@@ -76,9 +76,10 @@ class GroupNorm(nn.GroupNorm):
         mean, square = (torch.stack(column).mean(0) for column in zip(*(self.moments or []), strict=True))
         rstd = (square - mean.square()).clamp_min(0).add(self.eps).rsqrt()
         per_group = self.num_channels // self.num_groups
-        scale = self.weight.float() * rstd.repeat_interleave(per_group)
-        shift = self.bias.float() - mean.repeat_interleave(per_group) * scale
-        self.fixed = (_broadcast(scale[None], self.weight), _broadcast(shift[None], self.weight))
+        weight, bias = self._scale_and_shift(mean)
+        scale = weight.float() * rstd.repeat_interleave(per_group)
+        shift = bias.float() - mean.repeat_interleave(per_group) * scale
+        self.fixed = (_broadcast(scale[None], weight), _broadcast(shift[None], weight))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.moments is not None:
@@ -86,8 +87,15 @@ class GroupNorm(nn.GroupNorm):
         if self.fixed is not None:
             return torch.addcmul(self.fixed[1], x, self.fixed[0])
         if x.device.type == "cpu" and torch.is_grad_enabled() and self.training:
-            return _GroupNorm.apply(x, self.weight, self.bias, self.num_groups, self.eps)
+            return _GroupNorm.apply(x, *self._scale_and_shift(x), self.num_groups, self.eps)
         return super().forward(x)
+
+    def _scale_and_shift(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """What the normalised channels are multiplied by and shifted by, ``(channels,)``: one and zero if nothing is learned."""
+        if self.affine:
+            return self.weight, self.bias
+        one = torch.ones(self.num_channels, device=like.device)
+        return one, torch.zeros_like(one)
 
 
 def fix_statistics(network: nn.Module, run: Callable[[], None]) -> None:

@@ -37,6 +37,8 @@ class FitConfig:
     """Steps of linear warm-up."""
     cosine: bool = False
     """Let the rate fall to 2 % along a cosine instead of keeping it."""
+    later: tuple[int, float] | None = None
+    """(step, factor): from this step on the rate is multiplied by this; a second phase of the training."""
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of Adam's two moments."""
@@ -62,7 +64,8 @@ class FitConfig:
         """Learning rate at a step."""
         warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.cosine else 1.0
-        return self.lr * warm * fall
+        phase = self.later[1] if self.later and step >= self.later[0] else 1.0
+        return self.lr * warm * fall * phase
 
 
 @dataclass(frozen=True, slots=True)

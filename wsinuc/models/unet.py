@@ -12,8 +12,9 @@ which features are chosen (Baranchuk et al. 2022, section 4).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,21 +96,36 @@ def _zeroed(module: nn.Module) -> nn.Module:
     return module
 
 
+Norm = Callable[[int], nn.Module]
+
+
+def _plain_norm(channels: int) -> nn.Module:
+    return GroupNorm(32, channels)
+
+
 class ResBlock(nn.Module):
     """Two 3x3 convolutions with the timestep as scale and shift of the second norm; may resample by ``resample``.
 
-    ``resample`` is "up" (nearest x2), "down" (average pool 2) or None.
+    ``resample`` is "up" (nearest x2), "down" (average pool 2) or None. ``norm`` builds a norm for so many channels; what
+    a call is given beside image and timestep goes to the norms.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, time_width: int, *, dropout: float = 0.0, resample: str | None = None
+        self,
+        inputs: int,
+        outputs: int,
+        time_width: int,
+        *,
+        dropout: float = 0.0,
+        resample: str | None = None,
+        norm: Norm = _plain_norm,
     ) -> None:
         super().__init__()
         self.resample = resample
-        self.norm_in = GroupNorm(32, inputs)
+        self.norm_in = norm(inputs)
         self.conv_in = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.time = nn.Linear(time_width, 2 * outputs)
-        self.norm_out = GroupNorm(32, outputs)
+        self.norm_out = norm(outputs)
         self.dropout = nn.Dropout(dropout)
         self.conv_out = _zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
@@ -119,10 +135,10 @@ class ResBlock(nn.Module):
             return F.interpolate(x, scale_factor=2, mode="nearest")
         return F.avg_pool2d(x, 2) if self.resample == "down" else x
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        h = self.conv_in(self._resampled(F.silu(self.norm_in(x))))
+    def forward(self, x: Tensor, time: Tensor, *condition: Any) -> Tensor:
+        h = self.conv_in(self._resampled(F.silu(self.norm_in(x, *condition))))
         scale, shift = self.time(F.silu(time))[:, :, None, None].chunk(2, dim=1)
-        h = torch.addcmul(shift, self.norm_out(h), 1 + scale)
+        h = torch.addcmul(shift, self.norm_out(h, *condition), 1 + scale)
         return self.skip(self._resampled(x)) + self.conv_out(self.dropout(F.silu(h)))
 
 
@@ -136,7 +152,7 @@ class Attention(nn.Module):
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj = _zeroed(nn.Conv2d(channels, channels, 1))
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
         n, c, h, w = x.shape
         q, k, v = self.qkv(self.norm(x)).reshape(n, 3, self.heads, c // self.heads, h * w).transpose(-1, -2).unbind(1)
         mixed = F.scaled_dot_product_attention(q, k, v)
@@ -151,29 +167,31 @@ class Resample(nn.Module):
         self.direction = direction
         self.conv = nn.Conv2d(channels, channels, 3, stride=2 if direction == "down" else 1, padding=1)
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest") if self.direction == "up" else x)
 
 
 class Stage(nn.ModuleList):
-    """One numbered block: its parts run one after another, each given the timestep."""
+    """One numbered block: its parts run one after another, each given the timestep and the condition, if there is one."""
 
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *context: Any) -> Tensor:
         for part in self:
-            x = part(x, time)
+            x = part(x, *context)
         return x
 
 
-class UNet(nn.Module):
-    """Noise predictor ``(n, in, h, w), (n,) -> (n, out, h, w)``; h and w multiples of ``config.stride``.
+class Trunk(nn.Module):
+    """What all networks of this shape have in common: everything but what a call is given, and passes on to the way back.
 
     Parameters
     ----------
     config
         The shape of the network. It has no other state: what it computes depends on weights and arguments alone.
+    norm
+        Builds the norms of middle and decoder; the encoder's are always plain.
     """
 
-    def __init__(self, config: UNetConfig) -> None:
+    def __init__(self, config: UNetConfig, norm: Norm = _plain_norm) -> None:
         super().__init__()
         self.config = config
         self.time = nn.Sequential(
@@ -182,17 +200,18 @@ class UNet(nn.Module):
         widths = [config.base * m for m in config.multipliers]
         self.stem = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
         skips = self._build_encoder(widths)
-        self.middle = Stage([self._res(widths[-1], widths[-1])])
+        self.middle = Stage([self._res(widths[-1], widths[-1], norm=norm)])
         if config.middle_attention:
             self.middle.append(self._attention(widths[-1]))
-        self.middle.append(self._res(widths[-1], widths[-1]))
-        self._build_decoder(widths, skips)
+        self.middle.append(self._res(widths[-1], widths[-1], norm=norm))
+        self._build_decoder(widths, skips, norm)
         self.head = nn.Sequential(
             GroupNorm(32, widths[0]), nn.SiLU(), _zeroed(nn.Conv2d(widths[0], config.out_channels, 3, padding=1))
         )
 
-    def _res(self, inputs: int, outputs: int, resample: str | None = None) -> ResBlock:
-        return ResBlock(inputs, outputs, self.config.time_width, dropout=self.config.dropout, resample=resample)
+    def _res(self, inputs: int, outputs: int, *, resample: str | None = None, norm: Norm = _plain_norm) -> ResBlock:
+        config = self.config
+        return ResBlock(inputs, outputs, config.time_width, dropout=config.dropout, resample=resample, norm=norm)
 
     def _attention(self, channels: int) -> Attention:
         heads = self.config.heads or max(1, channels // self.config.head_channels)
@@ -200,9 +219,9 @@ class UNet(nn.Module):
             raise ConfigError(f"{channels} channels cannot be shared out to {heads} attention heads")
         return Attention(channels, heads)
 
-    def _resampler(self, channels: int, direction: str) -> nn.Module:
+    def _resampler(self, channels: int, direction: str, norm: Norm = _plain_norm) -> nn.Module:
         if self.config.resblock_updown:
-            return self._res(channels, channels, resample=direction)
+            return self._res(channels, channels, resample=direction, norm=norm)
         return Resample(channels, direction)
 
     def _build_encoder(self, widths: Sequence[int]) -> list[int]:
@@ -222,22 +241,22 @@ class UNet(nn.Module):
                 skips.append(width)
         return skips
 
-    def _build_decoder(self, widths: Sequence[int], skips: list[int]) -> None:
+    def _build_decoder(self, widths: Sequence[int], skips: list[int], norm: Norm) -> None:
         """Fill ``self.decoder``: block i consumes the last skip that is left."""
         self.decoder = nn.ModuleList()
         channels, skips = widths[-1], list(skips)
         for level, width in reversed(list(enumerate(widths))):
             for i in range(self.config.res_blocks + 1):
-                stage = Stage([self._res(channels + skips.pop(), width)])
+                stage = Stage([self._res(channels + skips.pop(), width, norm=norm)])
                 if 2**level in self.config.attention_factors:
                     stage.append(self._attention(width))
                 if level and i == self.config.res_blocks:
-                    stage.append(self._resampler(width, "up"))
+                    stage.append(self._resampler(width, "up", norm))
                 self.decoder.append(stage)
                 channels = width
 
     def _encode(self, x: Tensor, t: Tensor, blocks: int | None = None) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Bottleneck, skips and timestep embedding of noisy images.
+        """What enters the middle block, skips and timestep embedding of noisy images.
 
         Only the skips of the first ``blocks`` decoder blocks are kept, of all by default: the finest, which an early exit
         never reads, are the largest.
@@ -252,17 +271,25 @@ class UNet(nn.Module):
             x = stage(x, time)
             if index >= unread:
                 skips.append(x)
-        return self.middle(x, time), skips, time
+        return x, skips, time
 
     @property
     def head_channels(self) -> int:
         """Channels of ``features``."""
         return self.config.base * self.config.multipliers[0]
 
+
+class UNet(Trunk):
+    """Noise predictor ``(n, in, h, w), (n,) -> (n, out, h, w)``; h and w multiples of ``config.stride``."""
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config)
+
     def features(self, x: Tensor, t: Tensor) -> Tensor:
         """``(n, head_channels, h, w)``: the last decoder block's activation, which a segmenter's head reads instead of
         the output's norm and convolution."""
         x, skips, time = self._encode(x, t)
+        x = self.middle(x, time)
         for stage in self.decoder:
             x = stage(torch.cat([x, skips.pop()], dim=1), time)
         return x
@@ -282,6 +309,7 @@ class UNet(nn.Module):
         if not blocks or not 0 <= min(blocks) <= max(blocks) < len(self.decoder):
             raise ConfigError(f"decoder blocks are numbered 0 to {len(self.decoder) - 1}, got {tuple(blocks)}")
         x, skips, time = self._encode(x, t, max(blocks) + 1)
+        x = self.middle(x, time)
         found: dict[int, Tensor] = {}
         for index, stage in enumerate(self.decoder[: max(blocks) + 1]):
             x = stage(torch.cat([x, skips.pop()], dim=1), time)

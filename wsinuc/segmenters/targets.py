@@ -7,9 +7,12 @@ flip, and copying its pixels would not.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from wsinuc.synthesis.structures import hv_maps
+
+__all__ = ["centre_distance", "hv_maps"]
 
 
 def centre_distance(labels: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -44,52 +47,3 @@ def centre_distance(labels: NDArray[np.int32]) -> NDArray[np.float32]:
         distance = np.asarray(ndimage.distance_transform_edt(mask)) - 0.5
         target[around][mask] = distance[mask] / distance.max()
     return target
-
-
-def hv_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
-    """HoVer-Net's maps: where each pixel lies between its nucleus' sides, -1 left to +1 right, -1 top to +1 bottom.
-
-    Zero is the centroid, to a fraction of a pixel (the released code rounds it, and shifts it by one). The two sides
-    are scaled apart, so both ends are reached exactly.
-
-    Parameters
-    ----------
-    labels
-        int32 ``(h, w)``, 0 is background.
-
-    Returns
-    -------
-    float32 ``(2, h, w)`` in [-1, 1]: H, then V; 0 in the background.
-
-    Examples
-    --------
-    >>> hv_maps(np.array([[0, 3, 3, 3]], dtype=np.int32))[0].tolist()
-    [[0.0, -1.0, 0.0, 1.0]]
-    """
-    labels = np.ascontiguousarray(labels, dtype=np.int32)
-    return np.stack([_signed_positions(labels.T).T, _signed_positions(labels)])
-
-
-@njit(nogil=True, cache=True)
-def _signed_positions(labels):
-    """Row of each pixel relative to its label's centroid, each side scaled to 1."""
-    count = labels.max() + 1 if labels.size else 1
-    area, total = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    lowest, highest = np.full(count, labels.shape[0], np.int64), np.zeros(count, np.int64)
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            label = labels[y, x]
-            area[label] += 1
-            total[label] += y
-            lowest[label] = min(lowest[label], y)
-            highest[label] = max(highest[label], y)
-    maps = np.zeros(labels.shape, np.float32)
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            label = labels[y, x]
-            # Times the area, so that positions are integers and mirrored labels give mirrored maps exactly.
-            offset = y * area[label] - total[label]
-            if label > 0 and offset != 0:
-                end = lowest[label] if offset < 0 else highest[label]
-                maps[y, x] = offset / abs(end * area[label] - total[label])
-    return maps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,27 @@ class PretrainEstimate:
 
 
 def estimate(config: PretrainConfig, processes: int = 1) -> PretrainEstimate:
-    """Size and cost of a training, from a forward pass without data."""
+    """Size and cost of a training."""
+    at_once = max(1, config.batch // (config.fit.accumulate * processes))
+    shapes = [(3, config.patch, config.patch)]
+    return estimate_network(lambda: build_network(config.unet), shapes, config.batch, at_once, bf16=config.fit.bf16)
+
+
+def estimate_network(
+    build: Callable[[], nn.Module], shapes: Sequence[tuple[int, int, int]], batch: int, at_once: int, *, bf16: bool
+) -> PretrainEstimate:
+    """Size and cost of training a denoiser, from a forward pass without data.
+
+    Parameters
+    ----------
+    shapes
+        ``(c, h, w)`` of the noisy image and of what else one call takes beside the timestep.
+    at_once
+        Images of one pass, out of the ``batch`` of a step.
+    """
     with torch.device("meta"):
-        network = build_network(config.unet).train()
-        patch, t = torch.zeros(1, 3, config.patch, config.patch), torch.zeros(1, dtype=torch.long)
+        network = build().train()
+        (image, *others), t = [torch.zeros(1, *shape) for shape in shapes], torch.zeros(1, dtype=torch.long)
     kept: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -51,13 +69,12 @@ def estimate(config: PretrainConfig, processes: int = 1) -> PretrainEstimate:
 
     alive: list[torch.Tensor] = []
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-        network(patch, t)
+        network(image, t, *others)
     parameters = sum(p.numel() for p in network.parameters())
-    at_once = max(1, config.batch // (config.fit.accumulate * processes))
-    activations = sum(kept.values()) * at_once * (0.5 if config.fit.bf16 else 1.0)
+    activations = sum(kept.values()) * at_once * (0.5 if bf16 else 1.0)
     return PretrainEstimate(
         parameters=parameters,
-        flops_per_step=3.0 * counter.get_total_flops() * config.batch,
+        flops_per_step=3.0 * counter.get_total_flops() * batch,
         memory_bytes=5 * 4 * parameters + activations,  # weights, gradients, two moments, average
     )
 

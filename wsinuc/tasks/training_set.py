@@ -10,7 +10,7 @@ from typing import Any
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, Dataset, LabelledImage
 from wsinuc.datasets.split import Split, few_patches
-from wsinuc.errors import DataError
+from wsinuc.errors import ConfigError, DataError
 from wsinuc.segmenters.base import NucleusClass
 
 NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
@@ -28,6 +28,8 @@ class Selection:
     """Part of the split file."""
     few: int | None = None
     """Only so many patches, stratified."""
+    fraction: float | None = None
+    """Only this share of the patches, the most typical ones; see `wsinuc.tasks.subset`. Not with ``few``."""
     patch: int = 256
     """Side of these patches in pixels of the images."""
     seed: int = 0
@@ -60,10 +62,13 @@ def gather_training_set(sources: Sequence[str], *, mpp: float | None, selection:
     DataError
         The sets' classes differ, one has points only, or nothing is left.
     ConfigError
-        Few patches are asked of several data sets at once.
+        Few patches and a share of them are asked for at once.
     """
-    if selection.few and len(sources) > 1:
-        raise DataError(f"few patches are drawn from one data set, got {len(sources)}: name one, or leave out --few")
+    if selection.few and selection.fraction:
+        raise ConfigError("give a number of patches or a share of them, not both")
+    if (selection.few or selection.fraction) and len(sources) > 1:
+        option = "--few" if selection.few else "--fraction"
+        raise DataError(f"few patches are drawn from one data set, got {len(sources)}: name one, or leave out {option}")
     datasets, drawn = [], None
     for source in sources:
         dataset = _selected(open_dataset(source, mpp=mpp), selection)
@@ -74,6 +79,9 @@ def gather_training_set(sources: Sequence[str], *, mpp: float | None, selection:
             )
         if selection.few:
             drawn = few_patches(dataset, selection.few, size_px=selection.patch, seed=selection.seed)
+            dataset = drawn.of(dataset, "train")
+        elif selection.fraction:
+            drawn = _typical(dataset, selection, selection.fraction)
             dataset = drawn.of(dataset, "train")
         datasets.append(dataset)
     classes = _common_classes(datasets)
@@ -106,6 +114,18 @@ def _selected(dataset: Dataset, selection: Selection) -> Dataset:
     return dataset.where(selection.wanted, selection.unwanted)
 
 
+def _typical(dataset: Dataset, selection: Selection, fraction: float) -> Split:
+    """The most typical patches, as the shipped denoiser sees them."""
+    from wsinuc.models.devices import pick_device
+    from wsinuc.models.feature_networks import load_feature_network
+    from wsinuc.segmenters import WEIGHTS
+    from wsinuc.tasks.subset import SubsetConfig, choose_subset
+
+    network = load_feature_network(WEIGHTS / "default.safetensors", device=pick_device("auto"))
+    config = SubsetConfig(fraction=fraction, size_px=selection.patch, stride=selection.patch // 2, seed=selection.seed)
+    return choose_subset(dataset, network, config).split
+
+
 def _common_classes(datasets: Sequence[Dataset]) -> tuple[NucleusClass, ...]:
     first = datasets[0]
     for other in datasets[1:]:
@@ -135,5 +155,6 @@ def _origin(dataset: Dataset, selection: Selection) -> dict[str, Any]:
         "split": str(selection.split.name) if selection.split else None,
         "part": selection.part if selection.split else None,
         "few": selection.few,
+        "fraction": selection.fraction,
         "seed": selection.seed,
     }
