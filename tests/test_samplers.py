@@ -42,7 +42,6 @@ def pointwise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     ("sampler", "code", "atol"),
     [
         (SamplerConfig("ddpm", 1000), None, 0.004),
-        (SamplerConfig("ddpm", 1000), 0.0, 0.004),
         (SamplerConfig("ddpm", 200), 1.0, 0.006),
         (SamplerConfig("ddim", 250), 0.0, 0.004),
         (SamplerConfig("dpm++", 20), None, 0.004),
