@@ -112,7 +112,7 @@ def synthesize_nudiff(
         condition=condition,
         device=device,
     )
-    _run(recipe, out, count, on_event, should_stop)
+    synthesize_recipe(recipe, out, count, on_event=on_event, should_stop=should_stop)
 
 
 def synthesize_cosyn(
@@ -163,7 +163,7 @@ def synthesize_cosyn(
         text_encoder=text_encoder,
         device=device,
     )
-    _run(recipe, out, count, on_event, should_stop)
+    synthesize_recipe(recipe, out, count, on_event=on_event, should_stop=should_stop)
 
 
 def plan_synthesis(recipe: NudiffRecipe | CoSynRecipe, out: Path, count: int) -> SynthesisPlan:
@@ -184,13 +184,15 @@ def plan_synthesis(recipe: NudiffRecipe | CoSynRecipe, out: Path, count: int) ->
     )
 
 
-def _run(
+def synthesize_recipe(
     recipe: NudiffRecipe | CoSynRecipe,
     out: Path,
     count: int,
-    on_event: Callable[[SynthesisEvent], None],
-    should_stop: Callable[[], bool],
+    *,
+    on_event: Callable[[SynthesisEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
+    """Make samples by a recipe; what `synthesize_nudiff` and `synthesize_cosyn` do, and raise."""
     maker, settings, classes = _prepared(recipe, count)
     with writing(out, settings, classes) as target:
         done = sum(i < count for i in target.done)

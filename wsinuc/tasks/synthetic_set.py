@@ -204,11 +204,11 @@ def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[Nucleu
 
 
 def _whole_lines(manifest: Path) -> list[Mapping[str, str]]:
-    if not manifest.exists():
+    text = manifest.read_bytes() if manifest.exists() else b""
+    if b"\n" not in text:
         return []
     rows = list(read_table(manifest, ("name", "index")))
-    torn = not manifest.read_bytes().endswith(b"\n")
-    return rows[:-1] if torn else rows
+    return rows if text.endswith(b"\n") else rows[:-1]
 
 
 def _write_png(pixels: NDArray, path: Path) -> None:
