@@ -193,12 +193,13 @@ def described(dataset: Dataset) -> str:
 def tissue_of(image: LabelledImage, column: str | None = None) -> str:
     """What a data set calls the tissue of an image, lower case; empty where it does not say."""
     columns = (column,) if column else _TISSUES
-    return next((image.attributes[name].lower() for name in columns if image.attributes.get(name)), "")
+    found = next((image.attributes[name] for name in columns if image.attributes.get(name)), "")
+    return " ".join(found.lower().split())
 
 
 def _stain_of(image: LabelledImage) -> str:
     stain = image.attributes.get("stain", "")
-    return "" if stain.lower() in _PLAIN_STAINS else stain
+    return "" if stain.casefold() in _PLAIN_STAINS else " ".join(stain.lower().split())
 
 
 def _digest(content: bytes) -> str:
