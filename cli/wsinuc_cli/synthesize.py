@@ -176,8 +176,12 @@ def _dataset(source: str, options: dict[str, Any]) -> Dataset:
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.tasks.training_set import Selection, selected_dataset
 
-    conditions = {name: parse_conditions(options[name]) for name in ("wanted", "unwanted")}
-    selection = Selection(split=options["split"], part=options["part"], **conditions)
+    selection = Selection(
+        wanted=parse_conditions(options["wanted"]),
+        unwanted=parse_conditions(options["unwanted"]),
+        split=options["split"],
+        part=options["part"],
+    )
     return selected_dataset(source, mpp=options["mpp"], selection=selection)
 
 

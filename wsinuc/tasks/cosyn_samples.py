@@ -115,7 +115,7 @@ class CoSynMaker:
         """Of one sample. The weights are dropped: call it on a maker that is not used afterwards."""
         from wsinuc.models.joint_diffusion import JointUnit
 
-        network, text = self.model.network.to("meta"), self._text([self.source.scene(0)])
+        network, text = self.model.network.requires_grad_(False).to("meta"), self._text([self.source.scene(0)])
         blank = torch.zeros(1, 3, self.size, self.size, device="meta")
         ids = torch.zeros(1, self.size, self.size, dtype=torch.long, device="meta")
         with FlopCounterMode(display=False) as counter, torch.no_grad():
