@@ -173,16 +173,15 @@ def _recipe(method: str, config: SynthesisConfig, options: dict[str, Any]) -> Nu
 
 
 def _dataset(source: str, options: dict[str, Any]) -> Dataset:
+    """The chosen images of a data set."""
+    from wsinuc.datasets import open_dataset
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.tasks.training_set import Selection, selected_dataset
+    from wsinuc.datasets.split import Split
 
-    selection = Selection(
-        wanted=parse_conditions(options["wanted"]),
-        unwanted=parse_conditions(options["unwanted"]),
-        split=options["split"],
-        part=options["part"],
-    )
-    return selected_dataset(source, mpp=options["mpp"], selection=selection)
+    dataset = open_dataset(source, mpp=options["mpp"])
+    if options["split"] is not None:
+        dataset = Split.load(options["split"]).of(dataset, options["part"])
+    return dataset.where(parse_conditions(options["wanted"]), parse_conditions(options["unwanted"]))
 
 
 def _layouts(layout: str, config: SynthesisConfig, options: dict[str, Any]) -> Dataset | NucleusLayout | None:

@@ -67,10 +67,12 @@ def seed_of(seed: int, index: int, part: str) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RealField:
-    """A square of an annotated image, for its nuclei."""
+    """A square of an annotated image."""
 
     image: LabelledImage
     """Where it was cut out."""
+    pixels: NDArray[np.uint8]
+    """(size, size, 3) RGB."""
     labels: NDArray[np.int32]
     """(size, size) one number per connected piece of a nucleus."""
     classes: NDArray[np.int32] | None
@@ -79,14 +81,14 @@ class RealField:
 
 def real_field(image: LabelledImage, rng: np.random.Generator, *, mpp: float, size: int) -> RealField:
     """A random square of ``size`` px at ``mpp``, turned or flipped; smaller images are continued by mirroring."""
-    _, found = augmented_crop(image, mpp, rng, size=size, augmentation=_PLAIN)
+    pixels, found = augmented_crop(image, mpp, rng, size=size, augmentation=_PLAIN)
     labels = cc3d.connected_components(found, connectivity=8).astype(np.int32, copy=False)
     if image.classes is None:
-        return RealField(image, labels, None)
+        return RealField(image, pixels, labels, None)
     classes = np.zeros(labels.max(initial=0) + 1, np.int32)
     classes[labels] = image.classes[found]
     classes[0] = 0
-    return RealField(image, labels, classes)
+    return RealField(image, pixels, labels, classes)
 
 
 def pixels_of(images: torch.Tensor) -> NDArray[np.uint8]:

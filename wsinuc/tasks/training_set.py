@@ -66,7 +66,7 @@ def gather_training_set(sources: Sequence[str], *, mpp: float | None, selection:
         raise DataError(f"few patches are drawn from one data set, got {len(sources)}: name one, or leave out --few")
     datasets, drawn = [], None
     for source in sources:
-        dataset = selected_dataset(source, mpp=mpp, selection=selection)
+        dataset = _selected(open_dataset(source, mpp=mpp), selection)
         if dataset.layout.kind == "points":
             raise DataError(
                 f"{dataset.path} marks nuclei with points and has no outlines to learn from; "
@@ -83,9 +83,7 @@ def gather_training_set(sources: Sequence[str], *, mpp: float | None, selection:
     return TrainingSet(images, classes or (NUCLEUS,), tuple(_origin(d, selection) for d in datasets), drawn)
 
 
-def selected_dataset(source: str, *, mpp: float | None, selection: Selection) -> Dataset:
-    """The chosen images of a data set; raises DataError."""
-    dataset = open_dataset(source, mpp=mpp)
+def _selected(dataset: Dataset, selection: Selection) -> Dataset:
     if selection.split is not None:
         dataset = Split.load(selection.split).of(dataset, selection.part)
     return dataset.where(selection.wanted, selection.unwanted)
