@@ -14,8 +14,6 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.diffusion import (
     GaussianDiffusion,
     linear_betas,
-    sample_ancestral,
-    sample_ddim,
     sample_timesteps,
 )
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
@@ -112,25 +110,6 @@ def test_noise_and_its_inverse() -> None:
     t, eps = torch.tensor([0, 10, 500, 999]), torch.randn(4, 3, 8, 8, dtype=torch.float64)
     torch.testing.assert_close(process.predict_x0(process.noise(x0, t, eps), t, eps), x0)
     assert float(process.loss(lambda xt, t: eps, x0, t, eps).max()) < 1e-12
-
-
-@pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
-def test_samplers_reach_the_data_distribution(sampler: str) -> None:
-    """For data N(mu, s^2) the best denoiser is known in closed form; samples must have that mean and spread."""
-    process, mu, s = GaussianDiffusion(), 0.4, 0.25
-
-    def denoiser(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        abar = process.alphas_bar[t][:, None]
-        return (1 - abar).sqrt() * (x - abar.sqrt() * mu) / (abar * s**2 + 1 - abar)
-
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(20_000, 1, generator=generator, dtype=torch.float64)
-    if sampler == "ancestral":
-        x = sample_ancestral(process, denoiser, x, generator, clamp=False)
-    else:
-        x = sample_ddim(process, denoiser, x, list(range(999, -1, -4)), clamp=False)
-    assert float(x.mean()) == pytest.approx(mu, abs=0.01)
-    assert float(x.std()) == pytest.approx(s, rel=0.03)
 
 
 def test_timesteps_prefer_low_noise_by_the_power() -> None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "Look at annotated data sets, and split them.",
     "evaluate": "Compare a segmentation with annotated images.",
     "pretrain": "Train a diffusion model on unlabelled images.",
+    "synthesize": "Make labelled images with trained generators.",
     "train": "Train a segmenter on a few labelled images.",
     "sweep": "Find the diffusion features that segment best.",
 }

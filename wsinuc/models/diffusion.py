@@ -1,8 +1,8 @@
 """The Gaussian diffusion process: what is noise, how much of it at which step, and how to walk back.
 
-A process knows nothing of networks: losses and samplers take the denoiser as a function ``(x_t, t) -> prediction``.
-Notation follows Ho et al. (2020): ``x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps``. Images live in [-1, 1]. Every
-draw of noise takes its generator as an argument.
+A process knows nothing of networks: losses, and the samplers of `wsinuc.models.samplers`, take the denoiser as a
+function ``(x_t, t) -> prediction``. Notation follows Ho et al. (2020): ``x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps``.
+Images live in [-1, 1]. Every draw of noise takes its generator as an argument.
 
 A prediction is the noise, or, when the variance is learned too, the noise and as many channels of variance code
 (`wsinuc.models.variance`): samplers tell them apart by the number of channels.
@@ -141,44 +141,3 @@ def sample_timesteps(process: GaussianDiffusion, n: int, power: float, generator
     """
     u = torch.rand(n, generator=generator, dtype=torch.float64)
     return (process.steps * u**power).long().clamp_(max=process.steps - 1)
-
-
-@torch.no_grad()
-def sample_ancestral(
-    process: GaussianDiffusion, denoiser: Denoiser, x: Tensor, generator: torch.Generator, *, clamp: bool = True
-) -> Tensor:
-    """Ho et al.'s Algorithm 2: from pure noise ``x`` to images, one step per timestep of the (respaced) process.
-
-    The step's variance is the denoiser's own when it predicts one, else that of the posterior.
-    """
-    channels = x.shape[1]
-    for t in reversed(range(process.steps)):
-        steps = torch.full((len(x),), t, device=x.device)
-        predicted = denoiser(x, process.named(steps)).to(x.dtype)
-        x0 = process.predict_x0(x, steps, predicted[:, :channels])
-        mean = process.posterior_mean(x0.clamp(-1, 1) if clamp else x0, x, steps)
-        if t == 0:
-            return mean
-        if predicted.shape[1] == 2 * channels:
-            spread = (0.5 * process.learned_log_variance(predicted[:, channels:], steps)).exp()
-        else:
-            spread = process.at(process.posterior_variances.sqrt(), steps, x)
-        x = mean + spread * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
-    return x
-
-
-@torch.no_grad()
-def sample_ddim(
-    process: GaussianDiffusion, denoiser: Denoiser, x: Tensor, timesteps: Sequence[int], *, clamp: bool = True
-) -> Tensor:
-    """Song et al.'s deterministic sampler (2021, equation 12 with sigma 0) along descending ``timesteps``."""
-    abar = process.alphas_bar
-    for now, later in zip(timesteps, [*timesteps[1:], -1], strict=True):
-        t = torch.full((len(x),), now, device=x.device)
-        x0 = process.predict_x0(x, t, denoiser(x, process.named(t))[:, : x.shape[1]].to(x.dtype))
-        x0 = x0.clamp(-1, 1) if clamp else x0
-        signal, sigma = process.scales(t, x)
-        eps = (x - signal * x0) / sigma
-        target = float(abar[later]) if later >= 0 else 1.0
-        x = target**0.5 * x0 + (1 - target) ** 0.5 * eps
-    return x

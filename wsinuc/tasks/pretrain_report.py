@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.plots import draw_curves
 from wsinuc.models.denoisers import build_network
-from wsinuc.models.diffusion import GaussianDiffusion, sample_ddim
-from wsinuc.models.schedules import strided_timesteps
+from wsinuc.models.diffusion import GaussianDiffusion
+from wsinuc.models.samplers import SamplerConfig, walk
 from wsinuc.models.training_state import read_log
 from wsinuc.tasks.pretrain_config import PretrainConfig
 
@@ -84,9 +84,9 @@ def sample_grid(network: nn.Module, process: GaussianDiffusion, config: Pretrain
     generator = torch.Generator().manual_seed(config.seed)
     weight = next(network.parameters())
     noise = torch.randn(SAMPLES, 3, config.patch, config.patch, generator=generator).to(weight.device)
-    steps = strided_timesteps(process.steps, SAMPLING_STEPS)[::-1]
+    sampler = SamplerConfig("ddim", SAMPLING_STEPS)
     with torch.autocast(weight.device.type, dtype=torch.bfloat16, enabled=config.fit.bf16):
-        samples = torch.cat([sample_ddim(process, network, part, steps) for part in noise.split(4)])
+        samples = torch.cat([walk(process, network, part, sampler) for part in noise.split(4)])
     pixels = ((samples.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     side = round(SAMPLES**0.5)
     rows = pixels.reshape(side, side, config.patch, config.patch, 3).swapaxes(1, 2)

@@ -1,0 +1,183 @@
+"""Samples of method C (Min, Oh, Jeong 2024): image, label and distance map at once, for a layout of nuclei and a prompt.
+
+Instances are flooded from the layout's points over the distance map, inside the label's foreground; a nucleus has the class
+of its point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+
+from wsinuc.models.checkpoint import file_sha256
+from wsinuc.models.devices import pick_device
+from wsinuc.models.text import TextTokens
+from wsinuc.segmenters.base import NucleusClass
+from wsinuc.synthesis.layouts import NucleusLayout
+from wsinuc.tasks.layout_source import Layouts, LayoutSource, Scene
+from wsinuc.tasks.synthesis_config import SynthesisConfig, pixels_of, placed, resolved_guidance, seed_of
+from wsinuc.tasks.synthetic_set import SyntheticSample
+
+if TYPE_CHECKING:
+    from wsinuc.models.cosyn_model import CoSynModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoSynRecipe:
+    """What makes samples of method C; every process opens it for itself."""
+
+    model: Path
+    layouts: Layouts
+    """A data set, one layout for all samples, or None for random ones."""
+    layout_name: str
+    """What the manifest says of layouts that are of no data set: ``random``, a file's name."""
+    prompts: tuple[str, ...] = ()
+    """Of sample k the one at k modulo their number; none: the template's, of the sample's own tissue and classes."""
+    tissues: tuple[str, ...] = ()
+    config: SynthesisConfig
+    text_encoder: Path | None = None
+    """Folder of the text encoder's weights, where the model was trained with CLIP."""
+    device: str = "cpu"
+
+    def open(self) -> CoSynMaker:
+        """Load the networks.
+
+        Raises
+        ------
+        CheckpointError
+            The checkpoint is of another method, or damaged.
+        ConfigError
+            An unknown tissue, class or word in a prompt, or guidance of a network trained without dropping the text.
+        DeviceError
+            There is no such device.
+        """
+        from wsinuc.models.cosyn_model import load_cosyn
+
+        return CoSynMaker(self, load_cosyn(self.model, text_encoder=self.text_encoder))
+
+
+class CoSynMaker:
+    """The loaded networks; calling it with numbers makes these samples."""
+
+    def __init__(self, recipe: CoSynRecipe, model: CoSynModel) -> None:
+        self.recipe, self.model = recipe, model
+        config = recipe.config
+        self.mpp, self.size = float(model.config["mpp"]), config.size or int(model.config["size"])
+        self.guidance = resolved_guidance(config.guidance, float(model.config["drop_rate"]), "text")
+        self.source = LayoutSource(
+            model=model.config,
+            layouts=recipe.layouts,
+            name=recipe.layout_name,
+            prompts=recipe.prompts,
+            tissues=recipe.tissues,
+            size=self.size,
+            seed=config.seed,
+        )
+        model.text_encoder([*recipe.prompts, self.source.scene(0).prompt])  # unknown words, before anything is made
+        self.device = pick_device(recipe.device)
+        placed(model.network, self.device)
+
+    def __call__(self, numbers: range) -> list[SyntheticSample]:
+        """The samples of these numbers as one batch; raises SynthesisError."""
+        from wsinuc.models.joint_diffusion import sample_joint
+
+        config, scenes = self.recipe.config, [self.source.scene(k) for k in numbers]
+        points = np.stack([scene.layout.point_map for scene in scenes]).astype(np.int64)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
+            unit = sample_joint(
+                self.model.process,
+                self.model.network,
+                torch.from_numpy(points).to(self.device),
+                self._text(scenes),
+                [seed_of(config.seed, k, "image") for k in numbers],
+                sampler=config.sampler.name,
+                steps=config.sampler.steps,
+                guidance=self.guidance,
+                device=self.device,
+            )
+        parts = zip(
+            numbers,
+            scenes,
+            pixels_of(unit.image),
+            unit.distance_map.cpu().numpy(),
+            unit.label.cpu().numpy().astype(np.int32),
+            strict=True,
+        )
+        return [self._sample(*part) for part in parts]
+
+    def flops(self) -> float:
+        """Of one sample. The weights are dropped: call it on a maker that is not used afterwards."""
+        from wsinuc.models.joint_diffusion import JointUnit
+
+        network, text = self.model.network.requires_grad_(False).to("meta"), self._text([self.source.scene(0)])
+        blank = torch.zeros(1, 3, self.size, self.size, device="meta")
+        ids = torch.zeros(1, self.size, self.size, dtype=torch.long, device="meta")
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            tokens = TextTokens(text.tokens.to("meta"), text.mask.to("meta"))
+            network(JointUnit(blank, blank[:, :1], ids), torch.zeros(1, device="meta"), ids, tokens)
+        return float(counter.get_total_flops()) * self.recipe.config.sampler.steps * (1 if self.guidance == 0 else 2)
+
+    @property
+    def classes(self) -> tuple[NucleusClass, ...]:
+        """Those of the model; none where it knows one kind of nucleus only."""
+        known = self.model.config["classes"]
+        return tuple(NucleusClass(c["name"], tuple(c["color"])) for c in known) if len(known) > 1 else ()
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the samples beside the settings of any synthesis, as JSON types."""
+        return {
+            "method": "cosyn",
+            "checkpoints": {"model": file_sha256(self.recipe.model)},
+            "layouts": self.source.described,
+            "prompts": list(self.recipe.prompts),
+            "tissues": list(self.recipe.tissues),
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Of the network, the text encoder left out."""
+        return sum(p.numel() for p in self.model.network.parameters())
+
+    def _text(self, scenes: list[Scene]) -> TextTokens:
+        found = self.model.text_encoder([scene.prompt for scene in scenes])
+        return TextTokens(found.tokens.to(self.device), found.mask.to(self.device))
+
+    def _sample(
+        self,
+        index: int,
+        scene: Scene,
+        image: NDArray[np.uint8],
+        distance: NDArray[np.float32],
+        semantic: NDArray[np.int32],
+    ) -> SyntheticSample:
+        from wsinuc.synthesis.separation import separate
+
+        labels = separate("points", distance, semantic > 0, scene.layout.points)
+        return SyntheticSample(
+            index=index,
+            image=image,
+            labels=labels,
+            classes=classes_of(labels, semantic, scene.layout) if self.classes else None,
+            tissue=scene.tissue,
+            prompt=scene.text,
+            source=scene.source,
+        )
+
+
+def classes_of(labels: NDArray[np.int32], semantic: NDArray[np.int32], layout: NucleusLayout) -> NDArray[np.int32]:
+    """(labels.max() + 1,) class of each nucleus: that of the point inside it, else of most of its pixels."""
+    count = int(labels.max(initial=0)) + 1
+    votes = np.zeros((count, int(max(semantic.max(initial=0), layout.classes.max(initial=0))) + 1), np.int64)
+    np.add.at(votes, (labels, semantic), 1)
+    y, x = layout.points.astype(np.intp).T if len(layout.points) else np.zeros((2, 0), np.intp)
+    np.add.at(votes, (labels[y, x], layout.classes), labels.size)
+    votes[:, 0] = -1
+    classes = votes.argmax(1).astype(np.int32)
+    classes[0] = 0
+    return classes
