@@ -70,7 +70,7 @@ class FeatureNetwork(Protocol):
 
 
 class DenoiserNetwork:
-    """Means over the image of a denoiser's activations: the first decoder block, which is the deepest, and chosen others.
+    """Means over the image of a denoiser's activations in chosen decoder blocks.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class DenoiserNetwork:
     timestep
         How much noise the images get; it is the same noise for every image.
     blocks
-        Decoder blocks, deepest first; None takes the deepest and the last. Depth sees tissue, the last block sees focus.
+        Decoder blocks, numbered from the deepest, whose activations see the most of the image and cost the least.
     """
 
     def __init__(
@@ -92,19 +92,19 @@ class DenoiserNetwork:
         sha256: str,
         mpp: float | None = None,
         timestep: int = 50,
-        blocks: tuple[int, ...] | None = None,
+        blocks: tuple[int, ...] = (0,),
         device: torch.device | str = "cpu",
     ) -> None:
-        blocks = blocks or (0, len(unet.config.decoder_channels) - 1)
         config = FeatureConfig(timesteps=(timestep,), blocks=blocks)
-        self._extract = FeatureExtractor(unet.float().to(device), process, config)
+        network = unet.float().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._extract = FeatureExtractor(network, process, config)
         self._device, self._stride = device, unet.config.stride
         self.width = sum(self._extract.channels.values())
         self.mpp = mpp
         self.name = f"denoiser:{sha256[:12]}"
         listed = " and ".join(map(str, blocks))
         self.description = (
-            f"means of decoder blocks {listed} of a denoiser at timestep {timestep}; "
+            f"means over decoder block {listed} of a denoiser at timestep {timestep}; "
             "no Inception network, so distances compare with each other and not with published FIDs"
         )
 

@@ -207,7 +207,9 @@ def _alignment(pair: Mapping[str, Dataset], segmenter: Segmenter, on_image: Watc
     for name, dataset in pair.items():
         counter = _Counter(f"segmenting {name}", len(dataset), on_image)
         predict = partial(predict_nuclei, segmenter=segmenter)
-        scored = evaluate(dataset, predict, scoring=Scoring(classes=False), on_image=counter)
+        names = [c.name for c in segmenter.classes]
+        scoring = Scoring(classes=False)
+        scored = evaluate(dataset, predict, predicted_classes=names, scoring=scoring, on_image=counter)
         summary = scored.summary()
         every = {**summary["means"], **summary}
         found[name] = {score: float(every[score]) for score in SCORES}
