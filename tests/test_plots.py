@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsinuc.exports.plots import draw_bars, draw_curves, draw_heat_map
+from wsinuc.exports.plots import draw_bars, draw_curves, draw_heat_map, draw_histograms
 
 DRAWINGS = {
     "curves": lambda path: draw_curves(
@@ -19,6 +19,10 @@ DRAWINGS = {
     ),
     "empty heat": lambda path: draw_heat_map([[np.nan]], ["50"], ["6"], path, x="blocks", y="t"),
     "bars": lambda path: draw_bars({"real": {"x": 1, "y": 2}, "made": {"x": 2}}, path, y="count"),
+    "histograms": lambda path: draw_histograms(
+        {"area": {"real": [1, 2, 3, 400], "made": []}, "same": {"real": [5.0, 5.0]}, "none": {"real": [], "made": []}},
+        path,
+    ),
 }
 
 

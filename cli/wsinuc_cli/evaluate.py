@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
+from wsinuc_cli.compare_sets import chosen_sets, run_comparison
 from wsinuc_cli.options import DEFAULTS, device_option
 
 if TYPE_CHECKING:
@@ -45,7 +47,12 @@ BY_CLASS = {
 @click.option("--part", metavar="NAME", help="Part of the split to measure, such as test.")
 @click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
-@click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model or checkpoint to measure.")
+@click.option(
+    "--model",
+    default=DEFAULTS["model"],
+    show_default=True,
+    help="Shipped model or checkpoint to measure; with --real, to score the labels of both sets, or none.",
+)
 @device_option
 @click.option(
     "--batch-size", type=int, metavar="N", help="Tiles per step of the network [default: 1 on a CPU, else 8]."
@@ -65,6 +72,21 @@ BY_CLASS = {
     show_default=True,
     help="Who is paired with whom for F_d: as published, or the most pairs within the radius.",
 )
+@click.option("--real", metavar="DIR", help="Compare two data sets: the real one; needs --synthetic.")
+@click.option("--synthetic", metavar="DIR", help="The data set that is to be like --real.")
+@click.option(
+    "--features",
+    type=FOLDER,
+    metavar="FILE",
+    help="With --real: a denoiser, or FID's Inception weights [default: the shipped model's denoiser].",
+)
+@click.option(
+    "--patch", type=int, default=128, show_default=True, metavar="PX", help="With --real: side of the patches."
+)
+@click.option(
+    "--patch-mpp", type=float, metavar="UM", help="With --real: their resolution [default: the network's, else 0.5]."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="With --real: of all that is drawn.")
 @click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
 @click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
 def evaluate(
@@ -82,10 +104,16 @@ def evaluate(
     classes: bool,
     radius_px: float | None,
     matching: Literal["hovernet", "within"],
+    real: str | None,
+    synthetic: str | None,
+    features: Path | None,
+    patch: int,
+    patch_mpp: float | None,
+    seed: int,
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Compare a model's nuclei, or label images, with annotated ones.
+    """Compare a model's nuclei, or label images, with annotated ones; or a synthetic data set with a real one.
 
     \b
     wsinuc evaluate --data tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation
@@ -93,7 +121,24 @@ def evaluate(
     wsinuc evaluate --data monuseg --split split.json --part test
     wsinuc evaluate --data tnbc --pred other_tool/labels
     wsinuc evaluate --truth tnbc/labels --pred other_tool/labels --mpp 0.25
+    wsinuc evaluate --real tnbc --mpp 0.25 --synthetic synthetic -o comparison
     """
+    if chosen_sets(_given()):
+        if real is None or synthetic is None:
+            raise click.UsageError("give both --real and --synthetic")
+        return run_comparison(
+            real=real,
+            synthetic=synthetic,
+            features=features,
+            patch=patch,
+            patch_mpp=patch_mpp,
+            seed=seed,
+            mpp=mpp,
+            model=model,
+            device=device,
+            output=output,
+            overwrite=overwrite,
+        )
     from wsinuc.tasks import evaluate as task
 
     if (split is None) != (part is None):
@@ -109,6 +154,12 @@ def evaluate(
     else:
         raise click.UsageError("give --data (with --model or --pred), or --truth with --pred (and no --split)")
     _show(evaluation, output)
+
+
+def _given() -> list[str]:
+    """Names of the options that the user wrote."""
+    context = click.get_current_context()
+    return [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
 
 
 def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str | None) -> Dataset:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 Curve = tuple[ArrayLike, ArrayLike]
 """x and y, or x and ``(mean, spread)`` as two rows, drawn with a band."""
@@ -72,6 +73,43 @@ def draw_bars(groups: Mapping[str, Mapping[str, float]], path: Path, *, y: str, 
     if len(groups) > 1:
         axes.legend()
     _save(figure, path)
+
+
+def draw_histograms(
+    panels: Mapping[str, Mapping[str, ArrayLike]], path: Path, *, columns: int = 3, bins: int = 30, title: str = ""
+) -> None:
+    """One panel per quantity with the distributions of all groups over the same bins, in percent of each group's values.
+
+    The bins hold the middle 99 % of all values together; what lies outside is counted in the first and the last. A dashed
+    line marks each group's median. A panel without values says so.
+    """
+    rows = -(-len(panels) // columns)
+    figure = _figure(4.2 * columns, 0.3 + 2.9 * rows)
+    for i, (name, groups) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.set(xlabel=name, ylabel="% of values")
+        _draw_panel(axes, {label: np.asarray(values, float) for label, values in groups.items()}, bins)
+    if title:
+        figure.suptitle(title)
+    _save(figure, path)
+
+
+def _draw_panel(axes: Axes, groups: Mapping[str, NDArray[np.float64]], bins: int) -> None:
+    together = np.concatenate(list(groups.values()))
+    if not len(together):
+        axes.text(0.5, 0.5, "no values", ha="center", va="center", transform=axes.transAxes)
+        return
+    low, high = np.quantile(together, (0.005, 0.995))
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    for color, (label, values) in enumerate(groups.items()):
+        if not len(values):
+            continue
+        counts, _ = np.histogram(values.clip(edges[0], edges[-1]), edges)
+        name = f"{label} (n = {len(values):,})"
+        axes.stairs(100 * counts / len(values), edges, fill=True, alpha=0.35, color=f"C{color}", label=name)
+        axes.stairs(100 * counts / len(values), edges, color=f"C{color}", linewidth=1.2)
+        axes.axvline(float(np.median(values)), color=f"C{color}", linestyle="--", linewidth=1)
+    axes.legend(fontsize=8)
 
 
 def _figure(width: float, height: float) -> Figure:
