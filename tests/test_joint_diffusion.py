@@ -20,6 +20,7 @@ from wsinuc.models.joint_diffusion import (
     JointWeights,
     sample_joint,
 )
+from wsinuc.models.schedules import quadratic_timesteps
 from wsinuc.models.text import TextTokens
 
 K, SIDE = 3, 24
@@ -78,7 +79,9 @@ def test_log_snr_is_the_cosine_of_the_paper():
 @pytest.mark.parametrize(("t", "s"), [(900, 899), (600, 100), (40, 0)])
 def test_a_joint_step_keeps_all_three_schedules(t: int, s: int):
     """x_s drawn from q(x_s | x_t, x_0) is distributed like x_0 noised to s."""
-    clean = JointUnit(torch.full((1, 3, 150, 150), 0.4), torch.full((1, 1, 150, 150), -0.6), torch.ones(1, 150, 150).long())
+    clean = JointUnit(
+        torch.full((1, 3, 150, 150), 0.4), torch.full((1, 1, 150, 150), -0.6), torch.ones(1, 150, 150).long()
+    )
     first, second = (JointNoise.draw(K, (150, 150), torch.Generator().manual_seed(i)) for i in (1, 2))
     noisy = PROCESS.noise(clean, torch.tensor([t / 1000], dtype=torch.float64), first)
     log_snr = [PROCESS.image.log_snr(torch.tensor(i / 1000, dtype=torch.float64)).item() for i in (t, s)]
@@ -113,7 +116,7 @@ def test_thresholding_is_each_samples_own():
     assert 0 < (got[1].abs() == 1).float().mean() <= 0.06
 
 
-@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 100), ("ddim", 100), ("dpm++", 40)])
+@pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 100), ("ddim", 100), ("dpm++", 20)])
 def test_samplers_reach_the_data(sampler: str, steps: int):
     unit = sample_joint(PROCESS, perfect, no_points(3), None, [1, 2, 3], sampler=sampler, steps=steps)
     for part in (unit.image, unit.distance):
@@ -121,6 +124,15 @@ def test_samplers_reach_the_data(sampler: str, steps: int):
         assert part.std().item() == pytest.approx(VARIANCE**0.5, rel=0.1)
     shares = torch.bincount(unit.label.flatten(), minlength=K) / unit.label.numel()
     torch.testing.assert_close(shares, SHARES, atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 25, 500, 999, 1000])
+def test_few_timesteps_are_distinct_and_reach_both_ends(count: int):
+    kept = quadratic_timesteps(1000, count)
+    assert kept == sorted(set(kept))
+    assert len(kept) == count
+    assert kept[-1] == 999
+    assert count == 1 or kept[0] == 0
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

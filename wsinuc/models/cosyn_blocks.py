@@ -122,7 +122,8 @@ class CrossEmbed(nn.Module):
         shares = [outputs // 2**i for i in range(1, len(kernels))]
         shares.append(outputs - sum(shares))
         self.convs = nn.ModuleList(
-            WideConv2d(inputs, share, kernel, padding=kernel // 2) for share, kernel in zip(shares, kernels, strict=True)
+            WideConv2d(inputs, share, kernel, padding=kernel // 2)
+            for share, kernel in zip(shares, kernels, strict=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -92,7 +92,9 @@ class _Level(nn.Module):
             GatedResBlock(width + skip, width, time, gated=True) for _ in range(config.blocks[index])
         )
         self.attention = (
-            ImageAttention(width, config.context, config.heads, itself=True, factor=2) if config.attends[index] else None
+            ImageAttention(width, config.context, config.heads, itself=True, factor=2)
+            if config.attends[index]
+            else None
         )
 
     def down(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -197,7 +199,9 @@ class CoSynUNet(nn.Module):
         hidden = self.time(log_snr)
         tokens, pooled = self.text(text, len(log_snr))
         moments = self.time_tokens(hidden).unflatten(1, (_TIME_TOKENS, -1))
-        return self.time_vector(hidden) + pooled, self.context_norm(torch.cat([tokens, moments.to(tokens.dtype)], dim=1))
+        return self.time_vector(hidden) + pooled, self.context_norm(
+            torch.cat([tokens, moments.to(tokens.dtype)], dim=1)
+        )
 
     def _levels(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
         skips: list[Tensor] = []

@@ -18,7 +18,7 @@ from torch import Tensor
 from wsinuc.errors import ConfigError, SynthesisError
 from wsinuc.models.categorical import CategoricalDiffusion, sample_classes
 from wsinuc.models.cosine import CLEAN, CosineSchedule, ancestral_step, ddim_step, estimate_clean, multistep
-from wsinuc.models.schedules import strided_timesteps
+from wsinuc.models.schedules import quadratic_timesteps
 from wsinuc.models.text import TextTokens
 
 SAMPLERS = ("ddpm", "ddim", "dpm++")
@@ -249,7 +249,7 @@ def sample_joint(
     sampler
         One of `SAMPLERS`: ``ddpm`` as published; ``ddim`` and ``dpm++`` need fewer steps.
     steps
-        Evaluations of the network; all of the process' by default.
+        Evaluations of the network, at `quadratic_timesteps`; all of the process' by default.
     guidance
         w of `JointPrediction.extrapolated`, for the text alone: the layout always holds.
     percentile
@@ -269,7 +269,7 @@ def sample_joint(
         A prediction is no number; names the step and the sample.
     """
     _check_request(process, points, text, seeds, sampler, guidance)
-    timesteps = strided_timesteps(process.steps, steps or process.steps)[::-1]
+    timesteps = quadratic_timesteps(process.steps, steps or process.steps)[::-1]
     size = (points.shape[-2], points.shape[-1])
     points = points.to(device)
     text = None if text is None else TextTokens(text.tokens.to(device), text.mask.to(device))
@@ -329,7 +329,9 @@ def _check_request(
     if text is not None and len(text.tokens) != len(seeds):
         raise ConfigError(f"{len(seeds)} samples need as many texts, got {len(text.tokens)}")
     if text is None and guidance:
-        raise ConfigError(f"guidance {guidance:g} strengthens the text, and there is none: give a prompt, or guidance 0")
+        raise ConfigError(
+            f"guidance {guidance:g} strengthens the text, and there is none: give a prompt, or guidance 0"
+        )
 
 
 def _check_numbers(predicted: JointPrediction, step: int, steps: int, seeds: Sequence[int]) -> None:
