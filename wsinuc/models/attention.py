@@ -94,4 +94,4 @@ class ImageAttention(nn.Module):
         tokens = tokens + self.attention(tokens, context)
         if self.feed is not None:
             tokens = tokens + self.feed(tokens)
-        return tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+        return tokens.transpose(1, 2).unflatten(2, x.shape[2:]).contiguous(memory_format=torch.channels_last)

@@ -20,7 +20,7 @@ besides its own x_t, which the posterior then adds. That does not depend on s, s
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class CategoricalDiffusion:
 
     classes: int
     steps: int = 1000
-    schedule: CosineSchedule = CosineSchedule()
+    schedule: CosineSchedule = field(default_factory=CosineSchedule)
 
     def __post_init__(self) -> None:
         if self.classes < 2 or self.steps < 1:

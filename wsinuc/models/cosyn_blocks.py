@@ -104,7 +104,7 @@ class WideConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        size, (height, width) = self.kernel_size[0], x.shape[-2:]
+        size, width = self.kernel_size[0], x.shape[-1]
         if x.device.type != "cpu" or size <= _WIDEST:
             return super().forward(x)
         split, margin = (size + 1) // 2, size // 2
