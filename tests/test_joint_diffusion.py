@@ -204,7 +204,7 @@ def test_what_is_no_number_is_named():
             said.distance[1] = math.nan
         return replace(said)
 
-    with pytest.raises(SynthesisError, match=r"sample 1 \(seed 9\) .* step 3 of 4"):
+    with pytest.raises(SynthesisError, match=r"sample 1 \(seed 9\) .* step 2 of 4"):
         sample_joint(PROCESS, broken, no_points(2), None, [8, 9], steps=4)
 
 

@@ -94,4 +94,5 @@ class ImageAttention(nn.Module):
         tokens = tokens + self.attention(tokens, context)
         if self.feed is not None:
             tokens = tokens + self.feed(tokens)
-        return tokens.transpose(1, 2).unflatten(2, x.shape[2:]).contiguous(memory_format=torch.channels_last)
+        # A fresh copy: of a single image the strides of the view above leave open which layout it has, and norms refuse it.
+        return tokens.transpose(1, 2).unflatten(2, x.shape[2:]).clone(memory_format=torch.channels_last)

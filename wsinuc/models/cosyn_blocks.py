@@ -90,7 +90,7 @@ class Unfold(nn.Module):
             first = torch.empty(outputs, inputs, 1, 1)
             nn.init.kaiming_uniform_(first)
             self.conv.weight.copy_(first.repeat_interleave(4, dim=0))
-        nn.init.zeros_(self.conv.bias)
+            self.conv.bias.zero_()  # type: ignore[union-attr]
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(F.silu(self.conv(x)), 2)
