@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,9 @@ def train_cosyn(
     process = JointDiffusion.of(shape.classes, config.steps)
     network = CoSynUNet(shape).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     started_from = _start(network, init) if init else {}
+    layouts = (
+        _fitted_layouts(images, config) if processes.main else {}
+    )  # first: what fails here fails before the training
 
     def draw_samples(step: int) -> None:
         page = sample_page(network, process, examples, encoder, config, device)
@@ -119,7 +123,6 @@ def train_cosyn(
         )
     if processes.main:
         figures = {"images": len(images), **started_from, **(provenance or {})}
-        layouts = _fitted_layouts(images, config)
         save_checkpoint(_checkpoint(network, average, classes, encoder, layouts, config, figures), out)
         draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"))
 
@@ -141,6 +144,8 @@ def _built_in_encoder(examples: JointExamples) -> TextEncoder:
 
 def _fitted_layouts(images: Sequence[LabelledImage], config: CoSynTrainConfig) -> dict[str, Any]:
     """The point process of each tissue that shows a nucleus, from which new layouts can be drawn."""
+    if find_spec("wsinuc.synthesis.point_process") is None:
+        return {}
     from wsinuc.synthesis.point_process import PointProcess
 
     return {
