@@ -27,6 +27,8 @@ class Crop:
     """(size, size) 0 is background, one number per connected piece of a nucleus."""
     class_map: NDArray[np.int32]
     """(size, size) class of each pixel counted from 1; 0 in the background and in nuclei of unknown class."""
+    source: int
+    """Which of the images it was cut from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,12 +76,13 @@ class CropSource:
     def crop(self, index: int) -> Crop:
         """Crop number ``index``."""
         rng = np.random.default_rng((self.seed, index))
-        sample = self.images[rng.choice(len(self.images), p=self.shares)]
+        source = int(rng.choice(len(self.images), p=self.shares))
+        sample = self.images[source]
         image, labels = augmented_crop(sample, self.mpp, rng, size=self.size, augmentation=self.augmentation)
         classes = (labels > 0).astype(np.int32) if sample.classes is None else sample.classes[labels]
         # Mirroring can show a nucleus twice, and each copy has a centre of its own.
         pieces = cc3d.connected_components(labels, connectivity=8).astype(np.int32, copy=False)
-        return Crop(image, pieces, classes)
+        return Crop(image, pieces, classes, source)
 
     def batch(self, step: int, count: int) -> list[Crop]:
         """The ``count`` crops of a training step."""

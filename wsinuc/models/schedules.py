@@ -67,3 +67,26 @@ def strided_timesteps(steps: int, count: int) -> list[int]:
     if count == 1:
         return [steps - 1]
     return [round(i * (steps - 1) / (count - 1)) for i in range(count)]
+
+
+def quadratic_timesteps(steps: int, count: int) -> list[int]:
+    """``count`` of ``steps`` timesteps, ascending, the first and the last among them, denser towards the clean end.
+
+    Distances grow with the timestep (Song et al. 2021, appendix D.2). With the cosine schedule the log-SNR changes fastest
+    at the clean end, and few even steps would leap over the finest detail.
+
+    Examples
+    --------
+    >>> quadratic_timesteps(1000, 5)
+    [0, 62, 250, 562, 999]
+
+    Raises
+    ------
+    ConfigError
+        ``count`` is not between 1 and ``steps``.
+    """
+    even = strided_timesteps(steps, count)
+    found: list[int] = []
+    for i in even:
+        found.append(max(round(i * i / max(1, steps - 1)), found[-1] + 1 if found else 0))
+    return found

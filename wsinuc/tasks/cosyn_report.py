@@ -1,0 +1,73 @@
+"""What a training of method C shows of itself: pages of samples, and the curve of its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from wsinuc.exports.plots import draw_curves
+from wsinuc.models.cosyn_unet import CoSynUNet
+from wsinuc.models.joint_diffusion import JointDiffusion, sample_joint
+from wsinuc.models.text import TextEncoder
+from wsinuc.models.training_state import read_log
+from wsinuc.segmenters.base import NucleusClass
+from wsinuc.tasks.cosyn_config import CoSynTrainConfig
+from wsinuc.tasks.cosyn_data import JointExamples, as_unit
+
+ROWS = 4
+_FIRST = 2**40  # number of the examples whose layouts are shown: none that any training reaches
+_GAP_PX = 4
+
+
+def sample_page(
+    network: CoSynUNet,
+    process: JointDiffusion,
+    examples: JointExamples,
+    encoder: TextEncoder,
+    config: CoSynTrainConfig,
+    device: str,
+) -> NDArray[np.uint8]:
+    """A page of `ROWS` samples as RGB: layout, label, distance map, image; the same layouts and noise each time."""
+    shown = [examples.example(_FIRST + i) for i in range(ROWS)]
+    _, points = as_unit(shown)
+    text = encoder([example.prompt for example in shown])
+    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.fit.bf16):
+        unit = sample_joint(
+            process,
+            network,
+            points,
+            text,
+            [config.seed + i for i in range(ROWS)],
+            sampler="dpm++",
+            steps=config.sample_steps,
+            device=device,
+        )
+    images = ((unit.image + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    cones = (unit.distance_map * 255).round().byte().cpu().numpy()
+    labels, palette = unit.label.cpu().numpy(), _palette(examples.classes)
+    rows = [
+        [palette[ndimage.grey_dilation(e.points, size=3)], palette[label], np.repeat(cone[..., None], 3, 2), image]
+        for e, label, cone, image in zip(shown, labels, cones, images, strict=True)
+    ]
+    return np.concatenate([_side_by_side(row) for row in rows])
+
+
+def draw_training(log: Path, path: Path) -> None:
+    """The curve of the training's loss over the images seen, as PNG."""
+    lines = read_log(log)
+    if lines:
+        curve = ([line["images"] for line in lines], [line["loss"] for line in lines])
+        draw_curves({"training": curve}, path, x="images seen", y="loss", title=f"{path.stem}: joint loss")
+
+
+def _palette(classes: Sequence[NucleusClass]) -> NDArray[np.uint8]:
+    return np.array([(255, 255, 255), *(c.color for c in classes)], np.uint8)
+
+
+def _side_by_side(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return np.concatenate([np.pad(t, ((0, _GAP_PX), (0, _GAP_PX), (0, 0)), constant_values=128) for t in tiles], axis=1)
