@@ -47,7 +47,9 @@ class Prompt:
 
     def text(self) -> str:
         """The sentence of the template, classes in their order here."""
-        subject = " ".join(word for word in ("histopathology", _subject(self.stain, self.tissue), "tissue image") if word)
+        subject = " ".join(
+            word for word in ("histopathology", _subject(self.stain, self.tissue), "tissue image") if word
+        )
         nuclei = f"including nuclei types of {_listed(self.classes)}" if self.classes else "with no nucleus"
         return f"high-quality {subject} {nuclei}."
 
