@@ -83,7 +83,9 @@ def draw_page(groups: dict[str, list[Field]], out: Path) -> None:
     for row, name in enumerate(("held out", "simulated"), start=1):
         order = np.argsort(per_field(groups[name]), kind="stable")
         for i, quantile in enumerate((0.3, 0.5, 0.7, 0.9)):
-            draw_field(figure.add_subplot(grid[row, 3 * i : 3 * i + 3]), groups[name][order[int(quantile * len(order))]])
+            draw_field(
+                figure.add_subplot(grid[row, 3 * i : 3 * i + 3]), groups[name][order[int(quantile * len(order))]]
+            )
             figure.axes[-1].set_title(f"{name}, {quantile:.0%} of fields have fewer", fontsize=9)
     figure.savefig(out, dpi=90, metadata={"Software": None})
 

@@ -5,7 +5,7 @@ drawn in two steps. The numbers of nuclei of all classes are those of a real fie
 and how they go together are the real ones. Their places come from a Gibbs process: Metropolis moves (Metropolis et al.
 1953) under a potential between each two classes, U_ab(r), that is zero beyond ``REACH_UM``. The potentials are found by
 iterative Boltzmann inversion (Reith, Puetz, Mueller-Plathe 2003): start from U = -log g, simulate, and correct by
-log(g_simulated / g_real) as long as that helps. So distances between nuclei, clusters, and which classes seek or shun each
+log(g_simulated / g_real), with steps that adapt to what they cause. So distances between nuclei, clusters, and which classes seek or shun each
 other become those of the real layouts.
 
 Lengths inside are um, so that a process fitted at one resolution draws layouts at any other.
@@ -32,13 +32,13 @@ BIN_UM = 1.0
 FIELD_UM = 64.0
 """Side of the fields whose numbers of nuclei are kept: 256 px at 0.25 um per pixel."""
 
-_PRIOR_PAIRS = 8.0  # pairs of two classes count as much as this many of the average of all classes
+_PRIOR_PAIRS = 4.0  # pairs of two classes count as much as this many of the average of all classes
 _HARDEST = 12.0  # as good as never
 _DEEPEST = -4.0
 _LEAST = 0.01  # g below which nuclei as good as never lie so near
-_ITERATIONS = 16
-_FIRST_RATE, _LARGEST_RATE, _SMALLEST_RATE = 0.3, 0.5, 0.02
-_TOLERANCE = 1.15  # two simulations under the same potentials differ by less
+_ITERATIONS = 24
+_GROWTH = 1.3
+_FIRST_RATE, _LARGEST_RATE, _SMALLEST_RATE = 0.1, 0.5, 0.02
 _POINTS_PER_ITERATION = 3000  # so that chance moves a bin of g by a few percent
 _MOST_FIELDS = 512
 _SWEEPS = 60
@@ -180,10 +180,10 @@ class PointProcess:
         """The process with potentials under which simulated pairs are as frequent as the real ones."""
         prior = real.pooled()
         target = real.correlation(prior, _PRIOR_PAIRS)
-        trial = -np.log(np.maximum(target, _LEAST))
-        trial = np.clip(np.where(trial < 0, trial / 2, trial), _DEEPEST, _HARDEST)
-        chosen = self._chosen_fields(rng)
-        best, lowest, rate = (trial, np.zeros_like(trial)), np.inf, _FIRST_RATE
+        start = -np.log(np.maximum(target, _LEAST))
+        trial = np.clip(np.where(start < 0, start / 2, start), _DEEPEST, _HARDEST)
+        rates, before = np.full_like(trial, _FIRST_RATE), np.zeros_like(trial)
+        chosen, best, lowest = self._chosen_fields(rng), trial, np.inf
         for _ in range(_ITERATIONS):
             # By the same moves from the same start as in `simulate`: the potentials answer for what few moves leave out.
             found = count_pairs([self._simulated_field(i, trial, rng) for i in chosen], _EDGES, self.counts.shape[1])
@@ -191,19 +191,15 @@ class PointProcess:
             scale = np.divide(real.expected, found.expected, out=np.zeros_like(real.expected), where=found.expected > 0)
             same = PairCounts(found=found.found * scale, expected=real.expected).correlation(prior, _PRIOR_PAIRS)
             excess = np.clip(np.log(np.maximum(same, _LEAST) / np.maximum(target, _LEAST)), -1, 1)
-            # Chance moves a bin of g by one over the root of the pairs in it; near bins hold few pairs but say most.
-            error = float((np.sqrt(real.expected) * excess**2).sum())
-            # Attraction feeds on itself: a full step would swing between gas and clumps, so back off and step shorter.
-            if error < _TOLERANCE * lowest:
-                last, rate = (trial, excess), min(rate * 1.25, _LARGEST_RATE)
-            else:
-                last, rate = best, rate / 2
+            error = float((real.expected * excess**2).sum())
             if error < lowest:
-                best, lowest = (trial, excess), error
-            if rate < _SMALLEST_RATE:
-                break
-            trial = np.clip(last[0] + rate * last[1], _DEEPEST, _HARDEST)
-        return replace(self, potentials=best[0])
+                best, lowest = trial, error
+            # Attraction feeds on itself: full steps would swing between gas and clumps. As in Rprop, a bin that swings
+            # steps shorter, one that does not, longer.
+            rates = np.clip(np.where(excess * before < 0, rates / 2, rates * _GROWTH), _SMALLEST_RATE, _LARGEST_RATE)
+            trial = np.clip(trial + rates * excess, _DEEPEST, _HARDEST)
+            before = excess
+        return replace(self, potentials=best)
 
     def _chosen_fields(self, rng: np.random.Generator) -> list[int]:
         """Real fields at random, each several times where they are few, enough of them for steady counts of pairs."""
