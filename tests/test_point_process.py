@@ -33,8 +33,8 @@ def uniform(n: int, rng: np.random.Generator) -> np.ndarray:
 def hard_core(rng: np.random.Generator, distance: float = 24.0) -> NucleusLayout:
     """Points none of which are nearer than 6 um, one after another."""
     kept: list[np.ndarray] = []
-    for point in uniform(400, rng):
-        if len(kept) < 60 and all(np.hypot(*(point - other)) >= distance for other in kept):
+    for point in uniform(200, rng):
+        if len(kept) < 50 and all(np.hypot(*(point - other)) >= distance for other in kept):
             kept.append(point)
     return layout(np.array(kept))
 
@@ -58,7 +58,7 @@ def fields(layouts: list[NucleusLayout]) -> list[Field]:
     return [field for one in layouts for field in fields_of(one, MPP)]
 
 
-def fitted(make, n: int = 48) -> tuple[list[NucleusLayout], PointProcess, list[NucleusLayout]]:
+def fitted(make, n: int = 32) -> tuple[list[NucleusLayout], PointProcess, list[NucleusLayout]]:
     rng = np.random.default_rng(7)
     real = [make(rng) for _ in range(n)]
     process = PointProcess.fit(real, MPP)
@@ -90,7 +90,7 @@ def test_hard_core_comes_back():
     assert np.mean(here < 5.9) < 0.04
     assert np.median(here) == pytest.approx(np.median(there), rel=0.05)
     assert np.percentile(here, 90) == pytest.approx(np.percentile(there, 90), rel=0.07)
-    assert np.mean(nearest_distances(fields([layout(uniform(60, np.random.default_rng(0)))])) < 5.9) > 0.5
+    assert np.mean(nearest_distances(fields([layout(uniform(50, np.random.default_rng(0)))])) < 5.9) > 0.5
 
 
 def test_clusters_come_back():
@@ -124,7 +124,9 @@ def few_points(monkeypatch):
 @pytest.fixture(scope="module")
 def process() -> PointProcess:
     rng = np.random.default_rng(3)
-    return PointProcess.fit([attached(rng) for _ in range(8)], MPP)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(point_process, "_POINTS_PER_ITERATION", 200)
+        return PointProcess.fit([attached(rng) for _ in range(8)], MPP)
 
 
 def test_the_generator_decides_and_nothing_else(process):
@@ -140,7 +142,7 @@ def test_the_same_layouts_give_the_same_process(few_points):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([0.1, 0.25, 0.5, 1.7]), st.integers(0, 99))
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([0.1, 0.25, 0.5]), st.integers(0, 99))
 def test_points_lie_on_the_canvas_whatever_its_size(process, height, width, mpp, seed):
     found = process.simulate((height, width), np.random.default_rng(seed), mpp=mpp)
     assert found.shape == (height, width)

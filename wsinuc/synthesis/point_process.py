@@ -5,8 +5,8 @@ drawn in two steps. The numbers of nuclei of all classes are those of a real fie
 and how they go together are the real ones. Their places come from a Gibbs process: Metropolis moves (Metropolis et al.
 1953) under a potential between each two classes, U_ab(r), that is zero beyond ``REACH_UM``. The potentials are found by
 iterative Boltzmann inversion (Reith, Puetz, Mueller-Plathe 2003): start from U = -log g, simulate, and correct by
-log(g_simulated / g_real), with steps that adapt to what they cause. So distances between nuclei, clusters, and which classes seek or shun each
-other become those of the real layouts.
+log(g_simulated / g_real), with steps that adapt to what they cause. So distances between nuclei, clusters, and which
+classes seek or shun each other become those of the real layouts.
 
 Lengths inside are um, so that a process fitted at one resolution draws layouts at any other.
 """
@@ -36,12 +36,12 @@ _PRIOR_PAIRS = 4.0  # pairs of two classes count as much as this many of the ave
 _HARDEST = 12.0  # as good as never
 _DEEPEST = -4.0
 _LEAST = 0.01  # g below which nuclei as good as never lie so near
-_ITERATIONS = 24
+_ITERATIONS = 18
 _GROWTH = 1.3
 _FIRST_RATE, _LARGEST_RATE, _SMALLEST_RATE = 0.1, 0.5, 0.02
 _POINTS_PER_ITERATION = 3000  # so that chance moves a bin of g by a few percent
 _MOST_FIELDS = 512
-_SWEEPS = 60
+_SWEEPS = 50
 _EDGES = np.arange(0, REACH_UM + BIN_UM / 2, BIN_UM)
 
 
