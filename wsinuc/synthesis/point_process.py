@@ -1,0 +1,233 @@
+"""Where nuclei could lie: a point process of several classes, fitted to annotated layouts.
+
+Method C (Min, Oh, Jeong 2024) takes the layouts of real test images and leaves new ones as future work. Here a layout is
+drawn in two steps. The numbers of nuclei of all classes are those of a real field, drawn at random, so that their spread
+and how they go together are the real ones. Their places come from a Gibbs process: Metropolis moves (Metropolis et al.
+1953) under a potential between each two classes, U_ab(r), that is zero beyond ``REACH_UM``. The potentials are found by
+iterative Boltzmann inversion (Reith, Puetz, Mueller-Plathe 2003): start from U = -log g, simulate, and correct by
+log(g_simulated / g_real), with steps that adapt to what they cause. So distances between nuclei, clusters, and which
+classes seek or shun each other become those of the real layouts.
+
+Lengths inside are um, so that a process fitted at one resolution draws layouts at any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.errors import ConfigError, DataError
+from wsinuc.synthesis.gibbs import draw_gibbs
+from wsinuc.synthesis.layouts import NucleusLayout
+from wsinuc.synthesis.pair_correlation import Field, PairCounts, count_pairs
+
+REACH_UM = 24.0
+"""Beyond this distance nuclei ignore each other."""
+BIN_UM = 1.0
+FIELD_UM = 64.0
+"""Side of the fields whose numbers of nuclei are kept: 256 px at 0.25 um per pixel."""
+
+_PRIOR_PAIRS = 4.0  # pairs of two classes count as much as this many of the average of all classes
+_HARDEST = 12.0  # as good as never
+_DEEPEST = -4.0
+_LEAST = 0.01  # g below which nuclei as good as never lie so near
+_ITERATIONS = 24
+_GROWTH = 1.3
+_FIRST_RATE, _LARGEST_RATE, _SMALLEST_RATE = 0.1, 0.5, 0.02
+_POINTS_PER_ITERATION = 3000  # so that chance moves a bin of g by a few percent
+_MOST_FIELDS = 512
+_SWEEPS = 50
+_EDGES = np.arange(0, REACH_UM + BIN_UM / 2, BIN_UM)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class PointProcess:
+    """A fitted process; draws layouts of nuclei."""
+
+    mpp: float
+    """um per pixel of the layouts that it was fitted to."""
+    sizes: NDArray[np.float64]
+    """(m, 2) (h, w) in um of the real fields."""
+    counts: NDArray[np.int32]
+    """(m, k) nuclei of each class in each of them."""
+    potentials: NDArray[np.float64]
+    """(k, k, bins) U between two classes at distances of 0, ``BIN_UM``, ...; symmetric."""
+
+    @classmethod
+    def fit(cls, layouts: Sequence[NucleusLayout], mpp: float, *, seed: int = 0) -> PointProcess:
+        """The process whose layouts are like these, all of ``mpp`` um per pixel.
+
+        Raises
+        ------
+        DataError
+            There is no layout with a nucleus.
+        """
+        fields = [field for layout in layouts for field in fields_of(layout, mpp)]
+        n_kinds = max((int(field.kinds.max(initial=-1)) + 1 for field in fields), default=0)
+        if not n_kinds:
+            raise DataError(f"a point process needs at least one nucleus, got {len(layouts)} layouts without any")
+        chosen = [fields[i] for i in np.linspace(0, len(fields) - 1, min(len(fields), _MOST_FIELDS)).astype(int)]
+        process = cls(
+            mpp=mpp,
+            sizes=np.array([field.size for field in chosen]),
+            counts=np.array([np.bincount(field.kinds, minlength=n_kinds) for field in chosen], np.int32),
+            potentials=np.zeros((n_kinds, n_kinds, round(REACH_UM / BIN_UM))),
+        )
+        return process._with_correlations_of(count_pairs(fields, _EDGES, n_kinds), np.random.default_rng(seed))
+
+    def simulate(
+        self,
+        shape: tuple[int, int],
+        rng: np.random.Generator,
+        *,
+        mpp: float | None = None,
+        counts: Sequence[int] | None = None,
+        only: Collection[int] | None = None,
+    ) -> NucleusLayout:
+        """A new layout; the same generator state gives the same one.
+
+        Parameters
+        ----------
+        shape
+            (h, w) in pixels.
+        mpp
+            um per pixel of the canvas; None is that of the layouts fitted to.
+        counts
+            (k,) nuclei of each class on the canvas; None draws those of a real field, scaled to the canvas' area.
+        only
+            Classes, counted from 1, that appear, all of them; others do not. None leaves that to the field drawn.
+
+        Raises
+        ------
+        ConfigError
+            A class that the process does not know, counts of another length, or a canvas without area.
+        """
+        mpp = mpp or self.mpp
+        if min(shape) < 1 or mpp <= 0:
+            raise ConfigError(f"a canvas needs at least one pixel and mpp above 0, got {shape} at {mpp:g} um per pixel")
+        canvas = np.multiply(shape, mpp)
+        # Opposite sides touch, as if nuclei went on beyond the border; a small canvas is cut out of a larger torus.
+        torus = np.maximum(canvas, 2 * REACH_UM)
+        if counts is None:
+            expected = self._draw_numbers(only, rng) * torus.prod()
+            numbers = np.floor(expected + rng.random(len(expected))).astype(int)
+        else:
+            numbers = self._checked(counts)
+            torus = canvas
+        kinds = np.repeat(np.arange(len(numbers), dtype=np.int32), numbers)
+        points = draw_gibbs(torus, kinds, self.potentials, BIN_UM, rng, sweeps=_SWEEPS) / mpp
+        inside = (points < shape).all(1)
+        return NucleusLayout(shape=shape, points=points[inside], classes=(kinds[inside] + 1).astype(np.int32))
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types from which `from_json` makes the same process again."""
+        return {
+            "mpp": self.mpp,
+            "sizes_um": self.sizes.tolist(),
+            "counts": self.counts.tolist(),
+            "potentials": self.potentials.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> PointProcess:
+        """The process that `to_json` wrote; raises DataError for anything else."""
+        try:
+            process = cls(
+                mpp=float(data["mpp"]),
+                sizes=np.array(data["sizes_um"], np.float64),
+                counts=np.array(data["counts"], np.int32),
+                potentials=np.array(data["potentials"], np.float64),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"this is no fitted point process ({error!r})") from error
+        fields, kinds = process.counts.shape if process.counts.ndim == 2 else (0, 0)
+        if process.sizes.shape != (fields, 2) or process.potentials.shape != (kinds, kinds, len(_EDGES) - 1):
+            raise DataError("this is no fitted point process: its tables do not fit together")
+        return process
+
+    def _draw_numbers(self, only: Collection[int] | None, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(k,) nuclei per um^2 of each class, of a real field or, where none shows all wanted classes, of several."""
+        density = self.counts / self.sizes.prod(1, keepdims=True)
+        if only is None:
+            return density[rng.integers(len(density))]
+        kinds = self.counts.shape[1]
+        if not set(only) <= set(range(1, kinds + 1)):
+            raise ConfigError(
+                f"the layouts that the process was fitted to show classes 1 to {kinds}, got {sorted(only)}"
+            )
+        wanted = np.isin(np.arange(1, kinds + 1), list(only))
+        shown = self.counts > 0
+        if not shown[:, wanted].any(0).all():
+            raise ConfigError(f"no nucleus of one of the classes {sorted(only)} was in the layouts fitted to")
+        whole = np.flatnonzero(shown[:, wanted].all(1))
+        if len(whole):
+            return np.where(wanted, density[rng.choice(whole)], 0)
+        drawn = [density[rng.choice(np.flatnonzero(shown[:, k])), k] if wanted[k] else 0.0 for k in range(kinds)]
+        return np.array(drawn)
+
+    def _checked(self, counts: Sequence[int]) -> NDArray[np.int64]:
+        numbers = np.asarray(counts)
+        if numbers.shape != (self.counts.shape[1],) or numbers.dtype.kind not in "iu" or numbers.min() < 0:
+            raise ConfigError(f"counts must be {self.counts.shape[1]} whole numbers, one per class, got {list(counts)}")
+        return numbers.astype(np.int64)
+
+    def _with_correlations_of(self, real: PairCounts, rng: np.random.Generator) -> PointProcess:
+        """The process with potentials under which simulated pairs are as frequent as the real ones."""
+        prior = real.pooled()
+        target = real.correlation(prior, _PRIOR_PAIRS)
+        start = -np.log(np.maximum(target, _LEAST))
+        trial = np.clip(np.where(start < 0, start / 2, start), _DEEPEST, _HARDEST)
+        rates, before = np.full_like(trial, _FIRST_RATE), np.zeros_like(trial)
+        chosen, best, lowest = self._chosen_fields(rng), trial, np.inf
+        for _ in range(_ITERATIONS):
+            # By the same moves from the same start as in `simulate`: the potentials answer for what few moves leave out.
+            found = count_pairs([self._simulated_field(i, trial, rng) for i in chosen], _EDGES, self.counts.shape[1])
+            # As many pairs as in the real fields, so that both are drawn towards the prior alike.
+            scale = np.divide(real.expected, found.expected, out=np.zeros_like(real.expected), where=found.expected > 0)
+            same = PairCounts(found=found.found * scale, expected=real.expected).correlation(prior, _PRIOR_PAIRS)
+            excess = np.clip(np.log(np.maximum(same, _LEAST) / np.maximum(target, _LEAST)), -1, 1)
+            error = float((real.expected * excess**2).sum())
+            if error < lowest:
+                best, lowest = trial, error
+            # Attraction feeds on itself: full steps would swing between gas and clumps. As in Rprop, a bin that swings
+            # steps shorter, one that does not, longer.
+            rates = np.clip(np.where(excess * before < 0, rates / 2, rates * _GROWTH), _SMALLEST_RATE, _LARGEST_RATE)
+            trial = np.clip(trial + rates * excess, _DEEPEST, _HARDEST)
+            before = excess
+        return replace(self, potentials=best)
+
+    def _chosen_fields(self, rng: np.random.Generator) -> list[int]:
+        """Real fields at random, each several times where they are few, enough of them for steady counts of pairs."""
+        totals = self.counts.sum(1)
+        repeats = min(_MOST_FIELDS, math.ceil(_POINTS_PER_ITERATION / totals.sum()))
+        order = np.concatenate([rng.permutation(len(totals)) for _ in range(repeats)])
+        return order[: np.searchsorted(np.cumsum(totals[order]), _POINTS_PER_ITERATION) + 1].tolist()
+
+    def _simulated_field(self, i: int, potentials: NDArray[np.float64], rng: np.random.Generator) -> Field:
+        """Nuclei at new places, as many as in the real field ``i``."""
+        kinds = np.repeat(np.arange(self.counts.shape[1], dtype=np.int32), self.counts[i])
+        points = draw_gibbs(self.sizes[i], kinds, potentials, BIN_UM, rng, sweeps=_SWEEPS)
+        return Field(size=(self.sizes[i, 0], self.sizes[i, 1]), points=points, kinds=kinds)
+
+
+def fields_of(layout: NucleusLayout, mpp: float) -> list[Field]:
+    """A layout cut into equal fields of about ``FIELD_UM`` a side."""
+    size = np.multiply(layout.shape, mpp)
+    rows, columns = np.maximum(1, np.round(size / FIELD_UM)).astype(int)
+    side = size / (rows, columns)
+    points = layout.points * mpp
+    at = np.minimum(points // side, (rows - 1, columns - 1)).astype(int)
+    index = at[:, 0] * columns + at[:, 1]
+    return [
+        Field(
+            size=(side[0], side[1]),
+            points=points[index == i] - np.multiply(divmod(i, columns), side),
+            kinds=layout.classes[index == i] - 1,
+        )
+        for i in range(rows * columns)
+    ]
