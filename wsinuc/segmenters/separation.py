@@ -136,7 +136,8 @@ def _hv(maps: GeneratedMaps, settings: WatershedSettings) -> NDArray[np.int32]:
 
 
 def _points(maps: GeneratedMaps, settings: WatershedSettings) -> NDArray[np.int32]:
-    assert maps.distance is not None and maps.points is not None
+    assert maps.distance is not None
+    assert maps.points is not None
     return instances_from_points(maps.foreground, _levels(maps.distance), maps.points > 0, settings)
 
 
