@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc_cli.options import device_option
+
 if TYPE_CHECKING:
     from wsinuc.tasks.data_info import DatasetDescription
+    from wsinuc.tasks.subset import Subset
 
 FILE = click.Path(path_type=Path)
 
@@ -81,6 +84,75 @@ def split(
     for name, places in made.parts.items():
         click.echo(f"{name:<12}{len(places)} {'patches' if few else 'images'}")
     click.echo(f"Written to {output}")
+
+
+@data.command()
+@click.argument("source", metavar="DATA")
+@click.option("-o", "--output", type=FILE, required=True, help="Split to write (.json); its part is train.")
+@click.option("--fraction", default=0.1, show_default=True, help="Share of windows to take, above 0 to 1.")
+@click.option(
+    "--by",
+    type=click.Choice(["patches", "nuclei"]),
+    default="patches",
+    show_default=True,
+    help="Whether the fraction is one of windows or of the nuclei in them.",
+)
+@click.option("--clusters", default=6, show_default=True, help="Groups that windows are sorted into.")
+@click.option("--size", default=256, show_default=True, help="Side of a window, px.")
+@click.option("--stride", default=128, show_default=True, help="From window to window, px.")
+@click.option(
+    "--denoiser", type=FILE, help="Network that sees the windows: a denoiser or segmenter [default: the shipped model]."
+)
+@click.option("--mpp", type=float, metavar="UM", help="um per pixel, where the data set does not record it.")
+@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
+@click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
+@click.option("--seed", default=0, show_default=True)
+@device_option
+def subset(
+    source: str,
+    output: Path,
+    denoiser: Path | None,
+    mpp: float | None,
+    wanted: tuple[str, ...],
+    unwanted: tuple[str, ...],
+    device: str,
+    size: int,
+    **options: Any,
+) -> None:
+    """Choose the windows of DATA to label when only a part can be: the most typical of each kind.
+
+    Overlapping windows are sorted by k-means on a network's features; from every cluster the same share is taken, the
+    windows nearest to its centre (Nudiff, Yu et al. 2023).
+
+    \b
+    wsinuc data subset monuseg/ --mpp 0.25 --fraction 0.1 -o tenth.json
+    wsinuc train monuseg/ --mpp 0.25 --split tenth.json --method hovernet -o tenth.safetensors
+    """
+    from wsinuc.models.feature_networks import load_feature_network
+
+    from wsinuc.datasets import open_dataset
+    from wsinuc.datasets.base import parse_conditions
+    from wsinuc.models.devices import pick_device
+    from wsinuc.segmenters import WEIGHTS
+    from wsinuc.tasks.subset import SubsetConfig, choose_subset
+
+    config = SubsetConfig(size_px=size, **options)
+    dataset = open_dataset(source, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))
+    network = load_feature_network(denoiser or WEIGHTS / "default.safetensors", device=pick_device(device))
+    chosen = choose_subset(dataset, network, config)
+    chosen.split.save(output)
+    click.echo(describe_subset(chosen))
+    click.echo(f"Written to {output}")
+
+
+def describe_subset(chosen: Subset) -> str:
+    """What was taken from where, a line per cluster."""
+    lines = [f"features    {chosen.features}"]
+    lines += [f"cluster {i:<4}{taken} of {size} windows" for i, (size, taken) in enumerate(chosen.clusters, start=1)]
+    total = sum(size for size, _ in chosen.clusters)
+    lines.append(f"train       {chosen.windows} of {total} windows ({chosen.windows / total:.1%})")
+    lines.append(f"nuclei      {chosen.nuclei:,} of the data set's ({chosen.nuclei_share:.1%})")
+    return "\n".join(lines)
 
 
 def describe(found: DatasetDescription) -> str:

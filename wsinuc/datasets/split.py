@@ -103,7 +103,7 @@ def few_patches(dataset: Dataset, count: int, *, size_px: int = 256, seed: int) 
         for box in _grid(image.labels.shape, size_px):
             nuclei = _count(image, box, len(dataset.classes))
             if nuclei.sum():
-                places.append(_absolute(dataset, index, box, image))
+                places.append(place_of(dataset, index, box, image))
                 counts.append(nuclei)
                 images.append(index)
     if len(places) < count:
@@ -206,7 +206,7 @@ def _count(image: LabelledImage, box: Box, classes: int) -> NDArray[np.int64]:
     return np.bincount(kinds, minlength=classes + 1)
 
 
-def _absolute(dataset: Dataset, index: int, box: Box, image: LabelledImage) -> Place:
+def place_of(dataset: Dataset, index: int, box: Box, image: LabelledImage) -> Place:
     """A box of what the data set gives as image ``index``, as a place in the file behind it."""
     outer, name = dataset.boxes[index], dataset.rows[index]["name"]
     if box.shape == image.labels.shape:

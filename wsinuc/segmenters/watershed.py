@@ -1,8 +1,9 @@
 """From score maps to instances, without a network.
 
-Two ways in, one way out. `instances_from_distance` takes a map that is 1 at a nucleus' innermost point and 0 at its
-border; `instances_from_hv` takes HoVer-Net's horizontal and vertical maps. Both find one marker per nucleus and flood
-the foreground from the markers, level by level (`level_watershed`).
+Several ways in, one way out. `instances_from_distance` takes a map that is 1 at a nucleus' innermost point and 0 at its
+border; `instances_from_hv` takes HoVer-Net's horizontal and vertical maps; `instances_from_points` is given the markers;
+`instances_from_shape` has the foreground alone. All but the last resort, `instances_from_pieces`, flood the foreground from one
+marker per nucleus, level by level (`level_watershed`).
 
 A nucleus must come out the same whatever crop it was seen in. So everything here is integer arithmetic on uint8 maps
 with fixed scales: no minimum or maximum over the tile, no order that depends on far pixels. All ties fall in raster
@@ -22,9 +23,22 @@ from scipy import ndimage
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import ConfigError
 from wsinuc.labels import fill_enclosed, relabel
+from wsinuc.segmenters.contacts import settle_contacts
 from wsinuc.segmenters.flooding import level_watershed, split_peaks
 
-__all__ = ["WatershedSettings", "instances_from_distance", "instances_from_hv", "level_watershed", "split_peaks"]
+__all__ = [
+    "WatershedSettings",
+    "instances_from_distance",
+    "instances_from_hv",
+    "instances_from_pieces",
+    "instances_from_points",
+    "instances_from_shape",
+    "level_watershed",
+    "split_peaks",
+]
+
+NECK_UM = 0.5
+"""Two bulges of one blob are two nuclei when the neck between them is narrower than either by this much on each side."""
 
 UInt8 = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -136,6 +150,76 @@ def instances_from_hv(foreground: UInt8, h: UInt8, v: UInt8, settings: Watershed
     return _flood(_smooth(edges, 3), markers, mask, settings)
 
 
+def instances_from_points(
+    foreground: UInt8, distance: UInt8, points: NDArray[np.bool_], settings: WatershedSettings
+) -> Labels:
+    """Instances from a distance to the centroid and one point per nucleus (method C: Min, Oh, Jeong 2024).
+
+    The foreground is flooded from the points down the distance map, then contacts are settled (`settle_contacts`).
+    Points outside the foreground are ignored. A piece of foreground without a point is an instance of its own: the picture
+    shows a nucleus there, though none was asked for.
+
+    Parameters
+    ----------
+    foreground
+        uint8 ``(h, w)``, 255 = certainly nucleus.
+    distance
+        uint8 ``(h, w)``, 255 = the nucleus' centroid, 0 = its farthest pixels and the background.
+    points
+        bool ``(h, w)``, one pixel per nucleus.
+
+    Returns
+    -------
+    int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
+    """
+    mask = _nuclear(foreground, settings)
+    at = points & mask
+    markers = np.zeros(mask.shape, np.int32)
+    markers[at] = np.arange(1, 1 + np.count_nonzero(at))
+    labels = level_watershed(255 - _smooth(distance, 3), _one_per_piece(markers, mask), mask)
+    return _simple(settle_contacts(labels, distance / 255, fixed=at), settings)
+
+
+def instances_from_shape(foreground: UInt8, settings: WatershedSettings) -> Labels:
+    """Instances from the outline of the foreground alone: blobs are cut at their necks (`NECK_UM`).
+
+    The array's edge is no border: a nucleus that it cuts goes on beyond.
+
+    Parameters
+    ----------
+    foreground
+        uint8 ``(h, w)``, 255 = certainly nucleus.
+
+    Returns
+    -------
+    int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
+    """
+    mask = _nuclear(foreground, settings)
+    if mask.all():  # there is no border to measure from
+        return _flood(np.zeros_like(foreground), np.zeros(mask.shape, np.int32), mask, settings)
+    level_um = settings.max_diameter_um / 2 / 255
+    depth_um = np.asarray(ndimage.distance_transform_edt(mask)) * settings.mpp
+    depth = _smooth(np.minimum(depth_um / level_um, 255).astype(np.uint8), settings.taps(settings.smoothing_um))
+    markers = relabel(split_peaks(depth, mask, 1, math.ceil(NECK_UM / level_um)))
+    return _flood(255 - depth, markers, mask, settings)
+
+
+def instances_from_pieces(foreground: UInt8, settings: WatershedSettings) -> Labels:
+    """Connected pieces of the foreground; nuclei that touch are one.
+
+    Parameters
+    ----------
+    foreground
+        uint8 ``(h, w)``, 255 = certainly nucleus.
+
+    Returns
+    -------
+    int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
+    """
+    mask = _nuclear(foreground, settings)
+    return _simple(cc3d.connected_components(mask, connectivity=4).astype(np.int32, copy=False), settings)
+
+
 def _nuclear(foreground: UInt8, settings: WatershedSettings) -> NDArray[np.bool_]:
     """The foreground without small gaps."""
     return _fill_gaps(foreground >= 255 * settings.foreground_threshold, settings.area_px(settings.max_hole_um2))
@@ -154,12 +238,20 @@ def _fill_gaps(mask: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
 
 def _flood(levels: UInt8, markers: Labels, mask: NDArray[np.bool_], settings: WatershedSettings) -> Labels:
     """Flood from the markers; a piece of foreground without any is one instance. Small ones go last."""
+    return _simple(level_watershed(levels, _one_per_piece(markers, mask), mask), settings)
+
+
+def _one_per_piece(markers: Labels, mask: NDArray[np.bool_]) -> Labels:
+    """The markers, and each piece of the mask that has none as a marker of its own."""
     pieces = cc3d.connected_components(mask, connectivity=4).astype(np.int32, copy=False)
     marked = np.zeros(int(pieces.max(initial=0)) + 1, np.bool_)
     marked[pieces[markers > 0]] = True
-    markers = np.where(mask & ~marked[pieces], pieces + markers.max(initial=0), markers)
-    labels = fill_enclosed(level_watershed(levels, markers, mask))
-    return relabel(labels, settings.area_px(settings.min_area_um2))
+    return np.where(mask & ~marked[pieces], pieces + markers.max(initial=0), markers)
+
+
+def _simple(labels: Labels, settings: WatershedSettings) -> Labels:
+    """Instances in one piece without holes, numbered in raster order, without those that are too small."""
+    return relabel(fill_enclosed(labels), settings.area_px(settings.min_area_um2))
 
 
 def _binomial(taps: int) -> NDArray[np.float64]:
