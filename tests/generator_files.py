@@ -49,7 +49,6 @@ def write_cosyn(path: Path, *, classes: tuple[str, ...] = ("round", "long"), dro
     from wsinuc.models.points_encoder import PointsConfig
     from wsinuc.models.text_encoders import TemplateEncoder
     from wsinuc.synthesis.point_process import PointProcess
-
     from wsinuc.synthesis.prompts import Vocabulary
 
     encoder = TemplateEncoder(Vocabulary(tissues=("breast", "colon"), classes=classes))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from generator_files import write_cosyn, write_nudiff
-from scipy import ndimage
 from test_synthetic_set import files
 from test_train_command import write_set
 from wsinuc_cli.synthesize import synthesize
@@ -22,33 +19,11 @@ from wsinuc.datasets import open_dataset
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError, SynthesisError
 from wsinuc.models.checkpoint import file_sha256, load_checkpoint
 from wsinuc.models.samplers import SamplerConfig
-from wsinuc.synthesis.layouts import NucleusLayout
-from wsinuc.tasks.cosyn_samples import classes_of
 from wsinuc.tasks.nudiff_samples import NudiffRecipe
 from wsinuc.tasks.synthesis_config import SynthesisConfig, real_field
 from wsinuc.tasks.synthesize import SampleDone, SynthesisStarted, synthesize_cosyn, synthesize_nudiff
 
-pytest.importorskip("wsinuc.models.generators")
-pytest.importorskip("wsinuc.models.cosyn_model")
-pytest.importorskip("wsinuc.synthesis.point_process")
-
 TWO_STEPS = SynthesisConfig(sampler=SamplerConfig("dpm++", 2), guidance=0.5, batch=2)
-
-
-@pytest.fixture(autouse=True)
-def separation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no separation yet, connected pieces stand in for it."""
-    try:
-        import wsinuc.synthesis.separation  # noqa: F401
-    except ImportError:
-        module = ModuleType("wsinuc.synthesis.separation")
-
-        def separate(method: str, maps: np.ndarray, *more: np.ndarray) -> np.ndarray:
-            foreground = maps[0] > 0.5 if method == "hv" else more[0]
-            return ndimage.label(foreground)[0].astype(np.int32)
-
-        module.separate = separate  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "wsinuc.synthesis.separation", module)
 
 
 @pytest.fixture(scope="module")
@@ -203,13 +178,6 @@ def test_prompts_are_taken_in_turn_and_choose_tissue_and_classes(models: dict[st
     rows = open_dataset(tmp_path / "set").rows
     assert [row["tissue"] for row in rows] == ["breast", "colon", "breast"]
     assert [row["prompt"] for row in rows] == [prompts[0], prompts[1], prompts[0]]
-
-
-def test_a_nucleus_has_the_class_of_its_point() -> None:
-    labels = np.array([[1, 1, 0, 2], [1, 0, 0, 2]], np.int32)
-    semantic = np.array([[1, 1, 0, 2], [1, 0, 2, 2]], np.int32)
-    layout = NucleusLayout(shape=(2, 4), points=np.array([[0.5, 1.2]]), classes=np.array([3], np.int32))
-    assert classes_of(labels, semantic, layout).tolist() == [0, 3, 2]
 
 
 def test_a_dry_run_says_what_it_takes_and_writes_nothing(models: dict[str, Path], tmp_path: Path) -> None:

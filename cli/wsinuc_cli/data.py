@@ -128,11 +128,10 @@ def subset(
     wsinuc data subset monuseg/ --mpp 0.25 --fraction 0.1 -o tenth.json
     wsinuc train monuseg/ --mpp 0.25 --split tenth.json --method hovernet -o tenth.safetensors
     """
-    from wsinuc.models.feature_networks import load_feature_network
-
     from wsinuc.datasets import open_dataset
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.models.devices import pick_device
+    from wsinuc.models.feature_networks import load_feature_network
     from wsinuc.segmenters import WEIGHTS
     from wsinuc.tasks.subset import SubsetConfig, choose_subset
 

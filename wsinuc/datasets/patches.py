@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from PIL import Image
 from wsinuc.datasets.augment import dihedral, jitter_stain
 from wsinuc.datasets.pixels import Pixels, Placing
 from wsinuc.errors import DataError
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +69,18 @@ def _area(image: Pixels) -> float:
     return image.area if isinstance(image, Placing) else float(image.shape[0] * image.shape[1])
 
 
-class Ahead:
+class Ahead(Generic[Value]):
     """The values of a function of 0, 1, 2 ..., computed by threads a few numbers ahead of who asks for them.
 
     Asking in any order gives the same values; asking in ascending order gives them sooner.
     """
 
-    def __init__(self, function: Callable[[int], NDArray[Any]], *, threads: int, stride: int = 1) -> None:
+    def __init__(self, function: Callable[[int], Value], *, threads: int, stride: int = 1) -> None:
         self._function, self._stride, self._threads = function, stride, threads
         self._pool = ThreadPoolExecutor(threads)
-        self._coming: dict[int, Future[NDArray[Any]]] = {}
+        self._coming: dict[int, Future[Value]] = {}
 
-    def __call__(self, index: int) -> NDArray[Any]:
+    def __call__(self, index: int) -> Value:
         """The value of ``index``; those of the next few multiples of the stride are begun."""
         wanted = [index + i * self._stride for i in range(self._threads + 1)]
         for number in [number for number in self._coming if number not in wanted]:

@@ -212,5 +212,5 @@ class CoSynUNet(nn.Module):
         x = x if self.middle is None else self.middle(x, context)
         x = self.middle_out(x, time, context)
         for unfold, level in zip(reversed(self.unfold), reversed(self.up), strict=True):  # type: ignore[call-overload]
-            x = unfold(level.up(x, skips, time, context))
+            x = unfold(level.up(x, skips, time, context))  # type: ignore[operator]
         return x

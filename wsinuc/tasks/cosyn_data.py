@@ -19,7 +19,7 @@ from wsinuc.errors import DataError
 from wsinuc.models.joint_diffusion import JointUnit
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.synthesis.distance_map import centroid_distance
-from wsinuc.synthesis.layouts import NucleusLayout
+from wsinuc.synthesis.layouts import NucleusLayout, layout_of
 from wsinuc.synthesis.prompts import Prompt
 from wsinuc.tasks.cosyn_config import CoSynTrainConfig
 
@@ -104,20 +104,10 @@ def tissue_of(image: LabelledImage, config: CoSynTrainConfig) -> tuple[str, str]
 
 
 def layout_of_map(labels: NDArray[np.int32], class_map: NDArray[np.int32]) -> NucleusLayout:
-    """Centroid and class of each nucleus; the point is always a pixel of its nucleus.
-
-    Where the centroid lies outside a concave nucleus its nearest pixel stands in.
-    """
-    y, x = np.nonzero(labels)
-    ids, nucleus = np.unique(labels[y, x], return_inverse=True)
-    pixels = np.stack([y, x], axis=1) + 0.5
-    sums = np.stack([np.bincount(nucleus, axis, len(ids)) for axis in pixels.T], axis=1)
-    points = sums / np.bincount(nucleus, minlength=len(ids))[:, None]
-    for i in np.flatnonzero(labels[tuple(points.astype(np.intp).T)] != ids):
-        own = pixels[nucleus == i]
-        points[i] = own[np.argmin(((own - points[i]) ** 2).sum(1))]
-    classes = class_map[tuple(points.astype(np.intp).T)].astype(np.int32)
-    return NucleusLayout(shape=(labels.shape[0], labels.shape[1]), points=points, classes=classes)
+    """`layout_of` where classes are given for pixels: a label is one class all over."""
+    classes = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+    classes[labels] = class_map
+    return layout_of(labels, classes)
 
 
 def layouts_by_tissue(

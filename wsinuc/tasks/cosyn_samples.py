@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.models.checkpoint import file_sha256
+from wsinuc.models.cosyn_model import CoSynModel, load_cosyn
 from wsinuc.models.devices import pick_device
+from wsinuc.models.joint_diffusion import JointUnit, sample_joint
 from wsinuc.models.text import TextTokens
 from wsinuc.segmenters.base import NucleusClass
-from wsinuc.synthesis.layouts import NucleusLayout
+from wsinuc.segmenters.separation import GeneratedMaps, separate, settings_for_maps
 from wsinuc.tasks.layout_source import Layouts, LayoutSource, Scene
 from wsinuc.tasks.synthesis_config import SynthesisConfig, pixels_of, placed, resolved_guidance, seed_of
 from wsinuc.tasks.synthetic_set import SyntheticSample
-
-if TYPE_CHECKING:
-    from wsinuc.models.cosyn_model import CoSynModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +56,6 @@ class CoSynRecipe:
         DeviceError
             There is no such device.
         """
-        from wsinuc.models.cosyn_model import load_cosyn
-
         return CoSynMaker(self, load_cosyn(self.model, text_encoder=self.text_encoder))
 
 
@@ -85,8 +82,6 @@ class CoSynMaker:
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:
         """The samples of these numbers as one batch; raises SynthesisError."""
-        from wsinuc.models.joint_diffusion import sample_joint
-
         config, scenes = self.recipe.config, [self.source.scene(k) for k in numbers]
         points = np.stack([scene.layout.point_map for scene in scenes]).astype(np.int64)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
@@ -113,8 +108,6 @@ class CoSynMaker:
 
     def flops(self) -> float:
         """Of one sample. The weights are dropped: call it on a maker that is not used afterwards."""
-        from wsinuc.models.joint_diffusion import JointUnit
-
         network, text = self.model.network.requires_grad_(False).to("meta"), self._text([self.source.scene(0)])
         blank = torch.zeros(1, 3, self.size, self.size, device="meta")
         ids = torch.zeros(1, self.size, self.size, dtype=torch.long, device="meta")
@@ -156,28 +149,14 @@ class CoSynMaker:
         distance: NDArray[np.float32],
         semantic: NDArray[np.int32],
     ) -> SyntheticSample:
-        from wsinuc.synthesis.separation import separate
-
-        labels = separate("points", distance, semantic > 0, scene.layout.points)
+        maps = GeneratedMaps(semantic=semantic, distance=distance, points=scene.layout.point_map)
+        found = separate("points", maps, settings_for_maps(self.mpp))
         return SyntheticSample(
             index=index,
             image=image,
-            labels=labels,
-            classes=classes_of(labels, semantic, scene.layout) if self.classes else None,
+            labels=found.labels,
+            classes=found.classes if self.classes else None,
             tissue=scene.tissue,
             prompt=scene.text,
             source=scene.source,
         )
-
-
-def classes_of(labels: NDArray[np.int32], semantic: NDArray[np.int32], layout: NucleusLayout) -> NDArray[np.int32]:
-    """(labels.max() + 1,) class of each nucleus: that of the point inside it, else of most of its pixels."""
-    count = int(labels.max(initial=0)) + 1
-    votes = np.zeros((count, int(max(semantic.max(initial=0), layout.classes.max(initial=0))) + 1), np.int64)
-    np.add.at(votes, (labels, semantic), 1)
-    y, x = layout.points.astype(np.intp).T if len(layout.points) else np.zeros((2, 0), np.intp)
-    np.add.at(votes, (labels[y, x], layout.classes), labels.size)
-    votes[:, 0] = -1
-    classes = votes.argmax(1).astype(np.int32)
-    classes[0] = 0
-    return classes

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsinuc.models.diffusion import Denoiser, GaussianDiffusion, sample_ddim
+from wsinuc.models.diffusion import Denoiser, GaussianDiffusion
 from wsinuc.models.generators import IMAGE
 from wsinuc.models.guidance import guided
-from wsinuc.models.schedules import strided_timesteps
+from wsinuc.models.samplers import SamplerConfig, walk
 from wsinuc.models.spade_unet import SpadeUNet, SpadeUNetConfig
 from wsinuc.models.unet import UNet
 from wsinuc.tasks.generator_config import CHANNELS, GeneratorConfig
@@ -100,6 +100,5 @@ def _sampled(
     process: GaussianDiffusion, denoiser: Denoiser, noise: Tensor, network: nn.Module, config: GeneratorConfig
 ) -> NDArray[np.float32]:
     on = next(network.parameters()).device
-    steps = strided_timesteps(process.steps, SAMPLING_STEPS)[::-1]
     with torch.autocast(on.type, dtype=torch.bfloat16, enabled=config.fit.bf16):
-        return sample_ddim(process, denoiser, noise.to(on), steps).float().cpu().numpy()
+        return walk(process, denoiser, noise.to(on), SamplerConfig("ddim", SAMPLING_STEPS)).float().cpu().numpy()

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError
-from wsinuc.synthesis.layouts import NucleusLayout
-from wsinuc.synthesis.prompts import Prompt
+from wsinuc.synthesis.layouts import NucleusLayout, layout_of
+from wsinuc.synthesis.point_process import PointProcess
+from wsinuc.synthesis.prompts import Prompt, Vocabulary, parse_prompt
 from wsinuc.tasks.synthesis_config import real_field, sequence_of
 
 Layouts = Dataset | NucleusLayout | None
@@ -97,8 +98,6 @@ class LayoutSource:
 
     def parsed(self, prompt: str) -> Prompt | None:
         """What a prompt of the template says; None for any other sentence, which only a free text encoder understands."""
-        from wsinuc.synthesis.prompts import Vocabulary, parse_prompt
-
         text = self.model["text"]
         words: dict[str, Any] = {"tissues": self.known_tissues, "classes": self.class_names}
         if text["kind"] == "template":
@@ -134,8 +133,6 @@ class LayoutSource:
 
     def _random(self, tissue: str, said: Prompt | None, rng: np.random.Generator) -> NucleusLayout:
         """A new layout of a tissue, with the classes that the prompt names if it names any."""
-        from wsinuc.synthesis.point_process import PointProcess
-
         fitted = {name.casefold(): process for name, process in self.model["layouts"].items()}
         if tissue.casefold() not in fitted:
             raise ConfigError(
@@ -147,8 +144,6 @@ class LayoutSource:
 
     def _real(self, image: LabelledImage, numbers: NDArray[np.int32], rng: np.random.Generator) -> NucleusLayout:
         """The layout of a random field of an annotated image; nuclei of unknown class are left out."""
-        from wsinuc.synthesis.layouts import layout_of
-
         field = real_field(image, rng, mpp=float(self.model["mpp"]), size=self.size)
         kinds = (np.arange(field.labels.max(initial=0) + 1) > 0).astype(np.int32)
         classes = kinds if field.classes is None else numbers[field.classes]

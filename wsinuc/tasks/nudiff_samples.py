@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +23,12 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoint import file_sha256
 from wsinuc.models.devices import pick_device
 from wsinuc.models.diffusion import Denoiser
+from wsinuc.models.generators import ImageModel, StructureModel, load_image_model, load_structure_model
+from wsinuc.models.guidance import guided
 from wsinuc.models.samplers import sample
 from wsinuc.segmenters.base import NucleusClass
+from wsinuc.segmenters.separation import GeneratedMaps, separate, settings_for_maps
+from wsinuc.synthesis.structures import from_diffusion, structure_map
 from wsinuc.tasks.layout_source import described, tissue_of
 from wsinuc.tasks.synthesis_config import (
     SynthesisConfig,
@@ -36,9 +40,6 @@ from wsinuc.tasks.synthesis_config import (
     sequence_of,
 )
 from wsinuc.tasks.synthetic_set import SyntheticSample
-
-if TYPE_CHECKING:
-    from wsinuc.models.generators import ImageModel, StructureModel
 
 CONDITIONS = ("instances", "raw")
 _CHANNELS = 3  # of images, and of structures
@@ -69,8 +70,6 @@ class NudiffRecipe:
         DeviceError
             There is no such device.
         """
-        from wsinuc.models.generators import load_image_model, load_structure_model
-
         if self.condition not in CONDITIONS:
             raise ConfigError(f"condition must be one of {', '.join(CONDITIONS)}, got {self.condition!r}")
         if (self.structure_model is None) == (self.structures is None):
@@ -138,25 +137,20 @@ class NudiffMaker:
 
     def _generated(self, numbers: range) -> list[tuple[NDArray[np.float32], SyntheticSample]]:
         """Condition and labelled draft of samples whose structures come from noise."""
-        from wsinuc.synthesis.separation import separate
-        from wsinuc.synthesis.structures import from_diffusion, structure_map
-
         assert self.structures is not None
         config = self.recipe.config
         shape, seeds = (_CHANNELS, self.size, self.size), [seed_of(config.seed, k, "structure") for k in numbers]
         denoiser = half_precision(self.structures.network, self.device)
         found = sample(self.structures.process, denoiser, shape, seeds, config.sampler, device=self.device)
-        made = []
+        made, settings = [], settings_for_maps(self.mpp)
         for k, raw in zip(numbers, from_diffusion(found.cpu().numpy()), strict=True):
-            labels = separate("hv", raw)
+            labels = separate("hv", GeneratedMaps(semantic=raw[0], hv=raw[1:]), settings).labels
             condition = raw if self.recipe.condition == "raw" else structure_map(labels, smallest_px=self.smallest_px)
             made.append((condition, _draft(k, labels, source="generated")))
         return made
 
     def _real(self, numbers: range) -> list[tuple[NDArray[np.float32], SyntheticSample]]:
         """Condition and labelled draft of samples with the nuclei of real images."""
-        from wsinuc.synthesis.structures import structure_map
-
         assert self.recipe.structures is not None
         dataset, made = self.recipe.structures, []
         for k in numbers:
@@ -168,8 +162,6 @@ class NudiffMaker:
         return made
 
     def _draw(self, conditions: Tensor, numbers: range) -> Tensor:
-        from wsinuc.models.guidance import guided
-
         config = self.recipe.config
         denoiser = half_precision(guided(self.images.network, conditions, self.guidance), self.device)
         shape, seeds = (_CHANNELS, self.size, self.size), [seed_of(config.seed, k, "image") for k in numbers]

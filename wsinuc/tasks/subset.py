@@ -14,7 +14,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,7 @@ from wsinuc.datasets.split import Place, Split, place_of
 from wsinuc.datasets.windows import windows
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.grid import Box
-
-if TYPE_CHECKING:
-    from wsinuc.models.feature_networks import FeatureNetwork
+from wsinuc.models.feature_networks import FeatureNetwork
 
 STARTS, ROUNDS = 20, 100
 """k-means is begun at so many random sets of windows, and runs so many rounds; the tightest clusters stay."""

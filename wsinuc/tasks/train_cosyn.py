@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,16 @@ from wsinuc.models.cosyn_unet import CoSynUNet
 from wsinuc.models.joint_diffusion import JointDiffusion, JointNoise, JointUnit
 from wsinuc.models.processes import ALONE, Processes
 from wsinuc.models.text import TextEncoder, TextTokens
+from wsinuc.models.text_encoders import TemplateEncoder
 from wsinuc.models.training import Inspection, Progress, fit
 from wsinuc.segmenters.base import NucleusClass
+from wsinuc.synthesis.point_process import PointProcess
+from wsinuc.synthesis.prompts import Vocabulary
 from wsinuc.tasks.cosyn_config import PRESETS, CoSynTrainConfig
 from wsinuc.tasks.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
 from wsinuc.tasks.cosyn_report import draw_training, sample_page
 from wsinuc.tasks.pretrain_report import write_png
-from wsinuc.tasks.train_ddpm import check_classes
+from wsinuc.tasks.training_set import check_annotation
 
 __all__ = ["PRESETS", "CoSynTrainConfig", "train_cosyn"]
 
@@ -89,7 +91,7 @@ def train_cosyn(
     """
     if not out.parent.is_dir():
         raise OutputError(f"cannot write {out}: its folder does not exist")
-    check_classes(images, classes)
+    check_annotation(images, classes)
     torch.manual_seed(config.seed)
     examples = JointExamples.of(images, classes, config, weights)
     encoder = text_encoder or _built_in_encoder(examples)
@@ -129,9 +131,6 @@ def train_cosyn(
 
 def _built_in_encoder(examples: JointExamples) -> TextEncoder:
     """The template's encoder with the words of the training data."""
-    from wsinuc.models.text_encoders import TemplateEncoder
-    from wsinuc.synthesis.prompts import Vocabulary
-
     tissues, stains = (tuple(sorted(set(words))) for words in zip(*examples.tissues, strict=True))
     return TemplateEncoder(
         Vocabulary(
@@ -144,10 +143,6 @@ def _built_in_encoder(examples: JointExamples) -> TextEncoder:
 
 def _fitted_layouts(images: Sequence[LabelledImage], config: CoSynTrainConfig) -> dict[str, Any]:
     """The point process of each tissue that shows a nucleus, from which new layouts can be drawn."""
-    if find_spec("wsinuc.synthesis.point_process") is None:
-        return {}
-    from wsinuc.synthesis.point_process import PointProcess
-
     return {
         tissue: PointProcess.fit(layouts, config.mpp, seed=config.seed).to_json()
         for tissue, layouts in layouts_by_tissue(images, config).items()

@@ -11,7 +11,11 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, Dataset, LabelledImage
 from wsinuc.datasets.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.models.devices import pick_device
+from wsinuc.models.feature_networks import load_feature_network
+from wsinuc.segmenters import WEIGHTS
 from wsinuc.segmenters.base import NucleusClass
+from wsinuc.tasks.subset import SubsetConfig, choose_subset
 
 NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
 """The one class of data sets that do not classify; green stands out from every stain."""
@@ -116,11 +120,6 @@ def _selected(dataset: Dataset, selection: Selection) -> Dataset:
 
 def _typical(dataset: Dataset, selection: Selection, fraction: float) -> Split:
     """The most typical patches, as the shipped denoiser sees them."""
-    from wsinuc.models.devices import pick_device
-    from wsinuc.models.feature_networks import load_feature_network
-    from wsinuc.segmenters import WEIGHTS
-    from wsinuc.tasks.subset import SubsetConfig, choose_subset
-
     network = load_feature_network(WEIGHTS / "default.safetensors", device=pick_device("auto"))
     config = SubsetConfig(fraction=fraction, size_px=selection.patch, stride=selection.patch // 2, seed=selection.seed)
     return choose_subset(dataset, network, config).split
