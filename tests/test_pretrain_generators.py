@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -138,10 +137,8 @@ def test_a_fraction_of_the_patches_is_taken_and_recorded(
         asked.append(config)
         return SimpleNamespace(split=few_patches(dataset, 2, size_px=48, seed=0))
 
-    subset = SimpleNamespace(SubsetConfig=SimpleNamespace, choose_subset=choose)
-    monkeypatch.setitem(sys.modules, "wsinuc.tasks.subset", subset)
-    features = SimpleNamespace(load_feature_network=lambda path, device: None)
-    monkeypatch.setitem(sys.modules, "wsinuc.models.feature_networks", features)
+    monkeypatch.setattr("wsinuc.tasks.training_set.choose_subset", choose)
+    monkeypatch.setattr("wsinuc.tasks.training_set.load_feature_network", lambda path, device: None)
     data, out = write_set(tmp_path / "data"), tmp_path / "out.safetensors"
     result = pretrain(
         data, "--method", "nudiff-image", "-o", out, "--fraction", "0.1", "--seed", "3", "--device", "cpu"

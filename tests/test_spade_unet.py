@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.diffusion import GaussianDiffusion, sample_ancestral
+from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.guidance import guided
 from wsinuc.models.norm import GroupNorm
+from wsinuc.models.samplers import SamplerConfig, sample
 from wsinuc.models.schedules import linear_betas
 from wsinuc.models.spade_unet import Spade, SpadeUNet, SpadeUNetConfig
 from wsinuc.models.unet import Attention, ResBlock, UNet, UNetConfig
@@ -161,7 +162,9 @@ def test_the_variance_is_the_conditional_predictions() -> None:
     assert torch.equal(out[:, 3:], condition)
     torch.testing.assert_close(out[:, :3], x + 3 * condition)
     process = GaussianDiffusion(linear_betas(50))
-    images = sample_ancestral(process, guided(network, condition, 2.0), x, torch.Generator().manual_seed(0))
+    seeds, sampler = list(range(len(x))), SamplerConfig("ddpm", 50)
+    shape = (x.shape[1], x.shape[2], x.shape[3])
+    images = sample(process, guided(network, condition, 2.0), shape, seeds, sampler, device="cpu")
     assert images.shape == x.shape
 
 
