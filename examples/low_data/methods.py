@@ -17,7 +17,7 @@ from wsinuc.tasks.training_set import NUCLEUS
 Images = Sequence[LabelledImage]
 Method = Callable[[Images, Path, Path, int], None]
 AUGMENTATION = Augmentation(zoom=1.3, stain=0.4)
-VIEWS = 512  # augmented patches that A's rows come from, whatever N
+VIEWS = 256  # augmented patches that A's rows come from, whatever N
 
 
 def fit(steps: int, lr: float = 1e-3) -> FitConfig:
@@ -30,7 +30,7 @@ def ddpm(images: Images, denoiser: Path, out: Path, seed: int) -> None:
     config = DdpmTrainConfig(
         features=FeatureConfig(timesteps=(10,), blocks=(1, 2, 3, 4, 5, 6)),
         sampling=SamplingConfig(
-            visits=max(1, VIEWS // len(images)), pixels=100, background_share=1.0, zoom=1.4, stain=0.8
+            visits=max(1, VIEWS // len(images)), pixels=200, background_share=1.0, zoom=1.4, stain=0.8
         ),
         hidden=128,
         seed=seed,
