@@ -1,6 +1,6 @@
 """Compare the ways of separating nuclei on maps of real annotation: clean, in 8 bits, noisy, blurred.
 
-    python examples/separation.py DATA [--mpp 0.25 0.5]
+    python examples/separation.py DATA [--mpp 0.25 0.5] [--images N]
 
 DATA holds the folders `monuseg2018_train` and `tnbc` (images, 16-bit labels, manifest; about 0.25 um per pixel). From the labels
 are made the maps that generators draw: semantic, H and V, distance to the centroid, and points; then each way has to find the
@@ -42,9 +42,11 @@ CHANGES: dict[str, Change] = {
 """What is done to the maps, in the range that they have."""
 
 
-def labels_at(path: Path, mpp: float) -> Iterator[NDArray[np.int32]]:
-    """Annotation of all images at a resolution, without what is too small to be a nucleus there."""
-    for image in open_dataset(path, mpp=SET_MPP):
+def labels_at(path: Path, mpp: float, count: int | None) -> Iterator[NDArray[np.int32]]:
+    """Annotation of the images at a resolution, without what is too small to be a nucleus there."""
+    dataset = open_dataset(path, mpp=SET_MPP)
+    for index in np.linspace(0, len(dataset) - 1, min(count or len(dataset), len(dataset))).astype(int):
+        image = dataset[int(index)]
         height, width = (round(side * SET_MPP / mpp) for side in image.labels.shape)
         _, labels = resized(image, Box.of_shape(image.labels.shape), (height, width))
         yield relabel(labels, settings_for_maps(mpp).area_px(settings_for_maps(mpp).min_area_um2))
@@ -103,11 +105,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--mpp", type=float, nargs="+", default=[0.25, 0.5])
+    parser.add_argument("--images", type=int, metavar="N", help="of each set, evenly spread; all without it")
     options = parser.parse_args()
     print("| set | um/px | maps | separation | mDice | AJI+ | count | s/Mpx |\n|---|---|---|---|---|---|---|---|")
     for name in SETS:
         for mpp in options.mpp:
-            every = [labels for labels in labels_at(options.data / name, mpp) if labels.any()]
+            every = [labels for labels in labels_at(options.data / name, mpp, options.images) if labels.any()]
             perfect = [maps_of(labels) for labels in every]
             separate("points", perfect[0], settings_for_maps(mpp))  # compiles what is compiled
             for kind, change in CHANGES.items():
