@@ -18,9 +18,10 @@ from typing import Any, BinaryIO, Literal, cast
 
 import orjson
 
-from wsinuc.errors import DataError
+from wsinuc.errors import DataError, RemoteError
 from wsinuc.exports.qupath_geometry import Issue
 from wsinuc.exports.qupath_rules import Feature, odd, read_feature, rejected
+from wsinuc.urls import Place, Url, place
 
 MAX_BYTES = 1 << 30
 """Largest JSON document that is read; QuPath would need about 16 GB of heap for it. Also keeps zip bombs out."""
@@ -48,7 +49,7 @@ class Finding:
 class CheckReport:
     """What QuPath will do with a file."""
 
-    path: Path
+    path: Place
     count: int
     """Objects that QuPath would import if it accepts the file."""
     by_type: dict[str, int]
@@ -79,21 +80,25 @@ class CheckReport:
         return frozenset(version for finding in self.findings for version in finding.versions)
 
 
-def check_geojson(path: Path | str) -> CheckReport:
-    """Read ``path`` as QuPath does and report what it would import, refuse, lose or misread.
+def check_geojson(path: str | Place) -> CheckReport:
+    """Read ``path``, a file or its URL, as QuPath does and report what it would import, refuse, lose or misread.
 
     Raises
     ------
     DataError
         The file does not exist or cannot be opened at all.
+    RemoteError
+        The URL cannot be reached.
     """
-    path = Path(path)
-    if not path.is_file():
+    path = place(path)
+    if isinstance(path, Path) and not path.is_file():
         raise DataError(f"no such file: {path}")
     ledger = _Ledger()
     try:
-        with open(path, "rb") as stream:
+        with path.open() if isinstance(path, Url) else open(path, "rb") as stream:
             _check_file(path.name.lower(), stream, ledger)
+    except RemoteError:
+        raise
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     return ledger.report(path)
@@ -131,7 +136,7 @@ class _Ledger:
                 self.note(odd("an id occurs twice"), where)
             self.ids.add(identity)
 
-    def report(self, path: Path) -> CheckReport:
+    def report(self, path: Place) -> CheckReport:
         if not self.types and not self.counts:
             self.note(odd("the file holds no objects"))
         return CheckReport(
