@@ -255,7 +255,7 @@ def test_a_run_killed_after_its_summary_is_cleared_up(slide: Path, out: str, sto
 
 
 def test_a_wrong_bucket_is_said_before_the_work(slide: Path, server: Server, tmp_path: Path) -> None:
-    with pytest.raises(RemoteError, match="s3://no-such-bucket/a.wsinuc: there is no such bucket"):
+    with pytest.raises(RemoteError, match=r"s3://no-such-bucket/a\.wsinuc: there is no such bucket"):
         run(slide, "s3://no-such-bucket/a.wsinuc", tmp_path)
     assert not list(tmp_path.iterdir())
 
