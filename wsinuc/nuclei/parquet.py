@@ -20,6 +20,7 @@ checksums, which are looked at when it is read.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -100,16 +101,26 @@ def read_nuclei(path: str | Place) -> Nuclei:
         raise DataError(
             f"{path} has format version {about['version']}, this wsinuc reads {VERSION}: use the one that wrote it"
         )
-    return _from_table(table, about)
+    try:
+        return _from_table(table, about)
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError, pa.ArrowException) as error:
+        raise DataError(f"{path} is damaged: its columns are not those of a table of nuclei ({error})") from error
 
 
 def _parse_header(header: bytes, path: Place) -> dict[str, Any]:
     try:
         about = json.loads(header)
-        about["version"]
+        if about["version"] == VERSION and "seal" in about and about != _sealed(about):
+            raise ValueError("checksum")  # Parquet has checksums for its pages, none for its metadata
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} is damaged: its metadata is no header of nuclei ({error})") from error
     return about
+
+
+def _sealed(header: dict[str, Any]) -> dict[str, Any]:
+    """The header with a hash over the rest of it."""
+    rest = {key: value for key, value in header.items() if key != "seal"}
+    return {**rest, "seal": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
 def _to_table(nuclei: Nuclei) -> pa.Table:
@@ -128,7 +139,7 @@ def _to_table(nuclei: Nuclei) -> pa.Table:
     columns |= {"area_px": nuclei.areas_px, **nuclei.measurements}
     corners = pa.array(np.ascontiguousarray(nuclei.outlines).reshape(-1))
     columns["outline"] = pa.ListArray.from_arrays(pa.array((2 * nuclei.offsets).astype(np.int32)), corners)
-    return pa.table(columns, metadata={KEY: json.dumps(_header(nuclei), sort_keys=True)})
+    return pa.table(columns, metadata={KEY: json.dumps(_sealed(_header(nuclei)), sort_keys=True)})
 
 
 def _class_column(nuclei: Nuclei) -> pa.Array:
