@@ -155,7 +155,8 @@ class Url:
     def hide(self, text: str) -> str:
         """Text without what ``redact`` takes out, and without this URL's own secrets, wherever they stand."""
         user = self._base.removeprefix(f"{self.scheme}://").removesuffix(self._shown.removeprefix(f"{self.scheme}://"))
-        secrets = [self._query[1:], *re.split(r"[&=]", self._query[1:]), *re.split("[:@]", user)]
+        values = [part.partition("=")[2] for part in self._query[1:].split("&")]
+        secrets = [self._query[1:], *values, user, user[:-1].partition(":")[2]]
         for secret in sorted({part for part in secrets if len(part) > 5}, key=len, reverse=True):
             text = text.replace(secret, "...")
         return redact(text)
