@@ -30,6 +30,10 @@ class OutputError(WsinucError, OSError):
     """The output exists, cannot be written, is locked by another run, or does not fit the request."""
 
 
+class RemoteError(WsinucError, OSError):
+    """A file on an object store or web server is missing, forbidden or out of reach; says nothing of its content."""
+
+
 class CheckpointError(WsinucError, ValueError):
     """A weights file is not what it should be: wrong kind, truncated, or a pickle."""
 

@@ -113,7 +113,7 @@ def _create_levels(
             chunks=(chunk_side(block),) * 2,
             shards=(block, block),
             fill_value=0,
-            compressors=ZstdCodec(level=1),
+            compressors=ZstdCodec(level=1, checksum=True),  # so that readers notice damage
             dimension_names=("y", "x"),
             config={"write_empty_chunks": False},
         )

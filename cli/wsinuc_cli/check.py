@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from wsinuc_cli.options import PLACE
+
 if TYPE_CHECKING:
     from wsinuc.exports.qupath_check import CheckReport, Finding
+    from wsinuc.urls import Place
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-def check(file: Path) -> None:
+@click.argument("file", type=PLACE)
+def check(file: Place) -> None:
     """Say whether QuPath 0.5, 0.6 and 0.7 will take FILE, and what they will make of it.
 
-    FILE is GeoJSON (.geojson, .json, also with .gz) or a .zip of such files. The exit code is 1 when a version
+    FILE is GeoJSON (.geojson, .json, also with .gz) or a .zip of such files; a path or a URL. The exit code is 1 when a version
     refuses the file or leaves something out.
     """
     from wsinuc.exports.qupath_check import check_geojson

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wsinuc_cli.options import reader_options
+from wsinuc_cli.options import PLACE, reader_options
 
 if TYPE_CHECKING:
     from wsinuc.tasks.info import SlideDescription
+    from wsinuc.urls import Place
 
 
 @click.command()
-@click.argument("slide", type=click.Path(path_type=Path))
+@click.argument("slide", type=PLACE)
 @reader_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def info(slide: Path, reader: str, mpp: float | None, as_json: bool) -> None:
+def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
     """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it."""
     from wsinuc.tasks.info import describe_slide
 

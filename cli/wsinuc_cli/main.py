@@ -16,6 +16,7 @@ import click
 
 from wsinuc import __version__
 from wsinuc.errors import WsinucError
+from wsinuc.urls import redact
 
 COMMANDS = {
     "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
@@ -43,11 +44,11 @@ class Failure(click.ClickException):
 
 def describe_error(error: BaseException) -> str:
     """One line for the user; the traceback too, on stderr, when ``-v`` is on and the error is none of ours."""
-    text = " ".join(str(error).split())
+    text = redact(" ".join(str(error).split()))
     if isinstance(error, WsinucError):
         return text
     if logging.getLogger("wsinuc").isEnabledFor(logging.DEBUG):
-        click.echo("".join(traceback.format_exception(error)), err=True)
+        click.echo(redact("".join(traceback.format_exception(error))), err=True)
         return f"unexpected {type(error).__name__}: {text}"
     return f"unexpected {type(error).__name__}: {text} (run with -v for the traceback, and please report it)"
 

@@ -10,7 +10,24 @@ from typing import Any
 import click
 
 from wsinuc.config import SegmentConfig
+from wsinuc.errors import ConfigError
+from wsinuc.urls import Place, place
 
+
+class PlaceType(click.ParamType):
+    """A path, or a URL that fsspec knows (``s3://bucket/slide.svs``)."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
+        """The text as a path or a Url."""
+        try:
+            return place(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+PLACE = PlaceType()
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(SegmentConfig)}
 """Defaults of the options are those of the config, so that they are written down once."""
 

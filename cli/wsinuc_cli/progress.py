@@ -21,6 +21,7 @@ STAGES = {
     "labels": "writing the label image",
     "geojson": "writing the file for QuPath",
     "preview": "drawing the preview",
+    "upload": "bringing the result to its store",
 }
 
 

@@ -10,8 +10,9 @@ import click
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError
+from wsinuc.urls import Place, place
 from wsinuc_cli.main import Failure, describe_error
-from wsinuc_cli.options import DEFAULTS, device_option, reader_options, start_logging, verbosity_options
+from wsinuc_cli.options import DEFAULTS, PLACE, device_option, reader_options, start_logging, verbosity_options
 
 if TYPE_CHECKING:
     from wsinuc.segmenters.base import Segmenter
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("slides", nargs=-1, required=True, metavar="SLIDE...", type=click.Path(path_type=Path))
+@click.argument("slides", nargs=-1, required=True, metavar="SLIDE...", type=PLACE)
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PLACE,
     metavar="DIR",
-    help="Folder for the results, made if need be. Each slide gets DIR/<stem>.wsinuc.  [default: current folder]",
+    help="Folder or URL for the results. Each slide gets DIR/<stem>.wsinuc.  [default: current folder]",
+)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="For results at a URL: where they are made, seen by all workers.  [default: the user's cache]",
 )
 @click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model, or a checkpoint file.")
 @device_option
@@ -61,7 +68,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print what would be done and needed, and do nothing.")
 @verbosity_options
 def segment(
-    slides: tuple[Path, ...], output: Path | None, dry_run: bool, quiet: bool, verbose: bool, **settings: Any
+    slides: tuple[Place, ...], output: Place | None, dry_run: bool, quiet: bool, verbose: bool, **settings: Any
 ) -> None:
     """Find the nuclei of one or many slides, or of ordinary images with --mpp.
 
@@ -85,9 +92,9 @@ def segment(
     batch.finish()
 
 
-def result_folders(slides: Sequence[Path], output: Path | None) -> dict[Path, Path]:
+def result_folders(slides: Sequence[Place], output: Place | None) -> dict[Place, Place]:
     """Slide -> its result folder; raises ConfigError when two slides would share one."""
-    owners: dict[Path, Path] = {}
+    owners: dict[Place, Place] = {}
     for slide in slides:
         folder = (output or Path()) / f"{slide.stem}.wsinuc"
         if folder in owners:
@@ -102,15 +109,15 @@ def result_folders(slides: Sequence[Path], output: Path | None) -> dict[Path, Pa
 class Batch:
     """Several slides with one model; remembers what went wrong with which."""
 
-    def __init__(self, results: dict[Path, Path], config: SegmentConfig, *, quiet: bool, verbose: bool) -> None:
+    def __init__(self, results: dict[Place, Place], config: SegmentConfig, *, quiet: bool, verbose: bool) -> None:
         self.results = results
         self.config = config
         self.quiet, self.verbose = quiet, verbose
-        self.failed: dict[Path, str] = {}
+        self.failed: dict[Place, str] = {}
         self.done: list[Summary] = []
         self._segmenter: Segmenter | None = None
 
-    def run(self, work: Callable[[Path, Path], None]) -> None:
+    def run(self, work: Callable[[Place, Place], None]) -> None:
         """Do ``work`` for every slide that can be opened; all are opened first, so that bad ones show at once."""
         readable = [slide for slide in self.results if self._attempt(slide, self._open)]
         if readable:
@@ -118,7 +125,7 @@ class Batch:
         for slide in readable:
             self._attempt(slide, work, self.results[slide])
 
-    def _attempt(self, slide: Path, work: Callable[..., None], *args: Path) -> bool:
+    def _attempt(self, slide: Place, work: Callable[..., None], *args: Place) -> bool:
         """Whether ``work`` went well; what it raised is shown now, or at the end when there is one slide only."""
         try:
             work(slide, *args)
@@ -130,7 +137,7 @@ class Batch:
             return False
         return True
 
-    def _open(self, slide: Path) -> None:
+    def _open(self, slide: Place) -> None:
         from wsinuc.slides import open_slide
 
         with open_slide(slide, reader=self.config.reader, mpp=self.config.mpp) as opened:
@@ -141,7 +148,7 @@ class Batch:
 
         return load_segmenter(self.config.model, device=self.config.device)
 
-    def segment_one(self, slide: Path, folder: Path) -> None:
+    def segment_one(self, slide: Place, folder: Place) -> None:
         """Segment one slide and show how it goes."""
         from wsinuc.tasks.segment import segment_slide
         from wsinuc_cli.progress import reporter
@@ -152,7 +159,7 @@ class Batch:
         if not self.quiet:
             click.echo(describe_result(summary))
 
-    def plan_one(self, slide: Path, folder: Path) -> None:
+    def plan_one(self, slide: Place, folder: Place) -> None:
         """Print what segmenting one slide would do."""
         from wsinuc.tasks.segment import plan_segment
 
@@ -181,7 +188,7 @@ def describe_result(summary: Summary) -> str:
 
 def describe_use(done: Sequence[Summary]) -> str:
     """Where the results are and what to do with them."""
-    folders = [Path(summary.out) for summary in done]
+    folders = [place(summary.out) for summary in done]
     example = folders[0]
     geojson = next((name for name in done[0].outputs if name.startswith("nuclei.geojson")), "nuclei.geojson")
     return "\n".join(

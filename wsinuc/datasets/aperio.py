@@ -26,6 +26,7 @@ from skimage.draw import polygon
 from wsinuc.datasets.base import Annotation, Layout, Row
 from wsinuc.datasets.files import by_name, image_shape, read_image
 from wsinuc.errors import DataError
+from wsinuc.limits import read_bounded
 
 Organs = Mapping[str, tuple[str, ...]]
 """Organ -> patients; each gave one image."""
@@ -119,11 +120,13 @@ class KumarLayout(MoNuSegLayout):
 def read_regions(path: Path) -> list[NDArray[np.float64]]:
     """Outlines, each (n, 2) (y, x) in pixels from the image's corner, in the order of the file; raises DataError."""
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ElementTree.fromstring(read_bounded(path))
     except FileNotFoundError:
         raise DataError(f"{path} is missing; images and annotations are paired by their file names") from None
     except DefusedXmlException as error:
         raise DataError(f"{path} declares entities, which no annotation needs and which can be an attack") from error
+    except DataError:
+        raise
     except (ParseError, OSError, ValueError) as error:
         raise DataError(f"{path} is no whole XML file ({error}); copy it again") from error
     if root.tag != "Annotations":

@@ -7,6 +7,7 @@ number per pixel, 0 for background. A file that is something else is refused wit
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from wsinuc.errors import DataError
+from wsinuc.limits import read_bounded
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 """Suffixes of images, in order of preference."""
@@ -107,7 +109,7 @@ def label_ids(values: NDArray, source: Path) -> NDArray[np.int32]:
 def read_table(path: Path, columns: tuple[str, ...]) -> tuple[Mapping[str, str], ...]:
     """Lines of a CSV file that must have at least these columns, blanks around names and values dropped; raises DataError."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(read_bounded(path).decode("utf-8-sig"), newline="") as file:
             reader = csv.DictReader(file, restval="")
             lines, header = list(reader), [name.strip() for name in reader.fieldnames or ()]
     except FileNotFoundError:

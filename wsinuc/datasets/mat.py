@@ -8,6 +8,7 @@ Classification of Digital Microscopy Tissue Images, 2019 (CPM); S. Graham et al.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -192,6 +193,8 @@ def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, N
         for name in variables:
             if name.endswith("_map"):
                 check_shape(path, shapes[name], image, image_shape(image))
+            elif math.prod(shapes[name]) > math.prod(image_shape(image)):  # before it is unpacked: it may not fit
+                raise DataError(f"{path}: {name} claims {shapes[name]} values, more than the image has pixels")
         loaded = scipy_io.loadmat(path, variable_names=variables)
     except NotImplementedError as error:
         raise DataError(f"{path} is MATLAB 7.3 (HDF5), the published files are version 5; save it with -v5") from error

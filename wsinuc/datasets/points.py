@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from wsinuc.datasets.base import Annotation, Layout, Row
 from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, image_shape, read_image, read_table
 from wsinuc.errors import DataError
+from wsinuc.limits import read_bounded
 from wsinuc.segmenters.base import NucleusClass
 
 SUPERCLASSES = {"tumor_any": 1, "nonTIL_stromal": 2, "sTIL": 3, "other_nucleus": 4}
@@ -109,8 +110,10 @@ class EndoNukeLayout(Layout):
     def read(self, row: Row) -> Annotation:
         image, text = self._files[row["name"]]
         try:
-            lines = [line.split() for line in text.read_text(encoding="ascii").splitlines() if line.strip()]
+            lines = [line.split() for line in read_bounded(text).decode("ascii").splitlines() if line.strip()]
             table = np.array([[float(value) for value in line] for line in lines]).reshape(len(lines), 3)
+        except DataError:
+            raise
         except (OSError, ValueError) as error:
             raise DataError(f"{text}: expected lines of three numbers, x y class ({error})") from error
         return _annotation(image, table[:, 1::-1], table[:, 2] + 1, len(self.classes))

@@ -7,6 +7,7 @@ reads a file the way QuPath 0.5.1, 0.6.0 and 0.7.0 do, and says so in words.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zipfile
 import zlib
@@ -18,12 +19,19 @@ from typing import Any, BinaryIO, Literal, cast
 
 import orjson
 
-from wsinuc.errors import DataError
+from wsinuc.errors import DataError, RemoteError
 from wsinuc.exports.qupath_geometry import Issue
 from wsinuc.exports.qupath_rules import Feature, odd, read_feature, rejected
+from wsinuc.urls import Place, Url, place
 
 MAX_BYTES = 1 << 30
 """Largest JSON document that is read; QuPath would need about 16 GB of heap for it. Also keeps zip bombs out."""
+MAX_RATIO = 200
+"""Largest ratio of compression that is unpacked: GeoJSON shrinks 5 to 50 times, a bomb 1,000 times."""
+MAX_ENTRIES = 10_000
+"""Largest number of entries of a zip that is looked at."""
+MAX_ARCHIVE = 16 << 30
+"""Largest size of a zip's entries together, in bytes after unpacking."""
 HEAP_PER_BYTE = 15
 """Bytes of Java heap that QuPath needs per byte of one JSON document (measured 13 to 16)."""
 HEAP_ADVICE = 1 << 30
@@ -48,7 +56,7 @@ class Finding:
 class CheckReport:
     """What QuPath will do with a file."""
 
-    path: Path
+    path: Place
     count: int
     """Objects that QuPath would import if it accepts the file."""
     by_type: dict[str, int]
@@ -79,21 +87,25 @@ class CheckReport:
         return frozenset(version for finding in self.findings for version in finding.versions)
 
 
-def check_geojson(path: Path | str) -> CheckReport:
-    """Read ``path`` as QuPath does and report what it would import, refuse, lose or misread.
+def check_geojson(path: str | Place) -> CheckReport:
+    """Read ``path``, a file or its URL, as QuPath does and report what it would import, refuse, lose or misread.
 
     Raises
     ------
     DataError
         The file does not exist or cannot be opened at all.
+    RemoteError
+        The URL cannot be reached.
     """
-    path = Path(path)
-    if not path.is_file():
+    path = place(path)
+    if isinstance(path, Path) and not path.is_file():
         raise DataError(f"no such file: {path}")
     ledger = _Ledger()
     try:
-        with open(path, "rb") as stream:
+        with path.open() if isinstance(path, Url) else open(path, "rb") as stream:
             _check_file(path.name.lower(), stream, ledger)
+    except RemoteError:
+        raise
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
     return ledger.report(path)
@@ -131,7 +143,7 @@ class _Ledger:
                 self.note(odd("an id occurs twice"), where)
             self.ids.add(identity)
 
-    def report(self, path: Path) -> CheckReport:
+    def report(self, path: Place) -> CheckReport:
         if not self.types and not self.counts:
             self.note(odd("the file holds no objects"))
         return CheckReport(
@@ -151,8 +163,13 @@ def _check_file(name: str, stream: BinaryIO, ledger: _Ledger) -> None:
     elif name.endswith((".geojson", ".json", ".geojson.gz", ".json.gz")):
         if name.endswith((".json", ".json.gz")):
             ledger.note(odd("QuPath reads a dropped .json file twice: .geojson is faster"))
-        opened = cast(BinaryIO, gzip.GzipFile(fileobj=stream)) if name.endswith(".gz") else stream
-        _check_document(opened, ledger, "")
+        if name.endswith(".gz"):
+            packed = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            limit = min(MAX_BYTES, MAX_RATIO * packed + MAX_RATIO * 1024)
+            _check_document(cast(BinaryIO, gzip.GzipFile(fileobj=stream)), ledger, "", limit)
+        else:
+            _check_document(stream, ledger, "")
         if ledger.largest * HEAP_PER_BYTE > HEAP_ADVICE:
             need = ledger.largest * HEAP_PER_BYTE / 1e9
             ledger.note(
@@ -168,6 +185,9 @@ def _check_zip(stream: BinaryIO, ledger: _Ledger) -> None:
     """Every entry by itself: QuPath leaves out a bad one without a word."""
     try:
         with zipfile.ZipFile(stream) as archive:
+            if bomb := _bomb(archive.infolist()):
+                ledger.note(rejected(bomb))
+                return
             for entry in archive.infolist():
                 if not entry.filename.lower().endswith((".geojson", ".json")):
                     ledger.note(
@@ -180,6 +200,19 @@ def _check_zip(stream: BinaryIO, ledger: _Ledger) -> None:
                 _merge(inner, ledger, entry.filename)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:
         ledger.note(rejected(f"the zip is damaged or encrypted ({error})"))
+
+
+def _bomb(entries: list[zipfile.ZipInfo]) -> str:
+    """Why an archive must not be unpacked, by its own table of contents; empty when it may."""
+    total = sum(entry.file_size for entry in entries)
+    if len(entries) > MAX_ENTRIES:
+        return f"a zip of {len(entries):,} entries: more than {MAX_ENTRIES:,} are not looked at"
+    if total > MAX_ARCHIVE:
+        return f"a zip of {total >> 30} GB: more than {MAX_ARCHIVE >> 30} GB are not looked at"
+    for entry in entries:
+        if entry.file_size > MAX_RATIO * entry.compress_size + MAX_RATIO * 1024:
+            return f"{entry.filename} shrank more than {MAX_RATIO} times: no GeoJSON does, it is not unpacked"
+    return ""
 
 
 def _merge(inner: _Ledger, ledger: _Ledger, entry: str) -> None:
@@ -200,19 +233,25 @@ def _merge(inner: _Ledger, ledger: _Ledger, entry: str) -> None:
         ledger.ids |= inner.ids
 
 
-def _check_document(stream: BinaryIO, ledger: _Ledger, prefix: str) -> None:
-    """One JSON document."""
+def _check_document(stream: BinaryIO, ledger: _Ledger, prefix: str, limit: int = MAX_BYTES) -> None:
+    """One JSON document of at most ``limit`` bytes."""
     try:
-        data = stream.read(MAX_BYTES + 1)
+        data = stream.read(min(limit, MAX_BYTES) + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         ledger.note(rejected(f"the compressed data is damaged ({error})"), prefix.rstrip(", ") or "file")
         return
     ledger.largest = len(data)
+    if limit < len(data) <= MAX_BYTES:
+        ledger.note(rejected(f"the file shrank more than {MAX_RATIO} times: no GeoJSON does, it is not unpacked"))
+        return
     if len(data) > MAX_BYTES:
         ledger.note(rejected(f"more than {MAX_BYTES >> 30} GB of JSON in one piece: write a .zip of shards"))
         return
     try:
         document = _parse(data, ledger)
+    except RecursionError:
+        ledger.note(rejected("brackets in brackets without end: no GeoJSON"), prefix.rstrip(", ") or "file")
+        return
     except ValueError as error:
         ledger.note(rejected(f"no valid JSON: {str(error).splitlines()[0]}"), prefix.rstrip(", ") or "file")
         return

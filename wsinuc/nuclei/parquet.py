@@ -13,12 +13,14 @@ outline                     y, x, y, x, ... of the corner points in view pixels;
 ==========================  ==========================================================================
 
 The key ``wsinuc`` of the file's metadata holds JSON: format version, frame, classes with colours, measurements,
-units. Equal nuclei give equal bytes (with one version of pyarrow), and a file appears complete or not at all.
+units. Equal nuclei give equal bytes (with one version of pyarrow), a file appears complete or not at all, and its pages carry
+checksums, which are looked at when it is read.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -29,8 +31,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from wsinuc.errors import DataError, OutputError
+from wsinuc.errors import DataError, OutputError, RemoteError
 from wsinuc.nuclei.table import Frame, Nuclei
+from wsinuc.urls import Place, Url, place
 
 VERSION = 1
 KEY = b"wsinuc"
@@ -60,7 +63,7 @@ def write_nuclei(nuclei: Nuclei, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
-            pq.write_table(_to_table(nuclei), file, compression="zstd")
+            pq.write_table(_to_table(nuclei), file, compression="zstd", write_page_checksum=True)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -71,27 +74,53 @@ def write_nuclei(nuclei: Nuclei, path: Path) -> None:
             partial.unlink(missing_ok=True)
 
 
-def read_nuclei(path: Path) -> Nuclei:
-    """The table that `write_nuclei` wrote, exactly.
+def read_nuclei(path: str | Place) -> Nuclei:
+    """The table that `write_nuclei` wrote, exactly; ``path`` may be a URL.
 
     Raises
     ------
     DataError
         When the file is missing, damaged, or no table of nuclei.
+    RemoteError
+        When the URL cannot be reached.
     """
+    path = place(path)
     try:
-        table = pq.read_table(path, partitioning=None)  # no columns from folders called "key=value"
+        source = pa.BufferReader(path.read()) if isinstance(path, Url) else path
+        # no columns from folders called "key=value"; pages that do not fit their checksums are an error
+        table = pq.read_table(source, partitioning=None, page_checksum_verification=True)
+    except RemoteError:
+        raise
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"expected a Parquet file of nuclei at {path}: {str(error).splitlines()[0]}") from error
     header = (table.schema.metadata or {}).get(KEY)
     if header is None:
         raise DataError(f"{path} is a Parquet file but no table of nuclei: its metadata has no key 'wsinuc'")
-    about = json.loads(header)
+    about = _parse_header(header, path)
     if about["version"] != VERSION:
         raise DataError(
             f"{path} has format version {about['version']}, this wsinuc reads {VERSION}: use the one that wrote it"
         )
-    return _from_table(table, about)
+    try:
+        return _from_table(table, about)
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError, pa.ArrowException) as error:
+        raise DataError(f"{path} is damaged: its columns are not those of a table of nuclei ({error})") from error
+
+
+def _parse_header(header: bytes, path: Place) -> dict[str, Any]:
+    try:
+        about = json.loads(header)
+        if about["version"] == VERSION and "seal" in about and about != _sealed(about):
+            raise ValueError("checksum")  # Parquet has checksums for its pages, none for its metadata
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path} is damaged: its metadata is no header of nuclei ({error})") from error
+    return about
+
+
+def _sealed(header: dict[str, Any]) -> dict[str, Any]:
+    """The header with a hash over the rest of it."""
+    rest = {key: value for key, value in header.items() if key != "seal"}
+    return {**rest, "seal": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
 def _to_table(nuclei: Nuclei) -> pa.Table:
@@ -110,7 +139,7 @@ def _to_table(nuclei: Nuclei) -> pa.Table:
     columns |= {"area_px": nuclei.areas_px, **nuclei.measurements}
     corners = pa.array(np.ascontiguousarray(nuclei.outlines).reshape(-1))
     columns["outline"] = pa.ListArray.from_arrays(pa.array((2 * nuclei.offsets).astype(np.int32)), corners)
-    return pa.table(columns, metadata={KEY: json.dumps(_header(nuclei), sort_keys=True)})
+    return pa.table(columns, metadata={KEY: json.dumps(_sealed(_header(nuclei)), sort_keys=True)})
 
 
 def _class_column(nuclei: Nuclei) -> pa.Array:

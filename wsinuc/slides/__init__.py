@@ -7,10 +7,10 @@ A new reader is a subclass of ``Slide`` and a line in ``READERS``.
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsinuc.errors import ConfigError, SlideError
+from wsinuc.urls import Place, Url, place, redact
 
 if TYPE_CHECKING:
     from wsinuc.slides.base import Slide
@@ -23,11 +23,13 @@ READERS = {
 """Name of each reader and where its class is, in the order in which ``auto`` tries them."""
 
 
-def open_slide(path: str | Path, *, reader: str = "auto", mpp: float | None = None) -> Slide:
+def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = None) -> Slide:
     """The slide in a file.
 
     Parameters
     ----------
+    path
+        A file, or the URL of a TIFF (``s3://bucket/slide.svs``), which tiffslide reads block by block.
     reader
         ``auto`` tries every reader in turn; or one of ``READERS``.
     mpp
@@ -39,12 +41,14 @@ def open_slide(path: str | Path, *, reader: str = "auto", mpp: float | None = No
         There is no such reader.
     SlideError
         The file is missing, empty, a directory, or no reader can open it.
+    RemoteError
+        The URL cannot be reached.
     MppError
         ``mpp`` is no microscope's. (A file without a resolution opens; asking for ``Slide.mpp`` then raises.)
     """
     if reader != "auto" and reader not in READERS:
         raise ConfigError(f"there is no reader {reader!r}: choose auto, {', '.join(READERS)}")
-    path = Path(path)
+    path = place(path)
     _check_file(path)
     if reader != "auto":
         return _reader_class(reader)(path, mpp=mpp)
@@ -53,7 +57,7 @@ def open_slide(path: str | Path, *, reader: str = "auto", mpp: float | None = No
         try:
             return _reader_class(name)(path, mpp=mpp)
         except SlideError as error:
-            refusals.append(f"{name}: {error.__cause__ or error}")
+            refusals.append(f"{name}: {redact(str(error.__cause__ or error))}")
     said = " ".join("; ".join(refusals).split())
     raise SlideError(f"{path.name}: no slide or image that can be read, or damaged ({said})")
 
@@ -63,7 +67,11 @@ def _reader_class(name: str) -> type[Slide]:
     return getattr(import_module(module), attribute)
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Place) -> None:
+    if isinstance(path, Url):
+        if not path.size():
+            raise SlideError(f"{path} is empty: the copy or upload probably failed")
+        return
     if not path.exists():
         raise SlideError(f"{path}: no such file")
     if path.is_dir():

@@ -23,10 +23,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.errors import ReadError, SlideError
+from wsinuc.errors import ReadError, RemoteError, SlideError
 from wsinuc.grid import Box
 from wsinuc.slides.resolution import check_given_mpp, resolve_mpp
 from wsinuc.slides.view import SlideView, read_scaled
+from wsinuc.urls import Place, Url, redact
 
 WHITE = 255
 
@@ -56,14 +57,14 @@ class Slide(ABC):
     Parameters
     ----------
     path
-        The file, or None for pixels in memory.
+        The file or its URL, or None for pixels in memory.
     mpp
         um per level-0 pixel given by the user, instead of what the file says.
     """
 
     reader: ClassVar[str]
 
-    def __init__(self, path: Path | None, *, mpp: float | None = None) -> None:
+    def __init__(self, path: Place | None, *, mpp: float | None = None) -> None:
         self.path = path
         self.given_mpp = None if mpp is None else check_given_mpp(mpp)
         self._handle: Any = None
@@ -71,7 +72,7 @@ class Slide(ABC):
         self._lock = threading.Lock()
         try:
             self.header = self._describe()
-        except SlideError:
+        except (SlideError, RemoteError):
             raise
         except Exception as error:  # damaged metadata: decoders raise key, value, type, struct and assertion errors
             raise self._cannot_open(error) from error
@@ -208,6 +209,9 @@ class Slide(ABC):
             return self._decode(handle, box, level)
         except MemoryError:
             raise
+        except RemoteError:  # the store failed, not the file: to take the box for white would lose nuclei
+            self._discard(handle)
+            raise
         except Exception as error:  # decoders raise whatever they like: struct, zlib, codec and OS errors
             self._discard(handle)
             raise ReadError(
@@ -222,6 +226,8 @@ class Slide(ABC):
             if self._handle is None:
                 try:
                     self._handle = self._open()
+                except RemoteError:
+                    raise
                 except Exception as error:
                     raise self._cannot_open(error) from error
             return self._handle
@@ -236,9 +242,19 @@ class Slide(ABC):
                 self._handle = None
 
 
+def local_file(place: Place | None) -> Path:
+    """The path for a library that reads local files only; raises SlideError for a URL."""
+    if isinstance(place, Url):
+        raise SlideError(
+            f"{place.name}: this reader needs a local file: copy it, or use a TIFF with --reader tiffslide"
+        )
+    assert place is not None
+    return place
+
+
 def one_line(error: BaseException) -> str:
-    """What another library's error says, on one line; its kind when it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """What another library's error says, on one line and without secrets; its kind when it says nothing."""
+    return redact(" ".join(str(error).split())) or type(error).__name__
 
 
 def level_downsamples(level_shapes: tuple[tuple[int, int], ...]) -> tuple[tuple[float, float], ...]:

@@ -18,8 +18,9 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from wsinuc.errors import SlideError
 from wsinuc.grid import Box
-from wsinuc.slides.base import Slide, SlideHeader
+from wsinuc.slides.base import Slide, SlideHeader, local_file
 from wsinuc.slides.resolution import mpp_from_ome
+from wsinuc.urls import Place
 
 MAX_PIXELS = 2**29
 """Largest image that is decoded whole: 23,170 x 23,170 pixels, 1.6 GB."""
@@ -36,18 +37,18 @@ class ImageSlide(Slide):
 
     reader = "image"
 
-    def __init__(self, path: Path, *, mpp: float | None = None) -> None:
-        super().__init__(path, mpp=mpp)
+    def __init__(self, path: Place, *, mpp: float | None = None) -> None:
+        super().__init__(local_file(path), mpp=mpp)
 
     def _open(self) -> Any:
-        assert self.path is not None
+        assert isinstance(self.path, Path)
         if _magic(self.path)[:4] in _TIFF_MAGIC:
             return _decode_tiff(self.path)
         with _pillow(self.path) as image:
             return _on_white(image)
 
     def _describe(self) -> SlideHeader:
-        assert self.path is not None
+        assert isinstance(self.path, Path)
         header = _tiff_header(self.path) if _magic(self.path)[:4] in _TIFF_MAGIC else _image_header(self.path)
         pixels = math.prod(header.level_shapes[0])
         if pixels > MAX_PIXELS:

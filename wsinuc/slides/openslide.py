@@ -8,7 +8,6 @@ them.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsinuc.grid import Box
-from wsinuc.slides.base import Slide, SlideHeader, bounds_from_properties, power_from_properties
+from wsinuc.slides.base import Slide, SlideHeader, bounds_from_properties, local_file, power_from_properties
 from wsinuc.slides.resolution import mpp_from_properties
+from wsinuc.urls import Place
 
 _CELL = 256  # level pixels; about a file's own tile, so that little is decoded in vain
 
@@ -28,8 +28,8 @@ class OpenSlideSlide(Slide):
 
     reader = "openslide"
 
-    def __init__(self, path: Path, *, mpp: float | None = None) -> None:
-        super().__init__(path, mpp=mpp)
+    def __init__(self, path: Place, *, mpp: float | None = None) -> None:
+        super().__init__(local_file(path), mpp=mpp)
 
     def _open(self) -> Any:
         return openslide.OpenSlide(str(self.path))

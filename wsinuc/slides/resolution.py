@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from xml.etree import ElementTree
+
+from defusedxml import DefusedXmlException, ElementTree
 
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import MppError
@@ -72,7 +73,7 @@ def mpp_from_ome(xml: str) -> tuple[float, float] | None:
     """
     try:
         pixels = ElementTree.fromstring(xml).find(_OME)
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, DefusedXmlException):
         return None
     if pixels is None:
         return None

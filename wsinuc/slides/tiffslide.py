@@ -1,12 +1,12 @@
 """Slides that tiffslide reads: TIFF in many dialects, in Python, by way of tifffile.
 
-It opens some files that OpenSlide refuses (OME-TIFF, compressions, strips) and is the second opinion on the others.
+It opens some files that OpenSlide refuses (OME-TIFF, compressions, strips), is the second opinion on the others, and the
+only reader of slides on object stores: it asks for the blocks of a file that hold the tiles.
 """
 
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wsinuc.grid import Box
 from wsinuc.slides.base import Slide, SlideHeader, bounds_from_properties, power_from_properties
 from wsinuc.slides.resolution import mpp_from_ome, mpp_from_properties
+from wsinuc.urls import Place, Url
 
 
 class _LevelSlide(tiffslide.TiffSlide):
@@ -30,11 +31,16 @@ class TiffSlideSlide(Slide):
 
     reader = "tiffslide"
 
-    def __init__(self, path: Path, *, mpp: float | None = None) -> None:
+    def __init__(self, path: Place, *, mpp: float | None = None) -> None:
         super().__init__(path, mpp=mpp)
 
     def _open(self) -> Any:
-        slide = _LevelSlide(str(self.path))
+        assert self.path is not None
+        if isinstance(self.path, Url):
+            file: Any = self.path.open()
+            slide = _LevelSlide(file, tifffile_options={"name": self.name})
+        else:
+            slide = _LevelSlide(str(self.path))
         _refuse_other_than_rgb(slide)
         return slide, threading.Lock()
 

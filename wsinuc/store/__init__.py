@@ -1,6 +1,7 @@
 """Results on disk: what lies where (`result`), who may write (`lock`), files that are whole or absent (`files`)."""
 
 from wsinuc.store.files import disk_errors, write_json
-from wsinuc.store.result import MAX_ID, Entry, Parts, ResultStore, iter_nuclei, settings_hash
+from wsinuc.store.ledger import Entry, settings_hash
+from wsinuc.store.result import MAX_ID, Parts, ResultStore, iter_nuclei
 
 __all__ = ["MAX_ID", "Entry", "Parts", "ResultStore", "disk_errors", "iter_nuclei", "settings_hash", "write_json"]

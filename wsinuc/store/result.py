@@ -18,61 +18,65 @@ and, only while it is being made, ``.run/``::
 
 A block counts as done by its ledger entry alone, so a run can be killed at any moment: what was half-written lies in
 ``.run`` and is done again.
+
+A result may also lie below a URL. Then the directory is a working area (``remote.working_area``), and publishing
+brings the outputs to the store; two more things lie in ``.run/``: ``ready.json``, the hash of each finished output, so
+that an upload goes on without making them again, and ``uploaded``, what has arrived.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 from wsinuc.errors import OutputError
-from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
 from wsinuc.store.files import disk_errors, read_json, remove, write_json
+from wsinuc.store.ledger import Entry, read_entry, read_sealed, settings_hash, write_entry, write_sealed
 from wsinuc.store.lock import locked
+from wsinuc.store.outputs import OUTPUTS, SUMMARY
+from wsinuc.store.remote import RemoteResult, working_area
+from wsinuc.store.upload import digest, digests, list_sizes
+from wsinuc.urls import Place, Url, place
 
-OUTPUTS = ("nuclei", "labels.ome.zarr", "nuclei.geojson", "nuclei.geojson.gz", "nuclei.geojson.zip", "preview.png")
-SUMMARY = "summary.json"
-WORK = frozenset({"lock", "settings.json", "settings.json.partial", "blocks", "done", "ready"})
+WORK = frozenset(
+    {"lock", "owner", "settings.json", "settings.json.partial", "blocks", "done", "ready"}
+    | {"ready.json", "ready.json.partial", "uploaded"}
+)
 """All that we ever put into the working area; other programs call folders ``.run``, too."""
 MAX_ID = 2**32 - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A line of the ledger: one finished block."""
-
-    block: int
-    nuclei: int
-    shard_sha256: str | None
-    """None where the block owns no nuclei and thus has no shard."""
-    unreadable: tuple[Box, ...]
-    """View pixels."""
-    tiles: int
-    at_edge: int
-    seconds: dict[str, float]
-
-
 class ResultStore:
-    """The directory of one result; create with ``open_run`` to write, or directly to look."""
+    """The directory of one result; create with ``open_run`` to write, or directly to look.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = Path(directory)
+    Parameters
+    ----------
+    out
+        The result's own directory, or its URL.
+    work
+        For a URL: the folder that holds working areas. Every worker must see it; the user's cache by default.
+    """
+
+    def __init__(self, out: str | Place, work: Path | None = None) -> None:
+        self.out = place(out)
+        self.remote = RemoteResult(self.out) if isinstance(self.out, Url) else None
+        self.directory = working_area(self.out, work) if isinstance(self.out, Url) else self.out
         self.work = self.directory / ".run"
         self.ready = self.work / "ready"
         self.summary = self.directory / SUMMARY
 
     @property
     def is_complete(self) -> bool:
-        """Whether the result is finished."""
-        return self.summary.is_file()
+        """Whether the result is finished. Raises RemoteError when its store is out of reach."""
+        return self.summary.is_file() if self.remote is None else self.remote.is_complete
 
     @property
     def is_ours(self) -> bool:
@@ -86,17 +90,25 @@ class ResultStore:
         """Hold the directory for one run with ``settings`` (its identity; JSON values), new or continued.
 
         Raises OutputError when a finished result is there (unless ``overwrite``), when an interrupted run had other
-        settings, when another process is at it, when the directory is not ours, or when it cannot be written.
+        settings, when another process is at it, when the directory is not ours, or when it cannot be written;
+        RemoteError when a store is out of reach or refuses.
         """
         self._check_ours()
         if self.is_complete and not overwrite:
+            if self.remote is not None:
+                self.remote.mend(self._owner(make=False))
             self._sweep()
             raise OutputError(
-                f"{self.directory} already holds a complete result: add --overwrite to redo it, or choose another -o"
+                f"{self.out} already holds a complete result: add --overwrite to redo it, or choose another -o"
             )
         with disk_errors(self.directory):
             self.work.mkdir(parents=True, exist_ok=True)
-        with locked(self.work / "lock"):
+        with ExitStack() as held:
+            held.enter_context(locked(self.work / "lock"))
+            if self.remote is not None:
+                held.enter_context(self.remote.held(self._owner()))
+                if overwrite:
+                    self.remote.begin()
             with disk_errors(self.directory):
                 if overwrite or not resume:
                     self._clear()
@@ -105,7 +117,8 @@ class ResultStore:
 
     def finished(self) -> dict[int, Entry]:
         """Ledger entries of blocks whose shard is whole, by block index."""
-        entries = (_entry(read_json(path)) for path in sorted((self.work / "done").glob("*.json")))
+        run_id = self._run_id()
+        entries = (read_entry(path, run_id) for path in sorted((self.work / "done").glob("*.json")))
         return {entry.block: entry for entry in entries if entry is not None and self._shard_is_whole(entry)}
 
     def add(self, entry: Entry, nuclei: Nuclei) -> Entry:
@@ -113,9 +126,27 @@ class ResultStore:
         if len(nuclei):
             shard = self.shard(entry.block)
             write_nuclei(nuclei, shard)
-            entry = replace(entry, shard_sha256=_sha256(shard))
-        write_json(asdict(entry), self.work / "done" / f"{entry.block:06d}.json")
+            entry = replace(entry, shard_sha256=digest(shard).sha256)
+        write_entry(entry, self.work / "done", self._run_id())
         return entry
+
+    def read(self, block: int) -> Nuclei:
+        """The nuclei of a finished block, before they are numbered.
+
+        Raises
+        ------
+        OutputError
+            Its shard is not what the ledger says: damaged on disk since. The block then counts as not done.
+        """
+        line = self.work / "done" / f"{block:06d}.json"
+        entry = read_entry(line, self._run_id())
+        if entry is None or not self._shard_is_whole(entry):
+            line.unlink(missing_ok=True)
+            raise OutputError(
+                f"{self.shard(block)} was damaged on disk after it was written: check the disk and run the same command "
+                "again, this block alone is done anew"
+            )
+        return read_nuclei(self.shard(block))
 
     def shard(self, block: int) -> Path:
         """Where the nuclei of a block lie before they are numbered."""
@@ -132,13 +163,52 @@ class ResultStore:
         (self.ready / "nuclei").mkdir(parents=True)
 
     def publish(self, summary: Mapping[str, Any]) -> None:
-        """Move the outputs to their final names, write the summary, remove the working area."""
+        """Move the outputs to their final names (or bring them to the store), write the summary, remove the working area.
+
+        Raises RemoteError or OutputError when a store does not take them; what was made is kept, see ``unpublished``.
+        """
+        content = {"made_by": "wsinuc", **summary}
+        if self.remote is not None:
+            self._bring(content)
+            return
         for path in sorted(self.ready.iterdir()):
             os.replace(path, self.directory / path.name)
-        write_json({"made_by": "wsinuc", **summary}, self.summary)
+        write_json(content, self.summary)
         self._sweep()
 
+    def unpublished(self) -> dict[str, Any] | None:
+        """The summary of outputs that a run finished but could not bring to its store; None unless all are unchanged."""
+        made = read_sealed(self.work / "ready.json", self._run_id()) if self.remote is not None else {}
+        if not made or not self.ready.is_dir():
+            return None
+        if made["files"] != {name: [file.size, file.sha256] for name, file in digests(self.ready).items()}:
+            return None
+        return {key: value for key, value in made["summary"].items() if key != "made_by"}
+
+    def _bring(self, summary: dict[str, Any]) -> None:
+        assert self.remote is not None
+        files = digests(self.ready)
+        listed = {name: [file.size, file.sha256] for name, file in files.items()}
+        write_sealed({"summary": summary, "files": listed}, self.work / "ready.json", self._run_id())
+        self.remote.publish(self.ready, files, summary, self.work / "uploaded")
+        self._sweep()
+
+    def _owner(self, *, make: bool = True) -> str:
+        """Random name of this working area, by which its lock in a store is known; empty when there is none."""
+        path = self.work / "owner"
+        with disk_errors(self.directory):
+            name = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
+            if make and not name:
+                name = uuid.uuid4().hex
+                path.write_text(name, encoding="ascii")
+        return name
+
+    def _run_id(self) -> str:
+        return settings_hash(read_sealed(self.work / "settings.json"))
+
     def _check_ours(self) -> None:
+        if self.remote is not None:
+            self.remote.check_ours()
         if not self.directory.exists():
             return
         if not self.directory.is_dir():
@@ -151,29 +221,29 @@ class ResultStore:
     def _continue(self, settings: dict[str, Any]) -> None:
         """Take up the settings of an interrupted run, or write them for a new one."""
         path = self.work / "settings.json"
-        before = read_json(path)
+        before = read_sealed(path)
         if before and before != settings:
             keys = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
             changes = ", ".join(f"{key} was {before.get(key)!r}, now {settings.get(key)!r}" for key in keys)
             raise OutputError(
-                f"{self.directory} holds an interrupted run with other settings ({changes}): "
+                f"{self.out} holds an interrupted run with other settings ({changes}): "
                 "repeat those settings, or add --overwrite, or choose another -o"
             )
         for name in ("blocks", "done"):
             (self.work / name).mkdir(exist_ok=True)
         if not before:
-            write_json(settings, path)
+            write_sealed(settings, path)
 
     def _shard_is_whole(self, entry: Entry) -> bool:
         shard = self.shard(entry.block)
-        return entry.nuclei == 0 or (shard.is_file() and _sha256(shard) == entry.shard_sha256)
+        return entry.nuclei == 0 or (shard.is_file() and digest(shard).sha256 == entry.shard_sha256)
 
     def _clear(self) -> None:
-        """Forget what earlier runs left, the lock excepted."""
+        """Forget what earlier runs left, the lock and the owner's name excepted."""
         self.summary.unlink(missing_ok=True)
         self._remove_outputs()
         for path in self.work.iterdir():
-            if path.name != "lock":
+            if path.name not in ("lock", "owner"):
                 remove(path)
 
     def _remove_outputs(self) -> None:
@@ -182,42 +252,34 @@ class ResultStore:
 
     def _sweep(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
-
-
-def settings_hash(settings: Mapping[str, Any]) -> str:
-    """Short, stable name of a run's settings."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+        if self.remote is not None:
+            with suppress(OSError):  # the working area is ours alone, but nothing else in it is
+                self.directory.rmdir()
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The table of a result, part by part, as often as one likes; see ``iter_nuclei``."""
 
-    directory: Path
+    directory: Place
 
     def __iter__(self) -> Iterator[Nuclei]:
         return iter_nuclei(self.directory)
 
 
-def iter_nuclei(directory: Path) -> Iterator[Nuclei]:
-    """Parts of the table in id order; ``directory`` is a result (or anything that holds ``nuclei/``).
+def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
+    """Parts of the table in id order; ``directory`` is a result or its URL (or anything that holds ``nuclei/``).
 
-    Raises OutputError when there is no table.
+    Raises OutputError when there is no table, RemoteError when it is out of reach.
     """
-    parts = list((Path(directory) / "nuclei").glob("part-*.parquet"))
+    folder = place(directory) / "nuclei"
+    parts = [name for name in _names(folder) if name.startswith("part-") and name.endswith(".parquet")]
     if not parts:
-        raise OutputError(f"{directory} holds no nuclei/part-*.parquet: not a complete wsinuc result")
-    for path in sorted(parts, key=lambda path: int(path.stem.removeprefix("part-"))):
-        yield read_nuclei(path)
+        raise OutputError(f"{place(directory)} holds no nuclei/part-*.parquet: not a complete wsinuc result")
+    for name in sorted(parts, key=lambda name: int(name.removeprefix("part-").removesuffix(".parquet"))):
+        yield read_nuclei(folder / name)
 
 
-def _entry(content: Mapping[str, Any]) -> Entry | None:
-    if not content:
-        return None
-    boxes = tuple(Box(**box) for box in content["unreadable"])
-    return Entry(**{**content, "unreadable": boxes})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _names(folder: Place) -> list[str]:
+    """Names of the files in a folder, none when there is no such folder."""
+    return list(list_sizes(folder)) if isinstance(folder, Url) else [path.name for path in folder.glob("*")]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 from wsinuc.errors import MppError, SlideError
 from wsinuc.grid import Box
 from wsinuc.slides import READERS, open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.tissue import find_tissue
+from wsinuc.urls import Place, place, redact
 
 _TISSUE_VIEW_MPP = 0.5
 
@@ -31,7 +31,7 @@ class LevelDescription:
 class SlideDescription:
     """What ``wsinuc info`` shows."""
 
-    path: Path
+    path: Place
     reader: str
     """The reader that opened the file."""
     readers: dict[str, str]
@@ -55,7 +55,7 @@ class SlideDescription:
     tissue_mm2: float | None
 
 
-def describe_slide(path: str | Path, reader: str = "auto", mpp: float | None = None) -> SlideDescription:
+def describe_slide(path: str | Place, reader: str = "auto", mpp: float | None = None) -> SlideDescription:
     """What the readers see in a slide.
 
     Raises
@@ -63,7 +63,7 @@ def describe_slide(path: str | Path, reader: str = "auto", mpp: float | None = N
     SlideError
         No reader can open the file. (A slide without a resolution is described, and the problem named.)
     """
-    path = Path(path)
+    path = place(path)
     with open_slide(path, reader=reader, mpp=mpp) as slide:
         found_mpp, problem = _mpp_or_problem(slide)
         share, mm2 = _tissue(slide) if found_mpp is not None else (None, None)
@@ -106,7 +106,7 @@ def _tissue(slide: Slide) -> tuple[float, float]:
     return tissue.area_px() / (view.shape[0] * view.shape[1]), tissue.area_px() * view.mpp**2 / 1e6
 
 
-def _opinion(path: Path, reader: str) -> str:
+def _opinion(path: Place, reader: str) -> str:
     try:
         with open_slide(path, reader=reader) as slide:
             height, width = slide.level_shapes[0]
@@ -114,4 +114,4 @@ def _opinion(path: Path, reader: str) -> str:
             count = len(slide.level_shapes)
             return f"{slide.vendor}, {width} x {height} px, {count} level{'s' if count > 1 else ''}, {mpp}"
     except SlideError as error:
-        return str(error.__cause__ or error)
+        return redact(str(error.__cause__ or error))

@@ -27,8 +27,9 @@ from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.slides.view import SlideView
-from wsinuc.store import settings_hash
+from wsinuc.store import ResultStore, settings_hash
 from wsinuc.tasks.selection import Selection, select
+from wsinuc.urls import Place, Url, place
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
@@ -44,8 +45,10 @@ BYTES_PER_PIXEL = 20
 class Plan:
     """What a run will do. Sizes in view pixels, which are the pixels that the model works on."""
 
-    slide: Path
-    out: Path
+    slide: Place
+    out: Place
+    work: Path
+    """Directory in which the result is made: ``out`` itself, but for a URL."""
     reader: str
     level: int
     """Pyramid level that is read."""
@@ -85,7 +88,9 @@ class Prepared:
     selection: Selection
 
 
-def plan_segment(slide_path: Path, out: Path, config: SegmentConfig, segmenter: Segmenter | None = None) -> Plan:
+def plan_segment(
+    slide_path: str | Place, out: str | Place, config: SegmentConfig, segmenter: Segmenter | None = None
+) -> Plan:
     """What ``segment_slide`` with the same arguments will do; writes nothing. Raises what ``prepare`` raises."""
     with prepare(slide_path, out, config, segmenter) as (_, plan):
         return plan
@@ -93,12 +98,13 @@ def plan_segment(slide_path: Path, out: Path, config: SegmentConfig, segmenter: 
 
 @contextmanager
 def prepare(
-    slide_path: Path, out: Path, config: SegmentConfig, segmenter: Segmenter | None = None
+    slide_path: str | Place, out: str | Place, config: SegmentConfig, segmenter: Segmenter | None = None
 ) -> Iterator[tuple[Prepared, Plan]]:
     """Open slide and model, choose the blocks, check what can be checked before hours of work.
 
     Raises SlideError, MppError, CheckpointError, DeviceError, DataError or OutputError.
     """
+    slide_path = place(slide_path)
     with open_slide(slide_path, reader=config.reader, mpp=config.mpp) as slide:
         slide.mpp  # noqa: B018  raises MppError before weights are loaded
         segmenter = segmenter or _load_segmenter(config)
@@ -112,7 +118,7 @@ def prepare(
             grid=BlockGrid(view.shape, config.block, segmenter.min_halo),
             selection=select(view, config, reach=segmenter.min_halo),
         )
-        plan = _plan(prepared, config, Path(slide_path), Path(out))
+        plan = _plan(prepared, config, slide_path, ResultStore(out, config.work))
         _check_space(plan)
         yield prepared, plan
 
@@ -134,7 +140,7 @@ def check_mpp(mpp: float, segmenter: Segmenter, name: str) -> None:
         )
 
 
-def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Path, out: Path) -> Plan:
+def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Place, store: ResultStore) -> Plan:
     view, grid, segmenter, selection = prepared.view, prepared.grid, prepared.segmenter, prepared.selection
     blocks = [block for block in grid if _is_needed(block, prepared)]
     mm2_per_px = (view.mpp / 1000) ** 2
@@ -143,7 +149,8 @@ def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Path, out: Path
     read_px = (config.block + 2 * grid.halo + 2 * segmenter.tile) ** 2
     return Plan(
         slide=slide_path,
-        out=out,
+        out=store.out,
+        work=store.directory,
         reader=prepared.slide.reader,
         level=view.level,
         mpp=view.mpp,
@@ -185,8 +192,12 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
     }
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Place) -> str:
     """Size and SHA-256 of the first and last MiB: tells slides apart without reading gigabytes."""
+    if isinstance(path, Url):
+        size = path.size()
+        ends = path.read(0, min(size, 2**20)) + path.read(max(0, size - 2**20), size)
+        return hashlib.sha256(str(size).encode() + ends).hexdigest()[:32]
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
@@ -202,10 +213,11 @@ def _hash(mask: NDArray[np.bool_]) -> str:
 
 def _check_space(plan: Plan) -> None:
     """Refuse to begin what the disk has no room for."""
-    parent = next(path for path in (plan.out, *plan.out.absolute().parents) if path.exists())
+    parent = next(path for path in (plan.work, *plan.work.absolute().parents) if path.exists())
     free = shutil.disk_usage(parent).free
     if free < plan.disk_bytes:
+        option = "-o" if plan.work == plan.out else "--work"
         raise OutputError(
             f"the result needs about {plan.disk_bytes / 1e9:.1f} GB, {parent} has {free / 1e9:.1f} GB free: "
-            "make room or choose another -o"
+            f"make room or choose another {option}"
         )

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError, SlideError
@@ -29,14 +28,15 @@ from wsinuc.segmenters.base import Segmenter
 from wsinuc.store import MAX_ID, Entry, Parts, ResultStore, disk_errors
 from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
 from wsinuc.tasks.plan import Plan, Prepared, plan_segment, prepare
-from wsinuc.tasks.summary import Course, Summary, Tally, summarize, tally, unreadable_share
+from wsinuc.tasks.summary import Course, Summary, Tally, restore, summarize, tally, unreadable_share
+from wsinuc.urls import Place
 
 __all__ = ["Plan", "Summary", "plan_segment", "segment_slide"]
 
 
 def segment_slide(
-    slide_path: Path,
-    out: Path,
+    slide_path: str | Place,
+    out: str | Place,
     config: SegmentConfig,
     *,
     segmenter: Segmenter | None = None,
@@ -47,9 +47,10 @@ def segment_slide(
     Parameters
     ----------
     slide_path
-        Slide or ordinary image.
+        Slide or ordinary image, or the URL of a TIFF slide.
     out
-        The result's own directory (``<stem>.wsinuc``); created with its parents.
+        The result's own directory (``<stem>.wsinuc``), created with its parents; or its URL, to which it is brought when
+        it has been made below ``config.work``.
     config
         All settings; ``segmenter`` takes the place of ``config.model`` and ``config.device`` when given.
     on_event
@@ -59,12 +60,12 @@ def segment_slide(
     ------
     WsinucError
         What ``prepare`` raises; SlideError when more of the tissue than ``config.max_unreadable`` cannot be decoded;
-        OutputError when ``out`` cannot be used or the disk is full. Finished blocks are kept, then and on
-        KeyboardInterrupt.
+        OutputError when ``out`` cannot be used or the disk is full; RemoteError when a store cannot be reached.
+        Finished blocks are kept, then and on KeyboardInterrupt.
     """
     emit = on_event or (lambda event: None)
     with prepare(slide_path, out, config, segmenter) as (prepared, plan):
-        store = ResultStore(out)
+        store = ResultStore(out, config.work)
         with (
             store.open_run(plan.settings, resume=config.resume, overwrite=config.overwrite),
             disk_errors(store.directory),
@@ -93,6 +94,8 @@ class _Run:
     def execute(self) -> Summary:
         """All stages, in order."""
         begin = time.perf_counter()
+        if (made := self.store.unpublished()) is not None:
+            return self._publish(restore(made))
         before = self.store.finished()
         with self._stage("blocks"):
             entries = self._segment(before)
@@ -108,7 +111,11 @@ class _Run:
             counts=counts,
             outputs=tuple(sorted(path.name for path in self.store.ready.iterdir())),
         )
-        summary = summarize(self.prepared, self.plan, self.config, total, course)
+        return self._publish(summarize(self.prepared, self.plan, self.config, total, course))
+
+    def _publish(self, summary: Summary) -> Summary:
+        if self.store.remote is not None:
+            self.emit(Stage(name="upload"))
         self.store.publish(asdict(summary))
         self.emit(Finished(summary=summary))
         return summary
@@ -191,7 +198,7 @@ class _Run:
         counts: Counter[int] = Counter()
         start = 1
         for index, count in owners.items():
-            nuclei = read_nuclei(self.store.shard(index)).with_ids(start)
+            nuclei = self.store.read(index).with_ids(start)
             write_nuclei(nuclei, self.store.part(index))
             counts.update(nuclei.classes.tolist())
             start += count

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -141,6 +141,12 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         weights_sha256=getattr(prepared.segmenter, "weights_sha256", None),
         versions=_versions(),
     )
+
+
+def restore(content: Mapping[str, Any]) -> Summary:
+    """A Summary from what ``summary.json`` holds, ``made_by`` excepted."""
+    lists = {name: tuple(content[name]) for name in ("notes", "outputs")}
+    return Summary(**{**content, **lists, "unreadable": tuple(tuple(box) for box in content["unreadable"])})
 
 
 def unreadable_share(prepared: Prepared, total: Tally) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from wsinuc.errors import DataError
+from wsinuc.limits import read_bounded
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue.mask import TissueMask, cell_counts
 
@@ -72,11 +72,14 @@ def load_region(path: str | Path, *, origin_yx: tuple[float, float] = (0.0, 0.0)
     """
     path = Path(path)
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        found = geojson.loads(data.decode("utf-8-sig"))
+        found = geojson.loads(read_bounded(path).decode("utf-8-sig"))
         polygons = [shapely.make_valid(shapely.geometry.shape(g)) for g in _geometries(found) if g.get("coordinates")]
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: cannot read the GeoJSON file ({error.strerror or error})") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: brackets in brackets without end: that is no GeoJSON file") from error
     except (ValueError, TypeError, AttributeError, IndexError, shapely.errors.ShapelyError) as error:
         raise DataError(f"{path}: expected GeoJSON as QuPath exports it, cannot parse it ({error})") from error
     united = shapely.union_all([part for p in polygons for part in shapely.get_parts(p) if part.area > 0])

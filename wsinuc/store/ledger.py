@@ -1,0 +1,70 @@
+"""What of a run is done: one small sealed file per finished block.
+
+A seal is a hash over the content and over the settings of the run that wrote it. So neither a flipped bit nor an entry
+from a run with other settings is ever taken for work that is done: what fails its seal is as good as absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wsinuc.grid import Box
+from wsinuc.store.files import read_json, write_json
+
+SEAL = "seal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A line of the ledger: one finished block."""
+
+    block: int
+    nuclei: int
+    shard_sha256: str | None
+    """None where the block owns no nuclei and thus has no shard."""
+    unreadable: tuple[Box, ...]
+    """View pixels."""
+    tiles: int
+    at_edge: int
+    seconds: dict[str, float]
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """Short, stable name of a run's settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def write_sealed(content: Mapping[str, Any], path: Path, run_id: str = "") -> None:
+    """Write JSON with a seal; ``run_id`` names the run that it belongs to."""
+    plain = json.loads(json.dumps(content))
+    write_json({**plain, SEAL: _seal(plain, run_id)}, path)
+
+
+def read_sealed(path: Path, run_id: str = "") -> dict[str, Any]:
+    """What ``write_sealed`` wrote; empty when it is absent, changed, or another run's."""
+    content = read_json(path)
+    seal = content.pop(SEAL, None)
+    return content if seal == _seal(content, run_id) else {}
+
+
+def write_entry(entry: Entry, folder: Path, run_id: str) -> None:
+    """Write a block's entry into the ledger's folder."""
+    write_sealed(asdict(entry), folder / f"{entry.block:06d}.json", run_id)
+
+
+def read_entry(path: Path, run_id: str) -> Entry | None:
+    """A block's entry, None when there is none that can be trusted."""
+    content = read_sealed(path, run_id)
+    if not content:
+        return None
+    boxes = tuple(Box(**box) for box in content["unreadable"])
+    return Entry(**{**content, "unreadable": boxes})
+
+
+def _seal(content: Mapping[str, Any], run_id: str) -> str:
+    return hashlib.sha256(f"{run_id} {json.dumps(content, sort_keys=True)}".encode()).hexdigest()

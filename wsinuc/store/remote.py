@@ -1,0 +1,152 @@
+"""A result below a URL: made in a working area on a file system, brought to the store when it is whole.
+
+An object store has no rename, no append and no locks, so nothing that must be resumed lies there. While a result is
+incomplete two small objects say so, below ``.run/`` as on disk:
+
+    .run/lock          who is at it; made by a conditional put, so that of two runs one is refused
+    .run/incomplete    what lies here is ours and not whole
+
+``summary.json`` goes first when a result is replaced and comes last when it is brought. The lock names the working area:
+a run that was killed is continued from its working area and takes its own lock over; from anywhere else the lock holds.
+Stores that know no conditional put are asked twice, which leaves a gap of a moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wsinuc.errors import ConfigError, OutputError, RemoteError
+from wsinuc.store.outputs import OUTPUTS, SUMMARY
+from wsinuc.store.upload import Digest, list_sizes, upload
+from wsinuc.urls import Url, remote_errors
+
+LOCK = ".run/lock"
+INCOMPLETE = ".run/incomplete"
+
+_log = logging.getLogger(__name__)
+
+
+def working_area(url: Url, parent: Path | None) -> Path:
+    """Where the result for ``url`` is made: a folder of its own in ``parent``, by default in the user's cache."""
+    if parent is None:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        parent = Path(cache) / "wsinuc"
+    return Path(parent) / f"{url.name or 'result'}-{hashlib.sha256(str(url).encode()).hexdigest()[:16]}"
+
+
+class RemoteResult:
+    """The folder of one result below a URL.
+
+    Raises
+    ------
+    ConfigError
+        The URL is signed, so it stands for one file and cannot be a folder.
+    """
+
+    def __init__(self, url: Url) -> None:
+        if url.has_query:
+            raise ConfigError(f"{url}: a result is a folder, and a URL with '?' stands for one file: leave it out")
+        self.url = url
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether a summary is there. Raises RemoteError."""
+        return SUMMARY in list_sizes(self.url)
+
+    def check_ours(self) -> None:
+        """Raise OutputError when there is something that wsinuc has not made; RemoteError when nobody can look."""
+        names = list_sizes(self.url)
+        ours = not names or LOCK in names or INCOMPLETE in names
+        if not ours and not (SUMMARY in names and self._read(SUMMARY).get("made_by") == "wsinuc"):
+            raise OutputError(f"{self.url} is not empty and holds no wsinuc result: choose another -o, or empty it")
+
+    @contextmanager
+    def held(self, owner: str) -> Iterator[None]:
+        """Hold the lock as the working area ``owner``; raises OutputError when another working area has it."""
+        self._take(owner)
+        try:
+            yield
+        finally:
+            try:
+                self._delete([LOCK])
+            except RemoteError as error:  # it is ours, the next run takes it over; what happened before matters more
+                _log.warning("%s stays locked until the same command is run again: %s", self.url, error)
+
+    def begin(self) -> None:
+        """Mark the folder as incomplete, and take away the summary of an earlier result."""
+        self._put(INCOMPLETE, {"made_by": "wsinuc"})
+        self._delete([SUMMARY])
+
+    def publish(self, folder: Path, files: Mapping[str, Digest], summary: Mapping[str, Any], notes: Path) -> None:
+        """Bring the files of ``folder``, remove what an earlier result had besides, then write the summary.
+
+        May be called again after any failure. Raises RemoteError and OutputError, see ``upload``.
+        """
+        self.begin()
+        upload(folder, files, self.url, notes)
+        keep = {*files, SUMMARY, LOCK, INCOMPLETE}
+        self._delete([name for name in list_sizes(self.url) if name not in keep and name.partition("/")[0] in OUTPUTS])
+        self._put(SUMMARY, summary)
+        self._delete([INCOMPLETE])
+
+    def mend(self, owner: str) -> None:
+        """Clear up behind a run of the working area ``owner`` that was killed after it had written the summary."""
+        names = [INCOMPLETE]
+        if owner and self._read(LOCK).get("owner") == owner:
+            names.append(LOCK)
+        self._delete(names)
+
+    def _take(self, owner: str) -> None:
+        sign = {
+            "owner": owner,
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        holder = self._read(LOCK)
+        if not holder:
+            try:
+                self._put(LOCK, sign, mode="create")
+            except (FileExistsError, RemoteError) as error:  # taken just now, or a store without conditional put
+                holder = self._read(LOCK)
+                if not holder and isinstance(error, RemoteError):
+                    self._put(LOCK, sign)
+        elif holder.get("owner") == owner:
+            self._put(LOCK, sign)
+        holder = self._read(LOCK)
+        if holder.get("owner") != owner:
+            raise OutputError(
+                f"{self.url} is being written by a run on {holder.get('host')} since {holder.get('since')}: wait for it; "
+                f"if it was killed, continue it with its --work, or delete {self.url / LOCK} if it is gone for good"
+            )
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """A small JSON object, empty when it is not there."""
+        fs, path = (self.url / name).filesystem()
+        with remote_errors(self.url):
+            try:
+                content = json.loads(fs.cat_file(path))
+            except (FileNotFoundError, ValueError):
+                return {}
+        return content if isinstance(content, dict) else {}
+
+    def _put(self, name: str, content: Mapping[str, Any], **how: Any) -> None:
+        fs, path = (self.url / name).filesystem()
+        with remote_errors(self.url / name):
+            fs.pipe_file(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode(), **how)
+
+    def _delete(self, names: list[str]) -> None:
+        """Delete objects; those that are not there are no error."""
+        fs, root = self.url.filesystem()
+        present = list_sizes(self.url).keys() & names
+        with remote_errors(self.url):
+            if present:
+                fs.rm([f"{root}/{name}" for name in sorted(present)])

@@ -1,0 +1,129 @@
+"""Files into a folder of an object store: in parallel, in little memory, again and again until all are there.
+
+What has arrived is noted, with size and hash, in a file beside the outputs. When an upload is repeated, a file whose
+note and whose size in the store still agree is not sent again. Large files go in parts, so that memory is bounded by the
+number of streams, never by a file. A file that failed in the middle is discarded, not completed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsinuc.errors import OutputError
+from wsinuc.urls import Url, remote_errors
+
+STREAMS = 8
+"""Files under way at once."""
+PART = 8 * 2**20
+"""Bytes of a part of a large file; smaller files go in one request. S3 allows 10,000 parts of at least 5 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What tells one file's content from another's."""
+
+    size: int
+    sha256: str
+
+
+def digest(path: Path) -> Digest:
+    """Size and hash of a file."""
+    with path.open("rb") as file:
+        return Digest(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def digests(folder: Path) -> dict[str, Digest]:
+    """Every file below a folder, by its name relative to it with ``/``, sorted."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): digest(path) for path in files}
+
+
+def list_sizes(url: Url) -> dict[str, int]:
+    """Sizes of all objects below a URL, by their names relative to it; raises RemoteError."""
+    fs, root = url.filesystem()
+    with remote_errors(url):
+        found = fs.find(root, detail=True)
+    inside = root.rstrip("/") + "/"
+    return {path.removeprefix(inside): info["size"] for path, info in found.items() if path.startswith(inside)}
+
+
+def upload(folder: Path, files: Mapping[str, Digest], url: Url, notes: Path) -> None:
+    """Bring ``files`` of a folder below ``url``; what ``notes`` says is there, and is, stays.
+
+    Raises
+    ------
+    RemoteError
+        The store is out of reach or refuses; the rest can be sent by calling this again.
+    OutputError
+        A file changed on disk since its digest was taken, or did not arrive whole.
+    """
+    noted, there = _read_notes(notes), list_sizes(url)
+    missing = [name for name, file in files.items() if noted.get(name) != file or there.get(name) != file.size]
+    fs, root = url.filesystem()
+    lock = threading.Lock()
+
+    def send(name: str) -> None:
+        with remote_errors(url / name):
+            _send(folder / name, files[name], fs, f"{root}/{name}")
+        with lock, notes.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps([name, files[name].size, files[name].sha256]) + "\n")
+
+    with ThreadPoolExecutor(STREAMS, thread_name_prefix="wsinuc-upload") as pool:
+        jobs = [pool.submit(send, name) for name in missing]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    there = list_sizes(url)
+    for name, file in files.items():
+        if there.get(name) != file.size:
+            raise OutputError(
+                f"{url / name} holds {there.get(name, 0)} bytes, {file.size} were sent: run the same command again"
+            )
+
+
+def _send(source: Path, file: Digest, fs: Any, target: str) -> None:
+    """One file, checked against its digest as it is read."""
+    if file.size <= PART:
+        data = source.read_bytes()
+        _check(hashlib.sha256(data).hexdigest(), file, source)
+        fs.pipe_file(target, data)
+        return
+    stream = fs.open(target, "wb", block_size=PART)
+    try:
+        with source.open("rb") as content:
+            _check(hashlib.file_digest(content, "sha256").hexdigest(), file, source)
+            content.seek(0)
+            shutil.copyfileobj(content, stream, PART)
+        stream.close()
+    except BaseException:
+        stream.closed = True  # closing it would complete the object
+        with suppress(Exception):
+            stream.discard()
+        raise
+
+
+def _check(sha256: str, file: Digest, source: Path) -> None:
+    if sha256 != file.sha256:
+        raise OutputError(f"{source} has changed since it was written: run the same command again, it is made anew")
+
+
+def _read_notes(path: Path) -> dict[str, Digest]:
+    """What has arrived; a line that is damaged or half written counts as not noted."""
+    noted: dict[str, Digest] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        with suppress(ValueError, TypeError):
+            name, size, sha256 = json.loads(line)
+            noted[name] = Digest(size, sha256)
+    return noted

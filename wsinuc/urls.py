@@ -1,0 +1,242 @@
+"""Files on object stores and web servers: a URL that behaves like a path and shows nothing that is secret.
+
+``Url`` has what code asks of a ``Path`` (``name``, ``stem``, ``suffix``, ``/``), so that most of it need not know the
+difference. Credentials come from where the store's own library looks for them (environment, profile, role); a URL may
+still carry some, as ``user:password@`` or as a signature after ``?``. They are used and pickled, so that a worker can
+open the same file, but ``str`` and ``repr`` leave them out, and so does every error that is raised here.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import total_ordering
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from wsinuc.errors import ConfigError, RemoteError, WsinucError
+
+BLOCK = 2**20
+"""Bytes that one request for part of a file asks for."""
+BLOCKS = 32
+"""How many of those an open file keeps."""
+
+BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+"""Schemes whose libraries would take a password before the bucket for a part of its name, and quote it in errors."""
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_USER = r"(?:[^\s/?'\"]*@|[^\s/?@:'\"]+:(?!\d+/)[^\s?@'\"]*@)?"  # keys are often pasted as they are, with slashes
+_SECRETS = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]+://){_USER}([^\s?'\"<>]*)(?:\?[^\s'\"<>]*)?")
+_PARAMETERS = re.compile(r"(?i)\b(X-Amz-[\w-]+|AWSAccessKeyId|X-Goog-[\w-]+|Signature|sig|token|password)=[^\s&'\"]+")
+
+
+def redact(text: str) -> str:
+    """Text without what may be secret in the URLs in it: user and password, everything after ``?``, signatures.
+
+    Examples
+    --------
+    >>> redact("GET https://me:pass@host/a.svs?X-Amz-Signature=1f: 403")
+    'GET https://host/a.svs 403'
+    """
+    return _PARAMETERS.sub(r"\1=...", _SECRETS.sub(r"\1\2", text))
+
+
+@total_ordering
+class Url:
+    """A file or folder that fsspec reaches; ``str`` gives it without credentials.
+
+    Raises
+    ------
+    ConfigError
+        The text is no URL, a chain of them (``simplecache::s3://...``), or a bucket's with a password in it.
+
+    Examples
+    --------
+    >>> slide = Url("https://host/slides/a.svs?X-Amz-Signature=1f")
+    >>> str(slide), slide.stem, str(slide.parent / "b.svs")
+    ('https://host/slides/a.svs', 'a', 'https://host/slides/b.svs')
+    """
+
+    __slots__ = ("_base", "_query", "_shown")
+
+    def __init__(self, text: str) -> None:
+        if not _URL.match(text) or "::" in text:
+            raise ConfigError(f"expected one URL such as s3://bucket/folder, got {redact(text)!r}")
+        base, mark, query = text.partition("?")
+        self._base, self._query = base.rstrip("/"), mark + query
+        self._shown = redact(self._base)
+        if self.scheme in BUCKETS and self._shown != self._base:
+            raise ConfigError(
+                f"{self}: credentials for a bucket are not read from the URL: "
+                "give them by the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a profile"
+            )
+
+    @property
+    def scheme(self) -> str:
+        """What stands before ``://``."""
+        return self._base.partition("://")[0]
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return self._path.name
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix."""
+        return self._path.stem
+
+    @property
+    def suffix(self) -> str:
+        """The name's suffix with its dot, or nothing."""
+        return self._path.suffix
+
+    @property
+    def parent(self) -> Url:
+        """The folder that this is in."""
+        return Url(self._base.rpartition("/")[0] + self._query)
+
+    @property
+    def has_query(self) -> bool:
+        """Whether something follows ``?``, as in a signed URL, which is good for one file only."""
+        return bool(self._query)
+
+    def __truediv__(self, name: str) -> Url:
+        return Url(f"{self._base}/{name}{self._query}")
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def __repr__(self) -> str:
+        return f"Url({self._shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Url) and self._key == other._key
+
+    def __lt__(self, other: Url) -> bool:
+        return self._key < other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def filesystem(self) -> tuple[Any, str]:
+        """fsspec's file system and the path in it; listings are never remembered. Raises RemoteError."""
+        import fsspec
+
+        with remote_errors(self):
+            return fsspec.url_to_fs(self._base + self._query, use_listings_cache=False)
+
+    def size(self) -> int:
+        """Bytes in the file; raises RemoteError when it is not there, no file, or of unknown length."""
+        fs, path = self.filesystem()
+        with remote_errors(self):
+            found = fs.info(path)
+        if found["type"] != "file" or found["size"] is None:
+            raise RemoteError(f"{self} is no file of a known size: expected the URL of one file")
+        return int(found["size"])
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes from ``start`` to ``stop`` (the end by default); raises RemoteError."""
+        fs, path = self.filesystem()
+        with remote_errors(self):
+            return fs.cat_file(path, start=start, end=stop)
+
+    def open(self) -> BinaryIO:
+        """The file for reading anywhere in it, fetched block by block; its reads raise RemoteError."""
+        fs, path = self.filesystem()
+        with remote_errors(self):
+            file = fs.open(path, "rb", block_size=BLOCK, cache_type="blockcache", cache_options={"maxblocks": BLOCKS})
+        return cast(BinaryIO, _RemoteFile(file, self))
+
+    def hide(self, text: str) -> str:
+        """Text without what ``redact`` takes out, and without this URL's own secrets, wherever they stand."""
+        user = self._base.removeprefix(f"{self.scheme}://").removesuffix(self._shown.removeprefix(f"{self.scheme}://"))
+        values = [part.partition("=")[2] for part in self._query[1:].split("&")]
+        secrets = [self._query[1:], *values, user, user[:-1].partition(":")[2]]
+        for secret in sorted({part for part in secrets if len(part) > 5}, key=len, reverse=True):
+            text = text.replace(secret, "...")
+        return redact(text)
+
+    @property
+    def _path(self) -> PurePosixPath:
+        return PurePosixPath(self._shown.partition("://")[2])
+
+    @property
+    def _key(self) -> tuple[str, str]:
+        return self._base, self._query
+
+
+Place = Path | Url
+"""Where a slide or a result is."""
+
+
+def place(where: str | Path | Url) -> Place:
+    """A path, or a Url for text that is one; ``file://`` is a path.
+
+    Examples
+    --------
+    >>> place("s3://bucket/a.svs"), place("file:///data/a.svs").name
+    (Url('s3://bucket/a.svs'), 'a.svs')
+    """
+    if isinstance(where, str) and (found := _URL.match(where)):
+        return Path(url2pathname(urlsplit(where).path)) if found[1] == "file" else Url(where)
+    return Path(where) if isinstance(where, str) else where
+
+
+@contextmanager
+def remote_errors(url: Url) -> Iterator[None]:
+    """Turn whatever a store's library raises into one RemoteError without credentials."""
+    try:
+        yield
+    except (WsinucError, FileExistsError):
+        raise
+    except Exception as error:  # every library has exceptions of its own
+        raise RemoteError(f"{url}: {_reason(url, error)}") from None  # the cause may quote a signed URL
+
+
+def _reason(url: Url, error: Exception) -> str:
+    said = url.hide(" ".join(str(error).split())) or type(error).__name__
+    if isinstance(error, ImportError):
+        extra = "wsinuc[s3]" if url.scheme in ("s3", "s3a") else said
+        return f"reading or writing {url.scheme}:// needs another package: pip install '{extra}'"
+    if isinstance(error, FileNotFoundError):
+        return f"there is no such bucket, folder or file ({said})"
+    if isinstance(error, PermissionError):
+        return f"no permission ({said}): check the credentials in the environment or profile, and the bucket's policy"
+    return f"cannot be reached or refuses ({said}): check the network, the endpoint and the credentials"
+
+
+class _RemoteFile(io.RawIOBase):
+    """An fsspec file whose failures say which URL, and can be told from damage in what was read."""
+
+    def __init__(self, file: Any, url: Url) -> None:
+        super().__init__()
+        self._file, self._url = file, url
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with remote_errors(self._url):
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        with remote_errors(self._url):
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
