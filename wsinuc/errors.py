@@ -30,6 +30,10 @@ class OutputError(WsinucError, OSError):
     """The output exists, cannot be written, is locked by another run, or does not fit the request."""
 
 
+class LockedError(OutputError):
+    """Another run is at work in the same place."""
+
+
 class CheckpointError(WsinucError, ValueError):
     """A weights file is not what it should be: wrong kind, truncated, or a pickle."""
 

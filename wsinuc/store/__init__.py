@@ -1,6 +1,18 @@
 """Results on disk: what lies where (`result`), who may write (`lock`), files that are whole or absent (`files`)."""
 
 from wsinuc.store.files import disk_errors, write_json
+from wsinuc.store.lock import Holder, LockTiming
 from wsinuc.store.result import MAX_ID, Entry, Parts, ResultStore, iter_nuclei, settings_hash
 
-__all__ = ["MAX_ID", "Entry", "Parts", "ResultStore", "disk_errors", "iter_nuclei", "settings_hash", "write_json"]
+__all__ = [
+    "MAX_ID",
+    "Entry",
+    "Holder",
+    "LockTiming",
+    "Parts",
+    "ResultStore",
+    "disk_errors",
+    "iter_nuclei",
+    "settings_hash",
+    "write_json",
+]

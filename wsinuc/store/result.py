@@ -36,7 +36,7 @@ from wsinuc.errors import OutputError
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
 from wsinuc.store.files import disk_errors, read_json, remove, write_json
-from wsinuc.store.lock import locked
+from wsinuc.store.lock import Holder, Lock, locked, look
 
 OUTPUTS = ("nuclei", "labels.ome.zarr", "nuclei.geojson", "nuclei.geojson.gz", "nuclei.geojson.zip", "preview.png")
 SUMMARY = "summary.json"
@@ -68,6 +68,7 @@ class ResultStore:
         self.work = self.directory / ".run"
         self.ready = self.work / "ready"
         self.summary = self.directory / SUMMARY
+        self._lock: Lock | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -78,7 +79,7 @@ class ResultStore:
     def is_ours(self) -> bool:
         """Whether wsinuc has made this directory's content."""
         if self.work.is_dir():
-            return all(path.name in WORK for path in self.work.iterdir())
+            return all(path.name in WORK or path.name.startswith("lock.") for path in self.work.iterdir())
         return read_json(self.summary).get("made_by") == "wsinuc"
 
     @contextmanager
@@ -96,7 +97,7 @@ class ResultStore:
             )
         with disk_errors(self.directory):
             self.work.mkdir(parents=True, exist_ok=True)
-        with locked(self.work / "lock"):
+        with locked(self.work / "lock") as self._lock:
             with disk_errors(self.directory):
                 if overwrite or not resume:
                     self._clear()
@@ -107,6 +108,15 @@ class ResultStore:
         """Ledger entries of blocks whose shard is whole, by block index."""
         entries = (_entry(read_json(path)) for path in sorted((self.work / "done").glob("*.json")))
         return {entry.block: entry for entry in entries if entry is not None and self._shard_is_whole(entry)}
+
+    def progress(self) -> tuple[int, int]:
+        """Finished blocks and the nuclei in them, by the ledger alone: quick, for looking on while a run goes on."""
+        entries = [read_json(path) for path in (self.work / "done").glob("*.json")]
+        return len(entries), sum(entry.get("nuclei", 0) for entry in entries)
+
+    def holder(self) -> Holder | None:
+        """The run that works here, or has left its lock behind; None when there is neither."""
+        return look(self.work / "lock")
 
     def add(self, entry: Entry, nuclei: Nuclei) -> Entry:
         """Store a block's nuclei, then its ledger entry, which is returned with the shard's hash."""
@@ -133,6 +143,8 @@ class ResultStore:
 
     def publish(self, summary: Mapping[str, Any]) -> None:
         """Move the outputs to their final names, write the summary, remove the working area."""
+        if self._lock:
+            self._lock.check()
         for path in sorted(self.ready.iterdir()):
             os.replace(path, self.directory / path.name)
         write_json({"made_by": "wsinuc", **summary}, self.summary)
@@ -173,7 +185,7 @@ class ResultStore:
         self.summary.unlink(missing_ok=True)
         self._remove_outputs()
         for path in self.work.iterdir():
-            if path.name != "lock":
+            if not path.name.startswith("lock"):
                 remove(path)
 
     def _remove_outputs(self) -> None:
