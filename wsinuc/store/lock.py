@@ -115,13 +115,17 @@ def locked(path: Path, timing: LockTiming | None = None) -> Iterator[Lock]:
         lock.release()
 
 
-def look(path: Path) -> Holder | None:
-    """Who holds the lock ``path``; None when nobody does. Changes nothing but a probe beside it."""
+def look(path: Path, probe_in: Path | None = None) -> Holder | None:
+    """Who holds the lock ``path``; None when nobody does.
+
+    Changes nothing, but for a file that is there for a moment in ``probe_in`` (default: beside the lock), see
+    ``filesystem_now``.
+    """
     sign = _read(path)
     if not sign:
         return None
     try:
-        age = filesystem_now(path.parent) - path.stat().st_mtime
+        age = filesystem_now(probe_in or path.parent) - path.stat().st_mtime
     except FileNotFoundError:
         return None
     return Holder(pid=sign.get("pid"), host=str(sign.get("host", "?")), age_s=age, alive=_process_lives(sign))
@@ -129,7 +133,7 @@ def look(path: Path) -> Holder | None:
 
 def filesystem_now(folder: Path) -> float:
     """The time (s since 1970) by the clock that stamps the files of ``folder``; this machine's where it is read-only."""
-    probe = folder / "lock.probe"
+    probe = folder / f"lock.probe-{uuid.uuid4().hex[:8]}"
     try:
         with probe.open("w", encoding="utf-8") as file:
             file.write("now")

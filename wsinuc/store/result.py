@@ -116,7 +116,7 @@ class ResultStore:
 
     def holder(self) -> Holder | None:
         """The run that works here, or has left its lock behind; None when there is neither."""
-        return look(self.work / "lock")
+        return look(self.work / "lock", probe_in=self.directory.parent)
 
     def add(self, entry: Entry, nuclei: Nuclei) -> Entry:
         """Store a block's nuclei, then its ledger entry, which is returned with the shard's hash."""

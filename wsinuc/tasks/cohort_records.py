@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from wsinuc.errors import LockedError, OutputError, WsinucError
-from wsinuc.store import LockTiming, ResultStore, disk_errors
+from wsinuc.store import ResultStore, disk_errors
 from wsinuc.tasks.cohort_summary import CohortSummary, check_ours, write_summaries
 from wsinuc.tasks.slide_list import SlideJob
 from wsinuc.tasks.slide_state import SlideState, StateFolder, here_and_now, timestamp
+from wsinuc.tasks.status import is_held
 from wsinuc.tasks.summary import versions
 
 _log = logging.getLogger(__name__)
@@ -117,10 +118,7 @@ class CohortRecords:
     def _is_held(self, job: SlideJob, known: SlideState | None) -> bool:
         if known is None or known.state != "running":
             return False
-        holder = ResultStore(job.folder(self.out)).holder()
-        if holder is None or holder.alive is False:
-            return False
-        return bool(holder.alive) or holder.age_s < LockTiming().stale_s
+        return is_held(ResultStore(job.folder(self.out)).holder())
 
     def _put_if_possible(self, state: SlideState) -> None:
         try:
