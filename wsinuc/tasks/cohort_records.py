@@ -78,10 +78,10 @@ class CohortRecords:
         state = replace(self._here[job.stem], state="done", error=None, figures=figures)
         if before:
             self._before.append(job.stem)
-            self._put(state)
+            self._put(state)  # the tables can wait for the end: this slide took no time
         else:
             self._put(replace(state, ended=timestamp()))
-        self._write_tables()
+            self._write_tables()
 
     def failed(self, job: SlideJob, error: Exception) -> None:
         """It could not be finished. That a full disk keeps us from writing so down is no further error."""

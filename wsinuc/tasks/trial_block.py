@@ -43,6 +43,8 @@ def try_synthetic(device: str) -> Finding:
         return fail(
             "trial", f"a made slide gave no {', '.join(missing)}", "please report this, with the output of --json"
         )
+    if not summary.nuclei:
+        return fail("trial", "a made slide gave no nuclei", "the model or the device computes wrongly: try --device cpu")
     return ok("trial", f"a made slide of {SIDE} x {SIDE} pixels: {summary.nuclei} nuclei in {seconds:.1f} s")
 
 
