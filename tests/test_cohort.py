@@ -256,9 +256,7 @@ def test_models_of_slides_are_loaded_once_each_and_a_missing_one_costs_its_slide
         return OracleSegmenter()
 
     monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", load)
-    jobs = [
-        SlideJob(slide=job.slide, model=model) for job, model in zip(slides, ("mine", "none", "mine"), strict=True)
-    ]
+    jobs = [SlideJob(slide=job.slide, model=model) for job, model in zip(slides, ("mine", "none", "mine"), strict=True)]
     summary = segment_cohort(jobs, tmp_path, SETTINGS)
     assert [state.state for state in summary.slides] == ["done", "failed", "done"]
     assert sorted(loaded) == ["mine", "none"]

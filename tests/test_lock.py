@@ -122,7 +122,9 @@ def test_a_killed_run_is_replaced_at_once(path: Path) -> None:
         f"with locked(Path({str(path)!r})): print('held', flush=True); time.sleep(60)"
     )
     child = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert child.stdout is not None
     assert child.stdout.readline() == b"held\n"

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 
-from soak import compare, soak  # noqa: E402
+from soak import compare, soak
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
