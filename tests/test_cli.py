@@ -20,10 +20,9 @@ from PIL import Image
 from rich.console import Console
 from wsinuc_cli import progress
 from wsinuc_cli.main import COMMANDS, main
-from wsinuc_cli.segment import result_folders
 
 import wsinuc.segmenters
-from wsinuc.errors import ConfigError, DeviceError
+from wsinuc.errors import DeviceError
 from wsinuc.exports.geojson import write_geojson
 from wsinuc.tasks import segment as task
 from wsinuc.tasks.events import BlockDone, Planned, Stage
@@ -110,7 +109,8 @@ def test_output_folder_and_several_slides(wsinuc_in, slide: Path, tmp_path: Path
     result = wsinuc_in("segment", slide, other, "-o", tmp_path / "out" / "deep", "--tissue", "none", "-q")
     assert result.exit_code == 0
     assert result.output == ""
-    assert sorted(p.name for p in (tmp_path / "out" / "deep").iterdir()) == ["other.wsinuc", "plane.wsinuc"]
+    names = sorted(p.name for p in (tmp_path / "out" / "deep").iterdir())
+    assert names == [".wsinuc", "other.wsinuc", "plane.wsinuc", "summary.csv", "summary.md"]
 
 
 def test_an_image_with_mpp(wsinuc_in, tmp_path: Path) -> None:
@@ -230,9 +230,6 @@ def test_unexpected_errors_are_one_line_and_a_traceback_with_v(
 def test_slides_of_one_name_are_refused_before_anything_is_done(wsinuc_in, slide: Path, tmp_path: Path) -> None:
     line = error_line(wsinuc_in("segment", slide, tmp_path / "elsewhere" / "plane.svs"))
     assert "plane.wsinuc" in line
-    with pytest.raises(ConfigError):
-        result_folders([Path("a/x.svs"), Path("b/x.png")], Path("out"))
-    assert result_folders([Path("a/x.svs")], None) == {Path("a/x.svs"): Path("x.wsinuc")}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")

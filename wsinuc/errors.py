@@ -34,6 +34,10 @@ class RemoteError(WsinucError, OSError):
     """A file on an object store or web server is missing, forbidden or out of reach; says nothing of its content."""
 
 
+class LockedError(OutputError):
+    """Another run is at work in the same place."""
+
+
 class CheckpointError(WsinucError, ValueError):
     """A weights file is not what it should be: wrong kind, truncated, or a pickle."""
 

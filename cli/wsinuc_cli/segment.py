@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from wsinuc.config import SegmentConfig
-from wsinuc.errors import ConfigError
 from wsinuc.urls import Place, place
 from wsinuc_cli.main import Failure, describe_error
 from wsinuc_cli.options import DEFAULTS, PLACE, device_option, reader_options, start_logging, verbosity_options
 
 if TYPE_CHECKING:
     from wsinuc.segmenters.base import Segmenter
+    from wsinuc.tasks.events import CohortEvent
     from wsinuc.tasks.segment import Plan, Summary
+    from wsinuc.tasks.slide_list import SlideJob
 
 
 @click.command()
@@ -65,12 +66,33 @@ if TYPE_CHECKING:
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Continue an interrupted run.")
+@click.option(
+    "--skip-errors/--fail-fast",
+    default=True,
+    show_default=True,
+    help="With several slides: go on when one fails, or stop at the first.",
+)
+@click.option(
+    "--attempts",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How often a slide is tried, when what went wrong may pass (a network disk, say).",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would be done and needed, and do nothing.")
 @verbosity_options
 def segment(
-    slides: tuple[Place, ...], output: Place | None, dry_run: bool, quiet: bool, verbose: bool, **settings: Any
+    slides: tuple[Place, ...],
+    output: Place | None,
+    dry_run: bool,
+    skip_errors: bool,
+    attempts: int,
+    quiet: bool,
+    verbose: bool,
+    **settings: Any,
 ) -> None:
-    """Find the nuclei of one or many slides, or of ordinary images with --mpp.
+    """Find the nuclei of one or many slides, of a table of slides (CSV), or of ordinary images with --mpp.
 
     The result of slide.svs is the folder slide.wsinuc in the current folder, or in DIR with -o DIR:
 
@@ -81,100 +103,116 @@ def segment(
     labels.ome.zarr    label images, OME-Zarr
     summary.json       counts, area, time, versions
 
-    An interrupted run goes on when the same command is given again. One slide that fails does not stop the others;
-    the exit code is then 1.
+    A table of slides (CSV) gives each its own settings: the column slide, and if wanted mpp, model, roi, tissue and
+    name; paths are relative to the table. Over several slides there are summary.md and summary.csv, too, and
+    "wsinuc status DIR" says how far they are.
+
+    An interrupted run goes on when the same command is given again, and slides that are complete with the same
+    settings are left as they are. One slide that fails does not stop the others; the exit code is then 1.
     """
+    from wsinuc.tasks.slide_list import list_slides
+    from wsinuc.tasks.slide_state import FOLDER
+
     start_logging(quiet, verbose)
-    results = result_folders(slides, output)
     config = SegmentConfig(**settings)
-    batch = Batch(results, config, quiet=quiet, verbose=verbose)
-    batch.run(batch.plan_one if dry_run else batch.segment_one)
-    batch.finish()
-
-
-def result_folders(slides: Sequence[Place], output: Place | None) -> dict[Place, Place]:
-    """Slide -> its result folder; raises ConfigError when two slides would share one."""
-    owners: dict[Place, Place] = {}
-    for slide in slides:
-        folder = (output or Path()) / f"{slide.stem}.wsinuc"
-        if folder in owners:
-            raise ConfigError(
-                f"{owners[folder]} and {slide} would both be written to {folder}: "
-                "segment them one by one with different -o"
-            )
-        owners[folder] = slide
-    return {slide: folder for folder, slide in owners.items()}
+    jobs = list_slides(slides)
+    out = output or Path()
+    batch = Batch(jobs, out, config, quiet=quiet)
+    if dry_run:
+        batch.plan()
+        return batch.finish(records=False)
+    several = len(jobs) > 1 or list(slides) != [job.slide for job in jobs]
+    records = isinstance(out, Path) and (several or (out / FOLDER).is_dir())  # tables and states need a file system
+    batch.segment(records=records, verbose=verbose, skip_errors=skip_errors, attempts=attempts)
+    batch.finish(records=records)
 
 
 class Batch:
-    """Several slides with one model; remembers what went wrong with which."""
+    """Slides with their settings; shows how they go and remembers what went wrong with which."""
 
-    def __init__(self, results: dict[Place, Place], config: SegmentConfig, *, quiet: bool, verbose: bool) -> None:
-        self.results = results
-        self.config = config
-        self.quiet, self.verbose = quiet, verbose
+    def __init__(self, jobs: Sequence[SlideJob], out: Place, config: SegmentConfig, *, quiet: bool) -> None:
+        self.jobs, self.out, self.config, self.quiet = jobs, out, config, quiet
         self.failed: dict[Place, str] = {}
         self.done: list[Summary] = []
-        self._segmenter: Segmenter | None = None
+        self.before = 0
 
-    def run(self, work: Callable[[Place, Place], None]) -> None:
-        """Do ``work`` for every slide that can be opened; all are opened first, so that bad ones show at once."""
-        readable = [slide for slide in self.results if self._attempt(slide, self._open)]
-        if readable:
-            self._segmenter = self._load()
-        for slide in readable:
-            self._attempt(slide, work, self.results[slide])
+    def segment(self, *, records: bool, verbose: bool, **options: Any) -> None:
+        """Segment all slides."""
+        from wsinuc.tasks.cohort import segment_cohort
+        from wsinuc_cli.cohort_progress import cohort_reporter
 
-    def _attempt(self, slide: Place, work: Callable[..., None], *args: Place) -> bool:
-        """Whether ``work`` went well; what it raised is shown now, or at the end when there is one slide only."""
-        try:
-            work(slide, *args)
-        except Exception as error:
-            message = describe_error(error)
-            self.failed[slide] = message
-            if len(self.results) > 1:
-                click.echo(f"error: {message if slide.name in message else f'{slide}: {message}'}", err=True)
-            return False
-        return True
+        with cohort_reporter(len(self.jobs), quiet=self.quiet, verbose=verbose) as show:
 
-    def _open(self, slide: Place) -> None:
-        from wsinuc.slides import open_slide
+            def on_event(event: CohortEvent) -> None:
+                show(event)
+                self._note(event)
 
-        with open_slide(slide, reader=self.config.reader, mpp=self.config.mpp) as opened:
-            opened.mpp  # noqa: B018  raises when the resolution is unknown
+            summary = segment_cohort(self.jobs, self.out, self.config, on_event=on_event, records=records, **options)
+        if summary.unfinished and self.failed:
+            click.echo(f"stopped: {len(summary.unfinished)} of {len(self.jobs)} slides are not finished", err=True)
 
-    def _load(self) -> Segmenter:
+    def plan(self) -> None:
+        """Print what segmenting each slide would do."""
         from wsinuc.segmenters import load_segmenter
-
-        return load_segmenter(self.config.model, device=self.config.device)
-
-    def segment_one(self, slide: Place, folder: Place) -> None:
-        """Segment one slide and show how it goes."""
-        from wsinuc.tasks.segment import segment_slide
-        from wsinuc_cli.progress import reporter
-
-        with reporter(slide.name, quiet=self.quiet, verbose=self.verbose) as show:
-            summary = segment_slide(slide, folder, self.config, segmenter=self._segmenter, on_event=show)
-        self.done.append(summary)
-        if not self.quiet:
-            click.echo(describe_result(summary))
-
-    def plan_one(self, slide: Place, folder: Place) -> None:
-        """Print what segmenting one slide would do."""
         from wsinuc.tasks.segment import plan_segment
 
-        click.echo(describe_dry_run(plan_segment(slide, folder, self.config, segmenter=self._segmenter)))
+        loaded: dict[str, Segmenter] = {}
+        for job in self.jobs:
+            try:
+                config = job.config(self.config)
+                check_opens(job.slide, config)
+                if config.model not in loaded:
+                    loaded[config.model] = load_segmenter(config.model, device=config.device)
+                plan = plan_segment(job.slide, job.folder(self.out), config, segmenter=loaded[config.model])
+                click.echo(describe_dry_run(plan))
+            except Exception as error:
+                self._note_error(job, error)
 
-    def finish(self) -> None:
+    def _note(self, event: CohortEvent) -> None:
+        from wsinuc.tasks.events import SlideDone, SlideFailed
+
+        if isinstance(event, SlideFailed):
+            if event.again:
+                self._say(f"{event.job.slide}: {describe_error(event.error)}; it will be tried again", err=True)
+            else:
+                self._note_error(event.job, event.error)
+        elif isinstance(event, SlideDone):
+            if event.summary is None:
+                self.before += 1
+                self._say(f"{event.job.slide}: done before")
+            else:
+                self.done.append(event.summary)
+                self._say(describe_result(event.summary))
+
+    def _note_error(self, job: SlideJob, error: Exception) -> None:
+        """Remember an error; it is shown now, or at the end when there is one slide only."""
+        message = describe_error(error)
+        self.failed[job.slide] = message
+        if len(self.jobs) > 1:
+            click.echo(f"error: {message if job.slide.name in message else f'{job.slide}: {message}'}", err=True)
+
+    def _say(self, text: str, *, err: bool = False) -> None:
+        if not self.quiet:
+            click.echo(text, err=err)
+
+    def finish(self, *, records: bool) -> None:
         """Say what to do with the results, and raise Failure when a slide failed."""
-        if self.done and not self.quiet:
-            click.echo(describe_use(self.done))
-        if self.failed and len(self.results) == 1:
+        if self.done:
+            self._say(describe_use(self.done))
+        if records and (self.done or self.before):
+            self._say(f"  all      {self.out / 'summary.md'}, {self.out / 'summary.csv'}")
+        if self.failed and len(self.jobs) == 1:
             raise Failure(*self.failed.values())
         if self.failed:
-            raise Failure(
-                f"{len(self.failed)} of {len(self.results)} slides failed: {', '.join(map(str, self.failed))}"
-            )
+            raise Failure(f"{len(self.failed)} of {len(self.jobs)} slides failed: {', '.join(map(str, self.failed))}")
+
+
+def check_opens(slide: Place, config: SegmentConfig) -> None:
+    """Raise SlideError or MppError before a model is loaded for a slide that cannot be read."""
+    from wsinuc.slides import open_slide
+
+    with open_slide(slide, reader=config.reader, mpp=config.mpp) as opened:
+        opened.mpp  # noqa: B018  raises when the resolution is unknown
 
 
 def describe_result(summary: Summary) -> str:

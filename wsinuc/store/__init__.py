@@ -2,6 +2,18 @@
 
 from wsinuc.store.files import disk_errors, write_json
 from wsinuc.store.ledger import Entry, settings_hash
+from wsinuc.store.lock import Holder, LockTiming
 from wsinuc.store.result import MAX_ID, Parts, ResultStore, iter_nuclei
 
-__all__ = ["MAX_ID", "Entry", "Parts", "ResultStore", "disk_errors", "iter_nuclei", "settings_hash", "write_json"]
+__all__ = [
+    "MAX_ID",
+    "Entry",
+    "Holder",
+    "LockTiming",
+    "Parts",
+    "ResultStore",
+    "disk_errors",
+    "iter_nuclei",
+    "settings_hash",
+    "write_json",
+]

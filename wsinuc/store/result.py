@@ -40,7 +40,7 @@ from wsinuc.errors import OutputError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
 from wsinuc.store.files import disk_errors, read_json, remove, write_json
 from wsinuc.store.ledger import Entry, read_entry, read_sealed, settings_hash, write_entry, write_sealed
-from wsinuc.store.lock import locked
+from wsinuc.store.lock import Holder, Lock, locked, look
 from wsinuc.store.outputs import OUTPUTS, SUMMARY
 from wsinuc.store.remote import RemoteResult, working_area
 from wsinuc.store.upload import digest, digests, list_sizes
@@ -72,6 +72,7 @@ class ResultStore:
         self.work = self.directory / ".run"
         self.ready = self.work / "ready"
         self.summary = self.directory / SUMMARY
+        self._lock: Lock | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -82,7 +83,7 @@ class ResultStore:
     def is_ours(self) -> bool:
         """Whether wsinuc has made this directory's content."""
         if self.work.is_dir():
-            return all(path.name in WORK for path in self.work.iterdir())
+            return all(path.name in WORK or path.name.startswith("lock.") for path in self.work.iterdir())
         return read_json(self.summary).get("made_by") == "wsinuc"
 
     @contextmanager
@@ -104,7 +105,7 @@ class ResultStore:
         with disk_errors(self.directory):
             self.work.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
-            held.enter_context(locked(self.work / "lock"))
+            self._lock = held.enter_context(locked(self.work / "lock"))
             if self.remote is not None:
                 held.enter_context(self.remote.held(self._owner()))
                 if overwrite:
@@ -120,6 +121,15 @@ class ResultStore:
         run_id = self._run_id()
         entries = (read_entry(path, run_id) for path in sorted((self.work / "done").glob("*.json")))
         return {entry.block: entry for entry in entries if entry is not None and self._shard_is_whole(entry)}
+
+    def progress(self) -> tuple[int, int]:
+        """Finished blocks and the nuclei in them, by the ledger alone: quick, for looking on while a run goes on."""
+        entries = [read_json(path) for path in (self.work / "done").glob("*.json")]
+        return len(entries), sum(entry.get("nuclei", 0) for entry in entries)
+
+    def holder(self) -> Holder | None:
+        """The run that works here, or has left its lock behind; None when there is neither."""
+        return look(self.work / "lock", probe_in=self.directory.parent)
 
     def add(self, entry: Entry, nuclei: Nuclei) -> Entry:
         """Store a block's nuclei, then its ledger entry, which is returned with the shard's hash."""
@@ -167,6 +177,8 @@ class ResultStore:
 
         Raises RemoteError or OutputError when a store does not take them; what was made is kept, see ``unpublished``.
         """
+        if self._lock:
+            self._lock.check()
         content = {"made_by": "wsinuc", **summary}
         if self.remote is not None:
             self._bring(content)
@@ -243,7 +255,7 @@ class ResultStore:
         self.summary.unlink(missing_ok=True)
         self._remove_outputs()
         for path in self.work.iterdir():
-            if path.name not in ("lock", "owner"):
+            if path.name != "owner" and not path.name.startswith("lock"):
                 remove(path)
 
     def _remove_outputs(self) -> None:

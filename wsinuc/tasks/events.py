@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wsinuc.tasks.plan import Plan
+    from wsinuc.tasks.slide_list import SlideJob
     from wsinuc.tasks.summary import Summary
 
 
@@ -51,3 +52,33 @@ class Finished:
 
 
 Event = Planned | BlockDone | Stage | Finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideProgress:
+    """One slide of several goes on."""
+
+    job: SlideJob
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideDone:
+    """One slide of several is complete."""
+
+    job: SlideJob
+    summary: Summary | None
+    """None: it was complete before, with the same settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideFailed:
+    """One slide of several could not be finished."""
+
+    job: SlideJob
+    error: Exception
+    again: bool
+    """Whether it will be tried again, after the others."""
+
+
+CohortEvent = SlideProgress | SlideDone | SlideFailed

@@ -139,7 +139,7 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         settings=plan.settings,
         config={key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
         weights_sha256=getattr(prepared.segmenter, "weights_sha256", None),
-        versions=_versions(),
+        versions=versions(),
     )
 
 
@@ -189,7 +189,7 @@ def _level0(box: Box, downsample: tuple[float, float]) -> tuple[int, int, int, i
     return round(box.y0 * dy), round(box.x0 * dx), round(box.y1 * dy), round(box.x1 * dx)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Of what was really used: torch only when something has loaded it."""
     found = {"wsinuc": wsinuc.__version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:

@@ -1,0 +1,77 @@
+"""``wsinuc status``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from wsinuc.tasks.status import SlideStatus
+
+
+@click.command()
+@click.argument("outs", nargs=-1, metavar="[OUT]...", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def status(outs: tuple[Path, ...], as_json: bool) -> None:
+    """Show how far the slides of the output folder OUT are (default: the current folder).
+
+    Works while a run goes on, and from another computer that shares the folder. Also takes a single result
+    (slide.wsinuc).
+
+    Exit code: 0 all slides are done, 1 one or more failed, 2 some are running, waiting or interrupted.
+    """
+    from wsinuc.tasks.status import cohort_status, exit_code
+
+    slides = cohort_status(outs or (Path(),))
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(slide) for slide in slides], indent=2, default=str))
+    else:
+        click.echo(describe(slides))
+    raise click.exceptions.Exit(exit_code(slides))
+
+
+def describe(slides: Sequence[SlideStatus]) -> str:
+    """A line per slide, the errors, and how many are in which state."""
+    rows = [("slide", "state", "blocks", "nuclei", "last sign of life"), *(_row(slide) for slide in slides)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                row[1].ljust(widths[1]),
+                row[2].rjust(widths[2]),
+                row[3].rjust(widths[3]),
+                row[4],
+            ]
+        ).rstrip()
+        for row in rows
+    ]
+    errors = [f"{slide.name}: {slide.error}" for slide in slides if slide.error and slide.state == "failed"]
+    counts = Counter(slide.state for slide in slides)
+    total = f"{counts.pop('done', 0)} of {len(slides)} slides done" + "".join(
+        f", {n} {state}" for state, n in counts.items()
+    )
+    hint = (
+        ["run the same wsinuc segment command again to continue"] if counts.keys() & {"interrupted", "skipped"} else []
+    )
+    return "\n".join([*lines, *errors, total, *hint])
+
+
+def _row(slide: SlideStatus) -> tuple[str, str, str, str, str]:
+    from wsinuc_cli.progress import duration
+
+    begun = slide.blocks is not None or slide.blocks_done
+    life = "" if slide.age_s is None else f"{duration(slide.age_s)} ago, {slide.holder}"
+    return (
+        slide.name,
+        slide.state,
+        f"{slide.blocks_done}/{'?' if slide.blocks is None else slide.blocks}" if begun else "",
+        f"{slide.nuclei:,}" if begun else "",
+        life,
+    )
