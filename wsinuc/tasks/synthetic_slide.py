@@ -110,11 +110,11 @@ def source_square(config: SyntheticSlideConfig) -> RGB:
 
 def _darkest(image: RGB) -> RGB:
     corners = [
-        (y, x)
-        for y in range(0, image.shape[0] - CELL + 1, TILE)
-        for x in range(0, image.shape[1] - CELL + 1, TILE)
+        (y, x) for y in range(0, image.shape[0] - CELL + 1, TILE) for x in range(0, image.shape[1] - CELL + 1, TILE)
     ]
-    y, x = min(corners, key=lambda corner: float(image[corner[0] : corner[0] + CELL, corner[1] : corner[1] + CELL].mean()))
+    y, x = min(
+        corners, key=lambda corner: float(image[corner[0] : corner[0] + CELL, corner[1] : corner[1] + CELL].mean())
+    )
     return image[y : y + CELL, x : x + CELL]
 
 
@@ -248,7 +248,9 @@ def _write_thumbnail(tiff: tifffile.TiffWriter, level: _Level) -> None:
     rows = range(0, level.shape[0], TILE)
     whole = np.vstack([np.hstack([level.pixels(y, x) for x in range(0, level.shape[1], TILE)]) for y in rows])
     thumbnail = whole[: level.shape[0] : 2, : level.shape[1] : 2]
-    tiff.write(thumbnail, photometric="rgb", compression="jpeg", rowsperstrip=len(thumbnail), software=False, metadata=None)
+    tiff.write(
+        thumbnail, photometric="rgb", compression="jpeg", rowsperstrip=len(thumbnail), software=False, metadata=None
+    )
 
 
 def _description(config: SyntheticSlideConfig) -> str:
