@@ -126,26 +126,27 @@ def write_geojson(
     """
     path = Path(path)
     write = _writer(path)
-    encoder = _Encoder(origin_yx, run_id)
-    tally = _Tally()
     with replacing(path) as stream:
-        write(stream, nuclei, encoder, tally, workers)
+        tally = write(stream, nuclei, _Encoder(origin_yx, run_id), workers)
     return ExportReport(paths=(path,), count=tally.count, repaired=tally.repaired, dropped=tally.dropped)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Tally:
     count: int = 0
     repaired: int = 0
     dropped: int = 0
 
-    def add(self, polygons: Polygons) -> None:
-        self.repaired += sum(bool(polygons.keep[i]) for i in polygons.repaired)
-        self.dropped += int((~polygons.keep).sum())
-        self.count += int(polygons.keep.sum())
+    def __add__(self, other: _Tally) -> _Tally:
+        return _Tally(self.count + other.count, self.repaired + other.repaired, self.dropped + other.dropped)
 
 
-def _writer(path: Path) -> Callable[[BinaryIO, Iterable[Nuclei], _Encoder, _Tally, int], None]:
+def _tally(polygons: Polygons) -> _Tally:
+    kept = int(polygons.keep.sum())
+    return _Tally(kept, sum(bool(polygons.keep[i]) for i in polygons.repaired), len(polygons.keep) - kept)
+
+
+def _writer(path: Path) -> Callable[[BinaryIO, Iterable[Nuclei], _Encoder, int], _Tally]:
     """The function that writes nuclei in the form that the suffix of ``path`` asks for."""
     for suffix, write in ((".geojson", _write_collection), (".geojson.gz", _write_gzip), (".zip", _write_zip)):
         if path.name.lower().endswith(suffix):
@@ -153,37 +154,38 @@ def _writer(path: Path) -> Callable[[BinaryIO, Iterable[Nuclei], _Encoder, _Tall
     raise OutputError(f"QuPath reads .geojson, .geojson.gz and .zip, not {path.name}: choose one of these suffixes")
 
 
-def _write_collection(
-    stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, tally: _Tally, workers: int
-) -> None:
+def _write_collection(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, workers: int) -> _Tally:
     """One FeatureCollection, a feature per line."""
-    separator = _OPEN
+    separator, total = _OPEN, _Tally()
     with closing(_in_order(encoder.lines, _portions(nuclei, _BATCH), workers)) as encoded:
-        for lines, polygons in encoded:
-            tally.add(polygons)
+        for lines, tally in encoded:
+            total += tally
             if lines:
                 stream.write(separator + lines)
                 separator = _BETWEEN
-    stream.write(_CLOSE if separator == _BETWEEN else _collection(b""))
+    stream.write(_CLOSE if total.count else _collection([]))
+    return total
 
 
-def _write_gzip(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, tally: _Tally, workers: int) -> None:
+def _write_gzip(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, workers: int) -> _Tally:
     """The collection compressed, without name or time in the header so that the bytes are reproducible."""
     with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=_GZIP_LEVEL) as packed:
-        _write_collection(packed, nuclei, encoder, tally, workers)  # type: ignore[arg-type]
+        return _write_collection(packed, nuclei, encoder, workers)  # type: ignore[arg-type]
 
 
-def _write_zip(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, tally: _Tally, workers: int) -> None:
+def _write_zip(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, workers: int) -> _Tally:
     """A zip of collections of at most ``SHARD`` nuclei, with fixed times; at least one entry."""
+    total = _Tally()
     with (
         zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
         closing(_in_order(encoder.entry, _portions(nuclei, SHARD), workers)) as encoded,
     ):
-        for entry, polygons in encoded:
-            tally.add(polygons)
+        for entry, tally in encoded:
+            total += tally
             _add_entry(archive, entry)
         if not archive.filelist:
-            _add_entry(archive, _deflate(_collection(b"")))
+            _add_entry(archive, _deflate(_collection([])))
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,8 @@ class _Entry:
 
 
 def _deflate(content: bytes) -> _Entry:
-    return _Entry(imagecodecs.deflate_encode(content, level=_ZIP_LEVEL, raw=True), zlib.crc32(content), len(content))
+    deflated = bytes(imagecodecs.deflate_encode(content, level=_ZIP_LEVEL, raw=True))
+    return _Entry(deflated, zlib.crc32(content), len(content))
 
 
 def _add_entry(archive: zipfile.ZipFile, entry: _Entry) -> None:
@@ -214,8 +217,8 @@ def _add_entry(archive: zipfile.ZipFile, entry: _Entry) -> None:
     archive.start_dir = stream.tell()
 
 
-def _collection(lines: bytes) -> bytes:
-    return _OPEN + lines + (_CLOSE if lines else _CLOSE.lstrip())
+def _collection(features: list[bytes]) -> bytes:
+    return _OPEN + _BETWEEN.join(features) + (_CLOSE if features else _CLOSE.lstrip())
 
 
 def _portions(parts: Iterable[Nuclei], size: int) -> Iterator[Nuclei]:
@@ -262,15 +265,16 @@ class _Encoder:
     origin_yx: tuple[float, float]
     run_id: str
 
-    def entry(self, part: Nuclei) -> tuple[_Entry, Polygons]:
+    def entry(self, part: Nuclei) -> tuple[_Entry, _Tally]:
         """A whole collection, compressed."""
-        lines, polygons = self.lines(part)
-        return _deflate(_collection(lines)), polygons
+        batches = [self.lines(batch) for batch in _portions([part], _BATCH)]
+        content = _collection([lines for lines, _ in batches if lines])
+        return _deflate(content), sum((tally for _, tally in batches), _Tally())
 
-    def lines(self, part: Nuclei) -> tuple[bytes, Polygons]:
+    def lines(self, part: Nuclei) -> tuple[bytes, _Tally]:
         """A feature per nucleus that is kept, with commas between them."""
         polygons = level0_polygons(part, 0, len(part), self.origin_yx)
-        return _BETWEEN.join(_features(part, polygons, self.run_id)), polygons
+        return _BETWEEN.join(_features(part, polygons, self.run_id)), _tally(polygons)
 
 
 def _features(part: Nuclei, polygons: Polygons, run_id: str) -> Iterator[bytes]:

@@ -238,8 +238,9 @@ def _encoded_tiles(level: _Level) -> Iterator[bytes]:
 
 
 def _encode(tile: RGB) -> bytes:
-    return imagecodecs.jpeg8_encode(
-        np.ascontiguousarray(tile), level=QUALITY, colorspace="RGB", outcolorspace="YCBCR", subsampling="420"
+    tile = np.ascontiguousarray(tile)
+    return bytes(
+        imagecodecs.jpeg8_encode(tile, level=QUALITY, colorspace="RGB", outcolorspace="YCBCR", subsampling="420")
     )
 
 
