@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from wsinuc.errors import DataError, OutputError
-from wsinuc.exports import geojson
+from wsinuc.exports import geojson, polygons
 from wsinuc.exports.geojson import check_class_names, default_geojson_name, write_geojson
 from wsinuc.exports.qupath_check import check_geojson
 from wsinuc.grid import Box
@@ -206,6 +206,36 @@ def test_what_has_no_area_is_dropped_and_counted(tmp_path: Path, ring: list[tupl
     report = write_geojson([kept, bad], tmp_path / "a.geojson", run_id="r")
     assert (report.count, report.dropped) == (3, 1)
     assert check_geojson(tmp_path / "a.geojson").findings == ()
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps=st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=7))
+def test_staircases_that_are_called_valid_are_valid(steps: list[tuple[int, int]]) -> None:
+    """Random closed staircases, most of which cross themselves: the quick answer is never yes when GEOS says no."""
+    corners = [(0, 0)]
+    for dy, dx in steps:
+        y, x = corners[-1]
+        corners += [(y + dy, x), (y + dy, x + dx)]
+    corners += [(0, corners[-1][1]), (0, 0)]
+    ring = np.array(corners, float)
+    if polygons._plainly_valid(ring, np.array([0, len(ring)]))[0]:
+        assert shapely.Polygon(ring).is_valid
+
+
+def test_outlines_of_pixels_are_seen_to_be_valid() -> None:
+    labels = np.random.default_rng(0).integers(0, 3, (60, 60), dtype=np.int32)
+    nuclei = table(relabel(fill_enclosed(relabel(labels))), (1.9987, 2.0013))
+    found = polygons.level0_polygons(nuclei, 0, len(nuclei), (0.0, 0.0))
+    assert polygons._plainly_valid(found.xy, found.offsets).all()
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.geojson.gz", "a.zip"])
+def test_threads_do_not_change_the_bytes(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(geojson, "SHARD", 7)
+    monkeypatch.setattr(geojson, "_BATCH", 3)
+    for workers in (1, 4):
+        write_geojson([squares(40)], tmp_path / f"{workers}{name}", run_id="r", workers=workers)
+    assert (tmp_path / f"1{name}").read_bytes() == (tmp_path / f"4{name}").read_bytes()
 
 
 def test_repeated_corners_are_written_once(tmp_path: Path) -> None:

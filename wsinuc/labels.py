@@ -94,6 +94,11 @@ def ring_areas(outlines: Int, offsets: Offsets) -> NDArray[np.int64]:
     return _ring_areas(np.ascontiguousarray(outlines, dtype=np.int32), offsets)
 
 
+def pixel_counts(labels: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Pixels of every label from 0 to the largest, int64; ``np.bincount`` without its copy of the array."""
+    return _pixel_counts(labels)
+
+
 def take_rings(outlines: Int, offsets: Offsets, index: NDArray[np.intp]) -> tuple[Int, Offsets]:
     """The rings named by an integer index, in its order, as new outlines and offsets."""
     lengths = np.diff(offsets)[index]
@@ -128,10 +133,13 @@ def fill_enclosed(labels: Int) -> Int:
     [[1, 1, 1], [1, 1, 1], [1, 1, 0]]
     """
     labels = np.ascontiguousarray(labels, dtype=np.int32)
-    labels = _largest_pieces(labels, cc3d.connected_components(labels, connectivity=4).astype(np.int32, copy=False))
+    pieces, count = cc3d.connected_components(labels, connectivity=4, return_N=True)
     ids, outlines, offsets = trace_outlines(labels)
+    if count > len(ids):
+        labels = _largest_pieces(labels, pieces.astype(np.int32, copy=False))
+        ids, outlines, offsets = trace_outlines(labels)
     enclosed = ring_areas(outlines, offsets)
-    holed = np.flatnonzero(enclosed > np.bincount(labels.ravel(), minlength=1)[ids])
+    holed = np.flatnonzero(enclosed > pixel_counts(labels)[ids])
     # Filled regions are nested or apart, so painting from small to large lets the outermost win.
     holed = holed[np.argsort(enclosed[holed], kind="stable")]
     rings = take_rings(outlines, offsets, holed)
@@ -239,10 +247,17 @@ def _paint(outlines, offsets, values, y_origin, x_origin, out):
 
 
 @njit(nogil=True, cache=True)
+def _pixel_counts(labels):
+    counts = np.zeros(np.int64(labels.max()) + 1 if labels.size else 1, np.int64)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            counts[labels[y, x]] += 1
+    return counts
+
+
+@njit(nogil=True, cache=True)
 def _relabel(labels, min_area):
-    areas = np.zeros(labels.max() + 1 if labels.size else 1, np.int64)
-    for label in labels.flat:
-        areas[label] += 1
+    areas = _pixel_counts(labels)
     new = np.zeros(len(areas), np.int32)
     count = 0
     out = np.zeros_like(labels)
@@ -259,10 +274,7 @@ def _relabel(labels, min_area):
 
 @njit(nogil=True, cache=True)
 def _largest_pieces(labels, pieces):
-    n = pieces.max() + 1 if pieces.size else 1
-    areas = np.zeros(n, np.int64)
-    for piece in pieces.flat:
-        areas[piece] += 1
+    areas = _pixel_counts(pieces)
     best = np.zeros(labels.max() + 1 if labels.size else 1, np.int32)
     out = np.zeros_like(labels)
     for y in range(labels.shape[0]):

@@ -30,6 +30,7 @@ COMMANDS = {
     "synthesize": "Make labelled images with trained generators.",
     "train": "Train a segmenter on a few labelled images.",
     "sweep": "Find the diffusion features that segment best.",
+    "bench": "Measure how fast this machine is, stage by stage.",
 }
 """Name and one line of help; command NAME is the object NAME of the module ``wsinuc_cli.NAME``."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
+from numba import njit
 from numpy.typing import NDArray
 
 from wsinuc.nuclei import Nuclei
@@ -52,7 +53,8 @@ def level0_polygons(nuclei: Nuclei, start: int, stop: int, origin_yx: tuple[floa
     polygons = np.full(stop - start, shapely.Polygon())
     polygons[enough] = _build(xy, offsets, enough)
     repaired = {}
-    for i in np.flatnonzero(~shapely.is_valid(polygons)):
+    doubtful = np.flatnonzero(~_plainly_valid(xy, offsets))
+    for i in doubtful[~shapely.is_valid(polygons[doubtful])]:
         polygons[i] = _largest_valid_part(polygons[i])
         repaired[int(i)] = [
             np.round(shapely.get_coordinates(ring), DECIMALS) for ring in shapely.get_rings(polygons[i])
@@ -95,6 +97,42 @@ def _build(xy: NDArray, offsets: NDArray, enough: NDArray[np.bool_]) -> NDArray[
         xy = xy[np.repeat(enough, lengths)]
         offsets = np.concatenate([[0], np.cumsum(lengths[enough])])
     return shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (offsets, np.arange(len(offsets))))
+
+
+@njit(nogil=True, cache=True)
+def _plainly_valid(xy, offsets):
+    """Which closed rings are staircases (every corner a right angle) that nowhere touch themselves.
+
+    That is what outlines of pixels are, and saying so takes a fifth of what asking GEOS takes; all others are asked.
+    """
+    valid = np.zeros(len(offsets) - 1, np.bool_)
+    for i in range(len(valid)):
+        valid[i] = _is_simple_staircase(xy[offsets[i] : offsets[i + 1]])
+    return valid
+
+
+@njit(nogil=True, cache=True)
+def _is_simple_staircase(ring):
+    edges = len(ring) - 1
+    if edges < 4 or edges % 2:
+        return False
+    first = 0 if ring[0, 0] == ring[1, 0] else 1  # the axis along which edge 0 does not move; they take turns
+    for k in range(edges):
+        still = (first + k) % 2
+        if ring[k, still] != ring[k + 1, still] or ring[k, 1 - still] == ring[k + 1, 1 - still]:
+            return False
+    for a in range(edges):
+        low_x, high_x = min(ring[a, 0], ring[a + 1, 0]), max(ring[a, 0], ring[a + 1, 0])
+        low_y, high_y = min(ring[a, 1], ring[a + 1, 1]), max(ring[a, 1], ring[a + 1, 1])
+        for b in range(a + 2, edges if a else edges - 1):  # neighbours share a corner and nothing else
+            if (
+                min(ring[b, 0], ring[b + 1, 0]) <= high_x
+                and max(ring[b, 0], ring[b + 1, 0]) >= low_x
+                and min(ring[b, 1], ring[b + 1, 1]) <= high_y
+                and max(ring[b, 1], ring[b + 1, 1]) >= low_y
+            ):
+                return False
+    return True
 
 
 def _largest_valid_part(polygon: shapely.Polygon) -> shapely.Polygon:

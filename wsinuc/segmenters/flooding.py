@@ -7,6 +7,7 @@ depends on its surroundings alone.
 
 from __future__ import annotations
 
+import cc3d
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -39,7 +40,8 @@ def level_watershed(levels: UInt8, markers: Labels, mask: NDArray[np.bool_]) -> 
     """
     basins = np.full((levels.shape[0] + 2, levels.shape[1] + 2), -1, np.int32)
     basins[1:-1, 1:-1] = np.where(mask, markers, -1)
-    _flood_levels(np.pad(levels, 1), basins)
+    pieces = cc3d.connected_components(basins >= 0, connectivity=4)
+    _flood_levels(np.pad(levels, 1), basins, pieces)
     return np.maximum(basins[1:-1, 1:-1], 0)
 
 
@@ -61,28 +63,60 @@ def split_peaks(levels: UInt8, mask: NDArray[np.bool_], lowest: int, height: int
 
 
 @njit(nogil=True, cache=True)
-def _flood_levels(levels, basins):
-    """Fill zeros of ``basins`` in place; -1 is a wall and surrounds the array. Each level has its own queue."""
+def _flood_levels(levels, basins, pieces):
+    """Fill zeros of ``basins`` in place, where each level has its own queue; -1 is a wall and surrounds the array.
+
+    Connected pieces do not influence each other, so they are flooded one by one: each stays in the cache.
+    """
     width = levels.shape[1]
     heights, flat = levels.ravel(), basins.ravel()
     following = np.empty(flat.size, np.int32)
     first, last = np.full(256, -1, np.int32), np.full(256, -1, np.int32)
+    seeds, starts = _seeds_by_piece(flat, width, pieces.ravel())
+    for piece in range(len(starts) - 1):
+        level = 255
+        for k in range(starts[piece], starts[piece + 1]):
+            _push(first, last, following, heights[seeds[k]], seeds[k])
+            level = min(level, heights[seeds[k]])
+        while level < 256:
+            pixel = first[level]
+            if pixel < 0:
+                level += 1
+                continue
+            first[level] = following[pixel]
+            for step in (-width, -1, 1, width):
+                neighbour = pixel + step
+                if flat[neighbour] == 0:
+                    flat[neighbour] = flat[pixel]
+                    if _has_free_neighbour(flat, width, neighbour):
+                        _push(first, last, following, heights[neighbour], neighbour)
+                        level = min(level, heights[neighbour])
+
+
+@njit(nogil=True, cache=True)
+def _seeds_by_piece(flat, width, pieces):
+    """Marked pixels that can pass their basin on, sorted by piece (within one by position), and where each begins."""
+    count = 0
+    starts = np.zeros(pieces.max() + 2, np.int64)
+    found = np.empty(flat.size, np.int32)
     for pixel in range(flat.size):
-        if flat[pixel] > 0:
-            _push(first, last, following, heights[pixel], pixel)
-    level = 0
-    while level < 256:
-        pixel = first[level]
-        if pixel < 0:
-            level += 1
-            continue
-        first[level] = following[pixel]
-        for step in (-width, -1, 1, width):
-            neighbour = pixel + step
-            if flat[neighbour] == 0:
-                flat[neighbour] = flat[pixel]
-                _push(first, last, following, heights[neighbour], neighbour)
-                level = min(level, heights[neighbour])
+        if flat[pixel] > 0 and _has_free_neighbour(flat, width, pixel):
+            found[count] = pixel
+            count += 1
+            starts[pieces[pixel] + 1] += 1
+    starts = np.cumsum(starts)
+    ends, seeds = starts.copy(), np.empty(count, np.int32)
+    for pixel in found[:count]:
+        piece = pieces[pixel]
+        seeds[ends[piece]] = pixel
+        ends[piece] += 1
+    return seeds, starts
+
+
+@njit(nogil=True, cache=True)
+def _has_free_neighbour(flat, width, pixel):
+    """Whether a pixel can still pass its basin on; if not it never will, and needs no place in a queue."""
+    return flat[pixel - width] == 0 or flat[pixel - 1] == 0 or flat[pixel + 1] == 0 or flat[pixel + width] == 0
 
 
 @njit(nogil=True, cache=True)

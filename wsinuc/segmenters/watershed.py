@@ -17,12 +17,13 @@ from dataclasses import dataclass
 
 import cc3d
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import ConfigError
-from wsinuc.labels import fill_enclosed, relabel
+from wsinuc.labels import fill_enclosed, pixel_counts, relabel
 from wsinuc.segmenters.contacts import settle_contacts
 from wsinuc.segmenters.flooding import level_watershed, split_peaks
 
@@ -229,7 +230,7 @@ def _fill_gaps(mask: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
     """Fill 4-connected gaps of at most ``largest`` pixels; those at the array's edge may go on and stay."""
     # Filling every hole, as fill_voids does, would close the lumen of a gland whose nuclei touch all around.
     gaps = cc3d.connected_components(~mask, connectivity=4)
-    small = np.bincount(gaps.ravel()) <= largest
+    small = pixel_counts(gaps) <= largest
     for edge in (gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]):
         small[edge] = False
     small[0] = True
@@ -244,9 +245,7 @@ def _flood(levels: UInt8, markers: Labels, mask: NDArray[np.bool_], settings: Wa
 def _one_per_piece(markers: Labels, mask: NDArray[np.bool_]) -> Labels:
     """The markers, and each piece of the mask that has none as a marker of its own."""
     pieces = cc3d.connected_components(mask, connectivity=4).astype(np.int32, copy=False)
-    marked = np.zeros(int(pieces.max(initial=0)) + 1, np.bool_)
-    marked[pieces[markers > 0]] = True
-    return np.where(mask & ~marked[pieces], pieces + markers.max(initial=0), markers)
+    return _with_unmarked(markers, pieces)
 
 
 def _simple(labels: Labels, settings: WatershedSettings) -> Labels:
@@ -263,10 +262,46 @@ def _smooth(levels: UInt8, taps: int) -> UInt8:
     """Binomial smoothing, exact up to the final rounding, so that it does not depend on position."""
     if taps == 1:
         return levels
-    weights = _binomial(taps)
-    sums = ndimage.correlate1d(levels.astype(np.float64), weights, axis=0, mode="nearest")
-    sums = ndimage.correlate1d(sums, weights, axis=1, mode="nearest")
-    return np.floor(sums / weights.sum() ** 2 + 0.5).astype(np.uint8)
+    return _smooth_rows(levels, _binomial(taps))
+
+
+@njit(nogil=True, cache=True)
+def _smooth_rows(levels, weights):
+    """Both passes row by row, so that what is read again is still in the cache; edges repeat their last pixel."""
+    height, width = levels.shape
+    reach, total = len(weights) // 2, weights.sum() ** 2
+    out = np.empty_like(levels)
+    column = np.empty(width + 2 * reach, np.float64)
+    for y in range(height):
+        column[:] = 0
+        for k in range(len(weights)):
+            row = levels[min(max(y + k - reach, 0), height - 1)]
+            for x in range(width):
+                column[reach + x] += weights[k] * row[x]
+        column[:reach], column[reach + width :] = column[reach], column[reach + width - 1]
+        for x in range(width):
+            value = 0.0
+            for k in range(len(weights)):
+                value += weights[k] * column[x + k]
+            out[y, x] = math.floor(value / total + 0.5)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _with_unmarked(markers, pieces):
+    """The markers, and each piece of foreground that holds none as one more."""
+    marked = np.zeros(pieces.max() + 1 if pieces.size else 1, np.bool_)
+    for y in range(markers.shape[0]):
+        for x in range(markers.shape[1]):
+            if markers[y, x] > 0:
+                marked[pieces[y, x]] = True
+    out = markers.copy()
+    first = markers.max() if markers.size else 0
+    for y in range(markers.shape[0]):
+        for x in range(markers.shape[1]):
+            if pieces[y, x] > 0 and not marked[pieces[y, x]]:
+                out[y, x] = pieces[y, x] + first
+    return out
 
 
 def _falls(values: UInt8, mask: NDArray[np.bool_], taps: int, axis: int) -> UInt8:

@@ -184,6 +184,7 @@ class _Run:
                 store.ready / default_geojson_name(total),
                 origin_yx=self.prepared.slide.origin,
                 run_id=plan.run_id,
+                workers=self.config.workers,
             )
         with self._stage("preview"):
             picture = store.ready / "preview.png"

@@ -1,0 +1,112 @@
+"""``wsinuc bench``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wsinuc_cli.options import DEFAULTS, device_option, start_logging, verbosity_options
+
+if TYPE_CHECKING:
+    from wsinuc.tasks.bench import BenchReport, StageResult
+
+
+class Size(click.ParamType):
+    """``WIDTHxHEIGHT`` in pixels."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """(width, height)."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d+)x(\d+)", str(value))
+        if not match:
+            self.fail(f"{value!r} is no size: expected WIDTHxHEIGHT, for example 100000x80000", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+@click.command()
+@click.option("--slide", type=click.Path(path_type=Path), metavar="FILE", help="A slide of your own.")
+@click.option(
+    "--size",
+    type=Size(),
+    default="4096x4096",
+    show_default=True,
+    metavar="WxH",
+    help="Pixels of the slide that is made when --slide is not given.",
+)
+@click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model, or a checkpoint file.")
+@device_option
+@click.option(
+    "--tissue",
+    default=DEFAULTS["tissue"],
+    show_default=True,
+    metavar="auto|none|FILE",
+    help="Where to look, as in segment.",
+)
+@click.option(
+    "--stages",
+    default="all stages",
+    show_default=True,
+    metavar="NAME,...",
+    help="Some of read, network, separate, measure, render, export, all.",
+)
+@click.option("--repeats", default=3, show_default=True, help="Runs of each stage; medians are shown.")
+@click.option("--workers", default=DEFAULTS["workers"], show_default=True, help="Blocks worked on at once in all.")
+@click.option("--block", default=1024, show_default=True, help="Side of a block in pixels; multiple of 64.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures as JSON.")
+@verbosity_options
+def bench(
+    slide: Path | None,
+    size: tuple[int, int],
+    stages: str,
+    json_path: Path | None,
+    quiet: bool,
+    verbose: bool,
+    **settings: Any,
+) -> None:
+    """Measure how fast this machine is, stage by stage, and how near each stage comes to what is possible here.
+
+    Makes a slide from real tissue, takes every stage of a run apart on one block of it, and then segments it whole.
+    CPU seconds count all threads and child processes; memory is that of all processes together.
+    """
+    from wsinuc.tasks.bench import STAGES, BenchConfig, run_bench
+
+    start_logging(quiet, verbose)
+    names = STAGES if stages == "all stages" else tuple(name.strip() for name in stages.split(","))
+    config = BenchConfig(slide=slide, width=size[0], height=size[1], stages=names, **settings)
+    report = run_bench(config, on_stage=None if quiet else lambda name: click.echo(f"... {name}", err=True))
+    if json_path:
+        json_path.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n", encoding="utf-8")
+    click.echo(describe(report))
+
+
+def describe(report: BenchReport) -> str:
+    """The figures as a table."""
+    height, width = report.slide_shape
+    lines = [
+        f"wsinuc {report.wsinuc} on {report.cores} cores, {report.device} ({report.machine})",
+        f"{report.slide}: {width} x {height} pixels, worked on at {report.mpp:.3g} um per pixel",
+        f"{'stage':<9}{'Mpx/s':>9}{'s/mm2':>9}{'CPU s/Mpx':>11}{'nuclei/s':>10}{'memory MB':>11}  of its ceiling",
+        *(_row(stage) for stage in report.stages),
+    ]
+    if report.network_busy is not None:
+        lines.append(f"the network was busy for {report.network_busy:.0%} of the blocks' time")
+    if report.end_to_end_over_network is not None:
+        lines.append(f"the whole run took {report.end_to_end_over_network:.3f} times as long as the network alone")
+    return "\n".join(lines)
+
+
+def _row(stage: StageResult) -> str:
+    rate = f"{stage.nuclei / stage.seconds:,.0f}" if stage.nuclei else "-"
+    share = "" if stage.share_of_ceiling is None else f"{stage.share_of_ceiling:.0%} of {stage.ceiling}"
+    return (
+        f"{stage.stage:<9}{stage.mpx_per_s:>9.3g}{stage.seconds_per_mm2:>9.3g}{stage.cpu_seconds_per_mpx:>11.3g}"
+        f"{rate:>10}{stage.peak_memory_bytes / 1e6:>11,.0f}  {share}"
+    )
