@@ -12,6 +12,7 @@ and, only while it is being made, ``.run/``::
 
     lock            who is at it
     settings.json   what the run was asked for; a run with other settings never mixes with it
+    calibration     what the segmenter was fitted to the slide with
     blocks/         one Parquet shard per finished block that owns nuclei
     done/           one ledger entry per finished block, written after its shard, naming the shard's hash
     ready/          outputs being written; they move out by a rename when all of them are whole
@@ -40,7 +41,9 @@ from wsinuc.store.lock import locked
 
 OUTPUTS = ("nuclei", "labels.ome.zarr", "nuclei.geojson", "nuclei.geojson.gz", "nuclei.geojson.zip", "preview.png")
 SUMMARY = "summary.json"
-WORK = frozenset({"lock", "settings.json", "settings.json.partial", "blocks", "done", "ready"})
+WORK = frozenset(
+    {"lock", "settings.json", "settings.json.partial", "calibration", "calibration.partial", "blocks", "done", "ready"}
+)
 """All that we ever put into the working area; other programs call folders ``.run``, too."""
 MAX_ID = 2**32 - 1
 
