@@ -11,9 +11,17 @@ import click
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError
 from wsinuc_cli.main import Failure, describe_error
-from wsinuc_cli.options import DEFAULTS, device_option, reader_options, start_logging, verbosity_options
+from wsinuc_cli.options import (
+    DEFAULTS,
+    cluster_options,
+    device_option,
+    reader_options,
+    start_logging,
+    verbosity_options,
+)
 
 if TYPE_CHECKING:
+    from wsinuc.pipeline.executor import Executor, ExecutorConfig
     from wsinuc.segmenters.base import Segmenter
     from wsinuc.tasks.segment import Plan, Summary
 
@@ -49,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size", type=int, metavar="N", help="Tiles per step of the network [default: 1 on a CPU, else 8]."
 )
-@click.option("--workers", default=DEFAULTS["workers"], show_default=True, help="Blocks worked on at once.")
+@cluster_options
 @click.option(
     "--max-unreadable",
     default=DEFAULTS["max_unreadable"],
@@ -61,7 +69,13 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Print what would be done and needed, and do nothing.")
 @verbosity_options
 def segment(
-    slides: tuple[Path, ...], output: Path | None, dry_run: bool, quiet: bool, verbose: bool, **settings: Any
+    slides: tuple[Path, ...],
+    output: Path | None,
+    dry_run: bool,
+    quiet: bool,
+    verbose: bool,
+    executor: ExecutorConfig,
+    **settings: Any,
 ) -> None:
     """Find the nuclei of one or many slides, or of ordinary images with --mpp.
 
@@ -81,7 +95,10 @@ def segment(
     results = result_folders(slides, output)
     config = SegmentConfig(**settings)
     batch = Batch(results, config, quiet=quiet, verbose=verbose)
-    batch.run(batch.plan_one if dry_run else batch.segment_one)
+    if dry_run:
+        batch.run(batch.plan_one)
+    else:
+        batch.run_on(executor)
     batch.finish()
 
 
@@ -109,6 +126,7 @@ class Batch:
         self.failed: dict[Path, str] = {}
         self.done: list[Summary] = []
         self._segmenter: Segmenter | None = None
+        self._executor: Executor | None = None
 
     def run(self, work: Callable[[Path, Path], None]) -> None:
         """Do ``work`` for every slide that can be opened; all are opened first, so that bad ones show at once."""
@@ -130,6 +148,15 @@ class Batch:
             return False
         return True
 
+    def run_on(self, config: ExecutorConfig) -> None:
+        """Segment every slide on the workers that the config names."""
+        from wsinuc.pipeline.executor import open_executor
+
+        with open_executor(config) as self._executor:
+            if self._executor.dashboard and not self.quiet:
+                click.echo(f"dashboard: {self._executor.dashboard}", err=True)
+            self.run(self.segment_one)
+
     def _open(self, slide: Path) -> None:
         from wsinuc.slides import open_slide
 
@@ -147,7 +174,9 @@ class Batch:
         from wsinuc_cli.progress import reporter
 
         with reporter(slide.name, quiet=self.quiet, verbose=self.verbose) as show:
-            summary = segment_slide(slide, folder, self.config, segmenter=self._segmenter, on_event=show)
+            summary = segment_slide(
+                slide, folder, self.config, segmenter=self._segmenter, executor=self._executor, on_event=show
+            )
         self.done.append(summary)
         if not self.quiet:
             click.echo(describe_result(summary))

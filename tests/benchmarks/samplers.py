@@ -99,7 +99,6 @@ def frechet(samples: Tensor, real: Dataset | None, mpp: float, size: int, args: 
         return float("nan")
     from wsinuc.metrics.distributions import frechet_distance
     from wsinuc.models.feature_networks import load_feature_network
-
     from wsinuc.segmenters import WEIGHTS
 
     network = load_feature_network(WEIGHTS / "default.safetensors", device=pick_device(args.device))

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class _GroupNorm(torch.autograd.Function):
@@ -121,7 +123,7 @@ def statistics_of(network: nn.Module) -> dict[str, Any]:
     }
 
 
-def with_statistics(network: nn.Module, statistics: dict[str, Any]) -> nn.Module:
+def with_statistics(network: Network, statistics: dict[str, Any]) -> Network:
     """A copy of ``network`` that shares its weights and has the statistics that ``statistics_of`` gave for another copy.
 
     Raises

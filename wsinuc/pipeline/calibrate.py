@@ -57,9 +57,13 @@ def fitted(view: SlideView, segmenter: Segmenter, tissue: Tissue, path: Path) ->
     A segmenter that calibrates but cannot tell its statistics is calibrated again in each process.
     """
     statistics = read_calibration(path)
-    if statistics is not None and (isinstance(segmenter, Fitted) or not statistics):
-        return segmenter.with_statistics(statistics) if statistics else segmenter
+    if statistics == {}:
+        return segmenter
+    if statistics is not None and isinstance(segmenter, Fitted):
+        return segmenter.with_statistics(statistics)
     found = calibrated(view, segmenter, tissue)
-    if found is segmenter or isinstance(found, Fitted):
-        write_calibration({} if found is segmenter else found.statistics(), path)
+    if found is segmenter:
+        write_calibration({}, path)
+    elif isinstance(found, Fitted):
+        write_calibration(found.statistics(), path)
     return found

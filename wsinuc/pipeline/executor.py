@@ -73,7 +73,10 @@ class ExecutorConfig:
     def _check_kind(self) -> None:
         given = self.address is not None, self.scheduler_file is not None
         if self.kind == "scheduler" and sum(given) != 1:
-            raise ConfigError("the scheduler needs either its address or its scheduler file, " + ("got both", "got none")[not any(given)])
+            raise ConfigError(
+                "the scheduler needs either its address or its scheduler file, "
+                + ("got both", "got none")[not any(given)]
+            )
         if self.kind != "scheduler" and any(given):
             raise ConfigError(f"an address belongs to kind 'scheduler', got it with {self.kind!r}")
         if self.gpus and self.kind != "processes":

@@ -36,6 +36,9 @@ class Guarded:
     run: str
     limit_s: float | None
 
+    def __dask_tokenize__(self) -> tuple[str, str]:
+        return "wsinuc", self.run  # unique, and at once: dask would pickle the task to find a name for it
+
     def __call__(self, item: Any) -> Any:
         """``task(item)``; the process ends when that takes longer than the limit."""
         with _counted(self.run), _limited(self.limit_s):
@@ -86,6 +89,6 @@ def _arm() -> None:
     """Set the process' one alarm to the earliest deadline of its threads."""
     if _deadlines:
         left = max(0.001, min(_deadlines.values()) - time.monotonic())
-        faulthandler.dump_traceback_later(left, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(left, exit=True, file=sys.__stderr__ or 2)
     else:
         faulthandler.cancel_dump_traceback_later()

@@ -218,7 +218,9 @@ def check_output(store: ResultStore, run_id: str) -> None:
     """Raise ClusterError unless the result's folder holds the run of that name."""
     settings = read_json(store.work / "settings.json")
     if not settings:
-        raise ClusterError(f"{store.directory} cannot be seen or holds no run: every worker needs the output at the same path")
+        raise ClusterError(
+            f"{store.directory} cannot be seen or holds no run: every worker needs the output at the same path"
+        )
     if settings_hash(settings) != run_id:
         raise ClusterError(f"{store.directory} has been taken over by a run with other settings")
 
@@ -236,7 +238,9 @@ def _set_up(spec: SlideSpec) -> Workplace:
     view = slide.at(segmenter.mpp)
     selection = select(view, spec.config, reach=segmenter.min_halo)
     if selection.tissue_hash != spec.tissue:
-        raise ClusterError(f"the tissue found in {spec.slide} differs from the client's: are the versions of the packages equal?")
+        raise ClusterError(
+            f"the tissue found in {spec.slide} differs from the client's: are the versions of the packages equal?"
+        )
     return Workplace(view, selection, segmenter, ResultStore(spec.directory))
 
 

@@ -86,7 +86,7 @@ class Segmenter(Protocol):
 
 
 @runtime_checkable
-class Fitted(Protocol):
+class Fitted(Segmenter, Protocol):
     """A segmenter whose calibration can be kept and given to others; every one whose ``calibrate`` does anything is one.
 
     ``predict`` of ``s.with_statistics(s.calibrate(samples).statistics())`` is that of ``s.calibrate(samples)`` to the bit.

@@ -1,4 +1,4 @@
-"""Results on disk: what lies where (`result`), who may write (`lock`), a slide's `calibration`, files that are whole or absent (`files`)."""
+"""Results on disk: what lies where (`result`), who may write (`lock`), a slide's `calibration`, whole files (`files`)."""
 
 from wsinuc.store.files import disk_errors, write_json
 from wsinuc.store.result import MAX_ID, Entry, Parts, ResultStore, iter_nuclei, settings_hash

@@ -19,7 +19,15 @@ from wsinuc.errors import ClusterError
 from wsinuc.grid import Block
 from wsinuc.nuclei import Nuclei, read_nuclei
 from wsinuc.pipeline.executor import Executor
-from wsinuc.pipeline.workplace import BlockTask, CheckTask, DescribeTask, FitTask, SlideSpec, Workplace
+from wsinuc.pipeline.workplace import (
+    BlockTask,
+    CheckTask,
+    DescribeTask,
+    FitTask,
+    SlideSpec,
+    Workplace,
+    check_output,
+)
 from wsinuc.store import Entry, ResultStore
 from wsinuc.tasks.model_file import source_of
 from wsinuc.tasks.plan import Plan, Prepared
@@ -41,7 +49,9 @@ def as_workers_see_it(plan: Plan, prepared: Prepared, config: SegmentConfig, exe
     with closing(executor.run(DescribeTask(source), [None], accelerator=True)) as answers:
         (facts,) = (facts for _, facts in answers)
     if facts.wsinuc != wsinuc.__version__:
-        raise ClusterError(f"the workers have wsinuc {facts.wsinuc}, this is {wsinuc.__version__}: install the same version")
+        raise ClusterError(
+            f"the workers have wsinuc {facts.wsinuc}, this is {wsinuc.__version__}: install the same version"
+        )
     seen = {
         "segmenter": facts.segmenter,
         "device": facts.device,
@@ -69,6 +79,27 @@ def block_job(
     with closing(executor.run(FitTask(spec), [None], accelerator=True)) as answers:
         list(answers)
     return BlockTask(spec)
+
+
+def render_job(
+    executor: Executor, job: Callable[[Block], object], store: ResultStore, plan: Plan
+) -> Callable[[Block], object]:
+    """``job`` as it is done by workers: one that has joined late, or has no accelerator, was never checked."""
+    return job if executor.shares_memory else _CheckedJob(job, ResultStore(store.directory.absolute()), plan.run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedJob:
+    job: Callable[[Block], object]
+    store: ResultStore
+    run_id: str
+
+    def __call__(self, block: Block) -> None:
+        check_output(self.store, self.run_id)
+        self.job(block)
+
+    def __str__(self) -> str:
+        return f"label image of {self.store.directory.name}"
 
 
 def _spec(prepared: Prepared, plan: Plan, store: ResultStore, config: SegmentConfig) -> SlideSpec:

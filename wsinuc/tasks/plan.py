@@ -19,13 +19,13 @@ from wsinuc.errors import MppError, OutputError
 from wsinuc.exports.geojson import check_class_names
 from wsinuc.grid import Block, BlockGrid
 from wsinuc.pipeline.block import needs_work, select_tiles
+from wsinuc.pipeline.selection import Selection, select
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.slides.fingerprint import fingerprint
 from wsinuc.slides.view import SlideView
 from wsinuc.store import settings_hash
-from wsinuc.pipeline.selection import Selection, select
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""

@@ -24,7 +24,7 @@ from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.store import MAX_ID, Entry, Parts, ResultStore, disk_errors
-from wsinuc.tasks.distribute import PartReader, as_workers_see_it, block_job
+from wsinuc.tasks.distribute import PartReader, as_workers_see_it, block_job, render_job
 from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
 from wsinuc.tasks.plan import Plan, Prepared, plan_segment, prepare
 from wsinuc.tasks.summary import Course, Summary, Tally, summarize, tally, unreadable_share
@@ -61,8 +61,8 @@ def segment_slide(
     ------
     WsinucError
         What ``prepare`` raises; SlideError when more of the tissue than ``config.max_unreadable`` cannot be decoded;
-        OutputError when ``out`` cannot be used or the disk is full; ClusterError when workers die, or see other files. Finished blocks are kept, then and on
-        KeyboardInterrupt.
+        OutputError when ``out`` cannot be used or the disk is full; ClusterError when workers die, or see other files.
+        Finished blocks are kept, then and on KeyboardInterrupt.
     """
     emit = on_event or (lambda event: None)
     executor = executor or ThreadExecutor(config.workers)
@@ -185,14 +185,15 @@ class _Run:
 
     def _render(self, owners: dict[int, int]) -> None:
         def for_each(job: Callable[[Block], object], blocks: Iterable[Block]) -> None:
-            with closing(self.executor.run(job, blocks)) as finished:
+            drawing = render_job(self.executor, job, self.store, self.plan)
+            with closing(self.executor.run(drawing, blocks)) as finished:
                 for _ in finished:
                     pass
 
         render_labels(
             PartReader.of(self.store, owners, len(self.prepared.grid)),
             self.prepared.grid,
-            self.store.ready / "labels.ome.zarr",
+            self.store.ready.absolute() / "labels.ome.zarr",  # workers have another current folder
             mpp=self.prepared.view.mpp,
             classes=self.prepared.segmenter.classes,
             for_each=for_each,
@@ -204,4 +205,3 @@ class _Run:
         begin = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - begin
-
