@@ -110,6 +110,7 @@ def cluster(folder: Path, *worker_options: list[str]) -> Iterator[tuple[Path, su
             process.wait(30)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_mid_block_changes_nothing(slide: Path, reference: Path, tmp_path: Path) -> None:
     segmenter = faulty(tmp_path / "faults", "die")
     with open_executor(ExecutorConfig(kind="processes", workers=2)) as executor:
@@ -211,9 +212,11 @@ def test_a_killed_scheduler_is_said_and_the_next_run_goes_on(slide: Path, refere
             pytest.raises(ClusterError, match="connection to the scheduler is lost"),
         ):
             run(slide, tmp_path / "out", OracleSegmenter(delay=0.05), kill, executor=executor)
-    with cluster(tmp_path, [], []) as (file, _):
-        with open_executor(ExecutorConfig(kind="scheduler", scheduler_file=file)) as executor:
-            assert run(slide, tmp_path / "out", executor=executor).resumed_blocks >= 3
+    with (
+        cluster(tmp_path, [], []) as (file, _),
+        open_executor(ExecutorConfig(kind="scheduler", scheduler_file=file)) as executor,
+    ):
+        assert run(slide, tmp_path / "out", executor=executor).resumed_blocks >= 3
     assert tree(tmp_path / "out") == tree(reference)
 
 
