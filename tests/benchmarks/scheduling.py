@@ -31,7 +31,8 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", default=["threads", "processes"])
     args = parser.parse_args()
     print(f"{'kind':<12}{'tasks':>8}{'wall ms/task':>14}{'client CPU ms/task':>20}{'growth MB':>11}")
-    return int(any([measure(kind, args.tasks, args.workers) for kind in args.kinds]))
+    over = [measure(kind, args.tasks, args.workers) for kind in args.kinds]  # all of them, whatever the first says
+    return int(any(over))
 
 
 def measure(kind: str, tasks: int, workers: int) -> bool:
