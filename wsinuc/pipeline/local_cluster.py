@@ -19,6 +19,8 @@ from wsinuc.errors import ConfigError
 from wsinuc.pipeline.executor import ACCELERATOR, ExecutorConfig
 
 HOST = "127.0.0.1"
+DASHBOARD = f"{HOST}:0"
+"""The scheduler serves HTTP even without bokeh, and by default to everybody."""
 GPU_THREADS = 4
 """Blocks at once in a process with a GPU: one has the network while the others are read and measured."""
 
@@ -56,7 +58,7 @@ def _cpu_cluster(config: ExecutorConfig) -> SpecCluster:
         processes=True,
         host=HOST,
         memory_limit=_memory_limit(config, config.workers),
-        dashboard_address=_dashboard_address(),
+        dashboard_address=DASHBOARD,
         silence_logs=logging.CRITICAL,
     )
 
@@ -74,13 +76,13 @@ def _gpu_cluster(config: ExecutorConfig) -> SpecCluster:
             memory_limit=memory_limit,
             resources={ACCELERATOR: threads},
             host=HOST,
-            dashboard_address=_dashboard_address(),
+            dashboard_address=DASHBOARD,
             silence_logs=logging.CRITICAL,
         )
     return SpecCluster(
         scheduler={
             "cls": Scheduler,
-            "options": {"host": HOST, "dashboard": has_dashboard(), "dashboard_address": _dashboard_address()},
+            "options": {"host": HOST, "dashboard": has_dashboard(), "dashboard_address": DASHBOARD},
         },
         workers={gpu: gpu_worker(gpu, threads, memory_limit) for gpu in config.gpus},
         silence_logs=logging.CRITICAL,
@@ -111,7 +113,3 @@ def _memory_limit(config: ExecutorConfig, processes: int) -> int:
         return parse_bytes(config.memory_limit)
     except ValueError as error:
         raise ConfigError(f"memory limit {config.memory_limit!r} is no size: expected one like 4GB, or auto") from error
-
-
-def _dashboard_address() -> str | None:
-    return f"{HOST}:0" if has_dashboard() else None
