@@ -44,6 +44,9 @@ def write_nudiff(folder: Path, *, drop_rate: float = 0.2, mpp: float = 0.5, brok
 
 
 def write_cosyn(path: Path, *, classes: tuple[str, ...] = ("round", "long"), drop_rate: float = 0.1) -> Path:
+    from wsinuc.models.cosyn_model import network_config
+    from wsinuc.models.cosyn_unet import CoSynConfig, CoSynUNet
+    from wsinuc.models.points_encoder import PointsConfig
     from wsinuc.models.text_encoders import TemplateEncoder
     from wsinuc.synthesis.point_process import PointProcess
     from wsinuc.synthesis.prompts import Vocabulary

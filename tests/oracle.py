@@ -42,6 +42,9 @@ class OracleSegmenter:
     batches: list[int] = field(default_factory=list, compare=False)
     lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return OracleSegmenter, (self.mpp, self.tile, self.margin, self.classes, self.delay, self.settings)
+
     @property
     def mpp_range(self) -> tuple[float, float]:
         return usual_mpp_range(self.mpp)

@@ -24,8 +24,11 @@ def config(**changes: object) -> SegmentConfig:
     return SegmentConfig(**{"tissue": "none", "block": 256, "workers": 2, **changes})  # type: ignore[arg-type]
 
 
-def run(slide: Path, out: Path, segmenter: OracleSegmenter | None = None, on_event=None, **changes: object):
-    return segment_slide(slide, out, config(**changes), segmenter=segmenter or OracleSegmenter(), on_event=on_event)
+def run(
+    slide: Path, out: Path, segmenter: OracleSegmenter | None = None, on_event=None, executor=None, **changes: object
+):
+    used = segmenter or OracleSegmenter()
+    return segment_slide(slide, out, config(**changes), segmenter=used, executor=executor, on_event=on_event)
 
 
 @pytest.fixture(scope="session")

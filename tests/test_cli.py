@@ -200,7 +200,7 @@ def test_output_that_cannot_be_written(wsinuc_in, slide: Path, tmp_path: Path) -
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("arguments", [["--block", "100"], ["--workers", "0"], ["--batch-size", "-1"]])
+@pytest.mark.parametrize("arguments", [["--block", "100"], ["--batch-size", "-1"]])
 def test_settings_out_of_range(wsinuc_in, slide: Path, arguments: list[str]) -> None:
     assert arguments[0].lstrip("-").replace("-", "_") in error_line(wsinuc_in("segment", slide, *arguments))
 
@@ -241,7 +241,7 @@ def test_ctrl_c_exits_with_130_and_the_same_command_continues(slide: Path, tmp_p
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when the tests run as a background job
         wsinuc.segmenters.load_segmenter = lambda model, device: OracleSegmenter(delay=DELAY)
         from wsinuc_cli.main import main
-        main(["segment", {str(slide)!r}, "--tissue", "none", "--block", "128", "--workers", "1"])
+        main(["segment", {str(slide)!r}, "--tissue", "none", "--block", "128", "--threads", "1"])
     """
     process = python(code.replace("DELAY", "0.2"), cwd=tmp_path)
     ledger = tmp_path / "plane.wsinuc"
@@ -327,3 +327,23 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_durations() -> None:
     assert [progress.duration(s) for s in (0.2, 42.4, 200, 7300)] == ["0 s", "42 s", "3 min", "2.0 h"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--workers", "2", "--scheduler", "tcp://a:1"], "--workers and --scheduler name different workers"),
+        (["--scheduler", "tcp://a:1", "--scheduler-file", "f"], "name different workers"),
+        (["--memory-limit", "4GB"], "--memory-limit: needs a place to work"),
+        (["--tls-cert", "c", "--workers", "2"], "--tls-cert: needs another place than"),
+        (["--scheduler", "tcp://a:1", "--threads", "2"], "--threads: needs another place than"),
+        (["--scheduler", "tls://a:1", "--tls-cert", "c"], "missing: tls_ca_file, tls_key"),
+        (["--threads", "0"], "at least 1"),
+    ],
+)
+def test_contradictory_places_to_work_are_wrong_usage(
+    wsinuc_in: Callable[..., Result], options: list[str], message: str
+) -> None:
+    result = wsinuc_in("segment", "slide.tiff", *options)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())

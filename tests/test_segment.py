@@ -22,8 +22,8 @@ from wsinuc.errors import MppError, OutputError, SlideError, WsinucError
 from wsinuc.grid import Box
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import concatenate
+from wsinuc.pipeline import workplace
 from wsinuc.store import iter_nuclei
-from wsinuc.tasks import segment
 from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
 from wsinuc.tasks.segment import plan_segment
 
@@ -87,7 +87,7 @@ def test_workers_and_order_of_completion_change_no_byte(
 ) -> None:
     order: list[int] = []
     finished = [threading.Event() for _ in range(12)]
-    process = segment.process_block
+    process = workplace.process_block
 
     def shuffled(view, block, *args, **options):
         result = process(view, block, *args, **options)
@@ -97,7 +97,7 @@ def test_workers_and_order_of_completion_change_no_byte(
         finished[block.index].set()
         return result
 
-    monkeypatch.setattr(segment, "process_block", shuffled)
+    monkeypatch.setattr(workplace, "process_block", shuffled)
     run(slide, tmp_path / "out", workers=workers)
     assert order != sorted(order)
     assert tree(tmp_path / "out") == tree(reference)

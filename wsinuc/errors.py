@@ -60,3 +60,7 @@ class DeviceMemoryError(WsinucError, MemoryError):
 
 class SynthesisError(WsinucError, ArithmeticError):
     """Sampling went wrong on the way: an image became no number any more."""
+
+
+class ClusterError(WsinucError, RuntimeError):
+    """Workers or their scheduler are missing, died, or see other files than this process."""

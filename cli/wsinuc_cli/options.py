@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wsinuc.config import SegmentConfig
-from wsinuc.errors import ConfigError
+from wsinuc.errors import ConfigError, WsinucError
 from wsinuc.urls import Place, place
+
+if TYPE_CHECKING:
+    from wsinuc.pipeline.executor import ExecutorConfig
 
 
 class PlaceType(click.ParamType):
@@ -59,6 +64,88 @@ def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Library that reads the slide.",
     )
     return mpp(reader(command))
+
+
+def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Who does the work; the command gets ``executor``, an ExecutorConfig, and ``workers``, the blocks at once of this process.
+
+    Click's usage error says which options contradict each other.
+    """
+    options = [
+        click.option("--threads", type=int, metavar="N", help="Blocks at once in this process.  [default: 2]"),
+        click.option("--workers", type=int, metavar="N", help="Work in N processes of this machine instead."),
+        click.option("--gpus", metavar="all|0,1", help="Work in one process for each of these GPUs of this machine."),
+        click.option("--scheduler", metavar="ADDRESS", help="Work on the Dask cluster at tcp://HOST:PORT or tls://..."),
+        click.option("--scheduler-file", type=click.Path(path_type=Path), help="Its scheduler's file instead."),
+        click.option("--memory-limit", metavar="SIZE", help="Of each process, such as 4GB.  [default: its share]"),
+        click.option(
+            "--block-timeout", type=float, metavar="S", help="A block that takes longer hangs.  [default: 3600]"
+        ),
+        click.option("--retries", type=int, metavar="N", help="Attempts at a block after the first.  [default: 3]"),
+        click.option("--tls-ca-file", type=click.Path(path_type=Path), help="Certificate authority of the cluster."),
+        click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate to show to its scheduler."),
+        click.option("--tls-key", type=click.Path(path_type=Path), help="Key of that certificate."),
+    ]
+
+    @functools.wraps(command)
+    def with_executor(**settings: Any) -> Any:
+        given = {name: settings.pop(name) for name in CLUSTER}
+        executor = _executor_config(**{name: value for name, value in given.items() if value is not None})
+        return command(executor=executor, workers=executor.workers, **settings)
+
+    decorated: Callable[..., Any] = with_executor
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
+CLUSTER = (
+    *("threads", "workers", "gpus", "scheduler", "scheduler_file", "memory_limit", "block_timeout", "retries"),
+    *("tls_ca_file", "tls_cert", "tls_key"),
+)
+"""Names of the options above."""
+PLACES = ("workers", "gpus", "scheduler", "scheduler_file")
+"""Those that say where the work is done; at most one of them."""
+
+
+def _executor_config(**given: Any) -> ExecutorConfig:
+    """The config for the options that were given; raises UsageError when they contradict each other."""
+    where = [name for name in PLACES if name in given]
+    if len(where) > 1:
+        raise click.UsageError(f"{' and '.join(map(_flag, where))} name different workers: give one of them")
+    place = where[0] if where else "threads"
+    allowed = {
+        "threads": {"threads"},
+        "workers": {"workers", "threads", "memory_limit", "block_timeout", "retries"},
+        "gpus": {"gpus", "threads", "memory_limit", "block_timeout", "retries"},
+    }.get(place, {place, "block_timeout", "retries", "tls_ca_file", "tls_cert", "tls_key"})
+    if extra := [name for name in given if name not in allowed]:
+        needs = "a place to work" if place == "threads" else "another place than"
+        where_to = ", ".join(map(_flag, PLACES)) if place == "threads" else _flag(place)
+        raise click.UsageError(f"{', '.join(map(_flag, extra))}: needs {needs} ({where_to})")
+    try:
+        return _build_config(place, given)
+    except WsinucError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _build_config(place: str, given: dict[str, Any]) -> ExecutorConfig:
+    from wsinuc.pipeline.executor import ExecutorConfig
+
+    renamed = {"block_timeout": "task_timeout_s", "scheduler": "address"}
+    settings = {renamed.get(name, name): value for name, value in given.items()}
+    if place == "threads":
+        return ExecutorConfig(workers=settings.get("threads", DEFAULTS["workers"]))
+    if place == "gpus":
+        from wsinuc.tasks.gpus import local_gpus
+
+        settings["gpus"] = local_gpus(given["gpus"])
+        settings["workers"] = len(settings["gpus"])
+    return ExecutorConfig(kind="processes" if place in ("workers", "gpus") else "scheduler", **settings)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def verbosity_options(command: Callable[..., Any]) -> Callable[..., Any]:

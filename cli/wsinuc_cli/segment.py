@@ -11,9 +11,18 @@ import click
 from wsinuc.config import SegmentConfig
 from wsinuc.urls import Place, place
 from wsinuc_cli.main import Failure, describe_error
-from wsinuc_cli.options import DEFAULTS, PLACE, device_option, reader_options, start_logging, verbosity_options
+from wsinuc_cli.options import (
+    DEFAULTS,
+    PLACE,
+    cluster_options,
+    device_option,
+    reader_options,
+    start_logging,
+    verbosity_options,
+)
 
 if TYPE_CHECKING:
+    from wsinuc.pipeline.executor import ExecutorConfig
     from wsinuc.segmenters.base import Segmenter
     from wsinuc.tasks.events import CohortEvent
     from wsinuc.tasks.segment import Plan, Summary
@@ -57,7 +66,7 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size", type=int, metavar="N", help="Tiles per step of the network [default: 1 on a CPU, else 8]."
 )
-@click.option("--workers", default=DEFAULTS["workers"], show_default=True, help="Blocks worked on at once.")
+@cluster_options
 @click.option(
     "--max-unreadable",
     default=DEFAULTS["max_unreadable"],
@@ -90,6 +99,7 @@ def segment(
     attempts: int,
     quiet: bool,
     verbose: bool,
+    executor: ExecutorConfig,
     **settings: Any,
 ) -> None:
     """Find the nuclei of one or many slides, of a table of slides (CSV), or of ordinary images with --mpp.
@@ -123,7 +133,7 @@ def segment(
         return batch.finish(records=False)
     several = len(jobs) > 1 or list(slides) != [job.slide for job in jobs]
     records = isinstance(out, Path) and (several or (out / FOLDER).is_dir())  # tables and states need a file system
-    batch.segment(records=records, verbose=verbose, skip_errors=skip_errors, attempts=attempts)
+    batch.segment(executor, records=records, verbose=verbose, skip_errors=skip_errors, attempts=attempts)
     batch.finish(records=records)
 
 
@@ -136,8 +146,9 @@ class Batch:
         self.done: list[Summary] = []
         self.before = 0
 
-    def segment(self, *, records: bool, verbose: bool, **options: Any) -> None:
-        """Segment all slides."""
+    def segment(self, executor: ExecutorConfig, *, records: bool, verbose: bool, **options: Any) -> None:
+        """Segment all slides on the workers that ``executor`` names."""
+        from wsinuc.pipeline.executor import open_executor
         from wsinuc.tasks.cohort import segment_cohort
         from wsinuc_cli.cohort_progress import cohort_reporter
 
@@ -147,7 +158,12 @@ class Batch:
                 show(event)
                 self._note(event)
 
-            summary = segment_cohort(self.jobs, self.out, self.config, on_event=on_event, records=records, **options)
+            with open_executor(executor) as workers:
+                if workers.dashboard:
+                    self._say(f"dashboard: {workers.dashboard}", err=True)
+                summary = segment_cohort(
+                    self.jobs, self.out, self.config, executor=workers, on_event=on_event, records=records, **options
+                )
         if summary.unfinished and self.failed:
             click.echo(f"stopped: {len(summary.unfinished)} of {len(self.jobs)} slides are not finished", err=True)
 

@@ -11,11 +11,14 @@ so weights, names and results are those of ``torch.nn.GroupNorm``.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class _GroupNorm(torch.autograd.Function):
@@ -108,3 +111,37 @@ def fix_statistics(network: nn.Module, run: Callable[[], None]) -> None:
         if norm.moments:
             norm.fix()
         norm.moments = None  # beyond the last block that is used nothing was seen
+
+
+def statistics_of(network: nn.Module) -> dict[str, Any]:
+    """What ``fix_statistics`` has fixed, as float32 arrays ``(channels,)`` by name: exact for every precision."""
+    return {
+        f"{name}.{part}": tensor.float().cpu().numpy().ravel()
+        for name, norm in _norms(network).items()
+        if norm.fixed is not None
+        for part, tensor in zip(("scale", "shift"), norm.fixed, strict=True)
+    }
+
+
+def with_statistics(network: Network, statistics: dict[str, Any]) -> Network:
+    """A copy of ``network`` that shares its weights and has the statistics that ``statistics_of`` gave for another copy.
+
+    Raises
+    ------
+    KeyError
+        They are those of another network.
+    """
+    shared = {id(tensor): tensor for tensor in [*network.parameters(), *network.buffers()]}
+    fitted = copy.deepcopy(network, shared)
+    norms = _norms(fitted)
+    for norm in norms.values():
+        norm.fixed = None
+    for name in {key.rpartition(".")[0] for key in statistics}:
+        like = norms[name].weight if norms[name].affine else next(network.parameters()).float()
+        scale, shift = (torch.from_numpy(statistics[f"{name}.{part}"]).to(like) for part in ("scale", "shift"))
+        norms[name].fixed = (scale[None, :, None, None], shift[None, :, None, None])
+    return fitted
+
+
+def _norms(network: nn.Module) -> dict[str, GroupNorm]:
+    return {name: module for name, module in network.named_modules() if isinstance(module, GroupNorm)}

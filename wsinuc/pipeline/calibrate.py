@@ -1,19 +1,21 @@
 """Fit a segmenter to a slide before its blocks are begun, from a few samples of tissue.
 
-The samples lie on a grid anchored to the slide and are chosen by the tissue mask alone, so every block, worker and resumed run
-works with the very same segmenter.
+The samples lie on a grid anchored to the slide and are chosen by the tissue mask alone, and what is found is kept, so every
+block, worker and resumed run works with the very same segmenter.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from wsinuc.grid import Box, TileGrid
 from wsinuc.pipeline.block import mirrored
-from wsinuc.segmenters.base import Segmenter
+from wsinuc.segmenters.base import Fitted, Segmenter
 from wsinuc.slides.view import SlideView, read_resilient
+from wsinuc.store.calibration import read_calibration, write_calibration
 
 SIDE = 256
 """Side of a sample in view pixels."""
@@ -47,3 +49,21 @@ def calibrated(view: SlideView, segmenter: Segmenter, tissue: Tissue) -> Segment
         inside = fields[index].clip(extent)
         samples.append(mirrored(read_resilient(view, inside)[0], inside, fields[index]))
     return segmenter.calibrate(np.stack(samples))
+
+
+def fitted(view: SlideView, segmenter: Segmenter, tissue: Tissue, path: Path) -> Segmenter:
+    """``calibrated``, done once: its statistics are kept at ``path`` and taken from there when they are whole.
+
+    A segmenter that calibrates but cannot tell its statistics is calibrated again in each process.
+    """
+    statistics = read_calibration(path)
+    if statistics == {}:
+        return segmenter
+    if statistics is not None and isinstance(segmenter, Fitted):
+        return segmenter.with_statistics(statistics)
+    found = calibrated(view, segmenter, tissue)
+    if found is segmenter:
+        write_calibration({}, path)
+    elif isinstance(found, Fitted):
+        write_calibration(found.statistics(), path)
+    return found

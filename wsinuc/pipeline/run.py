@@ -1,17 +1,18 @@
 """Many independent jobs at once, never more than a fixed number.
 
 ``run_blocks`` takes a function and the items it is for, and yields each result as soon as it is there. What is alive at
-any time is bounded by the number of workers, not by the number of items: a slide of 40,000 blocks needs no more memory
-than one of 40. Two schedulers do the same: ``threads`` hands the jobs to Dask's threaded scheduler, ``loop`` is the
-plain loop that it is checked against.
+any time is bounded by the number of workers, not by the number of items, which are taken from their source one by one:
+a slide of 40,000 blocks needs no more memory than one of 40. Two schedulers do the same: ``threads`` gives Dask's threaded
+scheduler one task per worker, each of which takes items until none is left; ``loop`` is the plain loop that it is
+checked against.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from queue import Queue
 from typing import Any, TypeVar
 
@@ -43,26 +44,35 @@ def run_blocks(
     if scheduler == "loop":
         return ((block, task(block)) for block in blocks)
     if scheduler == "threads":
-        return _run_threads(task, deque(blocks), workers)
+        return _run_threads(task, iter(blocks), workers)
     raise ConfigError(f"unknown scheduler {scheduler!r}: expected one of {', '.join(SCHEDULERS)}")
 
 
 def _run_threads(
-    task: Callable[[Item], Result], waiting: deque[Item], workers: int
+    task: Callable[[Item], Result], waiting: Iterator[Item], workers: int
 ) -> Generator[tuple[Item, Result], None, None]:
     results: Queue[tuple[Item, Result] | None] = Queue(maxsize=workers)
     stop = threading.Event()
+    taking = threading.Lock()
     failures: list[BaseException] = []
 
-    def job() -> None:
-        if not stop.is_set():
-            block = waiting.popleft()
-            results.put((block, task(block)))
+    def take() -> list[Item]:
+        """The next item, if there is one; a source is no more thread-safe than a list's iterator."""
+        with taking:
+            return [] if stop.is_set() else list(islice(waiting, 1))
+
+    def work() -> None:
+        try:
+            while taken := take():
+                results.put((taken[0], task(taken[0])))
+        except BaseException as error:  # carried over to the consumer's thread, which raises it
+            failures.append(error)
+            stop.set()
 
     def drive() -> None:
         try:
-            _run_graph(job, len(waiting), workers)
-        except BaseException as error:  # carried over to the consumer's thread, which raises it
+            _run_graph(work, workers)
+        except BaseException as error:
             failures.append(error)
         finally:
             results.put(None)
@@ -79,13 +89,9 @@ def _run_threads(
         raise failures[0]
 
 
-def _run_graph(job: Callable[[], None], count: int, workers: int) -> None:
-    """Run ``job`` ``count`` times as one Dask graph.
-
-    A job takes the next block in line, because Dask would start with the last. It returns nothing, so the graph holds
-    no results. The pool is closed at the end to wait for running jobs when one has failed: Dask raises at once.
-    """
-    graph: dict[Any, Any] = {("block", index): (job,) for index in range(count)}
+def _run_graph(work: Callable[[], None], workers: int) -> None:
+    """Run ``work`` once in each of ``workers`` threads, as one Dask graph; it returns nothing, so the graph holds nothing."""
+    graph: dict[Any, Any] = {("worker", index): (work,) for index in range(workers)}
     with ThreadPoolExecutor(workers, thread_name_prefix="wsinuc") as pool:
         dask.threaded.get(graph, list(graph), pool=pool)
 

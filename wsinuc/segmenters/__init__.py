@@ -27,6 +27,18 @@ def shipped_models() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
 
 
+def model_path(model: str) -> Path:
+    """The file of a shipped model, or of a path; raises CheckpointError for what is neither."""
+    path = Path(model)
+    if model in shipped_models():
+        return WEIGHTS / f"{model}.safetensors"
+    if not path.suffix and not path.exists():
+        raise CheckpointError(
+            f"no model {model!r}: shipped are {', '.join(shipped_models()) or 'none'}, or give a path"
+        )
+    return path
+
+
 def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter:
     """A segmenter by the name of a shipped model or the path of a checkpoint.
 
@@ -46,13 +58,7 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
     from wsinuc.models.devices import pick_device, pick_dtype
 
     chosen = pick_device(device)
-    path = Path(model)
-    if model in shipped_models():
-        path = WEIGHTS / f"{model}.safetensors"
-    elif not path.suffix and not path.exists():
-        raise CheckpointError(
-            f"no model {model!r}: shipped are {', '.join(shipped_models()) or 'none'}, or give a path"
-        )
+    path = model_path(model)
     checkpoint = load_checkpoint(path, "segmenter")
     method = checkpoint.config.get("method", "ddpm")
     if method not in METHODS:

@@ -83,3 +83,19 @@ class Segmenter(Protocol):
         Each label is one 4-connected piece without holes.
         """
         ...
+
+
+@runtime_checkable
+class Fitted(Segmenter, Protocol):
+    """A segmenter whose calibration can be kept and given to others; every one whose ``calibrate`` does anything is one.
+
+    ``predict`` of ``s.with_statistics(s.calibrate(samples).statistics())`` is that of ``s.calibrate(samples)`` to the bit.
+    """
+
+    def statistics(self) -> dict[str, NDArray[np.float32]]:
+        """What ``calibrate`` has found, by name; empty before."""
+        ...
+
+    def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> Segmenter:
+        """This segmenter with the statistics of another one; raises KeyError when that had another network."""
+        ...

@@ -15,7 +15,7 @@ from wsinuc.models.checkpoint import Checkpoint, as_tuples
 from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
 from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
-from wsinuc.models.norm import fix_statistics
+from wsinuc.models.norm import fix_statistics, statistics_of, with_statistics
 from wsinuc.models.schedules import named_betas
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
@@ -151,6 +151,17 @@ class DdpmSegmenter(TiledSegmenter):
                 fitted.extractor(self._input(sample[None]))
 
         fix_statistics(fitted.extractor.unet, run)
+        return fitted
+
+    def statistics(self) -> dict[str, NDArray[np.float32]]:
+        """What ``calibrate`` has found, by layer."""
+        return statistics_of(self.extractor.unet)
+
+    def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> DdpmSegmenter:
+        """A copy on the same weights with the statistics of a calibrated one."""
+        fitted = copy.copy(self)
+        unet = with_statistics(self.extractor.unet, statistics)
+        fitted.extractor = FeatureExtractor(unet, self.extractor.process, self.config.features)
         return fitted
 
     def _input(self, pixels: NDArray[np.uint8]) -> torch.Tensor:

@@ -19,7 +19,7 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoint import Checkpoint
 from wsinuc.models.dense import DenseNetwork, DenseOutput
 from wsinuc.models.networks import build_network, default_tiling
-from wsinuc.models.norm import GroupNorm, fix_statistics
+from wsinuc.models.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
 from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
 from wsinuc.segmenters.watershed import WatershedSettings
@@ -146,6 +146,16 @@ class NetworkSegmenter(TiledSegmenter):
 
         with torch.inference_mode():
             fix_statistics(fitted.network, run)
+        return fitted
+
+    def statistics(self) -> dict[str, NDArray[np.float32]]:
+        """What ``calibrate`` has found, by layer."""
+        return statistics_of(self.network)
+
+    def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> NetworkSegmenter:
+        """A copy on the same weights with the statistics of a calibrated one."""
+        fitted = copy.copy(self)
+        fitted.network = with_statistics(self.network, statistics)
         return fitted
 
     def _input(self, pixels: NDArray[np.uint8]) -> torch.Tensor:

@@ -12,6 +12,7 @@ and, only while it is being made, ``.run/``::
 
     lock            who is at it
     settings.json   what the run was asked for; a run with other settings never mixes with it
+    calibration     what the segmenter was fitted to the slide with
     blocks/         one Parquet shard per finished block that owns nuclei
     done/           one ledger entry per finished block, written after its shard, naming the shard's hash
     ready/          outputs being written; they move out by a rename when all of them are whole
@@ -47,7 +48,17 @@ from wsinuc.store.upload import digest, digests, list_sizes
 from wsinuc.urls import Place, Url, place
 
 WORK = frozenset(
-    {"lock", "owner", "settings.json", "settings.json.partial", "blocks", "done", "ready"}
+    {
+        "lock",
+        "owner",
+        "settings.json",
+        "settings.json.partial",
+        "calibration",
+        "calibration.partial",
+        "blocks",
+        "done",
+        "ready",
+    }
     | {"ready.json", "ready.json.partial", "uploaded"}
 )
 """All that we ever put into the working area; other programs call folders ``.run``, too."""

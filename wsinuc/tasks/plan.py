@@ -6,7 +6,6 @@ seconds or not at all. ``plan_segment`` stops there and says what would happen.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,22 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import MppError, OutputError
 from wsinuc.exports.geojson import check_class_names
 from wsinuc.grid import Block, BlockGrid
 from wsinuc.pipeline.block import needs_work, select_tiles
+from wsinuc.pipeline.selection import Selection, select
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
+from wsinuc.slides.fingerprint import fingerprint
 from wsinuc.slides.view import SlideView
 from wsinuc.store import ResultStore, settings_hash
-from wsinuc.tasks.selection import Selection, select
-from wsinuc.urls import Place, Url, place
+from wsinuc.urls import Place, place
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
@@ -187,28 +184,9 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "block": prepared.grid.block,
         "halo": prepared.grid.halo,
         "batch_size": config.batch_size or segmenter.batch_size,
-        "tissue": _hash(prepared.selection.tissue.mask),
+        "tissue": prepared.selection.tissue_hash,
         "roi": fingerprint(config.roi) if config.roi else None,
     }
-
-
-def fingerprint(path: Place) -> str:
-    """Size and SHA-256 of the first and last MiB: tells slides apart without reading gigabytes."""
-    if isinstance(path, Url):
-        size = path.size()
-        ends = path.read(0, min(size, 2**20)) + path.read(max(0, size - 2**20), size)
-        return hashlib.sha256(str(size).encode() + ends).hexdigest()[:32]
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        digest.update(file.read(2**20))
-        file.seek(max(0, size - 2**20))
-        digest.update(file.read(2**20))
-    return digest.hexdigest()[:32]
-
-
-def _hash(mask: NDArray[np.bool_]) -> str:
-    return hashlib.sha256(str(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()[:32]
 
 
 def _check_space(plan: Plan) -> None:

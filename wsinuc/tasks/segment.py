@@ -7,7 +7,6 @@ is made from the stored blocks in a working area and appears in the result only 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -19,13 +18,12 @@ from wsinuc.errors import OutputError, SlideError
 from wsinuc.exports.geojson import default_geojson_name, write_geojson
 from wsinuc.exports.preview import write_preview
 from wsinuc.grid import Block
-from wsinuc.nuclei import Nuclei, empty, read_nuclei, write_nuclei
-from wsinuc.pipeline.block import BlockResult, process_block
-from wsinuc.pipeline.calibrate import calibrated
-from wsinuc.pipeline.run import run_blocks
+from wsinuc.nuclei import empty, write_nuclei
+from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.store import MAX_ID, Entry, Parts, ResultStore, disk_errors
+from wsinuc.tasks.distribute import PartReader, as_workers_see_it, block_job, render_job
 from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
 from wsinuc.tasks.plan import Plan, Prepared, plan_segment, prepare
 from wsinuc.tasks.summary import Course, Summary, Tally, restore, summarize, tally, unreadable_share
@@ -40,6 +38,7 @@ def segment_slide(
     config: SegmentConfig,
     *,
     segmenter: Segmenter | None = None,
+    executor: Executor | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Summary:
     """Find the nuclei of a slide and write the result directory ``out``.
@@ -53,6 +52,9 @@ def segment_slide(
         it has been made below ``config.work``.
     config
         All settings; ``segmenter`` takes the place of ``config.model`` and ``config.device`` when given.
+    executor
+        Who makes the blocks, see ``wsinuc.pipeline.executor.open_executor``; None is ``config.workers`` threads. Several
+        calls may share one.
     on_event
         Called on this thread with what has happened (``tasks.events``).
 
@@ -60,17 +62,20 @@ def segment_slide(
     ------
     WsinucError
         What ``prepare`` raises; SlideError when more of the tissue than ``config.max_unreadable`` cannot be decoded;
-        OutputError when ``out`` cannot be used or the disk is full; RemoteError when a store cannot be reached.
+        OutputError when ``out`` cannot be used or the disk is full; RemoteError when a store cannot be reached; ClusterError
+        when workers die, or see other files.
         Finished blocks are kept, then and on KeyboardInterrupt.
     """
     emit = on_event or (lambda event: None)
+    executor = executor or ThreadExecutor(config.workers)
     with prepare(slide_path, out, config, segmenter) as (prepared, plan):
+        plan = as_workers_see_it(plan, prepared, config, executor)
         store = ResultStore(out, config.work)
         with (
             store.open_run(plan.settings, resume=config.resume, overwrite=config.overwrite),
             disk_errors(store.directory),
         ):
-            return _Run(prepared, plan, store, config, emit).execute()
+            return _Run(prepared, plan, store, config, executor, emit).execute()
 
 
 class _Run:
@@ -82,12 +87,14 @@ class _Run:
         plan: Plan,
         store: ResultStore,
         config: SegmentConfig,
+        executor: Executor,
         emit: Callable[[Event], None],
     ) -> None:
         self.prepared = prepared
         self.plan = plan
         self.store = store
         self.config = config
+        self.executor = executor
         self.emit = emit
         self.seconds: dict[str, float] = {}
 
@@ -128,39 +135,16 @@ class _Run:
         unreadable = sum(len(entry.unreadable) for entry in before.values())
         self.emit(Planned(blocks=len(plan.blocks), resumed=len(before), nuclei=nuclei, plan=plan))
         todo = [grid[index] for index in plan.blocks if index not in before]
-        with closing(run_blocks(self._block_job(), todo, self.config.workers)) as finished:
+        if not todo:
+            return entries
+        job = block_job(self.executor, self.prepared, plan, self.store, self.config)
+        with closing(self.executor.run(job, todo, accelerator=True)) as finished:
             for block, entry in finished:
                 entries[block.index] = entry
                 nuclei += entry.nuclei
                 unreadable += len(entry.unreadable)
                 self.emit(BlockDone(done=len(entries), total=len(plan.blocks), nuclei=nuclei, unreadable=unreadable))
         return entries
-
-    def _block_job(self) -> Callable[[Block], Entry]:
-        """What a worker does with a block: segment it and store what it owns. Returns little, so little is kept."""
-        gate = threading.Lock()
-        prepared = self.prepared
-        segmenter = calibrated(prepared.view, prepared.segmenter, prepared.selection.tissue)
-
-        def job(block: Block) -> Entry:
-            result = process_block(
-                prepared.view,
-                block,
-                segmenter,
-                batch_size=self.config.batch_size or segmenter.batch_size,
-                tissue=prepared.selection,
-                gate=gate,
-            )
-            nuclei = self._in_region(result.nuclei)
-            return self.store.add(_entry(block, result, len(nuclei)), nuclei)
-
-        return job
-
-    def _in_region(self, nuclei: Nuclei) -> Nuclei:
-        region = self.prepared.selection.region
-        if region is None or not len(nuclei):
-            return nuclei
-        return nuclei.select(region.contains(nuclei.level0_centroids())).with_ids(1)
 
     def _check_readable(self, total: Tally) -> None:
         share = unreadable_share(self.prepared, total)
@@ -210,14 +194,15 @@ class _Run:
 
     def _render(self, owners: dict[int, int]) -> None:
         def for_each(job: Callable[[Block], object], blocks: Iterable[Block]) -> None:
-            with closing(run_blocks(job, blocks, self.config.workers)) as finished:
+            drawing = render_job(self.executor, job, self.store, self.plan)
+            with closing(self.executor.run(drawing, blocks)) as finished:
                 for _ in finished:
                     pass
 
         render_labels(
-            lambda index: read_nuclei(self.store.part(index)) if index in owners else None,
+            PartReader.of(self.store, owners, len(self.prepared.grid)),
             self.prepared.grid,
-            self.store.ready / "labels.ome.zarr",
+            self.store.ready.absolute() / "labels.ome.zarr",  # workers have another current folder
             mpp=self.prepared.view.mpp,
             classes=self.prepared.segmenter.classes,
             for_each=for_each,
@@ -229,15 +214,3 @@ class _Run:
         begin = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - begin
-
-
-def _entry(block: Block, result: BlockResult, nuclei: int) -> Entry:
-    return Entry(
-        block=block.index,
-        nuclei=nuclei,
-        shard_sha256=None,
-        unreadable=result.unreadable,
-        tiles=result.tiles,
-        at_edge=result.at_edge,
-        seconds=result.seconds,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from wsinuc.config import SegmentConfig
 from wsinuc.grid import Box
+from wsinuc.nuclei import Nuclei
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue import Region, TissueMask, find_tissue, load_region, load_tissue, whole
 
@@ -25,6 +27,12 @@ class Selection:
     reach: int
     """View pixels around the region that are looked at too, so that no nucleus is cut at its border."""
 
+    @property
+    def tissue_hash(self) -> str:
+        """Names the tissue mask: two processes with equal hashes look at the same places."""
+        mask = self.tissue.mask
+        return hashlib.sha256(str(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()[:32]
+
     def touches(self, box: Box) -> bool:
         """Whether ``box`` holds tissue and is in or near the region."""
         return self.tissue.touches(box) and self.near_region(box)
@@ -32,6 +40,12 @@ class Selection:
     def near_region(self, box: Box) -> bool:
         """Whether a nucleus in the region may reach into ``box``."""
         return self.region_mask is None or self.region_mask.touches(box.grow(self.reach))
+
+    def in_region(self, nuclei: Nuclei) -> Nuclei:
+        """Those with their centroid in the region, numbered anew; all where there is no region."""
+        if self.region is None or not len(nuclei):
+            return nuclei
+        return nuclei.select(self.region.contains(nuclei.level0_centroids())).with_ids(1)
 
 
 def select(view: SlideView, config: SegmentConfig, reach: int) -> Selection:

@@ -1,0 +1,21 @@
+#!/bin/sh
+# A scheduler on this machine, a worker process per core on each host of a list, then wsinuc.
+#
+#     sh hosts.sh "host1 host2" /shared/slides/a.svs /shared/out
+#
+# Needs ssh without a password, the same environment on every host, and a shared file system.
+set -eu
+hosts=$1 slide=$2 out=$3
+mkdir -p "$out"
+file=$out/scheduler.json
+rm -f "$file"
+
+dask scheduler --scheduler-file "$file" --no-dashboard &
+scheduler=$!
+trap 'kill $scheduler' EXIT # workers end by themselves when their scheduler is gone for --death-timeout seconds
+
+for host in $hosts; do
+    ssh "$host" "dask worker --scheduler-file '$file' --nworkers auto --nthreads 1 --death-timeout 60" &
+done
+
+wsinuc segment "$slide" -o "$out" --scheduler-file "$file"

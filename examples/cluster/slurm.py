@@ -1,0 +1,35 @@
+"""Segment slides on a SLURM cluster: jobs of workers that come and go, one wsinuc command.
+
+    pip install dask-jobqueue
+    python slurm.py /shared/out /shared/slides/*.svs
+
+Run it where ``sbatch`` works, on a machine that the jobs can reach. Adapt queue, time and size of a job.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from dask_jobqueue import SLURMCluster
+
+
+def main(out: str, slides: list[str]) -> int:
+    """Start between 2 and 20 jobs of 8 worker processes each, and run wsinuc on them."""
+    cluster = SLURMCluster(
+        queue="normal",
+        walltime="04:00:00",
+        cores=8,
+        processes=8,  # one block at a time in each
+        memory="32GB",
+        # for a GPU job instead: cores=4, processes=1, job_extra_directives=["--gres=gpu:1"],
+        # worker_extra_args=["--resources", "accelerator=4"]
+    )
+    with cluster:
+        cluster.adapt(minimum_jobs=2, maximum_jobs=20)
+        command = ["wsinuc", "segment", *slides, "-o", out, "--scheduler", cluster.scheduler_address]
+        return subprocess.run(command).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

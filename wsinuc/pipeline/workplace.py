@@ -1,0 +1,278 @@
+"""Where blocks of one slide are made: the open slide, what of it is wanted, the fitted segmenter, the result's store.
+
+Threads share the caller's workplace. A worker process sets up its own from a ``SlideSpec``, which is plain data, and keeps the
+last few; the model itself is loaded once per process. Setting up checks that this process sees the same slide, tissue,
+model and output as the client, so that a worker which does not says so instead of computing something else.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import wsinuc
+from wsinuc.config import SegmentConfig
+from wsinuc.errors import ClusterError, SlideError
+from wsinuc.grid import Block
+from wsinuc.pipeline.block import BlockResult, process_block
+from wsinuc.pipeline.calibrate import fitted
+from wsinuc.pipeline.selection import Selection, select
+from wsinuc.segmenters.base import Segmenter
+from wsinuc.slides import open_slide
+from wsinuc.slides.fingerprint import fingerprint
+from wsinuc.slides.view import SlideView
+from wsinuc.store import Entry, ResultStore, settings_hash
+from wsinuc.store.ledger import read_sealed
+from wsinuc.urls import Place
+
+MODELS = 2
+"""Models that a process keeps. One run has one; several runs that share workers may have others."""
+WORKPLACES = 4
+"""Slides that a process keeps open: that many may be under way at once without being opened again and again."""
+
+_network = threading.Lock()  # blocks of one process take turns at the network, whichever slide they are of
+
+Value = TypeVar("Value")
+
+
+class SegmenterSource(Protocol):
+    """Makes a segmenter in whatever process it is called; hashable, and equal for equal segmenters."""
+
+    def __call__(self) -> Segmenter: ...
+
+
+@dataclass(frozen=True, slots=True)
+class GivenSegmenter:
+    """A source for a segmenter that has no file: it travels with the task, so it must be small, and pickle."""
+
+    identity: str
+    segmenter: Segmenter = field(compare=False, repr=False)
+
+    def __call__(self) -> Segmenter:
+        """The segmenter."""
+        return self.segmenter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideSpec:
+    """Everything that a process must know to make blocks of a slide; paths are absolute."""
+
+    slide: Place
+    reader: str
+    fingerprint: str
+    config: SegmentConfig
+    source: SegmenterSource
+    directory: Path
+    """The result's."""
+    run_id: str
+    """Hash of the run's settings, which lie in ``directory``."""
+    identity: str
+    """Of the segmenter on the workers."""
+    tissue: str
+    """Hash of the tissue mask."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFacts:
+    """What the result depends on and only a worker knows."""
+
+    wsinuc: str
+    segmenter: str
+    device: str
+    batch_size: int
+
+
+class Workplace:
+    """A slide that is open for work; safe to share between threads."""
+
+    def __init__(self, view: SlideView, selection: Selection, segmenter: Segmenter, store: ResultStore) -> None:
+        self.view, self.selection, self.segmenter, self.store = view, selection, segmenter, store
+        self._fitted: Segmenter | None = None
+        self._lock = threading.Lock()
+        path = view.slide.path
+        self._fingerprint = None if path is None else fingerprint(path)
+
+    def fit(self) -> Segmenter:
+        """The segmenter fitted to this slide: by what lies in the store, else now, and then it lies there."""
+        with self._lock:
+            if self._fitted is None:
+                path = self.store.work / "calibration"
+                with _network:
+                    self._fitted = fitted(self.view, self.segmenter, self.selection.tissue, path)
+            return self._fitted
+
+    def segment(self, block: Block, batch_size: int | None) -> Entry:
+        """Find the nuclei of a block, store those it owns, and return the ledger's entry.
+
+        Raises
+        ------
+        SlideError
+            The slide has been changed or removed since it was opened: what cannot be decoded now is not the slide's fault.
+        """
+        segmenter = self.fit()
+        result = process_block(
+            self.view,
+            block,
+            segmenter,
+            batch_size=batch_size or segmenter.batch_size,
+            tissue=self.selection,
+            gate=_network,
+        )
+        if result.unreadable:
+            self._check_slide()
+        nuclei = self.selection.in_region(result.nuclei)
+        return self.store.add(_entry(block, result, len(nuclei)), nuclei)
+
+    def _check_slide(self) -> None:
+        path = self.view.slide.path
+        try:
+            same = path is None or fingerprint(path) == self._fingerprint
+        except OSError:
+            same = False
+        if not same:
+            raise SlideError(
+                f"{path} was changed or removed while it was read: put it back and run the same command again, "
+                "it goes on where it stopped"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTask:
+    """Makes one block in whatever process it is called."""
+
+    spec: SlideSpec
+
+    def __call__(self, block: Block) -> Entry:
+        """The ledger's entry; see ``Workplace.segment``. Raises ClusterError when the folder has gone to another run."""
+        place = workplace(self.spec)
+        check_output(place.store, self.spec.run_id)
+        return place.segment(block, self.spec.config.batch_size)
+
+    def __str__(self) -> str:
+        return self.spec.slide.name
+
+
+@dataclass(frozen=True, slots=True)
+class FitTask:
+    """Fits the segmenter to the slide, before the blocks are begun; its item is ignored."""
+
+    spec: SlideSpec
+
+    def __call__(self, item: object) -> None:
+        """See ``Workplace.fit``."""
+        workplace(self.spec).fit()
+
+
+@dataclass(frozen=True, slots=True)
+class DescribeTask:
+    """Loads the model on a worker and says what it is there; its item is ignored."""
+
+    source: SegmenterSource
+
+    def __call__(self, item: object) -> WorkerFacts:
+        """Version, identity, device and batch size."""
+        segmenter = _models.get(self.source, self.source)
+        return WorkerFacts(
+            wsinuc=wsinuc.__version__,
+            segmenter=segmenter.identity,
+            device=str(getattr(segmenter, "device", "cpu")).split(":")[0],
+            batch_size=segmenter.batch_size,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CheckTask:
+    """Sets up the workplace and leaves a token in the result's folder, so that the client sees that it is the same one."""
+
+    spec: SlideSpec
+
+    def __call__(self) -> str:
+        """Name of the token in the folder of shards; raises whatever is wrong with slide, model or folder."""
+        place = workplace(self.spec)
+        check_output(place.store, self.spec.run_id)
+        token = f"seen-{uuid.uuid4().hex}"
+        (place.store.work / "blocks" / token).touch()
+        return token
+
+
+def workplace(spec: SlideSpec) -> Workplace:
+    """This process' workplace for a slide, set up if need be.
+
+    Raises
+    ------
+    SlideError
+        The slide is not there, or is another one.
+    CheckpointError
+        The model is not there, or is another one.
+    ClusterError
+        The segmenter or the tissue is not what it is for the client.
+    """
+    return _workplaces.get(spec, lambda: _set_up(spec))
+
+
+def check_output(store: ResultStore, run_id: str) -> None:
+    """Raise ClusterError unless the result's folder holds the run of that name."""
+    settings = read_sealed(store.work / "settings.json")
+    if not settings:
+        raise ClusterError(
+            f"{store.directory} cannot be seen or holds no run: every worker needs the output at the same path"
+        )
+    if settings_hash(settings) != run_id:
+        raise ClusterError(f"{store.directory} has been taken over by a run with other settings")
+
+
+def _set_up(spec: SlideSpec) -> Workplace:
+    slide = open_slide(spec.slide, reader=spec.reader, mpp=spec.config.mpp)
+    if fingerprint(spec.slide) != spec.fingerprint:
+        raise SlideError(f"{spec.slide} is another file here than it is for the client, or has changed since")
+    segmenter = _models.get(spec.source, spec.source)
+    if segmenter.identity != spec.identity:
+        raise ClusterError(
+            "the segmenter here differs from that of the other workers in device, precision, threads or version of wsinuc: "
+            "results would depend on the worker; use workers of one kind, or --device cpu"
+        )
+    view = slide.at(segmenter.mpp)
+    selection = select(view, spec.config, reach=segmenter.min_halo)
+    if selection.tissue_hash != spec.tissue:
+        raise ClusterError(
+            f"the tissue found in {spec.slide} differs from the client's: are the versions of the packages equal?"
+        )
+    return Workplace(view, selection, segmenter, ResultStore(spec.directory))
+
+
+def _entry(block: Block, result: BlockResult, nuclei: int) -> Entry:
+    return Entry(
+        block=block.index,
+        nuclei=nuclei,
+        shard_sha256=None,
+        unreadable=result.unreadable,
+        tiles=result.tiles,
+        at_edge=result.at_edge,
+        seconds=result.seconds,
+    )
+
+
+class _Cache:
+    """The last few values by key, each made once: who needs the same one meanwhile waits."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._lock = size, threading.Lock()
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], Value]) -> Value:
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = make()
+                while len(self._values) > self._size:
+                    self._values.popitem(last=False)
+            self._values.move_to_end(key)
+            return self._values[key]
+
+
+_models = _Cache(MODELS)
+_workplaces = _Cache(WORKPLACES)
