@@ -37,7 +37,7 @@ __all__ = [
     "split_peaks",
 ]
 
-NECK_UM = 0.5
+NECK_UM = 0.2
 """Two bulges of one blob are two nuclei when the neck between them is narrower than either by this much on each side."""
 
 UInt8 = NDArray[np.uint8]
