@@ -189,9 +189,8 @@ def _layouts(layout: str, config: SynthesisConfig, options: dict[str, Any]) -> D
         return None
     if not Path(layout).is_file():
         return _dataset(layout, options)
-    from wsinuc.synthesis.layout_files import read_layout
-
     from wsinuc.models.checkpoint import load_checkpoint
+    from wsinuc.synthesis.layout_files import read_layout
 
     model = load_checkpoint(options["model"], "cosyn").config
     size = config.size or int(model["size"])
