@@ -207,7 +207,6 @@ class Empty(Tissues):
 
 
 def test_the_command_writes_a_split_and_says_what_was_chosen(tmp_path, monkeypatch):
-    networks = pytest.importorskip("wsinuc.models.feature_networks")
     from click.testing import CliRunner
     from PIL import Image
     from wsinuc_cli.main import main
@@ -216,7 +215,7 @@ def test_the_command_writes_a_split_and_says_what_was_chosen(tmp_path, monkeypat
         for folder, pixels in (("images", sample.image), ("labels", sample.labels.astype(np.uint16))):
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / folder / f"i{index}.png")
-    monkeypatch.setattr(networks, "load_feature_network", lambda path, device: Colours())
+    monkeypatch.setattr("wsinuc.models.feature_networks.load_feature_network", lambda path, device: Colours())
     options = ["--mpp", "0.25", "--size", "32", "--stride", "16", "--clusters", "3", "--fraction", "0.2"]
     output = tmp_path / "subset.json"
     done = CliRunner().invoke(main, ["data", "subset", str(tmp_path), "-o", str(output), *options])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,6 +66,38 @@ class FitConfig:
         fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.cosine else 1.0
         phase = self.later[1] if self.later and step >= self.later[0] else 1.0
         return self.lr * warm * fall * phase
+
+
+def training_identity(settings: Any, apart: Collection[str] = ()) -> dict[str, Any]:
+    """What a continued training must share with its beginning: all but its length, its rate, and how it is computed.
+
+    Parameters
+    ----------
+    settings
+        A dataclass with a `FitConfig` as ``fit``; groups within it become ``group.name``.
+    apart
+        Fields that change nothing of what is learned.
+    """
+    fields = asdict(settings)
+    free = ("steps", "lr", "accumulate", "save_every", "log_every")
+    fields["fit"] = {name: value for name, value in fields["fit"].items() if name not in free}
+    return {
+        f"{name}.{inner}" if inner else name: value
+        for name, group in fields.items()
+        for inner, value in (group.items() if isinstance(group, dict) else [("", group)])
+        if name not in apart
+    }
+
+
+def part_size(batch: int, config: FitConfig, processes: Processes) -> int:
+    """Patches in one part of a step; raises ConfigError when the batch cannot be shared out evenly."""
+    parts = config.accumulate * processes.count
+    if batch % parts:
+        raise ConfigError(
+            f"a batch of {batch} patches cannot be shared out evenly to {processes.count} processes of "
+            f"{config.accumulate} passes: make it a multiple of {parts}"
+        )
+    return batch // parts
 
 
 @dataclass(frozen=True, slots=True)

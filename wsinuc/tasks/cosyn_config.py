@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +9,7 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.cosyn_unet import CoSynConfig
 from wsinuc.models.joint_diffusion import JointWeights
 from wsinuc.models.points_encoder import PointsConfig
-from wsinuc.models.training import FitConfig
-
-_FREE = ("steps", "lr", "accumulate", "save_every", "log_every")
+from wsinuc.models.training import FitConfig, training_identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +63,7 @@ class CoSynTrainConfig:
     def identity(self) -> dict[str, Any]:
         """What a continued training must share with its beginning: all but its length, its rate, how it is computed and what
         is drawn of it."""
-        settings = dataclasses.asdict(self)
-        settings["fit"] = {name: value for name, value in settings["fit"].items() if name not in _FREE}
-        return {
-            f"{name}.{inner}" if inner else name: value
-            for name, group in settings.items()
-            for inner, value in (group.items() if isinstance(group, dict) else [("", group)])
-            if name not in ("sample_every", "sample_steps")
-        }
+        return training_identity(self, apart=("sample_every", "sample_steps"))
 
 
 _BETAS = (0.9, 0.99)

@@ -1,20 +1,17 @@
-"""What a training of method C shows of itself: pages of samples, and the curve of its loss."""
+"""What a training of method C shows of itself: pages of samples."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsinuc.exports.plots import draw_curves
 from wsinuc.models.cosyn_unet import CoSynUNet
 from wsinuc.models.joint_diffusion import JointDiffusion, sample_joint
 from wsinuc.models.text import TextEncoder
-from wsinuc.models.training_state import read_log
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.tasks.cosyn_config import CoSynTrainConfig
 from wsinuc.tasks.cosyn_data import JointExamples, as_unit
@@ -55,14 +52,6 @@ def sample_page(
         for e, label, cone, image in zip(shown, labels, cones, images, strict=True)
     ]
     return np.concatenate([_side_by_side(row) for row in rows])
-
-
-def draw_training(log: Path, path: Path) -> None:
-    """The curve of the training's loss over the images seen, as PNG."""
-    lines = read_log(log)
-    if lines:
-        curve = ([line["images"] for line in lines], [line["loss"] for line in lines])
-        draw_curves({"training": curve}, path, x="images seen", y="loss", title=f"{path.stem}: joint loss")
 
 
 def _palette(classes: Sequence[NucleusClass]) -> NDArray[np.uint8]:

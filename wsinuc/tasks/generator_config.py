@@ -11,7 +11,7 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.generators import IMAGE, STRUCTURE
 from wsinuc.models.schedules import SCHEDULES
 from wsinuc.models.spade_unet import SpadeUNetConfig
-from wsinuc.models.training import FitConfig
+from wsinuc.models.training import FitConfig, training_identity
 from wsinuc.models.unet import UNetConfig
 from wsinuc.models.variance import Objective
 from wsinuc.synthesis.structures import SMALLEST_PX
@@ -100,15 +100,7 @@ class GeneratorConfig:
 
     def identity(self) -> dict[str, Any]:
         """What a continued training must share with its beginning: all but its length, its rate, and how it is computed."""
-        settings = dataclasses.asdict(self)
-        free = ("steps", "lr", "accumulate", "save_every", "log_every")
-        settings["fit"] = {name: value for name, value in settings["fit"].items() if name not in free}
-        return {
-            f"{name}.{inner}" if inner else name: value
-            for name, group in settings.items()
-            for inner, value in (group.items() if isinstance(group, dict) else [("", group)])
-            if name != "sample_every"
-        }
+        return training_identity(self, apart=("sample_every",))
 
 
 _NARROW: dict[str, Any] = {

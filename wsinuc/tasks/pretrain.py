@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import wsinuc
 from wsinuc.datasets.patches import Ahead, PatchSource
 from wsinuc.datasets.pixels import Pixels
-from wsinuc.errors import CheckpointError, ConfigError, OutputError
+from wsinuc.errors import CheckpointError, OutputError
 from wsinuc.models.attention_unet import AttentionUNetConfig
 from wsinuc.models.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint
 from wsinuc.models.denoisers import build_network, denoiser_config
@@ -31,7 +31,7 @@ from wsinuc.models.diffusion import GaussianDiffusion, sample_timesteps
 from wsinuc.models.guided_checkpoint import from_guided, read_weights
 from wsinuc.models.processes import ALONE, Processes
 from wsinuc.models.schedules import named_betas
-from wsinuc.models.training import Inspection, Progress, fit
+from wsinuc.models.training import Inspection, Progress, fit, part_size
 from wsinuc.models.variance import Objective
 from wsinuc.tasks.pretrain_config import PRESETS, PretrainConfig
 from wsinuc.tasks.pretrain_report import draw_training, sample_grid, write_png
@@ -195,14 +195,8 @@ class _StepLoss:
         processes: Processes,
         stack: ExitStack,
     ) -> None:
-        self.parts = config.fit.accumulate * processes.count
-        if config.batch % self.parts:
-            raise ConfigError(
-                f"a batch of {config.batch} patches cannot be shared out evenly to {processes.count} processes of "
-                f"{config.fit.accumulate} passes: make it a multiple of {self.parts}"
-            )
         self.network, self.process, self.config, self.device = network, process, config, device
-        self.size = config.batch // self.parts
+        self.size = part_size(config.batch, config.fit, processes)
         self.patches: Callable[[int], np.ndarray] = lambda part: source.batch(part, self.size)
         if torch.device(device).type != "cpu":
             ahead = Ahead(self.patches, threads=_THREADS, stride=processes.count)
@@ -210,7 +204,7 @@ class _StepLoss:
             self.patches = ahead
 
     def __call__(self, part: int) -> Tensor:
-        step, place = divmod(part, self.parts)
+        step, place = divmod(part, self.config.batch // self.size)
         config = self.config
         if getattr(config.unet, "dropout", 0.0):
             torch.manual_seed(config.seed * 1_000_003 + part)  # the masks, too, follow the number

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.attention_unet import AttentionUNetConfig
 from wsinuc.models.schedules import SCHEDULES
-from wsinuc.models.training import FitConfig
+from wsinuc.models.training import FitConfig, training_identity
 from wsinuc.models.unet import UNetConfig
 from wsinuc.models.variance import Objective
 
@@ -76,15 +75,7 @@ class PretrainConfig:
 
     def identity(self) -> dict[str, Any]:
         """What a continued training must share with its beginning: all but its length, its rate, and how it is computed."""
-        settings = dataclasses.asdict(self)
-        free = ("steps", "lr", "accumulate", "save_every", "log_every")
-        settings["fit"] = {name: value for name, value in settings["fit"].items() if name not in free}
-        return {
-            f"{name}.{inner}" if inner else name: value
-            for name, group in settings.items()
-            for inner, value in (group.items() if isinstance(group, dict) else [("", group)])
-            if name not in ("sample_every", "validate_every", "validation_patches")
-        }
+        return training_identity(self, apart=("sample_every", "validate_every", "validation_patches"))
 
 
 _LONG = FitConfig(steps=50_000, lr=1e-4, ema=0.9999)

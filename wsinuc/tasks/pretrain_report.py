@@ -100,7 +100,7 @@ def write_png(pixels: np.ndarray, path: Path) -> None:
         Image.fromarray(pixels).save(stream, format="PNG")
 
 
-def draw_training(log: Path, path: Path) -> None:
+def draw_training(log: Path, path: Path, *, loss: str = "loss of the predicted noise") -> None:
     """Curves of training and held-out loss over the images seen."""
     lines = read_log(log)
     if not lines:
@@ -111,4 +111,4 @@ def draw_training(log: Path, path: Path) -> None:
     measured = [line for line in lines if line.get("validation") is not None]
     if measured:
         curves["held out"] = ([line["images"] for line in measured], [line["validation"] for line in measured])
-    draw_curves(curves, path, x="images seen", y="loss", title=f"{path.stem}: loss of the predicted noise")
+    draw_curves(curves, path, x="images seen", y="loss", title=f"{path.stem}: {loss}")

@@ -19,7 +19,7 @@ from torch import Tensor
 import wsinuc
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.patches import Ahead
-from wsinuc.errors import CheckpointError, ConfigError, OutputError
+from wsinuc.errors import CheckpointError, OutputError
 from wsinuc.models.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.cosyn_model import KIND, network_config, read_cosyn
 from wsinuc.models.cosyn_unet import CoSynUNet
@@ -27,14 +27,14 @@ from wsinuc.models.joint_diffusion import JointDiffusion, JointNoise, JointUnit
 from wsinuc.models.processes import ALONE, Processes
 from wsinuc.models.text import TextEncoder, TextTokens
 from wsinuc.models.text_encoders import TemplateEncoder
-from wsinuc.models.training import Inspection, Progress, fit
+from wsinuc.models.training import Inspection, Progress, fit, part_size
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.synthesis.prompts import Vocabulary
 from wsinuc.tasks.cosyn_config import PRESETS, CoSynTrainConfig
 from wsinuc.tasks.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
-from wsinuc.tasks.cosyn_report import draw_training, sample_page
-from wsinuc.tasks.pretrain_report import write_png
+from wsinuc.tasks.cosyn_report import sample_page
+from wsinuc.tasks.pretrain_report import draw_training, write_png
 from wsinuc.tasks.training_set import check_annotation
 
 __all__ = ["PRESETS", "CoSynTrainConfig", "train_cosyn"]
@@ -126,7 +126,7 @@ def train_cosyn(
     if processes.main:
         figures = {"images": len(images), **started_from, **(provenance or {})}
         save_checkpoint(_checkpoint(network, average, classes, encoder, layouts, config, figures), out)
-        draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"))
+        draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"), loss="joint loss")
 
 
 def _built_in_encoder(examples: JointExamples) -> TextEncoder:
@@ -209,14 +209,8 @@ class _StepLoss:
         processes: Processes,
         stack: ExitStack,
     ) -> None:
-        parts = config.fit.accumulate * processes.count
-        if config.batch % parts:
-            raise ConfigError(
-                f"a batch of {config.batch} patches cannot be shared out evenly to {processes.count} processes of "
-                f"{config.fit.accumulate} passes: make it a multiple of {parts}"
-            )
         self.network, self.process, self.encoder = network, process, encoder
-        self.config, self.device, self.size = config, device, config.batch // parts
+        self.config, self.device, self.size = config, device, part_size(config.batch, config.fit, processes)
         self.examples: Callable[[int], list[JointExample]] = lambda part: [
             examples.example(k) for k in self._numbers(part)
         ]

@@ -33,7 +33,7 @@ from wsinuc.models.diffusion import GaussianDiffusion, sample_timesteps
 from wsinuc.models.generators import IMAGE, STRUCTURE, adopt
 from wsinuc.models.processes import ALONE, Processes
 from wsinuc.models.schedules import named_betas
-from wsinuc.models.training import Inspection, Progress, fit
+from wsinuc.models.training import Inspection, Progress, fit, part_size
 from wsinuc.models.training_state import read_log
 from wsinuc.synthesis.structures import structure_map, to_diffusion
 from wsinuc.tasks.generator_config import CHANNELS, GeneratorConfig
@@ -158,14 +158,8 @@ class StepLoss:
         processes: Processes,
         stack: ExitStack,
     ) -> None:
-        parts = config.fit.accumulate * processes.count
-        if config.batch % parts:
-            raise ConfigError(
-                f"a batch of {config.batch} patches cannot be shared out evenly to {processes.count} processes of "
-                f"{config.fit.accumulate} passes: make it a multiple of {parts}"
-            )
         self.network, self.process, self.config, self.device = network, process, config, device
-        self.size = config.batch // parts
+        self.size = part_size(config.batch, config.fit, processes)
         source = _crops(images, config, config.seed)
         self.examples: Callable[[int], NDArray[np.float32]] = lambda part: np.stack(
             [example(crop, config) for crop in source.batch(part, self.size)]
