@@ -83,17 +83,17 @@ def test_sizes_that_are_none(size: str) -> None:
 
 
 def test_meter_counts_memory_and_cpu() -> None:
-    def work() -> int:
+    def work() -> tuple[int, float]:
+        begin = time.process_time()
         held = np.ones(100_000_000, np.uint8)
-        until = time.process_time() + 0.3
-        while time.process_time() < until:
+        while time.process_time() < begin + 0.3:
             pass
-        return len(held)
+        return len(held), time.process_time() - begin
 
-    size, usage = metered(work, interval_s=0.01)
+    (size, spent), usage = metered(work, interval_s=0.01)
     idle = metered(lambda: time.sleep(0.1))[1]
     assert size == 100_000_000
-    assert usage.cpu_seconds == pytest.approx(0.3, abs=0.15)
+    assert spent / 2 < usage.cpu_seconds < spent + 0.05, "but for the sampling, which is the meter's own"
     assert usage.peak_memory_bytes - idle.peak_memory_bytes > 60e6
     assert idle.cpu_seconds < 0.1
 
