@@ -73,8 +73,9 @@ class ClusterExecutor:
         waiting = iter(items)
 
         def fill() -> None:
-            room = PER_WORKER * max(1, _slots(self._workers(), accelerator=accelerator)) - len(stream.pending)
-            stream.submit(list(islice(waiting, max(0, room))))
+            most = PER_WORKER * max(1, _slots(self._workers(), accelerator=accelerator))
+            if len(stream.pending) <= most // 2:  # several in one message cost the scheduler little more than one
+                stream.submit(list(islice(waiting, most - len(stream.pending))))
 
         try:
             fill()
