@@ -37,7 +37,7 @@ from wsinuc.nuclei import Nuclei, concatenate
 
 ONE_FILE_LIMIT = 50_000
 """Nuclei up to which one plain file is comfortable in QuPath (about 0.5 GB of heap)."""
-SHARD = 20_000
+SHARD = 10_000
 """Largest number of nuclei in one entry of a zip."""
 SHAPE_NAMES = {
     "area_um2": "Nucleus: Area µm^2",
@@ -109,7 +109,7 @@ def write_geojson(
     nuclei
         Parts of the table in id order; only a few are held at a time.
     path
-        ``.geojson``, ``.geojson.gz``, or ``.zip`` (entries of at most 20,000 nuclei).
+        ``.geojson``, ``.geojson.gz``, or ``.zip`` (entries of at most 10,000 nuclei).
     origin_yx
         (y, x) of QuPath's image origin in level-0 pixels: ``Slide.origin``.
     run_id

@@ -28,8 +28,8 @@ Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
-PER_WORKER = 4
-"""Tasks in flight for each that can run: enough that no worker waits for the client."""
+PER_WORKER = 8
+"""Tasks in flight for each that can run, sent when half of them are done: no worker waits, and messages are few."""
 LOOK_S = 5.0
 """How often to look which workers there are."""
 PATIENCE_S = 60.0
