@@ -199,3 +199,32 @@ def test_selection_by_split_and_attribute(data: Path, tmp_path: Path) -> None:
     found = gather_training_set([str(data)], mpp=None, selection=chosen)
     assert [image.name for image in found.images] == ["folder/i1"]
     assert len(dataset) == 3
+
+
+def test_nothing_is_chosen_from_what_is_added(data: Path, tmp_path: Path) -> None:
+    chosen = Selection(wanted=parse_conditions(["patient=p0"]), unwanted={}, few=1, patch=32)
+    more = write_set(tmp_path / "made", images=4)
+    alone = gather_training_set([str(data)], mpp=None, selection=chosen)
+    both = gather_training_set([str(data)], mpp=None, selection=chosen, whole=[str(more)])
+    assert (len(alone.images), len(both.images)) == (1, 5)
+    assert [origin["few"] for origin in both.origin] == [1, None]
+    done = run(
+        data,
+        "--few",
+        1,
+        "--patch",
+        32,
+        "--add",
+        more,
+        "--method",
+        "unet",
+        "--steps",
+        1,
+        "--crop",
+        32,
+        "--base",
+        8,
+        "-o",
+        tmp_path / "m.safetensors",
+    )
+    assert done.exit_code == 0, done.output

@@ -49,6 +49,9 @@ ONLY_NETWORKS = (
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
 @click.option("--split", type=FILE, help="Split file (wsinuc data split, or one that --few wrote).")
 @click.option("--part", default="train", show_default=True, help="Part of the split file.")
+@click.option(
+    "--add", "whole", multiple=True, metavar="DATA", help="More data, all of it: what wsinuc synthesize made."
+)
 @click.option("--few", type=int, metavar="N", help="Only N patches, stratified; OUTPUT.split.json records which.")
 @click.option("--validation", metavar="PART", help="[networks] Part of the split whose AJI decides which weights stay.")
 @click.option("--patch", default=256, show_default=True, help="With --few: side of a patch in pixels of the images.")
@@ -157,7 +160,7 @@ def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet
         unwanted=parse_conditions(options["unwanted"]),
         **{name: options[name] for name in ("split", "part", "few", "patch", "seed")},
     )
-    return gather_training_set(data, mpp=options["mpp"], selection=selection)
+    return gather_training_set(data, mpp=options["mpp"], selection=selection, whole=options["whole"])
 
 
 def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[LabelledImage]:

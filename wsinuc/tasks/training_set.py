@@ -39,6 +39,9 @@ class Selection:
     seed: int = 0
 
 
+_EVERYTHING = Selection(wanted={}, unwanted={})
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
     """Images and the classes that they are annotated with."""
@@ -51,7 +54,9 @@ class TrainingSet:
     """The few patches, to be saved beside the checkpoint."""
 
 
-def gather_training_set(sources: Sequence[str], *, mpp: float | None, selection: Selection) -> TrainingSet:
+def gather_training_set(
+    sources: Sequence[str], *, mpp: float | None, selection: Selection, whole: Sequence[str] = ()
+) -> TrainingSet:
     """Read the chosen images of every source.
 
     Parameters
@@ -60,6 +65,8 @@ def gather_training_set(sources: Sequence[str], *, mpp: float | None, selection:
         Folders of data sets, or ``NAME=FOLDER``; all must have the same classes.
     mpp
         um per pixel of images that do not say it.
+    whole
+        More data sets, from which nothing is chosen: all their images are used, such as synthetic ones.
 
     Raises
     ------
@@ -75,12 +82,7 @@ def gather_training_set(sources: Sequence[str], *, mpp: float | None, selection:
         raise DataError(f"few patches are drawn from one data set, got {len(sources)}: name one, or leave out {option}")
     datasets, drawn = [], None
     for source in sources:
-        dataset = _selected(open_dataset(source, mpp=mpp), selection)
-        if dataset.layout.kind == "points":
-            raise DataError(
-                f"{dataset.path} marks nuclei with points and has no outlines to learn from; "
-                "it can be measured against with: wsinuc evaluate --data"
-            )
+        dataset = _selected(_outlined(source, mpp), selection)
         if selection.few:
             drawn = few_patches(dataset, selection.few, size_px=selection.patch, seed=selection.seed)
             dataset = drawn.of(dataset, "train")
@@ -88,11 +90,14 @@ def gather_training_set(sources: Sequence[str], *, mpp: float | None, selection:
             drawn = _typical(dataset, selection, selection.fraction)
             dataset = drawn.of(dataset, "train")
         datasets.append(dataset)
+    chosen = len(datasets)
+    datasets += [_outlined(source, mpp) for source in whole]
     classes = _common_classes(datasets)
     images = tuple(_named(image, dataset) for dataset in datasets for image in dataset)
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
-    return TrainingSet(images, classes, tuple(_origin(d, selection) for d in datasets), drawn)
+    origins = [_origin(d, selection if i < chosen else _EVERYTHING) for i, d in enumerate(datasets)]
+    return TrainingSet(images, classes, tuple(origins), drawn)
 
 
 def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
@@ -110,6 +115,17 @@ def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClas
                 f"{image.name} has nuclei of class {image.classes.max()}, but only {len(classes)} are to be learned: "
                 f"{names}; images of different data sets may have been mixed"
             )
+
+
+def _outlined(source: str, mpp: float | None) -> Dataset:
+    """The data set; raises DataError for one without outlines."""
+    dataset = open_dataset(source, mpp=mpp)
+    if dataset.layout.kind == "points":
+        raise DataError(
+            f"{dataset.path} marks nuclei with points and has no outlines to learn from; "
+            "it can be measured against with: wsinuc evaluate --data"
+        )
+    return dataset
 
 
 def _selected(dataset: Dataset, selection: Selection) -> Dataset:
