@@ -1,16 +1,17 @@
 """What does each sampler cost, and what is it worth?
 
-    PYTHONPATH=. python tests/benchmarks/samplers.py denoiser CHECKPOINT [--real DATA --mpp UM]
-    PYTHONPATH=. python tests/benchmarks/samplers.py nudiff IMAGE_MODEL --real DATA [--mpp UM]
+    PYTHONPATH=. python tests/benchmarks/samplers.py nudiff IMAGE_MODEL --real DATA [--structure-model FILE] [--mpp UM]
+    PYTHONPATH=. python tests/benchmarks/samplers.py cosyn MODEL --real DATA [--mpp UM]
 
-Makes the same samples with every sampler at several numbers of steps, and writes a table (CSV) and two plots:
+Makes the same samples (numbers 0, 1, ...) with every sampler at several numbers of steps, by the path of `wsinuc
+synthesize`, one process, one thread per core. Nudiff draws for the structures of the real images, unless a structure model
+is given; CoSyn for the layouts of the real images. Writes a table (CSV) and a plot:
 
-- samples per hour and FLOPs per sample;
-- mean absolute difference in grey levels from DDIM with as many steps as the process has, from the same noise: what the
-  deterministic samplers would all give with infinitely many steps. It says nothing of ``ddpm``, which has noise of its own;
-- Frechet distance of the shipped denoiser's features from real patches, where real images are given.
+- samples per hour, and FLOPs per sample;
+- kernel distance (KID, Binkowski et al. 2018; unbiased, so that it means something for few images) of the shipped denoiser's
+  features, of quarters of the samples from quarters of as many real fields, and what real fields have from other real fields.
 
-``nudiff`` makes images for structures of the real images.
+Rows that the CSV already holds are kept: the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -18,140 +19,121 @@ from __future__ import annotations
 import argparse
 import csv
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from numpy.typing import NDArray
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset
+from wsinuc.datasets.split import Split
 from wsinuc.exports.plots import draw_curves
-from wsinuc.models.checkpoint import load_checkpoint
-from wsinuc.models.denoisers import load_denoiser
+from wsinuc.metrics.distributions import kernel_distance
 from wsinuc.models.devices import pick_device
-from wsinuc.models.diffusion import Denoiser, GaussianDiffusion
-from wsinuc.models.samplers import SamplerConfig, sample
-from wsinuc.tasks.synthesis_config import RealField, pixels_of, placed, real_field, seed_of
+from wsinuc.models.feature_networks import FeatureNetwork, load_feature_network
+from wsinuc.models.samplers import SamplerConfig
+from wsinuc.segmenters import WEIGHTS
+from wsinuc.tasks.cosyn_samples import CoSynRecipe
+from wsinuc.tasks.nudiff_samples import NudiffRecipe
+from wsinuc.tasks.synthesis_config import SynthesisConfig, real_field
 
-Conditioned = Callable[[range], Denoiser]
-"""The denoiser of the samples of these numbers."""
-
-
-def denoiser_model(args: argparse.Namespace) -> tuple[GaussianDiffusion, Conditioned, float, int]:
-    """An unconditional denoiser: process, network, um per pixel, size."""
-    checkpoint = load_checkpoint(args.checkpoint, "denoiser")
-    network, process = load_denoiser(checkpoint)
-    placed(network, pick_device(args.device))
-    return process, lambda numbers: network, float(checkpoint.config["mpp"]), args.size or 128
+HEAD = ("sampler", "steps", "samples per hour", "GFLOP per sample", "kernel distance")
 
 
-def nudiff_model(args: argparse.Namespace) -> tuple[GaussianDiffusion, Conditioned, float, int]:
-    """An image model of method B, for structures of real images."""
-    from wsinuc.models.generators import load_image_model
-    from wsinuc.models.guidance import guided
-    from wsinuc.synthesis.structures import structure_map
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Real fields, and the network that compares with them."""
 
-    model, dataset = load_image_model(args.checkpoint), open_dataset(args.real, mpp=args.mpp)
-    mpp, size, device = float(model.config["mpp"]), args.size or int(model.config["size"]), pick_device(args.device)
-    placed(model.network, device)
+    network: FeatureNetwork
+    vectors: NDArray[np.float64]
 
-    def conditioned(numbers: range) -> Denoiser:
-        structures = [structure_map(field_of(dataset, k, mpp, size).labels) for k in numbers]
-        return guided(model.network, torch.from_numpy(np.stack(structures)).to(device), args.guidance)
-
-    return model.process, conditioned, mpp, size
+    def distance(self, pixels: NDArray[np.uint8]) -> float:
+        """Kernel distance of images (n, size, size, 3)."""
+        return float(kernel_distance(self.vectors, features(self.network, pixels)))
 
 
-def field_of(dataset: Dataset, k: int, mpp: float, size: int) -> RealField:
-    """Field ``k`` of the real images."""
-    rng = np.random.default_rng(seed_of(0, k, "layout"))
-    return real_field(dataset[int(rng.integers(len(dataset)))], rng, mpp=mpp, size=size)
+def features(network: FeatureNetwork, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """A vector per quarter of each image."""
+    half = pixels.shape[1] // 2
+    quarters = [pixels[:, y : y + half, x : x + half] for y in (0, half) for x in (0, half)]
+    return np.asarray(network(np.concatenate(quarters)).vectors, np.float64)
 
 
-def make(
-    process: GaussianDiffusion, model: Conditioned, size: int, sampler: SamplerConfig, args: argparse.Namespace
-) -> tuple[Tensor, float]:
-    """All samples, and the seconds that they took."""
-    begin, parts, device = time.perf_counter(), [], pick_device(args.device)
-    for at in range(0, args.count, args.batch):
-        numbers = range(at, min(at + args.batch, args.count))
-        seeds = [seed_of(0, k, "image") for k in numbers]
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            found = sample(process, model(numbers), (3, size, size), seeds, sampler, device=device)
-        parts.append(found.float().cpu())
-    return torch.cat(parts), time.perf_counter() - begin
+def fields(real: Dataset, count: int, mpp: float, size: int, seed: int) -> NDArray[np.uint8]:
+    """Random fields of the real images."""
+    rng = np.random.default_rng(seed)
+    chosen = [real[int(rng.integers(len(real)))] for _ in range(count)]
+    return np.stack([real_field(image, rng, mpp=mpp, size=size).pixels for image in chosen])
 
 
-def flops_of_a_step(model: Conditioned, size: int, device: torch.device) -> float:
-    """Of one evaluation for one sample, guidance included."""
-    x, t = torch.zeros(1, 3, size, size, device=device), torch.zeros(1, dtype=torch.long, device=device)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(range(1))(x, t)
-    return float(counter.get_total_flops())
+def recipe(args: argparse.Namespace, real: Dataset, sampler: SamplerConfig) -> NudiffRecipe | CoSynRecipe:
+    """What `wsinuc synthesize` would make with these models."""
+    config = SynthesisConfig(sampler=sampler, guidance=args.guidance)
+    if args.method == "cosyn":
+        return CoSynRecipe(
+            model=args.model, layouts=real, layout_name=real.path.name, config=config, device=args.device
+        )
+    return NudiffRecipe(
+        structure_model=args.structure_model,
+        image_model=args.model,
+        structures=None if args.structure_model else real,
+        config=config,
+        device=args.device,
+    )
 
 
-def frechet(samples: Tensor, real: Dataset | None, mpp: float, size: int, args: argparse.Namespace) -> float:
-    """Distance of the samples' features from those of real patches; NaN without real images."""
-    if real is None:
-        return float("nan")
-    from wsinuc.metrics.distributions import frechet_distance
-    from wsinuc.models.feature_networks import load_feature_network
-    from wsinuc.segmenters import WEIGHTS
-
-    network = load_feature_network(WEIGHTS / "default.safetensors", device=pick_device(args.device))
-    rng = np.random.default_rng(1)
-    fields = [real_field(real[int(rng.integers(len(real)))], rng, mpp=mpp, size=size) for _ in range(args.count)]
-    ours, theirs = network(pixels_of(samples)), network(np.stack([field.pixels for field in fields]))
-    return float(frechet_distance(ours.vectors, theirs.vectors))
+def measure(args: argparse.Namespace, real: Dataset, reference: Reference, sampler: SamplerConfig) -> list[float]:
+    """Samples per hour, GFLOP per sample, kernel distance."""
+    maker = recipe(args, real, sampler).open()
+    begin = time.perf_counter()
+    made = [sample for k in range(args.count) for sample in maker(range(k, k + 1))]
+    seconds = time.perf_counter() - begin
+    distance = reference.distance(np.stack([sample.image for sample in made]))
+    return [3600 * args.count / seconds, maker.flops() / 1e9, distance]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", choices=["denoiser", "nudiff"])
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--real", help="data set of real images")
+    parser.add_argument("method", choices=["nudiff", "cosyn"])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--structure-model", type=Path)
+    parser.add_argument("--real", required=True, help="data set of real images")
     parser.add_argument("--mpp", type=float, help="um per pixel of the real images, if they do not record it")
-    parser.add_argument("--count", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--size", type=int)
-    parser.add_argument("--guidance", type=float, default=0.0)
-    parser.add_argument("--steps", default="5,10,20,50,100,250")
-    parser.add_argument("--samplers", default="ddpm,ddim,dpm++")
-    parser.add_argument("--reference", type=int, help="steps of the reference [default: all of the process]")
+    parser.add_argument("--split", type=Path, help="split file of them; its part train is taken")
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--guidance", type=float)
+    parser.add_argument(
+        "--samplers", nargs="+", default=["dpm++:5,10,20,50", "ddim:10,20,50,100", "ddpm:20,50,100,1000"]
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("-o", "--output", type=Path, default=Path("samplers"))
     args = parser.parse_args()
-    process, model, mpp, size = {"denoiser": denoiser_model, "nudiff": nudiff_model}[args.model](args)
-    real = open_dataset(args.real, mpp=args.mpp) if args.real else None
-    flops = flops_of_a_step(model, size, pick_device(args.device))
-    steps = [int(text) for text in args.steps.split(",")]
-    reference, _ = make(process, model, size, SamplerConfig("ddim", args.reference or process.steps), args)
-    rows = []
-    for name in args.samplers.split(","):
-        for count in [*steps, process.steps] if name == "ddpm" else steps:
-            found, seconds = make(process, model, size, SamplerConfig(name, count), args)
-            difference = float((found - reference).abs().mean()) * 127.5 if name != "ddpm" else float("nan")
-            distance = frechet(found, real, mpp, size, args)
-            rows.append((name, count, 3600 * args.count / seconds, flops * count / 1e9, difference, distance))
-            print(f"{name:6} {count:5} steps {rows[-1][2]:10.1f} per hour {rows[-1][3]:10.1f} GFLOP", end="")
-            print(f" {difference:8.3f} grey levels from the reference {distance:8.3f} Frechet", flush=True)
+    real = open_dataset(args.real, mpp=args.mpp)
+    real = Split.load(args.split).of(real, "train") if args.split else real
+    maker = recipe(args, real, SamplerConfig("dpm++", 2)).open()
+    network = load_feature_network(WEIGHTS / "default.safetensors", device=pick_device(args.device))
+    drawn = [fields(real, count, maker.mpp, maker.size, seed) for count, seed in ((4 * args.count, 1), (args.count, 2))]
+    reference = Reference(network, features(network, drawn[0]))
+    print(f"real against other real fields: kernel distance {reference.distance(drawn[1]):.4f}")
     args.output.mkdir(parents=True, exist_ok=True)
-    with (args.output / "samplers.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("sampler", "steps", "samples per hour", "GFLOP per sample", "grey levels", "Frechet distance"))
-        writer.writerows(rows)
-    for column, title in ((4, "grey levels from the reference"), (5, "Frechet distance")):
-        curves = {}
-        for name in args.samplers.split(","):
-            known = [(row[1], row[column]) for row in rows if row[0] == name and np.isfinite(row[column])]
-            if known:
-                curves[name] = tuple(zip(*known, strict=True))
-        if curves:
-            path = args.output / f"{title.split()[0].lower()}.png"
-            draw_curves(curves, path, x="steps of the sampler", y=title, log_x=True)
+    table = args.output / "samplers.csv"
+    rows = list(csv.reader(table.open()))[1:] if table.exists() else []
+    for name, steps in (
+        (name, int(n)) for name, _, text in (s.partition(":") for s in args.samplers) for n in text.split(",")
+    ):
+        if [name, str(steps)] in [row[:2] for row in rows]:
+            continue
+        found = measure(args, real, reference, SamplerConfig(name, steps))
+        rows.append([name, str(steps), *(f"{value:.6g}" for value in found)])
+        print(
+            f"{name:6} {steps:5} steps {found[0]:8.1f} per hour {found[1]:10.1f} GFLOP  KID {found[2]:.4f}", flush=True
+        )
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows([HEAD, *rows])
+    names = dict.fromkeys(row[0] for row in rows)
+    curves = {n: tuple(zip(*sorted((int(r[1]), float(r[4])) for r in rows if r[0] == n), strict=True)) for n in names}
+    draw_curves(curves, args.output / "quality.png", x="evaluations of the network", y="kernel distance", log_x=True)
 
 
 if __name__ == "__main__":
