@@ -334,11 +334,17 @@ def test_durations() -> None:
     [
         (["--workers", "2", "--scheduler", "tcp://a:1"], "--workers and --scheduler name different workers"),
         (["--scheduler", "tcp://a:1", "--scheduler-file", "f"], "name different workers"),
-        (["--memory-limit", "4GB"], "--memory-limit: needs a place to work"),
-        (["--tls-cert", "c", "--workers", "2"], "--tls-cert: needs another place than"),
-        (["--scheduler", "tcp://a:1", "--threads", "2"], "--threads: needs another place than"),
+        (["--memory-limit", "4GB"], "--memory-limit goes with --workers or --gpus"),
+        (
+            ["--tls-cert", "c", "--workers", "2"],
+            "--tls-cert goes with --scheduler or --scheduler-file, not with --workers",
+        ),
+        (
+            ["--scheduler", "tcp://a:1", "--threads", "2"],
+            "--threads goes with --workers or --gpus, not with --scheduler",
+        ),
         (["--scheduler", "tls://a:1", "--tls-cert", "c"], "missing: tls_ca_file, tls_key"),
-        (["--threads", "0"], "at least 1"),
+        (["--threads", "0"], "'--threads': 0 is not in the range"),
     ],
 )
 def test_contradictory_places_to_work_are_wrong_usage(

@@ -249,6 +249,14 @@ def test_a_memory_limit_that_is_no_size_is_refused() -> None:
         pass
 
 
+@pytest.mark.parametrize("by_file", [False, True])
+def test_a_tls_scheduler_without_certificates_is_refused_at_once(tmp_path: Path, by_file: bool) -> None:
+    (tmp_path / "s.json").write_text('{"address": "tls://127.0.0.1:9"}')
+    where = {"scheduler_file": tmp_path / "s.json"} if by_file else {"address": "tls://127.0.0.1:9"}
+    with pytest.raises(ClusterError, match="--tls-ca-file"), open_executor(ExecutorConfig(kind="scheduler", **where)):
+        pass
+
+
 def test_no_scheduler_is_one_clear_error() -> None:
     settings = ExecutorConfig(kind="scheduler", address="tcp://127.0.0.1:9", wait_s=0.5)
     with pytest.raises(ClusterError, match=r"no scheduler at tcp://127\.0\.0\.1:9"), open_executor(settings):

@@ -147,3 +147,9 @@ def test_status_needs_no_network_library(done: Path) -> None:
     code = f"import sys; from wsinuc.tasks.status import cohort_status as s; s([{str(done)!r}]); print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).strip() == "False"
+
+
+def test_a_url_is_no_folder() -> None:
+    result = CliRunner().invoke(main, ["status", "s3://bucket/out"])
+    assert result.exit_code == 2
+    assert "status looks into folders" in " ".join(result.stderr.split())

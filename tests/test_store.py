@@ -92,6 +92,14 @@ def test_other_settings_are_refused_by_name(store: ResultStore) -> None:
         assert store.finished() == {}
 
 
+def test_hashes_are_named_by_what_they_stand_for(store: ResultStore) -> None:
+    with begin(store, segmenter="1f"):
+        store.add(entry(0, 3), some_nuclei())
+    with pytest.raises(OutputError, match=r"number of CPU threads differs") as caught, begin(store, segmenter="2e"):
+        pass
+    assert "1f" not in str(caught.value)
+
+
 def test_without_resume_an_interrupted_run_starts_anew(store: ResultStore) -> None:
     with begin(store):
         store.add(entry(0, 3), some_nuclei())

@@ -58,7 +58,14 @@ class Size(click.ParamType):
     help="Some of read, network, separate, measure, render, export, all.",
 )
 @click.option("--repeats", default=3, show_default=True, help="Runs of each stage; medians are shown.")
-@click.option("--workers", default=DEFAULTS["workers"], show_default=True, help="Blocks worked on at once in all.")
+@click.option(
+    "--threads",
+    "workers",
+    default=DEFAULTS["workers"],
+    show_default=True,
+    metavar="N",
+    help="Blocks at once in the stage 'all', as in segment.",
+)
 @click.option("--block", default=1024, show_default=True, help="Side of a block in pixels; multiple of 64.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures as JSON.")
 @verbosity_options

@@ -72,14 +72,24 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     Click's usage error says which options contradict each other.
     """
     options = [
-        click.option("--threads", type=int, metavar="N", help="Blocks at once in this process.  [default: 2]"),
-        click.option("--workers", type=int, metavar="N", help="Work in N processes of this machine instead."),
+        click.option(
+            "--threads",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Blocks at once in this process, or in each of --workers or --gpus.  [default: 2, 1, 4]",
+        ),
+        click.option(
+            "--workers", type=click.IntRange(min=1), metavar="N", help="Work in N processes of this machine instead."
+        ),
         click.option("--gpus", metavar="all|0,1", help="Work in one process for each of these GPUs of this machine."),
         click.option("--scheduler", metavar="ADDRESS", help="Work on the Dask cluster at tcp://HOST:PORT or tls://..."),
         click.option("--scheduler-file", type=click.Path(path_type=Path), help="Its scheduler's file instead."),
         click.option("--memory-limit", metavar="SIZE", help="Of each process, such as 4GB.  [default: its share]"),
         click.option(
-            "--block-timeout", type=float, metavar="S", help="A block that takes longer hangs.  [default: 3600]"
+            "--block-timeout",
+            type=float,
+            metavar="S",
+            help="A block that takes longer hangs; its process is restarted.  [default: 3600]",
         ),
         click.option("--retries", type=int, metavar="N", help="Attempts at a block after the first.  [default: 3]"),
         click.option("--tls-ca-file", type=click.Path(path_type=Path), help="Certificate authority of the cluster."),
@@ -89,7 +99,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_executor(**settings: Any) -> Any:
-        given = {name: settings.pop(name) for name in CLUSTER}
+        given = {name: settings.pop(name) for name in GOES_WITH}
         executor = _executor_config(**{name: value for name, value in given.items() if value is not None})
         return command(executor=executor, workers=executor.workers, **settings)
 
@@ -99,13 +109,17 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-CLUSTER = (
-    *("threads", "workers", "gpus", "scheduler", "scheduler_file", "memory_limit", "block_timeout", "retries"),
-    *("tls_ca_file", "tls_cert", "tls_key"),
-)
-"""Names of the options above."""
 PLACES = ("workers", "gpus", "scheduler", "scheduler_file")
-"""Those that say where the work is done; at most one of them."""
+"""Those that say where the work is done; at most one of them. Without any it is this process' threads."""
+OURS, THEIRS = ("workers", "gpus"), ("scheduler", "scheduler_file")
+GOES_WITH = {
+    **{name: (name,) for name in PLACES},
+    "threads": ("threads", *OURS),
+    "memory_limit": OURS,
+    **dict.fromkeys(("block_timeout", "retries"), PLACES),
+    **dict.fromkeys(("tls_ca_file", "tls_cert", "tls_key"), THEIRS),
+}
+"""Where the work must be done for each of the options above to mean something."""
 
 
 def _executor_config(**given: Any) -> ExecutorConfig:
@@ -114,15 +128,11 @@ def _executor_config(**given: Any) -> ExecutorConfig:
     if len(where) > 1:
         raise click.UsageError(f"{' and '.join(map(_flag, where))} name different workers: give one of them")
     place = where[0] if where else "threads"
-    allowed = {
-        "threads": {"threads"},
-        "workers": {"workers", "threads", "memory_limit", "block_timeout", "retries"},
-        "gpus": {"gpus", "threads", "memory_limit", "block_timeout", "retries"},
-    }.get(place, {place, "block_timeout", "retries", "tls_ca_file", "tls_cert", "tls_key"})
-    if extra := [name for name in given if name not in allowed]:
-        needs = "a place to work" if place == "threads" else "another place than"
-        where_to = ", ".join(map(_flag, PLACES)) if place == "threads" else _flag(place)
-        raise click.UsageError(f"{', '.join(map(_flag, extra))}: needs {needs} ({where_to})")
+    for name in given:
+        if place not in GOES_WITH[name]:
+            others = " or ".join(_flag(other) for other in GOES_WITH[name] if other in PLACES)
+            but = "" if place == "threads" else f", not with {_flag(place)}"
+            raise click.UsageError(f"{_flag(name)} goes with {others}{but}")
     try:
         return _build_config(place, given)
     except WsinucError as error:

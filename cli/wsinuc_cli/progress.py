@@ -110,7 +110,7 @@ def reporter(name: str, *, quiet: bool, verbose: bool) -> Reporter:
 
 def describe_plan(event: Planned) -> str:
     """The first line of a run."""
-    text = f"{event.blocks} blocks with tissue"
+    text = f"{event.blocks} block{'s' * (event.blocks != 1)} with tissue"
     return f"{text}, {event.resumed} done before ({event.nuclei:,} nuclei)" if event.resumed else text
 
 

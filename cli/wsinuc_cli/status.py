@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsinuc.urls import Place
+from wsinuc_cli.options import PLACE
+
 if TYPE_CHECKING:
     from wsinuc.tasks.status import SlideStatus
 
 
 @click.command()
-@click.argument("outs", nargs=-1, metavar="[OUT]...", type=click.Path(path_type=Path))
+@click.argument("outs", nargs=-1, metavar="[OUT]...", type=PLACE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def status(outs: tuple[Path, ...], as_json: bool) -> None:
+def status(outs: tuple[Place, ...], as_json: bool) -> None:
     """Show how far the slides of the output folder OUT are (default: the current folder).
 
     Works while a run goes on, and from another computer that shares the folder. Also takes a single result
@@ -28,7 +31,11 @@ def status(outs: tuple[Path, ...], as_json: bool) -> None:
     """
     from wsinuc.tasks.status import cohort_status, exit_code
 
-    slides = cohort_status(outs or (Path(),))
+    for url in (out for out in outs if not isinstance(out, Path)):
+        raise click.UsageError(
+            f"{url}: status looks into folders; a result at a URL is complete when it has summary.json"
+        )
+    slides = cohort_status([out for out in outs if isinstance(out, Path)] or [Path()])
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(slide) for slide in slides], indent=2, default=str))
     else:

@@ -5,6 +5,9 @@
 #
 # Needs ssh without a password, the same environment on every host, and a shared file system.
 set -eu
+# Blocks leave a few hundred bytes behind, so there is nothing to spill, and a worker that pauses helps nobody.
+memory=DASK_DISTRIBUTED__WORKER__MEMORY__
+settings="${memory}TARGET=False ${memory}SPILL=False ${memory}PAUSE=False"
 hosts=$1 slide=$2 out=$3
 mkdir -p "$out"
 file=$out/scheduler.json
@@ -14,8 +17,9 @@ dask scheduler --scheduler-file "$file" --no-dashboard &
 scheduler=$!
 trap 'kill $scheduler' EXIT # workers end by themselves when their scheduler is gone for --death-timeout seconds
 
+# -1: as many processes as cores. Not "auto", which would start fewer of them with several threads each.
 for host in $hosts; do
-    ssh "$host" "dask worker --scheduler-file '$file' --nworkers auto --nthreads 1 --death-timeout 60" &
+    ssh "$host" "env $settings dask worker --scheduler-file '$file' --nworkers -1 --nthreads 1 --death-timeout 60" &
 done
 
 wsinuc segment "$slide" -o "$out" --scheduler-file "$file"

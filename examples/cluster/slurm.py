@@ -22,11 +22,14 @@ def main(out: str, slides: list[str]) -> int:
         cores=8,
         processes=8,  # one block at a time in each
         memory="32GB",
+        # Workers leave before their job's time is up, one after another, so that no block is lost to it.
+        worker_extra_args=["--lifetime", "225m", "--lifetime-stagger", "10m"],
         # for a GPU job instead: cores=4, processes=1, job_extra_directives=["--gres=gpu:1"],
-        # worker_extra_args=["--resources", "accelerator=4"]
+        # and "--resources", "accelerator=4" among worker_extra_args
     )
     with cluster:
         cluster.adapt(minimum_jobs=2, maximum_jobs=20)
+        cluster.wait_for_workers(1)  # however long the queue is; wsinuc itself waits a minute
         command = ["wsinuc", "segment", *slides, "-o", out, "--scheduler", cluster.scheduler_address]
         return subprocess.run(command).returncode
 

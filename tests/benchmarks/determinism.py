@@ -1,8 +1,8 @@
-"""Does the real model give the same nuclei whatever the blocks, the workers and the interruptions?
+"""Does the real model give the same nuclei whatever the blocks, the threads and the interruptions?
 
     PYTHONPATH=. python tests/benchmarks/determinism.py SLIDE [--model default] [--kills 10]
 
-Segments the slide with several block sizes and numbers of workers, and once more killed at random moments and resumed.
+Segments the slide with several block sizes and numbers of threads, and once more killed at random moments and resumed.
 Results on the same blocks must agree to the byte, results on other blocks in every nucleus. Prints JSON, exits with 1 if not.
 """
 
@@ -23,9 +23,9 @@ import numpy as np
 from wsinuc.store import iter_nuclei
 
 
-def command(slide: Path, out: Path, model: str, block: int, workers: int) -> list[str]:
+def command(slide: Path, out: Path, model: str, block: int, threads: int) -> list[str]:
     """The command line of one run."""
-    options = ["--model", model, "--block", str(block), "--workers", str(workers), "-q"]
+    options = ["--model", model, "--block", str(block), "--threads", str(threads), "-q"]
     return [sys.executable, "-m", "wsinuc_cli.main", "segment", str(slide), "-o", str(out), *options]
 
 
@@ -71,14 +71,14 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         hashes, sets, folder = {}, {}, Path(name)
-        for block, workers in [(512, 1), (512, 2), (512, 4), (1024, 2), (2048, 1), (2048, 2)]:
-            out = folder / f"{block}-{workers}"
+        for block, threads in [(512, 1), (512, 2), (512, 4), (1024, 2), (2048, 1), (2048, 2)]:
+            out = folder / f"{block}-{threads}"
             begin = time.perf_counter()
-            subprocess.run(command(args.slide, out, args.model, block, workers), check=True)
+            subprocess.run(command(args.slide, out, args.model, block, threads), check=True)
             seconds = time.perf_counter() - begin
             result = out / f"{args.slide.stem}.wsinuc"
-            hashes[block, workers], sets[block, workers] = digest(result), nuclei_set(result)
-            print(f"block {block} workers {workers}: {len(sets[block, workers])} nuclei, {seconds:.0f} s", flush=True)
+            hashes[block, threads], sets[block, threads] = digest(result), nuclei_set(result)
+            print(f"block {block} threads {threads}: {len(sets[block, threads])} nuclei, {seconds:.0f} s", flush=True)
         struck = killed_and_resumed(command(args.slide, folder / "killed", args.model, 512, 2), args.kills, seconds / 4)
         hashes["killed", 2] = digest(folder / "killed" / f"{args.slide.stem}.wsinuc")
     same_bytes = len({hashes[512, 1], hashes[512, 2], hashes[512, 4], hashes["killed", 2]}) == 1

@@ -107,7 +107,7 @@ def write_slides(folder: Path, count: int, rng: random.Random) -> Path:
 def run(table: Path, out: Path, delay_s: float, patience_s: float | None = None) -> tuple[int, float]:
     """Exit code of the command and how long it took; it is killed after ``patience_s`` of work."""
     paths = [str(TESTS), str(TESTS.parent), str(TESTS.parent / "cli")]
-    arguments = ["segment", str(table), "-o", str(out), "--tissue", "none", "--block", "128", "-q", "--workers", "1"]
+    arguments = ["segment", str(table), "-o", str(out), "--tissue", "none", "--block", "128", "-q", "--threads", "1"]
     child = subprocess.Popen(
         [sys.executable, "-c", COMMAND.format(delay=delay_s), *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},

@@ -15,6 +15,7 @@ from itertools import count, islice
 from queue import Empty, Queue
 from typing import Any, TypeVar
 
+import dask
 from distributed import Client, Future, KilledWorker, Security
 
 from wsinuc.errors import ClusterError
@@ -22,6 +23,7 @@ from wsinuc.grid import Block
 from wsinuc.pipeline.executor import ACCELERATOR, ExecutorConfig
 from wsinuc.pipeline.guard import Guarded, end_run
 from wsinuc.pipeline.local_cluster import has_dashboard, start_local_cluster
+from wsinuc.store.files import read_json
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -234,6 +236,11 @@ def _connect(config: ExecutorConfig, cluster: Any) -> Client:
         options["address"] = cluster if cluster is not None else config.address
     if config.tls_ca_file is not None:
         options["security"] = _security(config)
+    elif _wants_tls(config):  # a client without certificates would fail, and then wait two minutes for its own end
+        raise ClusterError(
+            f"the scheduler at {where} speaks TLS: give --tls-ca-file, --tls-cert and --tls-key, or set "
+            "distributed.comm.tls in Dask's configuration"
+        )
     try:
         client = Client(**options, timeout=config.wait_s, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
@@ -249,6 +256,12 @@ def _connect(config: ExecutorConfig, cluster: Any) -> Client:
             "'dask worker' and the scheduler's address"
         ) from error
     return client
+
+
+def _wants_tls(config: ExecutorConfig) -> bool:
+    """Whether the address asks for TLS and neither we nor Dask's configuration know a certificate authority."""
+    address = config.address or (read_json(config.scheduler_file).get("address", "") if config.scheduler_file else "")
+    return str(address).startswith("tls://") and not dask.config.get("distributed.comm.tls.ca-file", None)
 
 
 def _security(config: ExecutorConfig) -> Security:

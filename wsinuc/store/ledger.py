@@ -17,6 +17,13 @@ from wsinuc.grid import Box
 from wsinuc.store.files import read_json, write_json
 
 SEAL = "seal"
+HASHES = {
+    "segmenter": "the model, or its device, precision or number of CPU threads",
+    "slide": "the slide's file",
+    "tissue": "the tissue mask, or how tissue is found",
+    "roi": "the region",
+}
+"""Settings whose values say nothing to people, and what they stand for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,21 @@ class Entry:
 def settings_hash(settings: Mapping[str, Any]) -> str:
     """Short, stable name of a run's settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+    """In what two runs' settings differ, in words; empty when they are the same.
+
+    Examples
+    --------
+    >>> changes({"block": 512, "roi": None}, {"block": 1024, "roi": "1f"})
+    ('block was 512, now 1024', 'the region differs')
+    """
+    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return tuple(
+        f"{HASHES[key]} differs" if key in HASHES else f"{key} was {before.get(key)!r}, now {now.get(key)!r}"
+        for key in keys
+    )
 
 
 def write_sealed(content: Mapping[str, Any], path: Path, run_id: str = "") -> None:

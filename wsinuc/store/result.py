@@ -40,7 +40,7 @@ from typing import Any, Self
 from wsinuc.errors import OutputError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
 from wsinuc.store.files import disk_errors, read_json, remove, write_json
-from wsinuc.store.ledger import Entry, read_entry, read_sealed, settings_hash, write_entry, write_sealed
+from wsinuc.store.ledger import Entry, changes, read_entry, read_sealed, settings_hash, write_entry, write_sealed
 from wsinuc.store.lock import Holder, Lock, locked, look
 from wsinuc.store.outputs import OUTPUTS, SUMMARY
 from wsinuc.store.remote import RemoteResult, working_area
@@ -246,10 +246,8 @@ class ResultStore:
         path = self.work / "settings.json"
         before = read_sealed(path)
         if before and before != settings:
-            keys = sorted(key for key in before.keys() | settings.keys() if before.get(key) != settings.get(key))
-            changes = ", ".join(f"{key} was {before.get(key)!r}, now {settings.get(key)!r}" for key in keys)
             raise OutputError(
-                f"{self.out} holds an interrupted run with other settings ({changes}): "
+                f"{self.out} holds an interrupted run with other settings ({', '.join(changes(before, settings))}): "
                 "repeat those settings, or add --overwrite, or choose another -o"
             )
         for name in ("blocks", "done"):

@@ -13,6 +13,7 @@ from typing import Any
 import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.segmenters.base import Segmenter
+from wsinuc.store.ledger import changes
 from wsinuc.tasks.plan import fingerprint, plan_segment
 from wsinuc.urls import Place
 
@@ -37,9 +38,7 @@ def differences(
     if _asked_the_same(made, slide, config, segmenter):
         return ()
     now = plan_segment(slide, out, config, segmenter).settings
-    before = made.get("settings", {})
-    changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
-    return tuple(f"{key} was {before.get(key)!r}, now {now.get(key)!r}" for key in changed)
+    return changes(made.get("settings", {}), now)
 
 
 def _asked_the_same(made: Mapping[str, Any], slide: Place, config: SegmentConfig, segmenter: Segmenter) -> bool:

@@ -34,7 +34,7 @@ def check_memory() -> Finding:
         text += f", {limit / 1e9:.1f} GB allowed to this job"
     if free < LOW_MEMORY:
         return warn(
-            "memory", text, "a run takes 1 to 3 GB and what the network needs: close programs, or lower --workers"
+            "memory", text, "a run takes 1 to 3 GB and what the network needs: close programs, or lower --threads"
         )
     return ok("memory", text)
 
