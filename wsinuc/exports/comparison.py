@@ -1,8 +1,8 @@
 """Pages that show annotated against predicted nuclei, because people should look before they read numbers.
 
-`write_comparisons` shows a few images large, left the image alone, right the same with outlines; `write_overlays` shows
-many on one page. Annotation is green (outlines, or dots where points are annotated), prediction magenta, yellow where
-both agree to the pixel.
+`write_comparisons` shows a few images large, left the image alone, right the same with outlines; `write_pairs` does so for
+about ten, smaller; `write_overlays` shows many on one page with outlines alone. Annotation is green (outlines, or dots
+where points are annotated), prediction magenta, yellow where both agree to the pixel.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ TRUTH, PREDICTION, BOTH = (0, 230, 70), (255, 0, 220), (255, 235, 0)
 GAP_PX, CAPTION_PX = 12, 30
 DOT_RADIUS_PX = 4
 CELL_PX, MOST_COLUMNS = 480, 4
+PAIR_PX, PAIR_COLUMNS = 512, 2
+"""Side of an image in a pair, and pairs beside each other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +64,23 @@ def write_overlays(cells: Iterable[Comparison], count: int, path: Path) -> None:
         x, y = i % columns * step_x, i // columns * step_y
         _write_caption(page, cell.caption, (x, y), CELL_PX, 15)
         page.paste(Image.fromarray(_outlined(_resized(cell, CELL_PX), 1)), (x, y + CAPTION_PX))
+    page.save(path)
+
+
+def write_pairs(rows: Iterable[Comparison], count: int, path: Path) -> None:
+    """Write one page (PNG) of ``count`` images, each beside itself with outlines, shrunk or enlarged to one size."""
+    columns = min(count, PAIR_COLUMNS)
+    width = 2 * PAIR_PX + GAP_PX // 4
+    step_x, step_y = width + GAP_PX, CAPTION_PX + PAIR_PX + GAP_PX
+    top = CAPTION_PX
+    page = Image.new("RGB", (columns * step_x - GAP_PX, top + -(-count // columns) * step_y - GAP_PX), "white")
+    _write_caption(page, "annotation green, prediction magenta, yellow where both agree", (0, 0), width, 18)
+    for i, row in enumerate(rows):
+        x, y = i % columns * step_x, top + i // columns * step_y
+        shown = _resized(row, PAIR_PX)
+        _write_caption(page, row.caption, (x, y), width, 18)
+        page.paste(Image.fromarray(shown.image), (x, y + CAPTION_PX))
+        page.paste(Image.fromarray(_outlined(shown, 1)), (x + width - PAIR_PX, y + CAPTION_PX))
     page.save(path)
 
 
