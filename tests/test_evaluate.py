@@ -123,7 +123,7 @@ def test_calibration_is_part_of_it(dataset, tmp_path):
     assert (found["nuclei"], found["right"]) == (totals["predicted_nuclei"], totals["found"])
     assert 0 < found["right"] < found["nuclei"]  # of the image whose annotation is shifted
     assert sum(row["nuclei"] for row in found["reliability"]) == found["nuclei"]
-    assert found["reliability"][0]["share_right"] is None  # no nucleus is that improbable
+    assert all(row["from"] <= row["mean_probability"] <= row["to"] for row in found["reliability"])
     assert 0 <= found["auc_one_minus_probability"] <= 1
     assert "auc_disagreement" in found
     for page in ("reliability.png", "doubt.png", "worst.png"):

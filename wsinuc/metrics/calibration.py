@@ -84,6 +84,17 @@ class Reliability:
         gaps = np.abs(self.right[used] - self.probabilities[used])
         return float(np.average(gaps, weights=self.counts[used])) if used.any() else float("nan")
 
+    def rows(self) -> list[dict[str, float]]:
+        """A line per bin that holds nuclei: from, to, nuclei, mean_probability, share_right."""
+        columns = {
+            "from": self.edges[:-1],
+            "to": self.edges[1:],
+            "nuclei": self.counts,
+            "mean_probability": self.probabilities,
+            "share_right": self.right,
+        }
+        return [{name: values[i].item() for name, values in columns.items()} for i in np.flatnonzero(self.counts)]
+
 
 def reliability(probabilities: ArrayLike, right: ArrayLike, *, bins: int = BINS) -> Reliability:
     """Nuclei sorted into ``bins`` of equal width by their probability.
@@ -113,7 +124,7 @@ def reliability(probabilities: ArrayLike, right: ArrayLike, *, bins: int = BINS)
     counts = np.bincount(at, minlength=bins)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(at, values, bins) / counts for values in (claimed, hit)]
-    return Reliability(np.linspace(0, 1, bins + 1), counts, *means)
+    return Reliability(np.arange(bins + 1) / bins, counts, *means)
 
 
 def area_under_roc(scores: ArrayLike, positive: ArrayLike) -> float:

@@ -233,14 +233,12 @@ class Evaluation:
         if (verdicts := self.verdicts) is None:
             return {}
         bins = reliability(verdicts.probabilities, verdicts.right)
-        rows = zip(bins.edges, bins.edges[1:], bins.counts, bins.probabilities, bins.right, strict=False)
-        names = ("from", "to", "nuclei", "mean_probability", "share_right")
         calibration: dict[str, Any] = {
             "nuclei": len(verdicts.right),
             "right": int(verdicts.right.sum()),
             "mean_probability": float(verdicts.probabilities.mean()) if len(verdicts.right) else float("nan"),
             "expected_calibration_error": bins.error,
-            "reliability": [dict(zip(names, map(float, row), strict=True)) | {"nuclei": int(row[2])} for row in rows],
+            "reliability": bins.rows(),
         }
         areas = {f"auc_{name}": area_under_roc(doubt, ~verdicts.right) for name, doubt in verdicts.doubts.items()}
         return {"calibration": calibration | areas}

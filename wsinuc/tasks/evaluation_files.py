@@ -13,7 +13,7 @@ import numpy as np
 
 from wsinuc.datasets.base import Dataset
 from wsinuc.errors import OutputError
-from wsinuc.exports.comparison import Comparison, write_comparisons, write_overlays, write_pairs
+from wsinuc.exports.comparison import Comparison, write_comparisons, write_mistakes, write_overlays
 from wsinuc.exports.plots import draw_detector, draw_heat_map, draw_reliability
 from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability, roc_curve, share_by_group
 from wsinuc.metrics.detection import DetectionCounts
@@ -75,8 +75,8 @@ def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path, *, worst: i
     cells = (_shown(_short_caption(evaluation.images[i]), i, dataset, out) for i in chosen)
     write_overlays(cells, count, out / "overlays.png")
     if worst:
-        pairs = (_shown(_long_caption(evaluation.images[i]), i, dataset, out) for i in ranked[:worst])
-        write_pairs(pairs, min(worst, len(ranked)), out / "worst.png")
+        shown = (_shown(_long_caption(evaluation.images[i]), i, dataset, out) for i in ranked[:worst])
+        write_mistakes(shown, min(worst, len(ranked)), out / "worst.png")
 
 
 def _shown(caption: str, index: int, dataset: Dataset, out: Path) -> Comparison:
