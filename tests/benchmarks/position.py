@@ -43,6 +43,8 @@ OFFSETS = (1, 7, 33, 64, 100)
 
 def main() -> int:
     args = parse()
+    if min(args.offsets) < 1:
+        sys.exit(f"offsets are 1 px or more, got {min(args.offsets)}")
     segmenter = load_segmenter(args.model, device=args.device)
     with open_slide(args.slide) as slide:
         area = crop_of(slide, segmenter, args)
@@ -58,6 +60,8 @@ def main() -> int:
             "corner": [area.y0, area.x0],
         }
     border = round((args.border or segmenter.margin + segmenter.min_halo) * segmenter.mpp / mpp)
+    if 2 * border >= side - max(args.offsets):
+        sys.exit(f"nothing is left to judge of {side} px inside a border of {border} px: choose a larger --size")
     labels, rows = {}, []
     for offset in (0, *args.offsets):
         if level0 is not None:
