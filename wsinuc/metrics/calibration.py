@@ -31,9 +31,9 @@ GROUPS = 10
 class Verdicts:
     """Predicted nuclei, what was claimed of each, and whether it is right; those of several images add up with ``+``."""
 
-    probabilities: NDArray[np.float64]
+    probabilities: NDArray[np.floating]
     """(n,) 0 to 1."""
-    disagreements: NDArray[np.float64]
+    disagreements: NDArray[np.floating]
     """(n,) 0 to 1."""
     right: NDArray[np.bool_]
     """(n,) matched with an annotated nucleus."""
@@ -58,7 +58,7 @@ class Verdicts:
         )
 
     @property
-    def doubts(self) -> dict[str, NDArray[np.float64]]:
+    def doubts(self) -> dict[str, NDArray[np.floating]]:
         """(n,) each: what may point at wrong nuclei. Disagreement is left out where it is 0 throughout: nobody disagrees."""
         doubts = {"one_minus_probability": 1 - self.probabilities}
         return ({"disagreement": self.disagreements} if self.disagreements.any() else {}) | doubts
