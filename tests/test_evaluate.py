@@ -16,11 +16,18 @@ from wsinuc_cli.evaluate import evaluate as command
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset, LabelledImage
-from wsinuc.errors import DataError, OutputError
+from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
 from wsinuc.metrics.segmentation import score
 from wsinuc.nuclei import Frame, measure
-from wsinuc.tasks.evaluate import evaluate, evaluate_folders, paint_level0, predict_labels, read_prediction
+from wsinuc.tasks.evaluate import (
+    evaluate,
+    evaluate_folders,
+    paint_level0,
+    predict_labels,
+    predict_nuclei,
+    read_prediction,
+)
 
 SHAPE = (150, 210)
 
@@ -105,6 +112,29 @@ def test_scores_files_and_pages(dataset, tmp_path):
     page = Image.open(out / "comparison.png")
     assert page.width == 2 * 2 * SHAPE[1]
     assert page.height > 3 * 2 * SHAPE[0]
+
+
+def test_calibration_is_part_of_it(dataset, tmp_path):
+    out = tmp_path / "out"
+    predict = partial(predict_nuclei, segmenter=OracleSegmenter())
+    evaluation = evaluate(dataset, predict, predicted_classes=("round", "long"), out=out, worst=2)
+    found = json.loads((out / "summary.json").read_text())["calibration"]
+    totals = evaluation.totals
+    assert (found["nuclei"], found["right"]) == (totals["predicted_nuclei"], totals["found"])
+    assert 0 < found["right"] < found["nuclei"]  # of the image whose annotation is shifted
+    assert sum(row["nuclei"] for row in found["reliability"]) == found["nuclei"]
+    assert all(row["from"] <= row["mean_probability"] <= row["to"] for row in found["reliability"])
+    assert 0 <= found["auc_one_minus_probability"] <= 1
+    assert "auc_disagreement" in found
+    for page in ("reliability.png", "doubt.png", "worst.png"):
+        with Image.open(out / page) as picture:
+            assert min(picture.size) > 300
+    read = partial(read_prediction, folder=out / "predictions")
+    labels_alone = evaluate(dataset, read, predicted_classes=("round", "long"))
+    assert labels_alone.verdicts is None
+    assert "calibration" not in labels_alone.summary()
+    with pytest.raises(ConfigError, match="0 or more, got -1"):
+        evaluate(dataset, predict, worst=-1)
 
 
 def test_written_predictions_score_the_same(dataset, tmp_path):

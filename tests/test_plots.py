@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsinuc.exports.plots import draw_bars, draw_curves, draw_heat_map, draw_histograms
+from wsinuc.exports.plots import (
+    draw_bars,
+    draw_curves,
+    draw_detector,
+    draw_heat_map,
+    draw_histograms,
+    draw_reliability,
+)
+from wsinuc.metrics.calibration import reliability
 
 DRAWINGS = {
     "curves": lambda path: draw_curves(
@@ -19,6 +27,10 @@ DRAWINGS = {
     ),
     "empty heat": lambda path: draw_heat_map([[np.nan]], ["50"], ["6"], path, x="blocks", y="t"),
     "bars": lambda path: draw_bars({"real": {"x": 1, "y": 2}, "made": {"x": 2}}, path, y="count"),
+    "reliability": lambda path: draw_reliability(reliability([0.6, 0.9, 0.95], [False, True, True]), path),
+    "detector": lambda path: draw_detector(
+        {"doubt (AUC 1)": ([0.0, 1.0], ([0, 0, 1], [0, 1, 1]))}, path, title="wrong"
+    ),
     "histograms": lambda path: draw_histograms(
         {"area": {"real": [1, 2, 3, 400], "made": []}, "same": {"real": [5.0, 5.0]}, "none": {"real": [], "made": []}},
         path,

@@ -27,6 +27,12 @@ POOLED = {
     "mpq_pooled_conic": "mPQ (pooled, CoNIC)",
     "miou_pooled_nuclei": "IoU of pixels, mean over classes of nuclei",
 }
+TITLES = {
+    "aji_plus": "aji+",
+    "f_detection": "F_d",
+    "true_nuclei": "annotated",
+    "predicted_nuclei": "predicted",
+}
 BY_CLASS = {
     "pq_pannuke": "PQ/image",
     "pq_pooled_conic": "PQ pooled",
@@ -60,6 +66,11 @@ BY_CLASS = {
 @click.option("--pred", type=FOLDER, metavar="DIR", help="Measure these label images (NAME.png) instead of a model.")
 @click.option("--truth", type=FOLDER, metavar="DIR", help="With --pred: annotated label images, instead of a data set.")
 @click.option(
+    "--at-mpp",
+    metavar="UM,UM,...",
+    help="Resample the images to each of these um per pixel before the model sees them, and compare there.",
+)
+@click.option(
     "--classes/--no-classes", default=True, show_default=True, help="Score classes where both sides have them."
 )
 @click.option(
@@ -87,6 +98,14 @@ BY_CLASS = {
     "--patch-mpp", type=float, metavar="UM", help="With --real: their resolution [default: the network's, else 0.5]."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="With --real: of all that is drawn.")
+@click.option(
+    "--worst",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Show the N worst images on a page, worst.png.",
+)
 @click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
 @click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
 def evaluate(
@@ -101,6 +120,7 @@ def evaluate(
     batch_size: int | None,
     pred: Path | None,
     truth: Path | None,
+    at_mpp: str | None,
     classes: bool,
     radius_px: float | None,
     matching: Literal["hovernet", "within"],
@@ -110,6 +130,7 @@ def evaluate(
     patch: int,
     patch_mpp: float | None,
     seed: int,
+    worst: int,
     output: Path | None,
     overwrite: bool,
 ) -> None:
@@ -119,6 +140,7 @@ def evaluate(
     wsinuc evaluate --data tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation
     wsinuc evaluate --data pannuke=PanNuke --where fold=3 --model classes.safetensors -o evaluation
     wsinuc evaluate --data monuseg --split split.json --part test
+    wsinuc evaluate --data tnbc --mpp 0.25 --at-mpp 0.25,0.5,1.0 -o resolutions
     wsinuc evaluate --data tnbc --pred other_tool/labels
     wsinuc evaluate --truth tnbc/labels --pred other_tool/labels --mpp 0.25
     wsinuc evaluate --real tnbc --mpp 0.25 --synthetic synthetic -o comparison
@@ -145,15 +167,36 @@ def evaluate(
         raise click.UsageError("--split names the file and --part which of its parts: give both or none")
     scoring = task.Scoring(classes=classes, rule=matching, radius_px=radius_px)
     files: dict[str, Any] = {"out": output, "overwrite": overwrite, "scoring": scoring, "on_image": _show_image}
+    if at_mpp is not None and (pred is not None or data is None):
+        raise click.UsageError("--at-mpp shows a model other images: give --data and no --pred")
     if pred is not None and truth is not None and data is None and split is None:
-        evaluation = task.evaluate_folders(pred, truth, mpp=mpp, **files)
+        _show(task.evaluate_folders(pred, truth, mpp=mpp, **files), output)
     elif data is not None and truth is None:
         dataset = _open_dataset(data, mpp, split, part).where(*_conditions(wanted, unwanted))
         predict, names = _predictor(model, device, batch_size) if pred is None else _reader(pred)
-        evaluation = task.evaluate(dataset, predict, predicted_classes=names, **files)
+        files |= {"predicted_classes": names, "worst": worst}
+        if at_mpp is not None:
+            return _evaluate_resolutions(dataset, predict, at_mpp, files)
+        _show(task.evaluate(dataset, predict, **files), output)
     else:
         raise click.UsageError("give --data (with --model or --pred), or --truth with --pred (and no --split)")
-    _show(evaluation, output)
+
+
+def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, files: dict[str, Any]) -> None:
+    """One evaluation per resolution, and a table of all below them."""
+    from wsinuc.tasks import resolutions as task
+
+    wanted = task.parse_resolutions(resolutions)
+    tell = lambda mpp: click.echo(f"{mpp:g} um per pixel")  # noqa: E731
+    rows = task.resolution_rows(task.evaluate_resolutions(dataset, predict, wanted, on_resolution=tell, **files))
+    click.echo("\nMeans over images, compared at the resampled resolution:")
+    shown = [name for name in ("mpp", *COLUMNS, "f_detection", "true_nuclei", "predicted_nuclei") if name in rows[0]]
+    click.echo("  ".join(f"{TITLES.get(name, name):>9}" for name in shown))
+    for row in rows:
+        texts = (f"{v:9d}" if isinstance(v := row[name], int) else f"{v:9.3f}" for name in shown)
+        click.echo("  ".join(texts))
+    if files["out"] is not None:
+        click.echo(f"Written to {files['out']}: resolutions.csv, resolutions.json and a folder per resolution")
 
 
 def _given() -> list[str]:
@@ -219,6 +262,8 @@ def _show(evaluation: Evaluation, output: Path | None) -> None:
     click.echo("  ".join(figures))
     if evaluation.classes:
         _show_classes(evaluation, summary)
+    if "calibration" in summary:
+        _show_calibration(summary["calibration"])
     for note in evaluation.notes:
         click.echo(f"Note: {note}")
     if output is not None:
@@ -241,10 +286,20 @@ def _show_classes(evaluation: Evaluation, summary: Mapping[str, Any]) -> None:
         click.echo(f"{name[:32]:32}  " + "  ".join(f"{_number(values[name]):>9}" for values in shown.values()))
 
 
+def _show_calibration(found: Mapping[str, Any]) -> None:
+    areas = {"disagreement": "auc_disagreement", "1 - probability": "auc_one_minus_probability"}
+    shown = ", ".join(f"{text} {_number(found[name])}" for text, name in areas.items() if name in found)
+    click.echo(
+        f"mean probability {_number(found['mean_probability'])}, {found['right']} of {found['nuclei']} right, "
+        f"calibration error {_number(found['expected_calibration_error'])}; area under the curve for wrong nuclei: {shown}"
+    )
+
+
 def _number(value: float) -> str:
     return "-" if value != value else f"{value:.3f}"
 
 
 def _written(output: Path) -> list[str]:
-    known = ("scores.csv", "summary.json", "comparison.png", "overlays.png", "confusion.png", "confusion_pixels.png")
-    return [name for name in known if (output / name).exists()]
+    known = ("scores.csv", "summary.json", "comparison.png", "worst.png", "overlays.png")
+    drawn = ("reliability.png", "doubt.png", "confusion.png", "confusion_pixels.png")
+    return [name for name in (*known, *drawn) if (output / name).exists()]

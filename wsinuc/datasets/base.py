@@ -126,7 +126,7 @@ class Dataset(Sequence[LabelledImage]):
             twice = names.most_common(1)[0][0]
             raise DataError(f"{layout.path} holds two images called {twice!r}; is the data set there twice?")
         for row in rows:
-            _resolution(row, mpp, layout)
+            resolution_of(row, mpp, layout)
         return cls(layout=layout, rows=rows, mpp=mpp, boxes=(None,) * len(rows))
 
     @property
@@ -214,7 +214,7 @@ class Dataset(Sequence[LabelledImage]):
             image=read.image,
             labels=read.labels,
             attributes=row,
-            mpp=_resolution(row, self.mpp, self.layout),
+            mpp=resolution_of(row, self.mpp, self.layout),
             classes=read.classes,
             points=read.points,
             point_classes=read.point_classes,
@@ -264,8 +264,8 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
     return conditions
 
 
-def _resolution(row: Row, given: float | None, layout: Layout) -> float:
-    """um per pixel of an image: the user's word, else the image's own, else what was published; never a guess."""
+def resolution_of(row: Row, given: float | None, layout: Layout) -> float:
+    """um per pixel of an image: the user's word, else the image's own, else what was published; MppError, never a guess."""
     try:
         mpp = given or float(row.get("mpp") or layout.mpp or "")
     except ValueError:

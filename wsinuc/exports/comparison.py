@@ -1,8 +1,9 @@
 """Pages that show annotated against predicted nuclei, because people should look before they read numbers.
 
 `write_comparisons` shows a few images large, left the image alone, right the same with outlines; `write_overlays` shows
-many on one page. Annotation is green (outlines, or dots where points are annotated), prediction magenta, yellow where
-both agree to the pixel.
+many on one page with outlines alone. Annotation is green (outlines, or dots where points are annotated), prediction magenta,
+yellow where both agree to the pixel. `write_mistakes` shows what went wrong in about ten: missed nuclei green, wrong ones
+magenta, and thin yellow lines around predictions that are right.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from PIL import Image, ImageDraw
 from skimage.segmentation import find_boundaries
 
 from wsinuc.exports.picture import font, printable
+from wsinuc.metrics.segmentation import count_overlaps
 
 TRUTH, PREDICTION, BOTH = (0, 230, 70), (255, 0, 220), (255, 235, 0)
 GAP_PX, CAPTION_PX = 12, 30
 DOT_RADIUS_PX = 4
 CELL_PX, MOST_COLUMNS = 480, 4
+PAIR_PX, PAIR_COLUMNS = 512, 2
+"""Side of an image in a pair, and pairs beside each other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +67,43 @@ def write_overlays(cells: Iterable[Comparison], count: int, path: Path) -> None:
         _write_caption(page, cell.caption, (x, y), CELL_PX, 15)
         page.paste(Image.fromarray(_outlined(_resized(cell, CELL_PX), 1)), (x, y + CAPTION_PX))
     page.save(path)
+
+
+def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
+    """Write one page (PNG) of ``count`` images, each beside itself with its mistakes, shrunk or enlarged to one size.
+
+    A nucleus is right when it has a partner with an IoU above one half. Where points are annotated nothing is judged: they
+    are dots, and all predictions are magenta.
+    """
+    columns = min(count, PAIR_COLUMNS)
+    width = 2 * PAIR_PX + GAP_PX // 4
+    step_x, step_y = width + GAP_PX, CAPTION_PX + PAIR_PX + GAP_PX
+    top = CAPTION_PX
+    page = Image.new("RGB", (columns * step_x - GAP_PX, top + -(-count // columns) * step_y - GAP_PX), "white")
+    for i, row in enumerate(rows):
+        if i == 0:
+            key = "green: missed, magenta: wrong, yellow: predicted and right (IoU above one half)"
+            points = "green: annotated, magenta: predicted"
+            _write_caption(page, key if row.true_points is None else points, (0, 0), width, 18)
+        x, y = i % columns * step_x, top + i // columns * step_y
+        shown = _resized(row, PAIR_PX)
+        picture = _outlined(shown, 1) if row.true_points is not None else _mistaken(shown, row)
+        _write_caption(page, f"{i + 1}. {row.caption}", (x, y), width, 18)
+        page.paste(Image.fromarray(shown.image), (x, y + CAPTION_PX))
+        page.paste(Image.fromarray(picture), (x + width - PAIR_PX, y + CAPTION_PX))
+    page.save(path)
+
+
+def _mistaken(shown: Comparison, judged: Comparison) -> NDArray[np.uint8]:
+    """The image with missed, wrong and right nuclei; which is which is decided at the size of ``judged``."""
+    table = count_overlaps(judged.truth, judged.predicted)
+    found = np.isin(shown.truth, table.true_labels[table.true_index[table.found]])
+    right = np.isin(shown.predicted, table.predicted_labels[table.predicted_index[table.found]])
+    picture = shown.image.copy()
+    picture[find_boundaries(np.where(right, shown.predicted, 0), mode="inner")] = BOTH
+    picture[find_boundaries(np.where(right, 0, shown.predicted), mode="thick")] = PREDICTION
+    picture[find_boundaries(np.where(found, 0, shown.truth), mode="thick")] = TRUTH
+    return picture
 
 
 def _write_caption(page: Image.Image, text: str, at: tuple[int, int], width: int, size: int) -> None:

@@ -11,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from wsinuc.metrics.calibration import Reliability
+
 Curve = tuple[ArrayLike, ArrayLike]
 """x and y, or x and ``(mean, spread)`` as two rows, drawn with a band."""
 
@@ -91,6 +93,48 @@ def draw_histograms(
         _draw_panel(axes, {label: np.asarray(values, float) for label, values in groups.items()}, bins)
     if title:
         figure.suptitle(title)
+    _save(figure, path)
+
+
+def draw_reliability(bins: Reliability, path: Path, *, title: str = "") -> None:
+    """Share of right nuclei against their probability, and below how many nuclei each bin holds; empty bins have no point."""
+    figure = _figure(5, 5.6)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    used = bins.counts > 0
+    above.plot((0, 1), (0, 1), color="grey", linestyle="--", linewidth=1, label="means what it says")
+    label = f"measured (calibration error {bins.error:.3f})"
+    above.plot(bins.probabilities[used], bins.right[used], marker="o", color="C0", label=label)
+    above.set(ylabel="share of nuclei that are right", xlim=(0, 1), ylim=(0, 1), title=title)
+    above.grid(alpha=0.3)
+    above.legend(loc="upper left")
+    below.stairs(bins.counts, bins.edges, fill=True, color="C0", alpha=0.5)
+    below.set(xlabel="detection probability", ylabel="nuclei")
+    below.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def draw_detector(detectors: Mapping[str, tuple[ArrayLike, Curve]], path: Path, *, title: str = "") -> None:
+    """How well quantities point at wrong nuclei: share of wrong ones by groups of rising doubt, and the ROC curve.
+
+    ``detectors`` gives for each name the share (groups,) and the curve: shares of the right and of the wrong ones that exceed
+    a threshold.
+    """
+    figure = _figure(10, 4.8)
+    groups, curves = figure.subplots(1, 2)
+    for name, (shares, (right, wrong)) in detectors.items():
+        values = np.asarray(shares, float)
+        places = (np.arange(len(values)) + 0.5) * 100 / len(values)
+        groups.plot(places, 100 * values, marker="o", label=name.split(" (")[0])
+        curves.plot(right, wrong, label=name)
+    groups.set(xlabel="nuclei by rising doubt, %", ylabel="wrong, %", xlim=(0, 100), ylim=(0, 100))
+    groups.legend(loc="upper left")
+    curves.plot((0, 1), (0, 1), color="grey", linestyle="--", linewidth=1)
+    curves.set(xlabel="share of right nuclei above the threshold", ylabel="share of wrong nuclei above it")
+    curves.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    curves.legend(loc="lower right")
+    for axes in (groups, curves):
+        axes.grid(alpha=0.3)
+    figure.suptitle(title)
     _save(figure, path)
 
 

@@ -66,6 +66,12 @@ def bare_features(nuclei: Nuclei, repeats: int) -> float:
 
 def convolving(device: Any, dtype: Any, repeats: int) -> float:
     """FLOP per second of wall time of a 3 x 3 convolution; ``device`` and ``dtype`` are PyTorch's."""
+    work, operations = convolution(device, dtype)
+    return operations / typical(work, repeats).seconds
+
+
+def convolution(device: Any, dtype: Any) -> tuple[Callable[[], None], int]:
+    """Work that does 3 x 3 convolutions and nothing else, done when it returns, and its floating-point operations."""
     import torch
 
     side = 512 if device.type == "cuda" else 128
@@ -79,7 +85,7 @@ def convolving(device: Any, dtype: Any, repeats: int) -> float:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
 
-    return 10 * 2 * 9 * CHANNELS**2 * side**2 / typical(run, repeats).seconds
+    return run, 10 * 2 * 9 * CHANNELS**2 * side**2
 
 
 def flop(work: Callable[[], object]) -> int:

@@ -78,6 +78,8 @@ class Scoring:
 
 
 STANDARD = Scoring()
+WORST = 10
+"""Images on the page of the worst."""
 
 
 def evaluate(
@@ -88,6 +90,7 @@ def evaluate(
     scoring: Scoring = STANDARD,
     out: Path | None = None,
     overwrite: bool = False,
+    worst: int = WORST,
     on_image: Report = _nobody,
 ) -> Evaluation:
     """Score predictions for every image of a data set.
@@ -103,10 +106,13 @@ def evaluate(
     scoring
         Whether classes are scored, and how far apart a pair may be.
     out
-        Folder to write ``scores.csv``, ``summary.json``, ``comparison.png``, ``overlays.png``, ``predictions/NAME.png`` and,
+        Folder to write ``scores.csv``, ``summary.json``, ``comparison.png``, ``worst.png``, ``overlays.png``,
+        ``predictions/NAME.png`` and, where predictions come with probabilities, ``reliability.png`` and ``doubt.png``,
         where classes are scored, ``confusion.png`` and ``confusion_pixels.png`` to.
     overwrite
         Replace these files in a folder that is not empty.
+    worst
+        Images on the page of the worst; 0 leaves it out.
     on_image
         Called after each image.
 
@@ -116,7 +122,11 @@ def evaluate(
         ``out`` holds something and ``overwrite`` is False, or cannot be written.
     DataError
         An image, annotation or prediction cannot be read or has the wrong shape, or classes do not fit.
+    ConfigError
+        ``worst`` is negative.
     """
+    if worst < 0:
+        raise ConfigError(f"the number of worst images to show must be 0 or more, got {worst}")
     match = scoring.match([c.name for c in dataset.classes], predicted_classes)
     if out is not None:
         files.prepare(out, overwrite)
@@ -132,7 +142,7 @@ def evaluate(
     evaluation = _evaluation(scored, match, scoring, mpp=dataset[0].mpp if scored else None)
     if out is not None:
         files.write_tables(evaluation, out)
-        files.write_pages(evaluation, dataset, out)
+        files.write_pages(evaluation, dataset, out, worst=worst)
     return evaluation
 
 
@@ -220,7 +230,10 @@ def _translated(predicted: Prediction, match: ClassMatch) -> LabelledNuclei:
     """The prediction in the classes of the annotation."""
     classes = predicted.classes
     return LabelledNuclei(
-        predicted.labels, _known(None, predicted.labels) if classes is None else match.translate(classes)
+        predicted.labels,
+        _known(None, predicted.labels) if classes is None else match.translate(classes),
+        predicted.probabilities,
+        predicted.disagreements,
     )
 
 

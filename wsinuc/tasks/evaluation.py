@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Row
+from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability
 from wsinuc.metrics.detection import DetectionCounts, Points, Rule, count_detections
 from wsinuc.metrics.panoptic import PanopticCounts, count_panoptic, mean_by_tissue, mean_known
 from wsinuc.metrics.pixels import PixelCounts, count_pixels
-from wsinuc.metrics.segmentation import Scores, count_overlaps, score_overlaps
+from wsinuc.metrics.segmentation import Overlaps, Scores, count_overlaps, score_overlaps
 
 METRICS = ("dice", "dice2", "aji", "aji_plus", "dq", "sq", "pq")
 COUNTS = ("true_nuclei", "predicted_nuclei", "found")
@@ -35,6 +36,10 @@ class LabelledNuclei:
     """(h, w)"""
     classes: NDArray[np.integer]
     """(labels.max() + 1,) or longer; 0 where it is not known."""
+    probabilities: NDArray[np.floating] | None = None
+    """(labels.max() + 1,) or longer; None where nothing says it."""
+    disagreements: NDArray[np.floating] | None = None
+    """As ``probabilities``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,8 @@ class ImageScores:
     """None where classes are not scored."""
     pixels: PixelCounts | None = None
     """None where points are annotated; one class, nucleus, where classes are not scored."""
+    verdicts: Verdicts | None = None
+    """Which predicted nuclei are right; None where predictions come without probabilities, or points are annotated."""
     attributes: Row = field(default_factory=dict)
 
     @property
@@ -89,6 +96,9 @@ def score_nuclei(
         counts["pixels"] = count_pixels(true_map, predicted_map, classes, judged=judged)
     else:
         counts["pixels"] = count_pixels(truth.labels > 0, predicted.labels > 0, 1)
+    if predicted.probabilities is not None and predicted.disagreements is not None:
+        at = table.predicted_labels
+        counts["verdicts"] = Verdicts(predicted.probabilities[at], predicted.disagreements[at], _right(table))
     if radius is not None:
         counts["detection"] = score_points(_points(truth, classes), _points(predicted, classes), classes, radius, rule)
     return counts
@@ -97,6 +107,13 @@ def score_nuclei(
 def score_points(truth: Points, predicted: Points, classes: int, radius: float, rule: Rule) -> DetectionCounts:
     """The counts of one image whose nuclei are marked."""
     return count_detections(truth, predicted, radius=radius, classes=classes, rule=rule)
+
+
+def _right(table: Overlaps) -> NDArray[np.bool_]:
+    """(p,) which predicted nuclei have a partner with an IoU above one half."""
+    right = np.zeros(len(table.predicted_labels), np.bool_)
+    right[table.predicted_index[table.found]] = True
+    return right
 
 
 def _points(nuclei: LabelledNuclei, classes: int) -> Points:
@@ -148,6 +165,12 @@ class Evaluation:
         return sum(counts, PixelCounts.zero(max(1, len(self.classes)))) if counts else None
 
     @property
+    def verdicts(self) -> Verdicts | None:
+        """Which predicted nuclei of all images are right; None where nothing says how sure the model was."""
+        verdicts = [image.verdicts for image in self.images if image.verdicts]
+        return sum(verdicts, Verdicts.none()) if verdicts else None
+
+    @property
     def pixel_classes(self) -> tuple[str, ...]:
         """Names of the rows and columns of ``pixels``."""
         return ("background", *(self.classes or ("nucleus",)))
@@ -161,7 +184,13 @@ class Evaluation:
         whole: dict[str, Any] = {"images": len(self.images), "classes": list(self.classes), "notes": list(self.notes)}
         if self.means:
             whole |= {"means": self.means, "totals": self.totals}
-        return whole | self._panoptic_summary() | self._pixel_summary() | self._detection_summary()
+        return (
+            whole
+            | self._panoptic_summary()
+            | self._pixel_summary()
+            | self._detection_summary()
+            | self._calibration_summary()
+        )
 
     def _panoptic_summary(self) -> dict[str, Any]:
         if not self.means:
@@ -199,6 +228,20 @@ class Evaluation:
             summary["type_accuracy"] = counts.type_accuracy
             summary["f_classification"] = _named(self.classes, counts.f_classification)
         return summary
+
+    def _calibration_summary(self) -> dict[str, Any]:
+        if (verdicts := self.verdicts) is None:
+            return {}
+        bins = reliability(verdicts.probabilities, verdicts.right)
+        calibration: dict[str, Any] = {
+            "nuclei": len(verdicts.right),
+            "right": int(verdicts.right.sum()),
+            "mean_probability": float(verdicts.probabilities.mean()) if len(verdicts.right) else float("nan"),
+            "expected_calibration_error": bins.error,
+            "reliability": bins.rows(),
+        }
+        areas = {f"auc_{name}": area_under_roc(doubt, ~verdicts.right) for name, doubt in verdicts.doubts.items()}
+        return {"calibration": calibration | areas}
 
 
 def _rank(image: ImageScores) -> float:

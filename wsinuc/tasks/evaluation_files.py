@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from wsinuc.datasets.base import Dataset
 from wsinuc.errors import OutputError
-from wsinuc.exports.comparison import Comparison, write_comparisons, write_overlays
-from wsinuc.exports.plots import draw_heat_map
+from wsinuc.exports.comparison import Comparison, write_comparisons, write_mistakes, write_overlays
+from wsinuc.exports.plots import draw_detector, draw_heat_map, draw_reliability
+from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability, roc_curve, share_by_group
 from wsinuc.metrics.detection import DetectionCounts
 from wsinuc.tasks.evaluation import Evaluation, ImageScores
 from wsinuc.tasks.predictions import Prediction, read_nuclei, write_nuclei
@@ -39,7 +40,10 @@ def write_prediction(out: Path, name: str, prediction: Prediction, class_names: 
 
 
 def write_tables(evaluation: Evaluation, out: Path) -> None:
-    """Write ``scores.csv`` (a line per image), ``summary.json`` and the confusion of classes, where they are scored."""
+    """Write ``scores.csv`` (a line per image), ``summary.json`` and the confusion of classes, where they are scored.
+
+    Where predictions come with probabilities, also ``reliability.png`` and ``doubt.png``.
+    """
     rows = [image.row(evaluation.classes) for image in evaluation.images]
     attributes = [name for name in evaluation.images[0].attributes if name != "name"]
     with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
@@ -48,14 +52,20 @@ def write_tables(evaluation: Evaluation, out: Path) -> None:
         for row, image in zip(rows, evaluation.images, strict=True):
             values = ["" if _unknown(value) else value for value in row.values()]
             writer.writerow([*values, *(image.attributes[name] for name in attributes)])
-    summary = json.dumps(_without_nan(evaluation.summary()), indent=2, allow_nan=False)
-    (out / "summary.json").write_text(summary + "\n", encoding="utf-8")
+    write_json(evaluation.summary(), out / "summary.json")
     if evaluation.classes:
         _draw_confusion(evaluation, out)
+    if (verdicts := evaluation.verdicts) is not None and len(verdicts.right):
+        _draw_calibration(verdicts, out)
 
 
-def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path) -> None:
-    """Write ``comparison.png`` (worst, median, best) and ``overlays.png`` (all, or 24 evenly from worst to best)."""
+def write_json(figures: Mapping[str, Any], path: Path) -> None:
+    """Figures by name as JSON, null for NaN."""
+    path.write_text(json.dumps(_without_nan(figures), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path, *, worst: int) -> None:
+    """Write ``comparison.png`` (worst, median, best), ``overlays.png`` (all, or 24 evenly from worst to best), ``worst.png``."""
     ranked = evaluation.ranked()
     places = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
     rows = [_shown(f"{place}: {_caption(evaluation.images[i])}", i, dataset, out) for place, i in places.items()]
@@ -64,6 +74,9 @@ def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path) -> None:
     chosen = [ranked[round(at)] for at in np.linspace(0, len(ranked) - 1, count)]
     cells = (_shown(_short_caption(evaluation.images[i]), i, dataset, out) for i in chosen)
     write_overlays(cells, count, out / "overlays.png")
+    if worst:
+        shown = (_shown(_long_caption(evaluation.images[i]), i, dataset, out) for i in ranked[:worst])
+        write_mistakes(shown, min(worst, len(ranked)), out / "worst.png")
 
 
 def _shown(caption: str, index: int, dataset: Dataset, out: Path) -> Comparison:
@@ -91,6 +104,36 @@ def _short_caption(image: ImageScores) -> str:
     d = image.detection
     found, missed, invented = (int(counts.sum()) for counts in (d.matched, d.missed, d.invented))
     return f"{image.name}  F_d {d.f_detection:.3f}  found {found}, missed {missed}, invented {invented}"
+
+
+def _long_caption(image: ImageScores) -> str:
+    if (s := image.scores) is None:
+        return _short_caption(image)
+    missed, wrong = s.true_nuclei - s.found, s.predicted_nuclei - s.found
+    return (
+        f"{image.name}  Dice {s.dice:.3f}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  {s.true_nuclei} annotated, "
+        f"{s.predicted_nuclei} predicted: {s.found} match, {missed} missed, {wrong} wrong"
+    )
+
+
+def _draw_calibration(verdicts: Verdicts, out: Path) -> None:
+    draw_reliability(
+        reliability(verdicts.probabilities, verdicts.right),
+        out / "reliability.png",
+        title=f"Detection probability of {len(verdicts.right):,} predicted nuclei",
+    )
+    wrong, names = ~verdicts.right, {"disagreement": "disagreement", "one_minus_probability": "1 - probability"}
+    draw_detector(
+        {
+            f"{names[name]} (AUC {area_under_roc(doubt, wrong):.3f})": (
+                share_by_group(doubt, wrong)[1],
+                roc_curve(doubt, wrong),
+            )
+            for name, doubt in verdicts.doubts.items()
+        },
+        out / "doubt.png",
+        title=f"Which of {len(wrong):,} predicted nuclei are wrong ({wrong.mean():.1%})?",
+    )
 
 
 def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
@@ -141,4 +184,6 @@ def _without_nan(value: Any) -> Any:
     """The same with None for NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
     return None if _unknown(value) else value

@@ -41,6 +41,10 @@ class Prediction:
     """(h, w) 0 is background, one number per nucleus."""
     classes: NDArray[np.int32] | None = None
     """(labels.max() + 1,) or longer: class of each label, counted from 1, 0 where it is not known."""
+    probabilities: NDArray[np.float32] | None = None
+    """(labels.max() + 1,) or longer: probability of each label, 0 to 1; None where nothing says it."""
+    disagreements: NDArray[np.float32] | None = None
+    """(labels.max() + 1,) or longer: disagreement about each label, 0 to 1; given with ``probabilities``."""
 
 
 Predict = Callable[[LabelledImage], Prediction | NDArray[np.integer]]
@@ -57,9 +61,19 @@ def predict_nuclei(image: LabelledImage, *, segmenter: Segmenter, batch_size: in
         size, mask = batch_size or segmenter.batch_size, tissue.whole(view)
         fitted = calibrated(view, segmenter, mask)
         nuclei = process_block(view, block, fitted, batch_size=size, tissue=mask, gate=Lock()).nuclei
-    classes = np.zeros(int(nuclei.ids.max(initial=0)) + 1, np.int32)
-    classes[nuclei.ids] = nuclei.classes.astype(np.int32) + 1
-    return Prediction(paint_level0(nuclei, image.labels.shape), classes if segmenter.classes else None)
+    return Prediction(
+        labels=paint_level0(nuclei, image.labels.shape),
+        classes=_by_id(nuclei, nuclei.classes.astype(np.int32) + 1) if segmenter.classes else None,
+        probabilities=_by_id(nuclei, nuclei.probabilities),
+        disagreements=_by_id(nuclei, nuclei.disagreements),
+    )
+
+
+def _by_id(nuclei: Nuclei, column: NDArray) -> NDArray:
+    """(largest id + 1,) a column (n,) where ids find it; 0 where no nucleus has the id."""
+    values = np.zeros(int(nuclei.ids.max(initial=0)) + 1, column.dtype)
+    values[nuclei.ids] = column
+    return values
 
 
 def predict_labels(image: LabelledImage, *, segmenter: Segmenter, batch_size: int | None = None) -> NDArray[np.int32]:

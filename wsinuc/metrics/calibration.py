@@ -1,0 +1,177 @@
+"""Whether a model knows when it is wrong: reliability of probabilities, and doubt as a detector of errors.
+
+Every predicted nucleus carries numbers that claim something (its probability, the disagreement of the ensemble) and is,
+against annotation, right or wrong: right when it is matched one to one with an IoU above one half. Two questions follow.
+
+Does the probability *mean what it says*? Of nuclei with probability 0.8, four in five should be right. `reliability` sorts
+nuclei into bins of probability; the expected calibration error (Guo et al. 2017) is the mean distance between the
+probability and the share that is right, ECE = sum_b n_b / n |right_b - probability_b|.
+
+Does doubt *point at* errors? The area under the ROC curve of "wrong" is the chance that a wrong nucleus has more of a doubt
+than a right one, ties counting one half: 0.5 is none, 1 all. It depends on the order of the doubts alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+
+from wsinuc.errors import DataError
+
+BINS = 20
+"""Of equal width over [0, 1]. Nuclei have probabilities above the threshold of the foreground: about half the bins are used."""
+GROUPS = 10
+"""As many nuclei in each, by rising doubt."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdicts:
+    """Predicted nuclei, what was claimed of each, and whether it is right; those of several images add up with ``+``."""
+
+    probabilities: NDArray[np.floating]
+    """(n,) 0 to 1."""
+    disagreements: NDArray[np.floating]
+    """(n,) 0 to 1."""
+    right: NDArray[np.bool_]
+    """(n,) matched with an annotated nucleus."""
+
+    def __post_init__(self) -> None:
+        if not len(self.probabilities) == len(self.disagreements) == len(self.right):
+            raise DataError(
+                "every nucleus has one probability, one disagreement and one verdict, "
+                f"got {len(self.probabilities)}, {len(self.disagreements)} and {len(self.right)}"
+            )
+
+    @classmethod
+    def none(cls) -> Verdicts:
+        """No nucleus."""
+        return cls(np.empty(0), np.empty(0), np.empty(0, np.bool_))
+
+    def __add__(self, other: Verdicts) -> Verdicts:
+        return Verdicts(
+            np.concatenate([self.probabilities, other.probabilities]),
+            np.concatenate([self.disagreements, other.disagreements]),
+            np.concatenate([self.right, other.right]),
+        )
+
+    @property
+    def doubts(self) -> dict[str, NDArray[np.floating]]:
+        """(n,) each: what may point at wrong nuclei. Disagreement is left out where it is 0 throughout: nobody disagrees."""
+        doubts = {"one_minus_probability": 1 - self.probabilities}
+        return ({"disagreement": self.disagreements} if self.disagreements.any() else {}) | doubts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reliability:
+    """Nuclei in bins of their probability; means of empty bins are NaN."""
+
+    edges: NDArray[np.float64]
+    """(bins + 1,) from 0 to 1."""
+    counts: NDArray[np.int64]
+    """(bins,) nuclei in each bin."""
+    probabilities: NDArray[np.float64]
+    """(bins,) mean probability of its nuclei."""
+    right: NDArray[np.float64]
+    """(bins,) share of its nuclei that are right."""
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error, 0 to 1; NaN without nuclei. Chance alone gives about 0.4 sqrt(bins / n)."""
+        used = self.counts > 0
+        gaps = np.abs(self.right[used] - self.probabilities[used])
+        return float(np.average(gaps, weights=self.counts[used])) if used.any() else float("nan")
+
+    def rows(self) -> list[dict[str, float]]:
+        """A line per bin that holds nuclei: from, to, nuclei, mean_probability, share_right."""
+        columns = {
+            "from": self.edges[:-1],
+            "to": self.edges[1:],
+            "nuclei": self.counts,
+            "mean_probability": self.probabilities,
+            "share_right": self.right,
+        }
+        return [{name: values[i].item() for name, values in columns.items()} for i in np.flatnonzero(self.counts)]
+
+
+def reliability(probabilities: ArrayLike, right: ArrayLike, *, bins: int = BINS) -> Reliability:
+    """Nuclei sorted into ``bins`` of equal width by their probability.
+
+    Parameters
+    ----------
+    probabilities
+        (n,) 0 to 1; a bin holds its lower edge, the last one both.
+    right
+        (n,) bool.
+
+    Raises
+    ------
+    DataError
+        A probability lies outside 0 to 1 (NaN does), or the lengths differ.
+
+    Examples
+    --------
+    >>> found = reliability([0.2, 0.7, 0.9, 0.9], [False, True, True, False], bins=2)
+    >>> found.counts.tolist(), found.right.round(3).tolist(), round(found.error, 3)
+    ([1, 3], [0.0, 0.667], 0.175)
+    """
+    claimed, hit = _checked(probabilities, right)
+    if not ((claimed >= 0) & (claimed <= 1)).all():
+        raise DataError(f"probabilities must lie between 0 and 1, got {claimed.min():g} to {claimed.max():g}")
+    at = np.minimum((claimed * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(at, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means = [np.bincount(at, values, bins) / counts for values in (claimed, hit)]
+    return Reliability(np.arange(bins + 1) / bins, counts, *means)
+
+
+def area_under_roc(scores: ArrayLike, positive: ArrayLike) -> float:
+    """Chance that a positive one scores higher than a negative one, ties counting one half; NaN without either.
+
+    From ranks, which is the Mann-Whitney statistic: AUC = (R_+ - p (p + 1) / 2) / (p q), where R_+ is the sum of the ranks
+    (means within ties) of the p positive among all p + q.
+
+    Examples
+    --------
+    >>> area_under_roc([0.1, 0.4, 0.4, 0.8], [False, False, True, True])
+    0.875
+    """
+    values, hit = _checked(scores, positive)
+    p, q = int(hit.sum()), int((~hit).sum())
+    return float((rankdata(values)[hit].sum() - p * (p + 1) / 2) / (p * q)) if p and q else float("nan")
+
+
+def roc_curve(scores: ArrayLike, positive: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of the negative and share of the positive that score at least t, for falling t: two arrays from 0 to 1.
+
+    One point per different score, so ties are a slanted line and the area below the curve is `area_under_roc`.
+    Shares of nothing are NaN.
+    """
+    values, hit = _checked(scores, positive)
+    order = np.argsort(-values, kind="stable")
+    last = np.flatnonzero(np.diff(values[order], append=np.nan))  # of its value: NaN differs from everything
+    with np.errstate(invalid="ignore"):
+        shares = [np.append(0, np.cumsum(each[order])[last]) / np.float64(each.sum()) for each in (~hit, hit)]
+    return shares[0], shares[1]
+
+
+def share_by_group(
+    scores: ArrayLike, positive: ArrayLike, *, groups: int = GROUPS
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean score and share of positives in groups of (nearly) as many each, by rising score; fewer groups for fewer values.
+
+    Values that tie are taken in the order in which they come.
+    """
+    values, hit = _checked(scores, positive)
+    parts = np.array_split(np.argsort(values, kind="stable"), min(groups, len(values)) or 1)
+    parts = [part for part in parts if len(part)]
+    return np.array([values[part].mean() for part in parts]), np.array([hit[part].mean() for part in parts])
+
+
+def _checked(values: ArrayLike, flags: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    numbers, hit = np.asarray(values, np.float64), np.asarray(flags, np.bool_)
+    if numbers.ndim != 1 or numbers.shape != hit.shape:
+        raise DataError(f"one number and one verdict per nucleus, got {numbers.shape} and {hit.shape}")
+    return numbers, hit
