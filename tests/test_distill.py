@@ -209,7 +209,7 @@ def test_a_large_image_fits_the_teacher_to_it() -> None:
     knowing, scales = KnowingTeacher(), Scales(patch=64, student=0.5, teacher=0.5)
     patches = PatchTeacher(knowing, scales)
     assert patches.fitted(discs(0, 256), (0, 0)) is patches
-    patches.fitted(discs(0, 600), (0, 0))
+    patches.fitted(discs(0, 608), (0, 0))
     assert knowing.fitted[-1] == (5, 256, 256, 3)
 
 
