@@ -91,6 +91,10 @@ def test_weights_that_are_not_those_released(tmp_path: Path, monkeypatch: pytest
     (found,) = library_checks.check_weights()
     assert found.level == "fail"
     assert "expected" in found.text
+    (tmp_path / "weights" / "default.safetensors").rename(tmp_path / "weights" / "mine.safetensors")
+    lost, strange = library_checks.check_weights()
+    assert (lost.name, lost.level, lost.text) == ("weights default", "fail", "the file is missing")
+    assert (strange.name, strange.level) == ("weights mine", "warn")
 
 
 def test_a_codec_that_is_missing_or_lies(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,17 @@ def test_focal_loss_without_focus_is_cross_entropy() -> None:
     torch.testing.assert_close(losses.cross_entropy(logits(), target()), expected)
 
 
+def test_soft_targets_that_are_certain_are_labels() -> None:
+    certain = F.one_hot(target(), 3).permute(0, 3, 1, 2).to(torch.double)
+    torch.testing.assert_close(losses.soft_cross_entropy(logits(), certain), F.cross_entropy(logits(), target()))
+
+
+def test_nothing_is_closer_to_a_teacher_than_its_own_probabilities() -> None:
+    taught = logits(3).softmax(1)
+    least = losses.soft_cross_entropy(taught.log(), taught)
+    assert all(losses.soft_cross_entropy(taught.log() + 0.1 * logits(seed), taught) > least for seed in range(5))
+
+
 def test_certain_mistakes_stay_finite() -> None:
     raw = torch.tensor([[200.0, -200.0]])[..., None, None].requires_grad_()
     for loss in (losses.focal_loss, losses.structural_similarity_loss, losses.cross_entropy):

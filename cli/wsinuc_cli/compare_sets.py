@@ -62,13 +62,11 @@ def run_comparison(
     """Compare the two sets and print what came out."""
     from wsinuc.models.devices import pick_device
     from wsinuc.models.feature_networks import load_feature_network
-    from wsinuc.segmenters import WEIGHTS, load_segmenter
+    from wsinuc.segmenters import FEATURES, load_segmenter
     from wsinuc.tasks.compare_sets import compare_sets
     from wsinuc.tasks.patch_figures import Cutting
 
-    network: FeatureNetwork = load_feature_network(
-        features or WEIGHTS / "default.safetensors", device=pick_device(device)
-    )
+    network: FeatureNetwork = load_feature_network(features or FEATURES, device=pick_device(device))
     cutting = Cutting(size_px=patch, mpp=patch_mpp or network.mpp or USUAL_MPP, seed=seed)
     segmenter = None if model == "none" else load_segmenter(model, device=device)
     comparison = compare_sets(

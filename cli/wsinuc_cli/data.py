@@ -132,12 +132,12 @@ def subset(
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.models.devices import pick_device
     from wsinuc.models.feature_networks import load_feature_network
-    from wsinuc.segmenters import WEIGHTS
+    from wsinuc.segmenters import FEATURES
     from wsinuc.tasks.subset import SubsetConfig, choose_subset
 
     config = SubsetConfig(size_px=size, **options)
     dataset = open_dataset(source, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))
-    network = load_feature_network(denoiser or WEIGHTS / "default.safetensors", device=pick_device(device))
+    network = load_feature_network(denoiser or FEATURES, device=pick_device(device))
     chosen = choose_subset(dataset, network, config)
     chosen.split.save(output)
     click.echo(describe_subset(chosen))

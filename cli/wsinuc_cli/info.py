@@ -15,12 +15,28 @@ if TYPE_CHECKING:
     from wsinuc.urls import Place
 
 
+def show_models(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    """Print the table of shipped models and end the program."""
+    if not wanted or context.resilient_parsing:
+        return
+    from wsinuc.segmenters.shipped import MODELS
+
+    for model in MODELS:
+        size = f"{model.path.stat().st_size / 1e6:.1f} MB" if model.path.is_file() else "not here"
+        click.echo(f"{model.name:<10}{size:>9}  {model.file:<22} {model.text}")
+    context.exit()
+
+
 @click.command()
 @click.argument("slide", type=PLACE)
+@click.option(
+    "--models", is_flag=True, is_eager=True, expose_value=False, callback=show_models, help="List the shipped models."
+)
 @reader_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
-    """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it."""
+    """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it. Or, with --models, which
+    models are shipped."""
     from wsinuc.tasks.info import describe_slide
 
     description = describe_slide(slide, reader=reader, mpp=mpp)

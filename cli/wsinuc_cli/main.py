@@ -29,6 +29,7 @@ COMMANDS = {
     "pretrain": "Train a diffusion model on unlabelled images.",
     "synthesize": "Make labelled images with trained generators.",
     "train": "Train a segmenter on a few labelled images.",
+    "distill": "Teach a small, fast segmenter what a large one knows.",
     "sweep": "Find the diffusion features that segment best.",
     "bench": "Measure how fast this machine is, stage by stage.",
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc.config import SegmentConfig
+from wsinuc.segmenters.shipped import shipped_models
 from wsinuc.urls import Place, place
 from wsinuc_cli.main import Failure, describe_error
 from wsinuc_cli.options import (
@@ -44,7 +45,13 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="For results at a URL: where they are made, seen by all workers.  [default: the user's cache]",
 )
-@click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model, or a checkpoint file.")
+@click.option(
+    "--model",
+    default=DEFAULTS["model"],
+    show_default=True,
+    metavar="NAME|FILE",
+    help=f"Shipped model ({', '.join(shipped_models())}; see wsinuc info --models), or a checkpoint file.",
+)
 @device_option
 @reader_options
 @click.option(

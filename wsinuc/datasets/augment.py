@@ -7,6 +7,7 @@ Functions take an array and a generator and return a new array; labels follow th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +41,15 @@ class Augmentation:
     """Standard deviation of Gaussian noise in grey levels; each image gets between none and this."""
     light: float = 0.0
     """Probability of another brightness (factor 0.5 to 1.5) and contrast (0.6 to 1.4)."""
+    jpeg: float = 0.0
+    """Probability of a compression as JPEG at quality 30 to 90, as slide scanners use it."""
 
     def __post_init__(self) -> None:
         if self.zoom < 1 or not 0 <= self.stain < 1 or self.noise < 0:
             raise ConfigError(f"zoom must be at least 1, stain in [0, 1), noise not negative; got {self}")
-        if not (0 <= self.blur <= 1 and 0 <= self.light <= 1):
-            raise ConfigError(f"blur and light are probabilities from 0 to 1, got {self.blur} and {self.light}")
+        chances = (self.blur, self.light, self.jpeg)
+        if not all(0 <= chance <= 1 for chance in chances):
+            raise ConfigError(f"blur, light and jpeg are probabilities from 0 to 1, got {', '.join(map(str, chances))}")
 
 
 def dihedral(array: NDArray, k: int) -> NDArray:
@@ -96,7 +100,7 @@ def augmented_crop(
 def distorted(
     image: NDArray[np.uint8], mpp: float, rng: np.random.Generator, augmentation: Augmentation
 ) -> NDArray[np.uint8]:
-    """The image ``(h, w, 3)`` at ``mpp`` with another stain, light, focus and noise; geometry stays."""
+    """The image ``(h, w, 3)`` at ``mpp`` with another stain, light, focus, noise and compression; geometry stays."""
     image = jitter_stain(image, rng, augmentation.stain)
     if augmentation.light and rng.random() < augmentation.light:
         bright = image * rng.uniform(0.5, 1.5)
@@ -108,7 +112,16 @@ def distorted(
     if augmentation.noise:
         level = rng.uniform(0, augmentation.noise)
         image = _clipped(image + level * rng.standard_normal(image.shape))
+    if augmentation.jpeg and rng.random() < augmentation.jpeg:
+        image = _compressed(image, int(rng.integers(30, 91)))
     return image
+
+
+def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """What JPEG leaves of an image."""
+    stream = BytesIO()
+    Image.fromarray(image).save(stream, format="JPEG", quality=quality)
+    return np.asarray(Image.open(stream))
 
 
 def _clipped(values: NDArray[np.floating]) -> NDArray[np.uint8]:

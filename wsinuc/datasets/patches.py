@@ -46,14 +46,11 @@ class PatchSource:
     def patch(self, index: int) -> NDArray[np.uint8]:
         """Patch ``(size, size, 3)`` number ``index``."""
         rng = np.random.default_rng((self.seed, index))
-        areas = np.asarray(self.weights or [_area(image) for image in self.images], np.float64)
+        areas = np.asarray(self.weights or [area(image) for image in self.images], np.float64)
         image = self.images[rng.choice(len(self.images), p=areas / areas.sum())]
         field = self.size * float(np.exp(rng.uniform(-1, 1) * np.log(self.zoom)))
         height, width = (min(field, side) for side in image.shape[:2])
-        if isinstance(image, Placing):
-            y, x = image.place(rng, height, width)
-        else:
-            y, x = rng.uniform(0, image.shape[0] - height), rng.uniform(0, image.shape[1] - width)
+        y, x = corner(image, rng, height, width)
         y0, x0 = int(y), int(x)
         cut = Image.fromarray(image[y0 : int(y + height) + 2, x0 : int(x + width) + 2])
         box = (x - x0, y - y0, min(x - x0 + width, cut.width), min(y - y0 + height, cut.height))
@@ -65,7 +62,15 @@ class PatchSource:
         return np.stack([self.patch(index * count + i) for i in range(count)])
 
 
-def _area(image: Pixels) -> float:
+def corner(image: Pixels, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
+    """(y, x) of the corner of a random patch of that size inside the image, on tissue where the image knows its tissue."""
+    if isinstance(image, Placing):
+        return image.place(rng, height, width)
+    return rng.uniform(0, image.shape[0] - height), rng.uniform(0, image.shape[1] - width)
+
+
+def area(image: Pixels) -> float:
+    """Pixels worth cutting from: a slide's tissue, all of an image."""
     return image.area if isinstance(image, Placing) else float(image.shape[0] * image.shape[1])
 
 

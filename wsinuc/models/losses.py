@@ -36,6 +36,17 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return _mean(F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none"), target != IGNORE)
 
 
+def soft_cross_entropy(logits: Tensor, probabilities: Tensor) -> Tensor:
+    """Mean over pixels of ``-sum_c q_c log p_c``, q the probabilities that a teacher gives (Hinton et al. 2015 at temperature 1).
+
+    Parameters
+    ----------
+    logits, probabilities
+        ``(n, classes, h, w)``; probabilities sum to 1 over the classes.
+    """
+    return F.cross_entropy(logits, probabilities)
+
+
 def structural_similarity_loss(
     logits: Tensor, target: Tensor, *, form: str = "pixel", beta: float = 0.1, constant: float = 0.01
 ) -> Tensor:

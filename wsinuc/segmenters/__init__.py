@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wsinuc.errors import CheckpointError
+from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, model_path, shipped_models
 
 if TYPE_CHECKING:
     from wsinuc.segmenters.base import Segmenter
 
-WEIGHTS = Path(__file__).parent.parent / "weights"
+__all__ = ["FEATURES", "METHODS", "WEIGHTS", "load_segmenter", "model_path", "shipped_models"]
 
 METHODS = {
     "ddpm": "wsinuc.segmenters.ddpm:DdpmSegmenter",
@@ -20,23 +20,6 @@ METHODS = {
     "unet": "wsinuc.segmenters.network:NetworkSegmenter",
 }
 """Method that a checkpoint names -> "module:class" that runs it; one without a name is ``ddpm``."""
-
-
-def shipped_models() -> tuple[str, ...]:
-    """Names of the models that come with the package."""
-    return tuple(sorted(path.stem for path in WEIGHTS.glob("*.safetensors")))
-
-
-def model_path(model: str) -> Path:
-    """The file of a shipped model, or of a path; raises CheckpointError for what is neither."""
-    path = Path(model)
-    if model in shipped_models():
-        return WEIGHTS / f"{model}.safetensors"
-    if not path.suffix and not path.exists():
-        raise CheckpointError(
-            f"no model {model!r}: shipped are {', '.join(shipped_models()) or 'none'}, or give a path"
-        )
-    return path
 
 
 def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -79,6 +80,12 @@ class TiledSegmenter:
         threads = torch.get_num_threads() if self.device.type == "cpu" else 0
         facts = [asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type, threads]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def with_core(self, side: int) -> Self:
+        """The same with tiles of which ``side`` pixels are kept, a multiple of 64: for images that fill no whole tile."""
+        other = copy.copy(self)
+        other.config = replace(self.config, tile=side + 2 * self.margin)
+        return other
 
     def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Scores ``(channels, h, w)`` to instances ``(h, w)``."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import wsinuc
 from wsinuc.models.checkpoint import file_sha256
-from wsinuc.segmenters import WEIGHTS, shipped_models
+from wsinuc.segmenters import WEIGHTS
 from wsinuc.tasks.findings import Finding, fail, ok, warn
 
 PACKAGES = ("numpy", "numba", "scikit-image", "zarr", "dask", "pyarrow", "shapely", "orjson", "torch")
@@ -68,19 +68,24 @@ def check_weights() -> Iterator[Finding]:
     if (WEIGHTS / SUMS).is_file():
         lines = (WEIGHTS / SUMS).read_text(encoding="utf-8").splitlines()
         sums = {name: digest for digest, name in (line.split(maxsplit=1) for line in lines if line.strip())}
-    models = shipped_models()
-    if not models:
+    here = {path.name for path in WEIGHTS.glob("*.safetensors")}
+    if not here:
         yield fail("weights", f"there are none in {WEIGHTS}", _REINSTALL)
-    for model in models:
-        name = f"{model}.safetensors"
-        found = file_sha256(WEIGHTS / name)
-        if name not in sums:
-            yield warn(f"weights {model}", f"sha256 {found[:16]}, of which no record was shipped", _REINSTALL)
-        elif found != sums[name]:
-            text = f"sha256 is {found[:16]}, expected {sums[name][:16]}: damaged or replaced"
-            yield fail(f"weights {model}", text, _REINSTALL)
-        else:
-            yield ok(f"weights {model}", f"sha256 {found[:16]}, as released")
+    for name in sorted(here | sums.keys()):
+        yield _check_file(name, sums.get(name), name in here)
+
+
+def _check_file(name: str, released: str | None, here: bool) -> Finding:
+    """One file of weights against the sum that was released."""
+    title = f"weights {name.removesuffix('.safetensors')}"
+    if not here:
+        return fail(title, "the file is missing", _REINSTALL)
+    found = file_sha256(WEIGHTS / name)
+    if released is None:
+        return warn(title, f"sha256 {found[:16]}, of which no record was shipped", _REINSTALL)
+    if found != released:
+        return fail(title, f"sha256 is {found[:16]}, expected {released[:16]}: damaged or replaced", _REINSTALL)
+    return ok(title, f"sha256 {found[:16]}, as released")
 
 
 def _codecs() -> dict[str, tuple[Callable[..., Any], Callable[..., Any], int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -56,7 +56,14 @@ def finetune_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig)
     return classes + config.map_weight * losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
 
 
-def unet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
+class MapWeight(Protocol):
+    """Settings that say how much the maps count."""
+
+    @property
+    def map_weight(self) -> float: ...
+
+
+def unet_loss(raw: DenseOutput, wanted: Targets, config: MapWeight) -> Tensor:
     """Cross-entropy and soft Dice of the classes; and the maps'."""
     maps = losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
     return _entropy_and_dice(raw.classes, wanted.classes) + config.map_weight * maps

@@ -6,7 +6,7 @@ one cache, so that memory is bounded whatever the sources hold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets import LAYOUTS, open_dataset
-from wsinuc.datasets.base import Dataset
+from wsinuc.datasets.base import Conditions, Dataset
 from wsinuc.datasets.pixels import LazyImage, PixelCache, Pixels, SlidePixels
 from wsinuc.errors import DataError, MppError
 from wsinuc.grid import Box
@@ -30,7 +30,13 @@ _NO_IMAGES = (".csv", ".json", ".md", ".txt", ".xml", ".yaml", ".yml", ".pdf", "
 
 
 def open_sources(
-    sources: Sequence[Path | str], *, mpp: float, file_mpp: float | None, cache: PixelCache | None = None
+    sources: Sequence[Path | str],
+    *,
+    mpp: float,
+    file_mpp: float | None,
+    cache: PixelCache | None = None,
+    coarsest: float = float("inf"),
+    choose: Callable[[Dataset], Dataset] = lambda dataset: dataset,
 ) -> list[Pixels]:
     """What patches can be cut from, at ``mpp``, of slides, images, folders of them and data sets.
 
@@ -43,23 +49,67 @@ def open_sources(
         um per pixel to train at.
     file_mpp
         um per pixel of files and data sets that do not say it.
+    coarsest
+        um per pixel that files may have at most; a little more (5 %) is let pass.
+    choose
+        Which images of a data set are taken.
 
     Raises
     ------
     DataError
         A source is missing or holds no readable image.
     MppError
-        A file does not say its resolution and ``file_mpp`` is None.
+        A file does not say its resolution and ``file_mpp`` is None, or it is coarser than ``coarsest``.
     """
     cache = cache or PixelCache()
     found: list[Pixels] = []
     for source in sources:
         dataset = _dataset(source, file_mpp)
         if dataset is not None:
-            found += [LazyImage.of(partial(_read_annotated, dataset, i, mpp), cache) for i in range(len(dataset))]
+            dataset = choose(dataset)
+            read = partial(_read_annotated, dataset, mpp=mpp, coarsest=coarsest)
+            found += [LazyImage.of(partial(read, i), cache) for i in range(len(dataset))]
         else:
-            found += [_open_file(path, mpp, file_mpp, cache) for path in _files(Path(source))]
+            found += [_open_file(path, mpp, file_mpp, cache, coarsest) for path in _files(Path(source))]
     return found
+
+
+class Choice:
+    """Which images of several data sets are taken; a condition holds for the sets that have its attribute.
+
+    Parameters
+    ----------
+    wanted, unwanted
+        See `wsinuc.datasets.base.Dataset.where`.
+    """
+
+    def __init__(self, wanted: Conditions, unwanted: Conditions) -> None:
+        self._wanted, self._unwanted = wanted, unwanted
+        self._unmet = {*wanted, *unwanted}
+
+    def conditions(self, dataset: Dataset) -> tuple[Conditions, Conditions]:
+        """The wanted and unwanted ones that a data set can meet."""
+        known = set(dataset.rows[0])
+        self._unmet -= known
+        wanted = {name: values for name, values in self._wanted.items() if name in known}
+        return wanted, {name: values for name, values in self._unwanted.items() if name in known}
+
+    def __call__(self, dataset: Dataset) -> Dataset:
+        """The chosen images; raises DataError for values that are nobody's."""
+        return dataset.where(*self.conditions(dataset))
+
+    def check(self) -> None:
+        """Raise DataError for an attribute that none of the sets had: it would have chosen nothing."""
+        if self._unmet:
+            raise DataError(f"no data set among the sources has the attribute {', '.join(sorted(self._unmet))}")
+
+
+def _check_resolution(name: str, mpp: float, coarsest: float) -> None:
+    if mpp > 1.05 * coarsest:
+        raise MppError(
+            f"{name} has {mpp:.3g} um per pixel and lacks the detail for training at {coarsest:.3g}: train at "
+            f"{mpp:.2g} or coarser, or leave it out"
+        )
 
 
 def _dataset(source: Path | str, file_mpp: float | None) -> Dataset | None:
@@ -77,8 +127,9 @@ def _dataset(source: Path | str, file_mpp: float | None) -> Dataset | None:
         return None
 
 
-def _read_annotated(dataset: Dataset, index: int, mpp: float) -> NDArray[np.uint8]:
+def _read_annotated(dataset: Dataset, index: int, mpp: float, coarsest: float) -> NDArray[np.uint8]:
     sample = dataset[index]
+    _check_resolution(sample.name, sample.mpp, coarsest)
     view = ArraySlide(sample.image, mpp=sample.mpp).at(mpp)
     return view.read(Box.of_shape(view.shape))
 
@@ -115,8 +166,9 @@ def _open(path: Path, file_mpp: float | None) -> Slide:
         return slide
 
 
-def _open_file(path: Path, mpp: float, file_mpp: float | None, cache: PixelCache) -> Pixels:
+def _open_file(path: Path, mpp: float, file_mpp: float | None, cache: PixelCache, coarsest: float) -> Pixels:
     slide = _open(path, file_mpp)
+    _check_resolution(path.name, slide.mpp, coarsest)
     view = slide.at(mpp)
     if view.shape[0] * view.shape[1] > SMALL_PX:
         return SlidePixels.of(view, cache)  # stays open as long as it is used

@@ -13,7 +13,7 @@ from wsinuc.datasets.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.devices import pick_device
 from wsinuc.models.feature_networks import load_feature_network
-from wsinuc.segmenters import WEIGHTS
+from wsinuc.segmenters import FEATURES
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.tasks.subset import SubsetConfig, choose_subset
 
@@ -136,7 +136,7 @@ def _selected(dataset: Dataset, selection: Selection) -> Dataset:
 
 def _typical(dataset: Dataset, selection: Selection, fraction: float) -> Split:
     """The most typical patches, as the shipped denoiser sees them."""
-    network = load_feature_network(WEIGHTS / "default.safetensors", device=pick_device("auto"))
+    network = load_feature_network(FEATURES, device=pick_device("auto"))
     config = SubsetConfig(fraction=fraction, size_px=selection.patch, stride=selection.patch // 2, seed=selection.seed)
     return choose_subset(dataset, network, config).split
 

@@ -1,0 +1,137 @@
+"""``wsinuc distill``: a small, fast segmenter from a large one and unlabelled tissue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wsinuc_cli.options import device_option
+
+if TYPE_CHECKING:
+    from wsinuc.tasks.distill_config import DistillConfig
+    from wsinuc.tasks.distill_sources import Tissue
+    from wsinuc.tasks.teacher import Scales, Teacher
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("teacher")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option("--mpp", "file_mpp", type=float, metavar="UM", help="um per pixel of sources that do not say it.")
+@click.option(
+    "--model-mpp", "mpp", type=float, metavar="UM", help="um per pixel of the student [default: the teacher's]."
+)
+@click.option("--base", type=int, help="Width of the student's finest level [default: 16].")
+@click.option("--patches", type=int, metavar="N", help="Patches that the teacher scores, once each [default: 1000].")
+@click.option("--patch", type=int, help="Side of a patch in pixels of the student [default: 256].")
+@click.option("--steps", type=int, help="Training steps of the student [default: 4000].")
+@click.option("--batch", type=int, help="Crops per step [default: 8].")
+@click.option("--crop", type=int, help="Side of a crop in pixels, cut from the patches [default: 128].")
+@click.option("--lr", type=float, help="Highest learning rate; it falls along a cosine [default: 0.001].")
+@click.option("--labels", multiple=True, metavar="DATA", help="Annotated data set to learn from besides; repeatable.")
+@click.option("--label-weight", type=float, help="Weight of their loss [default: 1].")
+@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Of data sets only these images.")
+@click.option(
+    "--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Of data sets not these images."
+)
+@click.option(
+    "--mix",
+    type=click.Choice(["area", "sources"]),
+    default="area",
+    show_default=True,
+    help="Draw patches by area of tissue, or from every SOURCE equally often.",
+)
+@click.option("--held-out", type=float, metavar="SHARE", help="Patches that only measure the agreement [default: 0.1].")
+@click.option("--cache", type=FILE, metavar="DIR", help="Keep the teacher's patches here [default: OUTPUT.patches].")
+@click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="Memory for pixels of the sources.")
+@click.option("--seed", type=int, help="[default: 0]")
+@device_option
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+def distill(
+    teacher: str,
+    sources: tuple[str, ...],
+    output: Path,
+    file_mpp: float | None,
+    labels: tuple[str, ...],
+    wanted: tuple[str, ...],
+    unwanted: tuple[str, ...],
+    mix: str,
+    cache: Path | None,
+    memory: float,
+    device: str,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Teach a small U-Net to do in one pass what TEACHER does.
+
+    TEACHER is a shipped model (accurate, fast, default) or a segmenter checkpoint. SOURCE is a slide, an image, a folder of
+    images, or a data set (FOLDER, or NAME=FOLDER) whose annotation is ignored. Conditions hold for the data sets that have the
+    column. Interrupted, the same command goes on; the teacher's scores are computed once and kept.
+
+    \b
+    wsinuc distill accurate slides/*.svs -o student.safetensors
+    wsinuc distill mine.safetensors tnbc --mpp 0.25 --labels tnbc --where-not patient=09,10,11 -o student.safetensors
+    """
+    from wsinuc.datasets.base import parse_conditions
+    from wsinuc.tasks.distill import distill as run
+    from wsinuc.tasks.distill_sources import gather_labels, gather_tissue
+    from wsinuc.tasks.sources import Choice
+    from wsinuc.tasks.teacher import Scales, load_teacher
+
+    config = configured(**options)
+    loaded = load_teacher(teacher, device=device)
+    scales = Scales(patch=config.patch, student=config.mpp or loaded.segmenter.mpp, teacher=loaded.segmenter.mpp)
+    choice = Choice(parse_conditions(wanted), parse_conditions(unwanted))
+    tissue = gather_tissue(
+        sources, scales, file_mpp=file_mpp, choice=choice, memory=round(memory * 2**30), even=mix == "sources"
+    )
+    labelled, origin = gather_labels(labels, loaded.segmenter.classes, mpp=file_mpp, choice=choice)
+    choice.check()
+    _describe(loaded, tissue, len(labelled), scales, config)
+    if dry_run:
+        return
+    agreement = run(
+        loaded,
+        tissue.images,
+        output,
+        config,
+        device=device,
+        weights=tissue.weights,
+        labelled=labelled,
+        cache=cache,
+        provenance={"sources": [Path(source).name for source in sources], "mix": mix, "data": origin},
+        on_event=click.echo,
+    )
+    click.echo(
+        f"Written to {output}: on held-out patches Dice {agreement.dice:.3f} with the teacher's nuclei. "
+        f"Next: wsinuc segment slide.svs --model {output}, or wsinuc evaluate --data DATA --model {output}"
+    )
+
+
+def configured(*, steps: int | None = None, lr: float | None = None, **options: Any) -> DistillConfig:
+    """The settings with the options that were given; raises ConfigError."""
+    from wsinuc.tasks.distill_config import DistillConfig
+
+    given = {name: value for name, value in options.items() if value is not None}
+    schedule: dict[str, Any] = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
+    return DistillConfig(fit=replace(DistillConfig().fit, **schedule), **given)
+
+
+def _describe(teacher: Teacher, tissue: Tissue, labelled: int, scales: Scales, config: DistillConfig) -> None:
+    """What learns from what."""
+    from wsinuc.datasets.patches import area
+
+    pixels = sum(area(image) for image in tissue.images)
+    beside = f", and {labelled} annotated images" if labelled else ""
+    size = (3 + teacher.segmenter.channels) * config.patch**2 * config.patches
+    click.echo(f"teacher {teacher.name} ({teacher.sha256[:12]}) at {scales.teacher:g} um/px")
+    click.echo(f"{len(tissue.images)} images and slides, {pixels / 1e6:.1f} Mpx at {scales.source:g} um/px{beside}")
+    click.echo(f"{config.patches} patches of {config.patch} px, {size / 1e6:.0f} MB, scored once")
+    click.echo(
+        f"student: U-Net of base {config.base} at {scales.student:g} um/px, {config.fit.steps} steps of {config.batch} crops"
+    )

@@ -1,0 +1,77 @@
+"""The models that come with the package, by the names under which users ask for them.
+
+This table is the only place that knows which file a name stands for: ``default`` is no file of its own but another name of
+whichever model was measured to be the best start. A release may leave files out; their names then say what there is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsinuc.errors import CheckpointError
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedModel:
+    """A name and what it stands for."""
+
+    name: str
+    file: str
+    """In `WEIGHTS`."""
+    text: str
+    """One line for users."""
+
+    @property
+    def path(self) -> Path:
+        """Where the file is, or would be."""
+        return WEIGHTS / self.file
+
+
+MODELS = (
+    ShippedModel(DEFAULT, "default.safetensors", "what is taken when no model is named"),
+    ShippedModel("accurate", "accurate.safetensors", "diffusion features and an ensemble, with its disagreement"),
+    ShippedModel("fast", "fast.safetensors", "one pass of a small network, distilled from the accurate one"),
+)
+"""All names; see `shipped_models` for those whose file is here."""
+FEATURES = WEIGHTS / "default.safetensors"
+"""The file whose denoiser stands for "the shipped denoiser" where images are compared by its features."""
+
+
+def shipped_models() -> tuple[str, ...]:
+    """Names of the models whose file is here, the default first."""
+    return tuple(model.name for model in MODELS if model.path.is_file())
+
+
+def shipped_path(name: str) -> Path | None:
+    """The file of a shipped model; None for what is no such name.
+
+    Raises
+    ------
+    CheckpointError
+        The name is known, but its file is not here.
+    """
+    for model in MODELS:
+        if model.name == name:
+            if not model.path.is_file():
+                raise CheckpointError(f"this version of wsinuc ships no model {name!r}: there {_what_there_is()}")
+            return model.path
+    return None
+
+
+def model_path(model: str) -> Path:
+    """The file of a shipped model, or of a path; raises CheckpointError for what is neither."""
+    path = Path(model)
+    if (shipped := shipped_path(model)) is not None:
+        return shipped
+    if not path.suffix and not path.exists():
+        raise CheckpointError(f"no model is called {model!r}: there {_what_there_is()}")
+    return path
+
+
+def _what_there_is() -> str:
+    names = shipped_models()
+    return f"{'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}; or give the path of a checkpoint"
