@@ -143,7 +143,7 @@ def _inside(labels, stains, boxes):
     for i in range(len(boxes)):
         y0, x0, y1, x1 = boxes[i]
         counts = np.zeros(256, np.int64)
-        area, h, hh, e, ee, slope = 0, 0, 0, 0, 0, 0
+        area = h = hh = e = ee = slope = np.int64(0)
         for y in range(y0, y1):
             for x in range(x0, x1):
                 if labels[y, x] != i + 1:
@@ -181,7 +181,7 @@ def _ring(labels, foreground, stains, boxes, reach):
     height, width = labels.shape
     for i in range(len(boxes)):
         y0, x0, y1, x1 = boxes[i]
-        area, h, hh, e = 0, 0, 0, 0
+        area = h = hh = e = np.int64(0)
         for y in range(max(0, y0 - reach), min(height, y1 + reach)):
             for x in range(max(0, x0 - reach), min(width, x1 + reach)):
                 if foreground[y, x] < 128 and labels[y, x] != i + 1:

@@ -73,9 +73,7 @@ class TypedSegmenter:
         if not members or {name: value.shape for name, value in own.items()} != shapes:
             raise CheckpointError("the classifier's weights do not fit their own header: the file is damaged")
         tensors = {name.removeprefix("base."): t for name, t in checkpoint.tensors.items() if name.startswith("base.")}
-        whole = Checkpoint(
-            kind="segmenter", config=inner, provenance={}, tensors=tensors, sha256=checkpoint.sha256
-        )
+        whole = Checkpoint(kind="segmenter", config=inner, provenance={}, tensors=tensors, sha256=checkpoint.sha256)
         base = segmenter_from(whole, device=device, dtype=dtype)
         return cls(base, classes, NucleusClassifier(**own), weights_sha256=checkpoint.sha256)
 

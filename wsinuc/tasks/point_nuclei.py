@@ -189,7 +189,8 @@ def _of_image(
         pixels, _ = read_resilient(view, whole)
         downsample = view.downsample
     labels = segmenter.separate(scores)
-    assert image.points is not None and image.point_classes is not None, "a set of points"
+    assert image.points is not None, "a set of points"
+    assert image.point_classes is not None, "with classes"
     known = image.point_classes > 0
     points, given = (image.points[known] + 0.5) / downsample, image.point_classes[known]
     label, inside = match_points(points, labels, MATCH_RADIUS_UM / segmenter.mpp)

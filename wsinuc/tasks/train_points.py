@@ -109,7 +109,9 @@ def train_points(
     where = pick_device(device)
     checkpoint = load_checkpoint(model_path(base), "segmenter")
     if checkpoint.config.get("method") == METHOD:
-        raise CheckpointError(f"{base} was itself trained on points; give the model below it, {_name_of_base(checkpoint)}")
+        raise CheckpointError(
+            f"{base} was itself trained on points; give the model below it, {_name_of_base(checkpoint)}"
+        )
     segmenter = TypedSegmenter(segmenter_from(checkpoint, device=where, dtype=pick_dtype(where)), classes)
     table = gather_nuclei(
         images, classes, segmenter, views=config.views, stain=config.stain, seed=config.seed, on_image=on_event

@@ -79,7 +79,7 @@ def gather_training_set(sources: Sequence[str], *, mpp: float | None, selection:
         if dataset.layout.kind == "points":
             raise DataError(
                 f"{dataset.path} marks nuclei with points and has no outlines to learn from; "
-                "it can be measured against with: wsinuc evaluate --data"
+                "it can be measured against with wsinuc evaluate --data, and teaches classes of nuclei with --points"
             )
         if selection.few:
             drawn = few_patches(dataset, selection.few, size_px=selection.patch, seed=selection.seed)
