@@ -76,7 +76,7 @@ def labelled(seed: int, shape: tuple[int, int] = (140, 140)) -> LabelledImage:
 
 
 def write_point_set(folder: Path, images: int = 4) -> Path:
-    """The same as files, in the layout of NuCLS (classes Tumor, Stromal, sTIL, Other; only two of them occur twice)."""
+    """The same as files, in the layout of NuCLS (which has four classes)."""
     for name in ("images", "points"):
         (folder / name).mkdir(parents=True)
     for seed in range(images):

@@ -191,7 +191,7 @@ def test_training_twice_gives_the_same_file(base: Path, typed: Path):
 
 def test_the_command_reports_and_records(base: Path, tmp_path: Path):
     data, out = write_point_set(tmp_path / "set"), tmp_path / "breast.safetensors"
-    arguments = ["--points", "--model", str(base), "--folds", "2", "--permutations", "2", "--device", "cpu"]
+    arguments = ["--points", "--model", str(base), "--folds", "2", "--permutations", "2", "--mpp", "0.5"]
     done = CliRunner().invoke(train, [str(data), *arguments, "-o", str(out)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "balanced accuracy" in done.output
