@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc_cli import train_points
 from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
@@ -42,6 +43,20 @@ ONLY_NETWORKS = (
     default="ddpm",
     show_default=True,
     help="Pixel classifiers on a frozen denoiser; the denoiser fine-tuned; HoVer-Net; a plain U-Net.",
+)
+@click.option(
+    "--points", is_flag=True, help="DATA marks nuclei with points: learn the classes of nuclei that --model finds."
+)
+@click.option(
+    "--model",
+    default="default",
+    show_default=True,
+    metavar="BASE",
+    help="[points] Shipped model or checkpoint that segments.",
+)
+@click.option("--folds", default=5, show_default=True, help="[points] Parts of the cross-validation by image; 0: none.")
+@click.option(
+    "--permutations", default=100, show_default=True, help="[points] Trainings on shuffled classes, against chance."
 )
 @click.option("--denoiser", type=FILE, help="Checkpoint made by wsinuc pretrain (for ddpm and finetune).")
 @click.option("--mpp", type=float, metavar="UM", help="um per pixel of images that do not record it.")
@@ -105,8 +120,13 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
     wsinuc train PanNuke --few 28 --seed 1 --denoiser denoiser.safetensors --preset paper -o few.safetensors
     wsinuc train tnbc --mpp 0.25 --method finetune --denoiser denoiser.safetensors -o tuned.safetensors
     wsinuc train tnbc --mpp 0.25 --method unet -o unet.safetensors
+    wsinuc train NuCLS --points --model default -o breast.safetensors
     """
     method = options["method"]
+    _refuse_points_options(context, options["points"])
+    if options["points"]:
+        train_points.run(data, output, device, options)
+        return
     _refuse_foreign_options(context, method)
     if method in ("ddpm", "finetune") and options["denoiser"] is None:
         raise click.UsageError(f"--method {method} needs --denoiser, a checkpoint made by wsinuc pretrain")
@@ -149,6 +169,18 @@ def _refuse_foreign_options(context: click.Context, method: str) -> None:
     for name in foreign:
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise click.UsageError(f"--{name.replace('_', '-')} means nothing to --method {method}")
+
+
+def _refuse_points_options(context: click.Context, points: bool) -> None:
+    """The same for what belongs to --points, and for what does not."""
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE or name == "device":
+            continue
+        if points and name not in train_points.OPTIONS:
+            raise click.UsageError(f"{parameter.opts[0]} means nothing with --points")
+        if not points and name in train_points.ONLY_POINTS:
+            raise click.UsageError(f"{parameter.opts[0]} means nothing without --points")
 
 
 def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wsinuc.grid import Block, BlockGrid, Box, Tile, TileGrid
 from wsinuc.nuclei import Nuclei, concatenate, empty, measure
-from wsinuc.segmenters.base import FOREGROUND, Segmenter
+from wsinuc.segmenters.base import FOREGROUND, Classifying, Segmenter
 from wsinuc.slides.view import SlideView, read_resilient
 
 PIECE = 1024
@@ -62,29 +62,48 @@ def process_block(
     network, others read and separate. Raises ReadError never (see ``read_resilient``).
     """
     clock = _Clock()
-    tiles = select_tiles(block.read, segmenter, tissue)
-    scores = np.zeros((segmenter.channels, *block.read.shape), np.uint8)
-    unreadable: list[Box] = []
-    if tiles:
-        extent = Box.of_shape(view.shape)
-        source = _bounding_box([tile.read for tile in tiles]).clip(extent)
-        with clock.stage("read"):
-            pixels, unreadable = read_resilient(view, source)
-        batches = _batches(pixels, source, extent, tiles, batch_size)
-        with clock.stage("wait"), gate, clock.stage("network"):
-            for chosen, batch in batches:
-                _keep(scores, block.read, chosen, segmenter.predict(batch))
-        del pixels, batches  # not needed for the rest, which takes memory of its own
+    scores, unreadable, tiles = _score(view, block.read, segmenter, batch_size, tissue, gate, clock)
     nuclei, at_edge = _find_nuclei(view, block, segmenter, scores, clock)
     seconds = dict(clock.seconds)
     seconds["wait"] -= seconds["network"]
     return BlockResult(
         nuclei=nuclei,
         unreadable=tuple(box.clip(block.core) for box in unreadable if box.overlaps(block.core)),
-        tiles=len(tiles),
+        tiles=tiles,
         at_edge=at_edge,
         seconds=seconds,
     )
+
+
+def score_box(
+    view: SlideView, box: Box, segmenter: Segmenter, *, batch_size: int, tissue: Selection
+) -> NDArray[np.uint8]:
+    """Scores ``(channels, h, w)`` of a box of the view, as a block that reads it gets them; 0 where no tile holds tissue."""
+    return _score(view, box, segmenter, batch_size, tissue, nullcontext(), _Clock())[0]
+
+
+def _score(
+    view: SlideView,
+    box: Box,
+    segmenter: Segmenter,
+    batch_size: int,
+    tissue: Selection,
+    gate: AbstractContextManager[object],
+    clock: _Clock,
+) -> tuple[NDArray[np.uint8], list[Box], int]:
+    """Scores of a box, its parts that could not be read, and the number of tiles that the network has seen."""
+    tiles = select_tiles(box, segmenter, tissue)
+    scores = np.zeros((segmenter.channels, *box.shape), np.uint8)
+    if not tiles:
+        return scores, [], 0
+    extent = Box.of_shape(view.shape)
+    source = _bounding_box([tile.read for tile in tiles]).clip(extent)
+    with clock.stage("read"):
+        pixels, unreadable = read_resilient(view, source)
+    with clock.stage("wait"), gate, clock.stage("network"):
+        for chosen, batch in _batches(pixels, source, extent, tiles, batch_size):
+            _keep(scores, box, chosen, segmenter.predict(batch))
+    return scores, unreadable, len(tiles)
 
 
 def select_tiles(box: Box, segmenter: Segmenter, tissue: Selection) -> list[Tile]:
@@ -154,6 +173,8 @@ def _find_nuclei(
         with clock.stage("separate"):
             labels = segmenter.separate(part)
         with clock.stage("measure"):
+            if isinstance(segmenter, Classifying):
+                part = segmenter.classify(labels, part)
             nuclei = measure(labels, part, piece.read, view.frame, segmenter.classes)
             nuclei = nuclei.select(nuclei.owned_by(piece.core))
             at_edge += int(nuclei.touching(_open_sides(piece.read, view.shape)).sum())

@@ -9,6 +9,9 @@ from wsinuc.errors import CheckpointError
 from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, model_path, shipped_models
 
 if TYPE_CHECKING:
+    import torch
+
+    from wsinuc.models.checkpoint import Checkpoint
     from wsinuc.segmenters.base import Segmenter
 
 __all__ = ["FEATURES", "METHODS", "WEIGHTS", "load_segmenter", "model_path", "shipped_models"]
@@ -18,6 +21,7 @@ METHODS = {
     "finetune": "wsinuc.segmenters.network:NetworkSegmenter",
     "hovernet": "wsinuc.segmenters.network:NetworkSegmenter",
     "unet": "wsinuc.segmenters.network:NetworkSegmenter",
+    "typed": "wsinuc.segmenters.typed:TypedSegmenter",
 }
 """Method that a checkpoint names -> "module:class" that runs it; one without a name is ``ddpm``."""
 
@@ -41,13 +45,18 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
     from wsinuc.models.devices import pick_device, pick_dtype
 
     chosen = pick_device(device)
-    path = model_path(model)
-    checkpoint = load_checkpoint(path, "segmenter")
+    checkpoint = load_checkpoint(model_path(model), "segmenter")
+    return segmenter_from(checkpoint, device=chosen, dtype=pick_dtype(chosen))
+
+
+def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> Segmenter:
+    """The segmenter that a checkpoint of kind ``segmenter`` holds; raises CheckpointError for a method unknown here."""
     method = checkpoint.config.get("method", "ddpm")
     if method not in METHODS:
         raise CheckpointError(
-            f"{path} was trained by the method {method!r}, this version of wsinuc knows {', '.join(METHODS)}: upgrade wsinuc"
+            f"the model was trained by the method {method!r}, this version of wsinuc knows {', '.join(METHODS)}: "
+            "upgrade wsinuc"
         )
     module, _, name = METHODS[method].partition(":")
     segmenter = getattr(import_module(module), name)
-    return segmenter.from_checkpoint(checkpoint, device=chosen, dtype=pick_dtype(chosen))
+    return segmenter.from_checkpoint(checkpoint, device=device, dtype=dtype)

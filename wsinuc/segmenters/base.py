@@ -99,3 +99,15 @@ class Fitted(Segmenter, Protocol):
     def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> Segmenter:
         """This segmenter with the statistics of another one; raises KeyError when that had another network."""
         ...
+
+
+@runtime_checkable
+class Classifying(Segmenter, Protocol):
+    """A segmenter that tells nuclei apart after separation, each as a whole, instead of pixel by pixel.
+
+    What it says of a nucleus may depend on nothing farther from it than ``min_halo`` allows for.
+    """
+
+    def classify(self, labels: NDArray[np.int32], scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The first ``2 + classes`` channels of ``scores`` with the classes of the nuclei ``labels`` ``(h, w)`` in them."""
+        ...

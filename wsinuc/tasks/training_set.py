@@ -123,7 +123,7 @@ def _outlined(source: str, mpp: float | None) -> Dataset:
     if dataset.layout.kind == "points":
         raise DataError(
             f"{dataset.path} marks nuclei with points and has no outlines to learn from; "
-            "it can be measured against with: wsinuc evaluate --data"
+            "it can be measured against with wsinuc evaluate --data, and teaches classes of nuclei with --points"
         )
     return dataset
 

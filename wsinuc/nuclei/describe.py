@@ -1,0 +1,243 @@
+"""What is known of a nucleus beyond its outline: form, stain, texture, surroundings, as numbers that tell classes apart.
+
+Everything comes from the labels, the foreground and the two stains of the pixels, so it works with every segmenter. A nucleus
+must get the same numbers in whatever block it is seen. So sums are sums of integers, distances between nuclei are quotients of
+integers that a shift leaves alone, and nothing farther than `REACH_UM` from the centroid counts.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from wsinuc.labels import trace_outlines
+from wsinuc.nuclei.shape import ring_shapes
+
+REACH_UM = 25.0
+"""Half the side of the square around a centroid that counts as its surroundings, and how far its neighbours are."""
+NEAR_UM = 10.0
+"""Half the side of a smaller such square."""
+RING_UM = 3.0
+"""How far around a nucleus' bounding box the tissue beside it is looked at."""
+DENSITY_STEPS = 100.0
+"""Levels per unit of optical density (natural logarithm)."""
+
+DESCRIPTORS = (
+    *("log_area", "circularity", "solidity", "axis_ratio", "log_length"),
+    *("h_mean", "e_mean", "h_spread", "e_spread", "h_low", "h_high", "h_slope"),
+    *("ring_h", "ring_e", "ring_spread", "contrast"),
+    *("near_foreground", "near_h", "near_e", "far_foreground", "far_h", "far_e"),
+    *("neighbours_per_mm2", "neighbours_log_area", "neighbours_axis_ratio", "neighbours_h"),
+)
+"""Names of the columns of `describe`."""
+
+
+def _stain_tables() -> NDArray[np.int64]:
+    """Share of each value of R, G, B in the densities of haematoxylin and eosin, int64 ``(2, 3, 256)``, 1/1000 levels."""
+    # Ruifrok & Johnston 2001: rows haematoxylin, eosin, DAB.
+    stains = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+    unmix = np.linalg.inv(stains / np.linalg.norm(stains, axis=1, keepdims=True))
+    density = -np.log((np.arange(256) + 1) / 256)
+    return np.rint(1000 * DENSITY_STEPS * unmix.T[:2, :, None] * density).astype(np.int64)
+
+
+_TABLES = _stain_tables()
+
+
+def stain_levels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Optical densities of haematoxylin and eosin of RGB ``(..., h, w, 3)``, uint8 ``(..., 2, h, w)``.
+
+    A level is 1 / `DENSITY_STEPS` of a unit of density; what lies outside of 0 to 255 is cut. From tables of integers: a
+    pixel's levels do not depend on the array that it is in.
+    """
+    sums = [sum(table[pixels[..., k]] for k, table in enumerate(stain)) for stain in _TABLES]
+    return np.stack([np.clip(np.floor_divide(each + 500, 1000), 0, 255).astype(np.uint8) for each in sums], axis=-3)
+
+
+def describe(
+    labels: NDArray[np.int32], foreground: NDArray[np.uint8], stains: NDArray[np.uint8], mpp: float
+) -> NDArray[np.float64]:
+    """The descriptors of every nucleus.
+
+    Parameters
+    ----------
+    labels
+        int32 ``(h, w)``, 0 background, 1..n each one 4-connected piece without holes.
+    foreground
+        uint8 ``(h, w)``, 255 = certainly nucleus.
+    stains
+        uint8 ``(2, h, w)``, see `stain_levels`.
+    mpp
+        um per pixel.
+
+    Returns
+    -------
+    float64 ``(n, len(DESCRIPTORS))``, row i of label i + 1.
+    """
+    if not labels.any():
+        return np.zeros((0, len(DESCRIPTORS)))
+    labels = np.ascontiguousarray(labels, np.int32)
+    _, outlines, offsets = trace_outlines(labels)
+    boxes, sums = _extents(labels)
+    form = _form(sums[:, 0], ring_shapes(outlines, offsets), mpp)
+    inside = _inside(labels, stains, boxes)
+    ring = _ring(labels, foreground, stains, boxes, max(1, round(RING_UM / mpp)))
+    totals = np.stack([_integral(plane) for plane in (foreground, *stains)])
+    near, far = (_squares(totals, sums, max(1, round(um / mpp))) for um in (NEAR_UM, REACH_UM))
+    own = np.column_stack([form[:, 0], form[:, 3], inside[:, 0]])
+    around = _neighbours(sums, own, REACH_UM / mpp)
+    around[:, 0] /= far[:, 3] * mpp**2 / 1e6  # part of the square may lie beyond the slide's edge
+    return np.column_stack([form, inside, ring, inside[:, 0] - ring[:, 0], near[:, :3], far[:, :3], around])
+
+
+def _form(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float) -> NDArray[np.float64]:
+    length, hull, longest, narrowest = shapes.T
+    circularity = np.minimum(1.0, 4 * np.pi * areas / length**2)
+    columns = (areas * mpp**2, circularity, (areas - 0.5) / hull, narrowest / longest, longest * mpp)
+    # math.log: numpy's depends on a value's place in its array in the last bit.
+    form = np.column_stack(columns)
+    for column in (0, 4):
+        form[:, column] = [math.log(value) for value in form[:, column]]
+    return form
+
+
+def _integral(plane: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Sums over all pixels above and left, int64 ``(h + 1, w + 1)``."""
+    return np.pad(plane.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+
+
+@njit(nogil=True, cache=True)
+def _extents(labels):
+    """Bounding boxes (y0, x0, y1, x1) and area with sums of rows and columns of labels 1..n."""
+    n = labels.max()
+    boxes = np.zeros((n, 4), np.int64)
+    sums = np.zeros((n, 3), np.int64)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            i = labels[y, x] - 1
+            if i < 0:
+                continue
+            if sums[i, 0] == 0:
+                boxes[i] = np.array([y, x, y + 1, x + 1])
+            boxes[i, 1] = min(boxes[i, 1], x)
+            boxes[i, 2] = y + 1
+            boxes[i, 3] = max(boxes[i, 3], x + 1)
+            sums[i] += np.array([1, y, x])
+    return boxes, sums
+
+
+@njit(nogil=True, cache=True)
+def _spread(count, total, squares):
+    """Standard deviation from integer sums."""
+    return math.sqrt(max(0, count * squares - total * total)) / count
+
+
+@njit(nogil=True, cache=True)
+def _inside(labels, stains, boxes):
+    """Mean and spread of both stains, the darkest and palest tenth of haematoxylin, its slope, over each nucleus."""
+    out = np.zeros((len(boxes), 7))
+    height, width = labels.shape
+    for i in range(len(boxes)):
+        y0, x0, y1, x1 = boxes[i]
+        counts = np.zeros(256, np.int64)
+        area = h = hh = e = ee = slope = np.int64(0)
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                if labels[y, x] != i + 1:
+                    continue
+                a, b = np.int64(stains[0, y, x]), np.int64(stains[1, y, x])
+                area, h, hh, e, ee = area + 1, h + a, hh + a * a, e + b, ee + b * b
+                counts[a] += 1
+                slope += abs(np.int64(stains[0, min(y + 1, height - 1), x]) - np.int64(stains[0, max(y - 1, 0), x]))
+                slope += abs(np.int64(stains[0, y, min(x + 1, width - 1)]) - np.int64(stains[0, y, max(x - 1, 0)]))
+        out[i, :4] = h / area, e / area, _spread(area, h, hh), _spread(area, e, ee)
+        out[i, 4] = _quantile(counts, area, 1)
+        out[i, 5] = _quantile(counts, area, 9)
+        out[i, 6] = slope / area
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _quantile(counts, total, tenths):
+    """The level up to which the given tenths of all values lie."""
+    seen = 0
+    for level in range(256):
+        seen += counts[level]
+        if 10 * seen >= tenths * total:
+            return level
+    return 255
+
+
+@njit(nogil=True, cache=True)
+def _ring(labels, foreground, stains, boxes, reach):
+    """Mean of both stains and spread of haematoxylin over what is no nucleus around each; of nothing, 0.
+
+    "No nucleus" is judged by the foreground, not by the labels, which say less near the edge of what was read.
+    """
+    out = np.zeros((len(boxes), 3))
+    height, width = labels.shape
+    for i in range(len(boxes)):
+        y0, x0, y1, x1 = boxes[i]
+        area = h = hh = e = np.int64(0)
+        for y in range(max(0, y0 - reach), min(height, y1 + reach)):
+            for x in range(max(0, x0 - reach), min(width, x1 + reach)):
+                if foreground[y, x] < 128 and labels[y, x] != i + 1:
+                    a, b = np.int64(stains[0, y, x]), np.int64(stains[1, y, x])
+                    area, h, hh, e = area + 1, h + a, hh + a * a, e + b
+        if area:
+            out[i] = np.array([h / area, e / area, _spread(area, h, hh)])
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _squares(totals, sums, reach):
+    """Means of each plane over the square around each centroid, as far as it lies in the array, and its pixels."""
+    planes, height, width = totals.shape
+    out = np.zeros((len(sums), planes + 1))
+    for i in range(len(sums)):
+        area, sy, sx = sums[i]
+        y, x = (2 * sy + area) // (2 * area), (2 * sx + area) // (2 * area)
+        top, bottom = max(0, y - reach), min(height - 1, y + reach + 1)
+        left, right = max(0, x - reach), min(width - 1, x + reach + 1)
+        pixels = (bottom - top) * (right - left)
+        for k in range(planes):
+            total = totals[k, bottom, right] - totals[k, top, right] - totals[k, bottom, left] + totals[k, top, left]
+            out[i, k] = total / pixels
+        out[i, planes] = pixels
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _neighbours(sums, own, reach):
+    """Number of nuclei whose centroid is nearer than ``reach``, and the means of what is known of them; 0 without any."""
+    out = np.zeros((len(sums), 1 + own.shape[1]))
+    rows = np.empty(len(sums), np.int64)
+    for i in range(len(sums)):
+        rows[i] = sums[i, 1] // sums[i, 0]
+    order = np.argsort(rows, kind="mergesort")
+    for at in range(len(order)):
+        i = order[at]
+        first = at
+        while first > 0 and rows[i] - rows[order[first - 1]] <= reach + 1:
+            first -= 1
+        for k in range(first, len(order)):
+            j = order[k]
+            if rows[j] - rows[i] > reach + 1:
+                break
+            if j == i:
+                continue
+            # Cross-multiplied, so that a shift of both changes nothing, not even the last bit.
+            scale = np.float64(sums[i, 0] * sums[j, 0])
+            dy = (sums[i, 1] * sums[j, 0] - sums[j, 1] * sums[i, 0]) / scale
+            dx = (sums[i, 2] * sums[j, 0] - sums[j, 2] * sums[i, 0]) / scale
+            if dy * dy + dx * dx <= reach * reach:
+                out[i, 0] += 1
+                for c in range(own.shape[1]):
+                    out[i, 1 + c] += own[j, c]
+        if out[i, 0]:
+            for c in range(own.shape[1]):
+                out[i, 1 + c] /= out[i, 0]
+    return out
