@@ -2,8 +2,8 @@
 
 A checkpoint of kind ``nudiff-structure`` or ``nudiff-image`` has the config ``{"network": {...}, "betas": schedule, "steps":
 T, "mpp": um per pixel, "size": side of its training patches in pixels, "classes": [{"name", "color"}], "smallest_px": see
-`wsinuc.synthesis.structures`, "learned_variance": bool}``, that of an image model also ``"drop_rate"``: how often its
-condition was left out in the last phase of its training.
+`wsinuc.synthesis.structures`, "learned_variance": bool, "levels": see `wsinuc.models.mean_levels`}``, that of an image
+model also ``"drop_rate"``: how often its condition was left out in the last phase of its training.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoint import Checkpoint, as_tuples, load_checkpoint
 from wsinuc.models.diffusion import Denoiser, GaussianDiffusion
 from wsinuc.models.guidance import guided
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.schedules import named_betas
 from wsinuc.models.spade_unet import SpadeUNet, SpadeUNetConfig
 from wsinuc.models.unet import UNet, UNetConfig
@@ -38,6 +39,11 @@ class StructureModel:
     config: dict[str, Any]
     """The checkpoint's."""
 
+    @property
+    def levels(self) -> MeanLevels:
+        """Mean levels of the training's structures."""
+        return MeanLevels.from_header(self.config.get("levels", {}))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageModel:
@@ -48,6 +54,11 @@ class ImageModel:
     process: GaussianDiffusion
     config: dict[str, Any]
     """The checkpoint's."""
+
+    @property
+    def levels(self) -> MeanLevels:
+        """Mean levels of the training's images."""
+        return MeanLevels.from_header(self.config.get("levels", {}))
 
     def denoiser(self, condition: Tensor, guidance: float = 0.0) -> Denoiser:
         """The network with structures ``(n, 3, h, w)`` put in, guided with the paper's w; see `wsinuc.models.guidance`.

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from wsinuc.errors import ConfigError, SynthesisError
 from wsinuc.models.diffusion import Denoiser, GaussianDiffusion
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.schedules import strided_timesteps
 
 LARGEST_NOISE = -5.1
@@ -68,6 +69,7 @@ def sample(
     *,
     device: torch.device | str,
     clamp: bool = True,
+    levels: MeanLevels | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """One image ``(c, h, w)`` per seed, float32 ``(n, c, h, w)`` on ``device``.
@@ -80,6 +82,8 @@ def sample(
         Image i depends on ``seeds[i]`` alone.
     clamp
         Keep every prediction of the clean image in [-1, 1].
+    levels
+        Mean levels of the training images, which correct those of every prediction; None trusts the network.
     on_step
         Called with the steps done and their total.
 
@@ -91,7 +95,7 @@ def sample(
         A prediction is no number; it names the step and the sample.
     """
     noise = seeded_noise(shape, seeds, device)
-    return walk(process, denoiser, noise(), sampler, noise, clamp=clamp, on_step=on_step)
+    return walk(process, denoiser, noise(), sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
 
 
 def seeded_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device | str) -> Noise:
@@ -109,6 +113,7 @@ def walk(
     noise: Noise | None = None,
     *,
     clamp: bool = True,
+    levels: MeanLevels | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """From pure noise ``x`` ``(n, c, ...)`` to images, shaped and typed alike; raises what `sample` raises.
@@ -122,6 +127,8 @@ def walk(
         predicted = denoiser(x, kept.named(at)).to(x.dtype)
         _check(predicted, done, kept.steps, int(kept.named(at)[0]))
         x0 = kept.predict_x0(x, at, predicted[:, : x.shape[1]])
+        if levels is not None:
+            x0 = levels.corrected(x0.clamp(-1, 1) if clamp else x0, x, float(kept.alphas_bar[t]))
         x = step(x, x0.clamp(-1, 1) if clamp else x0, predicted, t)
         if on_step:
             on_step(done, kept.steps)

@@ -67,7 +67,7 @@ class TypedSegmenter:
                 "the model knows nuclei by other descriptors than this version of wsinuc computes; train it again"
             )
         own = {name: t.double().numpy() for name, t in checkpoint.tensors.items() if not name.startswith("base.")}
-        shapes = {"mean": (len(names),), "scale": (len(names),)}
+        shapes: dict[str, tuple[int, ...]] = {"mean": (len(names),), "scale": (len(names),)}
         members = len(own["biases"]) if "biases" in own else 0
         shapes |= {"weights": (members, len(names), len(classes)), "biases": (members, len(classes))}
         if not members or {name: value.shape for name, value in own.items()} != shapes:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from wsinuc.models.diffusion import Denoiser, GaussianDiffusion
 from wsinuc.models.generators import IMAGE
 from wsinuc.models.guidance import guided
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.samplers import SamplerConfig, walk
 from wsinuc.models.spade_unet import SpadeUNet, SpadeUNetConfig
 from wsinuc.models.unet import UNet
@@ -53,10 +54,12 @@ def page(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate([np.concatenate(list(row), axis=1) for row in rows])
 
 
-def structure_page(network: nn.Module, process: GaussianDiffusion, config: GeneratorConfig) -> NDArray[np.uint8]:
+def structure_page(
+    network: nn.Module, process: GaussianDiffusion, config: GeneratorConfig, levels: MeanLevels
+) -> NDArray[np.uint8]:
     """4 x 4 samples; the same noise each time, so that pages of one training can be compared."""
     noise = _noise(SAMPLES, config)
-    parts = [_sampled(process, network, part, network, config) for part in noise.split(_AT_ONCE)]
+    parts = [_sampled(process, network, part, network, config, levels) for part in noise.split(_AT_ONCE)]
     pictures = structure_colours(np.concatenate(parts))
     side = round(SAMPLES**0.5)
     return page([pictures[i : i + side] for i in range(0, SAMPLES, side)])
@@ -68,6 +71,7 @@ def image_page(
     config: GeneratorConfig,
     examples: NDArray[np.float32],
     guidance: Sequence[float],
+    levels: MeanLevels,
 ) -> NDArray[np.uint8]:
     """Rows of structures, of one sample for each with every ``guidance``, and of the real images.
 
@@ -86,7 +90,7 @@ def image_page(
         for start in range(0, len(examples), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             condition = torch.from_numpy(np.ascontiguousarray(structures[part])).to(on)
-            made.append(_sampled(process, guided(network, condition, w), noise[part], network, config))
+            made.append(_sampled(process, guided(network, condition, w), noise[part], network, config, levels))
         rows.append(as_colours(np.concatenate(made)))
     return page([*rows, as_colours(examples[:, :CHANNELS])])
 
@@ -97,8 +101,13 @@ def _noise(count: int, config: GeneratorConfig) -> Tensor:
 
 
 def _sampled(
-    process: GaussianDiffusion, denoiser: Denoiser, noise: Tensor, network: nn.Module, config: GeneratorConfig
+    process: GaussianDiffusion,
+    denoiser: Denoiser,
+    noise: Tensor,
+    network: nn.Module,
+    config: GeneratorConfig,
+    levels: MeanLevels,
 ) -> NDArray[np.float32]:
-    on = next(network.parameters()).device
+    on, sampler = next(network.parameters()).device, SamplerConfig("ddim", SAMPLING_STEPS)
     with torch.autocast(on.type, dtype=torch.bfloat16, enabled=config.fit.bf16):
-        return walk(process, denoiser, noise.to(on), SamplerConfig("ddim", SAMPLING_STEPS)).float().cpu().numpy()
+        return walk(process, denoiser, noise.to(on), sampler, levels=levels).float().cpu().numpy()

@@ -141,7 +141,15 @@ class NudiffMaker:
         config = self.recipe.config
         shape, seeds = (_CHANNELS, self.size, self.size), [seed_of(config.seed, k, "structure") for k in numbers]
         denoiser = half_precision(self.structures.network, self.device)
-        found = sample(self.structures.process, denoiser, shape, seeds, config.sampler, device=self.device)
+        found = sample(
+            self.structures.process,
+            denoiser,
+            shape,
+            seeds,
+            config.sampler,
+            levels=self.structures.levels,
+            device=self.device,
+        )
         made, settings = [], settings_for_maps(self.mpp)
         for k, raw in zip(numbers, from_diffusion(found.cpu().numpy()), strict=True):
             labels = separate("hv", GeneratedMaps(semantic=raw[0], hv=raw[1:]), settings).labels
@@ -165,7 +173,9 @@ class NudiffMaker:
         config = self.recipe.config
         denoiser = half_precision(guided(self.images.network, conditions, self.guidance), self.device)
         shape, seeds = (_CHANNELS, self.size, self.size), [seed_of(config.seed, k, "image") for k in numbers]
-        return sample(self.images.process, denoiser, shape, seeds, config.sampler, device=self.device)
+        return sample(
+            self.images.process, denoiser, shape, seeds, config.sampler, levels=self.images.levels, device=self.device
+        )
 
 
 def _draft(

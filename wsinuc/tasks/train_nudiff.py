@@ -31,6 +31,7 @@ from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.diffusion import GaussianDiffusion, sample_timesteps
 from wsinuc.models.generators import IMAGE, STRUCTURE, adopt
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.processes import ALONE, Processes
 from wsinuc.models.schedules import named_betas
 from wsinuc.models.training import Inspection, Progress, fit, part_size
@@ -42,6 +43,7 @@ from wsinuc.tasks.pretrain_report import draw_training, write_png
 from wsinuc.tasks.training_set import NUCLEUS
 
 _THREADS = 4  # that cut crops while a GPU computes
+_EXAMPLES = 256  # that mean levels are measured on
 _DROPPING = 7_919  # tells the draw that leaves a structure out from those of its crop
 _PAGE_SEED = 104_729  # added to the seed of the crops on pages of samples
 
@@ -102,7 +104,7 @@ def train_generator(
     """
     _check(kind, images, out, config)
     torch.manual_seed(config.seed)
-    process = GaussianDiffusion(named_betas(config.betas))
+    process, levels = GaussianDiffusion(named_betas(config.betas)), mean_levels(images, config)
     network = build_generator(config)
     start = _start(network, init) if init else {}
     network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -117,7 +119,7 @@ def train_generator(
             should_stop=should_stop,
             images=config.batch,
             settings=config.identity() | {"init": start.get("sha256", "")},
-            inspections=[_sampling(network, process, config, images, out)],
+            inspections=[_sampling(network, process, config, images, levels, out)],
             processes=processes,
             trial=step_loss.trial,
         )
@@ -126,8 +128,16 @@ def train_generator(
     log = out.with_suffix(".jsonl")
     done = int(read_log(log)[-1]["step"])
     origin = _origin(config, images, start) | (provenance or {})
-    save_checkpoint(Checkpoint(kind=kind, config=_header(config, done), provenance=origin, tensors=average), out)
+    save_checkpoint(
+        Checkpoint(kind=kind, config=_header(config, done, levels), provenance=origin, tensors=average), out
+    )
     draw_training(log, out.with_suffix(".png"))
+
+
+def mean_levels(images: Sequence[LabelledImage], config: GeneratorConfig) -> MeanLevels:
+    """Mean levels of the first examples of a training, which its samples are to have."""
+    crops = _crops(images, config, config.seed).batch(0, _EXAMPLES)
+    return MeanLevels.of(torch.from_numpy(np.stack([example(crop, config)[:CHANNELS] for crop in crops])))
 
 
 def left_out(config: GeneratorConfig, index: int) -> bool:
@@ -237,18 +247,19 @@ def _sampling(
     process: GaussianDiffusion,
     config: GeneratorConfig,
     images: Sequence[LabelledImage],
+    levels: MeanLevels,
     out: Path,
 ) -> Inspection:
     """The pages of samples."""
 
     def sample(step: int) -> None:
         if config.kind == STRUCTURE:
-            drawn = structure_page(network, process, config)
+            drawn = structure_page(network, process, config, levels)
         else:
             crops = _crops(images, config, config.seed + _PAGE_SEED).batch(0, CONDITIONS)
             guidance = (0.0, GUIDANCE) if _dropped(config, step) else (0.0,)
             shown = np.stack([example(crop, config) for crop in crops])
-            drawn = image_page(network, process, config, shown, guidance)
+            drawn = image_page(network, process, config, shown, guidance, levels)
         write_png(drawn, out.with_suffix(".samples") / f"{step * config.batch:010d}.png")
 
     every = config.sample_every // config.batch if config.sample_every else config.fit.steps
@@ -260,7 +271,7 @@ def _dropped(config: GeneratorConfig, done: int) -> bool:
     return config.drop_rate > 0 and done > config.drop_from
 
 
-def _header(config: GeneratorConfig, done: int) -> dict[str, Any]:
+def _header(config: GeneratorConfig, done: int, levels: MeanLevels) -> dict[str, Any]:
     """The checkpoint's config after so many steps."""
     header: dict[str, Any] = {
         "network": asdict(config.network),
@@ -271,6 +282,7 @@ def _header(config: GeneratorConfig, done: int) -> dict[str, Any]:
         "classes": [{"name": NUCLEUS.name, "color": list(NUCLEUS.color)}],
         "smallest_px": config.smallest_px,
         "learned_variance": config.learned_variance,
+        "levels": levels.header(),
     }
     if config.kind == IMAGE:
         header["drop_rate"] = config.drop_rate if _dropped(config, done) else 0.0
