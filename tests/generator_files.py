@@ -28,6 +28,7 @@ def write_nudiff(folder: Path, *, drop_rate: float = 0.2, mpp: float = 0.5, brok
     from wsinuc.models.spade_unet import SpadeUNet, SpadeUNetConfig
 
     common = {"betas": "linear", "steps": 1000, "mpp": mpp, "size": 32, "classes": [], "smallest_px": 30}
+    common["levels"] = {"mean": [0.0] * 3, "covariance": [[0.1 * (i == j) for j in range(3)] for i in range(3)]}
     shapes = {"structure": UNetConfig(**SHAPE), "image": SpadeUNetConfig(**SHAPE, spade_width=16)}  # type: ignore[arg-type]
     paths = []
     for seed, (role, shape) in enumerate(shapes.items()):
