@@ -28,7 +28,7 @@ import torch
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.augment import Augmentation
-from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.datasets.split import Split
 from wsinuc.models.training import FitConfig
 from wsinuc.segmenters import load_segmenter
@@ -64,9 +64,7 @@ def config_of(run: Run, steps: int) -> NetworkTrainConfig:
     )
 
 
-def scores(
-    run: Run, images: Sequence[LabelledImage], test: Sequence[LabelledImage], steps: int, out: Path
-) -> dict[str, float]:
+def scores(run: Run, images: Sequence[LabelledImage], test: Dataset, steps: int, out: Path) -> dict[str, float]:
     """Train, measure, and say how long it took."""
     checkpoint = out / f"{run.network}-{run.pairs}-{run.seed}.safetensors"
     started = time.process_time()
@@ -110,7 +108,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     dataset = open_dataset(options.data / "monuseg2018_train", mpp=0.25)
     real = list(Split.load(HERE / "tenth.json").of(dataset, "train"))
-    test = list(Split.load(HERE.parent / "low_data" / "monuseg_split.json").of(dataset, "test"))
+    test = Split.load(HERE.parent / "low_data" / "monuseg_split.json").of(dataset, "test")
     folders = dict(pair.split("=", 1) for pair in options.synthetic)
     extra = {"none": [], **{name: list(open_dataset(folder)) for name, folder in folders.items()}}
     part, parts = map(int, options.share.split("/"))
