@@ -53,7 +53,7 @@ def changed(maps: GeneratedMaps, change) -> GeneratedMaps:
 def test_touching_nuclei_come_back_from_clean_hv(seed, mpp):
     truth = crowd(seed, mpp)
     found = separate("hv", maps_of(truth), settings_for_maps(mpp)).labels
-    assert aji_plus(truth, found) >= 0.97  # two of the smallest, side by side, may stay one
+    assert aji_plus(truth, found) >= 0.95  # two of the smallest, side by side, may stay one; see the mean below
     assert aji_plus(truth, separate("components", maps_of(truth), settings_for_maps(mpp)).labels) < 0.8
 
 

@@ -162,7 +162,7 @@ def test_checkpoints_say_what_is_wrong(model: Path, denoiser: Path, tmp_path: Pa
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     with pytest.raises(CheckpointError, match="not written by wsinuc"):
         load_checkpoint(tmp_path / "foreign.safetensors", "segmenter")
-    with pytest.raises(CheckpointError, match="no model 'nosuch'"):
+    with pytest.raises(CheckpointError, match="no model is called 'nosuch'"):
         load_segmenter("nosuch", device="cpu")
 
 
