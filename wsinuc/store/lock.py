@@ -14,6 +14,7 @@ one's own stop-watch, so even a file system that takes stamps from its clients n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -33,6 +34,7 @@ from wsinuc.errors import LockedError
 from wsinuc.store.files import disk_errors, read_json
 
 _log = logging.getLogger(__name__)
+_CLAIM_S = 10.0  # longer than any file system takes to delete a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,14 +196,22 @@ def _is_gone(
 
 
 def _remove(path: Path, judged: Mapping[str, Any]) -> None:
-    """Move a dead lock aside and delete it; put back what another run has put there since it was judged."""
-    aside = path.with_name(f"lock.aside-{uuid.uuid4().hex[:8]}")
-    with suppress(FileNotFoundError):
-        os.rename(path, aside)
-        if _read(aside) == judged:
-            aside.unlink()
-        else:
-            os.rename(aside, path)
+    """Delete a dead lock. Of all that judged it, one at a time may, so that none deletes what another has put there."""
+    name = hashlib.sha256(json.dumps(judged, sort_keys=True).encode()).hexdigest()[:16]
+    claim = path.with_name(f"lock.removing-{name}")
+    try:
+        claim.open("x").close()
+    except FileExistsError:
+        with suppress(FileNotFoundError):
+            if filesystem_now(path.parent) - claim.stat().st_mtime > _CLAIM_S:
+                claim.unlink()  # of a run that died in the instant between
+        time.sleep(0.05)
+        return
+    try:
+        if _read(path) == judged:
+            path.unlink(missing_ok=True)
+    finally:
+        claim.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any]:
