@@ -7,11 +7,10 @@ from contextlib import AbstractContextManager
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import TaskID as RowID
 
-from wsinuc.tasks.events import BlockDone, CohortEvent, Event, Planned, SlideFailed, SlideProgress, Stage
-from wsinuc_cli.progress import STAGES, Lines, Reporter, reporter
+from wsinuc.tasks.events import CohortEvent, SlideFailed, SlideProgress
+from wsinuc_cli.progress import Lines, Reporter, live_bars, move_bar, reporter
 
 
 class CohortReporter(AbstractContextManager["CohortReporter"]):
@@ -70,17 +69,8 @@ class CohortBars(CohortReporter):
     """A live bar per slide in work, and one for all slides."""
 
     def __init__(self, slides: int, console: Console | None = None) -> None:
-        self._progress = Progress(
-            TextColumn("{task.fields[name]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console or Console(stderr=True),
-            transient=True,
-            redirect_stdout=sys.stdout.isatty(),  # results that go to a file stay there
-        )
+        # results that go to a file stay there
+        self._progress = live_bars(console, redirect_stdout=sys.stdout.isatty())
         self._all = self._progress.add_task("", name="all slides", total=slides)
         self._rows: dict[str, RowID] = {}
         self._failed = 0
@@ -98,22 +88,13 @@ class CohortBars(CohortReporter):
         if isinstance(event, SlideProgress):
             if stem not in self._rows:
                 self._rows[stem] = self._progress.add_task("opening", name=event.job.slide.name, total=None)
-            return self._move(self._rows[stem], event.event)
+            return move_bar(self._progress, self._rows[stem], event.event)
         if stem in self._rows:
             self._progress.remove_task(self._rows.pop(stem))
         if not (isinstance(event, SlideFailed) and event.again):
             self._failed += isinstance(event, SlideFailed)
             text = f"{self._failed} failed" if self._failed else ""
             self._progress.update(self._all, advance=1, description=text)
-
-    def _move(self, row: RowID, event: Event) -> None:
-        if isinstance(event, Planned):
-            self._progress.reset(row, total=event.blocks, completed=event.resumed)
-            self._progress.update(row, description=f"{event.nuclei:,} nuclei")
-        elif isinstance(event, BlockDone):
-            self._progress.update(row, completed=event.done, description=f"{event.nuclei:,} nuclei")
-        elif isinstance(event, Stage) and event.name in STAGES:
-            self._progress.update(row, description=STAGES[event.name])
 
 
 def cohort_reporter(slides: int, *, quiet: bool, verbose: bool) -> CohortReporter:

@@ -11,6 +11,7 @@ from typing import Self
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TaskID as RowID
 
 from wsinuc.tasks.events import BlockDone, Event, Planned, Stage
 
@@ -71,16 +72,7 @@ class Bar(Reporter):
     """A live bar: blocks, nuclei so far, time left."""
 
     def __init__(self, name: str, console: Console | None = None) -> None:
-        self._progress = Progress(
-            TextColumn("{task.fields[name]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console or Console(stderr=True),
-            transient=True,
-        )
+        self._progress = live_bars(console)
         self._task = self._progress.add_task("opening", name=name, total=None)
 
     def __enter__(self) -> Self:
@@ -92,13 +84,33 @@ class Bar(Reporter):
 
     def __call__(self, event: Event) -> None:
         """Move the bar."""
-        if isinstance(event, Planned):
-            self._progress.reset(self._task, total=event.blocks, completed=event.resumed)
-            self._progress.update(self._task, description=f"{event.nuclei:,} nuclei")
-        elif isinstance(event, BlockDone):
-            self._progress.update(self._task, completed=event.done, description=f"{event.nuclei:,} nuclei")
-        elif isinstance(event, Stage) and event.name in STAGES:
-            self._progress.update(self._task, description=STAGES[event.name])
+        move_bar(self._progress, self._task, event)
+
+
+def live_bars(console: Console | None = None, *, redirect_stdout: bool = True) -> Progress:
+    """Bars of slides: name, bar, blocks, nuclei or stage, times."""
+    return Progress(
+        TextColumn("{task.fields[name]}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+        transient=True,
+        redirect_stdout=redirect_stdout,
+    )
+
+
+def move_bar(progress: Progress, row: RowID, event: Event) -> None:
+    """Show on a slide's bar what has happened."""
+    if isinstance(event, Planned):
+        progress.reset(row, total=event.blocks, completed=event.resumed)
+        progress.update(row, description=f"{event.nuclei:,} nuclei")
+    elif isinstance(event, BlockDone):
+        progress.update(row, completed=event.done, description=f"{event.nuclei:,} nuclei")
+    elif isinstance(event, Stage) and event.name in STAGES:
+        progress.update(row, description=STAGES[event.name])
 
 
 def reporter(name: str, *, quiet: bool, verbose: bool) -> Reporter:
