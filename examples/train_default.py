@@ -29,15 +29,15 @@ from wsinuc.tasks.pretrain import PretrainConfig, pretrain
 from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.tasks.training_set import NUCLEUS
 
-MPP = 0.5
+MPP = 0.25
 HELD_OUT = {"09", "10", "11"}
 TYPICAL_DIAMETER_UM = 5.5  # median over the TNBC images; DSB images do not record their scale
 PRETRAIN = PretrainConfig(
     mpp=MPP,
-    patch=64,
-    batch=16,
-    unet=UNetConfig(base=32, multipliers=(1, 2, 4, 4), res_blocks=1, attention_factors=(), middle_attention=False),
-    fit=FitConfig(steps=2000, lr=1e-3, warmup=100, cosine=True, weight_decay=0.01, ema=0.999, save_every=200),
+    patch=128,
+    batch=8,
+    unet=UNetConfig(base=32, multipliers=(1, 1, 2, 4, 4), res_blocks=1, attention_factors=(), middle_attention=False),
+    fit=FitConfig(steps=1000, lr=1e-3, warmup=100, cosine=True, weight_decay=0.01, ema=0.999, save_every=200),
     timestep_power=2.0,
     zoom=1.4,
     stain=0.3,

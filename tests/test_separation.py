@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from test_watershed import ellipses
 
-from wsinuc.datasets.augment import dihedral
+from wsinuc.datasets.orientation import dihedral
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.segmentation import aji_plus
 from wsinuc.segmenters.contacts import settle_contacts

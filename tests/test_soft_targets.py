@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsinuc.datasets.augment import dihedral
+from wsinuc.datasets.orientation import dihedral
 from wsinuc.segmenters.soft_targets import soft_target
 from wsinuc.segmenters.targets import centre_distance, hv_maps
 

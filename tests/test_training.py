@@ -11,8 +11,9 @@ import pytest
 import torch
 from skimage.draw import disk
 
-from wsinuc.datasets.augment import dihedral, jitter_stain
+from wsinuc.datasets.augment import jitter_stain
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.orientation import dihedral
 from wsinuc.datasets.patches import PatchSource
 from wsinuc.errors import CheckpointError, DataError, DeviceError
 from wsinuc.metrics.segmentation import score

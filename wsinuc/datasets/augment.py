@@ -15,6 +15,8 @@ from PIL import Image
 from scipy import ndimage
 
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.crowding import crowded
+from wsinuc.datasets.orientation import dihedral
 from wsinuc.errors import ConfigError
 from wsinuc.grid import Box
 
@@ -43,19 +45,17 @@ class Augmentation:
     """Probability of another brightness (factor 0.5 to 1.5) and contrast (0.6 to 1.4)."""
     jpeg: float = 0.0
     """Probability of a compression as JPEG at quality 30 to 90, as slide scanners use it."""
+    crowd: float = 0.0
+    """Probability of nuclei shown once more beside others, up to twice as many; see `wsinuc.datasets.crowding`."""
 
     def __post_init__(self) -> None:
         if self.zoom < 1 or not 0 <= self.stain < 1 or self.noise < 0:
             raise ConfigError(f"zoom must be at least 1, stain in [0, 1), noise not negative; got {self}")
-        chances = (self.blur, self.light, self.jpeg)
+        chances = (self.blur, self.light, self.jpeg, self.crowd)
         if not all(0 <= chance <= 1 for chance in chances):
-            raise ConfigError(f"blur, light and jpeg are probabilities from 0 to 1, got {', '.join(map(str, chances))}")
-
-
-def dihedral(array: NDArray, k: int) -> NDArray:
-    """One of the eight flips and right-angle rotations of the first two axes; ``k`` 0 to 7, 0 changes nothing."""
-    turned = np.rot90(array, k % 4)
-    return turned[:, ::-1] if k >= 4 else turned
+            raise ConfigError(
+                f"blur, light, jpeg and crowd are probabilities from 0 to 1, got {', '.join(map(str, chances))}"
+            )
 
 
 def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
@@ -93,6 +93,8 @@ def augmented_crop(
     around = [(start, lack - start) for start, lack in zip(before, missing, strict=True)]
     image = np.pad(image, [*around, (0, 0)], mode="symmetric")[:size, :size]
     labels = np.pad(labels, around, mode="symmetric")[:size, :size]
+    if augmentation.crowd and rng.random() < augmentation.crowd:
+        image, labels = crowded(image, labels, rng, rng.uniform(0, 1))
     turn = int(rng.integers(8))
     return _turned(turn, distorted(image, mpp, rng, augmentation), labels)
 

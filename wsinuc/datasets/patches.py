@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsinuc.datasets.augment import dihedral, jitter_stain
+from wsinuc.datasets.augment import jitter_stain
+from wsinuc.datasets.orientation import dihedral
 from wsinuc.datasets.pixels import Pixels, Placing
 from wsinuc.errors import DataError
 

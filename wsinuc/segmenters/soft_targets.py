@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.datasets.augment import dihedral
+from wsinuc.datasets.orientation import dihedral
 from wsinuc.segmenters.base import FIRST_CLASS, FOREGROUND
 from wsinuc.synthesis.structures import turned
 

@@ -45,8 +45,7 @@ class FinetuneConfig:
     crop: int = 128
     """Side of a training crop in pixels of the model's resolution."""
     batch: int = 8
-    zoom: float = 1.3
-    stain: float = 0.5
+    augmentation: Augmentation = field(default_factory=Augmentation)
     map_weight: float = 2.0
     """Weight of the maps' squared error beside cross-entropy and Dice."""
     seed: int = 0
@@ -92,7 +91,7 @@ def finetune(
         size=config.crop,
         seed=config.seed,
         weights=weights if weights is not None else [1.0] * len(dataset),
-        augmentation=Augmentation(zoom=config.zoom, stain=config.stain),
+        augmentation=config.augmentation,
     )
     model = nn.ModuleDict({"denoiser": extractor.unet, "head": head}).train().requires_grad_(True)
     device = extractor.unet.stem.weight.device

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsinuc.datasets.augment import dihedral, jitter_stain, resized
+from wsinuc.datasets.augment import jitter_stain, resized
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.orientation import dihedral
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
 from wsinuc.models.features import NOISE_PERIOD, FeatureExtractor, sample_features

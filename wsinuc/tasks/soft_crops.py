@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsinuc.datasets.augment import Augmentation, dihedral, distorted
+from wsinuc.datasets.augment import Augmentation, distorted
+from wsinuc.datasets.orientation import dihedral
 from wsinuc.models import losses
 from wsinuc.models.dense import DenseOutput
 from wsinuc.segmenters.soft_targets import SoftTarget, soft_target

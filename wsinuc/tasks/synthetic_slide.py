@@ -23,7 +23,8 @@ from PIL import Image
 from skimage import data
 
 from wsinuc.config import MPP_RANGE
-from wsinuc.datasets.augment import dihedral, jitter_stain
+from wsinuc.datasets.augment import jitter_stain
+from wsinuc.datasets.orientation import dihedral
 from wsinuc.errors import ConfigError
 from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box

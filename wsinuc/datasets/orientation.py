@@ -1,0 +1,12 @@
+"""The eight ways to lay a square: tissue has no up and no handedness."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def dihedral(array: NDArray, k: int) -> NDArray:
+    """One of the eight flips and right-angle rotations of the first two axes; ``k`` 0 to 7, 0 changes nothing."""
+    turned = np.rot90(array, k % 4)
+    return turned[:, ::-1] if k >= 4 else turned
