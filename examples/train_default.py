@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from wsinuc.datasets import open_dataset
+from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.features import FeatureConfig
 from wsinuc.models.training import FitConfig, Progress
@@ -45,18 +46,17 @@ PRETRAIN = PretrainConfig(
 )
 
 TUNE = FinetuneConfig(
-    fit=FitConfig(steps=1000, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100),
-    ensemble_fit=FitConfig(steps=400, lr=5e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99, save_every=100),
-    crop=128,
-    batch=8,
-    zoom=1.3,
-    stain=0.5,
+    fit=FitConfig(steps=2400, lr=8e-4, warmup=50, cosine=True, weight_decay=0.01, ema=0.998, save_every=100),
+    ensemble_fit=FitConfig(steps=500, lr=3e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99, save_every=100),
+    crop=256,
+    batch=4,
+    augmentation=Augmentation(zoom=1.4, stain=0.5, blur=0.3, noise=4.0, light=0.2, jpeg=0.3, crowd=0.5),
     seed=1,
 )
 TRAIN = DdpmTrainConfig(
-    features=FeatureConfig(timesteps=(10,), blocks=(3, 4, 5, 6)), fit_threshold=False, tuning=TUNE, seed=1
+    features=FeatureConfig(timesteps=(0,), blocks=(4, 5, 6)), fit_threshold=False, tuning=TUNE, seed=1
 )
-DSB_WEIGHT = 0.15  # of a TNBC image's: most DSB images show haematoxylin alone
+DSB_WEIGHT = 0.3  # of a TNBC image's: most DSB images show haematoxylin alone
 
 
 def resized(image: Image.Image, factor: float, resample: Image.Resampling) -> np.ndarray:

@@ -108,10 +108,11 @@ class NudiffMaker:
         """Of one sample, both networks. Their weights are dropped: call it on a maker that is not used afterwards."""
         steps, size = self.recipe.config.sampler.steps, self.size
         passes = 1 if self.guidance == 0 else 2
-        total = passes * _flops(self.images.network, size, condition=True)
+        image_steps = steps + (self.recipe.config.sampler.polish > 0)
+        total = image_steps * passes * _flops(self.images.network, size, condition=True)
         if self.structures is not None:
-            total += _flops(self.structures.network, size, condition=False)
-        return total * steps
+            total += steps * _flops(self.structures.network, size, condition=False)
+        return total
 
     @property
     def classes(self) -> tuple[NucleusClass, ...]:
@@ -127,6 +128,7 @@ class NudiffMaker:
             "checkpoints": {role: file_sha256(path) for role, path in paths.items() if path is not None},
             "condition": self.recipe.condition,
             "structures": "generated" if dataset is None else described(dataset),
+            "polish": self.recipe.config.sampler.polish,
         }
 
     @property
@@ -146,7 +148,7 @@ class NudiffMaker:
             denoiser,
             shape,
             seeds,
-            config.sampler,
+            replace(config.sampler, polish=0),  # maps have flat parts and sharp borders, which it would blur
             levels=self.structures.levels,
             device=self.device,
         )
