@@ -46,8 +46,8 @@ PRETRAIN = PretrainConfig(
 )
 
 TUNE = FinetuneConfig(
-    fit=FitConfig(steps=2400, lr=8e-4, warmup=50, cosine=True, weight_decay=0.01, ema=0.998, save_every=100),
-    ensemble_fit=FitConfig(steps=500, lr=3e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99, save_every=100),
+    fit=FitConfig(steps=2000, lr=8e-4, warmup=50, cosine=True, weight_decay=0.01, ema=0.998, save_every=100),
+    ensemble_fit=FitConfig(steps=400, lr=3e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99, save_every=100),
     crop=256,
     batch=4,
     augmentation=Augmentation(zoom=1.4, stain=0.5, blur=0.3, noise=4.0, light=0.2, jpeg=0.3, crowd=0.5),
