@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc_cli.next_command import next_command
+
 if TYPE_CHECKING:
     from wsinuc.models.training import Progress
     from wsinuc.tasks.training_set import TrainingSet
@@ -39,8 +41,9 @@ def pretrain_generator(
         _describe(method, data, config, chosen, processes.count, init)
     if dry_run:
         return
-    if data.drawn is not None and processes.main:
-        data.drawn.save(output.with_suffix(".split.json"))
+    drawn = None if data.drawn is None else output.with_suffix(".split.json")
+    if data.drawn is not None and drawn is not None and processes.main:
+        data.drawn.save(drawn)
     shared: dict[str, Any] = {
         "device": chosen,
         "init": init,
@@ -57,7 +60,7 @@ def pretrain_generator(
 
         train_generator(method, data.images, output, config, **shared)
     if processes.main:
-        click.echo(f"Written to {output}. Next: wsinuc synthesize --method {method.partition('-')[0]} -o FOLDER")
+        click.echo(f"Written to {output}. Next: {next_command(method, output, sources, preset, drawn, options)}")
 
 
 def configured(
