@@ -100,8 +100,7 @@ def test_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, calls: li
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "nudiff-image", "--held-out", "0.1"], "--held-out means nothing to --method nudiff-image"),
-        (["--method", "cosyn", "--validate-every", "10"], "--validate-every means nothing to --method cosyn"),
+        (["--method", "nudiff-image", "--memory", "2"], "--memory means nothing to --method nudiff-image"),
         (["--method", "nudiff-structure", "--drop-rate", "0.2"], "--drop-rate means nothing"),
         (["--method", "cosyn", "--learn-variance"], "--learn-variance means nothing to --method cosyn"),
         (["--where", "patient=p0"], "--where means nothing to --method ddpm"),

@@ -34,6 +34,7 @@ from wsinuc.synthesis.prompts import Vocabulary
 from wsinuc.tasks.cosyn_config import PRESETS, CoSynTrainConfig
 from wsinuc.tasks.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
 from wsinuc.tasks.cosyn_report import sample_page
+from wsinuc.tasks.held_out import SEED, held_out_loss, set_apart
 from wsinuc.tasks.pretrain_report import draw_training, write_png
 from wsinuc.tasks.training_set import check_annotation
 
@@ -93,14 +94,17 @@ def train_cosyn(
         raise OutputError(f"cannot write {out}: its folder does not exist")
     check_annotation(images, classes)
     torch.manual_seed(config.seed)
-    examples = JointExamples.of(images, classes, config, weights)
-    encoder = text_encoder or _built_in_encoder(examples)
+    encoder = text_encoder or _built_in_encoder(JointExamples.of(images, classes, config))  # held-out words too
+    indices = set_apart(images, config.held_out, config.seed)
+    learned, held_out = ([images[i] for i in part] for part in indices)
+    drawn = None if weights is None else [weights[i] for i in indices[0]]
+    examples = JointExamples.of(learned, classes, config, drawn)
     shape = dataclasses.replace(config.network, classes=len(classes) + 1, text_width=encoder.width)
     process = JointDiffusion.of(shape.classes, config.steps)
     network = CoSynUNet(shape).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     started_from = _start(network, init) if init else {}
     layouts = (
-        _fitted_layouts(images, config) if processes.main else {}
+        _fitted_layouts(learned, config) if processes.main else {}
     )  # first: what fails here fails before the training
 
     def draw_samples(step: int) -> None:
@@ -110,6 +114,12 @@ def train_cosyn(
     every = config.sample_every or config.images_seen
     with ExitStack() as stack:
         step_loss = _StepLoss(network, process, examples, encoder, config, device, processes, stack)
+        inspections = [Inspection(max(1, every // config.batch), draw_samples)]
+        if config.validate_every:
+            still = dataclasses.replace(config, seed=config.seed + SEED, drop_text=0.0, zoom=1.0, stain=0.0)
+            apart = JointExamples.of(held_out, classes, still)
+            measured = _StepLoss(network, process, apart, encoder, still, device, processes, stack)
+            inspections.append(held_out_loss(measured, measured.size, still, device))
         average = fit(
             network,
             step_loss,
@@ -119,7 +129,7 @@ def train_cosyn(
             should_stop=should_stop,
             images=config.batch,
             settings=config.identity() | {"init": started_from.get("init", "")},
-            inspections=[Inspection(max(1, every // config.batch), draw_samples)],
+            inspections=inspections,
             processes=processes,
             trial=step_loss.trial,
         )
