@@ -94,6 +94,7 @@ class CoSynMaker:
             steps=config.sampler.steps,
             guidance=self.guidance,
             device=self.device,
+            levels=self.model.levels,
         )
         parts = zip(
             numbers,

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from wsinuc.models.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.cosyn_model import KIND, network_config, read_cosyn
 from wsinuc.models.cosyn_unet import CoSynUNet
 from wsinuc.models.joint_diffusion import JointDiffusion, JointNoise, JointUnit
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.processes import ALONE, Processes
 from wsinuc.models.text import TextEncoder, TextTokens
 from wsinuc.models.text_encoders import TemplateEncoder
@@ -41,6 +43,7 @@ from wsinuc.tasks.training_set import check_annotation
 __all__ = ["PRESETS", "CoSynTrainConfig", "train_cosyn"]
 
 _THREADS = 4  # that cut patches while a GPU computes
+_LEVELS = 256  # images that mean levels are measured on
 
 
 def train_cosyn(
@@ -107,8 +110,10 @@ def train_cosyn(
         _fitted_layouts(learned, config) if processes.main else {}
     )  # first: what fails here fails before the training
 
+    levels = mean_levels(examples)
+
     def draw_samples(step: int) -> None:
-        page = sample_page(network, process, examples, encoder, config, device)
+        page = sample_page(network, process, examples, encoder, config, device, levels)
         write_png(page, out.with_suffix(".samples") / f"{step * config.batch:010d}.png")
 
     every = config.sample_every or config.images_seen
@@ -135,8 +140,14 @@ def train_cosyn(
         )
     if processes.main:
         figures = {"images": len(images), **started_from, **(provenance or {})}
-        save_checkpoint(_checkpoint(network, average, classes, encoder, layouts, config, figures), out)
+        save_checkpoint(_checkpoint(network, average, classes, encoder, layouts, levels, config, figures), out)
         draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"), loss="joint loss")
+
+
+def mean_levels(examples: JointExamples) -> MeanLevels:
+    """Mean levels of the first images of a training, which its samples are to have."""
+    images = np.stack([crop.image for crop in examples.crops.batch(0, _LEVELS)])
+    return MeanLevels.of(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
 
 
 def _built_in_encoder(examples: JointExamples) -> TextEncoder:
@@ -166,6 +177,7 @@ def _checkpoint(
     classes: Sequence[NucleusClass],
     encoder: TextEncoder,
     layouts: dict[str, Any],
+    levels: MeanLevels,
     config: CoSynTrainConfig,
     provenance: dict[str, Any],
 ) -> Checkpoint:
@@ -179,6 +191,7 @@ def _checkpoint(
             "classes": [{"name": c.name, "color": list(c.color)} for c in classes],
             "text": encoder.config(),
             "layouts": layouts,
+            "levels": levels.header(),
             "tissue_column": config.tissue_column,
             "drop_rate": config.drop_text,
         },
