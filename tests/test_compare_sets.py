@@ -16,7 +16,9 @@ from wsinuc_cli.evaluate import evaluate
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.split import Split
 from wsinuc.errors import ConfigError, DataError, OutputError
+from wsinuc.grid import Box
 from wsinuc.models.feature_networks import ImageFeatures
 from wsinuc.tasks.compare_sets import compare_sets
 from wsinuc.tasks.patch_figures import Cutting, cut_patches, measure_patch
@@ -204,9 +206,38 @@ def test_command(real, tmp_path, monkeypatch):
         assert text in done.output
 
 
+def test_a_part_of_the_real_set_is_compared_as_if_it_were_a_folder(real, tmp_path, monkeypatch):
+    """The windows that a generator was trained on need no copy on disk."""
+    monkeypatch.setattr("wsinuc.models.feature_networks.load_feature_network", lambda path, device: Colors())
+    split, copy = tmp_path / "tenth.json", tmp_path / "copy"
+    places = [("0", Box(0, 0, 64, 80)), ("2", Box(30, 10, 120, 120))]
+    Split(parts={"train": tuple(places), "test": (("1", None),)}, dataset="folder", seed=0).save(split)
+    for kind in ("images", "labels"):
+        (copy / kind).mkdir(parents=True)
+        for name, box in places:
+            pixels = np.asarray(Image.open(real.path / kind / f"{name}.png"))[box.slices]
+            Image.fromarray(pixels).save(copy / kind / f"{name}.png")
+
+    def compared(*chosen: object) -> dict:
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        options = ["--real", *map(str, chosen), "--synthetic", str(real.path), "--mpp", str(MPP)]
+        options += ["--model", "none", "--patch", "64", "--patch-mpp", str(MPP), "-o", str(out)]
+        done = CliRunner().invoke(evaluate, options)
+        assert done.exit_code == 0, done.output
+        found = json.loads((out / "comparison.json").read_text())
+        found["sets"]["real"].pop("folder")
+        return found
+
+    windows = compared(real.path, "--split", split)
+    assert windows["sets"]["real"]["images"] == 2
+    assert windows == compared(copy)
+    assert compared(real.path, "--split", split, "--part", "test")["sets"]["real"]["images"] == 1
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
+        (["--real", "a", "--synthetic", "b", "--part", "test"], "--part is of a split file"),
         (["--real", "a"], "give both --real and --synthetic"),
         (["--patch", "64"], "--patch compares two sets"),
         (["--real", "a", "--synthetic", "b", "--data", "c"], "--data measures predictions"),

@@ -20,6 +20,7 @@ from wsinuc.models.joint_diffusion import (
     JointWeights,
     sample_joint,
 )
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.schedules import quadratic_timesteps
 from wsinuc.models.text import TextTokens
 
@@ -206,6 +207,34 @@ def test_what_is_no_number_is_named():
 
     with pytest.raises(SynthesisError, match=r"sample 1 \(seed 9\) .* step 2 of 4"):
         sample_joint(PROCESS, broken, no_points(2), None, [8, 9], steps=4)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_images_keep_the_levels_of_the_training_where_the_network_drifts(sampler: str):
+    """A network that takes the mean of the noisy image for that of the clean one; labels and distances are left alone."""
+
+    def drifting(unit: JointUnit, log_snr: Tensor, points: Tensor, text: TextTokens | None) -> JointPrediction:
+        alpha, sigma = scales(float(log_snr[0]))
+        x0 = (unit.image.mean((2, 3), keepdim=True) / alpha).clamp(-1, 1)
+        good = perfect(unit, log_snr, points, text)
+        return JointPrediction((unit.image - alpha * x0) / sigma, good.distance, good.logits)
+
+    levels = MeanLevels((0.3, -0.2, 0.5), ((0.04, 0.01, 0.0), (0.01, 0.03, 0.0), (0.0, 0.0, 0.0)))
+    target, deviation = torch.tensor(levels.mean), torch.tensor(levels.covariance).diagonal().sqrt()
+
+    def drawn(held: MeanLevels | None) -> JointUnit:
+        return sample_joint(
+            PROCESS, drifting, no_points(40), None, list(range(40)), sampler=sampler, steps=20, levels=held
+        )
+
+    free, kept = drawn(None), drawn(levels)
+    off = (free.image.mean((2, 3)) - target).abs().mean()
+    means = kept.image.mean((2, 3))
+    assert off > 0.3
+    assert (means - target).abs().max() < 4 * deviation.max()
+    assert torch.allclose(means.std(0), deviation, rtol=0.35, atol=0.02), "samples differ as the training images do"
+    torch.testing.assert_close(kept.distance, free.distance)
+    assert torch.equal(kept.label, free.label)
 
 
 def test_weights_are_no_nonsense():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from generator_files import write_cosyn, write_nudiff
 from test_train_command import write_set
 from wsinuc_cli.main import main
+from wsinuc_cli.next_command import next_command
 from wsinuc_cli.pretrain_generators import configured
 
 from wsinuc.datasets import open_dataset
@@ -49,7 +53,6 @@ def test_a_generator_is_trained_from_data_sets(tmp_path: Path) -> None:
     result = pretrain(data, "--method", "nudiff-structure", "-o", out, "--device", "cpu", *SHORT)
     assert result.exit_code == 0, result.output
     assert "2 images, 8 nuclei" in result.output
-    assert "synthesize --method nudiff" in result.output
     assert load_structure_model(out).config["size"] == 16
 
 
@@ -97,8 +100,7 @@ def test_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, calls: li
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "nudiff-image", "--held-out", "0.1"], "--held-out means nothing to --method nudiff-image"),
-        (["--method", "cosyn", "--validate-every", "10"], "--validate-every means nothing to --method cosyn"),
+        (["--method", "nudiff-image", "--memory", "2"], "--memory means nothing to --method nudiff-image"),
         (["--method", "nudiff-structure", "--drop-rate", "0.2"], "--drop-rate means nothing"),
         (["--method", "cosyn", "--learn-variance"], "--learn-variance means nothing to --method cosyn"),
         (["--where", "patient=p0"], "--where means nothing to --method ddpm"),
@@ -158,3 +160,55 @@ def test_a_fraction_is_of_one_data_set_and_not_a_number_too(tmp_path: Path) -> N
         gather_training_set(["a", "b"], mpp=None, selection=Selection(fraction=0.1, **everything))
     with pytest.raises(ConfigError, match="not both"):
         gather_training_set(["a"], mpp=None, selection=Selection(fraction=0.1, few=2, **everything))
+
+
+def closing_command(result: Result) -> list[str]:
+    """The arguments of the command that the last line recommends."""
+    assert result.exit_code == 0, result.output
+    said = shlex.split(result.output.splitlines()[-1].partition("Next: ")[2])
+    assert said[0] == "wsinuc"
+    return said[1:]
+
+
+CHOSEN = ["--where", "patient=p0,p1", "--where-not", "patient=p1", "--mpp", "0.5", "--device", "cpu"]
+
+
+def test_after_structures_the_closing_line_trains_images_on_the_same_data(
+    tmp_path: Path, calls: list[tuple[Any, ...]]
+) -> None:
+    data, split = write_set(tmp_path / "my data"), tmp_path / "split.json"
+    few_patches(open_dataset(str(data)), 3, size_px=48, seed=0).save(split)
+    options = [*CHOSEN, "--split", split, "--preset", "small", "--model-mpp", "0.3"]
+    result = pretrain(data, "--method", "nudiff-structure", "-o", tmp_path / "s.safetensors", *options)
+    again = CliRunner().invoke(main, [*closing_command(result), "--device", "cpu"])
+    assert again.exit_code == 0, again.output
+    (_, first, _, config, _), (kind, second, _, other, _) = calls
+    assert kind == other.kind == "nudiff-image"
+    assert [image.name for image in first] == [image.name for image in second]
+    assert (config.mpp, config.network.base) == (other.mpp, other.network.base) == (0.3, 64)
+
+
+@pytest.mark.parametrize("method", ["nudiff-image", "cosyn"])
+def test_after_images_the_closing_line_makes_some(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is printed but for the time that it takes; only the training is a stand-in."""
+    data, out = write_set(tmp_path / "my data"), tmp_path / "out.safetensors"
+
+    def train(*arguments: Any, **options: Any) -> None:
+        shutil.copy(write_nudiff(tmp_path)[1], out) if method != "cosyn" else write_cosyn(out)
+
+    monkeypatch.setattr(train_nudiff, "train_generator", train)
+    monkeypatch.setattr("wsinuc.tasks.train_cosyn.train_cosyn", train)
+    command = closing_command(pretrain(data, "--method", method, "-o", out, *CHOSEN))
+    assert command[0] == "synthesize"
+    made = CliRunner().invoke(main, [*command, "-n", "2", "--steps", "2", "--workers", "1", "--device", "cpu"])
+    assert made.exit_code == 0, made.output
+    assert len(open_dataset(tmp_path / "out-synthetic")) == 2
+
+
+def test_patches_that_were_drawn_are_named_by_their_file(tmp_path: Path) -> None:
+    options = {"file_mpp": None, "split": Path("a.json"), "part": "train", "wanted": (), "unwanted": (), "mpp": None}
+    said = next_command("nudiff-image", Path("i.safetensors"), ("d",), "cpu", Path("i.split.json"), options)
+    assert "--split i.split.json -n" in said
+    assert "--part test -o" in next_command(
+        "nudiff-structure", Path("s.safetensors"), ("d",), "cpu", None, options | {"part": "test"}
+    )

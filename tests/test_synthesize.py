@@ -17,7 +17,7 @@ from wsinuc_cli.train import train
 
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError, SynthesisError
-from wsinuc.models.checkpoint import file_sha256, load_checkpoint
+from wsinuc.models.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from wsinuc.models.samplers import SamplerConfig
 from wsinuc.tasks.nudiff_samples import NudiffRecipe
 from wsinuc.tasks.synthesis_config import SynthesisConfig, real_field
@@ -149,6 +149,26 @@ def test_synthetic_and_real_sets_train_together(models: dict[str, Path], real: P
     assert isinstance(refused.exception, DataError)
     assert "round, long" in str(refused.exception)
     assert "has none" in str(refused.exception)
+
+
+def test_cosyn_keeps_the_levels_that_its_checkpoint_names(models: dict[str, Path], tmp_path: Path) -> None:
+    """Those of the models above are older and have none."""
+    told, level = tmp_path / "told.safetensors", (0.6, 0.1, 0.4)
+    known = load_checkpoint(models["cosyn"], "cosyn")
+    levels = {"mean": level, "covariance": [[0.0] * 3] * 3}
+    save_checkpoint(dataclasses.replace(known, config=known.config | {"levels": levels}), told)
+    for name, path in (("old", models["cosyn"]), ("new", told)):
+        synthesize_cosyn(path, None, [], tmp_path / name, 2, TWO_STEPS, device="cpu")
+    old, new = (
+        np.array([image.image.mean((0, 1)) for image in open_dataset(tmp_path / name)]) for name in ("old", "new")
+    )
+    wanted = (np.array(level) + 1) * 127.5
+    np.testing.assert_allclose(new, [wanted] * 2, atol=4)  # clipping to [0, 255] moves means a little
+    assert np.abs(old - wanted).max() > 8
+    broken = dataclasses.replace(known, config=known.config | {"levels": {"mean": [0.1]}})
+    save_checkpoint(broken, told)
+    with pytest.raises(CheckpointError, match="mean levels are damaged"):
+        synthesize_cosyn(told, None, [], tmp_path / "no", 1, TWO_STEPS, device="cpu")
 
 
 @pytest.mark.parametrize("layouts", ["random", "file", "data"])

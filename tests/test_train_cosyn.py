@@ -19,6 +19,7 @@ from wsinuc.models.checkpoint import load_checkpoint
 from wsinuc.models.cosyn_model import read_cosyn
 from wsinuc.models.cosyn_unet import CoSynUNet
 from wsinuc.models.joint_diffusion import JointDiffusion
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.processes import ALONE
 from wsinuc.models.text import TextTokens
 from wsinuc.models.training import FitConfig
@@ -134,6 +135,8 @@ def test_a_training_leaves_a_generator_and_its_pages(tmp_path: Path):
     assert Image.open(out.with_suffix(".samples") / pages[0]).size == (4 * 20, 4 * 20)
     assert out.with_suffix(".png").exists()
     assert read_cosyn(out)[1].config.classes == 3
+    levels = MeanLevels.from_header(config["levels"])
+    assert levels.mean == pytest.approx([0.0] * 3, abs=0.05), "the images are uniform noise"
 
 
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path):

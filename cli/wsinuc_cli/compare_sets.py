@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SETS_ONLY = ("real", "synthetic", "features", "patch", "patch_mpp", "seed")
 """Options that mean something in a comparison of sets alone; all others but `BOTH` belong to the usual evaluation."""
-BOTH = ("mpp", "model", "device", "output", "overwrite")
+BOTH = ("mpp", "split", "part", "model", "device", "output", "overwrite")
 TITLES = {
     "frechet": "Frechet distance of features",
     "kernel": "kernel distance of features",
@@ -40,7 +40,7 @@ def chosen_sets(given: Collection[str]) -> bool:
     if others:
         raise click.UsageError(
             f"{', '.join(others)} measures predictions and does not go with --real and --synthetic; "
-            "a part of a data set can be given as a folder of its own"
+            "a part of the real set can be named with --split and --part"
         )
     return True
 
@@ -49,6 +49,8 @@ def run_comparison(
     *,
     real: str,
     synthetic: str,
+    split: Path | None,
+    part: str | None,
     features: Path | None,
     patch: int,
     patch_mpp: float | None,
@@ -59,18 +61,20 @@ def run_comparison(
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Compare the two sets and print what came out."""
+    """Compare the two sets, of the real one ``part`` (by default ``train``) of ``split``, and print what came out."""
     from wsinuc.models.devices import pick_device
     from wsinuc.models.feature_networks import load_feature_network
     from wsinuc.segmenters import FEATURES, load_segmenter
     from wsinuc.tasks.compare_sets import compare_sets
     from wsinuc.tasks.patch_figures import Cutting
 
+    if part is not None and split is None:
+        raise click.UsageError("--part is of a split file: give --split too")
     network: FeatureNetwork = load_feature_network(features or FEATURES, device=pick_device(device))
     cutting = Cutting(size_px=patch, mpp=patch_mpp or network.mpp or USUAL_MPP, seed=seed)
     segmenter = None if model == "none" else load_segmenter(model, device=device)
     comparison = compare_sets(
-        _open(real, mpp),
+        _chosen(_open(real, mpp), split, part),
         _open(synthetic, mpp),
         network,
         cutting=cutting,
@@ -93,6 +97,15 @@ def _open(source: str, mpp: float | None) -> Dataset:
         return open_dataset(source)
     except MppError:
         return open_dataset(source, mpp=mpp)
+
+
+def _chosen(dataset: Dataset, split: Path | None, part: str | None) -> Dataset:
+    """The part of the real set that generators were trained on; all of it without a split."""
+    if split is None:
+        return dataset
+    from wsinuc.datasets.split import Split
+
+    return Split.load(split).of(dataset, part or "train")
 
 
 def _show_progress(what: str, done: int, total: int) -> None:

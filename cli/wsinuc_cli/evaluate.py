@@ -49,8 +49,10 @@ BY_CLASS = {
 @click.option(
     "--mpp", type=float, metavar="UM", help="Resolution of the images, um per pixel, unless the data have it."
 )
-@click.option("--split", type=FOLDER, metavar="FILE", help="Split of the data set, as training saves it; needs --part.")
-@click.option("--part", metavar="NAME", help="Part of the split to measure, such as test.")
+@click.option("--split", type=FOLDER, metavar="FILE", help="Split of the data set, or of --real, as training saves it.")
+@click.option(
+    "--part", metavar="NAME", help="Part of the split, such as test  [default: train with --real, else none]."
+)
 @click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
 @click.option(
@@ -144,6 +146,7 @@ def evaluate(
     wsinuc evaluate --data tnbc --pred other_tool/labels
     wsinuc evaluate --truth tnbc/labels --pred other_tool/labels --mpp 0.25
     wsinuc evaluate --real tnbc --mpp 0.25 --synthetic synthetic -o comparison
+    wsinuc evaluate --real monuseg --split tenth.json --synthetic synthetic -o comparison
     """
     if chosen_sets(_given()):
         if real is None or synthetic is None:
@@ -151,6 +154,8 @@ def evaluate(
         return run_comparison(
             real=real,
             synthetic=synthetic,
+            split=split,
+            part=part,
             features=features,
             patch=patch,
             patch_mpp=patch_mpp,

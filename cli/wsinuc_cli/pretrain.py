@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 METHODS = ("ddpm", "nudiff-structure", "nudiff-image", "cosyn")
 BELONGS = {
-    **dict.fromkeys(("held_out", "validate_every", "memory"), ("ddpm",)),
+    "memory": ("ddpm",),
     **dict.fromkeys(("wanted", "unwanted", "split", "part", "fraction"), METHODS[1:]),
     "learn_variance": METHODS[:3],
     "drop_rate": ("nudiff-image",),
@@ -66,10 +66,8 @@ BELONGS = {
 @click.option("--split", type=FILE, help="[generators] Split file.")
 @click.option("--part", default="train", show_default=True, help="[generators] Part of the split file.")
 @click.option("--fraction", type=float, metavar="SHARE", help="[generators] Only the most typical patches: 0.1.")
-@click.option("--held-out", type=float, metavar="SHARE", help="[ddpm] Share of the images kept for the held-out loss.")
-@click.option(
-    "--validate-every", type=int, metavar="N", help="[ddpm] Images seen between two held-out losses; 0: never."
-)
+@click.option("--held-out", type=float, metavar="SHARE", help="Share of the images kept for the held-out loss.")
+@click.option("--validate-every", type=int, metavar="N", help="Images seen between two held-out losses; 0: never.")
 @click.option("--sample-every", type=int, metavar="N", help="Images seen between two grids of samples; 0: never.")
 @click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="[ddpm] Memory for pixels.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -132,7 +130,7 @@ def pretrain(
         device=chosen,
         init=init,
         provenance=provenance,
-        on_progress=_report,
+        on_progress=report,
         processes=processes,
     )
     if processes.main:
@@ -200,7 +198,8 @@ def _describe(images: list[Pixels], config: PretrainConfig, device: str, process
     click.echo(f"{config.fit.steps} steps of {config.batch} patches: {config.images_seen:,} images on {device}{others}")
 
 
-def _report(progress: Progress) -> None:
+def report(progress: Progress) -> None:
+    """A line of a training."""
     held_out = "" if progress.validation is None else f"  held out {progress.validation:.4f}"
     click.echo(
         f"{progress.images:10,} images  loss {progress.loss:.4f}{held_out}  {progress.images_per_s:6.1f} images/s  "

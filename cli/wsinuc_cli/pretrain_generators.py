@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc_cli.next_command import next_command
+from wsinuc_cli.pretrain import report
+
 if TYPE_CHECKING:
-    from wsinuc.models.training import Progress
     from wsinuc.tasks.training_set import TrainingSet
 
-FREE = ("mpp", "batch", "patch", "sample_every", "seed", "drop_rate")
+FREE = ("mpp", "batch", "patch", "held_out", "validate_every", "sample_every", "seed", "drop_rate")
 """Options that are settings of every config under the same name."""
 
 
@@ -39,13 +41,14 @@ def pretrain_generator(
         _describe(method, data, config, chosen, processes.count, init)
     if dry_run:
         return
-    if data.drawn is not None and processes.main:
-        data.drawn.save(output.with_suffix(".split.json"))
+    drawn = None if data.drawn is None else output.with_suffix(".split.json")
+    if data.drawn is not None and drawn is not None and processes.main:
+        data.drawn.save(drawn)
     shared: dict[str, Any] = {
         "device": chosen,
         "init": init,
         "provenance": {"data": list(data.origin), "preset": preset},
-        "on_progress": _report,
+        "on_progress": report,
         "processes": processes,
     }
     if method == "cosyn":
@@ -57,7 +60,7 @@ def pretrain_generator(
 
         train_generator(method, data.images, output, config, **shared)
     if processes.main:
-        click.echo(f"Written to {output}. Next: wsinuc synthesize --method {method.partition('-')[0]} -o FOLDER")
+        click.echo(f"Written to {output}. Next: {next_command(method, output, sources, preset, drawn, options)}")
 
 
 def configured(
@@ -140,10 +143,3 @@ def _describe(method: str, data: TrainingSet, config: Any, device: str, processe
             taken, of = count_adopted(config, init)
             click.echo(f"starts from {init.name}: {taken} of {of} tensors fit")
     click.echo(f"{config.fit.steps} steps of {config.batch} patches: {config.images_seen:,} images on {device}")
-
-
-def _report(progress: Progress) -> None:
-    click.echo(
-        f"{progress.images:10,} images  loss {progress.loss:.4f}  {progress.images_per_s:6.1f} images/s  "
-        f"{progress.seconds:6.0f} s"
-    )

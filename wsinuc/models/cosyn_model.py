@@ -11,6 +11,7 @@ from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoint import Checkpoint, as_tuples, load_checkpoint
 from wsinuc.models.cosyn_unet import CoSynConfig, CoSynUNet
 from wsinuc.models.joint_diffusion import JointDiffusion
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.points_encoder import PointsConfig
 from wsinuc.models.text import TextEncoder
 
@@ -28,7 +29,13 @@ class CoSynModel:
     text_encoder: TextEncoder
     config: dict[str, Any]
     """``mpp``, ``size`` (of training patches), ``classes``, ``layouts`` (fitted point process of each tissue), ``drop_rate``,
-    ``steps``, ``text``, ``network``: JSON types, as in the file."""
+    ``steps``, ``text``, ``network``, ``levels`` (see `wsinuc.models.mean_levels`; older files have none): JSON types, as in
+    the file."""
+
+    @property
+    def levels(self) -> MeanLevels | None:
+        """Mean levels of the training's images, where the file has them; raises CheckpointError."""
+        return MeanLevels.from_header(self.config["levels"]) if "levels" in self.config else None
 
 
 def network_config(config: CoSynConfig) -> dict[str, Any]:

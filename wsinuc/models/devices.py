@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import torch
 
 from wsinuc.errors import DeviceError
+
+P = ParamSpec("P")
+Value = TypeVar("Value")
 
 
 def pick_device(name: str) -> torch.device:
@@ -37,3 +43,14 @@ def pick_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
         return torch.bfloat16
     return torch.float32
+
+
+def half_precision(network: Callable[P, Value], device: torch.device) -> Callable[P, Value]:
+    """The network in bf16 where the hardware multiplies it, twice as quick; what is around it stays in its precision."""
+    bf16 = pick_dtype(device) is torch.bfloat16
+
+    def predict(*args: P.args, **kwargs: P.kwargs) -> Value:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+            return network(*args, **kwargs)
+
+    return predict

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from wsinuc.errors import ConfigError, SynthesisError
 from wsinuc.models.categorical import CategoricalDiffusion, sample_classes
-from wsinuc.models.cosine import CLEAN, CosineSchedule, ancestral_step, ddim_step, estimate_clean, multistep
+from wsinuc.models.cosine import CLEAN, CosineSchedule, ancestral_step, ddim_step, estimate_clean, multistep, scales
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.schedules import quadratic_timesteps
 from wsinuc.models.text import TextTokens
 
@@ -235,6 +236,7 @@ def sample_joint(
     guidance: float = 0.0,
     device: torch.device | str = "cpu",
     percentile: float | None = 0.95,
+    levels: MeanLevels | None = None,
 ) -> JointUnit:
     """Images with their labels for layouts and texts.
 
@@ -254,6 +256,8 @@ def sample_joint(
         w of `JointPrediction.extrapolated`, for the text alone: the layout always holds.
     percentile
         Of the dynamic thresholding; None for none.
+    levels
+        Mean levels of the training's images, which keep the colours of samples from drifting.
 
     Returns
     -------
@@ -289,6 +293,9 @@ def sample_joint(
         _check_numbers(predicted, number, len(timesteps), seeds)
         noise = draw()
         x0, d0 = process.clean_parts(unit, predicted, t, percentile)
+        if levels is not None:
+            x0 = levels.corrected(x0, unit.image, scales(image.log_snr(t))[0] ** 2)
+            x0 = x0 if percentile is None else x0.clamp(-1, 1)
         unit = JointUnit(
             image.step(unit.image, x0, t, s, noise.image),
             distance.step(unit.distance, d0, t, s, noise.distance),

@@ -37,6 +37,11 @@ class CoSynTrainConfig:
     zoom: float = 1.0
     """See `wsinuc.datasets.augment.Augmentation`. What is varied in training is varied in synthesis."""
     stain: float = 0.0
+    held_out: float = 0.0
+    """Share of the images that are not trained on but measure the held-out loss. With 0, or a single image, it is
+    measured on other patches of the images that are trained on."""
+    validate_every: int = 0
+    """Images seen between measurements of the held-out loss; 0 never measures it."""
     sample_every: int = 0
     """Images seen between pages of samples; 0 makes one at the end alone."""
     sample_steps: int = 25
@@ -52,6 +57,8 @@ class CoSynTrainConfig:
             raise ConfigError(f"a batch of {self.batch} patches cannot be shared out to {self.fit.accumulate} passes")
         if not 0 <= self.drop_text < 1:
             raise ConfigError(f"the share of dropped texts lies between 0 and 1, got {self.drop_text}")
+        if not 0 <= self.held_out < 1:
+            raise ConfigError(f"the held-out share lies between 0 and 1, got {self.held_out}")
         if not 1 <= self.sample_steps <= self.steps:
             raise ConfigError(f"samples take 1 to {self.steps} steps, got {self.sample_steps}")
 
@@ -63,7 +70,8 @@ class CoSynTrainConfig:
     def identity(self) -> dict[str, Any]:
         """What a continued training must share with its beginning: all but its length, its rate, how it is computed and what
         is drawn of it."""
-        return training_identity(self, apart=("sample_every", "sample_steps"))
+        unused = () if self.held_out else ("held_out",)  # states of older trainings do not name it
+        return training_identity(self, apart=("sample_every", "sample_steps", "validate_every", *unused))
 
 
 _BETAS = (0.9, 0.99)

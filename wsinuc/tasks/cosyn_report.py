@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from wsinuc.models.cosyn_unet import CoSynUNet
 from wsinuc.models.joint_diffusion import JointDiffusion, sample_joint
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.text import TextEncoder
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.tasks.cosyn_config import CoSynTrainConfig
@@ -28,6 +29,7 @@ def sample_page(
     encoder: TextEncoder,
     config: CoSynTrainConfig,
     device: str,
+    levels: MeanLevels,
 ) -> NDArray[np.uint8]:
     """A page of `ROWS` samples as RGB: layout, label, distance map, image; the same layouts and noise each time."""
     shown = [examples.example(_FIRST + i) for i in range(ROWS)]
@@ -43,6 +45,7 @@ def sample_page(
             sampler="dpm++",
             steps=config.sample_steps,
             device=device,
+            levels=levels,
         )
     images = ((unit.image + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     cones = (unit.distance_map * 255).round().byte().cpu().numpy()

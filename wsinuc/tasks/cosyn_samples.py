@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.models.checkpoint import file_sha256
 from wsinuc.models.cosyn_model import CoSynModel, load_cosyn
-from wsinuc.models.devices import pick_device, pick_dtype
+from wsinuc.models.devices import half_precision, pick_device
 from wsinuc.models.joint_diffusion import JointUnit, sample_joint
 from wsinuc.models.text import TextTokens
 from wsinuc.segmenters.base import NucleusClass
@@ -84,18 +84,18 @@ class CoSynMaker:
         """The samples of these numbers as one batch; raises SynthesisError."""
         config, scenes = self.recipe.config, [self.source.scene(k) for k in numbers]
         points = np.stack([scene.layout.point_map for scene in scenes]).astype(np.int64)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=pick_dtype(self.device) is torch.bfloat16):
-            unit = sample_joint(
-                self.model.process,
-                self.model.network,
-                torch.from_numpy(points).to(self.device),
-                self._text(scenes),
-                [seed_of(config.seed, k, "image") for k in numbers],
-                sampler=config.sampler.name,
-                steps=config.sampler.steps,
-                guidance=self.guidance,
-                device=self.device,
-            )
+        unit = sample_joint(
+            self.model.process,
+            half_precision(self.model.network, self.device),
+            torch.from_numpy(points).to(self.device),
+            self._text(scenes),
+            [seed_of(config.seed, k, "image") for k in numbers],
+            sampler=config.sampler.name,
+            steps=config.sampler.steps,
+            guidance=self.guidance,
+            device=self.device,
+            levels=self.model.levels,
+        )
         parts = zip(
             numbers,
             scenes,

@@ -45,6 +45,11 @@ class GeneratorConfig:
     """Images only: how often the structure is left out in the second phase, for guidance."""
     drop_from: int = 0
     """Step at which the second phase begins; before, no structure is left out. See ``FitConfig.later`` for its rate."""
+    held_out: float = 0.0
+    """Share of the images that are not trained on but measure the held-out loss. With 0, or a single image, it is
+    measured on other patches of the images that are trained on."""
+    validate_every: int = 0
+    """Images seen between measurements of the held-out loss; 0 never measures it."""
     sample_every: int = 0
     """Images seen between pages of samples; 0 draws only one, at the end."""
     seed: int = 0
@@ -64,6 +69,8 @@ class GeneratorConfig:
             raise ConfigError(
                 f"drop_rate lies in [0, 1) and drop_from is a step, got {self.drop_rate}, {self.drop_from}"
             )
+        if not 0 <= self.held_out < 1:
+            raise ConfigError(f"the held-out share lies between 0 and 1, got {self.held_out}")
         if self.kind == STRUCTURE and self.drop_rate:
             raise ConfigError("a network of structures has no condition that could be dropped: set drop_rate to 0")
         if self.network.in_channels != CHANNELS or self.network.out_channels not in (CHANNELS, 2 * CHANNELS):
@@ -100,7 +107,8 @@ class GeneratorConfig:
 
     def identity(self) -> dict[str, Any]:
         """What a continued training must share with its beginning: all but its length, its rate, and how it is computed."""
-        return training_identity(self, apart=("sample_every",))
+        unused = () if self.held_out else ("held_out",)  # states of older trainings do not name it
+        return training_identity(self, apart=("sample_every", "validate_every", *unused))
 
 
 _NARROW: dict[str, Any] = {

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from wsinuc.models.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.cosyn_model import KIND, network_config, read_cosyn
 from wsinuc.models.cosyn_unet import CoSynUNet
 from wsinuc.models.joint_diffusion import JointDiffusion, JointNoise, JointUnit
+from wsinuc.models.mean_levels import MeanLevels
 from wsinuc.models.processes import ALONE, Processes
 from wsinuc.models.text import TextEncoder, TextTokens
 from wsinuc.models.text_encoders import TemplateEncoder
@@ -34,12 +36,14 @@ from wsinuc.synthesis.prompts import Vocabulary
 from wsinuc.tasks.cosyn_config import PRESETS, CoSynTrainConfig
 from wsinuc.tasks.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
 from wsinuc.tasks.cosyn_report import sample_page
+from wsinuc.tasks.held_out import SEED, held_out_loss, set_apart
 from wsinuc.tasks.pretrain_report import draw_training, write_png
 from wsinuc.tasks.training_set import check_annotation
 
 __all__ = ["PRESETS", "CoSynTrainConfig", "train_cosyn"]
 
 _THREADS = 4  # that cut patches while a GPU computes
+_LEVELS = 256  # images that mean levels are measured on
 
 
 def train_cosyn(
@@ -93,23 +97,34 @@ def train_cosyn(
         raise OutputError(f"cannot write {out}: its folder does not exist")
     check_annotation(images, classes)
     torch.manual_seed(config.seed)
-    examples = JointExamples.of(images, classes, config, weights)
-    encoder = text_encoder or _built_in_encoder(examples)
+    encoder = text_encoder or _built_in_encoder(JointExamples.of(images, classes, config))  # held-out words too
+    indices = set_apart(images, config.held_out, config.seed)
+    learned, held_out = ([images[i] for i in part] for part in indices)
+    drawn = None if weights is None else [weights[i] for i in indices[0]]
+    examples = JointExamples.of(learned, classes, config, drawn)
     shape = dataclasses.replace(config.network, classes=len(classes) + 1, text_width=encoder.width)
     process = JointDiffusion.of(shape.classes, config.steps)
     network = CoSynUNet(shape).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     started_from = _start(network, init) if init else {}
     layouts = (
-        _fitted_layouts(images, config) if processes.main else {}
+        _fitted_layouts(learned, config) if processes.main else {}
     )  # first: what fails here fails before the training
 
+    levels = mean_levels(examples)
+
     def draw_samples(step: int) -> None:
-        page = sample_page(network, process, examples, encoder, config, device)
+        page = sample_page(network, process, examples, encoder, config, device, levels)
         write_png(page, out.with_suffix(".samples") / f"{step * config.batch:010d}.png")
 
     every = config.sample_every or config.images_seen
     with ExitStack() as stack:
         step_loss = _StepLoss(network, process, examples, encoder, config, device, processes, stack)
+        inspections = [Inspection(max(1, every // config.batch), draw_samples)]
+        if config.validate_every:
+            still = dataclasses.replace(config, seed=config.seed + SEED, drop_text=0.0, zoom=1.0, stain=0.0)
+            apart = JointExamples.of(held_out, classes, still)
+            measured = _StepLoss(network, process, apart, encoder, still, device, processes, stack)
+            inspections.append(held_out_loss(measured, measured.size, still, device))
         average = fit(
             network,
             step_loss,
@@ -119,14 +134,20 @@ def train_cosyn(
             should_stop=should_stop,
             images=config.batch,
             settings=config.identity() | {"init": started_from.get("init", "")},
-            inspections=[Inspection(max(1, every // config.batch), draw_samples)],
+            inspections=inspections,
             processes=processes,
             trial=step_loss.trial,
         )
     if processes.main:
         figures = {"images": len(images), **started_from, **(provenance or {})}
-        save_checkpoint(_checkpoint(network, average, classes, encoder, layouts, config, figures), out)
+        save_checkpoint(_checkpoint(network, average, classes, encoder, layouts, levels, config, figures), out)
         draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"), loss="joint loss")
+
+
+def mean_levels(examples: JointExamples) -> MeanLevels:
+    """Mean levels of the first images of a training, which its samples are to have."""
+    images = np.stack([crop.image for crop in examples.crops.batch(0, _LEVELS)])
+    return MeanLevels.of(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
 
 
 def _built_in_encoder(examples: JointExamples) -> TextEncoder:
@@ -156,6 +177,7 @@ def _checkpoint(
     classes: Sequence[NucleusClass],
     encoder: TextEncoder,
     layouts: dict[str, Any],
+    levels: MeanLevels,
     config: CoSynTrainConfig,
     provenance: dict[str, Any],
 ) -> Checkpoint:
@@ -169,6 +191,7 @@ def _checkpoint(
             "classes": [{"name": c.name, "color": list(c.color)} for c in classes],
             "text": encoder.config(),
             "layouts": layouts,
+            "levels": levels.header(),
             "tissue_column": config.tissue_column,
             "drop_rate": config.drop_text,
         },

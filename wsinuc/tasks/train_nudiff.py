@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import wsinuc
+from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.crops import Crop, CropSource
 from wsinuc.datasets.patches import Ahead
@@ -39,6 +40,7 @@ from wsinuc.models.training_state import read_log
 from wsinuc.synthesis.structures import structure_map, to_diffusion
 from wsinuc.tasks.generator_config import CHANNELS, GeneratorConfig
 from wsinuc.tasks.generator_report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
+from wsinuc.tasks.held_out import SEED, held_out_loss, set_apart
 from wsinuc.tasks.pretrain_report import draw_training, write_png
 from wsinuc.tasks.training_set import NUCLEUS
 
@@ -74,7 +76,7 @@ def train_generator(
     """Train one of the two networks on annotated images, each with its own mpp, and write its averaged weights to ``out``.
 
     Beside ``out`` lie the state (``.state``) that lets the same call continue an interrupted training, the log
-    (``.jsonl``) and its curve (``.png``), and pages of samples (``.samples``), one at the end.
+    (``.jsonl``) and its curves (``.png``), and pages of samples (``.samples``), one at the end.
 
     Parameters
     ----------
@@ -102,6 +104,8 @@ def train_generator(
     TrainingError
         The loss is no number any more.
     """
+    apart = set_apart(images, config.held_out, config.seed)
+    images, held_out = ([images[i] for i in part] for part in apart)
     _check(kind, images, out, config)
     torch.manual_seed(config.seed)
     process, levels = GaussianDiffusion(named_betas(config.betas)), mean_levels(images, config)
@@ -110,6 +114,13 @@ def train_generator(
     network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     with ExitStack() as stack:
         step_loss = StepLoss(network, process, config, images, device, processes, stack)
+        inspections = [_sampling(network, process, config, images, levels, out)]
+        if config.validate_every:
+            still = replace(
+                config, seed=config.seed + SEED, drop_rate=0.0, augmentation=Augmentation(zoom=1.0, stain=0.0)
+            )
+            measured = StepLoss(network, process, still, held_out, device, processes, stack)
+            inspections.append(held_out_loss(measured, measured.size, still, device))
         average = fit(
             network,
             step_loss,
@@ -119,7 +130,7 @@ def train_generator(
             should_stop=should_stop,
             images=config.batch,
             settings=config.identity() | {"init": start.get("sha256", "")},
-            inspections=[_sampling(network, process, config, images, levels, out)],
+            inspections=inspections,
             processes=processes,
             trial=step_loss.trial,
         )
