@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wsinuc.errors import ConfigError, SynthesisError
 from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.samplers import SAMPLERS, SamplerConfig, polished, sample, sampler_timesteps, walk
+from wsinuc.models.samplers import SAMPLERS, SamplerConfig, restart_steps, restarted, sample, sampler_timesteps, walk
 from wsinuc.models.schedules import linear_betas, named_betas, quadratic_betas
 from wsinuc.models.unet import UNet, UNetConfig
 
@@ -179,20 +179,21 @@ def test_what_is_no_number_names_step_and_sample(name: str, value: float) -> Non
         sample(QUADRATIC, broken, (1, 3, 3), [5, 6, 7], SamplerConfig(name, 3), device="cpu")
 
 
-def test_polishing_takes_out_the_grain_of_flat_images_and_keeps_their_levels() -> None:
+def test_a_restart_takes_out_the_grain_of_flat_images_and_keeps_their_levels() -> None:
     def knows_flat_images(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return (x - x.mean((2, 3), keepdim=True)) / float(1 - QUADRATIC.alphas_bar[t[0]]) ** 0.5
 
     flat = torch.tensor([0.5, -0.25])[None, :, None, None].expand(1, *SHAPE)
     grain, noise = (torch.randn(flat.shape, generator=torch.Generator().manual_seed(k)) for k in (1, 2))
-    found = polished(QUADRATIC, knows_flat_images, flat + 0.1 * grain, 100, noise)
+    sampler = SamplerConfig("ddim", 20, restart=100)
+    found = restarted(QUADRATIC, knows_flat_images, flat + 0.1 * grain, sampler, lambda: noise)
     assert float(found.std((2, 3)).max()) < 0.01
     torch.testing.assert_close(found.mean((2, 3)), flat.mean((2, 3)), atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_polished_sample_is_its_own_in_any_batch(name: str) -> None:
-    sampler = SamplerConfig(name, 5, polish=60)
+def test_a_restarted_sample_is_its_own_in_any_batch(name: str) -> None:
+    sampler = SamplerConfig(name, 5, restart=60)
     together = sample(QUADRATIC, pointwise, (1, 2, 2), [3, 4], sampler, device="cpu")
     alone = [sample(QUADRATIC, pointwise, (1, 2, 2), [seed], sampler, device="cpu") for seed in (3, 4)]
     assert torch.equal(together, torch.cat(alone))
@@ -201,11 +202,25 @@ def test_a_polished_sample_is_its_own_in_any_batch(name: str) -> None:
     )
 
 
-def test_images_are_polished_from_timesteps_that_there_are() -> None:
+@pytest.mark.parametrize(("name", "first"), [("dpm++", 150), ("ddim", 999), ("ddpm", 1)])
+def test_a_restart_asks_the_network_as_often_as_it_says(name: str, first: int) -> None:
+    sampler, asked = SamplerConfig(name, 8, restart=first), []
+
+    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        asked.append(int(t[0]))
+        return pointwise(x, t)
+
+    sample(QUADRATIC, denoise, (1, 2, 2), [0], sampler, device="cpu")
+    assert len(asked) == 8 + restart_steps(QUADRATIC, sampler)
+    assert asked[8] == first
+    assert asked[8:] == sorted(asked[8:], reverse=True)
+
+
+def test_images_are_restarted_from_timesteps_that_there_are() -> None:
     with pytest.raises(ConfigError, match="1 to 999, got 1000"):
-        sample(QUADRATIC, pointwise, (1, 2, 2), [0], SamplerConfig("ddim", 2, polish=1000), device="cpu")
+        sample(QUADRATIC, pointwise, (1, 2, 2), [0], SamplerConfig("ddim", 2, restart=1000), device="cpu")
     with pytest.raises(ConfigError, match="not be negative"):
-        SamplerConfig(polish=-1)
+        SamplerConfig(restart=-1)
 
 
 def test_samplers_that_do_not_exist_are_refused() -> None:

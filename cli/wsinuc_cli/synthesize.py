@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 ONLY = {
-    "nudiff": ("structure_model", "image_model", "structures_from", "condition", "polish"),
+    "nudiff": ("structure_model", "image_model", "structures_from", "condition", "restart"),
     "cosyn": ("model", "layout", "prompts", "tissues", "text_encoder"),
 }
 EVERY_S = 5.0
@@ -73,11 +73,11 @@ EVERY_S = 5.0
 @click.option("--sampler", type=click.Choice(["dpm++", "ddim", "ddpm"]), default="dpm++", show_default=True)
 @click.option("--steps", type=int, help="Evaluations of the network per image  [default: 20; ddim 250; ddpm 1000].")
 @click.option(
-    "--polish",
+    "--restart",
     type=click.IntRange(0),
     default=0,
     metavar="T",
-    help="[nudiff] Noise finished images to timestep T and clean them once more: takes out grain, too much blurs.",
+    help="[nudiff] Noise finished images to timestep T and go back once more: takes out grain; 150 is a good start.",
 )
 @click.option("--size", type=int, metavar="PX", help="Side of the images  [default: as trained].")
 @click.option("--batch-size", type=int, metavar="N", help="Images computed together  [default: 1 on a CPU, else 8].")
@@ -142,7 +142,7 @@ def _config(options: dict[str, Any]) -> SynthesisConfig:
     workers = options["workers"] or (cores if pick_device(options["device"]).type == "cpu" else 1)
     fixed = {name: options[name] for name in ("guidance", "size", "seed")}
     return SynthesisConfig(
-        sampler=SamplerConfig(options["sampler"], steps, options["polish"]),
+        sampler=SamplerConfig(options["sampler"], steps, options["restart"]),
         batch=options["batch_size"],
         workers=workers,
         **fixed,

@@ -52,16 +52,16 @@ class SamplerConfig:
     """One of `SAMPLERS`."""
     steps: int = 20
     """Evaluations of the denoiser, at most the timesteps it was trained on."""
-    polish: int = 0
-    """Timestep of a last cleaning (`polished`); 0 is none."""
+    restart: int = 0
+    """Timestep from which finished images are walked back once more (`restarted`); 0 is none."""
 
     def __post_init__(self) -> None:
         if self.name not in SAMPLERS:
             raise ConfigError(f"no sampler is called {self.name!r}; there are: {', '.join(SAMPLERS)}")
         if self.steps < 1:
             raise ConfigError(f"a sampler needs at least 1 step, got {self.steps}")
-        if self.polish < 0:
-            raise ConfigError(f"the timestep to polish from must not be negative, got {self.polish}")
+        if self.restart < 0:
+            raise ConfigError(f"the timestep to restart from must not be negative, got {self.restart}")
 
 
 def sample(
@@ -100,34 +100,9 @@ def sample(
     """
     noise = seeded_noise(shape, seeds, device)
     x = walk(process, denoiser, noise(), sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
-    return polished(process, denoiser, x, sampler.polish, noise(), clamp=clamp) if sampler.polish else x
-
-
-@torch.no_grad()
-def polished(
-    process: GaussianDiffusion, denoiser: Denoiser, x: Tensor, t: int, noise: Tensor, *, clamp: bool = True
-) -> Tensor:
-    """Finished images noised once more to timestep ``t`` and cleaned in one step.
-
-    A walk adds up the errors of its steps, and the network, which was trained on exact noise, takes what they leave for
-    texture: grain (exposure bias: Ning et al. 2024). Fresh noise hides the grain, and the network removes both. More than the
-    grain's own strength blurs.
-
-    Raises
-    ------
-    ConfigError
-        The process has no such timestep.
-    SynthesisError
-        The prediction is no number.
-    """
-    if t >= process.steps:
-        raise ConfigError(f"images can be polished from timesteps 1 to {process.steps - 1}, got {t}")
-    at = torch.full((len(x),), t, device=x.device)
-    noisy = process.noise(x, at, noise)
-    predicted = denoiser(noisy, at).to(x.dtype)
-    _check(predicted, 1, 1, t)
-    x0 = process.predict_x0(noisy, at, predicted[:, : x.shape[1]])
-    return x0.clamp(-1, 1) if clamp else x0
+    if not sampler.restart:
+        return x
+    return restarted(process, denoiser, x, sampler, noise, clamp=clamp, levels=levels)
 
 
 def seeded_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device | str) -> Noise:
@@ -153,6 +128,58 @@ def walk(
     ``noise`` gives fresh noise shaped like ``x``; deterministic samplers do without.
     """
     kept = process.respaced(sampler_timesteps(process, sampler))
+    return _descend(kept, denoiser, x, sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
+
+
+@torch.no_grad()
+def restarted(
+    process: GaussianDiffusion,
+    denoiser: Denoiser,
+    x: Tensor,
+    sampler: SamplerConfig,
+    noise: Noise,
+    *,
+    clamp: bool = True,
+    levels: MeanLevels | None = None,
+) -> Tensor:
+    """Finished images noised to timestep ``sampler.restart`` and walked back from there (Xu et al. 2023, algorithm 1, K = 1).
+
+    A walk adds up the errors of its steps, and a network that was trained on exact noise takes what they leave for texture: grain
+    (exposure bias). Fresh noise hides it, and the way back is short. It takes the sampler's own timesteps below that one.
+
+    Raises
+    ------
+    ConfigError
+        The process has no such timestep.
+    SynthesisError
+        A prediction is no number.
+    """
+    first = sampler.restart
+    if not 0 < first < process.steps:
+        raise ConfigError(f"images can be restarted from timesteps 1 to {process.steps - 1}, got {first}")
+    below = [t for t in sampler_timesteps(process, sampler) if t < first]
+    kept = process.respaced([*below, first])
+    noisy = kept.noise(x, torch.full((len(x),), kept.steps - 1, device=x.device), noise())
+    return _descend(kept, denoiser, noisy, sampler, noise, clamp=clamp, levels=levels, on_step=None)
+
+
+def restart_steps(process: GaussianDiffusion, sampler: SamplerConfig) -> int:
+    """Evaluations of the denoiser that a restart adds."""
+    return 1 + sum(t < sampler.restart for t in sampler_timesteps(process, sampler)) if sampler.restart else 0
+
+
+def _descend(
+    kept: GaussianDiffusion,
+    denoiser: Denoiser,
+    x: Tensor,
+    sampler: SamplerConfig,
+    noise: Noise | None,
+    *,
+    clamp: bool,
+    levels: MeanLevels | None,
+    on_step: Callable[[int, int], None] | None,
+) -> Tensor:
+    """From the last timestep of ``kept`` to clean images."""
     step = SAMPLERS[sampler.name](kept, noise)
     for done, t in enumerate(reversed(range(kept.steps)), start=1):
         at = torch.full((len(x),), t, device=x.device)

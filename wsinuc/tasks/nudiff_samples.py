@@ -24,7 +24,7 @@ from wsinuc.models.checkpoint import file_sha256
 from wsinuc.models.devices import half_precision, pick_device
 from wsinuc.models.generators import ImageModel, StructureModel, load_image_model, load_structure_model
 from wsinuc.models.guidance import guided
-from wsinuc.models.samplers import sample
+from wsinuc.models.samplers import restart_steps, sample
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.segmenters.separation import GeneratedMaps, separate, settings_for_maps
 from wsinuc.synthesis.structures import from_diffusion, structure_map
@@ -107,7 +107,7 @@ class NudiffMaker:
         """Of one sample, both networks. Their weights are dropped: call it on a maker that is not used afterwards."""
         steps, size = self.recipe.config.sampler.steps, self.size
         passes = 1 if self.guidance == 0 else 2
-        image_steps = steps + (self.recipe.config.sampler.polish > 0)
+        image_steps = steps + restart_steps(self.images.process, self.recipe.config.sampler)
         total = image_steps * passes * _flops(self.images.network, size, condition=True)
         if self.structures is not None:
             total += steps * _flops(self.structures.network, size, condition=False)
@@ -127,7 +127,7 @@ class NudiffMaker:
             "checkpoints": {role: file_sha256(path) for role, path in paths.items() if path is not None},
             "condition": self.recipe.condition,
             "structures": "generated" if dataset is None else described(dataset),
-            "polish": self.recipe.config.sampler.polish,
+            "restart": self.recipe.config.sampler.restart,
         }
 
     @property
@@ -147,7 +147,7 @@ class NudiffMaker:
             denoiser,
             shape,
             seeds,
-            replace(config.sampler, polish=0),  # maps have flat parts and sharp borders, which it would blur
+            replace(config.sampler, restart=0),  # grain of structures ends with the separation
             levels=self.structures.levels,
             device=self.device,
         )
