@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from oracle import OracleSegmenter, write_slide
 from wsinuc_cli.bench import bench, describe
 
-from wsinuc.errors import ConfigError, DataError
+from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.tasks.bench import STAGES, BenchConfig, BenchReport, run_bench
 from wsinuc.tasks.meter import metered, typical
 
@@ -54,6 +54,8 @@ def test_report_is_json_and_a_table(report: BenchReport) -> None:
     assert json.loads(json.dumps(dataclasses.asdict(report)))["slide_shape"] == [500, 600]
     table = describe(report)
     assert all(name in table for name in STAGES)
+    assert "model default" in table
+    assert "2 blocks of 256 px at once" in table
 
 
 def test_only_the_stages_that_were_asked_for(tmp_path: Path) -> None:
@@ -66,13 +68,31 @@ def test_only_the_stages_that_were_asked_for(tmp_path: Path) -> None:
     assert told == ["prepare", "measure"]
 
 
-def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="separate"):
-        BenchConfig(stages=("reed",))
+def test_what_cannot_be_measured_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"separate": {"stages": ("reed",)}, "multiple of 64": {"block": 100}, "256 pixels": {"width": 10}}
+    for said, settings in wrong.items():
+        with pytest.raises(ConfigError, match=said):
+            BenchConfig(**settings)
+    with monkeypatch.context() as patch:
+        patch.setattr("wsinuc.tasks.bench.write_synthetic_slide", None)  # the model is looked for first
+        with pytest.raises(CheckpointError, match="nope"):
+            run_bench(BenchConfig(model="nope"))
     slide, glass = tmp_path / "glass.tiff", np.full((300, 300, 3), 255, np.uint8)
     tifffile.imwrite(slide, glass, tile=(256, 256), resolution=(20_000, 20_000), resolutionunit="CENTIMETER")
     with pytest.raises(DataError, match="no nuclei"):
         run_bench(BenchConfig(slide=slide, tissue="none", block=256, stages=("read",)), segmenter=OracleSegmenter())
+
+
+def test_the_command_writes_json_after_the_table(
+    report: BenchReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsinuc.tasks.bench.run_bench", lambda config, on_stage: report)
+    result = CliRunner().invoke(bench, ["--json", str(tmp_path / "bench.json")])
+    assert (result.exit_code, result.stdout) == (0, describe(report) + "\n")
+    assert json.loads((tmp_path / "bench.json").read_text())["model"] == "default"
+    refused = CliRunner().invoke(bench, ["--json", str(tmp_path / "none" / "bench.json")])
+    assert refused.exit_code == 2
+    assert "there is no folder" in refused.output
 
 
 @pytest.mark.parametrize("size", ["100", "10x", "axb", "10x-3"])

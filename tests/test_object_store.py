@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -12,10 +14,13 @@ import boto3
 import fsspec
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from moto.server import ThreadedMotoServer
 from oracle import OracleSegmenter, write_slide
 from runs import FILES, config, tree
+from wsinuc_cli.main import main
 
+import wsinuc.segmenters
 from wsinuc import urls
 from wsinuc.errors import ConfigError, OutputError, RemoteError, SlideError
 from wsinuc.exports.qupath_check import check_geojson
@@ -24,9 +29,11 @@ from wsinuc.nuclei import concatenate
 from wsinuc.slides import open_slide
 from wsinuc.slides.view import read_resilient
 from wsinuc.store import ResultStore, iter_nuclei, upload
+from wsinuc.tasks.cohort import segment_cohort
 from wsinuc.tasks.events import BlockDone, Event, Stage
 from wsinuc.tasks.plan import fingerprint
 from wsinuc.tasks.segment import plan_segment, segment_slide
+from wsinuc.tasks.slide_list import SlideJob
 from wsinuc.urls import Url
 
 SECRET = "wJalrXUtnFEMIsecretKEY"
@@ -110,6 +117,11 @@ def names(store: fsspec.AbstractFileSystem, out: str) -> list[str]:
     return sorted({path.removeprefix(root + "/").partition("/")[0] for path in store.find(root)})
 
 
+def objects(store: fsspec.AbstractFileSystem, out: str) -> dict[str, str]:
+    """When each object of a result was written, and its hash."""
+    return {path: f"{info['LastModified']} {info['ETag']}" for path, info in store.find(out, detail=True).items()}
+
+
 def at_stage(name: str, action) -> object:
     def on_event(event: Event) -> None:
         if isinstance(event, Stage) and event.name == name:
@@ -148,6 +160,44 @@ def test_a_complete_result_is_refused_then_replaced(slide: Path, reference: Path
     assert store.cat_file(f"{out}/notes.txt") == b"mine"
     store.rm_file(f"{out}/notes.txt")
     assert tree(downloaded(store, out, tmp_path / "copy")) == tree(reference)  # no part of the smaller blocks is left
+
+
+def test_slides_that_are_complete_are_done_before(slide: Path, server: Server, store, tmp_path: Path) -> None:
+    jobs = [SlideJob(slide=slide, name=name) for name in ("one", "two")]
+    out, settings = Url(f"s3://{BUCKET}/cohort"), config(reader="tiffslide", work=tmp_path / "work")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
+        segment_cohort(jobs[:1], out, settings)
+        first = objects(store, f"{out}/one.wsinuc")
+        store.pipe_file(f"{out}/one.wsinuc/.run/incomplete", b"{}")  # as a run killed after its summary leaves it
+        summary = segment_cohort(jobs, out, settings)
+        assert (summary.out, summary.before, summary.failed) == (out, ("one",), ())
+        assert objects(store, f"{out}/one.wsinuc") == first
+        assert names(store, f"{out}/two.wsinuc") == FILES
+        other = segment_cohort(jobs, out, replace(settings, block=192))
+        assert [state.state for state in other.slides] == ["failed", "failed"]
+        assert f"{out}/one.wsinuc holds a complete result made with other settings" in other.slides[0].error
+        assert "block was 256, now 192" in other.slides[0].error
+        assert not segment_cohort(jobs[:1], out, replace(settings, block=192, overwrite=True)).failed
+        assert objects(store, f"{out}/one.wsinuc") != first
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_the_command_says_done_before(slide: Path, server: Server, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
+    (tmp_path / "slides.csv").write_text(f"slide,name\n{slide},one\n")
+
+    def command(what: Path) -> Result:
+        options = ["--work", str(tmp_path / "work"), "--tissue", "none", "-o", f"s3://{BUCKET}/command"]
+        return CliRunner().invoke(main, ["segment", str(what), *options])
+
+    assert command(tmp_path / "slides.csv").exit_code == 0
+    again = command(tmp_path / "slides.csv")
+    assert (again.exit_code, again.stdout) == (0, f"{slide}: done before\n")
+    alone = shutil.copy(slide, tmp_path / "one.tiff")
+    refused = command(Path(alone))
+    assert refused.exit_code == 1
+    assert "already holds a complete result: add --overwrite" in refused.stderr
 
 
 def test_what_wsinuc_did_not_make_is_never_touched(slide: Path, out: str, store, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def changed(maps: GeneratedMaps, change) -> GeneratedMaps:
 def test_touching_nuclei_come_back_from_clean_hv(seed, mpp):
     truth = crowd(seed, mpp)
     found = separate("hv", maps_of(truth), settings_for_maps(mpp)).labels
-    assert aji_plus(truth, found) >= 0.95  # two of the smallest, side by side, may stay one; see the mean below
+    assert aji_plus(truth, found) >= 0.95  # of two that curl round each other one may be lost, see below
     assert aji_plus(truth, separate("components", maps_of(truth), settings_for_maps(mpp)).labels) < 0.8
 
 
@@ -85,6 +85,14 @@ def test_separation_turns_with_the_maps(method, k):
     turned = separate(method, maps_of(np.ascontiguousarray(dihedral(truth, k))), FINE).labels
     assert turned.max() == straight.max()
     assert aji_plus(dihedral(straight, k), turned) >= (0.95 if method == "distance" else 0.99)
+
+
+def test_h_and_v_are_blind_where_a_tip_curls_round_a_nucleus():
+    # Along that contact H and V grow from one nucleus into the other, so neither map holds a border: a limit of the maps
+    # themselves, which the distance to the centroids does not share.
+    maps, truth = maps_of(crowd(3502)), crowd(3502)
+    assert separate("hv", maps, FINE).labels.max() == truth.max() - 1
+    assert separate("points", maps, FINE).labels.max() == truth.max()
 
 
 def test_copied_pixels_of_h_and_v_are_no_turned_structure():

@@ -83,7 +83,7 @@ def test_made_of_an_image_that_is_given(tmp_path: Path) -> None:
         source_square(SyntheticSlideConfig(width=512, height=512, image=tmp_path / "red.png"))
 
 
-@pytest.mark.parametrize("wrong", [{"width": 100}, {"mpp": 9.0}, {"tissue": 0.0}])
+@pytest.mark.parametrize("wrong", [{"width": 100}, {"height": 10**7}, {"mpp": 9.0}, {"tissue": 0.0}])
 def test_what_makes_no_slide_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         SyntheticSlideConfig(**{"width": 512, "height": 512, **wrong})  # type: ignore[arg-type]

@@ -55,19 +55,33 @@ class Size(click.ParamType):
     default="all stages",
     show_default=True,
     metavar="NAME,...",
-    help="Some of read, network, separate, measure, render, export, all.",
+    help="Some of read, network, separate, measure, render, export (on one block), all (the slide as a whole).",
 )
-@click.option("--repeats", default=3, show_default=True, help="Runs of each stage; medians are shown.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Runs of each stage; medians are shown.",
+)
 @click.option(
     "--threads",
     "workers",
+    type=click.IntRange(min=1),
     default=DEFAULTS["workers"],
     show_default=True,
     metavar="N",
     help="Blocks at once in the stage 'all', as in segment.",
 )
 @click.option("--block", default=1024, show_default=True, help="Side of a block in pixels; multiple of 64.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the figures as JSON.")
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Write the figures as JSON.",
+)
 @verbosity_options
 def bench(
     slide: Path | None,
@@ -83,15 +97,19 @@ def bench(
     Makes a slide from real tissue, takes every stage of a run apart on one block of it, and then segments it whole.
     CPU seconds count all threads and child processes; memory is that of all processes together.
     """
+    from wsinuc.exports.atomic import replacing
     from wsinuc.tasks.bench import STAGES, BenchConfig, run_bench
 
     start_logging(quiet, verbose)
+    if json_path and not json_path.absolute().parent.is_dir():
+        raise click.UsageError(f"--json {json_path}: there is no folder {json_path.parent}")
     names = STAGES if stages == "all stages" else tuple(name.strip() for name in stages.split(","))
     config = BenchConfig(slide=slide, width=size[0], height=size[1], stages=names, **settings)
     report = run_bench(config, on_stage=None if quiet else lambda name: click.echo(f"... {name}", err=True))
-    if json_path:
-        json_path.write_text(json.dumps(dataclasses.asdict(report), indent=2) + "\n", encoding="utf-8")
     click.echo(describe(report))
+    if json_path:
+        with replacing(json_path) as stream:
+            stream.write((json.dumps(dataclasses.asdict(report), indent=2) + "\n").encode())
 
 
 def describe(report: BenchReport) -> str:
@@ -99,6 +117,7 @@ def describe(report: BenchReport) -> str:
     height, width = report.slide_shape
     lines = [
         f"wsinuc {report.wsinuc} on {report.cores} cores, {report.device} ({report.machine})",
+        f"model {report.model} ({report.identity}), {report.workers} blocks of {report.block} px at once",
         f"{report.slide}: {width} x {height} pixels, worked on at {report.mpp:.3g} um per pixel",
         f"{'stage':<9}{'Mpx/s':>9}{'s/mm2':>9}{'CPU s/Mpx':>11}{'nuclei/s':>10}{'memory MB':>11}  of its ceiling",
         *(_row(stage) for stage in report.stages),
@@ -106,7 +125,10 @@ def describe(report: BenchReport) -> str:
     if report.network_busy is not None:
         lines.append(f"the network was busy for {report.network_busy:.0%} of the blocks' time")
     if report.end_to_end_over_network is not None:
-        lines.append(f"the whole run took {report.end_to_end_over_network:.3f} times as long as the network alone")
+        lines.append(
+            f"the whole run took {report.end_to_end_over_network:.3f} times as long as the time inside the network, "
+            "which works on the blocks' margins, too"
+        )
     return "\n".join(lines)
 
 
@@ -115,5 +137,5 @@ def _row(stage: StageResult) -> str:
     share = "" if stage.share_of_ceiling is None else f"{stage.share_of_ceiling:.0%} of {stage.ceiling}"
     return (
         f"{stage.stage:<9}{stage.mpx_per_s:>9.3g}{stage.seconds_per_mm2:>9.3g}{stage.cpu_seconds_per_mpx:>11.3g}"
-        f"{rate:>10}{stage.peak_memory_bytes / 1e6:>11,.0f}  {share}"
+        f"{rate:>10}{stage.peak_memory_bytes / 1e6:>11,.0f}  {share}".rstrip()
     )

@@ -139,9 +139,9 @@ def segment(
         batch.plan()
         return batch.finish(records=False)
     several = len(jobs) > 1 or list(slides) != [job.slide for job in jobs]
-    records = isinstance(out, Path) and (several or (out / FOLDER).is_dir())  # tables and states need a file system
+    records = several or (isinstance(out, Path) and (out / FOLDER).is_dir())
     batch.segment(executor, records=records, verbose=verbose, skip_errors=skip_errors, attempts=attempts)
-    batch.finish(records=records)
+    batch.finish(records=records and isinstance(out, Path))  # tables need a file system
 
 
 class Batch:

@@ -72,6 +72,9 @@ def soak(folder: Path, *, slides: int, kills: int, seed: int = 0, delay_s: float
             break
         killed += 1
     problems = compare(reference, disturbed)
+    known = len(read_states(reference))
+    if known != slides:  # or a command that cannot even start would have no problems
+        problems.append(f"undisturbed, {known} of {slides} slides are accounted for, exit code {expected_code}")
     if code != expected_code:
         problems.append(f"exit code {code}, undisturbed {expected_code}")
     states = read_states(disturbed)

@@ -62,11 +62,15 @@ class RemoteResult:
         """Whether a summary is there. Raises RemoteError."""
         return SUMMARY in list_sizes(self.url)
 
+    def summary(self) -> dict[str, Any]:
+        """The summary of a complete result, empty when there is none. Raises RemoteError."""
+        return self._read(SUMMARY)
+
     def check_ours(self) -> None:
         """Raise OutputError when there is something that wsinuc has not made; RemoteError when nobody can look."""
         names = list_sizes(self.url)
         ours = not names or LOCK in names or INCOMPLETE in names
-        if not ours and not (SUMMARY in names and self._read(SUMMARY).get("made_by") == "wsinuc"):
+        if not ours and not (SUMMARY in names and self.summary().get("made_by") == "wsinuc"):
             raise OutputError(f"{self.url} is not empty and holds no wsinuc result: choose another -o, or empty it")
 
     @contextmanager
@@ -100,10 +104,11 @@ class RemoteResult:
 
     def mend(self, owner: str) -> None:
         """Clear up behind a run of the working area ``owner`` that was killed after it had written the summary."""
-        names = [INCOMPLETE]
-        if owner and self._read(LOCK).get("owner") == owner:
-            names.append(LOCK)
-        self._delete(names)
+        holder = self._read(LOCK).get("owner")
+        if holder is None:
+            self._delete([INCOMPLETE])
+        elif holder == owner:  # another's run may be about to replace the result
+            self._delete([INCOMPLETE, LOCK])
 
     def _take(self, owner: str) -> None:
         sign = {

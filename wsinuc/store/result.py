@@ -97,6 +97,20 @@ class ResultStore:
             return all(path.name in WORK or path.name.startswith("lock.") for path in self.work.iterdir())
         return read_json(self.summary).get("made_by") == "wsinuc"
 
+    def made(self) -> dict[str, Any]:
+        """The summary of a complete result that wsinuc has made, from where the result lies; else empty.
+
+        Raises RemoteError when its store is out of reach.
+        """
+        summary = read_json(self.summary) if self.remote is None else self.remote.summary()
+        return summary if summary.get("made_by") == "wsinuc" else {}
+
+    def clear_up(self) -> None:
+        """Remove what is left of a run that was killed after it had completed the result. Raises RemoteError."""
+        if self.remote is not None:
+            self.remote.mend(self._owner(make=False))
+        self._sweep()
+
     @contextmanager
     def open_run(self, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Iterator[Self]:
         """Hold the directory for one run with ``settings`` (its identity; JSON values), new or continued.
@@ -107,9 +121,7 @@ class ResultStore:
         """
         self._check_ours()
         if self.is_complete and not overwrite:
-            if self.remote is not None:
-                self.remote.mend(self._owner(make=False))
-            self._sweep()
+            self.clear_up()
             raise OutputError(
                 f"{self.out} already holds a complete result: add --overwrite to redo it, or choose another -o"
             )

@@ -29,6 +29,7 @@ from wsinuc.nuclei import measure
 from wsinuc.pipeline.block import process_block
 from wsinuc.pipeline.calibrate import calibrated
 from wsinuc.render import render_labels
+from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.view import SlideView, read_resilient
 from wsinuc.tasks import ceilings
@@ -74,6 +75,17 @@ class BenchConfig:
             raise ConfigError(f"no such stage: {', '.join(unknown) or 'none given'}; choose from {', '.join(STAGES)}")
         if self.repeats < 1:
             raise ConfigError(f"repeats must be at least 1, got {self.repeats}")
+        _ = self.settings, self.size  # what cannot be is said before a slide is made
+
+    @property
+    def settings(self) -> SegmentConfig:
+        """Those of a run."""
+        return SegmentConfig(**{name: getattr(self, name) for name in SHARED})
+
+    @property
+    def size(self) -> SyntheticSlideConfig | None:
+        """Of the slide that is made, if any."""
+        return None if self.slide else SyntheticSlideConfig(width=self.width, height=self.height)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +117,12 @@ class BenchReport:
     cores: int
     device: str
     model: str
-    """Beginning of the segmenter's identity."""
+    """Name or file."""
+    identity: str
+    """Beginning of the segmenter's."""
+    workers: int
+    block: int
+    repeats: int
     slide: str
     slide_shape: tuple[int, int]
     """(height, width) in level-0 pixels."""
@@ -139,8 +156,9 @@ def run_bench(
     with tempfile.TemporaryDirectory(prefix="wsinuc-bench-") as name:
         folder = Path(name)
         tell("prepare")
-        slide = config.slide or _make_slide(config, folder)
-        settings = SegmentConfig(**{key: getattr(config, key) for key in SHARED})
+        if config.slide is None and segmenter is None:  # a wrong name is said before a large slide is made for hours
+            segmenter = load_segmenter(config.model, device=config.device)
+        slide, settings = config.slide or _make_slide(config, folder), config.settings
         with prepare(slide, folder / "out", settings, segmenter) as (prepared, _):
             results = _measure_apart(config, prepared, folder, tell)
             summary = None
@@ -152,8 +170,8 @@ def run_bench(
 
 
 def _make_slide(config: BenchConfig, folder: Path) -> Path:
-    size = SyntheticSlideConfig(width=config.width, height=config.height)
-    return write_synthetic_slide(folder / f"synthetic-{config.width}x{config.height}.svs", size)
+    assert config.size is not None
+    return write_synthetic_slide(folder / f"synthetic-{config.width}x{config.height}.svs", config.size)
 
 
 def _measure_apart(
@@ -186,7 +204,11 @@ def _report(
         machine=f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}",
         cores=os.cpu_count() or 1,
         device=str(getattr(prepared.segmenter, "device", "cpu")),
-        model=prepared.segmenter.identity[:16],
+        model=config.model,
+        identity=prepared.segmenter.identity[:16],
+        workers=config.workers,
+        block=config.block,
+        repeats=config.repeats,
         slide=slide.name,
         slide_shape=prepared.slide.level_shapes[0],
         mpp=prepared.view.mpp,

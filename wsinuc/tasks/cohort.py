@@ -30,7 +30,6 @@ from wsinuc.errors import (
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.store import ResultStore
-from wsinuc.store.files import read_json
 from wsinuc.tasks import segment
 from wsinuc.tasks.cohort_records import CohortRecords
 from wsinuc.tasks.cohort_summary import CohortSummary, figures_of
@@ -83,8 +82,8 @@ def segment_cohort(
     attempts
         How often a slide is tried, when what went wrong may pass. It comes again after the others.
     records
-        Keep ``<out>/.wsinuc``, ``summary.csv`` and ``summary.md``, and take a complete result of the same settings for
-        done. Without them the folder holds the results alone, and a complete result is an error.
+        Take a complete result of the same settings for done, and keep ``<out>/.wsinuc``, ``summary.csv`` and
+        ``summary.md`` (not at a URL). Without, the folder holds the results alone, and a complete result is an error.
 
     Returns
     -------
@@ -123,7 +122,7 @@ class _Cohort:
     ) -> None:
         self.out, self.config, self.executor = out, config, executor
         self.skip_errors, self.attempts = skip_errors, attempts
-        self.compare = records and isinstance(out, Path)
+        self.compare = records
         # Tables and states need a file system; results on an object store have none beside them.
         self.records = CohortRecords(out if isinstance(out, Path) else Path(), keep=records and isinstance(out, Path))
         self.models = _Models(config.device)
@@ -147,19 +146,21 @@ class _Cohort:
             if self.stop.is_set() and not self.skip_errors:
                 self.records.skip_waiting()
             summary = self.records.finish(jobs)
-        return summary
+        return dataclasses.replace(summary, out=self.out)
 
     def _look_at(self, job: SlideJob) -> bool:
         """Whether there is work to do; raises what stands in its way and is found out quickly."""
-        store, config = ResultStore(job.folder(self.out)), job.config(self.config)
-        if self.compare and store.is_complete and store.is_ours and not config.overwrite and _is_there(job.slide):
-            made = read_json(store.summary)
-            changes = differences(made, job.slide, store.directory, config, self.models.get(config.model))
+        config = job.config(self.config)
+        store = ResultStore(job.folder(self.out), config.work)
+        asked = self.compare and not config.overwrite and _is_there(job.slide)
+        if asked and (made := store.made()):
+            changes = differences(made, job.slide, store.out, config, self.models.get(config.model))
             if changes:
                 raise ConfigError(
-                    f"{store.directory} holds a complete result made with other settings ({', '.join(changes)}): "
+                    f"{store.out} holds a complete result made with other settings ({', '.join(changes)}): "
                     "add --overwrite to redo it, or choose another -o"
                 )
+            store.clear_up()
             self.records.done(job, figures_of(made), before=True)
             self.emit(SlideDone(job=job, summary=None))
             return False

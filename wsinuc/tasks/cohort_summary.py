@@ -16,6 +16,7 @@ from typing import Any
 from wsinuc.errors import OutputError
 from wsinuc.exports.atomic import replacing
 from wsinuc.tasks.slide_state import STATES, SlideState
+from wsinuc.urls import Place
 
 CSV, MARKDOWN = "summary.csv", "summary.md"
 _FIRST = ("slide", "result", "state", "nuclei", "tissue_mm2", "nuclei_per_mm2")
@@ -40,7 +41,7 @@ _FIGURES = (
 class CohortSummary:
     """How one run over several slides ended."""
 
-    out: Path
+    out: Place
     slides: tuple[SlideState, ...]
     """In the order in which they were given."""
     before: tuple[str, ...]

@@ -7,7 +7,6 @@ cannot tell, is the slide opened and everything the bytes depend on compared.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import wsinuc
@@ -21,7 +20,7 @@ _ASKED = ("mpp", "reader", "tissue", "block", "batch_size", "device")
 
 
 def differences(
-    made: Mapping[str, Any], slide: Place, out: Path, config: SegmentConfig, segmenter: Segmenter
+    made: Mapping[str, Any], slide: Place, out: Place, config: SegmentConfig, segmenter: Segmenter
 ) -> tuple[str, ...]:
     """In what a complete result differs from what ``config`` asks for; empty when it is the same.
 
@@ -29,6 +28,8 @@ def differences(
     ----------
     made
         The result's ``summary.json``.
+    out
+        The result's directory or URL.
 
     Raises
     ------

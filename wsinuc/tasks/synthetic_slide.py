@@ -40,6 +40,8 @@ QUALITY = 80
 WAVES = 6
 LARGEST_SOURCE = 4096
 """Pixels of a side that are read of the source image, at most, from its middle."""
+LARGEST_SIDE = 1_000_000
+"""Pixels of a side of the slide, at most: several times what scanners make."""
 SHIPPED_MPP = 0.5
 """Of the image that comes with scikit-image, about."""
 
@@ -65,6 +67,10 @@ class SyntheticSlideConfig:
     def __post_init__(self) -> None:
         if min(self.width, self.height) < TILE:
             raise ConfigError(f"a slide needs at least {TILE} pixels on each side, got {self.width} x {self.height}")
+        if max(self.width, self.height) > LARGEST_SIDE:
+            raise ConfigError(
+                f"a slide has at most {LARGEST_SIDE:,} pixels on each side, got {self.width} x {self.height}"
+            )
         if not MPP_RANGE[0] <= self.mpp <= MPP_RANGE[1]:
             raise ConfigError(f"mpp must lie between {MPP_RANGE[0]} and {MPP_RANGE[1]} um per pixel, got {self.mpp}")
         if not 0.0 < self.tissue <= 1.0:
