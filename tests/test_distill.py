@@ -17,6 +17,7 @@ from scipy import ndimage
 from skimage.draw import disk
 from wsinuc_cli.main import main
 
+from wsinuc.datasets import open_dataset
 from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError, MppError, OutputError
@@ -335,6 +336,16 @@ def test_sources_may_be_chosen_weighted_and_too_coarse(folder: Path, tmp_path: P
     gather_tissue(sources, scales, choice=misspelt, even=False, **shared)
     with pytest.raises(DataError, match="has the attribute pateint"):
         misspelt.check()
+
+
+def test_a_value_is_left_out_of_the_sets_that_have_it(folder: Path) -> None:
+    dataset = open_dataset(folder)
+    choice = Choice({}, {"patient": frozenset({"p0", "elsewhere"})})
+    assert all(row["patient"] != "p0" for row in choice(dataset).rows)
+    with pytest.raises(DataError, match="no image of the sources has patient=elsewhere"):
+        choice.check()
+    other = Choice({}, {"patient": frozenset({"elsewhere"})})
+    assert len(other(dataset)) == len(dataset)
 
 
 def test_annotation_must_have_the_teachers_classes(folder: Path) -> None:

@@ -17,7 +17,7 @@ from wsinuc.models.checkpoint import Checkpoint, file_sha256, save_checkpoint
 from wsinuc.models.denoisers import denoiser_config
 from wsinuc.models.feature_networks import DenoiserNetwork, InceptionNetwork, load_feature_network
 from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.segmenters import WEIGHTS
+from wsinuc.segmenters import FEATURES
 
 TINY = UNetConfig(base=32, multipliers=(1, 2), res_blocks=1, attention_factors=(), middle_attention=False)
 
@@ -59,7 +59,7 @@ def test_sides_that_the_network_cannot_halve(tmp_path):
 
 
 def test_the_shipped_model_has_a_denoiser():
-    network = load_feature_network(WEIGHTS / "default.safetensors")
+    network = load_feature_network(FEATURES)
     assert isinstance(network, DenoiserNetwork)
     assert network.mpp == 0.5
     assert np.isfinite(network(images(2, 32)).vectors).all()
@@ -70,7 +70,7 @@ def test_blur_and_stain_move_features_the_more_the_stronger():
 
     from wsinuc.metrics.distributions import frechet_distance
 
-    network = load_feature_network(WEIGHTS / "default.safetensors")
+    network = load_feature_network(FEATURES)
     rng = np.random.default_rng(0)
     noise = gaussian_filter(rng.standard_normal((8, 32, 32, 3)), (0, 1, 1, 0))
     plain = np.clip(170 + 120 * noise, 0, 255)

@@ -33,7 +33,7 @@ from wsinuc.metrics.distributions import kernel_distance
 from wsinuc.models.devices import pick_device
 from wsinuc.models.feature_networks import FeatureNetwork, load_feature_network
 from wsinuc.models.samplers import SamplerConfig
-from wsinuc.segmenters import WEIGHTS
+from wsinuc.segmenters import FEATURES
 from wsinuc.tasks.cosyn_samples import CoSynRecipe
 from wsinuc.tasks.nudiff_samples import NudiffRecipe
 from wsinuc.tasks.synthesis_config import SynthesisConfig, real_field
@@ -112,7 +112,7 @@ def main() -> None:
     real = open_dataset(args.real, mpp=args.mpp)
     real = Split.load(args.split).of(real, "train") if args.split else real
     maker = recipe(args, real, SamplerConfig("dpm++", 2)).open()
-    network = load_feature_network(WEIGHTS / "default.safetensors", device=pick_device(args.device))
+    network = load_feature_network(FEATURES, device=pick_device(args.device))
     drawn = [fields(real, count, maker.mpp, maker.size, seed) for count, seed in ((4 * args.count, 1), (args.count, 2))]
     reference = Reference(network, features(network, drawn[0]))
     print(f"real against other real fields: kernel distance {reference.distance(drawn[1]):.4f}")

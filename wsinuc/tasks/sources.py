@@ -86,22 +86,28 @@ class Choice:
     def __init__(self, wanted: Conditions, unwanted: Conditions) -> None:
         self._wanted, self._unwanted = wanted, unwanted
         self._unmet = {*wanted, *unwanted}
+        self._unseen = {(name, value) for name, values in unwanted.items() for value in values}
 
     def conditions(self, dataset: Dataset) -> tuple[Conditions, Conditions]:
-        """The wanted and unwanted ones that a data set can meet."""
-        known = set(dataset.rows[0])
-        self._unmet -= known
-        wanted = {name: values for name, values in self._wanted.items() if name in known}
-        return wanted, {name: values for name, values in self._unwanted.items() if name in known}
+        """The wanted ones whose attribute a data set has, and the unwanted ones that an image of it meets."""
+        self._unmet -= set(dataset.rows[0])
+        there = {(name, value) for row in dataset.rows for name, value in row.items()}
+        self._unseen -= there
+        wanted = {name: values for name, values in self._wanted.items() if name in dataset.rows[0]}
+        met = {name: frozenset(v for v in values if (name, v) in there) for name, values in self._unwanted.items()}
+        return wanted, {name: values for name, values in met.items() if values}
 
     def __call__(self, dataset: Dataset) -> Dataset:
-        """The chosen images; raises DataError for values that are nobody's."""
+        """The chosen images; raises DataError for wanted values that are nobody's."""
         return dataset.where(*self.conditions(dataset))
 
     def check(self) -> None:
-        """Raise DataError for an attribute that none of the sets had: it would have chosen nothing."""
+        """Raise DataError for an attribute that none of the sets had, or an unwanted value that no image of them has."""
         if self._unmet:
             raise DataError(f"no data set among the sources has the attribute {', '.join(sorted(self._unmet))}")
+        if self._unseen:
+            shown = ", ".join(f"{name}={value}" for name, value in sorted(self._unseen))
+            raise DataError(f"no image of the sources has {shown}: nothing would be left out; check the value")
 
 
 def _check_resolution(name: str, mpp: float, coarsest: float) -> None:
