@@ -47,14 +47,21 @@ PRETRAIN = PretrainConfig(
 
 TUNE = FinetuneConfig(
     fit=FitConfig(steps=2000, lr=8e-4, warmup=50, cosine=True, weight_decay=0.01, ema=0.998, save_every=100),
-    ensemble_fit=FitConfig(steps=400, lr=3e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99, save_every=100),
+    ensemble_fit=FitConfig(steps=600, lr=5e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.995, save_every=100),
+    ensemble_zoom=1.8,
+    disturbance=0.1,
     crop=256,
     batch=4,
     augmentation=Augmentation(zoom=1.4, stain=0.5, blur=0.3, noise=4.0, light=0.2, jpeg=0.3, crowd=0.5),
     seed=1,
 )
 TRAIN = DdpmTrainConfig(
-    features=FeatureConfig(timesteps=(0,), blocks=(4, 5, 6)), fit_threshold=False, tuning=TUNE, seed=1
+    features=FeatureConfig(timesteps=(0,), blocks=(4, 5, 6)),
+    members=4,
+    factor=2,
+    fit_threshold=False,
+    tuning=TUNE,
+    seed=1,
 )
 DSB_WEIGHT = 0.3  # of a TNBC image's: most DSB images show haematoxylin alone
 

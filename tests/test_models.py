@@ -122,15 +122,16 @@ def test_timesteps_prefer_low_noise_by_the_power() -> None:
     assert low.max() >= 990
 
 
-def extractor(image: bool = True) -> FeatureExtractor:
-    config = FeatureConfig(timesteps=(20, 300), blocks=(1, 2, 4), image=image)
+def extractor(image: bool = True, blocks: tuple[int, ...] = (1, 2, 4)) -> FeatureExtractor:
+    config = FeatureConfig(timesteps=(20, 300), blocks=blocks, image=image)
     return FeatureExtractor(random_unet(), GaussianDiffusion(), config)
 
 
-def ensemble_for(features: FeatureExtractor, seed: int = 1) -> PixelClassifierEnsemble:
+def ensemble_for(features: FeatureExtractor, seed: int = 1, factor: int = 1) -> PixelClassifierEnsemble:
     torch.manual_seed(seed)
+    channels = tuple(features.channels.items())
     ensemble = PixelClassifierEnsemble(
-        EnsembleConfig(channels=tuple(features.channels.items()), classes=3, maps=2, members=3, hidden=16, inner=8)
+        EnsembleConfig(channels=channels, classes=3, maps=2, members=3, hidden=16, inner=8, factor=factor)
     )
     ensemble.mean.normal_()
     ensemble.std.uniform_(0.5, 2)
@@ -155,14 +156,28 @@ def test_projected_features_equal_the_naive_tensor() -> None:
     torch.testing.assert_close(votes.disagreement, expected.clamp(0, 1), rtol=0, atol=1e-5)
 
 
-def test_cropping_the_margin_first_changes_nothing() -> None:
-    features, x = extractor(), torch.rand(1, 3, 64, 64) * 2 - 1
-    ensemble, maps = ensemble_for(features), features(x)
+@pytest.mark.parametrize("factor", [1, 2])
+def test_cropping_the_margin_first_changes_nothing(factor: int) -> None:
+    features, x = extractor() if factor == 1 else extractor(False, (0, 2)), torch.rand(1, 3, 64, 64) * 2 - 1
+    ensemble, maps = ensemble_for(features, factor=factor), features(x)
     whole, cropped = ensemble.vote(maps), ensemble.vote(maps, margin=8)
     torch.testing.assert_close(cropped.probabilities, whole.probabilities[:, :, 8:-8, 8:-8], rtol=0, atol=1e-6)
     torch.testing.assert_close(cropped.maps, whole.maps[:, :, 8:-8, 8:-8], rtol=1e-5, atol=1e-5)
-    with pytest.raises(ConfigError, match="multiple of 2"):
+    with pytest.raises(ConfigError, match="multiple of [24]"):
         ensemble.vote(maps, margin=7)
+
+
+def test_coarse_classifiers_say_at_their_pixels_what_fine_ones_say_there() -> None:
+    """Features that are flat in each native pixel's neighbourhood read the same at both resolutions."""
+    features = extractor(False, (0, 2))
+    fine, coarse = ensemble_for(features), ensemble_for(features, factor=2)
+    flat = {
+        factor: torch.randn(1, n, 1, 1).expand(1, n, 32 // factor, 32 // factor)
+        for factor, n in features.channels.items()
+    }
+    torch.testing.assert_close(coarse.vote(flat).probabilities, fine.vote(flat).probabilities, rtol=0, atol=1e-6)
+    with pytest.raises(ConfigError, match="multiple of 3"):
+        ensemble_for(features, factor=3)
 
 
 def test_members_that_agree_do_not_disagree() -> None:

@@ -43,12 +43,17 @@ class EnsembleConfig:
     inner: int = 32
     norm: str = "none"
     """``batch`` normalises after each ReLU, as published; ``none`` does not."""
+    factor: int = 1
+    """Pixels of the image per side of a pixel that is classified: 1 classifies every one, as published. The finest factor of the
+    features costs its square less, and interpolates what the classifiers say instead of what they read."""
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise ConfigError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
         if self.classes < 2 or self.members < 1:
             raise ConfigError(f"an ensemble needs 2 classes and 1 member, got {self.classes} and {self.members}")
+        if self.factor < 1 or any(factor % self.factor for factor, _ in self.channels):
+            raise ConfigError(f"every factor of the features must be a multiple of {self.factor}, got {self.channels}")
 
     @property
     def width(self) -> int:
@@ -208,16 +213,23 @@ class PixelClassifierEnsemble(nn.Module):
 
     def _member(self, projected: dict[int, Tensor], member: int, margin: int, later: Layers) -> Tensor:
         """Raw outputs ``(n, classes + maps, h, w)`` of one member."""
-        channels = slice(member * self.config.hidden, (member + 1) * self.config.hidden)
+        channels, coarse = slice(member * self.config.hidden, (member + 1) * self.config.hidden), self.config.factor
+        kept = 1 if margin and coarse > 1 else 0  # a ring for the last interpolation
         parts = []
         for factor, stack in projected.items():
-            part = stack[:, channels]
-            if factor > 1:
-                part = F.interpolate(part, scale_factor=factor, mode="bilinear", align_corners=False)
-            if margin:
-                part = part[:, :, factor : part.shape[2] - factor, factor : part.shape[3] - factor]
-            parts.append(part)
+            part = _enlarged(stack[:, channels], factor // coarse)
+            parts.append(_without_border(part, factor // coarse - kept) if margin else part)
         x = sum(parts[1:], start=parts[0])
         for weight, bias in later:
             x = F.conv2d(torch.relu(x), weight[member].T[:, :, None, None].to(x.dtype), bias[member, 0].to(x.dtype))
+        return _without_border(_enlarged(x, coarse), kept * coarse)
+
+
+def _enlarged(x: Tensor, factor: int) -> Tensor:
+    if factor == 1:
         return x
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def _without_border(x: Tensor, width: int) -> Tensor:
+    return x[:, :, width : x.shape[2] - width, width : x.shape[3] - width]

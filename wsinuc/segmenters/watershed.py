@@ -53,8 +53,8 @@ class WatershedSettings:
     """um per pixel of the maps."""
     foreground_threshold: float = 0.5
     """Probability from which a pixel is nucleus."""
-    min_area_um2: float = 10.0
-    """Smaller instances are dropped: a lymphocyte, the smallest whole nucleus, has about 20 um2 or more."""
+    min_area_um2: float = 5.0
+    """Smaller instances are dropped. A whole lymphocyte has about 20 um2, but a section shows parts of nuclei too."""
     max_hole_um2: float = 10.0
     """Gaps in the foreground up to this area are chromatin, not background: less than the smallest nucleus."""
     max_diameter_um: float = 25.0

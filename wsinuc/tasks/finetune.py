@@ -38,6 +38,8 @@ class FinetuneConfig:
         default_factory=lambda: FitConfig(steps=800, lr=5e-4, warmup=20, cosine=True, ema=0.99)
     )
     """With all members."""
+    ensemble_zoom: float | None = None
+    """`Augmentation.zoom` with all members; None is as before."""
     disturbance: float = 0.3
     """Noise added to each member's start, in units of its layer's standard deviation."""
     share: float = 0.6
@@ -85,13 +87,16 @@ def finetune(
     """
     if not dataset:
         raise DataError("no annotated image to fine-tune on: check the data set's filters")
+    augmentation = config.augmentation
+    if head.config.members > 1 and config.ensemble_zoom is not None:
+        augmentation = replace(augmentation, zoom=config.ensemble_zoom)
     source = CropSource(
         images=list(dataset),
         mpp=mpp,
         size=config.crop,
         seed=config.seed,
         weights=weights if weights is not None else [1.0] * len(dataset),
-        augmentation=config.augmentation,
+        augmentation=augmentation,
     )
     model = nn.ModuleDict({"denoiser": extractor.unet, "head": head}).train().requires_grad_(True)
     device = extractor.unet.stem.weight.device

@@ -49,6 +49,8 @@ class DdpmTrainConfig:
     inner: int = 32
     norm: str = "none"
     """``batch`` or ``none``, see `EnsembleConfig`."""
+    factor: int = 1
+    """Pixels per side of what is classified, see `EnsembleConfig`."""
     vote: str = "mean"
     """``mean`` or ``majority``, see `DdpmConfig`."""
     correct_background: bool = True
@@ -130,6 +132,7 @@ def train_ddpm(
         hidden=config.hidden,
         inner=config.inner,
         norm=config.norm,
+        factor=config.factor,
     )
     if config.tuning is not None:
         ensemble = _tune(images, extractor, shape, mpp, config.tuning, out, weights, on_event)
