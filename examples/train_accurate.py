@@ -22,6 +22,7 @@ from PIL import Image
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.features import FeatureConfig
 from wsinuc.models.training import FitConfig, Progress
 from wsinuc.models.unet import UNetConfig
@@ -63,6 +64,8 @@ TRAIN = DdpmTrainConfig(
     tuning=TUNE,
     seed=1,
 )
+SEPARATION = {"foreground_threshold": 0.6, "smoothing_um": 0.4, "min_area_um2": 5.0}
+"""Chosen on TNBC patients 09 to 11, as they are and crowded (`wsinuc.datasets.crowding`)."""
 DSB_WEIGHT = 0.3  # of a TNBC image's: most DSB images show haematoxylin alone
 
 
@@ -127,6 +130,13 @@ def image_weights(images: list[np.ndarray]) -> list[float]:
     return [float(np.sqrt(i.shape[0] * i.shape[1])) for i in images]
 
 
+def set_separation(path: Path) -> None:
+    """Write the chosen settings of the watershed into a checkpoint."""
+    checkpoint = load_checkpoint(path, "segmenter")
+    watershed = checkpoint.config["watershed"] | SEPARATION
+    save_checkpoint(replace(checkpoint, config=checkpoint.config | {"watershed": watershed}), path)
+
+
 def report(progress: Progress) -> None:
     """One line on the terminal."""
     print(f"step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s", flush=True)
@@ -166,6 +176,7 @@ def main() -> None:
         },
         on_event=lambda message: print(message, flush=True),
     )
+    set_separation(arguments.out / "accurate.safetensors")
 
 
 if __name__ == "__main__":
