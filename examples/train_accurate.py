@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from finish_model import HELD_OUT, finish
 from PIL import Image
 
 from wsinuc.datasets import open_dataset
@@ -32,7 +33,6 @@ from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.tasks.training_set import NUCLEUS
 
 MPP = 0.25
-HELD_OUT = {"09", "10", "11"}
 TYPICAL_DIAMETER_UM = 5.5  # median over the TNBC images; DSB images do not record their scale
 PRETRAIN = PretrainConfig(
     mpp=MPP,
@@ -177,6 +177,7 @@ def main() -> None:
         on_event=lambda message: print(message, flush=True),
     )
     set_separation(arguments.out / "accurate.safetensors")
+    finish(arguments.out / "accurate.safetensors", arguments.data)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsinuc.errors import DataError
-from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability, roc_curve, share_by_group
+from wsinuc.metrics.calibration import (
+    Verdicts,
+    area_under_roc,
+    certainty,
+    fit_certainty,
+    reliability,
+    roc_curve,
+    share_by_group,
+)
 
 JUDGED = st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=2, max_size=60).filter(
     lambda pairs: 0 < sum(hit for _, hit in pairs) < len(pairs)
@@ -112,3 +120,26 @@ def test_what_is_no_probability_is_refused(bad):
         reliability(bad, [True])
     with pytest.raises(DataError, match=r"got \(1,\) and \(2,\)"):
         area_under_roc([0.5], [True, False])
+
+
+@pytest.mark.parametrize(("slope", "offset"), [(1.0, 0.0), (2.0, -3.0), (0.5, 0.7)])
+def test_certainty_is_fitted_to_how_often_nuclei_are_right(slope: float, offset: float) -> None:
+    rng = np.random.default_rng(0)
+    said = rng.uniform(0.6, 0.99, 20_000)
+    true = 1 / (1 + np.exp(-(slope * np.log(said / (1 - said)) + offset)))
+    right = rng.random(len(said)) < true
+    found = fit_certainty(said, right)
+    assert found == pytest.approx((slope, offset), abs=0.15)
+    corrected = certainty(said, found)
+    assert np.abs(corrected - true).mean() < 0.01
+    assert reliability(corrected, right).error < 0.02
+    assert area_under_roc(corrected, right) == pytest.approx(area_under_roc(said, right), abs=1e-6)
+
+
+def test_certainty_is_finite_and_without_a_measurement_what_was_said() -> None:
+    said = np.array([0.0, 0.3, 1.0], np.float32)
+    assert np.array_equal(certainty(said, (1.0, 0.0)), said)
+    assert np.all((certainty(said, (3.0, -2.0)) >= 0) & (certainty(said, (3.0, -2.0)) <= 1))
+    assert np.isfinite(fit_certainty(said, [True, True, True])).all()
+    with pytest.raises(DataError, match="one number and one verdict"):
+        fit_certainty(said, [True])

@@ -36,7 +36,7 @@ def test_this_machine_passes_and_every_warning_has_advice(tmp_path: Path) -> Non
     assert not [finding for finding in findings.values() if finding.level == "fail"]
     assert result.exit_code == 0
     assert all(finding.advice for finding in findings.values() if finding.level != "ok")
-    assert {"versions", "reader tiffslide", "codec JPEG 2000", "codec zstd", "weights default"} <= findings.keys()
+    assert {"versions", "reader tiffslide", "codec JPEG 2000", "codec zstd", "weights fast"} <= findings.keys()
     assert {"threads", "memory", "open files", "output", "device", "trial"} <= findings.keys()
     assert list(tmp_path.iterdir()) == []
 
@@ -86,14 +86,14 @@ def test_weights_that_are_not_those_released(tmp_path: Path, monkeypatch: pytest
     assert [finding.level for finding in library_checks.check_weights()] == ["ok"]
     shutil.copytree(shipped, tmp_path / "weights")
     monkeypatch.setattr(library_checks, "WEIGHTS", tmp_path / "weights")
-    with (tmp_path / "weights" / "default.safetensors").open("r+b") as file:
+    with (tmp_path / "weights" / "fast.safetensors").open("r+b") as file:
         file.write(b"version https://git-lfs")
     (found,) = library_checks.check_weights()
     assert found.level == "fail"
     assert "expected" in found.text
-    (tmp_path / "weights" / "default.safetensors").rename(tmp_path / "weights" / "mine.safetensors")
+    (tmp_path / "weights" / "fast.safetensors").rename(tmp_path / "weights" / "mine.safetensors")
     lost, strange = library_checks.check_weights()
-    assert (lost.name, lost.level, lost.text) == ("weights default", "fail", "the file is missing")
+    assert (lost.name, lost.level, lost.text) == ("weights fast", "fail", "the file is missing")
     assert (strange.name, strange.level) == ("weights mine", "warn")
 
 

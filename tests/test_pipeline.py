@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,26 @@ def test_blocks_find_what_one_pass_over_the_whole_image_finds(block: int) -> Non
     assert len(nuclei) == len(expected)
     assert as_set(nuclei) == as_set(expected)
     assert sum(result.at_edge for result in results) == 0
+
+
+class MeasuredOracle(OracleSegmenter):
+    """An oracle that knows that it is right half as often as it says."""
+
+    def certainty(self, probabilities: np.ndarray) -> np.ndarray:
+        return probabilities * np.float32(0.5)
+
+
+def test_the_certainty_of_a_model_changes_the_probability_and_nothing_else() -> None:
+    view = view_of(plane((400, 400)))
+
+    def nuclei(segmenter: OracleSegmenter) -> Nuclei:
+        block = next(iter(BlockGrid(view.shape, 512, segmenter.min_halo)))
+        return process_block(view, block, segmenter, batch_size=1, tissue=whole(view), gate=threading.Lock()).nuclei
+
+    plain, measured = nuclei(OracleSegmenter()), nuclei(MeasuredOracle())
+    assert len(plain) > 50
+    np.testing.assert_allclose(measured.probabilities, plain.probabilities / 2)
+    assert as_set(measured) == as_set(replace(plain, probabilities=measured.probabilities))
 
 
 @settings(max_examples=15, deadline=None)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
 from scipy.stats import rankdata
 
 from wsinuc.errors import DataError
@@ -125,6 +126,61 @@ def reliability(probabilities: ArrayLike, right: ArrayLike, *, bins: int = BINS)
     with np.errstate(invalid="ignore"):
         means = [np.bincount(at, values, bins) / counts for values in (claimed, hit)]
     return Reliability(np.arange(bins + 1) / bins, counts, *means)
+
+
+_EDGE = 1e-3
+"""Probabilities are kept this far from 0 and 1: scores have 8 bit."""
+
+
+def certainty(probabilities: ArrayLike, line: tuple[float, float]) -> NDArray[np.float32]:
+    """Probabilities whose log-odds are ``slope`` times the given ones' plus ``offset`` (Platt 1999); (1, 0) changes nothing.
+
+    Parameters
+    ----------
+    probabilities
+        ``(n,)`` in [0, 1].
+    line
+        Slope and offset, as `fit_certainty` finds them.
+
+    Returns
+    -------
+    float32 ``(n,)`` in [0, 1]; the order stays where the slope is positive.
+    """
+    given = np.asarray(probabilities, np.float32)
+    if line == (1.0, 0.0):
+        return given
+    slope, offset = line
+    return expit(slope * _log_odds(given) + offset).astype(np.float32)
+
+
+def fit_certainty(probabilities: ArrayLike, right: ArrayLike) -> tuple[float, float]:
+    """Slope and offset of the log-odds that make ``certainty`` most likely to give these verdicts: logistic regression.
+
+    Parameters
+    ----------
+    probabilities
+        ``(n,)`` what a model says of the nuclei that it predicts.
+    right
+        ``(n,)`` whether each is one.
+
+    Raises
+    ------
+    DataError
+        They are of different lengths.
+    """
+    p, hit = _checked(probabilities, right)
+    rows = np.stack([_log_odds(p), np.ones_like(p)], axis=1)
+    line = np.array([1.0, 0.0])
+    for _ in range(50):  # Newton's method; the small ridge keeps verdicts that are all alike finite
+        said = expit(rows @ line)
+        curvature = (rows * (said * (1 - said))[:, None]).T @ rows + _EDGE * np.eye(2)
+        line += np.linalg.solve(curvature, rows.T @ (hit - said) - _EDGE * (line - [1.0, 0.0]))
+    return float(line[0]), float(line[1])
+
+
+def _log_odds(p: NDArray[np.floating]) -> NDArray[np.float64]:
+    clipped = np.clip(p.astype(np.float64), _EDGE, 1 - _EDGE)
+    return np.log(clipped / (1 - clipped))
 
 
 def area_under_roc(scores: ArrayLike, positive: ArrayLike) -> float:

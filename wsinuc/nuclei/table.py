@@ -64,7 +64,7 @@ class Nuclei:
     class_probabilities: NDArray[np.float32]
     """(n, classes) mean over the nucleus' pixels, 0 to 1."""
     probabilities: NDArray[np.float32]
-    """(n,) mean foreground probability over the nucleus' pixels, 0 to 1."""
+    """(n,) probability of the nucleus, 0 to 1: the mean over its pixels, corrected where the model was measured."""
     disagreements: NDArray[np.float32]
     """(n,) mean Jensen-Shannon disagreement over the nucleus' pixels, 0 to 1 (1 = log 2)."""
     measurements: dict[str, NDArray[np.float32]]

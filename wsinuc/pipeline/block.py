@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wsinuc.grid import Block, BlockGrid, Box, Tile, TileGrid
 from wsinuc.nuclei import Nuclei, concatenate, empty, measure
-from wsinuc.segmenters.base import FOREGROUND, Classifying, Segmenter
+from wsinuc.segmenters.base import FOREGROUND, Certain, Classifying, Segmenter
 from wsinuc.slides.view import SlideView, read_resilient
 
 PIECE = 1024
@@ -177,6 +177,8 @@ def _find_nuclei(
                 part = segmenter.classify(labels, part)
             nuclei = measure(labels, part, piece.read, view.frame, segmenter.classes)
             nuclei = nuclei.select(nuclei.owned_by(piece.core))
+            if isinstance(segmenter, Certain):
+                nuclei = replace(nuclei, probabilities=segmenter.certainty(nuclei.probabilities))
             at_edge += int(nuclei.touching(_open_sides(piece.read, view.shape)).sum())
             found.append(nuclei)
     with clock.stage("measure"):

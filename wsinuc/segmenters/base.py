@@ -102,6 +102,15 @@ class Fitted(Segmenter, Protocol):
 
 
 @runtime_checkable
+class Certain(Protocol):
+    """A segmenter that has been measured: it knows how often nuclei are right that look as they do."""
+
+    def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """From the mean foreground probability of nuclei ``(n,)`` to the probability of each that it is one."""
+        ...
+
+
+@runtime_checkable
 class Classifying(Segmenter, Protocol):
     """A segmenter that tells nuclei apart after separation, each as a whole, instead of pixel by pixel.
 

@@ -46,6 +46,8 @@ class DdpmConfig:
     """um per pixel of the slides it accepts, finest and coarsest; None is the usual range."""
     vote: str = "mean"
     """``mean`` of the members' probabilities, or the ``majority`` of their verdicts, as published."""
+    certainty: tuple[float, float] = (1.0, 0.0)
+    """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
 
     def __post_init__(self) -> None:
         if self.separation not in MAPS:
@@ -76,6 +78,7 @@ class DdpmConfig:
                 margin=data["margin"],
                 mpp_range=tuple(data["mpp_range"]) if data.get("mpp_range") else None,
                 vote=data.get("vote", "mean"),
+                certainty=tuple(data.get("certainty", (1.0, 0.0))),
             )
         except (KeyError, TypeError) as error:
             raise unknown_header(error) from error

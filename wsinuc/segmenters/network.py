@@ -43,6 +43,8 @@ class NetworkConfig:
     """Pixels of a tile's border whose scores are dropped, because they lack context."""
     mpp_range: tuple[float, float]
     """um per pixel of the slides it accepts, finest and coarsest."""
+    certainty: tuple[float, float] = (1.0, 0.0)
+    """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
 
     def __post_init__(self) -> None:
         if self.separation not in MAPS:
@@ -71,12 +73,13 @@ class NetworkConfig:
     def from_json(cls, data: dict[str, Any]) -> NetworkConfig:
         """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
         try:
-            rest = {k: v for k, v in data.items() if k not in ("watershed", "classes", "mpp_range")}
+            rest = {k: v for k, v in data.items() if k not in ("watershed", "classes", "mpp_range", "certainty")}
             finest, coarsest = data["mpp_range"]
             return cls(
                 watershed=WatershedSettings(**data["watershed"]),
                 classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
                 mpp_range=(float(finest), float(coarsest)),
+                certainty=tuple(data.get("certainty", (1.0, 0.0))),
                 **rest,
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -32,12 +32,12 @@ class ShippedModel:
 
 
 MODELS = (
-    ShippedModel(DEFAULT, "default.safetensors", "what is taken when no model is named"),
+    ShippedModel(DEFAULT, "accurate.safetensors", "what is taken when no model is named: accurate"),
     ShippedModel("accurate", "accurate.safetensors", "diffusion features and an ensemble, with its disagreement"),
     ShippedModel("fast", "fast.safetensors", "one pass of a small network, distilled from the accurate one"),
 )
 """All names; see `shipped_models` for those whose file is here."""
-FEATURES = WEIGHTS / "default.safetensors"
+FEATURES = WEIGHTS / "accurate.safetensors"
 """The file whose denoiser stands for "the shipped denoiser" where images are compared by its features."""
 
 

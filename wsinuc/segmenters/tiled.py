@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError
+from wsinuc.metrics.calibration import certainty
 from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass
 from wsinuc.segmenters.watershed import instances_from_distance, instances_from_hv
 
@@ -31,7 +32,7 @@ def unknown_header(error: Exception) -> CheckpointError:
 class TiledSegmenter:
     """A `wsinuc.segmenters.base.Segmenter` but for ``predict`` and ``calibrate``.
 
-    ``config`` is a frozen dataclass with ``watershed``, ``separation``, ``classes``, ``tile`` and ``margin``.
+    ``config`` is a frozen dataclass with ``watershed``, ``separation``, ``classes``, ``tile``, ``margin`` and ``certainty``.
     """
 
     config: Any
@@ -86,6 +87,10 @@ class TiledSegmenter:
         other = copy.copy(self)
         other.config = replace(self.config, tile=side + 2 * self.margin)
         return other
+
+    def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The probability that a nucleus is right, from the mean over its pixels ``(n,)``."""
+        return certainty(probabilities, self.config.certainty)
 
     def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Scores ``(channels, h, w)`` to instances ``(h, w)``."""

@@ -22,7 +22,7 @@ from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoint import Checkpoint
 from wsinuc.models.nucleus_classifier import NucleusClassifier
 from wsinuc.nuclei.describe import DESCRIPTORS, REACH_UM, describe, stain_levels
-from wsinuc.segmenters.base import DISAGREEMENT, FIRST_CLASS, FOREGROUND, Fitted, NucleusClass, Segmenter
+from wsinuc.segmenters.base import DISAGREEMENT, FIRST_CLASS, FOREGROUND, Certain, Fitted, NucleusClass, Segmenter
 from wsinuc.segmenters.tiled import unknown_header
 
 METHOD = "typed"
@@ -101,6 +101,10 @@ class TypedSegmenter:
     def min_halo(self) -> int:
         """Pixels to read around a block: neighbours count in a nucleus' class, and must be whole as it is itself."""
         return self.base.min_halo + math.ceil(REACH_UM / self.mpp) + 1
+
+    def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As of the base, whose nuclei they are."""
+        return self.base.certainty(probabilities) if isinstance(self.base, Certain) else probabilities
 
     @property
     def channels(self) -> int:

@@ -245,7 +245,9 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
         "levels": config.levels,
     }
     described = NetworkConfig.describe("unet", shape, mpp=mpp, separation=separation, classes=taught.classes)
-    return replace(described, watershed=replace(taught.config.watershed, mpp=mpp))
+    watershed = replace(taught.config.watershed, mpp=mpp)
+    finest, coarsest = (f(a, b) for f, a, b in zip((min, max), described.mpp_range, taught.mpp_range, strict=True))
+    return replace(described, watershed=watershed, mpp_range=(finest, coarsest))
 
 
 def _soft_source(patches: TeacherPatches, described: NetworkConfig, config: DistillConfig) -> SoftCropSource:
