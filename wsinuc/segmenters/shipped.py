@@ -32,7 +32,7 @@ class ShippedModel:
 
 
 MODELS = (
-    ShippedModel(DEFAULT, "accurate.safetensors", "what is taken when no model is named: accurate"),
+    ShippedModel(DEFAULT, "fast.safetensors", "what is taken when no model is named: fast"),
     ShippedModel("accurate", "accurate.safetensors", "diffusion features and an ensemble, with its disagreement"),
     ShippedModel("fast", "fast.safetensors", "one pass of a small network, distilled from the accurate one"),
 )
