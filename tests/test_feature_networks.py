@@ -61,7 +61,7 @@ def test_sides_that_the_network_cannot_halve(tmp_path):
 def test_the_shipped_model_has_a_denoiser():
     network = load_feature_network(FEATURES)
     assert isinstance(network, DenoiserNetwork)
-    assert network.mpp == 0.5
+    assert network.mpp == 0.25
     assert np.isfinite(network(images(2, 32)).vectors).all()
 
 
