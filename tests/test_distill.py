@@ -137,6 +137,7 @@ def test_post_processing_is_the_teachers_at_the_students_resolution(tmp_path: Pa
     student = load_segmenter(str(tmp_path / "s.safetensors"), device="cpu")
     assert student.config.watershed == replace(knowing.config.watershed, mpp=1.0)
     assert student.config.separation == "hv"
+    assert student.mpp_range == pytest.approx((0.1, 2.2))
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:

@@ -131,11 +131,6 @@ class NetworkSegmenter(TiledSegmenter):
             raise CheckpointError(f"the weights do not fit their own header: {str(error).splitlines()[0]}") from error
         return cls(config, network, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
 
-    @property
-    def mpp_range(self) -> tuple[float, float]:
-        """um per pixel of the slides it accepts, finest and coarsest."""
-        return self.config.mpp_range
-
     def calibrate(self, samples: NDArray[np.uint8]) -> NetworkSegmenter:
         """A copy whose group normalisation has the statistics of these samples; itself where there is none."""
         if not any(isinstance(module, GroupNorm) for module in self.network.modules()):

@@ -32,7 +32,8 @@ def unknown_header(error: Exception) -> CheckpointError:
 class TiledSegmenter:
     """A `wsinuc.segmenters.base.Segmenter` but for ``predict`` and ``calibrate``.
 
-    ``config`` is a frozen dataclass with ``watershed``, ``separation``, ``classes``, ``tile``, ``margin`` and ``certainty``.
+    ``config`` is a frozen dataclass with ``watershed``, ``separation``, ``classes``, ``tile``, ``margin``, ``mpp_range`` and
+    ``certainty``.
     """
 
     config: Any
@@ -44,6 +45,11 @@ class TiledSegmenter:
     def mpp(self) -> float:
         """um per pixel the model was trained at."""
         return self.config.watershed.mpp
+
+    @property
+    def mpp_range(self) -> tuple[float, float]:
+        """um per pixel of the slides it accepts, finest and coarsest."""
+        return self.config.mpp_range
 
     @property
     def tile(self) -> int:
