@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from wsinuc.datasets import open_dataset
@@ -31,12 +32,20 @@ def segmenter(request: pytest.FixtureRequest) -> Segmenter:
 
 
 def test_they_ship_and_say_where_they_come_from() -> None:
-    assert shipped_models() == ("default", *NAMES)
-    for name in NAMES:
+    assert set(shipped_models()) == {"default", "breast", *NAMES}
+    for name in shipped_models():
         checkpoint = load_checkpoint(model_path(name), "segmenter")
         assert "monuseg" not in str(checkpoint.provenance).lower()
     assert "09-11" in load_checkpoint(model_path("accurate"), "segmenter").provenance["data"]
     assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < 40e6
+
+
+def test_the_breast_model_names_the_nuclei_of_fast() -> None:
+    breast = load_segmenter("breast", device="cpu")
+    assert [item.name for item in breast.classes] == ["Tumor", "Stromal", "sTIL", "Other"]
+    fast = load_checkpoint(model_path("fast"), "segmenter").tensors
+    tensors = load_checkpoint(model_path("breast"), "segmenter").tensors
+    assert all(torch.equal(tensors[f"base.{name}"], value) for name, value in fast.items())
 
 
 def test_blank_tiles_hold_no_nuclei(segmenter: Segmenter) -> None:
