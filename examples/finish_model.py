@@ -13,24 +13,27 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from wsinuc.datasets import open_dataset
 from wsinuc.metrics.calibration import fit_certainty
 from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
-from wsinuc.segmenters import load_segmenter
+from wsinuc.models.devices import pick_dtype
+from wsinuc.segmenters import segmenter_from
 from wsinuc.tasks.evaluate import evaluate
 from wsinuc.tasks.predictions import predict_nuclei
 
 HELD_OUT = {"09", "10", "11"}
 MPP_RANGE = (0.1, 1.1)
-"""um per pixel; docs/results.md has what is left of the accuracy at 0.5 and 1.0."""
+"""um per pixel; docs/models.md has what is left of the accuracy at 0.5 and 1.0."""
 
 
 def finish(model: Path, data: Path) -> None:
     """Measure, and rewrite the checkpoint."""
     checkpoint = load_checkpoint(model, "segmenter")
     unmeasured = checkpoint.config | {"certainty": (1.0, 0.0), "mpp_range": MPP_RANGE}
-    save_checkpoint(replace(checkpoint, config=unmeasured), model)
-    segmenter = load_segmenter(str(model), device="cpu")
+    device = torch.device("cpu")
+    segmenter = segmenter_from(replace(checkpoint, config=unmeasured), device=device, dtype=pick_dtype(device))
     dataset = open_dataset(data / "tnbc", mpp=0.25).where({"patient": frozenset(HELD_OUT)})
     classes = [nucleus.name for nucleus in segmenter.classes]
     verdicts = evaluate(dataset, partial(predict_nuclei, segmenter=segmenter), predicted_classes=classes).verdicts

@@ -157,15 +157,18 @@ def restarted(
     first = sampler.restart
     if not 0 < first < process.steps:
         raise ConfigError(f"images can be restarted from timesteps 1 to {process.steps - 1}, got {first}")
-    below = [t for t in sampler_timesteps(process, sampler) if t < first]
-    kept = process.respaced([*below, first])
+    kept = process.respaced(_restart_timesteps(process, sampler))
     noisy = kept.noise(x, torch.full((len(x),), kept.steps - 1, device=x.device), noise())
     return _descend(kept, denoiser, noisy, sampler, noise, clamp=clamp, levels=levels, on_step=None)
 
 
 def restart_steps(process: GaussianDiffusion, sampler: SamplerConfig) -> int:
     """Evaluations of the denoiser that a restart adds."""
-    return 1 + sum(t < sampler.restart for t in sampler_timesteps(process, sampler)) if sampler.restart else 0
+    return len(_restart_timesteps(process, sampler)) if sampler.restart else 0
+
+
+def _restart_timesteps(process: GaussianDiffusion, sampler: SamplerConfig) -> list[int]:
+    return [*(t for t in sampler_timesteps(process, sampler) if t < sampler.restart), sampler.restart]
 
 
 def _descend(

@@ -246,7 +246,8 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
     }
     described = NetworkConfig.describe("unet", shape, mpp=mpp, separation=separation, classes=taught.classes)
     watershed = replace(taught.config.watershed, mpp=mpp)
-    finest, coarsest = (f(a, b) for f, a, b in zip((min, max), described.mpp_range, taught.mpp_range, strict=True))
+    finest = min(described.mpp_range[0], taught.mpp_range[0])
+    coarsest = max(described.mpp_range[1], taught.mpp_range[1])
     return replace(described, watershed=watershed, mpp_range=(finest, coarsest))
 
 

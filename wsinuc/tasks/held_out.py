@@ -23,14 +23,19 @@ PATCHES = 64
 """About so many are measured."""
 
 
+def drawn_apart(count: int, share: float, seed: int) -> list[int]:
+    """Which of ``count`` images are held out, ascending: about ``share``, at least one of several, never all."""
+    apart = min(round(share * count) or int(share > 0), count - 1)
+    return sorted(int(i) for i in np.random.default_rng(seed).permutation(count)[: max(0, apart)])
+
+
 def set_apart(images: Sequence[LabelledImage], share: float, seed: int) -> tuple[list[int], list[int]]:
     """Which images to learn from, and which are held out: about ``share`` of them; windows of one image stay together.
 
     With share 0, or a single image, all images are both: what is held out then are other patches of them.
     """
     names = sorted({image.name for image in images})
-    count = min(round(share * len(names)) or int(share > 0), len(names) - 1)
-    apart = {names[i] for i in np.random.default_rng(seed).permutation(len(names))[: max(0, count)]}
+    apart = {names[i] for i in drawn_apart(len(names), share, seed)}
     learned = [i for i, image in enumerate(images) if image.name not in apart]
     return learned, [i for i, image in enumerate(images) if image.name in apart] or learned
 

@@ -33,13 +33,14 @@ from wsinuc.models.processes import ALONE, Processes
 from wsinuc.models.schedules import named_betas
 from wsinuc.models.training import Inspection, Progress, fit, part_size
 from wsinuc.models.variance import Objective
+from wsinuc.tasks.held_out import SEED as HELD_OUT_SEED
+from wsinuc.tasks.held_out import drawn_apart
 from wsinuc.tasks.pretrain_config import PRESETS, PretrainConfig
 from wsinuc.tasks.pretrain_report import draw_training, sample_grid, write_png
 
 __all__ = ["PRESETS", "PretrainConfig", "pretrain"]
 
 _THREADS = 4  # that cut patches while a GPU computes
-_VALIDATION_SEED = 7_919  # added to the seed of held-out patches, so that they are never training patches
 
 
 def pretrain(
@@ -156,9 +157,7 @@ def _patch_sources(
     images: Sequence[Pixels], weights: Sequence[float] | None, config: PretrainConfig
 ) -> tuple[PatchSource, PatchSource]:
     """Patches to train on, and held-out ones: of other images if a share is held out, without augmentation."""
-    order = np.random.default_rng(config.seed).permutation(len(images))
-    count = min(round(config.held_out * len(images)) or int(config.held_out > 0), len(images) - 1)
-    apart = sorted(int(i) for i in order[: max(0, count)])
+    apart = drawn_apart(len(images), config.held_out, config.seed)
     trained = [i for i in range(len(images)) if i not in set(apart)]
 
     def source(indices: Sequence[int], seed: int, zoom: float, stain: float) -> PatchSource:
@@ -169,7 +168,7 @@ def _patch_sources(
 
     return (
         source(trained, config.seed, config.zoom, config.stain),
-        source(apart or trained, config.seed + _VALIDATION_SEED, 1.0, 0.0),
+        source(apart or trained, config.seed + HELD_OUT_SEED, 1.0, 0.0),
     )
 
 
@@ -239,7 +238,7 @@ def _inspections(
 
     @torch.no_grad()
     def validate(step: int) -> float:
-        generator, total = torch.Generator().manual_seed(config.seed + _VALIDATION_SEED), 0.0
+        generator, total = torch.Generator().manual_seed(config.seed + HELD_OUT_SEED), 0.0
         chunk = max(1, config.batch // config.fit.accumulate)
         for start in range(0, config.validation_patches, chunk):
             numbers = range(start, min(start + chunk, config.validation_patches))
