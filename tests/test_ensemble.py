@@ -169,7 +169,8 @@ def test_columns_are_a_table_of_their_own() -> None:
 
 def votes(ballots: list[float], disagreement: torch.Tensor | None = None) -> Votes:
     share = torch.tensor(ballots)[None, :, None, None]
-    return Votes(share, share, torch.zeros(1, 1, 1) if disagreement is None else disagreement, torch.zeros(1, 1, 1, 1))
+    none = torch.zeros(1, 1, 1)
+    return Votes(share, share, none, none if disagreement is None else disagreement, torch.zeros(1, 1, 1, 1))
 
 
 @pytest.mark.parametrize(

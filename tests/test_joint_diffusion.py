@@ -18,6 +18,7 @@ from wsinuc.models.joint_diffusion import (
     JointPrediction,
     JointUnit,
     JointWeights,
+    restart_timesteps,
     sample_joint,
 )
 from wsinuc.models.mean_levels import MeanLevels
@@ -127,6 +128,25 @@ def test_samplers_reach_the_data(sampler: str, steps: int):
     torch.testing.assert_close(shares, SHARES, atol=0.05, rtol=0)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_restart_asks_below_its_timestep_and_reaches_the_data_again(sampler: str):
+    asked = []
+
+    def network(unit: JointUnit, log_snr: Tensor, points: Tensor, text: TextTokens | None) -> JointPrediction:
+        asked.append(float(log_snr[0]))
+        return perfect(unit, log_snr, points, text)
+
+    walk = quadratic_timesteps(1000, 20)[::-1]
+    unit = sample_joint(PROCESS, network, no_points(2), None, [1, 2], sampler=sampler, steps=20, restart=300)
+    assert restart_timesteps(walk, 300) == [300, *(t for t in walk if t < 300)]
+    assert len(asked) == 20 + len(restart_timesteps(walk, 300))
+    assert asked[20:] == sorted(asked[20:]), "noise only falls on the way back"
+    assert unit.image.mean().item() == pytest.approx(MEAN, abs=0.02)
+    shares = torch.bincount(unit.label.flatten(), minlength=K) / unit.label.numel()
+    torch.testing.assert_close(shares, SHARES, atol=0.06, rtol=0)
+    assert restart_timesteps(walk, 0) == []
+
+
 @pytest.mark.parametrize("count", [1, 2, 25, 500, 999, 1000])
 def test_few_timesteps_are_distinct_and_reach_both_ends(count: int):
     kept = quadratic_timesteps(1000, count)
@@ -138,8 +158,9 @@ def test_few_timesteps_are_distinct_and_reach_both_ends(count: int):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_sample_is_the_same_in_any_batch(sampler: str):
-    together = sample_joint(PROCESS, perfect, no_points(3), None, [4, 5, 6], sampler=sampler, steps=6)
-    alone = sample_joint(PROCESS, perfect, no_points(1), None, [5], sampler=sampler, steps=6)
+    request = {"sampler": sampler, "steps": 6, "restart": 200}
+    together = sample_joint(PROCESS, perfect, no_points(3), None, [4, 5, 6], **request)
+    alone = sample_joint(PROCESS, perfect, no_points(1), None, [5], **request)
     torch.testing.assert_close(together.image[1:2], alone.image)
     torch.testing.assert_close(together.distance[1:2], alone.distance)
     assert torch.equal(together.label[1:2], alone.label)
@@ -188,6 +209,7 @@ def test_the_loss_weighs_its_parts():
         ({"guidance": 1.0}, "there is none"),
         ({"seeds": [1, 2]}, "one seed each"),
         ({"steps": 1001}, "1 to 1000 steps"),
+        ({"restart": 1000}, "timesteps 1 to 999, got 1000"),
         ({"points": torch.full((1, SIDE, SIDE), K)}, "class 3, but the network knows classes 1 to 2"),
         ({"text": text_of(2)}, "as many texts"),
     ],

@@ -16,7 +16,7 @@ from wsinuc_cli.train import train
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import parse_conditions
 from wsinuc.datasets.split import Split
-from wsinuc.errors import DataError
+from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.attention_unet import AttentionUNet, AttentionUNetConfig
 from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.denoisers import denoiser_config
@@ -207,6 +207,14 @@ def test_nothing_is_chosen_from_what_is_added(data: Path, tmp_path: Path) -> Non
     alone = gather_training_set([str(data)], mpp=None, selection=chosen)
     both = gather_training_set([str(data)], mpp=None, selection=chosen, whole=[str(more)])
     assert (len(alone.images), len(both.images)) == (1, 5)
+    assert both.weights is None
+    third = gather_training_set([str(data)], mpp=None, selection=chosen, whole=[str(more)], whole_share=0.3)
+    assert third.weights is not None
+    assert len(third.weights) == 5
+    assert sum(third.weights[:1]) == pytest.approx(0.7)
+    assert sum(third.weights[1:]) == pytest.approx(0.3)
+    with pytest.raises(ConfigError, match="above 0 and below 1"):
+        gather_training_set([str(data)], mpp=None, selection=chosen, whole_share=0.3)
     assert [origin["few"] for origin in both.origin] == [1, None]
     done = run(
         data,
@@ -216,6 +224,8 @@ def test_nothing_is_chosen_from_what_is_added(data: Path, tmp_path: Path) -> Non
         32,
         "--add",
         more,
+        "--add-share",
+        0.3,
         "--method",
         "unet",
         "--steps",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path)
 ONLY = {
-    "nudiff": ("structure_model", "image_model", "structures_from", "condition", "restart"),
+    "nudiff": ("structure_model", "image_model", "structures_from", "condition"),
     "cosyn": ("model", "layout", "prompts", "tissues", "text_encoder"),
 }
 EVERY_S = 5.0
@@ -77,7 +77,7 @@ EVERY_S = 5.0
     type=click.IntRange(0),
     default=0,
     metavar="T",
-    help="[nudiff] Noise finished images to timestep T and go back once more: takes out grain; 150 is a good start.",
+    help="Noise finished images to timestep T and go back once more: takes out grain; 150 is a good start.",
 )
 @click.option("--size", type=int, metavar="PX", help="Side of the images  [default: as trained].")
 @click.option("--batch-size", type=int, metavar="N", help="Images computed together  [default: 1 on a CPU, else 8].")

@@ -31,6 +31,7 @@ ONLY_NETWORKS = (
     "similarity",
     "from_scratch",
     "validation",
+    "add_share",
 )
 
 
@@ -66,6 +67,11 @@ ONLY_NETWORKS = (
 @click.option("--part", default="train", show_default=True, help="Part of the split file.")
 @click.option(
     "--add", "whole", multiple=True, metavar="DATA", help="More data, all of it: what wsinuc synthesize made."
+)
+@click.option(
+    "--add-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="[networks] Share of the crops that come from --add.  [default: by area]",
 )
 @click.option("--few", type=int, metavar="N", help="Only N patches, stratified; OUTPUT.split.json records which.")
 @click.option("--validation", metavar="PART", help="[networks] Part of the split whose AJI decides which weights stay.")
@@ -156,6 +162,7 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
             _network_config(options),
             denoiser=start,
             device=device,
+            weights=chosen.weights,
             provenance=origin,
             on_event=click.echo,
             validation=_validation(data, options),
@@ -192,7 +199,15 @@ def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet
         unwanted=parse_conditions(options["unwanted"]),
         **{name: options[name] for name in ("split", "part", "few", "patch", "seed")},
     )
-    return gather_training_set(data, mpp=options["mpp"], selection=selection, whole=options["whole"])
+    if options["add_share"] is not None and not options["whole"]:
+        raise click.UsageError("--add-share says how much of --add is drawn: give --add too, or leave it out")
+    return gather_training_set(
+        data,
+        mpp=options["mpp"],
+        selection=selection,
+        whole=options["whole"],
+        whole_share=options["add_share"],
+    )
 
 
 def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[LabelledImage]:

@@ -10,6 +10,9 @@ Each network is trained on the tenth of the labels in `tenth.json`, alone and wi
 the same number of steps, and measured by the product's own path on the 8 images of `monuseg2018_train` that neither the
 generators nor it have seen (`examples/low_data/monuseg_split.json`). Each run appends a line to OUT/runs-K.jsonl, the same
 command goes on where it stopped, and prints the table at the end.
+
+`--drawn 0.5` draws every second crop from the pairs instead of as many as their area says. `--windows more=FILE` names a
+split file of more real windows, used like synthetic pairs: what could pairs give at best?
 """
 
 from __future__ import annotations
@@ -64,11 +67,27 @@ def config_of(run: Run, steps: int) -> NetworkTrainConfig:
     )
 
 
-def scores(run: Run, images: Sequence[LabelledImage], test: Dataset, steps: int, out: Path) -> dict[str, float]:
+def weights_of(
+    real: Sequence[LabelledImage], pairs: Sequence[LabelledImage], drawn: float | None
+) -> list[float] | None:
+    """How often each image is drawn; None is by area. Real windows are alike in size, and so are pairs."""
+    if drawn is None or not pairs:
+        return None
+    return [(1 - drawn) / len(real)] * len(real) + [drawn / len(pairs)] * len(pairs)
+
+
+def scores(
+    run: Run,
+    images: Sequence[LabelledImage],
+    weights: list[float] | None,
+    test: Dataset,
+    steps: int,
+    out: Path,
+) -> dict[str, float]:
     """Train, measure, and say how long it took."""
     checkpoint = out / f"{run.network}-{run.pairs}-{run.seed}.safetensors"
     started = time.process_time()
-    train_network(images, (NUCLEUS,), checkpoint, config_of(run, steps), device="cpu")
+    train_network(images, (NUCLEUS,), checkpoint, config_of(run, steps), device="cpu", weights=weights)
     trained = time.process_time()
     segmenter = load_segmenter(str(checkpoint), device="cpu")
     # Test images are small: tiles made for slides would be half empty.
@@ -99,6 +118,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--synthetic", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--windows", nargs="*", default=[], metavar="NAME=SPLIT")
+    parser.add_argument("--drawn", type=float, help="share of the crops that come from the pairs")
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--steps", type=int, default=600)
@@ -111,12 +132,16 @@ def main() -> None:
     test = Split.load(HERE.parent / "low_data" / "monuseg_split.json").of(dataset, "test")
     folders = dict(pair.split("=", 1) for pair in options.synthetic)
     extra = {"none": [], **{name: list(open_dataset(folder)) for name, folder in folders.items()}}
+    for name, split in (pair.split("=", 1) for pair in options.windows):
+        extra[name] = list(Split.load(Path(split)).of(dataset, "train"))
     part, parts = map(int, options.share.split("/"))
     done = {line["run"] for path in options.out.glob("runs-*.jsonl") for line in map(json.loads, path.open())}
     grid = [Run(*p) for p in product(map(int, options.seeds.split(",")), options.networks.split(","), extra)]
     for run in grid[part::parts]:
         if str(run) not in done:
-            result = scores(run, real + extra[run.pairs], test, options.steps, options.out)
+            pairs = extra[run.pairs]
+            weights = weights_of(real, pairs, options.drawn)
+            result = scores(run, real + pairs, weights, test, options.steps, options.out)
             line = {"run": str(run), "seed": run.seed, "network": run.network, "pairs": run.pairs} | result
             with (options.out / f"runs-{part}.jsonl").open("a") as stream:
                 stream.write(json.dumps(line) + "\n")

@@ -11,6 +11,7 @@ is given; CoSyn for the layouts of the real images. Writes a table (CSV) and a p
 - kernel distance (KID, Binkowski et al. 2018; unbiased, so that it means something for few images) of the shipped denoiser's
   features, of quarters of the samples from quarters of as many real fields, and what real fields have from other real fields.
 
+With `--restart T` every walk is restarted from timestep T (`wsinuc synthesize --restart`); these are rows of their own.
 Rows that the CSV already holds are kept: the same command goes on where it stopped.
 """
 
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument(
         "--samplers", nargs="+", default=["dpm++:5,10,20,50", "ddim:10,20,50,100", "ddpm:20,50,100,1000"]
     )
+    parser.add_argument("--restart", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("-o", "--output", type=Path, default=Path("samplers"))
     args = parser.parse_args()
@@ -119,12 +121,15 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     table = args.output / "samplers.csv"
     rows = list(csv.reader(table.open()))[1:] if table.exists() else []
-    for name, steps in (
-        (name, int(n)) for name, _, text in (s.partition(":") for s in args.samplers) for n in text.split(",")
+    for sampler in (
+        SamplerConfig(name, int(n), args.restart)
+        for name, _, text in (s.partition(":") for s in args.samplers)
+        for n in text.split(",")
     ):
+        name, steps = sampler.name + (f", restarted from {args.restart}" if args.restart else ""), sampler.steps
         if [name, str(steps)] in [row[:2] for row in rows]:
             continue
-        found = measure(args, real, reference, SamplerConfig(name, steps))
+        found = measure(args, real, reference, sampler)
         rows.append([name, str(steps), *(f"{value:.6g}" for value in found)])
         print(
             f"{name:6} {steps:5} steps {found[0]:8.1f} per hour {found[1]:10.1f} GFLOP  KID {found[2]:.4f}", flush=True

@@ -69,6 +69,8 @@ class Votes:
     """``(n, classes, h, w)`` mean over the members."""
     ballots: Tensor
     """``(n, classes, h, w)`` share of the members for which a class is the most probable."""
+    entropy: Tensor
+    """``(n, h, w)`` mean entropy of the members' probabilities, in nats."""
     disagreement: Tensor
     """``(n, h, w)`` Jensen-Shannon divergence H(mean p) - mean H(p) over log 2; 0 when all agree."""
     maps: Tensor
@@ -84,6 +86,12 @@ class Votes:
         """``(n,)`` mean disagreement of the tenth of each image's pixels where it is largest (Baranchuk et al., 5)."""
         pixels = self.disagreement.flatten(1)
         return pixels.topk(max(1, int(pixels.shape[1] * UNCERTAIN_SHARE)), dim=1).values.mean(1)
+
+
+def divergence(mean: Tensor, entropy: Tensor) -> Tensor:
+    """Jensen-Shannon divergence over log 2 from mean probabilities ``(n, classes, h, w)`` and the members' mean entropy."""
+    whole = -(mean * mean.clamp_min(1e-12).log()).sum(1)
+    return ((whole - entropy) / math.log(2)).clamp(0, 1)
 
 
 class MemberNorm(nn.Module):
@@ -183,8 +191,7 @@ class PixelClassifierEnsemble(nn.Module):
             ballots = ballots + F.one_hot(p.argmax(1), classes).movedim(-1, 1)
         mean, entropy, ballots = mean / members, entropy / members, ballots / members
         p = mean[:, :classes]
-        divergence = -(p * p.clamp_min(1e-12).log()).sum(1) - entropy
-        return Votes(p, ballots, (divergence / math.log(2)).clamp(0, 1), mean[:, classes:])
+        return Votes(p, ballots, entropy, divergence(p, entropy), mean[:, classes:])
 
     def raw(self, maps: dict[int, Tensor], margin: int = 0) -> Iterator[Tensor]:
         """Raw outputs ``(n, classes + maps, h, w)`` of one member after another, differentiable; see ``vote``."""

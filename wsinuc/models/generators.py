@@ -2,8 +2,9 @@
 
 A checkpoint of kind ``nudiff-structure`` or ``nudiff-image`` has the config ``{"network": {...}, "betas": schedule, "steps":
 T, "mpp": um per pixel, "size": side of its training patches in pixels, "classes": [{"name", "color"}], "smallest_px": see
-`wsinuc.synthesis.structures`, "learned_variance": bool, "levels": see `wsinuc.models.mean_levels`}``, that of an image
-model also ``"drop_rate"``: how often its condition was left out in the last phase of its training.
+`wsinuc.synthesis.structures`, "learned_variance": bool, "levels": see `wsinuc.models.mean_levels`}``. That of a structure
+model also has ``"smallest_um2"``, below which a nucleus is a fragment, that of an image model ``"drop_rate"``: how often its
+condition was left out in the last phase of its training.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ class StructureModel:
     def levels(self) -> MeanLevels:
         """Mean levels of the training's structures."""
         return MeanLevels.from_header(self.config.get("levels", {}))
+
+    @property
+    def smallest_um2(self) -> float:
+        """Area below which a generated nucleus is a fragment; 0 for checkpoints that do not say."""
+        return float(self.config.get("smallest_um2", 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -237,6 +237,7 @@ def sample_joint(
     device: torch.device | str = "cpu",
     percentile: float | None = 0.95,
     levels: MeanLevels | None = None,
+    restart: int = 0,
 ) -> JointUnit:
     """Images with their labels for layouts and texts.
 
@@ -258,6 +259,9 @@ def sample_joint(
         Of the dynamic thresholding; None for none.
     levels
         Mean levels of the training's images, which keep the colours of samples from drifting.
+    restart
+        Timestep to which finished samples are noised, to be walked back once more (see `wsinuc.models.samplers.restarted`); 0 is
+        none.
 
     Returns
     -------
@@ -268,11 +272,13 @@ def sample_joint(
     ------
     ConfigError
         Unknown sampler, too many steps, as many seeds as there are layouts are missing, a point's class is none of the
-        process', or guidance without text.
+        process', guidance without text, or a restart from a timestep that there is not.
     SynthesisError
         A prediction is no number; names the step and the sample.
     """
     _check_request(process, points, text, seeds, sampler, guidance)
+    if not 0 <= restart < process.steps:
+        raise ConfigError(f"samples can be restarted from timesteps 1 to {process.steps - 1}, got {restart}")
     timesteps = quadratic_timesteps(process.steps, steps or process.steps)[::-1]
     size = (points.shape[-2], points.shape[-1])
     points = points.to(device)
@@ -282,26 +288,37 @@ def sample_joint(
     def draw() -> JointNoise:
         return JointNoise.stack([JointNoise.draw(process.label.classes, size, g) for g in generators], device)
 
+    def descend(unit: JointUnit, timesteps: Sequence[int]) -> JointUnit:
+        image = _Gaussian(process.image, process.steps, sampler)
+        distance = _Gaussian(process.distance, process.steps, sampler)
+        for number, (t, s) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True), start=1):
+            log_snr = torch.full((len(seeds),), image.log_snr(t), device=device)
+            predicted = _guided(network, unit, log_snr, points, text, guidance)
+            _check_numbers(predicted, number, len(timesteps), seeds)
+            noise = draw()
+            x0, d0 = process.clean_parts(unit, predicted, t, percentile)
+            if levels is not None:
+                x0 = levels.corrected(x0, unit.image, scales(image.log_snr(t))[0] ** 2)
+                x0 = x0 if percentile is None else x0.clamp(-1, 1)
+            unit = JointUnit(
+                image.step(unit.image, x0, t, s, noise.image),
+                distance.step(unit.distance, d0, t, s, noise.distance),
+                process.label_step(unit.label, predicted.logits, t, s, noise.label),
+            )
+        return JointUnit(unit.image.clamp(-1, 1), unit.distance.clamp(-1, 1), unit.label)
+
     start = draw()
     flat = torch.zeros_like(start.label)  # every class equally likely
-    unit = JointUnit(start.image, start.distance, sample_classes(flat, start.label))
-    image = _Gaussian(process.image, process.steps, sampler)
-    distance = _Gaussian(process.distance, process.steps, sampler)
-    for number, (t, s) in enumerate(zip(timesteps, [*timesteps[1:], -1], strict=True), start=1):
-        log_snr = torch.full((len(seeds),), image.log_snr(t), device=device)
-        predicted = _guided(network, unit, log_snr, points, text, guidance)
-        _check_numbers(predicted, number, len(timesteps), seeds)
-        noise = draw()
-        x0, d0 = process.clean_parts(unit, predicted, t, percentile)
-        if levels is not None:
-            x0 = levels.corrected(x0, unit.image, scales(image.log_snr(t))[0] ** 2)
-            x0 = x0 if percentile is None else x0.clamp(-1, 1)
-        unit = JointUnit(
-            image.step(unit.image, x0, t, s, noise.image),
-            distance.step(unit.distance, d0, t, s, noise.distance),
-            process.label_step(unit.label, predicted.logits, t, s, noise.label),
-        )
-    return JointUnit(unit.image.clamp(-1, 1), unit.distance.clamp(-1, 1), unit.label)
+    unit = descend(JointUnit(start.image, start.distance, sample_classes(flat, start.label)), timesteps)
+    if restart:
+        times = torch.full((len(seeds),), restart / process.steps, dtype=torch.float64, device=device)
+        unit = descend(process.noise(unit, times, draw()), restart_timesteps(timesteps, restart))
+    return unit
+
+
+def restart_timesteps(timesteps: Sequence[int], restart: int) -> list[int]:
+    """Where a restart from timestep ``restart`` asks the network, descending: there and at the walk's own below it."""
+    return [restart, *(t for t in timesteps if t < restart)] if restart else []
 
 
 def _guided(

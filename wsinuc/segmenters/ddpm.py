@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
 from wsinuc.models.norm import fix_statistics, statistics_of, with_statistics
 from wsinuc.models.schedules import named_betas
 from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.views import MOST, View, merged, views
 from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
 from wsinuc.segmenters.watershed import WatershedSettings
@@ -46,6 +47,8 @@ class DdpmConfig:
     """um per pixel of the slides it accepts, finest and coarsest; None is the usual range."""
     vote: str = "mean"
     """``mean`` of the members' probabilities, or the ``majority`` of their verdicts, as published."""
+    views: int = 1
+    """In how many ways every tile is seen (`wsinuc.models.views`); scores are means over them."""
     certainty: tuple[float, float] = (1.0, 0.0)
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
 
@@ -54,6 +57,8 @@ class DdpmConfig:
             raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
         if self.vote not in VOTES:
             raise ConfigError(f"vote must be one of {', '.join(VOTES)}, got {self.vote!r}")
+        if not 1 <= self.views <= MOST:
+            raise ConfigError(f"a tile is seen in 1 to {MOST} ways, got {self.views}")
         if (self.tile - 2 * self.margin) % NOISE_PERIOD:
             raise ConfigError(
                 f"tile - 2 * margin must be a multiple of {NOISE_PERIOD}, so that every tile sees the same noise; "
@@ -78,6 +83,7 @@ class DdpmConfig:
                 margin=data["margin"],
                 mpp_range=tuple(data["mpp_range"]) if data.get("mpp_range") else None,
                 vote=data.get("vote", "mean"),
+                views=data.get("views", 1),
                 certainty=tuple(data.get("certainty", (1.0, 0.0))),
             )
         except (KeyError, TypeError) as error:
@@ -173,8 +179,19 @@ class DdpmSegmenter(TiledSegmenter):
     @torch.inference_mode()
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``."""
-        votes = self.ensemble.vote(self.extractor(self._input(pixels)), margin=self.margin)
+        x = self._input(pixels)
+        if self.config.views == 1:
+            votes = self.ensemble.vote(self.extractor(x), margin=self.margin)
+        else:
+            stride, turned = self.config.unet.stride, self.config.separation == "distance"
+            seen = views(self.config.views, stride, turned=turned)
+            votes = merged([self._seen(x, view, stride) for view in seen])
         return self._quantised(votes).cpu().numpy()
+
+    def _seen(self, x: torch.Tensor, view: View, extra: int) -> Votes:
+        """The verdict on one view of the tiles, turned back; ``extra`` pixels make room for its move."""
+        votes = self.ensemble.vote(self.extractor(view.of(x)), margin=self.margin - extra)
+        return Votes(*(view.back(getattr(votes, part.name), extra) for part in fields(votes)))
 
     def _quantised(self, votes: Votes) -> torch.Tensor:
         """Votes as uint8 channels; maps in [-1, 1] (H, V) are moved to [0, 1] first."""

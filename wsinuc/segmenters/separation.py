@@ -83,12 +83,16 @@ class Instances:
     """``(n + 1,)``: class of each label counted from 1; 0 for the background."""
 
 
-def settings_for_maps(mpp: float) -> WatershedSettings:
-    """Settings for generated maps at ``mpp`` um per pixel: specks below 2.5 um2 go, gaps up to 1 um2 are filled.
+SPECK_UM2 = 2.5
+"""What is smaller is no nucleus in any tissue."""
+
+
+def settings_for_maps(mpp: float, *, smallest_um2: float = SPECK_UM2) -> WatershedSettings:
+    """Settings for generated maps at ``mpp`` um per pixel: what is below ``smallest_um2`` goes, gaps up to 1 um2 are filled.
 
     A segmenter's defaults would drop what the edge of a patch leaves of a nucleus, and close the gaps between nuclei.
     """
-    return WatershedSettings(mpp=mpp, min_area_um2=2.5, max_hole_um2=1.0)
+    return WatershedSettings(mpp=mpp, min_area_um2=max(smallest_um2, SPECK_UM2), max_hole_um2=1.0)
 
 
 def separate(method: str, maps: GeneratedMaps, settings: WatershedSettings) -> Instances:

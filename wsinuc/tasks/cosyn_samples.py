@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from wsinuc.models.checkpoint import file_sha256
 from wsinuc.models.cosyn_model import CoSynModel, load_cosyn
 from wsinuc.models.devices import half_precision, pick_device
-from wsinuc.models.joint_diffusion import JointUnit, sample_joint
+from wsinuc.models.joint_diffusion import JointUnit, restart_timesteps, sample_joint
+from wsinuc.models.schedules import quadratic_timesteps
 from wsinuc.models.text import TextTokens
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.segmenters.separation import GeneratedMaps, separate, settings_for_maps
@@ -95,6 +96,7 @@ class CoSynMaker:
             guidance=self.guidance,
             device=self.device,
             levels=self.model.levels,
+            restart=config.sampler.restart,
         )
         parts = zip(
             numbers,
@@ -114,7 +116,10 @@ class CoSynMaker:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             tokens = TextTokens(text.tokens.to("meta"), text.mask.to("meta"))
             network(JointUnit(blank, blank[:, :1], ids), torch.zeros(1, device="meta"), ids, tokens)
-        return float(counter.get_total_flops()) * self.recipe.config.sampler.steps * (1 if self.guidance == 0 else 2)
+        sampler = self.recipe.config.sampler
+        walk = quadratic_timesteps(self.model.process.steps, sampler.steps)
+        evaluations = len(walk) + len(restart_timesteps(walk, sampler.restart))
+        return float(counter.get_total_flops()) * evaluations * (1 if self.guidance == 0 else 2)
 
     @property
     def classes(self) -> tuple[NucleusClass, ...]:
@@ -130,6 +135,7 @@ class CoSynMaker:
             "layouts": self.source.described,
             "prompts": list(self.recipe.prompts),
             "tissues": list(self.recipe.tissues),
+            "restart": self.recipe.config.sampler.restart,
         }
 
     @property

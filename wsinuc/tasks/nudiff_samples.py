@@ -151,7 +151,7 @@ class NudiffMaker:
             levels=self.structures.levels,
             device=self.device,
         )
-        made, settings = [], settings_for_maps(self.mpp)
+        made, settings = [], settings_for_maps(self.mpp, smallest_um2=self.structures.smallest_um2)
         for k, raw in zip(numbers, from_diffusion(found.cpu().numpy()), strict=True):
             labels = separate("hv", GeneratedMaps(semantic=raw[0], hv=raw[1:]), settings).labels
             condition = raw if self.recipe.condition == "raw" else structure_map(labels, smallest_px=self.smallest_px)

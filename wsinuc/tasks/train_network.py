@@ -126,6 +126,7 @@ def train_network(
     *,
     denoiser: Path | None = None,
     device: str = "auto",
+    weights: Sequence[float] | None = None,
     provenance: dict[str, Any] | None = None,
     on_event: Callable[[str], None] = lambda message: None,
     validation: Sequence[LabelledImage] = (),
@@ -143,6 +144,8 @@ def train_network(
         What a nucleus can be; empty for data without classes, which teach one class called Nucleus.
     denoiser
         Checkpoint of kind ``denoiser`` that ``finetune`` starts from; None starts from random weights of ``config.denoiser``.
+    weights
+        How often each image is drawn, relative to the others; None draws by area.
     provenance
         What to record of the data: names, licences, the command.
     validation
@@ -174,7 +177,12 @@ def train_network(
         _take_over(network, start)
     network = network.to(where).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     source = CropSource(
-        images=images, mpp=described.watershed.mpp, size=config.crop, seed=config.seed, augmentation=config.augmentation
+        images=images,
+        mpp=described.watershed.mpp,
+        size=config.crop,
+        seed=config.seed,
+        weights=weights,
+        augmentation=config.augmentation,
     )
     loss, state = _batch_loss(network, source, config, where), out.with_suffix(".state")
     origin = _origin(config, images, start) | (provenance or {})
@@ -191,8 +199,8 @@ def train_network(
         save_checkpoint(network_checkpoint(finished(best.weights), best.weights, measured), out)
 
     if not validation:
-        weights = fit(network, loss, config.fit, state=state, on_progress=report, should_stop=should_stop)
-        save_checkpoint(network_checkpoint(finished(weights), weights, origin), out)
+        last = fit(network, loss, config.fit, state=state, on_progress=report, should_stop=should_stop)
+        save_checkpoint(network_checkpoint(finished(last), last, origin), out)
         return
     fit_keeping_best(
         network,

@@ -46,6 +46,7 @@ from wsinuc.tasks.training_set import NUCLEUS
 
 _THREADS = 4  # that cut crops while a GPU computes
 _EXAMPLES = 256  # that mean levels are measured on
+_SMALL = 0.03  # share of the nuclei that are smaller than what counts as one
 _DROPPING = 7_919  # tells the draw that leaves a structure out from those of its crop
 _PAGE_SEED = 104_729  # added to the seed of the crops on pages of samples
 
@@ -139,9 +140,10 @@ def train_generator(
     log = out.with_suffix(".jsonl")
     done = int(read_log(log)[-1]["step"])
     origin = _origin(config, images, start) | (provenance or {})
-    save_checkpoint(
-        Checkpoint(kind=kind, config=_header(config, done, levels), provenance=origin, tensors=average), out
-    )
+    header = _header(config, done, levels)
+    if kind == STRUCTURE:
+        header["smallest_um2"] = smallest_nucleus(images)
+    save_checkpoint(Checkpoint(kind=kind, config=header, provenance=origin, tensors=average), out)
     draw_training(log, out.with_suffix(".png"))
 
 
@@ -149,6 +151,24 @@ def mean_levels(images: Sequence[LabelledImage], config: GeneratorConfig) -> Mea
     """Mean levels of the first examples of a training, which its samples are to have."""
     crops = _crops(images, config, config.seed).batch(0, _EXAMPLES)
     return MeanLevels.of(torch.from_numpy(np.stack([example(crop, config)[:CHANNELS] for crop in crops])))
+
+
+def smallest_nucleus(images: Sequence[LabelledImage]) -> float:
+    """Area in um2 that all but a few (`_SMALL`) of the whole nuclei exceed; 0 where none is whole.
+
+    What a generator draws below it is a fragment rather than a nucleus.
+    """
+    areas = [_whole_areas(image.labels) * image.mpp**2 for image in images]
+    joined = np.concatenate([*areas, np.zeros(0)])
+    return float(np.quantile(joined, _SMALL)) if joined.size else 0.0
+
+
+def _whole_areas(labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Pixels of each nucleus that the image's border does not cut."""
+    areas = np.bincount(labels.ravel()).astype(np.float64)
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1], [0]):
+        areas[edge] = 0
+    return areas[areas > 0]
 
 
 def left_out(config: GeneratorConfig, index: int) -> bool:

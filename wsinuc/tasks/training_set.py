@@ -52,10 +52,17 @@ class TrainingSet:
     """For the checkpoint's provenance: what was taken from where."""
     drawn: Split | None
     """The few patches, to be saved beside the checkpoint."""
+    weights: tuple[float, ...] | None = None
+    """How often each image is drawn, relative to the others; None is by area."""
 
 
 def gather_training_set(
-    sources: Sequence[str], *, mpp: float | None, selection: Selection, whole: Sequence[str] = ()
+    sources: Sequence[str],
+    *,
+    mpp: float | None,
+    selection: Selection,
+    whole: Sequence[str] = (),
+    whole_share: float | None = None,
 ) -> TrainingSet:
     """Read the chosen images of every source.
 
@@ -67,14 +74,20 @@ def gather_training_set(
         um per pixel of images that do not say it.
     whole
         More data sets, from which nothing is chosen: all their images are used, such as synthetic ones.
+    whole_share
+        Which share of what is drawn comes from ``whole``, above 0 and below 1; None draws everything by area.
 
     Raises
     ------
     DataError
         The sets' classes differ, one has points only, or nothing is left.
     ConfigError
-        Few patches and a share of them are asked for at once.
+        Few patches and a share of them are asked for at once, or a share of ``whole`` that is none.
     """
+    if whole_share is not None and not (whole and 0 < whole_share < 1):
+        raise ConfigError(
+            f"a share of added data lies above 0 and below 1 and needs such data, got {whole_share:g} of {len(whole)} sets"
+        )
     if selection.few and selection.fraction:
         raise ConfigError("give a number of patches or a share of them, not both")
     if (selection.few or selection.fraction) and len(sources) > 1:
@@ -97,7 +110,9 @@ def gather_training_set(
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
     origins = [_origin(d, selection if i < chosen else _EVERYTHING) for i, d in enumerate(datasets)]
-    return TrainingSet(images, classes, tuple(origins), drawn)
+    counts = [len(dataset) for dataset in datasets]
+    weights = None if whole_share is None else _shared_out(images, sum(counts[:chosen]), whole_share)
+    return TrainingSet(images, classes, tuple(origins), drawn, weights)
 
 
 def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
@@ -150,6 +165,15 @@ def _common_classes(datasets: Sequence[Dataset]) -> tuple[NucleusClass, ...]:
                 f"{_listed(other.classes)}; give both the same classes.csv, or train on one"
             )
     return first.classes
+
+
+def _shared_out(images: Sequence[LabelledImage], first: int, share: float) -> tuple[float, ...]:
+    """Weights by area, of which the images after the ``first`` ones have ``share``."""
+    areas = [image.labels.size * image.mpp**2 for image in images]
+    totals = sum(areas[:first]), sum(areas[first:])
+    return tuple(
+        (1 - share) * area / totals[0] if i < first else share * area / totals[1] for i, area in enumerate(areas)
+    )
 
 
 def _listed(classes: Sequence[NucleusClass]) -> str:
