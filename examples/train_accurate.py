@@ -60,6 +60,7 @@ TRAIN = DdpmTrainConfig(
     features=FeatureConfig(timesteps=(0,), blocks=(4, 5, 6)),
     members=4,
     factor=2,
+    views=2,
     fit_threshold=False,
     tuning=TUNE,
     seed=1,

@@ -25,7 +25,14 @@ from wsinuc.tasks import generator_report
 from wsinuc.tasks.generator_config import IMAGE_PRESETS, STRUCTURE_PRESETS, GeneratorConfig
 from wsinuc.tasks.generator_report import estimate_generator
 from wsinuc.tasks.pretrain import PretrainConfig, pretrain
-from wsinuc.tasks.train_nudiff import count_adopted, example, left_out, train_images, train_structures
+from wsinuc.tasks.train_nudiff import (
+    count_adopted,
+    example,
+    left_out,
+    smallest_nucleus,
+    train_images,
+    train_structures,
+)
 
 NARROW = {"base": 32, "multipliers": (1, 1), "res_blocks": 1, "attention_factors": (), "middle_attention": False}
 FIT = FitConfig(steps=4, lr=1e-3, bf16=False, ema=0.9)
@@ -136,6 +143,17 @@ def test_structures_are_made_after_augmentation() -> None:
         both = example(crop, IMAGES)
         np.testing.assert_array_equal(both[3:], structure)
         np.testing.assert_allclose((both[:3].transpose(1, 2, 0) + 1) * 127.5, crop.image, atol=1e-3)
+
+
+def test_the_smallest_nucleus_is_that_of_whole_ones() -> None:
+    labels = np.zeros((60, 60), np.int32)
+    for i in range(9):
+        y, x = divmod(i, 3)
+        labels[10 + 15 * y : 10 + 15 * y + 4 + i, 10 + 15 * x : 20 + 15 * x] = i + 1
+    labels[0, 30], labels[59, 30] = 10, 11  # cut by the border
+    image = LabelledImage(name="a", image=np.zeros((60, 60, 3), np.uint8), labels=labels, mpp=0.5, attributes={})
+    assert 40 * 0.25 <= smallest_nucleus([image]) < 50 * 0.25, "the smallest has 40 px, the next 50"
+    assert smallest_nucleus([replace(image, labels=labels * 0)]) == 0
 
 
 def test_a_pretrained_denoiser_gives_its_encoder(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from wsinuc.tasks.training_set import TrainingSet
 
 FILE = click.Path(path_type=Path)
-ONLY_DDPM = ("timesteps", "blocks", "features", "members", "visits", "tune")
+ONLY_DDPM = ("timesteps", "blocks", "features", "members", "visits", "tune", "views")
 ONLY_NETWORKS = (
     "steps",
     "batch",
@@ -93,6 +93,13 @@ ONLY_NETWORKS = (
 @click.option("--features", type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
 @click.option("--members", default=5, show_default=True, help="[ddpm] Pixel classifiers in the ensemble.")
 @click.option("--visits", default=8, show_default=True, help="[ddpm] Augmented views of every image.")
+@click.option(
+    "--views",
+    type=click.IntRange(1, 4),
+    default=1,
+    show_default=True,
+    help="[ddpm] Ways in which segmenting sees every tile; each costs a pass.",
+)
 @click.option("--tune", default=0, metavar="STEPS", help="[ddpm] First tune the denoiser through its classifiers.")
 @click.option("--from-scratch", is_flag=True, help="[finetune] The denoiser's network, but random weights.")
 @click.option("--steps", type=int, help="[networks] Training steps [default: 2000; paper 20000].")
@@ -236,7 +243,8 @@ def _ddpm_config(options: dict[str, Any]) -> DdpmTrainConfig:
         features = FeatureConfig(timesteps=_numbers(options["timesteps"]), blocks=_numbers(options["blocks"]))
     separation = options["separation"] or "distance"
     if options["preset"] == "paper":
-        return replace(DdpmTrainConfig.paper(features, seed=options["seed"]), separation=separation)
+        published = DdpmTrainConfig.paper(features, seed=options["seed"])
+        return replace(published, separation=separation, views=options["views"])
     tuning = None
     if steps := options["tune"]:
         fit = FitConfig(steps=steps, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100)
@@ -247,6 +255,7 @@ def _ddpm_config(options: dict[str, Any]) -> DdpmTrainConfig:
         sampling=SamplingConfig(visits=options["visits"]),
         separation=separation,
         members=options["members"],
+        views=options["views"],
         tuning=tuning,
         seed=options["seed"],
     )

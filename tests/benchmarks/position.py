@@ -46,7 +46,7 @@ def main() -> int:
     if min(args.offsets) < 1:
         sys.exit(f"offsets are 1 px or more, got {min(args.offsets)}")
     segmenter = load_segmenter(args.model, device=args.device)
-    with open_slide(args.slide) as slide:
+    with open_slide(args.slide, mpp=args.mpp) as slide:
         area = crop_of(slide, segmenter, args)
         pixels, mpp = slide.read(area, 0), slide.mpp
         side = pixels.shape[0] - max(args.offsets)
@@ -81,6 +81,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slide", type=Path, required=True)
+    parser.add_argument("--mpp", type=float, help="um per pixel of an image that does not say it")
     parser.add_argument("--model", default="default")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--size", type=int, default=768, help="side of the crop in pixels of the model's resolution")

@@ -53,6 +53,8 @@ class DdpmTrainConfig:
     """Pixels per side of what is classified, see `EnsembleConfig`."""
     vote: str = "mean"
     """``mean`` or ``majority``, see `DdpmConfig`."""
+    views: int = 1
+    """In how many ways every tile is seen, see `DdpmConfig`."""
     correct_background: bool = True
     """Give back to background at inference what sampling took from it: log(1 / share) on its logit."""
     fit_threshold: bool = True
@@ -148,6 +150,7 @@ def train_ddpm(
             separation=config.separation,
             classes=classes,
             vote=config.vote,
+            views=config.views,
         ),
         extractor.unet,
         ensemble,
