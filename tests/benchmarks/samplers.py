@@ -138,7 +138,7 @@ def main() -> None:
             csv.writer(file).writerows([HEAD, *rows])
     names = dict.fromkeys(row[0] for row in rows)
     curves = {n: tuple(zip(*sorted((int(r[1]), float(r[4])) for r in rows if r[0] == n), strict=True)) for n in names}
-    draw_curves(curves, args.output / "quality.png", x="evaluations of the network", y="kernel distance", log_x=True)
+    draw_curves(curves, args.output / "quality.png", x="steps of the walk", y="kernel distance", log_x=True)
 
 
 if __name__ == "__main__":
