@@ -169,8 +169,9 @@ def test_columns_are_a_table_of_their_own() -> None:
 
 def votes(ballots: list[float], disagreement: torch.Tensor | None = None) -> Votes:
     share = torch.tensor(ballots)[None, :, None, None]
-    none = torch.zeros(1, 1, 1)
-    return Votes(share, share, none, none if disagreement is None else disagreement, torch.zeros(1, 1, 1, 1))
+    wanted = torch.zeros(1, 1, 1) if disagreement is None else disagreement
+    whole = -(share * share.clamp_min(1e-12).log()).sum(1)
+    return Votes(share, share, whole - wanted * math.log(2), torch.zeros(1, 1, 1, 1))
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,10 @@ from wsinuc.models.joint_diffusion import (
     JointPrediction,
     JointUnit,
     JointWeights,
-    restart_timesteps,
     sample_joint,
 )
 from wsinuc.models.mean_levels import MeanLevels
-from wsinuc.models.schedules import quadratic_timesteps
+from wsinuc.models.schedules import quadratic_timesteps, restart_timesteps
 from wsinuc.models.text import TextTokens
 
 K, SIDE = 3, 24

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.ensemble import Votes, divergence
+from wsinuc.models.ensemble import Votes
 from wsinuc.models.views import MOST, merged, views
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.ddpm import DdpmSegmenter
@@ -22,7 +22,7 @@ def votes_of(members: Tensor) -> Votes:
     mean = members.mean(0)
     entropy = -(members * members.log()).sum(2).mean(0)
     ballots = torch.nn.functional.one_hot(members.argmax(2), members.shape[2]).movedim(-1, 2).float().mean(0)
-    return Votes(mean, ballots, entropy, divergence(mean, entropy), members.mean(0)[:, :1])
+    return Votes(mean, ballots, entropy, members.mean(0)[:, :1])
 
 
 @pytest.mark.parametrize("count", range(1, MOST + 1))

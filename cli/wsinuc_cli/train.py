@@ -206,8 +206,6 @@ def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet
         unwanted=parse_conditions(options["unwanted"]),
         **{name: options[name] for name in ("split", "part", "few", "patch", "seed")},
     )
-    if options["add_share"] is not None and not options["whole"]:
-        raise click.UsageError("--add-share says how much of --add is drawn: give --add too, or leave it out")
     return gather_training_set(
         data,
         mpp=options["mpp"],

@@ -37,7 +37,7 @@ from wsinuc.models.training import FitConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.tasks.evaluate import evaluate, predict_labels
 from wsinuc.tasks.train_network import NetworkTrainConfig, train_network
-from wsinuc.tasks.training_set import NUCLEUS
+from wsinuc.tasks.training_set import NUCLEUS, shared_out
 
 HERE = Path(__file__).parent
 METRICS = ("dice", "aji", "f_detection")
@@ -67,19 +67,10 @@ def config_of(run: Run, steps: int) -> NetworkTrainConfig:
     )
 
 
-def weights_of(
-    real: Sequence[LabelledImage], pairs: Sequence[LabelledImage], drawn: float | None
-) -> list[float] | None:
-    """How often each image is drawn; None is by area. Real windows are alike in size, and so are pairs."""
-    if drawn is None or not pairs:
-        return None
-    return [(1 - drawn) / len(real)] * len(real) + [drawn / len(pairs)] * len(pairs)
-
-
 def scores(
     run: Run,
     images: Sequence[LabelledImage],
-    weights: list[float] | None,
+    weights: Sequence[float] | None,
     test: Dataset,
     steps: int,
     out: Path,
@@ -140,7 +131,7 @@ def main() -> None:
     for run in grid[part::parts]:
         if str(run) not in done:
             pairs = extra[run.pairs]
-            weights = weights_of(real, pairs, options.drawn)
+            weights = shared_out(real + pairs, len(real), options.drawn) if options.drawn and pairs else None
             result = scores(run, real + pairs, weights, test, options.steps, options.out)
             line = {"run": str(run), "seed": run.seed, "network": run.network, "pairs": run.pairs} | result
             with (options.out / f"runs-{part}.jsonl").open("a") as stream:

@@ -71,10 +71,15 @@ class Votes:
     """``(n, classes, h, w)`` share of the members for which a class is the most probable."""
     entropy: Tensor
     """``(n, h, w)`` mean entropy of the members' probabilities, in nats."""
-    disagreement: Tensor
-    """``(n, h, w)`` Jensen-Shannon divergence H(mean p) - mean H(p) over log 2; 0 when all agree."""
     maps: Tensor
     """``(n, maps, h, w)`` mean of the regressed maps."""
+
+    @property
+    def disagreement(self) -> Tensor:
+        """``(n, h, w)`` Jensen-Shannon divergence H(mean p) - mean H(p) over log 2; 0 when all agree."""
+        mean = self.probabilities
+        whole = -(mean * mean.clamp_min(1e-12).log()).sum(1)
+        return ((whole - self.entropy) / math.log(2)).clamp(0, 1)
 
     @property
     def majority(self) -> Tensor:
@@ -86,12 +91,6 @@ class Votes:
         """``(n,)`` mean disagreement of the tenth of each image's pixels where it is largest (Baranchuk et al., 5)."""
         pixels = self.disagreement.flatten(1)
         return pixels.topk(max(1, int(pixels.shape[1] * UNCERTAIN_SHARE)), dim=1).values.mean(1)
-
-
-def divergence(mean: Tensor, entropy: Tensor) -> Tensor:
-    """Jensen-Shannon divergence over log 2 from mean probabilities ``(n, classes, h, w)`` and the members' mean entropy."""
-    whole = -(mean * mean.clamp_min(1e-12).log()).sum(1)
-    return ((whole - entropy) / math.log(2)).clamp(0, 1)
 
 
 class MemberNorm(nn.Module):
@@ -190,8 +189,7 @@ class PixelClassifierEnsemble(nn.Module):
             entropy = entropy - (p * log_p).sum(1)
             ballots = ballots + F.one_hot(p.argmax(1), classes).movedim(-1, 1)
         mean, entropy, ballots = mean / members, entropy / members, ballots / members
-        p = mean[:, :classes]
-        return Votes(p, ballots, entropy, divergence(p, entropy), mean[:, classes:])
+        return Votes(mean[:, :classes], ballots, entropy, mean[:, classes:])
 
     def raw(self, maps: dict[int, Tensor], margin: int = 0) -> Iterator[Tensor]:
         """Raw outputs ``(n, classes + maps, h, w)`` of one member after another, differentiable; see ``vote``."""

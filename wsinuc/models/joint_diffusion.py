@@ -19,7 +19,7 @@ from wsinuc.errors import ConfigError, SynthesisError
 from wsinuc.models.categorical import CategoricalDiffusion, sample_classes
 from wsinuc.models.cosine import CLEAN, CosineSchedule, ancestral_step, ddim_step, estimate_clean, multistep, scales
 from wsinuc.models.mean_levels import MeanLevels
-from wsinuc.models.schedules import quadratic_timesteps
+from wsinuc.models.schedules import quadratic_timesteps, restart_timesteps
 from wsinuc.models.text import TextTokens
 
 SAMPLERS = ("ddpm", "ddim", "dpm++")
@@ -314,11 +314,6 @@ def sample_joint(
         times = torch.full((len(seeds),), restart / process.steps, dtype=torch.float64, device=device)
         unit = descend(process.noise(unit, times, draw()), restart_timesteps(timesteps, restart))
     return unit
-
-
-def restart_timesteps(timesteps: Sequence[int], restart: int) -> list[int]:
-    """Where a restart from timestep ``restart`` asks the network, descending: there and at the walk's own below it."""
-    return [restart, *(t for t in timesteps if t < restart)] if restart else []
 
 
 def _guided(

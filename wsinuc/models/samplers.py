@@ -29,7 +29,7 @@ from torch import Tensor
 from wsinuc.errors import ConfigError, SynthesisError
 from wsinuc.models.diffusion import Denoiser, GaussianDiffusion
 from wsinuc.models.mean_levels import MeanLevels
-from wsinuc.models.schedules import strided_timesteps
+from wsinuc.models.schedules import restart_timesteps, strided_timesteps
 
 LARGEST_NOISE = -5.1
 """Half log-SNR where dpm++ begins: x_t is noise there but for 1 part in 27,000 of its variance (Lu et al. 2022)."""
@@ -157,18 +157,14 @@ def restarted(
     first = sampler.restart
     if not 0 < first < process.steps:
         raise ConfigError(f"images can be restarted from timesteps 1 to {process.steps - 1}, got {first}")
-    kept = process.respaced(_restart_timesteps(process, sampler))
+    kept = process.respaced(restart_timesteps(sampler_timesteps(process, sampler), first)[::-1])
     noisy = kept.noise(x, torch.full((len(x),), kept.steps - 1, device=x.device), noise())
     return _descend(kept, denoiser, noisy, sampler, noise, clamp=clamp, levels=levels, on_step=None)
 
 
 def restart_steps(process: GaussianDiffusion, sampler: SamplerConfig) -> int:
     """Evaluations of the denoiser that a restart adds."""
-    return len(_restart_timesteps(process, sampler)) if sampler.restart else 0
-
-
-def _restart_timesteps(process: GaussianDiffusion, sampler: SamplerConfig) -> list[int]:
-    return [*(t for t in sampler_timesteps(process, sampler) if t < sampler.restart), sampler.restart]
+    return len(restart_timesteps(sampler_timesteps(process, sampler), sampler.restart))
 
 
 def _descend(

@@ -7,7 +7,7 @@ images exactly as the network saw them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -90,3 +90,11 @@ def quadratic_timesteps(steps: int, count: int) -> list[int]:
     for i in even:
         found.append(max(round(i * i / max(1, steps - 1)), found[-1] + 1 if found else 0))
     return found
+
+
+def restart_timesteps(timesteps: Sequence[int], restart: int) -> list[int]:
+    """Where a restart from timestep ``restart`` asks the network, descending: there, and where the walk did below it.
+
+    None for ``restart`` 0.
+    """
+    return [restart, *sorted((t for t in timesteps if t < restart), reverse=True)] if restart else []

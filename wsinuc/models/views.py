@@ -7,12 +7,12 @@ quite the same for a turned image either. The mean over views depends less on bo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from wsinuc.models.ensemble import Votes, divergence
+from wsinuc.models.ensemble import Votes
 
 MOST = 4
 
@@ -48,12 +48,4 @@ def views(count: int, stride: int, *, turned: bool) -> tuple[View, ...]:
 
 def merged(seen: Sequence[Votes]) -> Votes:
     """One verdict of all members in all views; their disagreement is that between all of these."""
-    probabilities = torch.stack([votes.probabilities for votes in seen]).mean(0)
-    entropy = torch.stack([votes.entropy for votes in seen]).mean(0)
-    return Votes(
-        probabilities=probabilities,
-        ballots=torch.stack([votes.ballots for votes in seen]).mean(0),
-        entropy=entropy,
-        disagreement=divergence(probabilities, entropy),
-        maps=torch.stack([votes.maps for votes in seen]).mean(0),
-    )
+    return Votes(*(torch.stack([getattr(votes, part.name) for votes in seen]).mean(0) for part in fields(Votes)))

@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from wsinuc.models.checkpoint import file_sha256
 from wsinuc.models.cosyn_model import CoSynModel, load_cosyn
 from wsinuc.models.devices import half_precision, pick_device
-from wsinuc.models.joint_diffusion import JointUnit, restart_timesteps, sample_joint
-from wsinuc.models.schedules import quadratic_timesteps
+from wsinuc.models.joint_diffusion import JointUnit, sample_joint
+from wsinuc.models.schedules import quadratic_timesteps, restart_timesteps
 from wsinuc.models.text import TextTokens
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.segmenters.separation import GeneratedMaps, separate, settings_for_maps

@@ -86,7 +86,8 @@ def gather_training_set(
     """
     if whole_share is not None and not (whole and 0 < whole_share < 1):
         raise ConfigError(
-            f"a share of added data lies above 0 and below 1 and needs such data, got {whole_share:g} of {len(whole)} sets"
+            f"a share of added data lies above 0 and below 1 and needs such data, got {whole_share:g} of {len(whole)} sets; "
+            "name some, or leave the share out"
         )
     if selection.few and selection.fraction:
         raise ConfigError("give a number of patches or a share of them, not both")
@@ -111,7 +112,7 @@ def gather_training_set(
     check_annotation(images, classes)
     origins = [_origin(d, selection if i < chosen else _EVERYTHING) for i, d in enumerate(datasets)]
     counts = [len(dataset) for dataset in datasets]
-    weights = None if whole_share is None else _shared_out(images, sum(counts[:chosen]), whole_share)
+    weights = None if whole_share is None else shared_out(images, sum(counts[:chosen]), whole_share)
     return TrainingSet(images, classes, tuple(origins), drawn, weights)
 
 
@@ -167,7 +168,7 @@ def _common_classes(datasets: Sequence[Dataset]) -> tuple[NucleusClass, ...]:
     return first.classes
 
 
-def _shared_out(images: Sequence[LabelledImage], first: int, share: float) -> tuple[float, ...]:
+def shared_out(images: Sequence[LabelledImage], first: int, share: float) -> tuple[float, ...]:
     """Weights by area, of which the images after the ``first`` ones have ``share``."""
     areas = [image.labels.size * image.mpp**2 for image in images]
     totals = sum(areas[:first]), sum(areas[first:])
