@@ -249,6 +249,20 @@ def test_with_fixed_statistics_a_feature_depends_on_its_surroundings_only() -> N
     torch.testing.assert_close(near(x), before, rtol=1e-3, atol=1e-3)
 
 
+def test_samples_look_in_the_fixed_network_as_they_did_when_it_was_fixed() -> None:
+    """Deep layers must see what they will see; statistics that each sample has for itself differ the more, the deeper."""
+    config = replace(TINY, attention_factors=(), middle_attention=False)
+    unet, seen = random_unet(config), []
+    x = torch.rand(4, 3, 64, 64) * torch.tensor([0.2, 0.5, 1.0, 2.0])[:, None, None, None]
+    look = lambda: unet.activations(x, torch.full((4,), 30), [1, 5])  # noqa: E731
+    fix_statistics(unet, lambda: seen.extend(look()))
+    for before, after in zip(seen, look(), strict=True):
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-5)
+    alone = unet.activations(x[2:3], torch.tensor([30]), [1, 5])
+    for together, single in zip(seen, alone, strict=True):
+        torch.testing.assert_close(single, together[2:3], rtol=0, atol=1e-5)
+
+
 def test_features_refuse_what_is_not_there() -> None:
     for bad in ({"timesteps": (1000,)}, {"blocks": (6,)}):
         with pytest.raises(ConfigError):

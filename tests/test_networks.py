@@ -97,22 +97,41 @@ def test_another_tile_grid_changes_nothing_with_batch_normalisation(
     assert one[0].std() > 1
 
 
-def test_the_plain_unet_has_the_margin_that_its_reach_asks_for() -> None:
+@pytest.mark.parametrize("smooth", [False, True])
+def test_the_plain_unet_has_the_margin_that_its_reach_asks_for(smooth: bool) -> None:
     for levels in (1, 2, 3):
-        config = SupervisedUNetConfig(classes=2, maps=1, base=2, levels=levels)
+        config = SupervisedUNetConfig(classes=2, maps=1, base=2, levels=levels, smooth=smooth)
         tile, margin = default_tiling("unet", asdict(config))
         assert margin >= config.reach
         assert margin % config.stride == tile % config.stride == (tile - 2 * margin) % 64 == 0
         assert reach(config) == config.reach
 
 
+def test_a_smooth_unet_moves_with_its_image() -> None:
+    """Moved by a pixel, which no pooling of two allows for, random weights: how much else changes than the place?"""
+
+    def change(smooth: bool) -> float:
+        torch.manual_seed(0)
+        network = SupervisedUNet(SupervisedUNetConfig(classes=2, maps=1, base=8, levels=4, smooth=smooth)).eval()
+        x = torch.from_numpy(tissue(256, 256)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        here = network(x).maps[..., 96:160, 96:160]
+        there = network(x.roll((1, 1), (2, 3))).maps[..., 97:161, 97:161]
+        return float((here - there).abs().mean() / here.std())
+
+    with torch.no_grad():
+        assert change(True) < 0.35 * change(False)
+
+
 def reach(config: SupervisedUNetConfig) -> int:
     """How far from a pixel the farthest input with any influence lies, by differentiation."""
     network = SupervisedUNet(config).double().eval()
-    network.pool = torch.nn.AvgPool2d(2)  # passes on every pixel, not the largest alone
+    if not config.smooth:
+        network.pool = torch.nn.AvgPool2d(2)  # passes on every pixel, not the largest alone
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
             torch.nn.init.constant_(module.weight, 0.01)
+            if module.bias is not None:
+                torch.nn.init.constant_(module.bias, 0.01)  # a negative one would let ReLU hide what is behind
     farthest = 0
     for middle in range(32, 32 + config.stride):
         x = torch.rand(1, 3, 64, 64, dtype=torch.double, requires_grad=True)

@@ -65,18 +65,13 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(groups, channels, affine=affine)
         self.fixed: tuple[Tensor, Tensor] | None = None
         """Scale and shift per channel, ``(1, channels, 1, 1)``, that replace the statistics of the input."""
-        self.moments: list[tuple[Tensor, Tensor]] | None = None
-        """While samples are taken: mean and mean square of each group, per pass."""
+        self.fitting = False
+        """Whether the next input's statistics become the fixed ones."""
 
-    def record(self, x: Tensor) -> None:
-        """Remember the moments of one input."""
+    def fix(self, x: Tensor) -> None:
+        """Turn the statistics of a whole batch into one scale and shift per channel."""
         groups = x.float().reshape(len(x), self.num_groups, -1)
-        assert self.moments is not None
-        self.moments.append((groups.mean((0, 2)), groups.square().mean((0, 2))))
-
-    def fix(self) -> None:
-        """Turn what was recorded into one scale and shift per channel."""
-        mean, square = (torch.stack(column).mean(0) for column in zip(*(self.moments or []), strict=True))
+        mean, square = groups.mean((0, 2)), groups.square().mean((0, 2))
         rstd = (square - mean.square()).clamp_min(0).add(self.eps).rsqrt()
         per_group = self.num_channels // self.num_groups
         weight, bias = self._scale_and_shift(mean)
@@ -85,8 +80,8 @@ class GroupNorm(nn.GroupNorm):
         self.fixed = (_broadcast(scale[None], weight), _broadcast(shift[None], weight))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.moments is not None:
-            self.record(x)
+        if self.fitting:
+            self.fix(x)
         if self.fixed is not None:
             return torch.addcmul(self.fixed[1], x, self.fixed[0])
         if x.device.type == "cpu" and torch.is_grad_enabled() and self.training:
@@ -101,16 +96,18 @@ class GroupNorm(nn.GroupNorm):
         return one, torch.zeros_like(one)
 
 
-def fix_statistics(network: nn.Module, run: Callable[[], None]) -> None:
-    """Give every GroupNorm of ``network`` the mean statistics of what ``run`` sends through it, for good."""
-    norms = [module for module in network.modules() if isinstance(module, GroupNorm)]
+def fix_statistics(network: nn.Module, run: Callable[[], object]) -> None:
+    """Give every GroupNorm of ``network`` the statistics of the batch that ``run`` sends through it, for good.
+
+    One batch, once: behind the first GroupNorm a sample looks as it will look in the fixed network only when all samples were
+    normalised together. (One by one, and the moments averaged, a shipped model lost 0.01 of Dice and of AJI.)
+    """
+    norms = list(_norms(network).values())
     for norm in norms:
-        norm.fixed, norm.moments = None, []
+        norm.fixed, norm.fitting = None, True
     run()
     for norm in norms:
-        if norm.moments:
-            norm.fix()
-        norm.moments = None  # beyond the last block that is used nothing was seen
+        norm.fitting = False  # beyond the last block that is used nothing was seen
 
 
 def statistics_of(network: nn.Module) -> dict[str, Any]:

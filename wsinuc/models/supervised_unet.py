@@ -3,6 +3,10 @@
 Two 3x3 convolutions per level, each with batch normalisation and ReLU, padded so that the size stays; max-pooling down,
 transposed convolutions up. Batch normalisation has fixed statistics once trained: what a pixel gets depends on its
 surroundings alone, never on the tile that shows it.
+
+Both ways of changing resolution depend on which pixels happen to be joined, so a slide that begins a pixel further gives
+other nuclei. The ``smooth`` form halves the resolution by a mean that keeps what the coarser grid can hold and no more, as
+sampling asks for (Zhang 2019), and doubles it by interpolation.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ class SupervisedUNetConfig:
     """Width of the finest level; each coarser one has twice as many channels (the original has 64)."""
     levels: int = 4
     """Resolutions, the finest included (the original has 5)."""
+    smooth: bool = False
+    """Means down and interpolation up, instead of the original's maxima and transposed convolutions."""
 
     def __post_init__(self) -> None:
         if self.base < 1 or self.levels < 1:
@@ -43,7 +49,8 @@ class SupervisedUNetConfig:
     def reach(self) -> int:
         """Pixels around one that can influence it: two convolutions a level and way, and what pooling puts together."""
         finer = sum(4 * 2**level for level in range(self.levels - 1))
-        return finer + 2 * self.stride + self.stride - 1
+        joined = 3 * (self.stride - 1) if self.smooth else self.stride - 1
+        return finer + 2 * self.stride + joined
 
 
 class SupervisedUNet(DenseNetwork):
@@ -54,9 +61,11 @@ class SupervisedUNet(DenseNetwork):
         self.config = config
         widths = [config.base * 2**level for level in range(config.levels)]
         self.down = nn.ModuleList(_double(a, b) for a, b in zip([3, *widths], widths, strict=False))
-        self.pool = nn.MaxPool2d(2)
+        # Four pixels wide, a mean lets nothing through at the frequency that half the resolution cannot hold.
+        self.pool = nn.AvgPool2d(4, 2, 1, count_include_pad=False) if config.smooth else nn.MaxPool2d(2)
         coarser = list(pairwise(widths))[::-1]
-        self.lift = nn.ModuleList(nn.ConvTranspose2d(wide, narrow, 2, stride=2) for narrow, wide in coarser)
+        lift = _interpolated if config.smooth else _transposed
+        self.lift = nn.ModuleList(lift(wide, narrow) for narrow, wide in coarser)
         self.up = nn.ModuleList(_double(2 * narrow, narrow) for narrow, _ in coarser)
         self.head = nn.Conv2d(widths[0], config.classes + config.maps, 1)
 
@@ -72,6 +81,15 @@ class SupervisedUNet(DenseNetwork):
             x = block(torch.cat([skips.pop(), lift(x)], 1))
         raw = self.head(x)
         return DenseOutput(raw[:, : self.config.classes], raw[:, self.config.classes :])
+
+
+def _transposed(wide: int, narrow: int) -> nn.Module:
+    return nn.ConvTranspose2d(wide, narrow, 2, stride=2)
+
+
+def _interpolated(wide: int, narrow: int) -> nn.Module:
+    """Fewer channels first: the same result at a quarter of the cost."""
+    return nn.Sequential(nn.Conv2d(wide, narrow, 1), nn.Upsample(scale_factor=2, mode="bilinear"))
 
 
 def _double(inputs: int, outputs: int) -> nn.Sequential:

@@ -154,12 +154,7 @@ class DdpmSegmenter(TiledSegmenter):
         fitted.extractor = FeatureExtractor(
             copy.deepcopy(self.extractor.unet), self.extractor.process, self.config.features
         )
-
-        def run() -> None:
-            for sample in samples:
-                fitted.extractor(self._input(sample[None]))
-
-        fix_statistics(fitted.extractor.unet, run)
+        fix_statistics(fitted.extractor.unet, lambda: fitted.extractor(self._input(samples)))
         return fitted
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:

@@ -137,13 +137,8 @@ class NetworkSegmenter(TiledSegmenter):
             return self
         fitted = copy.copy(self)
         fitted.network = copy.deepcopy(self.network)
-
-        def run() -> None:
-            for sample in samples:
-                fitted.network(self._input(sample[None]))
-
         with torch.inference_mode():
-            fix_statistics(fitted.network, run)
+            fix_statistics(fitted.network, lambda: fitted.network(self._input(samples)))
         return fitted
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:

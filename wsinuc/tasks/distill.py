@@ -243,6 +243,7 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
         "maps": MAPS[separation],
         "base": config.base,
         "levels": config.levels,
+        "smooth": True,
     }
     described = NetworkConfig.describe("unet", shape, mpp=mpp, separation=separation, classes=taught.classes)
     watershed = replace(taught.config.watershed, mpp=mpp)
