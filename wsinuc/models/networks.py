@@ -13,7 +13,6 @@ from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
 
 CORE = 384
 """Pixels of a tile that are kept, a side: a multiple of 64, so of every network's stride."""
-WIDE_CORE = 512
 
 
 def _finetuned(shape: dict[str, Any]) -> DenseNetwork:
@@ -60,13 +59,13 @@ def build_network(method: str, shape: dict[str, Any]) -> DenseNetwork:
 def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
     """Tile and margin in pixels that suit a network.
 
-    The plain U-Net's margin covers all that can influence a pixel, so the tile grid changes nothing; the smooth form's is wider,
-    and larger tiles keep its share. The other two reach farther than a margin can afford; beyond theirs the influence is small.
+    The plain U-Net's margin covers all that can influence a pixel, so the tile grid changes nothing. The other two reach
+    farther than a margin can afford; beyond theirs the influence is small.
     """
     if method == "unet":
         config = SupervisedUNetConfig(**shape)
         margin = -(-config.reach // config.stride) * config.stride
-        return (WIDE_CORE if config.smooth else CORE) + 2 * margin, margin
+        return CORE + 2 * margin, margin
     if method == "finetune":
         # Attention is over the whole tile: not larger than what such denoisers are trained on.
         return (256 if _sees_everything(shape["denoiser"]) else CORE + 64), 32
