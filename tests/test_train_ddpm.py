@@ -81,7 +81,8 @@ def test_all_nuclei_and_a_share_of_the_background_are_kept(share: float, seed: i
     assert len(np.unique(points, axis=0)) == len(points)
     assert (found != 0).sum() == (wanted != 0).sum()
     background = (wanted == 0).sum()
-    assert abs((found == 0).sum() - share * background) <= 5 * np.sqrt(background * share * (1 - share)) + 1e-9
+    # Five standard deviations; and a few pixels, for where hardly any is left out the count is not normally distributed.
+    assert abs((found == 0).sum() - share * background) <= 5 * np.sqrt(background * share * (1 - share)) + 5
     without = choose_pixels(wanted, np.random.default_rng(seed), replace(config, ignored_rows=False))
     assert (wanted[without[:, 0], without[:, 1]] != IGNORED).all()
     assert len(without) == len(points) - (wanted == IGNORED).sum()

@@ -120,6 +120,7 @@ def distill(
     sources = source_identity(images, weights)
     label_names = [image.name for image in labelled]
     identity = config.identity() | {"teacher": teacher.sha256, "sources": sources, "labels": label_names}
+    identity |= {"network": described.network}
 
     def validate(step: int) -> float:
         found = measure_agreement(network, source, patches.apart, config)
