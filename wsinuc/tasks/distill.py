@@ -119,8 +119,8 @@ def distill(
     source = _soft_source(patches, described, config)
     sources = source_identity(images, weights)
     label_names = [image.name for image in labelled]
-    identity = config.identity() | {"teacher": teacher.sha256, "sources": sources, "labels": label_names}
-    identity |= {"network": described.network}
+    learned = {"teacher": teacher.sha256, "sources": sources, "labels": label_names, "network": described.network}
+    identity = config.identity() | learned
 
     def validate(step: int) -> float:
         found = measure_agreement(network, source, patches.apart, config)
