@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 from test_watershed import ellipses
@@ -66,13 +66,14 @@ def test_clean_maps_give_back_nearly_every_pixel(method, mpp):
 
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6))
+@example(seed=11979)  # contacts wandered by up to four pixels here
 def test_a_nucleus_with_its_point_comes_back(seed):
     truth = crowd(seed)
     maps = maps_of(truth)
     found = separate("points", maps, FINE).labels
     assert found.max() == truth.max()
     assert len(np.unique(found[maps.points > 0])) == truth.max()
-    assert aji_plus(truth, found) >= 0.985
+    assert aji_plus(truth, found) >= 0.99
 
 
 @pytest.mark.parametrize("method", SEPARATIONS)
