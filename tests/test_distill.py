@@ -22,18 +22,20 @@ from wsinuc.datasets.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError, MppError, OutputError
 from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.dense import DenseOutput
 from wsinuc.models.networks import build_network
 from wsinuc.models.training import FitConfig
 from wsinuc.models.training_state import read_log
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
+from wsinuc.segmenters.soft_targets import SoftTarget
 from wsinuc.segmenters.targets import centre_distance, hv_maps
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter
 from wsinuc.tasks.distill import distill
 from wsinuc.tasks.distill_config import DistillConfig
 from wsinuc.tasks.distill_sources import gather_labels, gather_tissue
-from wsinuc.tasks.soft_crops import SoftCropSource
+from wsinuc.tasks.soft_crops import SoftCrop, SoftCropSource, inconsistency, moved
 from wsinuc.tasks.sources import Choice
 from wsinuc.tasks.teacher import PatchTeacher, Scales, Spot, Teacher, draw_spot
 from wsinuc.tasks.teacher_patches import COLORS, images_apart, make_patches
@@ -105,11 +107,13 @@ IMAGES = [discs(seed) for seed in range(4)]
 
 def test_a_student_comes_to_agree_with_its_teacher(tmp_path: Path) -> None:
     out, said = tmp_path / "student.safetensors", []
-    found = distill(teacher(), IMAGES, out, TINY, device="cpu", on_event=said.append, provenance={"sources": ["here"]})
+    found = distill(
+        [teacher()], IMAGES, out, TINY, device="cpu", on_event=said.append, provenance={"sources": ["here"]}
+    )
     before, after = read_log(out.with_suffix(".agreement.jsonl"))
     assert [before["step"], after["step"]] == [20, 40]
     begun = distill(
-        teacher(), IMAGES, tmp_path / "x.safetensors", replace(TINY, fit=replace(FIT, steps=1)), device="cpu"
+        [teacher()], IMAGES, tmp_path / "x.safetensors", replace(TINY, fit=replace(FIT, steps=1)), device="cpu"
     )
     assert found.dice > 0.85 > begun.dice
     assert found.loss < before["loss"]
@@ -118,11 +122,9 @@ def test_a_student_comes_to_agree_with_its_teacher(tmp_path: Path) -> None:
     assert (student.classes, student.mpp, student.channels) == (ONE, 0.5, 4)
     checkpoint = load_checkpoint(out, "segmenter")
     assert checkpoint.config["method"] == "unet"
-    assert checkpoint.provenance["teacher"] == {
-        "name": "knowing",
-        "sha256": "a" * 64,
-        "provenance": {"licence": "none"},
-    }
+    assert checkpoint.provenance["teachers"] == [
+        {"name": "knowing", "sha256": "a" * 64, "provenance": {"licence": "none"}}
+    ]
     assert checkpoint.provenance["sources"] == ["here"]
     assert checkpoint.provenance["agreement"]["dice"] == found.dice
     assert "12 of 12 patches" in said[0]
@@ -133,7 +135,7 @@ def test_post_processing_is_the_teachers_at_the_students_resolution(tmp_path: Pa
     knowing = KnowingTeacher("hv")
     knowing.config = replace(knowing.config, watershed=replace(knowing.config.watershed, foreground_threshold=0.4))
     config = replace(TINY, mpp=1.0, patch=32, crop=16, fit=replace(FIT, steps=1))
-    distill(teacher(knowing), IMAGES, tmp_path / "s.safetensors", config, device="cpu")
+    distill([teacher(knowing)], IMAGES, tmp_path / "s.safetensors", config, device="cpu")
     student = load_segmenter(str(tmp_path / "s.safetensors"), device="cpu")
     assert student.config.watershed == replace(knowing.config.watershed, mpp=1.0)
     assert student.config.separation == "hv"
@@ -142,9 +144,9 @@ def test_post_processing_is_the_teachers_at_the_students_resolution(tmp_path: Pa
 
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
     config, calls = replace(TINY, fit=replace(FIT, steps=4)), iter([False, True])
-    distill(teacher(), IMAGES, tmp_path / "one.safetensors", config, device="cpu")
+    distill([teacher()], IMAGES, tmp_path / "one.safetensors", config, device="cpu")
     for stop in (lambda: next(calls), lambda: False):
-        distill(teacher(), IMAGES, tmp_path / "two.safetensors", config, device="cpu", should_stop=stop)
+        distill([teacher()], IMAGES, tmp_path / "two.safetensors", config, device="cpu", should_stop=stop)
     once, twice = (load_checkpoint(tmp_path / f"{n}.safetensors", "segmenter") for n in ("one", "two"))
     assert all(torch.equal(once.tensors[name], twice.tensors[name]) for name in once.tensors)
 
@@ -154,28 +156,28 @@ def test_every_patch_is_scored_once(tmp_path: Path) -> None:
     scales = Scales(patch=64, student=0.5, teacher=0.5)
     small = PatchTeacher(knowing, scales).segmenter
     assert small.tile == 64 + 2 * knowing.margin, "tiles shrink to what a patch needs"
-    made = make_patches(teacher(knowing), IMAGES, folder, TINY)
+    made = make_patches([teacher(knowing)], IMAGES, folder, TINY)
     assert sum(knowing.seen) == 12
     kept = {k: made.patch(k).copy() for k in (*made.training, *made.apart)}
-    make_patches(teacher(knowing), IMAGES, folder, TINY)
+    make_patches([teacher(knowing)], IMAGES, folder, TINY)
     assert sum(knowing.seen) == 12
     (folder / "000003.npy").write_bytes((folder / "000003.npy").read_bytes()[:999])
     (folder / "000007.npy").unlink()
-    again = make_patches(teacher(knowing), IMAGES, folder, replace(TINY, patches=14))
+    again = make_patches([teacher(knowing)], IMAGES, folder, replace(TINY, patches=14))
     assert sum(knowing.seen) == 16, "a damaged one, a lost one, and two more"
     assert all(np.array_equal(again.patch(k), patch) for k, patch in kept.items())
 
 
 def test_a_folder_of_other_scores_is_refused(tmp_path: Path) -> None:
-    make_patches(teacher(), IMAGES, tmp_path / "p", TINY)
+    make_patches([teacher()], IMAGES, tmp_path / "p", TINY)
     for changed, images, words in (
         (teacher(sha256="b" * 64), IMAGES, "teacher was aaaaaaaaaaaa, now bbbbbbbbbbbb"),
         (teacher(), IMAGES[:3], "sources was"),
     ):
         with pytest.raises(CheckpointError, match=words):
-            make_patches(changed, images, tmp_path / "p", TINY)
+            make_patches([changed], images, tmp_path / "p", TINY)
     with pytest.raises(CheckpointError, match="seed was 0, now 1"):
-        make_patches(teacher(), IMAGES, tmp_path / "p", replace(TINY, seed=1))
+        make_patches([teacher()], IMAGES, tmp_path / "p", replace(TINY, seed=1))
 
 
 @pytest.mark.parametrize(("student", "taught"), [(0.5, 0.5), (1.0, 0.5), (0.25, 0.5), (0.4, 0.5), (0.5, 0.3)], ids=str)
@@ -220,31 +222,104 @@ def test_held_out_patches_lie_in_images_of_their_own(tmp_path: Path) -> None:
     assert apart.sum() == 2
     assert not images_apart(np.array([0.5, 0.5]), 0.1, seed=0).any()
     grey = [np.full((64, 64, 3), 10 * i + 5, np.uint8) for i in range(8)]
-    made = make_patches(teacher(), grey, tmp_path / "p", replace(TINY, patches=40))
+    made = make_patches([teacher()], grey, tmp_path / "p", replace(TINY, patches=40))
     shown = [{int(made.patch(k)[0, 0, 0]) for k in numbers} for numbers in (made.training, made.apart)]
     assert not shown[0] & shown[1]
     assert len(shown[1]) == 2
 
 
 def test_crops_are_disturbed_but_their_targets_are_not(tmp_path: Path) -> None:
-    made = make_patches(teacher(), IMAGES, tmp_path / "p", TINY)
+    made = make_patches([teacher()], IMAGES, tmp_path / "p", TINY)
     plain = SoftCropSource(
         read=made.patch,
         numbers=made.training,
         classes=1,
         separation="distance",
         mpp=0.5,
+        step=1.0,
         size=32,
         seed=0,
         augmentation=Augmentation(stain=0.0),
     )
     other = replace(plain, augmentation=Augmentation(stain=0.5, noise=8.0, jpeg=1.0))
-    for k in range(6):
-        one, two = plain.crop(k), other.crop(k)
+    for one, two in [each for k in range(6) for each in zip(plain.pair(k), other.pair(k), strict=True)]:
         assert np.array_equal(one.target.probabilities, two.target.probabilities)
         assert not np.array_equal(one.image, two.image)
         nucleus = (GROUND - one.image[..., 0].astype(float)) / (GROUND - NUCLEUS)
         assert np.abs(one.target.probabilities[1] - nucleus.clip(0, 1)).max() < 0.03, "turned like its pixels"
+
+
+@pytest.mark.parametrize("step", [1.0, 1.6])
+def test_the_crops_of_a_pair_show_the_same_tissue_a_little_apart(step: float) -> None:
+    """Of slowly changing tissue each is the other, moved; so is what the teacher says of it."""
+    kept = smooth(4, 96)
+    patch = np.concatenate([np.moveaxis(kept, 2, 0), KnowingTeacher()._scores(kept[..., 0])])
+    source = SoftCropSource(
+        read=lambda number: patch,
+        numbers=(0,),
+        classes=1,
+        separation="distance",
+        mpp=0.5,
+        step=step,
+        size=40,
+        seed=0,
+        augmentation=Augmentation(stain=0.0),
+    )
+    distances = []
+    for k in range(20):
+        one, other = source.pair(k)
+        down, right = (b - a for a, b in zip(one.corner, other.corner, strict=True))
+        distances += [down, right]
+        seen, wanted = (torch.from_numpy(crop.image.astype(np.float32)).permute(2, 0, 1) for crop in (one, other))
+        there = moved(seen, down, right)
+        assert (there - wanted[:, : there.shape[1], : there.shape[2]]).abs().max() < 3
+        says, should = (torch.from_numpy(crop.target.probabilities) for crop in (one, other))
+        there = moved(says, down, right)
+        assert (there - should[:, : there.shape[1], : there.shape[2]]).abs().max() < 0.03
+    assert min(distances) >= 0
+    assert max(distances) > 7
+    assert (step == 1) == all(distance == round(distance) for distance in distances)
+    whole = source.whole(0)
+    assert whole.image.shape[:2] == whole.target.probabilities.shape[1:] == (int(96 / step),) * 2
+
+
+def test_an_answer_that_moves_with_the_tissue_is_consistent() -> None:
+    y, x = torch.meshgrid(torch.arange(60.0), torch.arange(60.0), indexing="ij")
+
+    def answer(dy: float, dx: float) -> torch.Tensor:
+        return torch.sin((y + dy) / 9)[None] * torch.cos((x + dx) / 7)[None]
+
+    crop = SoftCrop(np.zeros((60, 60, 3), np.uint8), SoftTarget(np.zeros((2, 60, 60)), np.zeros((1, 60, 60))))
+    for dy, dx in ((3.0, 0.0), (0.0, 7.5), (2.25, 4.75)):
+        pair = [crop, replace(crop, corner=(dy, dx))]
+        right = torch.stack([answer(0, 0), answer(dy, dx)])
+        still = torch.stack([answer(0, 0), answer(0, 0)])
+        good, bad = (inconsistency(DenseOutput(torch.zeros(2, 2, 60, 60), maps), pair) for maps in (right, still))
+        assert good < 1e-5 < 1e-3 < bad
+
+
+def test_several_teachers_teach_what_they_say_on_average(tmp_path: Path) -> None:
+    class Doubter(KnowingTeacher):
+        def _scores(self, red: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            return super()._scores(red) // 3
+
+    knowing, doubter = teacher(), teacher(Doubter(mpp=0.4), sha256="b" * 64)
+    alone, joint = (
+        make_patches(who, IMAGES, tmp_path / name, TINY)
+        for who, name in (([knowing], "alone"), ([knowing, teacher(Doubter(), sha256="b" * 64)], "joint"))
+    )
+    for number in alone.training:
+        one, both = (patches.patch(number).astype(float) for patches in (alone, joint))
+        assert np.array_equal(one[:COLORS], both[:COLORS])
+        assert np.abs(one[COLORS:] * 2 / 3 - both[COLORS:]).max() <= 1
+    finest = make_patches([knowing, doubter], IMAGES, tmp_path / "finest", TINY)
+    assert finest.patch(1).shape == (COLORS + 4, 80, 80), "kept as fine as the finest teacher sees"
+    out = tmp_path / "s.safetensors"
+    distill([knowing, doubter], IMAGES, out, replace(TINY, fit=replace(FIT, steps=1)), device="cpu")
+    assert [each["sha256"][0] for each in load_checkpoint(out, "segmenter").provenance["teachers"]] == ["a", "b"]
+    assert load_segmenter(str(out), device="cpu").mpp == 0.5
+    with pytest.raises(ConfigError, match="agree in their separation: knowing has distance, knowing has hv"):
+        make_patches([knowing, teacher(KnowingTeacher("hv"))], IMAGES, tmp_path / "no", TINY)
 
 
 def labelled(classes: int = 0) -> LabelledImage:
@@ -266,29 +341,29 @@ def test_annotated_images_are_learnt_from_besides(tmp_path: Path) -> None:
     names = ("without", "with", "idle")
     for name, images, weight in zip(names, ([], [labelled()], [labelled()]), (1.0, 1.0, 0.0), strict=True):
         out = tmp_path / f"{name}.safetensors"
-        distill(teacher(), IMAGES, out, replace(config, label_weight=weight), device="cpu", labelled=images)
+        distill([teacher()], IMAGES, out, replace(config, label_weight=weight), device="cpu", labelled=images)
     heads = [load_checkpoint(tmp_path / f"{n}.safetensors", "segmenter").tensors["head.bias"] for n in names]
     assert not torch.equal(heads[0], heads[1])
     assert not torch.equal(heads[1], heads[2])
     assert load_checkpoint(tmp_path / "with.safetensors", "segmenter").provenance["labels"] == ["annotated"]
     with pytest.raises(DataError, match="class 2, but only 1"):
-        distill(teacher(), IMAGES, tmp_path / "x.safetensors", config, device="cpu", labelled=[labelled(2)])
+        distill([teacher()], IMAGES, tmp_path / "x.safetensors", config, device="cpu", labelled=[labelled(2)])
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     out, config = tmp_path / "s.safetensors", replace(TINY, fit=replace(FIT, steps=1))
     with pytest.raises(OutputError, match="folder does not exist"):
-        distill(teacher(), IMAGES, tmp_path / "no" / "s.safetensors", config, device="cpu")
+        distill([teacher()], IMAGES, tmp_path / "no" / "s.safetensors", config, device="cpu")
     with pytest.raises(DataError, match="no images to learn from"):
-        distill(teacher(), [], out, config, device="cpu")
+        distill([teacher()], [], out, config, device="cpu")
     with pytest.raises(DataError, match="no nucleus in any of 9 patches"):
-        distill(teacher(), [np.full((99, 99, 3), 250, np.uint8)], tmp_path / "w.safetensors", config, device="cpu")
-    distill(teacher(), IMAGES, out, config, device="cpu")
+        distill([teacher()], [np.full((99, 99, 3), 250, np.uint8)], tmp_path / "w.safetensors", config, device="cpu")
+    distill([teacher()], IMAGES, out, config, device="cpu")
     with pytest.raises(CheckpointError, match="base was 4, now 8"):
-        distill(teacher(), IMAGES, out, replace(config, base=8), device="cpu")
+        distill([teacher()], IMAGES, out, replace(config, base=8), device="cpu")
     out.with_suffix(".state").unlink()
     with pytest.raises(OutputError, match="there already"):
-        distill(teacher(), IMAGES, out, config, device="cpu")
+        distill([teacher()], IMAGES, out, config, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -298,6 +373,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         ({"crop": 128}, "do not fit into 64"),
         ({"zoom": 0.9}, "at least 1"),
         ({"batch": 0}, "at least 1"),
+        ({"batch": 3}, "in pairs"),
+        ({"consistency": -1.0}, "not negative"),
         ({"held_out": 0.0}, "above 0"),
         ({"patches": 4}, "more than 4, got 4"),
     ],
@@ -380,12 +457,12 @@ def test_the_command_from_teacher_to_student(folder: Path, tmp_path: Path) -> No
     assert done.exit_code == 0, done.output
     assert "Next: wsinuc segment slide.svs --model" in done.output
     provenance = load_checkpoint(out, "segmenter").provenance
-    assert provenance["teacher"]["name"] == "teacher.safetensors"
+    assert provenance["teachers"][0]["name"] == "teacher.safetensors"
     assert provenance["sources"] == ["set"]
     assert json.loads(out.with_suffix(".jsonl").read_text())["step"] == 2
-    other = CliRunner().invoke(main, [*command, "--steps", "2", "--batch", "3"])
+    other = CliRunner().invoke(main, [*command, "--steps", "2", "--batch", "4"])
     assert other.exit_code == 1
-    assert "batch was 2, now 3" in other.output
+    assert "batch was 2, now 4" in other.output
 
 
 def test_a_teacher_must_be_a_segmenter(folder: Path, tmp_path: Path) -> None:

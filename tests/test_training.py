@@ -11,7 +11,7 @@ import pytest
 import torch
 from skimage.draw import disk
 
-from wsinuc.datasets.augment import jitter_stain
+from wsinuc.datasets.augment import Augmentation, jitter_stain
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.orientation import dihedral
 from wsinuc.datasets.patches import PatchSource
@@ -25,10 +25,11 @@ from wsinuc.models.unet import UNetConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.segmenters.ddpm import DdpmSegmenter
-from wsinuc.tasks.finetune import FinetuneConfig
+from wsinuc.tasks.finetune import FinetuneConfig, Taught, finetune, segmentation_loss
 from wsinuc.tasks.fit_ensemble import EnsembleFitConfig
 from wsinuc.tasks.pixel_table import SamplingConfig
 from wsinuc.tasks.pretrain import PretrainConfig, pretrain
+from wsinuc.tasks.soft_crops import SoftCropSource
 from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.tasks.training_set import NUCLEUS
 
@@ -129,6 +130,54 @@ def test_fine_tuning_changes_the_denoiser_and_hv_separates(denoiser: Path, tmp_p
     segmenter = load_segmenter(str(path), device="cpu")
     assert segmenter.channels == 5
     assert segmenter.separate(np.zeros((5, 64, 64), np.uint8)).max() == 0
+
+
+def test_what_a_teacher_says_is_learnt_besides(model: Path, tmp_path: Path) -> None:
+    """A teacher that calls all tissue nucleus makes more of it nucleus, the more so the less the annotation counts."""
+    tissue = np.concatenate([np.moveaxis(field(2).image, 2, 0), np.full((4, 128, 128), 255, np.uint8)])
+    source = SoftCropSource(
+        read=lambda number: tissue,
+        numbers=(0,),
+        classes=1,
+        separation="distance",
+        mpp=0.5,
+        step=1.0,
+        size=64,
+        seed=0,
+        augmentation=Augmentation(),
+    )
+    schedule = FitConfig(steps=12, lr=2e-3, ema=0.5, bf16=False)
+    config = FinetuneConfig(crop=64, batch=2, share=1.0, contact_weight=2.0)
+
+    def nuclear(name: str, taught: Taught | None) -> float:
+        torch.manual_seed(0)
+        tuned = load_segmenter(str(model), device="cpu")
+        assert isinstance(tuned, DdpmSegmenter)
+        tuned.extractor.unet.float()
+        state = tmp_path / f"{name}.state"
+        finetune([field(1)], tuned.extractor, tuned.ensemble, 0.5, config, schedule, state=state, taught=taught)
+        with torch.no_grad():
+            pixels = torch.from_numpy(field(3).image).permute(2, 0, 1)[None].float() / 127.5 - 1
+            raw = tuned.ensemble.raw(tuned.extractor.maps(pixels))
+            return float(torch.stack([one[:, :2].softmax(1)[:, 1].mean() for one in raw]).mean())
+
+    alone = nuclear("alone", None)
+    little, much = (nuclear(str(w), Taught(source=source, label_weight=w)) for w in (4.0, 0.0))
+    assert alone + 0.03 < little + 0.02 < much
+
+
+def test_contacts_weigh_more_where_asked_to() -> None:
+    truth = torch.zeros(1, 8, 8, dtype=torch.bool)
+    raw, maps = torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8)
+    raw[:, 1, :, :4] = 3.0  # wrong on the left
+    importance = torch.ones(1, 8, 8)
+    left, right = importance.clone(), importance.clone()
+    left[..., :4], right[..., 4:] = 3.0, 3.0
+    losses = [float(segmentation_loss(raw, truth, maps, 2.0, each)) for each in (right, importance, left)]
+    assert losses == sorted(losses)
+    assert losses[0] < losses[1] < losses[2]
+    twice = float(segmentation_loss(raw, truth, maps, 2.0, 2 * importance))
+    assert twice == pytest.approx(losses[1]), "only what differs counts"
 
 
 def test_weights_survive_the_file(model: Path) -> None:

@@ -13,7 +13,7 @@ from skimage.segmentation import watershed
 
 from wsinuc.errors import ConfigError
 from wsinuc.labels import fill_enclosed, relabel
-from wsinuc.segmenters.targets import centre_distance, hv_maps
+from wsinuc.segmenters.targets import centre_distance, contact_weights, hv_maps
 from wsinuc.segmenters.watershed import (
     WatershedSettings,
     _fill_gaps,
@@ -252,3 +252,27 @@ def test_distance_is_one_inside_and_small_at_the_border():
     assert distance[15, 39] == 1
     assert (distance[labels == 0] == 0).all()
     assert (centre_distance(np.ones((3, 3), np.int32)) == 1).all()
+
+
+@given(seed=st.integers(0, 10_000), mpp=st.sampled_from([0.25, 0.4, 0.5]), strength=st.floats(0, 10))
+@settings(max_examples=40, deadline=None)
+def test_weights_of_contacts_are_those_of_the_published_equation(seed, mpp, strength):
+    labels = ellipses((48, 60), 9, seed)
+    found = contact_weights(labels, mpp, strength=strength, sigma_um=0.75)
+    numbers = [i for i in np.unique(labels) if i]
+    if len(numbers) < 2:
+        assert (found == 1).all()
+        return
+    distances = np.sort([ndimage.distance_transform_edt(labels != i) * mpp for i in numbers], axis=0)
+    wanted = 1 + strength * np.exp(-((distances[0] + distances[1]) ** 2) / (2 * 0.75**2))
+    np.testing.assert_allclose(found, wanted, atol=0.012 * strength + 1e-6)  # what lies beyond three sigma is left out
+
+
+def test_only_what_lies_near_two_nuclei_weighs_more():
+    labels = np.zeros((40, 80), np.int32)
+    labels[10:30, 10:30], labels[10:30, 31:50], labels[10:30, 70:78] = 1, 2, 3
+    weights = contact_weights(labels, 0.25, strength=4.0)
+    assert weights[20, 30] > 4  # the gap
+    assert weights[20, 29] > 4  # a border that faces the other
+    assert weights[20, 20] == weights[20, 60] == pytest.approx(1, abs=0.02)
+    assert weights[20, 10] == pytest.approx(1, abs=0.02)  # a border that faces none

@@ -11,6 +11,8 @@ import click
 from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wsinuc.tasks.distill_config import DistillConfig
     from wsinuc.tasks.distill_sources import Tissue
     from wsinuc.tasks.teacher import Scales, Teacher
@@ -22,6 +24,7 @@ FILE = click.Path(path_type=Path)
 @click.argument("teacher")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option("--also", multiple=True, metavar="MODEL", help="Another teacher; scores are averaged. Repeatable.")
 @click.option("--mpp", "file_mpp", type=float, metavar="UM", help="um per pixel of sources that do not say it.")
 @click.option(
     "--model-mpp", "mpp", type=float, metavar="UM", help="um per pixel of the student [default: the teacher's]."
@@ -30,7 +33,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--patches", type=int, metavar="N", help="Patches that the teacher scores, once each [default: 1000].")
 @click.option("--patch", type=int, help="Side of a patch in pixels of the student [default: 256].")
 @click.option("--steps", type=int, help="Training steps of the student [default: 4000].")
-@click.option("--batch", type=int, help="Crops per step [default: 8].")
+@click.option("--batch", type=int, help="Crops per step, two of each place [default: 10].")
 @click.option("--crop", type=int, help="Side of a crop in pixels, cut from the patches [default: 128].")
 @click.option("--lr", type=float, help="Highest learning rate; it falls along a cosine [default: 0.001].")
 @click.option("--labels", multiple=True, metavar="DATA", help="Annotated data set to learn from besides; repeatable.")
@@ -56,6 +59,7 @@ def distill(
     teacher: str,
     sources: tuple[str, ...],
     output: Path,
+    also: tuple[str, ...],
     file_mpp: float | None,
     labels: tuple[str, ...],
     wanted: tuple[str, ...],
@@ -75,28 +79,31 @@ def distill(
 
     \b
     wsinuc distill accurate slides/*.svs -o student.safetensors
+    wsinuc distill accurate slides/*.svs --also mine.safetensors -o student.safetensors
     wsinuc distill mine.safetensors tnbc --mpp 0.25 --labels tnbc --where-not patient=09,10,11 -o student.safetensors
     """
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.tasks.distill import distill as run
     from wsinuc.tasks.distill_sources import gather_labels, gather_tissue
     from wsinuc.tasks.sources import Choice
-    from wsinuc.tasks.teacher import Scales, load_teacher
+    from wsinuc.tasks.teacher import check_teachers, load_teacher
+    from wsinuc.tasks.teacher_patches import scales_of
 
     config = configured(**options)
-    loaded = load_teacher(teacher, device=device)
-    scales = Scales(patch=config.patch, student=config.mpp or loaded.segmenter.mpp, teacher=loaded.segmenter.mpp)
+    teachers = [load_teacher(model, device=device) for model in (teacher, *also)]
+    check_teachers(teachers)
+    scales = scales_of(teachers, config)
     choice = Choice(parse_conditions(wanted), parse_conditions(unwanted))
     tissue = gather_tissue(
         sources, scales, file_mpp=file_mpp, choice=choice, memory=round(memory * 2**30), even=mix == "sources"
     )
-    labelled, origin = gather_labels(labels, loaded.segmenter.classes, mpp=file_mpp, choice=choice)
+    labelled, origin = gather_labels(labels, teachers[0].segmenter.classes, mpp=file_mpp, choice=choice)
     choice.check()
-    _describe(loaded, tissue, len(labelled), scales, config)
+    _describe(teachers, tissue, len(labelled), scales, config)
     if dry_run:
         return
     agreement = run(
-        loaded,
+        teachers,
         tissue.images,
         output,
         config,
@@ -122,14 +129,17 @@ def configured(*, steps: int | None = None, lr: float | None = None, **options: 
     return DistillConfig(fit=replace(DistillConfig().fit, **schedule), **given)
 
 
-def _describe(teacher: Teacher, tissue: Tissue, labelled: int, scales: Scales, config: DistillConfig) -> None:
+def _describe(
+    teachers: Sequence[Teacher], tissue: Tissue, labelled: int, scales: Scales, config: DistillConfig
+) -> None:
     """What learns from what."""
     from wsinuc.datasets.patches import area
 
     pixels = sum(area(image) for image in tissue.images)
     beside = f", and {labelled} annotated images" if labelled else ""
-    size = (3 + teacher.segmenter.channels) * config.patch**2 * config.patches
-    click.echo(f"teacher {teacher.name} ({teacher.sha256[:12]}) at {scales.teacher:g} um/px")
+    size = (3 + teachers[0].segmenter.channels) * scales.side**2 * config.patches
+    for each in teachers:
+        click.echo(f"teacher {each.name} ({each.sha256[:12]}) at {each.segmenter.mpp:g} um/px")
     click.echo(f"{len(tissue.images)} images and slides, {pixels / 1e6:.1f} Mpx at {scales.source:g} um/px{beside}")
     click.echo(f"{config.patches} patches of {config.patch} px, {size / 1e6:.0f} MB, scored once")
     click.echo(

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.compaction import compacted
 from wsinuc.datasets.crowding import crowded
 from wsinuc.datasets.orientation import dihedral
 from wsinuc.errors import ConfigError
@@ -27,6 +28,9 @@ View = tuple[NDArray[np.uint8], NDArray[np.int32]]
 _STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 _STAINS /= np.linalg.norm(_STAINS, axis=1, keepdims=True)
 _UNMIX = np.linalg.inv(_STAINS)
+
+COMPACT = (1.1, 1.8)
+"""How much wider than the crop the field is whose nuclei are drawn together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +51,16 @@ class Augmentation:
     """Probability of a compression as JPEG at quality 30 to 90, as slide scanners use it."""
     crowd: float = 0.0
     """Probability of nuclei shown once more beside others, up to twice as many; see `wsinuc.datasets.crowding`."""
+    compact: float = 0.0
+    """Probability of a wider field whose nuclei are drawn together; see `wsinuc.datasets.compaction`."""
 
     def __post_init__(self) -> None:
         if self.zoom < 1 or not 0 <= self.stain < 1 or self.noise < 0:
             raise ConfigError(f"zoom must be at least 1, stain in [0, 1), noise not negative; got {self}")
-        chances = (self.blur, self.light, self.jpeg, self.crowd)
+        chances = (self.blur, self.light, self.jpeg, self.crowd, self.compact)
         if not all(0 <= chance <= 1 for chance in chances):
             raise ConfigError(
-                f"blur, light, jpeg and crowd are probabilities from 0 to 1, got {', '.join(map(str, chances))}"
+                f"blur, light, jpeg, crowd and compact are probabilities from 0 to 1, got {', '.join(map(str, chances))}"
             )
 
 
@@ -82,12 +88,16 @@ def augmented_crop(
     """
     zoom = float(np.exp(rng.uniform(-1, 1) * np.log(augmentation.zoom)))
     factor = mpp / sample.mpp * zoom
-    field_px = max(2, round(size * factor))
+    drawn = augmentation.compact and rng.random() < augmentation.compact
+    wide = round(size * rng.uniform(*COMPACT)) if drawn else size
+    field_px = max(2, round(wide * factor))
     height, width = (min(field_px, extent) for extent in sample.labels.shape)
     y = int(rng.integers(sample.labels.shape[0] - height + 1))
     x = int(rng.integers(sample.labels.shape[1] - width + 1))
     shape = (max(1, round(height / factor)), max(1, round(width / factor)))
     image, labels = resized(sample, Box(y, x, y + height, x + width), shape)
+    if drawn:
+        image, labels = compacted(image, labels, rng, size)
     missing = [max(0, size - extent) for extent in labels.shape]
     before = [int(rng.integers(lack + 1)) if lack else 0 for lack in missing]
     around = [(start, lack - start) for start, lack in zip(before, missing, strict=True)]

@@ -31,9 +31,11 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     return _mean((1 - log_p.exp()).clamp_min(0).pow(gamma) * -log_p, known)
 
 
-def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross-entropy over the pixels of known class; 0 where there is none."""
-    return _mean(F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none"), target != IGNORE)
+def cross_entropy(logits: Tensor, target: Tensor, importance: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy over the pixels of known class, weighted by their importance ``(n, h, w)``; 0 where there is none."""
+    known = target != IGNORE
+    where = known if importance is None else known * importance
+    return _mean(F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none"), where)
 
 
 def soft_cross_entropy(logits: Tensor, probabilities: Tensor) -> Tensor:
@@ -126,13 +128,14 @@ def gradient_loss(maps: Tensor, truth: Tensor, nuclei: Tensor) -> Tensor:
     return _mean(slope.square(), nuclei[:, None].expand_as(slope))
 
 
-def map_loss(maps: Tensor, truth: Tensor, nuclei: Tensor) -> Tensor:
-    """Mean squared error of maps ``(n, m, h, w)``.
+def map_loss(maps: Tensor, truth: Tensor, nuclei: Tensor, importance: Tensor | None = None) -> Tensor:
+    """Mean squared error of maps ``(n, m, h, w)``, weighted by the importance of pixels ``(n, h, w)``.
 
     H and V (two maps) mean nothing outside nuclei and count inside only; a distance is 0 outside and counts everywhere.
     """
     error = (maps - truth).square()
-    return _mean(error, nuclei[:, None].expand_as(error)) if maps.shape[1] == 2 else error.mean()
+    where = nuclei if maps.shape[1] == 2 else torch.ones_like(nuclei)
+    return _mean(error, (where if importance is None else where * importance)[:, None].expand_as(error))
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 The teacher scores patches of unlabelled tissue once, as they are. The student, a plain U-Net, sees crops of the same patches in
 other stains, focus and compression and learns the teacher's probabilities and maps (Hinton et al. 2015): what a soft score
-says of a doubtful pixel is more than a label would. Annotated images may be mixed in.
+says of a doubtful pixel is more than a label would. It sees each place twice, a little apart, and should say the same.
+Several teachers may be averaged, annotated images mixed in.
 
-What comes out is a segmenter like any other, with the teacher's classes, way of separation and post-processing.
+What comes out is a segmenter like any other, with the first teacher's classes, way of separation and post-processing.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ from wsinuc.segmenters.network import MAPS, NetworkConfig, network_checkpoint
 from wsinuc.tasks.distill_config import DistillConfig
 from wsinuc.tasks.network_loss import make_targets, unet_loss
 from wsinuc.tasks.pretrain import as_input
-from wsinuc.tasks.soft_crops import SoftCrop, SoftCropSource, soft_loss
-from wsinuc.tasks.teacher import Teacher
-from wsinuc.tasks.teacher_patches import TeacherPatches, make_patches, source_identity
+from wsinuc.tasks.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
+from wsinuc.tasks.teacher import Scales, Teacher
+from wsinuc.tasks.teacher_patches import TeacherPatches, make_patches, scales_of, source_identity
 from wsinuc.tasks.training_set import check_annotation
 
 __all__ = ["Agreement", "DistillConfig", "distill"]
@@ -60,7 +61,7 @@ class Agreement:
 
 
 def distill(
-    teacher: Teacher,
+    teachers: Sequence[Teacher],
     images: Sequence[Pixels],
     out: Path,
     config: DistillConfig,
@@ -73,15 +74,17 @@ def distill(
     on_event: Callable[[str], None] = lambda message: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Agreement:
-    """Train a student of ``teacher`` on unlabelled ``images`` and write it as a checkpoint of kind ``segmenter``.
+    """Train a student of ``teachers`` on unlabelled ``images`` and write it as a checkpoint of kind ``segmenter``.
 
     Beside ``out`` lie the teacher's patches (``.patches``), the state (``.state``) from which the same call goes on when it was
     interrupted, the log (``.jsonl``) and the agreement over the steps (``.agreement.jsonl``).
 
     Parameters
     ----------
+    teachers
+        One or more, of the same classes and separation; their scores are averaged.
     images
-        RGB sources at the finer of the teacher's and the student's resolution, see `wsinuc.tasks.teacher.Scales`.
+        RGB sources at the finest of the teachers' and the student's resolution, see `wsinuc.tasks.teacher.Scales`.
     weights
         How often each image is drawn; None draws by area.
     labelled
@@ -99,6 +102,8 @@ def distill(
     ------
     CheckpointError
         State or patches are of another distillation.
+    ConfigError
+        The teachers differ in classes or separation.
     DataError
         There is nothing to learn from, or the annotation has other classes.
     OutputError
@@ -106,20 +111,27 @@ def distill(
     """
     state = out.with_suffix(".state")
     _check_output(out, state)
-    config = replace(config, mpp=config.mpp or teacher.segmenter.mpp)
+    teacher = teachers[0]
+    scales = scales_of(teachers, config)
+    config = replace(config, mpp=scales.student)
     if labelled:
         check_annotation(labelled, teacher.segmenter.classes)
     patches = make_patches(
-        teacher, images, cache or out.with_suffix(".patches"), config, weights=weights, on_event=on_event
+        teachers, images, cache or out.with_suffix(".patches"), config, weights=weights, on_event=on_event
     )
     where, described = pick_device(device), _describe(teacher, config)
     torch.manual_seed(config.seed)
     network = build_network("unet", described.network).to(where)
     network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    source = _soft_source(patches, described, config)
+    source = _soft_source(patches, described, scales, config)
     sources = source_identity(images, weights)
     label_names = [image.name for image in labelled]
-    learned = {"teacher": teacher.sha256, "sources": sources, "labels": label_names, "network": described.network}
+    learned = {
+        "teacher": " ".join(each.sha256 for each in teachers),
+        "sources": sources,
+        "labels": label_names,
+        "network": described.network,
+    }
     identity = config.identity() | learned
 
     def validate(step: int) -> float:
@@ -150,7 +162,7 @@ def distill(
         )
     with weights_in_place(network, average):
         agreement = measure_agreement(network, source, patches.apart, config)
-    origin = _origin(teacher, config, agreement) | {"labels": label_names} | (provenance or {})
+    origin = _origin(teachers, config, agreement) | {"labels": label_names} | (provenance or {})
     save_checkpoint(network_checkpoint(described, average, origin), out)
     return agreement
 
@@ -211,8 +223,12 @@ class _BatchLoss:
             raw = raw.float()
             taught = DenseOutput(raw.classes[:count], raw.maps[:count])
             loss = soft_loss(taught, [crop.target for crop in soft], config.map_weight)
+            loss = loss + config.consistency * inconsistency(taught, soft)
             if hard:
-                wanted = make_targets(hard, self.separation, 0).to(self.device)
+                assert config.mpp is not None  # set when the training began
+                wanted = make_targets(
+                    hard, self.separation, 0, mpp=config.mpp, contact_weight=config.contact_weight
+                ).to(self.device)
                 annotated = DenseOutput(raw.classes[count:], raw.maps[count:])
                 loss = loss + config.label_weight * unet_loss(annotated, wanted, config)
         return loss
@@ -253,13 +269,16 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
     return replace(described, watershed=watershed, mpp_range=(finest, coarsest))
 
 
-def _soft_source(patches: TeacherPatches, described: NetworkConfig, config: DistillConfig) -> SoftCropSource:
+def _soft_source(
+    patches: TeacherPatches, described: NetworkConfig, scales: Scales, config: DistillConfig
+) -> SoftCropSource:
     return SoftCropSource(
         read=patches.patch,
         numbers=patches.training,
         classes=len(described.classes),
         separation=described.separation,
-        mpp=described.watershed.mpp,
+        mpp=scales.student,
+        step=scales.step,
         size=config.crop,
         seed=config.seed,
         augmentation=config.augmentation,
@@ -279,12 +298,13 @@ def _label_source(labelled: Sequence[LabelledImage], config: DistillConfig) -> C
     )
 
 
-def _origin(teacher: Teacher, config: DistillConfig, agreement: Agreement) -> dict[str, Any]:
+def _origin(teachers: Sequence[Teacher], config: DistillConfig, agreement: Agreement) -> dict[str, Any]:
     """Where the weights come from."""
+    taught = [{"name": each.name, "sha256": each.sha256, "provenance": each.provenance} for each in teachers]
     return {
         "wsinuc": wsinuc.__version__,
         "torch": torch.__version__,
-        "teacher": {"name": teacher.name, "sha256": teacher.sha256, "provenance": teacher.provenance},
+        "teachers": taught,
         "training": asdict(config),
         "agreement": asdict(agreement),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from wsinuc.datasets.crops import Crop
 from wsinuc.models import losses
 from wsinuc.models.dense import DenseOutput
-from wsinuc.segmenters.targets import centre_distance, hv_maps
+from wsinuc.segmenters.targets import centre_distance, contact_weights, hv_maps
 
 if TYPE_CHECKING:
     from wsinuc.tasks.train_network import NetworkTrainConfig
@@ -29,23 +29,29 @@ class Targets:
     """bool ``(n, h, w)``."""
     maps: Tensor
     """``(n, maps, h, w)`` float32."""
+    importance: Tensor
+    """``(n, h, w)`` float32: how much a pixel counts, at least 1."""
 
     def to(self, device: torch.device) -> Targets:
         """The same on a device."""
-        return Targets(self.classes.to(device), self.nuclei.to(device), self.maps.to(device))
+        return Targets(*(getattr(self, part.name).to(device) for part in fields(self)))
 
 
-def make_targets(crops: Sequence[Crop], separation: str, lost: int) -> Targets:
+def make_targets(
+    crops: Sequence[Crop], separation: str, lost: int, *, mpp: float = 1.0, contact_weight: float = 0.0
+) -> Targets:
     """Targets of a batch. Maps see the whole crop: a nucleus cut by the border of the output keeps its centre."""
     inner = slice(lost, crops[0].labels.shape[0] - lost)
     labels = np.stack([crop.labels for crop in crops])
     classes = np.stack([crop.class_map for crop in crops]).astype(np.int64)
     classes[(labels > 0) & (classes == 0)] = losses.IGNORE
     maps = np.stack([hv_maps(item) if separation == "hv" else centre_distance(item)[None] for item in labels])
+    weighed = np.stack([contact_weights(item, mpp, strength=contact_weight) for item in labels])
     return Targets(
         classes=torch.from_numpy(classes[:, inner, inner]),
         nuclei=torch.from_numpy(labels[:, inner, inner] > 0),
         maps=torch.from_numpy(maps[:, :, inner, inner]),
+        importance=torch.from_numpy(weighed[:, inner, inner]),
     )
 
 
@@ -65,12 +71,12 @@ class MapWeight(Protocol):
 
 def unet_loss(raw: DenseOutput, wanted: Targets, config: MapWeight) -> Tensor:
     """Cross-entropy and soft Dice of the classes; and the maps'."""
-    maps = losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
-    return _entropy_and_dice(raw.classes, wanted.classes) + config.map_weight * maps
+    maps = losses.map_loss(raw.maps, wanted.maps, wanted.nuclei, wanted.importance)
+    return _entropy_and_dice(raw.classes, wanted.classes, wanted.importance) + config.map_weight * maps
 
 
-def _entropy_and_dice(logits: Tensor, target: Tensor) -> Tensor:
-    return losses.cross_entropy(logits, target) + losses.soft_dice_loss(logits.softmax(1), target)
+def _entropy_and_dice(logits: Tensor, target: Tensor, importance: Tensor | None = None) -> Tensor:
+    return losses.cross_entropy(logits, target, importance) + losses.soft_dice_loss(logits.softmax(1), target)
 
 
 def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:

@@ -1,7 +1,9 @@
 """The teacher of a distillation, and what it says of one patch of tissue.
 
 It sees a patch as `segment` would: at its own resolution, with the tissue around the patch as context, mirrored beyond the
-image's border, its normalisation fitted to the source. Its scores are then brought to the student's resolution.
+image's border, its normalisation fitted to the source. Its scores are then brought to the resolution at which patches are kept.
+Several teachers are asked one after the other, and the mean of what they say is taught (an ensemble: Hinton et al. 2015,
+section 4): models that differ in resolution and build make different errors.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from PIL import Image
 
 from wsinuc.datasets.patches import area, corner
 from wsinuc.datasets.pixels import Pixels
+from wsinuc.errors import ConfigError
 from wsinuc.grid import Box
 from wsinuc.models.checkpoint import load_checkpoint
 from wsinuc.pipeline.block import mirrored
@@ -52,6 +55,25 @@ class Teacher:
     """What its checkpoint says of its training."""
 
 
+def check_teachers(teachers: Sequence[Teacher]) -> None:
+    """Raise ConfigError where teachers do not tell the same classes apart in the same way."""
+    first = teachers[0]
+    for other in teachers[1:]:
+        for what in ("classes", "separation"):
+            one, two = _trait(first, what), _trait(other, what)
+            if one != two:
+                raise ConfigError(
+                    f"teachers whose scores are averaged must agree in their {what}: {first.name} has {one}, "
+                    f"{other.name} has {two}"
+                )
+
+
+def _trait(teacher: Teacher, what: str) -> str:
+    if what == "classes":
+        return ", ".join(found.name for found in teacher.segmenter.classes)
+    return str(getattr(teacher.segmenter.config, what))
+
+
 def load_teacher(model: str, *, device: str = "auto") -> Teacher:
     """The teacher by the name of a shipped model or the path of a checkpoint.
 
@@ -71,27 +93,28 @@ def load_teacher(model: str, *, device: str = "auto") -> Teacher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scales:
-    """Side of a patch, and the resolutions at which it is read, learnt from and learnt: um per pixel."""
+    """Side of a patch, and the resolutions at which it is learnt and kept: um per pixel."""
 
     patch: int
     """Side in pixels of the student."""
     student: float
     teacher: float
+    """The finest teacher's."""
 
     @property
     def source(self) -> float:
-        """At which sources are opened: the finer of the two, so that neither is short of detail."""
+        """At which sources are opened and patches kept: the finer of the two, so that neither is short of detail."""
         return min(self.student, self.teacher)
 
     @property
-    def field(self) -> float:
-        """Side of a patch in source pixels, at zoom 1."""
-        return self.patch * self.student / self.source
+    def step(self) -> float:
+        """Kept pixels per pixel of the student, at least 1."""
+        return self.student / self.source
 
     @property
-    def teacher_side(self) -> float:
-        """Side of a patch in pixels of the teacher."""
-        return self.patch * self.student / self.teacher
+    def side(self) -> int:
+        """Side of a kept patch in its own pixels, which at zoom 1 are pixels of the source."""
+        return math.ceil(self.patch * self.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +137,7 @@ def draw_spot(
     source = int(rng.choice(len(images), p=shares))
     drawn = float(np.exp(rng.uniform(-1, 1) * np.log(zoom)))
     height, width = images[source].shape[:2]
-    field = scales.field * drawn
+    field = scales.side * drawn
     y, x = corner(images[source], rng, min(field, height), min(field, width))
     missing = np.array([max(0.0, field - height), max(0.0, field - width)]) * rng.random(2)
     return Spot(source=source, y=math.floor(y - missing[0]), x=math.floor(x - missing[1]), zoom=drawn)
@@ -149,18 +172,22 @@ class PatchTeacher:
     """
 
     def __init__(self, segmenter: Teaching, scales: Scales) -> None:
-        core = math.ceil(scales.teacher_side / GRID) * GRID
+        self.factor = segmenter.mpp / scales.source
+        """Kept pixels per pixel of the teacher."""
+        self.side = scales.side / self.factor
+        """Of a patch in pixels of the teacher."""
+        core = math.ceil(self.side / GRID) * GRID
         self.segmenter = segmenter.with_core(core) if core < segmenter.tile - 2 * segmenter.margin else segmenter
         self.scales = scales
         self.stride = self.segmenter.tile - 2 * self.segmenter.margin
-        self.tiles = math.ceil(scales.teacher_side / self.stride)
+        self.tiles = math.ceil(self.side / self.stride)
 
     def fitted(self, image: Pixels, key: tuple[int, int]) -> PatchTeacher:
         """Itself with the normalisation fitted to an image, by samples of its tissue as `segment` takes them.
 
         An image that is hardly larger than one sample is left as it is: its patches' own statistics are the image's.
         """
-        factor = self.scales.teacher / self.scales.source
+        factor = self.factor
         count = min(COUNT, int(area(image) / (SIDE * factor) ** 2))
         if count < 2:
             return self
@@ -171,16 +198,16 @@ class PatchTeacher:
         return PatchTeacher(cast(Teaching, self.segmenter.calibrate(samples)), self.scales)
 
     def teach(self, image: Pixels, spots: Sequence[Spot]) -> NDArray[np.uint8]:
-        """Pixels and scores of patches of one image: ``(n, 3 + channels, patch, patch)``, RGB first."""
-        factor = self.scales.teacher / self.scales.source
+        """Pixels and scores of patches of one image: ``(n, 3 + channels, side, side)``, RGB first."""
         side = self.tiles * self.stride + 2 * self.segmenter.margin
         fields = []
         for spot in spots:
-            step = factor * spot.zoom
+            step = self.factor * spot.zoom
             y, x = (start - self.segmenter.margin * step for start in (spot.y, spot.x))
             fields.append(cut_square(image, y, x, side * step, side))
-        scores = self._at_student(self._scores(np.stack(fields)))
-        pixels = [cut_square(image, s.y, s.x, self.scales.field * s.zoom, self.scales.patch) for s in spots]
+        scores = self._as_kept(self._scores(np.stack(fields)))
+        kept = self.scales.side
+        pixels = [cut_square(image, s.y, s.x, kept * s.zoom, kept) for s in spots]
         return np.concatenate([np.moveaxis(np.stack(pixels), 3, 1), scores], 1)
 
     def _scores(self, fields: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -194,13 +221,35 @@ class PatchTeacher:
                 scores[:, :, y : y + self.stride, x : x + self.stride] = found
         return scores
 
-    def _at_student(self, scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The patch's part of the scores, at the student's resolution."""
-        side, patch = self.scales.teacher_side, self.scales.patch
-        if side == patch:
-            return scores[:, :, :patch, :patch]
+    def _as_kept(self, scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The patch's part of the scores, at the resolution at which it is kept."""
+        kept = self.scales.side
+        if self.side == kept:
+            return scores[:, :, :kept, :kept]
+        box = (0, 0, self.side, self.side)
         resized = [
-            np.asarray(Image.fromarray(plane).resize((patch, patch), Image.Resampling.BILINEAR, box=(0, 0, side, side)))
+            np.asarray(Image.fromarray(plane).resize((kept, kept), Image.Resampling.BILINEAR, box=box))
             for plane in scores.reshape(-1, *scores.shape[2:])
         ]
-        return np.stack(resized).reshape(*scores.shape[:2], patch, patch)
+        return np.stack(resized).reshape(*scores.shape[:2], kept, kept)
+
+
+class JointTeacher:
+    """What several teachers say of the same patches, on average."""
+
+    def __init__(self, teachers: Sequence[PatchTeacher]) -> None:
+        self.teachers = teachers
+
+    @property
+    def together(self) -> int:
+        """Patches that are scored at once."""
+        return min(teacher.segmenter.batch_size for teacher in self.teachers)
+
+    def fitted(self, image: Pixels, key: tuple[int, int]) -> JointTeacher:
+        """Itself with each normalisation fitted to an image."""
+        return JointTeacher([teacher.fitted(image, key) for teacher in self.teachers])
+
+    def teach(self, image: Pixels, spots: Sequence[Spot]) -> NDArray[np.uint8]:
+        """Pixels and mean scores of patches of one image, as `PatchTeacher.teach` gives them."""
+        taught = [teacher.teach(image, spots) for teacher in self.teachers]
+        return np.rint(np.mean(taught, axis=0)).astype(np.uint8)

@@ -25,7 +25,7 @@ from wsinuc.exports.atomic import replacing
 from wsinuc.segmenters.base import FOREGROUND
 from wsinuc.store.files import disk_errors, read_json, write_json
 from wsinuc.tasks.distill_config import DistillConfig
-from wsinuc.tasks.teacher import PatchTeacher, Scales, Spot, Teacher, draw_spot
+from wsinuc.tasks.teacher import JointTeacher, PatchTeacher, Scales, Spot, Teacher, check_teachers, draw_spot
 
 COLORS = 3
 """Leading channels of a kept patch: RGB; the teacher's follow."""
@@ -56,8 +56,17 @@ def source_identity(images: Sequence[Pixels], weights: Sequence[float] | None) -
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
+def scales_of(teachers: Sequence[Teacher], config: DistillConfig) -> Scales:
+    """Resolutions of a distillation; without one of its own, the student has the first teacher's."""
+    return Scales(
+        patch=config.patch,
+        student=config.mpp or teachers[0].segmenter.mpp,
+        teacher=min(teacher.segmenter.mpp for teacher in teachers),
+    )
+
+
 def make_patches(
-    teacher: Teacher,
+    teachers: Sequence[Teacher],
     images: Sequence[Pixels],
     folder: Path,
     config: DistillConfig,
@@ -65,10 +74,12 @@ def make_patches(
     weights: Sequence[float] | None = None,
     on_event: Callable[[str], None] = lambda message: None,
 ) -> TeacherPatches:
-    """Let the teacher score the patches that ``folder`` lacks, and return them all.
+    """Let the teachers score the patches that ``folder`` lacks, and return them all.
 
     Parameters
     ----------
+    teachers
+        Their scores are averaged.
     images
         Sources at the finer of the teacher's and the student's resolution.
     weights
@@ -78,6 +89,8 @@ def make_patches(
     ------
     CheckpointError
         The folder holds scores of another teacher, other sources or other patches.
+    ConfigError
+        The teachers differ in classes or separation.
     DataError
         There are no images, or the teacher finds no nucleus in any patch.
     OutputError
@@ -85,10 +98,11 @@ def make_patches(
     """
     if not images:
         raise DataError("no images to learn from: the sources hold no readable image")
-    scales = Scales(patch=config.patch, student=config.mpp or teacher.segmenter.mpp, teacher=teacher.segmenter.mpp)
+    check_teachers(teachers)
+    scales = scales_of(teachers, config)
     identity = config.patch_identity() | {
         "mpp": scales.student,
-        "teacher": teacher.sha256,
+        "teacher": " ".join(teacher.sha256 for teacher in teachers),
         "sources": source_identity(images, weights),
     }
     numbers = range(config.patches)
@@ -99,11 +113,12 @@ def make_patches(
     )
     with disk_errors(folder):
         _claim(folder, identity)
-        shape = (COLORS + teacher.segmenter.channels, config.patch, config.patch)
+        shape = (COLORS + teachers[0].segmenter.channels, scales.side, scales.side)
         missing = [k for k in numbers if not _is_whole(_path(folder, k), shape)]
         if missing:
             spots = _spots(images, weights, scales, config, missing)
-            _teach(PatchTeacher(teacher.segmenter, scales), images, spots, patches, config, on_event)
+            joint = JointTeacher([PatchTeacher(teacher.segmenter, scales) for teacher in teachers])
+            _teach(joint, images, spots, patches, config, on_event)
     if not any((patches.patch(k)[COLORS + FOREGROUND] >= 128).any() for k in patches.training):
         raise DataError(
             f"the teacher finds no nucleus in any of {len(patches.training)} patches: check that the sources are H&E "
@@ -160,7 +175,7 @@ def images_apart(shares: NDArray[np.float64], held_out: float, seed: int) -> NDA
 
 
 def _teach(
-    teacher: PatchTeacher,
+    teacher: JointTeacher,
     images: Sequence[Pixels],
     spots: dict[int, Spot],
     patches: TeacherPatches,
@@ -169,7 +184,7 @@ def _teach(
 ) -> None:
     """Score and keep patches, those of one image after each other."""
     begun = said = time.monotonic()
-    done, together = 0, teacher.segmenter.batch_size
+    done, together = 0, teacher.together
     for source in sorted({spot.source for spot in spots.values()}):
         mine = [k for k, spot in spots.items() if spot.source == source]
         fitted = teacher.fitted(images[source], (config.seed + _SAMPLE_SEED, source))
