@@ -322,6 +322,19 @@ def test_several_teachers_teach_what_they_say_on_average(tmp_path: Path) -> None
         make_patches([knowing, teacher(KnowingTeacher("hv"))], IMAGES, tmp_path / "no", TINY)
 
 
+def test_a_student_goes_on_from_an_earlier_one(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    good = distill([teacher()], IMAGES, first, TINY, device="cpu")
+    brief = replace(TINY, fit=replace(FIT, steps=1, lr=1e-6))
+    further = distill([teacher()], IMAGES, second, brief, device="cpu", start=first)
+    assert further.dice == pytest.approx(good.dice, abs=0.02), "nothing is forgotten"
+    assert load_checkpoint(second, "segmenter").provenance["start"] == load_checkpoint(first, "segmenter").sha256
+    with pytest.raises(CheckpointError, match=r"cannot be gone on from: a student of these settings is .*'base': 8"):
+        distill([teacher()], IMAGES, tmp_path / "x.safetensors", replace(brief, base=8), device="cpu", start=first)
+    with pytest.raises(CheckpointError, match="start was"):
+        distill([teacher()], IMAGES, second, replace(brief, fit=replace(FIT, steps=2)), device="cpu")
+
+
 def labelled(classes: int = 0) -> LabelledImage:
     image = discs(9)
     labels = cc3d.connected_components(image[..., 0] < 150, connectivity=4).astype(np.int32)

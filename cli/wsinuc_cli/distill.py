@@ -25,6 +25,7 @@ FILE = click.Path(path_type=Path)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
 @click.option("--also", multiple=True, metavar="MODEL", help="Another teacher; scores are averaged. Repeatable.")
+@click.option("--start", type=FILE, metavar="STUDENT", help="An earlier student to go on from.")
 @click.option("--mpp", "file_mpp", type=float, metavar="UM", help="um per pixel of sources that do not say it.")
 @click.option(
     "--model-mpp", "mpp", type=float, metavar="UM", help="um per pixel of the student [default: the teacher's]."
@@ -65,6 +66,7 @@ def distill(
     wanted: tuple[str, ...],
     unwanted: tuple[str, ...],
     mix: str,
+    start: Path | None,
     cache: Path | None,
     memory: float,
     device: str,
@@ -111,6 +113,7 @@ def distill(
         weights=tissue.weights,
         labelled=labelled,
         cache=cache,
+        start=start,
         provenance={"sources": [Path(source).name for source in sources], "mix": mix, "data": origin},
         on_event=click.echo,
     )

@@ -5,8 +5,8 @@ transposed convolutions up. Batch normalisation has fixed statistics once traine
 surroundings alone, never on the tile that shows it.
 
 Both ways of changing resolution depend on which pixels happen to be joined, so a slide that begins a pixel further gives
-other nuclei. The ``smooth`` form halves the resolution by a weighted mean that keeps what the coarser grid can hold and no
-more, as sampling asks for (Zhang 2019), and doubles it by interpolation.
+other nuclei. The ``smooth`` form halves the resolution by a mean that keeps what the coarser grid can hold and no more, as
+sampling asks for (Zhang 2019), and doubles it by interpolation.
 """
 
 from __future__ import annotations
@@ -16,14 +16,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.dense import DenseNetwork, DenseOutput
-
-_MEAN = (1.0, 3.0, 4.0, 4.0, 3.0, 1.0)
-"""A mean of four pixels, which lets nothing through at the frequency that half the resolution cannot just hold, smoothed by
-(1, 2, 1), so that hardly more passes above it. Sixteenths, which bf16 holds exactly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +49,7 @@ class SupervisedUNetConfig:
     def reach(self) -> int:
         """Pixels around one that can influence it: two convolutions a level and way, and what pooling puts together."""
         finer = sum(4 * 2**level for level in range(self.levels - 1))
-        joined = self.stride - 1 + (len(_MEAN) // 2 * (self.stride - 1) if self.smooth else 0)
+        joined = 3 * (self.stride - 1) if self.smooth else self.stride - 1
         return finer + 2 * self.stride + joined
 
 
@@ -66,7 +61,8 @@ class SupervisedUNet(DenseNetwork):
         self.config = config
         widths = [config.base * 2**level for level in range(config.levels)]
         self.down = nn.ModuleList(_double(a, b) for a, b in zip([3, *widths], widths, strict=False))
-        self.pool = _Mean() if config.smooth else nn.MaxPool2d(2)
+        # Four pixels wide, a mean lets nothing through at the frequency that half the resolution cannot hold.
+        self.pool = nn.AvgPool2d(4, 2, 1, count_include_pad=False) if config.smooth else nn.MaxPool2d(2)
         coarser = list(pairwise(widths))[::-1]
         lift = _interpolated if config.smooth else _transposed
         self.lift = nn.ModuleList(lift(wide, narrow) for narrow, wide in coarser)
@@ -85,22 +81,6 @@ class SupervisedUNet(DenseNetwork):
             x = block(torch.cat([skips.pop(), lift(x)], 1))
         raw = self.head(x)
         return DenseOutput(raw[:, : self.config.classes], raw[:, self.config.classes :])
-
-
-class _Mean(nn.Module):
-    """Half the resolution by `_MEAN` along both axes; beyond the border there is nothing, as for the convolutions."""
-
-    weights: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        taps = torch.tensor(_MEAN) / sum(_MEAN)
-        self.register_buffer("weights", torch.outer(taps, taps), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        channels, taps = x.shape[1], len(_MEAN)
-        kernels = self.weights.to(x.dtype).expand(channels, 1, taps, taps)
-        return functional.conv2d(x, kernels, stride=2, padding=taps // 2 - 1, groups=channels)
 
 
 def _transposed(wide: int, narrow: int) -> nn.Module:

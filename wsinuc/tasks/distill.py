@@ -25,8 +25,8 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.crops import Crop, CropSource
 from wsinuc.datasets.patches import Ahead
 from wsinuc.datasets.pixels import Pixels
-from wsinuc.errors import OutputError
-from wsinuc.models.checkpoint import save_checkpoint
+from wsinuc.errors import CheckpointError, OutputError
+from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.dense import DenseOutput
 from wsinuc.models.devices import pick_device
 from wsinuc.models.networks import build_network
@@ -70,6 +70,7 @@ def distill(
     weights: Sequence[float] | None = None,
     labelled: Sequence[LabelledImage] = (),
     cache: Path | None = None,
+    start: Path | None = None,
     provenance: dict[str, Any] | None = None,
     on_event: Callable[[str], None] = lambda message: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -91,6 +92,8 @@ def distill(
         Annotated images of the teacher's classes to learn from besides.
     cache
         Folder of the teacher's patches instead of the one beside ``out``; students of one teacher may share it.
+    start
+        An earlier student to go on from, of the same width, levels, classes and separation; None begins anew.
     should_stop
         Asked after each step; stops early, with the state saved and the weights so far written.
 
@@ -121,8 +124,9 @@ def distill(
     )
     where, described = pick_device(device), _describe(teacher, config)
     torch.manual_seed(config.seed)
-    network = build_network("unet", described.network).to(where)
-    network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network = build_network("unet", described.network)
+    begun_from = _begin_with(network, start, described) if start else None
+    network = network.to(where).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     source = _soft_source(patches, described, scales, config)
     sources = source_identity(images, weights)
     label_names = [image.name for image in labelled]
@@ -131,6 +135,7 @@ def distill(
         "sources": sources,
         "labels": label_names,
         "network": described.network,
+        "start": begun_from,
     }
     identity = config.identity() | learned
 
@@ -162,7 +167,7 @@ def distill(
         )
     with weights_in_place(network, average):
         agreement = measure_agreement(network, source, patches.apart, config)
-    origin = _origin(teachers, config, agreement) | {"labels": label_names} | (provenance or {})
+    origin = _origin(teachers, config, agreement) | {"labels": label_names, "start": begun_from} | (provenance or {})
     save_checkpoint(network_checkpoint(described, average, origin), out)
     return agreement
 
@@ -267,6 +272,20 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
     finest = min(described.mpp_range[0], taught.mpp_range[0])
     coarsest = max(described.mpp_range[1], taught.mpp_range[1])
     return replace(described, watershed=watershed, mpp_range=(finest, coarsest))
+
+
+def _begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> str:
+    """Give the network the weights of an earlier student; the sha256 of its file."""
+    checkpoint = load_checkpoint(start, "segmenter")
+    shape = {name: checkpoint.config.get(name) for name in ("method", "network")}
+    wanted = {"method": "unet", "network": described.network}
+    if shape != wanted:
+        raise CheckpointError(
+            f"{start} cannot be gone on from: a student of these settings is {wanted}, and it is {shape}; give the settings "
+            "that it was made with, or begin anew"
+        )
+    network.load_state_dict({name: value.float() for name, value in checkpoint.tensors.items()})
+    return checkpoint.sha256
 
 
 def _soft_source(

@@ -34,9 +34,7 @@ class DistillConfig:
         default_factory=lambda: FitConfig(steps=4000, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99)
     )
     augmentation: Augmentation = field(
-        default_factory=lambda: Augmentation(
-            zoom=1.6, stain=0.45, blur=0.35, noise=8.0, light=0.2, jpeg=0.3, compact=0.5
-        )
+        default_factory=lambda: Augmentation(zoom=1.3, stain=0.4, blur=0.3, noise=5.0, light=0.2, jpeg=0.3)
     )
     """What is done to the student's crops after the teacher saw them clean; geometry only to annotated crops."""
     map_weight: float = 2.0
@@ -45,9 +43,9 @@ class DistillConfig:
     """Annotated crops per step beside the others, where there are annotated images."""
     label_weight: float = 1.0
     """Weight of their loss."""
-    contact_weight: float = 2.0
+    contact_weight: float = 0.0
     """How much more their pixels between near nuclei count; see `wsinuc.segmenters.targets.contact_weights`."""
-    consistency: float = 20.0
+    consistency: float = 10.0
     """Weight of `wsinuc.tasks.soft_crops.inconsistency`: how much the answer may depend on where a crop begins."""
     held_out: float = 0.1
     """Share of the patches that are not trained on; they lie in images of their own where there are several."""
