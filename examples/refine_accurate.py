@@ -13,12 +13,11 @@ Interrupt it at will: the same command goes on where it stopped. One core takes 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from finish_model import HELD_OUT, finish
 from train_accurate import MPP, TUNE, annotated, report
@@ -77,14 +76,14 @@ def patches_of(data: Path, models: list[Path], folder: Path) -> TeacherPatches:
         sources, scales_of(teachers, PATCHES), file_mpp=MPP, choice=choice, memory=4 * 2**30, even=True
     )
     choice.check()
-    say: Callable[[str], None] = lambda message: print(message, flush=True)  # noqa: E731
+    say = partial(print, flush=True)
     return make_patches(teachers, tissue.images, folder, PATCHES, weights=tissue.weights, on_event=say)
 
 
 def taught_by(patches: TeacherPatches) -> Taught:
     """Crops of the patches, disturbed as the annotated ones are."""
     source = SoftCropSource(
-        read=lambda number: np.asarray(patches.patch(number)),
+        read=patches.patch,
         numbers=patches.training,
         classes=1,
         separation="distance",

@@ -44,7 +44,7 @@ def compacted(
     for _ in range(2):  # columns, then rows, each as the columns of the transposed image
         wanted = min(size, labels.shape[1])
         energy = _conspicuous(image, labels, rng)
-        pixels, numbers = np.ascontiguousarray(image).copy(), np.ascontiguousarray(labels).copy()
+        pixels, numbers = np.array(image, order="C"), np.array(labels, order="C")
         width = _carve(pixels, numbers, energy, wanted, _NUCLEUS)
         image, labels = np.swapaxes(pixels[:, :width], 0, 1), np.swapaxes(numbers[:, :width], 0, 1)
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
