@@ -231,6 +231,10 @@ def test_a_student_goes_on_from_an_earlier_one(tmp_path: Path) -> None:
     further = distill([teacher()], IMAGES, second, brief, device="cpu", start=first)
     assert further.dice == pytest.approx(good.dice, abs=0.02), "nothing is forgotten"
     assert load_checkpoint(second, "segmenter").provenance["start"] == load_checkpoint(first, "segmenter").sha256
+    fine = replace(brief, fold=2, mpp=teacher().segmenter.mpp / 2, patch=2 * TINY.patch, crop=2 * TINY.crop)
+    larger = [image.repeat(2, 0).repeat(2, 1) for image in IMAGES]
+    unfolded = distill([teacher()], larger, tmp_path / "fine.safetensors", fine, device="cpu", start=first)
+    assert unfolded.dice == pytest.approx(good.dice, abs=0.05), "each of its squares is a pixel of the earlier one"
     with pytest.raises(CheckpointError, match=r"cannot be gone on from: a student of these settings is .*'base': 8"):
         distill([teacher()], IMAGES, tmp_path / "x.safetensors", replace(brief, base=8), device="cpu", start=first)
     with pytest.raises(CheckpointError, match="start was"):

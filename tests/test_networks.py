@@ -15,7 +15,7 @@ from wsinuc.grid import Box, TileGrid
 from wsinuc.models.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.dense import FinetunedDenoiser
 from wsinuc.models.networks import NETWORKS, build_network, default_tiling
-from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
+from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig, folded
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.segmenters import METHODS, load_segmenter
 from wsinuc.segmenters.base import NucleusClass, Segmenter
@@ -97,10 +97,11 @@ def test_another_tile_grid_changes_nothing_with_batch_normalisation(
     assert one[0].std() > 1
 
 
+@pytest.mark.parametrize("fold", [1, 2])
 @pytest.mark.parametrize("smooth", [False, True])
-def test_the_plain_unet_has_the_margin_that_its_reach_asks_for(smooth: bool) -> None:
+def test_the_plain_unet_has_the_margin_that_its_reach_asks_for(smooth: bool, fold: int) -> None:
     for levels in (1, 2, 3):
-        config = SupervisedUNetConfig(classes=2, maps=1, base=2, levels=levels, smooth=smooth)
+        config = SupervisedUNetConfig(classes=2, maps=1, base=2, levels=levels, smooth=smooth, fold=fold)
         tile, margin = default_tiling("unet", asdict(config))
         assert margin >= config.reach
         assert margin % config.stride == tile % config.stride == (tile - 2 * margin) % 64 == 0
@@ -122,6 +123,23 @@ def test_a_smooth_unet_moves_with_its_image() -> None:
         assert change(True) < 0.35 * change(False)
 
 
+def test_a_folded_unet_begins_as_the_plain_one_at_coarser_pixels() -> None:
+    torch.manual_seed(0)
+    shape = {"classes": 3, "maps": 1, "base": 4, "levels": 3, "smooth": True}
+    plain, fine = (SupervisedUNet(SupervisedUNetConfig(**shape, fold=fold)).eval() for fold in (1, 2))
+    fine.load_state_dict(folded(plain.state_dict(), 2))
+    x = torch.rand(2, 3, 32, 48)
+    noise = torch.randn(2, 3, 32, 2, 48, 2)
+    squares = x[:, :, :, None, :, None] + noise - noise.mean((3, 5), keepdim=True)
+    with torch.no_grad():
+        coarse, found = plain(x), fine(squares.reshape(2, 3, 64, 96))
+    for one, other in ((coarse.classes, found.classes), (coarse.maps, found.maps)):
+        repeated = one.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        torch.testing.assert_close(other, repeated, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ConfigError, match="at least 1 px"):
+        SupervisedUNetConfig(**shape, fold=0)
+
+
 def reach(config: SupervisedUNetConfig) -> int:
     """How far from a pixel the farthest input with any influence lies, by differentiation."""
     network = SupervisedUNet(config).double().eval()
@@ -133,8 +151,8 @@ def reach(config: SupervisedUNetConfig) -> int:
             if module.bias is not None:
                 torch.nn.init.constant_(module.bias, 0.01)  # a negative one would let ReLU hide what is behind
     farthest = 0
-    for middle in range(32, 32 + config.stride):
-        x = torch.rand(1, 3, 64, 64, dtype=torch.double, requires_grad=True)
+    for middle in range(64, 64 + config.stride):
+        x = torch.rand(1, 3, 128, 128, dtype=torch.double, requires_grad=True)
         network(x).classes[0, 0, middle, middle].backward()
         seen = x.grad.abs().sum((0, 1)).nonzero()
         farthest = max(farthest, int((seen - middle).abs().max()))

@@ -31,6 +31,7 @@ FILE = click.Path(path_type=Path)
     "--model-mpp", "mpp", type=float, metavar="UM", help="um per pixel of the student [default: the teacher's]."
 )
 @click.option("--base", type=int, help="Width of the student's finest level [default: 16].")
+@click.option("--fold", type=int, help="Squares of so many pixels a side are one pixel of that level [default: 1].")
 @click.option("--patches", type=int, metavar="N", help="Patches that the teacher scores, once each [default: 1000].")
 @click.option("--patch", type=int, help="Side of a patch in pixels of the student [default: 256].")
 @click.option("--steps", type=int, help="Training steps of the student [default: 4000].")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsinuc_cli import train_points
+from wsinuc_cli import train_joining, train_points
 from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
@@ -49,11 +49,14 @@ ONLY_NETWORKS = (
     "--points", is_flag=True, help="DATA marks nuclei with points: learn the classes of nuclei that --model finds."
 )
 @click.option(
+    "--joining", is_flag=True, help="Learn which fragments of nuclei --model should join; OUTPUT is it with that rule."
+)
+@click.option(
     "--model",
     default="default",
     show_default=True,
     metavar="BASE",
-    help="[points] Shipped model or checkpoint that segments.",
+    help="[points, joining] Shipped model or checkpoint that segments.",
 )
 @click.option("--folds", default=5, show_default=True, help="[points] Parts of the cross-validation by image; 0: none.")
 @click.option(
@@ -134,11 +137,16 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
     wsinuc train tnbc --mpp 0.25 --method finetune --denoiser denoiser.safetensors -o tuned.safetensors
     wsinuc train tnbc --mpp 0.25 --method unet -o unet.safetensors
     wsinuc train NuCLS --points --model default -o breast.safetensors
+    wsinuc train mine/ --mpp 0.25 --joining --model fast -o joined.safetensors
     """
     method = options["method"]
-    _refuse_points_options(context, options["points"])
+    _refuse_mode_options(context, points=options["points"], joining=options["joining"])
     if options["points"]:
         train_points.run(data, output, device, options)
+        return
+    if options["joining"]:
+        part = {name: options[name] for name in ("seed", "dry_run")}
+        train_joining.run(_training_set(data, options), options["model"], output, device=device, **part)
         return
     _refuse_foreign_options(context, method)
     if method in ("ddpm", "finetune") and options["denoiser"] is None:
@@ -185,15 +193,18 @@ def _refuse_foreign_options(context: click.Context, method: str) -> None:
             raise click.UsageError(f"--{name.replace('_', '-')} means nothing to --method {method}")
 
 
-def _refuse_points_options(context: click.Context, points: bool) -> None:
-    """The same for what belongs to --points, and for what does not."""
+def _refuse_mode_options(context: click.Context, *, points: bool, joining: bool) -> None:
+    """The same for what belongs to --points or --joining, and for what does not."""
+    if points and joining:
+        raise click.UsageError("--points and --joining are two trainings: one after the other")
+    mode, own = ("--points", train_points.OPTIONS) if points else ("--joining", train_joining.OPTIONS)
     for parameter in context.command.params:
         name = parameter.name or ""
         if context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE or name == "device":
             continue
-        if points and name not in train_points.OPTIONS:
-            raise click.UsageError(f"{parameter.opts[0]} means nothing with --points")
-        if not points and name in train_points.ONLY_POINTS:
+        if (points or joining) and name not in own:
+            raise click.UsageError(f"{parameter.opts[0]} means nothing with {mode}")
+        if not (points or joining) and name in train_points.ONLY_POINTS:
             raise click.UsageError(f"{parameter.opts[0]} means nothing without --points")
 
 

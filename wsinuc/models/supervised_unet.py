@@ -6,7 +6,8 @@ surroundings alone, never on the tile that shows it.
 
 Both ways of changing resolution depend on which pixels happen to be joined, so a slide that begins a pixel further gives
 other nuclei. The ``smooth`` form halves the resolution by a mean that keeps what the coarser grid can hold and no more, as
-sampling asks for (Zhang 2019), and doubles it by interpolation.
+sampling asks for (Zhang 2019), and doubles it by interpolation. The ``fold``ed form works on squares of pixels whose colours
+it takes as so many channels, and unfolds its outputs again: outlines as fine as the image at the cost of a coarser one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.dense import DenseNetwork, DenseOutput
@@ -35,22 +37,27 @@ class SupervisedUNetConfig:
     """Resolutions, the finest included (the original has 5)."""
     smooth: bool = False
     """Means down and interpolation up, instead of the original's maxima and transposed convolutions."""
+    fold: int = 1
+    """Side in pixels of the squares that are one pixel of the finest level."""
 
     def __post_init__(self) -> None:
         if self.base < 1 or self.levels < 1:
             raise ConfigError(f"a U-Net needs a width and a level, got base {self.base} and {self.levels} levels")
+        if self.fold < 1:
+            raise ConfigError(f"squares that are folded have a side of at least 1 px, got {self.fold}")
 
     @property
     def stride(self) -> int:
         """Input height and width must be multiples of this."""
-        return int(2 ** (self.levels - 1))
+        return int(self.fold * 2 ** (self.levels - 1))
 
     @property
     def reach(self) -> int:
         """Pixels around one that can influence it: two convolutions a level and way, and what pooling puts together."""
+        coarsest = 2 ** (self.levels - 1)
         finer = sum(4 * 2**level for level in range(self.levels - 1))
-        joined = 3 * (self.stride - 1) if self.smooth else self.stride - 1
-        return finer + 2 * self.stride + joined
+        joined = 3 * (coarsest - 1) if self.smooth else coarsest - 1
+        return self.fold * (finer + 2 * coarsest + joined) + self.fold - 1
 
 
 class SupervisedUNet(DenseNetwork):
@@ -60,18 +67,19 @@ class SupervisedUNet(DenseNetwork):
         super().__init__()
         self.config = config
         widths = [config.base * 2**level for level in range(config.levels)]
-        self.down = nn.ModuleList(_double(a, b) for a, b in zip([3, *widths], widths, strict=False))
+        self.down = nn.ModuleList(_double(a, b) for a, b in zip([3 * config.fold**2, *widths], widths, strict=False))
         # Four pixels wide, a mean lets nothing through at the frequency that half the resolution cannot hold.
         self.pool = nn.AvgPool2d(4, 2, 1, count_include_pad=False) if config.smooth else nn.MaxPool2d(2)
         coarser = list(pairwise(widths))[::-1]
         lift = _interpolated if config.smooth else _transposed
         self.lift = nn.ModuleList(lift(wide, narrow) for narrow, wide in coarser)
         self.up = nn.ModuleList(_double(2 * narrow, narrow) for narrow, _ in coarser)
-        self.head = nn.Conv2d(widths[0], config.classes + config.maps, 1)
+        self.head = nn.Conv2d(widths[0], (config.classes + config.maps) * config.fold**2, 1)
 
     def forward(self, x: Tensor) -> DenseOutput:
         if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:
             raise ConfigError(f"height and width must be multiples of {self.config.stride}, got {tuple(x.shape[-2:])}")
+        x = functional.pixel_unshuffle(x, self.config.fold)
         skips = []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)
@@ -79,8 +87,19 @@ class SupervisedUNet(DenseNetwork):
         skips.pop()
         for lift, block in zip(self.lift, self.up, strict=True):
             x = block(torch.cat([skips.pop(), lift(x)], 1))
-        raw = self.head(x)
+        raw = functional.pixel_shuffle(self.head(x), self.config.fold)
         return DenseOutput(raw[:, : self.config.classes], raw[:, self.config.classes :])
+
+
+def folded(weights: dict[str, Tensor], fold: int) -> dict[str, Tensor]:
+    """Weights of a network that does at ``fold`` times coarser pixels what ``weights`` do without folding.
+
+    It sees the mean of every square of pixels, and gives all of them the same outputs: a start to train from.
+    """
+    first, last = "down.0.0.weight", ("head.weight", "head.bias")
+    # Folding puts the pixels of a square side by side for each colour, and takes outputs apart in the same order.
+    begun = {first: weights[first].repeat_interleave(fold**2, 1) / fold**2}
+    return weights | begun | {name: weights[name].repeat_interleave(fold**2, 0) for name in last}
 
 
 def _transposed(wide: int, narrow: int) -> nn.Module:

@@ -20,6 +20,7 @@ from wsinuc.models.schedules import named_betas
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.models.views import MOST, View, merged, views
 from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
+from wsinuc.segmenters.joining import Joining
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
 from wsinuc.segmenters.watershed import WatershedSettings
 
@@ -51,6 +52,8 @@ class DdpmConfig:
     """In how many ways every tile is seen (`wsinuc.models.views`); scores are means over them."""
     certainty: tuple[float, float] = (1.0, 0.0)
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
+    joining: Joining | None = None
+    """How fragments of nuclei are joined (separation ``distance``); None cuts at `WatershedSettings.marker_height`."""
 
     def __post_init__(self) -> None:
         if self.separation not in MAPS:
@@ -85,6 +88,7 @@ class DdpmConfig:
                 vote=data.get("vote", "mean"),
                 views=data.get("views", 1),
                 certainty=tuple(data.get("certainty", (1.0, 0.0))),
+                joining=Joining.from_json(data.get("joining")),
             )
         except (KeyError, TypeError) as error:
             raise unknown_header(error) from error

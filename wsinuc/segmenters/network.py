@@ -21,6 +21,7 @@ from wsinuc.models.dense import DenseNetwork, DenseOutput
 from wsinuc.models.networks import build_network, default_tiling
 from wsinuc.models.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
 from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
+from wsinuc.segmenters.joining import Joining
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
 from wsinuc.segmenters.watershed import WatershedSettings
 
@@ -45,6 +46,8 @@ class NetworkConfig:
     """um per pixel of the slides it accepts, finest and coarsest."""
     certainty: tuple[float, float] = (1.0, 0.0)
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
+    joining: Joining | None = None
+    """How fragments of nuclei are joined (separation ``distance``); None cuts at `WatershedSettings.marker_height`."""
 
     def __post_init__(self) -> None:
         if self.separation not in MAPS:
@@ -73,13 +76,15 @@ class NetworkConfig:
     def from_json(cls, data: dict[str, Any]) -> NetworkConfig:
         """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
         try:
-            rest = {k: v for k, v in data.items() if k not in ("watershed", "classes", "mpp_range", "certainty")}
+            apart = ("watershed", "classes", "mpp_range", "certainty", "joining")
+            rest = {k: v for k, v in data.items() if k not in apart}
             finest, coarsest = data["mpp_range"]
             return cls(
                 watershed=WatershedSettings(**data["watershed"]),
                 classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
                 mpp_range=(float(finest), float(coarsest)),
                 certainty=tuple(data.get("certainty", (1.0, 0.0))),
+                joining=Joining.from_json(data.get("joining")),
                 **rest,
             )
         except (KeyError, TypeError, ValueError) as error:

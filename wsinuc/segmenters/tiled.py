@@ -32,8 +32,8 @@ def unknown_header(error: Exception) -> CheckpointError:
 class TiledSegmenter:
     """A `wsinuc.segmenters.base.Segmenter` but for ``predict`` and ``calibrate``.
 
-    ``config`` is a frozen dataclass with ``watershed``, ``separation``, ``classes``, ``tile``, ``margin``, ``mpp_range`` and
-    ``certainty``.
+    ``config`` is a frozen dataclass with ``watershed``, ``separation``, ``joining``, ``classes``, ``tile``, ``margin``,
+    ``mpp_range`` and ``certainty``.
     """
 
     config: Any
@@ -103,4 +103,4 @@ class TiledSegmenter:
         maps = scores[FIRST_CLASS + len(self.classes) :]
         if self.config.separation == "hv":
             return instances_from_hv(scores[0], maps[0], maps[1], self.config.watershed)
-        return instances_from_distance(scores[0], maps[0], self.config.watershed)
+        return instances_from_distance(scores[0], maps[0], self.config.watershed, self.config.joining)

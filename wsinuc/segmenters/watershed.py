@@ -26,6 +26,7 @@ from wsinuc.errors import ConfigError
 from wsinuc.labels import fill_enclosed, pixel_counts, relabel
 from wsinuc.segmenters.contacts import settle_contacts
 from wsinuc.segmenters.flooding import level_watershed, split_peaks
+from wsinuc.segmenters.joining import Joining, join_fragments
 
 __all__ = [
     "WatershedSettings",
@@ -92,6 +93,11 @@ class WatershedSettings:
         """Pixels to read around a block: twice the largest nucleus, which covers it and a neighbour that it touches."""
         return 2 * math.ceil(self.max_diameter_um / self.mpp)
 
+    @property
+    def max_area_um2(self) -> float:
+        """Of a disc as wide as the largest nucleus."""
+        return math.pi * self.max_diameter_um**2 / 4
+
     def area_px(self, area_um2: float) -> int:
         """An area in pixels, at least one."""
         return max(1, round(area_um2 / self.mpp**2))
@@ -101,7 +107,9 @@ class WatershedSettings:
         return 1 + 2 * round(2 * (sigma_um / self.mpp) ** 2)
 
 
-def instances_from_distance(foreground: UInt8, distance: UInt8, settings: WatershedSettings) -> Labels:
+def instances_from_distance(
+    foreground: UInt8, distance: UInt8, settings: WatershedSettings, joining: Joining | None = None
+) -> Labels:
     """Instances from a foreground probability and a normalised distance to the nucleus' border.
 
     Parameters
@@ -110,17 +118,31 @@ def instances_from_distance(foreground: UInt8, distance: UInt8, settings: Waters
         uint8 ``(h, w)``, 255 = certainly nucleus.
     distance
         uint8 ``(h, w)``, 255 = innermost point of a nucleus, 0 = border or background.
+    joining
+        Learned rule by which fragments are joined (`wsinuc.segmenters.joining`), instead of ``settings.marker_height``.
 
     Returns
     -------
     int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
     """
+    if joining is None:
+        return _simple(fragments(foreground, distance, settings, settings.marker_height)[0], settings)
+    pieces, heights = fragments(foreground, distance, settings, joining.fragment_height)
+    largest = settings.area_px(settings.max_area_um2)
+    return _simple(join_fragments(pieces, heights, foreground, joining, mpp=settings.mpp, largest=largest), settings)
+
+
+def fragments(foreground: UInt8, distance: UInt8, settings: WatershedSettings, height: float) -> tuple[Labels, UInt8]:
+    """The foreground cut wherever two peaks of the smoothed distance rise by ``height``, and that smoothed distance.
+
+    Maps are those of `instances_from_distance`. Labels are not dense; small ones are kept.
+    """
     mask = _nuclear(foreground, settings)
     smooth = _smooth(distance, settings.taps(settings.smoothing_um))
     lowest = math.ceil(255 * settings.marker_threshold)
-    height = math.ceil(255 * settings.marker_height)
-    markers = relabel(split_peaks(smooth, mask, lowest, height), settings.area_px(settings.min_marker_um2))
-    return _flood(255 - smooth, markers, mask, settings)
+    peaks = split_peaks(smooth, mask, lowest, math.ceil(255 * height))
+    markers = relabel(peaks, settings.area_px(settings.min_marker_um2))
+    return level_watershed(255 - smooth, _one_per_piece(markers, mask), mask), smooth
 
 
 def instances_from_hv(foreground: UInt8, h: UInt8, v: UInt8, settings: WatershedSettings) -> Labels:

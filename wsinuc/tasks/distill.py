@@ -31,6 +31,7 @@ from wsinuc.models.dense import DenseOutput
 from wsinuc.models.devices import pick_device
 from wsinuc.models.networks import build_network
 from wsinuc.models.processes import ALONE
+from wsinuc.models.supervised_unet import folded
 from wsinuc.models.training import Inspection, Progress, fit, part_size, weights_in_place
 from wsinuc.models.training_state import append_log, trim_log
 from wsinuc.segmenters.network import MAPS, NetworkConfig, network_checkpoint
@@ -93,7 +94,8 @@ def distill(
     cache
         Folder of the teacher's patches instead of the one beside ``out``; students of one teacher may share it.
     start
-        An earlier student to go on from, of the same width, levels, classes and separation; None begins anew.
+        An earlier student to go on from, of the same width, levels, classes and separation, folded alike or not at all; None
+        begins anew.
     should_stop
         Asked after each step; stops early, with the state saved and the weights so far written.
 
@@ -266,6 +268,7 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
         "base": config.base,
         "levels": config.levels,
         "smooth": True,
+        "fold": config.fold,
     }
     described = NetworkConfig.describe("unet", shape, mpp=mpp, separation=separation, classes=taught.classes)
     watershed = replace(taught.config.watershed, mpp=mpp)
@@ -275,16 +278,19 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
 
 
 def _begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> str:
-    """Give the network the weights of an earlier student; the sha256 of its file."""
+    """Give the network the weights of an earlier student, folded if it is to be and was not; the sha256 of its file."""
     checkpoint = load_checkpoint(start, "segmenter")
-    shape = {name: checkpoint.config.get(name) for name in ("method", "network")}
+    shape = {"method": checkpoint.config.get("method"), "network": {"fold": 1} | checkpoint.config.get("network", {})}
     wanted = {"method": "unet", "network": described.network}
-    if shape != wanted:
+    unfolded = wanted | {"network": described.network | {"fold": 1}}
+    if shape not in (wanted, unfolded):
         raise CheckpointError(
             f"{start} cannot be gone on from: a student of these settings is {wanted}, and it is {shape}; give the settings "
             "that it was made with, or begin anew"
         )
-    network.load_state_dict({name: value.float() for name, value in checkpoint.tensors.items()})
+    weights = {name: value.float() for name, value in checkpoint.tensors.items()}
+    fold = described.network["fold"] if shape != wanted else 1
+    network.load_state_dict(folded(weights, fold))
     return checkpoint.sha256
 
 

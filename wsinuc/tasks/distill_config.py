@@ -20,6 +20,8 @@ class DistillConfig:
     """Width of the student's finest level."""
     levels: int = 4
     """Its resolutions."""
+    fold: int = 1
+    """Side of the squares of pixels that are one pixel of its finest level; see `SupervisedUNetConfig`."""
     patches: int = 1000
     """Patches that the teacher scores, each once. More can be added to a cache later."""
     patch: int = 256
@@ -54,7 +56,7 @@ class DistillConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        stride = 2 ** (self.levels - 1)
+        stride = self.fold * 2 ** (self.levels - 1)
         if self.patch % stride or self.crop % stride:
             raise ConfigError(
                 f"patches and crops must be multiples of {stride} px for this network, got {self.patch} and {self.crop}"

@@ -28,7 +28,7 @@ from wsinuc.segmenters.soft_targets import SoftTarget, soft_target
 from wsinuc.tasks.teacher_patches import COLORS
 
 APART = 15
-"""Most pixels by which the crops of a pair are moved along each axis: any place of a network that joins up to 8 pixels."""
+"""Most pixels by which the crops of a pair are moved along each axis: any place of a network that joins up to 16 pixels."""
 _EVEN = 0.3  # probability that they are moved by whole pixels of the student: by the network's grid, not the samples
 
 
