@@ -1,0 +1,43 @@
+"""Teach a model which fragments of nuclei belong together, from the annotated images that shipped models may learn from.
+
+    python examples/teach_joining.py MODEL DATA [--crops 800]
+
+DATA holds the folders `tnbc` and `dsb2018_histology`; TNBC patients 09, 10 and 11 are left out. The rule is written into MODEL
+(see `wsinuc train --joining`, which does this for one's own images). Run `finish_model.py` afterwards: other nuclei are found.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from train_accurate import annotated
+
+from wsinuc.segmenters.joining import DESCRIPTORS
+from wsinuc.tasks.fit_joining import JoiningFit, train_joining
+
+SEED = 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--crops", type=int, default=800)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    images, weights = annotated(arguments.data)
+    config = JoiningFit(crops=arguments.crops, seed=SEED)
+    found = train_joining(images, str(arguments.model), arguments.model, config, weights=weights, device="cpu")
+    for name, weight in zip(DESCRIPTORS, found.joining.weights, strict=True):
+        print(f"{weight:8.3f}  {name}")
+    print(f"{found.joining.offset:8.3f}  offset")
+    print(
+        f"{found.joins} joins; decided right of held-out ones, by what is at stake: {found.decided:.3f}, "
+        f"by one height {found.decided_by_height:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
