@@ -12,7 +12,8 @@ from wsinuc.models.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConfig
 from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
 
 CORE = 384
-"""Pixels of a tile that are kept, a side: a multiple of 64, so of every network's stride."""
+"""Pixels of a tile that are kept, a side: a multiple of 64, so of every network's stride. Where a network folds squares of
+pixels, as many squares."""
 
 
 def _finetuned(shape: dict[str, Any]) -> DenseNetwork:
@@ -65,7 +66,7 @@ def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
     if method == "unet":
         config = SupervisedUNetConfig(**shape)
         margin = -(-config.reach // config.stride) * config.stride
-        return CORE + 2 * margin, margin
+        return config.fold * CORE + 2 * margin, margin
     if method == "finetune":
         # Attention is over the whole tile: not larger than what such denoisers are trained on.
         return (256 if _sees_everything(shape["denoiser"]) else CORE + 64), 32
