@@ -1,6 +1,6 @@
 """Teach a model which fragments of nuclei belong together, from the annotated images that shipped models may learn from.
 
-    python examples/teach_joining.py MODEL DATA [--crops 800]
+    python examples/teach_joining.py MODEL DATA [--crops 500]
 
 DATA holds the folders `tnbc` and `dsb2018_histology`; TNBC patients 09, 10 and 11 are left out. The rule is written into MODEL
 (see `wsinuc train --joining`, which does this for one's own images). Run `finish_model.py` afterwards: other nuclei are found.
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--crops", type=int, default=800)
+    parser.add_argument("--crops", type=int, default=500)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images, weights = annotated(arguments.data)
