@@ -140,7 +140,7 @@ def _split(levels, order, height):
         tall, last = 0, 0
         for step in (-width, -1, 1, width):
             if parent[pixel + step]:
-                root = _root(parent, pixel + step)
+                root = root_of(parent, pixel + step)
                 if root != last and peak[root] >= level + height:
                     tall, last = tall + 1, root
         if tall > 1:
@@ -148,19 +148,20 @@ def _split(levels, order, height):
         parent[pixel], peak[pixel] = pixel, level
         for step in (-width, -1, 1, width):
             if parent[pixel + step]:
-                mine, other = _root(parent, pixel), _root(parent, pixel + step)
+                mine, other = root_of(parent, pixel), root_of(parent, pixel + step)
                 parent[mine] = other
                 peak[other] = max(peak[other], peak[mine])
     parts = np.zeros(levels.shape, np.int32)
     flat = parts.ravel()
     for pixel in order:
         if parent[pixel]:
-            flat[pixel] = _root(parent, pixel)
+            flat[pixel] = root_of(parent, pixel)
     return parts
 
 
 @njit(nogil=True, cache=True)
-def _root(parent, pixel):
+def root_of(parent, pixel):
+    """The end of the chain of parents that begins at ``pixel``; shortens it on the way (union-find)."""
     while parent[pixel] != pixel:
         parent[pixel] = parent[parent[pixel]]
         pixel = parent[pixel]

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import ConfigError
 from wsinuc.labels import relabel
+from wsinuc.segmenters.flooding import root_of
 
 UInt8 = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -221,7 +222,7 @@ def _join(moments, peaks, pairs, saddles, lengths, certain, largest):
     node = count
     while queue:
         rise, k = heapq.heappop(queue)
-        a, b = _top(top, pairs[k, 0]), _top(top, pairs[k, 1])
+        a, b = root_of(top, pairs[k, 0]), root_of(top, pairs[k, 1])
         if a == b or sums[a, 0] + sums[b, 0] > largest:
             continue
         now = min(tallest[a], tallest[b]) - saddles[k]
@@ -248,14 +249,6 @@ def _join(moments, peaks, pairs, saddles, lengths, certain, largest):
             length[a - count] += lengths[k]
             sure[a - count] += certain[k]
     return (parts[:made], parents[:node], sums[:node], tallest[:node], fragments[:node], passes[:made], length, sure)
-
-
-@njit(nogil=True, cache=True)
-def _top(top, node):
-    while top[node] != node:
-        top[node] = top[top[node]]
-        node = top[node]
-    return node
 
 
 @njit(nogil=True, cache=True)
