@@ -205,7 +205,8 @@ def _refuse_mode_options(context: click.Context, *, points: bool, joining: bool)
         if (points or joining) and name not in own:
             raise click.UsageError(f"{parameter.opts[0]} means nothing with {mode}")
         if not (points or joining) and name in train_points.ONLY_POINTS:
-            raise click.UsageError(f"{parameter.opts[0]} means nothing without --points")
+            needed = "--points or --joining" if name in train_joining.OPTIONS else "--points"
+            raise click.UsageError(f"{parameter.opts[0]} means nothing without {needed}")
 
 
 def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
