@@ -69,6 +69,11 @@ class Joining:
         """From a checkpoint's header, where None is none; raises KeyError and TypeError when fields are missing or unknown."""
         return None if data is None else cls(**(data | {"weights": tuple(data["weights"])}))
 
+    def accepts(self, descriptors: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which joins ``(n,)`` are right, by their `DESCRIPTORS` ``(n, 10)``."""
+        right: NDArray[np.bool_] = descriptors @ np.array(self.weights) + self.offset >= 0
+        return right
+
 
 class JoinTree(NamedTuple):
     """Fragments and their joins as nodes of binary trees: fragments 0 .. n - 1, then joins in the order they were made."""
@@ -115,7 +120,7 @@ def join_fragments(
     """
     labels = relabel(labels)
     tree = join_tree(labels, heights, foreground, largest)
-    right = describe_joins(tree, mpp) @ np.array(joining.weights) + joining.offset >= 0
+    right = joining.accepts(describe_joins(tree, mpp))
     return np.concatenate([[0], chosen(tree, right) + 1]).astype(np.int32)[labels]
 
 

@@ -30,7 +30,7 @@ from wsinuc.segmenters.base import FIRST_CLASS, FOREGROUND, Segmenter
 from wsinuc.segmenters.joining import DESCRIPTORS, RISE, Joining, JoinTree, describe_joins, join_tree
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.segmenters.watershed import WatershedSettings, fragments
-from wsinuc.tasks.teacher import Teaching
+from wsinuc.tasks.teacher import GRID, Teaching
 
 MOST_UM2 = 60.0
 """A join weighs no more than this: a few giant nuclei must not decide."""
@@ -38,7 +38,6 @@ FEWEST = 50
 """Joins that the regression needs."""
 _PULL = 1e-4  # of the squared weights in units of spread: descriptors that say the same share a weight
 _SIDE_UM = 80.0  # of a crop: a few dozen nuclei
-_GRID = 64  # tiles keep a multiple of this many pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,12 +140,11 @@ def fit_joining(
     height = segmenter.config.watershed.marker_height
     apart = len(found) * 4 // 5
     trial, held_out = regress(_together(found[:apart]), config.fragment_height), _together(found[apart:])
-    right = held_out.descriptors @ np.array(trial.weights) + trial.offset >= 0
     joins = _together(found)
     return FittedJoining(
         joining=regress(joins, config.fragment_height),
         joins=len(joins.gains_um2),
-        decided=held_out.decided(right),
+        decided=held_out.decided(trial.accepts(held_out.descriptors)),
         decided_by_height=held_out.decided(held_out.descriptors[:, RISE] < height),
     )
 
@@ -159,7 +157,7 @@ def _score_crops(
     on_crop: Callable[[int], None],
 ) -> list[Joins]:
     """The joins of every crop."""
-    side = math.ceil(_SIDE_UM / segmenter.mpp / _GRID) * _GRID
+    side = math.ceil(_SIDE_UM / segmenter.mpp / GRID) * GRID
     tiles = segmenter.with_core(min(side, segmenter.tile - 2 * segmenter.margin))
     source = CropSource(
         images=list(images),
