@@ -10,6 +10,24 @@ from wsinuc.models import devices
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize(
+    ("amx", "instructions", "vendor", "expected"),
+    [
+        (True, True, "Intel", torch.bfloat16),
+        (False, True, "Intel", torch.float32),
+        (False, True, "AMD", torch.bfloat16),
+        (False, False, "AMD", torch.float32),
+    ],
+)
+def test_a_cpu_takes_bf16_only_where_it_is_faster(
+    amx: bool, instructions: bool, vendor: str, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions)
+    monkeypatch.setattr(devices, "_vendor", lambda: vendor)
+    assert devices.pick_dtype(CPU) is expected
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_a_network_runs_in_the_precision_of_the_hardware(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "pick_dtype", lambda device: dtype)

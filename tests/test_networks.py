@@ -14,12 +14,14 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.grid import Box, TileGrid
 from wsinuc.models.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.dense import FinetunedDenoiser
+from wsinuc.models.fusion import fuse_norms
 from wsinuc.models.networks import NETWORKS, build_network, default_tiling
 from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig, folded
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.segmenters import METHODS, load_segmenter
-from wsinuc.segmenters.base import NucleusClass, Segmenter
+from wsinuc.segmenters.base import Fitted, NucleusClass, Segmenter
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
+from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 
 TWO = (NucleusClass("dark", (0, 0, 200)), NucleusClass("red", (200, 0, 0)))
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
@@ -36,10 +38,14 @@ def config_of(method: str, **changes: object) -> NetworkConfig:
     return replace(config, **changes)
 
 
-def segmenter_of(method: str, **changes: object) -> NetworkSegmenter:
+def network_of(config: NetworkConfig) -> torch.nn.Module:
     torch.manual_seed(0)
+    return lively(build_network(config.method, config.network))
+
+
+def segmenter_of(method: str, **changes: object) -> NetworkSegmenter:
     config = config_of(method, **changes)
-    return NetworkSegmenter(config, lively(build_network(method, config.network)), device=torch.device("cpu"))
+    return NetworkSegmenter(config, network_of(config), device=torch.device("cpu"))
 
 
 def lively(network: torch.nn.Module) -> torch.nn.Module:
@@ -201,7 +207,9 @@ def test_calibration_fixes_group_norms_and_leaves_batch_norms() -> None:
 @pytest.mark.parametrize("method", NETWORKS)
 def test_weights_survive_the_file(method: str, tmp_path: Path) -> None:
     segmenter, path = segmenter_of(method, tile=128, margin=48), tmp_path / "model.safetensors"
-    save_checkpoint(network_checkpoint(segmenter.config, segmenter.network.state_dict(), {"data": "noise"}), path)
+    save_checkpoint(
+        network_checkpoint(segmenter.config, network_of(segmenter.config).state_dict(), {"data": "noise"}), path
+    )
     loaded = load_segmenter(str(path), device="cpu")
     assert isinstance(loaded, NetworkSegmenter)
     assert loaded.config == segmenter.config
@@ -211,10 +219,63 @@ def test_weights_survive_the_file(method: str, tmp_path: Path) -> None:
     assert load_segmenter(str(path), device="cpu").identity == loaded.identity != segmenter.identity
 
 
+@pytest.mark.parametrize("method", ["hovernet", "unet"])
+def test_norms_that_a_convolution_takes_over_change_nothing(method: str) -> None:
+    network, x = network_of(config_of(method)).eval(), torch.rand(1, 3, 256, 256) * 2 - 1
+    with torch.inference_mode():
+        before = network(x)
+        norms = sum(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+        fuse_norms(network)
+        after = network(x)
+    assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules()) < norms
+    assert torch.allclose(before.classes, after.classes, atol=1e-4)
+    assert torch.allclose(before.maps, after.maps, atol=1e-4)
+
+
+def test_colours_are_fitted_to_a_slide_and_kept() -> None:
+    colours = ColourNormalisation(mean=(0.24, 0.34, 0.23), spread=(0.13, 0.16, 0.10))
+    segmenter = segmenter_of("unet", tile=128, margin=48, colours=colours)
+    assert isinstance(segmenter, Fitted)
+    samples = tissue(128, 128)[None] // 2 + 60
+    fitted, tile = segmenter.calibrate(samples), tissue(128, 128, seed=1)[None]
+    found = fitted.predict(tile)
+    assert not np.array_equal(found, segmenter.predict(tile))
+    recoloured_before = segmenter.predict(recoloured(tile, colours.table(samples)))
+    assert np.array_equal(found, recoloured_before)
+    assert np.array_equal(segmenter.with_statistics(fitted.statistics()).predict(tile), found)
+    assert NetworkConfig.from_json(json.loads(json.dumps(asdict(segmenter.config)))) == segmenter.config
+
+
+def test_a_stem_is_a_finest_level_that_the_next_does_not_double() -> None:
+    config = SupervisedUNetConfig(classes=2, maps=1, base=16, levels=5, smooth=True, stem=8)
+    assert config.widths == (8, 16, 32, 64, 128)
+    assert config.stride == 16
+    assert SupervisedUNetConfig(classes=2, maps=1, base=16, levels=4).widths == (16, 32, 64, 128)
+    with pytest.raises(ConfigError, match="a level of its own"):
+        SupervisedUNetConfig(classes=2, maps=1, base=16, levels=1, stem=8)
+
+
+@pytest.mark.parametrize("shape", [{"levels": 3}, {"levels": 4, "stem": 4}])
+def test_reach_is_how_far_a_pixel_can_matter(shape: dict[str, int]) -> None:
+    config = SupervisedUNetConfig(classes=2, maps=1, base=8, smooth=True, **shape)
+    torch.manual_seed(0)
+    network = lively(SupervisedUNet(config)).eval()
+    side = 2 * -(-(config.reach + 8) // config.stride) * config.stride
+    x = torch.rand(1, 3, side, side)
+    other = x.clone()
+    middle = side // 2
+    other[..., middle, middle] = -1.0
+    with torch.inference_mode():
+        differ = (network(x).classes - network(other).classes).abs().amax((0, 1)) > 0
+    rows = torch.nonzero(differ.any(1)).ravel()
+    assert differ[middle, middle]
+    assert max(middle - int(rows[0]), int(rows[-1]) - middle) <= config.reach
+
+
 def test_checkpoints_say_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    segmenter = segmenter_of("unet")
-    good = network_checkpoint(segmenter.config, segmenter.network.state_dict(), {})
+    config = config_of("unet")
+    good = network_checkpoint(config, network_of(config).state_dict(), {})
 
     def error_of(config: dict) -> str:
         save_checkpoint(Checkpoint(kind="segmenter", config=config, provenance={}, tensors=dict(good.tensors)), path)

@@ -25,9 +25,11 @@ View = tuple[NDArray[np.uint8], NDArray[np.int32]]
 """RGB ``(h, w, 3)`` and instance labels ``(h, w)``."""
 
 # Optical density of haematoxylin, eosin and DAB per RGB channel (Ruifrok & Johnston 2001), unit rows.
-_STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-_STAINS /= np.linalg.norm(_STAINS, axis=1, keepdims=True)
-_UNMIX = np.linalg.inv(_STAINS)
+STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+STAINS /= np.linalg.norm(STAINS, axis=1, keepdims=True)
+UNMIX = np.linalg.inv(STAINS)
+EOSIN = 1
+"""Which of the stains it is."""
 
 COMPACT = (1.1, 1.8)
 """How much wider than the crop the field is whose nuclei are drawn together."""
@@ -45,6 +47,8 @@ class Augmentation:
     """Probability of a Gaussian blur with a standard deviation of 0.25 to 0.5 um (1 to 2 px at 40x)."""
     noise: float = 0.0
     """Standard deviation of Gaussian noise in grey levels; each image gets between none and this."""
+    dyes: float = 0.0
+    """How far the dyes' own colours may be others; see `mix_densities`."""
     light: float = 0.0
     """Probability of another brightness (factor 0.5 to 1.5) and contrast (0.6 to 1.4)."""
     jpeg: float = 0.0
@@ -55,13 +59,19 @@ class Augmentation:
     """Probability of a wider field whose nuclei are drawn together; see `wsinuc.datasets.compaction`."""
 
     def __post_init__(self) -> None:
-        if self.zoom < 1 or not 0 <= self.stain < 1 or self.noise < 0:
-            raise ConfigError(f"zoom must be at least 1, stain in [0, 1), noise not negative; got {self}")
+        if self.zoom < 1 or not 0 <= self.stain < 1 or min(self.noise, self.dyes) < 0:
+            raise ConfigError(f"zoom must be at least 1, stain in [0, 1), noise and dyes not negative; got {self}")
         chances = (self.blur, self.light, self.jpeg, self.crowd, self.compact)
         if not all(0 <= chance <= 1 for chance in chances):
             raise ConfigError(
                 f"blur, light, jpeg, crowd and compact are probabilities from 0 to 1, got {', '.join(map(str, chances))}"
             )
+
+
+def density(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Optical density of grey levels, natural logarithm; white is 0, and black finite."""
+    levels: NDArray[np.float32] = -np.log((image.astype(np.float32) + 1) / 256)
+    return levels
 
 
 def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
@@ -70,13 +80,23 @@ def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: f
     Each stain's density is multiplied by ``1 + U(-strength, strength)`` and shifted by a fifth of that, then brightness
     is scaled by up to a fifth of ``strength``. 0 changes nothing (up to rounding).
     """
-    density = -np.log((image.reshape(-1, 3).astype(np.float32) + 1) / 256)
-    stains = density @ _UNMIX.astype(np.float32)
+    stains = density(image.reshape(-1, 3)) @ UNMIX.astype(np.float32)
     gain = 1 + rng.uniform(-strength, strength, 3)
     shift = rng.uniform(-strength, strength, 3) / 5
-    mixed = (stains * gain + shift).astype(np.float32) @ _STAINS.astype(np.float32)
+    mixed = (stains * gain + shift).astype(np.float32) @ STAINS.astype(np.float32)
     light = 1 + rng.uniform(-strength, strength) / 5
     return np.clip(np.exp(-mixed) * 256 * light - 1, 0, 255).reshape(image.shape).astype(np.uint8)
+
+
+def mix_densities(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
+    """The image ``(h, w, 3)`` as if its dyes had other colours, or another camera had seen them.
+
+    Optical densities are multiplied by the unit matrix plus normal noise of this standard deviation, so a blue haematoxylin
+    becomes a grey or a violet one, which no strength of known stains gives. Glass stays white; 0 changes nothing (up to
+    rounding).
+    """
+    mixed = density(image.reshape(-1, 3)) @ (np.eye(3) + strength * rng.standard_normal((3, 3))).astype(np.float32)
+    return np.clip(np.exp(-mixed) * 256 - 1, 0, 255).reshape(image.shape).astype(np.uint8)
 
 
 def augmented_crop(
@@ -114,6 +134,8 @@ def distorted(
 ) -> NDArray[np.uint8]:
     """The image ``(h, w, 3)`` at ``mpp`` with another stain, light, focus, noise and compression; geometry stays."""
     image = jitter_stain(image, rng, augmentation.stain)
+    if augmentation.dyes:
+        image = mix_densities(image, rng, augmentation.dyes)
     if augmentation.light and rng.random() < augmentation.light:
         bright = image * rng.uniform(0.5, 1.5)
         mean = bright.mean()

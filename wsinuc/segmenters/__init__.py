@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from wsinuc.errors import CheckpointError
-from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, model_path, shipped_models
+from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, member_path, model_path, shipped_models
 
 if TYPE_CHECKING:
     import torch
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from wsinuc.models.checkpoint import Checkpoint
     from wsinuc.segmenters.base import Segmenter
 
-__all__ = ["FEATURES", "METHODS", "WEIGHTS", "load_segmenter", "model_path", "shipped_models"]
+__all__ = ["FEATURES", "METHODS", "WEIGHTS", "load_segmenter", "member_path", "model_path", "shipped_models"]
 
 METHODS = {
     "ddpm": "wsinuc.segmenters.ddpm:DdpmSegmenter",
     "finetune": "wsinuc.segmenters.network:NetworkSegmenter",
+    "joint": "wsinuc.segmenters.joint:JointSegmenter",
     "hovernet": "wsinuc.segmenters.network:NetworkSegmenter",
     "unet": "wsinuc.segmenters.network:NetworkSegmenter",
     "typed": "wsinuc.segmenters.typed:TypedSegmenter",

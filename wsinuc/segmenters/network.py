@@ -18,10 +18,12 @@ from torch import nn
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoint import Checkpoint
 from wsinuc.models.dense import DenseNetwork, DenseOutput
+from wsinuc.models.fusion import fuse_norms
 from wsinuc.models.networks import build_network, default_tiling
 from wsinuc.models.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
 from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
 from wsinuc.segmenters.joining import Joining
+from wsinuc.segmenters.normalisation import COLOURS, ColourNormalisation, recoloured
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
 from wsinuc.segmenters.watershed import WatershedSettings
 
@@ -48,6 +50,8 @@ class NetworkConfig:
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
     joining: Joining | None = None
     """How fragments of nuclei are joined (separation ``distance``); None cuts at `WatershedSettings.marker_height`."""
+    colours: ColourNormalisation | None = None
+    """Where a slide's colours are brought to; None leaves them."""
 
     def __post_init__(self) -> None:
         if self.separation not in MAPS:
@@ -76,7 +80,7 @@ class NetworkConfig:
     def from_json(cls, data: dict[str, Any]) -> NetworkConfig:
         """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
         try:
-            apart = ("watershed", "classes", "mpp_range", "certainty", "joining")
+            apart = ("watershed", "classes", "mpp_range", "certainty", "joining", "colours")
             rest = {k: v for k, v in data.items() if k not in apart}
             finest, coarsest = data["mpp_range"]
             return cls(
@@ -85,6 +89,7 @@ class NetworkConfig:
                 mpp_range=(float(finest), float(coarsest)),
                 certainty=tuple(data.get("certainty", (1.0, 0.0))),
                 joining=Joining.from_json(data.get("joining")),
+                colours=ColourNormalisation.from_json(data.get("colours")),
                 **rest,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -101,10 +106,12 @@ class NetworkSegmenter(TiledSegmenter):
     device
         Where the network runs.
     dtype
-        Of weights and activations; batch normalisation stays fp32.
+        Of weights and activations; batch normalisation that no convolution takes over stays fp32.
     """
 
     config: NetworkConfig
+    colours: NDArray[np.float32] | None = None
+    """What every value of each channel becomes ``(256, 3)``, once the model was fitted to a slide."""
 
     def __init__(
         self,
@@ -119,6 +126,7 @@ class NetworkSegmenter(TiledSegmenter):
         self.device = device
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
+        fuse_norms(network)
         network = network.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -137,27 +145,37 @@ class NetworkSegmenter(TiledSegmenter):
         return cls(config, network, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
 
     def calibrate(self, samples: NDArray[np.uint8]) -> NetworkSegmenter:
-        """A copy whose group normalisation has the statistics of these samples; itself where there is none."""
-        if not any(isinstance(module, GroupNorm) for module in self.network.modules()):
+        """A copy with the colours of these samples, its group normalisation with their statistics; itself without either."""
+        if self.config.colours is None and not self._normalises:
             return self
         fitted = copy.copy(self)
-        fitted.network = copy.deepcopy(self.network)
-        with torch.inference_mode():
-            fix_statistics(fitted.network, lambda: fitted.network(self._input(samples)))
+        fitted.colours = self.config.colours.table(samples) if self.config.colours else None
+        if self._normalises:
+            fitted.network = copy.deepcopy(self.network)
+            with torch.inference_mode():
+                fix_statistics(fitted.network, lambda: fitted.network(fitted._input(samples)))
         return fitted
 
+    @property
+    def _normalises(self) -> bool:
+        """Whether what the network makes of a pixel depends on the whole tile until statistics are fixed."""
+        return any(isinstance(module, GroupNorm) for module in self.network.modules())
+
     def statistics(self) -> dict[str, NDArray[np.float32]]:
-        """What ``calibrate`` has found, by layer."""
-        return statistics_of(self.network)
+        """What ``calibrate`` has found: colours, and statistics by layer."""
+        own = {} if self.colours is None else {COLOURS: self.colours}
+        return own | statistics_of(self.network)
 
     def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> NetworkSegmenter:
         """A copy on the same weights with the statistics of a calibrated one."""
         fitted = copy.copy(self)
-        fitted.network = with_statistics(self.network, statistics)
+        fitted.colours = statistics.get(COLOURS)
+        layers = {name: values for name, values in statistics.items() if name != COLOURS}
+        fitted.network = with_statistics(self.network, layers)
         return fitted
 
     def _input(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = torch.from_numpy(recoloured(pixels, self.colours)).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         return x.to(self.dtype)
 
     @torch.inference_mode()

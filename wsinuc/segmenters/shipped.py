@@ -73,6 +73,12 @@ def model_path(model: str) -> Path:
     return path
 
 
+def member_path(name: str) -> Path:
+    """The file that a joint model names: one in `WEIGHTS` by its stem, else a path; raises CheckpointError."""
+    path = WEIGHTS / f"{name}.safetensors"
+    return path if path.is_file() else model_path(name)
+
+
 def _what_there_is() -> str:
     names = shipped_models()
     return f"{'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}; or give the path of a checkpoint"

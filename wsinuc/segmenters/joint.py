@@ -1,0 +1,287 @@
+"""Several models as one: the mean of what they say, each of the tissue in one or more sizes.
+
+Models that differ in build and training make different errors, and so does one model that is shown the same nuclei larger or
+smaller; the mean of their scores is right more often than any of them (an ensemble: Hansen & Salamon 1990), and where they
+differ, doubt is due. A joint model has no weights of its own: it names the files of its members, and their hashes.
+
+All members see the tiles of the joint model. A size other than 1 is a fraction whose grid repeats with the tiles, so a place
+looks the same through whichever tile it is seen.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.models.checkpoint import Checkpoint, load_checkpoint
+from wsinuc.segmenters.base import DISAGREEMENT, FIRST_CLASS, FOREGROUND, Fitted, NucleusClass
+from wsinuc.segmenters.joining import Joining
+from wsinuc.segmenters.normalisation import COLOURS, ColourNormalisation, recoloured
+from wsinuc.segmenters.tiled import TiledSegmenter, unknown_header
+from wsinuc.segmenters.watershed import WatershedSettings
+
+METHOD = "joint"
+RIM = 32
+"""Pixels around what is kept that are scored besides where sizes differ, for the interpolation back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One model of several."""
+
+    model: str
+    """Name of a shipped model's file, without ending, or path of a checkpoint."""
+    sha256: str
+    """Of its file: another model of that name is refused."""
+    sizes: tuple[str, ...] = ("1",)
+    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four."""
+    weight: float = 1.0
+    """Of each size in the mean."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointConfig:
+    """Everything about a joint model."""
+
+    members: tuple[Member, ...]
+    watershed: WatershedSettings
+    separation: str
+    """``distance`` or ``hv``."""
+    classes: tuple[NucleusClass, ...]
+    tile: int
+    """Side of an input in pixels."""
+    margin: int
+    """Pixels of a tile's border whose scores are dropped."""
+    mpp_range: tuple[float, float]
+    """um per pixel of the slides it accepts, finest and coarsest."""
+    certainty: tuple[float, float] = (1.0, 0.0)
+    """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
+    joining: Joining | None = None
+    """How fragments of nuclei are joined; None cuts at `WatershedSettings.marker_height`."""
+    colours: ColourNormalisation | None = None
+    """Where a slide's colours are brought to before any member sees them; None leaves them."""
+    method: str = METHOD
+
+    def __post_init__(self) -> None:
+        if not self.members or not all(member.sizes and member.weight > 0 for member in self.members):
+            raise ConfigError("a joint model needs members, each with a size and a weight above 0")
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> JointConfig:
+        """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
+        try:
+            members = tuple(Member(**(each | {"sizes": tuple(each["sizes"])})) for each in data["members"])
+            return cls(
+                **data
+                | {
+                    "members": members,
+                    "watershed": WatershedSettings(**data["watershed"]),
+                    "classes": tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
+                    "mpp_range": tuple(data["mpp_range"]),
+                    "certainty": tuple(data["certainty"]),
+                    "joining": Joining.from_json(data["joining"]),
+                    "colours": ColourNormalisation.from_json(data["colours"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise unknown_header(error) from error
+
+
+class JointSegmenter(TiledSegmenter):
+    """Pixels to scores to instances with several models; see :class:`wsinuc.segmenters.base.Segmenter`.
+
+    Parameters
+    ----------
+    models
+        One per member of the config, of its resolution, classes and separation.
+
+    Raises
+    ------
+    ConfigError
+        They are not, or a size does not fit the tiles.
+    """
+
+    config: JointConfig
+
+    def __init__(
+        self, config: JointConfig, models: Sequence[TiledSegmenter], *, weights_sha256: str = "", colours: Any = None
+    ) -> None:
+        self.config = config
+        self.models = tuple(models)
+        self.device, self.dtype = models[0].device, models[0].dtype
+        self.weights_sha256 = weights_sha256
+        self.colours: NDArray[np.float32] | None = colours
+        for model in models:
+            for what, own, other in (
+                ("um per pixel", self.mpp, model.mpp),
+                ("separation", config.separation, model.config.separation),
+                ("classes", config.classes, model.classes),
+            ):
+                if own != other:
+                    raise ConfigError(f"members of a joint model share its {what}: expected {own}, got {other}")
+        for member, model in zip(config.members, models, strict=True):
+            for size in member.sizes:
+                _View.of(Fraction(size), config, model)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> JointSegmenter:
+        """A segmenter from a checkpoint of the method ``joint``; raises CheckpointError, also for missing members."""
+        from wsinuc.segmenters import member_path, segmenter_from
+
+        config, models = JointConfig.from_json(checkpoint.config), []
+        for member in config.members:
+            found = load_checkpoint(member_path(member.model), "segmenter")
+            if found.sha256 != member.sha256:
+                raise CheckpointError(
+                    f"the joint model was made of a model {member.model!r} with the sha256 {member.sha256[:12]}..., and this one "
+                    f"has {found.sha256[:12]}...: install the version of wsinuc that it was made with, or join the models anew"
+                )
+            models.append(cast(TiledSegmenter, segmenter_from(found, device=device, dtype=dtype)))
+        try:
+            return cls(config, models, weights_sha256=checkpoint.sha256)
+        except ConfigError as error:
+            raise CheckpointError(f"the members of the joint model do not fit its header: {error}") from error
+
+    def calibrate(self, samples: NDArray[np.uint8]) -> JointSegmenter:
+        """A copy with the colours of these samples of a slide, and members fitted to what they see of them."""
+        colours = self.config.colours.table(samples) if self.config.colours else None
+        seen = recoloured(samples, colours)
+        models = [cast(TiledSegmenter, cast(Any, model).calibrate(seen)) for model in self._plain]
+        return self._with(models, colours)
+
+    @property
+    def _plain(self) -> list[TiledSegmenter]:
+        """Members without a normalisation of colours of their own: it is done once, for all."""
+        plain = []
+        for model in self.models:
+            other = copy.copy(model)
+            if getattr(model.config, "colours", None) is not None:
+                other.config = replace(model.config, colours=None)
+            plain.append(other)
+        return plain
+
+    def _with(self, models: Sequence[TiledSegmenter], colours: NDArray[np.float32] | None) -> JointSegmenter:
+        other = copy.copy(self)
+        other.models, other.colours = tuple(models), colours
+        return other
+
+    def statistics(self) -> dict[str, NDArray[np.float32]]:
+        """What ``calibrate`` has found: the colours, and what each member found, by its number."""
+        own = {} if self.colours is None else {COLOURS: self.colours}
+        members = {
+            f"{number}.{name}": values
+            for number, model in enumerate(self.models)
+            if isinstance(model, Fitted)
+            for name, values in model.statistics().items()
+        }
+        return own | members
+
+    def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> JointSegmenter:
+        """A copy on the same weights with the statistics of a calibrated one."""
+        models = []
+        for number, model in enumerate(self._plain):
+            prefix = f"{number}."
+            own = {name.removeprefix(prefix): v for name, v in statistics.items() if name.startswith(prefix)}
+            models.append(cast(TiledSegmenter, cast(Any, model).with_statistics(own)) if own else model)
+        return self._with(models, statistics.get(COLOURS))
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``."""
+        pixels = recoloured(pixels, self.colours)
+        total = np.zeros((), np.float32)
+        entropy = np.zeros((), np.float32)
+        weights = 0.0
+        for member, model in zip(self.config.members, self.models, strict=True):
+            for size in member.sizes:
+                view = _View.of(Fraction(size), self.config, model)
+                scores = view.scores(pixels, model)
+                total = total + member.weight * scores
+                entropy = entropy + member.weight * (_entropy(scores, self) - scores[:, DISAGREEMENT])
+                weights += member.weight
+        mean = total / weights
+        # Entropy of the mean less the mean entropy, over all members of all models: those inside a model differ by its own doubt.
+        mean[:, DISAGREEMENT] = np.clip(_entropy(mean, self) - entropy / weights, 0, 1)
+        return np.rint(mean * 255).astype(np.uint8)
+
+
+def _entropy(scores: NDArray[np.float32], segmenter: TiledSegmenter) -> NDArray[np.float32]:
+    """``(n, h, w)`` entropy over background and classes, in units of log 2 as disagreement is."""
+    classes = scores[:, FIRST_CLASS : FIRST_CLASS + len(segmenter.classes)]
+    p = np.concatenate([1 - scores[:, FOREGROUND : FOREGROUND + 1], classes], axis=1).clip(1e-6, 1)
+    result: NDArray[np.float32] = -(p * np.log2(p)).sum(1)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """How one member sees a tile in one size; all sides in pixels of what it sees but for ``kept``."""
+
+    size: Fraction
+    kept: int
+    """Side of what is scored, in pixels of the joint model; the rim included."""
+    tile: int
+    """Side of the whole tile as it is seen."""
+    core: int
+    """Side of what is scored, as it is seen."""
+    step: int
+    """Side that the member scores at a time."""
+
+    @classmethod
+    def of(cls, size: Fraction, config: JointConfig, model: TiledSegmenter) -> _View:
+        """The view; raises ConfigError where grids do not fit."""
+        inner = config.tile - 2 * config.margin
+        kept = inner if size == 1 else inner + 2 * RIM
+        tile, core, period = (size * side for side in (config.tile, kept, inner))
+        if any(side.denominator != 1 for side in (tile, core, period)) or (tile - core) % 2:
+            raise ConfigError(
+                f"a size of {size} does not fit tiles of {config.tile} px with a margin of {config.margin}"
+            )
+        own = model.tile - 2 * model.margin
+        step = own if core % own == 0 and own < core else int(core)
+        if (tile - core) / 2 < model.margin:
+            raise ConfigError(
+                f"at a size of {size} a member needs {model.margin} px around what it scores, tiles leave {(tile - core) / 2}"
+            )
+        return cls(size, kept, int(tile), int(core), step)
+
+    def scores(self, pixels: NDArray[np.uint8], model: TiledSegmenter) -> NDArray[np.float32]:
+        """What the member says of tiles ``(n, tile, tile, 3)`` of the joint model, in [0, 1], on the inner pixels."""
+        seen = pixels if self.size == 1 else _resized(pixels, self.tile)
+        narrow = model.with_core(self.step)
+        first = (self.tile - self.core) // 2 - model.margin
+        parts = []
+        for y in range(0, self.core, self.step):
+            row = []
+            for x in range(0, self.core, self.step):
+                side = self.step + 2 * model.margin
+                part = seen[:, first + y : first + y + side, first + x : first + x + side]
+                row.append(cast(Any, narrow).predict(np.ascontiguousarray(part)))
+            parts.append(np.concatenate(row, axis=3))
+        scores = np.concatenate(parts, axis=2).astype(np.float32) / 255
+        if self.size == 1:
+            return scores
+        back = F.interpolate(
+            torch.from_numpy(scores), size=(self.kept, self.kept), mode="bilinear", antialias=self.size > 1
+        )
+        return back[:, :, RIM:-RIM, RIM:-RIM].numpy()
+
+
+def _resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Tiles ``(n, h, h, 3)`` with another side, as slides are resampled: by triangles as wide as the coarser pixel."""
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    resized = F.interpolate(x, size=(side, side), mode="bilinear", antialias=side < pixels.shape[1])
+    return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def joint_checkpoint(config: JointConfig, provenance: dict[str, Any]) -> Checkpoint:
+    """A joint model as a checkpoint of kind ``segmenter``, without a tensor."""
+    return Checkpoint(kind="segmenter", config=asdict(config), provenance=provenance, tensors={})

@@ -1,0 +1,104 @@
+"""Colours of a slide brought towards those that a network was trained on.
+
+Laboratories differ in dyes, thickness and scanner. Training imitates that, and still a network is surest of the colours that
+it has seen most. So the optical densities of a slide are moved and stretched, channel by channel, until their mean and spread
+over its tissue lie nearer to those of the training images (Reinhard et al. 2001, with densities in place of l-alpha-beta). The
+whole way would be too far: a slide of lymph nodes is bluer than one of fat for good reasons.
+
+In pixels this is a gain and a gamma for each channel, so it is a table of 256 entries, found once per slide: what a pixel
+becomes depends on its own value alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.errors import ConfigError
+
+Triple = tuple[float, float, float]
+COLOURS = "colours"
+"""Name of a slide's table among what a segmenter was fitted to it with."""
+
+_GLASS = 0.05
+"""Mean optical density below which a pixel is glass, whose share says nothing of the dyes."""
+_FEWEST = 1000
+"""Pixels of tissue without which colours are left as they are."""
+_MOST = 2.0
+"""Largest stretch or squeeze: a nearly uniform sample must not have its noise blown up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColourNormalisation:
+    """Where colours are brought to, and how far."""
+
+    mean: Triple
+    """Of the training images' optical densities in red, green and blue, natural logarithm."""
+    spread: Triple
+    """Their standard deviations."""
+    share: float = 0.5
+    """Of the way that a slide's mean goes; its spread goes by the same share of the ratio's logarithm."""
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.spread) != 3 or min(self.spread) <= 0:
+            raise ConfigError(f"colours have three means and three positive spreads, got {self.mean} and {self.spread}")
+        if not 0.0 <= self.share <= 1.0:
+            raise ConfigError(f"the share of the way must lie in [0, 1], got {self.share}")
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any] | None) -> ColourNormalisation | None:
+        """From a checkpoint's header, where None is none; raises KeyError and TypeError when fields are missing or unknown."""
+        return None if data is None else cls(**(data | {name: tuple(data[name]) for name in ("mean", "spread")}))
+
+    @classmethod
+    def towards(cls, images: list[NDArray[np.uint8]], share: float = 0.5) -> ColourNormalisation:
+        """Towards the colours of training images, each ``(h, w, 3)`` counting alike."""
+        seen = [moments for image in images if (moments := _moments(image)) is not None]
+        mean, spread = np.mean([m for m, _ in seen], axis=0), np.mean([s for _, s in seen], axis=0)
+        return cls(mean=tuple(map(float, mean)), spread=tuple(map(float, spread)), share=share)
+
+    def table(self, samples: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """What every value of each channel becomes, whole numbers ``(256, 3)``.
+
+        Parameters
+        ----------
+        samples
+            RGB ``(..., 3)`` of a slide's tissue.
+
+        Returns
+        -------
+        None where there is too little tissue to tell.
+        """
+        found = _moments(samples)
+        if found is None:
+            return None
+        mean, spread = found
+        stretch = np.clip((np.array(self.spread) / spread) ** self.share, 1 / _MOST, _MOST)
+        to = mean + self.share * (np.array(self.mean) - mean)
+        moved = (_density(np.arange(256)[:, None]) - mean) * stretch + to
+        return np.rint(np.clip(np.exp(-moved) * 256 - 1, 0, 255)).astype(np.float32)
+
+
+def recoloured(pixels: NDArray[np.uint8], table: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    """Pixels ``(..., 3)`` through a table ``(256, 3)``; themselves where there is none."""
+    if table is None:
+        return pixels
+    whole = table.astype(np.uint8)
+    return np.stack([whole[:, channel][pixels[..., channel]] for channel in range(3)], axis=-1)
+
+
+def _density(values: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Optical density of grey levels; that of 0 is finite."""
+    return -np.log((values + 1.0) / 256.0)
+
+
+def _moments(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Mean and standard deviation ``(3,)`` of the densities of tissue; None where there is hardly any, or it has one colour."""
+    density = _density(np.arange(256))[pixels.reshape(-1, 3)]
+    tissue = density[density.mean(1) >= _GLASS]
+    if len(tissue) < _FEWEST or tissue.std(0).min() < 1e-3:
+        return None
+    return tissue.mean(0), tissue.std(0)
