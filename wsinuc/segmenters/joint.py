@@ -43,7 +43,8 @@ class Member:
     sha256: str
     """Of its file: another model of that name is refused."""
     sizes: tuple[str, ...] = ("1",)
-    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four."""
+    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. The second is turned by a quarter, the
+    third by two, unless the maps say directions (H and V): a network is not quite the same for a turned image, either."""
     weight: float = 1.0
     """Of each size in the mean."""
 
@@ -201,9 +202,11 @@ class JointSegmenter(TiledSegmenter):
         entropy = np.zeros((), np.float32)
         weights = 0.0
         for member, model in zip(self.config.members, self.models, strict=True):
-            for size in member.sizes:
+            for number, size in enumerate(member.sizes):
                 view = _View.of(Fraction(size), self.config, model)
-                scores = view.scores(pixels, model)
+                quarters = number % 4 if self.config.separation == "distance" else 0
+                turned = np.rot90(pixels, quarters, (1, 2))
+                scores = np.rot90(view.scores(turned, model), -quarters, (2, 3))
                 total = total + member.weight * scores
                 entropy = entropy + member.weight * (_entropy(scores, self) - scores[:, DISAGREEMENT])
                 weights += member.weight
@@ -277,7 +280,7 @@ class _View:
 
 def _resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Tiles ``(n, h, h, 3)`` with another side, as slides are resampled: by triangles as wide as the coarser pixel."""
-    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float()
+    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
     resized = F.interpolate(x, size=(side, side), mode="bilinear", antialias=side < pixels.shape[1])
     return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 

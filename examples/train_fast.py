@@ -1,0 +1,242 @@
+"""Make the shipped model `fast` again: a small U-Net that learns from annotated images and from two models together.
+
+    python examples/train_fast.py DATA DIFFUSION FORMER OUT [--steps 4000]
+
+DATA is as for `train_accurate.py`; DIFFUSION is what `refine_accurate.py` made (it ships as `diffusion`), FORMER an earlier
+student. Their scores of all unlabelled tissue, the student's of it in three sizes, are computed once and kept in OUT/teacher.
+Images of haematoxylin alone are shown with the eosin of others besides. Interrupt it at will: the same command goes on where it
+stopped. OUT then holds `fast.safetensors`; `teach_joining.py` and `finish_model.py` complete it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from finish_model import HELD_OUT
+from numpy.typing import NDArray
+from PIL import Image
+from train_accurate import annotated, report, rows, unlabelled
+
+from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.counterstain import counterstained
+from wsinuc.datasets.crops import Crop, CropSource
+from wsinuc.datasets.patches import Ahead
+from wsinuc.models.checkpoint import save_checkpoint
+from wsinuc.models.dense import DenseOutput
+from wsinuc.models.networks import build_network
+from wsinuc.models.training import FitConfig, fit
+from wsinuc.segmenters import load_segmenter
+from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
+from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
+from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.tasks.distill_config import DistillConfig
+from wsinuc.tasks.network_loss import Targets, make_targets, unet_loss
+from wsinuc.tasks.pretrain import as_input
+from wsinuc.tasks.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
+
+MPP, CROP, SEED = 0.25, 256, 5
+SOFT, HARD = 4, 4
+"""Crops per step: unlabelled ones, in pairs, and annotated ones."""
+LABEL_WEIGHT, CONSISTENCY = 0.7, 20.0
+SIZES = (0.7, 1.0, 1.4)
+"""In which the former student sees the tissue; each counts a third of the diffusion model."""
+ZOOMS = (1.0, 0.65, 1.5)
+"""In which the new one sees what they said."""
+AUGMENTATION = Augmentation(zoom=1.8, stain=0.4, dyes=0.1, blur=0.3, noise=5.0, light=0.2, jpeg=0.3, compact=0.3)
+SHAPE = {"classes": 2, "maps": 1, "base": 16, "levels": 5, "smooth": True, "stem": 8}
+CORE = 1024
+FIT = FitConfig(
+    steps=4000, lr=1.5e-3, warmup=100, cosine=True, weight_decay=0.01, ema=0.998, bf16=False, save_every=500
+)
+WEIGHTS = {"tnbc": 1.0, "H&E": 0.5, "hematoxylin_only": 0.08, "counterstained": 0.1}
+"""How often an image of each kind is drawn."""
+FIELDS = 6
+"""Parts of the example slide that are enlarged to 0.25 um per px."""
+
+
+def colours(data: Path) -> ColourNormalisation:
+    """Those of the annotated H&E."""
+    names = [row["name"] for row in rows(data / "tnbc") if row["patient"] not in HELD_OUT]
+    return ColourNormalisation.towards([np.asarray(Image.open(data / "tnbc" / "images" / f"{n}.png")) for n in names])
+
+
+def tissue(data: Path) -> list[NDArray[np.uint8]]:
+    """Every image that may be learnt from at 0.25 um per px, of the slide a few fields."""
+    *images, slide = unlabelled(data, MPP)
+    side = 512
+    corners = [(y, x) for y in range(0, slide.shape[0] - side, side) for x in range(0, slide.shape[1] - side, side)]
+    fields = [slide[y : y + side, x : x + side] for y, x in corners]
+    fields = [field for field in fields if field.mean() < 225]
+    np.random.default_rng(0).shuffle(fields)
+    return images + [_resized(field, 2.0) for field in fields[:FIELDS]]
+
+
+def _resized(plane: NDArray[np.uint8], factor: float, least: int = 1) -> NDArray[np.uint8]:
+    height, width = (max(least, round(side * factor)) for side in plane.shape[:2])
+    return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def scores_of(segmenter: TiledSegmenter, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Scores ``(channels, h, w)`` of an image as one tile, mirrored around, the model fitted to it."""
+    height, width = pixels.shape[:2]
+    side, margin = 256, segmenter.margin
+    large = np.pad(pixels, [(0, max(0, side - height)), (0, max(0, side - width)), (0, 0)], mode="symmetric")
+    places = [np.linspace(0, extent - side, 3 if extent > side else 1).astype(int) for extent in large.shape[:2]]
+    samples = np.stack([large[y : y + side, x : x + side] for y in places[0] for x in places[1]][:8])
+    core = -(-max(height, width) // 64) * 64
+    fitted = cast(Any, segmenter).calibrate(samples).with_core(core)
+    tile = np.pad(pixels, [(margin, core - height + margin), (margin, core - width + margin), (0, 0)], mode="symmetric")
+    found: NDArray[np.uint8] = fitted.predict(tile[None])[0][:, :height, :width]
+    return found
+
+
+def in_size(segmenter: TiledSegmenter, pixels: NDArray[np.uint8], size: float) -> NDArray[np.uint8]:
+    """Scores of the image shown larger or smaller, at its own pixels."""
+    height, width = pixels.shape[:2]
+    if size == 1:
+        return scores_of(segmenter, pixels)
+    planes = scores_of(segmenter, _resized(pixels, size))
+    return np.stack([np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.BILINEAR)) for p in planes])
+
+
+def teach(images: list[NDArray[np.uint8]], models: tuple[str, str], target: ColourNormalisation, folder: Path) -> None:
+    """Write RGB and mean scores of every image as ``(3 + channels, h, w)``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    diffusion, former = (cast(TiledSegmenter, load_segmenter(model, device="cpu")) for model in models)
+    for number, image in enumerate(images):
+        path = folder / f"{number:04d}.npy"
+        if path.exists():
+            continue
+        seen = recoloured(image, target.table(image))
+        total = len(SIZES) * scores_of(diffusion, seen).astype(np.float32)
+        for size in SIZES:
+            total += in_size(former, seen, size)
+        scores = np.rint(total / (2 * len(SIZES))).astype(np.uint8)
+        np.save(path, np.concatenate([np.moveaxis(image, 2, 0), scores]))
+        print(f"taught {number + 1} of {len(images)}", flush=True)
+
+
+def patches(folder: Path) -> list[NDArray[np.uint8]]:
+    """What was taught, in `ZOOMS`; small images are continued by mirroring."""
+    found, least = [], CROP + 34
+    for path in sorted(folder.glob("*.npy")):
+        planes = np.load(path)
+        for zoom in ZOOMS:
+            sized = planes if zoom == 1 else np.stack([_resized(plane, zoom, 32) for plane in planes])
+            missing = [(0, max(0, least - side)) for side in sized.shape[1:]]
+            found.append(np.pad(sized, [(0, 0), *missing], mode="symmetric"))
+    return found
+
+
+def soft_source(folder: Path) -> SoftCropSource:
+    """Pairs of crops of the taught images, large images a little oftener."""
+    kept = patches(folder)
+    shares = np.sqrt([min(p.shape[1], 1024) * min(p.shape[2], 1024) for p in kept])
+    drawn = np.random.default_rng(SEED).choice(len(kept), 20_000, p=shares / shares.sum())
+    return SoftCropSource(
+        read=lambda number: kept[number],
+        numbers=[int(i) for i in drawn],
+        classes=1,
+        separation="distance",
+        mpp=MPP,
+        step=1.0,
+        size=CROP,
+        seed=SEED,
+        augmentation=replace(AUGMENTATION, zoom=1.0, compact=0.0),
+    )
+
+
+def hard_source(data: Path) -> CropSource:
+    """Annotated images; those of haematoxylin alone twice more, with the eosin of H&E."""
+    stains = {row["name"]: row["stain"] for row in csv.DictReader((data / "dsb2018_histology/manifest.csv").open())}
+    found, _ = annotated(data)
+    kind = [stains.get(image.name.split("/")[-1], "tnbc") for image in found]
+    rng, donors = (
+        np.random.default_rng(7),
+        [image.image for image, what in zip(found, kind, strict=True) if what == "tnbc"],
+    )
+    images: list[LabelledImage] = list(found)
+    for image, what in zip(found, list(kind), strict=True):
+        if what == "hematoxylin_only":
+            for _ in range(2):
+                donor = donors[int(rng.integers(len(donors)))]
+                images.append(replace(image, image=counterstained(image.image, image.labels, donor, rng)))
+                kind.append("counterstained")
+    weights = [WEIGHTS[what] for what in kind]
+    return CropSource(images=images, mpp=MPP, size=CROP, seed=SEED, weights=weights, augmentation=AUGMENTATION)
+
+
+def batches(soft: SoftCropSource, hard: CropSource) -> Callable[[int], tuple[list[SoftCrop], list[Crop], Targets]]:
+    """What step k learns from."""
+
+    def batch(step: int) -> tuple[list[SoftCrop], list[Crop], Targets]:
+        crops = hard.batch(step, HARD)
+        return soft.batch(step, SOFT), crops, make_targets(crops, "distance", 0, mpp=MPP)
+
+    return batch
+
+
+def train(data: Path, taught: Path, out: Path, steps: int, like: str) -> None:
+    """Train, and write the model with the post-processing of ``like``."""
+    torch.manual_seed(SEED)
+    network = build_network("unet", SHAPE).to(memory_format=torch.channels_last).train()
+    settings = DistillConfig()
+    with ExitStack() as stack:
+        ahead = Ahead(batches(soft_source(taught), hard_source(data)), threads=1)
+        stack.callback(ahead.close)
+
+        def loss(step: int) -> torch.Tensor:
+            soft, hard, wanted = ahead(step)
+            pixels = as_input(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)]))
+            raw = network(pixels.to(memory_format=torch.channels_last)).float()
+            said = DenseOutput(raw.classes[:SOFT], raw.maps[:SOFT])
+            learnt = soft_loss(said, [crop.target for crop in soft], settings.map_weight)
+            learnt = learnt + CONSISTENCY * inconsistency(said, soft)
+            drawn = DenseOutput(raw.classes[SOFT:], raw.maps[SOFT:])
+            return learnt + LABEL_WEIGHT * unet_loss(drawn, wanted, settings)
+
+        schedule = replace(FIT, steps=steps)
+        average = fit(network, loss, schedule, state=out.with_suffix(".state"), on_progress=report, images=SOFT + HARD)
+    former = cast(TiledSegmenter, load_segmenter(like, device="cpu"))
+    described = NetworkConfig.describe("unet", SHAPE, mpp=MPP, separation="distance", classes=former.classes)
+    described = replace(
+        described,
+        watershed=former.config.watershed,
+        tile=CORE + 2 * described.margin,
+        mpp_range=former.mpp_range,
+        colours=colours(data),
+    )
+    origin = {
+        "data": "TNBC (CC BY 4.0) without patients 09-11, DSB 2018 histology (CC0), pixels of NuCLS and of OpenSlide's images",
+        "licence": "Apache-2.0",
+        "steps": steps,
+        "seed": SEED,
+    }
+    save_checkpoint(network_checkpoint(described, average, origin), out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("diffusion")
+    parser.add_argument("former")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=FIT.steps)
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    taught = arguments.out / "teacher"
+    teach(tissue(arguments.data), (arguments.diffusion, arguments.former), colours(arguments.data), taught)
+    train(arguments.data, taught, arguments.out / "fast.safetensors", arguments.steps, arguments.former)
+
+
+if __name__ == "__main__":
+    main()
