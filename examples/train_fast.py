@@ -1,11 +1,11 @@
 """Make the shipped model `fast` again: a small U-Net that learns from annotated images and from two models together.
 
-    python examples/train_fast.py DATA DIFFUSION FORMER OUT [--steps 4000]
+    python examples/train_fast.py DATA DIFFUSION FORMER OUT
 
 DATA is as for `train_accurate.py`; DIFFUSION is what `refine_accurate.py` made (it ships as `diffusion`), FORMER an earlier
-student. Their scores of all unlabelled tissue, the student's of it in three sizes, are computed once and kept in OUT/teacher.
-Images of haematoxylin alone are shown with the eosin of others besides. Interrupt it at will: the same command goes on where it
-stopped. OUT then holds `fast.safetensors`; `teach_joining.py` and `finish_model.py` complete it.
+student, from which this one goes on. Their scores of all unlabelled tissue, the student's of it in three sizes, are computed
+once and kept in OUT/teacher. Images of haematoxylin alone are shown with the eosin of others besides. Interrupt it at will: the
+same command goes on where it stopped. OUT then holds `fast.safetensors`; `teach_joining.py` and `finish_model.py` complete it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.counterstain import counterstained
 from wsinuc.datasets.crops import Crop, CropSource
 from wsinuc.datasets.patches import Ahead
-from wsinuc.models.checkpoint import save_checkpoint
+from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.dense import DenseOutput
 from wsinuc.models.networks import build_network
 from wsinuc.models.training import FitConfig, fit
@@ -44,7 +44,7 @@ from wsinuc.tasks.pretrain import as_input
 from wsinuc.tasks.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
 
 MPP, CROP, SEED = 0.25, 256, 5
-SOFT, HARD = 4, 4
+SOFT, HARD = 6, 4
 """Crops per step: unlabelled ones, in pairs, and annotated ones."""
 LABEL_WEIGHT, CONSISTENCY = 0.7, 20.0
 SIZES = (0.7, 1.0, 1.4)
@@ -108,10 +108,10 @@ def in_size(segmenter: TiledSegmenter, pixels: NDArray[np.uint8], size: float) -
     return np.stack([np.asarray(Image.fromarray(p).resize((width, height), Image.Resampling.BILINEAR)) for p in planes])
 
 
-def teach(images: list[NDArray[np.uint8]], models: tuple[str, str], target: ColourNormalisation, folder: Path) -> None:
+def teach(images: list[NDArray[np.uint8]], models: list[Path], target: ColourNormalisation, folder: Path) -> None:
     """Write RGB and mean scores of every image as ``(3 + channels, h, w)``."""
     folder.mkdir(parents=True, exist_ok=True)
-    diffusion, former = (cast(TiledSegmenter, load_segmenter(model, device="cpu")) for model in models)
+    diffusion, former = (cast(TiledSegmenter, load_segmenter(str(model), device="cpu")) for model in models)
     for number, image in enumerate(images):
         path = folder / f"{number:04d}.npy"
         if path.exists():
@@ -185,10 +185,14 @@ def batches(soft: SoftCropSource, hard: CropSource) -> Callable[[int], tuple[lis
     return batch
 
 
-def train(data: Path, taught: Path, out: Path, steps: int, like: str) -> None:
-    """Train, and write the model with the post-processing of ``like``."""
+def train(data: Path, taught: Path, former: Path, out: Path) -> None:
+    """Go on with the training of ``former``, and write it with its own post-processing and the colours of the annotated H&E."""
     torch.manual_seed(SEED)
-    network = build_network("unet", SHAPE).to(memory_format=torch.channels_last).train()
+    start = load_checkpoint(former, "segmenter")
+    described = NetworkConfig.from_json(start.config)
+    network = build_network(described.method, described.network)
+    network.load_state_dict({name: value.float() for name, value in start.tensors.items()})
+    network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     settings = DistillConfig()
     with ExitStack() as stack:
         ahead = Ahead(batches(soft_source(taught), hard_source(data)), threads=1)
@@ -204,38 +208,28 @@ def train(data: Path, taught: Path, out: Path, steps: int, like: str) -> None:
             drawn = DenseOutput(raw.classes[SOFT:], raw.maps[SOFT:])
             return learnt + LABEL_WEIGHT * unet_loss(drawn, wanted, settings)
 
-        schedule = replace(FIT, steps=steps)
-        average = fit(network, loss, schedule, state=out.with_suffix(".state"), on_progress=report, images=SOFT + HARD)
-    former = cast(TiledSegmenter, load_segmenter(like, device="cpu"))
-    described = NetworkConfig.describe("unet", SHAPE, mpp=MPP, separation="distance", classes=former.classes)
-    described = replace(
-        described,
-        watershed=former.config.watershed,
-        tile=CORE + 2 * described.margin,
-        mpp_range=former.mpp_range,
-        colours=colours(data),
-    )
+        average = fit(network, loss, FIT, state=out.with_suffix(".state"), on_progress=report, images=SOFT + HARD)
     origin = {
         "data": "TNBC (CC BY 4.0) without patients 09-11, DSB 2018 histology (CC0), pixels of NuCLS and of OpenSlide's images",
         "licence": "Apache-2.0",
-        "steps": steps,
+        "steps": FIT.steps,
         "seed": SEED,
+        "start": start.sha256,
     }
-    save_checkpoint(network_checkpoint(described, average, origin), out)
+    save_checkpoint(network_checkpoint(replace(described, colours=colours(data)), average, origin), out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("diffusion")
-    parser.add_argument("former")
+    parser.add_argument("diffusion", type=Path)
+    parser.add_argument("former", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--steps", type=int, default=FIT.steps)
     arguments = parser.parse_args()
     torch.set_num_threads(2)
     taught = arguments.out / "teacher"
-    teach(tissue(arguments.data), (arguments.diffusion, arguments.former), colours(arguments.data), taught)
-    train(arguments.data, taught, arguments.out / "fast.safetensors", arguments.steps, arguments.former)
+    teach(tissue(arguments.data), [arguments.diffusion, arguments.former], colours(arguments.data), taught)
+    train(arguments.data, taught, arguments.former, arguments.out / "fast.safetensors")
 
 
 if __name__ == "__main__":

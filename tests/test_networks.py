@@ -246,16 +246,7 @@ def test_colours_are_fitted_to_a_slide_and_kept() -> None:
     assert NetworkConfig.from_json(json.loads(json.dumps(asdict(segmenter.config)))) == segmenter.config
 
 
-def test_a_stem_is_a_finest_level_that_the_next_does_not_double() -> None:
-    config = SupervisedUNetConfig(classes=2, maps=1, base=16, levels=5, smooth=True, stem=8)
-    assert config.widths == (8, 16, 32, 64, 128)
-    assert config.stride == 16
-    assert SupervisedUNetConfig(classes=2, maps=1, base=16, levels=4).widths == (16, 32, 64, 128)
-    with pytest.raises(ConfigError, match="a level of its own"):
-        SupervisedUNetConfig(classes=2, maps=1, base=16, levels=1, stem=8)
-
-
-@pytest.mark.parametrize("shape", [{"levels": 3}, {"levels": 4, "stem": 4}])
+@pytest.mark.parametrize("shape", [{"levels": 3}, {"levels": 3, "fold": 2}])
 def test_reach_is_how_far_a_pixel_can_matter(shape: dict[str, int]) -> None:
     config = SupervisedUNetConfig(classes=2, maps=1, base=8, smooth=True, **shape)
     torch.manual_seed(0)

@@ -7,8 +7,7 @@ surroundings alone, never on the tile that shows it.
 Both ways of changing resolution depend on which pixels happen to be joined, so a slide that begins a pixel further gives
 other nuclei. The ``smooth`` form halves the resolution by a mean that keeps what the coarser grid can hold and no more, as
 sampling asks for (Zhang 2019), and doubles it by interpolation. The ``fold``ed form works on squares of pixels whose colours
-it takes as so many channels, and unfolds its outputs again: outlines as fine as the image at the cost of a coarser one. What
-it finds depends on which pixels form a square; a ``stem``, a finest level of few channels, costs little more and does not.
+it takes as so many channels, and unfolds its outputs again: outlines as fine as the image at the cost of a coarser one.
 """
 
 from __future__ import annotations
@@ -40,24 +39,12 @@ class SupervisedUNetConfig:
     """Means down and interpolation up, instead of the original's maxima and transposed convolutions."""
     fold: int = 1
     """Side in pixels of the squares that are one pixel of the finest level."""
-    stem: int = 0
-    """Width of a finest level of its own, whose channels the next one, of width ``base``, does not double; 0 is none."""
 
     def __post_init__(self) -> None:
         if self.base < 1 or self.levels < 1:
             raise ConfigError(f"a U-Net needs a width and a level, got base {self.base} and {self.levels} levels")
         if self.fold < 1:
             raise ConfigError(f"squares that are folded have a side of at least 1 px, got {self.fold}")
-        if self.stem < 0 or (self.stem and self.levels < 2):
-            raise ConfigError(
-                f"a stem is a level of its own beside another, got width {self.stem} of {self.levels} levels"
-            )
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of every level, the finest first."""
-        doubled = tuple(self.base * 2**level for level in range(self.levels - bool(self.stem)))
-        return (self.stem, *doubled) if self.stem else doubled
 
     @property
     def stride(self) -> int:
@@ -79,7 +66,7 @@ class SupervisedUNet(DenseNetwork):
     def __init__(self, config: SupervisedUNetConfig) -> None:
         super().__init__()
         self.config = config
-        widths = config.widths
+        widths = [config.base * 2**level for level in range(config.levels)]
         self.down = nn.ModuleList(_double(a, b) for a, b in zip([3 * config.fold**2, *widths], widths, strict=False))
         # Four pixels wide, a mean lets nothing through at the frequency that half the resolution cannot hold.
         self.pool = nn.AvgPool2d(4, 2, 1, count_include_pad=False) if config.smooth else nn.MaxPool2d(2)
@@ -92,8 +79,7 @@ class SupervisedUNet(DenseNetwork):
     def forward(self, x: Tensor) -> DenseOutput:
         if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:
             raise ConfigError(f"height and width must be multiples of {self.config.stride}, got {tuple(x.shape[-2:])}")
-        fold = self.config.fold
-        x = functional.pixel_unshuffle(x, fold) if fold > 1 else x
+        x = functional.pixel_unshuffle(x, self.config.fold)
         skips = []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)
@@ -101,8 +87,7 @@ class SupervisedUNet(DenseNetwork):
         skips.pop()
         for lift, block in zip(self.lift, self.up, strict=True):
             x = block(torch.cat([skips.pop(), lift(x)], 1))
-        raw = self.head(x)
-        raw = functional.pixel_shuffle(raw, fold) if fold > 1 else raw
+        raw = functional.pixel_shuffle(self.head(x), self.config.fold)
         return DenseOutput(raw[:, : self.config.classes], raw[:, self.config.classes :])
 
 

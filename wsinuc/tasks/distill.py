@@ -269,7 +269,6 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
         "levels": config.levels,
         "smooth": True,
         "fold": config.fold,
-        "stem": config.stem,
     }
     described = NetworkConfig.describe("unet", shape, mpp=mpp, separation=separation, classes=taught.classes)
     watershed = replace(taught.config.watershed, mpp=mpp)
@@ -284,7 +283,7 @@ def _begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> st
     checkpoint = load_checkpoint(start, "segmenter")
     shape = {
         "method": checkpoint.config.get("method"),
-        "network": {"fold": 1, "stem": 0} | checkpoint.config.get("network", {}),
+        "network": {"fold": 1} | checkpoint.config.get("network", {}),
     }
     wanted = {"method": "unet", "network": described.network}
     unfolded = wanted | {"network": described.network | {"fold": 1}}

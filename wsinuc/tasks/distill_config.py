@@ -22,8 +22,6 @@ class DistillConfig:
     """Its resolutions."""
     fold: int = 1
     """Side of the squares of pixels that are one pixel of its finest level; see `SupervisedUNetConfig`."""
-    stem: int = 0
-    """Width of a finest level of its own before that of width ``base``; 0 is none."""
     patches: int = 1000
     """Patches that the teacher scores, each once. More can be added to a cache later."""
     patch: int = 256
