@@ -21,8 +21,8 @@ from wsinuc.segmenters.tiled import TiledSegmenter
 
 SIZES = ("3/4", "1", "5/4")
 """In which the student sees the tissue: fractions whose grid repeats with the tiles."""
-CORE, MARGIN = 896, 224
-"""Pixels kept of a tile, a multiple of 64 and of what the diffusion model keeps; and those around, enough at every size."""
+CORE, MARGIN = 448, 224
+"""Pixels kept of a tile, what the diffusion model keeps; and those around it, enough at every size."""
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ def test_members_in_several_views_are_one_ensemble() -> None:
 
 
 def test_scores_are_the_mean_over_views() -> None:
-    segmenter = load_segmenter("accurate", device="cpu").with_core(64)
+    segmenter = load_segmenter("diffusion", device="cpu").with_core(64)
     assert isinstance(segmenter, DdpmSegmenter)
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (1, segmenter.tile, segmenter.tile, 3), np.uint8)
@@ -77,7 +77,7 @@ def test_scores_are_the_mean_over_views() -> None:
 
 
 def test_no_more_views_than_there_are() -> None:
-    segmenter = load_segmenter("accurate", device="cpu")
+    segmenter = load_segmenter("diffusion", device="cpu")
     for count in (0, MOST + 1):
         with pytest.raises(ConfigError, match="1 to 4 ways"):
             replace(segmenter.config, views=count)

@@ -33,12 +33,13 @@ class ShippedModel:
 
 MODELS = (
     ShippedModel(DEFAULT, "fast.safetensors", "what is taken when no model is named: fast"),
-    ShippedModel("accurate", "accurate.safetensors", "diffusion features and an ensemble, with its disagreement"),
+    ShippedModel("accurate", "accurate.safetensors", "diffusion and, in three sizes, fast together, with their disagreement"),
     ShippedModel("breast", "breast.safetensors", "nuclei of fast in four classes of breast tissue, from few points"),
-    ShippedModel("fast", "fast.safetensors", "one pass of a small network, distilled from the accurate one"),
+    ShippedModel("diffusion", "diffusion.safetensors", "method A: diffusion features and an ensemble of pixel classifiers"),
+    ShippedModel("fast", "fast.safetensors", "one pass of a small network, distilled from several models"),
 )
 """All names; see `shipped_models` for those whose file is here."""
-FEATURES = WEIGHTS / "accurate.safetensors"
+FEATURES = WEIGHTS / "diffusion.safetensors"
 """The file whose denoiser stands for "the shipped denoiser" where images are compared by its features."""
 
 
