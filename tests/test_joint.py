@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +36,22 @@ def write_member(path: Path, seed: int, mpp: float = 0.25) -> Path:
     return path
 
 
-def joined(paths: list[Path], *, sizes: tuple[str, ...] = ("1",), core: int = 64, **changes: object) -> JointConfig:
+def joined(
+    paths: list[Path],
+    *,
+    sizes: tuple[str, ...] = ("1",),
+    core: int = 64,
+    enlarged: tuple[str, ...] = (),
+    **changes: object,
+) -> JointConfig:
     """Settings of a joint model of these files."""
     first = load_segmenter(str(paths[0]), device="cpu")
     assert isinstance(first, NetworkSegmenter)
-    members = tuple(Member(model=str(p), sha256=load_checkpoint(p, "segmenter").sha256, sizes=sizes) for p in paths)
+    hashes = [load_checkpoint(p, "segmenter").sha256 for p in paths]
+    members = tuple(
+        Member(model=str(p), sha256=found, sizes=sizes, enlarged=enlarged)
+        for p, found in zip(paths, hashes, strict=True)
+    )
     config = JointConfig(
         members=members,
         watershed=first.config.watershed,
@@ -147,7 +158,7 @@ def test_what_it_was_fitted_to_can_be_kept(two: list[Path], tmp_path: Path) -> N
     segmenter = opened(joined(two, colours=COLOURS), tmp_path / "joint.safetensors")
     assert isinstance(segmenter, Fitted)
     assert segmenter.statistics() == {}
-    samples = (tissue(128, 128).astype(int) // 2 + 60).astype(np.uint8).reshape(2, 64, 128, 3)
+    samples = (tissue(512, 256).astype(int) // 2 + 60).astype(np.uint8).reshape(2, 256, 256, 3)
     fitted = segmenter.calibrate(samples)
     pixels = tissue(192, 192, seed=5)[None]
     expected = fitted.predict(pixels)
@@ -156,16 +167,54 @@ def test_what_it_was_fitted_to_can_be_kept(two: list[Path], tmp_path: Path) -> N
     assert np.array_equal(again.predict(pixels), expected)
 
 
-def test_colours_are_brought_over_once(two: list[Path], tmp_path: Path) -> None:
-    """A member that normalises colours by itself must not do it a second time."""
-    plain = opened(joined(two[:1], colours=COLOURS), tmp_path / "joint.safetensors")
-    checkpoint = load_checkpoint(two[0], "segmenter")
-    own = tmp_path / "own.safetensors"
-    save_checkpoint(replace(checkpoint, config=checkpoint.config | {"colours": asdict(COLOURS)}), own)
-    other = opened(joined([own], colours=COLOURS), tmp_path / "other.safetensors")
-    samples = (tissue(128, 128).astype(int) // 2 + 60).astype(np.uint8).reshape(2, 64, 128, 3)
-    pixels = tissue(192, 192, seed=5)[None]
-    assert np.array_equal(other.calibrate(samples).predict(pixels), plain.calibrate(samples).predict(pixels))
+def discs(diameter: int, side: int = 256) -> np.ndarray:
+    """A field of dark discs on a bright ground."""
+    y, x = np.mgrid[:side, :side] % 40 - 20
+    dark = y**2 + x**2 <= (diameter / 2) ** 2
+    return np.where(dark[..., None], [90, 60, 120], [230, 200, 225]).astype(np.uint8)
+
+
+class Darkness:
+    """A stand-in for a member: what is dark is nucleus, and the darker the farther in."""
+
+    margin = 0
+
+    def calibrate(self, samples: np.ndarray) -> Darkness:
+        return self
+
+    def with_core(self, side: int) -> Darkness:
+        return self
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        dark = (pixels[..., 1] < 130).astype(np.uint8) * 255
+        return np.stack([dark, dark * 0, dark, dark], axis=1)
+
+
+@pytest.mark.parametrize(("diameter", "small"), [(12, True), (16, True), (22, False), (28, False)])
+def test_slides_of_small_nuclei_are_enlarged(diameter: int, small: bool, two: list[Path], tmp_path: Path) -> None:
+    config = joined(two, enlarged=("3/2",), small_um2=20.0, tile=320, margin=128)
+    segmenter = opened(config, tmp_path / "joint.safetensors")
+    segmenter.models = (Darkness(), Darkness())  # type: ignore[assignment]
+    field = discs(diameter)
+    fitted = segmenter.calibrate(np.stack([field, field, field]))
+    assert fitted.enlarges == small, "20 um2 are a disc of 20 px"
+    assert fitted.sizes(config.members[0]) == (("3/2",) if small else ("1",))
+    assert not segmenter.calibrate(discs(diameter, side=64)[None]).enlarges, "too few to tell"
+    assert not segmenter.enlarges
+
+
+def test_that_a_slide_is_enlarged_is_kept(two: list[Path], tmp_path: Path) -> None:
+    config = joined(two, enlarged=("3/2",), small_um2=20.0, tile=320, margin=128)
+    segmenter = opened(config, tmp_path / "joint.safetensors")
+    enlarging = segmenter.with_statistics({"enlarges": np.ones(1, np.float32)})
+    assert enlarging.enlarges
+    assert "enlarges" in enlarging.statistics()
+    pixels = tissue(320, 320)[None]
+    assert not np.array_equal(enlarging.predict(pixels), segmenter.predict(pixels))
+    always = opened(joined(two, sizes=("3/2",), tile=320, margin=128), tmp_path / "always.safetensors")
+    assert np.array_equal(enlarging.predict(pixels), always.predict(pixels))
+    with pytest.raises(ConfigError, match="needs sizes for them"):
+        joined(two, small_um2=20.0)
 
 
 def test_a_member_that_is_another_model_now_is_refused(two: list[Path], tmp_path: Path) -> None:

@@ -19,9 +19,8 @@ from wsinuc.models.networks import NETWORKS, build_network, default_tiling
 from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig, folded
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.segmenters import METHODS, load_segmenter
-from wsinuc.segmenters.base import Fitted, NucleusClass, Segmenter
+from wsinuc.segmenters.base import NucleusClass, Segmenter
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
-from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 
 TWO = (NucleusClass("dark", (0, 0, 200)), NucleusClass("red", (200, 0, 0)))
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
@@ -230,20 +229,6 @@ def test_norms_that_a_convolution_takes_over_change_nothing(method: str) -> None
     assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules()) < norms
     assert torch.allclose(before.classes, after.classes, atol=1e-4)
     assert torch.allclose(before.maps, after.maps, atol=1e-4)
-
-
-def test_colours_are_fitted_to_a_slide_and_kept() -> None:
-    colours = ColourNormalisation(mean=(0.24, 0.34, 0.23), spread=(0.13, 0.16, 0.10))
-    segmenter = segmenter_of("unet", tile=128, margin=48, colours=colours)
-    assert isinstance(segmenter, Fitted)
-    samples = tissue(128, 128)[None] // 2 + 60
-    fitted, tile = segmenter.calibrate(samples), tissue(128, 128, seed=1)[None]
-    found = fitted.predict(tile)
-    assert not np.array_equal(found, segmenter.predict(tile))
-    recoloured_before = segmenter.predict(recoloured(tile, colours.table(samples)))
-    assert np.array_equal(found, recoloured_before)
-    assert np.array_equal(segmenter.with_statistics(fitted.statistics()).predict(tile), found)
-    assert NetworkConfig.from_json(json.loads(json.dumps(asdict(segmenter.config)))) == segmenter.config
 
 
 @pytest.mark.parametrize("shape", [{"levels": 3}, {"levels": 3, "fold": 2}])

@@ -12,10 +12,12 @@ from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 
 TRAINED = ColourNormalisation(mean=(0.24, 0.34, 0.23), spread=(0.13, 0.16, 0.10), share=1.0)
 
+SIDE = 330  # px, just enough to tell colours by
+
 
 def tissue(seed: int, mean: tuple[float, float, float], spread: float = 0.1) -> np.ndarray:
     """Pixels whose optical densities have this mean."""
-    density = np.random.default_rng(seed).normal(mean, spread, (120, 120, 3)).clip(0.06, 3)
+    density = np.random.default_rng(seed).normal(mean, spread, (SIDE, SIDE, 3)).clip(0.06, 3)
     return np.rint(256 * np.exp(-density) - 1).astype(np.uint8)
 
 
@@ -64,14 +66,15 @@ def test_a_table_never_swaps_bright_and_dark(seed: int, red: float, green: float
 
 def test_glass_around_the_tissue_does_not_count() -> None:
     image = tissue(4, (0.5, 0.7, 0.45))
-    around = np.concatenate([image, np.full((600, 120, 3), 250, np.uint8)])
+    around = np.concatenate([image, np.full((600, SIDE, 3), 250, np.uint8)])
     assert np.array_equal(TRAINED.table(around), TRAINED.table(image))
 
 
 def test_where_there_is_no_tissue_colours_stay() -> None:
-    glass = np.full((64, 64, 3), 245, np.uint8)
+    glass = np.full((SIDE, SIDE, 3), 245, np.uint8)
     assert TRAINED.table(glass) is None
-    assert TRAINED.table(np.full((64, 64, 3), 90, np.uint8)) is None  # one colour has no spread to stretch
+    assert TRAINED.table(np.full((SIDE, SIDE, 3), 90, np.uint8)) is None  # one colour has no spread to stretch
+    assert TRAINED.table(tissue(0, (0.5, 0.7, 0.45))[:200, :200]) is None, "too little tissue to tell"
     assert recoloured(glass, None) is glass
 
 

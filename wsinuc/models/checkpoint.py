@@ -60,7 +60,9 @@ def load_checkpoint(path: Path, *kinds: str) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}: check the path")
     with path.open("rb") as stream:
-        if stream.read(4).startswith(_PICKLES):
+        begin = stream.read(9)
+        # A safetensors file begins with the length of its header, any bytes, and then the header's brace.
+        if begin.startswith(_PICKLES) and not begin.endswith(b"{"):
             raise CheckpointError(
                 f"{path} is a PyTorch pickle, which can run code when it is opened; wsinuc reads safetensors only: "
                 "convert it with safetensors.torch.save_file in a place you trust"

@@ -4,6 +4,9 @@ Models that differ in build and training make different errors, and so does one 
 smaller; the mean of their scores is right more often than any of them (an ensemble: Hansen & Salamon 1990), and where they
 differ, doubt is due. A joint model has no weights of its own: it names the files of its members, and their hashes.
 
+A model finds nuclei of the width that it was trained on best. So the mean area of nuclei in samples of the slide says whether
+they are small, and such a slide is shown enlarged.
+
 All members see the tiles of the joint model. A size other than 1 is a fraction whose grid repeats with the tiles, so a place
 looks the same through whichever tile it is seen.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, cast
 
@@ -22,14 +25,18 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint, load_checkpoint
+from wsinuc.models.checkpoint import Checkpoint, as_tuples, load_checkpoint
 from wsinuc.segmenters.base import DISAGREEMENT, FIRST_CLASS, FOREGROUND, Fitted, NucleusClass
 from wsinuc.segmenters.joining import Joining
-from wsinuc.segmenters.normalisation import COLOURS, ColourNormalisation, recoloured
+from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 from wsinuc.segmenters.tiled import TiledSegmenter, unknown_header
 from wsinuc.segmenters.watershed import WatershedSettings
 
 METHOD = "joint"
+COLOURS, ENLARGES = "colours", "enlarges"
+"""Names among the statistics: the table of a slide's colours, and, where it is shown enlarged, that it is."""
+FEWEST = 50
+"""Whole nuclei without which samples do not tell whether they are small."""
 RIM = 32
 """Pixels around what is kept that are scored besides where sizes differ, for the interpolation back."""
 
@@ -47,6 +54,8 @@ class Member:
     third by two, unless the maps say directions (H and V): a network is not quite the same for a turned image, either."""
     weight: float = 1.0
     """Of each size in the mean."""
+    enlarged: tuple[str, ...] = ()
+    """The sizes instead of these on a slide whose nuclei are small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +79,21 @@ class JointConfig:
     """How fragments of nuclei are joined; None cuts at `WatershedSettings.marker_height`."""
     colours: ColourNormalisation | None = None
     """Where a slide's colours are brought to before any member sees them; None leaves them."""
+    small_um2: float = 0.0
+    """Mean area of a slide's nuclei below which members see it ``enlarged``; 0 is never."""
     method: str = METHOD
 
     def __post_init__(self) -> None:
         if not self.members or not all(member.sizes and member.weight > 0 for member in self.members):
             raise ConfigError("a joint model needs members, each with a size and a weight above 0")
+        if self.small_um2 and not all(member.enlarged for member in self.members):
+            raise ConfigError("where slides of small nuclei are enlarged, each member needs sizes for them")
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> JointConfig:
         """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
         try:
-            members = tuple(Member(**(each | {"sizes": tuple(each["sizes"])})) for each in data["members"])
+            members = tuple(Member(**as_tuples(each)) for each in data["members"])
             return cls(
                 **data
                 | {
@@ -113,14 +126,13 @@ class JointSegmenter(TiledSegmenter):
 
     config: JointConfig
 
-    def __init__(
-        self, config: JointConfig, models: Sequence[TiledSegmenter], *, weights_sha256: str = "", colours: Any = None
-    ) -> None:
+    def __init__(self, config: JointConfig, models: Sequence[TiledSegmenter], *, weights_sha256: str = "") -> None:
         self.config = config
         self.models = tuple(models)
         self.device, self.dtype = models[0].device, models[0].dtype
         self.weights_sha256 = weights_sha256
-        self.colours: NDArray[np.float32] | None = colours
+        self.colours: NDArray[np.float32] | None = None
+        self.enlarges = False
         for model in models:
             for what, own, other in (
                 ("um per pixel", self.mpp, model.mpp),
@@ -130,7 +142,7 @@ class JointSegmenter(TiledSegmenter):
                 if own != other:
                     raise ConfigError(f"members of a joint model share its {what}: expected {own}, got {other}")
         for member, model in zip(config.members, models, strict=True):
-            for size in member.sizes:
+            for size in (*member.sizes, *member.enlarged):
                 _View.of(Fraction(size), config, model)
 
     @classmethod
@@ -153,31 +165,39 @@ class JointSegmenter(TiledSegmenter):
             raise CheckpointError(f"the members of the joint model do not fit its header: {error}") from error
 
     def calibrate(self, samples: NDArray[np.uint8]) -> JointSegmenter:
-        """A copy with the colours of these samples of a slide, and members fitted to what they see of them."""
-        colours = self.config.colours.table(samples) if self.config.colours else None
-        seen = recoloured(samples, colours)
-        models = [cast(TiledSegmenter, cast(Any, model).calibrate(seen)) for model in self._plain]
-        return self._with(models, colours)
+        """A copy with the colours of these samples of a slide and the size of their nuclei, members fitted to what they see."""
+        fitted = copy.copy(self)
+        fitted.colours = self.config.colours.table(samples) if self.config.colours else None
+        seen = recoloured(samples, fitted.colours)
+        fitted.enlarges = self._has_small_nuclei(seen)
+        fitted.models = tuple(
+            cast(Any, model).calibrate(_sized(seen, Fraction(fitted.sizes(member)[0])))
+            for member, model in zip(self.config.members, self.models, strict=True)
+        )
+        return fitted
 
-    @property
-    def _plain(self) -> list[TiledSegmenter]:
-        """Members without a normalisation of colours of their own: it is done once, for all."""
-        plain = []
-        for model in self.models:
-            other = copy.copy(model)
-            if getattr(model.config, "colours", None) is not None:
-                other.config = replace(model.config, colours=None)
-            plain.append(other)
-        return plain
+    def sizes(self, member: Member) -> tuple[str, ...]:
+        """In which sizes a member sees the slide."""
+        return member.enlarged if self.enlarges else member.sizes
 
-    def _with(self, models: Sequence[TiledSegmenter], colours: NDArray[np.float32] | None) -> JointSegmenter:
-        other = copy.copy(self)
-        other.models, other.colours = tuple(models), colours
-        return other
+    def _has_small_nuclei(self, samples: NDArray[np.uint8]) -> bool:
+        """Whether the nuclei that the last member finds in these samples are small on average; not if they are few."""
+        if not self.config.small_um2:
+            return False
+        model = self.models[-1]
+        around = [(0, 0), (model.margin, model.margin), (model.margin, model.margin), (0, 0)]
+        scorer = cast(Any, model.calibrate(samples)).with_core(samples.shape[1])  # type: ignore[attr-defined]
+        areas: list[int] = []
+        for sample in samples:
+            labels = self.separate(scorer.predict(np.pad(sample[None], around, mode="symmetric"))[0])
+            areas += _whole_areas(labels)
+        return len(areas) >= FEWEST and float(np.mean(areas)) * self.mpp**2 < self.config.small_um2
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
-        """What ``calibrate`` has found: the colours, and what each member found, by its number."""
+        """What ``calibrate`` has found: the colours, whether it enlarges, and what each member found, by its number."""
         own = {} if self.colours is None else {COLOURS: self.colours}
+        if self.enlarges:
+            own[ENLARGES] = np.ones(1, np.float32)
         members = {
             f"{number}.{name}": values
             for number, model in enumerate(self.models)
@@ -188,12 +208,14 @@ class JointSegmenter(TiledSegmenter):
 
     def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> JointSegmenter:
         """A copy on the same weights with the statistics of a calibrated one."""
-        models = []
-        for number, model in enumerate(self._plain):
+        fitted, models = copy.copy(self), []
+        for number, model in enumerate(self.models):
             prefix = f"{number}."
             own = {name.removeprefix(prefix): v for name, v in statistics.items() if name.startswith(prefix)}
-            models.append(cast(TiledSegmenter, cast(Any, model).with_statistics(own)) if own else model)
-        return self._with(models, statistics.get(COLOURS))
+            models.append(cast(Any, model).with_statistics(own) if own else model)
+        fitted.models, fitted.colours = tuple(models), statistics.get(COLOURS)
+        fitted.enlarges = ENLARGES in statistics
+        return fitted
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``."""
@@ -202,7 +224,7 @@ class JointSegmenter(TiledSegmenter):
         entropy = np.zeros((), np.float32)
         weights = 0.0
         for member, model in zip(self.config.members, self.models, strict=True):
-            for number, size in enumerate(member.sizes):
+            for number, size in enumerate(self.sizes(member)):
                 view = _View.of(Fraction(size), self.config, model)
                 quarters = number % 4 if self.config.separation == "distance" else 0
                 turned = np.rot90(pixels, quarters, (1, 2))
@@ -220,7 +242,7 @@ def _entropy(scores: NDArray[np.float32], segmenter: TiledSegmenter) -> NDArray[
     """``(n, h, w)`` entropy over background and classes, in units of log 2 as disagreement is."""
     classes = scores[:, FIRST_CLASS : FIRST_CLASS + len(segmenter.classes)]
     p = np.concatenate([1 - scores[:, FOREGROUND : FOREGROUND + 1], classes], axis=1).clip(1e-6, 1)
-    result: NDArray[np.float32] = -(p * np.log2(p)).sum(1)
+    result: NDArray[np.float32] = -(p * np.log2(p)).sum(1, dtype=np.float32)
     return result
 
 
@@ -269,13 +291,27 @@ class _View:
                 part = seen[:, first + y : first + y + side, first + x : first + x + side]
                 row.append(cast(Any, narrow).predict(np.ascontiguousarray(part)))
             parts.append(np.concatenate(row, axis=3))
-        scores = np.concatenate(parts, axis=2).astype(np.float32) / 255
+        scores = np.concatenate(parts, axis=2).astype(np.float32) / np.float32(255)
         if self.size == 1:
             return scores
         back = F.interpolate(
             torch.from_numpy(scores), size=(self.kept, self.kept), mode="bilinear", antialias=self.size > 1
         )
-        return back[:, :, RIM:-RIM, RIM:-RIM].numpy()
+        inner: NDArray[np.float32] = back[:, :, RIM:-RIM, RIM:-RIM].numpy()
+        return inner
+
+
+def _whole_areas(labels: NDArray[np.int32]) -> list[int]:
+    """Pixels of the nuclei that the array's edge does not cut."""
+    counts = np.bincount(labels.ravel())
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        counts[edge] = 0
+    return [int(count) for count in counts[1:] if count]
+
+
+def _sized(pixels: NDArray[np.uint8], size: Fraction) -> NDArray[np.uint8]:
+    """Squares ``(n, h, h, 3)`` as seen in this size, their side rounded."""
+    return pixels if size == 1 else _resized(pixels, round(pixels.shape[1] * size))
 
 
 def _resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

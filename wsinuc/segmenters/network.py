@@ -23,7 +23,6 @@ from wsinuc.models.networks import build_network, default_tiling
 from wsinuc.models.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
 from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
 from wsinuc.segmenters.joining import Joining
-from wsinuc.segmenters.normalisation import COLOURS, ColourNormalisation, recoloured
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
 from wsinuc.segmenters.watershed import WatershedSettings
 
@@ -50,8 +49,6 @@ class NetworkConfig:
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
     joining: Joining | None = None
     """How fragments of nuclei are joined (separation ``distance``); None cuts at `WatershedSettings.marker_height`."""
-    colours: ColourNormalisation | None = None
-    """Where a slide's colours are brought to; None leaves them."""
 
     def __post_init__(self) -> None:
         if self.separation not in MAPS:
@@ -80,7 +77,7 @@ class NetworkConfig:
     def from_json(cls, data: dict[str, Any]) -> NetworkConfig:
         """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
         try:
-            apart = ("watershed", "classes", "mpp_range", "certainty", "joining", "colours")
+            apart = ("watershed", "classes", "mpp_range", "certainty", "joining")
             rest = {k: v for k, v in data.items() if k not in apart}
             finest, coarsest = data["mpp_range"]
             return cls(
@@ -89,7 +86,6 @@ class NetworkConfig:
                 mpp_range=(float(finest), float(coarsest)),
                 certainty=tuple(data.get("certainty", (1.0, 0.0))),
                 joining=Joining.from_json(data.get("joining")),
-                colours=ColourNormalisation.from_json(data.get("colours")),
                 **rest,
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -110,8 +106,6 @@ class NetworkSegmenter(TiledSegmenter):
     """
 
     config: NetworkConfig
-    colours: NDArray[np.float32] | None = None
-    """What every value of each channel becomes ``(256, 3)``, once the model was fitted to a slide."""
 
     def __init__(
         self,
@@ -145,37 +139,27 @@ class NetworkSegmenter(TiledSegmenter):
         return cls(config, network, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
 
     def calibrate(self, samples: NDArray[np.uint8]) -> NetworkSegmenter:
-        """A copy with the colours of these samples, its group normalisation with their statistics; itself without either."""
-        if self.config.colours is None and not self._normalises:
+        """A copy whose group normalisation has the statistics of these samples; itself where there is none."""
+        if not any(isinstance(module, GroupNorm) for module in self.network.modules()):
             return self
         fitted = copy.copy(self)
-        fitted.colours = self.config.colours.table(samples) if self.config.colours else None
-        if self._normalises:
-            fitted.network = copy.deepcopy(self.network)
-            with torch.inference_mode():
-                fix_statistics(fitted.network, lambda: fitted.network(fitted._input(samples)))
+        fitted.network = copy.deepcopy(self.network)
+        with torch.inference_mode():
+            fix_statistics(fitted.network, lambda: fitted.network(self._input(samples)))
         return fitted
 
-    @property
-    def _normalises(self) -> bool:
-        """Whether what the network makes of a pixel depends on the whole tile until statistics are fixed."""
-        return any(isinstance(module, GroupNorm) for module in self.network.modules())
-
     def statistics(self) -> dict[str, NDArray[np.float32]]:
-        """What ``calibrate`` has found: colours, and statistics by layer."""
-        own = {} if self.colours is None else {COLOURS: self.colours}
-        return own | statistics_of(self.network)
+        """What ``calibrate`` has found, by layer."""
+        return statistics_of(self.network)
 
     def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> NetworkSegmenter:
         """A copy on the same weights with the statistics of a calibrated one."""
         fitted = copy.copy(self)
-        fitted.colours = statistics.get(COLOURS)
-        layers = {name: values for name, values in statistics.items() if name != COLOURS}
-        fitted.network = with_statistics(self.network, layers)
+        fitted.network = with_statistics(self.network, statistics)
         return fitted
 
     def _input(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        x = torch.from_numpy(recoloured(pixels, self.colours)).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
         return x.to(self.dtype)
 
     @torch.inference_mode()

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from wsinuc.errors import ConfigError
 
 Triple = tuple[float, float, float]
-COLOURS = "colours"
-"""Name of a slide's table among what a segmenter was fitted to it with."""
 
 _GLASS = 0.05
 """Mean optical density below which a pixel is glass, whose share says nothing of the dyes."""
-_FEWEST = 1000
-"""Pixels of tissue without which colours are left as they are."""
+_FEWEST = 100_000
+"""Pixels of tissue without which colours are left as they are: what a few dozen cells look like says more of their kind than of
+the dyes. (With fewer, classes of nuclei learnt from images of 57 um came out worse: balanced accuracy 0.61 for 0.65.)"""
 _MOST = 2.0
 """Largest stretch or squeeze: a nearly uniform sample must not have its noise blown up."""
 
@@ -58,7 +57,7 @@ class ColourNormalisation:
         """Towards the colours of training images, each ``(h, w, 3)`` counting alike."""
         seen = [moments for image in images if (moments := _moments(image)) is not None]
         mean, spread = np.mean([m for m, _ in seen], axis=0), np.mean([s for _, s in seen], axis=0)
-        return cls(mean=tuple(map(float, mean)), spread=tuple(map(float, spread)), share=share)
+        return cls(mean=_triple(mean), spread=_triple(spread), share=share)
 
     def table(self, samples: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """What every value of each channel becomes, whole numbers ``(256, 3)``.
@@ -88,6 +87,11 @@ def recoloured(pixels: NDArray[np.uint8], table: NDArray[np.float32] | None) -> 
         return pixels
     whole = table.astype(np.uint8)
     return np.stack([whole[:, channel][pixels[..., channel]] for channel in range(3)], axis=-1)
+
+
+def _triple(values: NDArray[np.float64]) -> Triple:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def _density(values: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -33,10 +33,15 @@ class ShippedModel:
 
 MODELS = (
     ShippedModel(DEFAULT, "fast.safetensors", "what is taken when no model is named: fast"),
-    ShippedModel("accurate", "accurate.safetensors", "diffusion and, in three sizes, fast together, with their disagreement"),
-    ShippedModel("breast", "breast.safetensors", "nuclei of fast in four classes of breast tissue, from few points"),
-    ShippedModel("diffusion", "diffusion.safetensors", "method A: diffusion features and an ensemble of pixel classifiers"),
-    ShippedModel("fast", "fast.safetensors", "one pass of a small network, distilled from several models"),
+    ShippedModel(
+        "accurate", "accurate.safetensors", "diffusion and, in three sizes, fast together, with their disagreement"
+    ),
+    ShippedModel("breast", "breast.safetensors", "nuclei of student in four classes of breast tissue, from few points"),
+    ShippedModel(
+        "diffusion", "diffusion.safetensors", "method A: diffusion features and an ensemble of pixel classifiers"
+    ),
+    ShippedModel("fast", "fast.safetensors", "one pass of student, fitted to each slide's colours and size of nuclei"),
+    ShippedModel("student", "student.safetensors", "a small network distilled from several models, as it is"),
 )
 """All names; see `shipped_models` for those whose file is here."""
 FEATURES = WEIGHTS / "diffusion.safetensors"

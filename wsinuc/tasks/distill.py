@@ -274,17 +274,13 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
     watershed = replace(taught.config.watershed, mpp=mpp)
     finest = min(described.mpp_range[0], taught.mpp_range[0])
     coarsest = max(described.mpp_range[1], taught.mpp_range[1])
-    colours = getattr(taught.config, "colours", None)
-    return replace(described, watershed=watershed, mpp_range=(finest, coarsest), colours=colours)
+    return replace(described, watershed=watershed, mpp_range=(finest, coarsest))
 
 
 def _begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> str:
     """Give the network the weights of an earlier student, folded if it is to be and was not; the sha256 of its file."""
     checkpoint = load_checkpoint(start, "segmenter")
-    shape = {
-        "method": checkpoint.config.get("method"),
-        "network": {"fold": 1} | checkpoint.config.get("network", {}),
-    }
+    shape = {"method": checkpoint.config.get("method"), "network": {"fold": 1} | checkpoint.config.get("network", {})}
     wanted = {"method": "unet", "network": described.network}
     unfolded = wanted | {"network": described.network | {"fold": 1}}
     if shape not in (wanted, unfolded):
