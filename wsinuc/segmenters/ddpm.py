@@ -152,6 +152,11 @@ class DdpmSegmenter(TiledSegmenter):
         """um per pixel of the slides it accepts, finest and coarsest."""
         return self.config.mpp_range or usual_mpp_range(self.mpp)
 
+    @property
+    def grain(self) -> int:
+        """The noise repeats."""
+        return NOISE_PERIOD
+
     def calibrate(self, samples: NDArray[np.uint8]) -> DdpmSegmenter:
         """A copy whose normalisation has the statistics of these samples of a slide instead of each tile's own."""
         fitted = copy.copy(self)

@@ -257,8 +257,8 @@ class _View:
     """Side of the whole tile as it is seen."""
     core: int
     """Side of what is scored, as it is seen."""
-    step: int
-    """Side that the member scores at a time."""
+    scored: int
+    """Side that the member scores, at least that, from the same corner."""
 
     @classmethod
     def of(cls, size: Fraction, config: JointConfig, model: TiledSegmenter) -> _View:
@@ -270,28 +270,21 @@ class _View:
             raise ConfigError(
                 f"a size of {size} does not fit tiles of {config.tile} px with a margin of {config.margin}"
             )
-        own = model.tile - 2 * model.margin
-        step = own if core % own == 0 and own < core else int(core)
-        if (tile - core) / 2 < model.margin:
+        scored = -(-int(core) // model.grain) * model.grain
+        left = int(tile - core) // 2 - (scored - int(core))
+        if left < model.margin:
             raise ConfigError(
-                f"at a size of {size} a member needs {model.margin} px around what it scores, tiles leave {(tile - core) / 2}"
+                f"at a size of {size} a member needs {model.margin} px around what it scores, tiles leave {left}"
             )
-        return cls(size, kept, int(tile), int(core), step)
+        return cls(size, kept, int(tile), int(core), scored)
 
     def scores(self, pixels: NDArray[np.uint8], model: TiledSegmenter) -> NDArray[np.float32]:
         """What the member says of tiles ``(n, tile, tile, 3)`` of the joint model, in [0, 1], on the inner pixels."""
         seen = pixels if self.size == 1 else _resized(pixels, self.tile)
-        narrow = model.with_core(self.step)
-        first = (self.tile - self.core) // 2 - model.margin
-        parts = []
-        for y in range(0, self.core, self.step):
-            row = []
-            for x in range(0, self.core, self.step):
-                side = self.step + 2 * model.margin
-                part = seen[:, first + y : first + y + side, first + x : first + x + side]
-                row.append(cast(Any, narrow).predict(np.ascontiguousarray(part)))
-            parts.append(np.concatenate(row, axis=3))
-        scores = np.concatenate(parts, axis=2).astype(np.float32) / np.float32(255)
+        first, side = (self.tile - self.core) // 2 - model.margin, self.scored + 2 * model.margin
+        part = np.ascontiguousarray(seen[:, first : first + side, first : first + side])
+        found = cast(Any, model.with_core(self.scored)).predict(part)[:, :, : self.core, : self.core]
+        scores = found.astype(np.float32) / np.float32(255)
         if self.size == 1:
             return scores
         back = F.interpolate(

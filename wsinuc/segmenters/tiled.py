@@ -88,6 +88,11 @@ class TiledSegmenter:
         facts = [asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type, threads]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def grain(self) -> int:
+        """What the side that is kept of a tile must be a multiple of."""
+        return 1
+
     def with_core(self, side: int) -> Self:
         """The same with tiles of which ``side`` pixels are kept, a multiple of 64: for images that fill no whole tile."""
         other = copy.copy(self)
