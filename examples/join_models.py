@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from train_fast import colours
+from train_fast import SEEN, colours
 
-from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoint import file_sha256, save_checkpoint
 from wsinuc.segmenters import load_segmenter, member_path
 from wsinuc.segmenters.joint import JointConfig, Member, joint_checkpoint
 from wsinuc.segmenters.tiled import TiledSegmenter
@@ -28,24 +28,18 @@ TILES = {"fast": (1024, 176), "accurate": (512, 224)}
 """Pixels kept of a tile, and those around it, enough in every size. Small tiles suit images and biopsies, large ones slides."""
 MIN_AREA_UM2 = {"fast": 5.0, "accurate": 4.0}
 """Smallest nucleus: what is sure enough in `accurate` is not in `fast`."""
-DATA = "TNBC (CC BY 4.0) without patients 09-11, DSB 2018 histology (CC0), pixels of NuCLS and of OpenSlide's images"
 
 
 def members(name: str, student: str, diffusion: str | None) -> tuple[Member, ...]:
     """Of one of the shipped models; the last one, the quickest, also tells whether nuclei are small."""
-    one = Member(model=student, sha256=sha256(student), sizes=("1",), enlarged=("3/2",))
+    one = Member(model=student, sha256=file_sha256(member_path(student)), sizes=("1",), enlarged=("3/2",))
     if name == "fast":
         return (one,)
     if diffusion is None:
         raise SystemExit("accurate needs --diffusion")
     three = replace(one, sizes=("3/4", "1", "5/4"), enlarged=("5/4", "3/2", "7/4"))
-    other = replace(one, model=diffusion, sha256=sha256(diffusion), weight=3.0)
+    other = replace(one, model=diffusion, sha256=file_sha256(member_path(diffusion)), weight=3.0)
     return (other, three)
-
-
-def sha256(model: str) -> str:
-    """Of the file of a member."""
-    return load_checkpoint(member_path(model), "segmenter").sha256
 
 
 def main() -> None:
@@ -71,7 +65,7 @@ def main() -> None:
         colours=colours(arguments.data),
         small_um2=SMALL_UM2,
     )
-    save_checkpoint(joint_checkpoint(config, {"data": DATA, "licence": "Apache-2.0"}), arguments.out)
+    save_checkpoint(joint_checkpoint(config, {"data": SEEN, "licence": "Apache-2.0"}), arguments.out)
 
 
 if __name__ == "__main__":
