@@ -121,7 +121,7 @@ def test_two_members_say_their_mean_by_weight_and_doubt_where_they_differ(two: l
     assert np.abs(doubt / 255 - expected).max() < 0.01
 
 
-@pytest.mark.parametrize("sizes", [("1",), ("3/4",), ("5/4",), ("3/4", "1", "5/4")])
+@pytest.mark.parametrize("sizes", [("1",), ("3/4",), ("5/4",), ("3/4", "1", "5/4"), ("1",) * 4])
 def test_small_tiles_score_a_place_as_large_ones_do(sizes: tuple[str, ...], two: list[Path], tmp_path: Path) -> None:
     config = joined(two, sizes=sizes, core=128)
     large = opened(config, tmp_path / "joint.safetensors")
@@ -134,6 +134,26 @@ def test_small_tiles_score_a_place_as_large_ones_do(sizes: tuple[str, ...], two:
             found = small.predict(np.ascontiguousarray(part))[0].astype(int)
             # Sums in another order may round a score to the level beside it.
             assert np.abs(found - whole[:, y : y + 64, x : x + 64]).max() <= 1
+
+
+def test_a_size_that_comes_twice_is_seen_turned_and_moved(two: list[Path], tmp_path: Path) -> None:
+    config = joined(two[:1], sizes=("1", "1"), core=64)
+    pixels = tissue(192, 192, seed=5)[None]
+    found = opened(config, tmp_path / "joint.safetensors").predict(pixels).astype(float)
+    member = load_segmenter(str(two[0]), device="cpu")
+    assert isinstance(member, NetworkSegmenter)
+    as_it_is = of_member(two[0], pixels, config).astype(float)
+    # What lies above and left in the turned tile comes first, so that pooling begins elsewhere.
+    moved, start = member.grain // 2 | 1, config.margin - member.margin
+    assert moved % 2 == 1
+    core = -(-(64 + moved) // member.grain) * member.grain
+    part = slice(start - moved, start - moved + core + 2 * member.margin)
+    upside_down = np.ascontiguousarray(np.rot90(pixels, 2, (1, 2))[:, part, part])
+    seen = member.with_core(core).predict(upside_down)
+    second = np.rot90(seen[:, :, moved : moved + 64, moved : moved + 64], 2, (2, 3)).astype(float)
+    assert np.abs(as_it_is - second).max() > 10
+    for channel in (FOREGROUND, 2, 3):
+        assert np.abs(found[:, channel] - (as_it_is + second)[:, channel] / 2).max() <= 0.5 + 1e-4
 
 
 def test_another_size_shows_the_tissue_larger(two: list[Path], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from oracle import MPP, OracleSegmenter, plane, scores_of
 
 from wsinuc.errors import ConfigError
-from wsinuc.grid import Block, BlockGrid, Box
+from wsinuc.grid import STRIPE, Block, BlockGrid, Box, TileGrid, in_stripes
 from wsinuc.nuclei import Nuclei, concatenate, measure
-from wsinuc.pipeline.block import BlockResult, needs_work, process_block
+from wsinuc.pipeline.block import BlockResult, in_slots, needs_work, process_block
 from wsinuc.pipeline.run import run_blocks
+from wsinuc.pipeline.scored import ScoredTile, ScoredTiles, TileMemory
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue import whole
@@ -122,6 +124,70 @@ def test_batches_have_one_shape_and_stay_inside_a_block() -> None:
     assert result.tiles == 16
     assert segmenter.batches == [4] * 4
     assert set(result.seconds) == {"read", "wait", "network", "separate", "measure"}
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.sampled_from([1, 2, 4, 8]))
+def test_a_tile_has_one_slot_whoever_asks_and_squares_of_tiles_fill_batches(y: int, x: int, size: int) -> None:
+    grid = TileGrid(64, 16)
+
+    def slots(box: Box) -> dict[Box, int]:
+        return {tile.core: slot for batch in in_slots(grid.covering(box), size) for slot, tile in batch.items()}
+
+    square = Box(32 * y, 32 * x, 32 * y + 128, 32 * x + 128)
+    part = Box(square.y0 + 32, square.x0 + 64, square.y1, square.x1)
+    assert len(slots(square)) == 16
+    assert slots(part).items() <= slots(square).items()
+    assert len(in_slots(grid.covering(square), size)) == 16 // size
+    two_columns = Box(square.y0, square.x0, square.y1, square.x0 + 64)
+    assert len(in_slots(grid.covering(two_columns), size)) == 8 // size
+
+
+@pytest.mark.parametrize("most_bytes", [2**30, 100_000, 0])
+def test_blocks_that_share_scores_find_the_same_and_score_a_tile_once_while_there_is_room(most_bytes: int) -> None:
+    pixels = plane((500, 420))
+    view, segmenter = view_of(pixels), OracleSegmenter()
+    grid, scored = BlockGrid(view.shape, 128, segmenter.min_halo), ScoredTiles(TileMemory(most_bytes))
+    results = [
+        process_block(
+            view, grid[index], segmenter, batch_size=2, tissue=whole(view), gate=threading.Lock(), scored=scored
+        )
+        for index in in_stripes(grid, range(len(grid)))
+    ]
+    assert as_set(concatenate([result.nuclei for result in results])) == as_set(one_pass(pixels, view))
+    distinct = len(TileGrid(segmenter.tile, segmenter.margin).covering(Box.of_shape(view.shape)))
+    alone = sum(result.tiles for result in segment(view, 128))
+    total = sum(result.tiles for result in results)
+    assert total == {2**30: distinct, 0: alone}.get(most_bytes, total)
+    assert distinct <= total <= alone
+    assert alone > 2 * distinct
+
+
+def test_two_slides_share_memory_but_no_tiles() -> None:
+    memory, box = TileMemory(), Box(0, 0, 8, 8)
+    one, other = ScoredTiles(memory), ScoredTiles(memory)
+    one.keep(box, ScoredTile(np.zeros((3, 8, 8), np.uint8), ()))
+    assert one.get(box) is not None
+    assert other.get(box) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9)), max_size=40))
+def test_no_more_tiles_are_kept_than_there_is_room_for(asked: list[tuple[int, int]]) -> None:
+    memory = TileMemory(12)
+    for key, size in asked:
+        memory.keep(key, ScoredTile(np.zeros((1, 1, size), np.uint8), ()))
+        kept = [tile for name in range(6) if (tile := memory.get(name))]
+        assert sum(tile.scores.nbytes for tile in kept) <= 12
+        assert memory.get(key) is not None  # the last one stays, if it fits
+
+
+@given(st.tuples(st.integers(1, 90), st.integers(1, 90)))
+def test_stripes_hold_every_block_once_and_step_to_a_neighbour(shape: tuple[int, int]) -> None:
+    grid = BlockGrid(shape, 10, 0)
+    order = in_stripes(grid, range(len(grid)))
+    assert sorted(order) == list(range(len(grid)))
+    places = [divmod(index, grid.counts[1]) for index in order]
+    within = [(a, b) for a, b in pairwise(places) if a[0] // STRIPE == b[0] // STRIPE]
+    assert all(abs(b[1] - a[1]) <= 1 and abs(b[0] - a[0]) < STRIPE for a, b in within)
 
 
 class LeftHalf:

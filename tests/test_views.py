@@ -38,7 +38,8 @@ def test_every_view_comes_back_to_its_place(count: int, turned: bool) -> None:
 def test_views_differ_in_where_pooling_begins() -> None:
     seen = views(4, 16, turned=True)
     assert seen[0] == replace(seen[0], quarters=0, moved=0), "the first is the tile as it is"
-    assert len({view.moved % 16 for view in seen}) == 4
+    assert len({view.moved % 4 for view in seen}) == 4, "also at the first two halvings"
+    assert all(views(2, stride, turned=True)[1].moved % 2 for stride in (2, 4, 8, 16, 32, 64))
     assert {view.quarters for view in views(4, 16, turned=False)} == {0}, "directions stay"
 
 

@@ -10,7 +10,7 @@ to the view's origin, never to a block, so two blocks that share a halo compute 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from wsinuc.errors import ConfigError
@@ -132,6 +132,26 @@ class BlockGrid:
         for row in range(max(0, box.y0 // self.block), min(rows, -(-box.y1 // self.block))):
             for column in range(max(0, box.x0 // self.block), min(columns, -(-box.x1 // self.block))):
                 yield self[row * columns + column]
+
+
+STRIPE = 4
+"""Rows of blocks in a stripe."""
+
+
+def in_stripes(grid: BlockGrid, indices: Iterable[int]) -> list[int]:
+    """Indices of blocks in an order that comes back to a block's neighbours soon: stripes of a few rows, column by column.
+
+    Examples
+    --------
+    >>> in_stripes(BlockGrid((50, 20), 10, 0), range(10))
+    [0, 2, 4, 6, 1, 3, 5, 7, 8, 9]
+    """
+
+    def place(index: int) -> tuple[int, int, int]:
+        row, column = divmod(index, grid.counts[1])
+        return row // STRIPE, column, row
+
+    return sorted(indices, key=place)
 
 
 @dataclass(frozen=True, slots=True)

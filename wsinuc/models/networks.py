@@ -11,9 +11,10 @@ from wsinuc.models.dense import DenseNetwork, FinetunedDenoiser
 from wsinuc.models.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConfig
 from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
 
-CORE = 384
-"""Pixels of a tile that are kept, a side: a multiple of 64, so of every network's stride. Where a network folds squares of
-pixels, as many squares."""
+COARSEST = 64
+"""No denoiser pools more pixels."""
+CORE = 6 * COARSEST
+"""Pixels of a tile that are kept, a side. Where a network folds squares of pixels, as many squares."""
 
 
 def _finetuned(shape: dict[str, Any]) -> DenseNetwork:
@@ -55,6 +56,13 @@ def build_network(method: str, shape: dict[str, Any]) -> DenseNetwork:
     if method not in NETWORKS:
         raise ConfigError(f"no network is called {method!r}; there are {', '.join(NETWORKS)}")
     return NETWORKS[method](shape)
+
+
+def stride_of(method: str, shape: dict[str, Any]) -> int:
+    """Pixels of which the sides of an input must be multiples."""
+    if method == "unet":
+        return SupervisedUNetConfig(**shape).stride
+    return STRIDE if method == "hovernet" else COARSEST
 
 
 def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:

@@ -40,9 +40,13 @@ class View:
 def views(count: int, stride: int, *, turned: bool) -> tuple[View, ...]:
     """The first ``count`` (up to `MOST`) views for a network that pools ``stride`` pixels: the tile as it is, then others.
 
+    They are moved by less than ``stride``, the second by about half of it and an odd number: then no halving of the resolution
+    joins the same pixels in both.
+
     Scores that say a direction (H and V) must not be ``turned``.
     """
-    turns, moves = (0, 2, 1, 3) if turned else (0, 0, 0, 0), (0, stride // 2, stride // 4, 3 * stride // 4)
+    turns = (0, 2, 1, 3) if turned else (0, 0, 0, 0)
+    moves = (0, *(move % stride for move in (stride // 2 | 1, stride // 4 + 2, 3 * stride // 4 + 3)))
     return tuple(View(turn, moved) for turn, moved in list(zip(turns, moves, strict=True))[:count])
 
 

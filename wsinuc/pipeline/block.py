@@ -8,7 +8,7 @@ who owns a nucleus: whose core holds its centroid, which is the same number wher
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from wsinuc.grid import Block, BlockGrid, Box, Tile, TileGrid
 from wsinuc.nuclei import Nuclei, concatenate, empty, measure
+from wsinuc.pipeline.scored import ScoredTile, ScoredTiles
 from wsinuc.segmenters.base import FOREGROUND, Certain, Classifying, Segmenter
 from wsinuc.slides.view import SlideView, read_resilient
 
@@ -40,7 +41,7 @@ class BlockResult:
     unreadable: tuple[Box, ...]
     """Undecodable parts of the core, view pixels; they were taken for white."""
     tiles: int
-    """Tiles that the network has seen."""
+    """Tiles that the network has seen for it; others had been scored for a neighbour."""
     at_edge: int
     """Owned nuclei that reach the edge of what was read: larger than the halo allows for, so perhaps cut."""
     seconds: dict[str, float]
@@ -55,20 +56,23 @@ def process_block(
     batch_size: int,
     tissue: Selection,
     gate: AbstractContextManager[object],
+    scored: ScoredTiles | None = None,
 ) -> BlockResult:
     """Segment ``block`` and return the nuclei whose centroid lies in its core.
 
     ``gate`` is held while the network works on the whole block: blocks take turns there, and while one has the
-    network, others read and separate. Raises ReadError never (see ``read_resilient``).
+    network, others read and separate. Tiles that ``scored`` holds are not scored again, and new ones go there. Raises
+    ReadError never (see ``read_resilient``).
     """
     clock = _Clock()
-    scores, unreadable, tiles = _score(view, block.read, segmenter, batch_size, tissue, gate, clock)
+    scored = scored or ScoredTiles()
+    scores, unreadable, tiles = _score(view, block.read, segmenter, batch_size, tissue, gate, scored, clock)
     nuclei, at_edge = _find_nuclei(view, block, segmenter, scores, clock)
     seconds = dict(clock.seconds)
     seconds["wait"] -= seconds["network"]
     return BlockResult(
         nuclei=nuclei,
-        unreadable=tuple(box.clip(block.core) for box in unreadable if box.overlaps(block.core)),
+        unreadable=_clipped(unreadable, block.core),
         tiles=tiles,
         at_edge=at_edge,
         seconds=seconds,
@@ -79,7 +83,7 @@ def score_box(
     view: SlideView, box: Box, segmenter: Segmenter, *, batch_size: int, tissue: Selection
 ) -> NDArray[np.uint8]:
     """Scores ``(channels, h, w)`` of a box of the view, as a block that reads it gets them; 0 where no tile holds tissue."""
-    return _score(view, box, segmenter, batch_size, tissue, nullcontext(), _Clock())[0]
+    return _score(view, box, segmenter, batch_size, tissue, nullcontext(), ScoredTiles(), _Clock())[0]
 
 
 def _score(
@@ -89,21 +93,46 @@ def _score(
     batch_size: int,
     tissue: Selection,
     gate: AbstractContextManager[object],
+    scored: ScoredTiles,
     clock: _Clock,
 ) -> tuple[NDArray[np.uint8], list[Box], int]:
-    """Scores of a box, its parts that could not be read, and the number of tiles that the network has seen."""
+    """Scores of a box, its parts that could not be read, and how many tiles the network has seen for it."""
     tiles = select_tiles(box, segmenter, tissue)
     scores = np.zeros((segmenter.channels, *box.shape), np.uint8)
-    if not tiles:
-        return scores, [], 0
+    unreadable: list[Box] = []
+
+    def take(tile: Tile, found: ScoredTile) -> None:
+        kept = tile.core.clip(box)
+        scores[:, *kept.relative_to(box).slices] = found.scores[:, *kept.relative_to(tile.core).slices]
+        unreadable.extend(found.unreadable)
+
+    def taken(tile: Tile) -> bool:
+        if found := scored.get(tile.core):
+            take(tile, found)
+        return found is not None
+
+    missing = [tile for tile in tiles if not taken(tile)]
+    if not missing:
+        return scores, unreadable, 0
     extent = Box.of_shape(view.shape)
-    source = _bounding_box([tile.read for tile in tiles]).clip(extent)
+    source = _bounding_box([tile.read for tile in missing]).clip(extent)
     with clock.stage("read"):
-        pixels, unreadable = read_resilient(view, source)
+        pixels, failed = read_resilient(view, source)
     with clock.stage("wait"), gate, clock.stage("network"):
-        for chosen, batch in _batches(pixels, source, extent, tiles, batch_size):
-            _keep(scores, box, chosen, segmenter.predict(batch))
-    return scores, unreadable, len(tiles)
+        missing = [tile for tile in missing if not taken(tile)]  # another block may have come first
+        for chosen, batch in _batches(pixels, source, extent, missing, batch_size):
+            batch_scores = segmenter.predict(batch)
+            for slot, tile in chosen.items():
+                # A copy, so that no tile holds on to its whole batch.
+                found = ScoredTile(batch_scores[slot].copy(), _clipped(failed, tile.core))
+                take(tile, found)
+                scored.keep(tile.core, found)
+    return scores, unreadable, len(missing)
+
+
+def _clipped(boxes: Iterable[Box], to: Box) -> tuple[Box, ...]:
+    """What of these boxes lies in another."""
+    return tuple(box.clip(to) for box in boxes if box.overlaps(to))
 
 
 def select_tiles(box: Box, segmenter: Segmenter, tissue: Selection) -> list[Tile]:
@@ -124,20 +153,35 @@ def needs_work(block: Block, segmenter: Segmenter, tissue: Selection) -> bool:
 
 def _batches(
     pixels: NDArray[np.uint8], source: Box, extent: Box, tiles: list[Tile], batch_size: int
-) -> Iterator[tuple[list[Tile], NDArray[np.uint8]]]:
-    """Tiles and their pixels, ``batch_size`` at a time.
+) -> Iterator[tuple[dict[int, Tile], NDArray[np.uint8]]]:
+    """Tiles by their slot, and their pixels, ``batch_size`` at a time.
 
-    Every batch has the same shape, the last one padded with white: the last bits of a convolution depend on the
-    shape of its batch, but not on what else is in it.
+    Every batch has the same shape, free slots are white: the last bits of a convolution depend on the shape of its batch and
+    perhaps on the slot, but not on what else is in it.
     """
-    side = tiles[0].read.shape[0]
-    for start in range(0, len(tiles), batch_size):
-        chosen = tiles[start : start + batch_size]
-        batch = np.full((batch_size, side, side, 3), 255, np.uint8)
-        for slot, tile in enumerate(chosen):
+    for chosen in in_slots(tiles, batch_size):
+        batch = np.full((batch_size, *tiles[0].read.shape, 3), 255, np.uint8)
+        for slot, tile in chosen.items():
             inside = tile.read.clip(extent)
             batch[slot] = mirrored(pixels[inside.relative_to(source).slices], inside, tile.read)
         yield chosen, batch
+
+
+def in_slots(tiles: list[Tile], batch_size: int) -> list[dict[int, Tile]]:
+    """Tiles as batches, each tile in a slot that its place on the slide decides, whichever block asks for it.
+
+    Slots change by one from column to column and by two from row to row: any 4 x 4 tiles, and any two columns of four, fill
+    batches of 2, 4 or 8.
+    """
+    batches: list[dict[int, Tile]] = []
+    for tile in tiles:
+        height, width = tile.core.shape
+        slot = (2 * (tile.core.y0 // height) + tile.core.x0 // width) % batch_size
+        free = next((batch for batch in batches if slot not in batch), None)
+        if free is None:
+            batches.append(free := {})
+        free[slot] = tile
+    return batches
 
 
 def mirrored(pixels: NDArray[np.uint8], inside: Box, wanted: Box) -> NDArray[np.uint8]:
@@ -150,13 +194,6 @@ def mirrored(pixels: NDArray[np.uint8], inside: Box, wanted: Box) -> NDArray[np.
     if not any(before + after):
         return pixels
     return np.pad(pixels, [(before[0], after[0]), (before[1], after[1]), (0, 0)], mode="symmetric")
-
-
-def _keep(scores: NDArray[np.uint8], target: Box, tiles: list[Tile], found: NDArray[np.uint8]) -> None:
-    """Put the scores of the tiles' cores where they belong in ``target``; those of padding are dropped."""
-    for tile, tile_scores in zip(tiles, found, strict=False):
-        kept = tile.core.clip(target)
-        scores[:, *kept.relative_to(target).slices] = tile_scores[:, *kept.relative_to(tile.core).slices]
 
 
 def _find_nuclei(

@@ -21,6 +21,7 @@ from wsinuc.errors import ClusterError, SlideError
 from wsinuc.grid import Block
 from wsinuc.pipeline.block import BlockResult, process_block
 from wsinuc.pipeline.calibrate import fitted
+from wsinuc.pipeline.scored import ScoredTiles, TileMemory
 from wsinuc.pipeline.selection import Selection, select
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
@@ -93,6 +94,7 @@ class Workplace:
     def __init__(self, view: SlideView, selection: Selection, segmenter: Segmenter, store: ResultStore) -> None:
         self.view, self.selection, self.segmenter, self.store = view, selection, segmenter, store
         self._fitted: Segmenter | None = None
+        self._scored = ScoredTiles(_tiles)
         self._lock = threading.Lock()
         path = view.slide.path
         self._fingerprint = None if path is None else fingerprint(path)
@@ -122,6 +124,7 @@ class Workplace:
             batch_size=batch_size or segmenter.batch_size,
             tissue=self.selection,
             gate=_network,
+            scored=self._scored,
         )
         if result.unreadable:
             self._check_slide()
@@ -276,3 +279,4 @@ class _Cache:
 
 _models = _Cache(MODELS)
 _workplaces = _Cache(WORKPLACES)
+_tiles = TileMemory()

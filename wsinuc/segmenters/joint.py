@@ -17,6 +17,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import cycle
 from typing import Any, cast
 
 import numpy as np
@@ -26,6 +27,7 @@ from torch.nn import functional as F
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoint import Checkpoint, as_tuples, load_checkpoint
+from wsinuc.models.views import MOST, View, views
 from wsinuc.segmenters.base import DISAGREEMENT, FIRST_CLASS, FOREGROUND, Fitted, NucleusClass
 from wsinuc.segmenters.joining import Joining
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
@@ -50,10 +52,10 @@ class Member:
     sha256: str
     """Of its file: another model of that name is refused."""
     sizes: tuple[str, ...] = ("1",)
-    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. The second is turned by a quarter, the
-    third by two, unless the maps say directions (H and V): a network is not quite the same for a turned image, either."""
+    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the first are turned, unless the
+    maps say directions (H and V), and moved against what the network pools (`wsinuc.models.views`); a size may come twice."""
     weight: float = 1.0
-    """Of each size in the mean."""
+    """Of each view in the mean."""
     enlarged: tuple[str, ...] = ()
     """The sizes instead of these on a slide whose nuclei are small."""
 
@@ -142,8 +144,8 @@ class JointSegmenter(TiledSegmenter):
                 if own != other:
                     raise ConfigError(f"members of a joint model share its {what}: expected {own}, got {other}")
         for member, model in zip(config.members, models, strict=True):
-            for size in (*member.sizes, *member.enlarged):
-                _View.of(Fraction(size), config, model)
+            for sizes in (member.sizes, member.enlarged):
+                self._views(sizes, model)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> JointSegmenter:
@@ -224,11 +226,8 @@ class JointSegmenter(TiledSegmenter):
         entropy = np.zeros((), np.float32)
         weights = 0.0
         for member, model in zip(self.config.members, self.models, strict=True):
-            for number, size in enumerate(self.sizes(member)):
-                view = _View.of(Fraction(size), self.config, model)
-                quarters = number % 4 if self.config.separation == "distance" else 0
-                turned = np.rot90(pixels, quarters, (1, 2))
-                scores = np.rot90(view.scores(turned, model), -quarters, (2, 3))
+            for view in self._views(self.sizes(member), model):
+                scores = view.scores(pixels, model)
                 total = total + member.weight * scores
                 entropy = entropy + member.weight * (_entropy(scores, self) - scores[:, DISAGREEMENT])
                 weights += member.weight
@@ -236,6 +235,13 @@ class JointSegmenter(TiledSegmenter):
         # Entropy of the mean less the mean entropy, over all members of all models: those inside a model differ by its own doubt.
         mean[:, DISAGREEMENT] = np.clip(_entropy(mean, self) - entropy / weights, 0, 1)
         return np.rint(mean * 255).astype(np.uint8)
+
+    def _views(self, sizes: Sequence[str], model: TiledSegmenter) -> list[_View]:
+        """How a member sees a tile; raises ConfigError where a size does not fit the tiles."""
+        ways = views(MOST, model.grain, turned=self.config.separation == "distance")
+        return [
+            _View.of(Fraction(size), way, self.config, model) for size, way in zip(sizes, cycle(ways), strict=False)
+        ]
 
 
 def _entropy(scores: NDArray[np.float32], segmenter: TiledSegmenter) -> NDArray[np.float32]:
@@ -248,9 +254,11 @@ def _entropy(scores: NDArray[np.float32], segmenter: TiledSegmenter) -> NDArray[
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """How one member sees a tile in one size; all sides in pixels of what it sees but for ``kept``."""
+    """One way in which a member sees a tile; all sides in pixels of what it sees but for ``kept``."""
 
     size: Fraction
+    way: View
+    """How it is turned and moved."""
     kept: int
     """Side of what is scored, in pixels of the joint model; the rim included."""
     tile: int
@@ -258,10 +266,10 @@ class _View:
     core: int
     """Side of what is scored, as it is seen."""
     scored: int
-    """Side that the member scores, at least that, from the same corner."""
+    """Side that the member scores, at least that and what the view is moved by."""
 
     @classmethod
-    def of(cls, size: Fraction, config: JointConfig, model: TiledSegmenter) -> _View:
+    def of(cls, size: Fraction, way: View, config: JointConfig, model: TiledSegmenter) -> _View:
         """The view; raises ConfigError where grids do not fit."""
         inner = config.tile - 2 * config.margin
         kept = inner if size == 1 else inner + 2 * RIM
@@ -270,21 +278,27 @@ class _View:
             raise ConfigError(
                 f"a size of {size} does not fit tiles of {config.tile} px with a margin of {config.margin}"
             )
-        scored = -(-int(core) // model.grain) * model.grain
-        left = int(tile - core) // 2 - (scored - int(core))
-        if left < model.margin:
+        scored = -(-(int(core) + way.moved) // model.grain) * model.grain
+        room = int(tile - core) // 2 - max(way.moved, scored - int(core) - way.moved)
+        if room < model.margin:
             raise ConfigError(
-                f"at a size of {size} a member needs {model.margin} px around what it scores, tiles leave {left}"
+                f"at a size of {size} a member needs {model.margin} px around what it scores, tiles leave {room}"
             )
-        return cls(size, kept, int(tile), int(core), scored)
+        return cls(size, way, kept, int(tile), int(core), scored)
 
     def scores(self, pixels: NDArray[np.uint8], model: TiledSegmenter) -> NDArray[np.float32]:
         """What the member says of tiles ``(n, tile, tile, 3)`` of the joint model, in [0, 1], on the inner pixels."""
-        seen = pixels if self.size == 1 else _resized(pixels, self.tile)
-        first, side = (self.tile - self.core) // 2 - model.margin, self.scored + 2 * model.margin
+        turned = np.rot90(pixels, self.way.quarters, (1, 2))
+        seen = turned if self.size == 1 else _resized(turned, self.tile)
+        moved, margin = self.way.moved, model.margin
+        first, side = (self.tile - self.core) // 2 - margin - moved, self.scored + 2 * margin
         part = np.ascontiguousarray(seen[:, first : first + side, first : first + side])
-        found = cast(Any, model.with_core(self.scored)).predict(part)[:, :, : self.core, : self.core]
-        scores = found.astype(np.float32) / np.float32(255)
+        found = cast(Any, model.with_core(self.scored)).predict(part)
+        kept = found[:, :, moved : moved + self.core, moved : moved + self.core]
+        return np.rot90(self._back(kept.astype(np.float32) / np.float32(255)), -self.way.quarters, (2, 3))
+
+    def _back(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of what was kept as those of the inner pixels of the joint model."""
         if self.size == 1:
             return scores
         back = F.interpolate(

@@ -19,7 +19,7 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoint import Checkpoint
 from wsinuc.models.dense import DenseNetwork, DenseOutput
 from wsinuc.models.fusion import fuse_norms
-from wsinuc.models.networks import build_network, default_tiling
+from wsinuc.models.networks import build_network, default_tiling, stride_of
 from wsinuc.models.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
 from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
 from wsinuc.segmenters.joining import Joining
@@ -137,6 +137,11 @@ class NetworkSegmenter(TiledSegmenter):
         except (RuntimeError, ConfigError, TypeError, KeyError) as error:
             raise CheckpointError(f"the weights do not fit their own header: {str(error).splitlines()[0]}") from error
         return cls(config, network, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
+
+    @property
+    def grain(self) -> int:
+        """What the network pools."""
+        return stride_of(self.config.method, self.config.network)
 
     def calibrate(self, samples: NDArray[np.uint8]) -> NetworkSegmenter:
         """A copy whose group normalisation has the statistics of these samples; itself where there is none."""

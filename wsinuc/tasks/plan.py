@@ -56,7 +56,7 @@ class Plan:
     blocks: tuple[int, ...]
     """Indices of the blocks that hold tissue."""
     tiles: int
-    """Network inputs, those that two blocks share counted twice."""
+    """Network inputs. A process scores few of them twice, at the borders of stripes of blocks; processes share none."""
     tissue_share: float
     """0 to 1."""
     tissue_mm2: float
@@ -154,7 +154,7 @@ def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Place, store: R
         shape=view.shape,
         blocks_total=len(grid),
         blocks=tuple(block.index for block in blocks),
-        tiles=sum(len(select_tiles(block.read, segmenter, selection)) for block in blocks),
+        tiles=len({tile.core for block in blocks for tile in select_tiles(block.read, segmenter, selection)}),
         tissue_share=tissue_px / slide_px,
         tissue_mm2=tissue_px * mm2_per_px,
         slide_mm2=slide_px * mm2_per_px,

@@ -17,7 +17,7 @@ from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError, SlideError
 from wsinuc.exports.geojson import default_geojson_name, write_geojson
 from wsinuc.exports.preview import write_preview
-from wsinuc.grid import Block
+from wsinuc.grid import Block, in_stripes
 from wsinuc.nuclei import empty, write_nuclei
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.render import render_labels
@@ -134,7 +134,7 @@ class _Run:
         nuclei = sum(entry.nuclei for entry in before.values())
         unreadable = sum(len(entry.unreadable) for entry in before.values())
         self.emit(Planned(blocks=len(plan.blocks), resumed=len(before), nuclei=nuclei, plan=plan))
-        todo = [grid[index] for index in plan.blocks if index not in before]
+        todo = [grid[index] for index in in_stripes(grid, plan.blocks) if index not in before]
         if not todo:
             return entries
         job = block_job(self.executor, self.prepared, plan, self.store, self.config)
