@@ -26,19 +26,32 @@ SMALL_UM2 = 20.0
 """Mean area; annotated nuclei of TNBC, patients 09 to 11 left out, have 24.6 um2."""
 TILES = {"fast": (1024, 176), "accurate": (512, 224)}
 """Pixels kept of a tile, and those around it, enough in every size. Small tiles suit images and biopsies, large ones slides."""
-MIN_AREA_UM2 = {"fast": 5.0, "accurate": 4.0}
-"""Smallest nucleus: what is sure enough in `accurate` is not in `fast`."""
+SEPARATION = {
+    "fast": {"min_area_um2": 5.0, "smoothing_um": 0.6, "marker_threshold": 0.25},
+    "accurate": {"min_area_um2": 4.0},
+}
+"""What differs from the first member's: what is sure enough in `accurate` is not in `fast`."""
+FRAGMENT_HEIGHT = {"fast": 0.05, "accurate": 0.03}
+"""From which rise a peak is a fragment. A higher one, and more smoothing, leave less to where the slide begins."""
 
 
 def members(name: str, student: str, diffusion: str | None) -> tuple[Member, ...]:
     """Of one of the shipped models; the last one, the quickest, also tells whether nuclei are small."""
-    one = Member(model=student, sha256=file_sha256(member_path(student)), sizes=("1",), enlarged=("3/2",))
+    one = Member(
+        model=student,
+        sha256=file_sha256(member_path(student)),
+        sizes=("1", "1"),
+        enlarged=("3/2", "3/2"),
+        turned=False,
+    )
     if name == "fast":
         return (one,)
     if diffusion is None:
         raise SystemExit("accurate needs --diffusion")
-    three = replace(one, sizes=("3/4", "1", "5/4"), enlarged=("5/4", "3/2", "7/4"))
-    other = replace(one, model=diffusion, sha256=file_sha256(member_path(diffusion)), weight=3.0)
+    three = replace(one, sizes=("3/4", "1", "5/4"), enlarged=("5/4", "3/2", "7/4"), turned=True)
+    other = Member(
+        model=diffusion, sha256=file_sha256(member_path(diffusion)), sizes=("1",), weight=3.0, enlarged=("3/2",)
+    )
     return (other, three)
 
 
@@ -55,13 +68,13 @@ def main() -> None:
     core, margin = TILES[arguments.name]
     config = JointConfig(
         members=chosen,
-        watershed=replace(like.config.watershed, min_area_um2=MIN_AREA_UM2[arguments.name]),
+        watershed=replace(like.config.watershed, **SEPARATION[arguments.name]),
         separation=like.config.separation,
         classes=like.classes,
         tile=core + 2 * margin,
         margin=margin,
         mpp_range=like.mpp_range,
-        joining=like.config.joining,
+        joining=replace(like.config.joining, fragment_height=FRAGMENT_HEIGHT[arguments.name]),
         colours=colours(arguments.data),
         small_um2=SMALL_UM2,
     )

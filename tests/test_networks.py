@@ -128,6 +128,38 @@ def test_a_smooth_unet_moves_with_its_image() -> None:
         assert change(True) < 0.35 * change(False)
 
 
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize(("levels", "fold", "blur"), [(1, 1, 1), (2, 1, 5), (4, 2, 5), (3, 3, 1)])
+@pytest.mark.parametrize("drop", [0, 1, 7, 24])
+def test_the_inner_part_is_that_of_the_whole(smooth: bool, levels: int, fold: int, blur: int, drop: int) -> None:
+    torch.manual_seed(0)
+    shape = {"classes": 3, "maps": 1, "base": 4, "levels": levels, "smooth": smooth, "fold": fold, "blur": blur}
+    network = SupervisedUNet(SupervisedUNetConfig(**shape)).eval()
+    x = torch.rand(1, 3, 96, 144) * 2 - 1
+    found, expected = network.inner(x, drop), network(x)
+    assert found.maps.shape[-2:] == (96 - 2 * drop, 144 - 2 * drop)
+    for name in ("classes", "maps"):
+        kept = getattr(expected, name)[..., drop : 96 - drop, drop : 144 - drop]
+        torch.testing.assert_close(getattr(found, name), kept, atol=1e-5, rtol=1e-4)
+
+
+def test_a_blurred_image_loses_what_the_coarser_grid_cannot_hold() -> None:
+    torch.manual_seed(0)
+    shape = {"classes": 2, "maps": 1, "base": 4, "levels": 2, "smooth": True, "fold": 2}
+    sharp, blurred = (SupervisedUNet(SupervisedUNetConfig(**shape, blur=taps)).eval() for taps in (1, 5))
+    blurred.load_state_dict(sharp.state_dict())
+    board = torch.ones(1, 3, 48, 48)
+    board[..., ::2, 1::2] = board[..., 1::2, ::2] = -1
+    inner = (..., slice(16, 32), slice(16, 32))
+    grey = sharp(torch.zeros_like(board)).maps[inner]
+    torch.testing.assert_close(blurred(board).maps[inner], grey)
+    assert (sharp(board).maps[inner] - grey).abs().max() > 1e-3
+    flat = torch.full((1, 3, 48, 48), 0.3)
+    torch.testing.assert_close(blurred(flat).maps[inner], sharp(flat).maps[inner])
+    with pytest.raises(ConfigError, match="odd number of taps, got 4"):
+        SupervisedUNetConfig(**shape, blur=4)
+
+
 def test_a_folded_unet_begins_as_the_plain_one_at_coarser_pixels() -> None:
     torch.manual_seed(0)
     shape = {"classes": 3, "maps": 1, "base": 4, "levels": 3, "smooth": True}
@@ -231,7 +263,7 @@ def test_norms_that_a_convolution_takes_over_change_nothing(method: str) -> None
     assert torch.allclose(before.maps, after.maps, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [{"levels": 3}, {"levels": 3, "fold": 2}])
+@pytest.mark.parametrize("shape", [{"levels": 3}, {"levels": 3, "fold": 2}, {"levels": 3, "fold": 2, "blur": 5}])
 def test_reach_is_how_far_a_pixel_can_matter(shape: dict[str, int]) -> None:
     config = SupervisedUNetConfig(classes=2, maps=1, base=8, smooth=True, **shape)
     torch.manual_seed(0)

@@ -162,6 +162,21 @@ def test_blocks_that_share_scores_find_the_same_and_score_a_tile_once_while_ther
     assert alone > 2 * distinct
 
 
+def test_the_memory_holds_what_stripes_come_back_to_whatever_the_slide() -> None:
+    shape, tile = (4 * STRIPE * 2048, 40_000), TileGrid(1024 + 2 * 176, 176)
+    grid, scored = BlockGrid(shape, 2048, 200), ScoredTiles(TileMemory())
+    scores = np.broadcast_to(np.uint8(0), (4, tile.stride, tile.stride))  # counts its bytes, has none
+    asked, made = set(), 0
+    for index in in_stripes(grid, range(len(grid))):
+        for core in (found.core for found in tile.covering(grid[index].read)):
+            asked.add(core)
+            if scored.get(core) is None:
+                scored.keep(core, ScoredTile(scores, ()))
+                made += 1
+    # Only the rows of tiles on both sides of a stripe's border are made twice: 2 of 8.
+    assert made < 1.25 * len(asked)
+
+
 def test_two_slides_share_memory_but_no_tiles() -> None:
     memory, box = TileMemory(), Box(0, 0, 8, 8)
     one, other = ScoredTiles(memory), ScoredTiles(memory)

@@ -24,6 +24,11 @@ class DenseOutput(NamedTuple):
     nuclei: Tensor | None = None
     """``(n, 2, h', w')`` logits of background and nucleus, of networks that tell them apart from the classes."""
 
+    def without(self, rim: int) -> DenseOutput:
+        """The same without so many pixels on every side."""
+        kept = (..., slice(rim, self.maps.shape[-2] - rim), slice(rim, self.maps.shape[-1] - rim))
+        return DenseOutput(self.classes[kept], self.maps[kept], None if self.nuclei is None else self.nuclei[kept])
+
     def float(self) -> DenseOutput:
         """The same in fp32."""
         classes = self.classes.float()
@@ -40,6 +45,13 @@ class DenseNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> DenseOutput:
         raise NotImplementedError
+
+    def inner(self, x: Tensor, drop: int) -> DenseOutput:
+        """What ``forward`` says of the pixels that lie ``drop``, at least ``lost``, or more from every edge.
+
+        A network may leave out what only the others need; the last bits may differ then.
+        """
+        return self(x).without(drop - self.lost)
 
 
 class FinetunedDenoiser(DenseNetwork):

@@ -7,11 +7,13 @@ surroundings alone, never on the tile that shows it.
 Both ways of changing resolution depend on which pixels happen to be joined, so a slide that begins a pixel further gives
 other nuclei. The ``smooth`` form halves the resolution by a mean that keeps what the coarser grid can hold and no more, as
 sampling asks for (Zhang 2019), and doubles it by interpolation. The ``fold``ed form works on squares of pixels whose colours
-it takes as so many channels, and unfolds its outputs again: outlines as fine as the image at the cost of a coarser one.
+it takes as so many channels, and unfolds its outputs again: outlines as fine as the image at the cost of a coarser one. That
+halves the resolution, too, without any mean: ``blur`` is the one that goes before.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -39,12 +41,16 @@ class SupervisedUNetConfig:
     """Means down and interpolation up, instead of the original's maxima and transposed convolutions."""
     fold: int = 1
     """Side in pixels of the squares that are one pixel of the finest level."""
+    blur: int = 1
+    """Taps of the binomial filter that the image is seen through; 5 have a standard deviation of one pixel, 1 is none."""
 
     def __post_init__(self) -> None:
         if self.base < 1 or self.levels < 1:
             raise ConfigError(f"a U-Net needs a width and a level, got base {self.base} and {self.levels} levels")
         if self.fold < 1:
             raise ConfigError(f"squares that are folded have a side of at least 1 px, got {self.fold}")
+        if self.blur < 1 or self.blur % 2 == 0:
+            raise ConfigError(f"a filter that moves nothing has an odd number of taps, got {self.blur}")
 
     @property
     def stride(self) -> int:
@@ -57,7 +63,7 @@ class SupervisedUNetConfig:
         coarsest = 2 ** (self.levels - 1)
         finer = sum(4 * 2**level for level in range(self.levels - 1))
         joined = 3 * (coarsest - 1) if self.smooth else coarsest - 1
-        return self.fold * (finer + 2 * coarsest + joined) + self.fold - 1
+        return self.fold * (finer + 2 * coarsest + joined) + self.fold - 1 + self.blur // 2
 
 
 class SupervisedUNet(DenseNetwork):
@@ -77,18 +83,52 @@ class SupervisedUNet(DenseNetwork):
         self.head = nn.Conv2d(widths[0], (config.classes + config.maps) * config.fold**2, 1)
 
     def forward(self, x: Tensor) -> DenseOutput:
+        return self.inner(x, 0)
+
+    def inner(self, x: Tensor, drop: int) -> DenseOutput:
+        """See `DenseNetwork.inner`: on its way up the network works on no more than what is kept is made of."""
         if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:
             raise ConfigError(f"height and width must be multiples of {self.config.stride}, got {tuple(x.shape[-2:])}")
-        x = functional.pixel_unshuffle(x, self.config.fold)
+        x = functional.pixel_unshuffle(_blurred(x, self.config.blur), self.config.fold)
         skips = []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)
             skips.append(x)
         skips.pop()
-        for lift, block in zip(self.lift, self.up, strict=True):
-            x = block(torch.cat([skips.pop(), lift(x)], 1))
-        raw = functional.pixel_shuffle(self.head(x), self.config.fold)
-        return DenseOutput(raw[:, : self.config.classes], raw[:, self.config.classes :])
+        starts, begins = self._starts(drop), 0
+        for lift, block, start in zip(self.lift, self.up, starts[::-1], strict=True):
+            x = block(torch.cat([_without(skips.pop(), start), _without(lift(x), start - 2 * begins)], 1))
+            begins = start
+        whole = drop // self.config.fold
+        raw = functional.pixel_shuffle(self.head(_without(x, whole - begins)), self.config.fold)
+        rest = drop - whole * self.config.fold
+        return DenseOutput(raw[:, : self.config.classes], raw[:, self.config.classes :]).without(rest)
+
+    def _starts(self, drop: int) -> list[int]:
+        """Where the way up begins at each level but the coarsest, finest first, in its pixels from the edge.
+
+        Two convolutions reach two pixels, and interpolation one of the coarser ones.
+        """
+        starts, needed = [], drop // self.config.fold
+        for _ in self.up:
+            starts.append(max(0, needed - 2))
+            needed = max(0, (starts[-1] - 1) // 2)
+        return starts
+
+
+def _without(x: Tensor, rim: int) -> Tensor:
+    """``(n, c, h, w)`` without so many pixels on every side."""
+    return x[..., rim : x.shape[-2] - rim, rim : x.shape[-1] - rim]
+
+
+def _blurred(x: Tensor, taps: int) -> Tensor:
+    """``(n, c, h, w)`` through a binomial filter, along rows and along columns; zeros beyond the edge."""
+    if taps == 1:
+        return x
+    row = torch.tensor([math.comb(taps - 1, k) for k in range(taps)], dtype=x.dtype, device=x.device) / 2 ** (taps - 1)
+    row = row.expand(x.shape[1], 1, 1, taps)
+    along = functional.conv2d(x, row, padding=(0, taps // 2), groups=x.shape[1])
+    return functional.conv2d(along, row.transpose(2, 3), padding=(taps // 2, 0), groups=x.shape[1])
 
 
 def folded(weights: dict[str, Tensor], fold: int) -> dict[str, Tensor]:

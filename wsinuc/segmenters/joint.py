@@ -52,8 +52,11 @@ class Member:
     sha256: str
     """Of its file: another model of that name is refused."""
     sizes: tuple[str, ...] = ("1",)
-    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the first are turned, unless the
-    maps say directions (H and V), and moved against what the network pools (`wsinuc.models.views`); a size may come twice."""
+    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the first are moved against what
+    the network pools (`wsinuc.models.views`); a size may come twice."""
+    turned: bool = True
+    """Whether all but the first are turned, too, unless the maps say directions (H and V): a network is not quite the same for
+    a turned image. Views that are not turned make up better for where the slide begins."""
     weight: float = 1.0
     """Of each view in the mean."""
     enlarged: tuple[str, ...] = ()
@@ -145,7 +148,7 @@ class JointSegmenter(TiledSegmenter):
                     raise ConfigError(f"members of a joint model share its {what}: expected {own}, got {other}")
         for member, model in zip(config.members, models, strict=True):
             for sizes in (member.sizes, member.enlarged):
-                self._views(sizes, model)
+                self._views(sizes, member, model)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> JointSegmenter:
@@ -226,7 +229,7 @@ class JointSegmenter(TiledSegmenter):
         entropy = np.zeros((), np.float32)
         weights = 0.0
         for member, model in zip(self.config.members, self.models, strict=True):
-            for view in self._views(self.sizes(member), model):
+            for view in self._views(self.sizes(member), member, model):
                 scores = view.scores(pixels, model)
                 total = total + member.weight * scores
                 entropy = entropy + member.weight * (_entropy(scores, self) - scores[:, DISAGREEMENT])
@@ -236,9 +239,9 @@ class JointSegmenter(TiledSegmenter):
         mean[:, DISAGREEMENT] = np.clip(_entropy(mean, self) - entropy / weights, 0, 1)
         return np.rint(mean * 255).astype(np.uint8)
 
-    def _views(self, sizes: Sequence[str], model: TiledSegmenter) -> list[_View]:
+    def _views(self, sizes: Sequence[str], member: Member, model: TiledSegmenter) -> list[_View]:
         """How a member sees a tile; raises ConfigError where a size does not fit the tiles."""
-        ways = views(MOST, model.grain, turned=self.config.separation == "distance")
+        ways = views(MOST, model.grain, turned=member.turned and self.config.separation == "distance")
         return [
             _View.of(Fraction(size), way, self.config, model) for size, way in zip(sizes, cycle(ways), strict=False)
         ]

@@ -170,10 +170,8 @@ class NetworkSegmenter(TiledSegmenter):
     @torch.inference_mode()
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``."""
-        scores = self._probabilities(self.network(self._input(pixels)).float())
-        crop = (scores.shape[-1] - (self.tile - 2 * self.margin)) // 2
-        inner = scores[..., crop : scores.shape[-2] - crop, crop : scores.shape[-1] - crop]
-        return (inner.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        scores = self._probabilities(self.network.inner(self._input(pixels), self.margin).float())
+        return (scores.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
     def _probabilities(self, raw: DenseOutput) -> torch.Tensor:
         """Raw outputs as channels in [0, 1]; H and V, in [-1, 1], are moved there first."""
