@@ -48,7 +48,7 @@ def members(name: str, student: str, diffusion: str | None) -> tuple[Member, ...
         return (one,)
     if diffusion is None:
         raise SystemExit("accurate needs --diffusion")
-    three = replace(one, sizes=("3/4", "1", "5/4"), enlarged=("5/4", "3/2", "7/4"), turned=True)
+    three = replace(one, sizes=("3/4", "1", "5/4"), enlarged=("3/2", "7/4", "2"), turned=True)
     other = Member(
         model=diffusion, sha256=file_sha256(member_path(diffusion)), sizes=("1",), weight=3.0, enlarged=("3/2",)
     )

@@ -40,7 +40,7 @@ MODELS = (
     ShippedModel(
         "diffusion", "diffusion.safetensors", "method A: diffusion features and an ensemble of pixel classifiers"
     ),
-    ShippedModel("fast", "fast.safetensors", "one pass of student, fitted to each slide's colours and size of nuclei"),
+    ShippedModel("fast", "fast.safetensors", "two views of student, fitted to each slide's colours and size of nuclei"),
     ShippedModel("student", "student.safetensors", "a small network distilled from several models, as it is"),
 )
 """All names; see `shipped_models` for those whose file is here."""
