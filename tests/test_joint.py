@@ -12,7 +12,7 @@ import torch
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.networks import build_network
-from wsinuc.segmenters import load_segmenter
+from wsinuc.segmenters import load_segmenter, member_path
 from wsinuc.segmenters.base import DISAGREEMENT, FOREGROUND, Fitted, NucleusClass, Segmenter
 from wsinuc.segmenters.joint import JointConfig, JointSegmenter, Member, joint_checkpoint
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
@@ -154,6 +154,26 @@ def test_a_size_that_comes_twice_is_seen_turned_and_moved(two: list[Path], tmp_p
     assert np.abs(as_it_is - second).max() > 10
     for channel in (FOREGROUND, 2, 3):
         assert np.abs(found[:, channel] - (as_it_is + second)[:, channel] / 2).max() <= 0.5 + 1e-4
+
+
+def test_a_member_sees_through_its_filter(two: list[Path], tmp_path: Path) -> None:
+    config = joined(two[:1])
+    config = replace(config, members=(replace(config.members[0], blur=5),))
+    pixels = tissue(192, 192, seed=6)[None]
+    found = opened(config, tmp_path / "joint.safetensors").predict(pixels)
+    stored = load_checkpoint(two[0], "segmenter")
+    shape = stored.config["network"] | {"blur": 5}
+    blurred = tmp_path / "blurred.safetensors"
+    save_checkpoint(replace(stored, config=stored.config | {"network": shape}), blurred)
+    assert np.array_equal(found, of_member(blurred, pixels, config))
+    assert not np.array_equal(found, of_member(two[0], pixels, config))
+
+
+def test_only_a_plain_unet_has_a_filter(two: list[Path], tmp_path: Path) -> None:
+    path = member_path("diffusion")
+    member = Member(model="diffusion", sha256=load_checkpoint(path, "segmenter").sha256, blur=3)
+    with pytest.raises(CheckpointError, match="only a plain U-Net has a filter, and 'diffusion' is none"):
+        opened(replace(joined(two), members=(member,)), tmp_path / "joint.safetensors")
 
 
 def test_another_size_shows_the_tissue_larger(two: list[Path], tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import cycle
 from typing import Any, cast
@@ -57,6 +57,9 @@ class Member:
     turned: bool = True
     """Whether all but the first are turned, too, unless the maps say directions (H and V): a network is not quite the same for
     a turned image. Views that are not turned make up better for where the slide begins."""
+    blur: int = 1
+    """Taps of the filter that a plain U-Net sees the tissue through (`wsinuc.models.supervised_unet`), whatever it was trained
+    with; 1 leaves that."""
     weight: float = 1.0
     """Of each view in the mean."""
     enlarged: tuple[str, ...] = ()
@@ -163,7 +166,8 @@ class JointSegmenter(TiledSegmenter):
                     f"the joint model was made of a model {member.model!r} with the sha256 {member.sha256[:12]}..., and this one "
                     f"has {found.sha256[:12]}...: install the version of wsinuc that it was made with, or join the models anew"
                 )
-            models.append(cast(TiledSegmenter, segmenter_from(found, device=device, dtype=dtype)))
+            seen = _blurring(found, member) if member.blur != 1 else found
+            models.append(cast(TiledSegmenter, segmenter_from(seen, device=device, dtype=dtype)))
         try:
             return cls(config, models, weights_sha256=checkpoint.sha256)
         except ConfigError as error:
@@ -245,6 +249,13 @@ class JointSegmenter(TiledSegmenter):
         return [
             _View.of(Fraction(size), way, self.config, model) for size, way in zip(sizes, cycle(ways), strict=False)
         ]
+
+
+def _blurring(found: Checkpoint, member: Member) -> Checkpoint:
+    """A plain U-Net that sees the tissue through the member's filter."""
+    if found.config.get("method") != "unet":
+        raise CheckpointError(f"only a plain U-Net has a filter, and {member.model!r} is none: leave out its blur")
+    return replace(found, config=found.config | {"network": found.config["network"] | {"blur": member.blur}})
 
 
 def _entropy(scores: NDArray[np.float32], segmenter: TiledSegmenter) -> NDArray[np.float32]:
