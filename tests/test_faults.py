@@ -31,7 +31,7 @@ CLIENT = """
 import sys
 from pathlib import Path
 from runs import run
-from oracle import OracleSegmenter, write_slide
+from oracle import OracleSegmenter
 from wsinuc.pipeline.executor import ExecutorConfig, open_executor
 if __name__ == "__main__":
     kind = dict(kind="scheduler", scheduler_file=Path(sys.argv[3])) if len(sys.argv) > 3 else dict(kind="processes")

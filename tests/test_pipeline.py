@@ -19,7 +19,8 @@ from wsinuc.grid import STRIPE, Block, BlockGrid, Box, TileGrid, in_stripes
 from wsinuc.nuclei import Nuclei, concatenate, measure
 from wsinuc.pipeline.block import BlockResult, in_slots, needs_work, process_block
 from wsinuc.pipeline.run import run_blocks
-from wsinuc.pipeline.scored import ScoredTile, ScoredTiles, TileMemory
+from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles
+from wsinuc.recent import Recent
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue import whole
@@ -146,7 +147,7 @@ def test_a_tile_has_one_slot_whoever_asks_and_squares_of_tiles_fill_batches(y: i
 def test_blocks_that_share_scores_find_the_same_and_score_a_tile_once_while_there_is_room(most_bytes: int) -> None:
     pixels = plane((500, 420))
     view, segmenter = view_of(pixels), OracleSegmenter()
-    grid, scored = BlockGrid(view.shape, 128, segmenter.min_halo), ScoredTiles(TileMemory(most_bytes))
+    grid, scored = BlockGrid(view.shape, 128, segmenter.min_halo), ScoredTiles(Recent(most_bytes))
     results = [
         process_block(
             view, grid[index], segmenter, batch_size=2, tissue=whole(view), gate=threading.Lock(), scored=scored
@@ -164,7 +165,7 @@ def test_blocks_that_share_scores_find_the_same_and_score_a_tile_once_while_ther
 
 def test_the_memory_holds_what_stripes_come_back_to_whatever_the_slide() -> None:
     shape, tile = (4 * STRIPE * 2048, 40_000), TileGrid(1024 + 2 * 176, 176)
-    grid, scored = BlockGrid(shape, 2048, 200), ScoredTiles(TileMemory())
+    grid, scored = BlockGrid(shape, 2048, 200), ScoredTiles(Recent(MOST_BYTES))
     scores = np.broadcast_to(np.uint8(0), (4, tile.stride, tile.stride))  # counts its bytes, has none
     asked, made = set(), 0
     for index in in_stripes(grid, range(len(grid))):
@@ -178,7 +179,7 @@ def test_the_memory_holds_what_stripes_come_back_to_whatever_the_slide() -> None
 
 
 def test_two_slides_share_memory_but_no_tiles() -> None:
-    memory, box = TileMemory(), Box(0, 0, 8, 8)
+    memory, box = Recent[ScoredTile](MOST_BYTES), Box(0, 0, 8, 8)
     one, other = ScoredTiles(memory), ScoredTiles(memory)
     one.keep(box, ScoredTile(np.zeros((3, 8, 8), np.uint8), ()))
     assert one.get(box) is not None
@@ -187,9 +188,9 @@ def test_two_slides_share_memory_but_no_tiles() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 9)), max_size=40))
 def test_no_more_tiles_are_kept_than_there_is_room_for(asked: list[tuple[int, int]]) -> None:
-    memory = TileMemory(12)
+    memory = Recent[ScoredTile](12)
     for key, size in asked:
-        memory.keep(key, ScoredTile(np.zeros((1, 1, size), np.uint8), ()))
+        memory.keep(key, ScoredTile(np.zeros((1, 1, size), np.uint8), ()), size)
         kept = [tile for name in range(6) if (tile := memory.get(name))]
         assert sum(tile.scores.nbytes for tile in kept) <= 12
         assert memory.get(key) is not None  # the last one stays, if it fits

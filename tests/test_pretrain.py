@@ -82,7 +82,7 @@ def test_the_cache_forgets_what_was_used_longest_ago() -> None:
     cache, read = PixelCache(3 * 12), []
 
     def get(name: str) -> None:
-        cache.get(name, lambda: read.append(name) or np.zeros((2, 2, 3), np.uint8))
+        cache.read(name, lambda: read.append(name) or np.zeros((2, 2, 3), np.uint8))
 
     for name in "abcab":
         get(name)
@@ -91,7 +91,7 @@ def test_the_cache_forgets_what_was_used_longest_ago() -> None:
     for name in "abc":
         get(name)
     assert read == ["a", "b", "c", "d", "c"]
-    PixelCache(5).get("large", lambda: np.zeros((2, 2, 3), np.uint8))
+    PixelCache(5).read("large", lambda: np.zeros((2, 2, 3), np.uint8))
     image = LazyImage.of(lambda: picture(), PixelCache(0))
     assert image.shape == (48, 48, 3)
     assert np.array_equal(image[3:9, 4:8], picture()[3:9, 4:8])

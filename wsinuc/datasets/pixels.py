@@ -6,8 +6,6 @@ fits into it is read once and stays in memory, what does not is read again. The 
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
+from wsinuc.recent import Recent
 from wsinuc.slides.view import SlideView, read_resilient
 from wsinuc.tissue import TissueMask, find_tissue
 
@@ -49,33 +48,18 @@ class Placing(Protocol):
         """(y, x) of the corner of a patch of that size, inside the image."""
 
 
-class PixelCache:
-    """The arrays used last, up to a number of bytes; safe to share between threads."""
+class PixelCache(Recent[NDArray[np.uint8]]):
+    """The arrays used last."""
 
     def __init__(self, budget: int = 1 << 30) -> None:
-        self.budget = budget
-        self._held: OrderedDict[Hashable, NDArray[np.uint8]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        super().__init__(budget)
 
-    @property
-    def bytes(self) -> int:
-        """Held now."""
-        return self._bytes
-
-    def get(self, key: Hashable, read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    def read(self, key: Hashable, read: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """The array of ``key``, read now unless it is held."""
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-        array = read()  # outside the lock: two threads may read the same twice, but none waits for another's slide
-        with self._lock:
-            if key not in self._held and array.nbytes <= self.budget:
-                self._held[key] = array
-                self._bytes += array.nbytes
-                while self._bytes > self.budget:
-                    self._bytes -= self._held.popitem(last=False)[1].nbytes
+        array = self.get(key)
+        if array is None:
+            array = read()  # two threads may read the same twice, but none waits for another's slide
+            self.keep(key, array, array.nbytes)
         return array
 
 
@@ -90,10 +74,10 @@ class LazyImage:
     @classmethod
     def of(cls, read: Callable[[], NDArray[np.uint8]], cache: PixelCache) -> LazyImage:
         """An image whose shape is learned by reading it once, which also shows damage early."""
-        return cls(read, cache, cache.get(read, read).shape)
+        return cls(read, cache, cache.read(read, read).shape)
 
     def __getitem__(self, window: Window) -> NDArray[np.uint8]:
-        return self.cache.get(self.read, self.read)[window]
+        return self.cache.read(self.read, self.read)[window]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,4 +130,4 @@ class SlidePixels:
         return pixels
 
     def _region(self, region: Box) -> NDArray[np.uint8]:
-        return self.cache.get((id(self), region.y0, region.x0), lambda: read_resilient(self.view, region)[0])
+        return self.cache.read((id(self), region.y0, region.x0), lambda: read_resilient(self.view, region)[0])

@@ -14,6 +14,11 @@ from torch import Tensor, nn
 from wsinuc.models.norm import GroupNorm
 
 
+def without_rim(x: Tensor, rim: int) -> Tensor:
+    """``(..., h, w)`` without so many pixels on every side."""
+    return x[..., rim : x.shape[-2] - rim, rim : x.shape[-1] - rim]
+
+
 class DenseOutput(NamedTuple):
     """Raw outputs for every pixel that is left, ``h' = h - 2 * lost``."""
 
@@ -26,8 +31,8 @@ class DenseOutput(NamedTuple):
 
     def without(self, rim: int) -> DenseOutput:
         """The same without so many pixels on every side."""
-        kept = (..., slice(rim, self.maps.shape[-2] - rim), slice(rim, self.maps.shape[-1] - rim))
-        return DenseOutput(self.classes[kept], self.maps[kept], None if self.nuclei is None else self.nuclei[kept])
+        nuclei = None if self.nuclei is None else without_rim(self.nuclei, rim)
+        return DenseOutput(without_rim(self.classes, rim), without_rim(self.maps, rim), nuclei)
 
     def float(self) -> DenseOutput:
         """The same in fp32."""

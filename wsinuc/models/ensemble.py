@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
+from wsinuc.models.dense import without_rim
 
 NORMS = ("none", "batch")
 UNCERTAIN_SHARE = 0.1
@@ -210,8 +211,7 @@ class PixelClassifierEnsemble(nn.Module):
             part = weight[:, start : start + stack.shape[1]].permute(0, 2, 1).reshape(-1, stack.shape[1], 1, 1)
             start += stack.shape[1]
             crop = margin // factor - 1 if margin else 0
-            inner = stack[:, :, crop : stack.shape[2] - crop, crop : stack.shape[3] - crop]
-            projected[factor] = F.conv2d(inner, part.to(stack.dtype))
+            projected[factor] = F.conv2d(without_rim(stack, crop), part.to(stack.dtype))
         finest = min(projected)
         projected[finest] = projected[finest] + bias.reshape(1, -1, 1, 1).to(projected[finest].dtype)
         return projected

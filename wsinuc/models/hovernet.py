@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.dense import DenseNetwork, DenseOutput
+from wsinuc.models.dense import DenseNetwork, DenseOutput, without_rim
 
 STRIDE = 8
 LOST = 46
@@ -180,5 +180,4 @@ def _doubled(x: Tensor) -> Tensor:
 
 def _added(x: Tensor, skip: Tensor) -> Tensor:
     """``x`` plus the middle of the encoder's larger map."""
-    crop = (skip.shape[-1] - x.shape[-1]) // 2
-    return x + skip[..., crop : skip.shape[-2] - crop, crop : skip.shape[-1] - crop]
+    return x + without_rim(skip, (skip.shape[-1] - x.shape[-1]) // 2)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.dense import DenseNetwork, DenseOutput
+from wsinuc.models.dense import DenseNetwork, DenseOutput, without_rim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +97,10 @@ class SupervisedUNet(DenseNetwork):
         skips.pop()
         starts, begins = self._starts(drop), 0
         for lift, block, start in zip(self.lift, self.up, starts[::-1], strict=True):
-            x = block(torch.cat([_without(skips.pop(), start), _without(lift(x), start - 2 * begins)], 1))
+            x = block(torch.cat([without_rim(skips.pop(), start), without_rim(lift(x), start - 2 * begins)], 1))
             begins = start
         whole = drop // self.config.fold
-        raw = functional.pixel_shuffle(self.head(_without(x, whole - begins)), self.config.fold)
+        raw = functional.pixel_shuffle(self.head(without_rim(x, whole - begins)), self.config.fold)
         rest = drop - whole * self.config.fold
         return DenseOutput(raw[:, : self.config.classes], raw[:, self.config.classes :]).without(rest)
 
@@ -114,11 +114,6 @@ class SupervisedUNet(DenseNetwork):
             starts.append(max(0, needed - 2))
             needed = max(0, (starts[-1] - 1) // 2)
         return starts
-
-
-def _without(x: Tensor, rim: int) -> Tensor:
-    """``(n, c, h, w)`` without so many pixels on every side."""
-    return x[..., rim : x.shape[-2] - rim, rim : x.shape[-1] - rim]
 
 
 def _blurred(x: Tensor, taps: int) -> Tensor:

@@ -21,8 +21,9 @@ from wsinuc.errors import ClusterError, SlideError
 from wsinuc.grid import Block
 from wsinuc.pipeline.block import BlockResult, process_block
 from wsinuc.pipeline.calibrate import fitted
-from wsinuc.pipeline.scored import ScoredTiles, TileMemory
+from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles
 from wsinuc.pipeline.selection import Selection, select
+from wsinuc.recent import Recent
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.slides.fingerprint import fingerprint
@@ -279,4 +280,4 @@ class _Cache:
 
 _models = _Cache(MODELS)
 _workplaces = _Cache(WORKPLACES)
-_tiles = TileMemory()
+_tiles = Recent[ScoredTile](MOST_BYTES)
