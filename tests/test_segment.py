@@ -131,7 +131,7 @@ def test_an_existing_result_is_refused_then_replaced(slide: Path, reference: Pat
     out = tmp_path / "out"
     shutil.copytree(reference, out)
     (out / "nuclei" / "part-00000.parquet").unlink()
-    with pytest.raises(OutputError, match="complete result"):
+    with pytest.raises(OutputError, match=r"damaged result \(nuclei/part-00000.parquet is missing\).*--overwrite"):
         run(slide, out)
     assert not (out / ".run").exists()
     run(slide, out, overwrite=True)

@@ -214,11 +214,17 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     assert not isinstance(other.value, OutputError)
 
 
-def test_parts_come_in_order_of_their_numbers(tmp_path: Path) -> None:
-    (tmp_path / "nuclei").mkdir()
-    for index, start in ((2, 1), (99999, 4), (100000, 7)):
-        write_nuclei(some_nuclei().with_ids(start), tmp_path / "nuclei" / f"part-{index:05d}.parquet")
-    assert [part.ids[0] for part in iter_nuclei(tmp_path)] == [1, 4, 7]
+def test_parts_come_in_order_of_their_numbers(store: ResultStore) -> None:
+    with begin(store):
+        store.start_outputs()
+        hashes = {
+            index: write_nuclei(some_nuclei().with_ids(start), store.part(index))
+            for index, start in ((2, 1), (100000, 7), (99999, 4))
+        }
+        store.parts.write(hashes)
+        assert [part.ids[0] for part in store.parts] == [1, 4, 7]
+        store.publish({})
+    assert [part.ids[0] for part in iter_nuclei(store.directory)] == [1, 4, 7]
 
 
 def test_no_table_is_an_error(tmp_path: Path) -> None:

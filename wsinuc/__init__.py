@@ -10,6 +10,7 @@ The names below are what most programs need; the rest is reached by module path.
 `load_segmenter`                    a shipped model by name, or a checkpoint by path
 `iter_nuclei`, `read_nuclei`        the table of nuclei of a result part by part in the order of ids; one part by path
 `Nuclei`                            the table itself: a struct of arrays
+`verify`                            whether every file of a result is what was written
 `write_geojson`, `check_geojson`    nuclei for QuPath, and whether QuPath will take a file
 `open_dataset`, `score`             annotated images, and how well labels agree with them
 `WsinucError`                       root of every error raised on purpose
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from wsinuc.slides import open_slide
     from wsinuc.store import iter_nuclei
     from wsinuc.tasks.segment import plan_segment, segment_slide
+    from wsinuc.tasks.verify import verify
 
 __version__ = "0.1.0"
 
@@ -53,6 +55,7 @@ __all__ = [
     "read_nuclei",
     "score",
     "segment_slide",
+    "verify",
     "write_geojson",
 ]
 
@@ -69,6 +72,7 @@ _HOMES = {
     "read_nuclei": "wsinuc.nuclei",
     "score": "wsinuc.metrics.segmentation",
     "segment_slide": "wsinuc.tasks.segment",
+    "verify": "wsinuc.tasks.verify",
     "write_geojson": "wsinuc.exports.geojson",
 }
 

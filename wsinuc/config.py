@@ -44,6 +44,8 @@ class SegmentConfig:
     """Largest share of the tissue's pixels that may be undecodable before the run fails."""
     resume: bool = True
     """Continue an interrupted run with the same settings."""
+    verify_input: bool = False
+    """Hash all of the slide, instead of samples: the hash is recorded, and a run that is continued compares it."""
     overwrite: bool = False
     """Replace an existing result."""
     work: Path | None = None

@@ -30,6 +30,10 @@ class OutputError(WsinucError, OSError):
     """The output exists, cannot be written, is locked by another run, or does not fit the request."""
 
 
+class DamageError(OutputError):
+    """Files of a result are missing, changed or foreign: they are not those that its summary lists."""
+
+
 class RemoteError(WsinucError, OSError):
     """A file on an object store or web server is missing, forbidden or out of reach; says nothing of its content."""
 

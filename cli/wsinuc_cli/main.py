@@ -21,6 +21,7 @@ from wsinuc.urls import redact
 COMMANDS = {
     "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
     "status": "Show how far the slides of an output folder are.",
+    "verify": "Say whether the files of results are what was written.",
     "doctor": "Say whether wsinuc works on this computer, and how fast.",
     "info": "Show what wsinuc sees in a slide.",
     "check": "Say whether QuPath will take a GeoJSON file.",

@@ -18,6 +18,7 @@ from wsinuc.tasks.events import BlockDone, Event, Planned, Stage
 EVERY_S = 5.0
 """Seconds between two plain lines."""
 STAGES = {
+    "input": "reading all of the slide",
     "numbering": "numbering the nuclei",
     "labels": "writing the label image",
     "geojson": "writing the file for QuPath",

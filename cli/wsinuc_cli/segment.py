@@ -80,6 +80,9 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of the tissue that may be undecodable before a slide counts as damaged.",
 )
+@click.option(
+    "--verify-input", is_flag=True, help="Hash all of each slide, not samples of it: recorded, compared on resuming."
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Continue an interrupted run.")
 @click.option(

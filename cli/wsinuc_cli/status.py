@@ -27,7 +27,8 @@ def status(outs: tuple[Place, ...], as_json: bool) -> None:
     Works while a run goes on, and from another computer that shares the folder. Also takes a single result
     (slide.wsinuc).
 
-    Exit code: 0 all slides are done, 1 one or more failed, 2 some are running, waiting or interrupted.
+    Exit code: 0 all slides are done, 1 one or more failed or are damaged, 2 some are running, waiting or
+    interrupted.
     """
     from wsinuc.tasks.status import cohort_status, exit_code
 
@@ -59,7 +60,9 @@ def describe(slides: Sequence[SlideStatus]) -> str:
         ).rstrip()
         for row in rows
     ]
-    errors = [f"{slide.name}: {slide.error}" for slide in slides if slide.error and slide.state == "failed"]
+    errors = [
+        f"{slide.name}: {slide.error}" for slide in slides if slide.error and slide.state in ("failed", "damaged")
+    ]
     counts = Counter(slide.state for slide in slides)
     total = f"{counts.pop('done', 0)} of {len(slides)} slides done" + "".join(
         f", {n} {state}" for state, n in counts.items()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from wsinuc import durable
 from wsinuc.errors import OutputError
 
 
@@ -22,22 +22,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     OutputError
         The folder is missing or not writable, or the disk is full.
     """
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        with open(partial, "wb", buffering=1 << 20) as stream:
+        with durable.replacing(path) as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
     except OSError as error:
-        _discard(partial)
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    except BaseException:
-        _discard(partial)
-        raise
-
-
-def _discard(partial: Path) -> None:
-    """Remove a partial file if it is there; whatever went wrong before is the error to report."""
-    with suppress(OSError):
-        partial.unlink()

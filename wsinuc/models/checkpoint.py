@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from wsinuc import durable
 from wsinuc.errors import CheckpointError
 
 _HEADER = "wsinuc"
@@ -46,7 +46,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     save_file(tensors, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True)})
     temporary.chmod(0o644)  # safetensors makes it readable by its owner only
-    os.replace(temporary, path)
+    durable.sync(temporary)
+    durable.rename(temporary, path)
 
 
 def load_checkpoint(path: Path, *kinds: str) -> Checkpoint:

@@ -8,7 +8,6 @@ so that a run with others is refused instead of continued as something that neit
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wsinuc import durable
 from wsinuc.errors import CheckpointError, OutputError
 
 Settings = Mapping[str, Any]
@@ -51,7 +51,8 @@ class TrainingState:
         }
         try:
             torch.save(content, temporary)
-            os.replace(temporary, path)
+            durable.sync(temporary)
+            durable.rename(temporary, path)
         except (OSError, RuntimeError) as error:  # torch's writer calls a full disk a RuntimeError
             with suppress(OSError):
                 temporary.unlink()
@@ -124,7 +125,8 @@ def trim_log(path: Path, step: int) -> None:
     if len(kept) < len(lines):
         temporary = path.with_name(path.name + ".partial")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(temporary, path)
+        durable.sync(temporary)
+        durable.rename(temporary, path)
 
 
 def _first_line(error: Exception) -> str:

@@ -19,7 +19,6 @@ checksums, which are looked at when it is read.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -31,7 +30,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from wsinuc.errors import DataError, OutputError, RemoteError
+from wsinuc import durable
+from wsinuc.errors import DamageError, DataError, OutputError, RemoteError
 from wsinuc.nuclei.table import Frame, Nuclei
 from wsinuc.urls import Place, Url, place
 
@@ -51,8 +51,13 @@ UNITS = {
 }
 
 
-def write_nuclei(nuclei: Nuclei, path: Path) -> None:
+def write_nuclei(nuclei: Nuclei, path: Path) -> str:
     """Write a table of nuclei, replacing the file at once when it is complete.
+
+    Returns
+    -------
+    str
+        SHA-256 of the bytes as they were made; what ``read_nuclei`` can compare with what the disk gives back.
 
     Raises
     ------
@@ -60,25 +65,32 @@ def write_nuclei(nuclei: Nuclei, path: Path) -> None:
         When the file cannot be written, for instance because the disk is full.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    buffer = pa.BufferOutputStream()
+    pq.write_table(_to_table(nuclei), buffer, compression="zstd", write_page_checksum=True)
+    content = buffer.getvalue()
     try:
-        with open(partial, "wb") as file:
-            pq.write_table(_to_table(nuclei), file, compression="zstd", write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        # two processes may write one file: each has a partial file of its own
+        with durable.replacing(path, path.with_name(f".{path.name}.{os.getpid()}.partial")) as file:
+            file.write(content)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    return hashlib.sha256(content).hexdigest()
 
 
-def read_nuclei(path: str | Place) -> Nuclei:
+def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
     """The table that `write_nuclei` wrote, exactly; ``path`` may be a URL.
+
+    Parameters
+    ----------
+    path
+        A Parquet file of nuclei.
+    sha256
+        Hash that the file must have, as `write_nuclei` returns it and a result's manifest lists it; None takes any.
 
     Raises
     ------
+    DamageError
+        When the file is not there, or is not the one that has this hash.
     DataError
         When the file is missing, damaged, or no table of nuclei.
     RemoteError
@@ -86,10 +98,10 @@ def read_nuclei(path: str | Place) -> Nuclei:
     """
     path = place(path)
     try:
-        source = pa.BufferReader(path.read()) if isinstance(path, Url) else path
+        source = _source(path, sha256)
         # no columns from folders called "key=value"; pages that do not fit their checksums are an error
         table = pq.read_table(source, partitioning=None, page_checksum_verification=True)
-    except RemoteError:
+    except (RemoteError, DamageError):
         raise
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"expected a Parquet file of nuclei at {path}: {str(error).splitlines()[0]}") from error
@@ -105,6 +117,25 @@ def read_nuclei(path: str | Place) -> Nuclei:
         return _from_table(table, about)
     except (KeyError, ValueError, IndexError, AttributeError, TypeError, pa.ArrowException) as error:
         raise DataError(f"{path} is damaged: its columns are not those of a table of nuclei ({error})") from error
+
+
+def _source(path: Place, sha256: str | None) -> pa.BufferReader | Path:
+    """What Arrow reads the table from: bytes that have the hash, where one is given."""
+    if sha256 is None and isinstance(path, Path):
+        return path
+    content = path.read() if isinstance(path, Url) else _content(path)
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise DamageError(
+            f"{path} is not the file that was written: damaged, swapped or replaced since; wsinuc verify lists all that is"
+        )
+    return pa.BufferReader(content)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamageError(f"{path} is missing: was the result copied incompletely?") from error
 
 
 def _parse_header(header: bytes, path: Place) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from wsinuc.store.files import disk_errors, write_json
 from wsinuc.store.ledger import Entry, settings_hash
 from wsinuc.store.lock import Holder, LockTiming
-from wsinuc.store.result import MAX_ID, Parts, ResultStore, iter_nuclei
+from wsinuc.store.parts import NumberedParts, Parts, iter_nuclei
+from wsinuc.store.result import MAX_ID, ResultStore
 
 __all__ = [
     "MAX_ID",
     "Entry",
     "Holder",
     "LockTiming",
+    "NumberedParts",
     "Parts",
     "ResultStore",
     "disk_errors",

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wsinuc import durable
 from wsinuc.errors import OutputError
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write JSON so that ``path`` is either absent or whole: temporary file, fsync, rename."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    """Write JSON so that ``path`` is either absent or whole, also after a power cut."""
+    with durable.replacing(path) as file:
+        file.write(as_json(content))
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """The bytes of a JSON file: sorted, one value a line."""
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -63,15 +63,24 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...
 
 def write_sealed(content: Mapping[str, Any], path: Path, run_id: str = "") -> None:
     """Write JSON with a seal; ``run_id`` names the run that it belongs to."""
-    plain = json.loads(json.dumps(content))
-    write_json({**plain, SEAL: _seal(plain, run_id)}, path)
+    write_json(sealed(content, run_id), path)
 
 
 def read_sealed(path: Path, run_id: str = "") -> dict[str, Any]:
     """What ``write_sealed`` wrote; empty when it is absent, changed, or another run's."""
-    content = read_json(path)
-    seal = content.pop(SEAL, None)
-    return content if seal == _seal(content, run_id) else {}
+    return unsealed(read_json(path), run_id)
+
+
+def sealed(content: Mapping[str, Any], run_id: str = "") -> dict[str, Any]:
+    """JSON values and their seal."""
+    plain = json.loads(json.dumps(content))
+    return {**plain, SEAL: _seal(plain, run_id)}
+
+
+def unsealed(content: Mapping[str, Any], run_id: str = "") -> dict[str, Any]:
+    """What ``sealed`` was given; empty when it was changed since, or is another run's."""
+    plain = {key: value for key, value in content.items() if key != SEAL}
+    return plain if content.get(SEAL) == _seal(plain, run_id) else {}
 
 
 def write_entry(entry: Entry, folder: Path, run_id: str) -> None:

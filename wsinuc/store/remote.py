@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from wsinuc.errors import ConfigError, OutputError, RemoteError
+from wsinuc.store.files import as_json
+from wsinuc.store.manifest import is_made_by_us, with_manifest
 from wsinuc.store.outputs import OUTPUTS, SUMMARY
 from wsinuc.store.upload import Digest, list_sizes, upload
 from wsinuc.urls import Url, remote_errors
@@ -57,20 +59,11 @@ class RemoteResult:
             raise ConfigError(f"{url}: a result is a folder, and a URL with '?' stands for one file: leave it out")
         self.url = url
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether a summary is there. Raises RemoteError."""
-        return SUMMARY in list_sizes(self.url)
-
-    def summary(self) -> dict[str, Any]:
-        """The summary of a complete result, empty when there is none. Raises RemoteError."""
-        return self._read(SUMMARY)
-
     def check_ours(self) -> None:
         """Raise OutputError when there is something that wsinuc has not made; RemoteError when nobody can look."""
         names = list_sizes(self.url)
         ours = not names or LOCK in names or INCOMPLETE in names
-        if not ours and not (SUMMARY in names and self.summary().get("made_by") == "wsinuc"):
+        if not ours and not is_made_by_us(self.url):
             raise OutputError(f"{self.url} is not empty and holds no wsinuc result: choose another -o, or empty it")
 
     @contextmanager
@@ -99,7 +92,7 @@ class RemoteResult:
         upload(folder, files, self.url, notes)
         keep = {*files, SUMMARY, LOCK, INCOMPLETE}
         self._delete([name for name in list_sizes(self.url) if name not in keep and name.partition("/")[0] in OUTPUTS])
-        self._put(SUMMARY, summary)
+        self._put(SUMMARY, with_manifest(summary, files))
         self._delete([INCOMPLETE])
 
     def mend(self, owner: str) -> None:
@@ -146,7 +139,7 @@ class RemoteResult:
     def _put(self, name: str, content: Mapping[str, Any], **how: Any) -> None:
         fs, path = (self.url / name).filesystem()
         with remote_errors(self.url / name):
-            fs.pipe_file(path, (json.dumps(content, indent=1, sort_keys=True) + "\n").encode(), **how)
+            fs.pipe_file(path, as_json(content), **how)
 
     def _delete(self, names: list[str]) -> None:
         """Delete objects; those that are not there are no error."""

@@ -12,13 +12,16 @@ and, only while it is being made, ``.run/``::
 
     lock            who is at it
     settings.json   what the run was asked for; a run with other settings never mixes with it
+    input.json      SHA-256 of the slide, where --verify-input asked for it
     calibration     what the segmenter was fitted to the slide with
     blocks/         one Parquet shard per finished block that owns nuclei
     done/           one ledger entry per finished block, written after its shard, naming the shard's hash
+    parts           hashes of the numbered parts of the table
     ready/          outputs being written; they move out by a rename when all of them are whole
 
 A block counts as done by its ledger entry alone, so a run can be killed at any moment: what was half-written lies in
-``.run`` and is done again.
+``.run`` and is done again. The summary lists the outputs with their hashes (``manifest``): a result whose files are others is
+damaged, which is never taken for complete, and never a reason to throw an unfinished run's blocks away.
 
 A result may also lie below a URL. Then the directory is a working area (``remote.working_area``), and publishing
 brings the outputs to the store; two more things lie in ``.run/``: ``ready.json``, the hash of each finished output, so
@@ -28,23 +31,27 @@ that an upload goes on without making them again, and ``uploaded``, what has arr
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from wsinuc.errors import OutputError
+from wsinuc import durable
+from wsinuc.errors import DamageError, OutputError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
-from wsinuc.store.files import disk_errors, read_json, remove, write_json
+from wsinuc.store.files import disk_errors, remove, write_json
 from wsinuc.store.ledger import Entry, changes, read_entry, read_sealed, settings_hash, write_entry, write_sealed
 from wsinuc.store.lock import Holder, Lock, locked, look
-from wsinuc.store.outputs import OUTPUTS, SUMMARY
+from wsinuc.store.manifest import ABSENT, Inspection, inspect, is_made_by_us, with_manifest
+from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_name
+from wsinuc.store.parts import NumberedParts
 from wsinuc.store.remote import RemoteResult, working_area
-from wsinuc.store.upload import digest, digests, list_sizes
+from wsinuc.store.upload import Digest, digest, digests
 from wsinuc.urls import Place, Url, place
 
 WORK = frozenset(
@@ -55,6 +62,10 @@ WORK = frozenset(
         "settings.json.partial",
         "calibration",
         "calibration.partial",
+        "input.json",
+        "input.json.partial",
+        "parts",
+        "parts.partial",
         "blocks",
         "done",
         "ready",
@@ -63,6 +74,8 @@ WORK = frozenset(
 )
 """All that we ever put into the working area; other programs call folders ``.run``, too."""
 MAX_ID = 2**32 - 1
+
+_log = logging.getLogger(__name__)
 
 
 class ResultStore:
@@ -83,27 +96,39 @@ class ResultStore:
         self.work = self.directory / ".run"
         self.ready = self.work / "ready"
         self.summary = self.directory / SUMMARY
+        self.parts = NumberedParts(self.ready, self.work / "parts")
         self._lock: Lock | None = None
 
     @property
     def is_complete(self) -> bool:
-        """Whether the result is finished. Raises RemoteError when its store is out of reach."""
-        return self.summary.is_file() if self.remote is None else self.remote.is_complete
+        """Whether the result is finished, and its files have the names and sizes of its manifest. Raises RemoteError."""
+        return inspect(self.out).is_whole
 
     @property
     def is_ours(self) -> bool:
         """Whether wsinuc has made this directory's content."""
         if self.work.is_dir():
             return all(path.name in WORK or path.name.startswith("lock.") for path in self.work.iterdir())
-        return read_json(self.summary).get("made_by") == "wsinuc"
+        return is_made_by_us(self.directory)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a run has left blocks here, or at least what it was asked for."""
+        return bool(read_sealed(self.work / "settings.json")) or any((self.work / "done").glob("*.json"))
 
     def made(self) -> dict[str, Any]:
         """The summary of a complete result that wsinuc has made, from where the result lies; else empty.
 
-        Raises RemoteError when its store is out of reach.
+        Raises
+        ------
+        DamageError
+            The result is damaged, by the names and sizes of its files, and there is no unfinished run to go on with.
+        RemoteError
+            Its store is out of reach.
         """
-        summary = read_json(self.summary) if self.remote is None else self.remote.summary()
-        return summary if summary.get("made_by") == "wsinuc" else {}
+        found = inspect(self.out)
+        self._check_damage(found)
+        return dict(found.made.content) if found.is_whole else {}
 
     def clear_up(self) -> None:
         """Remove what is left of a run that was killed after it had completed the result. Raises RemoteError."""
@@ -117,16 +142,14 @@ class ResultStore:
 
         Raises OutputError when a finished result is there (unless ``overwrite``), when an interrupted run had other
         settings, when another process is at it, when the directory is not ours, or when it cannot be written;
-        RemoteError when a store is out of reach or refuses.
+        DamageError when a damaged result is there and nothing to go on with; RemoteError when a store is out of reach
+        or refuses.
         """
         self._check_ours()
-        if self.is_complete and not overwrite:
-            self.clear_up()
-            raise OutputError(
-                f"{self.out} already holds a complete result: add --overwrite to redo it, or choose another -o"
-            )
+        if not overwrite:
+            self._refuse_finished()
         with disk_errors(self.directory):
-            self.work.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(self.work)
         with ExitStack() as held:
             self._lock = held.enter_context(locked(self.work / "lock"))
             if self.remote is not None:
@@ -147,8 +170,10 @@ class ResultStore:
 
     def progress(self) -> tuple[int, int]:
         """Finished blocks and the nuclei in them, by the ledger alone: quick, for looking on while a run goes on."""
-        entries = [read_json(path) for path in (self.work / "done").glob("*.json")]
-        return len(entries), sum(entry.get("nuclei", 0) for entry in entries)
+        run_id = self._run_id()
+        entries = [read_entry(path, run_id) for path in (self.work / "done").glob("*.json")]
+        nuclei = {entry.block: entry.nuclei for entry in entries if entry is not None}
+        return len(nuclei), sum(nuclei.values())
 
     def holder(self) -> Holder | None:
         """The run that works here, or has left its lock behind; None when there is neither."""
@@ -157,9 +182,7 @@ class ResultStore:
     def add(self, entry: Entry, nuclei: Nuclei) -> Entry:
         """Store a block's nuclei, then its ledger entry, which is returned with the shard's hash."""
         if len(nuclei):
-            shard = self.shard(entry.block)
-            write_nuclei(nuclei, shard)
-            entry = replace(entry, shard_sha256=digest(shard).sha256)
+            entry = replace(entry, shard_sha256=write_nuclei(nuclei, self.shard(entry.block)))
         write_entry(entry, self.work / "done", self._run_id())
         return entry
 
@@ -173,13 +196,21 @@ class ResultStore:
         """
         line = self.work / "done" / f"{block:06d}.json"
         entry = read_entry(line, self._run_id())
-        if entry is None or not self._shard_is_whole(entry):
+        try:
+            if entry is None or entry.shard_sha256 is None:
+                raise DamageError(f"{line} is no entry of a block with nuclei")
+            return read_nuclei(self.shard(block), entry.shard_sha256)
+        except DamageError as error:
             line.unlink(missing_ok=True)
             raise OutputError(
                 f"{self.shard(block)} was damaged on disk after it was written: check the disk and run the same command "
                 "again, this block alone is done anew"
-            )
-        return read_nuclei(self.shard(block))
+            ) from error
+
+    def forget(self, blocks: Iterable[int]) -> None:
+        """Let blocks count as not done."""
+        for block in blocks:
+            (self.work / "done" / f"{block:06d}.json").unlink(missing_ok=True)
 
     def shard(self, block: int) -> Path:
         """Where the nuclei of a block lie before they are numbered."""
@@ -187,7 +218,7 @@ class ResultStore:
 
     def part(self, block: int) -> Path:
         """Where the numbered nuclei of a block lie before the result is published."""
-        return self.ready / "nuclei" / f"part-{block:05d}.parquet"
+        return self.ready / part_name(block)
 
     def start_outputs(self) -> None:
         """Make room for the final outputs; what an interrupted run had begun of them is thrown away."""
@@ -198,17 +229,25 @@ class ResultStore:
     def publish(self, summary: Mapping[str, Any]) -> None:
         """Move the outputs to their final names (or bring them to the store), write the summary, remove the working area.
 
-        Raises RemoteError or OutputError when a store does not take them; what was made is kept, see ``unpublished``.
+        Everything is on the disk before the first name says so: the outputs before they move, their new names before
+        the summary.
+
+        Raises OutputError when an output was changed on disk since it was made; RemoteError or OutputError when a store
+        does not take them. What was made is kept, see ``unpublished``.
         """
         if self._lock:
             self._lock.check()
-        content = {"made_by": "wsinuc", **summary}
+        durable.sync_tree(self.ready)
+        files = digests(self.ready)
+        self._check_parts(files)
         if self.remote is not None:
-            self._bring(content)
+            self._bring({"made_by": "wsinuc", **summary}, files)
             return
         for path in sorted(self.ready.iterdir()):
             os.replace(path, self.directory / path.name)
-        write_json(content, self.summary)
+        durable.sync(self.ready)
+        durable.sync(self.directory)
+        write_json(with_manifest(summary, files), self.summary)
         self._sweep()
 
     def unpublished(self) -> dict[str, Any] | None:
@@ -220,9 +259,8 @@ class ResultStore:
             return None
         return {key: value for key, value in made["summary"].items() if key != "made_by"}
 
-    def _bring(self, summary: dict[str, Any]) -> None:
+    def _bring(self, summary: dict[str, Any], files: Mapping[str, Digest]) -> None:
         assert self.remote is not None
-        files = digests(self.ready)
         listed = {name: [file.size, file.sha256] for name, file in files.items()}
         write_sealed({"summary": summary, "files": listed}, self.work / "ready.json", self._run_id())
         self.remote.publish(self.ready, files, summary, self.work / "uploaded")
@@ -253,6 +291,37 @@ class ResultStore:
                 f"{self.directory} is not empty and holds no wsinuc result: choose another -o, or empty it yourself"
             )
 
+    def _refuse_finished(self) -> None:
+        """Raise OutputError for a result that is complete, DamageError for one that is damaged and cannot be continued."""
+        found = inspect(self.out)
+        if found.is_whole:
+            self.clear_up()
+            raise OutputError(
+                f"{self.out} already holds a complete result: add --overwrite to redo it, or choose another -o"
+            )
+        self._check_damage(found)
+
+    def _check_damage(self, found: Inspection) -> None:
+        if not found.is_damaged:
+            return
+        if not self.is_unfinished:
+            raise DamageError(
+                f"{self.out} holds a damaged result ({found.reason}): wsinuc verify lists what is wrong; "
+                "add --overwrite to make it anew, or choose another -o"
+            )
+        if found.made.kind != ABSENT:
+            _log.warning("%s: %s; the blocks of its unfinished run are kept", self.out, found.reason)
+
+    def _check_parts(self, files: Mapping[str, Digest]) -> None:
+        """Raise OutputError when a part of the table is not the one that was numbered."""
+        expected = self.parts.hashes() if self.parts.index.is_file() else {}
+        for name, sha256 in expected.items():
+            if name not in files or files[name].sha256 != sha256:
+                raise OutputError(
+                    f"{self.ready / name} was damaged on disk after it was written: check the disk and run the same command "
+                    "again, the blocks are kept"
+                )
+
     def _continue(self, settings: dict[str, Any]) -> None:
         """Take up the settings of an interrupted run, or write them for a new one."""
         path = self.work / "settings.json"
@@ -263,7 +332,7 @@ class ResultStore:
                 "repeat those settings, or add --overwrite, or choose another -o"
             )
         for name in ("blocks", "done"):
-            (self.work / name).mkdir(exist_ok=True)
+            durable.make_folder(self.work / name)
         if not before:
             write_sealed(settings, path)
 
@@ -288,31 +357,3 @@ class ResultStore:
         if self.remote is not None:
             with suppress(OSError):  # the working area is ours alone, but nothing else in it is
                 self.directory.rmdir()
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The table of a result, part by part, as often as one likes; see ``iter_nuclei``."""
-
-    directory: Place
-
-    def __iter__(self) -> Iterator[Nuclei]:
-        return iter_nuclei(self.directory)
-
-
-def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
-    """Parts of the table in id order; ``directory`` is a result or its URL (or anything that holds ``nuclei/``).
-
-    Raises OutputError when there is no table, RemoteError when it is out of reach.
-    """
-    folder = place(directory) / "nuclei"
-    parts = [name for name in _names(folder) if name.startswith("part-") and name.endswith(".parquet")]
-    if not parts:
-        raise OutputError(f"{place(directory)} holds no nuclei/part-*.parquet: not a complete wsinuc result")
-    for name in sorted(parts, key=lambda name: int(name.removeprefix("part-").removesuffix(".parquet"))):
-        yield read_nuclei(folder / name)
-
-
-def _names(folder: Place) -> list[str]:
-    """Names of the files in a folder, none when there is no such folder."""
-    return list(list_sizes(folder)) if isinstance(folder, Url) else [path.name for path in folder.glob("*")]

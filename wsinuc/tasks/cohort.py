@@ -22,6 +22,7 @@ from wsinuc.config import SegmentConfig
 from wsinuc.errors import (
     CheckpointError,
     ConfigError,
+    DamageError,
     DataError,
     DeviceError,
     LockedError,
@@ -48,7 +49,7 @@ from wsinuc.tasks.slide_list import SlideJob, check_distinct
 from wsinuc.urls import Place, place
 
 SLIDES_IN_FLIGHT = 2
-_HOPELESS = (CheckpointError, ConfigError, DataError, DeviceError, LockedError, MppError)
+_HOPELESS = (CheckpointError, ConfigError, DamageError, DataError, DeviceError, LockedError, MppError)
 """Errors that another attempt would only repeat."""
 
 

@@ -17,7 +17,7 @@ import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ClusterError
 from wsinuc.grid import Block
-from wsinuc.nuclei import Nuclei, read_nuclei
+from wsinuc.nuclei import Nuclei
 from wsinuc.pipeline.executor import Executor
 from wsinuc.pipeline.workplace import (
     BlockTask,
@@ -151,4 +151,4 @@ class PartReader:
     def __call__(self, block: int) -> Nuclei | None:
         """The nuclei; None for a block that owns none."""
         owns = self.owners[block // 8] >> (7 - block % 8) & 1
-        return read_nuclei(self.store.part(block)) if owns else None
+        return self.store.parts.read(block) if owns else None

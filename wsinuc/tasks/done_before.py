@@ -1,7 +1,7 @@
 """Whether a complete result is what would come out now, found out without doing the work.
 
-First what was asked for is compared, and the slide by the hash of its ends: milliseconds. Only where that differs, or
-cannot tell, is the slide opened and everything the bytes depend on compared.
+First what was asked for is compared, and the slide: by what the file system says of it, and where that differs by samples of
+its content. Only where these differ, or cannot tell, is the slide opened and everything the bytes depend on compared.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.segmenters.base import Segmenter
+from wsinuc.slides.fingerprint import fingerprint, sha256_of, stamp
 from wsinuc.store.ledger import changes
-from wsinuc.tasks.plan import fingerprint, plan_segment
+from wsinuc.tasks.plan import plan_segment
 from wsinuc.urls import Place
 
 _ASKED = ("mpp", "reader", "tissue", "block", "batch_size", "device")
@@ -36,8 +37,10 @@ def differences(
     WsinucError
         The slide has to be opened, and cannot be.
     """
+    if "slide_stamp" not in made:
+        return ("it was made by a version that wrote no checksums",)
     if _asked_the_same(made, slide, config, segmenter):
-        return ()
+        return _content_differs(made, slide) if config.verify_input else ()
     now = plan_segment(slide, out, config, segmenter).settings
     return changes(made.get("settings", {}), now)
 
@@ -49,9 +52,24 @@ def _asked_the_same(made: Mapping[str, Any], slide: Place, config: SegmentConfig
     weights = getattr(segmenter, "weights_sha256", None)
     model = (made.get("weights_sha256"), weights) if weights else (settings.get("segmenter"), segmenter.identity)
     try:
-        files: list[tuple[Any, str | None]] = [(settings.get("slide"), fingerprint(slide))]
-        files.append((settings.get("roi"), fingerprint(config.roi) if config.roi else None))
+        files: list[tuple[Any, str | None]] = [(settings.get("slide"), _slide_now(made, slide))]
+        files.append((settings.get("roi"), sha256_of(config.roi)[:32] if config.roi else None))
     except OSError:
         return False  # opening it says what is wrong
     wishes = [(asked.get(name), getattr(config, name)) for name in _ASKED]
     return all(a == b for a, b in [(settings.get("wsinuc"), wsinuc.__version__), model, *files, *wishes])
+
+
+def _slide_now(made: Mapping[str, Any], slide: Place) -> str:
+    """The slide's fingerprint; the recorded one where nothing was written since."""
+    recorded = made["slide_stamp"]
+    if recorded and recorded == stamp(slide):
+        return str(made.get("settings", {}).get("slide"))
+    return fingerprint(slide)
+
+
+def _content_differs(made: Mapping[str, Any], slide: Place) -> tuple[str, ...]:
+    recorded = made.get("slide_sha256")
+    if recorded is None:
+        return ("it was made without --verify-input",)
+    return () if recorded == sha256_of(slide) else ("the slide's content differs",)

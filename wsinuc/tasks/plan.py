@@ -23,7 +23,7 @@ from wsinuc.pipeline.selection import Selection, select
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
-from wsinuc.slides.fingerprint import fingerprint
+from wsinuc.slides.fingerprint import fingerprint, sha256_of
 from wsinuc.slides.view import SlideView
 from wsinuc.store import ResultStore, settings_hash
 from wsinuc.urls import Place, place
@@ -185,7 +185,7 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "halo": prepared.grid.halo,
         "batch_size": config.batch_size or segmenter.batch_size,
         "tissue": prepared.selection.tissue_hash,
-        "roi": fingerprint(config.roi) if config.roi else None,
+        "roi": sha256_of(config.roi)[:32] if config.roi else None,
     }
 
 

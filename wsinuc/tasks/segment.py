@@ -22,10 +22,11 @@ from wsinuc.nuclei import empty, write_nuclei
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.store import MAX_ID, Entry, Parts, ResultStore, disk_errors
+from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors
 from wsinuc.tasks.distribute import PartReader, as_workers_see_it, block_job, render_job
 from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
 from wsinuc.tasks.plan import Plan, Prepared, plan_segment, prepare
+from wsinuc.tasks.slide_input import SlideInput, is_unchanged, look_at_input
 from wsinuc.tasks.summary import Course, Summary, Tally, restore, summarize, tally, unreadable_share
 from wsinuc.urls import Place
 
@@ -103,9 +104,11 @@ class _Run:
         begin = time.perf_counter()
         if (made := self.store.unpublished()) is not None:
             return self._publish(restore(made))
+        seen = self._look_at_input()
         before = self.store.finished()
         with self._stage("blocks"):
             entries = self._segment(before)
+        self._check_unchanged(seen, entries.keys() - before.keys())
         total = tally(entries.values())
         self._check_readable(total)
         owners = {index: entry.nuclei for index, entry in sorted(entries.items()) if entry.nuclei}
@@ -116,6 +119,7 @@ class _Run:
             network_seconds=sum(entry.seconds["network"] for index, entry in entries.items() if index not in before),
             resumed=len(before),
             counts=counts,
+            seen=seen,
             outputs=tuple(sorted(path.name for path in self.store.ready.iterdir())),
         )
         return self._publish(summarize(self.prepared, self.plan, self.config, total, course))
@@ -146,6 +150,23 @@ class _Run:
                 self.emit(BlockDone(done=len(entries), total=len(plan.blocks), nuclei=nuclei, unreadable=unreadable))
         return entries
 
+    def _look_at_input(self) -> SlideInput:
+        config, run_id = self.config, self.plan.run_id
+        if not config.verify_input:
+            return look_at_input(self.plan.slide, self.store, run_id, verify=False)
+        with self._stage("input"):
+            return look_at_input(self.plan.slide, self.store, run_id, verify=True)
+
+    def _check_unchanged(self, seen: SlideInput, made: Iterable[int]) -> None:
+        """Raise SlideError when the slide was written to since the run began; the blocks made since are forgotten."""
+        if is_unchanged(self.plan.slide, seen, self.plan.settings["slide"]):
+            return
+        self.store.forget(made)
+        raise SlideError(
+            f"{self.plan.slide} was changed while it was read (was it still being copied?): wait until it is whole, "
+            "then segment it with --overwrite"
+        )
+
     def _check_readable(self, total: Tally) -> None:
         share = unreadable_share(self.prepared, total)
         if share > self.config.max_unreadable:
@@ -164,7 +185,7 @@ class _Run:
             self._render(owners)
         with self._stage("geojson"):
             write_geojson(
-                Parts(store.ready),
+                store.parts,
                 store.ready / default_geojson_name(total),
                 origin_yx=self.prepared.slide.origin,
                 run_id=plan.run_id,
@@ -172,7 +193,7 @@ class _Run:
             )
         with self._stage("preview"):
             picture = store.ready / "preview.png"
-            write_preview(self.prepared.view, Parts(store.ready), picture, tissue_mm2=plan.tissue_mm2)
+            write_preview(self.prepared.view, store.parts, picture, tissue_mm2=plan.tissue_mm2)
         return counts
 
     def _number(self, owners: dict[int, int], total: int) -> dict[str, int]:
@@ -181,15 +202,17 @@ class _Run:
             raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
         classes = self.prepared.segmenter.classes
         counts: Counter[int] = Counter()
+        hashes: dict[int, str] = {}
         start = 1
         for index, count in owners.items():
             nuclei = self.store.read(index).with_ids(start)
-            write_nuclei(nuclei, self.store.part(index))
+            hashes[index] = write_nuclei(nuclei, self.store.part(index))
             counts.update(nuclei.classes.tolist())
             start += count
         if not owners:
             names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
-            write_nuclei(empty(self.prepared.view.frame, names, colors), self.store.part(0))
+            hashes[0] = write_nuclei(empty(self.prepared.view.frame, names, colors), self.store.part(0))
+        self.store.parts.write(hashes)
         return {item.name: counts[index] for index, item in enumerate(classes)}
 
     def _render(self, owners: dict[int, int]) -> None:

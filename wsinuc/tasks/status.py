@@ -1,7 +1,8 @@
 """How far the slides of a folder are, seen from outside: by this or another machine, while a run goes on or after it.
 
 Nothing here depends on the run that works: what is done the ledger of each result says, whether somebody is at it the lock's
-heartbeat, what went wrong before the state files.
+heartbeat, what went wrong before the state files. A finished result is done when its files have the names and sizes that its
+summary lists; their content ``tasks.verify`` compares.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from wsinuc.errors import OutputError
 from wsinuc.store import Holder, LockTiming, ResultStore
-from wsinuc.store.files import read_json
+from wsinuc.store.manifest import Inspection, inspect
 from wsinuc.tasks.slide_state import SlideState, StateFolder
 
 ENDING = ".wsinuc"
@@ -25,7 +26,8 @@ class SlideStatus:
     name: str
     result: Path
     state: str
-    """done, running, waiting, interrupted (begun, nobody at it), failed, or skipped (not begun after another's error)."""
+    """done, damaged (finished once, files missing or changed since), running, waiting, interrupted (begun, nobody at it),
+    failed, or skipped (not begun after another's error)."""
     blocks_done: int
     blocks: int | None
     """With tissue; None when not known yet."""
@@ -54,11 +56,11 @@ def cohort_status(outs: Iterable[Path]) -> tuple[SlideStatus, ...]:
 
 
 def exit_code(slides: Iterable[SlideStatus]) -> int:
-    """0 when all slides are done, 1 when one failed, 2 when some are still to be done."""
+    """0 when all slides are done, 1 when one failed or is damaged, 2 when some are still to be done."""
     states = {slide.state for slide in slides}
     if states <= {"done"}:
         return 0
-    return 1 if "failed" in states else 2
+    return 1 if states & {"failed", "damaged"} else 2
 
 
 def is_held(holder: Holder | None) -> bool:
@@ -82,22 +84,22 @@ def _of_folder(out: Path) -> list[SlideStatus]:
 
 def _is_result(path: Path) -> bool:
     store = ResultStore(path)
-    return path.is_dir() and (store.work.is_dir() or store.is_complete) and store.is_ours
+    return path.is_dir() and store.is_ours
 
 
 def _status(folder: Path, known: SlideState | None) -> SlideStatus:
     store = ResultStore(folder)
     name = folder.name.removesuffix(ENDING)
     holder = store.holder()
-    state = _state(store, holder, known)
+    found = inspect(folder)
+    state = _state(store, found, holder, known)
     if state == "done":
-        summary = read_json(store.summary)
+        summary = found.made.content
         done = blocks = summary.get("blocks", 0)
         nuclei = summary.get("nuclei", 0)
     else:
         done, nuclei = store.progress()
         blocks = known.blocks if known else None
-    gone = state == "failed" and known is not None and known.state == "done"
     return SlideStatus(
         name=name,
         result=folder,
@@ -108,17 +110,27 @@ def _status(folder: Path, known: SlideState | None) -> SlideStatus:
         age_s=max(0.0, holder.age_s) if holder else None,
         holder=f"process {holder.pid} on {holder.host}" if holder else "",
         attempts=known.attempts if known else 0,
-        error="it was done, but the result is gone: segment it again" if gone else known.error if known else None,
+        error=_error(state, found, known),
     )
 
 
-def _state(store: ResultStore, holder: Holder | None, known: SlideState | None) -> str:
+def _error(state: str, found: Inspection, known: SlideState | None) -> str | None:
+    if state == "damaged":
+        return f"{found.reason}: wsinuc verify lists all that is wrong; segment it again with --overwrite"
+    if state == "failed" and known is not None and known.state == "done":
+        return "it was done, but the result is gone: segment it again"
+    return known.error if known else None
+
+
+def _state(store: ResultStore, found: Inspection, holder: Holder | None, known: SlideState | None) -> str:
     if is_held(holder):
         return "running"
     if known and known.state == "failed":
         return "failed"
-    if store.is_complete:
+    if found.is_whole:
         return "done"
+    if found.is_damaged and not store.is_unfinished:
+        return "damaged"
     if known is None or store.work.is_dir() or known.state == "running":
         return "interrupted"
     return "failed" if known.state == "done" else known.state

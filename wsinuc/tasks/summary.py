@@ -21,8 +21,11 @@ from wsinuc.config import SegmentConfig
 from wsinuc.grid import Box
 from wsinuc.store import Entry
 from wsinuc.tasks.plan import Plan, Prepared
+from wsinuc.tasks.slide_input import SlideInput
 
 PACKAGES = ("numpy", "numba", "zarr", "dask", "pyarrow", "shapely", "openslide-python", "tiffslide", "torch")
+NOTED_HOLES = 0.001
+"""Share of a slide's bytes in holes from which a reader is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,10 @@ class Summary:
     """What was asked for."""
     weights_sha256: str | None
     """Of the model's file; None for a segmenter that has none."""
+    slide_sha256: str | None
+    """Of the slide's file (of several: of their sorted hashes); None without ``--verify-input``."""
+    slide_stamp: str
+    """Hash of what the file system said of the slide's files (sizes, times): where it is the same, so are they."""
     versions: dict[str, str]
 
 
@@ -108,6 +115,8 @@ class Course:
     """Blocks that an earlier run had done."""
     counts: dict[str, int]
     """Nuclei per class."""
+    seen: SlideInput
+    """The slide's files."""
     outputs: tuple[str, ...]
 
 
@@ -134,11 +143,13 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         at_edge=total.at_edge,
         unreadable=tuple(_level0(box, prepared.view.downsample) for box in total.unreadable),
         unreadable_share=unreadable_share(prepared, total),
-        notes=_notes(plan, total),
+        notes=_notes(plan, total, course.seen),
         outputs=course.outputs,
         settings=plan.settings,
         config={key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
         weights_sha256=getattr(prepared.segmenter, "weights_sha256", None),
+        slide_sha256=course.seen.sha256,
+        slide_stamp=course.seen.stamp,
         versions=versions(),
     )
 
@@ -173,8 +184,12 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _notes(plan: Plan, total: Tally) -> tuple[str, ...]:
+def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
     notes = []
+    if seen.holes >= NOTED_HOLES:
+        notes.append(
+            f"{seen.holes:.1%} of the slide's file was never written (it has holes): was it copied incompletely?"
+        )
     if not plan.blocks:
         notes.append("no tissue found, so the network never ran: if there is some, try --tissue none")
     if total.unreadable:

@@ -1,0 +1,88 @@
+"""``wsinuc verify``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wsinuc.urls import Place
+from wsinuc_cli.options import PLACE
+
+if TYPE_CHECKING:
+    from wsinuc.tasks.verify import Verification
+
+CODES = {"whole": 0, "unfinished": 2}
+"""Exit codes by state; of all others it is 1."""
+_LARGE = 500 * 2**20
+"""Bytes of a result from which a bar shows how far it is."""
+
+
+@click.command()
+@click.argument("results", nargs=-1, required=True, metavar="RESULT...", type=PLACE)
+def verify(results: tuple[Place, ...]) -> None:
+    """Say whether every file of RESULT is, byte for byte, what was written.
+
+    RESULT is a result (slide.wsinuc), its URL, or a folder of results. A line per result, one per problem below it, and one
+    for files that are not part of the result, which do no harm.
+
+    Exit code: 0 all are whole, 1 one or more are damaged or cannot be judged, 2 some are not finished.
+    """
+    from wsinuc.tasks.verify import results_in
+    from wsinuc.tasks.verify import verify as verify_result
+
+    codes = set()
+    for result in (inner for given in results for inner in (results_in(given) if isinstance(given, Path) else [given])):
+        with _bar() as on_bytes:
+            report = verify_result(result, on_bytes=on_bytes)
+        click.echo(describe(report))
+        codes.add(CODES.get(report.state, 1))
+    raise click.exceptions.Exit(1 if 1 in codes else max(codes))
+
+
+def describe(report: Verification) -> str:
+    """The verdict and what it rests on, line by line."""
+    lines = [f"{report.result}: {_verdict(report)}"]
+    lines += [f"  {finding}" for finding in report.findings]
+    if report.extra:
+        lines.append(f"  besides, not part of the result: {_some(report.extra)}")
+    return "\n".join(lines)
+
+
+def _verdict(report: Verification) -> str:
+    what = f"{report.files:,} files, {report.size / 1e6:,.1f} MB"
+    if report.state == "damaged":
+        return f"damaged ({what} expected): segment the slide again with --overwrite, or copy the result again"
+    if report.state == "unfinished":
+        return f"not finished, {report.files:,} blocks stored: give the same wsinuc segment command to continue"
+    if report.state == "unknown":
+        return "made by a version of wsinuc that wrote no checksums: nothing to compare with"
+    return f"whole ({what})"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - 10
+    return ", ".join(names[:10]) + (f", and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def _bar() -> Iterator[Any]:
+    """How far hashing a large result is; nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        row = progress.add_task("", visible=False)
+
+        def show(done: int, total: int) -> None:
+            progress.update(row, completed=done, total=total, visible=total >= _LARGE)
+
+        yield show

@@ -1,0 +1,116 @@
+"""Files that survive a power cut: content reaches the disk before the name that promises it.
+
+A rename is atomic for whoever looks, but after a power cut a disk may know the new name and not the content, or have lost
+the name of a file whose content it has. So a file is synced before it is renamed, and its folder after that. Whatever
+says that something is done (a ledger entry, a summary) is written only after that has returned.
+
+Not every file system can sync a folder, and some network mounts cannot sync at all; there the operation counts as done.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, BinaryIO
+
+PARTIAL = ".partial"
+"""Ending of a file that is being written."""
+BUFFER = 2**20
+STREAMS = 8
+"""Files that are synced at once: a journal then commits several of them together."""
+_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
+_NOT_OPENED = frozenset({errno.EACCES, errno.EPERM, errno.EISDIR})
+
+
+def sync_stream(stream: IO[bytes] | IO[str]) -> None:
+    """Bring what was written to an open file to the disk."""
+    stream.flush()
+    _fsync(stream.fileno())
+
+
+def sync(path: Path) -> None:
+    """Bring the content of a file, or the names in a folder, to the disk.
+
+    Raises
+    ------
+    OSError
+        The disk refuses: it is full, or broken.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in _NOT_OPENED:  # Windows opens no folder, and a folder may be written without being read
+            return
+        raise
+    try:
+        _fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring everything below ``folder`` to the disk: all files, then every folder, the inner ones first."""
+    files: list[Path] = []
+    folders: list[Path] = []
+    for root, _, names in os.walk(folder):
+        folders.append(Path(root))
+        files += [Path(root) / name for name in names]
+    with ThreadPoolExecutor(STREAMS, thread_name_prefix="wsinuc-sync") as pool:
+        list(pool.map(sync, files))
+    for inner in reversed(folders):
+        sync(inner)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a synced file or folder its final name, and keep that name through a power cut."""
+    os.replace(source, target)
+    sync(target.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder with its parents, unless it is there, and keep their names through a power cut."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        sync(folder.parent)
+
+
+@contextmanager
+def replacing(path: Path, partial: Path | None = None) -> Iterator[BinaryIO]:
+    """A binary stream whose content takes the place of ``path`` when the block ends, and vanishes when it raises.
+
+    Parameters
+    ----------
+    path
+        The file that appears, whole and on the disk, when the block has ended.
+    partial
+        Where it is written, in the same folder; by default ``path`` with the ending ``.partial``. What a killed process
+        leaves there is overwritten by the next.
+
+    Raises
+    ------
+    OSError
+        The folder is missing or not writable, or the disk is full.
+    """
+    partial = partial or path.with_name(path.name + PARTIAL)
+    try:
+        with open(partial, "wb", buffering=BUFFER) as stream:
+            yield stream
+            sync_stream(stream)
+        rename(partial, path)
+    except BaseException:
+        with suppress(OSError):  # what went wrong first is the error to report
+            partial.unlink()
+        raise
+
+
+def _fsync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise

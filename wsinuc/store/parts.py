@@ -1,0 +1,120 @@
+"""The table of a result part by part, each part checked before its rows are handed out.
+
+A finished result's parts are those of its manifest. While a result is being made there is none yet; then the hashes of the
+numbered parts lie in ``.run/parts``, 32 bytes per block, so that any process finds the one of a block without reading all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsinuc import durable
+from wsinuc.errors import DamageError, OutputError
+from wsinuc.nuclei import Nuclei, read_nuclei
+from wsinuc.store.manifest import PLAIN, SEALED, inspect, sizes_below
+from wsinuc.store.outputs import part_block, part_name
+from wsinuc.urls import Place, place
+
+_HASH = 32
+_NONE = bytes(_HASH)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The table of a result, part by part, as often as one likes; see ``iter_nuclei``."""
+
+    directory: Place
+
+    def __iter__(self) -> Iterator[Nuclei]:
+        return iter_nuclei(self.directory)
+
+
+def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
+    """Parts of the table in the order of ids; ``directory`` is a finished result, or its URL.
+
+    Every part is compared with the manifest before its rows are yielded. A result of a version that wrote no manifest is read
+    as it is, with a warning in the log.
+
+    Raises
+    ------
+    DamageError
+        Files of the result are missing, changed, swapped or foreign, or its summary is unreadable. Names and sizes are
+        compared before the first part is yielded, the content of a part before that part is.
+    OutputError
+        It is no finished result.
+    RemoteError
+        The URL is out of reach.
+    """
+    folder = place(directory)
+    found = inspect(folder)
+    if found.is_damaged:
+        raise DamageError(f"{folder} is damaged: {found.reason}; wsinuc verify lists all that is wrong")
+    if found.made.kind not in (PLAIN, SEALED):
+        raise OutputError(f"{folder} holds no summary.json of wsinuc: not a complete wsinuc result")
+    if found.made.kind == PLAIN:
+        _log.warning("%s was made by a version of wsinuc that wrote no checksums: its files are not verified", folder)
+    names = found.made.files if found.made.kind == SEALED else dict.fromkeys(_plain_parts(folder))
+    for name in sorted((name for name in names if part_block(name) is not None), key=_order):
+        digest = names[name]
+        yield read_nuclei(folder / name, digest.sha256 if digest else None)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedParts:
+    """Numbered parts of a result that is being made, in the order of ids; as often as one likes."""
+
+    ready: Path
+    """Folder of the outputs."""
+    index: Path
+    """The file of their hashes."""
+
+    def write(self, hashes: Mapping[int, str]) -> None:
+        """Note the hashes of the parts, by block."""
+        rows = (bytes.fromhex(hashes[block]) if block in hashes else _NONE for block in range(max(hashes) + 1))
+        with durable.replacing(self.index) as file:
+            file.write(b"".join(rows))
+
+    def hashes(self) -> dict[str, str]:
+        """Hashes of all parts by their names in the result."""
+        content = self.index.read_bytes()
+        rows = [content[start : start + _HASH] for start in range(0, len(content), _HASH)]
+        return {part_name(block): row.hex() for block, row in enumerate(rows) if row != _NONE}
+
+    def read(self, block: int) -> Nuclei:
+        """The numbered nuclei of a block.
+
+        Raises
+        ------
+        OutputError
+            The part is not what was written: damaged on disk since.
+        """
+        name = part_name(block)
+        try:
+            with self.index.open("rb") as file:
+                file.seek(block * _HASH)
+                expected = file.read(_HASH)
+            return read_nuclei(self.ready / name, expected.hex())
+        except (DamageError, FileNotFoundError) as error:
+            raise OutputError(
+                f"{self.ready / name} was damaged on disk after it was written: check the disk and run the same command "
+                "again, the blocks are kept"
+            ) from error
+
+    def __iter__(self) -> Iterator[Nuclei]:
+        for name in sorted(self.hashes(), key=_order):
+            yield self.read(_order(name))
+
+
+def _order(name: str) -> int:
+    block = part_block(name)
+    assert block is not None
+    return block
+
+
+def _plain_parts(folder: Place) -> list[str]:
+    return [name for name in sizes_below(folder) if part_block(name) is not None]
