@@ -47,7 +47,8 @@ def series_uid(path: Path) -> bytes | None:
 def _below(folder: Path) -> list[Path]:
     """Files below a folder; what operating systems leave there is no part of a slide."""
     found: list[Path] = []
-    for root, _, names in os.walk(folder):
+    for root, folders, names in os.walk(folder):
+        folders.sort()
         found += [Path(root) / name for name in names if not name.startswith(".") and name != "Thumbs.db"]
         if len(found) > MOST:
             break

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from wsinuc.errors import SlideError
 from wsinuc.slides.companions import slide_files
 from wsinuc.slides.directories import tiff_directories
 from wsinuc.urls import Place, Url, remote_errors
@@ -51,8 +52,10 @@ def fingerprint(path: Place) -> str:
 
     Raises
     ------
+    SlideError
+        One of its files must not be read.
     OSError
-        It cannot be read.
+        One of them is not there, or the disk fails.
     RemoteError
         The URL cannot be reached.
     """
@@ -60,7 +63,10 @@ def fingerprint(path: Place) -> str:
         return _remote(path)
     files = slide_files(path)
     stride = _stride(sum(file.stat().st_size for file in files))
-    digests = [_of_file(file, stride) for file in files]
+    try:
+        digests = [_of_file(file, stride) for file in files]
+    except PermissionError as error:
+        raise SlideError(f"{path}: its file {error.filename} cannot be read ({error.strerror})") from error
     if len(digests) == 1:
         return digests[0][:32]
     return _joined([digests[0], *sorted(digests[1:])])[:32]

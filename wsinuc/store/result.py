@@ -58,6 +58,7 @@ WORK = frozenset(
     {
         "lock",
         "owner",
+        "owner.partial",
         "settings.json",
         "settings.json.partial",
         "calibration",
@@ -273,7 +274,8 @@ class ResultStore:
             name = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
             if make and not name:
                 name = uuid.uuid4().hex
-                path.write_text(name, encoding="ascii")
+                with durable.replacing(path) as file:
+                    file.write(name.encode("ascii"))
         return name
 
     def _run_id(self) -> str:
