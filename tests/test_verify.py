@@ -216,6 +216,18 @@ def test_no_summary_is_too_odd_to_be_damage(data: bytes) -> None:
     assert parse_summary(data).kind == BROKEN
 
 
+@pytest.mark.parametrize("depth", [10, 300, 900, 3000, 100_000])
+def test_a_summary_that_is_nested_deeply_is_damage(depth: int) -> None:
+    data = b'{"made_by": "wsinuc", "seal": "0", "files": {}, "a": ' + b"[" * depth + b"]" * depth + b"}"
+    assert parse_summary(data).kind == BROKEN
+
+
+def test_a_summary_that_is_absurdly_large_is_not_read(result: Path) -> None:
+    with (result / "summary.json").open("r+b") as file:
+        file.truncate(300 * 2**20)
+    assert problems(result)[0].startswith("summary.json is unreadable")
+
+
 @pytest.fixture
 def interrupted(slide: Path, tmp_path: Path) -> Path:
     def stop(event: Event) -> None:

@@ -33,9 +33,7 @@ def status(outs: tuple[Place, ...], as_json: bool) -> None:
     from wsinuc.tasks.status import cohort_status, exit_code
 
     for url in (out for out in outs if not isinstance(out, Path)):
-        raise click.UsageError(
-            f"{url}: status looks into folders; a result at a URL is complete when it has summary.json"
-        )
+        raise click.UsageError(f"{url}: status looks into folders; wsinuc verify looks at a result at a URL")
     slides = cohort_status([out for out in outs if isinstance(out, Path)] or [Path()])
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(slide) for slide in slides], indent=2, default=str))

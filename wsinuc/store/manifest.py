@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wsinuc.errors import DataError
+from wsinuc.limits import read_bounded
 from wsinuc.store.ledger import SEAL, sealed, unsealed
 from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_block
 from wsinuc.store.upload import Digest, list_sizes
@@ -104,14 +106,14 @@ def parse_summary(data: bytes) -> Made:
     broken = Made(kind=BROKEN, content={}, files={})
     try:
         content = json.loads(data)
-    except (ValueError, RecursionError):
+        inside = unsealed(content) if isinstance(content, dict) else {}
+    except (ValueError, RecursionError):  # nested without end
         return broken
     if not isinstance(content, dict):
         return broken
     is_ours = content.get("made_by") == "wsinuc"
     if is_ours + (FILES in content) + (SEAL in content) < 2:
         return Made(kind=PLAIN if is_ours else FOREIGN, content=content if is_ours else {}, files={})
-    inside = unsealed(content)
     files = _parse_files(inside.pop(FILES, None))
     if files is None or inside.get("made_by") != "wsinuc":
         return broken
@@ -157,8 +159,8 @@ def _read(path: Place) -> bytes | None:
     """A file's bytes; None when it is not there."""
     if isinstance(path, Path):
         try:
-            return path.read_bytes() if path.is_file() else None
-        except OSError:
+            return read_bounded(path) if path.is_file() else None
+        except (OSError, DataError):
             return b""  # it is there and cannot be read: no summary that one could believe
     fs, name = path.filesystem()
     with remote_errors(path):
