@@ -1,0 +1,76 @@
+"""Slides that consist of several files, and what is missing when one of them came alone.
+
+A MIRAX slide is a small file and a folder of the same name; its small file is a JPEG thumbnail, which opens as an
+ordinary image when the folder is not there. So the names are looked at before any reader is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsinuc.errors import SlideError
+
+_FORMATS_WITHOUT_READER = {
+    ".ndpis": "a list of fluorescence slides (Hamamatsu NDPIS): name one of its .ndpi files",
+    ".svslide": "a Sakura slide whose database OpenSlide could not read",
+    ".vsi": "an Olympus slide (VSI), which no reader here knows: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".czi": "a Zeiss slide (CZI) that OpenSlide could not read: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".lif": "a Leica LIF file, which no reader here knows: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".nd2": "a Nikon ND2 file, which no reader here knows: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".qptiff": "a PerkinElmer QPTIFF of a kind that no reader here knows: export it as OME-TIFF with QuPath",
+    ".isyntax": "a Philips iSyntax file, which no reader here knows: export it as TIFF",
+}
+
+
+def check_companions(path: Path) -> None:
+    """Raise SlideError when a part of a slide in several files is missing, naming the part."""
+    suffix = path.suffix.lower()
+    if suffix == ".mrxs":
+        _check_mirax(path)
+    elif suffix == ".vsi":
+        _check_vsi(path)
+    elif suffix in (".vms", ".vmu"):
+        _check_hamamatsu(path)
+
+
+def hint(path: Path) -> str | None:
+    """What to say of a file that no reader opens, by its name; None when the name tells nothing."""
+    return _FORMATS_WITHOUT_READER.get(path.suffix.lower())
+
+
+def _check_mirax(path: Path) -> None:
+    folder = path.with_suffix("")
+    if not folder.is_dir():
+        raise SlideError(
+            f"{path}: the folder {folder.name}/ is missing beside {path.name}: a MIRAX slide is the .mrxs file and the folder "
+            "of that name, which holds the pixels; copy it there, too"
+        )
+    if not (folder / "Slidedat.ini").is_file():
+        raise SlideError(
+            f"{path}: Slidedat.ini is missing in the folder {folder.name}/ beside {path.name}: the copy is incomplete, "
+            "copy the whole folder again"
+        )
+
+
+def _check_vsi(path: Path) -> None:
+    folder = path.with_name(f"_{path.stem}_")
+    if not folder.is_dir():
+        raise SlideError(
+            f"{path}: the folder {folder.name}/ is missing beside {path.name}: an Olympus slide keeps its pixels there; besides, "
+            "no reader here knows VSI: export the slide as OME-TIFF, for example with QuPath or Bio-Formats"
+        )
+    raise SlideError(f"{path}: {_FORMATS_WITHOUT_READER['.vsi']}")
+
+
+def _check_hamamatsu(path: Path) -> None:
+    """The parts that a Hamamatsu index names; a file that is no such index is left to the readers."""
+    with path.open("rb") as file:
+        text = file.read(2**16).decode("latin-1")
+    named = [line.partition("=")[2].strip() for line in text.splitlines() if line.lower().startswith("imagefile")]
+    missing = [name for name in named if name and not (path.parent / Path(name).name).is_file()]
+    if missing:
+        raise SlideError(
+            f"{path}: {missing[0]} is missing beside {path.name}"
+            + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + ": the slide consists of all of these files, copy them, too"
+        )
