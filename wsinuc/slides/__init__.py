@@ -93,6 +93,8 @@ def _open_tiff(path: Place, mpp: float | None) -> Slide:
         raise
     except SlideError:  # no TIFF that tifffile understands; perhaps OpenSlide does
         return _first_that_opens(path, tuple(READERS), mpp)
+    if found.header.vendor == "ventana":  # its tiles overlap, and only OpenSlide knows by how much
+        return _first_that_opens(path, ("openslide",), mpp)
     rest = ("image", "tiff") if found.is_one_striped_image else ("tiff", "image")
     if found.is_vendors and found.header.dialect == "rgb":
         rest = ("tiffslide", *rest)
@@ -137,7 +139,8 @@ def _check_tiff(path: Place, reader: str) -> None:
         return  # the reader itself will say what is wrong
     if found.header.dialect != "rgb":
         raise SlideError(
-            f"{path.name}: the reader {reader!r} would show its pixels wrongly ({found.header.dialect}): use --reader auto or tiff"
+            f"{path.name}: the reader {reader!r} would show its pixels wrongly ({found.header.dialect}): "
+            "use --reader auto or tiff"
         )
 
 

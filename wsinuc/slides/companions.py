@@ -12,6 +12,8 @@ from wsinuc.errors import SlideError
 
 _FORMATS_WITHOUT_READER = {
     ".ndpis": "a list of fluorescence slides (Hamamatsu NDPIS): name one of its .ndpi files",
+    ".dcm": "a DICOM file that is no slide OpenSlide reads: all files of a slide's series must lie in one folder",
+    ".bif": "a Ventana slide that OpenSlide could not read: export it as OME-TIFF, for example with QuPath or Bio-Formats",
     ".svslide": "a Sakura slide whose database OpenSlide could not read",
     ".vsi": "an Olympus slide (VSI), which no reader here knows: export it as OME-TIFF, for example with QuPath or Bio-Formats",
     ".czi": "a Zeiss slide (CZI) that OpenSlide could not read: export it as OME-TIFF, for example with QuPath or Bio-Formats",

@@ -41,6 +41,8 @@ class Dialect:
     """``none``, ``straight`` (colour as it is) or ``premultiplied`` (colour already darkened by the transparency)."""
     order: tuple[int, ...] = (0, 1, 2)
     """Which stored sample is red, green and blue; used for ``rgb``."""
+    extra: int = 0
+    """Samples behind these that mean nothing here."""
     planar: bool = False
     """The file keeps each sample in a plane of its own."""
     palette: bytes = b""
@@ -66,9 +68,34 @@ class Dialect:
     @property
     def identity(self) -> str:
         """Short text that differs when the RGB of the same samples may differ."""
-        order = "".join("RGB"[self.order.index(i)] if i in self.order else "-" for i in range(max(self.order) + 1))
-        parts = [self.color, f"{self.bits} bits", f"alpha {self.alpha}", order, f"orientation {self.orientation}"]
+        parts = [self.color]
+        if self.bits != 8:
+            parts.append(f"{self.bits} bits")
+        if self.alpha != "none":
+            parts.append(f"{self.alpha} transparency")
+        if self.extra:
+            parts.append(f"{self.extra} more")
+        if self.planar:
+            parts.append("in planes" if self.order == (0, 1, 2) else f"in planes {self.order}")
+        if self.orientation != 1:
+            parts.append(f"orientation {self.orientation}")
         return ", ".join(parts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how the pixels came about."""
+        notes = []
+        if self.orientation != 1:
+            notes.append(
+                f"the file stores the image turned (orientation {self.orientation}): coordinates are those of the upright image"
+            )
+        if self.color == "cmyk":
+            notes.append("CMYK was turned into RGB without a colour profile: colours may be off")
+        if self.alpha != "none":
+            notes.append("transparent pixels lie on white")
+        if self.extra:
+            notes.append("a channel that the file does not call transparency was left out")
+        return tuple(notes)
 
     def paper(self, samples: int, dtype: np.dtype) -> NDArray:
         """Sample values ``(samples,)`` of a white pixel: for parts of a file that hold nothing."""
@@ -132,8 +159,3 @@ def _lightest(palette: bytes) -> int:
 def bits_note(bits: int, dtype_bits: int, why: str) -> str:
     """What a user should know when samples of more than 8 bits were squeezed into 8."""
     return f"{dtype_bits}-bit samples were taken for {bits}-bit ones ({why}): {2**bits - 1} is full light"
-
-
-def turn_note(orientation: int) -> str:
-    """What a user should know when an image was turned."""
-    return f"the file stores the image turned (orientation {orientation}): coordinates are those of the upright image"

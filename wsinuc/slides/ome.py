@@ -109,7 +109,7 @@ def _is_elsewhere(pixels: Any, root: Any, file_name: str) -> bool:
     return any(uuid.text not in ours for uuid in pixels.iterfind(".//{*}UUID"))
 
 
-def rgb_order(image: OmeImage) -> tuple[int, ...]:
+def rgb_order(image: OmeImage, file_name: str) -> tuple[int, ...]:
     """Which plane of an image with three is red, green and blue.
 
     Raises
@@ -121,7 +121,7 @@ def rgb_order(image: OmeImage) -> tuple[int, ...]:
     --------
     >>> rgb_order(read_ome(
     ...     '<OME><Image><Pixels SizeC="3" SizeX="1" SizeY="1" SizeZ="1" SizeT="1"><Channel Name="Blue"/>'
-    ...     '<Channel Name="Green"/><Channel Name="Red"/></Pixels></Image></OME>', "a.tif")[0])
+    ...     '<Channel Name="Green"/><Channel Name="Red"/></Pixels></Image></OME>', "a.tif")[0], "a.tif")
     (2, 1, 0)
     """
     for kinds in (_by_name(image.channel_names), _by_color(image.channel_colors)):
@@ -130,7 +130,9 @@ def rgb_order(image: OmeImage) -> tuple[int, ...]:
     if all(_NUMBERED.fullmatch(name) for name in image.channel_names):
         return (0, 1, 2)
     names = ", ".join(image.channel_names)
-    raise DialectError(f"three channels named {names}: expected red, green and blue of a brightfield image")
+    raise DialectError(
+        f"{file_name}: three channels named {names}: expected red, green and blue of a brightfield image"
+    )
 
 
 def _by_name(names: Sequence[str]) -> list[str]:

@@ -27,12 +27,18 @@ _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.
 
 
 class SegmentReader:
-    """Reads samples of an open TIFF; safe to share between threads."""
+    """Reads samples of an open TIFF, which it closes when it goes; safe to share between threads.
 
-    def __init__(self, tiff: tifffile.TiffFile) -> None:
+    Parameters
+    ----------
+    keep
+        Bytes of decoded strips to keep.
+    """
+
+    def __init__(self, tiff: tifffile.TiffFile, keep: int = KEPT_STRIPS) -> None:
         self._tiff = tiff
         self._lock = threading.Lock()
-        self._strips: Recent[NDArray] = Recent(KEPT_STRIPS)
+        self._strips: Recent[NDArray] = Recent(keep)
 
     def __del__(self) -> None:
         self._tiff.close()  # pages and their file refer to each other, so it would stay open until a collection

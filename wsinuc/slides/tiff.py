@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from tifffile import PHOTOMETRIC
 
 from wsinuc.errors import RemoteError, SlideError
 from wsinuc.grid import Box
 from wsinuc.slides.base import Slide, SlideHeader, one_line
-from wsinuc.slides.dialect import Dialect, bits_note, turn_note
+from wsinuc.slides.dialect import Dialect, bits_note
 from wsinuc.slides.segments import SegmentReader
 from wsinuc.slides.tiff_dialect import stated_bits
 from wsinuc.slides.tiff_layout import TiffLayout, read_layout
@@ -137,17 +136,7 @@ def understood(layout: TiffLayout, reader: SegmentReader) -> tuple[Dialect, tupl
         bits, why = stated_bits(first, layout.significant_bits) or _bits_found(layout, reader)
         dialect = replace(dialect, bits=bits)
         notes.append(bits_note(bits, first.dtype.itemsize * 8, why))
-    if dialect.orientation != 1:
-        notes.append(turn_note(dialect.orientation))
-    if dialect.color == "cmyk":
-        notes.append("CMYK was turned into RGB without a colour profile: colours may be off")
-    if dialect.alpha != "none":
-        notes.append("transparent pixels lie on white")
-    elif first.samplesperpixel > dialect.color_samples and len(layout.levels[0]) == 1:
-        notes.append("a channel that the file does not call transparency was left out")
-    if first.photometric == PHOTOMETRIC.YCBCR and dialect.color == "ycbcr":
-        notes.append("YCbCr was turned into RGB as in JPEG")
-    return dialect, tuple(notes)
+    return dialect, (*notes, *dialect.notes)
 
 
 def _bits_found(layout: TiffLayout, reader: SegmentReader) -> tuple[int, str]:

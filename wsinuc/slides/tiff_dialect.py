@@ -50,10 +50,12 @@ def dialect_of(page: tifffile.TiffPage, name: str) -> Dialect:
         raise DialectError(f"{name}: {_photometric(page)} with {page.samplesperpixel} channels: expected {count}")
     if page.samplesperpixel - count > (_MAX_EXTRA if count >= 3 else 1):
         raise DialectError(f"{name}: {page.samplesperpixel} channels, expected grey or RGB of a brightfield image")
+    alpha = _alpha(page, count)
     return Dialect(
         color=_decoded_color(page, color, name),
         bits=page.bitspersample,
-        alpha=_alpha(page, count),
+        alpha=alpha,
+        extra=page.samplesperpixel - count - (alpha != "none"),
         planar=page.samplesperpixel > 1 and page.planarconfig == PLANARCONFIG.SEPARATE,
         palette=_palette(page, name) if color == "palette" else b"",
         orientation=_orientation(page),

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import tifffile
 from tifffile import PHOTOMETRIC
 
-from wsinuc.config import MPP_RANGE
 from wsinuc.slides.dialect import Dialect, DialectError, StackError
 from wsinuc.slides.directories import Directory, DirectoryError, check_segments, directories
 from wsinuc.slides.ome import OmeImage, check_brightfield, read_ome, rgb_order
@@ -110,7 +109,7 @@ def _of_ome(images: Sequence[OmeImage], found: Sequence[Directory], name: str) -
     if len(planes) == 3:
         if dialect.color != "grey" or any(dialect_of(plane.page, name) != dialect for plane in planes):
             raise DialectError(f"{name}: three channels that are not stored alike as grey")
-        dialect = replace(dialect, color="rgb", order=rgb_order(image))
+        dialect = replace(dialect, color="rgb", planar=True, order=rgb_order(image, name))
     depth = min(len(plane.below) for plane in planes)
     below = [tuple(plane.below[i] for plane in planes) for i in range(depth)]
     return TiffLayout(
@@ -177,13 +176,15 @@ def _refuse_stacks(first: tifffile.TiffPage, found: Sequence[Directory], tiff: t
 
 def _may_be_level(page: tifffile.TiffPage, first: tifffile.TiffPage, own: Sequence[tifffile.TiffPage]) -> bool:
     """Whether an image is stored as the slide's levels are: a thumbnail has the slide's shape, too, but is not tiled."""
+    if _title(page):
+        return False
     marked = page.is_reduced or any(page is other for other in own)
     return marked or (first.is_tiled and page.is_tiled)
 
 
 def _pyramid(first: Pages, below: Sequence[Pages], name: str) -> tuple[Pages, ...]:
     """The levels among images that may be some, by size; those of another shape or colour are left out."""
-    dialect = replace(dialect_of(first[0], name), orientation=1)
+    dialect = replace(dialect_of(first[0], name), orientation=1)  # which smaller levels often lack
     levels = {_area(first[0]): first}
     for pages in below[: MAX_LEVELS * 4]:
         if _area(pages[0]) < _area(first[0]) and _is_smaller_version(pages[0], first[0]):
@@ -204,15 +205,12 @@ def _is_smaller_version(page: tifffile.TiffPage, first: tifffile.TiffPage) -> bo
 
 
 def _mpp_of_tags(page: tifffile.TiffPage) -> tuple[float, float] | None:
-    """um per pixel (y, x) from the resolution tags; dots per inch count only when they are a microscope's."""
+    """um per pixel (y, x) from the resolution tags, believed or not."""
     unit = page.tags.valueof("ResolutionUnit", _INCH)
     pair = [_positive_fraction(page.tags.valueof(f"{axis}Resolution")) for axis in "YX"]
     if unit not in _UM_PER_UNIT or pair[0] is None or pair[1] is None:
         return None
-    mpp = _UM_PER_UNIT[unit] / pair[0], _UM_PER_UNIT[unit] / pair[1]
-    if unit == _INCH and not all(MPP_RANGE[0] <= value <= MPP_RANGE[1] for value in mpp):
-        return None
-    return mpp
+    return _UM_PER_UNIT[unit] / pair[0], _UM_PER_UNIT[unit] / pair[1]
 
 
 def _mpp_of_imagej(page: tifffile.TiffPage, tiff: tifffile.TiffFile) -> tuple[float, float] | None:
