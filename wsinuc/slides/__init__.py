@@ -95,7 +95,7 @@ def _open_tiff(path: Place, mpp: float | None) -> Slide:
         return _first_that_opens(path, tuple(READERS), mpp)
     if found.header.vendor == "ventana":  # its tiles overlap, and only OpenSlide knows by how much
         return _first_that_opens(path, ("openslide",), mpp)
-    rest = ("image", "tiff") if found.is_one_striped_image else ("tiff", "image")
+    rest: tuple[str, ...] = ("image", "tiff") if found.is_one_striped_image else ("tiff", "image")
     if found.is_vendors and found.header.dialect == "rgb":
         rest = ("tiffslide", *rest)
     if isinstance(path, Url):
@@ -127,13 +127,18 @@ def _first_that_opens(path: Place, readers: tuple[str, ...], mpp: float | None, 
 
 def _check_tiff(path: Place, reader: str) -> None:
     """Raise SlideError when a TIFF claims what cannot be, or holds pixels that the reader shows wrongly."""
-    from wsinuc.slides.dialect import StackError
+    from wsinuc.slides.dialect import DialectError, StackError
     from wsinuc.slides.directories import DirectoryError
     from wsinuc.slides.tiff import survey
 
     try:
         found = survey(path)
-    except (DirectoryError, StackError):
+    except StackError:
+        with _reader_class(reader)(path) as slide:
+            if slide.vendor in ("generic-tiff", "tiff", "ome-tiff"):
+                raise
+        return
+    except (DirectoryError, DialectError):
         raise
     except SlideError:
         return  # the reader itself will say what is wrong

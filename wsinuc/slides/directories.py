@@ -16,7 +16,7 @@ from tifffile import PLANARCONFIG
 
 from wsinuc.errors import RemoteError, SlideError
 
-MAX_DIRECTORIES = 4096
+MAX_DIRECTORIES = 2048
 """Most images in one file; slides have about ten, stacks hundreds."""
 MAX_SIDE = 4_000_000
 """Largest side of an image in pixels: a metre of glass at 0.25 um per pixel."""

@@ -8,6 +8,7 @@ is decoded. A photo's dots per inch say nothing about the microscope and are not
 from __future__ import annotations
 
 import math
+import mmap
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ MAX_INFLATION = {"png": 1100, "jpeg": 4000}
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
-_PNG_SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}  # by colour type; a palette comes out with transparency
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type, once decoded
 _JPEG_SAMPLES = {"L": 1, "RGB": 3, "CMYK": 4}
 _PNG_BITS = 24  # offset of the bit depth in a PNG file; the colour type follows
 
@@ -61,7 +62,7 @@ class ImageSlide(Slide):
             header, self._dialect = _describe_tiff(self.path)
             return header
         stored = _look_at(self.path)
-        notes = ()
+        notes: tuple[str, ...] = ()
         self._dialect = stored.dialect
         if stored.sample_bytes > 1:  # how many of their bits mean something shows in the pixels only
             largest = int(self._acquire().max())
@@ -126,7 +127,7 @@ def _look_at(path: Path) -> _Stored:
 
 def _look_at_png(image: Image.Image, bits: int, color_type: int, name: str, size: int) -> _Stored:
     samples = _PNG_SAMPLES[color_type]
-    if color_type in (0, 2) and "transparency" in image.info:
+    if color_type in (0, 2, 3) and "transparency" in image.info:
         samples += 1
     shape = image.height, image.width
     row = math.ceil(image.width * bits * (1 if color_type == 3 else _PNG_SAMPLES[color_type]) / 8)
@@ -177,13 +178,14 @@ def _orientation(exif: Image.Exif, data: bytes | None) -> int:
 
 def _decode_image(path: Path) -> NDArray:
     stored = _look_at(path)
-    data = np.memmap(path, np.uint8, "r")
-    samples = imagecodecs.png_decode(data) if stored.kind == "png" else imagecodecs.jpeg8_decode(data)
+    decode = imagecodecs.png_decode if stored.kind == "png" else imagecodecs.jpeg8_decode
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        samples = decode(data)
     if samples.shape[:2] != stored.shape:
         raise ValueError(f"expected {stored.shape} pixels, got {samples.shape[:2]}")
     if stored.inverted:
         np.subtract(255, samples, out=samples)
-    return samples.reshape(*stored.shape, -1)
+    return samples.reshape(*stored.shape, samples.size // math.prod(stored.shape))
 
 
 def _describe_tiff(path: Path) -> tuple[SlideHeader, Dialect]:
@@ -191,8 +193,7 @@ def _describe_tiff(path: Path) -> tuple[SlideHeader, Dialect]:
         layout = read_layout(tiff, path.name)
         first = layout.first
         samples = len(layout.levels[0]) if len(layout.levels[0]) > 1 else first.samplesperpixel
-        assert first.dtype is not None
-        check_size(path.name, (first.imagelength, first.imagewidth), samples * first.dtype.itemsize)
+        check_size(path.name, (first.imagelength, first.imagewidth), samples * layout.sample_bytes)
         layout = replace(layout, levels=layout.levels[:1])
         dialect, notes = understood(layout, SegmentReader(tiff, keep=0))
         return header_of(layout, dialect, notes), dialect

@@ -22,6 +22,8 @@ from wsinuc.slides.directories import reads_by_row
 
 KEPT_STRIPS = 2**27
 """Bytes of decoded strips that an open slide keeps, 128 MiB."""
+ROWS_AT_ONCE = 2**24
+"""Samples of an uncompressed strip that are read in one go."""
 
 _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY)
 
@@ -78,13 +80,20 @@ class SegmentReader:
     def _paste(self, page: tifffile.TiffPage, index: int, extent: Box, box: Box, out: NDArray) -> None:
         wanted = extent.clip(box)
         if reads_by_row(page):
-            pixels = self._rows(page, index, wanted.y0 - extent.y0, wanted.y1 - extent.y0)
-            inside = Box(0, wanted.x0, wanted.y1 - wanted.y0, wanted.x1)
-        else:
-            pixels = self._segment(page, index)
-            inside = wanted.relative_to(extent)
+            self._paste_rows(page, index, extent, wanted, out[wanted.relative_to(box).slices])
+            return
+        pixels = self._segment(page, index)
         if pixels is not None:
-            out[wanted.relative_to(box).slices] = pixels[inside.slices]
+            out[wanted.relative_to(box).slices] = pixels[wanted.relative_to(extent).slices]
+
+    def _paste_rows(self, page: tifffile.TiffPage, index: int, extent: Box, wanted: Box, out: NDArray) -> None:
+        """A part of an uncompressed strip, some rows at a time."""
+        band = max(1, ROWS_AT_ONCE // max(1, page.imagewidth * page.samplesperpixel))
+        for first in range(wanted.y0, wanted.y1, band):
+            last = min(first + band, wanted.y1)
+            pixels = self._rows(page, index, first - extent.y0, last - extent.y0)
+            if pixels is not None:
+                out[first - wanted.y0 : last - wanted.y0] = pixels[:, wanted.x0 : wanted.x1]
 
     def _segment(self, page: tifffile.TiffPage, index: int) -> NDArray | None:
         """Decoded samples ``(h, w, samples)`` of a strip or tile; None when the file holds nothing there."""

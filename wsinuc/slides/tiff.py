@@ -132,10 +132,10 @@ def understood(layout: TiffLayout, reader: SegmentReader) -> tuple[Dialect, tupl
     dialect = layout.dialect
     notes = []
     first = layout.first
-    if first.dtype.itemsize > 1 and dialect.color != "palette":
+    if layout.sample_bytes > 1 and dialect.color != "palette":
         bits, why = stated_bits(first, layout.significant_bits) or _bits_found(layout, reader)
         dialect = replace(dialect, bits=bits)
-        notes.append(bits_note(bits, first.dtype.itemsize * 8, why))
+        notes.append(bits_note(bits, layout.sample_bytes * 8, why))
     return dialect, (*notes, *dialect.notes)
 
 
@@ -144,10 +144,9 @@ def _bits_found(layout: TiffLayout, reader: SegmentReader) -> tuple[int, str]:
     pages = layout.levels[-1]
     extent = Box.of_shape((pages[0].imagelength, pages[0].imagewidth))
     largest = max(int(reader.read(pages, box, layout.dialect).max()) for box in _sample_boxes(extent))
-    if len(layout.levels) > 1:
-        where = "the coarsest level"
-    else:
-        where = "the image" if max(extent.shape) <= 8 * SAMPLE_SIDE else f"{SAMPLE_BOXES} places of the image"
+    where = "the coarsest level" if len(layout.levels) > 1 else "the image"
+    if max(extent.shape) > 8 * SAMPLE_SIDE:
+        where = f"{SAMPLE_BOXES} places of {where}"
     return max(8, largest.bit_length()), f"the largest in {where} is {largest}"
 
 

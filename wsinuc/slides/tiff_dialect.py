@@ -12,7 +12,7 @@ _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.
 _TO_RGB = (*_JPEG, COMPRESSION.JPEG2000, COMPRESSION.WEBP, COMPRESSION.JPEGXL, COMPRESSION.JPEGXR)  # by the decoder
 _MAX_EXTRA = 2  # samples behind the colour: transparency, and one that means nothing here
 
-_COLORS = {
+_COLORS: dict[int, str] = {
     PHOTOMETRIC.MINISWHITE: "inverted",
     PHOTOMETRIC.MINISBLACK: "grey",
     PHOTOMETRIC.RGB: "rgb",
@@ -113,6 +113,7 @@ def stated_bits(page: tifffile.TiffPage, significant: int | None) -> tuple[int, 
     significant
         ``SignificantBits`` of OME-XML. A statement that all bits are used is what writers put there without looking.
     """
+    assert page.dtype is not None
     stored = page.dtype.itemsize * 8
     if page.bitspersample < stored:
         return page.bitspersample, "BitsPerSample"

@@ -61,6 +61,12 @@ class TiffLayout:
         return self.levels[0][0]
 
     @property
+    def sample_bytes(self) -> int:
+        """Bytes of a sample, once decoded."""
+        assert self.first.dtype is not None  # else there is no Dialect
+        return self.first.dtype.itemsize
+
+    @property
     def is_vendors(self) -> bool:
         """Whether a scanner's maker wrote the file."""
         return self.vendor in _VENDORS.values()
