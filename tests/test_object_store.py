@@ -323,13 +323,13 @@ def test_no_permission_is_said_before_the_work(slide: Path, out: str, server: Se
 def test_a_slide_is_read_from_the_store(slide: Path, reference: Path, server: Server, store, tmp_path: Path) -> None:
     store.put_file(str(slide), f"{BUCKET}/slides/small.tiff")
     url = f"s3://{BUCKET}/slides/small.tiff"
-    with open_slide(url) as remote, open_slide(slide, reader="tiffslide") as local:
-        assert (remote.reader, remote.mpp, remote.level_shapes) == ("tiffslide", local.mpp, local.level_shapes)
+    with open_slide(url) as remote, open_slide(slide, reader="tiff") as local:
+        assert (remote.reader, remote.mpp, remote.level_shapes) == ("tiff", local.mpp, local.level_shapes)
         np.testing.assert_array_equal(remote.read(Box(30, 40, 290, 490)), local.read(Box(30, 40, 290, 490)))
     assert fingerprint(Url(url)) == fingerprint(slide)
     segment_slide(url, tmp_path / "out", config(), segmenter=OracleSegmenter())
     assert tree(tmp_path / "out") == tree(reference)
-    plans = [plan_segment(path, tmp_path / "x", config(reader="tiffslide"), OracleSegmenter()) for path in (url, slide)]
+    plans = [plan_segment(path, tmp_path / "x", config(reader="tiff"), OracleSegmenter()) for path in (url, slide)]
     assert plans[0].run_id == plans[1].run_id
 
 

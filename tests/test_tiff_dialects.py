@@ -31,7 +31,6 @@ from tiff_dialects import (
 
 from wsinuc.errors import ReadError, SlideError
 from wsinuc.grid import Box
-from wsinuc.nuclei import read_nuclei
 from wsinuc.slides import READERS, open_slide
 from wsinuc.slides.base import SlideHeader
 from wsinuc.slides.choose import sees_less
@@ -79,8 +78,7 @@ def test_whatever_reader_is_forced_shows_the_same_or_refuses(layout: Layout, tmp
         try:
             with open_slide(path, reader=reader) as slide:
                 shown.append(slide.read(Box.of_shape(slide.level_shapes[0])))
-        except SlideError as error:
-            assert "\n" not in str(error)
+        except SlideError:
             continue
         if reader in ("tiff", "image"):
             assert difference(shown[-1], expected_of(layout)) <= layout.tolerance

@@ -58,7 +58,7 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
     MppError
         ``mpp`` is no microscope's. (A file without a resolution opens; asking for ``Slide.mpp`` then raises.)
     """
-    from wsinuc.slides.companions import check_companions
+    from wsinuc.slides.companions import check_companions, is_of_several_files
     from wsinuc.slides.tiff import is_tiff
 
     if reader != "auto" and reader not in READERS:
@@ -67,6 +67,8 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
     _check_file(path)
     if not isinstance(path, Url):
         check_companions(path)
+        if reader == "auto" and is_of_several_files(path):
+            reader = "openslide"
     if not is_tiff(path):
         return _first_that_opens(path, tuple(READERS) if reader == "auto" else (reader,), mpp)
     if reader == "auto":

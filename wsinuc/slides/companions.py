@@ -35,6 +35,11 @@ def check_companions(path: Path) -> None:
         _check_hamamatsu(path)
 
 
+def is_of_several_files(path: Path) -> bool:
+    """Whether only OpenSlide can put the slide together: what other readers show is its thumbnail."""
+    return path.suffix.lower() in (".mrxs", ".vms", ".vmu")
+
+
 def hint(path: Path) -> str | None:
     """What to say of a file that no reader opens, by its name; None when the name tells nothing."""
     return _FORMATS_WITHOUT_READER.get(path.suffix.lower())
