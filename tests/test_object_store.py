@@ -92,7 +92,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reference(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("local") / "small.wsinuc"
-    segment_slide(slide, out, config(reader="tiffslide"), segmenter=OracleSegmenter())
+    segment_slide(slide, out, config(reader="tiff"), segmenter=OracleSegmenter())
     return out
 
 
@@ -102,7 +102,7 @@ def out(server: Server, request: pytest.FixtureRequest) -> str:
 
 
 def run(slide: Path | str, out: str, work: Path, on_event=None, **changes: object):
-    settings = config(**{"reader": "tiffslide", "work": work, **changes})
+    settings = config(**{"reader": "tiff", "work": work, **changes})
     return segment_slide(slide, out, settings, segmenter=OracleSegmenter(), on_event=on_event)
 
 
@@ -164,7 +164,7 @@ def test_a_complete_result_is_refused_then_replaced(slide: Path, reference: Path
 
 def test_slides_that_are_complete_are_done_before(slide: Path, server: Server, store, tmp_path: Path) -> None:
     jobs = [SlideJob(slide=slide, name=name) for name in ("one", "two")]
-    out, settings = Url(f"s3://{BUCKET}/cohort"), config(reader="tiffslide", work=tmp_path / "work")
+    out, settings = Url(f"s3://{BUCKET}/cohort"), config(reader="tiff", work=tmp_path / "work")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
         segment_cohort(jobs[:1], out, settings)

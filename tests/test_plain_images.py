@@ -186,7 +186,7 @@ class TestCompanions:
         Image.fromarray(picture()).save(path, "JPEG")
         (tmp_path / "slide").mkdir()
         (tmp_path / "slide" / "Slidedat.ini").write_text("[GENERAL]")
-        with pytest.raises(SlideError, match="slide.mrxs"):
+        with pytest.raises(SlideError, match=r"slide\.mrxs"):
             open_slide(path, mpp=0.5)
 
     def test_an_olympus_slide(self, tmp_path: Path) -> None:

@@ -17,17 +17,15 @@ from runs import run
 from slide_files import SHARED_SLIDES, needs_shared
 from tiff_dialects import (
     HEIGHT,
-    HOSTILE,
     LAYOUTS,
-    REFUSED,
     WIDTH,
     Layout,
-    Refusal,
     grey_picture,
     levels_of,
     picture,
     write,
 )
+from tiff_refusals import HOSTILE, REFUSED, Refusal
 
 from wsinuc.errors import ReadError, SlideError
 from wsinuc.grid import Box

@@ -86,11 +86,8 @@ def _open_tiff(path: Place, mpp: float | None) -> Slide:
 
     try:
         found = survey(path)
-    except StackError:
-        slide = _first_that_opens(path, ("openslide",), mpp)
-        if slide.vendor != "generic-tiff":
-            return slide
-        raise
+    except StackError as stack:
+        return _from_its_maker(path, mpp, stack)
     except (DirectoryError, DialectError):
         raise
     except SlideError:  # no TIFF that tifffile understands; perhaps OpenSlide does
@@ -107,6 +104,17 @@ def _open_tiff(path: Place, mpp: float | None) -> Slide:
     except SlideError as error:
         return _first_that_opens(path, rest, mpp, said=[f"openslide: {_reason(error)}"])
     return slide if sees_less(slide.header, found.header) is None else _first_that_opens(path, rest, mpp)
+
+
+def _from_its_maker(path: Place, mpp: float | None, stack: SlideError) -> Slide:
+    """The slide when OpenSlide knows the scanner, and with it which plane of the stack is meant; else raises ``stack``."""
+    try:
+        slide = _reader_class("openslide")(path, mpp=mpp)
+    except SlideError:
+        raise stack from None
+    if slide.vendor == "generic-tiff":
+        raise stack
+    return slide
 
 
 def _first_that_opens(path: Place, readers: tuple[str, ...], mpp: float | None, said: list[str] | None = None) -> Slide:
@@ -135,10 +143,8 @@ def _check_tiff(path: Place, reader: str) -> None:
 
     try:
         found = survey(path)
-    except StackError:
-        with _reader_class(reader)(path) as slide:
-            if slide.vendor in ("generic-tiff", "tiff", "ome-tiff"):
-                raise
+    except StackError as stack:
+        _from_its_maker(path, None, stack).close()
         return
     except (DirectoryError, DialectError):
         raise
