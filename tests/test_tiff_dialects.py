@@ -32,6 +32,7 @@ from wsinuc.grid import Box
 from wsinuc.slides import READERS, open_slide
 from wsinuc.slides.base import SlideHeader
 from wsinuc.slides.choose import sees_less
+from wsinuc.slides.tiff import survey
 from wsinuc.tasks.info import describe_slide
 
 CASES = SHARED_SLIDES.parents[1] / "cases"
@@ -120,6 +121,21 @@ def test_directories_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("wsinuc.slides.directories.MAX_DIRECTORIES", 3)
     with pytest.raises(SlideError, match="more than 3 images"):
         open_slide(tmp_path / "a.tif")
+
+
+def test_what_openslide_alone_decodes_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aperio = "Aperio Image Library v11.2.1\n420x300 (128x128) J2K/YUV16 Q=70|AppMag = 20|MPP = 0.4990"
+    write(tmp_path / "a.svs", picture(), description=aperio, photometric="ycbcr", compression=33003)
+    with open_slide(tmp_path / "a.svs") as slide:  # YCbCr in JPEG 2000, as Aperio's scanners write it
+        assert (slide.reader, slide.vendor, slide.mpp) == ("openslide", "aperio", 0.499)
+    with pytest.raises(SlideError, match="YCbCr"):
+        open_slide(tmp_path / "a.svs", reader="tiff")
+    monkeypatch.setattr("wsinuc.slides.directories.MAX_SEGMENT", 1000)
+    monkeypatch.setattr("wsinuc.slides.tiff_layout._VENDORS", {"svs": "hamamatsu"})  # as if the file were an NDPI
+    write(tmp_path / "b.svs", picture(), description=aperio, tile=None, rowsperstrip=HEIGHT, compression="jpeg")
+    assert survey(tmp_path / "b.svs").header.vendor == "hamamatsu"  # a strip of it is a whole level
+    with pytest.raises(SlideError, match="unpacks to"):
+        open_slide(tmp_path / "b.svs", reader="tiff")
 
 
 class TestReader:

@@ -195,7 +195,7 @@ def _describe_tiff(path: Path) -> tuple[SlideHeader, Dialect]:
         samples = len(layout.levels[0]) if len(layout.levels[0]) > 1 else first.samplesperpixel
         check_size(path.name, (first.imagelength, first.imagewidth), samples * layout.sample_bytes)
         layout = replace(layout, levels=layout.levels[:1])
-        dialect, notes = understood(layout, SegmentReader(tiff, keep=0))
+        dialect, notes = understood(layout, SegmentReader(tiff, keep=0), path.name)
         return header_of(layout, dialect, notes), dialect
 
 

@@ -18,8 +18,8 @@ from wsinuc.grid import Box
 from wsinuc.slides.base import Slide, SlideHeader, one_line
 from wsinuc.slides.dialect import Dialect, bits_note
 from wsinuc.slides.segments import SegmentReader
-from wsinuc.slides.tiff_dialect import stated_bits
-from wsinuc.slides.tiff_layout import TiffLayout, read_layout
+from wsinuc.slides.tiff_dialect import check_decodable, stated_bits
+from wsinuc.slides.tiff_layout import TiffLayout, check_pages, read_layout
 from wsinuc.urls import Place, Url
 
 SAMPLE_BOXES = 64
@@ -98,7 +98,7 @@ class TiffSlide(Slide):
 
     def _describe(self) -> SlideHeader:
         reader, layout = self._acquire()
-        self._dialect, notes = understood(layout, reader)
+        self._dialect, notes = understood(layout, reader, self.name)
         return header_of(layout, self._dialect, notes)
 
     def _decode(self, handle: Any, box: Box, level: int) -> NDArray[np.uint8]:
@@ -127,8 +127,16 @@ def header_of(layout: TiffLayout, dialect: Dialect, notes: tuple[str, ...]) -> S
     )
 
 
-def understood(layout: TiffLayout, reader: SegmentReader) -> tuple[Dialect, tuple[str, ...]]:
-    """The dialect with the bits that samples really use, and what a user should know of it."""
+def understood(layout: TiffLayout, reader: SegmentReader, name: str) -> tuple[Dialect, tuple[str, ...]]:
+    """The dialect with the bits that samples really use, and what a user should know of it.
+
+    Raises
+    ------
+    DialectError, DirectoryError
+        tifffile does not decode such colours; a strip or tile is too large.
+    """
+    check_pages(layout, name)
+    check_decodable(layout.first, name)
     dialect = layout.dialect
     notes = []
     first = layout.first

@@ -75,11 +75,7 @@ def _decoded_color(page: tifffile.TiffPage, color: str, name: str) -> str:
         raise DialectError(f"{name}: CMYK in JPEG, whose inks may be inverted: convert it to 8-bit RGB")
     if color != "ycbcr":
         return color
-    if page.compression in _TO_RGB:
-        return "rgb"
-    if page.is_subsampled or page.bitspersample != 8:
-        raise DialectError(f"{name}: YCbCr with fewer colours than pixels, not in JPEG: convert it to 8-bit RGB")
-    return color
+    return "rgb" if page.compression in _TO_RGB else color
 
 
 def _alpha(page: tifffile.TiffPage, count: int) -> str:
@@ -103,6 +99,14 @@ def _orientation(page: tifffile.TiffPage) -> int:
         return int(value) if 1 <= int(value) <= 8 else 1
     except (TypeError, ValueError):
         return 1
+
+
+def check_decodable(page: tifffile.TiffPage, name: str) -> None:
+    """Raise DialectError for what OpenSlide reads and tifffile does not: YCbCr with fewer colours than pixels, not in JPEG."""
+    if page.photometric != PHOTOMETRIC.YCBCR or page.compression in _TO_RGB:
+        return
+    if page.is_subsampled or page.bitspersample != 8 or page.compression == COMPRESSION.APERIO_JP2000_YCBC:
+        raise DialectError(f"{name}: YCbCr with fewer colours than pixels, not in JPEG: convert it to 8-bit RGB")
 
 
 def stated_bits(page: tifffile.TiffPage, significant: int | None) -> tuple[int, str] | None:

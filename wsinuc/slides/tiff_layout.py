@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import tifffile
 from tifffile import PHOTOMETRIC
 
+from wsinuc.errors import SlideError
 from wsinuc.slides.dialect import Dialect, DialectError, StackError
 from wsinuc.slides.directories import Directory, DirectoryError, check_segments, directories
 from wsinuc.slides.ome import OmeImage, check_brightfield, read_ome, rgb_order
@@ -86,17 +87,25 @@ def read_layout(tiff: tifffile.TiffFile, name: str) -> TiffLayout:
         The file claims what cannot be.
     DialectError
         There is no image of a kind that becomes RGB, or there are several planes of focus.
+    SlideError
+        tifffile finds no image at all.
     """
     found = directories(tiff, name)
     if not found:
-        raise DialectError(f"{name}: a TIFF file without an image")
+        raise SlideError(f"{name}: a TIFF file without an image that tifffile can read")
     xml = found[0].page.description if found[0].page.is_ome else ""
     images = read_ome(xml, name) if xml else ()
     layout = _of_ome(images, found, name) if images else _of_tags(found, tiff, name)
+    if layout.vendor != "hamamatsu":  # whose strips are whole levels, which OpenSlide takes apart
+        check_pages(layout, name)
+    return layout
+
+
+def check_pages(layout: TiffLayout, name: str) -> None:
+    """Raise DirectoryError when a strip or tile of a level is too large to be unpacked."""
     for pages in layout.levels:
         for page in pages:
             check_segments(page, name)
-    return layout
 
 
 def _of_ome(images: Sequence[OmeImage], found: Sequence[Directory], name: str) -> TiffLayout:
