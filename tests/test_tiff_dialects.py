@@ -241,7 +241,7 @@ class TestRealFiles:
         [
             ("ome-tiff/ome-3channels-cm.ome.tif", 0),
             ("ome-tiff/ome-subifd.ome.tif", 0),
-            ("bits/u12in16-tiled.tif", 1),
+            ("bits/u12in16-tiled.tif", 0),
             ("wrong-image/ome-macro-first-nosize.ome.tif", 0),
             ("wrong-image/thumb-first.tif", 0),
         ],

@@ -129,5 +129,6 @@ HOSTILE = [
         write=_with_tags(ImageWidth=40_000, ImageLength=40_000, TileWidth=40_000, TileLength=40_000),
         says="unpacks to",
     ),
+    Refusal(name="two widths", write=_with_tags(ImageWidth=(64, 64)), says="slide.tif: .*TIFF|slide.tif: .*damaged"),
     Refusal(name="directories in a circle", write=_circle, says="circle"),
 ]

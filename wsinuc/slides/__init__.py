@@ -90,8 +90,10 @@ def _open_tiff(path: Place, mpp: float | None) -> Slide:
         return _from_its_maker(path, mpp, stack)
     except (DirectoryError, DialectError):
         raise
-    except SlideError:  # no TIFF that tifffile understands; perhaps OpenSlide does
-        return _first_that_opens(path, tuple(READERS), mpp)
+    except SlideError as error:  # no TIFF that tifffile understands; perhaps OpenSlide does
+        if isinstance(path, Url):
+            raise
+        return _first_that_opens(path, ("openslide", "image"), mpp, said=[f"tiff: {_reason(error)}"])
     if found.header.vendor == "ventana":  # its tiles overlap, and only OpenSlide knows by how much
         return _first_that_opens(path, ("openslide",), mpp)
     rest: tuple[str, ...] = ("image", "tiff") if found.is_one_striped_image else ("tiff", "image")
@@ -149,7 +151,9 @@ def _check_tiff(path: Place, reader: str) -> None:
     except (DirectoryError, DialectError):
         raise
     except SlideError:
-        return  # the reader itself will say what is wrong
+        if reader != "openslide":  # the others read directories as it was tried here
+            raise
+        return
     if found.header.dialect != "rgb":
         raise SlideError(
             f"{path.name}: the reader {reader!r} would show its pixels wrongly ({found.header.dialect}): "

@@ -131,12 +131,15 @@ class Dialect:
 
 
 def _to_8_bits(stored: NDArray, bits: int) -> NDArray[np.uint8]:
-    """Samples of ``bits`` bits as 0 to 255, rounded; larger ones are full light."""
+    """Samples of ``bits`` bits as 0 to 255: the upper 8 of more bits; larger ones are full light.
+
+    Cutting off gives back 8-bit samples exactly, whether they had been shifted up or stretched to the whole range.
+    """
     if bits == 8 and stored.dtype == np.uint8:
         return stored
-    full = 2**bits - 1
-    values = np.arange(256 if stored.dtype.itemsize == 1 else 2**16, dtype=np.float64)
-    table = np.minimum(np.rint(values * (255 / full)), 255).astype(np.uint8)
+    values = np.arange(256 if stored.dtype.itemsize == 1 else 2**16)
+    light = values >> (bits - 8) if bits > 8 else values * 255 // (2**bits - 1)
+    table = np.minimum(light, 255).astype(np.uint8)
     return table[stored.astype(np.uint8) if stored.dtype == np.bool_ else stored]
 
 
