@@ -99,6 +99,15 @@ class TestSizes:
             with pytest.raises(SlideError, match=rf"{MAX_BYTES / 1e9:.1f} GB.*pyramidal"):
                 check_size("a.png", shape, bytes_per_pixel)
 
+    def test_coefficients_of_several_scans_count(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        image = Image.fromarray(picture())
+        image.save(tmp_path / "one.jpg", subsampling=0)
+        image.save(tmp_path / "several.jpg", subsampling=0, progressive=True)
+        monkeypatch.setattr("wsinuc.slides.image.MAX_BYTES", 5 * HEIGHT * WIDTH)
+        assert open_slide(tmp_path / "one.jpg").level_shapes == ((HEIGHT, WIDTH),)
+        with pytest.raises(SlideError, match="of 9 bytes"):
+            open_slide(tmp_path / "several.jpg", reader="image")
+
     def test_a_small_file_cannot_claim_a_large_image(self, tmp_path: Path) -> None:
         png = bytearray(imagecodecs.png_encode(picture()[:16, :16]))
         for side in (20_000, 2**31 - 1):

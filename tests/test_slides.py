@@ -291,6 +291,14 @@ class TestPlainImages:
         (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:200_000])
         with pytest.raises(SlideError, match=r"cut\.png"):
             open_slide(tmp_path / "cut.png").read(Box(0, 0, 5, 5))
+        for progressive in (False, True):
+            thumbnail = b"Exif\0\0" + (b"\xff\xd8" + bytes(99) + b"\xff\xd9")  # ends as an image does
+            Image.fromarray(random_pixels()).save(tmp_path / "a.jpg", progressive=progressive, exif=thumbnail)
+            data = (tmp_path / "a.jpg").read_bytes()
+            for share in (0.3, 0.9, 0.9999):
+                (tmp_path / "cut.jpg").write_bytes(data[: int(len(data) * share)])
+                with pytest.raises(SlideError, match=r"cut\.jpg.*end of the JPEG"):
+                    open_slide(tmp_path / "cut.jpg").read(Box(0, 0, 5, 5))
 
     def test_arrays_are_checked(self):
         with pytest.raises(DataError, match="uint8"):

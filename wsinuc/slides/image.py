@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type, once decoded
 _JPEG_SAMPLES = {"L": 1, "RGB": 3, "CMYK": 4}
+_JPEG_END = b"\xff\xd9"
+_START_OF_SCAN = 0xDA
 _PNG_BITS = 24  # offset of the bit depth in a PNG file; the colour type follows
 
 
@@ -121,7 +124,7 @@ def _look_at(path: Path) -> _Stored:
             return _look_at_png(image, start[_PNG_BITS], start[_PNG_BITS + 1], path.name, size)
     if start.startswith(_JPEG_MAGIC):
         with JpegImagePlugin.JpegImageFile(path) as image:  # by its class: Image.open refuses large but honest images
-            return _look_at_jpeg(image, path.name, size)
+            return _look_at_jpeg(image, path, size)
     raise ValueError("neither PNG nor JPEG nor TIFF")
 
 
@@ -143,20 +146,34 @@ def _look_at_png(image: Image.Image, bits: int, color_type: int, name: str, size
     return _Stored(kind="png", shape=shape, dialect=dialect, sample_bytes=2 if bits == 16 else 1)
 
 
-def _look_at_jpeg(image: JpegImagePlugin.JpegImageFile, name: str, size: int) -> _Stored:
+def _look_at_jpeg(image: JpegImagePlugin.JpegImageFile, path: Path, size: int) -> _Stored:
+    name = path.name
     samples = _JPEG_SAMPLES[image.mode]
     shape = image.height, image.width
     _check_inflation(name, math.prod(shape), size, "jpeg")
-    check_size(name, shape, samples + _coefficients(image))
+    several = bool(image.info.get("progressive")) or _first_scan(path)[0] != samples
+    check_size(name, shape, samples + (_coefficients(image) if several else 0))
     color = {1: "grey", 3: "rgb", 4: "cmyk"}[samples]
     dialect = Dialect(color=color, orientation=_orientation(Image.Exif(), image.info.get("exif")))
     return _Stored(kind="jpeg", shape=shape, dialect=dialect, inverted=samples == 4 and "adobe" in image.info)
 
 
+def _first_scan(path: Path) -> tuple[int, int]:
+    """How many colours the first scan of a JPEG holds, and where it begins; 0 colours when that cannot be told."""
+    with path.open("rb") as file:
+        file.seek(2)
+        while True:
+            marker = file.read(2)
+            length = int.from_bytes(file.read(2), "big")
+            if len(marker) < 2 or marker[0] != 0xFF or length < 2:
+                return 0, 2
+            if marker[1] == _START_OF_SCAN:
+                return int.from_bytes(file.read(1), "big"), file.tell()
+            file.seek(length - 2, 1)
+
+
 def _coefficients(image: JpegImagePlugin.JpegImageFile) -> float:
-    """Bytes per pixel that the decoder keeps besides the image: all coefficients, where they come in several scans."""
-    if not image.info.get("progressive"):
-        return 0.0
+    """Bytes per pixel that the decoder keeps besides the image, all coefficients, where they come in several scans."""
     areas = [across * down for _, across, down, _ in image.layer]
     largest = max(across for _, across, _, _ in image.layer) * max(down for _, _, down, _ in image.layer)
     return 2 * sum(areas) / largest
@@ -170,9 +187,14 @@ def _check_inflation(name: str, declared: int, size: int, kind: str) -> None:
 
 
 def _orientation(exif: Image.Exif, data: bytes | None) -> int:
-    if data:
-        exif.load(data)
-    value = exif.get(ExifTags.Base.Orientation, 1)
+    """The orientation that EXIF names; 1, upright, when it names none or is damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            exif.load(data or b"")
+            value = exif.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises struct, syntax and index errors
+        return 1
     return value if value in TURNS else 1
 
 
@@ -180,6 +202,9 @@ def _decode_image(path: Path) -> NDArray:
     stored = _look_at(path)
     decode = imagecodecs.png_decode if stored.kind == "png" else imagecodecs.jpeg8_decode
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        # The decoder paints what is missing grey; an end that belongs to a thumbnail stands before the first scan.
+        if stored.kind == "jpeg" and data.rfind(_JPEG_END) < _first_scan(path)[1]:
+            raise ValueError("the end of the JPEG is missing")
         samples = decode(data)
     if samples.shape[:2] != stored.shape:
         raise ValueError(f"expected {stored.shape} pixels, got {samples.shape[:2]}")
