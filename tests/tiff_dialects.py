@@ -138,6 +138,15 @@ def ome(
     return writer
 
 
+def forgetful_ome(path: Path) -> None:
+    """An OME-TIFF whose XML does not say that the colours share a plane, as some converters write it."""
+    ome()(path)
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        xml = tiff.ome_metadata
+        assert xml is not None
+        tiff.pages.first.tags["ImageDescription"].overwrite(xml.replace(' SamplesPerPixel="3"', "").encode())
+
+
 def with_others(path: Path, *, before: bool = True, tiled: bool = False, ome: bool = False, **how: Any) -> None:
     """The picture among a thumbnail, a photo of the glass and one of the label."""
     names = {"thumbnail": shrunk(picture(), 4), "macro": picture()[:100], "label": picture()[:90, :80]}
@@ -295,6 +304,7 @@ LAYOUTS = [
     Layout(name="strips with a pyramid", write=rgb(2, tile=None, rowsperstrip=7, subifds=True), levels=2),
     Layout(name="one strip with a pyramid", write=rgb(2, tile=None, compression=None, subifds=True), levels=2),
     Layout(name="OME", write=ome(), suffix=".ome.tif"),
+    Layout(name="OME that forgot", write=forgetful_ome, suffix=".ome.tif"),
     Layout(name="OME pyramid", write=ome(count=3), suffix=".ome.tif", levels=3),
     Layout(name="OME channels", write=ome("CYX", 2), suffix=".ome.tif", levels=2),
     Layout(name="OME planes", write=ome("SYX", 2), suffix=".ome.tif", levels=2),

@@ -110,7 +110,8 @@ def check_pages(layout: TiffLayout, name: str) -> None:
 
 def _of_ome(images: Sequence[OmeImage], found: Sequence[Directory], name: str) -> TiffLayout:
     slides = [image for image in images if not _SIDE_IMAGE.search(image.name)] or list(images)
-    image = max(slides, key=lambda image: image.shape[0] * image.shape[1])
+    chosen = max(slides, key=lambda image: image.shape[0] * image.shape[1])
+    image = _as_stored(chosen, found)
     check_brightfield(image, name)
     if any(not 0 <= plane < len(found) for plane in image.planes):
         raise DirectoryError(f"{name}: its OME-XML names planes that the file does not hold: damaged or incomplete")
@@ -134,8 +135,17 @@ def _of_ome(images: Sequence[OmeImage], found: Sequence[Directory], name: str) -
         mpp_yx=image.mpp_yx or _mpp_of_tags(first),
         mpp_source="OME PhysicalSizeX, PhysicalSizeY" if image.mpp_yx else "TIFF XResolution, YResolution",
         significant_bits=image.significant_bits,
-        associated=tuple(other.name or "unnamed" for other in images if other is not image),
+        associated=tuple(other.name or "unnamed" for other in images if other is not chosen),
     )
+
+
+def _as_stored(image: OmeImage, found: Sequence[Directory]) -> OmeImage:
+    """The image with its colours in one plane, where the file has them so and its XML forgot to say it."""
+    plane = image.planes[0] if image.planes else len(found)
+    if image.samples == 1 and image.channels > 1 and 0 <= plane < len(found):
+        if found[plane].page.samplesperpixel == image.channels:
+            return replace(image, samples=image.channels, planes=image.planes[:1])
+    return image
 
 
 def _of_tags(found: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -> TiffLayout:
