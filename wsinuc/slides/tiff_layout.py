@@ -142,10 +142,11 @@ def _of_ome(images: Sequence[OmeImage], found: Sequence[Directory], name: str) -
 def _as_stored(image: OmeImage, found: Sequence[Directory]) -> OmeImage:
     """The image with its colours in one plane, where the file has them so and its XML forgot to say it."""
     plane = image.planes[0] if image.planes else len(found)
-    if image.samples == 1 and image.channels > 1 and 0 <= plane < len(found):
-        if found[plane].page.samplesperpixel == image.channels:
-            return replace(image, samples=image.channels, planes=image.planes[:1])
-    return image
+    if not 0 <= plane < len(found) or image.samples > 1 or image.channels == 1:
+        return image
+    if found[plane].page.samplesperpixel != image.channels:
+        return image
+    return replace(image, samples=image.channels, planes=image.planes[:1])
 
 
 def _of_tags(found: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -> TiffLayout:
