@@ -23,9 +23,9 @@ from slide_variants import dicom, mrxs, pyramid
 
 from wsinuc.errors import OutputError, SlideError
 from wsinuc.slides import fingerprint as module
-from wsinuc.slides.companions import slide_files
-from wsinuc.slides.directories import tiff_directories
+from wsinuc.slides.directory_bytes import tiff_directories
 from wsinuc.slides.fingerprint import SAMPLE, STRIDE, WHOLE, fingerprint, hole_share, sha256_of, stamp
+from wsinuc.slides.slide_files import slide_files
 from wsinuc.tasks.done_before import differences
 from wsinuc.tasks.events import BlockDone, Event, Stage
 from wsinuc.urls import Url

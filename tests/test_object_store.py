@@ -92,7 +92,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reference(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("local") / "small.wsinuc"
-    segment_slide(slide, out, config(reader="tiffslide"), segmenter=OracleSegmenter())
+    segment_slide(slide, out, config(reader="tiff"), segmenter=OracleSegmenter())
     return out
 
 
@@ -102,7 +102,7 @@ def out(server: Server, request: pytest.FixtureRequest) -> str:
 
 
 def run(slide: Path | str, out: str, work: Path, on_event=None, **changes: object):
-    settings = config(**{"reader": "tiffslide", "work": work, **changes})
+    settings = config(**{"reader": "tiff", "work": work, **changes})
     return segment_slide(slide, out, settings, segmenter=OracleSegmenter(), on_event=on_event)
 
 
@@ -164,7 +164,7 @@ def test_a_complete_result_is_refused_then_replaced(slide: Path, reference: Path
 
 def test_slides_that_are_complete_are_done_before(slide: Path, server: Server, store, tmp_path: Path) -> None:
     jobs = [SlideJob(slide=slide, name=name) for name in ("one", "two")]
-    out, settings = Url(f"s3://{BUCKET}/cohort"), config(reader="tiffslide", work=tmp_path / "work")
+    out, settings = Url(f"s3://{BUCKET}/cohort"), config(reader="tiff", work=tmp_path / "work")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
         segment_cohort(jobs[:1], out, settings)
@@ -323,13 +323,13 @@ def test_no_permission_is_said_before_the_work(slide: Path, out: str, server: Se
 def test_a_slide_is_read_from_the_store(slide: Path, reference: Path, server: Server, store, tmp_path: Path) -> None:
     store.put_file(str(slide), f"{BUCKET}/slides/small.tiff")
     url = f"s3://{BUCKET}/slides/small.tiff"
-    with open_slide(url) as remote, open_slide(slide, reader="tiffslide") as local:
-        assert (remote.reader, remote.mpp, remote.level_shapes) == ("tiffslide", local.mpp, local.level_shapes)
+    with open_slide(url) as remote, open_slide(slide, reader="tiff") as local:
+        assert (remote.reader, remote.mpp, remote.level_shapes) == ("tiff", local.mpp, local.level_shapes)
         np.testing.assert_array_equal(remote.read(Box(30, 40, 290, 490)), local.read(Box(30, 40, 290, 490)))
     assert fingerprint(Url(url)) == fingerprint(slide)
     segment_slide(url, tmp_path / "out", config(), segmenter=OracleSegmenter())
     assert tree(tmp_path / "out") == tree(reference)
-    plans = [plan_segment(path, tmp_path / "x", config(reader="tiffslide"), OracleSegmenter()) for path in (url, slide)]
+    plans = [plan_segment(path, tmp_path / "x", config(reader="tiff"), OracleSegmenter()) for path in (url, slide)]
     assert plans[0].run_id == plans[1].run_id
 
 

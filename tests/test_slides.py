@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
     return path
 
 
-@pytest.fixture(params=["openslide", "tiffslide", "image", "array"])
+@pytest.fixture(params=["openslide", "tiffslide", "tiff", "image", "array"])
 def slide(request, folder):
     if request.param == "array":
         return ArraySlide(pyramid()[0], mpp=0.25, level_downsamples=(1, 2, 4))
@@ -120,7 +120,7 @@ class TestEveryReader:
         assert slide.thumbnail(4000).shape == (HEIGHT, WIDTH, 3)
 
 
-@pytest.mark.parametrize("reader", ["openslide", "tiffslide"])
+@pytest.mark.parametrize("reader", ["openslide", "tiffslide", "tiff"])
 def test_every_level_pixel_comes_from_its_own_place(folder, reader):
     """OpenSlide may shift a level by less than half a level-0 pixel; tiffslide reads it to the bit."""
     smooth = [
@@ -151,7 +151,9 @@ class TestOpening:
         assert open_slide(folder / "pyramid.tif").reader == "openslide"
         assert open_slide(folder / "plain.png").reader == "image"
         tifffile.imwrite(folder / "strips.ome.tif", random_pixels(), photometric="rgb", metadata={"axes": "YXS"})
-        assert open_slide(folder / "strips.ome.tif").reader == "tiffslide"
+        assert open_slide(folder / "strips.ome.tif").reader == "image"
+        tifffile.imwrite(folder / "zlib.ome.tif", random_pixels(), photometric="rgb", tile=(128, 128))
+        assert open_slide(folder / "zlib.ome.tif").reader == "tiff"
 
     def test_missing_empty_directory_and_garbage_are_one_line(self, folder):
         (folder / "empty.svs").write_bytes(b"")
@@ -164,7 +166,7 @@ class TestOpening:
         assert "\n" not in str(caught.value)
 
     def test_unknown_reader_lists_the_known(self, folder):
-        with pytest.raises(ConfigError, match="auto, openslide, tiffslide, image"):
+        with pytest.raises(ConfigError, match="auto, openslide, tiffslide, tiff, image"):
             open_slide(folder / "plain.png", reader="bioformats")
 
     @pytest.mark.parametrize("reader", READERS)
@@ -178,7 +180,7 @@ class TestResolution:
     def test_from_tags_header_and_user(self, tmp_path):
         tags = write_pyramid(tmp_path / "tags.tif", pyramid())
         aperio = write_pyramid(tmp_path / "aperio.svs", pyramid((1,)), per_cm=None, text=APERIO)
-        for reader in ("openslide", "tiffslide"):
+        for reader in ("openslide", "tiffslide", "tiff"):
             assert open_slide(tags, reader=reader).mpp == pytest.approx(0.25)
             assert open_slide(aperio, reader=reader).mpp == 0.25
             assert open_slide(aperio, reader=reader).header.objective_power == 40
@@ -190,7 +192,7 @@ class TestResolution:
         path = tmp_path / "slide.ome.tif"
         size = {"PhysicalSizeX": 230, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.23, "PhysicalSizeYUnit": "µm"}
         tifffile.imwrite(path, random_pixels(), photometric="rgb", metadata={"axes": "YXS", **size})
-        for reader in ("tiffslide", "image"):
+        for reader in ("tiffslide", "tiff", "image"):
             assert open_slide(path, reader=reader).mpp == pytest.approx(0.23)
         pixels = '<OME><Image><Pixels PhysicalSizeX="1" PhysicalSizeXUnit="pixel" PhysicalSizeY="1"/></Image></OME>'
         assert mpp_from_ome(pixels) is None
@@ -205,7 +207,7 @@ class TestResolution:
 
     def test_print_resolution_in_a_tiff_is_absurd(self, tmp_path):
         path = write_pyramid(tmp_path / "print.tif", pyramid((1,)), per_cm=300 / 2.54)
-        for reader in ("openslide", "tiffslide"):
+        for reader in ("openslide", "tiffslide", "tiff"):
             with pytest.raises(MppError, match=r"84\.6.*print resolution.*--mpp"):
                 open_slide(path, reader=reader).mpp
 
@@ -271,10 +273,9 @@ class TestPlainImages:
         assert np.array_equal(slide.read(Box(0, 0, 40, 50)), expected)
 
     def test_other_depths_and_stacks_are_refused(self, tmp_path):
-        tifffile.imwrite(tmp_path / "16.tif", random_pixels().astype(np.uint16), photometric="rgb")
+        tifffile.imwrite(tmp_path / "32.tif", random_pixels().astype(np.float32), photometric="rgb")
         tifffile.imwrite(tmp_path / "stack.tif", np.stack([random_pixels()] * 3), photometric="rgb")
-        Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "16.png")
-        for name, hint in (("16.tif", "8-bit"), ("stack.tif", "stack of 3"), ("16.png", "8 bits per channel")):
+        for name, hint in (("32.tif", "32-bit floating point"), ("stack.tif", "stack of 3")):
             with pytest.raises(SlideError, match=hint):
                 open_slide(tmp_path / name)
 
@@ -290,6 +291,14 @@ class TestPlainImages:
         (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:200_000])
         with pytest.raises(SlideError, match=r"cut\.png"):
             open_slide(tmp_path / "cut.png").read(Box(0, 0, 5, 5))
+        for progressive in (False, True):
+            thumbnail = b"Exif\0\0" + (b"\xff\xd8" + bytes(99) + b"\xff\xd9")  # ends as an image does
+            Image.fromarray(random_pixels()).save(tmp_path / "a.jpg", progressive=progressive, exif=thumbnail)
+            data = (tmp_path / "a.jpg").read_bytes()
+            for share in (0.3, 0.9, 0.9999):
+                (tmp_path / "cut.jpg").write_bytes(data[: int(len(data) * share)])
+                with pytest.raises(SlideError, match=r"cut\.jpg.*end of the JPEG"):
+                    open_slide(tmp_path / "cut.jpg").read(Box(0, 0, 5, 5))
 
     def test_arrays_are_checked(self):
         with pytest.raises(DataError, match="uint8"):
@@ -300,7 +309,7 @@ class TestPlainImages:
 
 @needs_shared
 class TestDamage:
-    @pytest.mark.parametrize("reader", ["openslide", "tiffslide"])
+    @pytest.mark.parametrize("reader", ["openslide", "tiffslide", "tiff"])
     def test_pixels_that_cannot_be_decoded(self, reader):
         slide = open_slide(SHARED_SLIDES / "unreadable.svs", reader=reader)
         assert slide.mpp == 0.499

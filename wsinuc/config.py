@@ -28,7 +28,7 @@ class SegmentConfig:
     mpp: float | None = None
     """um per level-0 pixel given by the user; None takes it from the file."""
     reader: str = "auto"
-    """auto, openslide, tiffslide or image."""
+    """auto, or one of ``wsinuc.slides.READERS``: openslide, tiffslide, tiff or image."""
     tissue: str = "auto"
     """auto, none, or the path of a mask (PNG, or GeoJSON in level-0 pixels)."""
     roi: Path | None = None

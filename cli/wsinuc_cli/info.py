@@ -65,5 +65,6 @@ def describe(slide: SlideDescription) -> str:
         rows.append(("tissue", f"{slide.tissue_mm2:.3g} mm2, {slide.tissue_share:.0%} of the slide"))
     if slide.associated:
         rows.append(("extras", ", ".join(slide.associated)))
+    rows += [("note", note) for note in slide.notes]
     rows += [(f"  {name}", opinion) for name, opinion in slide.readers.items()]
     return "\n".join([str(slide.path), *(f"  {name:<12}{value}" for name, value in rows)])

@@ -58,7 +58,7 @@ def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     reader = click.option(
         "--reader",
-        type=click.Choice(["auto", "openslide", "tiffslide", "image"]),
+        type=click.Choice(["auto", "openslide", "tiffslide", "tiff", "image"]),
         default=DEFAULTS["reader"],
         show_default=True,
         help="Library that reads the slide.",

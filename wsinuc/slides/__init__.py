@@ -2,6 +2,16 @@
 
 ``open_slide`` gives a ``Slide``; ``slide.at(mpp)`` gives a ``SlideView``, which is what everything else reads from.
 A new reader is a subclass of ``Slide`` and a line in ``READERS``.
+
+With ``auto`` the reader is chosen so that the better view wins (``choose.py``):
+
+1. A TIFF in a scanner's own format: OpenSlide (tiffslide at a URL, or where OpenSlide refuses), unless its pixels are
+   not plain 8-bit RGB or grey, or it sees a much smaller image than the file holds; then ``tiff``.
+2. Any other TIFF: OpenSlide, when it sees the same levels and resolution and the pixels are plain; else ``tiff``. A
+   single image in strips, which nothing can be read of without the rest, is an ordinary ``image``.
+3. What is no TIFF: OpenSlide (MIRAX, DICOM, Hamamatsu VMS, ...), else ``image`` (PNG, JPEG).
+
+What is understood and cannot be right (floating point, stacks, fluorescence) is refused, whoever would open it.
 """
 
 from __future__ import annotations
@@ -18,9 +28,10 @@ if TYPE_CHECKING:
 READERS = {
     "openslide": "wsinuc.slides.openslide:OpenSlideSlide",
     "tiffslide": "wsinuc.slides.tiffslide:TiffSlideSlide",
+    "tiff": "wsinuc.slides.tiff:TiffSlide",
     "image": "wsinuc.slides.image:ImageSlide",
 }
-"""Name of each reader and where its class is, in the order in which ``auto`` tries them."""
+"""Name of each reader and where its class is."""
 
 
 def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = None) -> Slide:
@@ -29,9 +40,9 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
     Parameters
     ----------
     path
-        A file, or the URL of a TIFF (``s3://bucket/slide.svs``), which tiffslide reads block by block.
+        A file, or the URL of a TIFF (``s3://bucket/slide.svs``), which is read block by block.
     reader
-        ``auto`` tries every reader in turn; or one of ``READERS``.
+        ``auto`` takes the reader with the best view; or one of ``READERS``.
     mpp
         um per level-0 pixel, instead of what the file says.
 
@@ -40,26 +51,118 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
     ConfigError
         There is no such reader.
     SlideError
-        The file is missing, empty, a directory, or no reader can open it.
+        The file is missing, empty, a directory, lacks the folder that it belongs to, claims what no file holds, or no reader
+        can open it.
     RemoteError
         The URL cannot be reached.
     MppError
         ``mpp`` is no microscope's. (A file without a resolution opens; asking for ``Slide.mpp`` then raises.)
     """
+    from wsinuc.slides.companions import check_companions, is_of_several_files
+    from wsinuc.slides.tiff import is_tiff
+
     if reader != "auto" and reader not in READERS:
         raise ConfigError(f"there is no reader {reader!r}: choose auto, {', '.join(READERS)}")
     path = place(path)
     _check_file(path)
-    if reader != "auto":
-        return _reader_class(reader)(path, mpp=mpp)
-    refusals = []
-    for name in READERS:
+    if not isinstance(path, Url):
+        check_companions(path)
+        if reader == "auto" and is_of_several_files(path):
+            reader = "openslide"
+    if not is_tiff(path):
+        return _first_that_opens(path, tuple(READERS) if reader == "auto" else (reader,), mpp)
+    if reader == "auto":
+        return _open_tiff(path, mpp)
+    if reader in ("openslide", "tiffslide"):
+        _check_tiff(path, reader)
+    return _reader_class(reader)(path, mpp=mpp)
+
+
+def _open_tiff(path: Place, mpp: float | None) -> Slide:
+    from wsinuc.slides.choose import sees_less
+    from wsinuc.slides.dialect import DialectError, StackError
+    from wsinuc.slides.directories import DirectoryError
+    from wsinuc.slides.tiff import survey
+
+    try:
+        found = survey(path)
+    except StackError as stack:
+        return _from_its_maker(path, mpp, stack)
+    except (DirectoryError, DialectError):
+        raise
+    except SlideError as error:  # no TIFF that tifffile understands; perhaps OpenSlide does
+        if isinstance(path, Url):
+            raise
+        return _first_that_opens(path, ("openslide", "image"), mpp, said=[f"tiff: {_reason(error)}"])
+    if found.header.vendor == "ventana":  # its tiles overlap, and only OpenSlide knows by how much
+        return _first_that_opens(path, ("openslide",), mpp)
+    rest: tuple[str, ...] = ("image", "tiff") if found.is_one_striped_image else ("tiff", "image")
+    if found.is_vendors and found.header.dialect == "rgb":
+        rest = ("tiffslide", *rest)
+    if isinstance(path, Url):
+        return _first_that_opens(path, rest, mpp)
+    try:
+        slide = _reader_class("openslide")(path, mpp=mpp)
+    except SlideError as error:
+        return _first_that_opens(path, rest, mpp, said=[f"openslide: {_reason(error)}"])
+    return slide if sees_less(slide.header, found.header) is None else _first_that_opens(path, rest, mpp)
+
+
+def _from_its_maker(path: Place, mpp: float | None, stack: SlideError) -> Slide:
+    """The slide when OpenSlide knows the scanner, and with it which plane of the stack is meant; else raises ``stack``."""
+    try:
+        slide = _reader_class("openslide")(path, mpp=mpp)
+    except SlideError:
+        raise stack from None
+    if slide.vendor == "generic-tiff":
+        raise stack
+    return slide
+
+
+def _first_that_opens(path: Place, readers: tuple[str, ...], mpp: float | None, said: list[str] | None = None) -> Slide:
+    from wsinuc.slides.companions import hint
+
+    if len(readers) == 1:
+        return _reader_class(readers[0])(path, mpp=mpp)
+    refusals = said or []
+    for name in readers:
         try:
             return _reader_class(name)(path, mpp=mpp)
         except SlideError as error:
-            refusals.append(f"{name}: {redact(str(error.__cause__ or error))}")
-    said = " ".join("; ".join(refusals).split())
-    raise SlideError(f"{path.name}: no slide or image that can be read, or damaged ({said})")
+            refusals.append(f"{name}: {_reason(error)}")
+    kind = None if isinstance(path, Url) else hint(path)
+    if kind:
+        raise SlideError(f"{path.name}: {kind}")
+    all_said = " ".join("; ".join(refusals).split())
+    raise SlideError(f"{path.name}: no slide or image that can be read, or damaged ({all_said})")
+
+
+def _check_tiff(path: Place, reader: str) -> None:
+    """Raise SlideError when a TIFF claims what cannot be, or holds pixels that the reader shows wrongly."""
+    from wsinuc.slides.dialect import DialectError, StackError
+    from wsinuc.slides.directories import DirectoryError
+    from wsinuc.slides.tiff import survey
+
+    try:
+        found = survey(path)
+    except StackError as stack:
+        _from_its_maker(path, None, stack).close()
+        return
+    except (DirectoryError, DialectError):
+        raise
+    except SlideError:
+        if reader != "openslide":  # the others read directories as it was tried here
+            raise
+        return
+    if found.header.dialect != "rgb":
+        raise SlideError(
+            f"{path.name}: the reader {reader!r} would show its pixels wrongly ({found.header.dialect}): "
+            "use --reader auto or tiff"
+        )
+
+
+def _reason(error: SlideError) -> str:
+    return redact(str(error.__cause__ or error))
 
 
 def _reader_class(name: str) -> type[Slide]:

@@ -48,6 +48,10 @@ class SlideHeader:
     """The scanned part in level-0 pixels, when the file names one."""
     associated: tuple[str, ...] = ()
     """Names of associated images: label, macro, thumbnail."""
+    dialect: str = "rgb"
+    """How stored samples became RGB, where that was not plain; a run continues only with the same."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the pixels were read."""
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -226,7 +230,7 @@ class Slide(ABC):
             if self._handle is None:
                 try:
                     self._handle = self._open()
-                except RemoteError:
+                except (SlideError, RemoteError):
                     raise
                 except Exception as error:
                     raise self._cannot_open(error) from error
@@ -246,7 +250,7 @@ def local_file(place: Place | None) -> Path:
     """The path for a library that reads local files only; raises SlideError for a URL."""
     if isinstance(place, Url):
         raise SlideError(
-            f"{place.name}: this reader needs a local file: copy it, or use a TIFF with --reader tiffslide"
+            f"{place.name}: this reader needs a local file: copy it, or use a TIFF, which wsinuc reads from where it is"
         )
     assert place is not None
     return place

@@ -1,76 +1,83 @@
-"""Which files a slide consists of: most are one, some vendors spread a slide over a folder.
+"""Slides that consist of several files, and what is missing when one of them came alone.
 
-- MRXS: ``a.mrxs`` and every file in the folder ``a``;
-- Hamamatsu VMS and VMU: the index and the files beside it that it names;
-- DICOM: the files in the same folder that belong to the same series.
+A MIRAX slide is a small file and a folder of the same name; its small file is a JPEG thumbnail, which opens as an
+ordinary image when the folder is not there. So the names are looked at before any reader is.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 
-MOST = 10_000
-"""Files that are looked at in a folder, at most."""
-_INDEXES = (".vms", ".vmu")
-_INDEX_BYTES = 2**20
-_DICOM_BYTES = 2**16
-_DICOM = b"DICM"
-_SERIES = re.compile(rb"\x20\x00\x0d\x00UI..[0-9.]+\0?\x20\x00\x0e\x00UI..([0-9.]+)", re.DOTALL)
-"""StudyInstanceUID and, right behind it, SeriesInstanceUID; so they stand in the file's own header, in none it refers to."""
-_VALUE = re.compile(rb"^[^=\r\n]+=([^\r\n]+)", re.MULTILINE)
+from wsinuc.errors import SlideError
+
+_FORMATS_WITHOUT_READER = {
+    ".ndpis": "a list of fluorescence slides (Hamamatsu NDPIS): name one of its .ndpi files",
+    ".dcm": "a DICOM file that is no slide OpenSlide reads: all files of a slide's series must lie in one folder",
+    ".bif": "a Ventana slide that OpenSlide could not read: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".svslide": "a Sakura slide whose database OpenSlide could not read",
+    ".vsi": "an Olympus slide (VSI), which no reader here knows: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".czi": "a Zeiss slide (CZI) that OpenSlide could not read: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".lif": "a Leica LIF file, which no reader here knows: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".nd2": "a Nikon ND2 file, which no reader here knows: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".qptiff": "a PerkinElmer QPTIFF of a kind that no reader here knows: export it as OME-TIFF with QuPath",
+    ".isyntax": "a Philips iSyntax file, which no reader here knows: export it as TIFF",
+}
 
 
-def slide_files(path: Path) -> list[Path]:
-    """All files of the slide that ``path`` names, that one first; the others sorted by name."""
+def check_companions(path: Path) -> None:
+    """Raise SlideError when a part of a slide in several files is missing, naming the part."""
     suffix = path.suffix.lower()
     if suffix == ".mrxs":
-        return [path, *_below(path.with_suffix(""))]
-    if suffix in _INDEXES:
-        return [path, *_named_in(path)]
-    series = series_uid(path)
-    if series is not None:
-        return [path, *(other for other in _beside(path) if series_uid(other) == series)]
-    return [path]
+        _check_mirax(path)
+    elif suffix == ".vsi":
+        _check_vsi(path)
+    elif suffix in (".vms", ".vmu"):
+        _check_hamamatsu(path)
 
 
-def series_uid(path: Path) -> bytes | None:
-    """SeriesInstanceUID of a DICOM file; None of any other file, and of one that cannot be read."""
-    head = _head(path, _DICOM_BYTES)
-    if head[128:132] != _DICOM:
-        return None
-    found = _SERIES.search(head)
-    return found[1] if found else None
+def is_of_several_files(path: Path) -> bool:
+    """Whether only OpenSlide can put the slide together: what other readers show is its thumbnail."""
+    return path.suffix.lower() in (".mrxs", ".vms", ".vmu")
 
 
-def _below(folder: Path) -> list[Path]:
-    """Files below a folder; what operating systems leave there is no part of a slide."""
-    found: list[Path] = []
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        found += [Path(root) / name for name in names if not name.startswith(".") and name != "Thumbs.db"]
-        if len(found) > MOST:
-            break
-    return sorted(path for path in found if path.is_file())[:MOST]
+def hint(path: Path) -> str | None:
+    """What to say of a file that no reader opens, by its name; None when the name tells nothing."""
+    return _FORMATS_WITHOUT_READER.get(path.suffix.lower())
 
 
-def _beside(path: Path) -> list[Path]:
-    """Other files of the same folder with the same suffix."""
-    others = (other for other in path.parent.glob(f"*{path.suffix}") if other.name != path.name)
-    return sorted(other for other in others if other.is_file())[:MOST]
+def _check_mirax(path: Path) -> None:
+    folder = path.with_suffix("")
+    if not folder.is_dir():
+        raise SlideError(
+            f"{path}: the folder {folder.name}/ is missing beside {path.name}: a MIRAX slide is the .mrxs file and the folder "
+            "of that name, which holds the pixels; copy it there, too"
+        )
+    if not (folder / "Slidedat.ini").is_file():
+        raise SlideError(
+            f"{path}: Slidedat.ini is missing in the folder {folder.name}/ beside {path.name}: the copy is incomplete, "
+            "copy the whole folder again"
+        )
 
 
-def _named_in(path: Path) -> list[Path]:
-    """Files of the same folder that an index names as values of its keys."""
-    names = {os.fsdecode(value.strip()) for value in _VALUE.findall(_head(path, _INDEX_BYTES))}
-    plain = sorted(name for name in names if "/" not in name and "\\" not in name and "\0" not in name)
-    return [path.parent / name for name in plain if name != path.name and (path.parent / name).is_file()]
+def _check_vsi(path: Path) -> None:
+    folder = path.with_name(f"_{path.stem}_")
+    if not folder.is_dir():
+        raise SlideError(
+            f"{path}: the folder {folder.name}/ is missing beside {path.name}: an Olympus slide keeps its pixels there; besides, "
+            "no reader here knows VSI: export the slide as OME-TIFF, for example with QuPath or Bio-Formats"
+        )
+    raise SlideError(f"{path}: {_FORMATS_WITHOUT_READER['.vsi']}")
 
 
-def _head(path: Path, size: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(size)
-    except OSError:
-        return b""
+def _check_hamamatsu(path: Path) -> None:
+    """The parts that a Hamamatsu index names; a file that is no such index is left to the readers."""
+    with path.open("rb") as file:
+        text = file.read(2**16).decode("latin-1")
+    named = [line.partition("=")[2].strip() for line in text.splitlines() if line.lower().startswith("imagefile")]
+    missing = [name for name in named if name and not (path.parent / Path(name).name).is_file()]
+    if missing:
+        raise SlideError(
+            f"{path}: {missing[0]} is missing beside {path.name}"
+            + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
+            + ": the slide consists of all of these files, copy them, too"
+        )

@@ -1,137 +1,133 @@
-"""The directories of a TIFF as bytes: what every level says of itself, its tables of tiles among it.
+"""The directories of a TIFF file, walked with suspicion.
 
-Whoever writes a tile anew writes another length or another place into these tables, so they tell slides apart that differ
-anywhere, at the cost of a few MB. The walk is bounded, follows each offset once and stops where the file makes no sense,
-so that it never fails: files that are no TIFF, or an odd one, have other bytes by which they are known.
+A file of a kilobyte can claim a billion pixels a side, or directories that follow each other in a circle; libraries
+then allocate, or loop. What a file claims is held against sane bounds and against its own size here, before any
+library decodes a pixel of it.
 """
 
 from __future__ import annotations
 
-import struct
-from collections import deque
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
-MOST_DIRECTORIES = 1024
-MOST_ENTRIES = 4096
-MOST_BYTES = 64 * 2**20
-"""Of all values together."""
-_SUB_IFDS = 330
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of a value by the type of its field."""
+import tifffile
+from tifffile import PLANARCONFIG
+
+from wsinuc.errors import RemoteError, SlideError
+
+MAX_DIRECTORIES = 2048
+"""Most images in one file; slides have about ten, stacks hundreds."""
+MAX_SIDE = 4_000_000
+"""Largest side of an image in pixels: a metre of glass at 0.25 um per pixel."""
+MAX_TILE_SIDE = 65_536
+"""Largest side of a tile in pixels."""
+MAX_SAMPLES = 64
+"""Most samples of a pixel."""
+MAX_SEGMENT = 2**29
+"""Largest strip or tile in bytes after unpacking, 512 MiB: a strip is unpacked whole."""
+
+
+class DirectoryError(SlideError):
+    """A TIFF claims what no honest file holds; no reader should touch it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
-    """How numbers are written in a TIFF."""
+class Directory:
+    """One image of a TIFF file."""
 
-    order: str
-    """``<`` or ``>``."""
-    big: bool
-
-    @property
-    def offset(self) -> str:
-        return self.order + ("Q" if self.big else "I")
-
-    @property
-    def count(self) -> str:
-        return self.order + ("Q" if self.big else "H")
-
-    @property
-    def entry(self) -> str:
-        """Tag, type, number of values; the value or its offset follows."""
-        return self.order + ("HHQ" if self.big else "HHI")
+    page: tifffile.TiffPage
+    below: tuple[tifffile.TiffPage, ...] = ()
+    """Those that its SubIFDs tag lists, as a rule smaller versions of it."""
 
 
-def tiff_directories(file: BinaryIO) -> Iterator[bytes]:
-    """Bytes of every directory of a TIFF and of the values it points to; nothing when it is none.
+def directories(tiff: tifffile.TiffFile, name: str) -> tuple[Directory, ...]:
+    """The images of a TIFF file; none of their pixels is read.
 
-    Parameters
-    ----------
-    file
-        Open for reading anywhere in it.
+    Directories that cannot be read end the list, as the end of an incomplete copy does.
+
+    Raises
+    ------
+    DirectoryError
+        Directories in a circle, too many of them, or a size that is absurd or at odds with what the file lists.
     """
-    layout = _layout(_read(file, 0, 16))
-    if layout is None:
-        return
-    form, first = layout
-    waiting = deque([first])
+    found: list[Directory] = []
     seen: set[int] = set()
-    left = MOST_BYTES
-    while waiting and len(seen) < MOST_DIRECTORIES and left > 0:
-        start = waiting.popleft()
-        if start in seen or start == 0:
+    for directory in _walk(tiff):
+        for page in (directory.page, *directory.below):
+            if page.offset in seen:
+                raise DirectoryError(
+                    f"{name}: its TIFF directories follow each other in a circle: damaged, copy it again"
+                )
+            if len(seen) >= MAX_DIRECTORIES:
+                raise DirectoryError(f"{name}: more than {MAX_DIRECTORIES} images in one TIFF: no slide has so many")
+            seen.add(page.offset)
+            _check(page, tiff, name)
+        found.append(directory)
+    return tuple(found)
+
+
+def _walk(tiff: tifffile.TiffFile) -> Iterator[Directory]:
+    tiff.pages.useframes = False
+    for i in range(MAX_DIRECTORIES + 1):
+        try:
+            page = tiff.pages[i]
+        except RemoteError:
+            raise
+        except Exception:  # tifffile raises index, value, struct, key and its own errors
+            return
+        assert isinstance(page, tifffile.TiffPage)
+        yield Directory(page, tuple(_below(page)))
+
+
+def _below(page: tifffile.TiffPage) -> Iterator[tifffile.TiffPage]:
+    """Only the directories that the tag lists: a chain behind one of them is another way to a circle."""
+    file = page.parent.filehandle
+    for i, offset in enumerate((page.subifds or ())[: MAX_DIRECTORIES + 1]):
+        if not 8 <= offset < file.size:
             continue
-        seen.add(start)
-        entries, after = _directory(file, start, form)
-        yield entries
-        for data, inner in _values(file, entries, form):
-            yield data[:left]
-            left -= len(data)
-            waiting.extend(inner)
-            if left <= 0:
-                return
-        waiting.append(after)
+        file.seek(offset)
+        try:
+            yield tifffile.TiffPage(page.parent, (page.index, i))
+        except RemoteError:
+            raise
+        except Exception:
+            continue
 
 
-def _layout(head: bytes) -> tuple[_Format, int] | None:
-    """Number format and place of the first directory; None for what is no TIFF."""
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
-    if order is None or len(head) < 16:
-        return None
-    version = struct.unpack_from(order + "H", head, 2)[0]
-    if version == 42:
-        return _Format(order, big=False), struct.unpack_from(order + "I", head, 4)[0]
-    if version == 43:
-        return _Format(order, big=True), struct.unpack_from(order + "Q", head, 8)[0]
-    return None
+def _check(page: tifffile.TiffPage, tiff: tifffile.TiffFile, name: str) -> None:
+    width, height = page.imagewidth, page.imagelength
+    if max(width, height) > MAX_SIDE:
+        raise DirectoryError(f"{name}: claims an image of {width} x {height} pixels: damaged, no glass is so large")
+    if page.is_tiled and max(page.tilewidth, page.tilelength) > MAX_TILE_SIDE:
+        raise DirectoryError(f"{name}: claims tiles of {page.tilewidth} x {page.tilelength} pixels: damaged")
+    if page.samplesperpixel > MAX_SAMPLES or page.imagedepth > MAX_SIDE:
+        raise DirectoryError(f"{name}: claims {page.samplesperpixel} samples for each pixel: damaged")
+    if tiff.is_ndpi or not width or not height or page.dtype is None:
+        return  # Hamamatsu lists its tiles in a way of its own
+    needed = math.prod(page.chunked)
+    if needed > len(page.dataoffsets):
+        kind = "tiles" if page.is_tiled else "strips"
+        raise DirectoryError(
+            f"{name}: {width} x {height} pixels need {needed} {kind}, the file lists {len(page.dataoffsets)}: "
+            "damaged or incomplete, copy it again"
+        )
 
 
-def _directory(file: BinaryIO, start: int, form: _Format) -> tuple[bytes, int]:
-    """Entries of the directory at ``start``, and where the next one is; 0 when there is none."""
-    head = _read(file, start, struct.calcsize(form.count))
-    if len(head) < struct.calcsize(form.count):
-        return b"", 0
-    number = min(struct.unpack(form.count, head)[0], MOST_ENTRIES)
-    size = number * _entry_bytes(form)
-    body = _read(file, start + len(head), size + struct.calcsize(form.offset))
-    tail = body[size:]
-    after = struct.unpack(form.offset, tail)[0] if len(tail) == struct.calcsize(form.offset) else 0
-    return body[:size], after
+def check_segments(page: tifffile.TiffPage, name: str) -> None:
+    """Raise DirectoryError when a strip or tile is too large to be unpacked; called for what will be decoded."""
+    rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    columns = page.tilewidth if page.is_tiled else page.imagewidth
+    together = page.samplesperpixel if page.planarconfig == PLANARCONFIG.CONTIG else 1
+    size = rows * columns * together * (1 if page.dtype is None else page.dtype.itemsize)
+    if size > MAX_SEGMENT and not reads_by_row(page):
+        raise DirectoryError(
+            f"{name}: one strip or tile unpacks to {size / 2**20:,.0f} MiB, at most {MAX_SEGMENT // 2**20} are read at once: "
+            "convert it to a tiled TIFF"
+        )
 
 
-def _values(file: BinaryIO, entries: bytes, form: _Format) -> Iterator[tuple[bytes, list[int]]]:
-    """Values that do not stand in the entries themselves, each with the directories it points to."""
-    step = _entry_bytes(form)
-    room = struct.calcsize(form.offset)
-    for place in range(0, len(entries) - step + 1, step):
-        tag, kind, number = struct.unpack_from(form.entry, entries, place)
-        size = number * _SIZES.get(kind, 0)
-        inline = entries[place + step - room : place + step]
-        data = inline[:size]
-        if size > room:
-            data = _read(file, struct.unpack(form.offset, inline)[0], min(size, MOST_BYTES))
-        inner = _offsets(data, kind, form) if tag == _SUB_IFDS else []
-        if size > room or inner:
-            yield data, inner
-
-
-def _offsets(data: bytes, kind: int, form: _Format) -> list[int]:
-    letter = "Q" if _SIZES.get(kind) == 8 else "I"
-    size = struct.calcsize(letter)
-    whole = len(data) // size * size
-    return list(struct.unpack(f"{form.order}{whole // size}{letter}", data[:whole]))[:MOST_DIRECTORIES]
-
-
-def _entry_bytes(form: _Format) -> int:
-    return struct.calcsize(form.entry) + struct.calcsize(form.offset)
-
-
-def _read(file: BinaryIO, start: int, size: int) -> bytes:
-    """Up to ``size`` bytes; fewer, or none, where the file ends or does not reach."""
-    try:
-        file.seek(start)
-        return file.read(size)
-    except (OSError, OverflowError, ValueError):
-        return b""
+def reads_by_row(page: tifffile.TiffPage) -> bool:
+    """Whether any rows of a strip can be read without the rest: not packed, whole bytes."""
+    whole = page.bitspersample in (8, 16) and page.fillorder == 1
+    return not page.is_tiled and page.compression == 1 and page.predictor == 1 and whole

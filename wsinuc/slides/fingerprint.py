@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wsinuc.errors import SlideError
-from wsinuc.slides.companions import slide_files
-from wsinuc.slides.directories import tiff_directories
+from wsinuc.slides.directory_bytes import tiff_directories
+from wsinuc.slides.slide_files import slide_files
 from wsinuc.urls import Place, Url, remote_errors
 
 WHOLE = 4 * 2**20

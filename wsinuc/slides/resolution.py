@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from defusedxml import DefusedXmlException, ElementTree
 
@@ -75,8 +76,11 @@ def mpp_from_ome(xml: str) -> tuple[float, float] | None:
         pixels = ElementTree.fromstring(xml).find(_OME)
     except (ElementTree.ParseError, DefusedXmlException):
         return None
-    if pixels is None:
-        return None
+    return None if pixels is None else mpp_of_pixels(pixels)
+
+
+def mpp_of_pixels(pixels: Any) -> tuple[float, float] | None:
+    """(y, x) um per pixel of a ``Pixels`` element of OME-XML; None when it has none, or in a unit that is no length."""
     pair = _positive_pair(pixels.get("PhysicalSizeY"), pixels.get("PhysicalSizeX"))
     units = [_UM_PER_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"]
     if pair is None or units[0] is None or units[1] is None:

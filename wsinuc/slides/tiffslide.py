@@ -1,7 +1,7 @@
-"""Slides that tiffslide reads: TIFF in many dialects, in Python, by way of tifffile.
+"""Slides that tiffslide reads: TIFFs in scanners' own formats, in Python, by way of tifffile.
 
-It opens some files that OpenSlide refuses (OME-TIFF, compressions, strips), is the second opinion on the others, and the
-only reader of slides on object stores: it asks for the blocks of a file that hold the tiles.
+It knows what makers write into them, reads them on object stores (it asks for the blocks of a file that hold the tiles),
+opens some that OpenSlide refuses, and is the second opinion on the others.
 """
 
 from __future__ import annotations
@@ -26,6 +26,17 @@ class _LevelSlide(tiffslide.TiffSlide):
         return location
 
 
+class _Handle:
+    """An open slide and whose turn it is; closes the file when the last reader lets go."""
+
+    def __init__(self, slide: tiffslide.TiffSlide) -> None:
+        self.slide = slide
+        self.lock = threading.Lock()
+
+    def __del__(self) -> None:
+        self.slide.close()
+
+
 class TiffSlideSlide(Slide):
     """A slide read by tiffslide; reads take turns, because it gains nothing from threads."""
 
@@ -41,11 +52,12 @@ class TiffSlideSlide(Slide):
             slide = _LevelSlide(file, tifffile_options={"name": self.name})
         else:
             slide = _LevelSlide(str(self.path))
+        handle = _Handle(slide)
         _refuse_other_than_rgb(slide)
-        return slide, threading.Lock()
+        return handle
 
     def _describe(self) -> SlideHeader:
-        slide, _ = self._acquire()
+        slide = self._acquire().slide
         properties = {key: str(value) for key, value in slide.properties.items() if value is not None}
         ome = slide.ts_tifffile.ome_metadata
         ome_mpp = None if ome is None else mpp_from_ome(ome)
@@ -61,10 +73,9 @@ class TiffSlideSlide(Slide):
         )
 
     def _decode(self, handle: Any, box: Box, level: int) -> NDArray[np.uint8]:
-        slide, lock = handle
         height, width = box.shape
-        with lock:
-            pixels = slide.read_region((box.x0, box.y0), level, (width, height), as_array=True, padding=False)
+        with handle.lock:
+            pixels = handle.slide.read_region((box.x0, box.y0), level, (width, height), as_array=True, padding=False)
         if pixels.shape != (height, width, 3):
             raise ValueError(f"got {pixels.shape} instead of {(height, width, 3)}")
         return np.ascontiguousarray(pixels)

@@ -50,6 +50,8 @@ class SlideDescription:
     origin: tuple[int, int]
     """(y, x) in level-0 pixels of the corner of the image that QuPath shows by default."""
     associated: tuple[str, ...]
+    notes: tuple[str, ...]
+    """What to know of how the pixels are read: bits, orientation, transparency."""
     tissue_share: float | None
     """Share of the slide that holds tissue, 0 to 1; None without a resolution."""
     tissue_mm2: float | None
@@ -80,6 +82,7 @@ def describe_slide(path: str | Place, reader: str = "auto", mpp: float | None = 
             bounds=slide.bounds,
             origin=slide.origin,
             associated=slide.header.associated,
+            notes=slide.header.notes,
             tissue_share=share,
             tissue_mm2=mm2,
         )

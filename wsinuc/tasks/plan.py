@@ -186,6 +186,8 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "batch_size": config.batch_size or segmenter.batch_size,
         "tissue": prepared.selection.tissue_hash,
         "roi": sha256_of(config.roi)[:32] if config.roi else None,
+        # Plain pixels need no word, so that the settings of most slides stay what they are.
+        **({} if slide.header.dialect == "rgb" else {"dialect": slide.header.dialect}),
     }
 
 

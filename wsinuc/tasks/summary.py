@@ -143,7 +143,7 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         at_edge=total.at_edge,
         unreadable=tuple(_level0(box, prepared.view.downsample) for box in total.unreadable),
         unreadable_share=unreadable_share(prepared, total),
-        notes=_notes(plan, total, course.seen),
+        notes=(*prepared.slide.header.notes, *_notes(plan, total, course.seen)),
         outputs=course.outputs,
         settings=plan.settings,
         config={key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},

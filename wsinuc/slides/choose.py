@@ -1,0 +1,60 @@
+"""Which reader opens a file, when the user leaves it open.
+
+The better view wins. A scanner's own format goes to OpenSlide, which knows bounds, overlaps and what its maker wrote
+about the objective. A TIFF is first looked at through its directories (no pixel is decoded for that), and OpenSlide
+keeps it only when it sees the same slide: the levels, the resolution, and pixels that are plain, because it takes the
+first of three channels for grey, cuts 12 bits to the upper 8 and ignores that an image is stored upside down.
+"""
+
+from __future__ import annotations
+
+import math
+
+from wsinuc.slides.base import SlideHeader
+
+SAME_MPP = 0.01
+"""Relative difference up to which two resolutions are the same."""
+MUCH_LARGER = 2.0
+"""How many times OpenSlide's pixels the largest image of a scanner's file must have before OpenSlide is doubted."""
+
+
+def sees_less(seen: SlideHeader, tiff: SlideHeader) -> str | None:
+    """Why OpenSlide's view of a TIFF file is worse than what its directories hold; None when it is as good.
+
+    Parameters
+    ----------
+    seen
+        What OpenSlide says of the file.
+    tiff
+        What the reader ``tiff`` says of it.
+
+    Examples
+    --------
+    >>> one = SlideHeader(vendor="generic-tiff", level_shapes=((800, 600),), mpp_yx=(0.5, 0.5))
+    >>> two = SlideHeader(vendor="tiff", level_shapes=((800, 600), (400, 300)), mpp_yx=(0.5, 0.5))
+    >>> sees_less(one, two)
+    'it sees other levels'
+    >>> sees_less(one, one) is None
+    True
+    """
+    if tiff.dialect != "rgb":
+        return f"it does not read {tiff.dialect}"
+    if seen.vendor != "generic-tiff":
+        return "it sees a smaller image" if _pixels(tiff) > MUCH_LARGER * _pixels(seen) else None
+    if tiff.vendor == "ome-tiff":
+        return "it does not read OME-XML"
+    if seen.level_shapes != tiff.level_shapes:
+        return "it sees other levels"
+    if not _same_mpp(seen.mpp_yx, tiff.mpp_yx):
+        return "it sees another resolution"
+    return None
+
+
+def _pixels(header: SlideHeader) -> int:
+    return math.prod(header.level_shapes[0])
+
+
+def _same_mpp(seen: tuple[float, float] | None, tiff: tuple[float, float] | None) -> bool:
+    if tiff is None:
+        return True
+    return seen is not None and all(abs(a / b - 1.0) <= SAME_MPP for a, b in zip(seen, tiff, strict=True))

@@ -1,0 +1,60 @@
+"""Upright images from ones stored mirrored or turned: orientation tags of TIFF and EXIF, values 1 to 8."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.grid import Box
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How an image must be turned to stand upright: first transposed, then flipped."""
+
+    transposed: bool
+    flips_rows: bool
+    flips_columns: bool
+
+    def shape(self, stored: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the upright image."""
+        return (stored[1], stored[0]) if self.transposed else stored
+
+    def stored_box(self, box: Box, stored: tuple[int, int]) -> Box:
+        """Where the pixels of an upright box lie in the stored image of the given (height, width)."""
+        height, width = self.shape(stored)
+        rows = (height - box.y1, height - box.y0) if self.flips_rows else (box.y0, box.y1)
+        columns = (width - box.x1, width - box.x0) if self.flips_columns else (box.x0, box.x1)
+        if self.transposed:
+            return Box(columns[0], rows[0], columns[1], rows[1])
+        return Box(rows[0], columns[0], rows[1], columns[1])
+
+    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Upright pixels ``(h, w, 3)`` of stored ones; a view of them.
+
+        Examples
+        --------
+        >>> stored = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
+        >>> TURNS[6].apply(stored)[..., 0].tolist()
+        [[2, 0], [3, 1]]
+        """
+        if self.transposed:
+            pixels = pixels.swapaxes(0, 1)
+        rows = slice(None, None, -1) if self.flips_rows else slice(None)
+        columns = slice(None, None, -1) if self.flips_columns else slice(None)
+        return pixels[rows, columns]
+
+
+TURNS = {
+    1: Turn(False, False, False),
+    2: Turn(False, False, True),
+    3: Turn(False, True, True),
+    4: Turn(False, True, False),
+    5: Turn(True, False, False),
+    6: Turn(True, False, True),
+    7: Turn(True, True, True),
+    8: Turn(True, True, False),
+}
+"""The turn for each value of the orientation tag; 1 is upright."""
