@@ -70,7 +70,7 @@ class ResampledLayout(Layout):
         return [row["name"] for row in self.scan()]
 
     def _row(self, row: Row, box: Box | None) -> Row:
-        own = resolution_of(row, self.source.mpp, self.source.layout)
+        own = resolution_of(row, self.source.mpp, self.source.layout, self.source.otherwise)
         if own > self.target * (1 + TOLERANCE):
             raise DataError(
                 f"{row['name']} has {own:g} um per pixel, too coarse to be shown at {self.target:g}: detail that was not "
