@@ -57,7 +57,9 @@ def test_a_turned_and_recompressed_picture_has_the_same_hash(tmp_path, turn):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     Image.fromarray(np.ascontiguousarray(dihedral(pixels, turn))).resize((80, 80)).save(tmp_path / "b.jpg", quality=60)
     Image.fromarray(tissue(96, 96, 4).astype(np.uint8)).save(tmp_path / "c.png")
-    first, again, other = (check_leakage.read_picture("s", tmp_path / name, 0.25) for name in ("a.png", "b.jpg", "c.png"))
+    first, again, other = (
+        check_leakage.read_picture("s", tmp_path / name, 0.25) for name in ("a.png", "b.jpg", "c.png")
+    )
     assert check_leakage.distance(first, again) <= check_leakage.NEAR
     assert check_leakage.distance(first, other) > check_leakage.NEAR
 
@@ -74,7 +76,7 @@ def test_the_committed_split_holds_organs_of_both_species_and_shares_nothing():
     split = Split.load(nuinsseg_split.SPLIT)
     names = {part: [name for name, box in places if box is None] for part, places in split.parts.items()}
     assert {part: len(found) for part, found in names.items()} == {"train": 466, "held_images": 95, "held_organs": 104}
-    assert max(Counter(sum(names.values(), [])).values()) == 1
+    assert len({name for found in names.values() for name in found}) == 466 + 95 + 104
     species = {organ.split()[0] for organ in nuinsseg_split.HELD_ORGANS}
     assert species == {"human", "mouse"}
     assert len(nuinsseg_split.HELD_ORGANS) >= 5
@@ -85,7 +87,9 @@ def test_the_committed_split_is_the_rule_applied_to_the_data():
     dataset = open_dataset(SHARED / "nuinsseg", mpp=0.2)
     organs = {row["name"]: row["organ"] for row in dataset.rows}
     split = Split.load(nuinsseg_split.SPLIT)
-    assert {part: [name for name, _ in places] for part, places in split.parts.items()} == nuinsseg_split.divided(organs)
+    assert {part: [name for name, _ in places] for part, places in split.parts.items()} == nuinsseg_split.divided(
+        organs
+    )
     held = {organs[name] for name, _ in split.parts["held_organs"]}
     assert held == set(nuinsseg_split.HELD_ORGANS)
     assert not held & {organs[name] for name, _ in split.parts["train"]}

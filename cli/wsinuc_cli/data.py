@@ -174,7 +174,10 @@ def describe(found: DatasetDescription) -> str:
     for attribute, values in found.attributes.items():
         rows.append((attribute, f"{len(values)} {'value' if len(values) == 1 else 'values'}"))
         rows += [
-            (f"  {value or '(none)'}", ("" if unlabelled else f"{share.nuclei:,} {things} in ") + f"{share.images} images")
+            (
+                f"  {value or '(none)'}",
+                ("" if unlabelled else f"{share.nuclei:,} {things} in ") + f"{share.images} images",
+            )
             for value, share in values.items()
         ]
     width = min(WIDEST, max(len(name) for name, _ in rows)) + 2

@@ -77,13 +77,13 @@ def open_dataset(
     named_class = None if layout == "auto" else _layout_class(layout)
     if not path.is_dir():
         raise DataError(f"{path} is no folder; a data set is the folder that its authors published, or one's own")
-    found = named_class or _recognise(path)
-    if found.kind == UNLABELLED and not pixels_only:
+    found = (named_class or _recognise(path))(path)
+    if found.kind == UNLABELLED and not pixels_only and found.scan():
         raise DataError(
             f"{path} holds images without annotation, which pretrain and distill take; "
             "to learn from or to measure with, it needs labels/NAME.png or points/NAME.csv"
         )
-    return Dataset.open(found(path), mpp=mpp, otherwise=otherwise)
+    return Dataset.open(found, mpp=mpp, otherwise=otherwise)
 
 
 def _layout_class(name: str) -> type[Layout]:

@@ -37,7 +37,9 @@ class ImagesLayout(Layout):
         return any(file.suffix.lower() in SUFFIXES for file in (path / "images").iterdir())
 
     def scan(self) -> tuple[Row, ...]:
-        return read_manifest(self.path / "manifest.csv")
+        if (self.path / "manifest.csv").is_file():
+            return read_manifest(self.path / "manifest.csv")
+        return tuple({"name": name} for name in self._images)
 
     @cached_property
     def _images(self) -> dict[str, Path]:
