@@ -27,7 +27,7 @@ from nuinsseg_split import SPLIT
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn, irfft2, next_fast_len, rfft2
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from wsinuc.datasets.orientation import dihedral
 from wsinuc.datasets.split import Split
@@ -35,7 +35,9 @@ from wsinuc.datasets.split import Split
 MPP = 2.0
 SIDE = 24
 """Of the squares that are looked for, in px: 48 um."""
-CONTRAST = 8.0
+COARSE = 4.0
+"""What is smoother than a Gaussian of so many px is taken away: pale and dark halves are alike everywhere."""
+CONTRAST = 4.0
 """Least standard deviation of a square in grey levels: glass is like glass."""
 WIDE = 1200
 """Width in px of the sheet on which a set is laid out."""
@@ -43,7 +45,7 @@ NEAR = 8
 """Bits of 64; unrelated pictures differ in about 32."""
 ALIKE = 0.8
 """Correlation from which on two places are held to be the same."""
-USUAL_MPP = {"nuinsseg": 0.2, "brca_m2c": 0.5, "nct_crc": 0.5, "nucls_points": 0.2}
+USUAL_MPP = {"nuinsseg": 0.16, "brca_m2c": 0.5, "nct_crc": 0.5, "nucls_points": 0.2}
 """um per px of sets that do not record it, where it is not 0.25."""
 
 
@@ -54,7 +56,7 @@ class Picture:
     collection: str
     name: str
     grey: NDArray[np.float32]
-    """(h, w) at `MPP`."""
+    """(h, w) at `MPP`, without what is coarse."""
     hashes: NDArray[np.bool_]
     """(8, 64) of its orientations, first as it is."""
 
@@ -78,7 +80,7 @@ def read_picture(collection: str, path: Path, mpp: float) -> Picture:
     hashes = np.stack([perceptual_hash(dihedral(small, turn)) for turn in range(8)])
     size = [max(1, round(side * mpp / MPP)) for side in grey.size]
     pixels = np.asarray(grey.resize((size[0], size[1]), Image.Resampling.BOX), np.float32)
-    return Picture(collection, path.stem, pixels, hashes)
+    return Picture(collection, path.stem, pixels - gaussian_filter(pixels, COARSE), hashes)
 
 
 def read_pictures(data: Path) -> list[Picture]:

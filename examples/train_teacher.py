@@ -38,8 +38,8 @@ from wsinuc.tasks.network_loss import make_targets, unet_loss
 from wsinuc.tasks.pretrain import as_input
 from wsinuc.tasks.training_set import NUCLEUS
 
-MPP, CROP, BATCH, SEED = 0.25, 256, 8, 21
-NUINSSEG_MPP = 0.2
+MPP, CROP, BATCH, SEED = 0.25, 224, 10, 21
+NUINSSEG_MPP = 0.16
 """um per pixel; docs/data.md says how it was measured."""
 NETWORK = {"classes": 2, "maps": 1, "base": 48, "levels": 4, "fold": 2, "smooth": True}
 AUGMENTATION = Augmentation(zoom=1.8, stain=0.4, dyes=0.1, blur=0.3, noise=5.0, light=0.2, jpeg=0.3, compact=0.3)
