@@ -37,7 +37,7 @@ SIDE = 24
 """Of the squares that are looked for, in px: 48 um."""
 COARSE = 4.0
 """What is smoother than a Gaussian of so many px is taken away: pale and dark halves are alike everywhere."""
-CONTRAST = 4.0
+CONTRAST = 6.0
 """Least standard deviation of a square in grey levels: glass is like glass."""
 WIDE = 1200
 """Width in px of the sheet on which a set is laid out."""
