@@ -1,6 +1,6 @@
 """Look for tissue that both teaches and measures: `python examples/check_leakage.py DATA`.
 
-DATA holds folders of images (`SET/images/`, `SET/manifest.csv`). What measures is `EVALUATION`; everything else may teach.
+DATA holds folders of images (`SET/images/`, `SET/manifest.csv`). What measures is in `evaluation`; the rest may teach.
 Three searches, and a table of what each found:
 
 * **the same picture**: a perceptual hash of 64 bits (Zauner 2010: signs of the 8 x 8 lowest frequencies of its cosine

@@ -4,9 +4,9 @@
 
 Four looks at the same question; docs/data.md has what they gave and what was decided.
 
-* **A model that never saw NuInsSeg** segments it as if a pixel had 0.1 to 0.4 um. It learnt nuclei at 0.25 um, so it agrees
-  best with the annotation where they look as large as there. The same is done with TNBC, whose 0.25 um are known: the ratio
-  of the two best values is the result.
+* **A model that never saw NuInsSeg** segments it as if a pixel had 0.1 to 0.4 um. It learnt nuclei at 0.25 um, so it
+  agrees best with the annotation where they look as large as there. The same is done with TNBC, whose 0.25 um are known:
+  the ratio of the two best values is the result.
 * **Lymphocytes**: the median diameter of round, dark nuclei in human spleen and tonsil, against TNBC's patient 07.
 * **Red cells**: discs in vessels that were picked by eye, measured where their redness falls to one half.
 * **All nuclei**: diameters by organ at a given resolution, to be held against what is known of the cells.

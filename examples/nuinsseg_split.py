@@ -5,8 +5,8 @@
 The folder holds `images/`, `labels/` and `manifest.csv` with a column `organ`. The rule looks at names alone:
 
 * `held_organs`: every image of the organs in `HELD_ORGANS`. They were chosen before any training, one for each kind of
-  tissue: urothelium, nervous, tubular epithelium, germ cells, connective, lymphoid. An organ that is there in both species
-  is held in both.
+  tissue: urothelium, nervous, tubular epithelium, germ cells, connective, lymphoid. An organ that is there in both
+  species is held in both.
 * `held_images`: of every other organ, in the order of the names, the fourth image and every sixth from there on.
 * `train`: the rest.
 """

@@ -2,9 +2,9 @@
 
     python examples/train_teacher.py DATA OUT [--steps 60000] [--minutes 120]
 
-DATA holds the folders `nuinsseg`, `tnbc` and `dsb2018_histology` (images, 16-bit labels, manifest). Never trained on: the
-parts `held_organs` and `held_images` of `nuinsseg_split.json`, and TNBC patients 09, 10 and 11. Interrupt it at will: the
-same command goes on where it stopped. OUT then holds `teacher.safetensors` (the averaged weights, written anew every
+DATA holds the folders `nuinsseg`, `tnbc` and `dsb2018_histology` (images, 16-bit labels, manifest). Never trained on:
+the parts `held_organs` and `held_images` of `nuinsseg_split.json`, and TNBC patients 09, 10 and 11. Interrupt it at will:
+the same command goes on where it stopped. OUT then holds `teacher.safetensors` (the averaged weights, written anew every
 `MEASURE` steps and usable at any time), `teacher.state` (to go on from) and `teacher.jsonl` (steps, loss, rate, and the
 loss on fixed crops of `held_organs`, which chooses nothing).
 """
@@ -82,7 +82,8 @@ def train(data: Path, out: Path, steps: int, minutes: float) -> None:
     """Train, or go on, for so many steps in all or minutes from now."""
     torch.manual_seed(SEED)
     described = NetworkConfig.describe("unet", NETWORK, mpp=MPP, separation="distance", classes=(NUCLEUS,))
-    network = build_network("unet", NETWORK).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network = build_network("unet", NETWORK).train()
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     source = learnt_from(data)
     plain = Augmentation(zoom=1.0, stain=0.0)
     held = replace(source, images=part_of_nuinsseg(data, "held_organs"), weights=None, augmentation=plain)

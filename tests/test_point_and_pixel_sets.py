@@ -1,4 +1,4 @@
-"""One's own points by class name, and images that nobody annotated: `wsinuc.datasets.points`, `wsinuc.datasets.images`."""
+"""One's own points by class name (`datasets.points`), and images that nobody annotated (`datasets.images`)."""
 
 from __future__ import annotations
 

@@ -149,6 +149,10 @@ class Dataset(Sequence[LabelledImage]):
         """Names of the images, in order; patches of one image repeat it."""
         return tuple(row["name"] for row in self.rows)
 
+    def resolution(self, row: Row) -> float:
+        """um per pixel of one of the images."""
+        return resolution_of(row, self.mpp, self.layout, self.otherwise)
+
     def where(self, wanted: Conditions = {}, unwanted: Conditions = {}) -> Dataset:  # noqa: B006 (read only)
         """Only the images that have one of the wanted values of every attribute, and none of the unwanted.
 
@@ -219,7 +223,7 @@ class Dataset(Sequence[LabelledImage]):
             image=read.image,
             labels=read.labels,
             attributes=row,
-            mpp=resolution_of(row, self.mpp, self.layout, self.otherwise),
+            mpp=self.resolution(row),
             classes=read.classes,
             points=read.points,
             point_classes=read.point_classes,

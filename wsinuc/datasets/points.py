@@ -73,7 +73,7 @@ class NuclsLayout(Layout):
 class PointFolderLayout(Layout):
     """One's own images with points: classes are named in ``classes.csv``, images described in ``manifest.csv``.
 
-    ``points/NAME.csv`` has the columns x, y (pixels) and class, a name from ``classes.csv``; an empty class is not known.
+    ``points/NAME.csv`` has the columns x, y (pixels) and class, a name from ``classes.csv``; empty is not known.
     BRCA-M2C (Abousamra et al., Multi-Class Cell Detection Using Spatial Context Representation, ICCV 2021) is one.
     """
 
