@@ -41,6 +41,23 @@ def test_nuinsseg(tmp_path):
     assert dataset.rows[1]["organ"] == "muscle_tibia"
     for image in dataset:
         np.testing.assert_array_equal(image.labels, blobs(1, 2))
+        assert image.mpp == 0.16
+
+
+@pytest.mark.skipif(not (SHARED / "nuinsseg").is_dir(), reason="the shared data sets are not here")
+def test_nuinsseg_as_published_is_the_prepared_set(tmp_path):
+    prepared = open_dataset(SHARED / "nuinsseg", mpp=0.16)
+    assert len(prepared) == 665
+    chosen = [prepared[i] for i in (0, 600)]
+    for image in chosen:
+        folder = tmp_path / image.attributes["organ"]
+        save(image.image, folder / "tissue images" / f"{image.name}.png")
+        save(image.labels.astype(np.uint16), folder / "label masks modify" / f"{image.name}.tif")
+    for image, again in zip(chosen, open_dataset(tmp_path), strict=True):
+        assert (again.name, again.mpp) == (image.name, image.mpp)
+        assert f"{again.attributes['species']} {again.attributes['organ']}" == image.attributes["organ"]
+        np.testing.assert_array_equal(again.image, image.image)
+        np.testing.assert_array_equal(again.labels, image.labels)
 
 
 def test_tnbc(tmp_path):

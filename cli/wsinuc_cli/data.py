@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from wsinuc.tasks.subset import Subset
 
 FILE = click.Path(path_type=Path)
+WIDEST = 44
+"""Letters of a name beyond which what is said of it is not aligned with the rest."""
 
 
 @click.group()
@@ -75,7 +77,7 @@ def split(
     from wsinuc.datasets.split import few_patches, split_images
     from wsinuc.tasks.data_info import open_for_counting
 
-    dataset = open_for_counting(source)[0]
+    dataset = open_for_counting(source)
     if few:
         made = few_patches(dataset, few, size_px=size, seed=seed)
     else:
@@ -156,38 +158,47 @@ def describe_subset(chosen: Subset) -> str:
 
 def describe(found: DatasetDescription) -> str:
     """The facts, a line each."""
+    unlabelled = found.kind == "unlabelled"
     things = {"points": "points", "glands": "glands"}.get(found.kind, "nuclei")
+    empty = f", {found.empty} without {things}" if found.empty and not unlabelled else ""
+    counted = ("annotation", "none") if unlabelled else (things, f"{found.nuclei:,}" + _diameter(found))
     sizes = [f"{width} x {height} ({count})" for (height, width), count in found.sizes.items()]
     rows = [
         ("layout", found.layout),
-        ("images", f"{found.images}" + (f", {found.empty} without {things}" if found.empty else "")),
+        ("images", f"{found.images}{empty}"),
         ("size", ", ".join(sizes[:4]) + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else "")),
         ("resolution", _resolution(found)),
-        (things, f"{found.nuclei:,}" + _diameter(found)),
+        counted,
         *((f"  {name}", f"{count:,}") for name, count in found.classes.items()),
     ]
     for attribute, values in found.attributes.items():
         rows.append((attribute, f"{len(values)} {'value' if len(values) == 1 else 'values'}"))
         rows += [
-            (f"  {value or '(none)'}", f"{share.nuclei:,} {things} in {share.images} images")
+            (
+                f"  {value or '(none)'}",
+                ("" if unlabelled else f"{share.nuclei:,} {things} in ") + f"{share.images} images",
+            )
             for value, share in values.items()
         ]
-    width = max(len(name) for name, _ in rows) + 2
+    width = min(WIDEST, max(len(name) for name, _ in rows)) + 2
     return "\n".join([str(found.path), *(f"  {name:<{width}}{value}" for name, value in rows)])
 
 
 def _resolution(found: DatasetDescription) -> str:
     if not found.mpp:
         return "not recorded; give it with --mpp (0.25 is usual for 40x, 0.5 for 20x)"
-    if len(found.mpp) == 1:
+    missing = found.images - sum(found.mpp.values())
+    if len(found.mpp) == 1 and not missing:
         return f"{next(iter(found.mpp)):.4g} um per pixel"
-    return ", ".join(f"{mpp:.4g} um per pixel ({count})" for mpp, count in sorted(found.mpp.items()))
+    known = [f"{mpp:.4g} um per pixel ({count})" for mpp, count in sorted(found.mpp.items())]
+    return ", ".join(known + [f"not recorded ({missing})"] * bool(missing))
 
 
 def _diameter(found: DatasetDescription) -> str:
     if math.isnan(found.diameter_px):
         return ""
-    um = f", {found.diameter_px * next(iter(found.mpp)):.1f} um" if len(found.mpp) == 1 else ""
+    one = len(found.mpp) == 1 and sum(found.mpp.values()) == found.images
+    um = f", {found.diameter_px * next(iter(found.mpp)):.1f} um" if one else ""
     return f", median diameter {found.diameter_px:.0f} px{um}"
 
 

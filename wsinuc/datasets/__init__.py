@@ -27,14 +27,23 @@ LAYOUTS = {
     "tnbc": "wsinuc.datasets.masks:TnbcLayout",
     "dsb2018": "wsinuc.datasets.masks:Dsb2018Layout",
     "glas": "wsinuc.datasets.glas:GlasLayout",
+    "points": "wsinuc.datasets.points:PointFolderLayout",
     "nucls": "wsinuc.datasets.points:NuclsLayout",
     "endonuke": "wsinuc.datasets.points:EndoNukeLayout",
     "folder": "wsinuc.datasets.folder:FolderLayout",
+    "images": "wsinuc.datasets.images:ImagesLayout",
 }
 """Name of a layout -> "module:class", a `wsinuc.datasets.base.Layout`; recognised in this order."""
 
 
-def open_dataset(source: Path | str, *, mpp: float | None = None, layout: str = "auto") -> Dataset:
+def open_dataset(
+    source: Path | str,
+    *,
+    mpp: float | None = None,
+    layout: str = "auto",
+    otherwise: float | None = None,
+    pixels_only: bool = False,
+) -> Dataset:
     """A data set as a sequence of `LabelledImage`, read one by one when asked for.
 
     Parameters
@@ -45,17 +54,21 @@ def open_dataset(source: Path | str, *, mpp: float | None = None, layout: str = 
         um per pixel of all its images; None takes it from the data set, which then must record it.
     layout
         How the folder is laid out: one of `LAYOUTS`, or ``auto`` to recognise it.
+    otherwise
+        um per pixel of the images whose resolution is neither given by ``mpp`` nor recorded.
+    pixels_only
+        Whether a set without any annotation will do.
 
     Raises
     ------
     ConfigError
         There is no such layout.
     DataError
-        The folder is not laid out as expected.
+        The folder is not laid out as expected, or has no annotation and ``pixels_only`` is False.
     MppError
         The resolution is neither given nor recorded.
     """
-    from wsinuc.datasets.base import Dataset
+    from wsinuc.datasets.base import UNLABELLED, Dataset
 
     named, equals, folder = str(source).partition("=")
     if equals and named in LAYOUTS and not Path(source).exists():
@@ -64,7 +77,13 @@ def open_dataset(source: Path | str, *, mpp: float | None = None, layout: str = 
     named_class = None if layout == "auto" else _layout_class(layout)
     if not path.is_dir():
         raise DataError(f"{path} is no folder; a data set is the folder that its authors published, or one's own")
-    return Dataset.open((named_class or _recognise(path))(path), mpp=mpp)
+    found = (named_class or _recognise(path))(path)
+    if found.kind == UNLABELLED and not pixels_only and found.scan():
+        raise DataError(
+            f"{path} holds images without annotation, which pretrain and distill take; "
+            "to learn from or to measure with, it needs labels/NAME.png or points/NAME.csv"
+        )
+    return Dataset.open(found, mpp=mpp, otherwise=otherwise)
 
 
 def _layout_class(name: str) -> type[Layout]:

@@ -24,6 +24,9 @@ from wsinuc.segmenters.base import NucleusClass
 Row = Mapping[str, str]
 """What is known of one image before it is read: ``name``, then any attributes (patient, organ, fold ...), all text."""
 
+UNLABELLED = "unlabelled"
+"""Kind of the sets that hold pixels alone."""
+
 Conditions = Mapping[str, frozenset[str]]
 """Attribute -> the values that are meant."""
 
@@ -78,7 +81,7 @@ class Layout(ABC):
     classes: tuple[NucleusClass, ...] = ()
     """What a nucleus can be; empty where nuclei are not classified."""
     kind: str = "instances"
-    """``instances`` (nuclei outlined), ``points`` (nuclei marked) or ``glands``."""
+    """``instances`` (nuclei outlined), ``points`` (nuclei marked), ``glands``, or `UNLABELLED`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -114,9 +117,11 @@ class Dataset(Sequence[LabelledImage]):
     """um per pixel that the user gives for all images; None takes the image's own or the layout's."""
     boxes: tuple[Box | None, ...]
     """Which part of each image; None is all of it."""
+    otherwise: float | None = None
+    """um per pixel of images whose resolution neither the user nor the data set says."""
 
     @classmethod
-    def open(cls, layout: Layout, *, mpp: float | None = None) -> Dataset:
+    def open(cls, layout: Layout, *, mpp: float | None = None, otherwise: float | None = None) -> Dataset:
         """All images of a layout; raises DataError, or MppError when the resolution is unknown or absurd."""
         rows = layout.scan()
         if not rows:
@@ -126,8 +131,8 @@ class Dataset(Sequence[LabelledImage]):
             twice = names.most_common(1)[0][0]
             raise DataError(f"{layout.path} holds two images called {twice!r}; is the data set there twice?")
         for row in rows:
-            resolution_of(row, mpp, layout)
-        return cls(layout=layout, rows=rows, mpp=mpp, boxes=(None,) * len(rows))
+            resolution_of(row, mpp, layout, otherwise)
+        return cls(layout=layout, rows=rows, mpp=mpp, boxes=(None,) * len(rows), otherwise=otherwise)
 
     @property
     def path(self) -> Path:
@@ -143,6 +148,10 @@ class Dataset(Sequence[LabelledImage]):
     def names(self) -> tuple[str, ...]:
         """Names of the images, in order; patches of one image repeat it."""
         return tuple(row["name"] for row in self.rows)
+
+    def resolution(self, row: Row) -> float:
+        """um per pixel of one of the images."""
+        return resolution_of(row, self.mpp, self.layout, self.otherwise)
 
     def where(self, wanted: Conditions = {}, unwanted: Conditions = {}) -> Dataset:  # noqa: B006 (read only)
         """Only the images that have one of the wanted values of every attribute, and none of the unwanted.
@@ -214,7 +223,7 @@ class Dataset(Sequence[LabelledImage]):
             image=read.image,
             labels=read.labels,
             attributes=row,
-            mpp=resolution_of(row, self.mpp, self.layout),
+            mpp=self.resolution(row),
             classes=read.classes,
             points=read.points,
             point_classes=read.point_classes,
@@ -264,10 +273,13 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
     return conditions
 
 
-def resolution_of(row: Row, given: float | None, layout: Layout) -> float:
-    """um per pixel of an image: the user's word, else the image's own, else what was published; MppError, never a guess."""
+def resolution_of(row: Row, given: float | None, layout: Layout, otherwise: float | None = None) -> float:
+    """um per pixel of an image: the user's word, else the image's own, else what was published; MppError, never a guess.
+
+    ``otherwise`` is the user's word for images without any of these.
+    """
     try:
-        mpp = given or float(row.get("mpp") or layout.mpp or "")
+        mpp = given or float(row.get("mpp") or layout.mpp or otherwise or "")
     except ValueError:
         raise MppError(
             f"the resolution of {row['name']} is not recorded (attribute mpp); give it with --mpp, "

@@ -36,7 +36,7 @@ class FolderLayout(Layout):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.classes = _read_classes(path / "classes.csv")
+        self.classes = read_classes(path / "classes.csv")
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -44,7 +44,7 @@ class FolderLayout(Layout):
 
     def scan(self) -> tuple[Row, ...]:
         if (self.path / "manifest.csv").is_file():
-            return _read_manifest(self.path / "manifest.csv")
+            return read_manifest(self.path / "manifest.csv")
         return tuple({"name": name} for name in self._images)
 
     def read(self, row: Row) -> Annotation:
@@ -79,7 +79,8 @@ class FolderLayout(Layout):
         return found
 
 
-def _read_classes(path: Path) -> tuple[NucleusClass, ...]:
+def read_classes(path: Path) -> tuple[NucleusClass, ...]:
+    """The classes of a ``classes.csv`` (name, color), none where the file is missing; raises DataError."""
     if not path.exists():
         return ()
     classes = []
@@ -92,7 +93,8 @@ def _read_classes(path: Path) -> tuple[NucleusClass, ...]:
     return tuple(classes)
 
 
-def _read_manifest(path: Path) -> tuple[Row, ...]:
+def read_manifest(path: Path) -> tuple[Row, ...]:
+    """The images of a ``manifest.csv`` with what is known of them, in its order; raises DataError."""
     rows = read_table(path, ("name",))
     if not rows:
         raise DataError(f"{path} must have a header with a column 'name' and one line per image")

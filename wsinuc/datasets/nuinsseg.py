@@ -27,7 +27,7 @@ class NuInsSegLayout(Layout):
 
     name = "nuinsseg"
     expected = "ORGAN/tissue images/NAME.png with ORGAN/label masks modify/NAME.tif, as in 'human bladder'"
-    mpp = 0.25  # 40x
+    mpp = 0.16  # not recorded; measured as docs/data.md says
 
     @classmethod
     def recognises(cls, path: Path) -> bool:

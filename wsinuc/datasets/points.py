@@ -1,4 +1,4 @@
-"""NuCLS and EndoNuke: nuclei marked by a point and a class instead of an outline.
+"""NuCLS, EndoNuke and one's own points: nuclei marked by a point and a class instead of an outline.
 
 Such sets have no labels (all 0) but `points` and `point_classes`; they measure detection and classification.
 
@@ -9,7 +9,7 @@ Stained IHC Endometrium Scans, Data 2022.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Annotation, Layout, Row
 from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, image_shape, read_image, read_table
+from wsinuc.datasets.folder import read_classes, read_manifest
 from wsinuc.errors import DataError
 from wsinuc.limits import read_bounded
 from wsinuc.segmenters.base import NucleusClass
@@ -67,6 +68,49 @@ class NuclsLayout(Layout):
         else:
             points, classes = _points(self.path / "points" / f"{image.stem}.csv")
         return _annotation(image, points, classes, len(self.classes))
+
+
+class PointFolderLayout(Layout):
+    """One's own images with points: classes are named in ``classes.csv``, images described in ``manifest.csv``.
+
+    ``points/NAME.csv`` has the columns x, y (pixels) and class, a name from ``classes.csv``; empty is not known.
+    BRCA-M2C (Abousamra et al., Multi-Class Cell Detection Using Spatial Context Representation, ICCV 2021) is one.
+    """
+
+    name = "points"
+    expected = "images/NAME.png with points/NAME.csv (x, y, class by name) and classes.csv (name, color)"
+    kind = "points"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.classes = read_classes(path / "classes.csv")
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        folders = all((path / name).is_dir() for name in ("images", "points"))
+        return folders and (path / "classes.csv").is_file() and not (path / "labels").is_dir()
+
+    def scan(self) -> tuple[Row, ...]:
+        if (self.path / "manifest.csv").is_file():
+            return read_manifest(self.path / "manifest.csv")
+        return tuple({"name": name} for name in self._images)
+
+    @cached_property
+    def _images(self) -> dict[str, Path]:
+        return by_stem(self.path / "images", IMAGE_SUFFIXES)
+
+    def read(self, row: Row) -> Annotation:
+        name = row["name"]
+        image = self._images.get(name, self.path / "images" / f"{name}.png")
+        table = self.path / "points" / f"{name}.csv"
+        rows = read_table(table, ("x", "y", "class"))
+        number = {"": 0} | {c.name: i for i, c in enumerate(self.classes, start=1)}
+        for line in rows:
+            if line["class"] not in number:
+                known = ", ".join(c.name for c in self.classes)
+                raise DataError(f"{table}: class {line['class']!r} is not in classes.csv, which has {known}")
+        classes = np.array([number[line["class"]] for line in rows], np.float64)
+        return _annotation(image, _numbers(rows, ("y", "x"), table), classes, len(self.classes))
 
 
 class EndoNukeLayout(Layout):
@@ -137,7 +181,7 @@ def _points(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return table[:, :2], table[:, 2] + 1
 
 
-def _numbers(rows: list[Row], columns: tuple[str, ...], path: Path) -> NDArray[np.float64]:
+def _numbers(rows: Sequence[Row], columns: tuple[str, ...], path: Path) -> NDArray[np.float64]:
     try:
         values = [[float(row[column]) for column in columns] for row in rows]
     except ValueError as error:

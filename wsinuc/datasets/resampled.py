@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.datasets.base import Annotation, Dataset, Layout, Row, resolution_of
+from wsinuc.datasets.base import Annotation, Dataset, Layout, Row
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.slides.array import ArraySlide
@@ -70,7 +70,7 @@ class ResampledLayout(Layout):
         return [row["name"] for row in self.scan()]
 
     def _row(self, row: Row, box: Box | None) -> Row:
-        own = resolution_of(row, self.source.mpp, self.source.layout)
+        own = self.source.resolution(row)
         if own > self.target * (1 + TOLERANCE):
             raise DataError(
                 f"{row['name']} has {own:g} um per pixel, too coarse to be shown at {self.target:g}: detail that was not "

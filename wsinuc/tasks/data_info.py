@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset, LabelledImage
-from wsinuc.errors import MppError
 from wsinuc.exports.contact_sheet import write_contact_sheet
 
 MAX_VALUES = 60
@@ -36,14 +35,14 @@ class DatasetDescription:
     path: Path
     layout: str
     kind: str
-    """``instances``, ``points`` or ``glands``: what the counts below count."""
+    """``instances``, ``points`` or ``glands``: what the counts below count; or ``unlabelled``."""
     images: int
     empty: int
     """Images without a single nucleus."""
     sizes: Mapping[tuple[int, int], int]
     """(height, width) in pixels -> images, the commonest first."""
     mpp: Mapping[float, int]
-    """um per pixel -> images; empty where it is not recorded."""
+    """um per pixel -> images whose resolution is recorded or given."""
     nuclei: int
     classes: Mapping[str, int]
     """Class -> nuclei, in the order of the data set, and ``(not known)`` if there are any; empty without classes."""
@@ -79,7 +78,7 @@ def describe_dataset(
     DataError
         The layout is unknown, or an image or its annotation is damaged.
     """
-    dataset, known = open_for_counting(source, mpp=mpp)
+    dataset = open_for_counting(source, mpp=mpp)
     shown = (
         set(np.linspace(0, len(dataset) - 1, min(tiles, len(dataset))).round().astype(int).tolist()) if sheet else ()
     )
@@ -92,7 +91,7 @@ def describe_dataset(
         counts[i], image_areas = _count(image, len(dataset.classes))
         areas.append(image_areas)
         sizes[image.labels.shape[0], image.labels.shape[1]] += 1
-        resolutions[image.mpp] += known
+        resolutions[image.mpp] += bool(mpp or image.attributes.get("mpp") or dataset.layout.mpp)
         if i in shown:
             pictures.append(image)
         on_image(i + 1, len(dataset))
@@ -115,15 +114,10 @@ def describe_dataset(
     )
 
 
-def open_for_counting(source: Path | str, *, mpp: float | None = None) -> tuple[Dataset, bool]:
-    """The data set, and whether its resolution is known; where it is not, the number in it means nothing."""
-    try:
-        return open_dataset(source, mpp=mpp), True
-    except MppError:
-        if mpp is not None:
-            raise
-        # Counting needs no resolution: any number will do to look at a set that records none.
-        return open_dataset(source, mpp=1.0), False
+def open_for_counting(source: Path | str, *, mpp: float | None = None) -> Dataset:
+    """The data set, also one without annotation; images whose resolution is not recorded have 1 um per pixel."""
+    # Counting needs no resolution: any number will do to look at a set that records none.
+    return open_dataset(source, mpp=mpp, otherwise=1.0, pixels_only=True)
 
 
 def _count(image: LabelledImage, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -124,9 +124,7 @@ def _dataset(source: Path | str, file_mpp: float | None) -> Dataset | None:
     if not named and not Path(source).is_dir():
         return None
     try:
-        return open_dataset(source)
-    except MppError:
-        return open_dataset(source, mpp=file_mpp)
+        return open_dataset(source, otherwise=file_mpp, pixels_only=True)
     except DataError:
         if named:
             raise

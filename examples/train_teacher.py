@@ -1,0 +1,133 @@
+"""Train the supervised teacher: a wide U-Net on 31 organs of NuInsSeg, TNBC and the Data Science Bowl's histology.
+
+    python examples/train_teacher.py DATA OUT [--steps 60000] [--minutes 120]
+
+DATA holds the folders `nuinsseg`, `tnbc` and `dsb2018_histology` (images, 16-bit labels, manifest). Never trained on:
+the parts `held_organs` and `held_images` of `nuinsseg_split.json`, and TNBC patients 09, 10 and 11. Interrupt it at will:
+the same command goes on where it stopped. OUT then holds `teacher.safetensors` (the averaged weights, written anew every
+`MEASURE` steps and usable at any time), `teacher.state` (to go on from) and `teacher.jsonl` (steps, loss, rate, and the
+loss on fixed crops of `held_organs`, which chooses nothing).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from finish_model import HELD_OUT
+from nuinsseg_split import SPLIT
+from torch import Tensor
+from train_accurate import mpp_by_nuclei, report
+
+from wsinuc.datasets import open_dataset
+from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.crops import Crop, CropSource
+from wsinuc.datasets.split import Split
+from wsinuc.models.checkpoint import save_checkpoint
+from wsinuc.models.dense import DenseNetwork
+from wsinuc.models.networks import build_network
+from wsinuc.models.training import FitConfig, Inspection, fit
+from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
+from wsinuc.tasks.distill_config import DistillConfig
+from wsinuc.tasks.network_loss import make_targets, unet_loss
+from wsinuc.tasks.pretrain import as_input
+from wsinuc.tasks.training_set import NUCLEUS
+
+MPP, CROP, BATCH, SEED = 0.25, 224, 10, 21
+NUINSSEG_MPP = 0.16
+"""um per pixel; docs/data.md says how it was measured."""
+NETWORK = {"classes": 2, "maps": 1, "base": 48, "levels": 4, "fold": 2, "smooth": True}
+AUGMENTATION = Augmentation(zoom=1.8, stain=0.4, dyes=0.1, blur=0.3, noise=5.0, light=0.2, jpeg=0.3, compact=0.3)
+SHARES = {"nuinsseg": 0.6, "tnbc": 0.3, "dsb2018_histology": 0.1}
+"""Of the crops; most images of the last show haematoxylin alone."""
+MEASURE = 1000
+"""Steps between measurements of the held-out loss."""
+MEASURED = 48
+"""Crops on which it is measured."""
+SEEN = "NuInsSeg (CC BY 4.0) without its held parts, TNBC (CC BY 4.0) without patients 09-11, DSB 2018 histology (CC0)"
+
+
+def learnt_from(data: Path) -> CropSource:
+    """Annotated images that the teacher sees."""
+    tnbc = open_dataset(data / "tnbc", mpp=0.25).where(unwanted={"patient": frozenset(HELD_OUT)})
+    dsb = open_dataset(data / "dsb2018_histology", mpp=0.25)
+    sets = {
+        "nuinsseg": part_of_nuinsseg(data, "train"),
+        "tnbc": list(tnbc),
+        "dsb2018_histology": [replace(image, mpp=mpp_by_nuclei(image.labels)) for image in dsb],
+    }
+    images = [image for found in sets.values() for image in found]
+    weights = [SHARES[name] / len(found) for name, found in sets.items() for _ in found]
+    return CropSource(images=images, mpp=MPP, size=CROP, seed=SEED, weights=weights, augmentation=AUGMENTATION)
+
+
+def part_of_nuinsseg(data: Path, part: str) -> list[LabelledImage]:
+    """The images of one part of the split."""
+    return list(Split.load(SPLIT).of(open_dataset(data / "nuinsseg", mpp=NUINSSEG_MPP), part))
+
+
+def loss_on(network: DenseNetwork, crops: list[Crop]) -> Tensor:
+    """Mean loss of a batch."""
+    pixels = as_input(np.stack([crop.image for crop in crops])).to(memory_format=torch.channels_last)
+    raw = network(pixels).float()
+    return unet_loss(raw, make_targets(crops, "distance", 0, mpp=MPP), DistillConfig())
+
+
+def train(data: Path, out: Path, steps: int, minutes: float) -> None:
+    """Train, or go on, for so many steps in all or minutes from now."""
+    torch.manual_seed(SEED)
+    described = NetworkConfig.describe("unet", NETWORK, mpp=MPP, separation="distance", classes=(NUCLEUS,))
+    network = build_network("unet", NETWORK).train()
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    source = learnt_from(data)
+    plain = Augmentation(zoom=1.0, stain=0.0)
+    held = replace(source, images=part_of_nuinsseg(data, "held_organs"), weights=None, augmentation=plain)
+    fixed = [held.crop(index) for index in range(MEASURED)]
+    file = out / "teacher.safetensors"
+    end = time.monotonic() + 60 * minutes
+
+    def write(weights: dict[str, Tensor], done: int) -> None:
+        origin = {"data": SEEN, "licence": "Apache-2.0", "steps": done, "seed": SEED}
+        save_checkpoint(network_checkpoint(described, weights, origin), file)
+
+    def measure(done: int) -> float:
+        """Held-out loss of the averaged weights, which are in the network now and are written."""
+        write(network.state_dict(), done)
+        with torch.no_grad():
+            parts = [float(loss_on(network, fixed[i : i + BATCH])) for i in range(0, MEASURED, BATCH)]
+        return sum(parts) / len(parts)
+
+    config = FitConfig(
+        steps=steps, lr=1e-3, warmup=200, cosine=True, weight_decay=0.01, ema=0.999, save_every=250, log_every=50
+    )
+    fit(
+        network,
+        lambda step: loss_on(network, source.batch(step, BATCH)),
+        config,
+        state=out / "teacher.state",
+        on_progress=report,
+        should_stop=lambda: time.monotonic() > end,
+        images=BATCH,
+        settings={"seed": SEED, "network": NETWORK, "crop": CROP, "batch": BATCH, "nuinsseg_mpp": NUINSSEG_MPP},
+        inspections=[Inspection(every=MEASURE, run=measure)],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--steps", type=int, default=60_000, help="in all; the rate falls along a cosine until then")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    train(arguments.data, arguments.out, arguments.steps, arguments.minutes)
+
+
+if __name__ == "__main__":
+    main()
