@@ -38,6 +38,8 @@ MAX_SPECKS = 0.01
 """Share of the nuclear pixels in such pieces from which a picture is no label picture."""
 MIN_PIECE_PX = 10
 """A smaller piece that lies apart from its nucleus is a slip of the annotator's hand, not another nucleus."""
+FAR = 2
+"""A piece is far from the largest one of its number when the gap between them exceeds so many times that one's length."""
 MAX_COVER = 0.5
 """Share of a picture that one nucleus may cover."""
 COVER_SIDE_PX = 128
@@ -305,7 +307,7 @@ def _what_to_take_apart(
 
 
 def _scattered(pieces: _Pieces) -> NDArray[np.bool_]:
-    """Which labels ``(most + 1,)`` have a piece farther from their largest one than that is long."""
+    """Which labels ``(most + 1,)`` have a piece that is `FAR` from their largest one."""
     found = np.zeros(int(pieces.labels.max()) + 1, np.bool_)
     counted = pieces.sizes >= MIN_PIECE_PX
     counted[0] = False
@@ -323,7 +325,7 @@ def _scattered(pieces: _Pieces) -> NDArray[np.bool_]:
         others = boxes[group]
         apart_y = np.maximum(others[:, 0] - largest[2], largest[0] - others[:, 2])
         apart_x = np.maximum(others[:, 1] - largest[3], largest[1] - others[:, 3])
-        found[label] = (np.maximum(apart_y, apart_x) > length).any()
+        found[label] = (np.maximum(apart_y, apart_x) > FAR * length).any()
     return found
 
 
