@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from wsinuc.errors import CheckpointError
-from wsinuc.models.header import from_header, parse_header
+from wsinuc.models.header import from_header, one_line, parse_header
 
 _HEADER = "wsinuc"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -95,13 +95,13 @@ def load_checkpoint(path: Path, *kinds: str) -> Checkpoint:
     if header is None:
         raise CheckpointError(f"{path} is a safetensors file but was not written by wsinuc: it has no wsinuc header")
     if header.kind not in kinds:
-        raise CheckpointError(f"{path} holds a {header.kind}, but a {' or '.join(kinds)} is needed here")
+        raise CheckpointError(f"{path} holds a {one_line(header.kind)}, but a {' or '.join(kinds)} is needed here")
     check_kind(header.kind, header.config)
     tensors = read_tensors(path)
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(
-                f"{path}: the weights {name!r} hold NaN or infinity: the training had failed, or it is damaged"
+                f"{path}: the weights {name[:200]!r} hold NaN or infinity: the training had failed, or it is damaged"
             )
     return Checkpoint(**dataclasses.asdict(header), tensors=tensors, sha256=file_sha256(path))
 
@@ -141,7 +141,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
                 kind = archive.get_slice(name).get_dtype()
                 if kind not in _DTYPES:
                     raise CheckpointError(
-                        f"{path}: the weights {name!r} are of type {kind}; {', '.join(_DTYPES)} are read"
+                        f"{path}: the weights {name[:200]!r} are of type {kind}; {', '.join(_DTYPES)} are read"
                     )
             return {name: archive.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError, OverflowError) as error:

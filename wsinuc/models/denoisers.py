@@ -57,7 +57,7 @@ def build_denoiser(config: dict[str, Any]) -> nn.Module:
     name = config.get("network", "unet")
     if not isinstance(name, str) or name not in NETWORKS:
         raise CheckpointError(
-            f"the checkpoint holds a network {name!r}; this version knows {', '.join(NETWORKS)}: update wsinuc"
+            f"the checkpoint holds a network {str(name)[:40]!r}; this version knows {', '.join(NETWORKS)}: update wsinuc"
         )
     network, shape = NETWORKS[name]
     try:

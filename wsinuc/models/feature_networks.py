@@ -195,11 +195,13 @@ def load_feature_network(path: Path, *, device: torch.device | str = "cpu") -> D
 
 
 def _load_denoiser_network(path: Path, kind: str, device: torch.device | str) -> DenoiserNetwork:
+    if kind not in ("denoiser", "segmenter"):
+        raise CheckpointError(f"{path} holds a {kind} without a denoiser to take features from: give a denoiser")
     checkpoint = load_checkpoint(path, kind)
     if kind == "denoiser":
         network, process = load_denoiser(checkpoint)
         mpp = checkpoint.config.get("mpp")
-    elif kind == "segmenter" and checkpoint.config.get("method", "ddpm") == "ddpm":
+    elif checkpoint.config.get("method", "ddpm") == "ddpm":
         config = from_header(SegmentersDenoiser, checkpoint.config, more=True)
         prefix = "denoiser."
         own = {k.removeprefix(prefix): v.float() for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
@@ -207,7 +209,7 @@ def _load_denoiser_network(path: Path, kind: str, device: torch.device | str) ->
         process = GaussianDiffusion(named_betas(config.betas))
         mpp = config.watershed.mpp
     else:
-        raise CheckpointError(f"{path} holds a {kind} without a denoiser to take features from: give a denoiser")
+        raise CheckpointError(f"{path} holds no denoiser to take features from, but other networks: give a denoiser")
     if not isinstance(network, UNet):
         raise CheckpointError(f"{path} holds a {type(network).__name__}; features are taken from a UNet denoiser only")
     return DenoiserNetwork(network, process, sha256=checkpoint.sha256, mpp=mpp, device=device)

@@ -37,6 +37,7 @@ class ClassEntry:
 
 
 T = TypeVar("T")
+_LONGEST = 400
 
 
 def from_header(kind: type[T], data: Any, *, more: bool = False) -> T:
@@ -67,7 +68,7 @@ def from_header(kind: type[T], data: Any, *, more: bool = False) -> T:
     unknown = None if more else _unknown(made, data)
     if unknown is not None:
         raise CheckpointError(
-            f"the model's header does not fit this version of wsinuc: it has a field {unknown!r} that is unknown here; the "
+            f"the model's header does not fit this version of wsinuc: it has a field {unknown[:100]!r} that is unknown here; the "
             "weights may come from a newer version: upgrade wsinuc"
         )
     return made
@@ -81,12 +82,18 @@ def parse_header(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+def one_line(text: str) -> str:
+    """A text that may quote a file, without control characters and not longer than a few lines of a terminal."""
+    shown = "".join(each if each.isprintable() else " " for each in text)
+    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
+
+
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice!r} stands in it twice")
+        raise ValueError(f"the name {twice[:100]!r} stands in it twice")
     return found
 
 

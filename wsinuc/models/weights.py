@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.models.header import one_line
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -33,8 +34,8 @@ def load_weights(build: Callable[[], Network], tensors: Mapping[str, Tensor]) ->
     except (ConfigError, TypeError, ValueError, KeyError, RuntimeError, OverflowError, AttributeError) as error:
         if isinstance(error, CheckpointError):
             raise
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise CheckpointError(f"the header describes a network that this version cannot build ({reason[0]})") from error
+        reason = one_line(str(error)) or type(error).__name__
+        raise CheckpointError(f"the header describes a network that this version cannot build ({reason})") from error
     network.load_state_dict(dict(tensors))
     return network
 
@@ -55,4 +56,6 @@ def _check(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
     if not trouble and unknown:
         trouble = f"{unknown[0]} belongs to nothing"
     if trouble:
-        raise CheckpointError(f"the weights do not fit their own header: {trouble}; the file is damaged, or was edited")
+        raise CheckpointError(
+            f"the weights do not fit their own header: {one_line(trouble)}; the file is damaged, or was edited"
+        )

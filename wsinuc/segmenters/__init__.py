@@ -55,12 +55,14 @@ def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch
     method = checkpoint.config.get("method", "ddpm")
     if not isinstance(method, str) or method not in METHODS:
         raise CheckpointError(
-            f"the model was trained by the method {method!r}, this version of wsinuc knows {', '.join(METHODS)}: "
+            f"the model was trained by the method {str(method)[:40]!r}, this version of wsinuc knows {', '.join(METHODS)}: "
             "upgrade wsinuc"
         )
+    from wsinuc.models.header import one_line
+
     module, _, name = METHODS[method].partition(":")
     segmenter = getattr(import_module(module), name)
     try:
         return segmenter.from_checkpoint(checkpoint, device=device, dtype=dtype)
     except ConfigError as error:
-        raise CheckpointError(f"the model's header contradicts itself: {error}") from error
+        raise CheckpointError(f"the model's header contradicts itself: {one_line(str(error))}") from error

@@ -167,12 +167,12 @@ class JointSegmenter(TiledSegmenter):
             found = load_checkpoint(member_path(member.model), "segmenter")
             if found.sha256 != member.sha256:
                 raise CheckpointError(
-                    f"the joint model was made of a model {member.model!r} with the sha256 {member.sha256[:12]}..., and this one "
+                    f"the joint model was made of a model {member.model[:200]!r} with the sha256 {member.sha256[:12]}..., and this one "
                     f"has {found.sha256[:12]}...: install the version of wsinuc that it was made with, or join the models anew"
                 )
             if found.config.get("method") in (METHOD, "typed"):
                 raise CheckpointError(
-                    f"the joint model's member {member.model!r} is itself put together of others: members have weights"
+                    f"the joint model's member {member.model[:200]!r} is itself put together of others: members have weights"
                 )
             seen = _blurring(found, member) if member.blur != 1 else found
             models.append(cast(TiledSegmenter, segmenter_from(seen, device=device, dtype=dtype)))
