@@ -38,6 +38,7 @@ class ClassEntry:
 
 T = TypeVar("T")
 _LONGEST = 400
+_UNFIT = "the model's header does not fit this version of wsinuc"
 
 
 def from_header(kind: type[T], data: Any, *, more: bool = False) -> T:
@@ -60,15 +61,13 @@ def from_header(kind: type[T], data: Any, *, more: bool = False) -> T:
     try:
         made = msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
-        raise CheckpointError(
-            f"the model's header does not fit this version of wsinuc: {_explained(error, data)}"
-        ) from error
+        raise CheckpointError(f"{_UNFIT}: {one_line(_explained(error, data))}") from error
     except (RecursionError, OverflowError) as error:
-        raise CheckpointError(f"the model's header does not fit this version of wsinuc: {error}") from error
+        raise CheckpointError(f"{_UNFIT}: {one_line(str(error))}") from error
     unknown = None if more else _unknown(made, data)
     if unknown is not None:
         raise CheckpointError(
-            f"the model's header does not fit this version of wsinuc: it has a field {unknown[:100]!r} that is unknown here; the "
+            f"{_UNFIT}: it has a field {unknown[:100]!r} that is unknown here; the "
             "weights may come from a newer version: upgrade wsinuc"
         )
     return made

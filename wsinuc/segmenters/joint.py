@@ -167,8 +167,9 @@ class JointSegmenter(TiledSegmenter):
             found = load_checkpoint(member_path(member.model), "segmenter")
             if found.sha256 != member.sha256:
                 raise CheckpointError(
-                    f"the joint model was made of a model {member.model[:200]!r} with the sha256 {member.sha256[:12]}..., and this one "
-                    f"has {found.sha256[:12]}...: install the version of wsinuc that it was made with, or join the models anew"
+                    f"the joint model was made of a model {member.model[:200]!r} with the sha256 {member.sha256[:12]}..., "
+                    f"and this one has {found.sha256[:12]}...: install the version of wsinuc that it was made with, or join "
+                    "the models anew"
                 )
             if found.config.get("method") in (METHOD, "typed"):
                 raise CheckpointError(
