@@ -82,7 +82,7 @@ def test_shipped_models_are_what_they_were(name):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(("name", "share"), [("student", 1), ("diffusion", 2), ("breast", 3), ("fast", 4)])
+@pytest.mark.parametrize(("name", "share"), [("student", 1), ("diffusion", 4), ("breast", 4), ("fast", 4)])
 def test_every_value_of_a_shipped_header_may_be_odd(name, share):
     """Of some models only every so-and-so-many-th odd value, another one at each place: what is accepted takes time to load."""
     good = load_checkpoint(member_path(name), "segmenter")
@@ -313,7 +313,7 @@ def test_every_value_of_the_other_kinds_of_headers_may_be_odd(tmp_path):
         for at in places(header["config"]):
             if at[:1] in (("layouts",), ("text",), ("levels",)) and len(at) > 3:
                 continue  # long tables of numbers
-            for value in (ODD[i] for i in rng.choice(len(ODD), 3, replace=False)):
+            for value in (ODD[i] for i in rng.choice(len(ODD), 2, replace=False)):
                 odd = header | {"config": changed(header["config"], at, value)}
                 with suppress(WsinucError):
                     made = load(with_header(path, json.dumps(odd), tmp_path / "odd.safetensors"))

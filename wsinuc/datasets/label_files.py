@@ -6,6 +6,7 @@ read by tifffile, and of PNG the header is looked at first. What the numbers mea
 
 from __future__ import annotations
 
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -140,8 +141,9 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
         )
     if page.imagelength * page.imagewidth * max(1, page.samplesperpixel) > MAX_PIXELS:
         raise DataError(f"{path}: {page.shape} is too large for a label picture; cut it, and its image, into fields")
-    if page.compression.name in _LOSSY_TIFF:
-        raise DataError(f"{path}: labels must be kept without loss, got {page.compression.name}; save them as PNG")
+    compression = _name(tifffile.COMPRESSION, page.compression)
+    if compression in _LOSSY_TIFF:
+        raise DataError(f"{path}: labels must be kept without loss, got {compression}; save them as PNG")
     return page
 
 
@@ -153,12 +155,17 @@ def _tiff_values(path: Path) -> tuple[NDArray, tuple[str, ...]]:
         except Exception as error:  # codecs raise what they like
             raise DataError(f"{path} cannot be decoded ({error}); copy it again") from error
         separate = page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
-        photometric = page.photometric.name
+        photometric = _name(tifffile.PHOTOMETRIC, page.photometric)
     if separate:
         values = np.moveaxis(values, 0, -1)
     if photometric == "MINISWHITE" and values.dtype == np.bool_:
         values = ~values
     return values, (PALETTE,) if photometric == "PALETTE" else ()
+
+
+def _name(kinds: type[IntEnum], value: int) -> str:
+    """Name of a TIFF tag's value; the number itself where nobody has named it."""
+    return kinds(value).name if value in kinds._value2member_map_ else str(value)
 
 
 def _png_depth(path: Path) -> int:

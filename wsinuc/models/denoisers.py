@@ -34,7 +34,7 @@ class DenoiserHeader:
     """What the header of a denoiser says besides its network."""
 
     unet: dict[str, Any]
-    mpp: Mpp | None = None
+    mpp: Mpp
     """um per pixel that it was trained at."""
     network: str = "unet"
     betas: str = "linear"

@@ -150,7 +150,7 @@ def adopt(network: nn.Module, tensors: Mapping[str, Tensor]) -> int:
 
 
 def _network(build: Callable[[Any], _Network], shape: type, checkpoint: Checkpoint) -> _Network:
-    config = from_header(shape, checkpoint.config["network"])
+    config: Any = from_header(shape, checkpoint.config["network"])
     return load_weights(partial(build, config), checkpoint.tensors).eval()
 
 

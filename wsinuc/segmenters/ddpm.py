@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsinuc.errors import ConfigError
+from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoint import Checkpoint
 from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
 from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
-from wsinuc.models.header import Mpp, from_header
+from wsinuc.models.header import Mpp, from_header, one_line
 from wsinuc.models.norm import fix_statistics, statistics_of, with_statistics
 from wsinuc.models.schedules import SCHEDULES, named_betas
 from wsinuc.models.unet import UNet, UNetConfig
@@ -126,14 +126,17 @@ class DdpmSegmenter(TiledSegmenter):
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> DdpmSegmenter:
         """A segmenter from a checkpoint of kind ``segmenter``."""
         config = DdpmConfig.from_json(checkpoint.config)
-        networks = []
-        for build, prefix in (
-            (partial(UNet, config.unet), "denoiser."),
-            (partial(PixelClassifierEnsemble, config.ensemble), "ensemble."),
-        ):
-            own = {k.removeprefix(prefix): v.float() for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
-            networks.append(load_weights(build, own))
-        unet, ensemble = networks
+        parts: dict[str, dict[str, torch.Tensor]] = {"denoiser": {}, "ensemble": {}}
+        for name, tensor in checkpoint.tensors.items():
+            part, _, inner = name.partition(".")
+            parts.setdefault(part, {})[inner] = tensor.float()
+        unknown = parts.keys() - {"denoiser", "ensemble"}
+        if unknown:
+            raise CheckpointError(
+                f"the weights do not fit their own header: {one_line(unknown.pop())} belongs to nothing"
+            )
+        unet = load_weights(partial(UNet, config.unet), parts["denoiser"])
+        ensemble = load_weights(partial(PixelClassifierEnsemble, config.ensemble), parts["ensemble"])
         return cls(config, unet, ensemble, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
 
     def to_checkpoint(self, provenance: dict[str, Any], dtype: torch.dtype = torch.float16) -> Checkpoint:

@@ -14,6 +14,8 @@ from typing import Any
 
 SUFFIXES = (".dcm", ".dicom")
 """Endings of DICOM files."""
+_WANTED = (0x0020000E, 0x00080008, 0x00480006)
+"""SeriesInstanceUID, ImageType, TotalPixelMatrixColumns."""
 _LAST = 0x00480007
 """Tag of the height of the whole level, behind which nothing is needed and the long tables of frames stand."""
 
@@ -50,17 +52,13 @@ def is_dicom(path: object) -> bool:
 
 def read_instance(path: Path) -> Instance | None:
     """What the header of a file says of its series; None for what is no DICOM file, or one without a series."""
-    import pydicom
     from pydicom.filereader import read_partial
 
     if not path.is_file():
         return None
-    names = ["SeriesInstanceUID", "ImageType", "TotalPixelMatrixColumns"]
     try:
         with path.open("rb") as file:
-            found = read_partial(
-                file, stop_when=_behind, specific_tags=[pydicom.datadict.tag_for_keyword(n) for n in names]
-            )
+            found = read_partial(file, stop_when=_behind, specific_tags=list(_WANTED))
         series = str(found.get("SeriesInstanceUID") or "")
         kinds = [str(each).upper() for each in found.get("ImageType") or ()]
         width = int(found.get("TotalPixelMatrixColumns") or 0)
