@@ -170,6 +170,28 @@ def test_notes_are_counted_once_per_image_and_reach_data_info_and_training(tmp_p
     assert found.notes == tuple(f"{folder}: {line}" for line in count_notes(image.notes for image in found.images))
     assert found.origin[0]["labels"] == list(found.notes)
     assert len(found.notes) == 3
+    arguments = [
+        "train",
+        str(folder),
+        "--mpp",
+        "0.25",
+        "--method",
+        "unet",
+        "--dry-run",
+        "-o",
+        str(tmp_path / "a.safetensors"),
+    ]
+    told = CliRunner().invoke(main, arguments)
+    assert told.exit_code == 0, told.output
+    assert all(f"Note: {note}" in told.output for note in found.notes)
+    assert "36 nuclei" in told.output
+
+
+def test_a_set_without_any_nucleus_teaches_nothing(tmp_path):
+    empty = next(picture for picture in pictures() if picture.name == "empty")
+    folder = write_set(tmp_path / "set", empty, empty)
+    with pytest.raises(DataError, match="no annotated nucleus to learn from"):
+        gather_training_set([str(folder)], mpp=0.25, selection=Selection(wanted={}, unwanted={}))
 
 
 def test_notes_of_both_sides_stand_in_the_evaluation(tmp_path):
