@@ -34,7 +34,7 @@ def write_nudiff(folder: Path, *, drop_rate: float = 0.2, mpp: float = 0.5, brok
     for seed, (role, shape) in enumerate(shapes.items()):
         network = filled(SpadeUNet(shape) if isinstance(shape, SpadeUNetConfig) else UNet(shape), seed)
         if broken:
-            next(network.parameters()).data.fill_(float("nan"))
+            next(network.parameters()).data.fill_(3e38)  # finite, and too large for any sum
         config = common | {"network": dataclasses.asdict(shape), "drop_rate": drop_rate, "learned_variance": False}
         path = folder / f"{role}-{drop_rate}-{mpp}-{broken}.safetensors"
         save_checkpoint(

@@ -153,14 +153,23 @@ def test_inputs_that_do_not_fit_are_refused(network: CoSynUNet):
 
 def test_a_checkpoint_brings_the_network_back(network: CoSynUNet, tmp_path):
     path = tmp_path / "c.safetensors"
-    config = {"network": network_config(TINY), "steps": 1000}
+    known = {
+        "steps": 1000,
+        "mpp": 0.5,
+        "size": 32,
+        "classes": [{"name": "a", "color": [1, 2, 3]}],
+        "text": {},
+        "layouts": {},
+    }
+    config = known | {"network": network_config(TINY), "drop_rate": 0.1}
     save_checkpoint(Checkpoint(kind=KIND, config=config, provenance={}, tensors=network.state_dict()), path)
     _, again = read_cosyn(path)
     assert again.config == TINY
     torch.testing.assert_close(said(again, unit(), points(), None), said(network, unit(), points(), None))
     other = network_config(replace(TINY, classes=4))
-    save_checkpoint(Checkpoint(kind=KIND, config={"network": other}, provenance={}, tensors=network.state_dict()), path)
+    config |= {"network": other}
+    save_checkpoint(Checkpoint(kind=KIND, config=config, provenance={}, tensors=network.state_dict()), path)
     with pytest.raises(CheckpointError, match="damaged"):
         read_cosyn(path)
-    with pytest.raises(CheckpointError, match="update wsinuc"):
+    with pytest.raises(CheckpointError, match="upgrade wsinuc"):
         build_cosyn(network_config(TINY) | {"novelty": 1})

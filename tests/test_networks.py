@@ -295,7 +295,7 @@ def test_checkpoints_say_what_is_wrong(tmp_path: Path) -> None:
     assert "does not fit this version" in error_of({k: v for k, v in good.config.items() if k != "mpp_range"})
     assert "does not fit this version" in error_of(good.config | {"surprise": 1})
     assert "do not fit their own header" in error_of(good.config | {"network": {"classes": 3, "maps": 1, "base": 8}})
-    assert "do not fit their own header" in error_of(good.config | {"network": {"odd": 3}})
+    assert "missing required field `classes`" in error_of(good.config | {"network": {"odd": 3}})
 
 
 def test_every_network_has_a_segmenter() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsinuc.errors import ConfigError
+from wsinuc.models.header import from_header
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 
 TRAINED = ColourNormalisation(mean=(0.24, 0.34, 0.23), spread=(0.13, 0.16, 0.10), share=1.0)
@@ -105,6 +106,5 @@ def test_settings_that_make_no_sense_are_refused(changes: dict[str, object], mes
 
 
 def test_it_comes_back_from_a_header() -> None:
-    assert ColourNormalisation.from_json(None) is None
     data = {"mean": [0.24, 0.34, 0.23], "spread": [0.13, 0.16, 0.10], "share": 1.0}
-    assert ColourNormalisation.from_json(data) == TRAINED
+    assert from_header(ColourNormalisation, data) == TRAINED

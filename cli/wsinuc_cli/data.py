@@ -181,7 +181,8 @@ def describe(found: DatasetDescription) -> str:
             for value, share in values.items()
         ]
     width = min(WIDEST, max(len(name) for name, _ in rows)) + 2
-    return "\n".join([str(found.path), *(f"  {name:<{width}}{value}" for name, value in rows)])
+    lines = [f"  {name:<{width}}{value}" for name, value in rows]
+    return "\n".join([str(found.path), *lines, *(f"Note: {note}" for note in found.notes)])
 
 
 def _resolution(found: DatasetDescription) -> str:

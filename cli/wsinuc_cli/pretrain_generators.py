@@ -118,7 +118,10 @@ def _training_set(sources: tuple[str, ...], options: dict[str, Any]) -> Training
         unwanted=parse_conditions(options["unwanted"]),
         **{name: options[name] for name in ("split", "part", "fraction", "seed")},
     )
-    return gather_training_set(sources, mpp=options["file_mpp"], selection=selection)
+    chosen = gather_training_set(sources, mpp=options["file_mpp"], selection=selection)
+    for note in chosen.notes:
+        click.echo(f"Note: {note}")
+    return chosen
 
 
 def _describe(method: str, data: TrainingSet, config: Any, device: str, processes: int, init: Path | None) -> None:

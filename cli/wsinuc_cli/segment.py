@@ -137,11 +137,16 @@ def segment(
     config = SegmentConfig(**settings)
     jobs = list_slides(slides)
     out = output or Path()
+    for job in jobs:
+        if job.files > 1 and not quiet:
+            click.echo(
+                f"Note: {job.files} files of one DICOM series are one slide, {job.slide}: {job.folder(out)}", err=True
+            )
     batch = Batch(jobs, out, config, quiet=quiet)
     if dry_run:
         batch.plan()
         return batch.finish(records=False)
-    several = len(jobs) > 1 or list(slides) != [job.slide for job in jobs]
+    several = len(jobs) > 1 or any(path.suffix.lower() == ".csv" for path in slides if isinstance(path, Path))
     records = several or (isinstance(out, Path) and (out / FOLDER).is_dir())
     batch.segment(executor, records=records, verbose=verbose, skip_errors=skip_errors, attempts=attempts)
     batch.finish(records=records and isinstance(out, Path))  # tables need a file system

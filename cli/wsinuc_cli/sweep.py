@@ -63,7 +63,7 @@ def sweep(
     from wsinuc.tasks.pixel_table import SamplingConfig
     from wsinuc.tasks.sweep import SweepConfig
     from wsinuc.tasks.sweep import sweep as task
-    from wsinuc.tasks.training_set import NUCLEUS
+    from wsinuc.tasks.training_set import NUCLEUS, label_notes
 
     whole = open_dataset(data, mpp=mpp)
     training, scored = _parts(whole, split, part, validation, held_out)
@@ -74,9 +74,12 @@ def sweep(
         finalists=finalists,
         seed=seed,
     )
+    images = list(training)
+    for note in label_notes(whole, images):
+        click.echo(f"Note: {note}")
     click.echo(f"{'denoiser':16}  {'timesteps':16}  {'blocks':20}  features  mean IoU    Dice     AJI")
     classes = whole.classes or (NUCLEUS,)
-    best, *_ = task(list(training), scored, classes, denoisers, output, config, device=device, on_score=_show)
+    best, *_ = task(images, scored, classes, denoisers, output, config, device=device, on_score=_show)
     chosen = f"{best.denoiser}, timesteps {_text(best.timesteps)}, blocks {_text(best.blocks)}"
     click.echo(f"Best: {chosen}. Written to {output}: sweep.csv, best.json, heat maps")
 

@@ -218,13 +218,16 @@ def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet
         unwanted=parse_conditions(options["unwanted"]),
         **{name: options[name] for name in ("split", "part", "few", "patch", "seed")},
     )
-    return gather_training_set(
+    chosen = gather_training_set(
         data,
         mpp=options["mpp"],
         selection=selection,
         whole=options["whole"],
         whole_share=options["add_share"],
     )
+    for note in chosen.notes:
+        click.echo(f"Note: {note}")
+    return chosen
 
 
 def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[LabelledImage]:

@@ -45,6 +45,10 @@ class Annotation:
     """(n, 2) (y, x) in pixels, of sets that annotate points instead of outlines."""
     point_classes: NDArray[np.int32] | None = None
     """(n,) class of each point, counted like ``classes``."""
+    numbers: NDArray[np.int64] | None = None
+    """(labels.max() + 1,) the number that each label has in its file; None where files number no nuclei."""
+    notes: tuple[str, ...] = ()
+    """What was done to make labels of what the file holds, see `wsinuc.datasets.label_values`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -60,6 +64,7 @@ class LabelledImage:
     classes: NDArray[np.int32] | None = None
     points: NDArray[np.float64] | None = None
     point_classes: NDArray[np.int32] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def class_map(self) -> NDArray[np.int32]:
@@ -227,6 +232,7 @@ class Dataset(Sequence[LabelledImage]):
             classes=read.classes,
             points=read.points,
             point_classes=read.point_classes,
+            notes=read.notes,
         )
         return image if box is None else cut(image, box)
 

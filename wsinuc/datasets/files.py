@@ -1,7 +1,7 @@
-"""Image, label and table files of any layout, read with every check that can fail.
+"""Image and table files of any layout, read with every check that can fail.
 
-Sizes are compared by the files' headers before a pixel is decoded, and labels must be what labels are: one whole
-number per pixel, 0 for background. A file that is something else is refused with what was expected and what it holds.
+A file that is something else is refused with what was expected and what it holds. Label pictures are read by
+`wsinuc.datasets.label_files`.
 """
 
 from __future__ import annotations
@@ -20,63 +20,25 @@ from wsinuc.limits import read_bounded
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 """Suffixes of images, in order of preference."""
-LABEL_SUFFIXES = (".png", ".tif", ".tiff")
-"""Suffixes of label images: formats that keep every number."""
-
-MAX_LABEL = 2**24 - 1
-"""Largest id that is taken: tables by id are as long as the largest, so that sparse 32-bit ids would fill the memory."""
-
 _MODES = {"F": "floating-point numbers", "I": "32-bit integers", "1": "a mask of one bit"}
-_INTEGERS = ("L", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _COLOURS = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "CMYK", "YCbCr")
 
 
 def image_shape(path: Path) -> tuple[int, int]:
     """(height, width) in pixels from the file's header, nothing decoded; raises DataError."""
-    with _opened(path) as image:
+    with opened(path) as image:
         return image.height, image.width
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """RGB pixels (h, w, 3) of an 8-bit image file; raises DataError, also for 16-bit and floating-point images."""
-    with _opened(path) as image:
+    with opened(path) as image:
         if image.mode not in _COLOURS:
             raise DataError(
                 f"{path}: images must be 8-bit RGB, got {_contents(image)}; scale the values to 0 to 255 and save as PNG"
             )
-        _decode(image, path)
+        decode(image, path)
         return np.asarray(image.convert("RGB"))
-
-
-def read_labels(path: Path, *, palette: bool = False) -> NDArray[np.int32]:
-    """Instance ids (h, w) of an integer image; ``palette`` takes the numbers of an indexed image for ids.
-
-    Raises
-    ------
-    DataError
-        The file is missing or damaged, or holds colours, floating-point numbers, or numbers that are no ids.
-    """
-    with _opened(path) as image:
-        if image.mode not in _INTEGERS and not (palette and image.mode == "P"):
-            raise DataError(
-                f"{path}: labels must be one channel of integers (16-bit PNG or TIFF, one number per nucleus), "
-                f"got {_contents(image)}; an overlay or a probability map is no label image"
-            )
-        _decode(image, path)
-        return label_ids(np.asarray(image), path)
-
-
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Where a black-and-white mask (h, w) is not black, whatever the mode it was saved in; raises DataError."""
-    with _opened(path) as image:
-        _decode(image, path)
-        return np.asarray(image.convert("RGB")).max(axis=2) > 0
-
-
-def read_pair(image: Path, labels: Path, *, palette: bool = False) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """An image and its label image; raises DataError, for unequal sizes before any pixel is decoded."""
-    check_shape(labels, image_shape(labels), image, image_shape(image))
-    return read_image(image), read_labels(labels, palette=palette)
 
 
 def check_shape(labels: Path, found: tuple[int, ...], image: Path, expected: tuple[int, ...]) -> None:
@@ -86,24 +48,6 @@ def check_shape(labels: Path, found: tuple[int, ...], image: Path, expected: tup
             f"{labels}: the labels are {found} (h, w) but the image {image.name} is {expected}: "
             "they belong to another image, or one of the two was cropped or resized"
         )
-
-
-def label_ids(values: NDArray, source: Path) -> NDArray[np.int32]:
-    """Ids (h, w) as int32 from an array that must hold whole numbers; raises DataError.
-
-    Files of MATLAB and of NumPy keep ids as floating-point numbers; those are ids as long as they are whole.
-    """
-    if values.ndim != 2 or values.dtype.kind not in "biuf":
-        raise DataError(f"{source}: labels must be (h, w) numbers, got {values.shape} of type {values.dtype}")
-    if values.size:
-        low, high = values.min(), values.max()
-        if not (low >= 0 and high <= MAX_LABEL):
-            raise DataError(
-                f"{source}: ids must lie between 0 and {MAX_LABEL}, got {low} to {high}; number them from 1"
-            )
-    if values.dtype.kind == "f" and not np.array_equal(values, np.floor(values)):
-        raise DataError(f"{source}: labels must be whole numbers, one per nucleus, got fractions (a probability map?)")
-    return values.astype(np.int32)
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> tuple[Mapping[str, str], ...]:
@@ -142,7 +86,7 @@ def by_name(images: Iterable[Path], name: Callable[[Path], str] = lambda path: p
     return found
 
 
-def _opened(path: Path) -> Image.Image:
+def opened(path: Path) -> Image.Image:
     """An image whose header is read and nothing else."""
     try:
         return Image.open(path)
@@ -157,7 +101,7 @@ def _opened(path: Path) -> Image.Image:
         raise _damaged(path, error) from error
 
 
-def _decode(image: Image.Image, path: Path) -> None:
+def decode(image: Image.Image, path: Path) -> None:
     """Decode all pixels now, so that damage shows here."""
     try:
         image.load()

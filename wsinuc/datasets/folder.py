@@ -1,7 +1,8 @@
 """One's own folder of annotated images: ``images/``, ``labels/`` and, for what is known of them, ``manifest.csv``.
 
-Images are 8-bit RGB (PNG, TIFF, JPEG, BMP). Labels are integer PNGs or TIFFs of the same name and size (16 bit, or 8 bit
-for fewer than 256 nuclei), 0 is background, one number per nucleus. The manifest has one line per image: ``name`` (the
+Images are 8-bit RGB (PNG, TIFF, JPEG, BMP). Labels are PNGs or TIFFs of whole numbers, of the same name and size (16 bit, or
+8 bit for fewer than 256 nuclei), 0 is background, one number per nucleus; what else is understood, and how, stands in
+`wsinuc.datasets.label_values`. The manifest has one line per image: ``name`` (the
 file name without its extension), then any attributes (patient, organ, stain ...) as text, by which images can be chosen.
 A column ``mpp`` (um per pixel), where there is one, is the image's resolution unless the user gives another. Without a
 manifest the images are those in ``images/``, and nothing but their names is known.
@@ -12,6 +13,7 @@ Classes, where there are any: ``classes.csv`` lists them (``name``, and optional
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, by_stem, read_pair, read_table
+from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, read_table
+from wsinuc.datasets.label_files import LABEL_SUFFIXES, read_annotation
 from wsinuc.errors import DataError
 from wsinuc.segmenters.base import NucleusClass
 
@@ -49,11 +52,13 @@ class FolderLayout(Layout):
 
     def read(self, row: Row) -> Annotation:
         name = row["name"]
-        image, labels = read_pair(
+        found = read_annotation(
             self._images.get(name, self.path / "images" / f"{name}.png"),
             self._labels.get(name, self.path / "labels" / f"{name}.png"),
         )
-        return Annotation(image=image, labels=labels, classes=self.classes_of(name, labels) if self.classes else None)
+        if not self.classes or found.numbers is None:
+            return found
+        return replace(found, classes=self.classes_of(name, found.labels, found.numbers))
 
     @cached_property
     def _images(self) -> dict[str, Path]:
@@ -63,20 +68,31 @@ class FolderLayout(Layout):
     def _labels(self) -> dict[str, Path]:
         return by_stem(self.path / "labels", LABEL_SUFFIXES)
 
-    def classes_of(self, name: str, labels: NDArray[np.int32]) -> NDArray[np.int32]:
-        """(labels.max() + 1,) class of each label as ``classes/NAME.csv`` has it, 0 where it says nothing; raises DataError."""
+    def classes_of(self, name: str, labels: NDArray[np.int32], numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+        """(labels.max() + 1,) class of each label as ``classes/NAME.csv`` has it, 0 where it says nothing; raises DataError.
+
+        Parameters
+        ----------
+        labels
+            (h, w) of the image.
+        numbers
+            (labels.max() + 1,) the number by which the table knows each label; several may have one.
+        """
         number = {c.name: i for i, c in enumerate(self.classes, start=1)}
         path = self.path / "classes" / f"{name}.csv"
-        present = np.bincount(labels.ravel(), minlength=1) > 0
-        found = np.zeros(len(present), np.int32)
+        present = np.bincount(labels.ravel(), minlength=len(numbers)) > 0
+        present[0] = False
+        known = set(numbers[present].tolist())
+        given: dict[int, int] = {}
         for row in read_table(path, ("label", "class")):
             if row["class"] not in number:
                 raise DataError(f"{path}: class {row['class']!r} is not in classes.csv, which has {', '.join(number)}")
-            label = int(row["label"]) if row["label"].isdecimal() else 0
-            if not (0 < label < len(found) and present[label]):
+            label = int(row["label"]) if row["label"].isdecimal() and len(row["label"]) < 20 else 0
+            if label not in known:
                 raise DataError(f"{path}: there is no nucleus {row['label']!r} in the labels of {name}")
-            found[label] = number[row["class"]]
-        return found
+            given[label] = number[row["class"]]
+        classes = [given.get(each, 0) if there else 0 for each, there in zip(numbers.tolist(), present, strict=True)]
+        return np.array(classes, np.int32)
 
 
 def read_classes(path: Path) -> tuple[NucleusClass, ...]:

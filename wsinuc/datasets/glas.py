@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name, read_pair, read_table
+from wsinuc.datasets.files import by_name, read_table
+from wsinuc.datasets.label_files import read_annotation
 
 
 class GlasLayout(Layout):
@@ -44,8 +45,7 @@ class GlasLayout(Layout):
     def read(self, row: Row) -> Annotation:
         image = self._images[row["name"]]
         # Some programs save the annotation with a palette; the numbers of its colours are still the numbers of glands.
-        pixels, labels = read_pair(image, image.with_name(f"{image.stem}_anno.bmp"), palette=True)
-        return Annotation(image=pixels, labels=labels)
+        return read_annotation(image, image.with_name(f"{image.stem}_anno.bmp"), glands=True)
 
 
 def _row(name: str, known: Row) -> Row:

@@ -17,7 +17,9 @@ import numpy as np
 from scipy import ndimage
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name, check_shape, image_shape, read_image, read_mask
+from wsinuc.datasets.files import by_name, check_shape, image_shape, read_image
+from wsinuc.datasets.label_files import read_mask
+from wsinuc.datasets.label_values import check_cover
 from wsinuc.errors import DataError
 
 BRAIN = ("12", "13", "14")
@@ -49,7 +51,10 @@ class TnbcLayout(Layout):
         image = self._images[row["name"]]
         mask = _tnbc_mask(image)
         check_shape(mask, image_shape(mask), image, image_shape(image))
-        return Annotation(image=read_image(image), labels=ndimage.label(read_mask(mask))[0].astype(np.int32))
+        nuclear, notes = read_mask(mask)
+        labels = ndimage.label(nuclear)[0].astype(np.int32)
+        check_cover(labels, mask)
+        return Annotation(image=read_image(image), labels=labels, notes=notes)
 
 
 class Dsb2018Layout(Layout):
@@ -80,10 +85,13 @@ class Dsb2018Layout(Layout):
             raise DataError(f"{image.parents[1] / 'masks'} holds no masks; an image has one PNG per nucleus")
         shape = image_shape(image)
         labels = np.zeros(shape, np.int32)
+        notes: dict[str, None] = {}
         for label, path in enumerate(masks, start=1):
             check_shape(path, image_shape(path), image, shape)
-            labels[read_mask(path) & (labels == 0)] = label
-        return Annotation(image=read_image(image), labels=labels)
+            nuclear, found = read_mask(path)
+            labels[nuclear & (labels == 0)] = label
+            notes |= dict.fromkeys(found)
+        return Annotation(image=read_image(image), labels=labels, notes=tuple(notes))
 
 
 def _tnbc_images(path: Path) -> Iterator[Path]:

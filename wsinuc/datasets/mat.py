@@ -21,7 +21,8 @@ from scipy import io as scipy_io
 from scipy.io.matlab import MatReadError
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name, check_shape, image_shape, label_ids, read_image, read_table
+from wsinuc.datasets.files import by_name, check_shape, image_shape, read_image, read_table
+from wsinuc.datasets.label_values import instances_of, label_ids
 from wsinuc.errors import DataError
 from wsinuc.segmenters.base import NucleusClass
 
@@ -72,11 +73,12 @@ class ConsepLayout(_PairedLayout):
         image = self._images[row["name"]]
         path = _labels_of(image)
         found = read_mat(path, ("inst_map", "type_map"), image)
-        labels, types = label_ids(found["inst_map"], path), label_ids(found["type_map"], path)
+        instances = instances_of(found["inst_map"], path)
+        types = label_ids(found["type_map"], path)
         if types.max(initial=0) >= len(self.grouping):
             raise DataError(f"{path}: type_map must hold 0 to {len(self.grouping) - 1}, got {types.max()}")
-        classes = _commonest(labels, np.asarray(self.grouping)[types])
-        return Annotation(image=read_image(image), labels=labels, classes=classes)
+        classes = _commonest(instances.labels, np.asarray(self.grouping)[types])
+        return Annotation(image=read_image(image), labels=instances.labels, classes=classes, notes=instances.notes)
 
 
 class GroupedConsepLayout(ConsepLayout):
@@ -108,8 +110,9 @@ class CpmLayout(_PairedLayout):
 
     def read(self, row: Row) -> Annotation:
         image = self._images[row["name"]]
-        labels = label_ids(read_mat(_labels_of(image), ("inst_map",), image)["inst_map"], _labels_of(image))
-        return Annotation(image=read_image(image), labels=labels)
+        path = _labels_of(image)
+        found = instances_of(read_mat(path, ("inst_map",), image)["inst_map"], path)
+        return Annotation(image=read_image(image), labels=found.labels, notes=found.notes)
 
     def _name(self, image: Path) -> str:
         row = self._attributes(image)
@@ -170,16 +173,16 @@ class LizardLayout(Layout):
     def read(self, row: Row) -> Annotation:
         image, path = self._images[row["name"]], self._labels / f"{row['name']}.mat"
         found = read_mat(path, ("inst_map", "id", "class"), image)
-        labels = label_ids(found["inst_map"], path)
+        instances = instances_of(found["inst_map"], path)
         ids, types = (label_ids(found[key].reshape(1, -1), path)[0] for key in ("id", "class"))
         if len(ids) != len(types) or types.max(initial=0) > len(self.classes):
             raise DataError(
                 f"{path}: expected one class (1 to {len(self.classes)}) per id, got {len(types)} for {len(ids)}"
             )
-        classes = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
-        there = (ids > 0) & (ids < len(classes))
-        classes[ids[there]] = types[there]
-        return Annotation(image=read_image(image), labels=labels, classes=classes)
+        known = dict(zip(ids.tolist(), types.tolist(), strict=True))
+        known[0] = 0
+        classes = np.array([known.get(number, 0) for number in instances.numbers.tolist()], np.int32)
+        return Annotation(image=read_image(image), labels=instances.labels, classes=classes, notes=instances.notes)
 
 
 def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, NDArray]:

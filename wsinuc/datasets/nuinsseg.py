@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name, read_pair
+from wsinuc.datasets.files import by_name
+from wsinuc.datasets.label_files import read_annotation
 
 IMAGES = "tissue images"
 LABELS = ("label masks modify", "label masks")
@@ -44,8 +45,7 @@ class NuInsSegLayout(Layout):
         image = self._images[row["name"]]
         folders = [image.parents[1] / name for name in LABELS]
         folder = next(folder for folder in folders if folder.is_dir())
-        pixels, labels = read_pair(image, folder / f"{image.stem}.tif")
-        return Annotation(image=pixels, labels=labels)
+        return read_annotation(image, folder / f"{image.stem}.tif")
 
 
 def _labelled(path: Path) -> Iterator[Path]:

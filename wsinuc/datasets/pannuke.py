@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name, label_ids
+from wsinuc.datasets.files import by_name
+from wsinuc.datasets.label_values import EMPTY, instances_of
 from wsinuc.errors import DataError
 from wsinuc.segmenters.base import NucleusClass
 
@@ -68,11 +69,12 @@ class PanNukeLayout(Layout):
 
     def read(self, row: Row) -> Annotation:
         fold, index = self._folds[row["fold"]], int(row["name"].rpartition("_")[2])
-        labels, classes = merge_channels(np.asarray(_map(fold.masks)[index]), fold.masks)
-        return Annotation(image=_pixels(np.asarray(_map(fold.images)[index]), row), labels=labels, classes=classes)
+        labels, classes, notes = merge_channels(np.asarray(_map(fold.masks)[index]), fold.masks)
+        pixels = _pixels(np.asarray(_map(fold.images)[index]), row)
+        return Annotation(image=pixels, labels=labels, classes=classes, notes=notes)
 
 
-def merge_channels(masks: NDArray, source: Path) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def merge_channels(masks: NDArray, source: Path) -> tuple[NDArray[np.int32], NDArray[np.int32], tuple[str, ...]]:
     """One label image from one channel of ids per class; contested pixels become background.
 
     Parameters
@@ -88,17 +90,24 @@ def merge_channels(masks: NDArray, source: Path) -> tuple[NDArray[np.int32], NDA
         int32 (h, w), dense.
     classes
         int32 (labels.max() + 1,), 1 for the first channel; 0 for the background.
+    notes
+        What was done to a channel that does not hold one number per nucleus; see `wsinuc.datasets.label_values`.
     """
     claimed = (masks[..., :-1] > 0).sum(axis=2)
-    labels, classes = np.zeros(masks.shape[:2], np.int32), [np.zeros(1, np.int32)]
+    labels = np.zeros(masks.shape[:2], np.int32)
+    classes = [np.zeros(1, np.int32)]
+    notes: dict[str, None] = {}
     taken = 0
     for number in range(1, CHANNELS):
-        ids = np.where(claimed == 1, label_ids(masks[..., number - 1], source), 0)
+        found = instances_of(masks[..., number - 1], source)
+        ids = np.where(claimed == 1, found.labels, 0)
         values, dense = np.unique(ids[ids > 0], return_inverse=True)
         labels[ids > 0] = dense + taken + 1
         taken += len(values)
         classes.append(np.full(len(values), number, np.int32))
-    return labels, np.concatenate(classes)
+        notes |= dict.fromkeys(note for note in found.notes if note != EMPTY)
+    empty = () if taken else (EMPTY,)
+    return labels, np.concatenate(classes), (*notes, *empty)
 
 
 def _find_folds(path: Path) -> Iterator[_Fold]:

@@ -62,7 +62,12 @@ class ResampledLayout(Layout):
             labels = _nearest(image.labels, pixels.shape[:2], scale)
         points = None if image.points is None else image.points / scale
         return Annotation(
-            image=pixels, labels=labels, classes=image.classes, points=points, point_classes=image.point_classes
+            image=pixels,
+            labels=labels,
+            classes=image.classes,
+            points=points,
+            point_classes=image.point_classes,
+            notes=image.notes,
         )
 
     @property

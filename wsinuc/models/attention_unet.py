@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,18 +24,18 @@ from wsinuc.models.unet import timestep_embedding
 class AttentionUNetConfig:
     """Shape of the network and how it starts."""
 
-    in_channels: int = 3
-    out_channels: int = 3
+    in_channels: Annotated[int, Meta(ge=1, le=64)] = 3
+    out_channels: Annotated[int, Meta(ge=1, le=64)] = 3
     """3 for noise alone, 6 when the variance is learned too."""
-    dim: int = 64
+    dim: Annotated[int, Meta(ge=8, le=1024)] = 64
     """Width of the finest level; a multiple of 8 because GroupNorm has 8 groups."""
-    multipliers: tuple[int, ...] = (1, 2, 4, 8)
+    multipliers: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(max_length=8)] = (1, 2, 4, 8)
     """Width of each level, finest first, in units of ``dim``."""
-    heads: int = 4
-    head_width: int = 32
-    conv_std: float | None = 0.01
+    heads: Annotated[int, Meta(ge=1, le=128)] = 4
+    head_width: Annotated[int, Meta(ge=1, le=1024)] = 32
+    conv_std: Annotated[float, Meta(ge=0, le=10)] | None = 0.01
     """Convolution weights start as N(0, std), as published; None is PyTorch's own start."""
-    norm_std: float | None = None
+    norm_std: Annotated[float, Meta(ge=0, le=10)] | None = None
     """Gains of the norms start as N(0, std). The released code does so with 0.01, which silences every block at
     first; None starts them at 1."""
 

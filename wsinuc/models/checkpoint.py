@@ -6,22 +6,55 @@ kind says so; a pickle is refused by its first bytes before anything is parsed.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from wsinuc import durable
 from wsinuc.errors import CheckpointError
+from wsinuc.models.header import from_header, one_line, parse_header
 
 _HEADER = "wsinuc"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """First bytes of ``torch.save`` files: a zip archive of pickles, or a bare pickle."""
+
+
+_DTYPES = ("F64", "F32", "F16", "BF16", "I64")
+_HEADERS = {
+    "denoiser": "wsinuc.models.denoisers:DenoiserHeader",
+    "segmenter": "wsinuc.models.checkpoint:SegmenterHeader",
+    "nudiff-structure": "wsinuc.models.generators:GeneratorHeader",
+    "nudiff-image": "wsinuc.models.generators:ImageHeader",
+    "cosyn": "wsinuc.models.cosyn_model:CoSynHeader",
+}
+"""Kind -> "module:class" of what its config must have, the least that is read from it without being asked again."""
+MAX_HEADER = 16 * 2**20
+"""Bytes of the longest header that is read; that of a model with a thousand tensors has 0.2 MB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What a checkpoint says of itself."""
+
+    kind: Annotated[str, Meta(max_length=64)]
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmenterHeader:
+    """What every segmenter says: which method; the rest is read by the method."""
+
+    method: str = "ddpm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +89,80 @@ def load_checkpoint(path: Path, *kinds: str) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        The file is missing, a pickle, truncated, no wsinuc checkpoint, or of another kind.
+        The file is missing, a pickle, truncated, no wsinuc checkpoint, or of another kind; a weight is no finite number, or
+        the header is not what its kind needs.
+    """
+    header = read_header(path)
+    if header is None:
+        raise CheckpointError(f"{path} is a safetensors file but was not written by wsinuc: it has no wsinuc header")
+    if header.kind not in kinds:
+        raise CheckpointError(f"{path} holds a {one_line(header.kind)}, but a {' or '.join(kinds)} is needed here")
+    check_kind(header.kind, header.config)
+    tensors = read_tensors(path)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{path}: the weights {name[:200]!r} hold NaN or infinity: the training had failed, or it is damaged"
+            )
+    return Checkpoint(**dataclasses.asdict(header), tensors=tensors, sha256=file_sha256(path))
+
+
+def read_header(path: Path) -> Header | None:
+    """What a checkpoint says of itself, its weights unread; None for a safetensors file of somebody else's.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, a pickle, no safetensors file, or its header is damaged.
     """
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}: check the path")
+    try:
+        described = parse_header(_raw_header(path))
+        metadata = described.get("__metadata__") if isinstance(described, dict) else None
+        own = metadata.get(_HEADER) if isinstance(metadata, dict) else None
+        if not isinstance(own, str):
+            return None
+        header = parse_header(own)
+    except (OSError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{path} is no complete safetensors file ({error}): it may be truncated; copy it again"
+        ) from error
+    return None if header is None else from_header(Header, header)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The named weights of a safetensors file, in types that wsinuc writes; raises CheckpointError."""
+    try:
+        with safe_open(path, framework="pt") as archive:
+            names = archive.keys()
+            for name in names:
+                kind = archive.get_slice(name).get_dtype()
+                if kind not in _DTYPES:
+                    raise CheckpointError(
+                        f"{path}: the weights {name[:200]!r} are of type {kind}; {', '.join(_DTYPES)} are read"
+                    )
+            return {name: archive.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError, RuntimeError, OverflowError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{path} is no complete safetensors file ({error}): it may be truncated; copy it again"
+        ) from error
+
+
+def check_kind(kind: str, config: dict[str, Any]) -> None:
+    """Raise CheckpointError unless a header has what its kind of checkpoint needs; the kinds are those of `_HEADERS`."""
+    if kind in _HEADERS:
+        module, _, name = _HEADERS[kind].partition(":")
+        from_header(getattr(import_module(module), name), config, more=True)
+
+
+def _raw_header(path: Path) -> bytes:
+    """The JSON at the beginning of a safetensors file; raises CheckpointError for pickles and for absurd lengths."""
+    size = path.stat().st_size
     with path.open("rb") as stream:
         begin = stream.read(9)
         # A safetensors file begins with the length of its header, any bytes, and then the header's brace.
@@ -68,32 +171,17 @@ def load_checkpoint(path: Path, *kinds: str) -> Checkpoint:
                 f"{path} is a PyTorch pickle, which can run code when it is opened; wsinuc reads safetensors only: "
                 "convert it with safetensors.torch.save_file in a place you trust"
             )
-    try:
-        with safe_open(path, framework="pt") as archive:
-            header = json.loads((archive.metadata() or {}).get(_HEADER, "null"))
-            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is no complete safetensors file ({error}): it may be truncated; copy it again"
-        ) from error
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path} is a safetensors file but was not written by wsinuc: it has no wsinuc header")
-    if header["kind"] not in kinds:
-        raise CheckpointError(f"{path} holds a {header['kind']}, but a {' or '.join(kinds)} is needed here")
-    return Checkpoint(**header, tensors=tensors, sha256=file_sha256(path))
+        length = int.from_bytes(begin[:8], "little")
+        if len(begin) < 9 or length > size - 8:
+            raise ValueError(f"it has {size} bytes, and a header of {length} is announced")
+        if length > MAX_HEADER:
+            raise CheckpointError(
+                f"{path}: its header of {length / 2**20:.0f} MiB is no model's ({MAX_HEADER >> 20} at most)"
+            )
+        return begin[8:] + stream.read(length - 1)
 
 
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def as_tuples(data: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists back to the tuples that frozen configs hold, two levels deep."""
-    return {
-        key: tuple(tuple(item) if isinstance(item, list) else item for item in value)
-        if isinstance(value, list)
-        else value
-        for key, value in data.items()
-    }

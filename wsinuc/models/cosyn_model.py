@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from wsinuc.errors import CheckpointError
-from wsinuc.models.checkpoint import Checkpoint, as_tuples, load_checkpoint
+from msgspec import Meta
+
+from wsinuc.models.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.cosyn_unet import CoSynConfig, CoSynUNet
+from wsinuc.models.header import ClassEntry, Mpp, from_header
 from wsinuc.models.joint_diffusion import JointDiffusion
 from wsinuc.models.mean_levels import MeanLevels
-from wsinuc.models.points_encoder import PointsConfig
 from wsinuc.models.text import TextEncoder
+from wsinuc.models.weights import load_weights
 
 KIND = "cosyn"
 """Of the checkpoints."""
@@ -43,14 +46,24 @@ def network_config(config: CoSynConfig) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoSynHeader:
+    """What the header of a generator says."""
+
+    network: dict[str, Any]
+    steps: Annotated[int, Meta(ge=1, le=100_000)]
+    mpp: Mpp
+    size: Annotated[int, Meta(ge=1, le=8192)]
+    classes: Annotated[tuple[ClassEntry, ...], Meta(min_length=1, max_length=64)]
+    text: dict[str, Any]
+    layouts: dict[str, Any]
+    drop_rate: Annotated[float, Meta(ge=0, le=1)]
+    levels: dict[str, Any] | None = None
+
+
 def build_cosyn(config: dict[str, Any]) -> CoSynUNet:
     """An untrained network; raises CheckpointError when its description is not of this version."""
-    try:
-        return CoSynUNet(CoSynConfig(**as_tuples(config) | {"points": PointsConfig(**config["points"])}))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"the checkpoint describes a network that this version cannot build ({error}): update wsinuc"
-        ) from error
+    return CoSynUNet(from_header(CoSynConfig, config))
 
 
 def read_cosyn(path: Path) -> tuple[Checkpoint, CoSynUNet]:
@@ -62,12 +75,7 @@ def read_cosyn(path: Path) -> tuple[Checkpoint, CoSynUNet]:
         No such checkpoint, or the weights do not fit its header.
     """
     checkpoint = load_checkpoint(path, KIND)
-    try:
-        network = build_cosyn(checkpoint.config["network"])
-        network.load_state_dict(checkpoint.tensors)
-    except (KeyError, RuntimeError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(f"{path}: the weights do not fit their own header ({reason}): it is damaged") from error
+    network = load_weights(partial(build_cosyn, checkpoint.config["network"]), checkpoint.tensors)
     return checkpoint, network.eval()
 
 

@@ -11,8 +11,10 @@ of the image, the noise of the distance map, and the logits of the clean label.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 
 from wsinuc.errors import ConfigError
@@ -32,32 +34,32 @@ _SKIP_SCALE = 2**-0.5
 class CoSynConfig:
     """Shape of the network; the defaults are the paper's, about 700 million parameters."""
 
-    classes: int = 2
+    classes: Annotated[int, Meta(ge=2, le=65)] = 2
     """Classes of a pixel, background included."""
-    text_width: int = 512
+    text_width: Annotated[int, Meta(ge=1, le=16384)] = 512
     """Of the text encoder's tokens."""
-    base: int = 128
+    base: Annotated[int, Meta(ge=32, le=1024)] = 128
     """Width at full resolution."""
-    multipliers: tuple[int, ...] = (1, 2, 4, 8)
+    multipliers: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(max_length=8)] = (1, 2, 4, 8)
     """Width of each level in units of ``base``; level l works at 1 / 2^(l + 1) of the resolution."""
-    blocks: tuple[int, ...] = (2, 4, 8, 8)
+    blocks: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(max_length=8)] = (2, 4, 8, 8)
     """Residual blocks of each level, besides the one that it begins with."""
-    attends: tuple[bool, ...] = (False, True, True, True)
+    attends: Annotated[tuple[bool, ...], Meta(max_length=8)] = (False, True, True, True)
     """Levels whose positions look at each other. Without any the network sees surroundings only, save for its gates."""
-    reads: tuple[bool, ...] = (False, True, True, True)
+    reads: Annotated[tuple[bool, ...], Meta(max_length=8)] = (False, True, True, True)
     """Levels that look at the text."""
     middle_attends: bool = True
-    fusion: tuple[int, int] = (16, 64)
+    fusion: tuple[Annotated[int, Meta(ge=1, le=4096)], Annotated[int, Meta(ge=1, le=4096)]] = (16, 64)
     """Widths to which image, distance map and label are projected before they are summed."""
-    kernels: tuple[int, ...] = (3, 7, 15)
+    kernels: Annotated[tuple[Annotated[int, Meta(ge=1, le=63)], ...], Meta(min_length=1, max_length=8)] = (3, 7, 15)
     """Of the stem."""
     points: PointsConfig = field(default_factory=PointsConfig)
-    context: int = 128
+    context: Annotated[int, Meta(ge=1, le=8192)] = 128
     """Width of context tokens."""
-    latents: int = 32
+    latents: Annotated[int, Meta(ge=1, le=1024)] = 32
     """Context tokens of a text."""
-    resampler_depth: int = 2
-    heads: int = 8
+    resampler_depth: Annotated[int, Meta(ge=1, le=32)] = 2
+    heads: Annotated[int, Meta(ge=1, le=128)] = 8
     """Of 64 channels each."""
 
     def __post_init__(self) -> None:

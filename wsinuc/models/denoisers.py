@@ -7,22 +7,38 @@ A checkpoint of kind ``denoiser`` has the config ``{"network": "unet" | "attenti
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from wsinuc.errors import CheckpointError
 from wsinuc.models.attention_unet import AttentionUNet, AttentionUNetConfig
-from wsinuc.models.checkpoint import Checkpoint, as_tuples
+from wsinuc.models.checkpoint import Checkpoint
 from wsinuc.models.diffusion import GaussianDiffusion
+from wsinuc.models.header import Mpp, from_header
 from wsinuc.models.schedules import named_betas
 from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.weights import load_weights
 
 NETWORKS: dict[str, tuple[type, type]] = {
     "unet": (UNet, UNetConfig),
     "attention_unet": (AttentionUNet, AttentionUNetConfig),
 }
 """Name in a checkpoint's ``network`` -> the network and its config."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoiserHeader:
+    """What the header of a denoiser says besides its network."""
+
+    unet: dict[str, Any]
+    mpp: Mpp
+    """um per pixel that it was trained at."""
+    network: str = "unet"
+    betas: str = "linear"
+    learned_variance: bool = False
 
 
 def build_network(config: UNetConfig | AttentionUNetConfig) -> nn.Module:
@@ -39,14 +55,16 @@ def build_denoiser(config: dict[str, Any]) -> nn.Module:
         The network is unknown, or its settings are not those of this version.
     """
     name = config.get("network", "unet")
-    if name not in NETWORKS:
+    if not isinstance(name, str) or name not in NETWORKS:
         raise CheckpointError(
-            f"the checkpoint holds a network {name!r}; this version knows {', '.join(NETWORKS)}: update wsinuc"
+            f"the checkpoint holds a network {str(name)[:40]!r}; this version knows {', '.join(NETWORKS)}: update wsinuc"
         )
     network, shape = NETWORKS[name]
     try:
-        return network(shape(**as_tuples(config["unet"])))
+        return network(from_header(shape, config["unet"]))
     except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(
             f"the checkpoint describes a {name} that this version cannot build ({error}): update wsinuc"
         ) from error
@@ -68,14 +86,7 @@ def load_denoiser(checkpoint: Checkpoint) -> tuple[nn.Module, GaussianDiffusion]
     CheckpointError
         The config is not understood, or the weights do not fit it.
     """
-    network = build_denoiser(checkpoint.config)
-    try:
-        network.load_state_dict(checkpoint.tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"the checkpoint's weights do not fit its own header ({reason}): it is damaged"
-        ) from error
+    network = load_weights(partial(build_denoiser, checkpoint.config), checkpoint.tensors)
     try:
         betas = named_betas(checkpoint.config.get("betas", "linear"))
     except ValueError as error:

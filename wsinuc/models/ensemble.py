@@ -14,8 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,18 +35,21 @@ Layers = list[tuple[Tensor, Tensor]]
 class EnsembleConfig:
     """Shape of the ensemble."""
 
-    channels: tuple[tuple[int, int], ...]
+    channels: Annotated[
+        tuple[tuple[Annotated[int, Meta(ge=1, le=256)], Annotated[int, Meta(ge=1, le=2**20)]], ...],
+        Meta(min_length=1, max_length=12),
+    ]
     """(factor, features at that factor), finest first: what the feature extractor puts out."""
-    classes: int
+    classes: Annotated[int, Meta(ge=2, le=65)]
     """Background and nucleus classes."""
-    maps: int
+    maps: Annotated[int, Meta(ge=0, le=8)]
     """Regressed maps."""
-    members: int = 5
-    hidden: int = 64
-    inner: int = 32
+    members: Annotated[int, Meta(ge=1, le=64)] = 5
+    hidden: Annotated[int, Meta(ge=1, le=4096)] = 64
+    inner: Annotated[int, Meta(ge=1, le=4096)] = 32
     norm: str = "none"
     """``batch`` normalises after each ReLU, as published; ``none`` does not."""
-    factor: int = 1
+    factor: Annotated[int, Meta(ge=1, le=256)] = 1
     """Pixels of the image per side of a pixel that is classified: 1 classifies every one, as published. The finest factor of the
     features costs its square less, and interpolates what the classifiers say instead of what they read."""
 

@@ -8,24 +8,26 @@ class probabilities, which the inception score needs.
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import file_sha256, load_checkpoint
+from wsinuc.models.checkpoint import file_sha256, load_checkpoint, read_header
 from wsinuc.models.denoisers import build_denoiser, load_denoiser
 from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.features import FeatureConfig, FeatureExtractor
+from wsinuc.models.header import Mpp, from_header
 from wsinuc.models.schedules import named_betas
 from wsinuc.models.unet import UNet
+from wsinuc.models.weights import load_weights
 
 BATCH = 16
 """Images per step of a network."""
@@ -39,6 +41,22 @@ class ImageFeatures:
     """(n, width)."""
     probabilities: NDArray[np.float32] | None = None
     """(n, classes), rows sum to 1; None from networks that do not classify."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """The one setting of a separation that features need."""
+
+    mpp: Mpp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentersDenoiser:
+    """What the header of a segmenter by method A says of the denoiser inside."""
+
+    unet: dict[str, Any]
+    watershed: Resolution
+    betas: str = "linear"
 
 
 class FeatureNetwork(Protocol):
@@ -170,25 +188,28 @@ def load_feature_network(path: Path, *, device: torch.device | str = "cpu") -> D
     """
     if not path.is_file():
         raise CheckpointError(f"no feature network at {path}: check the path")
-    if (kind := _wsinuc_kind(path)) is not None:
+    kind = _wsinuc_kind(path)
+    if kind is not None:
         return _load_denoiser_network(path, kind, device)
     return InceptionNetwork(_build_inception(_read_weights(path), path), sha256=file_sha256(path), device=device)
 
 
 def _load_denoiser_network(path: Path, kind: str, device: torch.device | str) -> DenoiserNetwork:
+    if kind not in ("denoiser", "segmenter"):
+        raise CheckpointError(f"{path} holds a {kind} without a denoiser to take features from: give a denoiser")
     checkpoint = load_checkpoint(path, kind)
     if kind == "denoiser":
         network, process = load_denoiser(checkpoint)
         mpp = checkpoint.config.get("mpp")
-    elif kind == "segmenter" and checkpoint.config.get("method", "ddpm") == "ddpm":
-        network = build_denoiser(checkpoint.config)
+    elif checkpoint.config.get("method", "ddpm") == "ddpm":
+        config = from_header(SegmentersDenoiser, checkpoint.config, more=True)
         prefix = "denoiser."
         own = {k.removeprefix(prefix): v.float() for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
-        network.load_state_dict(own)
-        process = GaussianDiffusion(named_betas(checkpoint.config.get("betas", "linear")))
-        mpp = checkpoint.config["watershed"]["mpp"]
+        network = load_weights(partial(build_denoiser, checkpoint.config), own)
+        process = GaussianDiffusion(named_betas(config.betas))
+        mpp = config.watershed.mpp
     else:
-        raise CheckpointError(f"{path} holds a {kind} without a denoiser to take features from: give a denoiser")
+        raise CheckpointError(f"{path} holds no denoiser to take features from, but other networks: give a denoiser")
     if not isinstance(network, UNet):
         raise CheckpointError(f"{path} holds a {type(network).__name__}; features are taken from a UNet denoiser only")
     return DenoiserNetwork(network, process, sha256=checkpoint.sha256, mpp=mpp, device=device)
@@ -197,11 +218,10 @@ def _load_denoiser_network(path: Path, kind: str, device: torch.device | str) ->
 def _wsinuc_kind(path: Path) -> str | None:
     """Kind of a checkpoint of wsinuc; None for every other file."""
     try:
-        with safe_open(path, framework="pt") as archive:
-            header = json.loads((archive.metadata() or {}).get("wsinuc", "null"))
-    except (SafetensorError, OSError, ValueError):
+        header = read_header(path)
+    except CheckpointError:
         return None
-    return header["kind"] if isinstance(header, dict) else None
+    return None if header is None else header.kind
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -12,8 +12,10 @@ every tile sees the very same noise, as in Baranchuk et al.'s code: no tile, blo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from wsinuc.errors import ConfigError
@@ -27,11 +29,11 @@ NOISE_PERIOD = 64
 class FeatureConfig:
     """Which activations are features."""
 
-    timesteps: tuple[int, ...] = (50, 150, 250)
-    blocks: tuple[int, ...] = (6, 8, 10, 12)
+    timesteps: Annotated[tuple[Annotated[int, Meta(ge=0, lt=1000)], ...], Meta(max_length=64)] = (50, 150, 250)
+    blocks: Annotated[tuple[Annotated[int, Meta(ge=0, le=255)], ...], Meta(max_length=64)] = (6, 8, 10, 12)
     image: bool = False
     """Add the clean RGB itself as three features at full resolution."""
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
 
     def __post_init__(self) -> None:
         if not self.timesteps or not self.blocks:

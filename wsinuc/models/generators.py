@@ -9,25 +9,56 @@ condition was left out in the last phase of its training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from msgspec import Meta
 from torch import Tensor, nn
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint, as_tuples, load_checkpoint
+from wsinuc.models.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.diffusion import Denoiser, GaussianDiffusion
 from wsinuc.models.guidance import guided
+from wsinuc.models.header import ClassEntry, Mpp, from_header
 from wsinuc.models.mean_levels import MeanLevels
-from wsinuc.models.schedules import named_betas
+from wsinuc.models.schedules import SCHEDULES, named_betas
 from wsinuc.models.spade_unet import SpadeUNet, SpadeUNetConfig
 from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.weights import load_weights
 
 STRUCTURE = "nudiff-structure"
 IMAGE = "nudiff-image"
 _Network = TypeVar("_Network", bound=nn.Module)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorHeader:
+    """What the header of either network says."""
+
+    network: dict[str, Any]
+    betas: str
+    steps: Annotated[int, Meta(ge=1, le=100_000)]
+    mpp: Mpp
+    size: Annotated[int, Meta(ge=1, le=8192)]
+    classes: Annotated[tuple[ClassEntry, ...], Meta(max_length=64)]
+    smallest_px: Annotated[int, Meta(ge=0, le=1_000_000)]
+    smallest_um2: Annotated[float, Meta(ge=0, le=1e5)] = 0
+    learned_variance: bool = False
+    levels: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.betas not in SCHEDULES:
+            raise ConfigError(f"betas must be one of {', '.join(SCHEDULES)}, got {self.betas!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageHeader(GeneratorHeader):
+    """What that of an image model says besides."""
+
+    drop_rate: Annotated[float, Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,14 +116,14 @@ class ImageModel:
 def load_structure_model(path: Path) -> StructureModel:
     """Read a checkpoint of kind ``nudiff-structure``; raises CheckpointError."""
     checkpoint = load_checkpoint(path, STRUCTURE)
-    network = _network(UNet, UNetConfig, checkpoint, path)
+    network = _network(UNet, UNetConfig, checkpoint)
     return StructureModel(network, _process(checkpoint, path), checkpoint.config)
 
 
 def load_image_model(path: Path) -> ImageModel:
     """Read a checkpoint of kind ``nudiff-image``; raises CheckpointError."""
     checkpoint = load_checkpoint(path, IMAGE)
-    network = _network(SpadeUNet, SpadeUNetConfig, checkpoint, path)
+    network = _network(SpadeUNet, SpadeUNetConfig, checkpoint)
     return ImageModel(network, _process(checkpoint, path), checkpoint.config)
 
 
@@ -118,17 +149,9 @@ def adopt(network: nn.Module, tensors: Mapping[str, Tensor]) -> int:
     return len(fitting)
 
 
-def _network(build: type[_Network], shape: type, checkpoint: Checkpoint, path: Path) -> _Network:
-    try:
-        network = build(shape(**as_tuples(checkpoint.config["network"])))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} describes a network that this version cannot build ({error})") from error
-    try:
-        network.load_state_dict(checkpoint.tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(f"the weights in {path} do not fit its own header ({reason}): it is damaged") from error
-    return network.eval()
+def _network(build: Callable[[Any], _Network], shape: type, checkpoint: Checkpoint) -> _Network:
+    config: Any = from_header(shape, checkpoint.config["network"])
+    return load_weights(partial(build, config), checkpoint.tensors).eval()
 
 
 def _process(checkpoint: Checkpoint, path: Path) -> GaussianDiffusion:

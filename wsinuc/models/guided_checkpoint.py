@@ -69,6 +69,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(found)
 
 
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError for weights that hold NaN or infinity."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path}: the weights {name[:200]!r} hold NaN or infinity: it is damaged")
+
+
 def from_guided(
     published: Mapping[str, Tensor], config: UNetConfig, *, new_attention_order: bool = False
 ) -> dict[str, Tensor]:

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +33,7 @@ GROUPS = 4
 class HoVerNetConfig:
     """Shape of the network."""
 
-    classes: int
+    classes: Annotated[int, Meta(ge=2, le=65)]
     """Outputs for classes, with background; with 2 there is no decoder for types."""
     maps: int = 2
     """H and V."""

@@ -21,6 +21,9 @@ from torch import Tensor
 
 from wsinuc.errors import CheckpointError, DataError
 
+_LARGEST = 100
+"""Levels lie in [-1, 1]."""
+
 
 @dataclass(frozen=True, slots=True)
 class MeanLevels:
@@ -48,10 +51,15 @@ class MeanLevels:
             levels = cls(
                 tuple(map(float, header["mean"])), tuple(tuple(map(float, row)) for row in header["covariance"])
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CheckpointError("the checkpoint's mean levels are damaged") from error
+        numbers = [*levels.mean, *(value for row in levels.covariance for value in row)]
         if {len(row) for row in levels.covariance} | {len(levels.covariance)} != {len(levels.mean)}:
-            raise CheckpointError("the checkpoint's mean levels are damaged")
+            raise CheckpointError("the checkpoint's mean levels are damaged: one row of the covariance for each mean")
+        if not numbers or not all(abs(value) <= _LARGEST for value in numbers):
+            raise CheckpointError(
+                f"the checkpoint's mean levels are damaged: numbers lie between -{_LARGEST} and {_LARGEST}"
+            )
         return levels
 
     def header(self) -> dict[str, Any]:

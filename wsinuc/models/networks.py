@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.denoisers import build_denoiser
 from wsinuc.models.dense import DenseNetwork, FinetunedDenoiser
+from wsinuc.models.header import from_header
 from wsinuc.models.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConfig
 from wsinuc.models.supervised_unet import SupervisedUNet, SupervisedUNetConfig
 
@@ -17,16 +21,28 @@ CORE = 6 * COARSEST
 """Pixels of a tile that are kept, a side. Where a network folds squares of pixels, as many squares."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetunedShape:
+    """Shape of a denoiser that was made a segmenter."""
+
+    denoiser: dict[str, Any]
+    """A denoiser checkpoint's config."""
+    classes: Annotated[int, Meta(ge=2, le=65)]
+    """With background."""
+    maps: Annotated[int, Meta(ge=1, le=8)]
+
+
 def _finetuned(shape: dict[str, Any]) -> DenseNetwork:
-    return FinetunedDenoiser(build_denoiser(shape["denoiser"]), shape["classes"], shape["maps"])
+    found = from_header(FinetunedShape, shape)
+    return FinetunedDenoiser(build_denoiser(found.denoiser), found.classes, found.maps)
 
 
 def _unet(shape: dict[str, Any]) -> DenseNetwork:
-    return SupervisedUNet(SupervisedUNetConfig(**shape))
+    return SupervisedUNet(from_header(SupervisedUNetConfig, shape))
 
 
 def _hovernet(shape: dict[str, Any]) -> DenseNetwork:
-    return HoVerNet(HoVerNetConfig(**shape))
+    return HoVerNet(from_header(HoVerNetConfig, shape))
 
 
 NETWORKS: dict[str, Callable[[dict[str, Any]], DenseNetwork]] = {

@@ -8,8 +8,10 @@ block, branches are scaled by 0.2, and nothing is normalised, because nearly all
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,12 +24,12 @@ _EMBEDDING = 3
 class PointsConfig:
     """Size of the branch; the defaults are the paper's."""
 
-    width: int = 64
-    growth: int = 32
+    width: Annotated[int, Meta(ge=1, le=1024)] = 64
+    growth: Annotated[int, Meta(ge=1, le=1024)] = 32
     """Channels that each convolution of a dense block adds."""
-    blocks: int = 3
+    blocks: Annotated[int, Meta(ge=1, le=32)] = 3
     """Residual-in-residual blocks, of ``dense`` dense blocks each."""
-    dense: int = 3
+    dense: Annotated[int, Meta(ge=1, le=32)] = 3
 
 
 class _DenseBlock(nn.Module):

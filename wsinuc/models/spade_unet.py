@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,9 +28,9 @@ from wsinuc.models.unet import Trunk, UNetConfig
 class SpadeUNetConfig(UNetConfig):
     """Shape of the network: a U-Net's, and that of its norms."""
 
-    condition_channels: int = 3
+    condition_channels: Annotated[int, Meta(ge=1, le=64)] = 3
     """Of the map that says what appears where; 3 for a structure."""
-    spade_width: int = 128
+    spade_width: Annotated[int, Meta(ge=1, le=4096)] = 128
     """Channels between the condition and the scales and shifts that are made of it."""
 
 

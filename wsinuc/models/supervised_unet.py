@@ -16,8 +16,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,19 +31,19 @@ from wsinuc.models.dense import DenseNetwork, DenseOutput, without_rim
 class SupervisedUNetConfig:
     """Shape of the network."""
 
-    classes: int
+    classes: Annotated[int, Meta(ge=1, le=65)]
     """Outputs for classes, with background."""
-    maps: int
+    maps: Annotated[int, Meta(ge=0, le=8)]
     """Outputs for separation."""
-    base: int = 32
+    base: Annotated[int, Meta(ge=1, le=1024)] = 32
     """Width of the finest level; each coarser one has twice as many channels (the original has 64)."""
-    levels: int = 4
+    levels: Annotated[int, Meta(ge=1, le=8)] = 4
     """Resolutions, the finest included (the original has 5)."""
     smooth: bool = False
     """Means down and interpolation up, instead of the original's maxima and transposed convolutions."""
-    fold: int = 1
+    fold: Annotated[int, Meta(ge=1, le=16)] = 1
     """Side in pixels of the squares that are one pixel of the finest level."""
-    blur: int = 1
+    blur: Annotated[int, Meta(ge=1, le=63)] = 1
     """Taps of the binomial filter that the image is seen through; 5 have a standard deviation of one pixel, 1 is none."""
 
     def __post_init__(self) -> None:

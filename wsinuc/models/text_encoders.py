@@ -20,6 +20,7 @@ from torch import Tensor
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoint import file_sha256
+from wsinuc.models.header import from_header
 from wsinuc.models.text import TextEncoder, TextTokens
 from wsinuc.synthesis.prompts import Prompt, Vocabulary, parse_prompt
 
@@ -176,9 +177,14 @@ def load_text_encoder(config: dict[str, Any], folder: str | Path | None = None) 
             raise ConfigError(
                 "this network was trained with the built-in text encoder; leave out the one at " + str(folder)
             )
-        return TemplateEncoder(Vocabulary(**{name: tuple(config[name]) for name in ("tissues", "stains", "classes")}))
+        known = {name: config.get(name) for name in ("tissues", "stains", "classes")}
+        return TemplateEncoder(from_header(Vocabulary, known))
     if kind != "clip":
         raise ConfigError(f"the kind of a text encoder must be template or clip, got {kind!r}")
+    if not isinstance(config.get("sha256"), str) or not isinstance(config.get("width"), int):
+        raise CheckpointError(
+            "the model's header does not fit this version of wsinuc: its text encoder has no sha256 and width"
+        )
     if folder is None:
         raise ConfigError(
             f"this network was trained with a CLIP text encoder (sha256 {config['sha256'][:12]}...); give its folder"

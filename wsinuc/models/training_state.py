@@ -83,11 +83,20 @@ class TrainingState:
             for name, value in saved["average"].items():
                 self.average[name].copy_(value)
             self.step, self.best = int(saved["step"]), float(saved.get("best", "inf"))
+            self._check_numbers()
         except Exception as error:
             raise CheckpointError(
                 f"{path} is the state of another training ({_first_line(error)}): delete it to start anew, "
                 "or choose another output"
             ) from error
+
+    def _check_numbers(self) -> None:
+        """Raise ValueError for what no training has: weights that are no numbers, fewer than no steps."""
+        if self.step < 0 or self.best != self.best:
+            raise ValueError(f"step {self.step} and best {self.best} are no figures of a training")
+        for name, value in [*self.model.state_dict().items(), *self.average.items()]:
+            if not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{name} holds NaN or infinity")
 
     def _compare(self, saved: Settings, path: Path) -> None:
         """Raise CheckpointError naming the settings that differ; states without settings are older and pass."""
@@ -114,7 +123,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines():
         with suppress(ValueError):  # a killed run may leave half a line
-            lines.append(json.loads(text))
+            line = json.loads(text)
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
     return lines
 
 

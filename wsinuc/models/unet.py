@@ -14,9 +14,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -28,23 +29,23 @@ from wsinuc.models.norm import GroupNorm
 class UNetConfig:
     """Shape of the network."""
 
-    in_channels: int = 3
-    out_channels: int = 3
+    in_channels: Annotated[int, Meta(ge=1, le=64)] = 3
+    out_channels: Annotated[int, Meta(ge=1, le=64)] = 3
     """3 for noise alone, 6 when the variance is learned too."""
-    base: int = 128
+    base: Annotated[int, Meta(ge=32, le=1024)] = 128
     """Width of the finest level; a multiple of 32 because GroupNorm has 32 groups."""
-    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    multipliers: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(max_length=8)] = (1, 1, 2, 2, 4, 4)
     """Width of each level, finest first, in units of ``base``."""
-    res_blocks: int = 2
-    attention_factors: tuple[int, ...] = (8, 16, 32)
+    res_blocks: Annotated[int, Meta(ge=1, le=16)] = 2
+    attention_factors: Annotated[tuple[Annotated[int, Meta(ge=1, le=128)], ...], Meta(max_length=8)] = (8, 16, 32)
     """Down-sampling factors at which self-attention follows each ResBlock (32, 16 and 8 px of a 256 px input)."""
-    head_channels: int = 64
+    head_channels: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Channels per attention head."""
-    heads: int | None = None
+    heads: Annotated[int, Meta(ge=1, le=1024)] | None = None
     """Number of attention heads at every width, instead of ``head_channels`` for each."""
     resblock_updown: bool = True
     """Resample inside a ResBlock (the 256 px flags) instead of by a strided or plain convolution."""
-    dropout: float = 0.0
+    dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     middle_attention: bool = True
     """Self-attention in the middle block. Without any attention features depend on their surroundings only, so a network
     trained on small patches works on larger tiles."""

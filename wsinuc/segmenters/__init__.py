@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from wsinuc.errors import CheckpointError
+from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, member_path, model_path, shipped_models
 
 if TYPE_CHECKING:
@@ -53,11 +53,16 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
 def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> Segmenter:
     """The segmenter that a checkpoint of kind ``segmenter`` holds; raises CheckpointError for a method unknown here."""
     method = checkpoint.config.get("method", "ddpm")
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise CheckpointError(
-            f"the model was trained by the method {method!r}, this version of wsinuc knows {', '.join(METHODS)}: "
+            f"the model was trained by the method {str(method)[:40]!r}, this version of wsinuc knows {', '.join(METHODS)}: "
             "upgrade wsinuc"
         )
+    from wsinuc.models.header import one_line
+
     module, _, name = METHODS[method].partition(":")
     segmenter = getattr(import_module(module), name)
-    return segmenter.from_checkpoint(checkpoint, device=device, dtype=dtype)
+    try:
+        return segmenter.from_checkpoint(checkpoint, device=device, dtype=dtype)
+    except ConfigError as error:
+        raise CheckpointError(f"the model's header contradicts itself: {one_line(str(error))}") from error

@@ -17,21 +17,41 @@ the rest              private to the segmenter: what ``separate`` needs (centre 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
+from wsinuc.errors import ConfigError
+from wsinuc.models.header import ClassName, Level
+
 FOREGROUND, DISAGREEMENT, FIRST_CLASS = 0, 1, 2
+
+Tile = Annotated[int, Meta(ge=16, le=8192)]
+Margin = Annotated[int, Meta(ge=0, le=4096)]
+Certainty = tuple[Annotated[float, Meta(ge=-1e3, le=1e3)], Annotated[float, Meta(ge=-1e3, le=1e3)]]
 
 
 @dataclass(frozen=True, slots=True)
 class NucleusClass:
     """A class of nuclei as users see it."""
 
-    name: str
-    color: tuple[int, int, int]
+    name: ClassName
+    color: tuple[Level, Level, Level]
     """RGB, 0 to 255."""
+
+
+Classes = Annotated[tuple[NucleusClass, ...], Meta(min_length=1, max_length=64)]
+"""What a model tells apart: each has a channel of its scores."""
+
+
+def check_classes(classes: tuple[NucleusClass, ...]) -> None:
+    """Raise ConfigError where two classes have one name: tables and exports could not tell them apart."""
+    names = [each.name for each in classes]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"two classes of nuclei are called {twice!r}")
 
 
 def usual_mpp_range(mpp: float) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,19 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint, as_tuples
+from wsinuc.models.checkpoint import Checkpoint
 from wsinuc.models.diffusion import GaussianDiffusion
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
 from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
+from wsinuc.models.header import Mpp, from_header, one_line
 from wsinuc.models.norm import fix_statistics, statistics_of, with_statistics
-from wsinuc.models.schedules import named_betas
+from wsinuc.models.schedules import SCHEDULES, named_betas
 from wsinuc.models.unet import UNet, UNetConfig
 from wsinuc.models.views import MOST, View, merged, views
-from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
+from wsinuc.models.weights import load_weights
+from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile, usual_mpp_range
 from wsinuc.segmenters.joining import Joining
-from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
+from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
 from wsinuc.segmenters.watershed import WatershedSettings
 
 VOTES = ("mean", "majority")
@@ -37,20 +40,20 @@ class DdpmConfig:
     watershed: WatershedSettings
     separation: str
     """``distance`` or ``hv``."""
-    classes: tuple[NucleusClass, ...]
+    classes: Classes
     betas: str = "linear"
     """Noise schedule that the denoiser was trained with."""
-    tile: int = 512
+    tile: Tile = 512
     """Side of a network input in pixels. Large tiles waste less margin."""
-    margin: int = 32
+    margin: Margin = 32
     """Pixels of a tile's border whose scores are dropped, because they lack context."""
-    mpp_range: tuple[float, float] | None = None
+    mpp_range: tuple[Mpp, Mpp] | None = None
     """um per pixel of the slides it accepts, finest and coarsest; None is the usual range."""
     vote: str = "mean"
     """``mean`` of the members' probabilities, or the ``majority`` of their verdicts, as published."""
     views: int = 1
     """In how many ways every tile is seen (`wsinuc.models.views`); scores are means over them."""
-    certainty: tuple[float, float] = (1.0, 0.0)
+    certainty: Certainty = (1.0, 0.0)
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
     joining: Joining | None = None
     """How fragments of nuclei are joined (separation ``distance``); None cuts at `WatershedSettings.marker_height`."""
@@ -60,6 +63,14 @@ class DdpmConfig:
             raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
         if self.vote not in VOTES:
             raise ConfigError(f"vote must be one of {', '.join(VOTES)}, got {self.vote!r}")
+        check_tiling(self.tile, self.margin, self.mpp_range, self.classes)
+        if self.betas not in SCHEDULES:
+            raise ConfigError(f"betas must be one of {', '.join(SCHEDULES)}, got {self.betas!r}")
+        if self.tile % self.unet.stride or (self.views > 1 and self.margin < self.unet.stride):
+            raise ConfigError(
+                f"tile must be a multiple of {self.unet.stride}, what the denoiser pools, and the margin at least that where "
+                f"tiles are seen in several ways; got {self.tile} and {self.margin}"
+            )
         if not 1 <= self.views <= MOST:
             raise ConfigError(f"a tile is seen in 1 to {MOST} ways, got {self.views}")
         if (self.tile - 2 * self.margin) % NOISE_PERIOD:
@@ -72,26 +83,8 @@ class DdpmConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> DdpmConfig:
-        """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
-        try:
-            return cls(
-                unet=UNetConfig(**as_tuples(data["unet"])),
-                features=FeatureConfig(**as_tuples(data["features"])),
-                ensemble=EnsembleConfig(**as_tuples(data["ensemble"])),
-                watershed=WatershedSettings(**data["watershed"]),
-                separation=data["separation"],
-                betas=data.get("betas", "linear"),
-                classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
-                tile=data["tile"],
-                margin=data["margin"],
-                mpp_range=tuple(data["mpp_range"]) if data.get("mpp_range") else None,
-                vote=data.get("vote", "mean"),
-                views=data.get("views", 1),
-                certainty=tuple(data.get("certainty", (1.0, 0.0))),
-                joining=Joining.from_json(data.get("joining")),
-            )
-        except (KeyError, TypeError) as error:
-            raise unknown_header(error) from error
+        """The config from a checkpoint's header; raises CheckpointError when fields are missing, unknown or out of range."""
+        return from_header(cls, {name: value for name, value in data.items() if name != "method"})
 
 
 class DdpmSegmenter(TiledSegmenter):
@@ -125,20 +118,25 @@ class DdpmSegmenter(TiledSegmenter):
         network = unet.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.extractor = FeatureExtractor(network, GaussianDiffusion(named_betas(config.betas)), config.features)
         self.ensemble = ensemble.to(device).eval().requires_grad_(False)
+        found = tuple(self.extractor.channels.items())
+        if found != config.ensemble.channels:
+            raise ConfigError(f"the ensemble reads features {config.ensemble.channels}, the denoiser gives {found}")
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> DdpmSegmenter:
         """A segmenter from a checkpoint of kind ``segmenter``."""
         config = DdpmConfig.from_json(checkpoint.config)
-        unet, ensemble = UNet(config.unet), PixelClassifierEnsemble(config.ensemble)
-        for module, prefix in ((unet, "denoiser."), (ensemble, "ensemble.")):
-            own = {k.removeprefix(prefix): v.float() for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
-            try:
-                module.load_state_dict(own)
-            except RuntimeError as error:
-                raise CheckpointError(
-                    f"the weights do not fit their own header: {str(error).splitlines()[0]}"
-                ) from error
+        parts: dict[str, dict[str, torch.Tensor]] = {"denoiser": {}, "ensemble": {}}
+        for name, tensor in checkpoint.tensors.items():
+            part, _, inner = name.partition(".")
+            parts.setdefault(part, {})[inner] = tensor.float()
+        unknown = parts.keys() - {"denoiser", "ensemble"}
+        if unknown:
+            raise CheckpointError(
+                f"the weights do not fit their own header: {one_line(unknown.pop())} belongs to nothing"
+            )
+        unet = load_weights(partial(UNet, config.unet), parts["denoiser"])
+        ensemble = load_weights(partial(PixelClassifierEnsemble, config.ensemble), parts["ensemble"])
         return cls(config, unet, ensemble, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
 
     def to_checkpoint(self, provenance: dict[str, Any], dtype: torch.dtype = torch.float16) -> Checkpoint:

@@ -16,9 +16,10 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 from numba import njit
 from numpy.typing import NDArray
 
@@ -52,10 +53,10 @@ _FLAT = 1e-6  # um: an ellipse is at least this wide
 class Joining:
     """When fragments are one nucleus: where ``offset + weights . descriptors`` is not negative."""
 
-    weights: tuple[float, ...]
+    weights: tuple[Annotated[float, Meta(ge=-1e6, le=1e6)], ...]
     """One for each of `DESCRIPTORS`."""
-    offset: float
-    fragment_height: float = 0.03
+    offset: Annotated[float, Meta(ge=-1e6, le=1e6)]
+    fragment_height: Annotated[float, Meta(gt=0, le=1)] = 0.03
     """Rise above the saddle from which two peaks are two fragments, instead of `WatershedSettings.marker_height`."""
 
     def __post_init__(self) -> None:
@@ -63,11 +64,6 @@ class Joining:
             raise ConfigError(f"joining weighs {len(DESCRIPTORS)} descriptors, got {len(self.weights)} weights")
         if not 0.0 < self.fragment_height <= 1.0:
             raise ConfigError(f"fragment_height must lie above 0 and at most at 1, got {self.fragment_height}")
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any] | None) -> Joining | None:
-        """From a checkpoint's header, where None is none; raises KeyError and TypeError when fields are missing or unknown."""
-        return None if data is None else cls(**(data | {"weights": tuple(data["weights"])}))
 
     def accepts(self, descriptors: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which joins ``(n,)`` are right, by their `DESCRIPTORS` ``(n, 10)``."""

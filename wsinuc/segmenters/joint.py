@@ -18,20 +18,31 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import cycle
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
+from msgspec import Meta
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint, as_tuples, load_checkpoint
+from wsinuc.models.checkpoint import Checkpoint, load_checkpoint
+from wsinuc.models.header import PRINTABLE, Mpp, from_header
 from wsinuc.models.views import MOST, View, views
-from wsinuc.segmenters.base import DISAGREEMENT, FIRST_CLASS, FOREGROUND, Fitted, NucleusClass
+from wsinuc.segmenters.base import (
+    DISAGREEMENT,
+    FIRST_CLASS,
+    FOREGROUND,
+    Certainty,
+    Classes,
+    Fitted,
+    Margin,
+    Tile,
+)
 from wsinuc.segmenters.joining import Joining
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
-from wsinuc.segmenters.tiled import TiledSegmenter, unknown_header
+from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
 from wsinuc.segmenters.watershed import WatershedSettings
 
 METHOD = "joint"
@@ -39,6 +50,11 @@ COLOURS, ENLARGES = "colours", "enlarges"
 """Names among the statistics: the table of a slide's colours, and, where it is shown enlarged, that it is."""
 FEWEST = 50
 """Whole nuclei without which samples do not tell whether they are small."""
+Sizes = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,2}(/[1-9][0-9]{0,2})?$")], ...], Meta(max_length=16)
+]
+LARGEST = 8
+"""No size shows the tissue larger, or that much smaller."""
 RIM = 32
 """Pixels around what is kept that are scored besides where sizes differ, for the interpolation back."""
 
@@ -47,22 +63,22 @@ RIM = 32
 class Member:
     """One model of several."""
 
-    model: str
+    model: Annotated[str, Meta(min_length=1, max_length=4096, pattern=PRINTABLE)]
     """Name of a shipped model's file, without ending, or path of a checkpoint."""
-    sha256: str
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     """Of its file: another model of that name is refused."""
-    sizes: tuple[str, ...] = ("1",)
+    sizes: Sizes = ("1",)
     """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the first are moved against what
     the network pools (`wsinuc.models.views`); a size may come twice."""
     turned: bool = True
     """Whether all but the first are turned, too, unless the maps say directions (H and V): a network is not quite the same for
     a turned image. Views that are not turned make up better for where the slide begins."""
-    blur: int = 1
+    blur: Annotated[int, Meta(ge=1, le=63)] = 1
     """Taps of the filter that a plain U-Net sees the tissue through (`wsinuc.models.supervised_unet`), whatever it was trained
     with; 1 leaves that."""
-    weight: float = 1.0
+    weight: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
     """Of each view in the mean."""
-    enlarged: tuple[str, ...] = ()
+    enlarged: Sizes = ()
     """The sizes instead of these on a slide whose nuclei are small."""
 
 
@@ -70,28 +86,31 @@ class Member:
 class JointConfig:
     """Everything about a joint model."""
 
-    members: tuple[Member, ...]
+    members: Annotated[tuple[Member, ...], Meta(max_length=16)]
     watershed: WatershedSettings
     separation: str
     """``distance`` or ``hv``."""
-    classes: tuple[NucleusClass, ...]
-    tile: int
+    classes: Classes
+    tile: Tile
     """Side of an input in pixels."""
-    margin: int
+    margin: Margin
     """Pixels of a tile's border whose scores are dropped."""
-    mpp_range: tuple[float, float]
+    mpp_range: tuple[Mpp, Mpp]
     """um per pixel of the slides it accepts, finest and coarsest."""
-    certainty: tuple[float, float] = (1.0, 0.0)
+    certainty: Certainty = (1.0, 0.0)
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
     joining: Joining | None = None
     """How fragments of nuclei are joined; None cuts at `WatershedSettings.marker_height`."""
     colours: ColourNormalisation | None = None
     """Where a slide's colours are brought to before any member sees them; None leaves them."""
-    small_um2: float = 0.0
+    small_um2: Annotated[float, Meta(ge=0, le=1e5)] = 0.0
     """Mean area of a slide's nuclei below which members see it ``enlarged``; 0 is never."""
     method: str = METHOD
 
     def __post_init__(self) -> None:
+        if self.separation not in MAPS:
+            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        check_tiling(self.tile, self.margin, self.mpp_range, self.classes)
         if not self.members or not all(member.sizes and member.weight > 0 for member in self.members):
             raise ConfigError("a joint model needs members, each with a size and a weight above 0")
         if self.small_um2 and not all(member.enlarged for member in self.members):
@@ -99,23 +118,8 @@ class JointConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> JointConfig:
-        """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
-        try:
-            members = tuple(Member(**as_tuples(each)) for each in data["members"])
-            return cls(
-                **data
-                | {
-                    "members": members,
-                    "watershed": WatershedSettings(**data["watershed"]),
-                    "classes": tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
-                    "mpp_range": tuple(data["mpp_range"]),
-                    "certainty": tuple(data["certainty"]),
-                    "joining": Joining.from_json(data["joining"]),
-                    "colours": ColourNormalisation.from_json(data["colours"]),
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise unknown_header(error) from error
+        """The config from a checkpoint's header; raises CheckpointError when fields are missing, unknown or out of range."""
+        return from_header(cls, data)
 
 
 class JointSegmenter(TiledSegmenter):
@@ -163,8 +167,13 @@ class JointSegmenter(TiledSegmenter):
             found = load_checkpoint(member_path(member.model), "segmenter")
             if found.sha256 != member.sha256:
                 raise CheckpointError(
-                    f"the joint model was made of a model {member.model!r} with the sha256 {member.sha256[:12]}..., and this one "
-                    f"has {found.sha256[:12]}...: install the version of wsinuc that it was made with, or join the models anew"
+                    f"the joint model was made of a model {member.model[:200]!r} with the sha256 {member.sha256[:12]}..., "
+                    f"and this one has {found.sha256[:12]}...: install the version of wsinuc that it was made with, or join "
+                    "the models anew"
+                )
+            if found.config.get("method") in (METHOD, "typed"):
+                raise CheckpointError(
+                    f"the joint model's member {member.model[:200]!r} is itself put together of others: members have weights"
                 )
             seen = _blurring(found, member) if member.blur != 1 else found
             models.append(cast(TiledSegmenter, segmenter_from(seen, device=device, dtype=dtype)))
@@ -285,6 +294,8 @@ class _View:
     @classmethod
     def of(cls, size: Fraction, way: View, config: JointConfig, model: TiledSegmenter) -> _View:
         """The view; raises ConfigError where grids do not fit."""
+        if not Fraction(1, LARGEST) <= size <= LARGEST:
+            raise ConfigError(f"a size lies between 1/{LARGEST} and {LARGEST}, got {size}")
         inner = config.tile - 2 * config.margin
         kept = inner if size == 1 else inner + 2 * RIM
         tile, core, period = (size * side for side in (config.tile, kept, inner))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoint import Checkpoint
 from wsinuc.models.dense import DenseNetwork, DenseOutput
 from wsinuc.models.fusion import fuse_norms
+from wsinuc.models.header import Mpp, from_header
 from wsinuc.models.networks import build_network, default_tiling, stride_of
 from wsinuc.models.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
-from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
+from wsinuc.models.weights import load_weights
+from wsinuc.segmenters.base import Certainty, Classes, Margin, NucleusClass, Tile, usual_mpp_range
 from wsinuc.segmenters.joining import Joining
-from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
+from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
 from wsinuc.segmenters.watershed import WatershedSettings
 
 
@@ -38,14 +41,14 @@ class NetworkConfig:
     watershed: WatershedSettings
     separation: str
     """``distance`` or ``hv``."""
-    classes: tuple[NucleusClass, ...]
-    tile: int
+    classes: Classes
+    tile: Tile
     """Side of a network input in pixels."""
-    margin: int
+    margin: Margin
     """Pixels of a tile's border whose scores are dropped, because they lack context."""
-    mpp_range: tuple[float, float]
+    mpp_range: tuple[Mpp, Mpp]
     """um per pixel of the slides it accepts, finest and coarsest."""
-    certainty: tuple[float, float] = (1.0, 0.0)
+    certainty: Certainty = (1.0, 0.0)
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
     joining: Joining | None = None
     """How fragments of nuclei are joined (separation ``distance``); None cuts at `WatershedSettings.marker_height`."""
@@ -53,8 +56,7 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if self.separation not in MAPS:
             raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
-        if self.tile <= 2 * self.margin:
-            raise ConfigError(f"tile {self.tile} must exceed twice the margin {self.margin}")
+        check_tiling(self.tile, self.margin, self.mpp_range, self.classes)
 
     @classmethod
     def describe(
@@ -75,21 +77,8 @@ class NetworkConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> NetworkConfig:
-        """The config from a checkpoint's header; raises CheckpointError when fields are missing or unknown."""
-        try:
-            apart = ("watershed", "classes", "mpp_range", "certainty", "joining")
-            rest = {k: v for k, v in data.items() if k not in apart}
-            finest, coarsest = data["mpp_range"]
-            return cls(
-                watershed=WatershedSettings(**data["watershed"]),
-                classes=tuple(NucleusClass(c["name"], tuple(c["color"])) for c in data["classes"]),
-                mpp_range=(float(finest), float(coarsest)),
-                certainty=tuple(data.get("certainty", (1.0, 0.0))),
-                joining=Joining.from_json(data.get("joining")),
-                **rest,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise unknown_header(error) from error
+        """The config from a checkpoint's header; raises CheckpointError when fields are missing, unknown or out of range."""
+        return from_header(cls, data)
 
 
 class NetworkSegmenter(TiledSegmenter):
@@ -131,11 +120,9 @@ class NetworkSegmenter(TiledSegmenter):
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> NetworkSegmenter:
         """A segmenter from a checkpoint of kind ``segmenter`` and one of this module's methods; raises CheckpointError."""
         config = NetworkConfig.from_json(checkpoint.config)
-        try:
-            network = build_network(config.method, config.network)
-            network.load_state_dict({name: tensor.float() for name, tensor in checkpoint.tensors.items()})
-        except (RuntimeError, ConfigError, TypeError, KeyError) as error:
-            raise CheckpointError(f"the weights do not fit their own header: {str(error).splitlines()[0]}") from error
+        tensors = {name: _as_float(tensor) for name, tensor in checkpoint.tensors.items()}
+        network = load_weights(partial(build_network, config.method, config.network), tensors)
+        _check_shape(config)
         return cls(config, network, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
 
     @property
@@ -179,6 +166,24 @@ class NetworkSegmenter(TiledSegmenter):
         foreground = 1 - classes[:, :1] if raw.nuclei is None else raw.nuclei.softmax(1)[:, 1:]
         maps = raw.maps / 2 + 0.5 if self.config.separation == "hv" else raw.maps
         return torch.cat([foreground, torch.zeros_like(foreground), classes[:, 1:], maps], 1)
+
+
+def _as_float(tensor: torch.Tensor) -> torch.Tensor:
+    """Weights as fp32; counters stay whole numbers."""
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _check_shape(config: NetworkConfig) -> None:
+    """Raise ConfigError where a network gives other channels than are read, or cannot take the tiles."""
+    expected = (len(config.classes) + 1, MAPS[config.separation])
+    given = (config.network["classes"], config.network["maps"])
+    if given != expected:
+        raise ConfigError(
+            f"the network's classes and maps must be {expected}, as the header's classes need, got {given}"
+        )
+    stride = stride_of(config.method, config.network)
+    if config.tile % stride:
+        raise ConfigError(f"tile must be a multiple of {stride}, what the network pools, got {config.tile}")
 
 
 def network_checkpoint(

@@ -12,14 +12,16 @@ becomes depends on its own value alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from wsinuc.errors import ConfigError
 
-Triple = tuple[float, float, float]
+Density = Annotated[float, Meta(ge=0, le=10)]
+Triple = tuple[Density, Density, Density]
 
 _GLASS = 0.05
 """Mean optical density below which a pixel is glass, whose share says nothing of the dyes."""
@@ -38,7 +40,7 @@ class ColourNormalisation:
     """Of the training images' optical densities in red, green and blue, natural logarithm."""
     spread: Triple
     """Their standard deviations."""
-    share: float = 0.5
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.5
     """Of the way that a slide's mean goes; its spread goes by the same share of the ratio's logarithm."""
 
     def __post_init__(self) -> None:
@@ -46,11 +48,6 @@ class ColourNormalisation:
             raise ConfigError(f"colours have three means and three positive spreads, got {self.mean} and {self.spread}")
         if not 0.0 <= self.share <= 1.0:
             raise ConfigError(f"the share of the way must lie in [0, 1], got {self.share}")
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any] | None) -> ColourNormalisation | None:
-        """From a checkpoint's header, where None is none; raises KeyError and TypeError when fields are missing or unknown."""
-        return None if data is None else cls(**(data | {name: tuple(data[name]) for name in ("mean", "spread")}))
 
     @classmethod
     def towards(cls, images: list[NDArray[np.uint8]], share: float = 0.5) -> ColourNormalisation:

@@ -12,21 +12,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsinuc.errors import CheckpointError
+from wsinuc.errors import ConfigError
 from wsinuc.metrics.calibration import certainty
-from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass
+from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass, check_classes
 from wsinuc.segmenters.watershed import instances_from_distance, instances_from_hv
 
 MAPS = {"distance": 1, "hv": 2}
 """Way of separation -> number of maps it regresses."""
 
 
-def unknown_header(error: Exception) -> CheckpointError:
-    """The error for a checkpoint whose header has fields that are missing here, or unknown."""
-    return CheckpointError(
-        f"the segmenter's header does not fit this version of wsinuc ({error}): "
-        "the weights may come from a newer version; upgrade wsinuc or train again"
-    )
+def check_tiling(
+    tile: int, margin: int, mpp_range: tuple[float, float] | None, classes: tuple[NucleusClass, ...]
+) -> None:
+    """Raise ConfigError for what no segmenter can have: margins without a core, a range that is empty, classes of one name."""
+    if tile <= 2 * margin:
+        raise ConfigError(f"tile {tile} must exceed twice the margin {margin}")
+    if mpp_range is not None and not mpp_range[0] <= mpp_range[1]:
+        raise ConfigError(f"mpp_range begins with the finest um per pixel, got {mpp_range[0]} to {mpp_range[1]}")
+    check_classes(classes)
 
 
 class TiledSegmenter:

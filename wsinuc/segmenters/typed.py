@@ -11,7 +11,7 @@ import copy
 import hashlib
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,38 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoint import Checkpoint
+from wsinuc.models.header import from_header
 from wsinuc.models.nucleus_classifier import NucleusClassifier
 from wsinuc.nuclei.describe import DESCRIPTORS, REACH_UM, describe, stain_levels
-from wsinuc.segmenters.base import DISAGREEMENT, FIRST_CLASS, FOREGROUND, Certain, Fitted, NucleusClass, Segmenter
-from wsinuc.segmenters.tiled import unknown_header
+from wsinuc.segmenters.base import (
+    DISAGREEMENT,
+    FIRST_CLASS,
+    FOREGROUND,
+    Certain,
+    Classes,
+    Fitted,
+    NucleusClass,
+    Segmenter,
+    check_classes,
+)
 
 METHOD = "typed"
 STAINS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypedConfig:
+    """What the header of such a checkpoint says."""
+
+    base: dict[str, Any]
+    """Config of the segmenter inside."""
+    classes: Classes
+    descriptors: tuple[str, ...]
+    """What the classifier knows nuclei by."""
+    method: str = METHOD
+
+    def __post_init__(self) -> None:
+        check_classes(self.classes)
 
 
 class TypedSegmenter:
@@ -56,15 +81,15 @@ class TypedSegmenter:
         """A segmenter from a checkpoint that `typed_checkpoint` made; raises CheckpointError."""
         from wsinuc.segmenters import segmenter_from
 
-        config = checkpoint.config
-        try:
-            classes = tuple(NucleusClass(c["name"], tuple(c["color"])) for c in config["classes"])
-            inner, names = config["base"], tuple(config["descriptors"])
-        except (KeyError, TypeError) as error:
-            raise unknown_header(error) from error
+        config = from_header(TypedConfig, checkpoint.config)
+        classes, inner, names = config.classes, config.base, config.descriptors
         if names != DESCRIPTORS:
             raise CheckpointError(
                 "the model knows nuclei by other descriptors than this version of wsinuc computes; train it again"
+            )
+        if inner.get("method") == METHOD:
+            raise CheckpointError(
+                "the model gives classes to nuclei that have classes already: its base must not be of its kind"
             )
         own = {name: t.double().numpy() for name, t in checkpoint.tensors.items() if not name.startswith("base.")}
         shapes: dict[str, tuple[int, ...]] = {"mean": (len(names),), "scale": (len(names),)}

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import cc3d
 import numpy as np
+from msgspec import Meta
 from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -45,6 +47,13 @@ NECK_UM = 0.2
 UInt8 = NDArray[np.uint8]
 Labels = NDArray[np.int32]
 
+Threshold = Annotated[float, Meta(gt=0, le=1)]
+Area = Annotated[float, Meta(ge=0, le=1e5)]
+MAX_DIAMETER_UM = 500.0
+"""No nucleus is wider, and no halo."""
+MAX_TAPS = 255
+"""Of a smoothing kernel: a standard deviation of 8 px; the numbers of a longer one would not be exact."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatershedSettings:
@@ -52,25 +61,25 @@ class WatershedSettings:
 
     mpp: float
     """um per pixel of the maps."""
-    foreground_threshold: float = 0.5
+    foreground_threshold: Threshold = 0.5
     """Probability from which a pixel is nucleus."""
-    min_area_um2: float = 5.0
+    min_area_um2: Area = 5.0
     """Smaller instances are dropped. A whole lymphocyte has about 20 um2, but a section shows parts of nuclei too."""
-    max_hole_um2: float = 10.0
+    max_hole_um2: Area = 10.0
     """Gaps in the foreground up to this area are chromatin, not background: less than the smallest nucleus."""
-    max_diameter_um: float = 25.0
+    max_diameter_um: Annotated[float, Meta(gt=0, le=MAX_DIAMETER_UM)] = 25.0
     """Largest nucleus whose result is promised to be the same in every block; larger ones are kept."""
-    smoothing_um: float = 0.5
+    smoothing_um: Annotated[float, Meta(ge=0, le=20)] = 0.5
     """Standard deviation of the smoothing of the distance map, about what the optics resolve; 0 is none."""
-    marker_threshold: float = 0.3
+    marker_threshold: Threshold = 0.3
     """Smoothed distance from which a pixel belongs to a marker."""
-    marker_height: float = 0.1
+    marker_height: Threshold = 0.1
     """Rise above the saddle between them from which two peaks of one marker are two nuclei; 1 never splits."""
-    min_marker_um2: float = 1.0
+    min_marker_um2: Area = 1.0
     """Smaller markers are noise."""
-    sobel_um: float = 2.75
+    sobel_um: Annotated[float, Meta(gt=0, le=100)] = 2.75
     """Size of the derivative kernel of the H and V maps: 11 px at 0.25 um per px (HoVer-Net has 21)."""
-    edge_threshold: float = 0.07
+    edge_threshold: Threshold = 0.07
     """Edge strength from which a pixel belongs to no marker: 1 is the sharpest edge between two nuclei side by side,
     0.5 that between a nucleus and background. Low, because edges are weaker where nuclei touch aslant and where a
     network hesitates."""
@@ -82,16 +91,27 @@ class WatershedSettings:
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} must lie above 0 and at most at 1, got {getattr(self, name)}")
         for name in ("min_area_um2", "max_hole_um2", "smoothing_um", "min_marker_um2"):
-            if getattr(self, name) < 0.0:
+            if not 0.0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("max_diameter_um", "sobel_um"):
-            if getattr(self, name) <= 0.0:
+            if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        for name, taps in (("smoothing_um", self.taps(self.smoothing_um)), ("sobel_um", self.sobel_taps)):
+            if taps > MAX_TAPS:
+                raise ConfigError(
+                    f"{name} must not exceed what a kernel of {MAX_TAPS} px holds at {self.mpp} um per pixel, got "
+                    f"{getattr(self, name)}"
+                )
 
     @property
     def min_halo(self) -> int:
         """Pixels to read around a block: twice the largest nucleus, which covers it and a neighbour that it touches."""
         return 2 * math.ceil(self.max_diameter_um / self.mpp)
+
+    @property
+    def sobel_taps(self) -> int:
+        """Odd length of the derivative kernel of the H and V maps."""
+        return max(3, 2 * round(self.sobel_um / self.mpp / 2) + 1)
 
     @property
     def max_area_um2(self) -> float:
@@ -164,7 +184,7 @@ def instances_from_hv(foreground: UInt8, h: UInt8, v: UInt8, settings: Watershed
     int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
     """
     mask = _nuclear(foreground, settings)
-    taps = max(3, 2 * round(settings.sobel_um / settings.mpp / 2) + 1)
+    taps = settings.sobel_taps
     edges = np.maximum(_falls(h, mask, taps, axis=1), _falls(v, mask, taps, axis=0))
     inner = _fill_gaps(mask & (edges < 255 * settings.edge_threshold), settings.area_px(settings.max_hole_um2)) & mask
     inner = ndimage.binary_opening(inner, _disc(0.5 / settings.mpp))

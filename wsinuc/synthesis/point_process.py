@@ -41,6 +41,8 @@ _GROWTH = 1.3
 _FIRST_RATE, _LARGEST_RATE, _SMALLEST_RATE = 0.1, 0.5, 0.02
 _POINTS_PER_ITERATION = 3000  # so that chance moves a bin of g by a few percent
 _MOST_FIELDS = 512
+_DENSEST = 1.0
+"""Nuclei per um2 that no tissue has."""
 _SWEEPS = 50
 _EDGES = np.arange(0, REACH_UM + BIN_UM / 2, BIN_UM)
 
@@ -143,11 +145,17 @@ class PointProcess:
                 counts=np.array(data["counts"], np.int32),
                 potentials=np.array(data["potentials"], np.float64),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"this is no fitted point process ({error!r})") from error
         fields, kinds = process.counts.shape if process.counts.ndim == 2 else (0, 0)
         if process.sizes.shape != (fields, 2) or process.potentials.shape != (kinds, kinds, len(_EDGES) - 1):
             raise DataError("this is no fitted point process: its tables do not fit together")
+        tables = (process.sizes, process.counts, process.potentials)
+        if not (0 < process.mpp <= 100 and fields and all(np.isfinite(table).all() for table in tables)):
+            raise DataError("this is no fitted point process: it is empty, or its numbers are not finite")
+        density = process.counts / process.sizes.prod(1, keepdims=True)
+        if process.sizes.min() <= 0 or process.counts.min(initial=0) < 0 or density.max(initial=0) > _DENSEST:
+            raise DataError("this is no fitted point process: fields without area, or more nuclei than fit in them")
         return process
 
     def _draw_numbers(self, only: Collection[int] | None, rng: np.random.Generator) -> NDArray[np.float64]:

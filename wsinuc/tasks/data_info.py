@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.datasets.label_values import count_notes
 from wsinuc.exports.contact_sheet import write_contact_sheet
 
 MAX_VALUES = 60
@@ -50,6 +51,8 @@ class DatasetDescription:
     """Median diameter of a circle of a nucleus' area in pixels; NaN where only points are annotated."""
     attributes: Mapping[str, Mapping[str, Share]]
     """Attribute -> value -> its share, for attributes that group images."""
+    notes: tuple[str, ...] = ()
+    """What was done to make labels of what the files hold, a line for each kind."""
 
 
 def describe_dataset(
@@ -86,12 +89,14 @@ def describe_dataset(
     counts = np.zeros((len(dataset), len(dataset.classes) + 1), np.int64)
     sizes: Counter[tuple[int, int]] = Counter()
     resolutions: Counter[float] = Counter()
+    notes: list[tuple[str, ...]] = []
     areas = [np.zeros(0, np.int64)]
     for i, image in enumerate(dataset):
         counts[i], image_areas = _count(image, len(dataset.classes))
         areas.append(image_areas)
         sizes[image.labels.shape[0], image.labels.shape[1]] += 1
         resolutions[image.mpp] += bool(mpp or image.attributes.get("mpp") or dataset.layout.mpp)
+        notes.append(image.notes)
         if i in shown:
             pictures.append(image)
         on_image(i + 1, len(dataset))
@@ -111,6 +116,7 @@ def describe_dataset(
         classes=_by_class(dataset, counts.sum(axis=0)),
         diameter_px=float(np.median(np.sqrt(every * 4 / np.pi))) if len(every) else float("nan"),
         attributes=_by_attribute(dataset, total),
+        notes=count_notes(notes),
     )
 
 

@@ -280,7 +280,9 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
 def _begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> str:
     """Give the network the weights of an earlier student, folded if it is to be and was not; the sha256 of its file."""
     checkpoint = load_checkpoint(start, "segmenter")
-    shape = {"method": checkpoint.config.get("method"), "network": {"fold": 1} | checkpoint.config.get("network", {})}
+    network_of = checkpoint.config.get("network")
+    known = network_of if isinstance(network_of, dict) else {}
+    shape = {"method": checkpoint.config.get("method"), "network": {"fold": 1} | known}
     wanted = {"method": "unet", "network": described.network}
     unfolded = wanted | {"network": described.network | {"fold": 1}}
     if shape not in (wanted, unfolded):
@@ -290,7 +292,10 @@ def _begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> st
         )
     weights = {name: value.float() for name, value in checkpoint.tensors.items()}
     fold = described.network["fold"] if shape != wanted else 1
-    network.load_state_dict(folded(weights, fold))
+    try:
+        network.load_state_dict(folded(weights, fold))
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{start}: the weights do not fit their own header: it is damaged") from error
     return checkpoint.sha256
 
 

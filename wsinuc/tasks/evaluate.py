@@ -7,7 +7,7 @@ detection alone: predicted nuclei are then their centroids.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.datasets.label_values import count_notes
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points, Rule
 from wsinuc.tasks import evaluation_files as files
@@ -132,14 +133,19 @@ def evaluate(
         files.prepare(out, overwrite)
     marked = dataset.layout.kind == "points"
     scored = []
+    annotated: dict[str, tuple[str, ...]] = {}
+    predictions = []
     for image in dataset:
         predicted = _as_prediction(predict(image), image)
+        annotated[image.attributes["name"]] = image.notes
+        predictions.append(predicted.notes)
         score = _score_marked if marked else _score_outlined
         scored.append(score(image, predicted, match, scoring))
         if out is not None:
             files.write_prediction(out, image.name, predicted, predicted_classes)
         on_image(scored[-1])
-    evaluation = _evaluation(scored, match, scoring, mpp=dataset[0].mpp if scored else None)
+    notes = _label_notes(annotated.values(), predictions)
+    evaluation = _evaluation(scored, match, scoring, mpp=dataset[0].mpp if scored else None, notes=notes)
     if out is not None:
         files.write_tables(evaluation, out)
         files.write_pages(evaluation, dataset, out, worst=worst)
@@ -169,15 +175,18 @@ def evaluate_folders(
     if out is not None:
         files.prepare(out, overwrite)
     scored = []
+    notes = []
     for name in names:
         annotated, predicted = read_nuclei(truth, name), read_nuclei(predictions, name)
+        notes.append((annotated.notes, predicted.notes))
         _check_shapes(name, annotated.labels, predicted.labels)
         nuclei = LabelledNuclei(annotated.labels, _known(annotated.classes, annotated.labels))
         found = _translated(predicted, match)
         counts = score_nuclei(nuclei, found, len(match.names), radius=scoring.radius(mpp), rule=scoring.rule)
         scored.append(ImageScores(name=name, **counts))
         on_image(scored[-1])
-    evaluation = _evaluation(scored, match, scoring, mpp=mpp)
+    found_notes = _label_notes((of_truth for of_truth, _ in notes), (of_prediction for _, of_prediction in notes))
+    evaluation = _evaluation(scored, match, scoring, mpp=mpp, notes=found_notes)
     if out is not None:
         files.write_tables(evaluation, out)
     return evaluation
@@ -204,12 +213,21 @@ def _score_marked(image: LabelledImage, predicted: Prediction, match: ClassMatch
     return ImageScores(name=image.name, attributes=image.attributes, detection=counts)
 
 
-def _evaluation(scored: Sequence[ImageScores], match: ClassMatch, scoring: Scoring, *, mpp: float | None) -> Evaluation:
+def _label_notes(annotated: Iterable[tuple[str, ...]], predicted: Iterable[tuple[str, ...]]) -> list[str]:
+    """What was done to the label images of both sides, a line for each kind."""
+    return [f"annotation: {line}" for line in count_notes(annotated)] + [
+        f"predictions: {line}" for line in count_notes(predicted)
+    ]
+
+
+def _evaluation(
+    scored: Sequence[ImageScores], match: ClassMatch, scoring: Scoring, *, mpp: float | None, notes: Sequence[str] = ()
+) -> Evaluation:
     radius = {"px": scoring.radius_px} if scoring.radius_px else {"um": MATCH_RADIUS_UM} if mpp else None
-    notes = [match.note] if match.note else []
+    said = [*notes, match.note] if match.note else [*notes]
     if radius is None:
-        notes.append("detection (F_d) is not scored: 3 um are not known in pixels; give --mpp or --radius-px")
-    return Evaluation(images=tuple(scored), classes=match.names, radius=radius, rule=scoring.rule, notes=tuple(notes))
+        said.append("detection (F_d) is not scored: 3 um are not known in pixels; give --mpp or --radius-px")
+    return Evaluation(images=tuple(scored), classes=match.names, radius=radius, rule=scoring.rule, notes=tuple(said))
 
 
 def _as_prediction(predicted: Prediction | NDArray[np.integer], image: LabelledImage) -> Prediction:

@@ -18,7 +18,7 @@ from wsinuc.exports.plots import draw_detector, draw_heat_map, draw_reliability
 from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability, roc_curve, share_by_group
 from wsinuc.metrics.detection import DetectionCounts
 from wsinuc.tasks.evaluation import Evaluation, ImageScores
-from wsinuc.tasks.predictions import Prediction, read_nuclei, write_nuclei
+from wsinuc.tasks.predictions import Prediction, read_written, write_nuclei
 
 MOST_OVERLAYS = 24
 
@@ -81,7 +81,7 @@ def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path, *, worst: i
 
 def _shown(caption: str, index: int, dataset: Dataset, out: Path) -> Comparison:
     image = dataset[index]
-    predicted = read_nuclei(out / "predictions", image.name).labels
+    predicted = read_written(out / "predictions", image.name)
     return Comparison(
         caption=caption, image=image.image, truth=image.labels, predicted=predicted, true_points=image.points
     )

@@ -22,8 +22,8 @@ from skimage.draw import polygon
 
 from wsinuc import tissue
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.files import read_labels
 from wsinuc.datasets.folder import FolderLayout
+from wsinuc.datasets.label_files import read_ids, read_labels
 from wsinuc.errors import DataError
 from wsinuc.grid import Block, Box
 from wsinuc.nuclei import Nuclei
@@ -45,6 +45,8 @@ class Prediction:
     """(labels.max() + 1,) or longer: probability of each label, 0 to 1; None where nothing says it."""
     disagreements: NDArray[np.float32] | None = None
     """(labels.max() + 1,) or longer: disagreement about each label, 0 to 1; given with ``probabilities``."""
+    notes: tuple[str, ...] = ()
+    """What was done to make labels of what a file holds, see `wsinuc.datasets.label_values`."""
 
 
 Predict = Callable[[LabelledImage], Prediction | NDArray[np.integer]]
@@ -102,8 +104,15 @@ def read_prediction(image: LabelledImage, *, folder: Path) -> Prediction:
 
 def read_nuclei(folder: Path, name: str) -> Prediction:
     """Label image ``folder/NAME.png`` and, where the folder has classes, those of its nuclei; raises DataError."""
-    labels, layout = read_labels(folder / f"{name}.png"), _class_layout(folder)
-    return Prediction(labels, layout.classes_of(name, labels) if layout.classes else None)
+    found = read_labels(folder / f"{name}.png")
+    layout = _class_layout(folder)
+    classes = layout.classes_of(name, found.labels, found.numbers) if layout.classes else None
+    return Prediction(found.labels, classes, notes=found.notes)
+
+
+def read_written(folder: Path, name: str) -> NDArray[np.int32]:
+    """Labels (h, w) that `write_nuclei` has written, to the number; raises DataError."""
+    return read_ids(folder / f"{name}.png")
 
 
 def read_class_names(folder: Path) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from wsinuc.models.attention_unet import AttentionUNetConfig
 from wsinuc.models.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint
 from wsinuc.models.denoisers import build_network, denoiser_config
 from wsinuc.models.diffusion import GaussianDiffusion, sample_timesteps
-from wsinuc.models.guided_checkpoint import from_guided, read_weights
+from wsinuc.models.guided_checkpoint import check_finite, from_guided, read_weights
 from wsinuc.models.processes import ALONE, Processes
 from wsinuc.models.schedules import named_betas
 from wsinuc.models.training import Inspection, Progress, fit, part_size
@@ -140,6 +140,7 @@ def _start(network: nn.Module, path: Path, config: PretrainConfig) -> dict[str, 
     if any(name.startswith(("input_blocks.", "middle_block.")) for name in tensors):
         if isinstance(config.unet, AttentionUNetConfig):
             raise CheckpointError(f"{path} holds a guided-diffusion U-Net, which the attention U-Net cannot take")
+        check_finite(tensors, path)
         network.load_state_dict(from_guided(tensors, config.unet))
     else:
         own = load_checkpoint(path, "denoiser")

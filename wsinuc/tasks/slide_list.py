@@ -19,6 +19,7 @@ from pathlib import Path
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.slides.dicom import files_in, find_series
 from wsinuc.urls import Place, place
 
 COLUMNS = ("slide", "mpp", "model", "roi", "tissue", "name")
@@ -42,6 +43,8 @@ class SlideJob:
     tissue: str | None = None
     name: str | None = None
     """Of the result's folder; None takes the slide's file name without its ending."""
+    files: int = 1
+    """How many of the slide's files were named: those of a DICOM series are one slide."""
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -81,23 +84,56 @@ def check_name(name: str) -> None:
 
 
 def list_slides(arguments: Iterable[Place]) -> tuple[SlideJob, ...]:
-    """Jobs for slides and tables of slides (``*.csv``), in the order given.
+    """Jobs for slides, folders of DICOM files and tables of slides (``*.csv``), in the order given.
+
+    Several files of one DICOM series are one slide: its job names the finest level. The result is called after the folder
+    where that series is the only one that was named in it, and after that file otherwise.
 
     Raises
     ------
     DataError
         A table is not what it should be.
     ConfigError
-        Two slides would share a result.
+        Two slides would share a result, or files of one series have different settings.
     """
     jobs: list[SlideJob] = []
     for path in arguments:
         if isinstance(path, Path) and path.suffix.lower() == ".csv":
             jobs += read_slide_table(path)
+        elif isinstance(path, Path) and path.is_dir():
+            jobs += [SlideJob(slide=file) for file in files_in(path) or [path]]
         else:
             jobs.append(SlideJob(slide=path))
+    jobs = one_per_series(jobs)
     check_distinct(jobs)
     return tuple(jobs)
+
+
+def one_per_series(jobs: Sequence[SlideJob]) -> list[SlideJob]:
+    """The jobs, those of several files of one DICOM series as one job in the place of the first; raises ConfigError."""
+    merged: list[SlideJob | None] = list(jobs)
+    for series in find_series([job.slide for job in jobs]):
+        first = jobs[series.members[0]]
+        for number in series.members[1:]:
+            if replace(jobs[number], slide=first.slide) != first:
+                raise ConfigError(
+                    f"{first.slide} and {jobs[number].slide} are files of one DICOM series, which is one slide, and have "
+                    "different settings: name one of them"
+                )
+            merged[number] = None
+        name = first.name or (_folder_name(series.path) if series.alone else None)
+        merged[series.members[0]] = replace(first, slide=series.path, name=name, files=len(series.members))
+    return [job for job in merged if job is not None]
+
+
+def _folder_name(path: Path) -> str | None:
+    """The name of a file's folder, if a result can be called so."""
+    name = path.resolve().parent.name
+    try:
+        check_name(name)
+    except ConfigError:
+        return None
+    return name
 
 
 def check_distinct(jobs: Sequence[SlideJob], out: Place = Path()) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, Dataset, LabelledImage
+from wsinuc.datasets.label_values import count_notes
 from wsinuc.datasets.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.devices import pick_device
@@ -54,6 +55,8 @@ class TrainingSet:
     """The few patches, to be saved beside the checkpoint."""
     weights: tuple[float, ...] | None = None
     """How often each image is drawn, relative to the others; None is by area."""
+    notes: tuple[str, ...] = ()
+    """What was done to make labels of what the files hold, a line for each set and kind."""
 
 
 def gather_training_set(
@@ -107,13 +110,24 @@ def gather_training_set(
     chosen = len(datasets)
     datasets += [_outlined(source, mpp) for source in whole]
     classes = _common_classes(datasets)
-    images = tuple(_named(image, dataset) for dataset in datasets for image in dataset)
+    read = [tuple(dataset) for dataset in datasets]
+    images = tuple(_named(image, dataset) for dataset, found in zip(datasets, read, strict=True) for image in found)
+    notes = tuple(line for dataset, found in zip(datasets, read, strict=True) for line in label_notes(dataset, found))
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
-    origins = [_origin(d, selection if i < chosen else _EVERYTHING) for i, d in enumerate(datasets)]
+    origins = [
+        _origin(dataset, selection if i < chosen else _EVERYTHING, label_notes(dataset, found))
+        for i, (dataset, found) in enumerate(zip(datasets, read, strict=True))
+    ]
     counts = [len(dataset) for dataset in datasets]
     weights = None if whole_share is None else shared_out(images, sum(counts[:chosen]), whole_share)
-    return TrainingSet(images, classes, tuple(origins), drawn, weights)
+    return TrainingSet(images, classes, tuple(origins), drawn, weights, notes)
+
+
+def label_notes(dataset: Dataset, images: Iterable[LabelledImage]) -> tuple[str, ...]:
+    """What was done to the label images of a data set, a line for each kind; patches of one image count once."""
+    notes = {image.attributes["name"]: image.notes for image in images}
+    return tuple(f"{dataset.path}: {line}" for line in count_notes(notes.values()))
 
 
 def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
@@ -186,8 +200,8 @@ def _named(image: LabelledImage, dataset: Dataset) -> LabelledImage:
     return replace(image, name=f"{dataset.layout.name}/{image.name}")
 
 
-def _origin(dataset: Dataset, selection: Selection) -> dict[str, Any]:
-    return {
+def _origin(dataset: Dataset, selection: Selection, notes: Sequence[str]) -> dict[str, Any]:
+    facts = {
         "data": dataset.path.name,
         "layout": dataset.layout.name,
         "images": sorted(set(dataset.names)),
@@ -198,3 +212,4 @@ def _origin(dataset: Dataset, selection: Selection) -> dict[str, Any]:
         "fraction": selection.fraction,
         "seed": selection.seed,
     }
+    return facts | {"labels": list(notes)} if notes else facts

@@ -1,0 +1,186 @@
+"""Label pictures as files: PNG, TIFF and what else keeps numbers, read without losing any of them.
+
+Pillow scales, truncates or refuses some of what people save (2-bit PNG, 16-bit colours, int64 and uint32 TIFF), so TIFF is
+read by tifffile, and of PNG the header is looked at first. What the numbers mean is decided by `label_values`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsinuc.datasets.base import Annotation
+from wsinuc.datasets.files import check_shape, decode, image_shape, opened, read_image
+from wsinuc.datasets.label_values import (
+    BLACK_AND_WHITE,
+    PALETTE,
+    Instances,
+    instances_of,
+    label_ids,
+)
+from wsinuc.errors import DataError
+
+LABEL_SUFFIXES = (".png", ".tif", ".tiff")
+"""Suffixes of label images: formats that keep every number."""
+MAX_PIXELS = 2**28
+"""Larger label pictures are refused before they are decoded."""
+
+_LOSSY = ("JPEG", "JPEG2000", "WEBP", "MPO")
+_LOSSY_TIFF = ("JPEG", "OJPEG", "JPEG2000", "WEBP", "JPEGXL")
+_MODES = ("1", "L", "LA", "P", "I", "F", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I;16N")
+_TIFF = (".tif", ".tiff")
+
+
+def read_labels(path: Path, *, glands: bool = False) -> Instances:
+    """One number per nucleus (h, w) from a label picture, taken apart where it is a mask; see `label_values`.
+
+    Parameters
+    ----------
+    glands
+        What is annotated may cover most of the picture.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged, or is no label picture.
+    """
+    values, notes = read_values(path)
+    found = instances_of(values, path, glands=glands)
+    return Instances(labels=found.labels, numbers=found.numbers, notes=notes + found.notes)
+
+
+def read_ids(path: Path) -> NDArray[np.int32]:
+    """Numbers (h, w) of a label picture as they stand, nothing taken apart; raises DataError."""
+    return label_ids(read_values(path)[0], path)
+
+
+def read_annotation(image: Path, labels: Path, *, glands: bool = False) -> Annotation:
+    """An image and its label picture; raises DataError, for unequal sizes before any pixel is decoded."""
+    check_shape(labels, label_shape(labels), image, image_shape(image))
+    pixels = read_image(image)
+    found = read_labels(labels, glands=glands)
+    return Annotation(image=pixels, labels=found.labels, numbers=found.numbers, notes=found.notes)
+
+
+def read_mask(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Where a black-and-white mask (h, w) is white, and notes on it, whatever the mode it was saved in.
+
+    White is what is not black, or, where a mask has grey levels in between, what is at least half as bright as its brightest
+    pixel; raises DataError.
+    """
+    with opened(path) as image:
+        decode(image, path)
+        levels = np.asarray(image.convert("RGB")).max(axis=2)
+    brightest = int(levels.max(initial=0))
+    nuclear = levels > 0
+    if np.array_equal(nuclear, levels == brightest) or not brightest:
+        return nuclear, ()
+    return 2 * levels.astype(np.int32) >= brightest, (BLACK_AND_WHITE,)
+
+
+def label_shape(path: Path) -> tuple[int, int]:
+    """(height, width) in pixels of a label picture from the file's header, nothing decoded; raises DataError."""
+    if path.suffix.lower() not in _TIFF:
+        return image_shape(path)
+    with _tiff(path) as file:
+        page = _only_page(file, path)
+        return page.imagelength, page.imagewidth
+
+
+def read_values(path: Path) -> tuple[NDArray, tuple[str, ...]]:
+    """The file's own values, (h, w) or (h, w, channels), and notes on how they were read; raises DataError."""
+    if path.suffix.lower() in _TIFF:
+        return _tiff_values(path)
+    with opened(path) as image:
+        if image.mode not in _MODES or image.format in _LOSSY or getattr(image, "n_frames", 1) != 1:
+            raise DataError(
+                f"{path}: labels must be one channel of whole numbers in a format that keeps them (PNG, TIFF), got "
+                f"{image.format} of mode {image.mode}"
+            )
+        depth = _png_depth(path) if image.format == "PNG" else 8
+        if depth == 16 and image.mode in ("LA", "RGB", "RGBA"):
+            raise DataError(
+                f"{path}: labels must be one channel of whole numbers, got 16-bit colours; save one number per nucleus as a "
+                "16-bit grey PNG"
+            )
+        decode(image, path)
+        values = np.asarray(image)
+        if image.mode == "P":
+            _check_palette(image, values, path)
+            return values, (PALETTE,)
+    if image.mode == "L" and depth in (2, 4):
+        values = values // (255 // (2**depth - 1))  # Pillow spreads few bits over 0 to 255
+    return values, ()
+
+
+def _tiff(path: Path) -> tifffile.TiffFile:
+    try:
+        return tifffile.TiffFile(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; images and labels are paired by their file names") from None
+    except Exception as error:  # tifffile has no root of its errors, and damaged files meet struct's and others
+        raise DataError(f"{path} cannot be decoded ({error}); copy it again") from error
+
+
+def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
+    """The one picture of a TIFF; raises DataError for several and for what is too large."""
+    try:
+        count = len(file.pages)
+        page = file.pages.first
+    except Exception as error:
+        raise DataError(f"{path} cannot be decoded ({error}); copy it again") from error
+    if count != 1:
+        raise DataError(
+            f"{path}: labels must be one picture with one number per nucleus, got {count} pages; save the one that belongs to "
+            "the image, or all nuclei in one picture"
+        )
+    if page.imagelength * page.imagewidth * max(1, page.samplesperpixel) > MAX_PIXELS:
+        raise DataError(f"{path}: {page.shape} is too large for a label picture; cut it, and its image, into fields")
+    compression = _name(tifffile.COMPRESSION, page.compression)
+    if compression in _LOSSY_TIFF:
+        raise DataError(f"{path}: labels must be kept without loss, got {compression}; save them as PNG")
+    return page
+
+
+def _tiff_values(path: Path) -> tuple[NDArray, tuple[str, ...]]:
+    with _tiff(path) as file:
+        page = _only_page(file, path)
+        try:
+            values = page.asarray()
+        except Exception as error:  # codecs raise what they like
+            raise DataError(f"{path} cannot be decoded ({error}); copy it again") from error
+        separate = page.samplesperpixel > 1 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE
+        photometric = _name(tifffile.PHOTOMETRIC, page.photometric)
+    if separate:
+        values = np.moveaxis(values, 0, -1)
+    if photometric == "MINISWHITE" and values.dtype == np.bool_:
+        values = ~values
+    return values, (PALETTE,) if photometric == "PALETTE" else ()
+
+
+def _name(kinds: type[IntEnum], value: int) -> str:
+    """Name of a TIFF tag's value; the number itself where nobody has named it."""
+    return kinds(value).name if value in kinds._value2member_map_ else str(value)
+
+
+def _png_depth(path: Path) -> int:
+    """Bits per sample as the header of a PNG has them."""
+    with path.open("rb") as file:
+        return file.read(25)[24]
+
+
+def _check_palette(image: Image.Image, values: NDArray, path: Path) -> None:
+    """Raise DataError for a palette of two colours whose background seems to be the second."""
+    used = np.unique(values)
+    palette = image.getpalette() or []
+    colours = [tuple(palette[3 * index : 3 * index + 3]) for index in used.tolist()]
+    if used.tolist() == [0, 1] and colours[1] == (0, 0, 0):
+        raise DataError(
+            f"{path}: the palette's first colour is {colours[0]} and its second black, so it is not clear which is the "
+            "background; save the mask with 0 for background"
+        )

@@ -1,0 +1,358 @@
+"""What the numbers of a label picture mean: an array becomes one number per nucleus, or an error that says what it is.
+
+Annotated sets come in odd forms. A picture that is not plainly "0 is background, one number per nucleus" is either taken
+apart into connected pieces, with a note that says so, or refused; it is never believed without a word. The rules, which
+docs/data.md lists as a table, look at one picture at a time:
+
+* Colours: the same value in all channels is one channel; other colours on black are taken apart by colour.
+* One number alone, 1, 255 or 65535, is a mask and is taken apart.
+* A number whose pieces lie far apart stands for a class, or was used twice, and is taken apart.
+* A rim of in-between values (anti-aliasing, JPEG), numbers that enclose all others (borders, a numbered background) and a
+  nucleus that covers most of the picture are refused, as are negative numbers, fractions and 16-bit colours.
+
+Pieces are 4-connected, like every outline in wsinuc.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cc3d
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.errors import DataError
+from wsinuc.labels import pixel_counts
+
+MAX_LABEL = 2**24 - 1
+"""Largest number that is kept as it is: tables by number are as long as the largest, so that sparse 32-bit ones would fill
+the memory."""
+MASK_NUMBERS = (1, 255, 65535)
+"""Numbers that, where they stand alone, are what programs write for "inside"."""
+SPECK_PX = 4
+"""Pieces of fewer pixels that touch another number are no nuclei but the rim of one."""
+MAX_SPECKS = 0.01
+"""Share of the nuclear pixels in such pieces from which a picture is no label picture."""
+MIN_PIECE_PX = 10
+"""A smaller piece that lies apart from its nucleus is a slip of the annotator's hand, not another nucleus."""
+FAR = 2
+"""A piece is far from the largest one of its number when the gap between them exceeds so many times that one's length."""
+MAX_COVER = 0.5
+"""Share of a picture that one nucleus may cover."""
+COVER_SIDE_PX = 128
+"""Smaller pictures may show one nucleus and little else."""
+ENCLOSED = 0.9
+"""Share of its outline along which a number adjoins another one that encloses it."""
+
+EMPTY = "hold nothing but 0: no nucleus is annotated"
+GREY = "hold the same value in all colour channels: read as one channel"
+COLOURS = "hold colours: each connected piece of one colour counts as one nucleus, black as background"
+PALETTE = "hold a palette: the index of a colour is taken for the number of a nucleus"
+SPARSE = f"hold numbers above {MAX_LABEL}: numbered anew"
+SCATTERED = (
+    "hold numbers that stand for several pieces far apart (classes, or numbers used twice): each piece counts as one "
+    "nucleus; touching nuclei of one number count as one"
+)
+BLACK_AND_WHITE = (
+    "hold grey levels between black and white: what is at least half as bright as the brightest is nuclear"
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Instances:
+    """A label picture that was understood."""
+
+    labels: NDArray[np.int32]
+    """(h, w) 0 is background, one number per nucleus, at most `MAX_LABEL`."""
+    numbers: NDArray[np.int64]
+    """(labels.max() + 1,) the file's own number of each label, by which tables beside it know the nucleus."""
+    notes: tuple[str, ...] = ()
+    """What was done, each to be read after "3 of 40 label images"."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """Connected pieces of a label picture."""
+
+    labels: NDArray[np.int32]
+    """(h, w) the picture."""
+    at: NDArray[np.int32]
+    """(h, w) number of each pixel's piece, 0 is background."""
+    sizes: NDArray[np.int64]
+    """(pieces + 1,) pixels."""
+    owner: NDArray[np.int32]
+    """(pieces + 1,) label of each piece."""
+
+    @classmethod
+    def of(cls, labels: NDArray[np.int32]) -> _Pieces:
+        at = cc3d.connected_components(labels, connectivity=4).astype(np.int32, copy=False)
+        sizes = pixel_counts(at)
+        owner = np.zeros(len(sizes), np.int32)
+        owner[at.ravel()] = labels.ravel()
+        return cls(labels, at, sizes, owner)
+
+
+def instances_of(values: NDArray, source: Path, *, glands: bool = False) -> Instances:
+    """One number per nucleus from a label picture of any kind, by the rules of this module.
+
+    Parameters
+    ----------
+    values
+        (h, w) numbers of any type, or (h, w, channels) colours.
+    source
+        The file, for errors.
+    glands
+        What is annotated may cover most of a picture.
+
+    Raises
+    ------
+    DataError
+        The picture is no label picture: fractions, negative numbers, blended values, borders, an inverted mask.
+    """
+    notes: tuple[str, ...] = ()
+    if values.ndim == 3:
+        values, notes = _without_colour(values, source)
+    found = _numbered(values, source)
+    notes += found.notes
+    if not found.labels.any():
+        return replace(found, notes=(EMPTY,))
+    pieces = _Pieces.of(found.labels)
+    _refuse_borders(pieces, found.numbers, source)
+    _refuse_rims(pieces, source)
+    apart, note = _what_to_take_apart(pieces, found.numbers, coloured=COLOURS in notes)
+    found = replace(found, notes=notes + note)
+    if apart.any():
+        found = _taken_apart(found, pieces, apart)
+    if not glands:
+        check_cover(found.labels, source)
+    return found
+
+
+def mask_note(number: int) -> str:
+    """The note on a mask whose nuclear pixels have this number."""
+    return f"hold 0 and {number} only: taken apart into connected components; touching nuclei count as one"
+
+
+def whole_numbers(values: NDArray, source: Path) -> NDArray:
+    """The values (h, w) themselves, if they are whole numbers from 0; raises DataError.
+
+    Files of MATLAB and of NumPy keep ids as floating-point numbers; those are ids as long as they are whole.
+    """
+    if values.ndim != 2 or values.dtype.kind not in "biuf":
+        raise DataError(f"{source}: labels must be (h, w) numbers, got {values.shape} of type {values.dtype}")
+    if not values.size:
+        return values
+    low = values.min()
+    high = values.max()
+    if not (low >= 0 and float(high) < 2.0**63):  # which no NaN is
+        raise DataError(f"{source}: ids must be whole numbers from 0, got {low} to {high}; number the nuclei from 1")
+    if values.dtype.kind == "f" and not np.array_equal(values, np.floor(values)):
+        raise DataError(f"{source}: labels must be whole numbers, one per nucleus, got fractions (a probability map?)")
+    return values
+
+
+def label_ids(values: NDArray, source: Path) -> NDArray[np.int32]:
+    """Numbers (h, w) as int32, nothing taken apart; raises DataError for what is no number from 0 to `MAX_LABEL`."""
+    numbers = whole_numbers(values, source)
+    if numbers.size and numbers.max() > MAX_LABEL:
+        raise DataError(f"{source}: ids must lie between 0 and {MAX_LABEL}, got {numbers.max()}; number them from 1")
+    return numbers.astype(np.int32)
+
+
+def check_cover(labels: NDArray[np.int32], source: Path) -> None:
+    """Raise DataError where one label covers most of a picture that has room for many."""
+    if not labels.size or min(labels.shape) < COVER_SIDE_PX:
+        return
+    share = pixel_counts(labels)[1:].max(initial=0) / labels.size
+    if share > MAX_COVER:
+        raise DataError(
+            f"{source}: one nucleus covers {share:.0%} of the picture: the mask is inverted, or the background has a "
+            "number of its own; background must be 0"
+        )
+
+
+def count_notes(notes: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """One line for each kind of note among the label pictures of a set, in the order of their first appearance.
+
+    Examples
+    --------
+    >>> count_notes([(EMPTY,), (), ()])
+    ('1 of 3 label images holds nothing but 0: no nucleus is annotated',)
+    """
+    pictures = list(notes)
+    counts = Counter(note for each in pictures for note in each)
+    lines = []
+    for note, count in counts.items():
+        text = note if count > 1 else note.replace("hold ", "holds ", 1)
+        lines.append(f"{count} of {len(pictures)} label images {text}")
+    return tuple(lines)
+
+
+def _numbered(values: NDArray, source: Path) -> Instances:
+    """The picture's numbers as labels; numbers that are too large for tables are numbered anew."""
+    numbers = whole_numbers(values, source)
+    high = int(numbers.max(initial=0))
+    if high <= MAX_LABEL:
+        return Instances(labels=numbers.astype(np.int32), numbers=np.arange(high + 1))
+    large, dense = np.unique(numbers.astype(np.int64), return_inverse=True)
+    if large[0] != 0:
+        large = np.concatenate([[0], large])
+        dense = dense + 1
+    labels = dense.reshape(numbers.shape).astype(np.int32)
+    return Instances(labels=labels, numbers=large, notes=(SPARSE,))
+
+
+def _without_colour(values: NDArray, source: Path) -> tuple[NDArray, tuple[str, ...]]:
+    """One number per pixel of a picture (h, w, channels), and the note on it; transparent pixels are background."""
+    channels = values.shape[2]
+    if channels not in (1, 2, 3, 4):
+        raise DataError(f"{source}: labels must have one channel, or be a picture, got {channels} channels")
+    colours = values
+    if channels in (2, 4):
+        colours = _opaque(values, source)
+    first = colours[..., 0]
+    if (colours == first[..., None]).all():
+        return first, (GREY,) if channels > 1 else ()
+    if values.dtype != np.uint8:
+        raise DataError(
+            f"{source}: labels must be one channel of whole numbers, got colours of type {values.dtype}; save one number "
+            "per nucleus as a 16-bit or 32-bit image"
+        )
+    red, green, blue = np.moveaxis(colours.astype(np.int32), 2, 0)
+    numbers = (red << 16) | (green << 8) | blue
+    if (numbers == 0).mean() < 0.01:
+        raise DataError(
+            f"{source}: labels must be one channel of whole numbers (one per nucleus) or colours on black, got a picture "
+            "without black background; an overlay or a photograph is no label image"
+        )
+    return numbers, (COLOURS,)
+
+
+def _opaque(values: NDArray, source: Path) -> NDArray:
+    """The colours of a picture whose last channel is alpha, transparent pixels black; raises DataError."""
+    colours = values[..., :-1]
+    alpha = values[..., -1]
+    if alpha.min() == alpha.max():
+        return colours
+    most = alpha.max()
+    if ((alpha > 0) & (alpha < most)).any():
+        raise DataError(f"{source}: labels must not be half transparent: an overlay or a soft mask is no label image")
+    return np.where(alpha[..., None] > 0, colours, 0)
+
+
+def _refuse_rims(pieces: _Pieces, source: Path) -> None:
+    """Raise DataError where rims of in-between values show that a picture was smoothed or compressed with loss."""
+    small = pieces.sizes < SPECK_PX
+    small[0] = False
+    if not small.any():
+        return
+    touching = np.zeros(len(pieces.sizes), np.bool_)
+    for one, other in _neighbours(pieces.labels):
+        met = (pieces.labels[one] != pieces.labels[other]) & (pieces.labels[one] > 0) & (pieces.labels[other] > 0)
+        touching[pieces.at[one][met]] = True
+        touching[pieces.at[other][met]] = True
+    specks = small & touching
+    share = pieces.sizes[specks].sum() / pieces.sizes[1:].sum()
+    if share > MAX_SPECKS and specks.sum() >= 20:
+        raise DataError(
+            f"{source}: {share:.0%} of the labelled pixels have values of their own at the rim of others, as smoothed "
+            "(anti-aliased), resized or JPEG-compressed masks and photographs have; save labels without interpolation as PNG"
+        )
+
+
+def _refuse_borders(pieces: _Pieces, numbers: NDArray[np.int64], source: Path) -> None:
+    """Raise DataError where one number encloses most others: a class for borders, or a background with a number."""
+    ones = []
+    others = []
+    for one, other in _neighbours(pieces.labels):
+        met = pieces.labels[one] != pieces.labels[other]
+        ones += [pieces.labels[one][met], pieces.labels[other][met]]
+        others += [pieces.labels[other][met], pieces.labels[one][met]]
+    width = len(numbers)
+    pairs, lengths = np.unique(
+        np.concatenate(ones).astype(np.int64) * width + np.concatenate(others), return_counts=True
+    )
+    inner, outer = np.divmod(pairs, width)
+    outline = np.zeros(width, np.int64)
+    np.add.at(outline, inner, lengths)
+    enclosed = (inner > 0) & (outer > 0) & (lengths >= ENCLOSED * outline[inner])
+    if not enclosed.any():
+        return
+    around = int(np.bincount(outer[enclosed]).argmax())
+    inside = inner[enclosed & (outer == around)]
+    rest = np.count_nonzero(outline[1:]) - 1
+    # One nucleus may well lie in another: a border goes around several pieces.
+    if 2 * len(inside) > rest and np.isin(pieces.owner, inside).sum() > 1:
+        raise DataError(
+            f"{source}: the number {numbers[around]} encloses the others: it stands for borders, or for the background; "
+            "give the nuclei, borders included, one number each, and the background 0"
+        )
+
+
+def _what_to_take_apart(
+    pieces: _Pieces, numbers: NDArray[np.int64], *, coloured: bool
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Which labels ``(most + 1,)`` are to be taken apart, and the note on it."""
+    kinds = np.unique(pieces.owner[1:])
+    number = int(numbers[kinds[0]])
+    if coloured:
+        return np.ones(len(numbers), np.bool_), ()
+    if len(kinds) == 1 and number in MASK_NUMBERS and len(pieces.sizes) > 2:
+        return np.ones(len(numbers), np.bool_), (mask_note(number),)
+    scattered = _scattered(pieces)
+    return scattered, (SCATTERED,) if scattered.any() else ()
+
+
+def _scattered(pieces: _Pieces) -> NDArray[np.bool_]:
+    """Which labels ``(most + 1,)`` have a piece that is `FAR` from their largest one."""
+    found = np.zeros(int(pieces.labels.max()) + 1, np.bool_)
+    counted = pieces.sizes >= MIN_PIECE_PX
+    counted[0] = False
+    times = np.bincount(pieces.owner[counted], minlength=len(found))
+    several = np.flatnonzero(times > 1)
+    if not len(several):
+        return found
+    boxes = _boxes(pieces.at, len(pieces.sizes))
+    order = np.flatnonzero(counted & (times[pieces.owner] > 1))
+    order = order[np.argsort(pieces.owner[order], kind="stable")]
+    groups = np.split(order, np.flatnonzero(np.diff(pieces.owner[order])) + 1)
+    for label, group in zip(several, groups, strict=True):
+        largest = boxes[group[pieces.sizes[group].argmax()]]
+        length = max(largest[2] - largest[0], largest[3] - largest[1])
+        others = boxes[group]
+        apart_y = np.maximum(others[:, 0] - largest[2], largest[0] - others[:, 2])
+        apart_x = np.maximum(others[:, 1] - largest[3], largest[1] - others[:, 3])
+        found[label] = (np.maximum(apart_y, apart_x) > FAR * length).any()
+    return found
+
+
+def _taken_apart(found: Instances, pieces: _Pieces, which: NDArray[np.bool_]) -> Instances:
+    """The picture with every piece of these labels as a label of its own, numbered from 1."""
+    first = int(found.labels.max())
+    split = np.where(which[found.labels] & (found.labels > 0), first + pieces.at, found.labels)
+    values, dense = np.unique(split, return_inverse=True)
+    if values[0] != 0:
+        values = np.concatenate([[0], values])
+        dense = dense + 1
+    origin = np.where(values > first, pieces.owner[np.maximum(values - first, 0)], np.minimum(values, first))
+    labels = dense.reshape(found.labels.shape).astype(np.int32)
+    return replace(found, labels=labels, numbers=found.numbers[origin])
+
+
+def _neighbours(labels: NDArray) -> tuple[tuple[tuple[slice, ...], tuple[slice, ...]], ...]:
+    """Slices of a picture that put every pixel beside its lower, then beside its right neighbour."""
+    below = (np.s_[:-1, :], np.s_[1:, :])
+    right = (np.s_[:, :-1], np.s_[:, 1:])
+    return below, right
+
+
+def _boxes(pieces: NDArray[np.int32], count: int) -> NDArray[np.int64]:
+    """``(count, 4)`` y0, x0, y1, x1 of each piece."""
+    slices = cc3d.statistics(pieces)["bounding_boxes"]
+    boxes = np.zeros((count, 4), np.int64)
+    for number, box in enumerate(slices[:count]):
+        boxes[number] = (box[0].start, box[1].start, box[0].stop, box[1].stop)
+    return boxes
