@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from wsinuc import own_files
 from wsinuc.errors import OutputError
 
 
@@ -15,7 +16,7 @@ from wsinuc.errors import OutputError
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary stream whose content takes the place of ``path`` when the block ends, and vanishes when it raises.
 
-    The partial file lies beside ``path`` under a fixed name: what a killed run leaves is overwritten by the next.
+    The partial file lies beside ``path`` under a fixed name: what a killed run leaves is removed by the next.
 
     Raises
     ------
@@ -24,7 +25,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
-        with open(partial, "wb", buffering=1 << 20) as stream:
+        with own_files.create(partial) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

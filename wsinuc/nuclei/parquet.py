@@ -19,10 +19,8 @@ checksums, which are looked at when it is read.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import DataError, OutputError, RemoteError
 from wsinuc.nuclei.table import Frame, Nuclei
+from wsinuc.own_files import written_whole
 from wsinuc.urls import Place, Url, place
 
 VERSION = 1
@@ -60,18 +59,11 @@ def write_nuclei(nuclei: Nuclei, path: Path) -> None:
         When the file cannot be written, for instance because the disk is full.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "wb") as file:
+        with written_whole(path) as file:
             pq.write_table(_to_table(nuclei), file, compression="zstd", write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def read_nuclei(path: str | Place) -> Nuclei:

@@ -7,7 +7,6 @@ hash of what follows, so that a damaged one counts as none.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,18 +15,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from wsinuc.own_files import written_whole
+
 _HASH = 64
 
 
 def write_calibration(statistics: Mapping[str, NDArray[np.float32]], path: Path) -> None:
     """Write the statistics, by name, so that ``path`` is either absent or whole; empty ones are a file, too."""
     content = save({name: np.ascontiguousarray(statistics[name]) for name in sorted(statistics)})
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with written_whole(path) as file:
         file.write(hashlib.sha256(content).hexdigest().encode() + content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def read_calibration(path: Path) -> dict[str, NDArray[np.float32]] | None:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wsinuc import own_files
 from wsinuc.errors import OutputError
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Write JSON so that ``path`` is either absent or whole: temporary file, fsync, rename."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1, sort_keys=True)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with own_files.written_whole(path) as file:
+        file.write((json.dumps(content, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -35,8 +30,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, or a directory with all it holds; what is not there is no error."""
-    if path.is_dir():
+    """Delete a file, a link (not what it points to), or a directory with all it holds; what is not there is no error."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -39,6 +39,8 @@ from typing import Any, Self
 
 from wsinuc.errors import OutputError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
+from wsinuc.own_files import check_folder, written_whole
+from wsinuc.store import owned
 from wsinuc.store.files import disk_errors, read_json, remove, write_json
 from wsinuc.store.ledger import Entry, changes, read_entry, read_sealed, settings_hash, write_entry, write_sealed
 from wsinuc.store.lock import Holder, Lock, locked, look
@@ -47,21 +49,6 @@ from wsinuc.store.remote import RemoteResult, working_area
 from wsinuc.store.upload import digest, digests, list_sizes
 from wsinuc.urls import Place, Url, place
 
-WORK = frozenset(
-    {
-        "lock",
-        "owner",
-        "settings.json",
-        "settings.json.partial",
-        "calibration",
-        "calibration.partial",
-        "blocks",
-        "done",
-        "ready",
-    }
-    | {"ready.json", "ready.json.partial", "uploaded"}
-)
-"""All that we ever put into the working area; other programs call folders ``.run``, too."""
 MAX_ID = 2**32 - 1
 
 
@@ -84,6 +71,7 @@ class ResultStore:
         self.ready = self.work / "ready"
         self.summary = self.directory / SUMMARY
         self._lock: Lock | None = None
+        self._area: tuple[int, int] | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -94,7 +82,7 @@ class ResultStore:
     def is_ours(self) -> bool:
         """Whether wsinuc has made this directory's content."""
         if self.work.is_dir():
-            return all(path.name in WORK or path.name.startswith("lock.") for path in self.work.iterdir())
+            return all(owned.knows(path.name) for path in self.work.iterdir())
         return read_json(self.summary).get("made_by") == "wsinuc"
 
     def made(self) -> dict[str, Any]:
@@ -126,9 +114,10 @@ class ResultStore:
                 f"{self.out} already holds a complete result: add --overwrite to redo it, or choose another -o"
             )
         with disk_errors(self.directory):
-            self.work.mkdir(parents=True, exist_ok=True)
+            owned.make_area(self.work)
         with ExitStack() as held:
             self._lock = held.enter_context(locked(self.work / "lock"))
+            self._check_area()
             if self.remote is not None:
                 held.enter_context(self.remote.held(self._owner()))
                 if overwrite:
@@ -193,7 +182,8 @@ class ResultStore:
         """Make room for the final outputs; what an interrupted run had begun of them is thrown away."""
         self._remove_outputs()
         shutil.rmtree(self.ready, ignore_errors=True)
-        (self.ready / "nuclei").mkdir(parents=True)
+        owned.make_folder(self.ready)
+        (self.ready / "nuclei").mkdir()
 
     def publish(self, summary: Mapping[str, Any]) -> None:
         """Move the outputs to their final names (or bring them to the store), write the summary, remove the working area.
@@ -206,8 +196,10 @@ class ResultStore:
         if self.remote is not None:
             self._bring(content)
             return
-        for path in sorted(self.ready.iterdir()):
-            os.replace(path, self.directory / path.name)
+        owned.check_same(self.work, self._area)
+        for name in OUTPUTS:
+            if os.path.lexists(self.ready / name):
+                os.replace(self.ready / name, self.directory / name)
         write_json(content, self.summary)
         self._sweep()
 
@@ -228,6 +220,14 @@ class ResultStore:
         self.remote.publish(self.ready, files, summary, self.work / "uploaded")
         self._sweep()
 
+    def _check_area(self) -> None:
+        """Raise OutputError when something lies in the result or its working area that others have put there."""
+        assert self._lock is not None
+        with disk_errors(self.directory):
+            owned.check_area(self.work, self._lock.path)
+            owned.check_outputs(self.directory)
+            self._area = owned.identity(self.work)
+
     def _owner(self, *, make: bool = True) -> str:
         """Random name of this working area, by which its lock in a store is known; empty when there is none."""
         path = self.work / "owner"
@@ -235,7 +235,8 @@ class ResultStore:
             name = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
             if make and not name:
                 name = uuid.uuid4().hex
-                path.write_text(name, encoding="ascii")
+                with written_whole(path) as file:
+                    file.write(name.encode())
         return name
 
     def _run_id(self) -> str:
@@ -246,6 +247,7 @@ class ResultStore:
             self.remote.check_ours()
         if not self.directory.exists():
             return
+        check_folder(self.work)
         if not self.directory.is_dir():
             raise OutputError(f"{self.directory} is a file, expected a directory for the result: choose another -o")
         if not self.is_ours and any(self.directory.iterdir()):
@@ -263,7 +265,7 @@ class ResultStore:
                 "repeat those settings, or add --overwrite, or choose another -o"
             )
         for name in ("blocks", "done"):
-            (self.work / name).mkdir(exist_ok=True)
+            owned.make_folder(self.work / name)
         if not before:
             write_sealed(settings, path)
 
