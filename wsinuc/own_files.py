@@ -22,6 +22,7 @@ from wsinuc.errors import OutputError
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _BUFFER = 1 << 20
+_LONGEST = 220  # bytes of a name that leave room for what is added to it: file systems allow 255
 
 
 def create(path: Path) -> BinaryIO:
@@ -35,14 +36,13 @@ def create(path: Path) -> BinaryIO:
         The file cannot be created.
     """
     _clear(path)
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666), "wb", _BUFFER)
+    return open(path, "xb", buffering=_BUFFER)  # "x" fails at a link, too, even at one that points nowhere
 
 
 def create_text(path: Path, *, newline: str | None = None) -> TextIO:
     """The same for text in UTF-8; ``newline`` as for ``open``."""
     _clear(path)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK, 0o666)
-    return os.fdopen(descriptor, "w", encoding="utf-8", newline=newline)
+    return open(path, "x", encoding="utf-8", newline=newline)
 
 
 def append(path: Path) -> BinaryIO:
@@ -101,7 +101,8 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
 
 def beside(path: Path) -> Path:
     """A name in the folder of ``path`` that nobody can guess, for what will take its place."""
-    return path.with_name(f".{secrets.token_hex(8)}.partial")
+    begin = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
+    return path.with_name(f"{begin}.{secrets.token_hex(8)}.partial")
 
 
 def check_file(path: Path) -> None:
@@ -152,6 +153,8 @@ def kind_of(found: os.stat_result) -> str:
 def _clear(path: Path) -> None:
     kind = what_is(path)
     if kind == "folder":
-        raise OutputError(f"{path} is a folder where wsinuc writes a file of its own: remove it, or choose another place")
+        raise OutputError(
+            f"{path} is a folder where wsinuc writes a file of its own: remove it, or choose another place"
+        )
     if kind:
         path.unlink(missing_ok=True)

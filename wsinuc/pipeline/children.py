@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 _SIGNALS = {getattr(signal, name) for name in _NAMES if hasattr(signal, name)}
@@ -29,6 +30,7 @@ def deaf_children() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # starting it lets signals through again on the thread that does
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

@@ -8,10 +8,12 @@ says which item it was. See ``guard`` for what happens on the workers.
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from queue import Empty, Queue
@@ -23,6 +25,7 @@ from distributed import Client, Future, KilledWorker, Security, SpecCluster
 
 from wsinuc.errors import ClusterError
 from wsinuc.grid import Block
+from wsinuc.leaving import owe, settle
 from wsinuc.pipeline.executor import ACCELERATOR, ExecutorConfig
 from wsinuc.pipeline.guard import Guarded, end_run
 from wsinuc.pipeline.local_cluster import has_dashboard, start_local_cluster
@@ -232,6 +235,7 @@ class _Stream:
 def _own_processes(config: ExecutorConfig, opened: ExitStack) -> SpecCluster:
     """Worker processes of this machine, and a scratch folder for them; both end when ``opened`` is closed."""
     scratch = opened.enter_context(TemporaryDirectory(prefix="wsinuc-", ignore_cleanup_errors=True))
+    opened.callback(settle, owe(partial(shutil.rmtree, scratch, ignore_errors=True)))
     cluster = start_local_cluster(config, Path(scratch))
     opened.callback(cluster.close)
     return cluster

@@ -32,13 +32,13 @@ from typing import Any, BinaryIO
 
 from wsinuc import own_files
 from wsinuc.errors import LockedError
+from wsinuc.leaving import owe, settle
 from wsinuc.store.files import disk_errors
 from wsinuc.store.processes import is_from_before_restart, process_lives, this_process
 
 _log = logging.getLogger(__name__)
 _CLAIM_S = 10.0  # longer than any file system takes to delete a file
 _DIGITS = 10  # of the counter: one beat a second for 300 years
-_held: set[Lock] = set()  # for the one place that must end this process without unwinding it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,7 @@ class Lock:
         self._file = file
         self._counter_at = counter_at
         self._beats = 0
+        self._debt = owe(self.release)
 
     def check(self) -> None:
         """Raise LockedError when another run has taken over, as it does when this one slept for too long."""
@@ -97,10 +98,10 @@ class Lock:
 
     def release(self) -> None:
         """Remove the file if it is still ours."""
-        _held.discard(self)
         if _read(self.path).get("token") == self._token:
             self.path.unlink(missing_ok=True)
         self._file.close()
+        settle(self._debt)
 
 
 @contextmanager
@@ -113,7 +114,6 @@ def locked(path: Path, timing: LockTiming | None = None) -> Iterator[Lock]:
     sign = {**this_process(), "token": uuid.uuid4().hex, "heartbeat_s": timing.heartbeat_s, "beat": _digits(0).decode()}
     with disk_errors(path.parent):
         lock = _take(path, sign, timing)
-    _held.add(lock)
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(lock, stop, timing.heartbeat_s), name="wsinuc-lock", daemon=True)
     heart.start()
@@ -123,13 +123,6 @@ def locked(path: Path, timing: LockTiming | None = None) -> Iterator[Lock]:
         stop.set()
         heart.join()
         lock.release()
-
-
-def release_all() -> None:
-    """Give back every lock of this process, which is about to end without unwinding."""
-    for lock in list(_held):
-        with suppress(OSError):
-            lock.release()
 
 
 def look(path: Path, probe_in: Path | None = None) -> Holder | None:

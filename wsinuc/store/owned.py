@@ -24,9 +24,10 @@ _MODE = 0o755
 """Others may look at a working area, as ``wsinuc status`` does, whatever the umask says."""
 _BYSTANDERS = re.compile(r"\.nfs.*|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
 """What file servers and desktops leave anywhere."""
-_PARTIAL = r"\.[0-9a-f]{16}\.partial|.*\.partial"
+_PARTIAL = r".*\.partial"
 _TOP = re.compile(
-    r"lock|lock\..*|owner|settings\.json|input\.json|calibration|parts|ready\.json|uploaded|blocks|done|ready|" + _PARTIAL,
+    r"lock|lock\..*|owner|settings\.json|input\.json|calibration|parts|ready\.json|uploaded|blocks|done|ready|"
+    + _PARTIAL,
     re.DOTALL,
 )
 _BLOCKS = re.compile(rf"\d{{6,}}\.parquet|seen-.*|{_PARTIAL}", re.DOTALL)
