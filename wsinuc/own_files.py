@@ -19,7 +19,8 @@ from typing import BinaryIO, TextIO
 from wsinuc.errors import OutputError
 
 # Systems without these flags have no such links either, or leave them to administrators.
-_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | _PLAIN
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _BUFFER = 1 << 20
 _LONGEST = 220  # bytes of a name that leave room for what is added to it: file systems allow 255
@@ -60,15 +61,15 @@ def append(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "ab")
 
 
-def read(path: Path) -> bytes:
-    """The content of a file that is no link and no pipe.
+def read(path: Path, *, follow: bool = False) -> bytes:
+    """The content of a file, with ``follow`` also through links; a pipe is never waited for.
 
     Raises
     ------
     OSError
         There is no such file, or something else lies there.
     """
-    descriptor = os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT)
+    descriptor = os.open(path, os.O_RDONLY | (_PLAIN if follow else _NO_LINK) | _NO_WAIT)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{path} is no file")

@@ -23,7 +23,7 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Content of a JSON object, empty when the file is absent or no such thing."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(own_files.read(path, follow=True))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -81,6 +81,15 @@ def check_area(work: Path, mine: Path) -> None:
         _check(entry, name, user)
 
 
+def is_known(work: Path) -> bool:
+    """Whether all that lies in a working area is of the kind that wsinuc puts there, by one user."""
+    try:
+        check_area(work, work)
+    except OSError:  # OutputError as well
+        return False
+    return True
+
+
 def check_outputs(directory: Path) -> None:
     """Raise OutputError when a link lies in a result's own folder under a name that is ours."""
     for name in (*OUTPUTS, SUMMARY):

@@ -97,7 +97,8 @@ class ResultStore:
         """Remove what is left of a run that was killed after it had completed the result. Raises RemoteError."""
         if self.remote is not None:
             self.remote.mend(self._owner(make=False))
-        self._sweep()
+        if owned.is_known(self.work):
+            self._sweep()
 
     @contextmanager
     def open_run(self, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Iterator[Self]:
@@ -221,11 +222,10 @@ class ResultStore:
         self._sweep()
 
     def _check_area(self) -> None:
-        """Raise OutputError when something lies in the result or its working area that others have put there."""
+        """Raise OutputError when something lies in the working area that others have put there."""
         assert self._lock is not None
         with disk_errors(self.directory):
             owned.check_area(self.work, self._lock.path)
-            owned.check_outputs(self.directory)
             self._area = owned.identity(self.work)
 
     def _owner(self, *, make: bool = True) -> str:
@@ -250,6 +250,7 @@ class ResultStore:
         check_folder(self.work)
         if not self.directory.is_dir():
             raise OutputError(f"{self.directory} is a file, expected a directory for the result: choose another -o")
+        owned.check_outputs(self.directory)
         if not self.is_ours and any(self.directory.iterdir()):
             raise OutputError(
                 f"{self.directory} is not empty and holds no wsinuc result: choose another -o, or empty it yourself"
