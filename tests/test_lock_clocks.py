@@ -1,4 +1,4 @@
-"""Clocks that jump, numbers of processes that are given out again, machines that are started again: locks hold and end."""
+"""Locks where clocks jump, numbers of processes are given out again, and machines are started again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders that others may write to: what they have laid there is named and refused, never followed, moved or written through."""
+"""Folders that others may write to: what lies there is refused by name, never followed, moved or written through."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes of ``--workers`` listen to nobody but each other: TLS with the run's own certificate, and nothing else."""
+"""The processes of ``--workers`` listen to nobody but each other: TLS with the run's own certificate."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """What a process owes to others when it ends: locks, scratch folders.
 
-Blocks of ``with`` give these back when the stack unwinds. A process that is told to end and has no time for that (a batch system
-kills it within seconds, a thread hangs on a network disk) calls ``give_all_back`` and goes.
+Blocks of ``with`` give these back when the stack unwinds. A process that is told to end and has no time for
+that (a batch system kills it within seconds, a thread hangs on a network disk) calls ``give_all_back`` and
+goes.
 """
 
 from __future__ import annotations

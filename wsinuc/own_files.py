@@ -1,9 +1,10 @@
-"""Files of our own in folders where others may write, too: nothing that lies in their place is followed or written through.
+"""Files of our own in folders where others may write, too: created anew, and never written through a link.
 
-Whoever may write to a folder can put a symbolic link, a pipe or a folder where a program is about to write its own file. A
-plain ``open`` for writing follows the link and destroys what it points to. So files are created here, never opened: what lies
-under the name is removed first (a link itself, not what it points to) and the new file must be the first of its name. A rename
-over a link replaces the link, so a file that is written elsewhere and then renamed needs no more than that.
+Whoever may write to a folder can put a symbolic link, a pipe or a folder where a program is about to write its
+own file. A plain ``open`` for writing follows the link and destroys what it points to. So files are created
+here, never opened: what lies under the name is removed first (a link itself, not what it points to) and the new
+file must be the first of its name. A rename over a link replaces the link, so a file that is written elsewhere
+and then renamed needs no more than that.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Signals that end a command: Ctrl-C, SIGTERM as batch systems send it, SIGHUP of a terminal that is closed.
 
-The first signal is raised on the main thread like Ctrl-C, and the command ends in order: running blocks are waited for, locks
-and scratch folders given back. A batch system does not wait for long, so after SIGTERM and SIGHUP that may take a few
-seconds and no more; and whoever presses Ctrl-C a second time wants it to end now. Both are seen to by a thread of its own, because the
-main thread may be inside a library that takes its time: it gives back what others wait for, and ends the process.
+The first signal is raised on the main thread like Ctrl-C, and the command ends in order: running blocks are
+waited for, locks and scratch folders given back. A batch system does not wait for long, so after SIGTERM and
+SIGHUP that may take a few seconds and no more; and whoever presses Ctrl-C a second time wants it to end now.
+Both are seen to by a thread of its own, because the main thread may be inside a library that takes its time: it
+gives back what others wait for, and ends the process.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stopping() -> Iterator[None]:
-    """Raise Stopped in the block when a signal comes that ends the command; does nothing on other threads than the main one.
+    """Raise Stopped in the block when a signal comes that ends the command; on the main thread only.
 
     A signal that this process was started to ignore (``nohup``, jobs in the background) stays ignored.
     """
@@ -75,7 +76,7 @@ class _Raise:
 
 
 def _watch(signals: socket.socket, heeded: frozenset[int]) -> None:
-    """Read signals as they come, until the other end is closed, and end the process when an end in order takes too long."""
+    """Read signals until the other end is closed; end the process when an end in order takes too long."""
     first_at: float | None = None
     deadline: float | None = None
     code = 0

@@ -1,8 +1,8 @@
 """Processes that belong to this one: signals are its to heed, and its end is theirs.
 
-A terminal sends Ctrl-C, and a batch system SIGTERM, to every process of a command. If worker processes heeded that, too, they would
-die in the midst of their tasks, be restarted, and print tracebacks, while this process tries to end in order. So they never
-see these signals: this process decides, and tells them by other ways.
+A terminal sends Ctrl-C, and a batch system SIGTERM, to every process of a command. If worker processes heeded
+that, too, they would die in the midst of their tasks, be restarted, and print tracebacks, while this process
+tries to end in order. So they never see these signals: this process decides, and tells them by other ways.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _SIGNALS = {getattr(signal, name) for name in _NAMES if hasattr(signal, name)}
 
 @contextmanager
 def deaf_children() -> Iterator[None]:
-    """Processes that are started meanwhile, by this thread or by threads that it starts, get none of these signals.
+    """Processes started meanwhile, by this thread or by threads that it starts, get none of these signals.
 
-    The signal mask is inherited by threads and by processes, and so holds from a process' first instruction on, long before Python
-    could install a handler there. Threads keep it: a process that they start later is deaf as well. A signal that comes
-    meanwhile is delivered at the end.
+    The signal mask is inherited by threads and by processes, and so holds from a process' first instruction on,
+    long before Python could install a handler there. Threads keep it: a process that they start later is deaf
+    as well. A signal that comes meanwhile is delivered at the end.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -39,7 +39,7 @@ def deaf_children() -> Iterator[None]:
 
 
 def heed_parent_alone() -> None:
-    """In a deaf child: end when the parent sends SIGTERM, as ``multiprocessing`` and Dask's nanny do; nobody else may."""
+    """In a deaf child: end when the parent sends SIGTERM, as Dask's nanny does; nobody else may."""
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_wait_for_parents_word, name="wsinuc-sigterm", daemon=True).start()
     elif hasattr(signal, "pthread_sigmask"):  # senders are not known here: better ended by anybody than by nobody

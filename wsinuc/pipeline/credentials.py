@@ -1,12 +1,14 @@
 """Certificates that a run makes for its own processes, so that nobody else can speak to them.
 
-One key pair is made for each run and serves all of its processes: whoever cannot show the certificate is refused during the TLS
-handshake, before a byte of Dask's protocol is read. Key and certificate live in memory, and reach the worker processes through
-the pipe by which Python starts them. They are on no command line and in no environment; Python's TLS reads keys from
-files only, so each process has a copy on disk, in a temporary folder of mode 0700, for the moment of loading it.
+One key pair is made for each run and serves all of its processes: whoever cannot show the certificate is
+refused during the TLS handshake, before a byte of Dask's protocol is read. Key and certificate live in memory,
+and reach the worker processes through the pipe by which Python starts them. They are on no command line and in
+no environment; Python's TLS reads keys from files only, so each process has a copy on disk, in a temporary
+folder of mode 0700, for the moment of loading it.
 
-``distributed.Security.temporary`` does nearly the same. Its certificate is valid from now on, though, so a computer whose clock is
-set back by a minute would refuse its own processes; and its RSA keys take longer to make and to use.
+``distributed.Security.temporary`` does nearly the same. Its certificate is valid from now on, though, so a
+computer whose clock is set back by a minute would refuse its own processes; and its RSA keys take longer to
+make and to use.
 """
 
 from __future__ import annotations

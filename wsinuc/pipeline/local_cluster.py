@@ -1,8 +1,9 @@
-"""Worker processes of this machine: so many, or one for each GPU. They are private: nobody else can speak to them.
+"""Worker processes of this machine, so many or one for each GPU; nobody else can speak to them.
 
-Whoever reaches a Dask scheduler or worker can run code as its user. So everything that listens here is on the loopback interface and
-speaks TLS with a certificate that is made for the run (``credentials``); nothing serves HTTP, hence there is no dashboard;
-and the scratch folder, which Dask puts on ``sys.path``, is the run's own instead of a shared one below ``/tmp``.
+Whoever reaches a Dask scheduler or worker can run code as its user. So everything that listens here is on the
+loopback interface and speaks TLS with a certificate that is made for the run (``credentials``); nothing serves
+HTTP, hence there is no dashboard; and the scratch folder, which Dask puts on ``sys.path``, is the run's own
+instead of a shared one below ``/tmp``.
 
 Every process has a nanny in this one, which restarts it when it dies or exceeds its memory.
 """

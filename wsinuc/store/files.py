@@ -30,7 +30,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link (not what it points to), or a directory with all it holds; what is not there is no error."""
+    """Delete a file, a link (not its target), or a directory with all it holds; what is not there is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,17 +1,18 @@
 """One run at a time: a file that says who works in a directory, and that it is still at it.
 
-The holder counts up in its file every ten seconds (the heartbeat). A run that was killed leaves its file behind; how the
-next one finds out depends on where it runs:
+The holder counts up in its file every ten seconds (the heartbeat). A run that was killed leaves its file
+behind; how the next one finds out depends on where it runs:
 
 - on the same machine: no process has that number, or one that was born at another time. It takes over at once;
 - on the same machine before it was started again: the next run watches for half a minute whether the heart beats;
 - on another machine: the file has not been renewed for five minutes, and is not while the next run watches it for half a
   minute. Until then the next run refuses and says who holds the result.
 
-Clocks jump, and those of machines that share a disk disagree. So no clock decides that a run is dead: watching does, by the
-watcher's stop-watch. The age of the last heartbeat only says whether it is worth watching; it is measured by the clock that
-stamps the files of the folder. The counter shows life even on a file system that keeps stamps to itself for a while, and it is
-written through the descriptor of the holder's own file, so it can never get into the file of a run that has taken over.
+Clocks jump, and those of machines that share a disk disagree. So no clock decides that a run is dead: watching
+does, by the watcher's stop-watch. The age of the last heartbeat only says whether it is worth watching; it is
+measured by the clock that stamps the files of the folder. The counter shows life even on a file system that
+keeps stamps to itself for a while, and it is written through the descriptor of the holder's own file, so it can
+never get into the file of a run that has taken over.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """Whether a working area holds what we have put there and nothing else.
 
-A run moves, replaces and deletes what lies in its working area (``.run``). In a folder where others may write, somebody could have
-laid out that area before the run does: links in place of files, files that are precious under other names, folders
-of their own. So the area is made so that others cannot write there, and one that is there already is looked through
-before anything in it is used: it must be ours, all that lies in it must be ours, and nothing may be a link.
+A run moves, replaces and deletes what lies in its working area (``.run``). In a folder where others may write,
+somebody could have laid out that area before the run does: links in place of files, files that are precious
+under other names, folders of their own. So the area is made so that others cannot write there, and one that is
+there already is looked through before anything in it is used: it must be ours, all that lies in it must be
+ours, and nothing may be a link.
 
-Who "we" are is read off a file that this process has just made there, because file systems translate users in many ways.
+Who "we" are is read off a file that this process has just made there, because file systems translate users in
+many ways.
 """
 
 from __future__ import annotations
@@ -131,8 +133,7 @@ def _walk(work: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
                 name = f"{inside}/{entry.name}" if inside else entry.name
                 yield entry, name
                 if entry.is_dir(follow_symlinks=False):
-                    if inside in ("", "ready") or inside.startswith("ready/"):
-                        folders.append(name)
+                    folders.append(name)
 
 
 def _check(entry: os.DirEntry[str], name: str, user: int) -> None:

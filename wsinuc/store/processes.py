@@ -1,8 +1,8 @@
 """Which process this is, said so that any other process can tell later whether it still runs.
 
-A number alone is given out again. The moment of birth tells two owners of a number apart, but wall clocks jump, and with them
-every time that is computed from one. Linux counts births in ticks since the machine was started, and names each start of the
-machine: neither depends on a clock that anybody sets.
+A number alone is given out again. The moment of birth tells two owners of a number apart, but wall clocks jump,
+and with them every time that is computed from one. Linux counts births in ticks since the machine was started,
+and names each start of the machine: neither depends on a clock that anybody sets.
 """
 
 from __future__ import annotations
