@@ -125,16 +125,19 @@ def test_parts_of_samples_have_seeds_of_their_own() -> None:
 
 
 GENERATING = """
-import sys
+import signal
 from test_generate import Noise, batches, generate
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when the tests run as a background job
     for made in generate(Noise("sleepy"), batches(6, 2, frozenset()), workers=2):
         print("made", flush=True)
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs process groups")
-@pytest.mark.parametrize(("signum", "group"), [(signal.SIGINT, True), (signal.SIGKILL, False)])
+@pytest.mark.parametrize(
+    ("signum", "group"), [(signal.SIGINT, True), pytest.param(signal.SIGKILL, False, marks=pytest.mark.slow)]
+)
 def test_processes_leave_signals_to_their_parent_and_end_with_it(tmp_path: Path, signum: int, group: bool) -> None:
     (tmp_path / "generating.py").write_text(GENERATING)
     parent = subprocess.Popen(

@@ -119,9 +119,9 @@ class _Worker:
         return found
 
     def close(self) -> None:
-        self.pipe.close()
         self.process.kill()  # it is deaf to milder signals, and has nothing to give back
         self.process.join()
+        self.pipe.close()
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def _work(recipe: Recipe, pipe: Connection) -> None:
             make = recipe.open()
             while True:
                 pipe.send(_made(make, pipe.recv()))
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+    except (EOFError, ConnectionError, KeyboardInterrupt):
         return
     except WsinucError as error:
         pipe.send(error)
