@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +126,20 @@ def test_the_map_names_every_module():
     area = page.partition("## The map")[2].partition("##")[0]
     library = [path for path in MODULES if path.is_relative_to(ROOT / "wsinuc") and path.stem != "__init__"]
     assert not [name_of(path) for path in library if f" {path.name} " not in area]
+
+
+OPENED = re.compile(r"""open\([^()]*["'][wa]b?\+?["']|\.write_(?:text|bytes)\(|\.savefig\([a-z_]*path""")
+"""Opening what may lie there already for writing; ``own_files`` creates and adds to files instead."""
+MAY_OPEN = {
+    "wsinuc/own_files.py": "the place that does so safely",
+    "wsinuc/store/upload.py": "objects of a store",
+    "wsinuc/tasks/pixel_table.py": "adds to a file that it has just made under a random name",
+    "wsinuc/synthesis/layout_files.py": "a file that the user names",
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_files_are_created_and_not_opened_for_writing(path):
+    """A link that somebody has planted in a shared folder would be written through."""
+    found = OPENED.findall(path.read_text(encoding="utf-8"))
+    assert not found or name_of(path) in MAY_OPEN

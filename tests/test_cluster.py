@@ -15,6 +15,7 @@ from runs import Stop, config, run, tree
 
 from wsinuc.errors import ClusterError, ConfigError, SlideError
 from wsinuc.pipeline.cluster import PER_WORKER
+from wsinuc.pipeline.credentials import private_security
 from wsinuc.pipeline.executor import Executor, ExecutorConfig, ThreadExecutor, open_executor
 from wsinuc.pipeline.local_cluster import gpu_worker
 from wsinuc.tasks import distribute
@@ -183,7 +184,7 @@ class Elsewhere(OracleSegmenter):
 
 
 def test_workers_that_compute_differently_are_refused(processes: Executor, slide: Path, tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match=r"worker tcp://.*differs from that of the other workers"):
+    with pytest.raises(ClusterError, match=r"worker tls://.*differs from that of the other workers"):
         segment_slide(slide, tmp_path / "out", config(), segmenter=Elsewhere(), executor=processes)
     assert not list((tmp_path / "out").rglob("*.parquet"))
 
@@ -192,12 +193,12 @@ def test_a_worker_without_the_slide_says_so(processes: Executor, slide: Path, tm
     make = distribute._spec
     lost = tmp_path / "lost.tiff"
     monkeypatch.setattr(distribute, "_spec", lambda *args: _replaced(make(*args), slide=lost))
-    with pytest.raises(ClusterError, match=r"worker tcp://.*lost\.tiff: no such file"):
+    with pytest.raises(ClusterError, match=r"worker tls://.*lost\.tiff: no such file"):
         run(slide, tmp_path / "out", executor=processes)
     other = tmp_path / "other.tiff"
     other.write_bytes(slide.read_bytes() + b"more")
     monkeypatch.setattr(distribute, "_spec", lambda *args: _replaced(make(*args), slide=other))
-    with pytest.raises(ClusterError, match=r"worker tcp://.*is another file here"):
+    with pytest.raises(ClusterError, match=r"worker tls://.*is another file here"):
         run(slide, tmp_path / "out", executor=processes)
 
 
@@ -220,7 +221,7 @@ def _replaced(spec, **changes):
 
 
 def test_a_process_for_a_gpu_sees_that_gpu_alone() -> None:
-    options = gpu_worker("3", 4, 10**9)["options"]
+    options = gpu_worker("3", 4, 10**9, private_security())["options"]
     assert options["env"] == {"CUDA_VISIBLE_DEVICES": "3"}
     assert options["resources"] == {"accelerator": 4}
     assert options["nthreads"] == 4

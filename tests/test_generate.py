@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from multiprocessing import Pipe
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -40,6 +46,8 @@ class Noise:
                 os._exit(9)
             if self.fault == "nan" and 3 in numbers:
                 raise SynthesisError("step 1 of 2: sample 1 of the batch is no number")
+            if self.fault == "sleepy" and 2 in numbers:
+                time.sleep(3600)
             if self.fault == "bug" and 3 in numbers:
                 raise ZeroDivisionError("by what")
             seeds = [seed_of(0, k, "image") for k in numbers]
@@ -114,3 +122,40 @@ def test_parts_of_samples_have_seeds_of_their_own() -> None:
     found = {seed_of(s, k, part) for s in range(3) for k in range(50) for part in ("structure", "image", "layout")}
     assert len(found) == 450
     assert 0 <= min(found) <= max(found) < 2**63
+
+
+GENERATING = """
+import signal
+from test_generate import Noise, batches, generate
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when the tests run as a background job
+    for made in generate(Noise("sleepy"), batches(6, 2, frozenset()), workers=2):
+        print("made", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs process groups")
+@pytest.mark.parametrize(
+    ("signum", "group"), [(signal.SIGINT, True), pytest.param(signal.SIGKILL, False, marks=pytest.mark.slow)]
+)
+def test_processes_leave_signals_to_their_parent_and_end_with_it(tmp_path: Path, signum: int, group: bool) -> None:
+    (tmp_path / "generating.py").write_text(GENERATING)
+    parent = subprocess.Popen(
+        [sys.executable, str(tmp_path / "generating.py")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "made\n"  # the next batches take an hour
+    family = psutil.Process(parent.pid).children(recursive=True)
+    assert len(family) >= 2
+    (os.killpg if group else os.kill)(parent.pid, signum)
+    _, err = parent.communicate(timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive
+    assert err.count("Traceback") == (1 if signum == signal.SIGINT else 0), (
+        err
+    )  # the parent's alone: no command catches it

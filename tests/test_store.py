@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from oracle import CLASSES
 
@@ -19,6 +18,7 @@ from wsinuc.errors import OutputError
 from wsinuc.grid import Box
 from wsinuc.nuclei import Frame, Nuclei, measure, write_nuclei
 from wsinuc.store import Entry, ResultStore, disk_errors, iter_nuclei, settings_hash
+from wsinuc.store.processes import this_process
 
 SETTINGS = {"segmenter": "a", "block": 512, "shape": [10, 20]}
 
@@ -191,9 +191,8 @@ def test_the_lock_of_a_dead_process_is_taken_over(store: ResultStore) -> None:
 
 def test_a_pid_that_now_belongs_to_another_process_is_dead(store: ResultStore) -> None:
     store.work.mkdir(parents=True)
-    started = psutil.Process().create_time() - 100
-    sign = {"pid": os.getpid(), "started": started, "host": socket.gethostname()}
-    (store.work / "lock").write_text(json.dumps(sign))
+    sign = this_process()
+    (store.work / "lock").write_text(json.dumps({**sign, "born": sign["born"] - 100}))
     with begin(store):
         pass
 

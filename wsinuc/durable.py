@@ -17,9 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from wsinuc import own_files
+
 PARTIAL = ".partial"
 """Ending of a file that is being written."""
-BUFFER = 2**20
 STREAMS = 8
 """Files that are synced at once: a journal then commits several of them together."""
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF})
@@ -71,10 +72,10 @@ def rename(source: Path, target: Path) -> None:
     sync(target.parent)
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, mode: int = 0o777) -> None:
     """Create a folder with its parents, unless it is there, and keep their names through a power cut."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
     for folder in reversed(missing):
         sync(folder.parent)
 
@@ -98,7 +99,7 @@ def replacing(path: Path, partial: Path | None = None) -> Iterator[BinaryIO]:
     """
     partial = partial or path.with_name(path.name + PARTIAL)
     try:
-        with open(partial, "wb", buffering=BUFFER) as stream:
+        with own_files.create(partial) as stream:
             yield stream
             sync_stream(stream)
         rename(partial, path)

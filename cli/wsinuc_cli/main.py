@@ -1,7 +1,7 @@
 """The ``wsinuc`` command: a table of sub-commands, each imported only when it is used.
 
 Errors that wsinuc raises on purpose end as one line on stderr and exit code 1; so does anything unexpected, with a hint
-at ``-v`` for the traceback. Ctrl-C ends with 130, wrong usage with 2.
+at ``-v`` for the traceback. Ctrl-C ends with 130, SIGTERM with 143, wrong usage with 2.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import click
 
 from wsinuc import __version__
 from wsinuc.errors import WsinucError
+from wsinuc.leaving import give_all_back
 from wsinuc.urls import redact
+from wsinuc_cli.stopping import Stopped, stopping
 
 COMMANDS = {
     "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
@@ -79,12 +81,15 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn what it raises into a line and an exit code."""
         try:
-            return super().invoke(ctx)
+            with stopping():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            give_all_back()  # what is still owed was about to be given back when the signal came
             click.echo("interrupted; run the same command again to continue", err=True)
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            code = error.exit_code if isinstance(error, Stopped) else INTERRUPTED
+            raise click.exceptions.Exit(code) from None
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise  # the reader of our output has gone; click knows what to do

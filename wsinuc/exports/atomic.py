@@ -15,7 +15,7 @@ from wsinuc.errors import OutputError
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary stream whose content takes the place of ``path`` when the block ends, and vanishes when it raises.
 
-    The partial file lies beside ``path`` under a fixed name: what a killed run leaves is overwritten by the next.
+    The partial file lies beside ``path`` under a fixed name: what a killed run leaves is removed by the next.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from skimage.segmentation import find_boundaries
 
 from wsinuc.exports.picture import font, printable
 from wsinuc.metrics.segmentation import count_overlaps
+from wsinuc.own_files import create
 
 TRUTH, PREDICTION, BOTH = (0, 230, 70), (255, 0, 220), (255, 235, 0)
 GAP_PX, CAPTION_PX = 12, 30
@@ -54,7 +55,8 @@ def write_comparisons(rows: Sequence[Comparison], path: Path, *, zoom: int = 2) 
         _write_caption(page, row.caption, (0, y), width, 18)
         page.paste(Image.fromarray(picture), (0, y + CAPTION_PX))
         y += picture.shape[0] + CAPTION_PX + GAP_PX
-    page.save(path)
+    with create(path) as file:
+        page.save(file, format="PNG")
 
 
 def write_overlays(cells: Iterable[Comparison], count: int, path: Path) -> None:
@@ -66,7 +68,8 @@ def write_overlays(cells: Iterable[Comparison], count: int, path: Path) -> None:
         x, y = i % columns * step_x, i // columns * step_y
         _write_caption(page, cell.caption, (x, y), CELL_PX, 15)
         page.paste(Image.fromarray(_outlined(_resized(cell, CELL_PX), 1)), (x, y + CAPTION_PX))
-    page.save(path)
+    with create(path) as file:
+        page.save(file, format="PNG")
 
 
 def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
@@ -91,7 +94,8 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
         _write_caption(page, f"{i + 1}. {row.caption}", (x, y), width, 18)
         page.paste(Image.fromarray(shown.image), (x, y + CAPTION_PX))
         page.paste(Image.fromarray(picture), (x + width - PAIR_PX, y + CAPTION_PX))
-    page.save(path)
+    with create(path) as file:
+        page.save(file, format="PNG")
 
 
 def _mistaken(shown: Comparison, judged: Comparison) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from wsinuc.metrics.calibration import Reliability
+from wsinuc.own_files import create
 
 Curve = tuple[ArrayLike, ArrayLike]
 """x and y, or x and ``(mean, spread)`` as two rows, drawn with a band."""
@@ -164,4 +165,5 @@ def _figure(width: float, height: float) -> Figure:
 
 def _save(figure: Figure, path: Path) -> None:
     # No date or version inside, so that the same figures give the same bytes.
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+    with create(path) as file:
+        figure.savefig(file, format="png", dpi=120, metadata={"Software": None})

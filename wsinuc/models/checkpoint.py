@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from wsinuc import durable
 from wsinuc.errors import CheckpointError
 from wsinuc.models.header import from_header, one_line, parse_header
+from wsinuc.own_files import create
 
 _HEADER = "wsinuc"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -77,6 +78,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     header = {"kind": checkpoint.kind, "config": checkpoint.config, "provenance": checkpoint.provenance}
     temporary = path.with_name(path.name + ".partial")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    create(temporary).close()  # so that no link lies there when safetensors opens the name
     save_file(tensors, temporary, metadata={_HEADER: json.dumps(header, sort_keys=True)})
     temporary.chmod(0o644)  # safetensors makes it readable by its owner only
     durable.sync(temporary)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from wsinuc import durable
 from wsinuc.errors import CheckpointError, OutputError
+from wsinuc.own_files import append, create, create_text
 
 Settings = Mapping[str, Any]
 """JSON types by dotted name."""
@@ -50,7 +51,8 @@ class TrainingState:
             "settings": json.dumps(self.settings, sort_keys=True),
         }
         try:
-            torch.save(content, temporary)
+            with create(temporary) as file:
+                torch.save(content, file)
             durable.sync(temporary)
             durable.rename(temporary, path)
         except (OSError, RuntimeError) as error:  # torch's writer calls a full disk a RuntimeError
@@ -112,8 +114,8 @@ class TrainingState:
 
 def append_log(path: Path, line: Mapping[str, Any]) -> None:
     """Add one line of figures."""
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
+    with append(path) as stream:
+        stream.write((json.dumps(line) + "\n").encode())
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -135,7 +137,8 @@ def trim_log(path: Path, step: int) -> None:
     kept = [line for line in lines if line["step"] <= step]
     if len(kept) < len(lines):
         temporary = path.with_name(path.name + ".partial")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        with create_text(temporary) as stream:
+            stream.writelines(json.dumps(line) + "\n" for line in kept)
         durable.sync(temporary)
         durable.rename(temporary, path)
 

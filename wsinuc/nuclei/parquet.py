@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from wsinuc import durable
+from wsinuc import durable, own_files
 from wsinuc.errors import DamageError, DataError, OutputError, RemoteError
 from wsinuc.nuclei.table import Frame, Nuclei
 from wsinuc.urls import Place, Url, place
@@ -69,8 +68,8 @@ def write_nuclei(nuclei: Nuclei, path: Path) -> str:
     pq.write_table(_to_table(nuclei), buffer, compression="zstd", write_page_checksum=True)
     content = buffer.getvalue()
     try:
-        # two processes may write one file: each has a partial file of its own
-        with durable.replacing(path, path.with_name(f".{path.name}.{os.getpid()}.partial")) as file:
+        # Two processes may write one file: each has a partial file of its own.
+        with durable.replacing(path, own_files.beside(path)) as file:
             file.write(content)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

@@ -8,18 +8,24 @@ says which item it was. See ``guard`` for what happens on the workers.
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack
+from functools import partial
 from itertools import count, islice
+from pathlib import Path
 from queue import Empty, Queue
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import dask
-from distributed import Client, Future, KilledWorker, Security
+from distributed import Client, Future, KilledWorker, Security, SpecCluster
 
 from wsinuc.errors import ClusterError
 from wsinuc.grid import Block
+from wsinuc.leaving import owe, settle
 from wsinuc.pipeline.executor import ACCELERATOR, ExecutorConfig
 from wsinuc.pipeline.guard import Guarded, end_run
 from wsinuc.pipeline.local_cluster import has_dashboard, start_local_cluster
@@ -45,15 +51,13 @@ class ClusterExecutor:
 
     def __init__(self, config: ExecutorConfig) -> None:
         self._config = config
-        self._cluster = start_local_cluster(config) if config.kind == "processes" else None
         self._seen: dict[str, dict[str, Any]] = {}
         self._seen_at = -LOOK_S
-        try:
+        with ExitStack() as opened:
+            self._cluster = _own_processes(config, opened) if config.kind == "processes" else None
             self._client = _connect(config, self._cluster)
-        except BaseException:
-            if self._cluster is not None:
-                self._cluster.close()
-            raise
+            opened.callback(self._client.close)
+            self._opened = opened.pop_all()
 
     @property
     def parallel(self) -> int:
@@ -62,9 +66,10 @@ class ClusterExecutor:
 
     @property
     def dashboard(self) -> str | None:
-        """Address of the dashboard, if Dask can show one."""
-        link = self._client.dashboard_link if has_dashboard() else None
-        return link or None
+        """Address of the dashboard, if Dask can show one; processes of our own have none, see ``local_cluster``."""
+        if self._cluster is not None or not has_dashboard():
+            return None
+        return self._client.dashboard_link or None
 
     def run(
         self, task: Callable[[Item], Result], items: Iterable[Item], *, accelerator: bool = False
@@ -100,9 +105,7 @@ class ClusterExecutor:
 
     def close(self) -> None:
         """Disconnect; processes of our own end."""
-        self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
+        self._opened.close()
 
     def _answer(self, address: str, future: Future) -> list[Any]:
         """What one worker found; nothing when it has left meanwhile."""
@@ -227,6 +230,15 @@ class _Stream:
             f"attempts, most likely out of memory{hung}: use a smaller --block, fewer --workers or a larger --memory-limit, "
             "look into the workers' log, then run the same command again, it goes on where it stopped"
         )
+
+
+def _own_processes(config: ExecutorConfig, opened: ExitStack) -> SpecCluster:
+    """Worker processes of this machine, and a scratch folder for them; both end when ``opened`` is closed."""
+    scratch = opened.enter_context(TemporaryDirectory(prefix="wsinuc-", ignore_cleanup_errors=True))
+    opened.callback(settle, owe(partial(shutil.rmtree, scratch, ignore_errors=True)))
+    cluster = start_local_cluster(config, Path(scratch))
+    opened.callback(cluster.close)
+    return cluster
 
 
 def _connect(config: ExecutorConfig, cluster: Any) -> Client:

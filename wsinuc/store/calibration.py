@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from wsinuc import durable
+from wsinuc import durable, own_files
 
 _HASH = 64
 
@@ -23,7 +23,7 @@ _HASH = 64
 def write_calibration(statistics: Mapping[str, NDArray[np.float32]], path: Path) -> None:
     """Write the statistics, by name, so that ``path`` is either absent or whole; empty ones are a file, too."""
     content = save({name: np.ascontiguousarray(statistics[name]) for name in sorted(statistics)})
-    with durable.replacing(path) as file:
+    with durable.replacing(path, own_files.beside(path)) as file:
         file.write(hashlib.sha256(content).hexdigest().encode() + content)
 
 

@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsinuc import durable
+from wsinuc import durable, own_files
 from wsinuc.errors import OutputError
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Write JSON so that ``path`` is either absent or whole, also after a power cut."""
-    with durable.replacing(path) as file:
+    with durable.replacing(path, own_files.beside(path)) as file:
         file.write(as_json(content))
 
 
@@ -28,15 +28,15 @@ def as_json(content: Mapping[str, Any]) -> bytes:
 def read_json(path: Path) -> dict[str, Any]:
     """Content of a JSON object, empty when the file is absent or no such thing."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(own_files.read(path, follow=True))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def remove(path: Path) -> None:
-    """Delete a file, or a directory with all it holds; what is not there is no error."""
-    if path.is_dir():
+    """Delete a file, a link (not its target), or a directory with all it holds; what is not there is no error."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -1,15 +1,18 @@
 """One run at a time: a file that says who works in a directory, and that it is still at it.
 
-The holder renews its file's time stamp every ten seconds (the heartbeat). A run that was killed leaves its file behind;
-how the next one finds out depends on where it runs:
+The holder counts up in its file every ten seconds (the heartbeat). A run that was killed leaves its file
+behind; how the next one finds out depends on where it runs:
 
-- on the same machine: no process has that number, or one that began at another time. It takes over at once;
+- on the same machine: no process has that number, or one that was born at another time. It takes over at once;
+- on the same machine before it was started again: the next run watches for half a minute whether the heart beats;
 - on another machine: the file has not been renewed for five minutes, and is not while the next run watches it for half a
   minute. Until then the next run refuses and says who holds the result.
 
-The clocks of machines that share a disk often disagree, so no clock of a machine is compared with a time stamp: "now"
-is the stamp that the shared file system gives to a file written at this moment in the same folder. Watching needs no clock but
-one's own stop-watch, so even a file system that takes stamps from its clients never costs a live run its lock.
+Clocks jump, and those of machines that share a disk disagree. So no clock decides that a run is dead: watching
+does, by the watcher's stop-watch. The age of the last heartbeat only says whether it is worth watching; it is
+measured by the clock that stamps the files of the folder. The counter shows life even on a file system that
+keeps stamps to itself for a while, and it is written through the descriptor of the holder's own file, so it can
+never get into the file of a run that has taken over.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import hashlib
 import json
 import logging
 import os
-import socket
+import secrets
 import threading
 import time
 import uuid
@@ -26,15 +29,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-import psutil
-
+from wsinuc import own_files
 from wsinuc.errors import LockedError
-from wsinuc.store.files import disk_errors, read_json
+from wsinuc.leaving import owe, settle
+from wsinuc.store.files import disk_errors
+from wsinuc.store.processes import is_from_before_restart, process_lives, this_process
 
 _log = logging.getLogger(__name__)
 _CLAIM_S = 10.0  # longer than any file system takes to delete a file
+_DIGITS = 10  # of the counter: one beat a second for 300 years
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +68,13 @@ class Holder:
 class Lock:
     """A lock that is held; ``check`` says whether it still is."""
 
-    def __init__(self, path: Path, token: str) -> None:
+    def __init__(self, path: Path, token: str, file: BinaryIO, counter_at: int) -> None:
         self.path = path
         self._token = token
+        self._file = file
+        self._counter_at = counter_at
+        self._beats = 0
+        self._debt = owe(self.release)
 
     def check(self) -> None:
         """Raise LockedError when another run has taken over, as it does when this one slept for too long."""
@@ -77,14 +86,23 @@ class Lock:
             )
 
     def beat(self) -> None:
-        """Renew the time stamp, unless the file is another run's by now."""
-        if _read(self.path).get("token") == self._token:
+        """Count up, which renews the time stamp as well, unless the file is another run's by now."""
+        if _read(self.path).get("token") != self._token:
+            return
+        self._beats += 1
+        try:
+            self._file.seek(self._counter_at)
+            self._file.write(_digits(self._beats))
+            os.fsync(self._file.fileno())
+        except OSError:  # some file systems refuse even this when they are full, but not a stamp
             os.utime(self.path)
 
     def release(self) -> None:
         """Remove the file if it is still ours."""
         if _read(self.path).get("token") == self._token:
             self.path.unlink(missing_ok=True)
+        self._file.close()
+        settle(self._debt)
 
 
 @contextmanager
@@ -94,18 +112,9 @@ def locked(path: Path, timing: LockTiming | None = None) -> Iterator[Lock]:
     Raises LockedError when another run holds it and may be alive, OutputError when the file cannot be written.
     """
     timing = timing or LockTiming()
-    me = psutil.Process()
-    sign = {
-        "pid": me.pid,
-        "started": me.create_time(),
-        "host": socket.gethostname(),
-        "pid_space": _pid_space(),
-        "token": uuid.uuid4().hex,
-        "heartbeat_s": timing.heartbeat_s,
-    }
+    sign = {**this_process(), "token": uuid.uuid4().hex, "heartbeat_s": timing.heartbeat_s, "beat": _digits(0).decode()}
     with disk_errors(path.parent):
-        _take(path, sign, timing)
-    lock = Lock(path, sign["token"])
+        lock = _take(path, sign, timing)
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(lock, stop, timing.heartbeat_s), name="wsinuc-lock", daemon=True)
     heart.start()
@@ -130,15 +139,15 @@ def look(path: Path, probe_in: Path | None = None) -> Holder | None:
         age = filesystem_now(probe_in or path.parent) - path.stat().st_mtime
     except FileNotFoundError:
         return None
-    return Holder(pid=sign.get("pid"), host=str(sign.get("host", "?")), age_s=age, alive=_process_lives(sign))
+    return Holder(pid=sign.get("pid"), host=str(sign.get("host", "?")), age_s=age, alive=process_lives(sign))
 
 
 def filesystem_now(folder: Path) -> float:
     """The time (s since 1970) by the clock that stamps the files of ``folder``; this machine's where it is read-only."""
-    probe = folder / f"lock.probe-{uuid.uuid4().hex[:8]}"
+    probe = folder / f"lock.probe-{secrets.token_hex(8)}"
     try:
-        with probe.open("w", encoding="utf-8") as file:
-            file.write("now")
+        with own_files.create(probe) as file:
+            file.write(b"now")
             file.flush()
             os.fsync(file.fileno())
             now = os.fstat(file.fileno()).st_mtime
@@ -152,17 +161,16 @@ def _beat(lock: Lock, stop: threading.Event, every_s: float) -> None:
     while not stop.wait(every_s):
         try:
             lock.beat()
-        except OSError as error:  # a share that is away for a while comes back, and the work waits for it likewise
+        except (OSError, ValueError) as error:  # a share that is away comes back, and the work waits for it likewise
             _log.debug("cannot renew %s: %s", lock.path, error)
 
 
-def _take(path: Path, sign: Mapping[str, Any], timing: LockTiming) -> None:
+def _take(path: Path, sign: Mapping[str, Any], timing: LockTiming) -> Lock:
     """Create the file, after removing one whose holder is gone. Raises LockedError."""
     for _ in range(3):
+        own_files.check_file(path)
         try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(sign))
-            return
+            return _new_lock(path, sign)
         except FileExistsError:
             found = _read(path)
             if found and not _is_gone(path, found, timing):
@@ -171,18 +179,38 @@ def _take(path: Path, sign: Mapping[str, Any], timing: LockTiming) -> None:
     raise _refusal(path, _read(path))
 
 
+def _new_lock(path: Path, sign: Mapping[str, Any]) -> Lock:
+    """Write the file if there is none of its name; it stays open for the heartbeat. Raises FileExistsError."""
+    content = json.dumps(sign).encode()
+    file = path.open("xb", buffering=0)  # fails at a link, too, even at one that points nowhere
+    try:
+        file.write(content)
+    except OSError:
+        file.close()
+        path.unlink(missing_ok=True)
+        raise
+    return Lock(path, sign["token"], file, content.rindex(_digits(0)))
+
+
+def _digits(number: int) -> bytes:
+    """A counter that always takes the same room."""
+    return str(number).zfill(_DIGITS).encode()
+
+
 def _is_gone(
     path: Path, sign: Mapping[str, Any], timing: LockTiming, sleep: Callable[[float], None] = time.sleep
 ) -> bool:
     """Whether the holder is dead for certain: no such process here, or no heartbeat from elsewhere for a long time."""
-    alive = _process_lives(sign)
+    alive = process_lives(sign)
     if alive is not None:
         return not alive
     if "heartbeat_s" not in sign:
         return False  # written by a version without heartbeat: nobody can know
     try:
         stamp = path.stat().st_mtime_ns
-        if abs(filesystem_now(path.parent) - stamp / 1e9) < timing.stale_s:
+        # A stamp far in the future tells as little as one far in the past: clocks have been set.
+        is_fresh = abs(filesystem_now(path.parent) - stamp / 1e9) < timing.stale_s
+        if is_fresh and not is_from_before_restart(sign):
             return False
         _log.warning("%s: no sign of life from %s for long, watching for %g s", path, _name(sign), timing.watch_s)
         end = time.monotonic() + timing.watch_s
@@ -202,10 +230,7 @@ def _remove(path: Path, judged: Mapping[str, Any]) -> None:
     try:
         claim.open("x").close()
     except FileExistsError:
-        with suppress(FileNotFoundError):
-            if filesystem_now(path.parent) - claim.stat().st_mtime > _CLAIM_S:
-                claim.unlink()  # of a run that died in the instant between
-        time.sleep(0.05)
+        _await_end(claim)
         return
     try:
         if _read(path) == judged:
@@ -214,35 +239,35 @@ def _remove(path: Path, judged: Mapping[str, Any]) -> None:
         claim.unlink(missing_ok=True)
 
 
+def _await_end(claim: Path) -> None:
+    """Wait until a claim is given back, and remove one that is not, of a run that died in the instant between."""
+    with suppress(FileNotFoundError):
+        seen = claim.lstat()
+        end = time.monotonic() + _CLAIM_S
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            found = claim.lstat()
+            if (found.st_ino, found.st_mtime_ns) != (seen.st_ino, seen.st_mtime_ns):
+                return
+        claim.unlink()
+
+
 def _read(path: Path) -> dict[str, Any]:
     """What a lock says. It is empty for a moment when it is new, so an empty one is looked at again."""
     for _ in range(10):
-        if (found := read_json(path)) or not path.exists():
+        if (found := _read_once(path)) or not os.path.lexists(path):
             return found
         time.sleep(0.02)
     return {}
 
 
-def _process_lives(sign: Mapping[str, Any]) -> bool | None:
-    """Whether the process that signed still runs; None where its processes cannot be seen (another machine, a container)."""
-    if sign.get("host") != socket.gethostname() or sign.get("pid_space", _pid_space()) != _pid_space():
-        return None
+def _read_once(path: Path) -> dict[str, Any]:
+    """What a lock says at this moment; empty when that is nothing, or no lock lies there."""
     try:
-        process = psutil.Process(sign["pid"])
-        same = abs(process.create_time() - sign["started"]) < 1.0
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def _pid_space() -> int:
-    """Which numbering of processes this one lives in: containers of one host name do not see each other's."""
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return 0
+        content = json.loads(own_files.read(path))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _name(sign: Mapping[str, Any]) -> str:

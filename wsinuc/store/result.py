@@ -44,6 +44,8 @@ from typing import Any, Self
 from wsinuc import durable
 from wsinuc.errors import DamageError, OutputError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
+from wsinuc.own_files import beside, check_folder
+from wsinuc.store import owned
 from wsinuc.store.files import disk_errors, remove, write_json
 from wsinuc.store.ledger import Entry, changes, read_entry, read_sealed, settings_hash, write_entry, write_sealed
 from wsinuc.store.lock import Holder, Lock, locked, look
@@ -54,26 +56,6 @@ from wsinuc.store.remote import RemoteResult, working_area
 from wsinuc.store.upload import Digest, digest, digests
 from wsinuc.urls import Place, Url, place
 
-WORK = frozenset(
-    {
-        "lock",
-        "owner",
-        "owner.partial",
-        "settings.json",
-        "settings.json.partial",
-        "calibration",
-        "calibration.partial",
-        "input.json",
-        "input.json.partial",
-        "parts",
-        "parts.partial",
-        "blocks",
-        "done",
-        "ready",
-    }
-    | {"ready.json", "ready.json.partial", "uploaded"}
-)
-"""All that we ever put into the working area; other programs call folders ``.run``, too."""
 MAX_ID = 2**32 - 1
 
 _log = logging.getLogger(__name__)
@@ -99,6 +81,7 @@ class ResultStore:
         self.summary = self.directory / SUMMARY
         self.parts = NumberedParts(self.ready, self.work / "parts")
         self._lock: Lock | None = None
+        self._area: tuple[int, int] | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -109,7 +92,7 @@ class ResultStore:
     def is_ours(self) -> bool:
         """Whether wsinuc has made this directory's content."""
         if self.work.is_dir():
-            return all(path.name in WORK or path.name.startswith("lock.") for path in self.work.iterdir())
+            return all(owned.knows(path.name) for path in self.work.iterdir())
         return is_made_by_us(self.directory)
 
     @property
@@ -135,7 +118,8 @@ class ResultStore:
         """Remove what is left of a run that was killed after it had completed the result. Raises RemoteError."""
         if self.remote is not None:
             self.remote.mend(self._owner(make=False))
-        self._sweep()
+        if owned.is_known(self.work):
+            self._sweep()
 
     @contextmanager
     def open_run(self, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Iterator[Self]:
@@ -150,9 +134,10 @@ class ResultStore:
         if not overwrite:
             self._refuse_finished()
         with disk_errors(self.directory):
-            durable.make_folder(self.work)
+            owned.make_area(self.work)
         with ExitStack() as held:
             self._lock = held.enter_context(locked(self.work / "lock"))
+            self._check_area()
             if self.remote is not None:
                 held.enter_context(self.remote.held(self._owner()))
                 if overwrite:
@@ -225,7 +210,8 @@ class ResultStore:
         """Make room for the final outputs; what an interrupted run had begun of them is thrown away."""
         self._remove_outputs()
         shutil.rmtree(self.ready, ignore_errors=True)
-        (self.ready / "nuclei").mkdir(parents=True)
+        owned.make_folder(self.ready)
+        (self.ready / "nuclei").mkdir()
 
     def publish(self, summary: Mapping[str, Any]) -> None:
         """Move the outputs to their final names (or bring them to the store), write the summary, remove the working area.
@@ -244,8 +230,10 @@ class ResultStore:
         if self.remote is not None:
             self._bring({"made_by": "wsinuc", **summary}, files)
             return
-        for path in sorted(self.ready.iterdir()):
-            os.replace(path, self.directory / path.name)
+        owned.check_same(self.work, self._area)
+        for name in OUTPUTS:
+            if os.path.lexists(self.ready / name):
+                os.replace(self.ready / name, self.directory / name)
         durable.sync(self.ready)
         durable.sync(self.directory)
         write_json(with_manifest(summary, files), self.summary)
@@ -267,6 +255,13 @@ class ResultStore:
         self.remote.publish(self.ready, files, summary, self.work / "uploaded")
         self._sweep()
 
+    def _check_area(self) -> None:
+        """Raise OutputError when something lies in the working area that others have put there."""
+        assert self._lock is not None
+        with disk_errors(self.directory):
+            owned.check_area(self.work, self._lock.path)
+            self._area = owned.identity(self.work)
+
     def _owner(self, *, make: bool = True) -> str:
         """Random name of this working area, by which its lock in a store is known; empty when there is none."""
         path = self.work / "owner"
@@ -274,7 +269,7 @@ class ResultStore:
             name = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
             if make and not name:
                 name = uuid.uuid4().hex
-                with durable.replacing(path) as file:
+                with durable.replacing(path, beside(path)) as file:
                     file.write(name.encode("ascii"))
         return name
 
@@ -286,8 +281,10 @@ class ResultStore:
             self.remote.check_ours()
         if not self.directory.exists():
             return
+        check_folder(self.work)
         if not self.directory.is_dir():
             raise OutputError(f"{self.directory} is a file, expected a directory for the result: choose another -o")
+        owned.check_outputs(self.directory)
         if not self.is_ours and any(self.directory.iterdir()):
             raise OutputError(
                 f"{self.directory} is not empty and holds no wsinuc result: choose another -o, or empty it yourself"
@@ -334,7 +331,7 @@ class ResultStore:
                 "repeat those settings, or add --overwrite, or choose another -o"
             )
         for name in ("blocks", "done"):
-            durable.make_folder(self.work / name)
+            owned.make_folder(self.work / name)
         if not before:
             write_sealed(settings, path)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from wsinuc.errors import OutputError
+from wsinuc.own_files import append, what_is
 from wsinuc.urls import Url, remote_errors
 
 STREAMS = 8
@@ -43,7 +44,7 @@ def digest(path: Path) -> Digest:
 
 def digests(folder: Path) -> dict[str, Digest]:
     """Every file below a folder, by its name relative to it with ``/``, sorted."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if what_is(path) == "file")
     return {path.relative_to(folder).as_posix(): digest(path) for path in files}
 
 
@@ -74,8 +75,8 @@ def upload(folder: Path, files: Mapping[str, Digest], url: Url, notes: Path) -> 
     def send(name: str) -> None:
         with remote_errors(url / name):
             _send(folder / name, files[name], fs, f"{root}/{name}")
-        with lock, notes.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps([name, files[name].size, files[name].sha256]) + "\n")
+        with lock, append(notes) as lines:
+            lines.write((json.dumps([name, files[name].size, files[name].sha256]) + "\n").encode())
 
     with ThreadPoolExecutor(STREAMS, thread_name_prefix="wsinuc-upload") as pool:
         jobs = [pool.submit(send, name) for name in missing]

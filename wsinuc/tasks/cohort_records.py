@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsinuc.errors import LockedError, OutputError, WsinucError
+from wsinuc.own_files import check_folder
 from wsinuc.store import ResultStore, disk_errors
 from wsinuc.tasks.cohort_summary import CohortSummary, check_ours, write_summaries
 from wsinuc.tasks.slide_list import SlideJob
@@ -44,6 +45,7 @@ class CohortRecords:
             with disk_errors(self.out):
                 self.out.mkdir(parents=True, exist_ok=True)
             check_ours(self.out)
+            check_folder(self._files.path)
             self._known = self._files.all()
         for job in jobs:
             known = self._known.get(job.stem)

@@ -14,6 +14,7 @@ import numpy as np
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.exports.contact_sheet import write_contact_sheet
 from wsinuc.exports.plots import draw_histograms
+from wsinuc.own_files import create_text
 from wsinuc.tasks.patch_figures import QUANTITIES, Cutting, PatchFigures, cut_patches
 
 SHOWN, COLUMNS = 12, 6
@@ -23,7 +24,8 @@ SHOWN, COLUMNS = 12, 6
 def write_comparison(summary: Mapping[str, Any], figures: Mapping[str, PatchFigures], out: Path) -> None:
     """Write ``comparison.json``, where null is what could not be measured, and ``distributions.png``."""
     text = json.dumps(_without_nan(summary), indent=2, allow_nan=False)
-    (out / "comparison.json").write_text(text + "\n", encoding="utf-8")
+    with create_text(out / "comparison.json") as file:
+        file.write(text + "\n")
     drawn = {label: {name: each.values(key) for name, each in figures.items()} for key, label in QUANTITIES.items()}
     draw_histograms(drawn, out / "distributions.png")
 

@@ -17,6 +17,7 @@ from wsinuc.exports.comparison import Comparison, write_comparisons, write_mista
 from wsinuc.exports.plots import draw_detector, draw_heat_map, draw_reliability
 from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability, roc_curve, share_by_group
 from wsinuc.metrics.detection import DetectionCounts
+from wsinuc.own_files import check_folder, create_text
 from wsinuc.tasks.evaluation import Evaluation, ImageScores
 from wsinuc.tasks.predictions import Prediction, read_written, write_nuclei
 
@@ -36,6 +37,7 @@ def prepare(out: Path, overwrite: bool) -> None:
 
 def write_prediction(out: Path, name: str, prediction: Prediction, class_names: Sequence[str]) -> None:
     """Write ``predictions/NAME.png`` and the classes of its nuclei; raises DataError for too many nuclei."""
+    check_folder(out / "predictions")
     write_nuclei(prediction, out / "predictions", name, class_names)
 
 
@@ -46,7 +48,7 @@ def write_tables(evaluation: Evaluation, out: Path) -> None:
     """
     rows = [image.row(evaluation.classes) for image in evaluation.images]
     attributes = [name for name in evaluation.images[0].attributes if name != "name"]
-    with (out / "scores.csv").open("w", newline="", encoding="utf-8") as file:
+    with create_text(out / "scores.csv", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*rows[0], *attributes])
         for row, image in zip(rows, evaluation.images, strict=True):
@@ -61,7 +63,8 @@ def write_tables(evaluation: Evaluation, out: Path) -> None:
 
 def write_json(figures: Mapping[str, Any], path: Path) -> None:
     """Figures by name as JSON, null for NaN."""
-    path.write_text(json.dumps(_without_nan(figures), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    with create_text(path) as file:
+        file.write(json.dumps(_without_nan(figures), indent=2, allow_nan=False) + "\n")
 
 
 def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path, *, worst: int) -> None:

@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 
 from wsinuc.errors import DeviceMemoryError, SynthesisError, WsinucError
+from wsinuc.pipeline.children import deaf_children, end_with_parent
 from wsinuc.tasks.synthetic_set import SyntheticSample
 
 Maker = Callable[[range], list[SyntheticSample]]
@@ -94,7 +95,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(recipe, theirs), daemon=True)
-        self.process.start()
+        with deaf_children():
+            self.process.start()
         theirs.close()  # so that its death ends our waiting
 
     def ask(self, numbers: range) -> None:
@@ -117,9 +119,9 @@ class _Worker:
         return found
 
     def close(self) -> None:
-        self.pipe.close()
-        self.process.terminate()
+        self.process.kill()  # it is deaf to milder signals, and has nothing to give back
         self.process.join()
+        self.pipe.close()
 
 
 @contextmanager
@@ -133,12 +135,13 @@ def _process(recipe: Recipe) -> Iterator[_Worker]:
 
 def _work(recipe: Recipe, pipe: Connection) -> None:
     """What a worker does: answer numbers with samples, or once with the error that ends it, until nobody asks."""
+    end_with_parent()
     try:
         with _one_thread():
             make = recipe.open()
             while True:
                 pipe.send(_made(make, pipe.recv()))
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+    except (EOFError, ConnectionError, KeyboardInterrupt):
         return
     except WsinucError as error:
         pipe.send(error)

@@ -27,6 +27,7 @@ from wsinuc.datasets.label_files import read_ids, read_labels
 from wsinuc.errors import DataError
 from wsinuc.grid import Block, Box
 from wsinuc.nuclei import Nuclei
+from wsinuc.own_files import create, create_text
 from wsinuc.pipeline.block import process_block
 from wsinuc.pipeline.calibrate import calibrated
 from wsinuc.segmenters.base import Segmenter
@@ -126,7 +127,8 @@ def write_nuclei(prediction: Prediction, folder: Path, name: str, class_names: S
     if labels.size and labels.max() > np.iinfo(np.uint16).max:
         raise DataError(f"{path.name}: {labels.max()} nuclei do not fit a 16-bit PNG; evaluate smaller fields")
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(labels.astype(np.uint16)).save(path)
+    with create(path) as file:
+        Image.fromarray(labels.astype(np.uint16)).save(file, format="PNG")
     if prediction.classes is not None and class_names:
         _write_table(folder / "classes.csv", ("name",), [(each,) for each in class_names])
         ids = np.unique(labels[labels > 0])
@@ -136,7 +138,7 @@ def write_nuclei(prediction: Prediction, folder: Path, name: str, class_names: S
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with create_text(path, newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 

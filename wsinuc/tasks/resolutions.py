@@ -14,6 +14,7 @@ from typing import Any
 from wsinuc.datasets.base import Dataset
 from wsinuc.datasets.resampled import resampled
 from wsinuc.errors import ConfigError
+from wsinuc.own_files import create_text
 from wsinuc.tasks import evaluation_files
 from wsinuc.tasks.evaluate import Predict, evaluate
 from wsinuc.tasks.evaluation import METRICS, Evaluation
@@ -93,7 +94,7 @@ def resolution_rows(evaluations: Mapping[float, Evaluation]) -> list[dict[str, f
 
 def _write(evaluations: Mapping[float, Evaluation], out: Path) -> None:
     rows = resolution_rows(evaluations)
-    with (out / "resolutions.csv").open("w", newline="", encoding="utf-8") as file:
+    with create_text(out / "resolutions.csv", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

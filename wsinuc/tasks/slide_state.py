@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from wsinuc.own_files import check_folder, what_is
 from wsinuc.store.files import disk_errors, read_json, write_json
 
 STATES = ("waiting", "running", "done", "failed", "skipped")
@@ -57,11 +58,15 @@ class StateFolder:
 
     def read(self, name: str) -> SlideState | None:
         """What is known of the result ``name``; None when nothing is, or the file is no such thing."""
-        return _from_json(read_json(self._file(name)), name)
+        path = self._file(name)
+        if what_is(path) not in ("", "file"):  # somebody's link or pipe says nothing about our slide
+            return None
+        return _from_json(read_json(path), name)
 
     def write(self, state: SlideState) -> None:
         """Store a state; raises OutputError when the disk refuses."""
         with disk_errors(self.path):
+            check_folder(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(dataclasses.asdict(state), self._file(state.name))
 

@@ -67,7 +67,7 @@ def is_held(holder: Holder | None) -> bool:
     """Whether somebody is at work, as far as can be seen from here."""
     if holder is None or holder.alive is not None:
         return bool(holder and holder.alive)
-    return holder.age_s < LockTiming().stale_s
+    return abs(holder.age_s) < LockTiming().stale_s  # a stamp far in the future says no more than an old one
 
 
 def _of_folder(out: Path) -> list[SlideStatus]:

@@ -26,6 +26,7 @@ from wsinuc.models.checkpoint import load_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features import FeatureConfig, FeatureExtractor
+from wsinuc.own_files import create_text
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.watershed import WatershedSettings
@@ -288,7 +289,7 @@ def _text(numbers: Sequence[int]) -> str:
 
 def _write(scores: Sequence[SweepScore], denoiser: Path, out: Path) -> None:
     """``sweep.csv``, best first, and the best choice as ``best.json``."""
-    with (out / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+    with create_text(out / "sweep.csv", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(list(asdict(scores[0])))
         for score in scores:
@@ -296,7 +297,8 @@ def _write(scores: Sequence[SweepScore], denoiser: Path, out: Path) -> None:
             writer.writerow("" if isinstance(value, float) and math.isnan(value) else value for value in row.values())
     best = {name: None if value != value else value for name, value in asdict(scores[0]).items()}
     text = json.dumps(best | {"denoiser": str(denoiser)}, indent=2)
-    (out / "best.json").write_text(text + "\n", encoding="utf-8")
+    with create_text(out / "best.json") as file:
+        file.write(text + "\n")
 
 
 def read_best(path: Path) -> FeatureConfig:

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsinuc import own_files
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.files import read_table
 from wsinuc.errors import OutputError, SynthesisError
@@ -37,6 +38,7 @@ from wsinuc.exports.contact_sheet import write_contact_sheet
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.store.files import disk_errors, read_json, write_json
 from wsinuc.store.lock import locked
+from wsinuc.store.owned import make_area
 
 FORMAT, VERSION = "wsinuc-synthetic", 1
 SETTINGS, MANIFEST, SHEET = "synthesis.json", "manifest.csv", "contact_sheet.png"
@@ -127,7 +129,7 @@ class SyntheticSet:
     def _append(self, line: Mapping[str, Any]) -> None:
         text = io.StringIO()
         csv.DictWriter(text, COLUMNS, lineterminator="\n").writerow(line)
-        with (self.folder / MANIFEST).open("ab") as file:
+        with own_files.append(self.folder / MANIFEST) as file:
             file.write(text.getvalue().encode())
             file.flush()
             os.fsync(file.fileno())
@@ -152,7 +154,7 @@ def writing(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nucleus
     check_folder(folder, settings, classes)
     work = folder / ".synthesis"
     with disk_errors(folder):
-        work.mkdir(parents=True, exist_ok=True)
+        make_area(work)
     with locked(work / "lock"):
         with disk_errors(folder):
             done = _prepare(folder, _identity(settings, classes), classes)
@@ -189,6 +191,7 @@ def _identity(settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> d
 def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
     """Folders, settings and the manifest's header where they are missing; the samples that are there."""
     for name in ("images", "labels", *(["classes"] if classes else [])):
+        own_files.check_folder(folder / name)
         (folder / name).mkdir(exist_ok=True)
     if not (folder / SETTINGS).exists():
         write_json(identity, folder / SETTINGS)

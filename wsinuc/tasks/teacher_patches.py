@@ -22,6 +22,7 @@ from wsinuc.datasets.patches import area
 from wsinuc.datasets.pixels import Pixels
 from wsinuc.errors import CheckpointError, DataError
 from wsinuc.exports.atomic import replacing
+from wsinuc.own_files import check_folder
 from wsinuc.segmenters.base import FOREGROUND
 from wsinuc.store.files import disk_errors, read_json, write_json
 from wsinuc.tasks.distill_config import DistillConfig
@@ -137,6 +138,7 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
             f"{folder} holds scores of another distillation: {shown}. Go on with the old settings, delete it to start "
             "anew, or choose another output"
         )
+    check_folder(folder)
     folder.mkdir(exist_ok=True)
     write_json(identity, folder / _RECORD)
 

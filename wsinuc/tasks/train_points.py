@@ -19,6 +19,7 @@ from wsinuc.exports.plots import draw_heat_map
 from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.nucleus_classifier import ClassifierConfig
+from wsinuc.own_files import create_text
 from wsinuc.segmenters import model_path, segmenter_from
 from wsinuc.segmenters.base import NucleusClass
 from wsinuc.segmenters.typed import METHOD, TypedSegmenter, typed_checkpoint
@@ -137,7 +138,8 @@ def train_points(
         **(provenance or {}),
     }
     save_checkpoint(typed_checkpoint(checkpoint, classes, classifier, origin), out)
-    out.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    with create_text(out.with_suffix(".json")) as file:
+        file.write(json.dumps(report, indent=2) + "\n")
     if scores is not None:
         write_confusion(scores, out)
     return scores
@@ -145,7 +147,7 @@ def train_points(
 
 def write_confusion(scores: ClassScores, out: Path) -> None:
     """Write ``.confusion.csv`` and ``.confusion.png`` beside ``out``."""
-    with out.with_suffix(".confusion.csv").open("w", newline="", encoding="utf-8") as file:
+    with create_text(out.with_suffix(".confusion.csv"), newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["annotated", *scores.names])
         writer.writerows([name, *row] for name, row in zip(scores.names, scores.confusion.tolist(), strict=True))

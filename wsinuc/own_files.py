@@ -1,0 +1,136 @@
+"""Files of our own in folders where others may write, too: created anew, and never written through a link.
+
+Whoever may write to a folder can put a symbolic link, a pipe or a folder where a program is about to write its
+own file. A plain ``open`` for writing follows the link and destroys what it points to. So files are created
+here, never opened: what lies under the name is removed first (a link itself, not what it points to) and the new
+file must be the first of its name. A rename over a link replaces the link, so a file that is written elsewhere
+and then renamed needs no more than that.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from wsinuc.errors import OutputError
+
+# Systems without these flags have no such links either, or leave them to administrators.
+_PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | _PLAIN
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+_BUFFER = 1 << 20
+_LONGEST = 220  # bytes of a name that leave room for what is added to it: file systems allow 255
+
+
+def create(path: Path) -> BinaryIO:
+    """Open a new file for writing bytes; what lay there is removed.
+
+    Raises
+    ------
+    OutputError
+        A folder lies there.
+    OSError
+        The file cannot be created.
+    """
+    _clear(path)
+    return open(path, "xb", buffering=_BUFFER)  # "x" fails at a link, too, even at one that points nowhere
+
+
+def create_text(path: Path, *, newline: str | None = None) -> TextIO:
+    """The same for text in UTF-8; ``newline`` as for ``open``."""
+    _clear(path)
+    return open(path, "x", encoding="utf-8", newline=newline)
+
+
+def append(path: Path) -> BinaryIO:
+    """Open a file, new or there already, for adding bytes at its end.
+
+    Raises
+    ------
+    OutputError
+        What lies there is a symbolic link, no file, or a file of several names (hard links).
+    OSError
+        The file cannot be opened.
+    """
+    check_file(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_LINK | _NO_WAIT, 0o666)
+    return os.fdopen(descriptor, "ab")
+
+
+def read(path: Path, *, follow: bool = False) -> bytes:
+    """The content of a file, with ``follow`` also through links; a pipe is never waited for.
+
+    Raises
+    ------
+    OSError
+        There is no such file, or something else lies there.
+    """
+    descriptor = os.open(path, os.O_RDONLY | (_PLAIN if follow else _NO_LINK) | _NO_WAIT)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no file")
+        return file.read()
+
+
+def beside(path: Path) -> Path:
+    """A name in the folder of ``path`` that nobody can guess, for what will take its place."""
+    begin = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
+    return path.with_name(f"{begin}.{secrets.token_hex(8)}.partial")
+
+
+def check_file(path: Path) -> None:
+    """Raise OutputError unless ``path`` is a plain file of one name, or not there."""
+    kind = what_is(path)
+    if kind not in ("", "file"):
+        raise OutputError(
+            f"{path} is a {kind} and not a file of wsinuc, so nothing is written there: remove it, or choose another place"
+        )
+
+
+def check_folder(path: Path) -> None:
+    """Raise OutputError unless ``path`` is a folder itself, no link to one, or not there."""
+    kind = what_is(path)
+    if kind not in ("", "folder"):
+        raise OutputError(
+            f"{path} is a {kind} where wsinuc keeps a folder of its own, so nothing is written there: "
+            "remove it, or choose another place"
+        )
+
+
+def what_is(path: Path) -> str:
+    """What lies there, links not followed: "file", "folder", "symbolic link", ...; empty where nothing does.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be looked into.
+    """
+    try:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    return kind_of(found)
+
+
+def kind_of(found: os.stat_result) -> str:
+    """What a status from ``lstat`` describes, in words."""
+    if stat.S_ISLNK(found.st_mode):
+        return "symbolic link"
+    if stat.S_ISDIR(found.st_mode):
+        return "folder"
+    if not stat.S_ISREG(found.st_mode):
+        return "pipe, socket or device"
+    return "file" if found.st_nlink <= 1 else "hard link to a file elsewhere"
+
+
+def _clear(path: Path) -> None:
+    kind = what_is(path)
+    if kind == "folder":
+        raise OutputError(
+            f"{path} is a folder where wsinuc writes a file of its own: remove it, or choose another place"
+        )
+    if kind:
+        path.unlink(missing_ok=True)
