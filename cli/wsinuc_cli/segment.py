@@ -232,9 +232,9 @@ class Batch:
 
 def check_opens(slide: Place, config: SegmentConfig) -> None:
     """Raise SlideError or MppError before a model is loaded for a slide that cannot be read."""
-    from wsinuc.slides import open_slide
+    from wsinuc.slides.isolated import open_isolated
 
-    with open_slide(slide, reader=config.reader, mpp=config.mpp) as opened:
+    with open_isolated(slide, reader=config.reader, mpp=config.mpp) as opened:
         opened.mpp  # noqa: B018  raises when the resolution is unknown
 
 

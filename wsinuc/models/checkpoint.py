@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from wsinuc.errors import CheckpointError
+from wsinuc.regular import require_regular
 
 _HEADER = "wsinuc"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -57,8 +58,9 @@ def load_checkpoint(path: Path, *kinds: str) -> Checkpoint:
     CheckpointError
         The file is missing, a pickle, truncated, no wsinuc checkpoint, or of another kind.
     """
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"no weights at {path}: check the path")
+    require_regular(path, CheckpointError)
     with path.open("rb") as stream:
         begin = stream.read(9)
         # A safetensors file begins with the length of its header, any bytes, and then the header's brace.

@@ -28,7 +28,7 @@ from wsinuc.errors import (
     MppError,
 )
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.slides import open_slide
+from wsinuc.slides.isolated import open_isolated
 from wsinuc.store import ResultStore
 from wsinuc.tasks import segment
 from wsinuc.tasks.cohort_records import CohortRecords
@@ -164,7 +164,7 @@ class _Cohort:
             self.records.done(job, figures_of(made), before=True)
             self.emit(SlideDone(job=job, summary=None))
             return False
-        with open_slide(job.slide, reader=config.reader, mpp=config.mpp) as slide:
+        with open_isolated(job.slide, reader=config.reader, mpp=config.mpp) as slide:
             slide.mpp  # noqa: B018  raises when the resolution is unknown
         return True
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.regular import require_regular
 from wsinuc.urls import Place, place
 
 COLUMNS = ("slide", "mpp", "model", "roi", "tissue", "name")
@@ -136,11 +137,10 @@ def read_slide_table(path: Path) -> list[SlideJob]:
 
 
 def _read_text(path: Path) -> str:
+    require_regular(path)
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     if len(content) > MAX_BYTES:
