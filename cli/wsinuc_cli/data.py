@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.tasks.data_info import DatasetDescription
@@ -38,9 +39,9 @@ def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> Non
     """
     from wsinuc.tasks.data_info import describe_dataset
 
-    click.echo(describe(describe_dataset(source, mpp=mpp, sheet=output, tiles=tiles)))
+    echo_text(describe(describe_dataset(source, mpp=mpp, sheet=output, tiles=tiles)))
     if output:
-        click.echo(f"Contact sheet: {output}")
+        echo(f"Contact sheet: {output}")
 
 
 @data.command()
@@ -82,8 +83,8 @@ def split(
         made = split_images(dataset, _shares(parts), stratify=stratify, group=group, seed=seed)
     made.save(output)
     for name, places in made.parts.items():
-        click.echo(f"{name:<12}{len(places)} {'patches' if few else 'images'}")
-    click.echo(f"Written to {output}")
+        echo(f"{name:<12}{len(places)} {'patches' if few else 'images'}")
+    echo(f"Written to {output}")
 
 
 @data.command()
@@ -140,8 +141,8 @@ def subset(
     network = load_feature_network(denoiser or FEATURES, device=pick_device(device))
     chosen = choose_subset(dataset, network, config)
     chosen.split.save(output)
-    click.echo(describe_subset(chosen))
-    click.echo(f"Written to {output}")
+    echo_text(describe_subset(chosen))
+    echo(f"Written to {output}")
 
 
 def describe_subset(chosen: Subset) -> str:
@@ -151,7 +152,7 @@ def describe_subset(chosen: Subset) -> str:
     total = sum(size for size, _ in chosen.clusters)
     lines.append(f"train       {chosen.windows} of {total} windows ({chosen.windows / total:.1%})")
     lines.append(f"nuclei      {chosen.nuclei:,} of the data set's ({chosen.nuclei_share:.1%})")
-    return "\n".join(lines)
+    return as_text(lines)
 
 
 def describe(found: DatasetDescription) -> str:
@@ -173,7 +174,7 @@ def describe(found: DatasetDescription) -> str:
             for value, share in values.items()
         ]
     width = max(len(name) for name, _ in rows) + 2
-    return "\n".join([str(found.path), *(f"  {name:<{width}}{value}" for name, value in rows)])
+    return as_text([str(found.path), *(f"  {name:<{width}}{value}" for name, value in rows)])
 
 
 def _resolution(found: DatasetDescription) -> str:

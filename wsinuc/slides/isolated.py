@@ -144,7 +144,7 @@ class _Process:
     def __init__(self, limits: ReaderLimits) -> None:
         self.limits = limits
         self.fresh = True
-        self.owner = os.getpid()
+        self.surroundings = _surroundings()
         self._late = False
         ours, theirs = socket.socketpair()
         with theirs:
@@ -273,10 +273,15 @@ _idle_lock = threading.Lock()
 def _spare(limits: ReaderLimits) -> _Process | None:
     with _idle_lock:
         for process in _idle_processes:
-            if process.limits == limits and process.owner == os.getpid():  # a fork has none of ours
+            if process.limits == limits and process.surroundings == _surroundings():
                 _idle_processes.remove(process)
                 return process
     return None
+
+
+def _surroundings() -> tuple[object, ...]:
+    """What a process takes along when it starts: credentials, say; and whose it is, for a fork has none of ours."""
+    return os.getpid(), dict(os.environ), tuple(sys.path)
 
 
 def _keep(process: _Process) -> None:
