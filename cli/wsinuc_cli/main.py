@@ -18,8 +18,9 @@ import click
 
 from wsinuc import __version__
 from wsinuc.errors import WsinucError
+from wsinuc.shown import shown
 from wsinuc.urls import redact
-from wsinuc_cli.terminal import echo, echo_text, escaped, open_closed_streams
+from wsinuc_cli.terminal import echo, echo_text, open_closed_streams
 
 COMMANDS = {
     "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
@@ -66,7 +67,7 @@ def _without_controls() -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        error.message = escaped(error.message)
+        error.message = shown(error.message)
         raise
 
 

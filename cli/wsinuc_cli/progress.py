@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import TaskID as RowID
 
+from wsinuc.shown import shown
 from wsinuc.tasks.events import BlockDone, Event, Planned, Stage
-from wsinuc_cli.terminal import echo, escaped
+from wsinuc_cli.terminal import echo
 
 EVERY_S = 5.0
 """Seconds between two plain lines."""
@@ -73,7 +74,7 @@ class Bar(Reporter):
 
     def __init__(self, name: str, console: Console | None = None) -> None:
         self._progress = live_bars(console)
-        self._task = self._progress.add_task("opening", name=escaped(name), total=None)
+        self._task = self._progress.add_task("opening", name=shown(name), total=None)
 
     def __enter__(self) -> Self:
         self._progress.start()

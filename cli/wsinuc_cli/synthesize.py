@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc.shown import shown
 from wsinuc_cli.options import device_option, start_logging, verbosity_options
-from wsinuc_cli.terminal import as_text, echo, echo_text, escaped
+from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,7 +237,7 @@ def _bar(name: str) -> Iterator[Callable[[SynthesisEvent], None]]:
     with Progress(
         *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
     ) as progress:
-        task = progress.add_task(escaped(name), total=None)
+        task = progress.add_task(shown(name), total=None)
         yield lambda event: progress.update(task, total=event.count, completed=event.done)
 
 

@@ -86,7 +86,8 @@ def read_nuclei(path: str | Place) -> Nuclei:
     """
     path = place(path)
     try:
-        source = pa.BufferReader(path.read()) if isinstance(path, Url) else path
+        # Arrow itself opens only names that are UTF-8
+        source = pa.BufferReader(path.read() if isinstance(path, Url) else path.read_bytes())
         # no columns from folders called "key=value"; pages that do not fit their checksums are an error
         table = pq.read_table(source, partitioning=None, page_checksum_verification=True)
     except RemoteError:
