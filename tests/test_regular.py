@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from oracle import write_slide
+from wsinuc_cli.main import main
 
 from wsinuc.datasets.files import read_image, read_table
 from wsinuc.errors import CheckpointError, ConfigError, DataError, SlideError, WsinucError
@@ -24,7 +25,6 @@ from wsinuc.tasks.slide_list import read_slide_table
 from wsinuc.tissue import find_tissue
 from wsinuc.tissue.load import load_tissue
 from wsinuc.tissue.region import load_region
-from wsinuc_cli.main import main
 
 KINDS = {
     "pipe": "is a named pipe",
@@ -43,7 +43,7 @@ READERS = {
     "region": (load_region, DataError),
     "table": (lambda path: read_table(path, ("a",)), DataError),
     "image": (read_image, DataError),
-    "layout": (lambda path: read_layout(path, ("a",)), DataError),
+    "layout": (lambda path: read_layout(path.rename(path.with_name("x.csv")), ("a",)), DataError),
 }
 
 
@@ -127,7 +127,8 @@ class Declared(Slide):
 
 
 @pytest.mark.parametrize(
-    ("shape", "block", "count"), [((2**40, 2**40), 2048, "288,230,376,151,711,744"), ((10**6, 10**6), 64, "244,140,625")]
+    ("shape", "block", "count"),
+    [((2**40, 2**40), 2048, "288,230,376,151,711,744"), ((10**6, 10**6), 64, "244,140,625")],
 )
 def test_a_grid_without_end_is_refused(shape: tuple[int, int], block: int, count: str):
     with pytest.raises(ConfigError, match=f"are {count} blocks, more than 4,000,000: take a larger --block"):
