@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import re
 import signal
 import threading
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from slide_files import write_pyramid
 import wsinuc.segmenters
 from wsinuc.errors import ConfigError, MppError, ReadError, SlideError
 from wsinuc.grid import Box
+from wsinuc.pipeline.executor import ExecutorConfig, open_executor
 from wsinuc.slides import isolated, open_slide
 from wsinuc.slides.isolated import ReaderLimits, open_isolated
 from wsinuc.slides.view import read_resilient
@@ -26,6 +30,8 @@ from wsinuc.tasks.slide_list import SlideJob
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "data" / "CMU-1-Small-Region.svs"
 HOSTILE = Path(__file__).parent / "hostile_reader"
+BAD = 7
+"""Every pixel of the slide that kills."""
 DEATHS = {
     "abort": r"the reader ended with signal 6 \(aborted\)",
     "loop": r"the reader took more than 2 s of CPU",
@@ -192,3 +198,45 @@ class TestDeaths:
         for path in good:
             segment_slide(path, tmp_path / f"{path.stem}.wsinuc", settings, segmenter=OracleSegmenter())
             assert tree(tmp_path / "out" / f"{path.stem}.wsinuc") == tree(tmp_path / f"{path.stem}.wsinuc")
+
+
+@dataclass(frozen=True)
+class Deadly(OracleSegmenter):
+    """Kills the process that shows it a tile of slide "bad"."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Deadly, super().__reduce__()[1]
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        if (pixels == BAD).all(axis=(1, 2, 3)).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().predict(pixels)
+
+
+@pytest.mark.slow
+class TestWorkers:
+    @pytest.fixture
+    def good(self, tmp_path: Path) -> list[Path]:
+        return [write_slide(tmp_path / f"{name}.tiff", (600, 600), levels=1, seed=1) for name in "abc"]
+
+    def cohort(self, paths: list[Path], out: Path, monkeypatch: pytest.MonkeyPatch, segmenter: OracleSegmenter) -> list:
+        monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, device: segmenter)
+        jobs = [SlideJob(slide=path) for path in paths]
+        with open_executor(ExecutorConfig(kind="processes", workers=2, retries=2)) as executor:
+            return list(segment_cohort(jobs, out, config(block=128), executor=executor).slides)
+
+    def test_a_reader_that_dies_costs_its_slide(
+        self, hostile: None, good: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ):
+        paths = [good[0], hostile_slide(tmp_path, "abort-20"), *good[1:]]
+        found = self.cohort(paths, tmp_path / "out", monkeypatch, OracleSegmenter())
+        assert [state.state for state in found] == ["done", "failed", "done", "done"]
+        assert re.search(DEATHS["abort"], str(found[1].error))
+
+    def test_a_slide_that_kills_each_worker_costs_itself(
+        self, good: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ):
+        bad = write_pyramid(tmp_path / "bad.tiff", [np.full((600, 600, 3), BAD, np.uint8)], per_cm=20_000)
+        found = self.cohort([good[0], bad, *good[1:]], tmp_path / "out", monkeypatch, Deadly())
+        assert [state.state for state in found] == ["done", "failed", "done", "done"]
+        assert "the worker died in each of 3 attempts" in str(found[1].error)

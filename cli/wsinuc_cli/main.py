@@ -67,7 +67,7 @@ def _without_controls() -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        error.message = shown(error.message)
+        vars(error)["message"] = shown(error.message)  # declared final, and read by every kind's own show()
         raise
 
 
