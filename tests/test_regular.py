@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from oracle import write_slide
+from oracle import OracleSegmenter, write_slide
 from wsinuc_cli.main import main
 
+import wsinuc.segmenters
 from wsinuc.datasets.files import read_image, read_table
 from wsinuc.errors import CheckpointError, ConfigError, DataError, SlideError, WsinucError
 from wsinuc.grid import BlockGrid
@@ -98,7 +99,8 @@ def test_an_ordinary_file_and_a_link_to_one_pass(tmp_path: Path):
     require_regular(tmp_path / "link")
 
 
-def test_the_command_line_names_it(tmp_path: Path):
+def test_the_command_line_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
     slide = write_slide(tmp_path / "good.tiff", (200, 200), levels=1)
     pipe = make("pipe", tmp_path)
     for options in ([str(pipe)], [str(slide), "--roi", str(pipe)], [str(slide), "--tissue", str(pipe)]):
@@ -144,3 +146,12 @@ def test_no_mask_of_a_slide_larger_than_glass():
     with pytest.raises(SlideError, match=r"would be 536,871 x 536,871 mm large, which no glass slide is"):
         find_tissue(slide.at(0.25))
     assert issubclass(SlideError, WsinucError)
+
+
+@pytest.mark.parametrize("reader", ["slide", "slide in a process", "table of slides", "region"])
+@pytest.mark.parametrize("name", ["x" * 300 + ".svs", "a\0b.svs", "circle/a.svs"])
+def test_a_name_that_no_file_can_have_is_an_error_of_ours(reader: str, name: str, tmp_path: Path):
+    (tmp_path / "circle").symlink_to("circle")
+    read, error = READERS[reader]
+    with pytest.raises(error, match=r"cannot|no such file"):
+        read(tmp_path / name)

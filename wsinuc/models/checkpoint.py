@@ -58,7 +58,7 @@ def load_checkpoint(path: Path, *kinds: str) -> Checkpoint:
     CheckpointError
         The file is missing, a pickle, truncated, no wsinuc checkpoint, or of another kind.
     """
-    if not path.exists():
+    if not os.path.exists(path):
         raise CheckpointError(f"no weights at {path}: check the path")
     require_regular(path, CheckpointError)
     with path.open("rb") as stream:

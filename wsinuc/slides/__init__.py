@@ -6,6 +6,7 @@ A new reader is a subclass of ``Slide`` and a line in ``READERS``.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def check_slide_file(path: Place) -> None:
         if not path.size():
             raise SlideError(f"{path} is empty: the copy or upload probably failed")
         return
-    if path.is_dir():
+    if os.path.isdir(path):  # raises nothing, whatever the name
         raise SlideError(f"{path} is a directory: name the slide's file inside it")
     require_regular(path, SlideError)
     try:

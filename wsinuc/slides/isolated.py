@@ -35,6 +35,13 @@ from wsinuc.urls import Place, Url, place
 
 SPARE = 2
 """Reader processes that are kept for the next slide: as many as a cohort has slides in flight."""
+# Each thread reserves address space, of which a process on a machine with many cores would run out.
+_FEW_THREADS = {
+    "MALLOC_ARENA_MAX": "4",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TIFFFILE_NUM_THREADS": "4",
+}
 _START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from wsinuc.slides.reader_process import serve; serve(sys.argv[2:])"
@@ -295,7 +302,7 @@ def _keep(process: _Process) -> None:
 
 def _start(theirs: socket.socket, limits: ReaderLimits) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-P", "-c", _START, json.dumps([str(entry) for entry in sys.path])]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **_FEW_THREADS}
     try:
         return subprocess.Popen(
             [*command, str(limits.memory_bytes), str(limits.cpu_s)],

@@ -26,6 +26,8 @@ from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide, one_line
 from wsinuc.slides.messages import Connection, text_to_place
 
+STACK_BYTES = 8 * 2**20
+"""Of a thread; some batch systems give each a gigabyte of address space."""
 FIRST_TO_GO = "1000"
 """For the kernel when memory runs out: this process, before the one that holds hours of work."""
 
@@ -34,6 +36,7 @@ def serve(arguments: Sequence[str]) -> None:
     """Answer until the other side has gone. Arguments: bytes of memory, seconds of CPU per question."""
     memory_bytes, cpu_s = (int(text) for text in arguments)
     control = _take_standard_input()
+    threading.stack_size(STACK_BYTES)
     _limit_memory(memory_bytes)
     desk = _Desk(cpu_s)
     while True:

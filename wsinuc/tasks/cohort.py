@@ -9,6 +9,7 @@ executor. What comes out does not depend on any of that: each slide's result has
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -107,7 +108,7 @@ def segment_cohort(
 
 
 def _is_there(slide: Place) -> bool:
-    return not isinstance(slide, Path) or slide.exists()
+    return not isinstance(slide, Path) or os.path.exists(slide)  # raises nothing, whatever the name
 
 
 class _Stopped(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
         The file is missing or neither of the two, has no polygons, or does not fit the slide.
     """
     path = Path(path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(f"{path}: no such tissue mask; give a PNG or GeoJSON file, auto or none")
     require_regular(path)
     if path.name.lower().endswith(_GEOJSON):
