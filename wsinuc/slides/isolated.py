@@ -5,7 +5,7 @@ without end. ``open_isolated`` gives a ``Slide`` like any other, but what touche
 limits on memory and time. When that dies, the slide raises SlideError, now and at every later read; the process that asked
 goes on with the next slide.
 
-Starting a reader process takes a quarter of a second, so one that has served a slide well serves another. Its death is
+Starting a reader process takes 0.2 s of CPU, so one that has served a slide well serves another. Its death is
 then no proof against the slide it had last: only a fresh process that dies is.
 """
 
