@@ -10,6 +10,7 @@ to the view's origin, never to a block, so two blocks that share a halo compute 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -84,6 +85,10 @@ class Block:
     read: Box
 
 
+MAX_BLOCKS = 4_000_000
+"""More than the largest slides have in the smallest blocks; going through them takes minutes, and much memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlockGrid:
     """Blocks that partition a view, in row-major order.
@@ -105,6 +110,13 @@ class BlockGrid:
     def __post_init__(self) -> None:
         if self.block < 1 or self.halo < 0:
             raise ConfigError(f"block must be positive and halo not negative, got {self.block} and {self.halo}")
+        count = math.prod(self.counts)
+        if count > MAX_BLOCKS:
+            height, width = self.shape
+            raise ConfigError(
+                f"{width} x {height} pixels in blocks of {self.block} are {count:,} blocks, more than {MAX_BLOCKS:,}: "
+                "take a larger --block, or look with 'wsinuc info' whether the slide's size and resolution are right"
+            )
 
     @property
     def counts(self) -> tuple[int, int]:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import cc3d
 import numpy as np
-from numba import njit
 from numpy.typing import DTypeLike, NDArray
 
 from wsinuc.grid import Box
+from wsinuc.kernels import kernel
 
 Int = NDArray[np.int32]
 Offsets = NDArray[np.int64]
@@ -146,7 +146,7 @@ def fill_enclosed(labels: Int) -> Int:
     return paint_outlines(*rings, ids[holed], Box.of_shape(labels.shape), out=labels) if len(holed) else labels
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _trace(labels):
     height, width = labels.shape
     first = np.full(labels.max() + 1 if labels.size else 1, -1, np.int64)
@@ -191,7 +191,7 @@ _LEFT_Y, _LEFT_X = np.array([-1, 0, 0, -1]), np.array([0, 0, -1, -1])
 _RIGHT_Y, _RIGHT_X = np.array([0, 0, -1, -1]), np.array([0, -1, -1, 0])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _turn(labels, label, y, x, heading):
     """-1 left, 0 straight on, +1 right, for a walker who keeps the label on the right hand."""
     # Left is asked first: at a corner where the label touches itself this takes the outer way.
@@ -200,12 +200,12 @@ def _turn(labels, label, y, x, heading):
     return 0 if _is(labels, label, y + _RIGHT_Y[heading], x + _RIGHT_X[heading]) else 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is(labels, label, y, x):
     return 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _ring_areas(outlines, offsets):
     areas = np.zeros(len(offsets) - 1, np.int64)
     for i in range(len(areas)):
@@ -217,7 +217,7 @@ def _ring_areas(outlines, offsets):
     return areas
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _paint(outlines, offsets, values, y_origin, x_origin, out):
     height, width = out.shape
     for i in range(len(offsets) - 1):
@@ -246,7 +246,7 @@ def _paint(outlines, offsets, values, y_origin, x_origin, out):
                     out[y, x] = values[i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _pixel_counts(labels):
     counts = np.zeros(np.int64(labels.max()) + 1 if labels.size else 1, np.int64)
     for y in range(labels.shape[0]):
@@ -255,7 +255,7 @@ def _pixel_counts(labels):
     return counts
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _relabel(labels, min_area):
     areas = _pixel_counts(labels)
     new = np.zeros(len(areas), np.int32)
@@ -272,7 +272,7 @@ def _relabel(labels, min_area):
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _largest_pieces(labels, pieces):
     areas = _pixel_counts(pieces)
     best = np.zeros(labels.max() + 1 if labels.size else 1, np.int32)

@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 from wsinuc.errors import DataError
+from wsinuc.regular import refuse_special
 
 MAX_TEXT = 256 * 2**20
 """Largest GeoJSON, XML, CSV or JSON file that is read whole, in bytes after unpacking."""
@@ -22,10 +23,11 @@ def read_bounded(path: Path, limit: int = MAX_TEXT) -> bytes:
     Raises
     ------
     DataError
-        It holds more than ``limit`` bytes, or the compressed data are damaged.
+        It is no ordinary file, holds more than ``limit`` bytes, or the compressed data are damaged.
     OSError
         It cannot be opened.
     """
+    refuse_special(path)
     packed = path.name.lower().endswith(".gz")
     try:
         with gzip.open(path, "rb") if packed else path.open("rb") as file:

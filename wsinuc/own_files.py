@@ -39,10 +39,10 @@ def create(path: Path) -> BinaryIO:
     return open(path, "xb", buffering=_BUFFER)  # "x" fails at a link, too, even at one that points nowhere
 
 
-def create_text(path: Path, *, newline: str | None = None) -> TextIO:
-    """The same for text in UTF-8; ``newline`` as for ``open``."""
+def create_text(path: Path, *, newline: str | None = None, errors: str = "strict") -> TextIO:
+    """The same for text in UTF-8; ``newline`` and ``errors`` as for ``open``."""
     _clear(path)
-    return open(path, "x", encoding="utf-8", newline=newline)
+    return open(path, "x", encoding="utf-8", newline=newline, errors=errors)
 
 
 def append(path: Path) -> BinaryIO:

@@ -101,6 +101,11 @@ class Url:
         return Url(self._base.rpartition("/")[0] + self._query)
 
     @property
+    def complete(self) -> str:
+        """The URL with everything that ``str`` leaves out, for another process that opens it; never for people."""
+        return self._base + self._query
+
+    @property
     def has_query(self) -> bool:
         """Whether something follows ``?``, as in a signed URL, which is good for one file only."""
         return bool(self._query)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import DEFAULTS, device_option, start_logging, verbosity_options
+from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.tasks.bench import BenchReport, StageResult
@@ -105,8 +106,8 @@ def bench(
         raise click.UsageError(f"--json {json_path}: there is no folder {json_path.parent}")
     names = STAGES if stages == "all stages" else tuple(name.strip() for name in stages.split(","))
     config = BenchConfig(slide=slide, width=size[0], height=size[1], stages=names, **settings)
-    report = run_bench(config, on_stage=None if quiet else lambda name: click.echo(f"... {name}", err=True))
-    click.echo(describe(report))
+    report = run_bench(config, on_stage=None if quiet else lambda name: echo(f"... {name}", err=True))
+    echo_text(describe(report))
     if json_path:
         with replacing(json_path) as stream:
             stream.write((json.dumps(dataclasses.asdict(report), indent=2) + "\n").encode())
@@ -129,7 +130,7 @@ def describe(report: BenchReport) -> str:
             f"the whole run took {report.end_to_end_over_network:.3f} times as long as the time inside the network, "
             "which works on the blocks' margins, too"
         )
-    return "\n".join(lines)
+    return as_text(lines)
 
 
 def _row(stage: StageResult) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsinuc_cli.options import PLACE
+from wsinuc_cli.terminal import as_text, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.exports.qupath_check import CheckReport, Finding
@@ -24,7 +25,7 @@ def check(file: Place) -> None:
     from wsinuc.exports.qupath_check import check_geojson
 
     report = check_geojson(file)
-    click.echo(describe(report))
+    echo_text(describe(report))
     if not report.ok:
         raise click.exceptions.Exit(1)
 
@@ -36,7 +37,7 @@ def describe(report: CheckReport) -> str:
         lines += [f"  {_counts(report.by_type)}", f"  classes: {_counts(report.by_class)}"]
     lines += [f"  problem: {_finding(finding)}" for finding in report.problems]
     lines += [f"  warning: {_finding(finding)}" for finding in report.warnings]
-    return "\n".join(lines)
+    return as_text(lines)
 
 
 def _verdict(report: CheckReport) -> str:

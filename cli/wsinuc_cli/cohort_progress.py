@@ -9,6 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import TaskID as RowID
 
+from wsinuc.shown import shown
 from wsinuc.tasks.events import CohortEvent, SlideFailed, SlideProgress
 from wsinuc_cli.progress import Lines, Reporter, live_bars, move_bar, reporter
 
@@ -87,7 +88,7 @@ class CohortBars(CohortReporter):
         stem = event.job.stem
         if isinstance(event, SlideProgress):
             if stem not in self._rows:
-                self._rows[stem] = self._progress.add_task("opening", name=event.job.slide.name, total=None)
+                self._rows[stem] = self._progress.add_task("opening", name=shown(event.job.slide.name), total=None)
             return move_bar(self._progress, self._rows[stem], event.event)
         if stem in self._rows:
             self._progress.remove_task(self._rows.pop(stem))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsinuc_cli.terminal import echo
+
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
     from wsinuc.models.feature_networks import FeatureNetwork
@@ -85,7 +87,7 @@ def run_comparison(
     )
     _show(comparison)
     if output is not None:
-        click.echo(f"Written to {output}: comparison.json, distributions.png, patches.png")
+        echo(f"Written to {output}: comparison.json, distributions.png, patches.png")
 
 
 def _open(source: str, mpp: float | None) -> Dataset:
@@ -111,31 +113,32 @@ def _chosen(dataset: Dataset, split: Path | None, part: str | None) -> Dataset:
 def _show_progress(what: str, done: int, total: int) -> None:
     """A line at every tenth of the images, so that a pipe stays readable."""
     if done == total or done % -(-total // 10) == 0:
-        click.echo(f"{what}: {done} of {total} images", err=True)
+        echo(f"{what}: {done} of {total} images", err=True)
 
 
 def _show(comparison: SetComparison) -> None:
     summary = comparison.summary()
     network, cutting = summary["network"], comparison.cutting
-    click.echo(f"features: {network['name']} ({network['description']})")
-    click.echo(f"patches: {cutting.size_px} px at {cutting.mpp:g} um per px")
+    echo(f"features: {network['name']} ({network['description']})")
+    echo(f"patches: {cutting.size_px} px at {cutting.mpp:g} um per px")
     for name, counts in summary["sets"].items():
-        click.echo(f"{name}: {counts['images']} images, {counts['patches']} patches, {counts['nuclei']} nuclei seen")
+        echo(f"{name}: {counts['images']} images, {counts['patches']} patches, {counts['nuclei']} nuclei seen")
     half = comparison.distances.half_size
-    click.echo(f"\n{'distance':36}  {'all':>10}  {f'n = {half}':>10}  {f'real, n = {half}':>16}")
+    echo()
+    echo(f"{'distance':36}  {'all':>10}  {f'n = {half}':>10}  {f'real, n = {half}':>16}")
     for name, distance in comparison.distances.sets.items():
-        click.echo(f"{TITLES[name]:36}  {_distance(distance)}")
+        echo(f"{TITLES[name]:36}  {_distance(distance)}")
     for name, score in comparison.inception.items():
-        click.echo(f"{f'inception score, {name}':36}  {score:10.3f}")
+        echo(f"{f'inception score, {name}':36}  {score:10.3f}")
     _show_quantities(comparison)
     for name in ("background", *comparison.classes):
         shares = "  ".join(f"{comparison.class_percent[each][name]:10.2f}" for each in comparison.figures)
-        click.echo(f"{f'% of pixels: {name}'[:36]:36}  {shares}")
+        echo(f"{f'% of pixels: {name}'[:36]:36}  {shares}")
     for name, scores in comparison.alignment.items():
         values = "  ".join(f"{title} {_number(value)}" for title, value in scores.items())
-        click.echo(f"segmenter against {name} labels: {values}")
+        echo(f"segmenter against {name} labels: {values}")
     for note in comparison.notes:
-        click.echo(f"Note: {note}")
+        echo(f"Note: {note}")
 
 
 def _show_quantities(comparison: SetComparison) -> None:
@@ -143,7 +146,8 @@ def _show_quantities(comparison: SetComparison) -> None:
     from wsinuc.tasks.patch_figures import QUANTITIES
 
     heads = ("real", "synthetic", "difference", "real halves", "Wasserstein", "real halves")
-    click.echo(f"\n{'mean':36}  " + "  ".join(f"{head:>11}" for head in heads))
+    echo()
+    echo(f"{'mean':36}  " + "  ".join(f"{head:>11}" for head in heads))
     for name, each in comparison.distances.quantities.items():
         values = (
             _number(each.real.mean),
@@ -153,7 +157,7 @@ def _show_quantities(comparison: SetComparison) -> None:
             _number(each.wasserstein.value),
             _number(each.wasserstein.floor),
         )
-        click.echo(f"{QUANTITIES[name]:36}  " + "  ".join(f"{value:>11}" for value in values))
+        echo(f"{QUANTITIES[name]:36}  " + "  ".join(f"{value:>11}" for value in values))
 
 
 def _distance(distance: Distance) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.tasks.data_info import DatasetDescription
@@ -40,9 +41,9 @@ def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> Non
     """
     from wsinuc.tasks.data_info import describe_dataset
 
-    click.echo(describe(describe_dataset(source, mpp=mpp, sheet=output, tiles=tiles)))
+    echo_text(describe(describe_dataset(source, mpp=mpp, sheet=output, tiles=tiles)))
     if output:
-        click.echo(f"Contact sheet: {output}")
+        echo(f"Contact sheet: {output}")
 
 
 @data.command()
@@ -84,8 +85,8 @@ def split(
         made = split_images(dataset, _shares(parts), stratify=stratify, group=group, seed=seed)
     made.save(output)
     for name, places in made.parts.items():
-        click.echo(f"{name:<12}{len(places)} {'patches' if few else 'images'}")
-    click.echo(f"Written to {output}")
+        echo(f"{name:<12}{len(places)} {'patches' if few else 'images'}")
+    echo(f"Written to {output}")
 
 
 @data.command()
@@ -142,8 +143,8 @@ def subset(
     network = load_feature_network(denoiser or FEATURES, device=pick_device(device))
     chosen = choose_subset(dataset, network, config)
     chosen.split.save(output)
-    click.echo(describe_subset(chosen))
-    click.echo(f"Written to {output}")
+    echo_text(describe_subset(chosen))
+    echo(f"Written to {output}")
 
 
 def describe_subset(chosen: Subset) -> str:
@@ -153,7 +154,7 @@ def describe_subset(chosen: Subset) -> str:
     total = sum(size for size, _ in chosen.clusters)
     lines.append(f"train       {chosen.windows} of {total} windows ({chosen.windows / total:.1%})")
     lines.append(f"nuclei      {chosen.nuclei:,} of the data set's ({chosen.nuclei_share:.1%})")
-    return "\n".join(lines)
+    return as_text(lines)
 
 
 def describe(found: DatasetDescription) -> str:
@@ -182,7 +183,7 @@ def describe(found: DatasetDescription) -> str:
         ]
     width = min(WIDEST, max(len(name) for name, _ in rows)) + 2
     lines = [f"  {name:<{width}}{value}" for name, value in rows]
-    return "\n".join([str(found.path), *lines, *(f"Note: {note}" for note in found.notes)])
+    return as_text([str(found.path), *lines, *(f"Note: {note}" for note in found.notes)])
 
 
 def _resolution(found: DatasetDescription) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,9 +117,9 @@ def distill(
         cache=cache,
         start=start,
         provenance={"sources": [Path(source).name for source in sources], "mix": mix, "data": origin},
-        on_event=click.echo,
+        on_event=echo,
     )
-    click.echo(
+    echo(
         f"Written to {output}: on held-out patches Dice {agreement.dice:.3f} with the teacher's nuclei. "
         f"Next: wsinuc segment slide.svs --model {output}, or wsinuc evaluate --data DATA --model {output}"
     )
@@ -143,9 +144,9 @@ def _describe(
     beside = f", and {labelled} annotated images" if labelled else ""
     size = (3 + teachers[0].segmenter.channels) * scales.side**2 * config.patches
     for each in teachers:
-        click.echo(f"teacher {each.name} ({each.sha256[:12]}) at {each.segmenter.mpp:g} um/px")
-    click.echo(f"{len(tissue.images)} images and slides, {pixels / 1e6:.1f} Mpx at {scales.source:g} um/px{beside}")
-    click.echo(f"{config.patches} patches of {config.patch} px, {size / 1e6:.0f} MB, scored once")
-    click.echo(
+        echo(f"teacher {each.name} ({each.sha256[:12]}) at {each.segmenter.mpp:g} um/px")
+    echo(f"{len(tissue.images)} images and slides, {pixels / 1e6:.1f} Mpx at {scales.source:g} um/px{beside}")
+    echo(f"{config.patches} patches of {config.patch} px, {size / 1e6:.0f} MB, scored once")
+    echo(
         f"student: U-Net of base {config.base} at {scales.student:g} um/px, {config.fit.steps} steps of {config.batch} crops"
     )

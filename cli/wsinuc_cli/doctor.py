@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.terminal import as_text, echo_json, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.tasks.findings import Finding
@@ -38,13 +38,13 @@ def doctor(slide: Path | None, output: Path, device: str, as_json: bool) -> None
     for finding in examine(slide, out=output, device=device):
         findings.append(finding)
         if not as_json:
-            click.echo(describe(finding))
+            echo_text(describe(finding))
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+        echo_json([dataclasses.asdict(finding) for finding in findings])
     raise click.exceptions.Exit(exit_code(findings))
 
 
 def describe(finding: Finding) -> str:
     """One finding, and below it what to do."""
     line = f"{finding.level:<4}  {finding.name:<24}{finding.text}"
-    return f"{line}\n      {'':<24}-> {finding.advice}" if finding.advice else line
+    return as_text([line, f"      {'':<24}-> {finding.advice}"] if finding.advice else [line])

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from wsinuc_cli.compare_sets import chosen_sets, run_comparison
 from wsinuc_cli.options import DEFAULTS, device_option
+from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
@@ -192,16 +193,17 @@ def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, 
     from wsinuc.tasks import resolutions as task
 
     wanted = task.parse_resolutions(resolutions)
-    tell = lambda mpp: click.echo(f"{mpp:g} um per pixel")  # noqa: E731
+    tell = lambda mpp: echo(f"{mpp:g} um per pixel")  # noqa: E731
     rows = task.resolution_rows(task.evaluate_resolutions(dataset, predict, wanted, on_resolution=tell, **files))
-    click.echo("\nMeans over images, compared at the resampled resolution:")
+    echo()
+    echo("Means over images, compared at the resampled resolution:")
     shown = [name for name in ("mpp", *COLUMNS, "f_detection", "true_nuclei", "predicted_nuclei") if name in rows[0]]
-    click.echo("  ".join(f"{TITLES.get(name, name):>9}" for name in shown))
+    echo("  ".join(f"{TITLES.get(name, name):>9}" for name in shown))
     for row in rows:
         texts = (f"{v:9d}" if isinstance(v := row[name], int) else f"{v:9.3f}" for name in shown)
-        click.echo("  ".join(texts))
+        echo("  ".join(texts))
     if files["out"] is not None:
-        click.echo(f"Written to {files['out']}: resolutions.csv, resolutions.json and a folder per resolution")
+        echo(f"Written to {files['out']}: resolutions.csv, resolutions.json and a folder per resolution")
 
 
 def _given() -> list[str]:
@@ -246,9 +248,9 @@ def _reader(folder: Path) -> tuple[Predict, tuple[str, ...]]:
 def _show_image(image: ImageScores) -> None:
     if s := image.scores:
         values = "  ".join(f"{getattr(s, column):8.3f}" for column in COLUMNS)
-        click.echo(f"{image.name[:32]:32}  {values}  {s.true_nuclei:9d}  {s.predicted_nuclei:9d}")
+        echo(f"{image.name[:32]:32}  {values}  {s.true_nuclei:9d}  {s.predicted_nuclei:9d}")
     elif d := image.detection:
-        click.echo(f"{image.name[:32]:32}  F_d {d.f_detection:6.3f}  {_detected(d.matched, d.missed, d.invented)}")
+        echo(f"{image.name[:32]:32}  F_d {d.f_detection:6.3f}  {_detected(d.matched, d.missed, d.invented)}")
 
 
 def _detected(*counts: Any) -> str:
@@ -262,17 +264,17 @@ def _show(evaluation: Evaluation, output: Path | None) -> None:
     if evaluation.means:
         _show_means(evaluation)
     if (d := evaluation.detection) is not None:
-        click.echo(f"all {len(evaluation.images)} images: {_detected(d.matched, d.missed, d.invented)}")
+        echo(f"all {len(evaluation.images)} images: {_detected(d.matched, d.missed, d.invented)}")
     figures = [f"{text} {_number(summary[name])}" for name, text in POOLED.items() if name in summary]
-    click.echo("  ".join(figures))
+    echo("  ".join(figures))
     if evaluation.classes:
         _show_classes(evaluation, summary)
     if "calibration" in summary:
         _show_calibration(summary["calibration"])
     for note in evaluation.notes:
-        click.echo(f"Note: {note}")
+        echo(f"Note: {note}")
     if output is not None:
-        click.echo(f"Written to {output}: {', '.join(_written(output))}")
+        echo(f"Written to {output}: {', '.join(_written(output))}")
 
 
 def _show_means(evaluation: Evaluation) -> None:
@@ -280,21 +282,21 @@ def _show_means(evaluation: Evaluation) -> None:
     values = "  ".join(f"{means[column]:8.3f}" for column in COLUMNS)
     names = "  ".join(f"{column.replace('_plus', '+'):>8}" for column in COLUMNS)
     count = f"mean of {len(evaluation.images)} images"
-    click.echo(f"{count:32}  {values}  {totals['true_nuclei']:9d}  {totals['predicted_nuclei']:9d}")
-    click.echo(f"{'':32}  {names}  annotated  predicted")
+    echo(f"{count:32}  {values}  {totals['true_nuclei']:9d}  {totals['predicted_nuclei']:9d}")
+    echo(f"{'':32}  {names}  annotated  predicted")
 
 
 def _show_classes(evaluation: Evaluation, summary: Mapping[str, Any]) -> None:
     shown = {text: summary[name] for name, text in BY_CLASS.items() if name in summary}
-    click.echo(f"{'class':32}  " + "  ".join(f"{text:>9}" for text in shown))
+    echo(f"{'class':32}  " + "  ".join(f"{text:>9}" for text in shown))
     for name in evaluation.classes:
-        click.echo(f"{name[:32]:32}  " + "  ".join(f"{_number(values[name]):>9}" for values in shown.values()))
+        echo(f"{name[:32]:32}  " + "  ".join(f"{_number(values[name]):>9}" for values in shown.values()))
 
 
 def _show_calibration(found: Mapping[str, Any]) -> None:
     areas = {"disagreement": "auc_disagreement", "1 - probability": "auc_one_minus_probability"}
     shown = ", ".join(f"{text} {_number(found[name])}" for text, name in areas.items() if name in found)
-    click.echo(
+    echo(
         f"mean probability {_number(found['mean_probability'])}, {found['right']} of {found['nuclei']} right, "
         f"calibration error {_number(found['expected_calibration_error'])}; area under the curve for wrong nuclei: {shown}"
     )

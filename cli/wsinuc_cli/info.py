@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING
 
 import click
 
 from wsinuc_cli.options import PLACE, reader_options
+from wsinuc_cli.terminal import as_text, echo, echo_json, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.tasks.info import SlideDescription
@@ -23,7 +23,7 @@ def show_models(context: click.Context, option: click.Parameter, wanted: bool) -
 
     for model in MODELS:
         size = f"{model.path.stat().st_size / 1e6:.1f} MB" if model.path.is_file() else "not here"
-        click.echo(f"{model.name:<10}{size:>9}  {model.file:<22} {model.text}")
+        echo(f"{model.name:<10}{size:>9}  {model.file:<22} {model.text}")
     context.exit()
 
 
@@ -41,9 +41,9 @@ def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
 
     description = describe_slide(slide, reader=reader, mpp=mpp)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(description), indent=2, default=str))
+        echo_json(dataclasses.asdict(description))
     else:
-        click.echo(describe(description))
+        echo_text(describe(description))
 
 
 def describe(slide: SlideDescription) -> str:
@@ -67,4 +67,4 @@ def describe(slide: SlideDescription) -> str:
         rows.append(("extras", ", ".join(slide.associated)))
     rows += [("note", note) for note in slide.notes]
     rows += [(f"  {name}", opinion) for name, opinion in slide.readers.items()]
-    return "\n".join([str(slide.path), *(f"  {name:<12}{value}" for name, value in rows)])
+    return as_text([str(slide.path), *(f"  {name:<12}{value}" for name, value in rows)])

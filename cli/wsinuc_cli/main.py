@@ -10,6 +10,8 @@ import errno
 import importlib
 import logging
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -17,8 +19,10 @@ import click
 from wsinuc import __version__
 from wsinuc.errors import WsinucError
 from wsinuc.leaving import give_all_back
+from wsinuc.shown import shown
 from wsinuc.urls import redact
 from wsinuc_cli.stopping import Stopped, stopping
+from wsinuc_cli.terminal import echo, echo_text, open_closed_streams
 
 COMMANDS = {
     "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
@@ -46,7 +50,7 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print ``error: message``."""
-        click.echo(f"error: {self.format_message()}", file=file, err=True)
+        echo(f"error: {self.format_message()}", err=True)
 
 
 def describe_error(error: BaseException) -> str:
@@ -55,13 +59,33 @@ def describe_error(error: BaseException) -> str:
     if isinstance(error, WsinucError):
         return text
     if logging.getLogger("wsinuc").isEnabledFor(logging.DEBUG):
-        click.echo(redact("".join(traceback.format_exception(error))), err=True)
+        echo_text(redact("".join(traceback.format_exception(error))), err=True)
         return f"unexpected {type(error).__name__}: {text}"
     return f"unexpected {type(error).__name__}: {text} (run with -v for the traceback, and please report it)"
 
 
+@contextmanager
+def _without_controls() -> Iterator[None]:
+    """What click says of wrong usage quotes the command line, and file names may have got there by a wildcard."""
+    try:
+        yield
+    except click.UsageError as error:
+        vars(error)["message"] = shown(error.message)  # declared final, and read by every kind's own show()
+        raise
+
+
 class LazyGroup(click.Group):
     """A group that shows its table without importing a single command."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Parse, run, and end the program."""
+        open_closed_streams()
+        return super().main(*args, **options)
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Parse the options of the group."""
+        with _without_controls():
+            return super().make_context(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the table, in its order."""
@@ -81,13 +105,13 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn what it raises into a line and an exit code."""
         try:
-            with stopping():
+            with _without_controls(), stopping():
                 return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt as error:
             give_all_back()  # what is still owed was about to be given back when the signal came
-            click.echo("interrupted; run the same command again to continue", err=True)
+            echo("interrupted; run the same command again to continue", err=True)
             code = error.exit_code if isinstance(error, Stopped) else INTERRUPTED
             raise click.exceptions.Exit(code) from None
         except Exception as error:

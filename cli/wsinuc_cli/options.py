@@ -14,6 +14,7 @@ import click
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, WsinucError
 from wsinuc.urls import Place, place
+from wsinuc_cli.terminal import LogFormatter
 
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
@@ -176,5 +177,5 @@ def start_logging(quiet: bool = False, verbose: bool = False) -> None:
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
+    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
     logger.addHandler(handler)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.datasets.pixels import Pixels
@@ -134,7 +135,7 @@ def pretrain(
         processes=processes,
     )
     if processes.main:
-        click.echo(f"Written to {output}. Next: wsinuc train DATA --denoiser {output} -o segmenter.safetensors")
+        echo(f"Written to {output}. Next: wsinuc train DATA --denoiser {output} -o segmenter.safetensors")
 
 
 def _refuse_foreign_options(context: click.Context, method: str, preset: str) -> None:
@@ -186,22 +187,22 @@ def _describe(images: list[Pixels], config: PretrainConfig, device: str, process
     pixels += sum(image.shape[0] * image.shape[1] for image in images if not isinstance(image, SlidePixels))
     takes = estimate(config, processes.count)
     counted = f"{len(images) - len(slides)} images" + (f" and {len(slides)} slides" if slides else "")
-    click.echo(
+    echo(
         f"{counted}, {pixels / 1e6:.1f} Mpx at {config.mpp:g} um/px, {pixels / config.patch**2:,.0f} patches of "
         f"{config.patch} px side by side"
     )
-    click.echo(
+    echo(
         f"network of {takes.parameters / 1e6:.1f} M parameters, {takes.flops_per_step / 1e12:.2f} TFLOP per step, about "
         f"{takes.memory_bytes / 2**30:.1f} GiB on the device"
     )
     others = f", {processes.count} processes" if processes.count > 1 else ""
-    click.echo(f"{config.fit.steps} steps of {config.batch} patches: {config.images_seen:,} images on {device}{others}")
+    echo(f"{config.fit.steps} steps of {config.batch} patches: {config.images_seen:,} images on {device}{others}")
 
 
 def report(progress: Progress) -> None:
     """A line of a training."""
     held_out = "" if progress.validation is None else f"  held out {progress.validation:.4f}"
-    click.echo(
+    echo(
         f"{progress.images:10,} images  loss {progress.loss:.4f}{held_out}  {progress.images_per_s:6.1f} images/s  "
         f"{progress.seconds:6.0f} s"
     )

@@ -6,10 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from wsinuc_cli.next_command import next_command
 from wsinuc_cli.pretrain import report
+from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.tasks.training_set import TrainingSet
@@ -60,7 +59,7 @@ def pretrain_generator(
 
         train_generator(method, data.images, output, config, **shared)
     if processes.main:
-        click.echo(f"Written to {output}. Next: {next_command(method, output, sources, preset, drawn, options)}")
+        echo(f"Written to {output}. Next: {next_command(method, output, sources, preset, drawn, options)}")
 
 
 def configured(
@@ -120,7 +119,7 @@ def _training_set(sources: tuple[str, ...], options: dict[str, Any]) -> Training
     )
     chosen = gather_training_set(sources, mpp=options["file_mpp"], selection=selection)
     for note in chosen.notes:
-        click.echo(f"Note: {note}")
+        echo(f"Note: {note}")
     return chosen
 
 
@@ -129,7 +128,7 @@ def _describe(method: str, data: TrainingSet, config: Any, device: str, processe
     nuclei = sum(len(set(image.labels[image.labels > 0].tolist())) for image in data.images)
     field = config.patch * config.mpp
     patches = sum(image.labels.size * image.mpp**2 for image in data.images) / field**2
-    click.echo(
+    echo(
         f"{method}: {len(data.images)} images, {nuclei:,} nuclei, {patches:,.0f} patches of {config.patch} px at "
         f"{config.mpp:g} um/px side by side"
     )
@@ -138,11 +137,11 @@ def _describe(method: str, data: TrainingSet, config: Any, device: str, processe
         from wsinuc.tasks.train_nudiff import count_adopted
 
         takes = estimate_generator(config, processes)
-        click.echo(
+        echo(
             f"network of {takes.parameters / 1e6:.1f} M parameters, {takes.flops_per_step / 1e12:.2f} TFLOP per step, about "
             f"{takes.memory_bytes / 2**30:.1f} GiB on the device"
         )
         if init is not None:
             taken, of = count_adopted(config, init)
-            click.echo(f"starts from {init.name}: {taken} of {of} tensors fit")
-    click.echo(f"{config.fit.steps} steps of {config.batch} patches: {config.images_seen:,} images on {device}")
+            echo(f"starts from {init.name}: {taken} of {of} tensors fit")
+    echo(f"{config.fit.steps} steps of {config.batch} patches: {config.images_seen:,} images on {device}")

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Self
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import TaskID as RowID
 
+from wsinuc.shown import shown
 from wsinuc.tasks.events import BlockDone, Event, Planned, Stage
+from wsinuc_cli.terminal import echo
 
 EVERY_S = 5.0
 """Seconds between two plain lines."""
@@ -66,7 +67,7 @@ class Lines(Reporter):
         return f"{event.done} of {event.total} blocks, {event.nuclei:,} nuclei{wait}"
 
     def _say(self, text: str) -> None:
-        click.echo(f"{self._name}: {text}", err=True)
+        echo(f"{self._name}: {text}", err=True)
 
 
 class Bar(Reporter):
@@ -74,7 +75,7 @@ class Bar(Reporter):
 
     def __init__(self, name: str, console: Console | None = None) -> None:
         self._progress = live_bars(console)
-        self._task = self._progress.add_task("opening", name=name, total=None)
+        self._task = self._progress.add_task("opening", name=shown(name), total=None)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -91,10 +92,10 @@ class Bar(Reporter):
 def live_bars(console: Console | None = None, *, redirect_stdout: bool = True) -> Progress:
     """Bars of slides: name, bar, blocks, nuclei or stage, times."""
     return Progress(
-        TextColumn("{task.fields[name]}"),
+        TextColumn("{task.fields[name]}", markup=False),  # a name such as [/] is no instruction
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console or Console(stderr=True),

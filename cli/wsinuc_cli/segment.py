@@ -21,6 +21,7 @@ from wsinuc_cli.options import (
     start_logging,
     verbosity_options,
 )
+from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
@@ -139,7 +140,7 @@ def segment(
     out = output or Path()
     for job in jobs:
         if job.files > 1 and not quiet:
-            click.echo(
+            echo(
                 f"Note: {job.files} files of one DICOM series are one slide, {job.slide}: {job.folder(out)}", err=True
             )
     batch = Batch(jobs, out, config, quiet=quiet)
@@ -180,7 +181,7 @@ class Batch:
                     self.jobs, self.out, self.config, executor=workers, on_event=on_event, records=records, **options
                 )
         if summary.unfinished and self.failed:
-            click.echo(f"stopped: {len(summary.unfinished)} of {len(self.jobs)} slides are not finished", err=True)
+            echo(f"stopped: {len(summary.unfinished)} of {len(self.jobs)} slides are not finished", err=True)
 
     def plan(self) -> None:
         """Print what segmenting each slide would do."""
@@ -195,7 +196,7 @@ class Batch:
                 if config.model not in loaded:
                     loaded[config.model] = load_segmenter(config.model, device=config.device)
                 plan = plan_segment(job.slide, job.folder(self.out), config, segmenter=loaded[config.model])
-                click.echo(describe_dry_run(plan))
+                echo_text(describe_dry_run(plan))
             except Exception as error:
                 self._note_error(job, error)
 
@@ -213,23 +214,27 @@ class Batch:
                 self._say(f"{event.job.slide}: done before")
             else:
                 self.done.append(event.summary)
-                self._say(describe_result(event.summary))
+                self._say_text(describe_result(event.summary))
 
     def _note_error(self, job: SlideJob, error: Exception) -> None:
         """Remember an error; it is shown now, or at the end when there is one slide only."""
         message = describe_error(error)
         self.failed[job.slide] = message
         if len(self.jobs) > 1:
-            click.echo(f"error: {message if job.slide.name in message else f'{job.slide}: {message}'}", err=True)
+            echo(f"error: {message if job.slide.name in message else f'{job.slide}: {message}'}", err=True)
 
     def _say(self, text: str, *, err: bool = False) -> None:
         if not self.quiet:
-            click.echo(text, err=err)
+            echo(text, err=err)
+
+    def _say_text(self, text: str) -> None:
+        if not self.quiet:
+            echo_text(text)
 
     def finish(self, *, records: bool) -> None:
         """Say what to do with the results, and raise Failure when a slide failed."""
         if self.done:
-            self._say(describe_use(self.done))
+            self._say_text(describe_use(self.done))
         if records and (self.done or self.before):
             self._say(f"  all      {self.out / 'summary.md'}, {self.out / 'summary.csv'}")
         if self.failed and len(self.jobs) == 1:
@@ -240,9 +245,9 @@ class Batch:
 
 def check_opens(slide: Place, config: SegmentConfig) -> None:
     """Raise SlideError or MppError before a model is loaded for a slide that cannot be read."""
-    from wsinuc.slides import open_slide
+    from wsinuc.slides.isolated import open_isolated
 
-    with open_slide(slide, reader=config.reader, mpp=config.mpp) as opened:
+    with open_isolated(slide, reader=config.reader, mpp=config.mpp) as opened:
         opened.mpp  # noqa: B018  raises when the resolution is unknown
 
 
@@ -252,7 +257,7 @@ def describe_result(summary: Summary) -> str:
 
     took = duration(summary.seconds["total"])
     head = f"{summary.slide}: {summary.nuclei:,} nuclei on {summary.tissue_mm2:.3g} mm2 of tissue in {took}"
-    return "\n".join([head, *(f"  note: {note}" for note in summary.notes)])
+    return as_text([head, *(f"  note: {note}" for note in summary.notes)])
 
 
 def describe_use(done: Sequence[Summary]) -> str:
@@ -260,7 +265,7 @@ def describe_use(done: Sequence[Summary]) -> str:
     folders = [place(summary.out) for summary in done]
     example = folders[0]
     geojson = next((name for name in done[0].outputs if name.startswith("nuclei.geojson")), "nuclei.geojson")
-    return "\n".join(
+    return as_text(
         [
             f"Results: {', '.join(map(str, folders))}",
             f"  look     {example / 'preview.png'}",
@@ -283,4 +288,4 @@ def describe_dry_run(plan: Plan) -> str:
         ("memory", f"about {plan.memory_bytes / 1e9:.1f} GB, and what the network needs"),
         ("disk", f"about {plan.disk_bytes / 1e6:.0f} MB"),
     ]
-    return "\n".join([str(plan.slide), *(f"  {name:<11}{value}" for name, value in rows)])
+    return as_text([str(plan.slide), *(f"  {name:<11}{value}" for name, value in rows)])

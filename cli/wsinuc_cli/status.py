@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from wsinuc.urls import Place
 from wsinuc_cli.options import PLACE
+from wsinuc_cli.terminal import as_text, echo_json, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.tasks.status import SlideStatus
@@ -36,9 +36,9 @@ def status(outs: tuple[Place, ...], as_json: bool) -> None:
         raise click.UsageError(f"{url}: status looks into folders; wsinuc verify looks at a result at a URL")
     slides = cohort_status([out for out in outs if isinstance(out, Path)] or [Path()])
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(slide) for slide in slides], indent=2, default=str))
+        echo_json([dataclasses.asdict(slide) for slide in slides])
     else:
-        click.echo(describe(slides))
+        echo_text(describe(slides))
     raise click.exceptions.Exit(exit_code(slides))
 
 
@@ -68,7 +68,7 @@ def describe(slides: Sequence[SlideStatus]) -> str:
     hint = (
         ["run the same wsinuc segment command again to continue"] if counts.keys() & {"interrupted", "skipped"} else []
     )
-    return "\n".join([*lines, *errors, total, *hint])
+    return as_text([*lines, *errors, total, *hint])
 
 
 def _row(slide: SlideStatus) -> tuple[str, str, str, str, str]:

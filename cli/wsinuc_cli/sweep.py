@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
@@ -76,12 +77,12 @@ def sweep(
     )
     images = list(training)
     for note in label_notes(whole, images):
-        click.echo(f"Note: {note}")
-    click.echo(f"{'denoiser':16}  {'timesteps':16}  {'blocks':20}  features  mean IoU    Dice     AJI")
+        echo(f"Note: {note}")
+    echo(f"{'denoiser':16}  {'timesteps':16}  {'blocks':20}  features  mean IoU    Dice     AJI")
     classes = whole.classes or (NUCLEUS,)
     best, *_ = task(images, scored, classes, denoisers, output, config, device=device, on_score=_show)
     chosen = f"{best.denoiser}, timesteps {_text(best.timesteps)}, blocks {_text(best.blocks)}"
-    click.echo(f"Best: {chosen}. Written to {output}: sweep.csv, best.json, heat maps")
+    echo(f"Best: {chosen}. Written to {output}: sweep.csv, best.json, heat maps")
 
 
 def _parts(
@@ -119,4 +120,4 @@ def _text(numbers: tuple[int, ...]) -> str:
 def _show(score: SweepScore) -> None:
     aji = f"{score.aji:8.3f}" if score.aji == score.aji else ""
     choice = f"{score.denoiser[:16]:16}  {_text(score.timesteps):16}  {_text(score.blocks):20}"
-    click.echo(f"{choice}  {score.width:8d}  {score.mean_iou:8.3f}{score.dice:8.3f}{aji}")
+    echo(f"{choice}  {score.width:8d}  {score.mean_iou:8.3f}{score.dice:8.3f}{aji}")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc.shown import shown
 from wsinuc_cli.options import device_option, start_logging, verbosity_options
+from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,14 +115,14 @@ def synthesize(
     if dry_run:
         from wsinuc.tasks.synthesize import plan_synthesis
 
-        click.echo(describe_plan(plan_synthesis(recipe, output, count), recipe))
+        echo_text(describe_plan(plan_synthesis(recipe, output, count), recipe))
         return
     from wsinuc.tasks.synthesize import synthesize_recipe
 
     with showing(output.name, quiet=quiet, verbose=verbose) as show:
         synthesize_recipe(recipe, output, count, on_event=show)
     if not quiet:
-        click.echo(f"{count} labelled images in {output}; look at {output / 'contact_sheet.png'}")
+        echo(f"{count} labelled images in {output}; look at {output / 'contact_sheet.png'}")
 
 
 def _refuse_foreign_options(context: click.Context, method: str) -> None:
@@ -231,11 +233,11 @@ def _bar(name: str) -> Iterator[Callable[[SynthesisEvent], None]]:
         TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
     ) as progress:
-        task = progress.add_task(name, total=None)
+        task = progress.add_task(shown(name), total=None)
         yield lambda event: progress.update(task, total=event.count, completed=event.done)
 
 
@@ -248,14 +250,12 @@ def _lines(name: str) -> Callable[[SynthesisEvent], None]:
         now = time.monotonic()
         if state["first"] < 0:
             state.update(first=event.done, begin=now, last=now)
-            click.echo(
-                f"{name}: {event.count} images" + (f", {event.done} done before" if event.done else ""), err=True
-            )
+            echo(f"{name}: {event.count} images" + (f", {event.done} done before" if event.done else ""), err=True)
         elif now - state["last"] >= EVERY_S or event.done == event.count:
             state["last"] = now
             left = (now - state["begin"]) / max(1, event.done - state["first"]) * (event.count - event.done)
             wait = f", about {duration(left)} left" if event.done < event.count else ""
-            click.echo(f"{name}: {event.done} of {event.count} images{wait}", err=True)
+            echo(f"{name}: {event.done} of {event.count} images{wait}", err=True)
 
     return show
 
@@ -273,4 +273,4 @@ def describe_plan(plan: SynthesisPlan, recipe: NudiffRecipe | CoSynRecipe) -> st
         ),
         *((role, f"sha256 {sha}") for role, sha in plan.checkpoints.items()),
     ]
-    return "\n".join(f"  {name:<11}{value}" for name, value in rows)
+    return as_text(f"  {name:<11}{value}" for name, value in rows)

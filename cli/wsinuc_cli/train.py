@@ -11,6 +11,7 @@ import click
 
 from wsinuc_cli import train_joining, train_points
 from wsinuc_cli.options import device_option
+from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import LabelledImage
@@ -157,7 +158,7 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
     chosen = _training_set(data, options)
     count = sum(len(set(image.labels[image.labels > 0].tolist())) for image in chosen.images)
     names = ", ".join(c.name for c in chosen.classes)
-    click.echo(f"{method}: {len(chosen.images)} images, {count:,} nuclei; classes: {names}")
+    echo(f"{method}: {len(chosen.images)} images, {count:,} nuclei; classes: {names}")
     if options["dry_run"]:
         return
     if chosen.drawn is not None:
@@ -167,7 +168,7 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
     if method == "ddpm":
         config = _ddpm_config(options)
         train_ddpm(
-            chosen.images, chosen.classes, start, output, config, device=device, provenance=origin, on_event=click.echo
+            chosen.images, chosen.classes, start, output, config, device=device, provenance=origin, on_event=echo
         )
     else:
         train_network(
@@ -179,10 +180,10 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
             device=device,
             weights=chosen.weights,
             provenance=origin,
-            on_event=click.echo,
+            on_event=echo,
             validation=_validation(data, options),
         )
-    click.echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
+    echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
 
 
 def _refuse_foreign_options(context: click.Context, method: str) -> None:
@@ -226,7 +227,7 @@ def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet
         whole_share=options["add_share"],
     )
     for note in chosen.notes:
-        click.echo(f"Note: {note}")
+        echo(f"Note: {note}")
     return chosen
 
 

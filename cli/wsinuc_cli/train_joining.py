@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
+from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.tasks.training_set import TrainingSet
@@ -20,17 +20,17 @@ def run(chosen: TrainingSet, model: str, output: Path, *, seed: int, device: str
     from wsinuc.tasks.fit_joining import JoiningFit, train_joining
 
     config = JoiningFit(seed=seed)
-    click.echo(f"joining: {len(chosen.images)} images, {config.crops} crops of them, segmented by {model}")
+    echo(f"joining: {len(chosen.images)} images, {config.crops} crops of them, segmented by {model}")
     if dry_run:
         return
 
     def say(done: int) -> None:
         if done % _EVERY == 0:
-            click.echo(f"{done} of {config.crops} crops")
+            echo(f"{done} of {config.crops} crops")
 
     found = train_joining(chosen.images, model, output, config, weights=chosen.weights, device=device, on_crop=say)
-    click.echo(
+    echo(
         f"{found.joins:,} pairs of fragments; by area, {found.decided:.1%} of held-out ones are decided as annotated "
         f"(by one height for all, as before: {found.decided_by_height:.1%})"
     )
-    click.echo(f"Written to {output}. Next: wsinuc evaluate --data DATA --model {output}")
+    echo(f"Written to {output}. Next: wsinuc evaluate --data DATA --model {output}")

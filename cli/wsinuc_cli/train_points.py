@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from wsinuc_cli.terminal import as_text, echo, echo_text
+
 OPTIONS = {"data", "output", "points", "model", "folds", "permutations", "mpp", "wanted", "unwanted", "seed", "dry_run"}
 """Of ``wsinuc train``, those that mean something with ``--points`` (and the device)."""
 ONLY_POINTS = ("model", "folds", "permutations")
@@ -28,9 +30,7 @@ def run(data: tuple[str, ...], output: Path, device: str, options: dict[str, Any
     )
     count = sum(len(image.points) for image in found.images if image.points is not None)
     names = ", ".join(c.name for c in found.classes)
-    click.echo(
-        f"points: {len(found.images)} images, {count:,} points; classes: {names}; segmented by {options['model']}"
-    )
+    echo(f"points: {len(found.images)} images, {count:,} points; classes: {names}; segmented by {options['model']}")
     if options["dry_run"]:
         return
     scores = train_points(
@@ -41,11 +41,11 @@ def run(data: tuple[str, ...], output: Path, device: str, options: dict[str, Any
         config,
         device=device,
         provenance={"data": [found.origin]},
-        on_event=click.echo,
+        on_event=echo,
     )
     if scores is not None:
-        click.echo(_table(scores))
-    click.echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
+        echo_text(_table(scores))
+    echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
 
 
 def _table(scores: Any) -> str:
@@ -55,7 +55,7 @@ def _table(scores: Any) -> str:
     for name, row in zip(scores.names, scores.confusion.tolist(), strict=True):
         cells.append([name, *map(str, row), f"{scores.f1[name]:.3f}"])
     lines = ["".join(f"{cell:>{width}}" for cell in row) for row in cells]
-    return "\n".join(
+    return as_text(
         [
             "Images that the classifier has not seen (rows annotated, columns predicted):",
             *lines,

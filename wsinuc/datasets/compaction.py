@@ -10,9 +10,10 @@ keep their pixels, their own edge among them, and only come nearer to each other
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from wsinuc.kernels import kernel
 
 _NUCLEUS = np.float32(1e6)  # a path costs less than this unless it crosses a nucleus
 _RIM = np.float32(10)  # of a pixel that touches a nucleus: the last to go
@@ -61,7 +62,7 @@ def _conspicuous(image: NDArray[np.uint8], labels: NDArray[np.int32], rng: np.ra
     return energy
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _carve(image, labels, energy, wanted, blocked):
     """Take out the cheapest paths from top to bottom, in place, until so many columns are left; the columns that are left."""
     height, width = labels.shape
@@ -78,7 +79,7 @@ def _carve(image, labels, energy, wanted, blocked):
     return width
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cheapest(energy):
     """Column of the cheapest 8-connected path in every row, and what it costs; of equally cheap ones the leftmost."""
     height, width = energy.shape

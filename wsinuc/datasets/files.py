@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from wsinuc.errors import DataError
 from wsinuc.limits import read_bounded
+from wsinuc.regular import refuse_special
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 """Suffixes of images, in order of preference."""
@@ -89,6 +90,7 @@ def by_name(images: Iterable[Path], name: Callable[[Path], str] = lambda path: p
 def opened(path: Path) -> Image.Image:
     """An image whose header is read and nothing else."""
     try:
+        refuse_special(path)
         return Image.open(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; images and labels are paired by their file names") from None

@@ -27,6 +27,7 @@ from wsinuc.datasets.base import Annotation, Layout, Row
 from wsinuc.datasets.files import by_name
 from wsinuc.datasets.label_values import EMPTY, instances_of
 from wsinuc.errors import DataError
+from wsinuc.regular import refuse_special
 from wsinuc.segmenters.base import NucleusClass
 
 CLASSES = (
@@ -159,6 +160,7 @@ def _pixels(image: NDArray, row: Row) -> NDArray[np.uint8]:
 def _map(path: Path) -> NDArray:
     """An array on disk, mapped: only what is indexed is read, and its size is known from the header."""
     try:
+        refuse_special(path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; a fold has images.npy, types.npy and masks.npy") from None

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei
+from wsinuc.shown import shown
 
 INK = (33, 37, 41)
 GREY = (108, 117, 125)
@@ -104,8 +105,8 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def printable(text: str) -> str:
-    """``text`` in letters that the font has: accents and what has no plain form are dropped."""
-    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or "?"
+    """``text`` on one line in letters that the font has: accents and what has no plain form are dropped."""
+    return unicodedata.normalize("NFKD", shown(text)).encode("ascii", "ignore").decode() or "?"
 
 
 def frame(picture: Image.Image) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from numba import njit
 from numpy.typing import NDArray
 
+from wsinuc.kernels import kernel
 from wsinuc.nuclei import Nuclei
 
 DECIMALS = 2
@@ -99,7 +99,7 @@ def _build(xy: NDArray, offsets: NDArray, enough: NDArray[np.bool_]) -> NDArray[
     return shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (offsets, np.arange(len(offsets))))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _plainly_valid(xy, offsets):
     """Which closed rings are staircases (every corner a right angle) that nowhere touch themselves.
 
@@ -111,7 +111,7 @@ def _plainly_valid(xy, offsets):
     return valid
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _is_simple_staircase(ring):
     edges = len(ring) - 1
     if edges < 4 or edges % 2:

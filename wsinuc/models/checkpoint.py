@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +24,7 @@ from wsinuc import durable
 from wsinuc.errors import CheckpointError
 from wsinuc.models.header import from_header, one_line, parse_header
 from wsinuc.own_files import create
+from wsinuc.regular import require_regular
 
 _HEADER = "wsinuc"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -117,8 +119,9 @@ def read_header(path: Path) -> Header | None:
     CheckpointError
         The file is missing, a pickle, no safetensors file, or its header is damaged.
     """
-    if not path.is_file():
+    if not os.path.exists(path):
         raise CheckpointError(f"no weights at {path}: check the path")
+    require_regular(path, CheckpointError)
     try:
         described = parse_header(_raw_header(path))
         metadata = described.get("__metadata__") if isinstance(described, dict) else None

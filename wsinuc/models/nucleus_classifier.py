@@ -11,11 +11,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import optimize
 
 from wsinuc.errors import ConfigError
+from wsinuc.kernels import kernel
 
 Float = NDArray[np.float64]
 
@@ -114,7 +114,7 @@ def _regression(x: Float, classes: NDArray[np.intp], times: Float, count: int, p
     return optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x.reshape(-1, count)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _vote(x, weights, biases):
     """Nucleus by nucleus: a matrix product's last bits would depend on how many nuclei there are."""
     members, width, classes = weights.shape
@@ -142,7 +142,7 @@ def _vote(x, weights, biases):
     return mean, disagreement
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _entropy(p):
     total = 0.0
     for value in p:

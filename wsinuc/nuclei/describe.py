@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from wsinuc.kernels import kernel
 from wsinuc.labels import trace_outlines
 from wsinuc.nuclei.shape import ring_shapes
 
@@ -109,7 +109,7 @@ def _integral(plane: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.pad(plane.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _extents(labels):
     """Bounding boxes (y0, x0, y1, x1) and area with sums of rows and columns of labels 1..n."""
     n = labels.max()
@@ -129,13 +129,13 @@ def _extents(labels):
     return boxes, sums
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _spread(count, total, squares):
     """Standard deviation from integer sums."""
     return math.sqrt(max(0, count * squares - total * total)) / count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _inside(labels, stains, boxes):
     """Mean and spread of both stains, the darkest and palest tenth of haematoxylin, its slope, over each nucleus."""
     out = np.zeros((len(boxes), 7))
@@ -160,7 +160,7 @@ def _inside(labels, stains, boxes):
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _quantile(counts, total, tenths):
     """The level up to which the given tenths of all values lie."""
     seen = 0
@@ -171,7 +171,7 @@ def _quantile(counts, total, tenths):
     return 255
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _ring(labels, foreground, stains, boxes, reach):
     """Mean of both stains and spread of haematoxylin over what is no nucleus around each; of nothing, 0.
 
@@ -192,7 +192,7 @@ def _ring(labels, foreground, stains, boxes, reach):
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _squares(totals, sums, reach):
     """Means of each plane over the square around each centroid, as far as it lies in the array, and its pixels."""
     planes, height, width = totals.shape
@@ -210,7 +210,7 @@ def _squares(totals, sums, reach):
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _neighbours(sums, own, reach):
     """Number of nuclei whose centroid is nearer than ``reach``, and the means of what is known of them; 0 without any."""
     out = np.zeros((len(sums), 1 + own.shape[1]))

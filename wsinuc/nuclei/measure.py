@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from wsinuc.grid import Box
+from wsinuc.kernels import kernel
 from wsinuc.labels import trace_outlines
 from wsinuc.nuclei.shape import ring_shapes
 from wsinuc.nuclei.table import Frame, Nuclei
@@ -92,7 +92,7 @@ def _measurements(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: fl
     return {name: values.astype(np.float32) for name, values in columns.items()}
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _position_sums(labels, y0, x0):
     """Area and sums of the rows and columns of each label's pixels, int64 ``(largest + 1, 3)``."""
     sums = np.zeros((labels.max() + 1 if labels.size else 1, 3), np.int64)
@@ -106,7 +106,7 @@ def _position_sums(labels, y0, x0):
     return sums
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _score_sums(labels, scores):
     """Sum of every channel over each label's pixels, int64 ``(largest + 1, channels)``."""
     sums = np.zeros((labels.max() + 1 if labels.size else 1, scores.shape[0]), np.int64)

@@ -118,11 +118,15 @@ def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
         raise DataError(f"{path} is damaged: its columns are not those of a table of nuclei ({error})") from error
 
 
-def _source(path: Place, sha256: str | None) -> pa.BufferReader | Path:
+def _source(path: Place, sha256: str | None) -> pa.BufferReader:
     """What Arrow reads the table from: bytes that have the hash, where one is given."""
-    if sha256 is None and isinstance(path, Path):
-        return path
-    content = path.read() if isinstance(path, Url) else _content(path)
+    # Arrow itself opens only names that are UTF-8.
+    if isinstance(path, Url):
+        content = path.read()
+    elif sha256 is None:
+        content = path.read_bytes()
+    else:
+        content = _content(path)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise DamageError(
             f"{path} is not the file that was written: damaged, swapped or replaced since; wsinuc verify lists all that is"

@@ -18,8 +18,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsinuc.kernels import kernel
 
 CHORD = 4
 """Unit steps between the ends of a chord; longer ones cut the curves of small nuclei."""
@@ -39,7 +40,7 @@ def ring_shapes(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDAr
     return _ring_shapes(np.ascontiguousarray(outlines, dtype=np.int32), offsets)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _ring_shapes(outlines, offsets):
     shapes = np.zeros((len(offsets) - 1, 4))
     for i in range(len(shapes)):
@@ -51,7 +52,7 @@ def _ring_shapes(outlines, offsets):
     return shapes
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _unit_points(ring):
     """Every vertex along the ring, one pixel apart."""
     total, previous = 0, len(ring) - 1
@@ -71,7 +72,7 @@ def _unit_points(ring):
     return points
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _length(points):
     steps = min(CHORD, len(points) // 4)
     # Chords are counted by squared length and summed in that order: the sum cannot depend on where the ring starts.
@@ -85,7 +86,7 @@ def _length(points):
     return length / steps
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _midpoints(ring):
     """Midpoints of the unit edges on both sides of every corner, times two; all others lie between these."""
     points = np.empty((2 * len(ring), 2), np.int64)
@@ -96,7 +97,7 @@ def _midpoints(ring):
     return points
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _hull(points):
     """Convex hull by Andrew's monotone chain, in order around it and without collinear points."""
     y, x = points[:, 0] - points[:, 0].min(), points[:, 1] - points[:, 1].min()
@@ -115,12 +116,12 @@ def _hull(points):
     return hull[:used]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cross(a, b, c):
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _area(hull):
     twice = 0
     for k in range(1, len(hull) - 1):
@@ -128,7 +129,7 @@ def _area(hull):
     return abs(twice) / 2.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _diameters(hull):
     """Largest and smallest Feret diameter, in px, of a hull in half px."""
     # A hull has about a dozen points: all pairs are quicker than rotating calipers.

@@ -25,8 +25,8 @@ from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles
 from wsinuc.pipeline.selection import Selection, select
 from wsinuc.recent import Recent
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.slides import open_slide
 from wsinuc.slides.fingerprint import fingerprint
+from wsinuc.slides.isolated import open_isolated
 from wsinuc.slides.view import SlideView
 from wsinuc.store import Entry, ResultStore, settings_hash
 from wsinuc.store.ledger import read_sealed
@@ -231,7 +231,7 @@ def check_output(store: ResultStore, run_id: str) -> None:
 
 
 def _set_up(spec: SlideSpec) -> Workplace:
-    slide = open_slide(spec.slide, reader=spec.reader, mpp=spec.config.mpp)
+    slide = open_isolated(spec.slide, reader=spec.reader, mpp=spec.config.mpp)
     if fingerprint(spec.slide) != spec.fingerprint:
         raise SlideError(f"{spec.slide} is another file here than it is for the client, or has changed since")
     segmenter = _models.get(spec.source, spec.source)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import cc3d
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsinuc.kernels import kernel
 
 UInt8 = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -62,7 +63,7 @@ def split_peaks(levels: UInt8, mask: NDArray[np.bool_], lowest: int, height: int
     return _split(padded, order, height)[1:-1, 1:-1]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _flood_levels(levels, basins, pieces):
     """Fill zeros of ``basins`` in place, where each level has its own queue; -1 is a wall and surrounds the array.
 
@@ -93,7 +94,7 @@ def _flood_levels(levels, basins, pieces):
                         level = min(level, heights[neighbour])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _seeds_by_piece(flat, width, pieces):
     """Marked pixels that can pass their basin on, sorted by piece (within one by position), and where each begins."""
     count = 0
@@ -113,13 +114,13 @@ def _seeds_by_piece(flat, width, pieces):
     return seeds, starts
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _has_free_neighbour(flat, width, pixel):
     """Whether a pixel can still pass its basin on; if not it never will, and needs no place in a queue."""
     return flat[pixel - width] == 0 or flat[pixel - 1] == 0 or flat[pixel + 1] == 0 or flat[pixel + width] == 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _push(first, last, following, level, pixel):
     following[pixel] = -1
     if first[level] < 0:
@@ -129,7 +130,7 @@ def _push(first, last, following, level, pixel):
     last[level] = pixel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _split(levels, order, height):
     width = levels.shape[1]
     heights = levels.ravel()
@@ -159,7 +160,7 @@ def _split(levels, order, height):
     return parts
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def root_of(parent, pixel):
     """The end of the chain of parents that begins at ``pixel``; shortens it on the way (union-find)."""
     while parent[pixel] != pixel:

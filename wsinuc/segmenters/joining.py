@@ -20,10 +20,10 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 from msgspec import Meta
-from numba import njit
 from numpy.typing import NDArray
 
 from wsinuc.errors import ConfigError
+from wsinuc.kernels import kernel
 from wsinuc.labels import relabel
 from wsinuc.segmenters.flooding import root_of
 
@@ -174,7 +174,7 @@ def _ellipse(moments: NDArray[np.int64], mpp: float) -> tuple[NDArray[np.float64
     return n / (4 * math.pi * np.sqrt(determinant)), 4 * mpp * np.sqrt(np.maximum(narrow, _FLAT**2))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _measure(labels, heights, count):
     """Moments and peaks of the labels 1..count."""
     moments, peaks = np.zeros((count, 6), np.int64), np.zeros(count, np.int64)
@@ -209,7 +209,7 @@ def _contacts(labels: Labels, heights: UInt8, foreground: UInt8) -> tuple[NDArra
     return pairs, saddles, np.bincount(which.ravel(), minlength=len(pairs)), certain
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _join(moments, peaks, pairs, saddles, lengths, certain, largest):
     """The fields of the tree; pairs whose lower peak rises least above their saddle are joined first, ties in their order."""
     count = len(moments)
@@ -252,7 +252,7 @@ def _join(moments, peaks, pairs, saddles, lengths, certain, largest):
     return (parts[:made], parents[:node], sums[:node], tallest[:node], fragments[:node], passes[:made], length, sure)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _chosen(parts, right, nodes):
     """Joins from the last made to the first: every part belongs to what its join belongs to, or is free."""
     count = nodes - len(parts)

@@ -19,12 +19,12 @@ from typing import Annotated
 import cc3d
 import numpy as np
 from msgspec import Meta
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import ConfigError
+from wsinuc.kernels import kernel
 from wsinuc.labels import fill_enclosed, pixel_counts, relabel
 from wsinuc.segmenters.contacts import settle_contacts
 from wsinuc.segmenters.flooding import level_watershed, split_peaks
@@ -307,7 +307,7 @@ def _smooth(levels: UInt8, taps: int) -> UInt8:
     return _smooth_rows(levels, _binomial(taps))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _smooth_rows(levels, weights):
     """Both passes row by row, so that what is read again is still in the cache; edges repeat their last pixel."""
     height, width = levels.shape
@@ -329,7 +329,7 @@ def _smooth_rows(levels, weights):
     return out
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _with_unmarked(markers, pieces):
     """The markers, and each piece of foreground that holds none as one more."""
     marked = np.zeros(pieces.max() + 1 if pieces.size else 1, np.bool_)

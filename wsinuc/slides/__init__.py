@@ -16,10 +16,12 @@ What is understood and cannot be right (floating point, stacks, fluorescence) is
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from wsinuc.errors import ConfigError, SlideError
+from wsinuc.regular import require_regular
 from wsinuc.urls import Place, Url, place, redact
 
 if TYPE_CHECKING:
@@ -61,10 +63,9 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
     from wsinuc.slides.companions import check_companions, is_of_several_files
     from wsinuc.slides.tiff import is_tiff
 
-    if reader != "auto" and reader not in READERS:
-        raise ConfigError(f"there is no reader {reader!r}: choose auto, {', '.join(READERS)}")
+    check_reader(reader)
     path = place(path)
-    _check_file(path)
+    check_slide_file(path)
     if not isinstance(path, Url):
         check_companions(path)
         if reader == "auto" and is_of_several_files(path):
@@ -165,20 +166,26 @@ def _reason(error: SlideError) -> str:
     return redact(str(error.__cause__ or error))
 
 
+def check_reader(reader: str) -> None:
+    """Raise ConfigError unless ``reader`` is ``auto`` or one of ``READERS``."""
+    if reader != "auto" and reader not in READERS:
+        raise ConfigError(f"there is no reader {reader!r}: choose auto, {', '.join(READERS)}")
+
+
 def _reader_class(name: str) -> type[Slide]:
     module, attribute = READERS[name].split(":")
     return getattr(import_module(module), attribute)
 
 
-def _check_file(path: Place) -> None:
+def check_slide_file(path: Place) -> None:
+    """Raise SlideError for what is no file, is empty or cannot be read; RemoteError for a URL that cannot be reached."""
     if isinstance(path, Url):
         if not path.size():
             raise SlideError(f"{path} is empty: the copy or upload probably failed")
         return
-    if not path.exists():
-        raise SlideError(f"{path}: no such file")
-    if path.is_dir():
+    if os.path.isdir(path):  # raises nothing, whatever the name
         raise SlideError(f"{path} is a directory: name the slide's file inside it")
+    require_regular(path, SlideError)
     try:
         with path.open("rb") as file:
             empty = not file.read(1)

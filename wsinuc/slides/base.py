@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,10 @@ from numpy.typing import NDArray
 from wsinuc.errors import ReadError, RemoteError, SlideError
 from wsinuc.grid import Box
 from wsinuc.slides.resolution import check_given_mpp, resolve_mpp
-from wsinuc.slides.view import SlideView, read_scaled
 from wsinuc.urls import Place, Url, redact
+
+if TYPE_CHECKING:
+    from wsinuc.slides.view import SlideView
 
 WHITE = 255
 
@@ -159,6 +161,8 @@ class Slide(ABC):
         A level within ``tolerance`` (relative) is read as it is, so the view's own ``mpp`` may differ by that much;
         otherwise the coarsest level that is still finer is resampled to exactly ``mpp``.
         """
+        from wsinuc.slides.view import SlideView  # takes a compiler and Arrow, which reader processes do without
+
         level_mpp = [self.mpp * math.sqrt(y * x) for y, x in self.level_downsamples]
         nearest = min(range(len(level_mpp)), key=lambda i: abs(level_mpp[i] / mpp - 1.0))
         if abs(level_mpp[nearest] / mpp - 1.0) <= tolerance:
@@ -169,6 +173,8 @@ class Slide(ABC):
 
     def thumbnail(self, size: int = 1024) -> NDArray[np.uint8]:
         """The whole slide as RGB of at most ``size`` pixels a side, from its own pixels; raises ReadError."""
+        from wsinuc.slides.view import read_scaled
+
         side = max(self.level_shapes[0])
         fine_enough = [i for i, shape in enumerate(self.level_shapes) if max(shape) >= min(size, side)]
         level = fine_enough[-1]

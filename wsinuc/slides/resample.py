@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from wsinuc.kernels import kernel
 
 _WEIGHT_BITS = 14  # the sum of one pixel's weights is 2**14 exactly, so that white stays white
 _KEPT_BITS = 8  # fraction bits kept between the two passes: 8 + 8 + 14 bits fit an int32
@@ -70,7 +71,7 @@ def resample(source: NDArray[np.uint8], rows: Taps, columns: Taps) -> NDArray[np
     return _shrink_columns(narrow.reshape(len(rows.first), width, 3), columns.first - columns.start, columns.weights)
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _shrink_rows(source, first, weights):  # type: ignore[no-untyped-def]
     """uint8 (h, k) to uint16 (n, k) with 8 fraction bits."""
     count, width = len(first), source.shape[1]
@@ -90,7 +91,7 @@ def _shrink_rows(source, first, weights):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(nogil=True, cache=True)
+@kernel
 def _shrink_columns(source, first, weights):  # type: ignore[no-untyped-def]
     """uint16 (n, w, 3) with 8 fraction bits to uint8 (n, m, 3)."""
     height, count, taps = source.shape[0], len(first), weights.shape[1]

@@ -40,9 +40,17 @@ _log = logging.getLogger(__name__)
 def working_area(url: Url, parent: Path | None) -> Path:
     """Where the result for ``url`` is made: a folder of its own in ``parent``, by default in the user's cache."""
     if parent is None:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        parent = Path(cache) / "wsinuc"
+        parent = _user_cache() / "wsinuc"
     return Path(parent) / f"{url.name or 'result'}-{hashlib.sha256(str(url).encode()).hexdigest()[:16]}"
+
+
+def _user_cache() -> Path:
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError as error:
+        raise ConfigError("this user has no home, where results for URLs are made: give --work DIR") from error
 
 
 class RemoteResult:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsinuc.kernels import kernel
 
 _BATCH = 1 << 16
 _STEP_BINS = 3.0  # spread of the short moves: about what a nucleus has room for
@@ -61,7 +62,7 @@ def _inside(points: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[n
     return np.minimum(points, np.nextafter(size, 0))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _move(points, kinds, size, potentials, per_length, which, steps, chances):
     """Try the moves in turn, in place."""
     bins = potentials.shape[2]
@@ -83,7 +84,7 @@ def _move(points, kinds, size, potentials, per_length, which, steps, chances):
             points[i, 0], points[i, 1] = new_y, new_x
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _squared_distance(dy, dx, size):
     """On the torus, the shorter way round."""
     dy, dx = abs(dy), abs(dx)

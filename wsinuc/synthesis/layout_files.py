@@ -18,6 +18,7 @@ import geojson
 import numpy as np
 
 from wsinuc.errors import DataError, OutputError
+from wsinuc.regular import refuse_special
 from wsinuc.synthesis.layouts import NucleusLayout
 
 MAX_BYTES = 256 << 20
@@ -80,6 +81,7 @@ def write_layout(layout: NucleusLayout, path: str | Path, class_names: Sequence[
 def _text(path: Path) -> str:
     """A file's text, unpacked no further than the limit."""
     try:
+        refuse_special(path)
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:

@@ -11,8 +11,9 @@ them. `turned` does so. The released code moves pixels only, and so learns struc
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsinuc.kernels import kernel
 
 SMALLEST_PX = 30
 """Nuclei with fewer pixels in a patch of 0.25 um per pixel get no H and V, as published."""
@@ -100,7 +101,7 @@ def hv_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     return np.stack([_signed_positions(labels.T).T, _signed_positions(labels)])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _signed_positions(labels):
     """Row of each pixel relative to its label's centroid, each side scaled to 1."""
     count = labels.max() + 1 if labels.size else 1

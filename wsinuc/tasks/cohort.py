@@ -9,6 +9,7 @@ executor. What comes out does not depend on any of that: each slide's result has
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ from wsinuc.errors import (
     MppError,
 )
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.slides import open_slide
+from wsinuc.slides.isolated import open_isolated
 from wsinuc.store import ResultStore
 from wsinuc.tasks import segment
 from wsinuc.tasks.cohort_records import CohortRecords
@@ -108,7 +109,7 @@ def segment_cohort(
 
 
 def _is_there(slide: Place) -> bool:
-    return not isinstance(slide, Path) or slide.exists()
+    return not isinstance(slide, Path) or os.path.exists(slide)  # raises nothing, whatever the name
 
 
 class _Stopped(BaseException):
@@ -165,7 +166,7 @@ class _Cohort:
             self.records.done(job, figures_of(made), before=True)
             self.emit(SlideDone(job=job, summary=None))
             return False
-        with open_slide(job.slide, reader=config.reader, mpp=config.mpp) as slide:
+        with open_isolated(job.slide, reader=config.reader, mpp=config.mpp) as slide:
             slide.mpp  # noqa: B018  raises when the resolution is unknown
         return True
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from wsinuc.errors import OutputError
 from wsinuc.exports.atomic import replacing
+from wsinuc.shown import shown
 from wsinuc.tasks.slide_state import STATES, SlideState
 from wsinuc.urls import Place
 
@@ -110,7 +111,7 @@ def to_markdown(states: Sequence[SlideState]) -> str:
     head += [f"{nuclei:,} nuclei on {area:.4g} mm2 of tissue.", ""] if done else []
     names = ("slide", "nuclei", "mm2", "per mm2", *classes, "s per mm2", "notes")
     table = [_row(names), _row(["---"] * len(names)), *(_row(_page_cells(state, classes)) for state in done), ""]
-    wrong = [f"- {state.name} ({state.slide}): {state.error}" for state in states if state.state == "failed"]
+    wrong = [shown(f"- {state.name} ({state.slide}): {state.error}") for state in states if state.state == "failed"]
     errors = ["## Failed", "", *wrong, "", "Run the same command again when the cause is mended.", ""] if wrong else []
     return "\n".join([_TITLE, "", *head, *(table if done else []), *errors])
 
@@ -146,9 +147,10 @@ def _cell(value: object) -> object:
     """A value for a spreadsheet, which must not take a text for a formula."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    text = shown(value)
+    return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t")) else text
 
 
 def _number(value: float | None) -> str:
@@ -156,4 +158,4 @@ def _number(value: float | None) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(shown(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -34,7 +34,7 @@ def examine(slide: Path | None = None, *, out: Path = Path(), device: str = "aut
         "open files": check_open_files,
         "output": lambda: check_output(out),
         "device": lambda: check_device(device),
-        "trial": lambda: try_slide(slide, device) if slide else try_synthetic(device),
+        "trial": lambda: try_slide(slide, device, out) if slide else try_synthetic(device, out),
     }
     for name, check in checks.items():
         yield from run_check(name, check)

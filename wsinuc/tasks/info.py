@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from wsinuc.errors import MppError, SlideError
 from wsinuc.grid import Box
-from wsinuc.slides import READERS, open_slide
+from wsinuc.slides import READERS
 from wsinuc.slides.base import Slide
+from wsinuc.slides.isolated import open_isolated
 from wsinuc.tissue import find_tissue
 from wsinuc.urls import Place, place, redact
 
@@ -66,7 +67,7 @@ def describe_slide(path: str | Place, reader: str = "auto", mpp: float | None = 
         No reader can open the file. (A slide without a resolution is described, and the problem named.)
     """
     path = place(path)
-    with open_slide(path, reader=reader, mpp=mpp) as slide:
+    with open_isolated(path, reader=reader, mpp=mpp) as slide:
         found_mpp, problem = _mpp_or_problem(slide)
         share, mm2 = _tissue(slide) if found_mpp is not None else (None, None)
         return SlideDescription(
@@ -111,7 +112,7 @@ def _tissue(slide: Slide) -> tuple[float, float]:
 
 def _opinion(path: Place, reader: str) -> str:
     try:
-        with open_slide(path, reader=reader) as slide:
+        with open_isolated(path, reader=reader) as slide:
             height, width = slide.level_shapes[0]
             mpp = "no resolution" if slide.file_mpp is None else f"{slide.file_mpp:.4g} um per pixel"
             count = len(slide.level_shapes)

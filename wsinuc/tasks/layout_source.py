@@ -182,7 +182,9 @@ class LayoutSource:
 def described(dataset: Dataset) -> str:
     """A data set in a line: its folder's name, and a hash of which images and patches of it are meant."""
     places = [f"{name} {box}" for name, box in zip(dataset.names, dataset.boxes, strict=True)]
-    return f"{dataset.path.name}: {len(dataset)} images {_digest(chr(10).join(places).encode())}"
+    return (
+        f"{dataset.path.name}: {len(dataset)} images {_digest(chr(10).join(places).encode('utf-8', 'surrogatepass'))}"
+    )
 
 
 def tissue_of(image: LabelledImage, column: str | None = None) -> str:

@@ -21,9 +21,9 @@ from wsinuc.grid import Block, BlockGrid
 from wsinuc.pipeline.block import needs_work, select_tiles
 from wsinuc.pipeline.selection import Selection, select
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.slides.fingerprint import fingerprint, sha256_of
+from wsinuc.slides.isolated import open_isolated
 from wsinuc.slides.view import SlideView
 from wsinuc.store import ResultStore, settings_hash
 from wsinuc.urls import Place, place
@@ -102,7 +102,7 @@ def prepare(
     Raises SlideError, MppError, CheckpointError, DeviceError, DataError or OutputError.
     """
     slide_path = place(slide_path)
-    with open_slide(slide_path, reader=config.reader, mpp=config.mpp) as slide:
+    with open_isolated(slide_path, reader=config.reader, mpp=config.mpp) as slide:
         slide.mpp  # noqa: B018  raises MppError before weights are loaded
         segmenter = segmenter or _load_segmenter(config)
         check_class_names(item.name for item in segmenter.classes)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.regular import require_regular
 from wsinuc.slides.dicom import files_in, find_series
 from wsinuc.urls import Place, place
 
@@ -27,6 +29,8 @@ MAX_BYTES = 16 * 2**20
 """A table larger than this is no list of slides."""
 MAX_NAME = 180
 """Bytes; file systems take 255, and results add to the name."""
+LONGEST_STEM = 255 - len(".json.partial")
+"""Bytes of a slide's own name, the longest that a result adds to it taken off."""
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
 """What no file name may hold on some common system."""
 
@@ -83,6 +87,16 @@ def check_name(name: str) -> None:
         raise ConfigError(f"{name[:80]!r} cannot be the name of a result: {reason}")
 
 
+def check_room(job: SlideJob) -> None:
+    """Raise ConfigError when the names that a result adds to a slide's would be too long for file systems."""
+    length = len(os.fsencode(job.stem))
+    if length > LONGEST_STEM:
+        raise ConfigError(
+            f"{job.slide}: the name of its result would be too long ({length} bytes without the ending, at most "
+            f"{LONGEST_STEM}): rename it, or give it a name in a table (CSV with the columns slide and name)"
+        )
+
+
 def list_slides(arguments: Iterable[Place]) -> tuple[SlideJob, ...]:
     """Jobs for slides, folders of DICOM files and tables of slides (``*.csv``), in the order given.
 
@@ -137,9 +151,10 @@ def _folder_name(path: Path) -> str | None:
 
 
 def check_distinct(jobs: Sequence[SlideJob], out: Place = Path()) -> None:
-    """Raise ConfigError when two slides would share a result, also on disks that do not tell case."""
+    """Raise ConfigError when two slides would share a result, also on disks that do not tell case, or a name is too long."""
     owners: dict[str, SlideJob] = {}
     for job in jobs:
+        check_room(job)
         other = owners.setdefault(job.stem.casefold(), job)
         if other is not job:
             raise ConfigError(
@@ -172,11 +187,10 @@ def read_slide_table(path: Path) -> list[SlideJob]:
 
 
 def _read_text(path: Path) -> str:
+    require_regular(path)
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     if len(content) > MAX_BYTES:

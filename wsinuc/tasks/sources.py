@@ -22,6 +22,7 @@ from wsinuc.grid import Box
 from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.base import Slide
+from wsinuc.slides.isolated import open_isolated
 from wsinuc.slides.view import read_resilient
 
 SMALL_PX = 2048 * 2048
@@ -156,27 +157,27 @@ def _files(source: Path) -> list[Path]:
     return found
 
 
-def _open(path: Path, file_mpp: float | None) -> Slide:
+def _open(path: Path, file_mpp: float | None, opener: Callable[..., Slide] = open_isolated) -> Slide:
     """A slide with its own resolution, or the given one where the file has none."""
     with ExitStack() as stack:
-        slide = stack.enter_context(open_slide(path))
+        slide = stack.enter_context(opener(path))
         try:
             _ = slide.mpp
         except MppError:
             if file_mpp is None:
                 raise
-            return open_slide(path, mpp=file_mpp)
+            return opener(path, mpp=file_mpp)
         stack.pop_all()
         return slide
 
 
 def _open_file(path: Path, mpp: float, file_mpp: float | None, cache: PixelCache, coarsest: float) -> Pixels:
-    slide = _open(path, file_mpp)
-    _check_resolution(path.name, slide.mpp, coarsest)
-    view = slide.at(mpp)
+    with _open(path, file_mpp) as slide:
+        _check_resolution(path.name, slide.mpp, coarsest)
+        view = slide.at(mpp)
     if view.shape[0] * view.shape[1] > SMALL_PX:
-        return SlidePixels.of(view, cache)  # stays open as long as it is used
-    slide.close()
+        # It stays open as long as it is used; with hundreds of slides that would be as many processes.
+        return SlidePixels.of(_open(path, file_mpp, open_slide).at(mpp), cache)
     return LazyImage(partial(_read_file, path, mpp, file_mpp), cache, (*view.shape, 3))
 
 

@@ -28,7 +28,7 @@ from wsinuc.datasets.orientation import dihedral
 from wsinuc.errors import ConfigError
 from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box
-from wsinuc.slides import open_slide
+from wsinuc.slides.isolated import open_isolated
 
 TILE = 256
 CELL = 1024
@@ -103,7 +103,7 @@ def source_square(config: SyntheticSlideConfig) -> RGB:
     if config.image is None:
         pixels, mpp = data.immunohistochemistry(), SHIPPED_MPP
     else:
-        with open_slide(config.image, mpp=config.image_mpp) as slide:
+        with open_isolated(config.image, mpp=config.image_mpp) as slide:
             height, width = slide.level_shapes[0]
             y0, x0 = max(0, (height - LARGEST_SOURCE) // 2), max(0, (width - LARGEST_SOURCE) // 2)
             box = Box(y0, x0, min(height, y0 + LARGEST_SOURCE), min(width, x0 + LARGEST_SOURCE))

@@ -29,11 +29,11 @@ _MPP = 0.5
 _ALL = ("nuclei", "labels.ome.zarr", "nuclei.geojson", "preview.png")
 
 
-def try_synthetic(device: str) -> Finding:
-    """A made slide to a complete result in a temporary folder."""
+def try_synthetic(device: str, out: Path = Path()) -> Finding:
+    """A made slide to a complete result in a temporary folder; below ``out`` where there is no room for such."""
     config = SegmentConfig(device=device, block=SIDE, tissue="none", workers=1)
     segmenter = segmenters.load_segmenter(config.model, device=device)
-    with tempfile.TemporaryDirectory(prefix="wsinuc-doctor-") as folder:
+    with _scratch(out) as folder:
         slide = write_synthetic(Path(folder) / "made.tiff")
         begin = time.perf_counter()
         summary = segment_slide(slide, Path(folder) / "made.wsinuc", config, segmenter=segmenter)
@@ -50,10 +50,10 @@ def try_synthetic(device: str) -> Finding:
     return ok("trial", f"a made slide of {SIDE} x {SIDE} pixels: {summary.nuclei} nuclei in {seconds:.1f} s")
 
 
-def try_slide(path: Path, device: str) -> Finding:
+def try_slide(path: Path, device: str, out: Path = Path()) -> Finding:
     """A block of a user's slide."""
     config = SegmentConfig(device=device, block=SIDE)
-    with prepare(path, Path(tempfile.gettempdir()) / "none.wsinuc", config) as (prepared, plan):
+    with prepare(path, out / "none.wsinuc", config) as (prepared, plan):
         if not plan.blocks:
             text = f"{path.name} opens with {plan.reader}, but no tissue was found"
             return Finding(name="trial", level="warn", text=text, advice="if there is some, use --tissue none")
@@ -66,6 +66,13 @@ def try_slide(path: Path, device: str) -> Finding:
         f"{path.name}, read with {plan.reader}: {nuclei} nuclei in a block of {SIDE} x {SIDE} pixels, {seconds:.1f} s"
     )
     return ok("trial", text)
+
+
+def _scratch(out: Path) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="wsinuc-doctor-")
+    except FileNotFoundError:  # a container may have no temporary folder that this user can write
+        return tempfile.TemporaryDirectory(prefix=".wsinuc-doctor-", dir=out)
 
 
 def write_synthetic(path: Path) -> Path:

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.slides.view import SlideView, read_resilient
-from wsinuc.tissue.mask import CELL_UM, TissueMask
+from wsinuc.tissue.mask import CELL_UM, TissueMask, check_extent
 
 ABSORBANCE = 0.02
 """Optical density above glass from which a pixel is tissue."""
@@ -46,6 +46,7 @@ def find_tissue(view: SlideView) -> TissueMask:
         The file cannot be opened any more.
     """
     low = view.slide.at(CELL_UM)
+    check_extent(low.shape, low.mpp, view.slide.name)
     pixels, unreadable = _read_whole(low)
     mask = clean_mask(darker_than_glass(pixels), low.mpp)
     for box in unreadable:

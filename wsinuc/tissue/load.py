@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from wsinuc.errors import DataError
+from wsinuc.regular import require_regular
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue.mask import TissueMask
 from wsinuc.tissue.region import load_region
@@ -28,8 +30,9 @@ def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
         The file is missing or neither of the two, has no polygons, or does not fit the slide.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.exists(path):
         raise DataError(f"{path}: no such tissue mask; give a PNG or GeoJSON file, auto or none")
+    require_regular(path)
     if path.name.lower().endswith(_GEOJSON):
         return load_region(path, origin_yx=view.slide.origin).to_mask(view)
     return TissueMask(_load_image(path, view.shape), view.shape)

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc.errors import SlideError
 from wsinuc.grid import Box
 from wsinuc.slides.view import SlideView
 
 CELL_UM = 8.0
 """Side of the cells of our own masks: a nucleus. Coarser wastes blocks, finer says nothing more about tissue."""
+
+
+MAX_CELLS = 400_000_000
+"""Largest mask: 256 cm2 of slide, and the largest glass slides have 230."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,27 @@ def _overlaps(start: int, stop: int, tissue: TissueMask, axis: int) -> tuple[sli
     return slice(first, last), np.maximum(shared, 0.0)
 
 
+def check_extent(cells: tuple[int, int], cell_um: float, name: str) -> None:
+    """Raise SlideError for a slide that is larger than glass: a mask of it would fill the memory.
+
+    Parameters
+    ----------
+    cells
+        (rows, columns) of the mask.
+    cell_um
+        Side of a cell.
+    name
+        What the message calls the slide.
+    """
+    rows, columns = cells
+    if rows * columns > MAX_CELLS:
+        mm = cell_um / 1000
+        raise SlideError(
+            f"{name} would be {columns * mm:,.0f} x {rows * mm:,.0f} mm large, which no glass slide is: the file declares a "
+            "wrong size or resolution (give --mpp), or is hostile"
+        )
+
+
 def whole(view: SlideView) -> TissueMask:
     """Everything is tissue."""
     return TissueMask(np.ones((1, 1), np.bool_), view.shape)
@@ -57,4 +83,5 @@ def whole(view: SlideView) -> TissueMask:
 def cell_counts(view: SlideView) -> tuple[int, int]:
     """(rows, columns) of a grid of about 8 um cells over the view."""
     rows, columns = (max(1, round(length * view.mpp / CELL_UM)) for length in view.shape)
+    check_extent((rows, columns), CELL_UM, view.slide.name)
     return rows, columns

@@ -1,0 +1,71 @@
+"""Loops that numba compiles: one decorator for all of them.
+
+Compiling takes seconds, so the machine code is kept: beside the package, else in the user's cache (numba chooses, and
+``NUMBA_CACHE_DIR`` overrides it). In a container without a home and with a read-only package neither can be written, and
+numba would raise. Then a private folder among the temporary files is used; without one the code is compiled in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import numba.core.config
+
+settings: Any = numba.core.config  # what it holds is set when it is imported
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """The function compiled at its first call, without the GIL, its machine code kept where there is room."""
+    if settings.CACHE_DIR or _has_home():
+        with contextlib.suppress(RuntimeError):  # "cannot cache function: no locator available"
+            return _compiled(function)
+    folder = private_folder()
+    if folder is not None:
+        with contextlib.suppress(RuntimeError):
+            return _compiled_in(folder, function)
+    return cast(Function, numba.njit(nogil=True)(function))
+
+
+def private_folder() -> Path | None:
+    """A folder among the temporary files that nobody else can write; None where there is none.
+
+    What lies in it is unpickled by numba, so a folder that another user has made under our name is not used.
+    """
+    try:
+        place = Path(tempfile.gettempdir())
+        if place == Path.cwd():  # Python's last resort, and no place for what people did not ask for
+            return None
+        folder = place / f"wsinuc-kernels-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except (OSError, AttributeError):  # no room anywhere; no user ids on Windows
+        return None
+    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return folder if ours and os.access(folder, os.W_OK) else None
+
+
+def _has_home() -> bool:
+    """Without a home numba would make a folder named ``~`` in the current one, and load code from it."""
+    return os.path.isabs(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~"))
+
+
+def _compiled(function: Function) -> Function:
+    return cast(Function, numba.njit(nogil=True, cache=True)(function))
+
+
+def _compiled_in(folder: Path, function: Function) -> Function:
+    """The place is numba's setting, which others may rely on, so it is put back at once; it is read by the decorator."""
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(folder)
+    try:
+        return _compiled(function)
+    finally:
+        settings.CACHE_DIR = before
