@@ -24,6 +24,8 @@ from wsinuc.tasks.plan import Plan, Prepared
 
 PACKAGES = ("numpy", "numba", "zarr", "dask", "pyarrow", "shapely", "openslide-python", "tiffslide", "torch")
 
+_DOUBTFUL = ("pen", "blurred")  # kinds that may cover tissue
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
@@ -36,6 +38,11 @@ class Summary:
     """Nuclei per class."""
     tissue_mm2: float
     slide_mm2: float
+    left_out_mm2: dict[str, float]
+    """Area of the slide that is no tissue, by kind: glass, blank, black, pen, grey, blurred; empty unless tissue was
+    searched for."""
+    left_out_share: dict[str, float]
+    """The same as shares of the slide, 0 to 1."""
     nuclei_per_mm2: float | None
     """Per mm2 of tissue; None without tissue."""
     seconds: dict[str, float]
@@ -122,6 +129,8 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         counts=course.counts,
         tissue_mm2=plan.tissue_mm2,
         slide_mm2=plan.slide_mm2,
+        left_out_mm2={kind: share * plan.slide_mm2 for kind, share in plan.left_out_share.items()},
+        left_out_share=plan.left_out_share,
         nuclei_per_mm2=total.nuclei / plan.tissue_mm2 if plan.tissue_mm2 else None,
         seconds=seconds,
         block_seconds=total.seconds,
@@ -177,6 +186,9 @@ def _notes(plan: Plan, total: Tally) -> tuple[str, ...]:
     notes = []
     if not plan.blocks:
         notes.append("no tissue found, so the network never ran: if there is some, try --tissue none")
+    doubtful = [f"{kind} {share:.1%}" for kind, share in plan.left_out_share.items() if share and kind in _DOUBTFUL]
+    if doubtful:
+        notes.append(f"left out of the slide: {', '.join(doubtful)}; --tissue none looks there as well")
     if total.unreadable:
         notes.append(f"{len(total.unreadable)} undecodable regions were taken for white: nuclei there are missing")
     if total.at_edge:

@@ -22,7 +22,7 @@ WINDOW_UM = 256.0
 _FINE_UM = 2.0
 _FINE_SIDE = 64  # pixels of the fine look: 128 um, a dozen nuclei
 _SUSPECT = 0.35  # structure at 8 um over that at 16 um: sharp tissue 0.6 and more, behind a blur of 5 um 0.2 to 0.4
-_BLURRED = 0.17  # of 2 um over 4 um, or 4 um over 8 um: sharp 0.24 and more, behind a blur of 5 um 0.08 to 0.16
+_BLURRED = 0.17  # 2 um over 4 um, 4 over 8, or 8 over 16: sharp tissue 0.24 and more, behind a blur of 5 um 0.08 to 0.16
 _FLAT = 5.0**2  # squared thousandths of density: less structure than this at 16 um says nothing about focus
 
 
@@ -83,7 +83,9 @@ def _looks_blurred(low: SlideView, window: Box, glass: Colour) -> bool:
     if unreadable:
         return False
     green = densities(pixels, glass)[..., 1].astype(np.float64)
-    return _fades(green, _BLURRED) or _fades(_halved(green), _BLURRED)
+    # Behind a strong blur the finest scales hold nothing but noise; the next coarser ones show it.
+    scales = (green, _halved(green), _halved(_halved(green)))
+    return any(_fades(density, _BLURRED) for density in scales)
 
 
 def _fades(density: NDArray[np.float64], limit: float) -> bool:

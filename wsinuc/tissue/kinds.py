@@ -46,7 +46,7 @@ _WHITEST = 254
 _SPECK_UM2 = 50.0**2
 _STAIN_SHARE = 4  # a stained cell's densities differ between channels by at least a fourth of the largest
 _FAINTEST_STAIN = 8  # and by this much: less is the noise of compression
-_STAINED_OF_PIECE = 20  # one cell in 20 of a piece must be stained, else it is an edge or a bubble
+_STAINED_OF_PIECE = 10  # one cell in 10 of a piece must be stained, else it is an edge or a bubble
 
 
 def densities(pixels: NDArray[np.uint8], glass: Colour) -> NDArray[np.int16]:
@@ -74,7 +74,7 @@ def grey(dark: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[np.bool
     """
     labels = cc3d.connected_components(dark, connectivity=8)
     sizes = np.bincount(labels.ravel())
-    stained = np.bincount(labels.ravel(), weights=_stained(density).ravel(), minlength=len(sizes))
+    stained = np.bincount(labels.ravel(), weights=_stained(dark, density).ravel(), minlength=len(sizes))
     unstained = stained * _STAINED_OF_PIECE < sizes
     unstained[0] = False
     return unstained[labels]
@@ -85,8 +85,16 @@ def pieces(mask: NDArray[np.bool_], smallest_um2: float, mpp: float) -> NDArray[
     return cc3d.dust(mask, threshold=max(1, round(smallest_um2 / mpp**2)), connectivity=8).astype(np.bool_)
 
 
-def _stained(density: NDArray[np.int16]) -> NDArray[np.bool_]:
-    density = ndimage.uniform_filter(density, (3, 3, 1))  # chroma is compressed most, and noisy in single cells
-    darkest = density.max(axis=2)
-    colour = darkest - density.min(axis=2)
-    return (colour * _STAIN_SHARE >= darkest) & (colour >= _FAINTEST_STAIN)
+def _stained(dark: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Dark cells whose channels differ, with their dark neighbours: compression makes colour noisy in single cells."""
+    count = _sum_of_nine(dark)
+    red, green, blue = (_sum_of_nine(np.where(dark, density[..., i], 0)) for i in range(3))
+    darkest = np.maximum(np.maximum(red, green), blue)
+    colour = darkest - np.minimum(np.minimum(red, green), blue)
+    return dark & (colour * _STAIN_SHARE >= darkest) & (colour >= _FAINTEST_STAIN * count)
+
+
+def _sum_of_nine(values: NDArray[np.generic]) -> NDArray[np.int32]:
+    """(h, w) sums over 3 x 3 cells."""
+    rows = ndimage.correlate1d(values.astype(np.int32), [1, 1, 1], axis=0, mode="constant")
+    return ndimage.correlate1d(rows, [1, 1, 1], axis=1, mode="constant")
