@@ -50,23 +50,22 @@ def blurred(
 
 
 def _suspects(tissue: NDArray[np.bool_], green: NDArray[np.int16], side: int) -> list[Box]:
-    """Windows of at least ``side`` cells whose structure looks blurred; narrow slides have none."""
-    rows, columns = (_edges(length, side) for length in tissue.shape)
-    if len(rows) < 2 or len(columns) < 2:
-        return []
+    """Windows of ``side`` cells whose structure looks blurred; slides narrower than that have none."""
     boxes = [
-        Box(y0, x0, y1, x1)
-        for y0, y1 in zip(rows, rows[1:], strict=False)
-        for x0, x1 in zip(columns, columns[1:], strict=False)
+        Box(y, x, y + side, x + side)
+        for y in _starts(tissue.shape[0], side)
+        for x in _starts(tissue.shape[1], side)
     ]
-    full = (box for box in boxes if 2 * np.count_nonzero(tissue[box.slices]) >= box.shape[0] * box.shape[1])
+    full = (box for box in boxes if 2 * np.count_nonzero(tissue[box.slices]) >= side * side)
     return [box for box in full if _fades(green[box.slices].astype(np.float64), _SUSPECT)]
 
 
-def _edges(length: int, side: int) -> list[int]:
-    """Borders of windows of equal length, ``side`` or a little more; none where there is no room for one."""
-    count = length // side
-    return [length * i // count for i in range(count + 1)] if count else []
+def _starts(length: int, side: int) -> list[int]:
+    """Where windows begin: one every half window, from edge to edge; none where there is no room for one."""
+    if length < side:
+        return []
+    steps = -(-2 * (length - side) // side)
+    return [i * (length - side) // max(1, steps) for i in range(steps + 1)]
 
 
 def _looks_blurred(low: SlideView, window: Box, glass: Colour) -> bool:

@@ -14,7 +14,7 @@ from wsinuc.tissue.kinds import LEFT_OUT, Kind
 CELL_UM = 8.0
 """Side of the cells of our own masks: a nucleus. Coarser wastes blocks, finer says nothing more about tissue."""
 
-BLACK = 30
+BLACK = 20
 """Grey level up to which a view pixel near black padding is padding in all channels: compression spreads the edge."""
 
 

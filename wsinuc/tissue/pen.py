@@ -8,7 +8,6 @@ lies near the core.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,8 @@ from scipy import ndimage
 from wsinuc.tissue.kinds import pieces
 
 _CORE_UM2 = 100.0**2  # a stroke is about a millimetre wide; this much of it must be in view
+_SURE_CORE_UM2 = 30.0**2  # and this much of green and blue, which only the ink of a cut margin has as well
+_SURE_FRINGE_UM = 40.0  # around so little ink, so that a margin's tissue is not taken along
 _HOLE_UM2 = 50.0**2  # smaller gaps in a stroke are what lies under it
 _FRINGE_UM = 300.0  # the blur of something that lies a coverslip's thickness above the focus
 _ROUGH = 60  # thousandths by which a cell of tissue differs from the mean of its neighbours at most, in ink
@@ -24,7 +25,6 @@ _EVEN_CELLS = 3
 _EVERYWHERE = np.ones((3, 3), np.bool_)
 
 Channels = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
-Ink = Callable[[Channels], NDArray[np.bool_]]
 
 
 def pen(density: NDArray[np.int16], mpp: float, *, glass_seen: bool) -> NDArray[np.bool_]:
@@ -43,26 +43,29 @@ def pen(density: NDArray[np.int16], mpp: float, *, glass_seen: bool) -> NDArray[
     # A stroke is even; the mean over a few cells takes out the nuclei under it.
     red, green, blue = (ndimage.uniform_filter(density[..., i].astype(np.int32), _EVEN_CELLS) for i in range(3))
     channels = (red, green, blue)
-    found = _strokes(channels, _green_or_blue, _green_or_blue_fringe, mpp)
+    sure = _green_or_blue(channels)
+    pale = _green_or_blue_fringe(channels)
+    found = _strokes(pieces(sure, _CORE_UM2, mpp), pale, _FRINGE_UM, mpp)
+    found |= _strokes(pieces(sure, _SURE_CORE_UM2, mpp), pale, _SURE_FRINGE_UM, mpp)
     if glass_seen:
-        found |= _strokes(channels, _red, _red_fringe, mpp)
-        found |= _strokes(channels, _black, _black_fringe, mpp)
+        found |= _strokes(pieces(_red(channels), _CORE_UM2, mpp), _red_fringe(channels), _FRINGE_UM, mpp)
+        found |= _strokes(pieces(_black(channels), _CORE_UM2, mpp), _black_fringe(channels), _FRINGE_UM, mpp)
     return found
 
 
-def _strokes(channels: Channels, core: Ink, fringe: Ink, mpp: float) -> NDArray[np.bool_]:
-    cores = pieces(core(channels), _CORE_UM2, mpp)
+def _strokes(cores: NDArray[np.bool_], fringe: NDArray[np.bool_], reach_um: float, mpp: float) -> NDArray[np.bool_]:
+    """(h, w) cores of strokes, the fringe that reaches them within ``reach_um``, and small gaps in both."""
     if not cores.any():
         return cores
-    steps = math.ceil(_FRINGE_UM / mpp)
-    stroke = ndimage.binary_dilation(cores, _EVERYWHERE, iterations=steps, mask=fringe(channels) | cores)
+    steps = math.ceil(reach_um / mpp)
+    stroke = ndimage.binary_dilation(cores, _EVERYWHERE, iterations=steps, mask=fringe | cores)
     return ~pieces(~stroke, _HOLE_UM2, mpp)
 
 
 def _green_or_blue(channels: Channels) -> NDArray[np.bool_]:
     """Red is absorbed far more than green; haematoxylin absorbs both about alike."""
     red, green, _ = channels
-    return (red >= 100) & (10 * red >= 16 * green)
+    return (red >= 60) & (10 * red >= 16 * green)
 
 
 def _green_or_blue_fringe(channels: Channels) -> NDArray[np.bool_]:
