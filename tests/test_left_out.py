@@ -29,6 +29,7 @@ from oracle import OracleSegmenter, plane
 from PIL import Image
 from runs import config, run
 from slide_files import SHARED_SLIDES, needs_shared
+from wsinuc_cli.main import main
 
 from wsinuc.config import SegmentConfig
 from wsinuc.exports.left_out import hatch_left_out
@@ -43,7 +44,6 @@ from wsinuc.tasks.segment import plan_segment
 from wsinuc.tissue import TissueMask, find_tissue, whole
 from wsinuc.tissue.find import classify
 from wsinuc.tissue.kinds import Kind, densities
-from wsinuc_cli.main import main
 
 LEFT, RIGHT = Box(0, 0, 1200, 1200), Box(0, 1200, 1200, 2400)  # of half_tissue
 
@@ -155,9 +155,7 @@ class TestPadding:
         assert not different[:400].any()
         assert different.mean() < 1e-4  # the darkest pixels of tissue that the edge cuts
         part = Box(350, 370, 900, 1300)
-        np.testing.assert_array_equal(
-            mask.without_padding(padded(pixels, 0)[part.slices], part), read[part.slices]
-        )
+        np.testing.assert_array_equal(mask.without_padding(padded(pixels, 0)[part.slices], part), read[part.slices])
 
     def test_a_slide_without_padding_is_read_as_it_is(self):
         pixels = half_tissue()
@@ -221,7 +219,9 @@ class SoftLevels(ArraySlide):
 @settings(max_examples=20, deadline=None)
 def test_mirrored_images_have_mirrored_kinds(seed):
     rng = np.random.default_rng(seed)
-    coarse = rng.choice(np.array([(242, 242, 242), (200, 140, 180), (60, 170, 150), (40, 40, 42), (225, 225, 225)]), (6, 5))
+    coarse = rng.choice(
+        np.array([(242, 242, 242), (200, 140, 180), (60, 170, 150), (40, 40, 42), (225, 225, 225)]), (6, 5)
+    )
     pixels = np.kron(coarse, np.ones((12, 12, 1))).astype(np.uint8)
     density = densities(pixels, (242.0, 242.0, 242.0))
     kinds = classify(density, 8.0, glass_seen=True)

@@ -5,7 +5,8 @@
 *False nuclei*: the images of the sets ``histolab`` and ``misc`` are segmented with ``--tissue auto`` and with ``none``, and
 nuclei with their centroid in the boxes of ``EMPTY``, where only glass or pen is in view, are counted. Nobody recorded the
 resolution of most of these images, so each is taken as having each of ``--mpp``, but pictures of whole slides (8 to 60 um
-per px in truth) as the coarsest that the models take well, 1.0. *Lost nuclei*: for each annotated set, how many centroids of label images lie in cells that are looked at.
+per px in truth) as the coarsest that the models take well, 1.0. *Lost nuclei*: for each annotated set, how many centroids
+of label images lie in cells that are looked at.
 
 Prints JSON; exits with 1 when there are more than 2 false nuclei per mm2, or less than 99.5 % of a set's nuclei are looked at.
 """

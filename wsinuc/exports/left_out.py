@@ -66,7 +66,8 @@ def hatch_left_out(picture: Image.Image, tissue: TissueMask, mm2: float) -> tupl
 
 def _hatched(inside: NDArray[np.bool_], slope: tuple[int, int]) -> NDArray[np.uint8]:
     """(h, w) opacity: a light fill, lines across it, and its outline."""
-    rows, columns = np.indices(inside.shape, sparse=True)
+    height, width = inside.shape
+    rows, columns = np.ogrid[:height, :width]
     lines = (slope[0] * rows + slope[1] * columns) % _PERIOD < _LINE
     rim = inside & ~ndimage.binary_erosion(inside, iterations=_LINE, border_value=1)
     alpha = np.where(inside, np.uint8(_FILL_ALPHA), np.uint8(0))

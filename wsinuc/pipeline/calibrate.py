@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsinuc.grid import Box, TileGrid
 from wsinuc.pipeline.block import mirrored

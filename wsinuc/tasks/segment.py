@@ -173,9 +173,7 @@ class _Run:
         with self._stage("preview"):
             picture = store.ready / "preview.png"
             tissue = self.prepared.selection.tissue
-            write_preview(
-                self.prepared.view, Parts(store.ready), picture, tissue_mm2=plan.tissue_mm2, tissue=tissue
-            )
+            write_preview(self.prepared.view, Parts(store.ready), picture, tissue_mm2=plan.tissue_mm2, tissue=tissue)
         return counts
 
     def _number(self, owners: dict[int, int], total: int) -> dict[str, int]:

@@ -22,13 +22,13 @@ WINDOW_UM = 256.0
 _FINE_UM = 2.0
 _FINE_SIDE = 64  # pixels of the fine look: 128 um, a dozen nuclei
 _SUSPECT = 0.35  # structure at 8 um over that at 16 um: sharp tissue 0.6 and more, behind a blur of 5 um 0.2 to 0.4
-_BLURRED = 0.17  # 2 um over 4 um, 4 over 8, or 8 over 16: sharp tissue 0.24 and more, behind a blur of 5 um 0.08 to 0.16
+_BLURRED = (
+    0.17  # 2 um over 4 um, 4 over 8, or 8 over 16: sharp tissue 0.24 and more, behind a blur of 5 um 0.08 to 0.16
+)
 _FLAT = 5.0**2  # squared thousandths of density: less structure than this at 16 um says nothing about focus
 
 
-def blurred(
-    tissue: NDArray[np.bool_], density: NDArray[np.int16], low: SlideView, glass: Colour
-) -> NDArray[np.bool_]:
+def blurred(tissue: NDArray[np.bool_], density: NDArray[np.int16], low: SlideView, glass: Colour) -> NDArray[np.bool_]:
     """(h, w) tissue cells in windows that are out of focus.
 
     Parameters
@@ -52,9 +52,7 @@ def blurred(
 def _suspects(tissue: NDArray[np.bool_], green: NDArray[np.int16], side: int) -> list[Box]:
     """Windows of ``side`` cells whose structure looks blurred; slides narrower than that have none."""
     boxes = [
-        Box(y, x, y + side, x + side)
-        for y in _starts(tissue.shape[0], side)
-        for x in _starts(tissue.shape[1], side)
+        Box(y, x, y + side, x + side) for y in _starts(tissue.shape[0], side) for x in _starts(tissue.shape[1], side)
     ]
     full = (box for box in boxes if 2 * np.count_nonzero(tissue[box.slices]) >= side * side)
     return [box for box in full if _fades(green[box.slices].astype(np.float64), _SUSPECT)]
