@@ -16,7 +16,7 @@ from scipy import ndimage
 from wsinuc.tissue.kinds import pieces
 
 _CORE_UM2 = 100.0**2  # a stroke is about a millimetre wide; this much of it must be in view
-_SURE_CORE_UM2 = 30.0**2  # and this much of green and blue, which only the ink of a cut margin has as well
+_SURE_CORE_UM2 = 20.0**2  # and this much of green and blue, which only the ink of a cut margin has as well
 _SURE_FRINGE_UM = 40.0  # around so little ink, so that a margin's tissue is not taken along
 _HOLE_UM2 = 50.0**2  # smaller gaps in a stroke are what lies under it
 _FRINGE_UM = 300.0  # the blur of something that lies a coverslip's thickness above the focus
