@@ -215,6 +215,9 @@ class LeftHalf:
     def touches(self, box: Box) -> bool:
         return box.x0 < self.column
 
+    def without_padding(self, pixels: np.ndarray, box: Box) -> np.ndarray:
+        return pixels
+
 
 @pytest.mark.parametrize("column", [40, 129, 250])
 def test_background_tiles_are_skipped_alike_by_all_block_sizes(column: int) -> None:

@@ -140,9 +140,7 @@ def segment(
     out = output or Path()
     for job in jobs:
         if job.files > 1 and not quiet:
-            echo(
-                f"Note: {job.files} files of one DICOM series are one slide, {job.slide}: {job.folder(out)}", err=True
-            )
+            echo(f"Note: {job.files} files of one DICOM series are one slide, {job.slide}: {job.folder(out)}", err=True)
     batch = Batch(jobs, out, config, quiet=quiet)
     if dry_run:
         batch.plan()
@@ -279,11 +277,13 @@ def describe_use(done: Sequence[Summary]) -> str:
 def describe_dry_run(plan: Plan) -> str:
     """The plan for one slide, line by line."""
     height, width = plan.shape
+    left_out = [f"{kind} {share:.2%}" for kind, share in plan.left_out_share.items() if share]
     rows = [
         ("result", plan.out),
         ("reader", plan.reader),
         ("resolution", f"{plan.mpp:.4g} um per pixel from level {plan.level}: {width} x {height} pixels"),
         ("tissue", f"{plan.tissue_mm2:.3g} of {plan.slide_mm2:.3g} mm2 ({plan.tissue_share:.0%})"),
+        ("left out", ", ".join(left_out) or "nothing"),
         ("blocks", f"{len(plan.blocks)} of {plan.blocks_total}, {plan.tiles} tiles for the network"),
         ("memory", f"about {plan.memory_bytes / 1e9:.1f} GB, and what the network needs"),
         ("disk", f"about {plan.disk_bytes / 1e6:.0f} MB"),

@@ -12,6 +12,7 @@ import click
 
 from wsinuc.urls import Place
 from wsinuc_cli.options import PLACE
+from wsinuc_cli.terminal import as_text, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.tasks.verify import Verification
@@ -39,7 +40,7 @@ def verify(results: tuple[Place, ...]) -> None:
     for result in (inner for given in results for inner in (results_in(given) if isinstance(given, Path) else [given])):
         with _bar() as on_bytes:
             report = verify_result(result, on_bytes=on_bytes)
-        click.echo(describe(report))
+        echo_text(describe(report))
         codes.add(CODES.get(report.state, 1))
     raise click.exceptions.Exit(1 if 1 in codes else max(codes))
 
@@ -50,7 +51,7 @@ def describe(report: Verification) -> str:
     lines += [f"  {finding}" for finding in report.findings]
     if report.extra:
         lines.append(f"  besides, not part of the result: {_some(report.extra)}")
-    return "\n".join(lines)
+    return as_text(lines)
 
 
 def _verdict(report: Verification) -> str:

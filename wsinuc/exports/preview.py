@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wsinuc.exports.atomic import replacing
+from wsinuc.exports.left_out import LegendEntry, hatch_left_out
 from wsinuc.exports.picture import GREY, INK, Picture, font, frame, printable, scale_bar
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei
 from wsinuc.slides.view import SlideView, read_resilient
+from wsinuc.tissue import TissueMask
 
 OVERVIEW = 1600
 """Pixels of the longer side of the whole slide."""
@@ -26,11 +28,17 @@ OUTLINE_MPP = 2.0
 
 _CELL = 128
 _MARGIN, _GAP, _HEADER = 40, 32, 118
+_LINE_HEIGHT = 36
 _MARK = (13, 110, 253)
 
 
 def write_preview(
-    view: SlideView, nuclei: Iterable[Nuclei], path: Path | str, *, tissue_mm2: float | None = None
+    view: SlideView,
+    nuclei: Iterable[Nuclei],
+    path: Path | str,
+    *,
+    tissue_mm2: float | None = None,
+    tissue: TissueMask | None = None,
 ) -> None:
     """Write a PNG of the slide with its nuclei coloured by class, beside the densest field magnified.
 
@@ -43,6 +51,8 @@ def write_preview(
         is kept in memory whole.
     tissue_mm2
         Area for the caption; the slide's when not given.
+    tissue
+        What was left out, for hatching on the whole slide; None draws nothing of the kind.
 
     Raises
     ------
@@ -60,12 +70,13 @@ def write_preview(
     for part in parts:
         field.draw_outlines(part)
     left, right = overview.finish(), field.finish()
+    left, legend = hatch_left_out(left, tissue, _mm2(view)) if tissue else (left, [])
     if box != overview.box:
         _mark(left, box, overview.scale)
     for picture, mpp in ((left, overview_mpp), (right, view.mpp / ZOOM)):
         scale_bar(picture, mpp)
         frame(picture)
-    page = _page(left, right, _title(view), tally.caption(view, tissue_mm2), tally)
+    page = _page(left, right, Header(_title(view), tally.caption(view, tissue_mm2), tally.entries(), legend))
     with replacing(Path(path)) as stream:
         page.save(stream, format="PNG")
 
@@ -104,10 +115,33 @@ class _Tally:
 
     def caption(self, view: SlideView, tissue_mm2: float | None) -> str:
         count = sum(self.classes.values())
-        mm2 = view.shape[0] * view.shape[1] * (view.mpp / 1000) ** 2 if tissue_mm2 is None else tissue_mm2
+        mm2 = _mm2(view) if tissue_mm2 is None else tissue_mm2
         noun = "nucleus" if count == 1 else "nuclei"
         area = f"{mm2:.3g} mm2 of {'slide' if tissue_mm2 is None else 'tissue'}"
         return f"{count:,} {noun}  ·  {area}  ·  {view.mpp:.3g} um per pixel"
+
+    def entries(self) -> list[LegendEntry]:
+        return [LegendEntry(f"{printable(name)} {count:,}", color) for (name, color), count in self.classes.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands above the pictures."""
+
+    title: str
+    caption: str
+    classes: list[LegendEntry]
+    """Classes of nuclei and how many there are."""
+    left_out: list[LegendEntry]
+    """What was left out and how much; a line of its own where there is any."""
+
+    @property
+    def height(self) -> int:
+        return _HEADER + (_LINE_HEIGHT if self.left_out else 0)
+
+
+def _mm2(view: SlideView) -> float:
+    return view.shape[0] * view.shape[1] * (view.mpp / 1000) ** 2
 
 
 def _title(view: SlideView) -> str:
@@ -137,29 +171,36 @@ def _mark(picture: Image.Image, box: Box, scale: float) -> None:
         draw.rectangle((corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1), outline=_MARK, width=3)
 
 
-def _page(left: Image.Image, right: Image.Image, title: str, caption: str, tally: _Tally) -> Image.Image:
+def _page(left: Image.Image, right: Image.Image, header: Header) -> Image.Image:
     """Both pictures on white under a header: side by side, or one below the other when the slide is wide."""
     below = left.width > 1.5 * left.height
+    top = header.height
     width = max(left.width, right.width) if below else left.width + _GAP + right.width
     height = left.height + _GAP + right.height if below else max(left.height, right.height)
-    page = Image.new("RGB", (width + 2 * _MARGIN, _HEADER + height + _MARGIN), (255, 255, 255))
-    page.paste(left, (_MARGIN, _HEADER))
-    corner = (_MARGIN, _HEADER + left.height + _GAP) if below else (_MARGIN + left.width + _GAP, _HEADER)
+    page = Image.new("RGB", (width + 2 * _MARGIN, top + height + _MARGIN), (255, 255, 255))
+    page.paste(left, (_MARGIN, top))
+    corner = (_MARGIN, top + left.height + _GAP) if below else (_MARGIN + left.width + _GAP, top)
     page.paste(right, corner)
-    _header(page, title, caption, tally)
+    _draw_header(page, header)
     return page
 
 
-def _header(page: Image.Image, title: str, caption: str, tally: _Tally) -> None:
+def _draw_header(page: Image.Image, header: Header) -> None:
     draw = ImageDraw.Draw(page)
-    draw.text((_MARGIN, 28), title, fill=INK, font=font(34), anchor="lt")
-    baseline = 92
-    draw.text((_MARGIN, baseline), caption, fill=GREY, font=font(22), anchor="ls")
-    x = _MARGIN + draw.textlength(caption, font(22)) + 48
-    for (name, color), count in tally.classes.items():
-        label = f"{printable(name)} {count:,}"
-        if x + 28 + draw.textlength(label, font(22)) > page.width - _MARGIN:
+    draw.text((_MARGIN, 28), header.title, fill=INK, font=font(34), anchor="lt")
+    _draw_line(page, 92, header.caption, header.classes)
+    if header.left_out:
+        _draw_line(page, 92 + _LINE_HEIGHT, "left out:", header.left_out)
+
+
+def _draw_line(page: Image.Image, baseline: int, text: str, entries: list[LegendEntry]) -> None:
+    """A text, and entries with their colours behind it, as many as there is room for."""
+    draw = ImageDraw.Draw(page)
+    draw.text((_MARGIN, baseline), text, fill=GREY, font=font(22), anchor="ls")
+    x = _MARGIN + draw.textlength(text, font(22)) + 48
+    for entry in entries:
+        if x + 28 + draw.textlength(entry.label, font(22)) > page.width - _MARGIN:
             return
-        draw.rounded_rectangle((x, baseline - 17, x + 18, baseline + 1), 4, fill=color)
-        draw.text((x + 28, baseline), label, fill=INK, font=font(22), anchor="ls")
-        x += 28 + draw.textlength(label, font(22)) + 32
+        draw.rounded_rectangle((x, baseline - 17, x + 18, baseline + 1), 4, fill=entry.color)
+        draw.text((x + 28, baseline), entry.label, fill=INK, font=font(22), anchor="ls")
+        x += 28 + draw.textlength(entry.label, font(22)) + 32

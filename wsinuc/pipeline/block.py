@@ -27,9 +27,11 @@ PIECE = 1024
 
 
 class Selection(Protocol):
-    """Says which parts of a view are worth looking at; ``TissueMask`` is one."""
+    """Says which parts of a view are worth looking at, and what to see there; ``TissueMask`` is one."""
 
     def touches(self, box: Box) -> bool: ...
+
+    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,7 @@ def _score(
     source = _bounding_box([tile.read for tile in missing]).clip(extent)
     with clock.stage("read"):
         pixels, failed = read_resilient(view, source)
+        pixels = tissue.without_padding(pixels, source)
     with clock.stage("wait"), gate, clock.stage("network"):
         missing = [tile for tile in missing if not taken(tile)]  # another block may have come first
         for chosen, batch in _batches(pixels, source, extent, missing, batch_size):

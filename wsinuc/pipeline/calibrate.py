@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsinuc.grid import Box, TileGrid
 from wsinuc.pipeline.block import mirrored
@@ -24,9 +25,11 @@ COUNT = 8
 
 
 class Tissue(Protocol):
-    """Says how much tissue a box holds; ``TissueMask`` is one."""
+    """Says how much tissue a box holds, and what to see there; ``TissueMask`` is one."""
 
     def share(self, box: Box) -> float: ...
+
+    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]: ...
 
 
 def calibrated(view: SlideView, segmenter: Segmenter, tissue: Tissue) -> Segmenter:
@@ -47,7 +50,8 @@ def calibrated(view: SlideView, segmenter: Segmenter, tissue: Tissue) -> Segment
     samples = []
     for index in chosen:
         inside = fields[index].clip(extent)
-        samples.append(mirrored(read_resilient(view, inside)[0], inside, fields[index]))
+        pixels = tissue.without_padding(read_resilient(view, inside)[0], inside)
+        samples.append(mirrored(pixels, inside, fields[index]))
     return segmenter.calibrate(np.stack(samples))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wsinuc.config import SegmentConfig
 from wsinuc.grid import Box
@@ -29,9 +30,11 @@ class Selection:
 
     @property
     def tissue_hash(self) -> str:
-        """Names the tissue mask: two processes with equal hashes look at the same places."""
-        mask = self.tissue.mask
-        return hashlib.sha256(str(mask.shape).encode() + np.packbits(mask).tobytes()).hexdigest()[:32]
+        """Names the tissue mask: two processes with equal hashes look at the same places, and see the same there."""
+        masks = [mask for mask in (self.tissue.mask, self.tissue.padding) if mask is not None]
+        content = b"".join(str(mask.shape).encode() + np.packbits(mask).tobytes() for mask in masks)
+        found = b"" if self.tissue.kinds is None else b"found"
+        return hashlib.sha256(content + found).hexdigest()[:32]
 
     def touches(self, box: Box) -> bool:
         """Whether ``box`` holds tissue and is in or near the region."""
@@ -41,11 +44,18 @@ class Selection:
         """Whether a nucleus in the region may reach into ``box``."""
         return self.region_mask is None or self.region_mask.touches(box.grow(self.reach))
 
-    def in_region(self, nuclei: Nuclei) -> Nuclei:
-        """Those with their centroid in the region, numbered anew; all where there is no region."""
-        if self.region is None or not len(nuclei):
+    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+        """RGB ``(h, w, 3)`` of a box of the view with black padding made white."""
+        return self.tissue.without_padding(pixels, box)
+
+    def wanted_of(self, nuclei: Nuclei) -> Nuclei:
+        """Those with their centroid in tissue, where tissue was searched, and in the region, if any; numbered anew."""
+        if not len(nuclei):
             return nuclei
-        return nuclei.select(self.region.contains(nuclei.level0_centroids())).with_ids(1)
+        kept = self.tissue.holds(nuclei.centroids)
+        if self.region is not None:
+            kept &= self.region.contains(nuclei.level0_centroids())
+        return nuclei if kept.all() else nuclei.select(kept).with_ids(1)
 
 
 def select(view: SlideView, config: SegmentConfig, reach: int) -> Selection:

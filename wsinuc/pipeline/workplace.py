@@ -129,7 +129,7 @@ class Workplace:
         )
         if result.unreadable:
             self._check_slide()
-        nuclei = self.selection.in_region(result.nuclei)
+        nuclei = self.selection.wanted_of(result.nuclei)
         return self.store.add(_entry(block, result, len(nuclei)), nuclei)
 
     def _check_slide(self) -> None:

@@ -61,6 +61,8 @@ class Plan:
     """0 to 1."""
     tissue_mm2: float
     slide_mm2: float
+    left_out_share: dict[str, float]
+    """Share of the slide, 0 to 1, by each kind of what is no tissue; empty unless tissue was searched for."""
     memory_bytes: int
     """Estimated peak, without the network's own."""
     disk_bytes: int
@@ -158,6 +160,7 @@ def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Place, store: R
         tissue_share=tissue_px / slide_px,
         tissue_mm2=tissue_px * mm2_per_px,
         slide_mm2=slide_px * mm2_per_px,
+        left_out_share=selection.tissue.left_out(),
         memory_bytes=BASE_MEMORY + config.workers * read_px * (segmenter.channels + BYTES_PER_PIXEL),
         disk_bytes=int(tissue_px * mm2_per_px * NUCLEI_PER_MM2 * BYTES_PER_NUCLEUS),
         settings=_settings(prepared, config),

@@ -193,7 +193,8 @@ class _Run:
             )
         with self._stage("preview"):
             picture = store.ready / "preview.png"
-            write_preview(self.prepared.view, store.parts, picture, tissue_mm2=plan.tissue_mm2)
+            tissue = self.prepared.selection.tissue
+            write_preview(self.prepared.view, store.parts, picture, tissue_mm2=plan.tissue_mm2, tissue=tissue)
         return counts
 
     def _number(self, owners: dict[int, int], total: int) -> dict[str, int]:

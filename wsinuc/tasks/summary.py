@@ -27,6 +27,8 @@ PACKAGES = ("numpy", "numba", "zarr", "dask", "pyarrow", "shapely", "openslide-p
 NOTED_HOLES = 0.001
 """Share of a slide's bytes in holes from which a reader is told."""
 
+_DOUBTFUL = ("pen", "blurred")  # kinds that may cover tissue
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
@@ -39,6 +41,11 @@ class Summary:
     """Nuclei per class."""
     tissue_mm2: float
     slide_mm2: float
+    left_out_mm2: dict[str, float]
+    """Area of the slide that is no tissue, by kind: glass, blank, black, pen, grey, blurred; empty unless tissue was
+    searched for."""
+    left_out_share: dict[str, float]
+    """The same as shares of the slide, 0 to 1."""
     nuclei_per_mm2: float | None
     """Per mm2 of tissue; None without tissue."""
     seconds: dict[str, float]
@@ -131,6 +138,8 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         counts=course.counts,
         tissue_mm2=plan.tissue_mm2,
         slide_mm2=plan.slide_mm2,
+        left_out_mm2={kind: share * plan.slide_mm2 for kind, share in plan.left_out_share.items()},
+        left_out_share=plan.left_out_share,
         nuclei_per_mm2=total.nuclei / plan.tissue_mm2 if plan.tissue_mm2 else None,
         seconds=seconds,
         block_seconds=total.seconds,
@@ -192,6 +201,9 @@ def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
         )
     if not plan.blocks:
         notes.append("no tissue found, so the network never ran: if there is some, try --tissue none")
+    doubtful = [f"{kind} {share:.1%}" for kind, share in plan.left_out_share.items() if share and kind in _DOUBTFUL]
+    if doubtful:
+        notes.append(f"left out of the slide: {', '.join(doubtful)}; --tissue none looks there as well")
     if total.unreadable:
         notes.append(f"{len(total.unreadable)} undecodable regions were taken for white: nuclei there are missing")
     if total.at_edge:

@@ -1,9 +1,10 @@
-"""Tissue by its darkness against the slide's own glass, at 8 um per pixel.
+"""Tissue by its darkness against the slide's own glass, at 8 um per pixel, and what is dark but no tissue.
 
 Missing tissue is worse than reading some glass, so the limit is set by what glass can be and not by what tissue usually
 is: Otsu's threshold between glass and deeply stained tissue throws pale stroma away, and on a crop without glass it
 throws half of the tissue away. Here a pixel is tissue when it absorbs at least 0.02 (optical density, 4.5 % of the
-light) more than glass does in some channel; glass at this resolution varies by about 0.005.
+light) more than glass does in some channel; glass at this resolution varies by about 0.005. What is dark for another
+reason is taken out by what it is: see ``wsinuc.tissue.kinds``, ``pen`` and ``focus``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from scipy import ndimage
 
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.slides.view import SlideView, read_resilient
+from wsinuc.tissue.focus import blurred
+from wsinuc.tissue.kinds import Colour, Kind, black, blank, densities, grey
 from wsinuc.tissue.mask import CELL_UM, TissueMask, check_extent
+from wsinuc.tissue.pen import pen
 
 ABSORBANCE = 0.02
 """Optical density above glass from which a pixel is tissue."""
@@ -28,7 +32,7 @@ HOLE_UM2 = 200.0**2
 MARGIN_UM = 40.0
 """Nuclei at the border of the tissue belong to it."""
 
-_USUAL_GLASS = 240
+_USUAL_GLASS: Colour = (240.0, 240.0, 240.0)
 _DARKEST_GLASS = 210
 _GLASS_TINT = 8  # grey levels between the channels of the brightest pixels; more is pale tissue, no glass
 _PADDING = 254  # brighter pixels lie outside the scan
@@ -48,17 +52,56 @@ def find_tissue(view: SlideView) -> TissueMask:
     low = view.slide.at(CELL_UM)
     check_extent(low.shape, low.mpp, view.slide.name)
     pixels, unreadable = _read_whole(low)
-    mask = clean_mask(darker_than_glass(pixels), low.mpp)
+    glass = _glass_colour(pixels)
+    padding = black(pixels, low.mpp)
+    density = _without(padding, densities(pixels, glass or _USUAL_GLASS))
+    kinds = classify(density, low.mpp, glass_seen=glass is not None)
+    kinds[(kinds == Kind.GLASS) & blank(pixels)] = Kind.BLANK
+    kinds[(kinds == Kind.GLASS) & padding] = Kind.BLACK
+    kinds[blurred(kinds == Kind.TISSUE, density, low, glass or _USUAL_GLASS)] = Kind.BLURRED
     for box in unreadable:
-        mask[box.slices] = True
-    return TissueMask(mask, view.shape)
+        kinds[box.slices] = Kind.TISSUE
+    return TissueMask(kinds == Kind.TISSUE, view.shape, kinds, _beside(padding) if padding.any() else None)
 
 
-def darker_than_glass(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(h, w) which pixels of a low-resolution RGB image absorb more light than its glass."""
-    limit = _glass_colour(pixels) * 10**-ABSORBANCE
-    dark: NDArray[np.bool_] = pixels < limit
-    return np.logical_or.reduce(dark, axis=2)
+def classify(density: NDArray[np.int16], mpp: float, *, glass_seen: bool) -> NDArray[np.uint8]:
+    """(h, w) the ``Kind`` of each cell as far as its density and its neighbours tell: tissue, glass, pen or grey.
+
+    Parameters
+    ----------
+    density
+        (h, w, 3) optical density against glass in thousandths.
+    mpp
+        um per cell.
+    glass_seen
+        Whether the glass's colour is known rather than assumed; without it grey may be tissue under a tinted lamp.
+    """
+    ink = pen(density, mpp, glass_seen=glass_seen)
+    dark = (density.max(axis=2) > round(1000 * ABSORBANCE)) & ~ink
+    shadow = grey(dark, density) if glass_seen else np.zeros_like(dark)
+    tissue = clean_mask(dark & ~shadow, mpp)
+    kinds = np.where(tissue, np.uint8(Kind.TISSUE), np.uint8(Kind.GLASS))
+    kinds[~tissue & shadow] = Kind.GREY
+    kinds[ink] = Kind.PEN
+    return kinds
+
+
+def _without(padding: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[np.int16]:
+    """The densities as if padding were glass; cells beside it, mixtures with it, take what lies beyond them."""
+    if not padding.any():
+        return density
+    beside = _beside(padding)
+    if beside.all():
+        return np.zeros_like(density)
+    rows, columns = ndimage.distance_transform_edt(beside, return_distances=False, return_indices=True)
+    filled = density[rows, columns]
+    filled[padding] = 0
+    return filled
+
+
+def _beside(padding: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Padding and the cells that resampling mixes with it."""
+    return ndimage.binary_dilation(padding, np.ones((3, 3), np.bool_), iterations=2)
 
 
 def clean_mask(mask: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
@@ -71,13 +114,15 @@ def clean_mask(mask: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
     return distance <= MARGIN_UM / mpp
 
 
-def _glass_colour(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(3,) the slide's bright, neutral colour; the usual one when it shows none."""
+def _glass_colour(pixels: NDArray[np.uint8]) -> Colour | None:
+    """The slide's bright, neutral colour; None when it shows none."""
     scanned = pixels[pixels.min(axis=2) < _PADDING]
-    brightest = np.percentile(scanned, 99, axis=0) if len(scanned) else np.full(3, float(_USUAL_GLASS))
-    if brightest.min() < _DARKEST_GLASS or np.ptp(brightest) > _GLASS_TINT:
-        return np.full(3, float(_USUAL_GLASS))
-    return brightest
+    if not len(scanned):
+        return None
+    red, green, blue = np.percentile(scanned, 99, axis=0).tolist()
+    if min(red, green, blue) < _DARKEST_GLASS or max(red, green, blue) - min(red, green, blue) > _GLASS_TINT:
+        return None
+    return red, green, blue
 
 
 def _read_whole(low: SlideView) -> tuple[NDArray[np.uint8], list[Box]]:

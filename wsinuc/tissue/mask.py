@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import SlideError
 from wsinuc.grid import Box
-from wsinuc.slides.view import SlideView
+from wsinuc.slides.view import WHITE, SlideView
+from wsinuc.tissue.kinds import LEFT_OUT, Kind
 
 CELL_UM = 8.0
 """Side of the cells of our own masks: a nucleus. Coarser wastes blocks, finer says nothing more about tissue."""
+
+BLACK = 20
+"""Grey level up to which a view pixel near black padding is padding in all channels: compression spreads the edge."""
 
 
 MAX_CELLS = 400_000_000
@@ -27,6 +31,10 @@ class TissueMask:
     """(mh, mw), True for tissue."""
     shape: tuple[int, int]
     """(height, width) of the view in view pixels."""
+    kinds: NDArray[np.uint8] | None = None
+    """(mh, mw), the ``Kind`` of each cell; None for masks that users give, which are taken at their word."""
+    padding: NDArray[np.bool_] | None = None
+    """(mh, mw), cells of black padding and those beside them; None where there is no padding."""
 
     def touches(self, box: Box) -> bool:
         """Whether any cell that shares a view pixel with ``box`` holds tissue."""
@@ -38,6 +46,44 @@ class TissueMask:
         rows, down = _overlaps(box.y0, box.y1, self, 0)
         columns, across = _overlaps(box.x0, box.x1, self, 1)
         return float(down @ self.mask[rows, columns] @ across) / (box.shape[0] * box.shape[1])
+
+    def holds(self, centroids: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """(n,) whether nuclei with these centroids ``(n, 2)`` in view pixels, (y, x), may be reported.
+
+        A mask that was found says no where something else than tissue is; a user's mask only says where to look. The
+        cell of a centroid follows from whole numbers, so that it is the same in every block.
+        """
+        if self.kinds is None:
+            return np.ones(len(centroids), np.bool_)
+        cells = [
+            np.clip(np.floor(centroids[:, axis]).astype(np.int64), 0, self.shape[axis] - 1)
+            * self.mask.shape[axis]
+            // self.shape[axis]
+            for axis in (0, 1)
+        ]
+        return self.mask[cells[0], cells[1]]
+
+    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+        """RGB ``(h, w, 3)`` of a box with black padding made white: a network takes a black edge for a nucleus."""
+        if self.padding is None:
+            return pixels
+        rows, columns = (
+            np.clip(np.arange(start, stop), 0, length - 1) * count // length
+            for start, stop, length, count in zip(
+                (box.y0, box.x0), (box.y1, box.x1), self.shape, self.mask.shape, strict=True
+            )
+        )
+        near = self.padding[np.ix_(rows, columns)]
+        if not near.any():
+            return pixels
+        return np.where((near & (pixels.max(axis=2) <= BLACK))[..., None], np.uint8(WHITE), pixels)
+
+    def left_out(self) -> dict[str, float]:
+        """Share of the view, 0 to 1, that shows each kind of what is no tissue; empty for masks that users give."""
+        if self.kinds is None:
+            return {}
+        counts = np.bincount(self.kinds.ravel(), minlength=len(Kind))
+        return {kind.name.lower(): float(counts[kind]) / self.kinds.size for kind in LEFT_OUT}
 
     def area_px(self) -> float:
         """Area of the tissue cells in view pixels."""
