@@ -30,7 +30,7 @@ LAUGHS = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits.read_bounded, "__defaults__", (1000,))
+    monkeypatch.setattr(limits, "MAX_TEXT", 1000)
 
 
 def test_what_fits_is_read_and_one_byte_more_is_not(tmp_path: Path) -> None:
