@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -42,12 +43,12 @@ def documents(path: Path, limit: int | None = None) -> Iterator[list[Document]]:
     Raises
     ------
     DataError
-        There is no such file, its compressed data are damaged, it is larger than ``limit`` bytes (``limits.MAX_TEXT``) or shrank as no GeoJSON
-        does, or it is a zip without GeoJSON.
+        There is no such file, its compressed data are damaged, it is larger than ``limit`` bytes (``limits.MAX_TEXT``),
+        it shrank as no GeoJSON does, or it is a zip without GeoJSON.
     """
     try:
-        if not path.is_file():
-            raise DataError(f"{path}: no such file" if not path.exists() else f"{path}: no regular file")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: expected a GeoJSON file, that is a folder or a device")
         if path.name.lower().endswith(".zip"):
             with zipfile.ZipFile(path) as archive:
                 yield _entries(archive, path, limits.MAX_TEXT if limit is None else limit)

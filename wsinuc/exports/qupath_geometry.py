@@ -25,8 +25,8 @@ MAX_CORNERS = 200_000
 """Of a polygon that GEOS examines: it needs 100 bytes for each, five times what stands in the file."""
 _FEW = 64
 """Corners up to which GEOS may count all crossings."""
-_PORTION = 64
-"""Edges that are compared with all others at a time."""
+_PAIRS = 1 << 16
+"""Pairs of edges that are compared at a time, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +146,13 @@ def crosses_itself(xy: NDArray[np.float64], ring_ends: NDArray[np.int64]) -> boo
     a = xy[ends]
     b = xy[ends + 1]
     tree = shapely.STRtree(shapely.linestrings(np.stack([a, b], axis=1)))
-    for start in range(0, len(ends), _PORTION):
-        portion = slice(start, start + _PORTION)
-        first, second = tree.query(tree.geometries[portion])
+    start = 0
+    portion = 1
+    while start < len(ends):
+        first, second = tree.query(tree.geometries[start : start + portion])
         first += start
+        start += portion
+        portion = min(2 * portion, 1 + portion * _PAIRS // max(1, len(first)))
         later = second > first
         first = first[later]
         second = second[later]

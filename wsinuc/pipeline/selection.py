@@ -105,5 +105,5 @@ def _no_tissue(region: Region, tissue: TissueMask, view: SlideView, source: str)
     other = "" if source == "auto" else f" ({source})"
     return (
         f"{region.source} selects no tissue: its polygons span {region.drawn(region.outlines.bounds)}, {where}{other}, in "
-        f"full-resolution pixels{counted_from(view)}: is it for another slide? To look there all the same, add --tissue none"
+        f"level-0 px{counted_from(view)}: is it for another slide? To look there all the same, add --tissue none"
     )

@@ -49,10 +49,11 @@ class Region:
         )
         mask = self.outlines.touched_cells(counts, (cell_x, cell_y))
         if not mask.any():
+            height, width = view.slide.level_shapes[0]
             raise DataError(
-                f"{self.source}: its polygons span {self.drawn(self.outlines.bounds)}, outside the slide, which spans "
-                f"{self.drawn(_extent(view))} in full-resolution pixels{counted_from(view)}: is it for another slide, or "
-                "drawn at another resolution?"
+                f"{self.source}: its polygons span {self.drawn(self.outlines.bounds)}, outside the slide of {width} x "
+                f"{height} level-0 px, which spans {self.drawn((0, 0, width, height))}{counted_from(view)}: is it for "
+                "another slide, or not in full-resolution pixels?"
             )
         return TissueMask(mask, view.shape)
 
@@ -94,18 +95,9 @@ def counted_from(view: SlideView) -> str:
     if not (y or x):
         return ""
     return (
-        f" from the corner of the scanned part, which QuPath shows (at x {x}, y {y} of the whole slide; what was drawn with "
+        f", from the corner of the scanned part, where QuPath begins (x {x}, y {y} of the whole slide; what was drawn with "
         "--no-crop or through Bio-Formats lies that far off)"
     )
-
-
-def _extent(view: SlideView) -> tuple[float, float, float, float]:
-    """What QuPath shows of the slide, x0, y0, x1, y1 in level-0 pixels."""
-    bounds = view.slide.bounds
-    if bounds is not None:
-        return bounds.x0, bounds.y0, bounds.x1, bounds.y1
-    height, width = view.slide.level_shapes[0]
-    return 0, 0, width, height
 
 
 def _united(features: Iterable[Feature], shift_xy: tuple[float, float]) -> Outlines:
