@@ -11,25 +11,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsinuc.errors import OutputError
+from wsinuc import limits
+from wsinuc.errors import DataError, OutputError
 
 
-def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write JSON so that ``path`` is either absent or whole: temporary file, fsync, rename."""
+def write_json(content: Mapping[str, Any], path: Path, *, sync: bool = True) -> None:
+    """Write JSON so that ``path`` is either absent or whole: temporary file, fsync, rename.
+
+    Without ``sync`` that holds when the process is killed, but not when the power fails: for what can be found out again.
+    """
     temporary = path.with_name(path.name + ".partial")
     with temporary.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=1, sort_keys=True)
         file.write("\n")
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """Content of a JSON object, empty when the file is absent or no such thing."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = limits.read_json(path)
+    except (OSError, DataError):
         return {}
     return content if isinstance(content, dict) else {}
 
