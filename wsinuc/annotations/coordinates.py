@@ -17,7 +17,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from wsinuc.annotations.events import MAX_DEPTH, Event, JsonError
+from wsinuc.annotations.events import MAX_DEPTH, Event, TooMuch
 
 HEIGHTS = {
     "Point": 1,
@@ -136,7 +136,7 @@ def skip(events: Iterator[Event], event: str) -> None:
         if depth == 0:
             return
         if depth > MAX_DEPTH:
-            raise JsonError("brackets in brackets without end")
+            raise TooMuch("brackets in brackets without end")
         event, _ = next(events)
 
 
@@ -159,7 +159,7 @@ class _Reader:
         if self.numbers:
             self.flaw = self.flaw or NOT_NESTED
         if len(self.heights) >= MAX_DEPTH:
-            raise JsonError("brackets in brackets without end")
+            raise TooMuch("brackets in brackets without end")
         self.numbers = 0
         self.heights.append(None)
 

@@ -11,7 +11,7 @@ import ijson
 
 MAX_DEPTH = 64
 """Brackets in brackets; GeoJSON needs a dozen."""
-_BUFFER = 1 << 18
+_BUFFER = 1 << 15  # the parser makes a list of all events of a buffer
 _BOM = b"\xef\xbb\xbf"
 _OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 
@@ -30,6 +30,10 @@ _TOKENS = re.compile(
 
 class JsonError(ValueError):
     """The text is no JSON; the message is one short line."""
+
+
+class TooMuch(JsonError):
+    """The text is nested, or holds values, beyond all reason; to read it again will not help."""
 
 
 def json_events(stream: BinaryIO) -> Iterator[Event]:

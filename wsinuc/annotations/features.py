@@ -16,8 +16,8 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from wsinuc.annotations.coordinates import HEIGHTS, Coordinates, read_coordinates
-from wsinuc.annotations.events import MAX_DEPTH, Event, JsonError, json_events, made_plain, plain_errors
+from wsinuc.annotations.coordinates import HEIGHTS, Coordinates, empty, read_coordinates
+from wsinuc.annotations.events import MAX_DEPTH, Event, JsonError, TooMuch, json_events, made_plain, plain_errors
 from wsinuc.annotations.files import Document, documents
 from wsinuc.errors import DataError
 
@@ -141,7 +141,7 @@ class _Budget:
     def spend(self) -> None:
         self.left -= 1
         if self.left < 0:
-            raise JsonError(f"a feature holds more than {MAX_VALUES:,} values beside its coordinates")
+            raise TooMuch(f"a feature holds more than {MAX_VALUES:,} values beside its coordinates")
 
 
 def _value(event: str, value: Any, events: Iterator[Event], budget: _Budget | None = None, depth: int = 0) -> Any:
@@ -149,9 +149,9 @@ def _value(event: str, value: Any, events: Iterator[Event], budget: _Budget | No
     budget = budget or _Budget()
     budget.spend()
     if depth > MAX_DEPTH:
-        raise JsonError("brackets in brackets without end")
+        raise TooMuch("brackets in brackets without end")
     if event == "start_array":
-        items = []
+        items: list[Any] = []
         for event, value in events:
             if event == "end_array":
                 return items
@@ -178,6 +178,8 @@ def _tolerantly(document: Document) -> Iterator[Any]:
                 yield item
                 count += 1
         return
+    except TooMuch:
+        raise
     except JsonError:
         with closing(document.open()) as stream:
             text = stream.read()
@@ -219,8 +221,9 @@ def _geometries(geometry: Any, about: dict[str, Any], where: str) -> Iterator[Fe
         for member in members if isinstance(members, list) else ():
             yield from _geometries(member, about, where)
     elif kind in HEIGHTS:
-        coordinates = geometry.get("coordinates")
-        flaw = coordinates.flaw_as(kind) if isinstance(coordinates, Coordinates) else "it has no coordinates"
+        given = geometry.get("coordinates")
+        coordinates = given if isinstance(given, Coordinates) else empty("it has no coordinates")
+        flaw = coordinates.flaw_as(kind)
         if flaw is not None:
             raise DataError(f"{where}: expected GeoJSON as QuPath exports it, cannot parse the {kind} ({flaw})")
         yield Feature(kind=kind, coordinates=coordinates, where=where, **about)

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -75,9 +76,7 @@ def _entries(archive: zipfile.ZipFile, path: Path, limit: int) -> list[Document]
     for entry in found:
         if entry.file_size > MAX_RATIO * entry.compress_size + MAX_RATIO * 1024:
             raise DataError(f"{path}: {entry.filename[:80]} shrank more than {MAX_RATIO} times, it is not unpacked")
-    return [
-        Document(f"{path}, {entry.filename[:80]}", lambda entry=entry: _open_entry(archive, entry)) for entry in found
-    ]
+    return [Document(f"{path}, {entry.filename[:80]}", partial(_open_entry, archive, entry)) for entry in found]
 
 
 def _open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:

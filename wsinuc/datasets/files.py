@@ -7,8 +7,7 @@ number per pixel, 0 for background. A file that is something else is refused wit
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from wsinuc.errors import DataError
-from wsinuc.limits import read_bounded
+from wsinuc.limits import text_lines
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 """Suffixes of images, in order of preference."""
@@ -25,6 +24,9 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 
 MAX_LABEL = 2**24 - 1
 """Largest id that is taken: tables by id are as long as the largest, so that sparse 32-bit ids would fill the memory."""
+
+MAX_CELLS = 2_000_000
+"""Cells of a table that is kept whole; each takes some hundred bytes, whatever stands in the file."""
 
 _MODES = {"F": "floating-point numbers", "I": "32-bit integers", "1": "a mask of one bit"}
 _INTEGERS = ("L", "I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -107,19 +109,32 @@ def label_ids(values: NDArray, source: Path) -> NDArray[np.int32]:
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> tuple[Mapping[str, str], ...]:
+    """All lines of a table at once, see `table_rows`; raises DataError, also beyond ``MAX_CELLS``."""
+    rows = []
+    cells = 0
+    for row in table_rows(path, columns):
+        rows.append(row)
+        cells += len(row) + 1
+        if cells > MAX_CELLS:
+            raise DataError(f"{path} has more than {MAX_CELLS:,} cells: no table of a data set is so long")
+    return tuple(rows)
+
+
+def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, str]]:
     """Lines of a CSV file that must have at least these columns, blanks around names and values dropped; raises DataError."""
     try:
-        with io.StringIO(read_bounded(path).decode("utf-8-sig"), newline="") as file:
+        with text_lines(path) as file:
             reader = csv.DictReader(file, restval="")
-            lines, header = list(reader), [name.strip() for name in reader.fieldnames or ()]
+            header = [name.strip() for name in reader.fieldnames or ()]
+            if missing := [column for column in columns if column not in header]:
+                raise DataError(f"{path} has no column {missing[0]!r}; it has {', '.join(header)[:200] or 'nothing'}")
+            for line in reader:
+                # A line that is longer than the header has its surplus under the key None.
+                yield {key.strip(): value.strip() for key, value in line.items() if key is not None}
     except FileNotFoundError:
         raise DataError(f"{path} is missing; it must have the columns {', '.join(columns)}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error})") from error
-    if missing := [column for column in columns if column not in header]:
-        raise DataError(f"{path} has no column {missing[0]!r}; it has {', '.join(header) or 'nothing'}")
-    # A line that is longer than the header has its surplus under the key None.
-    return tuple({key.strip(): value.strip() for key, value in line.items() if key is not None} for line in lines)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as CSV ({error.strerror or error})") from error
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

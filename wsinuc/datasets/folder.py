@@ -12,6 +12,7 @@ Classes, where there are any: ``classes.csv`` lists them (``name``, and optional
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, by_stem, read_pair, read_table
+from wsinuc.datasets.files import IMAGE_SUFFIXES, LABEL_SUFFIXES, by_stem, read_pair, read_table, table_rows
 from wsinuc.errors import DataError
 from wsinuc.segmenters.base import NucleusClass
 
@@ -69,7 +70,7 @@ class FolderLayout(Layout):
         path = self.path / "classes" / f"{name}.csv"
         present = np.bincount(labels.ravel(), minlength=1) > 0
         found = np.zeros(len(present), np.int32)
-        for row in read_table(path, ("label", "class")):
+        for row in table_rows(path, ("label", "class")):
             if row["class"] not in number:
                 raise DataError(f"{path}: class {row['class']!r} is not in classes.csv, which has {', '.join(number)}")
             label = int(row["label"]) if row["label"].isdecimal() else 0
@@ -100,6 +101,7 @@ def _read_manifest(path: Path) -> tuple[Row, ...]:
     for name in names:
         if not name or Path(name).name != name:
             raise DataError(f"{path}: a name must be a plain file name without its extension, got {name!r}")
-    if len(set(names)) < len(names):
-        raise DataError(f"{path}: each name may stand once, got {next(n for n in names if names.count(n) > 1)!r} twice")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{path}: each name may stand once, got {name!r} twice")
     return rows

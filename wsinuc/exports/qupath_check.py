@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-from wsinuc.annotations.events import Event, JsonError, json_events, made_plain, plain_errors
+from wsinuc.annotations.events import Event, JsonError, TooMuch, json_events, made_plain, plain_errors
 from wsinuc.annotations.features import Unrecognised, raw_features
 from wsinuc.annotations.files import MAX_ENTRIES
 from wsinuc.errors import DataError, RemoteError
@@ -271,6 +271,9 @@ def _check_document(opened: Callable[[], BinaryIO], ledger: _Ledger, prefix: str
             source = _Counted(opened(), limit)
             try:
                 _add_features(read(source, found), found, prefix)
+            except TooMuch as error:
+                reason = str(error)
+                break
             except JsonError as error:
                 reason = str(error)
                 continue

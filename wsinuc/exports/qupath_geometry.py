@@ -14,7 +14,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from wsinuc.annotations.coordinates import HEIGHTS, NOT_NESTED, Coordinates
+from wsinuc.annotations.coordinates import HEIGHTS, NOT_NESTED, Coordinates, empty
 
 ALL_VERSIONS = ("0.5.1", "0.6.0", "0.7.0")
 OLD, NEW = ALL_VERSIONS[:1], ALL_VERSIONS[1:]
@@ -58,8 +58,9 @@ def geometry_issues(geometry: Any, present: bool) -> Iterator[Issue]:
     if not isinstance(kind, str) or kind not in HEIGHTS:
         yield Issue("rejected", f"geometry type {str(kind)[:40]!r} is unknown", ALL_VERSIONS)
         return
-    coordinates = geometry.get("coordinates")
-    flaw = coordinates.flaw_as(kind) if isinstance(coordinates, Coordinates) else NOT_NESTED
+    given = geometry.get("coordinates")
+    coordinates = given if isinstance(given, Coordinates) else empty(NOT_NESTED)
+    flaw = coordinates.flaw_as(kind)
     if kind not in ("Polygon", "MultiPolygon"):
         if flaw == NOT_NESTED:
             yield Issue("rejected", flaw, ALL_VERSIONS)

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsinuc.errors import CheckpointError, OutputError
+from wsinuc.errors import CheckpointError, DataError, OutputError
+from wsinuc.limits import parse_json
 
 Settings = Mapping[str, Any]
 """JSON types by dotted name."""
@@ -100,6 +101,10 @@ class TrainingState:
             )
 
 
+MAX_LINE = 1 << 16
+"""Bytes of a line of a log."""
+
+
 def append_log(path: Path, line: Mapping[str, Any]) -> None:
     """Add one line of figures."""
     with path.open("a", encoding="utf-8") as stream:
@@ -111,9 +116,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):  # a killed run may leave half a line
-            lines.append(json.loads(text))
+    with path.open("rb") as file:
+        for text in iter(lambda: file.readline(MAX_LINE), b""):
+            with suppress(DataError):  # a killed run may leave half a line
+                line = parse_json(text, str(path))
+                if isinstance(line, dict):
+                    lines.append(line)
     return lines
 
 

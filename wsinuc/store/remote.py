@@ -24,7 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsinuc.errors import ConfigError, OutputError, RemoteError
+from wsinuc.errors import ConfigError, DataError, OutputError, RemoteError
+from wsinuc.limits import parse_json
 from wsinuc.store.outputs import OUTPUTS, SUMMARY
 from wsinuc.store.upload import Digest, list_sizes, upload
 from wsinuc.urls import Url, remote_errors
@@ -138,8 +139,8 @@ class RemoteResult:
         fs, path = (self.url / name).filesystem()
         with remote_errors(self.url):
             try:
-                content = json.loads(fs.cat_file(path))
-            except (FileNotFoundError, ValueError):
+                content = parse_json(fs.cat_file(path), name)
+            except (FileNotFoundError, DataError):
                 return {}
         return content if isinstance(content, dict) else {}
 

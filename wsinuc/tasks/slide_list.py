@@ -24,6 +24,8 @@ from wsinuc.urls import Place, place
 COLUMNS = ("slide", "mpp", "model", "roi", "tissue", "name")
 MAX_BYTES = 16 * 2**20
 """A table larger than this is no list of slides."""
+MAX_SLIDES = 200_000
+"""Lines of a table; a slide in work takes some kilobytes, whatever stands in the table."""
 MAX_NAME = 180
 """Bytes; file systems take 255, and results add to the name."""
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
@@ -122,6 +124,8 @@ def read_slide_table(path: Path) -> list[SlideJob]:
         message names the line.
     """
     text = _read_text(path)
+    if text.count("\n") + text.count("\r") > MAX_SLIDES:
+        raise DataError(f"{path} has more than {MAX_SLIDES:,} lines, too many for a list of slides")
     head = text.lstrip().partition("\n")[0]
     rows = csv.reader(io.StringIO(text), delimiter=";" if ";" in head and "," not in head else ",", strict=True)
     try:

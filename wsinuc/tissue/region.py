@@ -112,7 +112,7 @@ def _united(features: Iterable[Feature], shift_xy: tuple[float, float]) -> Outli
             if not rings or not _has_area(rings[0]):
                 continue
             for ring in rings:
-                xy.frombytes(memoryview(np.ascontiguousarray(ring)).cast("B"))
+                xy.frombytes(np.ascontiguousarray(ring).view(np.uint8).data)
                 ring_ends.append(len(xy) // 2)
             part_ends.append(len(ring_ends))
     corners = np.frombuffer(xy).reshape(-1, 2)
@@ -123,5 +123,5 @@ def _united(features: Iterable[Feature], shift_xy: tuple[float, float]) -> Outli
 def _has_area(ring: NDArray[np.float64]) -> bool:
     """Whether not all corners lie on one line."""
     steps = ring[1:] - ring[0]
-    longest = steps[np.argmax((steps**2).sum(axis=1))] if len(steps) else np.zeros(2)
+    longest = steps[np.argmax(np.abs(steps).max(axis=1))] if len(steps) else np.zeros(2)
     return bool(np.any(steps[:, 0] * longest[1] != steps[:, 1] * longest[0]))
