@@ -11,9 +11,11 @@ from typing import Any
 
 import wsinuc
 from wsinuc.config import SegmentConfig
+from wsinuc.errors import WsinucError
 from wsinuc.segmenters.base import Segmenter
+from wsinuc.slides import open_slide
 from wsinuc.store.ledger import changes
-from wsinuc.tasks.plan import fingerprint, plan_segment
+from wsinuc.tasks.plan import fingerprint, plan_segment, region_identity
 from wsinuc.urls import Place
 
 _ASKED = ("mpp", "reader", "tissue", "block", "batch_size", "device")
@@ -50,8 +52,16 @@ def _asked_the_same(made: Mapping[str, Any], slide: Place, config: SegmentConfig
     model = (made.get("weights_sha256"), weights) if weights else (settings.get("segmenter"), segmenter.identity)
     try:
         files: list[tuple[Any, str | None]] = [(settings.get("slide"), fingerprint(slide))]
-        files.append((settings.get("roi"), fingerprint(config.roi) if config.roi else None))
-    except OSError:
+        files.append((settings.get("roi"), _region(config, slide)))
+    except (OSError, WsinucError):
         return False  # opening it says what is wrong
     wishes = [(asked.get(name), getattr(config, name)) for name in _ASKED]
     return all(a == b for a, b in [(settings.get("wsinuc"), wsinuc.__version__), model, *files, *wishes])
+
+
+def _region(config: SegmentConfig, slide: Place) -> str | None:
+    """The region that is asked for, which counts from the slide's bounds; raises what opening the slide raises."""
+    if config.roi is None:
+        return None
+    with open_slide(slide, reader=config.reader, mpp=config.mpp) as opened:
+        return region_identity(config.roi, opened.origin)

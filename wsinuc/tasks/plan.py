@@ -185,11 +185,11 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "halo": prepared.grid.halo,
         "batch_size": config.batch_size or segmenter.batch_size,
         "tissue": prepared.selection.tissue_hash,
-        "roi": _region_identity(config.roi, slide.origin) if config.roi else None,
+        "roi": region_identity(config.roi, slide.origin) if config.roi else None,
     }
 
 
-def _region_identity(roi: Path, origin_yx: tuple[int, int]) -> str:
+def region_identity(roi: Path, origin_yx: tuple[int, int]) -> str:
     """Which region: the file, and on slides with bounds the corner that its coordinates count from."""
     file = fingerprint(roi)
     return file if origin_yx == (0, 0) else f"{file} from {origin_yx[1]}, {origin_yx[0]}"
