@@ -23,6 +23,7 @@ MAX_TEXT = 256 * 2**20
 """Largest GeoJSON, XML, CSV or JSON file that is read whole, in bytes after unpacking."""
 MAX_RATIO = 200
 """Largest ratio of compression that is unpacked: texts shrink 5 to 50 times, a bomb 1,000 times."""
+_PIECE = 1 << 16
 _FREE = 16 * 2**20
 """Bytes of objects that any JSON text may become."""
 _OBJECT_BYTES = {b"{": 232, b"[": 72, b",": 40, b'"': 30}
@@ -45,9 +46,10 @@ class Limited(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """As much as is asked for, or what is left; raises DataError beyond the limit or for damaged compression."""
-        wanted = self._left + 1 if size < 0 else min(size, self._left + 1)
+        if size < 0:
+            return self.readall()
         try:
-            data = self._stream.read(wanted)
+            data = self._stream.read(min(size, self._left + 1))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(
                 f"{self._name}: cannot read it, the compressed data are damaged ({error}): copy it again"
@@ -59,6 +61,13 @@ class Limited(io.RawIOBase):
                 "no file of this kind is so large, is it the right one?"
             )
         return data
+
+    def readall(self) -> bytes:
+        """All that is left, piece by piece: to ask for as much as may come would take memory for it."""
+        whole = io.BytesIO()
+        for piece in iter(lambda: self.read(_PIECE), b""):
+            whole.write(piece)
+        return whole.getvalue()
 
     def readinto(self, buffer: Any) -> int:
         """For text streams on top of this one."""

@@ -349,9 +349,16 @@ class _Counted(io.RawIOBase):
         self.count = 0
 
     def read(self, size: int = -1) -> bytes:
-        left = self._limit + 1 - self.count
-        data = self._stream.read(left if size < 0 else min(size, left))
+        if size < 0:
+            return self.readall()
+        data = self._stream.read(min(size, self._limit + 1 - self.count))
         self.count += len(data)
         if self.count > self._limit:
             raise _TooLarge
         return data
+
+    def readall(self) -> bytes:
+        whole = io.BytesIO()
+        for piece in iter(lambda: self.read(1 << 16), b""):
+            whole.write(piece)
+        return whole.getvalue()

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wsinuc.annotations import is_geojson, read_features
 from wsinuc.errors import DataError, OutputError
@@ -119,10 +118,11 @@ class _Points:
         self.classes = classes
         self._path = path
 
-    def add(self, xy: NDArray[np.float64], name: str) -> None:
-        """Points (n, 2) of one class."""
-        self.xy.frombytes(np.ascontiguousarray(xy).tobytes())
-        self.numbers.extend([self.classes.number(name) for _ in range(len(xy))])
+    def add(self, xy: Iterable[float], name: str) -> None:
+        """Points of one class, x and y in turn."""
+        self.xy.extend(xy)
+        while 2 * len(self.numbers) < len(self.xy):
+            self.numbers.append(self.classes.number(name))
         if len(self.numbers) > MAX_POINTS:
             raise DataError(f"{self._path}: expected 1 to {MAX_POINTS} points, found {len(self.numbers)} and more")
 
@@ -141,7 +141,7 @@ def _csv_points(path: Path, classes: _Classes) -> _Points:
                 place = float(line["x"]), float(line["y"])
             except ValueError as error:
                 raise DataError(f"{path}, line {lines.line_num}: x and y must be numbers ({error})") from error
-            found.add(np.array([place]), line.get("class", "").strip())
+            found.add(place, line.get("class", "").strip())
     return found
 
 
@@ -151,7 +151,7 @@ def _geojson_points(path: Path, classes: _Classes) -> _Points:
     with _layout_errors(path):
         for feature in read_features(path, MAX_BYTES):
             if feature.kind in ("Point", "MultiPoint"):
-                found.add(feature.coordinates.xy, feature.class_name or "")
+                found.add(feature.coordinates.xy.ravel(), feature.class_name or "")
     return found
 
 
