@@ -8,6 +8,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from wsinuc.tissue.outlines import Outlines
+
 Ring = list[list[float]]
 
 
@@ -49,6 +55,13 @@ def write(path: Path, content: Any) -> Path:
     else:
         path.write_text(text, encoding="utf-8")
     return path
+
+
+def outlines_of(shape: BaseGeometry) -> Outlines:
+    """The polygons that shapely has, as flat arrays."""
+    polygons = [part for part in shapely.get_parts(shape).tolist() if part.geom_type == "Polygon"]
+    _, xy, (rings, parts, *_) = shapely.to_ragged_array([shapely.MultiPolygon(polygons)])
+    return Outlines(xy, rings[1:].astype(np.int64), parts[1:].astype(np.int64))
 
 
 PLAIN = json.dumps(collection(polygon(square(0, 0, 9, 9), name="µ"))).encode()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from annotation_files import outlines_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,7 +22,6 @@ from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
 from wsinuc.tissue import Region, TissueMask, find_tissue, load_region, load_tissue, whole
 from wsinuc.tissue.find import clean_mask
-from wsinuc.tissue.outlines import Outlines
 
 STROMA, PALE, GLASS = (200, 140, 180), (226, 215, 223), 243
 TNBC = SHARED_SLIDES.parent / "tnbc" / "images"
@@ -142,12 +142,6 @@ def write(path: Path, content: object) -> Path:
     text = json.dumps(content).encode()
     path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
     return path
-
-
-def outlines_of(shape: shapely.Polygon | shapely.MultiPolygon) -> Outlines:
-    """What shapely has, as flat arrays."""
-    _, xy, (rings, parts, *_) = shapely.to_ragged_array([shapely.MultiPolygon(shapely.get_parts(shape).tolist())])
-    return Outlines(xy, rings[1:].astype(np.int64), parts[1:].astype(np.int64))
 
 
 WITH_HOLE = feature(square(100, 200, 500, 400), square(200, 250, 300, 350))

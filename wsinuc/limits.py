@@ -125,9 +125,11 @@ def text_lines(path: Path, limit: int | None = None) -> Iterator[TextIO]:
         try:
             yield text
         except UnicodeDecodeError as error:
-            raise DataError(f"{path} is no UTF-8 text: in Excel, save it as 'CSV UTF-8 (comma delimited)'") from error
+            raise DataError(
+                f"{path} cannot be read as CSV, it is no UTF-8 text: in Excel, save it as 'CSV UTF-8 (comma delimited)'"
+            ) from error
         except csv.Error as error:
-            raise DataError(f"{path}: no proper CSV ({error}): save it again as CSV") from error
+            raise DataError(f"{path} cannot be read as CSV ({error}): save it again as CSV") from error
 
 
 def read_json(path: Path, limit: int | None = None) -> Any:
