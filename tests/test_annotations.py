@@ -210,7 +210,7 @@ FORMS = {
     "one polygon": lambda n: json.dumps(polygon(circle(n, 20_000))),
     "many polygons": lambda n: json.dumps(collection(*(polygon(square(k, k, k + 7, k + 9)) for k in range(n // 5)))),
     "brackets": lambda n: '{"type": "FeatureCollection", "features": [' + "[]," * (3 * n) + "[]]}",
-    "values": lambda n: '{"type": "FeatureCollection", "features": [{"a": [' + "1," * (5 * n) + "1]}]}",
+    "values": lambda n: '{"type": "FeatureCollection", "features": [{"a": [' + "1," * (50 * n) + "1]}]}",
 }
 
 

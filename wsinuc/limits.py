@@ -12,7 +12,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
@@ -130,6 +130,12 @@ def text_lines(path: Path, limit: int | None = None) -> Iterator[TextIO]:
             ) from error
         except csv.Error as error:
             raise DataError(f"{path} cannot be read as CSV ({error}): save it again as CSV") from error
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names from a file for a message: one line of at most 200 letters, ``nothing`` when there are none."""
+    text = ", ".join(names)[:200]
+    return "".join(letter if letter.isprintable() else " " for letter in text) or "nothing"
 
 
 def read_json(path: Path, limit: int | None = None) -> Any:

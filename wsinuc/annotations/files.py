@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 from wsinuc import limits
 from wsinuc.errors import DataError
-from wsinuc.limits import MAX_RATIO, open_bounded
+from wsinuc.limits import MAX_RATIO, listed, open_bounded
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz", ".zip")
 """Endings of files that hold GeoJSON."""
@@ -75,8 +75,10 @@ def _entries(archive: zipfile.ZipFile, path: Path, limit: int) -> list[Document]
         raise DataError(f"{path} holds more than {limit / 2**20:.0f} MiB when unpacked: export the regions alone")
     for entry in found:
         if entry.file_size > MAX_RATIO * entry.compress_size + MAX_RATIO * 1024:
-            raise DataError(f"{path}: {entry.filename[:80]} shrank more than {MAX_RATIO} times, it is not unpacked")
-    return [Document(f"{path}, {entry.filename[:80]}", partial(_open_entry, archive, entry)) for entry in found]
+            raise DataError(
+                f"{path}: {listed([entry.filename])} shrank more than {MAX_RATIO} times, it is not unpacked"
+            )
+    return [Document(f"{path}, {listed([entry.filename])}", partial(_open_entry, archive, entry)) for entry in found]
 
 
 def _open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:

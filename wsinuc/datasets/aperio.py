@@ -148,7 +148,7 @@ def _outlines(file: BinaryIO, path: Path) -> Iterator[NDArray[np.float64]]:
         if event == "start":
             open_tags.append(element)
             if len(open_tags) == 1 and element.tag != "Annotations":
-                raise DataError(f"{path}: expected Aperio's XML with the root Annotations, got {element.tag[:80]}")
+                raise DataError(f"{path}: expected Aperio's XML with the root Annotations, got {element.tag[:80]!r}")
             if len(open_tags) > MAX_DEPTH:
                 raise DataError(f"{path}: elements in elements without end, expected Aperio's XML")
             continue

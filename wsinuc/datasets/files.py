@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from wsinuc.errors import DataError
-from wsinuc.limits import text_lines
+from wsinuc.limits import listed, text_lines
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 """Suffixes of images, in order of preference."""
@@ -127,7 +127,7 @@ def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, st
             reader = csv.DictReader(file, restval="")
             header = [name.strip() for name in reader.fieldnames or ()]
             if missing := [column for column in columns if column not in header]:
-                raise DataError(f"{path} has no column {missing[0]!r}; it has {', '.join(header)[:200] or 'nothing'}")
+                raise DataError(f"{path} has no column {missing[0]!r}; it has {listed(header)}")
             for line in reader:
                 # A line that is longer than the header has its surplus under the key None.
                 yield {key.strip(): value.strip() for key, value in line.items() if key is not None}

@@ -18,7 +18,7 @@ import numpy as np
 
 from wsinuc.annotations import is_geojson, read_features
 from wsinuc.errors import DataError, OutputError
-from wsinuc.limits import text_lines
+from wsinuc.limits import listed, text_lines
 from wsinuc.synthesis.layouts import NucleusLayout
 
 MAX_BYTES = 256 << 20
@@ -135,7 +135,7 @@ def _csv_points(path: Path, classes: _Classes) -> _Points:
         header = [name.strip().lower() for name in lines.fieldnames or ()]
         lines.fieldnames = header
         if not {"x", "y"} <= set(header):
-            raise DataError(f"{path}: needs the columns x, y and class, has {', '.join(header)[:200] or 'nothing'}")
+            raise DataError(f"{path}: needs the columns x, y and class, has {listed(header)}")
         for line in lines:
             try:
                 place = float(line["x"]), float(line["y"])

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.limits import listed
 from wsinuc.urls import Place, place
 
 COLUMNS = ("slide", "mpp", "model", "roi", "tissue", "name")
@@ -162,11 +163,13 @@ def _check_header(header: list[str], path: Path) -> None:
     known = f"known are {', '.join(COLUMNS)}"
     unknown = [name for name in header if name not in COLUMNS]
     if "slide" not in header:
-        raise DataError(f"{path} has no column slide in its first line ({', '.join(header)[:200] or 'empty'}): {known}")
+        raise DataError(
+            f"{path} has no column slide in its first line ({listed(header) if any(header) else 'empty'}): {known}"
+        )
     if unknown:
         raise DataError(f"{path} has columns that are not known: {', '.join(map(repr, unknown))[:200]}; {known}")
     if len(set(header)) < len(header):
-        raise DataError(f"{path} has a column twice: {', '.join(header)}")
+        raise DataError(f"{path} has a column twice: {listed(header)}")
 
 
 def _job(header: list[str], row: list[str], path: Path, line: int) -> SlideJob:
