@@ -63,13 +63,13 @@ SHOWN = 10
     default=DEFAULTS["tissue"],
     show_default=True,
     metavar="auto|none|FILE",
-    help="Where to look: found automatically, everywhere, or in a mask (PNG, GeoJSON).",
+    help="Where to look: found automatically, everywhere, or in a mask (PNG, GeoJSON as for --roi).",
 )
 @click.option(
     "--roi",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="GeoJSON, for example drawn in QuPath: keep only nuclei with their centre inside.",
+    help="Regions drawn in QuPath (.geojson, .geojson.gz, .zip): keep only nuclei with their centre inside.",
 )
 @click.option(
     "--block", default=DEFAULTS["block"], show_default=True, help="Side of a block in pixels; multiple of 64."

@@ -27,7 +27,7 @@ from skimage.draw import polygon
 from wsinuc.datasets.base import Annotation, Layout, Row
 from wsinuc.datasets.files import by_name, image_shape, read_image
 from wsinuc.errors import DataError
-from wsinuc.limits import open_bounded
+from wsinuc.limits import listed, open_bounded
 
 MAX_CORNERS = 5_000
 """Of an outline: painting asks every pixel around it for every corner."""
@@ -148,7 +148,7 @@ def _outlines(file: BinaryIO, path: Path) -> Iterator[NDArray[np.float64]]:
         if event == "start":
             open_tags.append(element)
             if len(open_tags) == 1 and element.tag != "Annotations":
-                raise DataError(f"{path}: expected Aperio's XML with the root Annotations, got {element.tag[:80]!r}")
+                raise DataError(f"{path}: expected Aperio's XML with the root Annotations, got {listed([element.tag])}")
             if len(open_tags) > MAX_DEPTH:
                 raise DataError(f"{path}: elements in elements without end, expected Aperio's XML")
             continue

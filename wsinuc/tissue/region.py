@@ -18,6 +18,7 @@ from wsinuc.tissue.outlines import Outlines
 
 MAX_COORDINATE = 1e9
 """px; no slide reaches so far."""
+_PORTION = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,12 @@ def _united(features: Iterable[Feature], shift_xy: tuple[float, float]) -> Outli
 
 
 def _has_area(ring: NDArray[np.float64]) -> bool:
-    """Whether not all corners lie on one line."""
-    steps = ring[1:] - ring[0]
-    longest = steps[np.argmax(np.abs(steps).max(axis=1))] if len(steps) else np.zeros(2)
-    return bool(np.any(steps[:, 0] * longest[1] != steps[:, 1] * longest[0]))
+    """Whether not all corners lie on one line; a few thousand at a time, as the first ones nearly always tell."""
+    away = np.zeros(2)  # from the first corner to one that differs
+    for start in range(0, len(ring), _PORTION):
+        steps = ring[start : start + _PORTION] - ring[0]
+        if not away.any():
+            away = steps[np.argmax(np.abs(steps).max(axis=1))]
+        if np.any(steps[:, 0] * away[1] != steps[:, 1] * away[0]):
+            return True
+    return False
