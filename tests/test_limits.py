@@ -6,6 +6,7 @@ import gzip
 import json
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from wsinuc.datasets.split import Split
 from wsinuc.errors import DataError
 from wsinuc.exports.qupath_check import check_geojson
 from wsinuc.slides.resolution import mpp_from_ome
+from wsinuc.store.files import read_json
+from wsinuc.synthesis.layout_files import read_layout
+from wsinuc.tasks.slide_list import read_slide_table
 from wsinuc.tissue import load_region
 
 BOMB = 300 * 2**20
@@ -30,7 +34,7 @@ LAUGHS = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits.read_bounded, "__defaults__", (1000,))
+    monkeypatch.setattr(limits, "MAX_TEXT", 1000)
 
 
 def test_what_fits_is_read_and_one_byte_more_is_not(tmp_path: Path) -> None:
@@ -140,3 +144,87 @@ def test_a_manifest_names_files_of_its_folder_only(tmp_path: Path, name: str) ->
     layout = FolderLayout(tmp_path / "set")
     with pytest.raises(DataError):
         layout.read(layout.scan()[0])
+
+
+ODD_TABLES = {
+    "utf-16": "name,x\na,1\n".encode("utf-16"),
+    "latin-1": "name,x\n\xb5,1\n".encode("latin-1"),
+    "a field without end": b'name,x\n"' + b"a" * 200_000,
+    "no line end": b"a," * 200_000,
+}
+
+
+@pytest.mark.parametrize("name", ODD_TABLES)
+def test_odd_tables_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(ODD_TABLES[name])
+    for read in (
+        lambda: files.read_table(path, ("name",)),
+        lambda: read_layout(path, ("a", "b")),
+        lambda: read_slide_table(path),
+    ):
+        with pytest.raises(DataError) as caught:
+            read()
+        assert str(path) in str(caught.value)
+        assert len(str(caught.value)) < 600
+        assert str(caught.value).isprintable()
+
+
+def traced(read: Callable[[], object]) -> int:
+    """Peak of the memory that Python and NumPy take while reading, in bytes."""
+    tracemalloc.start()
+    read()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_tables_and_annotations_of_any_length_take_little_memory(tmp_path: Path) -> None:
+    """What they become is two or three numbers a line; beside it there is a line, or an element, at a time."""
+    (tmp_path / "layout.csv").write_text("x,y,class\n" + "12.5,7.25,a\n" * 10_000)
+    vertices = '<Vertex X="12.5" Y="7.25"/>' * 60
+    regions = "".join(f'<Region Id="{k}"><Vertices>{vertices}</Vertices></Region>' for k in range(150))
+    (tmp_path / "a.xml").write_text(f"<Annotations><Annotation><Regions>{regions}</Regions></Annotation></Annotations>")
+    layout, xml = tmp_path / "layout.csv", tmp_path / "a.xml"
+    assert traced(lambda: read_layout(layout, ("a", "b"), (99, 99))) < 4 * layout.stat().st_size + (1 << 18)
+    assert traced(lambda: read_regions(xml)) < 4 * xml.stat().st_size + (1 << 18)
+    assert [outline.shape for outline in read_regions(xml)] == [(60, 2)] * 150
+
+
+def test_annotation_xml_without_end_or_of_countless_corners(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    corner = '<Vertex X="1" Y="1"/>'
+    start, end = (
+        "<Annotations><Annotation><Regions><Region Id='7'><Vertices>",
+        "</Vertices></Region></Regions></Annotation>",
+    )
+    for text, said in (
+        ("<Annotations>" + "<a>" * 100_000, "without end"),
+        ("<a>" * 100_000, "root Annotations"),
+        (f"{start}{corner * 5001}{end}</Annotations>", "region 7 has 5,001 corners"),
+        (f"{start}<Vertex X='nan' Y='1'/>{end}</Annotations>", "no finite number"),
+        (f"{start}<Vertex X='1'/>{end}</Annotations>", "needs the numbers X and Y"),
+        (f"{start}{corner}", "no whole XML"),
+        ("\0", "no whole XML"),
+        ("<?xml version='1.0' encoding='klingon'?><Annotations/>", "no whole XML"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=said) as caught:
+            read_regions(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_json_of_nothing_but_brackets_is_not_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("[" + "{}," * 500_000 + "{}]")
+    assert traced(lambda: read_json(path)) < 4 * path.stat().st_size
+    assert read_json(path) == {}
+    with pytest.raises(DataError, match="anything but brackets"):
+        limits.read_json(path)
+    path.write_text(json.dumps({"unreadable": [[k, k, k, k] for k in range(200_000)]}, indent=1))
+    assert len(limits.read_json(path)["unreadable"]) == 200_000
+    for text in ("[" * 100_000, "9" * 5000, "{", "\0"):
+        path.write_text(text)
+        with pytest.raises(DataError, match="no JSON file") as caught:
+            limits.read_json(path)
+        assert "\n" not in str(caught.value)

@@ -187,7 +187,7 @@ def test_size_limits_and_missing_files(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="expected 1 to 1 points, found 2"):
         read_layout(path, NAMES)
     monkeypatch.setattr(layout_files, "MAX_BYTES", 8)
-    with pytest.raises(DataError, match="larger than"):
+    with pytest.raises(DataError, match="holds more than"):
         read_layout(path, NAMES)
     with pytest.raises(OutputError, match="cannot write"):
         write_layout(layout_of(ring()), tmp_path / "none" / "a.csv", NAMES)

@@ -30,9 +30,10 @@ class SegmentConfig:
     reader: str = "auto"
     """auto, or one of ``wsinuc.slides.READERS``: openslide, tiffslide, tiff or image."""
     tissue: str = "auto"
-    """auto, none, or the path of a mask (PNG, or GeoJSON in level-0 pixels)."""
+    """auto, none, or the path of a mask (PNG, or GeoJSON as for ``roi``)."""
     roi: Path | None = None
-    """GeoJSON in level-0 pixels; only nuclei with their centroid inside are kept."""
+    """GeoJSON in level-0 pixels from ``Slide.origin``, as QuPath draws it, or its zip; only nuclei with their centroid inside
+    are kept."""
     block: int = 2048
     """Side of a block's core in view pixels. Larger wastes less halo, smaller needs less memory."""
     batch_size: int | None = None

@@ -81,7 +81,7 @@ def make_folder(path: Path, mode: int = 0o777) -> None:
 
 
 @contextmanager
-def replacing(path: Path, partial: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, partial: Path | None = None, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A binary stream whose content takes the place of ``path`` when the block ends, and vanishes when it raises.
 
     Parameters
@@ -91,6 +91,8 @@ def replacing(path: Path, partial: Path | None = None) -> Iterator[BinaryIO]:
     partial
         Where it is written, in the same folder; by default ``path`` with the ending ``.partial``. What a killed process
         leaves there is overwritten by the next.
+    sync
+        False leaves it to the system when the content reaches the disk.
 
     Raises
     ------
@@ -101,8 +103,12 @@ def replacing(path: Path, partial: Path | None = None) -> Iterator[BinaryIO]:
     try:
         with own_files.create(partial) as stream:
             yield stream
-            sync_stream(stream)
-        rename(partial, path)
+            if sync:
+                sync_stream(stream)
+        if sync:
+            rename(partial, path)
+        else:
+            os.replace(partial, path)
     except BaseException:
         with suppress(OSError):  # what went wrong first is the error to report
             partial.unlink()

@@ -1,23 +1,102 @@
 """How large a file from a stranger may be before it is refused instead of read.
 
-A few kilobytes can unpack to more than the memory holds, and a parser needs ten times the size of its text. The limits
-lie far above what honest files of the kind need.
+A few kilobytes can unpack to more than the memory holds, and objects made of a text may take thirty times its size. The
+limits lie far above what honest files of the kind need. What can be long is read as a stream: tables line by line, GeoJSON
+feature by feature (``wsinuc.annotations``). What is read whole is looked over first.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
+import json
 import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, BinaryIO, TextIO, cast
 
 from wsinuc.errors import DataError
 from wsinuc.regular import refuse_special
 
 MAX_TEXT = 256 * 2**20
 """Largest GeoJSON, XML, CSV or JSON file that is read whole, in bytes after unpacking."""
+MAX_RATIO = 200
+"""Largest ratio of compression that is unpacked: texts shrink 5 to 50 times, a bomb 1,000 times."""
+_PIECE = 1 << 16
+_FREE = 16 * 2**20
+"""Bytes of objects that any JSON text may become."""
+_OBJECT_BYTES = {b"{": 232, b"[": 72, b",": 40, b'"': 30}
+"""About what Python needs for what begins or ends with a sign."""
 
 
-def read_bounded(path: Path, limit: int = MAX_TEXT) -> bytes:
+class Limited(io.RawIOBase):
+    """A stream that refuses to give more than ``limit`` bytes; ``name`` is for the message."""
+
+    def __init__(self, stream: BinaryIO, limit: int, name: str, *, packed: bool = False) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._left = limit
+        self._name = name
+        self._packed = packed
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """As much as is asked for, or what is left; raises DataError beyond the limit or for damaged compression."""
+        if size < 0:
+            return self.readall()
+        try:
+            data = self._stream.read(min(size, self._left + 1))
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise DataError(
+                f"{self._name}: cannot read it, the compressed data are damaged ({error}): copy it again"
+            ) from error
+        self._left -= len(data)
+        if self._left < 0:
+            raise DataError(
+                f"{self._name} holds more than {self._limit / 2**20:.0f} MiB{' when unpacked' if self._packed else ''}: "
+                "no file of this kind is so large, is it the right one?"
+            )
+        return data
+
+    def readall(self) -> bytes:
+        """All that is left, piece by piece: to ask for as much as may come would take memory for it."""
+        whole = io.BytesIO()
+        for piece in iter(lambda: self.read(_PIECE), b""):
+            whole.write(piece)
+        return whole.getvalue()
+
+    def readinto(self, buffer: Any) -> int:
+        """For text streams on top of this one."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Close the stream beneath, too."""
+        self._stream.close()
+        super().close()
+
+
+def open_bounded(path: Path, limit: int | None = None) -> BinaryIO:
+    """A stream of a file's bytes, unpacked when its name ends in ``.gz``.
+
+    Reading raises DataError beyond ``limit`` bytes (``MAX_TEXT``), beyond ``MAX_RATIO`` times the size of a compressed
+    file, and for damaged compression. Raises OSError when it cannot be opened.
+    """
+    refuse_special(path)
+    limit = MAX_TEXT if limit is None else limit
+    if not path.name.lower().endswith(".gz"):
+        return cast(BinaryIO, Limited(path.open("rb"), limit, str(path)))
+    unpacked = min(limit, MAX_RATIO * (path.stat().st_size + 1024))
+    return cast(BinaryIO, Limited(cast(BinaryIO, gzip.open(path, "rb")), unpacked, str(path), packed=True))
+
+
+def read_bounded(path: Path, limit: int | None = None) -> bytes:
     """Content of a file, unpacked when its name ends in ``.gz``.
 
     Raises
@@ -27,16 +106,60 @@ def read_bounded(path: Path, limit: int = MAX_TEXT) -> bytes:
     OSError
         It cannot be opened.
     """
-    refuse_special(path)
-    packed = path.name.lower().endswith(".gz")
+    with open_bounded(path, limit) as file:
+        return file.read()
+
+
+@contextmanager
+def text_lines(path: Path, limit: int | None = None) -> Iterator[TextIO]:
+    """A file's text in UTF-8, line by line, with or without a byte order mark; line ends are left as they are.
+
+    Raises
+    ------
+    DataError
+        In the block or before: it is larger than ``limit`` bytes, damaged, no UTF-8, or no proper CSV for ``csv``.
+    OSError
+        It cannot be opened.
+    """
+    with io.TextIOWrapper(
+        cast(Any, io.BufferedReader(cast(Any, open_bounded(path, limit)))), "utf-8-sig", newline=""
+    ) as text:
+        try:
+            yield text
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path} cannot be read as CSV, it is no UTF-8 text: in Excel, save it as 'CSV UTF-8 (comma delimited)'"
+            ) from error
+        except csv.Error as error:
+            raise DataError(f"{path} cannot be read as CSV ({error}): save it again as CSV") from error
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names from a file for a message: one line of at most 200 letters, ``nothing`` when there are none."""
+    text = ", ".join(names)[:200]
+    return "".join(letter if letter.isprintable() else " " for letter in text) or "nothing"
+
+
+def read_json(path: Path, limit: int | None = None) -> Any:
+    """The JSON value in a file that is small, or mostly text and numbers.
+
+    Raises
+    ------
+    DataError
+        It is too large, no JSON, nested without end, or would take more than four times its size as objects.
+    OSError
+        It cannot be opened.
+    """
+    return parse_json(read_bounded(path, limit), str(path))
+
+
+def parse_json(text: bytes, name: str) -> Any:
+    """The value of a JSON text; ``name`` is for the message of the DataError, see ``read_json``."""
+    if sum(size * text.count(sign) for sign, size in _OBJECT_BYTES.items()) > 3 * len(text) + _FREE:
+        raise DataError(f"{name} holds hardly anything but brackets: it is damaged, or was never made by wsinuc")
     try:
-        with gzip.open(path, "rb") if packed else path.open("rb") as file:
-            data = file.read(limit + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot read it, the compressed data are damaged ({error}): copy it again") from error
-    if len(data) > limit:
-        raise DataError(
-            f"{path} holds more than {limit / 2**20:.0f} MiB{' when unpacked' if packed else ''}: no file of this kind is "
-            "so large, is it the right one?"
-        )
-    return data
+        return json.loads(text)
+    except RecursionError as error:
+        raise DataError(f"{name} is no JSON file: brackets in brackets without end") from error
+    except ValueError as error:  # of JSON, of UTF-8, and of numbers with thousands of digits
+        raise DataError(f"{name} is no JSON file ({str(error).splitlines()[0][:200]})") from error

@@ -60,18 +60,20 @@ def append(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "ab")
 
 
-def read(path: Path, *, follow: bool = False) -> bytes:
+def read(path: Path, *, follow: bool = False, limit: int | None = None) -> bytes:
     """The content of a file, with ``follow`` also through links; a pipe is never waited for.
 
     Raises
     ------
     OSError
-        There is no such file, or something else lies there.
+        There is no such file, something else lies there, or it holds more than ``limit`` bytes.
     """
     descriptor = os.open(path, os.O_RDONLY | (_PLAIN if follow else _NO_LINK) | _NO_WAIT)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{path} is no file")
+        if limit is not None and os.fstat(descriptor).st_size > limit:
+            raise OSError(f"{path} holds more than {limit} bytes")
         return file.read()
 
 

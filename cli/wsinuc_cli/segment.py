@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from wsinuc.tasks.slide_list import SlideJob
 
 
+SHOWN = 10
+"""Slides that are named in one line."""
+
+
 @click.command()
 @click.argument("slides", nargs=-1, required=True, metavar="SLIDE...", type=PLACE)
 @click.option(
@@ -60,13 +64,13 @@ if TYPE_CHECKING:
     default=DEFAULTS["tissue"],
     show_default=True,
     metavar="auto|none|FILE",
-    help="Where to look: found automatically, everywhere, or in a mask (PNG, GeoJSON).",
+    help="Where to look: found automatically, everywhere, or in a mask (PNG, GeoJSON as for --roi).",
 )
 @click.option(
     "--roi",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="GeoJSON, for example drawn in QuPath: keep only nuclei with their centre inside.",
+    help="Regions drawn in QuPath (.geojson, .geojson.gz, .zip): keep only nuclei with their centre inside.",
 )
 @click.option(
     "--block", default=DEFAULTS["block"], show_default=True, help="Side of a block in pixels; multiple of 64."
@@ -238,7 +242,9 @@ class Batch:
         if self.failed and len(self.jobs) == 1:
             raise Failure(*self.failed.values())
         if self.failed:
-            raise Failure(f"{len(self.failed)} of {len(self.jobs)} slides failed: {', '.join(map(str, self.failed))}")
+            shown = ", ".join(map(str, list(self.failed)[:SHOWN]))
+            more = f" and {len(self.failed) - SHOWN:,} more" if len(self.failed) > SHOWN else ""
+            raise Failure(f"{len(self.failed)} of {len(self.jobs)} slides failed: {shown}{more}")
 
 
 def check_opens(slide: Place, config: SegmentConfig) -> None:
@@ -261,11 +267,12 @@ def describe_result(summary: Summary) -> str:
 def describe_use(done: Sequence[Summary]) -> str:
     """Where the results are and what to do with them."""
     folders = [place(summary.out) for summary in done]
+    more = f" and {len(folders) - SHOWN:,} more" if len(folders) > SHOWN else ""
     example = folders[0]
     geojson = next((name for name in done[0].outputs if name.startswith("nuclei.geojson")), "nuclei.geojson")
     return as_text(
         [
-            f"Results: {', '.join(map(str, folders))}",
+            f"Results: {', '.join(map(str, folders[:SHOWN]))}{more}",
             f"  look     {example / 'preview.png'}",
             f"  QuPath   open the slide, drag {example / geojson} onto it",
             f"  napari   napari {example / 'labels.ome.zarr'}   (with the plugin napari-ome-zarr)",

@@ -55,7 +55,7 @@ EVERY_S = 5.0
     default="random",
     show_default=True,
     metavar="random|FILE|DATA",
-    help="[cosyn] Where nuclei lie: new layouts, points (CSV, GeoJSON), or those of a data set.",
+    help="[cosyn] Where nuclei lie: new layouts, points (CSV, GeoJSON, QuPath's zip), or those of a data set.",
 )
 @click.option("--prompt", "prompts", multiple=True, help="[cosyn] What images show; several are taken in turn.")
 @click.option("--tissue", "tissues", multiple=True, help="[cosyn] Tissue of the images; several are taken in turn.")

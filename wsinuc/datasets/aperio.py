@@ -12,10 +12,11 @@ N. Kumar et al., A Multi-Organ Nucleus Segmentation Challenge, IEEE TMI 2020.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import BinaryIO, ClassVar
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
@@ -26,7 +27,13 @@ from skimage.draw import polygon
 from wsinuc.datasets.base import Annotation, Layout, Row
 from wsinuc.datasets.files import by_name, image_shape, read_image
 from wsinuc.errors import DataError
-from wsinuc.limits import read_bounded
+from wsinuc.limits import listed, open_bounded
+
+MAX_CORNERS = 5_000
+"""Of an outline: painting asks every pixel around it for every corner."""
+MAX_DEPTH = 32
+"""Elements in elements; Aperio's XML has six."""
+_VERTEX = ("Annotation", "Regions", "Region", "Vertices", "Vertex")
 
 Organs = Mapping[str, tuple[str, ...]]
 """Organ -> patients; each gave one image."""
@@ -120,18 +127,41 @@ class KumarLayout(MoNuSegLayout):
 def read_regions(path: Path) -> list[NDArray[np.float64]]:
     """Outlines, each (n, 2) (y, x) in pixels from the image's corner, in the order of the file; raises DataError."""
     try:
-        root = ElementTree.fromstring(read_bounded(path))
+        with open_bounded(path) as file:
+            return list(_outlines(file, path))
     except FileNotFoundError:
         raise DataError(f"{path} is missing; images and annotations are paired by their file names") from None
     except DefusedXmlException as error:
         raise DataError(f"{path} declares entities, which no annotation needs and which can be an attack") from error
     except DataError:
         raise
-    except (ParseError, OSError, ValueError) as error:
+    except (ParseError, OSError, ValueError, LookupError) as error:
         raise DataError(f"{path} is no whole XML file ({error}); copy it again") from error
-    if root.tag != "Annotations":
-        raise DataError(f"{path}: expected Aperio's XML with the root Annotations, got {root.tag}")
-    return [_vertices(region, path) for region in root.iterfind("Annotation/Regions/Region")]
+
+
+def _outlines(file: BinaryIO, path: Path) -> Iterator[NDArray[np.float64]]:
+    """The outline of each region, with nothing kept of the file that has been passed."""
+    steps = ElementTree.iterparse(file, events=("start", "end"))
+    open_tags: list[Element] = []
+    corners = array("d")
+    for event, element in steps:
+        if event == "start":
+            open_tags.append(element)
+            if len(open_tags) == 1 and element.tag != "Annotations":
+                raise DataError(f"{path}: expected Aperio's XML with the root Annotations, got {listed([element.tag])}")
+            if len(open_tags) > MAX_DEPTH:
+                raise DataError(f"{path}: elements in elements without end, expected Aperio's XML")
+            continue
+        place = tuple(tag.tag for tag in open_tags[1:])
+        open_tags.pop()
+        if place == _VERTEX:
+            corners.extend(_corner(element, path))
+        elif place == _VERTEX[:3]:
+            yield _outline(corners, element, path)
+            corners = array("d")
+        element.clear()
+        if open_tags:
+            open_tags[-1].remove(element)
 
 
 def paint_regions(regions: list[NDArray[np.float64]], shape: tuple[int, int]) -> NDArray[np.int32]:
@@ -156,14 +186,22 @@ def paint_regions(regions: list[NDArray[np.float64]], shape: tuple[int, int]) ->
     return labels
 
 
-def _vertices(region: Element, path: Path) -> NDArray[np.float64]:
+def _corner(vertex: Element, path: Path) -> tuple[float, float]:
     try:
-        points = [(float(v.attrib["Y"]), float(v.attrib["X"])) for v in region.iterfind("Vertices/Vertex")]
+        return float(vertex.attrib["Y"]), float(vertex.attrib["X"])
     except (KeyError, ValueError) as error:
         raise DataError(f"{path}: a vertex needs the numbers X and Y ({error})") from error
-    outline = np.array(points, np.float64).reshape(-1, 2)
+
+
+def _outline(corners: array[float], region: Element, path: Path) -> NDArray[np.float64]:
+    outline = np.frombuffer(corners).reshape(-1, 2)
     if not np.isfinite(outline).all():
-        raise DataError(f"{path}: region {region.get('Id')} has a vertex that is no finite number")
+        raise DataError(f"{path}: region {str(region.get('Id'))[:40]} has a vertex that is no finite number")
+    if len(outline) > MAX_CORNERS:
+        raise DataError(
+            f"{path}: region {str(region.get('Id'))[:40]} has {len(outline):,} corners, up to {MAX_CORNERS:,} are painted: "
+            "is it the outline of a nucleus?"
+        )
     return outline
 
 

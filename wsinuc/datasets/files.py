@@ -7,8 +7,7 @@ A file that is something else is refused with what was expected and what it hold
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from wsinuc.errors import DataError
-from wsinuc.limits import read_bounded
+from wsinuc.limits import listed, text_lines
 from wsinuc.regular import refuse_special
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 """Suffixes of images, in order of preference."""
+MAX_CELLS = 2_000_000
+"""Cells of a table that is kept whole; each takes some hundred bytes, whatever stands in the file."""
 _MODES = {"F": "floating-point numbers", "I": "32-bit integers", "1": "a mask of one bit"}
 _COLOURS = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "CMYK", "YCbCr")
 
@@ -52,19 +53,32 @@ def check_shape(labels: Path, found: tuple[int, ...], image: Path, expected: tup
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> tuple[Mapping[str, str], ...]:
+    """All lines of a table at once, see `table_rows`; raises DataError, also beyond ``MAX_CELLS``."""
+    rows = []
+    cells = 0
+    for row in table_rows(path, columns):
+        rows.append(row)
+        cells += len(row) + 1
+        if cells > MAX_CELLS:
+            raise DataError(f"{path} has more than {MAX_CELLS:,} cells: no table of a data set is so long")
+    return tuple(rows)
+
+
+def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, str]]:
     """Lines of a CSV file that must have at least these columns, blanks around names and values dropped; raises DataError."""
     try:
-        with io.StringIO(read_bounded(path).decode("utf-8-sig"), newline="") as file:
+        with text_lines(path) as file:
             reader = csv.DictReader(file, restval="")
-            lines, header = list(reader), [name.strip() for name in reader.fieldnames or ()]
+            header = [name.strip() for name in reader.fieldnames or ()]
+            if missing := [column for column in columns if column not in header]:
+                raise DataError(f"{path} has no column {missing[0]!r}; it has {listed(header)}")
+            for line in reader:
+                # A line that is longer than the header has its surplus under the key None.
+                yield {key.strip(): value.strip() for key, value in line.items() if key is not None}
     except FileNotFoundError:
         raise DataError(f"{path} is missing; it must have the columns {', '.join(columns)}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as CSV ({error})") from error
-    if missing := [column for column in columns if column not in header]:
-        raise DataError(f"{path} has no column {missing[0]!r}; it has {', '.join(header) or 'nothing'}")
-    # A line that is longer than the header has its surplus under the key None.
-    return tuple({key.strip(): value.strip() for key, value in line.items() if key is not None} for line in lines)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as CSV ({error.strerror or error})") from error
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

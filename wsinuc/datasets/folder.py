@@ -13,6 +13,7 @@ Classes, where there are any: ``classes.csv`` lists them (``name``, and optional
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, read_table
+from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, read_table, table_rows
 from wsinuc.datasets.label_files import LABEL_SUFFIXES, read_annotation
 from wsinuc.errors import DataError
 from wsinuc.segmenters.base import NucleusClass
@@ -84,7 +85,7 @@ class FolderLayout(Layout):
         present[0] = False
         known = set(numbers[present].tolist())
         given: dict[int, int] = {}
-        for row in read_table(path, ("label", "class")):
+        for row in table_rows(path, ("label", "class")):
             if row["class"] not in number:
                 raise DataError(f"{path}: class {row['class']!r} is not in classes.csv, which has {', '.join(number)}")
             label = int(row["label"]) if row["label"].isdecimal() and len(row["label"]) < 20 else 0
@@ -118,6 +119,7 @@ def read_manifest(path: Path) -> tuple[Row, ...]:
     for name in names:
         if not name or Path(name).name != name:
             raise DataError(f"{path}: a name must be a plain file name without its extension, got {name!r}")
-    if len(set(names)) < len(names):
-        raise DataError(f"{path}: each name may stand once, got {next(n for n in names if names.count(n) > 1)!r} twice")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{path}: each name may stand once, got {name!r} twice")
     return rows

@@ -9,7 +9,8 @@ Stained IHC Endometrium Scans, Data 2022.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -17,14 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, image_shape, read_image, read_table
+from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, image_shape, read_image, read_table, table_rows
 from wsinuc.datasets.folder import read_classes, read_manifest
 from wsinuc.errors import DataError
-from wsinuc.limits import read_bounded
+from wsinuc.limits import text_lines
 from wsinuc.segmenters.base import NucleusClass
 
 SUPERCLASSES = {"tumor_any": 1, "nonTIL_stromal": 2, "sTIL": 3, "other_nucleus": 4}
 """NuCLS' ``super_classification`` -> class; anything else (AMBIGUOUS) is not known."""
+_SUPERCLASS = "super_classification"
 TILE_UM = 100.0
 """Side of every tile of EndoNuke; scanners differ, so a tile's width in pixels tells its resolution."""
 
@@ -154,12 +156,15 @@ class EndoNukeLayout(Layout):
     def read(self, row: Row) -> Annotation:
         image, text = self._files[row["name"]]
         try:
-            lines = [line.split() for line in read_bounded(text).decode("ascii").splitlines() if line.strip()]
-            table = np.array([[float(value) for value in line] for line in lines]).reshape(len(lines), 3)
+            values = array("d")
+            with text_lines(text) as lines:
+                for x, y, number in (line.split() for line in lines if line.strip()):
+                    values.extend((float(x), float(y), float(number)))
         except DataError:
             raise
         except (OSError, ValueError) as error:
             raise DataError(f"{text}: expected lines of three numbers, x y class ({error})") from error
+        table = np.frombuffer(values).reshape(-1, 3)
         return _annotation(image, table[:, 1::-1], table[:, 2] + 1, len(self.classes))
 
 
@@ -169,24 +174,35 @@ _NUCLS_FOLDERS = (("rgb", "csv"), ("images", "points"))
 def _boxes(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centres (y, x) and classes of NuCLS' boxes; the lines that mark the field of view itself are no nuclei."""
     sides = ("ymin", "ymax", "xmin", "xmax")
-    rows = [row for row in read_table(path, (*sides, "super_classification")) if row["super_classification"] != "fov"]
-    table = _numbers(rows, sides, path)
+    classes = array("d")
+
+    def nuclei() -> Iterator[Row]:
+        for row in table_rows(path, (*sides, _SUPERCLASS)):
+            if row[_SUPERCLASS] != "fov":
+                classes.append(SUPERCLASSES.get(row[_SUPERCLASS], 0))
+                yield row
+
+    table = _numbers(nuclei(), sides, path)
     centres = np.stack([table[:, :2].mean(axis=1), table[:, 2:].mean(axis=1)], axis=1)
-    return centres, np.array([SUPERCLASSES.get(row["super_classification"], 0) for row in rows], np.float64)
+    return centres, np.frombuffer(classes)
 
 
 def _points(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     columns = ("y", "x", "class")
-    table = _numbers(list(read_table(path, columns)), columns, path)
+    table = _numbers(table_rows(path, columns), columns, path)
     return table[:, :2], table[:, 2] + 1
 
 
-def _numbers(rows: Sequence[Row], columns: tuple[str, ...], path: Path) -> NDArray[np.float64]:
+def _numbers(rows: Iterable[Row], columns: tuple[str, ...], path: Path) -> NDArray[np.float64]:
+    values = array("d")
     try:
-        values = [[float(row[column]) for column in columns] for row in rows]
+        for row in rows:
+            values.extend(float(row[column]) for column in columns)
     except ValueError as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{path}: {', '.join(columns)} must be numbers ({error})") from error
-    return np.array(values, np.float64).reshape(-1, len(columns))
+    return np.frombuffer(values).reshape(-1, len(columns))
 
 
 def _annotation(image: Path, points: NDArray[np.float64], classes: NDArray[np.float64], largest: int) -> Annotation:

@@ -18,7 +18,7 @@ from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box
-from wsinuc.limits import read_bounded
+from wsinuc.limits import read_json
 
 FORMAT, VERSION = "wsinuc-split", 1
 GROUPS = ("tissue", "organ", "patient", "source")
@@ -61,13 +61,11 @@ class Split:
     def load(cls, path: Path) -> Split:
         """Read what `save` wrote; raises DataError for anything else."""
         try:
-            content = json.loads(read_bounded(path))
+            content = read_json(path)
         except FileNotFoundError:
             raise DataError(f"{path} is missing; make a split with wsinuc data split") from None
-        except DataError:
-            raise
-        except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{path} is no JSON file ({error})") from error
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise DataError(f"{path} is no split: expected JSON with format {FORMAT!r}, as wsinuc data split writes it")
         if content.get("version") != VERSION:

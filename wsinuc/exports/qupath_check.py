@@ -6,37 +6,38 @@ reads a file the way QuPath 0.5.1, 0.6.0 and 0.7.0 do, and says so in words.
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
-import json
+import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
-import orjson
-
+from wsinuc.annotations.events import Event, JsonError, TooMuch, json_events, made_plain, plain_errors
+from wsinuc.annotations.features import Unrecognised, raw_features
+from wsinuc.annotations.files import MAX_ENTRIES
 from wsinuc.errors import DataError, RemoteError
 from wsinuc.exports.qupath_geometry import Issue
 from wsinuc.exports.qupath_rules import Feature, odd, read_feature, rejected
+from wsinuc.limits import MAX_RATIO
 from wsinuc.urls import Place, Url, place
 
 MAX_BYTES = 1 << 30
 """Largest JSON document that is read; QuPath would need about 16 GB of heap for it. Also keeps zip bombs out."""
-MAX_RATIO = 200
-"""Largest ratio of compression that is unpacked: GeoJSON shrinks 5 to 50 times, a bomb 1,000 times."""
-MAX_ENTRIES = 10_000
-"""Largest number of entries of a zip that is looked at."""
 MAX_ARCHIVE = 16 << 30
 """Largest size of a zip's entries together, in bytes after unpacking."""
 HEAP_PER_BYTE = 15
 """Bytes of Java heap that QuPath needs per byte of one JSON document (measured 13 to 16)."""
 HEAP_ADVICE = 1 << 30
 """Heap from which we advise to write a zip of shards."""
-GEOMETRIES = ("Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection")
+MAX_KINDS = 1000
+"""Kinds of problems that are told apart; a file of nothing but problems may hold any number."""
+_TRAILING_COMMA = re.compile(rb",\s*\]\s*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,8 @@ class _Ledger:
         self.largest = 0
 
     def note(self, issue: Issue, where: str = "file") -> None:
+        if len(self.counts) >= MAX_KINDS and issue not in self.counts:
+            issue = Issue(issue.kind, "problems of further kinds", issue.versions)
         self.counts[issue] += 1
         self.first.setdefault(issue, where)
 
@@ -142,6 +145,20 @@ class _Ledger:
             if identity in self.ids:
                 self.note(odd("an id occurs twice"), where)
             self.ids.add(identity)
+
+    def forget(self) -> None:
+        """Nothing of it is imported."""
+        self.__init__()  # type: ignore[misc]
+
+    def take(self, other: _Ledger) -> None:
+        """Add all of another ledger; of what both have noted this one's place stays."""
+        for issue, count in other.counts.items():
+            self.counts[issue] += count
+            self.first.setdefault(issue, other.first[issue])
+        self.types += other.types
+        self.classes += other.classes
+        self.colors = {**other.colors, **self.colors}
+        self.ids |= other.ids
 
     def report(self, path: Place) -> CheckReport:
         if not self.types and not self.counts:
@@ -165,11 +182,10 @@ def _check_file(name: str, stream: BinaryIO, ledger: _Ledger) -> None:
             ledger.note(odd("QuPath reads a dropped .json file twice: .geojson is faster"))
         if name.endswith(".gz"):
             packed = stream.seek(0, io.SEEK_END)
-            stream.seek(0)
-            limit = min(MAX_BYTES, MAX_RATIO * packed + MAX_RATIO * 1024)
-            _check_document(cast(BinaryIO, gzip.GzipFile(fileobj=stream)), ledger, "", limit)
+            limit = min(MAX_BYTES, MAX_RATIO * (packed + 1024))
+            _check_document(lambda: _unpacked(stream), ledger, "", limit)
         else:
-            _check_document(stream, ledger, "")
+            _check_document(lambda: _from_start(stream), ledger, "")
         if ledger.largest * HEAP_PER_BYTE > HEAP_ADVICE:
             need = ledger.largest * HEAP_PER_BYTE / 1e9
             ledger.note(
@@ -179,6 +195,15 @@ def _check_file(name: str, stream: BinaryIO, ledger: _Ledger) -> None:
         ledger.note(
             Issue("lost", "QuPath imports nothing from a name that does not end in .geojson, .geojson.gz or .zip")
         )
+
+
+def _from_start(stream: BinaryIO) -> BinaryIO:
+    stream.seek(0)
+    return stream
+
+
+def _unpacked(stream: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, gzip.GzipFile(fileobj=_from_start(stream)))
 
 
 def _check_zip(stream: BinaryIO, ledger: _Ledger) -> None:
@@ -195,11 +220,14 @@ def _check_zip(stream: BinaryIO, ledger: _Ledger) -> None:
                     )
                     continue
                 inner = _Ledger()
-                with archive.open(entry) as opened:
-                    _check_document(cast(BinaryIO, opened), inner, f"{entry.filename}, ")
+                _check_document(_opener(archive, entry), inner, f"{entry.filename}, ")
                 _merge(inner, ledger, entry.filename)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:
         ledger.note(rejected(f"the zip is damaged or encrypted ({error})"))
+
+
+def _opener(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], BinaryIO]:
+    return lambda: cast(BinaryIO, archive.open(entry))
 
 
 def _bomb(entries: list[zipfile.ZipInfo]) -> str:
@@ -210,7 +238,7 @@ def _bomb(entries: list[zipfile.ZipInfo]) -> str:
     if total > MAX_ARCHIVE:
         return f"a zip of {total >> 30} GB: more than {MAX_ARCHIVE >> 30} GB are not looked at"
     for entry in entries:
-        if entry.file_size > MAX_RATIO * entry.compress_size + MAX_RATIO * 1024:
+        if entry.file_size > MAX_RATIO * (entry.compress_size + 1024):
             return f"{entry.filename} shrank more than {MAX_RATIO} times: no GeoJSON does, it is not unpacked"
     return ""
 
@@ -233,68 +261,104 @@ def _merge(inner: _Ledger, ledger: _Ledger, entry: str) -> None:
         ledger.ids |= inner.ids
 
 
-def _check_document(stream: BinaryIO, ledger: _Ledger, prefix: str, limit: int = MAX_BYTES) -> None:
-    """One JSON document of at most ``limit`` bytes."""
+def _check_document(opened: Callable[[], BinaryIO], ledger: _Ledger, prefix: str, limit: int | None = None) -> None:
+    """One JSON document of at most ``limit`` bytes, first as a stream; what is no JSON is read as tolerantly as QuPath does."""
+    where = prefix.rstrip(", ") or "file"
+    limit = MAX_BYTES if limit is None else limit
     try:
-        data = stream.read(min(limit, MAX_BYTES) + 1)
+        for read in (_stream, _tolerant):
+            found = _Ledger()
+            source = _Counted(opened(), limit)
+            try:
+                _add_features(read(source, found), found, prefix)
+            except TooMuch as error:
+                reason = str(error)
+                break
+            except JsonError as error:
+                reason = str(error)
+                continue
+            finally:
+                ledger.largest = max(ledger.largest, source.count)
+            ledger.take(found)
+            return
+    except _TooLarge:
+        shrank = limit < MAX_BYTES
+        ledger.note(
+            rejected(
+                f"the file shrank more than {MAX_RATIO} times: no GeoJSON does, it is not unpacked"
+                if shrank
+                else f"more than {MAX_BYTES >> 30} GB of JSON in one piece: write a .zip of shards"
+            )
+        )
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        ledger.note(rejected(f"the compressed data is damaged ({error})"), prefix.rstrip(", ") or "file")
-        return
-    ledger.largest = len(data)
-    if limit < len(data) <= MAX_BYTES:
-        ledger.note(rejected(f"the file shrank more than {MAX_RATIO} times: no GeoJSON does, it is not unpacked"))
-        return
-    if len(data) > MAX_BYTES:
-        ledger.note(rejected(f"more than {MAX_BYTES >> 30} GB of JSON in one piece: write a .zip of shards"))
-        return
-    try:
-        document = _parse(data, ledger)
-    except RecursionError:
-        ledger.note(rejected("brackets in brackets without end: no GeoJSON"), prefix.rstrip(", ") or "file")
-        return
-    except ValueError as error:
-        ledger.note(rejected(f"no valid JSON: {str(error).splitlines()[0]}"), prefix.rstrip(", ") or "file")
-        return
-    for number, feature in enumerate(_top_level(document, ledger)):
-        identity = feature.get("id") if isinstance(feature, dict) else None
-        ledger.add(read_feature(feature), identity, f"{prefix}feature {number}")
-
-
-def _parse(data: bytes, ledger: _Ledger) -> Any:
-    """JSON as tolerantly as QuPath's reader: a BOM, NaN, bytes that are no UTF-8, a comma before the last bracket."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        pass  # the tolerant, slower way below decides
-    text = data.decode("utf-8-sig", errors="replace").strip()
-    if "\N{REPLACEMENT CHARACTER}" in text:
-        ledger.note(odd("the file is not UTF-8: letters such as µ are lost"))
-    if not text:
-        return None
-    if text.startswith("["):
-        head = text.removesuffix("]").rstrip()
-        if head.endswith(","):
-            ledger.note(odd("a comma before the last bracket: other programs refuse the file"))
-            text = head.removesuffix(",") + "]"
-    return json.loads(text)
-
-
-def _top_level(document: Any, ledger: _Ledger) -> Iterator[Any]:
-    """Features of a document; notes when QuPath finds none in it."""
-    if isinstance(document, list):
-        for item in document:
-            yield from _top_level(item, ledger) if _type(item) == "FeatureCollection" else [item]
-    elif _type(document) == "Feature":
-        yield document
-    elif _type(document) in GEOMETRIES:
-        yield {"type": "Feature", "geometry": document}
-    elif _type(document) == "FeatureCollection" and isinstance(document.get("features"), list):
-        yield from document["features"]
+        ledger.note(rejected(f"the compressed data is damaged ({error})"), where)
     else:
+        ledger.note(rejected(f"no valid JSON: {reason}"), where)
+
+
+def _add_features(events: Iterator[Event], ledger: _Ledger, prefix: str) -> None:
+    """Judge every feature of a document."""
+    try:
+        with plain_errors():
+            for number, feature in enumerate(raw_features(events)):
+                identity = feature.get("id") if isinstance(feature, dict) else None
+                ledger.add(read_feature(feature), identity, f"{prefix}feature {number}")
+    except Unrecognised:
+        ledger.forget()
         ledger.note(
             Issue("lost", "QuPath finds no FeatureCollection, Feature or geometry in the file: it imports nothing")
         )
 
 
-def _type(item: Any) -> Any:
-    return item.get("type") if isinstance(item, dict) else None
+def _stream(source: _Counted, ledger: _Ledger) -> Iterator[Event]:
+    """JSON as it ought to be."""
+    return json_events(cast(BinaryIO, source))
+
+
+def _tolerant(source: _Counted, ledger: _Ledger) -> Iterator[Event]:
+    """JSON as QuPath's reader takes it: bytes that are no UTF-8, NaN, a comma before the last bracket of a list, nothing."""
+    data = source.read()
+    if not data.strip():
+        return iter([("null", None)])
+    if not _is_utf8(data):
+        ledger.note(odd("the file is not UTF-8: letters such as µ are lost"))
+        data = data.decode("utf-8-sig", errors="replace").encode()
+    if _TRAILING_COMMA.search(data[-1024:]):
+        ledger.note(odd("a comma before the last bracket: other programs refuse the file"))
+    return json_events(io.BytesIO(made_plain(data)))
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        codecs.utf_8_decode(data, "strict", True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class _TooLarge(Exception):
+    """A document holds more than may be read."""
+
+
+class _Counted(io.RawIOBase):
+    """A stream that counts the bytes read from it, and raises _TooLarge beyond ``limit``."""
+
+    def __init__(self, stream: BinaryIO, limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+        self.count = 0
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            return self.readall()
+        data = self._stream.read(min(size, self._limit + 1 - self.count))
+        self.count += len(data)
+        if self.count > self._limit:
+            raise _TooLarge
+        return data
+
+    def readall(self) -> bytes:
+        whole = io.BytesIO()
+        for piece in iter(lambda: self.read(1 << 16), b""):
+            whole.write(piece)
+        return whole.getvalue()

@@ -14,12 +14,19 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from wsinuc.annotations.coordinates import HEIGHTS, NOT_NESTED, Coordinates, empty
+
 ALL_VERSIONS = ("0.5.1", "0.6.0", "0.7.0")
 OLD, NEW = ALL_VERSIONS[:1], ALL_VERSIONS[1:]
 GRID = 0.01
 """px; QuPath 0.6 and later round coordinates to it."""
 
-Ring = NDArray[np.float64]
+MAX_CORNERS = 200_000
+"""Of a polygon that GEOS examines: it needs 100 bytes for each, five times what stands in the file."""
+_FEW = 64
+"""Corners up to which GEOS may count all crossings."""
+_PAIRS = 1 << 16
+"""Pairs of edges that are compared at a time, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +40,14 @@ class Issue:
     """Versions that reject the file."""
 
 
-class _Unreadable(Exception):
-    """Coordinates that no version takes; the text is the reason."""
+_NOT_LOOKED_AT = Issue(
+    "odd", f"a polygon of more than {MAX_CORNERS:,} corners: whether it crosses itself is not looked at"
+)
+_CROSSES = Issue("rejected", "a polygon crosses itself, or its parts or holes do not fit: repair it", NEW)
 
 
 def geometry_issues(geometry: Any, present: bool) -> Iterator[Issue]:
-    """Issues of a feature's ``geometry`` (``present`` tells null from missing)."""
+    """Issues of a feature's ``geometry`` (``present`` tells null from missing), as ``raw_features`` gives it."""
     if not isinstance(geometry, dict):
         yield Issue("rejected", "geometry is null or no object" if present else "geometry is missing", ALL_VERSIONS)
         return
@@ -46,56 +55,81 @@ def geometry_issues(geometry: Any, present: bool) -> Iterator[Issue]:
     if kind == "GeometryCollection":
         yield Issue("rejected", "a GeometryCollection: use one Polygon", NEW)
         return
-    try:
-        if kind == "Polygon":
-            yield from _polygon_issues([_ring(r) for r in _list(geometry.get("coordinates"))])
-        elif kind == "MultiPolygon":
-            yield from _multipolygon_issues([[_ring(r) for r in _list(p)] for p in _list(geometry.get("coordinates"))])
-        elif kind in ("Point", "MultiPoint", "LineString", "MultiLineString"):
-            _list(geometry.get("coordinates"))
-            yield Issue("odd", f"a {kind} becomes points or a line, not an area")
-        else:
-            raise _Unreadable(f"geometry type {str(kind)[:40]!r} is unknown")
-    except _Unreadable as error:
-        yield Issue("rejected", str(error), ALL_VERSIONS)
+    if not isinstance(kind, str) or kind not in HEIGHTS:
+        yield Issue("rejected", f"geometry type {str(kind)[:40]!r} is unknown", ALL_VERSIONS)
+        return
+    given = geometry.get("coordinates")
+    coordinates = given if isinstance(given, Coordinates) else empty(NOT_NESTED)
+    flaw = coordinates.flaw_as(kind)
+    if kind not in ("Polygon", "MultiPolygon"):
+        if flaw == NOT_NESTED:
+            yield Issue("rejected", flaw, ALL_VERSIONS)
+        yield Issue("odd", f"a {kind} becomes points or a line, not an area")
+        return
+    reason = flaw or _ring_flaw(coordinates)
+    if reason:
+        yield Issue("rejected", reason, ALL_VERSIONS)
+    elif kind == "Polygon":
+        yield from _polygon_issues(coordinates)
+    else:
+        yield from _multipolygon_issues(coordinates)
 
 
-def _polygon_issues(rings: list[Ring]) -> Iterator[Issue]:
-    if not rings or len(rings[0]) < 4:
+def _ring_flaw(coordinates: Coordinates) -> str:
+    """Why no version takes a ring; empty when all are taken."""
+    for ring in (ring for rings in coordinates.parts() for ring in rings):
+        if len(ring) < 3:
+            return f"a ring has {len(ring)} positions: it needs at least 4, the last equal to the first"
+        if (ring[0] != ring[-1]).any():
+            return "a ring is not closed: its last position must equal its first exactly"
+    return ""
+
+
+def _polygon_issues(coordinates: Coordinates) -> Iterator[Issue]:
+    if len(coordinates.xy) > MAX_CORNERS:
+        yield _NOT_LOOKED_AT
+        return
+    geometry = coordinates.to_shapely("Polygon")
+    if geometry.is_empty:
         yield Issue("odd", "a polygon without area becomes an empty object")
         return
-    yield from _reduction_issues(shapely.Polygon(rings[0], [ring for ring in rings[1:] if len(ring) >= 4]))
+    yield from _reduction_issues(geometry, coordinates)
 
 
-def _multipolygon_issues(polygons: list[list[Ring]]) -> Iterator[Issue]:
-    if len(polygons) == 1:
+def _multipolygon_issues(coordinates: Coordinates) -> Iterator[Issue]:
+    if len(coordinates.part_ends) == 1:
         yield Issue("rejected", "a MultiPolygon with one part: write a Polygon", OLD)
-    parts = [
-        shapely.Polygon(rings[0], [ring for ring in rings[1:] if len(ring) >= 4])
-        for rings in polygons
-        if rings and len(rings[0]) >= 4
-    ]
-    yield from _reduction_issues(shapely.MultiPolygon(parts))
-    if _share_edges(parts):
+    if len(coordinates.xy) > MAX_CORNERS:
+        yield _NOT_LOOKED_AT
+        return
+    geometry = coordinates.to_shapely("MultiPolygon")
+    found = list(_reduction_issues(geometry, coordinates))
+    yield from found
+    if _CROSSES not in found and _share_edges(geometry):
         yield Issue("odd", "parts of a MultiPolygon that share an edge are fused by QuPath 0.6 and later")
 
 
-def _share_edges(parts: list[shapely.Polygon]) -> bool:
+def _share_edges(geometry: shapely.MultiPolygon) -> bool:
     """Whether two boundaries have a piece of line in common."""
-    outlines = [part.exterior for part in parts]
+    if shapely.is_valid(geometry):  # parts of a valid one meet in points at most
+        return False
+    outlines = [part.exterior for part in geometry.geoms]
     return shapely.union_all(outlines).length < sum(line.length for line in outlines) * (1 - 1e-9)
 
 
-def _reduction_issues(geometry: shapely.Geometry) -> Iterator[Issue]:
+def _reduction_issues(geometry: shapely.Geometry, coordinates: Coordinates) -> Iterator[Issue]:
     """What rounding to the grid does to a geometry."""
     valid = shapely.is_valid(geometry)
-    xy = shapely.get_coordinates(geometry)
+    xy = coordinates.xy
     reduced = geometry
     if not valid or not np.array_equal(np.round(xy, 2), xy):  # else it is its own reduction, and asking GEOS is slow
+        if not valid and len(xy) > _FEW and crosses_itself(np.round(xy, 2), coordinates.ring_ends):
+            yield _CROSSES
+            return
         try:
             reduced = shapely.set_precision(geometry, GRID)
         except shapely.errors.GEOSException:
-            yield Issue("rejected", "a polygon crosses itself, or its parts or holes do not fit: repair it", NEW)
+            yield _CROSSES
             return
     if reduced.area == 0:
         yield Issue("odd", "a polygon without area becomes an empty object")
@@ -103,27 +137,39 @@ def _reduction_issues(geometry: shapely.Geometry) -> Iterator[Issue]:
         yield Issue("odd", "a polygon touches itself or has a spike: QuPath changes its shape")
 
 
-def _ring(value: Any) -> Ring:
-    """Positions of a ring, (n, 2); raises _Unreadable as every version of the reader does."""
-    positions = _list(value)
-    if not positions:
-        return np.empty((0, 2))
-    try:
-        xy = np.array([position[:2] for position in positions], np.float64)
-    except (KeyError, TypeError, ValueError):
-        raise _Unreadable("a position does not hold two numbers") from None
-    if xy.ndim != 2 or xy.shape[1] != 2:
-        raise _Unreadable("coordinates are not nested as the type demands")
-    if not np.isfinite(xy).all():
-        raise _Unreadable("a position is not finite")
-    if len(xy) < 3:
-        raise _Unreadable(f"a ring has {len(xy)} positions: it needs at least 4, the last equal to the first")
-    if (xy[0] != xy[-1]).any():
-        raise _Unreadable("a ring is not closed: its last position must equal its first exactly")
-    return xy
+def crosses_itself(xy: NDArray[np.float64], ring_ends: NDArray[np.int64]) -> bool:
+    """Whether two edges of rings (each closed, corners ``xy`` (n, 2)) cross between their ends.
+
+    GEOS finds out, too, but only after it has computed all crossings, whose number grows with the square of the corners.
+    Here a portion of the edges is compared with all at a time, and the first crossing ends it.
+    """
+    ends = np.delete(np.arange(len(xy)), ring_ends - 1)
+    a = xy[ends]
+    b = xy[ends + 1]
+    tree = shapely.STRtree(shapely.linestrings(np.stack([a, b], axis=1)))
+    start = 0
+    portion = 1
+    while start < len(ends):
+        first, second = tree.query(tree.geometries[start : start + portion])
+        first += start
+        start += portion
+        portion = min(2 * portion, 1 + portion * _PAIRS // max(1, len(first)))
+        later = second > first
+        first = first[later]
+        second = second[later]
+        apart = _sides(a[first], b[first], a[second], b[second])
+        if (apart & _sides(a[second], b[second], a[first], b[first])).any():
+            return True
+    return False
 
 
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise _Unreadable("coordinates are missing or not nested as the type demands")
-    return value
+def _sides(
+    a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64], d: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether c and d lie on opposite sides of the line through a and b, none of them on it."""
+    return _turn(a, b, c) * _turn(a, b, d) < 0
+
+
+def _turn(a: NDArray[np.float64], b: NDArray[np.float64], c: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1, 0 or -1: to which side of the way from a to b c lies."""
+    return np.sign((b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0]))

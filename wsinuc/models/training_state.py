@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc import durable
-from wsinuc.errors import CheckpointError, OutputError
+from wsinuc.errors import CheckpointError, DataError, OutputError
+from wsinuc.limits import parse_json
 from wsinuc.own_files import append, create, create_text
 
 Settings = Mapping[str, Any]
@@ -112,6 +113,10 @@ class TrainingState:
             )
 
 
+MAX_LINE = 1 << 16
+"""Bytes of a line of a log."""
+
+
 def append_log(path: Path, line: Mapping[str, Any]) -> None:
     """Add one line of figures."""
     with append(path) as stream:
@@ -123,11 +128,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):  # a killed run may leave half a line
-            line = json.loads(text)
-            if isinstance(line, dict) and isinstance(line.get("step"), int):
-                lines.append(line)
+    with path.open("rb") as file:
+        for text in iter(lambda: file.readline(MAX_LINE), b""):
+            with suppress(DataError):  # a killed run may leave half a line
+                line = parse_json(text, str(path))
+                if isinstance(line, dict) and isinstance(line.get("step"), int):
+                    lines.append(line)
     return lines
 
 

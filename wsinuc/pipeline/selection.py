@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.config import SegmentConfig
+from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue import Region, TissueMask, find_tissue, load_region, load_tissue, whole
+from wsinuc.tissue.region import counted_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,25 +61,58 @@ class Selection:
 
 
 def select(view: SlideView, config: SegmentConfig, reach: int) -> Selection:
-    """What ``config.tissue`` and ``config.roi`` ask for; raises DataError when a file is not what it should be."""
+    """What ``config.tissue`` and ``config.roi`` ask for.
+
+    Raises
+    ------
+    DataError
+        A file is not what it should be, or the region selects no tissue.
+    """
     if config.tissue == "auto":
         tissue = find_tissue(view)
     elif config.tissue == "none":
         tissue = whole(view)
     else:
         tissue = load_tissue(Path(config.tissue), view)
-    region = load_region(config.roi) if config.roi else None
-    region_mask = region.to_mask(view) if region else None
-    return Selection(
-        tissue=tissue,
-        wanted=_both(tissue, region_mask) if region_mask else tissue,
-        region=region,
-        region_mask=region_mask,
-        reach=reach,
-    )
+    if config.roi is None:
+        return Selection(tissue=tissue, wanted=tissue, region=None, region_mask=None, reach=reach)
+    region = load_region(config.roi, origin_yx=view.slide.origin)
+    region_mask = region.to_mask(view)
+    wanted = both(tissue, region_mask)
+    if not wanted.mask.any():
+        raise DataError(_no_tissue(region, tissue, view, config.tissue))
+    return Selection(tissue=tissue, wanted=wanted, region=region, region_mask=region_mask, reach=reach)
 
 
-def _both(tissue: TissueMask, region: TissueMask) -> TissueMask:
-    """Cells of the region whose corner lies in tissue; the two grids may differ in size."""
+def both(tissue: TissueMask, region: TissueMask) -> TissueMask:
+    """Cells of the region whose corner lies in tissue, or those that touch any where that is none; the grids may differ."""
     rows, columns = (np.arange(n) * m // n for n, m in zip(region.mask.shape, tissue.mask.shape, strict=True))
-    return TissueMask(region.mask & tissue.mask[np.ix_(rows, columns)], tissue.shape)
+    mask = region.mask & tissue.mask[np.ix_(rows, columns)]
+    if not mask.any() and tissue.mask.any():
+        mask = region.mask & _any_below(tissue.mask, region.mask.shape)
+    return TissueMask(mask, tissue.shape)
+
+
+def _any_below(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(shape) whether a cell of a grid over the same area shares an area with a True cell of ``mask``."""
+    sums = np.pad(mask.astype(np.int64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    (top, bottom), (left, right) = (
+        (np.arange(n) * m // n, -(-(np.arange(n) + 1) * m // n)) for n, m in zip(shape, mask.shape, strict=True)
+    )
+    inside = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
+    return inside > 0
+
+
+def _no_tissue(region: Region, tissue: TissueMask, view: SlideView, source: str) -> str:
+    """What to say of a region without tissue in it: where both lie, as the user sees them."""
+    box = tissue.bounds()
+    if box is None:
+        where = "the slide has no tissue that could be found"
+    else:
+        dy, dx = view.downsample
+        where = f"the tissue spans {region.drawn((box.x0 * dx, box.y0 * dy, box.x1 * dx, box.y1 * dy))}"
+    other = "" if source == "auto" else f" ({source})"
+    return (
+        f"{region.source} selects no tissue: its polygons span {region.drawn(region.outlines.bounds)}, {where}{other}, in "
+        f"level-0 px{counted_from(view)}: is it for another slide? To look there all the same, add --tissue none"
+    )

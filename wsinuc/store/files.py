@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsinuc import durable, own_files
-from wsinuc.errors import OutputError
+from wsinuc import durable, limits, own_files
+from wsinuc.errors import DataError, OutputError
 
 
-def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write JSON so that ``path`` is either absent or whole, also after a power cut."""
-    with durable.replacing(path, own_files.beside(path)) as file:
+def write_json(content: Mapping[str, Any], path: Path, *, sync: bool = True) -> None:
+    """Write JSON so that ``path`` is either absent or whole, also after a power cut.
+
+    Without ``sync`` that holds when the process is killed, but not when the power fails: for what can be found out again.
+    """
+    with durable.replacing(path, own_files.beside(path), sync=sync) as file:
         file.write(as_json(content))
 
 
@@ -28,8 +31,9 @@ def as_json(content: Mapping[str, Any]) -> bytes:
 def read_json(path: Path) -> dict[str, Any]:
     """Content of a JSON object, empty when the file is absent or no such thing."""
     try:
-        content = json.loads(own_files.read(path, follow=True))
-    except (OSError, ValueError):
+        text = own_files.read(path, follow=True, limit=limits.MAX_TEXT)
+        content = limits.parse_json(text, str(path))
+    except (OSError, DataError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -14,7 +14,6 @@ Stores that know no conditional put are asked twice, which leaves a gap of a mom
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import socket
@@ -24,7 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsinuc.errors import ConfigError, OutputError, RemoteError
+from wsinuc.errors import ConfigError, DataError, OutputError, RemoteError
+from wsinuc.limits import parse_json
 from wsinuc.store.files import as_json
 from wsinuc.store.manifest import is_made_by_us, with_manifest
 from wsinuc.store.outputs import OUTPUTS, SUMMARY
@@ -139,8 +139,8 @@ class RemoteResult:
         fs, path = (self.url / name).filesystem()
         with remote_errors(self.url):
             try:
-                content = json.loads(fs.cat_file(path))
-            except (FileNotFoundError, ValueError):
+                content = parse_json(fs.cat_file(path), name)
+            except (FileNotFoundError, DataError):
                 return {}
         return content if isinstance(content, dict) else {}
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsinuc.errors import OutputError
+from wsinuc.errors import DataError, OutputError
+from wsinuc.limits import parse_json
 from wsinuc.own_files import append, what_is
 from wsinuc.urls import Url, remote_errors
 
@@ -123,8 +124,11 @@ def _check(sha256: str, file: Digest, source: Path) -> None:
 def _read_notes(path: Path) -> dict[str, Digest]:
     """What has arrived; a line that is damaged or half written counts as not noted."""
     noted: dict[str, Digest] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        with suppress(ValueError, TypeError):
-            name, size, sha256 = json.loads(line)
-            noted[name] = Digest(size, sha256)
+    if not path.is_file():
+        return noted
+    with path.open("rb") as file:
+        for line in file:
+            with suppress(DataError, ValueError, TypeError):
+                name, size, sha256 = parse_json(line, str(path))
+                noted[name] = Digest(size, sha256)
     return noted

@@ -1,7 +1,7 @@
 """Layouts that users bring: tables of points, and points drawn in QuPath.
 
-A CSV file has the columns ``x``, ``y`` and ``class``; a GeoJSON file has Point and MultiPoint features with a
-classification, as QuPath exports them, and whatever else it holds is left alone. Both count in pixels of the canvas with
+A CSV file has the columns ``x``, ``y`` and ``class``; a GeoJSON file (or QuPath's zip) has Point and MultiPoint
+features with a classification, and whatever else it holds is left alone. Both count in pixels of the canvas with
 the origin at the corner of the first pixel; classes go by name, upper and lower case alike, and may be left out where
 there is but one.
 """
@@ -9,16 +9,16 @@ there is but one.
 from __future__ import annotations
 
 import csv
-import gzip
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import geojson
 import numpy as np
 
+from wsinuc.annotations import is_geojson, read_features
 from wsinuc.errors import DataError, OutputError
-from wsinuc.regular import refuse_special
+from wsinuc.limits import listed, text_lines
 from wsinuc.synthesis.layouts import NucleusLayout
 
 MAX_BYTES = 256 << 20
@@ -28,14 +28,11 @@ MAX_POINTS = 1_000_000
 MAX_SIDE = 16_384
 """Longest side in pixels of a canvas whose size is taken from the points."""
 
-Row = tuple[float, float, str]
-"""x, y, name of the class or nothing."""
-
 
 def read_layout(
     path: str | Path, class_names: Sequence[str], shape: tuple[int, int] | None = None, *, scale: float = 1.0
 ) -> NucleusLayout:
-    """The points of a CSV or (gzipped) GeoJSON file.
+    """The points of a CSV or GeoJSON file, gzipped or not, or of QuPath's zip.
 
     Parameters
     ----------
@@ -52,14 +49,18 @@ def read_layout(
         The file is missing, damaged, too large or without points, a class is unknown, or points lie outside the canvas.
     """
     path = Path(path)
-    suffix = path.name.removesuffix(".gz").rpartition(".")[2].lower()
-    if suffix not in ("csv", "geojson", "json"):
-        raise DataError(f"{path}: a layout is a .csv, .geojson or .geojson.gz file")
-    rows = (_csv_rows if suffix == "csv" else _geojson_rows)(_text(path), path)
-    if not 0 < len(rows) <= MAX_POINTS:
-        raise DataError(f"{path}: expected 1 to {MAX_POINTS} points, found {len(rows)}")
-    points = np.array([(y, x) for x, y, _ in rows], np.float64) * scale
-    classes = _class_numbers([name for *_, name in rows], class_names, path)
+    suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    if suffix == "csv":
+        found = _csv_points(path, _Classes(class_names))
+    elif is_geojson(path):
+        found = _geojson_points(path, _Classes(class_names))
+    else:
+        raise DataError(f"{path}: a layout is a .csv, .geojson, .geojson.gz or .zip file")
+    if not len(found.numbers):
+        raise DataError(f"{path}: expected 1 to {MAX_POINTS} points, found 0")
+    found.classes.check(len(found.numbers), path)
+    points = np.frombuffer(found.xy).reshape(-1, 2)[:, ::-1] * scale
+    classes = np.frombuffer(found.numbers, np.int32)
     try:
         return NucleusLayout(shape=shape or _smallest_shape(points), points=points, classes=classes)
     except DataError as error:
@@ -78,77 +79,88 @@ def write_layout(layout: NucleusLayout, path: str | Path, class_names: Sequence[
         raise OutputError(f"{path}: cannot write the layout ({error.strerror or error})") from error
 
 
-def _text(path: Path) -> str:
-    """A file's text, unpacked no further than the limit."""
-    try:
-        refuse_special(path)
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise DataError(f"{path}: larger than the {MAX_BYTES >> 20} MiB that a layout may have; cut out a region")
-        return data.decode("utf-8-sig")
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: cannot read the layout ({getattr(error, 'strerror', None) or error})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected text in UTF-8 ({error})") from error
+class _Classes:
+    """Numbers of classes by their names, and a memory of what is not among them."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self._numbers = {name.casefold(): i for i, name in enumerate(names, start=1)}
+        if len(names) == 1:
+            self._numbers[""] = 1
+        self._unknown = 0
+        self._first_unknown = ""
+
+    def number(self, name: str) -> int:
+        """The class, counted from 1; 0 for one that is not known."""
+        number = self._numbers.get(name.casefold(), 0)
+        if not number:
+            self._first_unknown = self._first_unknown if self._unknown else name
+            self._unknown += 1
+        return number
+
+    def check(self, count: int, path: Path) -> None:
+        """Raise DataError when any of the ``count`` points had no known class."""
+        if self._unknown:
+            first = self._first_unknown
+            what = f"of the unknown class {first[:80]!r}" if first else "without a class"
+            raise DataError(
+                f"{path}: {self._unknown} of {count} points have no known class, the first is {what}; "
+                f"the classes are: {', '.join(self._names)}"
+            )
 
 
-def _csv_rows(text: str, path: Path) -> list[Row]:
-    """x, y and class of each line."""
-    lines = csv.DictReader(text.splitlines(), restval="", skipinitialspace=True)
-    header = [name.strip().lower() for name in lines.fieldnames or ()]
-    lines.fieldnames = header
-    if not {"x", "y"} <= set(header):
-        raise DataError(f"{path}: needs the columns x, y and class, has {', '.join(header) or 'nothing'}")
-    rows: list[Row] = []
-    try:
+class _Points:
+    """Points as they are read."""
+
+    def __init__(self, classes: _Classes, path: Path) -> None:
+        self.xy = array("d")
+        self.numbers = array("i")
+        self.classes = classes
+        self._path = path
+
+    def add(self, xy: Iterable[float], name: str) -> None:
+        """Points of one class, x and y in turn."""
+        self.xy.extend(xy)
+        while 2 * len(self.numbers) < len(self.xy):
+            self.numbers.append(self.classes.number(name))
+        if len(self.numbers) > MAX_POINTS:
+            raise DataError(f"{self._path}: expected 1 to {MAX_POINTS} points, found {len(self.numbers)} and more")
+
+
+def _csv_points(path: Path, classes: _Classes) -> _Points:
+    """Points and classes of each line."""
+    found = _Points(classes, path)
+    with _layout_errors(path), text_lines(path, MAX_BYTES) as text:
+        lines = csv.DictReader(text, restval="", skipinitialspace=True)
+        header = [name.strip().lower() for name in lines.fieldnames or ()]
+        lines.fieldnames = header
+        if not {"x", "y"} <= set(header):
+            raise DataError(f"{path}: needs the columns x, y and class, has {listed(header)}")
         for line in lines:
-            rows.append((float(line["x"]), float(line["y"]), line.get("class", "").strip()))
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{path}, line {lines.line_num}: x and y must be numbers ({error})") from error
-    return rows
+            try:
+                place = float(line["x"]), float(line["y"])
+            except ValueError as error:
+                raise DataError(f"{path}, line {lines.line_num}: x and y must be numbers ({error})") from error
+            found.add(place, line.get("class", "").strip())
+    return found
 
 
-def _geojson_rows(text: str, path: Path) -> list[Row]:
-    """x, y and classification of every point of every feature."""
+def _geojson_points(path: Path, classes: _Classes) -> _Points:
+    """Points of all features, each with the name of its feature's classification."""
+    found = _Points(classes, path)
+    with _layout_errors(path):
+        for feature in read_features(path, MAX_BYTES):
+            if feature.kind in ("Point", "MultiPoint"):
+                found.add(feature.coordinates.xy.ravel(), feature.class_name or "")
+    return found
+
+
+@contextmanager
+def _layout_errors(path: Path) -> Iterator[None]:
     try:
-        found = geojson.loads(text)
-        return [
-            (float(place[0]), float(place[1]), name)
-            for geometry, name in _points(found, "")
-            for place in ([geometry["coordinates"]] if geometry["type"] == "Point" else geometry["coordinates"])
-        ]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path}: expected GeoJSON as QuPath exports it, cannot parse it ({error})") from error
-
-
-def _points(found: Any, name: str) -> list[tuple[Any, str]]:
-    """All Point and MultiPoint geometries, each with the name of its feature's classification."""
-    if isinstance(found, list):
-        return [pair for item in found for pair in _points(item, name)]
-    kind = found.get("type") if isinstance(found, dict) else None
-    if kind == "FeatureCollection":
-        return _points(found["features"], name)
-    if kind == "Feature":
-        given = (found.get("properties") or {}).get("classification") or {}
-        return _points(found.get("geometry"), str(given.get("name") or ""))
-    if kind == "GeometryCollection":
-        return _points(found["geometries"], name)
-    return [(found, name)] if kind in ("Point", "MultiPoint") else []
-
-
-def _class_numbers(names: Sequence[str], known: Sequence[str], path: Path) -> np.ndarray:
-    """(n,) the class, counted from 1, that each name stands for."""
-    numbers = {name.casefold(): i for i, name in enumerate(known, start=1)}
-    if len(known) == 1:
-        numbers[""] = 1
-    if unknown := [name for name in names if name.casefold() not in numbers]:
-        what = f"of the unknown class {unknown[0]!r}" if unknown[0] else "without a class"
-        raise DataError(
-            f"{path}: {len(unknown)} of {len(names)} points have no known class, the first is {what}; "
-            f"the classes are: {', '.join(known)}"
-        )
-    return np.array([numbers[name.casefold()] for name in names], np.int32)
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the layout ({error.strerror or error})") from error
 
 
 def _smallest_shape(points: np.ndarray) -> tuple[int, int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,25 @@ from wsinuc.tasks.status import is_held
 from wsinuc.tasks.summary import versions
 
 _log = logging.getLogger(__name__)
+_REST = 30
+"""After writing the tables, how many times as long they are left alone: else many slides would cost with their square."""
 
 
 class CohortRecords:
     """States of slides, in memory for this run and in ``<out>/.wsinuc`` for everyone; safe from several threads.
 
+    A state is written when it changes, in time that does not depend on the number of slides. The tables over all slides
+    are written so often that this takes a thirtieth of the time at most, and at the end.
+
     A slide that another run holds is that run's to write about: its file is left as it is.
     """
 
-    def __init__(self, out: Path, *, keep: bool) -> None:
-        self.out, self._keep = out, keep
+    def __init__(self, out: Path, *, keep: bool, clock: Callable[[], float] = time.monotonic) -> None:
+        self.out = out
+        self._keep = keep
+        self._clock = clock
+        self._tables_from = -math.inf
+        """Reading of the clock from which the tables may be written again."""
         self._files = StateFolder(out)
         self._known: dict[str, SlideState] = {}
         """Of all slides of the folder, as their files say."""
@@ -62,6 +73,7 @@ class CohortRecords:
     def running(self, job: SlideJob, blocks: int) -> None:
         """Its work begins: called when the lock is held."""
         state = self._here[job.stem]
+        self._write_tables()
         self._put(
             replace(
                 state,
@@ -106,7 +118,7 @@ class CohortRecords:
         """The end of the run; the tables take up what other runs have written meanwhile."""
         if self._keep:
             self._known = self._files.all()
-            self._write_tables()
+            self._write_tables(at_once=True)
         return CohortSummary(
             out=self.out, slides=tuple(self._here[job.stem] for job in jobs), before=tuple(self._before)
         )
@@ -136,7 +148,14 @@ class CohortRecords:
             if self._keep:
                 self._files.write(state)
 
-    def _write_tables(self) -> None:
-        if self._keep:
-            with self._lock:
-                write_summaries([state for _, state in sorted(self._known.items())], self.out)
+    def _write_tables(self, *, at_once: bool = False) -> None:
+        """Write the tables unless that was done a moment ago; ``finish`` writes what is then missing."""
+        if not self._keep:
+            return
+        with self._lock:
+            begin = self._clock()
+            if begin < self._tables_from and not at_once:
+                return
+            write_summaries([state for _, state in sorted(self._known.items())], self.out)
+            end = self._clock()
+            self._tables_from = end + _REST * (end - begin)

@@ -1,7 +1,7 @@
 """The slides of an output folder on one page: ``summary.csv`` for programs, ``summary.md`` for people.
 
 Both are made from the states of all slides that were ever given to this folder, in the order of their names, and are written
-anew after each slide, so that they are right whenever one looks.
+anew as slides end: after each one in a cohort of hundreds, every few seconds in one of many thousands, and at the end.
 """
 
 from __future__ import annotations

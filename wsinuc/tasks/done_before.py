@@ -11,10 +11,12 @@ from typing import Any
 
 import wsinuc
 from wsinuc.config import SegmentConfig
+from wsinuc.errors import WsinucError
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.fingerprint import fingerprint, sha256_of, stamp
+from wsinuc.slides.isolated import open_isolated
 from wsinuc.store.ledger import changes
-from wsinuc.tasks.plan import plan_segment
+from wsinuc.tasks.plan import plan_segment, region_identity
 from wsinuc.urls import Place
 
 _ASKED = ("mpp", "reader", "tissue", "block", "batch_size", "device")
@@ -53,8 +55,8 @@ def _asked_the_same(made: Mapping[str, Any], slide: Place, config: SegmentConfig
     model = (made.get("weights_sha256"), weights) if weights else (settings.get("segmenter"), segmenter.identity)
     try:
         files: list[tuple[Any, str | None]] = [(settings.get("slide"), _slide_now(made, slide))]
-        files.append((settings.get("roi"), sha256_of(config.roi)[:32] if config.roi else None))
-    except OSError:
+        files.append((settings.get("roi"), _region(config, slide)))
+    except (OSError, WsinucError):
         return False  # opening it says what is wrong
     wishes = [(asked.get(name), getattr(config, name)) for name in _ASKED]
     return all(a == b for a, b in [(settings.get("wsinuc"), wsinuc.__version__), model, *files, *wishes])
@@ -73,3 +75,11 @@ def _content_differs(made: Mapping[str, Any], slide: Place) -> tuple[str, ...]:
     if recorded is None:
         return ("it was made without --verify-input",)
     return () if recorded == sha256_of(slide) else ("the slide's content differs",)
+
+
+def _region(config: SegmentConfig, slide: Place) -> str | None:
+    """The region that is asked for, which counts from the slide's bounds; raises what opening the slide raises."""
+    if config.roi is None:
+        return None
+    with open_isolated(slide, reader=config.reader, mpp=config.mpp) as opened:
+        return region_identity(config.roi, opened.origin)

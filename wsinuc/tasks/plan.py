@@ -188,10 +188,16 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "halo": prepared.grid.halo,
         "batch_size": config.batch_size or segmenter.batch_size,
         "tissue": prepared.selection.tissue_hash,
-        "roi": sha256_of(config.roi)[:32] if config.roi else None,
+        "roi": region_identity(config.roi, slide.origin) if config.roi else None,
         # Plain pixels need no word, so that the settings of most slides stay what they are.
         **({} if slide.header.dialect == "rgb" else {"dialect": slide.header.dialect}),
     }
+
+
+def region_identity(roi: Path, origin_yx: tuple[int, int]) -> str:
+    """Which region: the file, and on slides with bounds the corner that its coordinates count from."""
+    file = sha256_of(roi)[:32]
+    return file if origin_yx == (0, 0) else f"{file} from {origin_yx[1]}, {origin_yx[0]}"
 
 
 def _check_space(plan: Plan) -> None:

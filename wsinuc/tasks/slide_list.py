@@ -20,6 +20,7 @@ from pathlib import Path
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.limits import listed
 from wsinuc.regular import require_regular
 from wsinuc.slides.dicom import files_in, find_series
 from wsinuc.urls import Place, place
@@ -27,6 +28,8 @@ from wsinuc.urls import Place, place
 COLUMNS = ("slide", "mpp", "model", "roi", "tissue", "name")
 MAX_BYTES = 16 * 2**20
 """A table larger than this is no list of slides."""
+MAX_SLIDES = 200_000
+"""Lines of a table; a slide in work takes some kilobytes, whatever stands in the table."""
 MAX_NAME = 180
 """Bytes; file systems take 255, and results add to the name."""
 LONGEST_STEM = 255 - len(".json.partial")
@@ -173,6 +176,8 @@ def read_slide_table(path: Path) -> list[SlideJob]:
         message names the line.
     """
     text = _read_text(path)
+    if text.count("\n") + text.count("\r") > MAX_SLIDES:
+        raise DataError(f"{path} has more than {MAX_SLIDES:,} lines, too many for a list of slides")
     head = text.lstrip().partition("\n")[0]
     rows = csv.reader(io.StringIO(text), delimiter=";" if ";" in head and "," not in head else ",", strict=True)
     try:
@@ -208,11 +213,13 @@ def _check_header(header: list[str], path: Path) -> None:
     known = f"known are {', '.join(COLUMNS)}"
     unknown = [name for name in header if name not in COLUMNS]
     if "slide" not in header:
-        raise DataError(f"{path} has no column slide in its first line ({', '.join(header)[:200] or 'empty'}): {known}")
+        raise DataError(
+            f"{path} has no column slide in its first line ({listed(header) if any(header) else 'empty'}): {known}"
+        )
     if unknown:
         raise DataError(f"{path} has columns that are not known: {', '.join(map(repr, unknown))[:200]}; {known}")
     if len(set(header)) < len(header):
-        raise DataError(f"{path} has a column twice: {', '.join(header)}")
+        raise DataError(f"{path} has a column twice: {listed(header)}")
 
 
 def _job(header: list[str], row: list[str], path: Path, line: int) -> SlideJob:

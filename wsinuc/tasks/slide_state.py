@@ -64,11 +64,15 @@ class StateFolder:
         return _from_json(read_json(path), name)
 
     def write(self, state: SlideState) -> None:
-        """Store a state; raises OutputError when the disk refuses."""
+        """Store a state; raises OutputError when the disk refuses.
+
+        Only what took work is forced to the disk: waiting or failed slides may be many thousands, and the next run finds
+        out again what a power failure took.
+        """
         with disk_errors(self.path):
             check_folder(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(dataclasses.asdict(state), self._file(state.name))
+            write_json(dataclasses.asdict(state), self._file(state.name), sync=state.state in ("running", "done"))
 
     def all(self) -> dict[str, SlideState]:
         """All states by name, in the order of the names."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.plots import draw_heat_map
+from wsinuc.limits import read_json
 from wsinuc.models.checkpoint import load_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
@@ -304,8 +305,10 @@ def _write(scores: Sequence[SweepScore], denoiser: Path, out: Path) -> None:
 def read_best(path: Path) -> FeatureConfig:
     """The timesteps and blocks of a ``best.json``; raises DataError for other files."""
     try:
-        best = json.loads(path.read_text(encoding="utf-8"))
+        best = read_json(path)
         return FeatureConfig(timesteps=tuple(best["timesteps"]), blocks=tuple(best["blocks"]))
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no best.json of wsinuc sweep ({type(error).__name__}: {error})") from error
 

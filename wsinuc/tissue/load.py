@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from wsinuc.annotations import is_geojson
 from wsinuc.errors import DataError
 from wsinuc.regular import require_regular
 from wsinuc.slides.view import SlideView
@@ -16,26 +17,28 @@ from wsinuc.tissue.mask import TissueMask
 from wsinuc.tissue.region import load_region
 
 _ASPECT_TOLERANCE = 0.02
-_GEOJSON = (".geojson", ".json", ".geojson.gz", ".json.gz")
 
 
 def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
-    """A user's mask: an image that covers the whole slide (non-zero is tissue), or GeoJSON polygons.
+    """A user's mask: an image that covers the whole slide (non-zero is tissue), or GeoJSON polygons (QuPath's zip, too).
 
     Polygons are in level-0 pixels from ``Slide.origin``, as QuPath draws and exports them.
 
     Raises
     ------
     DataError
-        The file is missing or neither of the two, has no polygons, or does not fit the slide.
+        The file is missing or neither of the two, selects nothing, or does not fit the slide.
     """
     path = Path(path)
     if not os.path.exists(path):
         raise DataError(f"{path}: no such tissue mask; give a PNG or GeoJSON file, auto or none")
     require_regular(path)
-    if path.name.lower().endswith(_GEOJSON):
+    if is_geojson(path):
         return load_region(path, origin_yx=view.slide.origin).to_mask(view)
-    return TissueMask(_load_image(path, view.shape), view.shape)
+    mask = _load_image(path, view.shape)
+    if not mask.any():
+        raise DataError(f"{path} selects nothing: all its pixels are 0, and tissue is where they are not")
+    return TissueMask(mask, view.shape)
 
 
 def _load_image(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:

@@ -89,6 +89,20 @@ class TissueMask:
         """Area of the tissue cells in view pixels."""
         return float(self.mask.mean()) * self.shape[0] * self.shape[1]
 
+    def bounds(self) -> Box | None:
+        """The smallest box of view pixels around all tissue; None without any."""
+        rows = np.flatnonzero(self.mask.any(axis=1))
+        columns = np.flatnonzero(self.mask.any(axis=0))
+        if not len(rows):
+            return None
+        (height, width), (down, across) = self.shape, self.mask.shape
+        return Box(
+            int(rows[0]) * height // down,
+            int(columns[0]) * width // across,
+            -(-(int(rows[-1]) + 1) * height // down),
+            -(-(int(columns[-1]) + 1) * width // across),
+        )
+
 
 def _overlaps(start: int, stop: int, tissue: TissueMask, axis: int) -> tuple[slice, NDArray[np.float64]]:
     """Cells that an interval of view pixels meets along an axis, and how many view pixels it shares with each."""

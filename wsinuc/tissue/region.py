@@ -1,37 +1,40 @@
-"""Polygons that a user drew over a slide, as QuPath exports them: GeoJSON in level-0 pixels, (x, y) order."""
+"""Regions that a user drew over a slide, in QuPath or elsewhere: the polygons of a GeoJSON file."""
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import geojson
 import numpy as np
-import shapely
 from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
 
+from wsinuc.annotations import Feature, read_features
 from wsinuc.errors import DataError
-from wsinuc.limits import read_bounded
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue.mask import TissueMask, cell_counts
+from wsinuc.tissue.outlines import Outlines
 
-_COARSEST_CELLS = 64  # side of the squares that the search for touched cells begins with
+MAX_COORDINATE = 1e9
+"""px; no slide reaches so far."""
+_PORTION = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region of interest: one valid, possibly many-parted polygon with holes."""
+    """A region of interest: the union of polygons, which may have holes and cross themselves."""
 
-    geometry: BaseGeometry
-    """(x, y) in level-0 pixels."""
+    outlines: Outlines
+    """(x, y) in level-0 pixels of the slide."""
     source: str
     """The file, for messages."""
+    origin_yx: tuple[float, float] = (0.0, 0.0)
+    """Where the file's (0, 0) lies in level-0 pixels, for messages."""
 
     def contains(self, points_yx_level0: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(n,) whether each (y, x) point of ``(n, 2)``, in level-0 pixels, lies inside."""
-        return shapely.contains_xy(self.geometry, points_yx_level0[:, 1], points_yx_level0[:, 0])
+        return self.outlines.contains(np.asarray(points_yx_level0, np.float64)[:, ::-1])
 
     def to_mask(self, view: SlideView) -> TissueMask:
         """Every cell that the region touches, so that no block with a wanted nucleus is left out.
@@ -45,19 +48,25 @@ class Region:
         cell_y, cell_x = (
             length * step / n for length, step, n in zip(view.shape, view.downsample, counts, strict=True)
         )
-        mask = _touched_cells(shapely.transform(self.geometry, lambda xy: xy / (cell_x, cell_y)), counts)
+        mask = self.outlines.touched_cells(counts, (cell_x, cell_y))
         if not mask.any():
-            x0, y0, x1, y1 = self.geometry.bounds
             height, width = view.slide.level_shapes[0]
             raise DataError(
-                f"{self.source}: its polygons span x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}, outside the slide "
-                f"of {width} x {height} level-0 px: is it for another slide, or not in full-resolution pixels?"
+                f"{self.source}: its polygons span {self.drawn(self.outlines.bounds)}, outside the slide of {width} x "
+                f"{height} level-0 px, which spans {self.drawn((0, 0, width, height))}{counted_from(view)}: is it for "
+                "another slide, or not in full-resolution pixels?"
             )
         return TissueMask(mask, view.shape)
 
+    def drawn(self, bounds: tuple[float, float, float, float]) -> str:
+        """A box (x0, y0, x1, y1) of level-0 pixels in words, in the coordinates of the file."""
+        dy, dx = self.origin_yx
+        x0, y0, x1, y1 = bounds
+        return f"x {x0 - dx:.0f} to {x1 - dx:.0f}, y {y0 - dy:.0f} to {y1 - dy:.0f}"
+
 
 def load_region(path: str | Path, *, origin_yx: tuple[float, float] = (0.0, 0.0)) -> Region:
-    """The polygons of a GeoJSON file, united.
+    """The polygons of a GeoJSON file, or of all those in a zip, as one region.
 
     Parameters
     ----------
@@ -70,53 +79,55 @@ def load_region(path: str | Path, *, origin_yx: tuple[float, float] = (0.0, 0.0)
     DataError
         The file is missing, no GeoJSON, or holds no polygon.
     """
-    path = Path(path)
-    try:
-        found = geojson.loads(read_bounded(path).decode("utf-8-sig"))
-        polygons = [shapely.make_valid(shapely.geometry.shape(g)) for g in _geometries(found) if g.get("coordinates")]
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the GeoJSON file ({error.strerror or error})") from error
-    except RecursionError as error:
-        raise DataError(f"{path}: brackets in brackets without end: that is no GeoJSON file") from error
-    except (ValueError, TypeError, AttributeError, IndexError, shapely.errors.ShapelyError) as error:
-        raise DataError(f"{path}: expected GeoJSON as QuPath exports it, cannot parse it ({error})") from error
-    united = shapely.union_all([part for p in polygons for part in shapely.get_parts(p) if part.area > 0])
-    if united.is_empty:
+    outlines = _united(read_features(path), (origin_yx[1], origin_yx[0]))
+    if not len(outlines.part_ends):
         raise DataError(f"{path}: no polygon in it; export closed annotations (rectangle, polygon, brush) as GeoJSON")
-    moved = shapely.transform(united, lambda xy: np.add(xy, (origin_yx[1], origin_yx[0])))
-    shapely.prepare(moved)
-    return Region(moved, str(path))
+    reach = float(np.abs(outlines.xy).max())
+    if reach > MAX_COORDINATE:
+        raise DataError(
+            f"{path}: a polygon reaches to {reach:.3g} px, which no slide does: are these coordinates pixels?"
+        )
+    return Region(outlines, str(path), origin_yx)
 
 
-def _geometries(found: Any) -> list[Any]:
-    """All Polygon and MultiPolygon members of a FeatureCollection, a list of features, a feature or a geometry."""
-    if isinstance(found, list):
-        return [geometry for item in found for geometry in _geometries(item)]
-    kind = found.get("type") if isinstance(found, dict) else None
-    if kind == "FeatureCollection":
-        return _geometries(found["features"])
-    if kind == "Feature":
-        return _geometries(found["geometry"]) if found.get("geometry") else []
-    if kind == "GeometryCollection":
-        return _geometries(found["geometries"])
-    return [found] if kind in ("Polygon", "MultiPolygon") else []
+def counted_from(view: SlideView) -> str:
+    """What to know of the coordinates of a slide with bounds; nothing where they begin at the slide's corner."""
+    y, x = view.slide.origin
+    if not (y or x):
+        return ""
+    return (
+        f", from the corner of the scanned part, where QuPath begins (x {x}, y {y} of the whole slide; what was drawn with "
+        "--no-crop or through Bio-Formats lies that far off)"
+    )
 
 
-def _touched_cells(geometry: BaseGeometry, counts: tuple[int, int]) -> NDArray[np.bool_]:
-    """(counts) which unit cells a geometry in cell units touches, by halving squares that are neither in nor out."""
-    side = _COARSEST_CELLS
-    mask = np.zeros([-(-n // side) * side for n in counts], np.bool_)
-    squares = np.argwhere(np.ones([n // side for n in mask.shape], np.bool_)) * side
-    shapely.prepare(geometry)
-    while side >= 1 and len(squares):
-        y, x = squares.T
-        outlines = shapely.box(x, y, x + side, y + side)
-        inside = shapely.contains(geometry, outlines) if side > 1 else shapely.intersects(geometry, outlines)
-        for top, left in squares[inside]:
-            mask[top : top + side, left : left + side] = True
-        squares = squares[shapely.intersects(geometry, outlines) & ~inside]
-        side //= 2
-        squares = (squares[:, None, :] + np.array([(0, 0), (0, side), (side, 0), (side, side)])).reshape(-1, 2)
-    return mask[: counts[0], : counts[1]]
+def _united(features: Iterable[Feature], shift_xy: tuple[float, float]) -> Outlines:
+    """All polygons with an area one after the other, moved by ``shift_xy``; what is no polygon is passed over."""
+    xy = array("d")
+    ring_ends = array("q")
+    part_ends = array("q")
+    for feature in features:
+        if feature.kind not in ("Polygon", "MultiPolygon"):
+            continue
+        for rings in feature.coordinates.parts():
+            if not rings or not _has_area(rings[0]):
+                continue
+            for ring in rings:
+                xy.frombytes(np.ascontiguousarray(ring).view(np.uint8).data)
+                ring_ends.append(len(xy) // 2)
+            part_ends.append(len(ring_ends))
+    corners = np.frombuffer(xy).reshape(-1, 2)
+    corners += shift_xy
+    return Outlines(corners, np.frombuffer(ring_ends, np.int64), np.frombuffer(part_ends, np.int64))
+
+
+def _has_area(ring: NDArray[np.float64]) -> bool:
+    """Whether not all corners lie on one line; a few thousand at a time, as the first ones nearly always tell."""
+    away = np.zeros(2)  # from the first corner to one that differs
+    for start in range(0, len(ring), _PORTION):
+        steps = ring[start : start + _PORTION] - ring[0]
+        if not away.any():
+            away = steps[np.argmax(np.abs(steps).max(axis=1))]
+        if np.any(steps[:, 0] * away[1] != steps[:, 1] * away[0]):
+            return True
+    return False
