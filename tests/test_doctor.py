@@ -18,6 +18,7 @@ import wsinuc.segmenters
 from wsinuc.errors import DeviceError
 from wsinuc.tasks import doctor, library_checks, machine_checks, trial_block
 from wsinuc.tasks.findings import Finding, fail, ok, warn
+from wsinuc.tissue import whole
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,8 @@ def test_this_machine_passes_and_every_warning_has_advice(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_slide_is_tried_by_a_block_of_its_own(tmp_path: Path) -> None:
+def test_a_slide_is_tried_by_a_block_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsinuc.pipeline.selection.find_tissue", whole)  # the oracle's colours are those of ink
     slide = write_slide(tmp_path / "a.tiff", (600, 600), levels=1)
     found = trial_block.try_slide(slide, "cpu")
     assert found.level == "ok"

@@ -72,7 +72,7 @@ def test_a_whole_run_names_nothing_before_it_is_on_the_disk(disk: Disk, tmp_path
             assert disk.synced(source, before=index), f"{target} was named too early"
             assert ("sync", str(target.parent)) in disk.calls[index:], f"the name {target} may be lost"
     assert_ledger_after_shards(disk, out)
-    published = disk.index("rename", str(out / "summary.json.partial"), str(out / "summary.json"))
+    published = next(index for index, _, target in ours if target == out / "summary.json")
     moved = [index for index, source, target in ours if target.parent == out and target.name != "summary.json"]
     assert max(moved) < disk.index("sync", str(out), after=max(moved)) < published
 
@@ -111,7 +111,9 @@ def test_new_folders_are_synced_into_their_parents(disk: Disk, tmp_path: Path) -
 @pytest.mark.parametrize("write", [lambda path: write_json({}, path), lambda path: write_all(path)])
 def test_single_files(disk: Disk, tmp_path: Path, write) -> None:
     write(tmp_path / "a")
-    partial = str(tmp_path / "a.partial")
+    partial = disk.calls[0][1]
+    assert Path(partial).parent == tmp_path
+    assert partial.endswith(".partial")
     assert disk.calls == [("sync", partial), ("rename", partial, str(tmp_path / "a")), ("sync", str(tmp_path))]
 
 

@@ -21,6 +21,7 @@ from wsinuc.models.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.training_state import append_log, trim_log
 from wsinuc.store import ResultStore, owned
 from wsinuc.store.files import read_json, remove, write_json
+from wsinuc.store.manifest import with_manifest
 from wsinuc.store.upload import digests
 from wsinuc.tasks.slide_state import SlideState, StateFolder
 from wsinuc.tasks.synthetic_set import writing
@@ -75,7 +76,7 @@ def begin(result: Path):
 def test_what_is_left_beside_a_complete_result_is_swept_only_if_it_is_ours(tmp_path: Path) -> None:
     result = tmp_path / "a.wsinuc"
     work = interrupted(result)
-    (result / "summary.json").write_text('{"made_by": "wsinuc"}')
+    write_json(with_manifest({}, {}), result / "summary.json")
     (work / "blocks" / "thesis.docx").write_text(PRECIOUS)
     with pytest.raises(OutputError, match="complete"), begin(result):
         pass

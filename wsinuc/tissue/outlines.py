@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from wsinuc.kernels import kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ class Outlines:
         return mask
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _contains(points, xy, ring_ends, part_ends):
     """``points`` are sorted by y."""
     inside = np.zeros(len(points), np.bool_)
@@ -93,7 +94,7 @@ def _contains(points, xy, ring_ends, part_ends):
     return inside
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _touch(xy, ring_ends, cell_x, cell_y, mask):
     """Mark the cells that an edge passes through."""
     height, width = mask.shape
@@ -121,7 +122,7 @@ def _touch(xy, ring_ends, cell_x, cell_y, mask):
         start = end
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill(xy, ring_ends, part_ends, cell_x, cell_y, changes):
     """Add 1 where, along the middle of a row of cells, a polygon begins, and subtract it where it ends."""
     height, width = changes.shape[0], changes.shape[1] - 1
