@@ -17,11 +17,11 @@ import torch
 
 from wsinuc.datasets import open_dataset
 from wsinuc.metrics.calibration import fit_certainty
-from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_dtype
 from wsinuc.segmenters import segmenter_from
-from wsinuc.tasks.evaluate import evaluate
-from wsinuc.tasks.predictions import predict_nuclei
+from wsinuc.workflows.evaluate.run import evaluate
+from wsinuc.workflows.evaluate.predictions import predict_nuclei
 
 HELD_OUT = {"09", "10", "11"}
 MPP_RANGE = (0.1, 1.1)

@@ -22,17 +22,17 @@ import torch
 from finish_model import HELD_OUT, finish
 from train_accurate import MPP, TUNE, annotated, report
 
-from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
-from wsinuc.models.training import FitConfig
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.training.loop import FitConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.ddpm import DdpmSegmenter
-from wsinuc.tasks.distill_config import DistillConfig
-from wsinuc.tasks.distill_sources import gather_tissue
-from wsinuc.tasks.finetune import FinetuneConfig, Taught, finetune
-from wsinuc.tasks.soft_crops import SoftCropSource
-from wsinuc.tasks.sources import Choice
-from wsinuc.tasks.teacher import load_teacher
-from wsinuc.tasks.teacher_patches import TeacherPatches, make_patches, scales_of
+from wsinuc.workflows.distill.config import DistillConfig
+from wsinuc.workflows.distill.sources import gather_tissue
+from wsinuc.workflows.train.finetune import FinetuneConfig, Taught, finetune
+from wsinuc.workflows.train.soft_crops import SoftCropSource
+from wsinuc.workflows.data.sources import Choice
+from wsinuc.workflows.distill.teacher import load_teacher
+from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of
 
 CROWDED = replace(TUNE.augmentation, crowd=0.0, zoom=1.8, compact=0.6)
 CROWDS = replace(TUNE, contact_weight=2.0, augmentation=CROWDED, seed=12)

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.augment import resized
+from wsinuc.datasets.augmentation.augment import resized
 from wsinuc.grid import Box
 from wsinuc.labels import relabel
 from wsinuc.metrics.segmentation import aji_plus, count_overlaps
-from wsinuc.segmenters.separation import SEPARATIONS, GeneratedMaps, separate, settings_for_maps
-from wsinuc.segmenters.targets import hv_maps
+from wsinuc.separation.generated import SEPARATIONS, GeneratedMaps, separate, settings_for_maps
+from wsinuc.separation.targets import hv_maps
 
 SETS = ("monuseg2018_train", "tnbc")
 SET_MPP = 0.25

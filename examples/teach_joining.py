@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from train_accurate import annotated
 
-from wsinuc.segmenters.joining import DESCRIPTORS
-from wsinuc.tasks.fit_joining import JoiningFit, train_joining
+from wsinuc.separation.joining import DESCRIPTORS
+from wsinuc.workflows.join.run import JoiningFit, train_joining
 
 SEED = 1
 

@@ -21,16 +21,16 @@ from finish_model import HELD_OUT, finish
 from PIL import Image
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
-from wsinuc.models.features import FeatureConfig
-from wsinuc.models.training import FitConfig, Progress
-from wsinuc.models.unet import UNetConfig
-from wsinuc.tasks.finetune import FinetuneConfig
-from wsinuc.tasks.pretrain import PretrainConfig, pretrain
-from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
-from wsinuc.tasks.training_set import NUCLEUS
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.features.extractor import FeatureConfig
+from wsinuc.models.training.loop import FitConfig, Progress
+from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.workflows.train.finetune import FinetuneConfig
+from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
+from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
+from wsinuc.workflows.data.training_set import NUCLEUS
 
 MPP = 0.25
 TYPICAL_DIAMETER_UM = 5.5  # median over the TNBC images; DSB images do not record their scale
@@ -66,7 +66,7 @@ TRAIN = DdpmTrainConfig(
     seed=1,
 )
 SEPARATION = {"foreground_threshold": 0.6, "smoothing_um": 0.4, "min_area_um2": 5.0}
-"""Chosen on TNBC patients 09 to 11, as they are and crowded (`wsinuc.datasets.crowding`)."""
+"""Chosen on TNBC patients 09 to 11, as they are and crowded (`wsinuc.datasets.augmentation.crowding`)."""
 DSB_WEIGHT = 0.3  # of a TNBC image's: most DSB images show haematoxylin alone
 
 

@@ -26,23 +26,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from train_accurate import annotated, report, rows, unlabelled
 
-from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.counterstain import counterstained
-from wsinuc.datasets.crops import Crop, CropSource
-from wsinuc.datasets.patches import Ahead
-from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
-from wsinuc.models.dense import DenseOutput
-from wsinuc.models.networks import build_network
-from wsinuc.models.training import FitConfig, fit
+from wsinuc.datasets.augmentation.counterstain import counterstained
+from wsinuc.datasets.sampling.crops import Crop, CropSource
+from wsinuc.datasets.sampling.patches import Ahead
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.training.loop import FitConfig, fit
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 from wsinuc.segmenters.tiled import TiledSegmenter
-from wsinuc.tasks.distill_config import DistillConfig
-from wsinuc.tasks.network_loss import Targets, make_targets, unet_loss
-from wsinuc.tasks.pretrain import as_input
-from wsinuc.tasks.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
+from wsinuc.workflows.distill.config import DistillConfig
+from wsinuc.workflows.train.network_loss import Targets, make_targets, unet_loss
+from wsinuc.workflows.denoiser.run import as_input
+from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
 
 MPP, CROP, SEED = 0.25, 256, 5
 SOFT, HARD = 6, 4

@@ -9,7 +9,7 @@ import pytest
 from dataset_files import SHAPE, aperio, picture, save, square, write_monuseg
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.aperio import MONUSEG_TEST, paint_regions
+from wsinuc.datasets.layouts.aperio import MONUSEG_TEST, paint_regions
 from wsinuc.errors import DataError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -10,11 +10,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.attention_unet import AttentionUNet, AttentionUNetConfig, LinearAttention
-from wsinuc.models.checkpoint import Checkpoint
-from wsinuc.models.denoisers import build_denoiser, denoiser_config, load_denoiser
-from wsinuc.models.schedules import quadratic_betas
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig, LinearAttention
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.models.checkpoints.denoisers import build_denoiser, denoiser_config, load_denoiser
+from wsinuc.models.diffusion.schedules import quadratic_betas
+from wsinuc.models.networks.unet import UNet, UNetConfig
 
 TINY = AttentionUNetConfig(dim=16, multipliers=(1, 2, 4), heads=2, head_width=8)
 TINY_UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=())

@@ -17,8 +17,8 @@ from oracle import OracleSegmenter, write_slide
 from wsinuc_cli.bench import bench, describe
 
 from wsinuc.errors import CheckpointError, ConfigError, DataError
-from wsinuc.tasks.bench import STAGES, BenchConfig, BenchReport, run_bench
-from wsinuc.tasks.meter import metered, typical
+from wsinuc.workflows.bench.run import STAGES, BenchConfig, BenchReport, run_bench
+from wsinuc.workflows.bench.meter import metered, typical
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(ConfigError, match=said):
             BenchConfig(**settings)
     with monkeypatch.context() as patch:
-        patch.setattr("wsinuc.tasks.bench.write_synthetic_slide", None)  # the model is looked for first
+        patch.setattr("wsinuc.workflows.bench.run.write_synthetic_slide", None)  # the model is looked for first
         with pytest.raises(CheckpointError, match="nope"):
             run_bench(BenchConfig(model="nope"))
     slide, glass = tmp_path / "glass.tiff", np.full((300, 300, 3), 255, np.uint8)
@@ -86,7 +86,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path, monkeypatch: pytest.
 def test_the_command_writes_json_after_the_table(
     report: BenchReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wsinuc.tasks.bench.run_bench", lambda config, on_stage: report)
+    monkeypatch.setattr("wsinuc.workflows.bench.run.run_bench", lambda config, on_stage: report)
     result = CliRunner().invoke(bench, ["--json", str(tmp_path / "bench.json")])
     assert (result.exit_code, result.stdout) == (0, describe(report) + "\n")
     assert json.loads((tmp_path / "bench.json").read_text())["model"] == "default"

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.categorical import CategoricalDiffusion, sample_classes
+from wsinuc.models.diffusion.categorical import CategoricalDiffusion, sample_classes
 
 K, T = 4, 20
 PROCESS = CategoricalDiffusion(K, T)

@@ -23,9 +23,9 @@ from wsinuc_cli.main import COMMANDS, main
 
 import wsinuc.segmenters
 from wsinuc.errors import DeviceError
-from wsinuc.exports.geojson import write_geojson
-from wsinuc.tasks import segment as task
-from wsinuc.tasks.events import BlockDone, Planned, Stage
+from wsinuc.exports.qupath.geojson import write_geojson
+from wsinuc.workflows.segment import run as task
+from wsinuc.workflows.segment.events import BlockDone, Planned, Stage
 
 SOURCES = Path(__file__).parents[1]
 HEAVY = ("torch", "numpy", "zarr", "dask", "pyarrow", "shapely", "numba", "PIL", "rich")

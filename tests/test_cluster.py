@@ -17,9 +17,9 @@ from wsinuc.errors import ClusterError, ConfigError, SlideError
 from wsinuc.pipeline.cluster import PER_WORKER
 from wsinuc.pipeline.executor import Executor, ExecutorConfig, ThreadExecutor, open_executor
 from wsinuc.pipeline.local_cluster import gpu_worker
-from wsinuc.tasks import distribute
-from wsinuc.tasks.events import BlockDone, Event
-from wsinuc.tasks.segment import segment_slide
+from wsinuc.workflows.segment import distribute
+from wsinuc.workflows.segment.events import BlockDone, Event
+from wsinuc.workflows.segment.run import segment_slide
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,14 @@ import wsinuc.segmenters
 from wsinuc.errors import CheckpointError, ConfigError, OutputError, SlideError
 from wsinuc.store import ResultStore
 from wsinuc.store.files import read_json
-from wsinuc.tasks import cohort, segment
-from wsinuc.tasks.cohort import segment_cohort
-from wsinuc.tasks.events import BlockDone, CohortEvent, SlideDone, SlideFailed, SlideProgress, Stage
-from wsinuc.tasks.segment import segment_slide
-from wsinuc.tasks.slide_list import SlideJob
-from wsinuc.tasks.slide_state import SlideState, StateFolder
+from wsinuc.workflows.cohort import run as cohort
+from wsinuc.workflows.segment import run as segment
+from wsinuc.workflows.cohort.run import segment_cohort
+from wsinuc.workflows.segment.events import BlockDone, Stage
+from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
+from wsinuc.workflows.segment.run import segment_slide
+from wsinuc.workflows.cohort.slide_list import SlideJob
+from wsinuc.workflows.cohort.state import SlideState, StateFolder
 
 SETTINGS = config(block=192)
 NAMES = ("a", "b", "c")
@@ -138,7 +140,7 @@ def test_what_was_done_with_the_same_settings_is_left_as_it_is(slides, loads, tm
     segment_cohort(slides[:2], tmp_path, SETTINGS)
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("?*.wsinuc/**/*")}
     monkeypatch.setattr(segment, "segment_slide", None)
-    monkeypatch.setattr("wsinuc.tasks.done_before.plan_segment", None)  # so quick that the slide is not even opened
+    monkeypatch.setattr("wsinuc.workflows.cohort.done_before.plan_segment", None)  # so quick that the slide is not even opened
     summary = segment_cohort(slides[:2], tmp_path, SETTINGS)
     assert summary.before == ("a", "b")
     assert not summary.failed

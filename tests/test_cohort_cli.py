@@ -15,8 +15,9 @@ from wsinuc_cli.main import main
 
 import wsinuc.segmenters
 from wsinuc.errors import SlideError
-from wsinuc.tasks.events import BlockDone, Planned, SlideDone, SlideFailed, SlideProgress
-from wsinuc.tasks.slide_list import SlideJob
+from wsinuc.workflows.segment.events import BlockDone, Planned
+from wsinuc.workflows.cohort.events import SlideDone, SlideFailed, SlideProgress
+from wsinuc.workflows.cohort.slide_list import SlideJob
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from test_crowding import field, pieces
 
-from wsinuc.datasets.augment import Augmentation, augmented_crop
+from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.compaction import compacted
+from wsinuc.datasets.augmentation.compaction import compacted
 from wsinuc.errors import ConfigError
 
 

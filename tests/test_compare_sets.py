@@ -16,12 +16,12 @@ from wsinuc_cli.evaluate import evaluate
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.split import Split
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
-from wsinuc.models.feature_networks import ImageFeatures
-from wsinuc.tasks.compare_sets import compare_sets
-from wsinuc.tasks.patch_figures import Cutting, cut_patches, measure_patch
+from wsinuc.models.features.image_vectors import ImageFeatures
+from wsinuc.workflows.compare.run import compare_sets
+from wsinuc.workflows.compare.patches import Cutting, cut_patches, measure_patch
 
 CUTTING = Cutting(size_px=64, mpp=MPP)
 
@@ -198,7 +198,7 @@ def test_no_patch_fits(real):
 
 
 def test_command(real, tmp_path, monkeypatch):
-    monkeypatch.setattr("wsinuc.models.feature_networks.load_feature_network", lambda path, device: Colors())
+    monkeypatch.setattr("wsinuc.models.features.image_vectors.load_feature_network", lambda path, device: Colors())
     options = ["--real", str(real.path), "--synthetic", str(real.path), "--model", "none", "--patch", "64"]
     done = CliRunner().invoke(evaluate, [*options, "--patch-mpp", str(MPP), "-o", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
@@ -208,7 +208,7 @@ def test_command(real, tmp_path, monkeypatch):
 
 def test_a_part_of_the_real_set_is_compared_as_if_it_were_a_folder(real, tmp_path, monkeypatch):
     """The windows that a generator was trained on need no copy on disk."""
-    monkeypatch.setattr("wsinuc.models.feature_networks.load_feature_network", lambda path, device: Colors())
+    monkeypatch.setattr("wsinuc.models.features.image_vectors.load_feature_network", lambda path, device: Colors())
     split, copy = tmp_path / "tenth.json", tmp_path / "copy"
     places = [("0", Box(0, 0, 64, 80)), ("2", Box(30, 10, 120, 120))]
     Split(parts={"train": tuple(places), "test": (("1", None),)}, dataset="folder", seed=0).save(split)

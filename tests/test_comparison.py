@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsinuc.exports.comparison import BOTH, PAIR_PX, PREDICTION, TRUTH, Comparison, write_mistakes
+from wsinuc.exports.pictures.comparison import BOTH, PAIR_PX, PREDICTION, TRUTH, Comparison, write_mistakes
 
 MISSED, WRONG, RIGHT = 1, 2, 3
 

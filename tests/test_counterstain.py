@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsinuc.datasets.augment import EOSIN, STAINS, UNMIX, Augmentation, density, mix_densities
-from wsinuc.datasets.counterstain import INSIDE, counterstained
+from wsinuc.datasets.augmentation.augment import EOSIN, STAINS, UNMIX, Augmentation, density, mix_densities
+from wsinuc.datasets.augmentation.counterstain import INSIDE, counterstained
 from wsinuc.errors import ConfigError
 
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from wsinuc.datasets.augment import Augmentation, augmented_crop
+from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.crowding import OVERLAP, crowded
+from wsinuc.datasets.augmentation.crowding import OVERLAP, crowded
 from wsinuc.errors import ConfigError
 
 SIDE = 96

@@ -13,9 +13,9 @@ from wsinuc_cli.main import main
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import DataError, OutputError
-from wsinuc.exports.contact_sheet import TILE_PX, write_contact_sheet
-from wsinuc.segmenters.base import NucleusClass
-from wsinuc.tasks.data_info import Share, describe_dataset
+from wsinuc.exports.pictures.contact_sheet import TILE_PX, write_contact_sheet
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.workflows.data.info import Share, describe_dataset
 
 RED, BLUE = NucleusClass("Tumour", (255, 0, 0)), NucleusClass("Stroma", (0, 0, 255))
 

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from wsinuc.datasets import open_dataset
-from wsinuc.models.checkpoint import load_checkpoint
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.segmenters import WEIGHTS, load_segmenter, model_path, shipped_models
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.slides import open_slide
-from wsinuc.tasks.evaluate import evaluate, predict_labels
+from wsinuc.workflows.evaluate.run import evaluate, predict_labels
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "data" / "CMU-1-Small-Region.svs"
 TNBC = Path(__file__).parents[2] / "shared" / "data" / "tnbc"

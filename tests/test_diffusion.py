@@ -9,9 +9,9 @@ import torch
 from scipy import integrate, stats
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.schedules import SCHEDULES, cosine_betas, named_betas, quadratic_betas, strided_timesteps
-from wsinuc.models.variance import (
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.schedules import SCHEDULES, cosine_betas, named_betas, quadratic_betas, strided_timesteps
+from wsinuc.models.diffusion.variance import (
     Objective,
     discretised_log_likelihood,
     gaussian_kl,

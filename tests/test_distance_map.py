@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from wsinuc.datasets.orientation import dihedral
+from wsinuc.orientation import dihedral
 from wsinuc.synthesis.distance_map import centroid_distance
 
 LABELS = arrays.arrays(np.int32, (9, 12), elements=st.integers(0, 3))

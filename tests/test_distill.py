@@ -20,21 +20,22 @@ from wsinuc_cli.main import main
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError, MppError, OutputError
-from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.networks import build_network
-from wsinuc.models.training import FitConfig
-from wsinuc.models.training_state import read_log
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.training.loop import FitConfig
+from wsinuc.models.training.state import read_log
 from wsinuc.segmenters import load_segmenter
-from wsinuc.segmenters.base import NucleusClass
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
-from wsinuc.segmenters.targets import centre_distance, hv_maps
+from wsinuc.separation.targets import centre_distance, hv_maps
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter
-from wsinuc.tasks.distill import distill
-from wsinuc.tasks.distill_config import DistillConfig
-from wsinuc.tasks.distill_sources import gather_labels, gather_tissue
-from wsinuc.tasks.sources import Choice
-from wsinuc.tasks.teacher import PatchTeacher, Scales, Spot, Teacher, draw_spot
-from wsinuc.tasks.teacher_patches import COLORS, images_apart, make_patches
+from wsinuc.workflows.distill.run import distill
+from wsinuc.workflows.distill.config import DistillConfig
+from wsinuc.workflows.distill.sources import gather_labels, gather_tissue
+from wsinuc.workflows.data.sources import Choice
+from wsinuc.workflows.distill.teacher import PatchTeacher, Scales, Spot, Teacher, draw_spot
+from wsinuc.workflows.distill.patches import images_apart, make_patches
+from wsinuc.workflows.train.soft_crops import COLORS
 
 GROUND, NUCLEUS = 225, 90
 FIT = FitConfig(steps=40, lr=1e-2, warmup=5, cosine=True, ema=0.8, bf16=False)

@@ -16,8 +16,11 @@ from wsinuc_cli.main import main
 
 import wsinuc.segmenters
 from wsinuc.errors import DeviceError
-from wsinuc.tasks import doctor, library_checks, machine_checks, trial_block
-from wsinuc.tasks.findings import Finding, fail, ok, warn
+from wsinuc.workflows.doctor import run as doctor
+from wsinuc.workflows.doctor import libraries as library_checks
+from wsinuc.workflows.doctor import machine as machine_checks
+from wsinuc.workflows.doctor import trial_block
+from wsinuc.workflows.doctor.findings import Finding, fail, ok, warn
 
 
 @pytest.fixture(autouse=True)

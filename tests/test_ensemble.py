@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.models.ensemble import EnsembleConfig, MemberNorm, PixelClassifierEnsemble, Votes
+from wsinuc.models.features.ensemble import EnsembleConfig, MemberNorm, PixelClassifierEnsemble, Votes
 from wsinuc.segmenters.ddpm import decided
-from wsinuc.tasks.fit_ensemble import EnsembleFitConfig, fit_ensemble, member_losses
-from wsinuc.tasks.pixel_table import IGNORED, PixelTable
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble, member_losses
+from wsinuc.workflows.train.pixel_table import IGNORED, PixelTable
 
 SHAPE = EnsembleConfig(channels=((1, 6),), classes=3, maps=0, members=3, hidden=8, inner=5, norm="batch")
 PAPER = replace(EnsembleFitConfig.paper(), epochs=7, batch=16, patience=3)

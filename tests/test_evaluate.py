@@ -20,7 +20,7 @@ from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
 from wsinuc.metrics.segmentation import score
 from wsinuc.nuclei import Frame, measure
-from wsinuc.tasks.evaluate import (
+from wsinuc.workflows.evaluate.run import (
     evaluate,
     evaluate_folders,
     paint_level0,

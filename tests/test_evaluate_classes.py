@@ -19,11 +19,11 @@ from wsinuc_cli.evaluate import evaluate as command
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Annotation, Dataset, LabelledImage, Layout, Row
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.exports.comparison import CELL_PX, Comparison, write_overlays
+from wsinuc.exports.pictures.comparison import CELL_PX, Comparison, write_overlays
 from wsinuc.metrics.detection import Points
-from wsinuc.segmenters.base import NucleusClass
-from wsinuc.tasks.class_match import match_classes
-from wsinuc.tasks.evaluate import Prediction, Scoring, evaluate, evaluate_folders, predict_nuclei, read_prediction
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.workflows.evaluate.classes import match_classes
+from wsinuc.workflows.evaluate.run import Prediction, Scoring, evaluate, evaluate_folders, predict_nuclei, read_prediction
 
 ORIGINS = {"a": (0, 0), "b": (300, 50)}
 NAMES = ("round", "long")
@@ -254,7 +254,7 @@ def test_command_prints_the_table_of_classes(folder, monkeypatch):
 def test_command_takes_a_part_of_a_split(folder, monkeypatch, tmp_path):
     split = SimpleNamespace(of=lambda dataset, part: dataset.patches([("b", None)]))
     module = SimpleNamespace(Split=SimpleNamespace(load=lambda path: split))
-    monkeypatch.setitem(sys.modules, "wsinuc.datasets.split", module)
+    monkeypatch.setitem(sys.modules, "wsinuc.datasets.sampling.split", module)
     labels, options = str(folder / "labels"), ["--mpp", "0.5", "--data", str(folder)]
     done = CliRunner().invoke(command, [*options, "--pred", labels, "--split", "split.json", "--part", "test"])
     assert done.exit_code == 0, done.output

@@ -24,7 +24,7 @@ from wsinuc.pipeline.executor import ExecutorConfig, ThreadExecutor, open_execut
 from wsinuc.pipeline.guard import Guarded, end_run
 from wsinuc.pipeline.workplace import check_output
 from wsinuc.store import ResultStore, settings_hash
-from wsinuc.tasks.events import BlockDone, Event
+from wsinuc.workflows.segment.events import BlockDone, Event
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 CLIENT = """

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint, file_sha256, save_checkpoint
-from wsinuc.models.denoisers import denoiser_config
-from wsinuc.models.feature_networks import DenoiserNetwork, InceptionNetwork, load_feature_network
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, file_sha256, save_checkpoint
+from wsinuc.models.checkpoints.denoisers import denoiser_config
+from wsinuc.models.features.image_vectors import DenoiserNetwork, InceptionNetwork, load_feature_network
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import FEATURES
 
 TINY = UNetConfig(base=32, multipliers=(1, 2), res_blocks=1, attention_factors=(), middle_attention=False)

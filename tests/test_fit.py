@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.errors import CheckpointError, ConfigError, DeviceMemoryError, TrainingError
-from wsinuc.models.checkpoint import load_checkpoint
-from wsinuc.models.denoisers import load_denoiser
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.checkpoints.denoisers import load_denoiser
 from wsinuc.models.device_memory import largest_fitting
-from wsinuc.models.processes import ALONE, launched_processes
-from wsinuc.models.training import FitConfig, Inspection, Progress, fit, weights_in_place
-from wsinuc.models.training_state import append_log, read_log, trim_log
+from wsinuc.models.training.processes import ALONE, launched_processes
+from wsinuc.models.training.loop import FitConfig, Inspection, Progress, fit, weights_in_place
+from wsinuc.models.training.state import append_log, read_log, trim_log
 
 CONFIG = FitConfig(steps=6, lr=0.05, bf16=False, save_every=2, log_every=2)
 BATCH = 8
@@ -219,10 +219,10 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import numpy as np
-from wsinuc.models.processes import launched_processes
-from wsinuc.models.training import FitConfig
-from wsinuc.models.unet import UNetConfig
-from wsinuc.tasks.pretrain import PretrainConfig, pretrain
+from wsinuc.models.training.processes import launched_processes
+from wsinuc.models.training.loop import FitConfig
+from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
 unet = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 fit = FitConfig(steps=3, lr=1e-3, bf16=False, log_every=1, accumulate=int(sys.argv[2]))
 image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)

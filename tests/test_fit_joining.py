@@ -21,10 +21,10 @@ from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.segmentation import score
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.segmenters.joining import DESCRIPTORS, join_tree
-from wsinuc.segmenters.targets import centre_distance
-from wsinuc.segmenters.watershed import fragments, instances_from_distance
-from wsinuc.tasks.fit_joining import FEWEST, JoiningFit, Joins, fit_joining, gains_of, joins_of, regress, train_joining
+from wsinuc.separation.joining import DESCRIPTORS, join_tree
+from wsinuc.separation.targets import centre_distance
+from wsinuc.separation.watershed import fragments, instances_from_distance
+from wsinuc.workflows.join.run import FEWEST, JoiningFit, Joins, fit_joining, gains_of, joins_of, regress, train_joining
 
 HEIGHT = 0.03
 
@@ -175,7 +175,7 @@ def write_set(folder: Path, images: list[LabelledImage]) -> Path:
 
 
 def test_the_command(annotated: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wsinuc.tasks.fit_joining.JoiningFit", partial(JoiningFit, crops=6))
+    monkeypatch.setattr("wsinuc.workflows.join.run.JoiningFit", partial(JoiningFit, crops=6))
     data, out = write_set(tmp_path / "set", annotated), tmp_path / "joined.safetensors"
     given = [str(data), "--mpp", "0.25", "--joining", "--model", "fast", "-o", str(out), "--device", "cpu"]
     planned = CliRunner().invoke(train, [*given, "--dry-run"])

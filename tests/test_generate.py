@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from wsinuc.errors import CheckpointError, SynthesisError
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.samplers import SamplerConfig, sample
-from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.tasks.generate import Maker, _work, batches, generate
-from wsinuc.tasks.synthesis_config import pixels_of, seed_of
-from wsinuc.tasks.synthetic_set import SyntheticSample
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.samplers import SamplerConfig, sample
+from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.workflows.synthesize.batches import Maker, _work, batches, generate
+from wsinuc.workflows.synthesize.config import pixels_of, seed_of
+from wsinuc.workflows.synthesize.folder import SyntheticSample
 
 TINY = UNetConfig(base=32, multipliers=(1,), res_blocks=1, attention_factors=(), middle_attention=False)
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wsinuc.errors import CheckpointError
-from wsinuc.models.guided_checkpoint import from_guided, read_weights
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.checkpoints.guided import from_guided, read_weights
+from wsinuc.models.networks.unet import UNet, UNetConfig
 
 CONFIG = UNetConfig(
     base=32, multipliers=(1, 2, 2), res_blocks=2, attention_factors=(2, 4), head_channels=16, out_channels=6

@@ -11,10 +11,11 @@ import test_train_nudiff as nudiff
 import torch
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.training_state import read_log
-from wsinuc.tasks import held_out, train_cosyn
-from wsinuc.tasks.generator_config import GeneratorConfig
-from wsinuc.tasks.held_out import set_apart
+from wsinuc.models.training.state import read_log
+from wsinuc.workflows.denoiser import held_out
+from wsinuc.workflows.generators import cosyn as train_cosyn
+from wsinuc.workflows.generators.config import GeneratorConfig
+from wsinuc.workflows.denoiser.held_out import set_apart
 
 quick_pages = nudiff.quick_pages
 no_point_process = joint.no_point_process

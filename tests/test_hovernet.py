@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.hovernet import HoVerNet, HoVerNetConfig
+from wsinuc.models.networks.hovernet import HoVerNet, HoVerNetConfig
 
 TINY = HoVerNetConfig(classes=2, width=1 / 16)
 

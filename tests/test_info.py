@@ -6,7 +6,7 @@ from PIL import Image
 from slide_files import SHARED_SLIDES, needs_shared, pyramid, write_pyramid
 
 from wsinuc.errors import SlideError
-from wsinuc.tasks.info import describe_slide
+from wsinuc.workflows.doctor.info import describe_slide
 
 
 def test_a_pyramid(tmp_path):

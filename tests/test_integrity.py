@@ -22,7 +22,7 @@ from wsinuc.errors import DataError, OutputError, WsinucError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
 from wsinuc.store import ResultStore
 from wsinuc.store.ledger import read_entry, read_sealed, write_entry, write_sealed
-from wsinuc.tasks.events import Event, Stage
+from wsinuc.workflows.segment.events import Event, Stage
 
 KINDS = {
     "settings": "settings.json",

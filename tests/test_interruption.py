@@ -18,15 +18,15 @@ from runs import Stop, run, tree
 
 from wsinuc.errors import OutputError
 from wsinuc.store import ResultStore
-from wsinuc.tasks import segment
-from wsinuc.tasks.events import BlockDone, Event
+from wsinuc.workflows.segment import run as segment
+from wsinuc.workflows.segment.events import BlockDone, Event
 
 CHILD = """
 import sys
 from pathlib import Path
 from oracle import OracleSegmenter
 from wsinuc.config import SegmentConfig
-from wsinuc.tasks.segment import segment_slide
+from wsinuc.workflows.segment.run import segment_slide
 config = SegmentConfig(tissue="none", block=256, workers=2)
 print("ready", flush=True)
 segment_slide(Path(sys.argv[1]), Path(sys.argv[2]), config, segmenter=OracleSegmenter(delay=0.004))

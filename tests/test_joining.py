@@ -14,7 +14,7 @@ from test_watershed import HALF
 
 from wsinuc.errors import ConfigError
 from wsinuc.labels import relabel
-from wsinuc.segmenters.joining import (
+from wsinuc.separation.joining import (
     DESCRIPTORS,
     Joining,
     JoinTree,
@@ -23,8 +23,8 @@ from wsinuc.segmenters.joining import (
     join_fragments,
     join_tree,
 )
-from wsinuc.segmenters.targets import centre_distance
-from wsinuc.segmenters.watershed import fragments, instances_from_distance
+from wsinuc.separation.targets import centre_distance
+from wsinuc.separation.watershed import fragments, instances_from_distance
 
 ALWAYS = Joining(weights=(0.0,) * len(DESCRIPTORS), offset=1.0)
 NEVER = replace(ALWAYS, offset=-1.0)

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
-from wsinuc.models.networks import build_network
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.networks.by_name import build_network
 from wsinuc.segmenters import load_segmenter, member_path
-from wsinuc.segmenters.base import DISAGREEMENT, FOREGROUND, Fitted, NucleusClass, Segmenter
+from wsinuc.segmenters.base import Fitted, Segmenter
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.separation.channels import DISAGREEMENT, FOREGROUND
 from wsinuc.segmenters.joint import JointConfig, JointSegmenter, Member, joint_checkpoint
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.normalisation import ColourNormalisation

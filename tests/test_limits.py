@@ -15,12 +15,12 @@ from scipy.io import savemat
 
 from wsinuc import limits
 from wsinuc.datasets import files
-from wsinuc.datasets.aperio import read_regions
-from wsinuc.datasets.folder import FolderLayout
-from wsinuc.datasets.mat import read_mat
-from wsinuc.datasets.split import Split
+from wsinuc.datasets.layouts.aperio import read_regions
+from wsinuc.datasets.layouts.folder import FolderLayout
+from wsinuc.datasets.layouts.mat import read_mat
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import DataError
-from wsinuc.exports.qupath_check import check_geojson
+from wsinuc.exports.qupath.check import check_geojson
 from wsinuc.slides.resolution import mpp_from_ome
 from wsinuc.tissue import load_region
 

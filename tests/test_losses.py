@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
-from wsinuc.models import losses
-from wsinuc.segmenters.targets import hv_maps
+from wsinuc.models.training import losses
+from wsinuc.separation.targets import hv_maps
 
 ALL = torch.ones(1, 9, 9, dtype=torch.bool)
 

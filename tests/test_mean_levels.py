@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from wsinuc.errors import CheckpointError, DataError
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.mean_levels import MeanLevels
-from wsinuc.models.samplers import SamplerConfig, sample
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.mean_levels import MeanLevels
+from wsinuc.models.diffusion.samplers import SamplerConfig, sample
 
 LEVELS = MeanLevels((0.3, -0.2, 0.5), ((0.04, 0.01, 0.0), (0.01, 0.03, 0.0), (0.0, 0.0, 0.0)))
 

@@ -11,15 +11,15 @@ import torch
 from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.diffusion import (
+from wsinuc.models.diffusion.gaussian import (
     GaussianDiffusion,
     linear_betas,
     sample_timesteps,
 )
-from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
-from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor, sample_features
-from wsinuc.models.norm import GroupNorm, fix_statistics
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
+from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureConfig, FeatureExtractor, sample_features
+from wsinuc.models.networks.norm import GroupNorm, fix_statistics
+from wsinuc.models.networks.unet import UNet, UNetConfig
 
 TINY = UNetConfig(base=32, multipliers=(1, 2, 2), res_blocks=1, attention_factors=(4,))
 

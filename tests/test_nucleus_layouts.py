@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from wsinuc.datasets.orientation import dihedral
+from wsinuc.orientation import dihedral
 from wsinuc.errors import DataError, OutputError
 from wsinuc.synthesis import layout_files
 from wsinuc.synthesis.layout_files import read_layout, write_layout

@@ -23,17 +23,17 @@ from wsinuc_cli.main import main
 import wsinuc.segmenters
 from wsinuc import urls
 from wsinuc.errors import ConfigError, OutputError, RemoteError, SlideError
-from wsinuc.exports.qupath_check import check_geojson
+from wsinuc.exports.qupath.check import check_geojson
 from wsinuc.grid import Box
 from wsinuc.nuclei import concatenate
 from wsinuc.slides import open_slide
 from wsinuc.slides.view import read_resilient
 from wsinuc.store import ResultStore, iter_nuclei, upload
-from wsinuc.tasks.cohort import segment_cohort
-from wsinuc.tasks.events import BlockDone, Event, Stage
-from wsinuc.tasks.plan import fingerprint
-from wsinuc.tasks.segment import plan_segment, segment_slide
-from wsinuc.tasks.slide_list import SlideJob
+from wsinuc.workflows.cohort.run import segment_cohort
+from wsinuc.workflows.segment.events import BlockDone, Event, Stage
+from wsinuc.workflows.segment.plan import fingerprint
+from wsinuc.workflows.segment.run import plan_segment, segment_slide
+from wsinuc.workflows.cohort.slide_list import SlideJob
 from wsinuc.urls import Url
 
 SECRET = "wJalrXUtnFEMIsecretKEY"

@@ -9,7 +9,7 @@ import pytest
 from dataset_files import pannuke_arrays, write_fold, write_pannuke
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.pannuke import merge_channels
+from wsinuc.datasets.layouts.pannuke import merge_channels
 from wsinuc.errors import DataError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsinuc.exports.plots import (
+from wsinuc.exports.pictures.plots import (
     draw_bars,
     draw_curves,
     draw_detector,

@@ -15,20 +15,20 @@ from slide_files import write_pyramid
 from wsinuc_cli.main import main
 from wsinuc_cli.pretrain import configured
 
-from wsinuc.datasets.patches import Ahead, PatchSource
-from wsinuc.datasets.pixels import LazyImage, PixelCache, SlidePixels
+from wsinuc.datasets.sampling.patches import Ahead, PatchSource
+from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, SlidePixels
 from wsinuc.errors import CheckpointError, ConfigError, DataError, MppError, OutputError
 from wsinuc.grid import Box
-from wsinuc.models.attention_unet import AttentionUNetConfig
-from wsinuc.models.checkpoint import load_checkpoint
-from wsinuc.models.denoisers import load_denoiser
-from wsinuc.models.training import FitConfig
-from wsinuc.models.training_state import read_log
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.networks.attention_unet import AttentionUNetConfig
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.checkpoints.denoisers import load_denoiser
+from wsinuc.models.training.loop import FitConfig
+from wsinuc.models.training.state import read_log
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.slides import open_slide
-from wsinuc.tasks.pretrain import PRESETS, PretrainConfig, pretrain
-from wsinuc.tasks.pretrain_report import estimate
-from wsinuc.tasks.sources import open_sources
+from wsinuc.workflows.denoiser.run import PRESETS, PretrainConfig, pretrain
+from wsinuc.workflows.denoiser.report import estimate
+from wsinuc.workflows.data.sources import open_sources
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 TINY = PretrainConfig(

@@ -17,11 +17,12 @@ from wsinuc_cli.next_command import next_command
 from wsinuc_cli.pretrain_generators import configured
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.split import Split, few_patches
+from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.models.generators import load_structure_model
-from wsinuc.tasks import generator_report, train_nudiff
-from wsinuc.tasks.training_set import Selection, gather_training_set
+from wsinuc.models.checkpoints.generators import load_structure_model
+from wsinuc.workflows.generators import report as generator_report
+from wsinuc.workflows.generators import nudiff as train_nudiff
+from wsinuc.workflows.data.training_set import Selection, gather_training_set
 
 SHORT = ["--steps", "1", "--patch", "16", "--batch", "1"]
 
@@ -139,8 +140,8 @@ def test_a_fraction_of_the_patches_is_taken_and_recorded(
         asked.append(config)
         return SimpleNamespace(split=few_patches(dataset, 2, size_px=48, seed=0))
 
-    monkeypatch.setattr("wsinuc.tasks.training_set.choose_subset", choose)
-    monkeypatch.setattr("wsinuc.tasks.training_set.load_feature_network", lambda path, device: None)
+    monkeypatch.setattr("wsinuc.workflows.data.training_set.choose_subset", choose)
+    monkeypatch.setattr("wsinuc.workflows.data.training_set.load_feature_network", lambda path, device: None)
     data, out = write_set(tmp_path / "data"), tmp_path / "out.safetensors"
     result = pretrain(
         data, "--method", "nudiff-image", "-o", out, "--fraction", "0.1", "--seed", "3", "--device", "cpu"
@@ -197,7 +198,7 @@ def test_after_images_the_closing_line_makes_some(method: str, tmp_path: Path, m
         shutil.copy(write_nudiff(tmp_path)[1], out) if method != "cosyn" else write_cosyn(out)
 
     monkeypatch.setattr(train_nudiff, "train_generator", train)
-    monkeypatch.setattr("wsinuc.tasks.train_cosyn.train_cosyn", train)
+    monkeypatch.setattr("wsinuc.workflows.generators.cosyn.train_cosyn", train)
     command = closing_command(pretrain(data, "--method", method, "-o", out, *CHOSEN))
     assert command[0] == "synthesize"
     made = CliRunner().invoke(main, [*command, "-n", "2", "--steps", "2", "--workers", "1", "--device", "cpu"])

@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from wsinuc.errors import OutputError, ReadError
-from wsinuc.exports import preview
-from wsinuc.exports.picture import Picture, _edge_midpoints, printable, round_length
-from wsinuc.exports.preview import write_preview
+from wsinuc.exports.pictures import preview
+from wsinuc.exports.pictures.drawing import Picture, _edge_midpoints, printable, round_length
+from wsinuc.exports.pictures.preview import write_preview
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei, empty, measure
-from wsinuc.segmenters.base import NucleusClass
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from wsinuc.errors import DataError
-from wsinuc.exports import qupath_check
-from wsinuc.exports.qupath_check import check_geojson
+from wsinuc.exports.qupath import check as qupath_check
+from wsinuc.exports.qupath.check import check_geojson
 
 HERE = Path(__file__).parent
 CASES = HERE / "qupath_cases"

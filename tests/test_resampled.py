@@ -16,11 +16,11 @@ from wsinuc_cli.evaluate import evaluate as command
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset
-from wsinuc.datasets.resampled import resampled
+from wsinuc.datasets.sampling.resampled import resampled
 from wsinuc.errors import ConfigError, DataError, MppError
 from wsinuc.grid import Box
-from wsinuc.tasks.evaluate import predict_nuclei
-from wsinuc.tasks.resolutions import evaluate_resolutions, parse_resolutions, resolution_rows
+from wsinuc.workflows.evaluate.run import predict_nuclei
+from wsinuc.workflows.evaluate.resolutions import evaluate_resolutions, parse_resolutions, resolution_rows
 
 FINE = MPP / 2
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsinuc.errors import ConfigError, SynthesisError
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.samplers import SAMPLERS, SamplerConfig, restart_steps, restarted, sample, sampler_timesteps, walk
-from wsinuc.models.schedules import linear_betas, named_betas, quadratic_betas
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.samplers import SAMPLERS, SamplerConfig, restart_steps, restarted, sample, sampler_timesteps, walk
+from wsinuc.models.diffusion.schedules import linear_betas, named_betas, quadratic_betas
+from wsinuc.models.networks.unet import UNet, UNetConfig
 
 QUADRATIC = GaussianDiffusion(quadratic_betas(1000))
 MEAN = torch.tensor([0.4, -0.2], dtype=torch.float64)

@@ -24,8 +24,8 @@ from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import concatenate
 from wsinuc.pipeline import workplace
 from wsinuc.store import iter_nuclei
-from wsinuc.tasks.events import BlockDone, Event, Finished, Planned, Stage
-from wsinuc.tasks.segment import plan_segment
+from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, Stage
+from wsinuc.workflows.segment.run import plan_segment
 
 
 def test_the_result_holds_what_is_promised_and_nothing_else(reference: Path) -> None:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from test_watershed import ellipses
 
-from wsinuc.datasets.orientation import dihedral
+from wsinuc.orientation import dihedral
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.segmentation import aji_plus
-from wsinuc.segmenters.contacts import settle_contacts
-from wsinuc.segmenters.separation import SEPARATIONS, GeneratedMaps, separate, settings_for_maps
-from wsinuc.segmenters.targets import hv_maps
+from wsinuc.separation.contacts import settle_contacts
+from wsinuc.separation.generated import SEPARATIONS, GeneratedMaps, separate, settings_for_maps
+from wsinuc.separation.targets import hv_maps
 
 FINE, COARSE = settings_for_maps(0.25), settings_for_maps(0.5)
 

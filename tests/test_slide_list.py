@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.tasks import slide_list
-from wsinuc.tasks.slide_list import SlideJob, check_distinct, check_name, list_slides, read_slide_table
+from wsinuc.workflows.cohort import slide_list
+from wsinuc.workflows.cohort.slide_list import SlideJob, check_distinct, check_name, list_slides, read_slide_table
 
 
 def table(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:

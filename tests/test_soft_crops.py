@@ -11,15 +11,16 @@ import torch
 from numpy.typing import NDArray
 from test_distill import FIT, GROUND, IMAGES, NUCLEUS, TINY, KnowingTeacher, smooth, teacher
 
-from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.errors import ConfigError
-from wsinuc.models.checkpoint import load_checkpoint
-from wsinuc.models.dense import DenseOutput
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.segmenters import load_segmenter
-from wsinuc.segmenters.soft_targets import SoftTarget
-from wsinuc.tasks.distill import distill
-from wsinuc.tasks.soft_crops import SoftCrop, SoftCropSource, inconsistency, moved
-from wsinuc.tasks.teacher_patches import COLORS, make_patches
+from wsinuc.separation.soft_targets import SoftTarget
+from wsinuc.workflows.distill.run import distill
+from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, moved
+from wsinuc.workflows.distill.patches import make_patches
+from wsinuc.workflows.train.soft_crops import COLORS
 
 
 def test_crops_are_disturbed_but_their_targets_are_not(tmp_path: Path) -> None:

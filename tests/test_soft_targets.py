@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsinuc.datasets.orientation import dihedral
-from wsinuc.segmenters.soft_targets import soft_target
-from wsinuc.segmenters.targets import centre_distance, hv_maps
+from wsinuc.orientation import dihedral
+from wsinuc.separation.soft_targets import soft_target
+from wsinuc.separation.targets import centre_distance, hv_maps
 
 
 def picture(seed: int) -> NDArray[np.float64]:

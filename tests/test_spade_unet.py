@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.guidance import guided
-from wsinuc.models.norm import GroupNorm
-from wsinuc.models.samplers import SamplerConfig, sample
-from wsinuc.models.schedules import linear_betas
-from wsinuc.models.spade_unet import Spade, SpadeUNet, SpadeUNetConfig
-from wsinuc.models.unet import Attention, ResBlock, UNet, UNetConfig
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.guidance import guided
+from wsinuc.models.networks.norm import GroupNorm
+from wsinuc.models.diffusion.samplers import SamplerConfig, sample
+from wsinuc.models.diffusion.schedules import linear_betas
+from wsinuc.models.networks.spade_unet import Spade, SpadeUNet, SpadeUNetConfig
+from wsinuc.models.networks.unet import Attention, ResBlock, UNet, UNetConfig
 
 TINY = {"base": 32, "multipliers": (1, 2), "res_blocks": 1, "attention_factors": (), "middle_attention": False}
 SHAPE = SpadeUNetConfig(**TINY, spade_width=8)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsinuc.datasets.base import Annotation, Dataset, Layout, Row
-from wsinuc.datasets.split import Split, few_patches, split_images
+from wsinuc.datasets.sampling.split import Split, few_patches, split_images
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
-from wsinuc.segmenters.base import NucleusClass
+from wsinuc.nuclei.classes import NucleusClass
 
 SIZE = 32
 

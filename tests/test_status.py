@@ -16,10 +16,10 @@ from wsinuc_cli.main import main
 
 from wsinuc.errors import OutputError
 from wsinuc.store.lock import filesystem_now
-from wsinuc.tasks.events import BlockDone, Event
-from wsinuc.tasks.segment import segment_slide
-from wsinuc.tasks.slide_state import SlideState, StateFolder
-from wsinuc.tasks.status import cohort_status, exit_code
+from wsinuc.workflows.segment.events import BlockDone, Event
+from wsinuc.workflows.segment.run import segment_slide
+from wsinuc.workflows.cohort.state import SlideState, StateFolder
+from wsinuc.workflows.cohort.status import cohort_status, exit_code
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_the_command_prints_a_table_or_json_and_its_exit_code_tells(done: Path, 
 
 def test_status_needs_no_network_library(done: Path) -> None:
     """It is asked often, also on login nodes: no PyTorch is loaded."""
-    code = f"import sys; from wsinuc.tasks.status import cohort_status as s; s([{str(done)!r}]); print('torch' in sys.modules)"
+    code = f"import sys; from wsinuc.workflows.cohort.status import cohort_status as s; s([{str(done)!r}]); print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).strip() == "False"
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from wsinuc.datasets.orientation import dihedral
+from wsinuc.orientation import dihedral
 from wsinuc.synthesis.structures import from_diffusion, structure_map, to_diffusion, turned
 
 LABELS = arrays.arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.integers(0, 4))

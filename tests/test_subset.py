@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsinuc.datasets.base import Annotation, Dataset, Layout, Row
-from wsinuc.datasets.split import Split
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.grid import Box
-from wsinuc.tasks.subset import SubsetConfig, choose_subset
+from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
 
 SIZE = {"size_px": 32, "stride": 16}
 
@@ -215,7 +215,7 @@ def test_the_command_writes_a_split_and_says_what_was_chosen(tmp_path, monkeypat
         for folder, pixels in (("images", sample.image), ("labels", sample.labels.astype(np.uint16))):
             (tmp_path / folder).mkdir(exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / folder / f"i{index}.png")
-    monkeypatch.setattr("wsinuc.models.feature_networks.load_feature_network", lambda path, device: Colours())
+    monkeypatch.setattr("wsinuc.models.features.image_vectors.load_feature_network", lambda path, device: Colours())
     options = ["--mpp", "0.25", "--size", "32", "--stride", "16", "--clusters", "3", "--fraction", "0.2"]
     output = tmp_path / "subset.json"
     done = CliRunner().invoke(main, ["data", "subset", str(tmp_path), "-o", str(output), *options])

@@ -17,14 +17,14 @@ from wsinuc_cli.main import main
 
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import ConfigError
-from wsinuc.models.checkpoint import Checkpoint, save_checkpoint
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.features import FeatureConfig, FeatureExtractor
-from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.tasks.fit_ensemble import EnsembleFitConfig
-from wsinuc.tasks.pixel_table import SamplingConfig
-from wsinuc.tasks.sweep import SweepConfig, feature_columns, pixel_scores, sweep
-from wsinuc.tasks.training_set import NUCLEUS
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
+from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig
+from wsinuc.workflows.train.pixel_table import SamplingConfig
+from wsinuc.workflows.train.sweep import SweepConfig, feature_columns, pixel_scores, sweep
+from wsinuc.workflows.data.training_set import NUCLEUS
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 

@@ -17,11 +17,11 @@ from wsinuc_cli.train import train
 
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError, SynthesisError
-from wsinuc.models.checkpoint import file_sha256, load_checkpoint, save_checkpoint
-from wsinuc.models.samplers import SamplerConfig
-from wsinuc.tasks.nudiff_samples import NudiffRecipe
-from wsinuc.tasks.synthesis_config import SynthesisConfig, real_field
-from wsinuc.tasks.synthesize import SampleDone, SynthesisStarted, synthesize_cosyn, synthesize_nudiff
+from wsinuc.models.checkpoints.checkpoint import file_sha256, load_checkpoint, save_checkpoint
+from wsinuc.models.diffusion.samplers import SamplerConfig
+from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
+from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field
+from wsinuc.workflows.synthesize.run import SampleDone, SynthesisStarted, synthesize_cosyn, synthesize_nudiff
 
 TWO_STEPS = SynthesisConfig(sampler=SamplerConfig("dpm++", 2), guidance=0.5, batch=2)
 

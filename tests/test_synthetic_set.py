@@ -11,9 +11,9 @@ import pytest
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.files import read_table
 from wsinuc.errors import OutputError, SynthesisError
-from wsinuc.segmenters.base import NucleusClass
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.store.lock import locked
-from wsinuc.tasks.synthetic_set import SyntheticSample, check_folder, writing
+from wsinuc.workflows.synthesize.folder import SyntheticSample, check_folder, writing
 
 CLASSES = (NucleusClass("a, b", (1, 2, 3)), NucleusClass("c", (200, 0, 9)))
 SETTINGS = {

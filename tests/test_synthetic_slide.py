@@ -11,8 +11,8 @@ from PIL import Image
 from wsinuc.errors import ConfigError, MppError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
-from wsinuc.tasks import synthetic_slide
-from wsinuc.tasks.synthetic_slide import SyntheticSlideConfig, source_square, write_synthetic_slide
+from wsinuc.workflows.bench import synthetic_slide
+from wsinuc.workflows.bench.synthetic_slide import SyntheticSlideConfig, source_square, write_synthetic_slide
 
 CONFIG = SyntheticSlideConfig(width=2600, height=1900, mpp=0.25)
 

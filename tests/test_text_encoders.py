@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.text_encoders import CLIP_LENGTH, ClipEncoder, TemplateEncoder, load_text_encoder
+from wsinuc.models.conditioning.text_encoders import CLIP_LENGTH, ClipEncoder, TemplateEncoder, load_text_encoder
 from wsinuc.synthesis.prompts import Prompt, Vocabulary
 
 WORDS = Vocabulary(tissues=("colon", "breast"), stains=("", "IHC stained"), classes=("plasma", "lymphocyte", "stroma"))

@@ -7,7 +7,7 @@ import pytest
 from oracle import OracleSegmenter, plane
 
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.tasks.threshold import best_level, fit_threshold
+from wsinuc.workflows.train.threshold import best_level, fit_threshold
 
 
 def histogram(levels: list[int]) -> np.ndarray:

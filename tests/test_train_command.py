@@ -15,14 +15,14 @@ from wsinuc_cli.train import train
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import parse_conditions
-from wsinuc.datasets.split import Split
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.models.attention_unet import AttentionUNet, AttentionUNetConfig
-from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.denoisers import denoiser_config
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.denoisers import denoiser_config
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import load_segmenter
-from wsinuc.tasks.training_set import NUCLEUS, Selection, gather_training_set
+from wsinuc.workflows.data.training_set import NUCLEUS, Selection, gather_training_set
 
 SMALL = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 EVERYTHING = Selection(wanted={}, unwanted={})

@@ -15,20 +15,20 @@ from test_cosyn_unet import TINY as NETWORK
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
-from wsinuc.models.checkpoint import load_checkpoint
-from wsinuc.models.cosyn_model import read_cosyn
-from wsinuc.models.cosyn_unet import CoSynUNet
-from wsinuc.models.joint_diffusion import JointDiffusion
-from wsinuc.models.mean_levels import MeanLevels
-from wsinuc.models.processes import ALONE
-from wsinuc.models.text import TextTokens
-from wsinuc.models.training import FitConfig
-from wsinuc.segmenters.base import NucleusClass
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.checkpoints.cosyn import read_cosyn
+from wsinuc.models.networks.cosyn_unet import CoSynUNet
+from wsinuc.models.diffusion.joint import JointDiffusion
+from wsinuc.models.diffusion.mean_levels import MeanLevels
+from wsinuc.models.training.processes import ALONE
+from wsinuc.models.conditioning.text import TextTokens
+from wsinuc.models.training.loop import FitConfig
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.synthesis.distance_map import centroid_distance
 from wsinuc.synthesis.prompts import Prompt
-from wsinuc.tasks import train_cosyn as task
-from wsinuc.tasks.cosyn_config import PRESETS, CoSynTrainConfig
-from wsinuc.tasks.cosyn_data import JointExamples, as_unit, layout_of_map, layouts_by_tissue
+from wsinuc.workflows.generators import cosyn as task
+from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
+from wsinuc.workflows.generators.cosyn_data import JointExamples, as_unit, layout_of_map, layouts_by_tissue
 
 CLASSES = (NucleusClass("Epithelial", (255, 0, 0)), NucleusClass("Stroma", (0, 0, 255)))
 CONFIG = CoSynTrainConfig(

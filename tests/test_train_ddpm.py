@@ -14,14 +14,14 @@ from scipy.stats import binomtest
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError, OutputError
-from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.features import FeatureConfig, FeatureExtractor
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import load_segmenter
-from wsinuc.segmenters.base import NucleusClass
-from wsinuc.tasks.fit_ensemble import EnsembleFitConfig
-from wsinuc.tasks.pixel_table import (
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig
+from wsinuc.workflows.train.pixel_table import (
     IGNORED,
     RowStore,
     SamplingConfig,
@@ -30,7 +30,7 @@ from wsinuc.tasks.pixel_table import (
     collect_pixels,
     view_of,
 )
-from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
+from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 TWO = (NucleusClass("Round", (255, 0, 0)), NucleusClass("Pale", (0, 0, 255)))

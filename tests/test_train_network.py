@@ -11,18 +11,19 @@ import torch
 from skimage.draw import disk
 
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.crops import CropSource
+from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
 from wsinuc.metrics.segmentation import score
-from wsinuc.models import losses
-from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.training import FitConfig
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.training import losses
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.training.loop import FitConfig
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import load_segmenter
-from wsinuc.segmenters.base import NucleusClass, Segmenter
-from wsinuc.tasks.evaluate import predict_labels
-from wsinuc.tasks.network_loss import make_targets
-from wsinuc.tasks.train_network import NetworkTrainConfig, train_network
+from wsinuc.segmenters.base import Segmenter
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.workflows.evaluate.run import predict_labels
+from wsinuc.workflows.train.network_loss import make_targets
+from wsinuc.workflows.train.networks import NetworkTrainConfig, train_network
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 FIT = FitConfig(steps=40, lr=3e-3, warmup=5, cosine=True, ema=0.9, bf16=False)
@@ -136,7 +137,7 @@ def test_the_best_weights_on_validation_images_are_kept(tmp_path: Path, monkeypa
         seen.append({name: value.clone() for name, value in weights.items()})
         return next(scores)
 
-    monkeypatch.setattr("wsinuc.tasks.train_network.mean_aji", measured)
+    monkeypatch.setattr("wsinuc.workflows.train.networks.mean_aji", measured)
     out, config = tmp_path / "best.safetensors", replace(PLAIN, fit=replace(FIT, steps=5), validate_every=2)
     train_network([field(1)], (), out, config, device="cpu", validation=[field(3)])
     kept = load_checkpoint(out, "segmenter")

@@ -10,22 +10,22 @@ import pytest
 import torch
 from PIL import Image
 
-from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.crops import CropSource
+from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
-from wsinuc.models.checkpoint import load_checkpoint
-from wsinuc.models.generators import load_image_model, load_structure_model
-from wsinuc.models.spade_unet import SpadeUNet, SpadeUNetConfig
-from wsinuc.models.training import FitConfig
-from wsinuc.models.training_state import read_log
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.checkpoints.generators import load_image_model, load_structure_model
+from wsinuc.models.networks.spade_unet import SpadeUNet, SpadeUNetConfig
+from wsinuc.models.training.loop import FitConfig
+from wsinuc.models.training.state import read_log
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.synthesis.structures import structure_map, to_diffusion
-from wsinuc.tasks import generator_report
-from wsinuc.tasks.generator_config import IMAGE_PRESETS, STRUCTURE_PRESETS, GeneratorConfig
-from wsinuc.tasks.generator_report import estimate_generator
-from wsinuc.tasks.pretrain import PretrainConfig, pretrain
-from wsinuc.tasks.train_nudiff import (
+from wsinuc.workflows.generators import report as generator_report
+from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS, GeneratorConfig
+from wsinuc.workflows.generators.report import estimate_generator
+from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
+from wsinuc.workflows.generators.nudiff import (
     count_adopted,
     example,
     left_out,

@@ -19,19 +19,20 @@ from wsinuc import segmenters
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.grid import Box
-from wsinuc.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.nucleus_classifier import ClassifierConfig, fit_classifier
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.features.nucleus_classifier import ClassifierConfig, fit_classifier
 from wsinuc.nuclei import concatenate
 from wsinuc.nuclei.parquet import read_nuclei
 from wsinuc.pipeline.block import score_box
 from wsinuc.segmenters import load_segmenter
-from wsinuc.segmenters.base import Classifying, NucleusClass
+from wsinuc.segmenters.base import Classifying
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.typed import TypedSegmenter
 from wsinuc.slides.array import ArraySlide
-from wsinuc.tasks.cross_validate import assign_folds, cross_validate, permutation_test
-from wsinuc.tasks.point_nuclei import classes_of_nuclei, gather_nuclei, match_points
-from wsinuc.tasks.segment import segment_slide
-from wsinuc.tasks.train_points import PointTrainConfig, train_points
+from wsinuc.workflows.classify.cross_validate import assign_folds, cross_validate, permutation_test
+from wsinuc.workflows.classify.nuclei import classes_of_nuclei, gather_nuclei, match_points
+from wsinuc.workflows.segment.run import segment_slide
+from wsinuc.workflows.classify.run import PointTrainConfig, train_points
 from wsinuc.tissue import whole
 
 QUICK = PointTrainConfig(classifier=ClassifierConfig(members=2), views=1, folds=3, permutations=3)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.ensemble import Votes
-from wsinuc.models.views import MOST, merged, views
+from wsinuc.models.features.ensemble import Votes
+from wsinuc.models.features.views import MOST, merged, views
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.ddpm import DdpmSegmenter
 

@@ -13,8 +13,8 @@ from skimage.segmentation import watershed
 
 from wsinuc.errors import ConfigError
 from wsinuc.labels import fill_enclosed, relabel
-from wsinuc.segmenters.targets import centre_distance, contact_weights, hv_maps
-from wsinuc.segmenters.watershed import (
+from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
+from wsinuc.separation.watershed import (
     WatershedSettings,
     _fill_gaps,
     instances_from_distance,

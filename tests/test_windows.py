@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsinuc.datasets.windows import windows
+from wsinuc.datasets.sampling.windows import windows
 from wsinuc.errors import ConfigError
 
 

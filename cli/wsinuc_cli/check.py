@@ -9,7 +9,7 @@ import click
 from wsinuc_cli.options import PLACE
 
 if TYPE_CHECKING:
-    from wsinuc.exports.qupath_check import CheckReport, Finding
+    from wsinuc.exports.qupath.check import CheckReport, Finding
     from wsinuc.urls import Place
 
 
@@ -21,7 +21,7 @@ def check(file: Place) -> None:
     FILE is GeoJSON (.geojson, .json, also with .gz) or a .zip of such files; a path or a URL. The exit code is 1 when a version
     refuses the file or leaves something out.
     """
-    from wsinuc.exports.qupath_check import check_geojson
+    from wsinuc.exports.qupath.check import check_geojson
 
     report = check_geojson(file)
     click.echo(describe(report))

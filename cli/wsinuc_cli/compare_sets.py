@@ -10,9 +10,9 @@ import click
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
-    from wsinuc.models.feature_networks import FeatureNetwork
-    from wsinuc.tasks.compare_sets import SetComparison
-    from wsinuc.tasks.set_distances import Distance
+    from wsinuc.models.features.image_vectors import FeatureNetwork
+    from wsinuc.workflows.compare.run import SetComparison
+    from wsinuc.workflows.compare.distances import Distance
 
 SETS_ONLY = ("real", "synthetic", "features", "patch", "patch_mpp", "seed")
 """Options that mean something in a comparison of sets alone; all others but `BOTH` belong to the usual evaluation."""
@@ -63,10 +63,10 @@ def run_comparison(
 ) -> None:
     """Compare the two sets, of the real one ``part`` (by default ``train``) of ``split``, and print what came out."""
     from wsinuc.models.devices import pick_device
-    from wsinuc.models.feature_networks import load_feature_network
+    from wsinuc.models.features.image_vectors import load_feature_network
     from wsinuc.segmenters import FEATURES, load_segmenter
-    from wsinuc.tasks.compare_sets import compare_sets
-    from wsinuc.tasks.patch_figures import Cutting
+    from wsinuc.workflows.compare.run import compare_sets
+    from wsinuc.workflows.compare.patches import Cutting
 
     if part is not None and split is None:
         raise click.UsageError("--part is of a split file: give --split too")
@@ -103,7 +103,7 @@ def _chosen(dataset: Dataset, split: Path | None, part: str | None) -> Dataset:
     """The part of the real set that generators were trained on; all of it without a split."""
     if split is None:
         return dataset
-    from wsinuc.datasets.split import Split
+    from wsinuc.datasets.sampling.split import Split
 
     return Split.load(split).of(dataset, part or "train")
 
@@ -140,7 +140,7 @@ def _show(comparison: SetComparison) -> None:
 
 def _show_quantities(comparison: SetComparison) -> None:
     from wsinuc.metrics.distributions import relative_difference
-    from wsinuc.tasks.patch_figures import QUANTITIES
+    from wsinuc.workflows.compare.patches import QUANTITIES
 
     heads = ("real", "synthetic", "difference", "real halves", "Wasserstein", "real halves")
     click.echo(f"\n{'mean':36}  " + "  ".join(f"{head:>11}" for head in heads))

@@ -11,8 +11,8 @@ import click
 from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.data_info import DatasetDescription
-    from wsinuc.tasks.subset import Subset
+    from wsinuc.workflows.data.info import DatasetDescription
+    from wsinuc.workflows.data.subset import Subset
 
 FILE = click.Path(path_type=Path)
 
@@ -36,7 +36,7 @@ def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> Non
     \b
     wsinuc data info pannuke/ -o pannuke.png
     """
-    from wsinuc.tasks.data_info import describe_dataset
+    from wsinuc.workflows.data.info import describe_dataset
 
     click.echo(describe(describe_dataset(source, mpp=mpp, sheet=output, tiles=tiles)))
     if output:
@@ -72,8 +72,8 @@ def split(
     """
     if few and (stratify or group):
         raise click.UsageError("--few spreads its patches by itself; leave --stratify and --group out")
-    from wsinuc.datasets.split import few_patches, split_images
-    from wsinuc.tasks.data_info import open_for_counting
+    from wsinuc.datasets.sampling.split import few_patches, split_images
+    from wsinuc.workflows.data.info import open_for_counting
 
     dataset = open_for_counting(source)[0]
     if few:
@@ -131,9 +131,9 @@ def subset(
     from wsinuc.datasets import open_dataset
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.models.devices import pick_device
-    from wsinuc.models.feature_networks import load_feature_network
+    from wsinuc.models.features.image_vectors import load_feature_network
     from wsinuc.segmenters import FEATURES
-    from wsinuc.tasks.subset import SubsetConfig, choose_subset
+    from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
 
     config = SubsetConfig(size_px=size, **options)
     dataset = open_dataset(source, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))

@@ -13,9 +13,9 @@ from wsinuc_cli.options import device_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wsinuc.tasks.distill_config import DistillConfig
-    from wsinuc.tasks.distill_sources import Tissue
-    from wsinuc.tasks.teacher import Scales, Teacher
+    from wsinuc.workflows.distill.config import DistillConfig
+    from wsinuc.workflows.distill.sources import Tissue
+    from wsinuc.workflows.distill.teacher import Scales, Teacher
 
 FILE = click.Path(path_type=Path)
 
@@ -86,11 +86,11 @@ def distill(
     wsinuc distill mine.safetensors tnbc --mpp 0.25 --labels tnbc --where-not patient=09,10,11 -o student.safetensors
     """
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.tasks.distill import distill as run
-    from wsinuc.tasks.distill_sources import gather_labels, gather_tissue
-    from wsinuc.tasks.sources import Choice
-    from wsinuc.tasks.teacher import check_teachers, load_teacher
-    from wsinuc.tasks.teacher_patches import scales_of
+    from wsinuc.workflows.distill.run import distill as run
+    from wsinuc.workflows.distill.sources import gather_labels, gather_tissue
+    from wsinuc.workflows.data.sources import Choice
+    from wsinuc.workflows.distill.teacher import check_teachers, load_teacher
+    from wsinuc.workflows.distill.patches import scales_of
 
     config = configured(**options)
     teachers = [load_teacher(model, device=device) for model in (teacher, *also)]
@@ -126,7 +126,7 @@ def distill(
 
 def configured(*, steps: int | None = None, lr: float | None = None, **options: Any) -> DistillConfig:
     """The settings with the options that were given; raises ConfigError."""
-    from wsinuc.tasks.distill_config import DistillConfig
+    from wsinuc.workflows.distill.config import DistillConfig
 
     given = {name: value for name, value in options.items() if value is not None}
     schedule: dict[str, Any] = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
@@ -137,7 +137,7 @@ def _describe(
     teachers: Sequence[Teacher], tissue: Tissue, labelled: int, scales: Scales, config: DistillConfig
 ) -> None:
     """What learns from what."""
-    from wsinuc.datasets.patches import area
+    from wsinuc.datasets.sampling.patches import area
 
     pixels = sum(area(image) for image in tissue.images)
     beside = f", and {labelled} annotated images" if labelled else ""

@@ -15,7 +15,7 @@ from wsinuc_cli.options import DEFAULTS, device_option
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
-    from wsinuc.tasks.evaluate import Evaluation, ImageScores, Predict
+    from wsinuc.workflows.evaluate.run import Evaluation, ImageScores, Predict
 
 FOLDER = click.Path(path_type=Path)
 COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
@@ -166,7 +166,7 @@ def evaluate(
             output=output,
             overwrite=overwrite,
         )
-    from wsinuc.tasks import evaluate as task
+    from wsinuc.workflows.evaluate import run as task
 
     if (split is None) != (part is None):
         raise click.UsageError("--split names the file and --part which of its parts: give both or none")
@@ -189,7 +189,7 @@ def evaluate(
 
 def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, files: dict[str, Any]) -> None:
     """One evaluation per resolution, and a table of all below them."""
-    from wsinuc.tasks import resolutions as task
+    from wsinuc.workflows.evaluate import resolutions as task
 
     wanted = task.parse_resolutions(resolutions)
     tell = lambda mpp: click.echo(f"{mpp:g} um per pixel")  # noqa: E731
@@ -216,7 +216,7 @@ def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str 
     dataset = open_dataset(source, mpp=mpp)
     if split is None or part is None:
         return dataset
-    from wsinuc.datasets.split import Split
+    from wsinuc.datasets.sampling.split import Split
 
     return Split.load(split).of(dataset, part)
 
@@ -230,7 +230,7 @@ def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[dict, d
 def _predictor(model: str, device: str, batch_size: int | None) -> tuple[Predict, tuple[str, ...]]:
     """What predicts, and the names of its classes."""
     from wsinuc.segmenters import load_segmenter
-    from wsinuc.tasks.evaluate import predict_nuclei
+    from wsinuc.workflows.evaluate.run import predict_nuclei
 
     segmenter = load_segmenter(model, device=device)
     names = tuple(c.name for c in segmenter.classes)
@@ -238,7 +238,7 @@ def _predictor(model: str, device: str, batch_size: int | None) -> tuple[Predict
 
 
 def _reader(folder: Path) -> tuple[Predict, tuple[str, ...]]:
-    from wsinuc.tasks.evaluate import read_class_names, read_prediction
+    from wsinuc.workflows.evaluate.run import read_class_names, read_prediction
 
     return partial(read_prediction, folder=folder), read_class_names(folder)
 

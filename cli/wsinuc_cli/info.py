@@ -11,7 +11,7 @@ import click
 from wsinuc_cli.options import PLACE, reader_options
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.info import SlideDescription
+    from wsinuc.workflows.doctor.info import SlideDescription
     from wsinuc.urls import Place
 
 
@@ -37,7 +37,7 @@ def show_models(context: click.Context, option: click.Parameter, wanted: bool) -
 def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
     """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it. Or, with --models, which
     models are shipped."""
-    from wsinuc.tasks.info import describe_slide
+    from wsinuc.workflows.doctor.info import describe_slide
 
     description = describe_slide(slide, reader=reader, mpp=mpp)
     if as_json:

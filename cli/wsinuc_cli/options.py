@@ -147,7 +147,7 @@ def _build_config(place: str, given: dict[str, Any]) -> ExecutorConfig:
     if place == "threads":
         return ExecutorConfig(workers=settings.get("threads", DEFAULTS["workers"]))
     if place == "gpus":
-        from wsinuc.tasks.gpus import local_gpus
+        from wsinuc.workflows.segment.gpus import local_gpus
 
         settings["gpus"] = local_gpus(given["gpus"])
         settings["workers"] = len(settings["gpus"])

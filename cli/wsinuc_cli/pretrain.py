@@ -11,10 +11,10 @@ import click
 from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
-    from wsinuc.datasets.pixels import Pixels
-    from wsinuc.models.processes import Processes
-    from wsinuc.models.training import Progress
-    from wsinuc.tasks.pretrain_config import PretrainConfig
+    from wsinuc.datasets.sampling.pixels import Pixels
+    from wsinuc.models.training.processes import Processes
+    from wsinuc.models.training.loop import Progress
+    from wsinuc.workflows.denoiser.config import PretrainConfig
 
 FILE = click.Path(path_type=Path)
 METHODS = ("ddpm", "nudiff-structure", "nudiff-image", "cosyn")
@@ -107,11 +107,11 @@ def pretrain(
         shared: dict[str, Any] = {"file_mpp": file_mpp, "init": init, "device": device, "dry_run": dry_run}
         pretrain_generator(method, sources, output, preset, **shared, **options)
         return
-    from wsinuc.datasets.pixels import PixelCache
+    from wsinuc.datasets.sampling.pixels import PixelCache
     from wsinuc.models.devices import pick_device
-    from wsinuc.models.processes import launched_processes
-    from wsinuc.tasks.pretrain import pretrain as run
-    from wsinuc.tasks.sources import open_sources
+    from wsinuc.models.training.processes import launched_processes
+    from wsinuc.workflows.denoiser.run import pretrain as run
+    from wsinuc.workflows.data.sources import open_sources
 
     own = {name: value for name, value in options.items() if method in BELONGS.get(name, METHODS)}
     config = configured(preset, **own)
@@ -159,8 +159,8 @@ def configured(
 ) -> PretrainConfig:
     """The preset with the options that were given; raises ConfigError."""
     from wsinuc.errors import ConfigError
-    from wsinuc.models.attention_unet import AttentionUNetConfig
-    from wsinuc.tasks.pretrain_config import PRESETS
+    from wsinuc.models.networks.attention_unet import AttentionUNetConfig
+    from wsinuc.workflows.denoiser.config import PRESETS
 
     given = {name: value for name, value in options.items() if value is not None}
     start = PRESETS[preset]
@@ -178,8 +178,8 @@ def configured(
 
 def _describe(images: list[Pixels], config: PretrainConfig, device: str, processes: Processes) -> None:
     """What is trained, on what, and what it takes."""
-    from wsinuc.datasets.pixels import SlidePixels
-    from wsinuc.tasks.pretrain_report import estimate
+    from wsinuc.datasets.sampling.pixels import SlidePixels
+    from wsinuc.workflows.denoiser.report import estimate
 
     slides = [image for image in images if isinstance(image, SlidePixels)]
     pixels = sum(image.area for image in slides)

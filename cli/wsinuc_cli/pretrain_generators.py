@@ -12,7 +12,7 @@ from wsinuc_cli.next_command import next_command
 from wsinuc_cli.pretrain import report
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.training_set import TrainingSet
+    from wsinuc.workflows.data.training_set import TrainingSet
 
 FREE = ("mpp", "batch", "patch", "held_out", "validate_every", "sample_every", "seed", "drop_rate")
 """Options that are settings of every config under the same name."""
@@ -31,7 +31,7 @@ def pretrain_generator(
 ) -> None:
     """Train one of the three generators on data sets; the options are those of ``wsinuc pretrain``."""
     from wsinuc.models.devices import pick_device
-    from wsinuc.models.processes import launched_processes
+    from wsinuc.models.training.processes import launched_processes
 
     config = configured(method, preset, **options)
     processes = launched_processes(cpu=device == "cpu")
@@ -52,11 +52,11 @@ def pretrain_generator(
         "processes": processes,
     }
     if method == "cosyn":
-        from wsinuc.tasks.train_cosyn import train_cosyn
+        from wsinuc.workflows.generators.cosyn import train_cosyn
 
         train_cosyn(data.images, data.classes, output, config, **shared)
     else:
-        from wsinuc.tasks.train_nudiff import train_generator
+        from wsinuc.workflows.generators.nudiff import train_generator
 
         train_generator(method, data.images, output, config, **shared)
     if processes.main:
@@ -101,17 +101,17 @@ def _fit(config: Any, **changes: Any) -> Any:
 
 def _presets(method: str) -> dict[str, Any]:
     if method == "cosyn":
-        from wsinuc.tasks.cosyn_config import PRESETS
+        from wsinuc.workflows.generators.cosyn_config import PRESETS
 
         return dict(PRESETS)
-    from wsinuc.tasks.generator_config import IMAGE_PRESETS, STRUCTURE_PRESETS
+    from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS
 
     return dict(IMAGE_PRESETS if method == "nudiff-image" else STRUCTURE_PRESETS)
 
 
 def _training_set(sources: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.tasks.training_set import Selection, gather_training_set
+    from wsinuc.workflows.data.training_set import Selection, gather_training_set
 
     selection = Selection(
         wanted=parse_conditions(options["wanted"]),
@@ -131,8 +131,8 @@ def _describe(method: str, data: TrainingSet, config: Any, device: str, processe
         f"{config.mpp:g} um/px side by side"
     )
     if method != "cosyn":
-        from wsinuc.tasks.generator_report import estimate_generator
-        from wsinuc.tasks.train_nudiff import count_adopted
+        from wsinuc.workflows.generators.report import estimate_generator
+        from wsinuc.workflows.generators.nudiff import count_adopted
 
         takes = estimate_generator(config, processes)
         click.echo(

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import TaskID as RowID
 
-from wsinuc.tasks.events import BlockDone, Event, Planned, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, Planned, Stage
 
 EVERY_S = 5.0
 """Seconds between two plain lines."""

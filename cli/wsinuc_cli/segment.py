@@ -25,9 +25,9 @@ from wsinuc_cli.options import (
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
     from wsinuc.segmenters.base import Segmenter
-    from wsinuc.tasks.events import CohortEvent
-    from wsinuc.tasks.segment import Plan, Summary
-    from wsinuc.tasks.slide_list import SlideJob
+    from wsinuc.workflows.cohort.events import CohortEvent
+    from wsinuc.workflows.segment.run import Plan, Summary
+    from wsinuc.workflows.cohort.slide_list import SlideJob
 
 
 @click.command()
@@ -127,8 +127,8 @@ def segment(
     An interrupted run goes on when the same command is given again, and slides that are complete with the same
     settings are left as they are. One slide that fails does not stop the others; the exit code is then 1.
     """
-    from wsinuc.tasks.slide_list import list_slides
-    from wsinuc.tasks.slide_state import FOLDER
+    from wsinuc.workflows.cohort.slide_list import list_slides
+    from wsinuc.workflows.cohort.state import FOLDER
 
     start_logging(quiet, verbose)
     config = SegmentConfig(**settings)
@@ -156,7 +156,7 @@ class Batch:
     def segment(self, executor: ExecutorConfig, *, records: bool, verbose: bool, **options: Any) -> None:
         """Segment all slides on the workers that ``executor`` names."""
         from wsinuc.pipeline.executor import open_executor
-        from wsinuc.tasks.cohort import segment_cohort
+        from wsinuc.workflows.cohort.run import segment_cohort
         from wsinuc_cli.cohort_progress import cohort_reporter
 
         with cohort_reporter(len(self.jobs), quiet=self.quiet, verbose=verbose) as show:
@@ -177,7 +177,7 @@ class Batch:
     def plan(self) -> None:
         """Print what segmenting each slide would do."""
         from wsinuc.segmenters import load_segmenter
-        from wsinuc.tasks.segment import plan_segment
+        from wsinuc.workflows.segment.run import plan_segment
 
         loaded: dict[str, Segmenter] = {}
         for job in self.jobs:
@@ -192,7 +192,7 @@ class Batch:
                 self._note_error(job, error)
 
     def _note(self, event: CohortEvent) -> None:
-        from wsinuc.tasks.events import SlideDone, SlideFailed
+        from wsinuc.workflows.cohort.events import SlideDone, SlideFailed
 
         if isinstance(event, SlideFailed):
             if event.again:

@@ -15,7 +15,7 @@ from wsinuc.urls import Place
 from wsinuc_cli.options import PLACE
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.status import SlideStatus
+    from wsinuc.workflows.cohort.status import SlideStatus
 
 
 @click.command()
@@ -29,7 +29,7 @@ def status(outs: tuple[Place, ...], as_json: bool) -> None:
 
     Exit code: 0 all slides are done, 1 one or more failed, 2 some are running, waiting or interrupted.
     """
-    from wsinuc.tasks.status import cohort_status, exit_code
+    from wsinuc.workflows.cohort.status import cohort_status, exit_code
 
     for url in (out for out in outs if not isinstance(out, Path)):
         raise click.UsageError(

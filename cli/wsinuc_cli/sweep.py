@@ -11,7 +11,7 @@ from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
-    from wsinuc.tasks.sweep import SweepScore
+    from wsinuc.workflows.train.sweep import SweepScore
 
 FILE = click.Path(path_type=Path)
 Sets = tuple[tuple[int, ...], ...]
@@ -60,10 +60,10 @@ def sweep(
     wsinuc sweep tnbc --where patient=06 --denoiser a.safetensors --blocks "3,4;4,5,6" -o sweep
     """
     from wsinuc.datasets import open_dataset
-    from wsinuc.tasks.pixel_table import SamplingConfig
-    from wsinuc.tasks.sweep import SweepConfig
-    from wsinuc.tasks.sweep import sweep as task
-    from wsinuc.tasks.training_set import NUCLEUS
+    from wsinuc.workflows.train.pixel_table import SamplingConfig
+    from wsinuc.workflows.train.sweep import SweepConfig
+    from wsinuc.workflows.train.sweep import sweep as task
+    from wsinuc.workflows.data.training_set import NUCLEUS
 
     whole = open_dataset(data, mpp=mpp)
     training, scored = _parts(whole, split, part, validation, held_out)
@@ -90,7 +90,7 @@ def _parts(
     if (split is None) == (not held_out):
         raise click.UsageError("say what to score on: --split FILE with --validation PART, or --where COLUMN=VALUE")
     if split is not None:
-        from wsinuc.datasets.split import Split
+        from wsinuc.datasets.sampling.split import Split
 
         loaded = Split.load(split)
         return loaded.of(whole, part), loaded.of(whole, validation)

@@ -14,9 +14,9 @@ from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import LabelledImage
-    from wsinuc.tasks.train_ddpm import DdpmTrainConfig
-    from wsinuc.tasks.train_network import NetworkTrainConfig
-    from wsinuc.tasks.training_set import TrainingSet
+    from wsinuc.workflows.train.ddpm import DdpmTrainConfig
+    from wsinuc.workflows.train.networks import NetworkTrainConfig
+    from wsinuc.workflows.data.training_set import TrainingSet
 
 FILE = click.Path(path_type=Path)
 ONLY_DDPM = ("timesteps", "blocks", "features", "members", "visits", "tune", "views")
@@ -151,8 +151,8 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
     _refuse_foreign_options(context, method)
     if method in ("ddpm", "finetune") and options["denoiser"] is None:
         raise click.UsageError(f"--method {method} needs --denoiser, a checkpoint made by wsinuc pretrain")
-    from wsinuc.tasks.train_ddpm import train_ddpm
-    from wsinuc.tasks.train_network import train_network
+    from wsinuc.workflows.train.ddpm import train_ddpm
+    from wsinuc.workflows.train.networks import train_network
 
     chosen = _training_set(data, options)
     count = sum(len(set(image.labels[image.labels > 0].tolist())) for image in chosen.images)
@@ -211,7 +211,7 @@ def _refuse_mode_options(context: click.Context, *, points: bool, joining: bool)
 
 def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.tasks.training_set import Selection, gather_training_set
+    from wsinuc.workflows.data.training_set import Selection, gather_training_set
 
     selection = Selection(
         wanted=parse_conditions(options["wanted"]),
@@ -230,7 +230,7 @@ def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet
 def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[LabelledImage]:
     """Images of the split's part that decides which weights are kept; none without one."""
     from wsinuc.datasets import open_dataset
-    from wsinuc.datasets.split import Split
+    from wsinuc.datasets.sampling.split import Split
 
     if options["validation"] is None:
         return ()
@@ -240,12 +240,12 @@ def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[Labe
 
 
 def _ddpm_config(options: dict[str, Any]) -> DdpmTrainConfig:
-    from wsinuc.models.features import FeatureConfig
-    from wsinuc.models.training import FitConfig
-    from wsinuc.tasks.finetune import FinetuneConfig
-    from wsinuc.tasks.pixel_table import SamplingConfig
-    from wsinuc.tasks.sweep import read_best
-    from wsinuc.tasks.train_ddpm import DdpmTrainConfig
+    from wsinuc.models.features.extractor import FeatureConfig
+    from wsinuc.models.training.loop import FitConfig
+    from wsinuc.workflows.train.finetune import FinetuneConfig
+    from wsinuc.workflows.train.pixel_table import SamplingConfig
+    from wsinuc.workflows.train.sweep import read_best
+    from wsinuc.workflows.train.ddpm import DdpmTrainConfig
 
     if options["features"] is not None:
         features = read_best(options["features"])
@@ -272,8 +272,8 @@ def _ddpm_config(options: dict[str, Any]) -> DdpmTrainConfig:
 
 
 def _network_config(options: dict[str, Any]) -> NetworkTrainConfig:
-    from wsinuc.models.training import FitConfig
-    from wsinuc.tasks.train_network import NetworkTrainConfig
+    from wsinuc.models.training.loop import FitConfig
+    from wsinuc.workflows.train.networks import NetworkTrainConfig
 
     method = options["method"]
     if method == "finetune" and options["model_mpp"] is not None:

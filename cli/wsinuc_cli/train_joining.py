@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.training_set import TrainingSet
+    from wsinuc.workflows.data.training_set import TrainingSet
 
 OPTIONS = {"data", "output", "joining", "model", "mpp", "wanted", "unwanted", "split", "part", "seed", "dry_run"}
 """Of ``wsinuc train``, those that mean something with ``--joining`` (and the device)."""
@@ -17,7 +17,7 @@ _EVERY = 50  # crops between two lines
 
 def run(chosen: TrainingSet, model: str, output: Path, *, seed: int, device: str, dry_run: bool) -> None:
     """Learn the rule and say how often it is right."""
-    from wsinuc.tasks.fit_joining import JoiningFit, train_joining
+    from wsinuc.workflows.join.run import JoiningFit, train_joining
 
     config = JoiningFit(seed=seed)
     click.echo(f"joining: {len(chosen.images)} images, {config.crops} crops of them, segmented by {model}")

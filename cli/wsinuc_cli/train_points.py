@@ -15,7 +15,7 @@ ONLY_POINTS = ("model", "folds", "permutations")
 def run(data: tuple[str, ...], output: Path, device: str, options: dict[str, Any]) -> None:
     """Train on the points of one data set and say how well classes are told apart."""
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.tasks.train_points import PointTrainConfig, gather_points, train_points
+    from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
 
     if len(data) > 1:
         raise click.UsageError(f"--points takes one data set, got {len(data)}")

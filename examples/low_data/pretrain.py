@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from wsinuc.datasets.split import Split
-from wsinuc.models.training import FitConfig
-from wsinuc.models.unet import UNetConfig
-from wsinuc.tasks.pretrain import PretrainConfig, pretrain
+from wsinuc.datasets.sampling.split import Split
+from wsinuc.models.training.loop import FitConfig
+from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from train_accurate import image_weights, report, resized, unlabelled

@@ -24,9 +24,9 @@ import methods
 import torch
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.split import Split, few_patches
+from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.segmenters import load_segmenter
-from wsinuc.tasks.evaluate import evaluate, predict_labels
+from wsinuc.workflows.evaluate.run import evaluate, predict_labels
 
 HERE = Path(__file__).parent
 FOLDERS = {"monuseg": "monuseg2018_train", "tnbc": "tnbc"}

@@ -30,14 +30,14 @@ from statistics import mean, stdev
 import torch
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import Dataset, LabelledImage
-from wsinuc.datasets.split import Split
-from wsinuc.models.training import FitConfig
+from wsinuc.datasets.sampling.split import Split
+from wsinuc.models.training.loop import FitConfig
 from wsinuc.segmenters import load_segmenter
-from wsinuc.tasks.evaluate import evaluate, predict_labels
-from wsinuc.tasks.train_network import NetworkTrainConfig, train_network
-from wsinuc.tasks.training_set import NUCLEUS, shared_out
+from wsinuc.workflows.evaluate.run import evaluate, predict_labels
+from wsinuc.workflows.train.networks import NetworkTrainConfig, train_network
+from wsinuc.workflows.data.training_set import NUCLEUS, shared_out
 
 HERE = Path(__file__).parent
 METRICS = ("dice", "aji", "f_detection")

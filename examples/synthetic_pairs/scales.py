@@ -18,9 +18,9 @@ import numpy as np
 from scipy import ndimage
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.augment import resized
+from wsinuc.datasets.augmentation.augment import resized
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.split import Split
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.grid import Box
 
 MPP = 0.5

@@ -21,7 +21,7 @@ from skimage.segmentation import watershed
 
 from wsinuc.datasets import open_dataset
 from wsinuc.metrics.segmentation import score
-from wsinuc.tasks.predictions import read_nuclei
+from wsinuc.workflows.evaluate.predictions import read_nuclei
 
 HARDLY, MOST = 0.2, 0.5
 Labels = NDArray[np.int64]

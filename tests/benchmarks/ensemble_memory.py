@@ -21,12 +21,12 @@ import torch
 from torch import nn
 
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
-from wsinuc.models.features import FeatureConfig, FeatureExtractor
-from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.tasks.fit_ensemble import EnsembleFitConfig, fit_ensemble
-from wsinuc.tasks.pixel_table import PixelTable, RowStore, SamplingConfig, collect_pixels
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
+from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
+from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
+from wsinuc.workflows.train.pixel_table import PixelTable, RowStore, SamplingConfig, collect_pixels
 
 PATCHES, SIDE = 448, 256
 

@@ -33,12 +33,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
-from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor, noise_texture, sample_features
-from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.tasks.fit_ensemble import EnsembleFitConfig, fit_ensemble
-from wsinuc.tasks.pixel_table import PixelTable
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
+from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureConfig, FeatureExtractor, noise_texture, sample_features
+from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
+from wsinuc.workflows.train.pixel_table import PixelTable
 
 FEATURES = FeatureConfig()
 WAYS = ("naive", "ours_fp32", "ours_bf16")

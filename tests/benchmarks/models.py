@@ -34,8 +34,8 @@ from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
-from wsinuc.tasks import ceilings
-from wsinuc.tasks.meter import Usage, metered
+from wsinuc.workflows.bench import ceilings
+from wsinuc.workflows.bench.meter import Usage, metered
 from wsinuc.tissue import find_tissue, whole
 
 SLIDE = Path("examples/data/CMU-1-Small-Region.svs")

@@ -34,7 +34,7 @@ from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.base import Slide
-from wsinuc.tasks.evaluate import paint_level0
+from wsinuc.workflows.evaluate.run import paint_level0
 from wsinuc.tissue import find_tissue, whole
 
 LIMIT = 0.01

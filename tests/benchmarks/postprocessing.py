@@ -26,11 +26,11 @@ from skimage.measure import find_contours, label, regionprops_table
 from skimage.morphology import remove_small_holes, remove_small_objects
 from skimage.segmentation import watershed
 
-from wsinuc.exports.geojson import write_geojson
+from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.nuclei import Frame, concatenate, measure, read_nuclei, write_nuclei
 from wsinuc.render import render_labels
-from wsinuc.tasks.meter import typical
+from wsinuc.workflows.bench.meter import typical
 
 LIMIT = 0.2
 CORE = 1024

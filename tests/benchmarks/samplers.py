@@ -28,16 +28,16 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset
-from wsinuc.datasets.split import Split
-from wsinuc.exports.plots import draw_curves
+from wsinuc.datasets.sampling.split import Split
+from wsinuc.exports.pictures.plots import draw_curves
 from wsinuc.metrics.distributions import kernel_distance
 from wsinuc.models.devices import pick_device
-from wsinuc.models.feature_networks import FeatureNetwork, load_feature_network
-from wsinuc.models.samplers import SamplerConfig
+from wsinuc.models.features.image_vectors import FeatureNetwork, load_feature_network
+from wsinuc.models.diffusion.samplers import SamplerConfig
 from wsinuc.segmenters import FEATURES
-from wsinuc.tasks.cosyn_samples import CoSynRecipe
-from wsinuc.tasks.nudiff_samples import NudiffRecipe
-from wsinuc.tasks.synthesis_config import SynthesisConfig, real_field
+from wsinuc.workflows.synthesize.cosyn import CoSynRecipe
+from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
+from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field
 
 HEAD = ("sampler", "steps", "samples per hour", "GFLOP per sample", "kernel distance")
 

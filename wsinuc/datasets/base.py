@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import DataError, MppError
 from wsinuc.grid import Box
-from wsinuc.segmenters.base import NucleusClass
+from wsinuc.nuclei.classes import NucleusClass
 
 Row = Mapping[str, str]
 """What is known of one image before it is read: ``name``, then any attributes (patient, organ, fold ...), all text."""

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from wsinuc.grid import Block, BlockGrid, Box, Tile, TileGrid
 from wsinuc.nuclei import Nuclei, concatenate, empty, measure
 from wsinuc.pipeline.scored import ScoredTile, ScoredTiles
-from wsinuc.segmenters.base import FOREGROUND, Certain, Classifying, Segmenter
+from wsinuc.segmenters.base import Certain, Classifying, Segmenter
+from wsinuc.separation.channels import FOREGROUND
 from wsinuc.slides.view import SlideView, read_resilient
 
 PIECE = 1024

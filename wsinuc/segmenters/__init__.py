@@ -11,7 +11,7 @@ from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, member_path, model_path
 if TYPE_CHECKING:
     import torch
 
-    from wsinuc.models.checkpoint import Checkpoint
+    from wsinuc.models.checkpoints.checkpoint import Checkpoint
     from wsinuc.segmenters.base import Segmenter
 
 __all__ = ["FEATURES", "METHODS", "WEIGHTS", "load_segmenter", "member_path", "model_path", "shipped_models"]
@@ -42,7 +42,7 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
     DeviceError
         There is no such device here.
     """
-    from wsinuc.models.checkpoint import load_checkpoint
+    from wsinuc.models.checkpoints.checkpoint import load_checkpoint
     from wsinuc.models.devices import pick_device, pick_dtype
 
     chosen = pick_device(device)

@@ -11,18 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint, as_tuples
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
-from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
-from wsinuc.models.norm import fix_statistics, statistics_of, with_statistics
-from wsinuc.models.schedules import named_betas
-from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.models.views import MOST, View, merged, views
-from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
-from wsinuc.segmenters.joining import Joining
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, as_tuples
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
+from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureConfig, FeatureExtractor
+from wsinuc.models.networks.norm import fix_statistics, statistics_of, with_statistics
+from wsinuc.models.diffusion.schedules import named_betas
+from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.models.features.views import MOST, View, merged, views
+from wsinuc.segmenters.base import usual_mpp_range
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.separation.joining import Joining
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
-from wsinuc.segmenters.watershed import WatershedSettings
+from wsinuc.separation.watershed import WatershedSettings
 
 VOTES = ("mean", "majority")
 
@@ -49,7 +50,7 @@ class DdpmConfig:
     vote: str = "mean"
     """``mean`` of the members' probabilities, or the ``majority`` of their verdicts, as published."""
     views: int = 1
-    """In how many ways every tile is seen (`wsinuc.models.views`); scores are means over them."""
+    """In how many ways every tile is seen (`wsinuc.models.features.views`); scores are means over them."""
     certainty: tuple[float, float] = (1.0, 0.0)
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
     joining: Joining | None = None

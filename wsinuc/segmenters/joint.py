@@ -26,13 +26,15 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint, as_tuples, load_checkpoint
-from wsinuc.models.views import MOST, View, views
-from wsinuc.segmenters.base import DISAGREEMENT, FIRST_CLASS, FOREGROUND, Fitted, NucleusClass
-from wsinuc.segmenters.joining import Joining
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, as_tuples, load_checkpoint
+from wsinuc.models.features.views import MOST, View, views
+from wsinuc.segmenters.base import Fitted
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
+from wsinuc.separation.joining import Joining
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 from wsinuc.segmenters.tiled import TiledSegmenter, unknown_header
-from wsinuc.segmenters.watershed import WatershedSettings
+from wsinuc.separation.watershed import WatershedSettings
 
 METHOD = "joint"
 COLOURS, ENLARGES = "colours", "enlarges"
@@ -53,12 +55,12 @@ class Member:
     """Of its file: another model of that name is refused."""
     sizes: tuple[str, ...] = ("1",)
     """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the first are moved against what
-    the network pools (`wsinuc.models.views`); a size may come twice."""
+    the network pools (`wsinuc.models.features.views`); a size may come twice."""
     turned: bool = True
     """Whether all but the first are turned, too, unless the maps say directions (H and V): a network is not quite the same for
     a turned image. Views that are not turned make up better for where the slide begins."""
     blur: int = 1
-    """Taps of the filter that a plain U-Net sees the tissue through (`wsinuc.models.supervised_unet`), whatever it was trained
+    """Taps of the filter that a plain U-Net sees the tissue through (`wsinuc.models.networks.supervised_unet`), whatever it was trained
     with; 1 leaves that."""
     weight: float = 1.0
     """Of each view in the mean."""

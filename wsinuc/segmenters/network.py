@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint
-from wsinuc.models.dense import DenseNetwork, DenseOutput
-from wsinuc.models.fusion import fuse_norms
-from wsinuc.models.networks import build_network, default_tiling, stride_of
-from wsinuc.models.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
-from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
-from wsinuc.segmenters.joining import Joining
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
+from wsinuc.models.networks.fusion import fuse_norms
+from wsinuc.models.networks.by_name import build_network, default_tiling, stride_of
+from wsinuc.models.networks.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
+from wsinuc.segmenters.base import usual_mpp_range
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.separation.joining import Joining
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
-from wsinuc.segmenters.watershed import WatershedSettings
+from wsinuc.separation.watershed import WatershedSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class NetworkConfig:
     method: str
     """``finetune``, ``hovernet`` or ``unet``."""
     network: dict[str, Any]
-    """Shape of the network; see `wsinuc.models.networks.build_network`."""
+    """Shape of the network; see `wsinuc.models.networks.by_name.build_network`."""
     watershed: WatershedSettings
     separation: str
     """``distance`` or ``hv``."""

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError
 from wsinuc.metrics.calibration import certainty
-from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass
-from wsinuc.segmenters.watershed import instances_from_distance, instances_from_hv
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.separation.channels import FIRST_CLASS
+from wsinuc.separation.watershed import instances_from_distance, instances_from_hv
 
 MAPS = {"distance": 1, "hv": 2}
 """Way of separation -> number of maps it regresses."""

@@ -19,10 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError
-from wsinuc.models.checkpoint import Checkpoint
-from wsinuc.models.nucleus_classifier import NucleusClassifier
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.models.features.nucleus_classifier import NucleusClassifier
 from wsinuc.nuclei.describe import DESCRIPTORS, REACH_UM, describe, stain_levels
-from wsinuc.segmenters.base import DISAGREEMENT, FIRST_CLASS, FOREGROUND, Certain, Fitted, NucleusClass, Segmenter
+from wsinuc.segmenters.base import Certain, Fitted, Segmenter
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
 from wsinuc.segmenters.tiled import unknown_header
 
 METHOD = "typed"

@@ -46,7 +46,7 @@ def structure_map(labels: NDArray[np.int32], *, smallest_px: int = SMALLEST_PX) 
 def turned(structure: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     """A structure ``(3, h, w)`` as that of the nuclei turned by the flip or right-angle rotation ``k``, 0 to 7.
 
-    Turning labels and then taking their structure gives the same. ``k`` counts as in `wsinuc.datasets.orientation.dihedral`:
+    Turning labels and then taking their structure gives the same. ``k`` counts as in `wsinuc.orientation.dihedral`:
     ``k % 4`` quarter turns anticlockwise, then for ``k >= 4`` left and right change places.
     """
     semantic, h, v = np.rot90(structure, k % 4, axes=(1, 2))
