@@ -4,10 +4,11 @@
     wsinuc distill OUT/accurate.safetensors ... -o OUT/first.safetensors     # a first student; docs/models.md has the options
     python examples/refine_accurate.py DATA OUT             # OUT/crowds.safetensors and OUT/refined.safetensors
 
-First the tuned model learns from tissue that is drawn together until nuclei touch, with errors between near nuclei weighing
-more (`crowds`). Then it learns, beside the annotation, what it and the first student say on average of unlabelled tissue: the
-student sees it more coarsely, and the mean of both scores better than either (`refined`, which ships as `accurate`).
-Interrupt it at will: the same command goes on where it stopped. One core takes about fifty minutes.
+First the tuned model learns from tissue that is drawn together until nuclei touch, with errors
+between near nuclei weighing more (`crowds`). Then it learns, beside the annotation, what it and the
+first student say on average of unlabelled tissue: the student sees it more coarsely, and the mean
+of both scores better than either (`refined`, which ships as `accurate`). Interrupt it at will: the
+same command goes on where it stopped. One core takes about fifty minutes.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoin
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.ddpm import DdpmSegmenter
+from wsinuc.workflows.data.sources import Choice
 from wsinuc.workflows.distill.config import DistillConfig
+from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of
 from wsinuc.workflows.distill.sources import gather_tissue
+from wsinuc.workflows.distill.teacher import load_teacher
 from wsinuc.workflows.train.finetune import FinetuneConfig, Taught, finetune
 from wsinuc.workflows.train.soft_crops import SoftCropSource
-from wsinuc.workflows.data.sources import Choice
-from wsinuc.workflows.distill.teacher import load_teacher
-from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of
 
 CROWDED = replace(TUNE.augmentation, crowd=0.0, zoom=1.8, compact=0.6)
 CROWDS = replace(TUNE, contact_weight=2.0, augmentation=CROWDED, seed=12)

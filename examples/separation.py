@@ -2,10 +2,11 @@
 
     python examples/separation.py DATA [--mpp 0.25 0.5] [--images N]
 
-DATA holds the folders `monuseg2018_train` and `tnbc` (images, 16-bit labels, manifest; about 0.25 um per pixel). From the labels
-are made the maps that generators draw: semantic, H and V, distance to the centroid, and points; then each way has to find the
-labels again. Prints a Markdown table: Dice of each nucleus with the instance that fits it best (mDice, mean over nuclei), AJI+
-(mean over images), by how much the number of nuclei is off, and seconds per megapixel on one core.
+DATA holds the folders `monuseg2018_train` and `tnbc` (images, 16-bit labels, manifest; about 0.25
+um per pixel). From the labels are made the maps that generators draw: semantic, H and V, distance
+to the centroid, and points; then each way has to find the labels again. Prints a Markdown table:
+Dice of each nucleus with the instance that fits it best (mDice, mean over nuclei), AJI+ (mean over
+images), by how much the number of nuclei is off, and seconds per megapixel on one core.
 """
 
 from __future__ import annotations

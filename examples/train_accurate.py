@@ -2,9 +2,10 @@
 
     python examples/train_accurate.py DATA OUT [--minutes 60]
 
-DATA holds the folders `tnbc` and `dsb2018_histology` (images, 16-bit labels, manifest), `nucls_points` and `slides`; TNBC
-patients 09, 10 and 11 are held out of everything. Interrupt it at will: the same command goes on where it stopped. Two CPU
-cores take about an hour and a quarter; OUT then holds `denoiser.safetensors` and `accurate.safetensors`.
+DATA holds the folders `tnbc` and `dsb2018_histology` (images, 16-bit labels, manifest),
+`nucls_points` and `slides`; TNBC patients 09, 10 and 11 are held out of everything. Interrupt it at
+will: the same command goes on where it stopped. Two CPU cores take about an hour and a quarter; OUT
+then holds `denoiser.safetensors` and `accurate.safetensors`.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.features.extractor import FeatureConfig
-from wsinuc.models.training.loop import FitConfig, Progress
 from wsinuc.models.networks.unet import UNetConfig
-from wsinuc.workflows.train.finetune import FinetuneConfig
+from wsinuc.models.training.loop import FitConfig, Progress
+from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
-from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.workflows.train.finetune import FinetuneConfig
 
 MPP = 0.25
 TYPICAL_DIAMETER_UM = 5.5  # median over the TNBC images; DSB images do not record their scale
@@ -112,7 +113,8 @@ def unlabelled(data: Path, mpp: float) -> list[np.ndarray]:
 
 
 def slide_pixels(path: Path) -> np.ndarray:
-    """Level 0 of a small slide as it is, about 0.5 um/px: at 0.25 its nuclei look half as wide, which denoising may know too."""
+    """Level 0 of a small slide as it is, about 0.5 um/px: at 0.25 its nuclei look half as wide,
+    which denoising may know too."""
     import openslide
 
     with openslide.OpenSlide(path) as slide:

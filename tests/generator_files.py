@@ -46,9 +46,9 @@ def write_nudiff(folder: Path, *, drop_rate: float = 0.2, mpp: float = 0.5, brok
 
 def write_cosyn(path: Path, *, classes: tuple[str, ...] = ("round", "long"), drop_rate: float = 0.1) -> Path:
     from wsinuc.models.checkpoints.cosyn import network_config
-    from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
     from wsinuc.models.conditioning.points_encoder import PointsConfig
     from wsinuc.models.conditioning.text_encoders import TemplateEncoder
+    from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
     from wsinuc.synthesis.point_process import PointProcess
     from wsinuc.synthesis.prompts import Vocabulary
 

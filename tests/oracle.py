@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
+from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.segmenters.base import usual_mpp_range
-from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.watershed import WatershedSettings, instances_from_distance
 
 MPP = 0.5

@@ -10,10 +10,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig, LinearAttention
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.denoisers import build_denoiser, denoiser_config, load_denoiser
 from wsinuc.models.diffusion.schedules import quadratic_betas
+from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig, LinearAttention
 from wsinuc.models.networks.unet import UNet, UNetConfig
 
 TINY = AttentionUNetConfig(dim=16, multipliers=(1, 2, 4), heads=2, head_width=8)

@@ -17,8 +17,8 @@ from oracle import OracleSegmenter, write_slide
 from wsinuc_cli.bench import bench, describe
 
 from wsinuc.errors import CheckpointError, ConfigError, DataError
-from wsinuc.workflows.bench.run import STAGES, BenchConfig, BenchReport, run_bench
 from wsinuc.workflows.bench.meter import metered, typical
+from wsinuc.workflows.bench.run import STAGES, BenchConfig, BenchReport, run_bench
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 from oracle import OracleSegmenter, write_slide
 from runs import config, tree
+from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
 
 import wsinuc.segmenters
 from wsinuc.errors import CheckpointError, ConfigError, OutputError, SlideError
 from wsinuc.store import ResultStore
 from wsinuc.store.files import read_json
 from wsinuc.workflows.cohort import run as cohort
-from wsinuc.workflows.segment import run as segment
 from wsinuc.workflows.cohort.run import segment_cohort
-from wsinuc.workflows.segment.events import BlockDone, Stage
-from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
-from wsinuc.workflows.segment.run import segment_slide
 from wsinuc.workflows.cohort.slide_list import SlideJob
 from wsinuc.workflows.cohort.state import SlideState, StateFolder
+from wsinuc.workflows.segment import run as segment
+from wsinuc.workflows.segment.events import BlockDone, Stage
+from wsinuc.workflows.segment.run import segment_slide
 
 SETTINGS = config(block=192)
 NAMES = ("a", "b", "c")
@@ -140,7 +140,9 @@ def test_what_was_done_with_the_same_settings_is_left_as_it_is(slides, loads, tm
     segment_cohort(slides[:2], tmp_path, SETTINGS)
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("?*.wsinuc/**/*")}
     monkeypatch.setattr(segment, "segment_slide", None)
-    monkeypatch.setattr("wsinuc.workflows.cohort.done_before.plan_segment", None)  # so quick that the slide is not even opened
+    monkeypatch.setattr(
+        "wsinuc.workflows.cohort.done_before.plan_segment", None
+    )  # so quick that the slide is not even opened
     summary = segment_cohort(slides[:2], tmp_path, SETTINGS)
     assert summary.before == ("a", "b")
     assert not summary.failed

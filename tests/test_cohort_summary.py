@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from wsinuc.errors import OutputError
-from wsinuc.workflows.cohort.summary import check_ours, to_csv, to_markdown, write_summaries
 from wsinuc.workflows.cohort.state import SlideState, StateFolder
+from wsinuc.workflows.cohort.summary import check_ours, to_csv, to_markdown, write_summaries
 
 
 def done(name: str, **figures: object) -> SlideState:

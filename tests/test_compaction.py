@@ -10,8 +10,8 @@ from scipy import ndimage
 from test_crowding import field, pieces
 
 from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop
-from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.augmentation.compaction import compacted
+from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
 
 

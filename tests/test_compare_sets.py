@@ -20,8 +20,8 @@ from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
 from wsinuc.models.features.image_vectors import ImageFeatures
-from wsinuc.workflows.compare.run import compare_sets
 from wsinuc.workflows.compare.patches import Cutting, cut_patches, measure_patch
+from wsinuc.workflows.compare.run import compare_sets
 
 CUTTING = Cutting(size_px=64, mpp=MPP)
 

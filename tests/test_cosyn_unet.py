@@ -9,14 +9,14 @@ import torch
 from torch.nn import functional as F
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.networks.attention import PerceiverResampler
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
-from wsinuc.models.networks.cosyn_blocks import Unfold, WideConv2d
 from wsinuc.models.checkpoints.cosyn import KIND, build_cosyn, network_config, read_cosyn
-from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
-from wsinuc.models.diffusion.joint import JointPrediction, JointUnit
 from wsinuc.models.conditioning.points_encoder import PointsConfig
 from wsinuc.models.conditioning.text import TextTokens
+from wsinuc.models.diffusion.joint import JointPrediction, JointUnit
+from wsinuc.models.networks.attention import PerceiverResampler
+from wsinuc.models.networks.cosyn_blocks import Unfold, WideConv2d
+from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
 
 TINY = CoSynConfig(
     classes=3,

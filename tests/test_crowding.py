@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop
-from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.augmentation.crowding import OVERLAP, crowded
+from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
 
 SIDE = 96

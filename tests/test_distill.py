@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from skimage.draw import disk
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc_cli.main import main
 
 from wsinuc.datasets import open_dataset
@@ -25,16 +26,15 @@ from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.state import read_log
 from wsinuc.segmenters import load_segmenter
-from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
-from wsinuc.separation.targets import centre_distance, hv_maps
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter
-from wsinuc.workflows.distill.run import distill
-from wsinuc.workflows.distill.config import DistillConfig
-from wsinuc.workflows.distill.sources import gather_labels, gather_tissue
+from wsinuc.separation.targets import centre_distance, hv_maps
 from wsinuc.workflows.data.sources import Choice
-from wsinuc.workflows.distill.teacher import PatchTeacher, Scales, Spot, Teacher, draw_spot
+from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.distill.patches import images_apart, make_patches
+from wsinuc.workflows.distill.run import distill
+from wsinuc.workflows.distill.sources import gather_labels, gather_tissue
+from wsinuc.workflows.distill.teacher import PatchTeacher, Scales, Spot, Teacher, draw_spot
 from wsinuc.workflows.train.soft_crops import COLORS
 
 GROUND, NUCLEUS = 225, 90

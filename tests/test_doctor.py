@@ -16,9 +16,9 @@ from wsinuc_cli.main import main
 
 import wsinuc.segmenters
 from wsinuc.errors import DeviceError
-from wsinuc.workflows.doctor import run as doctor
 from wsinuc.workflows.doctor import libraries as library_checks
 from wsinuc.workflows.doctor import machine as machine_checks
+from wsinuc.workflows.doctor import run as doctor
 from wsinuc.workflows.doctor import trial_block
 from wsinuc.workflows.doctor.findings import Finding, fail, ok, warn
 

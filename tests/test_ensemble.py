@@ -1,4 +1,5 @@
-"""The ensemble: batch norm that folds away, ballots and ties, disagreement, and members that know nothing of each other."""
+"""The ensemble: batch norm that folds away, ballots and ties, disagreement, and members that know
+nothing of each other."""
 
 from __future__ import annotations
 

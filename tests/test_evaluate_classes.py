@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from oracle import MPP, OracleSegmenter, plane, scores_of
 from PIL import Image
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc_cli.evaluate import evaluate as command
 
 from wsinuc.datasets import open_dataset
@@ -21,9 +22,15 @@ from wsinuc.datasets.base import Annotation, Dataset, LabelledImage, Layout, Row
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.pictures.comparison import CELL_PX, Comparison, write_overlays
 from wsinuc.metrics.detection import Points
-from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.evaluate.classes import match_classes
-from wsinuc.workflows.evaluate.run import Prediction, Scoring, evaluate, evaluate_folders, predict_nuclei, read_prediction
+from wsinuc.workflows.evaluate.run import (
+    Prediction,
+    Scoring,
+    evaluate,
+    evaluate_folders,
+    predict_nuclei,
+    read_prediction,
+)
 
 ORIGINS = {"a": (0, 0), "b": (300, 50)}
 NAMES = ("round", "long")

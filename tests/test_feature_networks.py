@@ -1,4 +1,5 @@
-"""Networks that see whole images: what they are called, that nothing but the image matters, and which files they refuse."""
+"""Networks that see whole images: what they are called, that nothing but the image matters, and
+which files they refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The training loop alone: passes, processes, resuming, held-out scores, and what happens when numbers or memory run out."""
+"""The training loop alone: passes, processes, resuming, held-out scores, and what happens when
+numbers or memory run out."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from wsinuc.errors import CheckpointError, ConfigError, DeviceMemoryError, Train
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser
 from wsinuc.models.device_memory import largest_fitting
-from wsinuc.models.training.processes import ALONE, launched_processes
 from wsinuc.models.training.loop import FitConfig, Inspection, Progress, fit, weights_in_place
+from wsinuc.models.training.processes import ALONE, launched_processes
 from wsinuc.models.training.state import append_log, read_log, trim_log
 
 CONFIG = FitConfig(steps=6, lr=0.05, bf16=False, save_every=2, log_every=2)

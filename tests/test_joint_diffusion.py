@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from wsinuc.errors import ConfigError, SynthesisError
-from wsinuc.models.diffusion.cosine import CLEAN, CosineSchedule, ancestral_step, ddim_step, estimate_clean, multistep, scales
+from wsinuc.models.conditioning.text import TextTokens
+from wsinuc.models.diffusion.cosine import (
+    CLEAN,
+    CosineSchedule,
+    ancestral_step,
+    ddim_step,
+    estimate_clean,
+    multistep,
+    scales,
+)
 from wsinuc.models.diffusion.joint import (
     SAMPLERS,
     JointDiffusion,
@@ -22,7 +31,6 @@ from wsinuc.models.diffusion.joint import (
 )
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_timesteps
-from wsinuc.models.conditioning.text import TextTokens
 
 K, SIDE = 3, 24
 PROCESS = JointDiffusion.of(K, 1000)

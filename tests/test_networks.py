@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.grid import Box, TileGrid
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from wsinuc.models.networks.by_name import NETWORKS, build_network, default_tiling
 from wsinuc.models.networks.dense import FinetunedDenoiser
 from wsinuc.models.networks.fusion import fuse_norms
-from wsinuc.models.networks.by_name import NETWORKS, build_network, default_tiling
 from wsinuc.models.networks.supervised_unet import SupervisedUNet, SupervisedUNetConfig, folded
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import METHODS, load_segmenter
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 
 TWO = (NucleusClass("dark", (0, 0, 200)), NucleusClass("red", (200, 0, 0)))

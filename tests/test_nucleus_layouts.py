@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from wsinuc.orientation import dihedral
 from wsinuc.errors import DataError, OutputError
+from wsinuc.orientation import dihedral
 from wsinuc.synthesis import layout_files
 from wsinuc.synthesis.layout_files import read_layout, write_layout
 from wsinuc.synthesis.layouts import NucleusLayout, layout_of
@@ -54,7 +54,8 @@ def test_points_turn_with_the_nuclei(labels, k):
     for i, found, wanted in zip(np.unique(labels[labels > 0]), there.points, expected, strict=True):
         pixels = np.argwhere(labels == i) + 0.5
         distances = np.sort(((pixels - pixels.mean(0)) ** 2).sum(1))
-        # A centroid between two pixels belongs to the one further down or right, which after a turn is the other; and of two
+        # A centroid between two pixels belongs to the one further down or right, which after a turn
+        # is the other; and of two
         # pixels that are as near to a centroid outside its nucleus either may be taken.
         between = np.isclose(pixels.mean(0), np.rint(pixels.mean(0))).any()
         tied = len(pixels) > 1 and np.ptp(distances[:2]) < 1e-9

@@ -29,12 +29,12 @@ from wsinuc.nuclei import concatenate
 from wsinuc.slides import open_slide
 from wsinuc.slides.view import read_resilient
 from wsinuc.store import ResultStore, iter_nuclei, upload
+from wsinuc.urls import Url
 from wsinuc.workflows.cohort.run import segment_cohort
+from wsinuc.workflows.cohort.slide_list import SlideJob
 from wsinuc.workflows.segment.events import BlockDone, Event, Stage
 from wsinuc.workflows.segment.plan import fingerprint
 from wsinuc.workflows.segment.run import plan_segment, segment_slide
-from wsinuc.workflows.cohort.slide_list import SlideJob
-from wsinuc.urls import Url
 
 SECRET = "wJalrXUtnFEMIsecretKEY"
 BUCKET = "bucket"

@@ -19,16 +19,16 @@ from wsinuc.datasets.sampling.patches import Ahead, PatchSource
 from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, SlidePixels
 from wsinuc.errors import CheckpointError, ConfigError, DataError, MppError, OutputError
 from wsinuc.grid import Box
-from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser
+from wsinuc.models.networks.attention_unet import AttentionUNetConfig
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.state import read_log
-from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.slides import open_slide
-from wsinuc.workflows.denoiser.run import PRESETS, PretrainConfig, pretrain
-from wsinuc.workflows.denoiser.report import estimate
 from wsinuc.workflows.data.sources import open_sources
+from wsinuc.workflows.denoiser.report import estimate
+from wsinuc.workflows.denoiser.run import PRESETS, PretrainConfig, pretrain
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 TINY = PretrainConfig(

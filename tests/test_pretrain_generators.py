@@ -20,9 +20,9 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.checkpoints.generators import load_structure_model
-from wsinuc.workflows.generators import report as generator_report
-from wsinuc.workflows.generators import nudiff as train_nudiff
 from wsinuc.workflows.data.training_set import Selection, gather_training_set
+from wsinuc.workflows.generators import nudiff as train_nudiff
+from wsinuc.workflows.generators import report as generator_report
 
 SHORT = ["--steps", "1", "--patch", "16", "--batch", "1"]
 

@@ -19,8 +19,8 @@ from wsinuc.datasets.base import Dataset
 from wsinuc.datasets.sampling.resampled import resampled
 from wsinuc.errors import ConfigError, DataError, MppError
 from wsinuc.grid import Box
-from wsinuc.workflows.evaluate.run import predict_nuclei
 from wsinuc.workflows.evaluate.resolutions import evaluate_resolutions, parse_resolutions, resolution_rows
+from wsinuc.workflows.evaluate.run import predict_nuclei
 
 FINE = MPP / 2
 

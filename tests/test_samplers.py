@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from wsinuc.errors import ConfigError, SynthesisError
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
-from wsinuc.models.diffusion.samplers import SAMPLERS, SamplerConfig, restart_steps, restarted, sample, sampler_timesteps, walk
+from wsinuc.models.diffusion.samplers import (
+    SAMPLERS,
+    SamplerConfig,
+    restart_steps,
+    restarted,
+    sample,
+    sampler_timesteps,
+    walk,
+)
 from wsinuc.models.diffusion.schedules import linear_betas, named_betas, quadratic_betas
 from wsinuc.models.networks.unet import UNet, UNetConfig
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from test_watershed import ellipses
 
-from wsinuc.orientation import dihedral
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.segmentation import aji_plus
+from wsinuc.orientation import dihedral
 from wsinuc.separation.contacts import settle_contacts
 from wsinuc.separation.generated import SEPARATIONS, GeneratedMaps, separate, settings_for_maps
 from wsinuc.separation.targets import hv_maps
@@ -79,7 +79,8 @@ def test_a_nucleus_with_its_point_comes_back(seed):
 @pytest.mark.parametrize("method", SEPARATIONS)
 @pytest.mark.parametrize("k", [1, 4, 6])
 def test_separation_turns_with_the_maps(method, k):
-    # Ties fall in raster order, which a turn changes: pixels at contacts may differ, and where nuclei are so crowded the
+    # Ties fall in raster order, which a turn changes: pixels at contacts may differ, and where
+    # nuclei are so crowded the
     # distance to the blob's border is full of them.
     truth = crowd(3)
     straight = separate(method, maps_of(truth), FINE).labels
@@ -89,7 +90,8 @@ def test_separation_turns_with_the_maps(method, k):
 
 
 def test_h_and_v_are_blind_where_a_tip_curls_round_a_nucleus():
-    # Along that contact H and V grow from one nucleus into the other, so neither map holds a border: a limit of the maps
+    # Along that contact H and V grow from one nucleus into the other, so neither map holds a
+    # border: a limit of the maps
     # themselves, which the distance to the centroids does not share.
     maps, truth = maps_of(crowd(3502)), crowd(3502)
     assert separate("hv", maps, FINE).labels.max() == truth.max() - 1

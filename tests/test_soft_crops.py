@@ -17,10 +17,9 @@ from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.segmenters import load_segmenter
 from wsinuc.separation.soft_targets import SoftTarget
-from wsinuc.workflows.distill.run import distill
-from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, moved
 from wsinuc.workflows.distill.patches import make_patches
-from wsinuc.workflows.train.soft_crops import COLORS
+from wsinuc.workflows.distill.run import distill
+from wsinuc.workflows.train.soft_crops import COLORS, SoftCrop, SoftCropSource, inconsistency, moved
 
 
 def test_crops_are_disturbed_but_their_targets_are_not(tmp_path: Path) -> None:

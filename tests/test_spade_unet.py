@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from wsinuc.errors import ConfigError
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.guidance import guided
-from wsinuc.models.networks.norm import GroupNorm
 from wsinuc.models.diffusion.samplers import SamplerConfig, sample
 from wsinuc.models.diffusion.schedules import linear_betas
+from wsinuc.models.networks.norm import GroupNorm
 from wsinuc.models.networks.spade_unet import Spade, SpadeUNet, SpadeUNetConfig
 from wsinuc.models.networks.unet import Attention, ResBlock, UNet, UNetConfig
 

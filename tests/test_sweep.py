@@ -21,10 +21,10 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig
 from wsinuc.workflows.train.pixel_table import SamplingConfig
 from wsinuc.workflows.train.sweep import SweepConfig, feature_columns, pixel_scores, sweep
-from wsinuc.workflows.data.training_set import NUCLEUS
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 

@@ -19,8 +19,8 @@ from wsinuc.datasets import open_dataset
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError, SynthesisError
 from wsinuc.models.checkpoints.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from wsinuc.models.diffusion.samplers import SamplerConfig
-from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
 from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field
+from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
 from wsinuc.workflows.synthesize.run import SampleDone, SynthesisStarted, synthesize_cosyn, synthesize_nudiff
 
 TWO_STEPS = SynthesisConfig(sampler=SamplerConfig("dpm++", 2), guidance=0.5, batch=2)

@@ -12,18 +12,18 @@ import pytest
 import torch
 from PIL import Image
 from test_cosyn_unet import TINY as NETWORK
+from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.checkpoints.cosyn import read_cosyn
-from wsinuc.models.networks.cosyn_unet import CoSynUNet
+from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.diffusion.joint import JointDiffusion
 from wsinuc.models.diffusion.mean_levels import MeanLevels
-from wsinuc.models.training.processes import ALONE
-from wsinuc.models.conditioning.text import TextTokens
+from wsinuc.models.networks.cosyn_unet import CoSynUNet
 from wsinuc.models.training.loop import FitConfig
-from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.models.training.processes import ALONE
 from wsinuc.synthesis.distance_map import centroid_distance
 from wsinuc.synthesis.prompts import Prompt
 from wsinuc.workflows.generators import cosyn as task

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError, OutputError
@@ -19,7 +20,7 @@ from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import load_segmenter
-from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig
 from wsinuc.workflows.train.pixel_table import (
     IGNORED,
@@ -30,7 +31,6 @@ from wsinuc.workflows.train.pixel_table import (
     collect_pixels,
     view_of,
 )
-from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 TWO = (NucleusClass("Round", (255, 0, 0)), NucleusClass("Pale", (0, 0, 255)))

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 from skimage.draw import disk
+from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
 from wsinuc.metrics.segmentation import score
-from wsinuc.models.training import losses
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.models.training import losses
+from wsinuc.models.training.loop import FitConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.network_loss import make_targets
 from wsinuc.workflows.train.networks import NetworkTrainConfig, train_network

@@ -1,4 +1,5 @@
-"""``wsinuc train --points``: which nucleus a point marks, what is learnt, what the model then says, and what is refused."""
+"""``wsinuc train --points``: which nucleus a point marks, what is learnt, what the model then says,
+and what is refused."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from point_sets import CLASSES, MPP, DarkSegmenter, draw, labelled, write_point_set
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc_cli.train import train
 
 from wsinuc import segmenters
@@ -26,14 +28,13 @@ from wsinuc.nuclei.parquet import read_nuclei
 from wsinuc.pipeline.block import score_box
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Classifying
-from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.typed import TypedSegmenter
 from wsinuc.slides.array import ArraySlide
+from wsinuc.tissue import whole
 from wsinuc.workflows.classify.cross_validate import assign_folds, cross_validate, permutation_test
 from wsinuc.workflows.classify.nuclei import classes_of_nuclei, gather_nuclei, match_points
-from wsinuc.workflows.segment.run import segment_slide
 from wsinuc.workflows.classify.run import PointTrainConfig, train_points
-from wsinuc.tissue import whole
+from wsinuc.workflows.segment.run import segment_slide
 
 QUICK = PointTrainConfig(classifier=ClassifierConfig(members=2), views=1, folds=3, permutations=3)
 IMAGES = tuple(labelled(seed) for seed in range(4))
@@ -60,7 +61,8 @@ def table_of(images=IMAGES, classes=CLASSES):
     return gather_nuclei(images, classes, TypedSegmenter(DarkSegmenter(), classes), views=0, stain=0, seed=0)
 
 
-# --- points and nuclei -------------------------------------------------------------------------------------------------
+# --- points and nuclei
+# -------------------------------------------------------------------------------------------------
 
 
 def test_a_point_marks_the_nucleus_it_lies_in_or_the_nearest_unmarked_one():
@@ -104,7 +106,8 @@ def test_every_point_is_counted():
     assert counts.nuclei == counts.points - 1
 
 
-# --- learning ----------------------------------------------------------------------------------------------------------
+# --- learning -------------------------------------------------------------------------------------
+# ---------------------
 
 
 def test_two_kinds_are_told_apart_and_shuffled_ones_are_not():
@@ -140,7 +143,8 @@ def test_a_classifier_says_of_a_nucleus_the_same_whatever_stands_beside_it():
     assert not fit_classifier(x, classes, np.arange(60) // 10, 3, ClassifierConfig(members=1))(x)[1].any()
 
 
-# --- the model ---------------------------------------------------------------------------------------------------------
+# --- the model ------------------------------------------------------------------------------------
+# ---------------------
 
 
 def test_the_table_of_a_run_says_what_the_classifier_says(typed: Path, tmp_path: Path):
@@ -187,7 +191,8 @@ def test_training_twice_gives_the_same_file(base: Path, typed: Path):
     assert again.read_bytes() == typed.read_bytes()
 
 
-# --- the command and its errors ----------------------------------------------------------------------------------------
+# --- the command and its errors
+# ----------------------------------------------------------------------------------------
 
 
 def test_the_command_reports_and_records(base: Path, tmp_path: Path):

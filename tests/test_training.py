@@ -13,25 +13,25 @@ from skimage.draw import disk
 
 from wsinuc.datasets.augmentation.augment import Augmentation, jitter_stain
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.orientation import dihedral
 from wsinuc.datasets.sampling.patches import PatchSource
 from wsinuc.errors import CheckpointError, DataError, DeviceError
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device
 from wsinuc.models.features.extractor import FeatureConfig
-from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.models.training.loop import FitConfig
+from wsinuc.orientation import dihedral
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.segmenters.ddpm import DdpmSegmenter
-from wsinuc.workflows.train.finetune import FinetuneConfig, Taught, finetune, segmentation_loss
-from wsinuc.workflows.train.ensemble import EnsembleFitConfig
-from wsinuc.workflows.train.pixel_table import SamplingConfig
-from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
-from wsinuc.workflows.train.soft_crops import SoftCropSource
-from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
+from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig
+from wsinuc.workflows.train.finetune import FinetuneConfig, Taught, finetune, segmentation_loss
+from wsinuc.workflows.train.pixel_table import SamplingConfig
+from wsinuc.workflows.train.soft_crops import SoftCropSource
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 PRETRAIN = PretrainConfig(patch=16, batch=2, unet=UNET, fit=FitConfig(steps=4, lr=1e-3, save_every=2))

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from wsinuc.config import SegmentConfig
     from wsinuc.datasets import open_dataset
     from wsinuc.errors import WsinucError
-    from wsinuc.exports.qupath.geojson import write_geojson
     from wsinuc.exports.qupath.check import check_geojson
+    from wsinuc.exports.qupath.geojson import write_geojson
     from wsinuc.metrics.segmentation import score
     from wsinuc.nuclei import Nuclei, read_nuclei
     from wsinuc.segmenters import load_segmenter

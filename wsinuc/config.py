@@ -36,8 +36,8 @@ class SegmentConfig:
     block: int = 2048
     """Side of a block's core in view pixels. Larger wastes less halo, smaller needs less memory."""
     batch_size: int | None = None
-    """Tiles per forward pass; None takes what suits the device. Part of the result's identity: a convolution's last bits
-    depend on it."""
+    """Tiles per forward pass; None takes what suits the device. Part of the result's identity: a
+    convolution's last bits depend on it."""
     workers: int = 2
     """Blocks alive at once. Does not change the result."""
     max_unreadable: float = 0.05

@@ -11,8 +11,8 @@ import click
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
     from wsinuc.models.features.image_vectors import FeatureNetwork
-    from wsinuc.workflows.compare.run import SetComparison
     from wsinuc.workflows.compare.distances import Distance
+    from wsinuc.workflows.compare.run import SetComparison
 
 SETS_ONLY = ("real", "synthetic", "features", "patch", "patch_mpp", "seed")
 """Options that mean something in a comparison of sets alone; all others but `BOTH` belong to the usual evaluation."""
@@ -27,7 +27,8 @@ USUAL_MPP = 0.5
 
 
 def chosen_sets(given: Collection[str]) -> bool:
-    """Whether the options given on the command line ask for a comparison of sets; raises click.UsageError for a mixture."""
+    """Whether the options given on the command line ask for a comparison of sets; raises
+    click.UsageError for a mixture."""
     asked = [name for name in SETS_ONLY if name in given]
     if not asked:
         return False
@@ -65,8 +66,8 @@ def run_comparison(
     from wsinuc.models.devices import pick_device
     from wsinuc.models.features.image_vectors import load_feature_network
     from wsinuc.segmenters import FEATURES, load_segmenter
-    from wsinuc.workflows.compare.run import compare_sets
     from wsinuc.workflows.compare.patches import Cutting
+    from wsinuc.workflows.compare.run import compare_sets
 
     if part is not None and split is None:
         raise click.UsageError("--part is of a split file: give --split too")

@@ -76,9 +76,10 @@ def distill(
 ) -> None:
     """Teach a small U-Net to do in one pass what TEACHER does.
 
-    TEACHER is a shipped model (accurate, fast, default) or a segmenter checkpoint. SOURCE is a slide, an image, a folder of
-    images, or a data set (FOLDER, or NAME=FOLDER) whose annotation is ignored. Conditions hold for the data sets that have the
-    column. Interrupted, the same command goes on; the teacher's scores are computed once and kept.
+    TEACHER is a shipped model (accurate, fast, default) or a segmenter checkpoint. SOURCE is a
+    slide, an image, a folder of images, or a data set (FOLDER, or NAME=FOLDER) whose annotation is
+    ignored. Conditions hold for the data sets that have the column. Interrupted, the same command
+    goes on; the teacher's scores are computed once and kept.
 
     \b
     wsinuc distill accurate slides/*.svs -o student.safetensors
@@ -86,11 +87,11 @@ def distill(
     wsinuc distill mine.safetensors tnbc --mpp 0.25 --labels tnbc --where-not patient=09,10,11 -o student.safetensors
     """
     from wsinuc.datasets.base import parse_conditions
+    from wsinuc.workflows.data.sources import Choice
+    from wsinuc.workflows.distill.patches import scales_of
     from wsinuc.workflows.distill.run import distill as run
     from wsinuc.workflows.distill.sources import gather_labels, gather_tissue
-    from wsinuc.workflows.data.sources import Choice
     from wsinuc.workflows.distill.teacher import check_teachers, load_teacher
-    from wsinuc.workflows.distill.patches import scales_of
 
     config = configured(**options)
     teachers = [load_teacher(model, device=device) for model in (teacher, *also)]

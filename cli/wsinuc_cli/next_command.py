@@ -15,8 +15,9 @@ def next_command(
 ) -> str:
     """What uses the generator in ``output``.
 
-    A structure model needs an image model of the same resolution, which is trained on the same images. An image model needs
-    structures: those of the first data set are there. A joint generator draws layouts itself.
+    A structure model needs an image model of the same resolution, which is trained on the same
+    images. An image model needs structures: those of the first data set are there. A joint
+    generator draws layouts itself.
 
     Parameters
     ----------

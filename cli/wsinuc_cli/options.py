@@ -67,7 +67,8 @@ def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Who does the work; the command gets ``executor``, an ExecutorConfig, and ``workers``, the blocks at once of this process.
+    """Who does the work; the command gets ``executor``, an ExecutorConfig, and ``workers``, the
+    blocks at once of this process.
 
     Click's usage error says which options contradict each other.
     """

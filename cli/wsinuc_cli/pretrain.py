@@ -12,8 +12,8 @@ from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
     from wsinuc.datasets.sampling.pixels import Pixels
-    from wsinuc.models.training.processes import Processes
     from wsinuc.models.training.loop import Progress
+    from wsinuc.models.training.processes import Processes
     from wsinuc.workflows.denoiser.config import PretrainConfig
 
 FILE = click.Path(path_type=Path)
@@ -89,9 +89,10 @@ def pretrain(
 ) -> None:
     """Train a denoising diffusion model on unlabelled images, or a generator on annotated ones.
 
-    SOURCE is a slide, an image, a folder of images, or a data set (FOLDER, or NAME=FOLDER); for a generator a data set that
-    wsinuc train reads. Options that are not given are the preset's. Interrupted, the same command goes on where the training
-    was last saved; a longer --steps continues a finished denoiser or joint generator. Several GPUs: accelerate launch -m
+    SOURCE is a slide, an image, a folder of images, or a data set (FOLDER, or NAME=FOLDER); for a
+    generator a data set that wsinuc train reads. Options that are not given are the preset's.
+    Interrupted, the same command goes on where the training was last saved; a longer --steps
+    continues a finished denoiser or joint generator. Several GPUs: accelerate launch -m
     wsinuc_cli.main pretrain ...
 
     \b
@@ -110,8 +111,8 @@ def pretrain(
     from wsinuc.datasets.sampling.pixels import PixelCache
     from wsinuc.models.devices import pick_device
     from wsinuc.models.training.processes import launched_processes
-    from wsinuc.workflows.denoiser.run import pretrain as run
     from wsinuc.workflows.data.sources import open_sources
+    from wsinuc.workflows.denoiser.run import pretrain as run
 
     own = {name: value for name, value in options.items() if method in BELONGS.get(name, METHODS)}
     config = configured(preset, **own)

@@ -1,4 +1,5 @@
-"""``wsinuc pretrain --method nudiff-structure|nudiff-image|cosyn``: what generates annotated images, from annotated images."""
+"""``wsinuc pretrain --method nudiff-structure|nudiff-image|cosyn``: what generates annotated
+images, from annotated images."""
 
 from __future__ import annotations
 
@@ -131,8 +132,8 @@ def _describe(method: str, data: TrainingSet, config: Any, device: str, processe
         f"{config.mpp:g} um/px side by side"
     )
     if method != "cosyn":
-        from wsinuc.workflows.generators.report import estimate_generator
         from wsinuc.workflows.generators.nudiff import count_adopted
+        from wsinuc.workflows.generators.report import estimate_generator
 
         takes = estimate_generator(config, processes)
         click.echo(

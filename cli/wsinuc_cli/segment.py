@@ -23,11 +23,12 @@ from wsinuc_cli.options import (
 )
 
 if TYPE_CHECKING:
+    from wsinuc.workflows.cohort.events import CohortEvent
+
     from wsinuc.pipeline.executor import ExecutorConfig
     from wsinuc.segmenters.base import Segmenter
-    from wsinuc.workflows.cohort.events import CohortEvent
-    from wsinuc.workflows.segment.run import Plan, Summary
     from wsinuc.workflows.cohort.slide_list import SlideJob
+    from wsinuc.workflows.segment.run import Plan, Summary
 
 
 @click.command()

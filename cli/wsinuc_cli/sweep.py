@@ -60,10 +60,10 @@ def sweep(
     wsinuc sweep tnbc --where patient=06 --denoiser a.safetensors --blocks "3,4;4,5,6" -o sweep
     """
     from wsinuc.datasets import open_dataset
+    from wsinuc.workflows.data.training_set import NUCLEUS
     from wsinuc.workflows.train.pixel_table import SamplingConfig
     from wsinuc.workflows.train.sweep import SweepConfig
     from wsinuc.workflows.train.sweep import sweep as task
-    from wsinuc.workflows.data.training_set import NUCLEUS
 
     whole = open_dataset(data, mpp=mpp)
     training, scored = _parts(whole, split, part, validation, held_out)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from wsinuc.datasets.base import Dataset
     from wsinuc.synthesis.layouts import NucleusLayout
+    from wsinuc.workflows.synthesize.config import SynthesisConfig
     from wsinuc.workflows.synthesize.cosyn import CoSynRecipe
     from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
-    from wsinuc.workflows.synthesize.config import SynthesisConfig
     from wsinuc.workflows.synthesize.run import SynthesisEvent, SynthesisPlan
 
 FILE = click.Path(path_type=Path)
@@ -99,8 +99,9 @@ def synthesize(
 ) -> None:
     """Make labelled images with generators trained by wsinuc pretrain.
 
-    The folder is a data set: wsinuc train REAL DIR mixes it with real images, contact_sheet.png shows what it holds. The same
-    command goes on after an interruption, and with a larger -n makes more.
+    The folder is a data set: wsinuc train REAL DIR mixes it with real images, contact_sheet.png
+    shows what it holds. The same command goes on after an interruption, and with a larger -n makes
+    more.
 
     \b
     wsinuc synthesize --method nudiff --structure-model s.safetensors --image-model i.safetensors -n 512 -o synthetic

@@ -14,9 +14,9 @@ from wsinuc_cli.options import device_option
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import LabelledImage
+    from wsinuc.workflows.data.training_set import TrainingSet
     from wsinuc.workflows.train.ddpm import DdpmTrainConfig
     from wsinuc.workflows.train.networks import NetworkTrainConfig
-    from wsinuc.workflows.data.training_set import TrainingSet
 
 FILE = click.Path(path_type=Path)
 ONLY_DDPM = ("timesteps", "blocks", "features", "members", "visits", "tune", "views")
@@ -128,8 +128,9 @@ ONLY_NETWORKS = (
 def train(context: click.Context, data: tuple[str, ...], output: Path, device: str, **options: Any) -> None:
     """Train a segmenter on annotated images.
 
-    DATA is a data set as published (wsinuc data info says whether it is recognised) or a folder with images/ and labels/
-    (integer PNGs, one number per nucleus). Several are mixed. Options marked with a method belong to it alone.
+    DATA is a data set as published (wsinuc data info says whether it is recognised) or a folder
+    with images/ and labels/ (integer PNGs, one number per nucleus). Several are mixed. Options
+    marked with a method belong to it alone.
 
     \b
     wsinuc train tnbc --mpp 0.25 --where-not patient=09,10,11 --denoiser denoiser.safetensors -o mine.safetensors
@@ -242,10 +243,10 @@ def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[Labe
 def _ddpm_config(options: dict[str, Any]) -> DdpmTrainConfig:
     from wsinuc.models.features.extractor import FeatureConfig
     from wsinuc.models.training.loop import FitConfig
+    from wsinuc.workflows.train.ddpm import DdpmTrainConfig
     from wsinuc.workflows.train.finetune import FinetuneConfig
     from wsinuc.workflows.train.pixel_table import SamplingConfig
     from wsinuc.workflows.train.sweep import read_best
-    from wsinuc.workflows.train.ddpm import DdpmTrainConfig
 
     if options["features"] is not None:
         features = read_best(options["features"])

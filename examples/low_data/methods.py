@@ -9,10 +9,10 @@ from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.features.extractor import FeatureConfig
 from wsinuc.models.training.loop import FitConfig
-from wsinuc.workflows.train.pixel_table import SamplingConfig
+from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.workflows.train.networks import NetworkTrainConfig, train_network
-from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.workflows.train.pixel_table import SamplingConfig
 
 Images = Sequence[LabelledImage]
 Method = Callable[[Images, Path, Path, int], None]

@@ -2,11 +2,13 @@
 
 ``python tests/benchmarks/ensemble_memory.py [--pixels 2000] [--memory-gib 6]``
 
-A U-Net of base 128 with random weights computes real features of a few patches, through `collect_pixels` as a training
-does. Computing all 448 would take a CPU most of an hour and change no peak, so the other patches' rows are these again, with
-noise, put into the same `RowStore` in the same portions. The fit then runs on the full table for some batches, when all its
-memory (orders of the rows, optimiser, gathered batches) is in use. Reported is the largest resident set of the process; pages
-of a mapped file (``--memory-gib`` below the size of the table) are in it, though the system can take them back.
+A U-Net of base 128 with random weights computes real features of a few patches, through
+`collect_pixels` as a training does. Computing all 448 would take a CPU most of an hour and change
+no peak, so the other patches' rows are these again, with noise, put into the same `RowStore` in the
+same portions. The fit then runs on the full table for some batches, when all its memory (orders of
+the rows, optimiser, gathered batches) is in use. Reported is the largest resident set of the
+process; pages of a mapped file (``--memory-gib`` below the size of the table) are in it, though the
+system can take them back.
 """
 
 from __future__ import annotations

@@ -63,8 +63,8 @@ def segment(slide: Path, out: Path, args: argparse.Namespace) -> int:
     from oracle import OracleSegmenter
 
     from wsinuc.config import SegmentConfig
-    from wsinuc.workflows.segment.events import Stage
     from wsinuc.workflows.bench.meter import metered
+    from wsinuc.workflows.segment.events import Stage
     from wsinuc.workflows.segment.run import segment_slide
 
     config = SegmentConfig(tissue="none", block=args.block, workers=args.workers)

@@ -2,10 +2,11 @@
 
     python tests/benchmarks/soak.py --slides 200 --kills 20
 
-Slides of known nuclei (``tests/oracle.py``) are written; of every ten, one is damaged and one does not say its resolution. An
-undisturbed run gives the reference. Then the same command runs into another folder, is killed by SIGKILL at random moments and
-started anew, until it ends by itself. At the end every slide must be done with the same bytes as the reference, or have
-failed with the same error; nothing else may be left.
+Slides of known nuclei (``tests/oracle.py``) are written; of every ten, one is damaged and one does
+not say its resolution. An undisturbed run gives the reference. Then the same command runs into
+another folder, is killed by SIGKILL at random moments and started anew, until it ends by itself. At
+the end every slide must be done with the same bytes as the reference, or have failed with the same
+error; nothing else may be left.
 """
 
 from __future__ import annotations

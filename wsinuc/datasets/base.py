@@ -1,7 +1,8 @@
 """What every annotated data set looks like from outside, however its authors laid it out on disk.
 
-A `Layout` knows the files of one published data set and nothing else: `scan` lists the images without reading them, `read`
-reads one. `Dataset` adds what all share: choosing by attribute, cutting out patches, the resolution.
+A `Layout` knows the files of one published data set and nothing else: `scan` lists the images
+without reading them, `read` reads one. `Dataset` adds what all share: choosing by attribute,
+cutting out patches, the resolution.
 """
 
 from __future__ import annotations
@@ -265,7 +266,8 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
 
 
 def resolution_of(row: Row, given: float | None, layout: Layout) -> float:
-    """um per pixel of an image: the user's word, else the image's own, else what was published; MppError, never a guess."""
+    """um per pixel of an image: the user's word, else the image's own, else what was published;
+    MppError, never a guess."""
     try:
         mpp = given or float(row.get("mpp") or layout.mpp or "")
     except ValueError:

@@ -24,7 +24,8 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 """Suffixes of label images: formats that keep every number."""
 
 MAX_LABEL = 2**24 - 1
-"""Largest id that is taken: tables by id are as long as the largest, so that sparse 32-bit ids would fill the memory."""
+"""Largest id that is taken: tables by id are as long as the largest, so that sparse 32-bit ids would fill the memory.
+"""
 
 _MODES = {"F": "floating-point numbers", "I": "32-bit integers", "1": "a mask of one bit"}
 _INTEGERS = ("L", "I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -107,7 +108,8 @@ def label_ids(values: NDArray, source: Path) -> NDArray[np.int32]:
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> tuple[Mapping[str, str], ...]:
-    """Lines of a CSV file that must have at least these columns, blanks around names and values dropped; raises DataError."""
+    """Lines of a CSV file that must have at least these columns, blanks around names and values
+    dropped; raises DataError."""
     try:
         with io.StringIO(read_bounded(path).decode("utf-8-sig"), newline="") as file:
             reader = csv.DictReader(file, restval="")
@@ -123,7 +125,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> tuple[Mapping[str, str],
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files of a folder with one of the suffixes, by their names without it, sorted; raises DataError for two of one name."""
+    """Files of a folder with one of the suffixes, by their names without it, sorted; raises
+    DataError for two of one name."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir() if folder.is_dir() else ()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):

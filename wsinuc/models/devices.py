@@ -50,8 +50,9 @@ def pick_dtype(device: torch.device) -> torch.dtype:
 def _cpu_gains_from_bf16() -> bool:
     """Whether convolutions are faster in bf16 on this processor.
 
-    Not wherever it has the instructions: an Intel Xeon whose AMX is masked, as in many virtual machines, convolves at 83
-    GFLOP/s a core in bf16 and at 143 in fp32. With AMX, and on AMD, bf16 is the faster.
+    Not wherever it has the instructions: an Intel Xeon whose AMX is masked, as in many virtual
+    machines, convolves at 83 GFLOP/s a core in bf16 and at 143 in fp32. With AMX, and on AMD, bf16
+    is the faster.
     """
     if torch.cpu._is_amx_tile_supported():
         return True

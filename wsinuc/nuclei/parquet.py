@@ -12,9 +12,9 @@ area_um2, ...               shape, units in the names
 outline                     y, x, y, x, ... of the corner points in view pixels; first point not repeated
 ==========================  ==========================================================================
 
-The key ``wsinuc`` of the file's metadata holds JSON: format version, frame, classes with colours, measurements,
-units. Equal nuclei give equal bytes (with one version of pyarrow), a file appears complete or not at all, and its pages carry
-checksums, which are looked at when it is read.
+The key ``wsinuc`` of the file's metadata holds JSON: format version, frame, classes with colours,
+measurements, units. Equal nuclei give equal bytes (with one version of pyarrow), a file appears
+complete or not at all, and its pages carry checksums, which are looked at when it is read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """An ``Executor`` over dask.distributed: a bounded stream of tasks through the workers of a scheduler.
 
-A graph is never built: a few tasks per worker are in flight, and one that is finished makes room for the next item. The
-scheduler retries what failed and gives a lost worker's tasks to others; what still fails is raised here, by a message that
-says which item it was. See ``guard`` for what happens on the workers.
+A graph is never built: a few tasks per worker are in flight, and one that is finished makes room
+for the next item. The scheduler retries what failed and gives a lost worker's tasks to others; what
+still fails is raised here, by a message that says which item it was. See ``guard`` for what happens
+on the workers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Where blocks of one slide are made: the open slide, what of it is wanted, the fitted segmenter, the result's store.
 
-Threads share the caller's workplace. A worker process sets up its own from a ``SlideSpec``, which is plain data, and keeps the
-last few; the model itself is loaded once per process. Setting up checks that this process sees the same slide, tissue,
-model and output as the client, so that a worker which does not says so instead of computing something else.
+Threads share the caller's workplace. A worker process sets up its own from a ``SlideSpec``, which
+is plain data, and keeps the last few; the model itself is loaded once per process. Setting up
+checks that this process sees the same slide, tissue, model and output as the client, so that a
+worker which does not says so instead of computing something else.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ class Workplace:
         Raises
         ------
         SlideError
-            The slide has been changed or removed since it was opened: what cannot be decoded now is not the slide's fault.
+            The slide has been changed or removed since it was opened: what cannot be decoded now is
+            not the slide's fault.
         """
         segmenter = self.fit()
         result = process_block(

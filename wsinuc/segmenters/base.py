@@ -35,7 +35,8 @@ class NucleusClass:
 
 
 def usual_mpp_range(mpp: float) -> tuple[float, float]:
-    """um per pixel, finest and coarsest, of slides for a model that records nothing else: up to about one level coarser."""
+    """um per pixel, finest and coarsest, of slides for a model that records nothing else: up to
+    about one level coarser."""
     return 0.1, 2.2 * mpp
 
 
@@ -43,11 +44,11 @@ def usual_mpp_range(mpp: float) -> tuple[float, float]:
 class Segmenter(Protocol):
     """Pixels to scores to instances, at one resolution.
 
-    ``mpp`` is the resolution that it works at (um per pixel), ``mpp_range`` the finest and coarsest of slides that it takes:
-    finer ones are shrunk, coarser ones lack detail.
-    ``min_halo`` is twice the diameter of the largest nucleus that the segmenter accepts; blocks are read with at least that.
-    ``batch_size`` is the number of tiles per forward pass that suits its device.
-    ``identity`` names weights and settings: two segmenters with equal identity give equal results on one device.
+    ``mpp`` is the resolution that it works at (um per pixel), ``mpp_range`` the finest and coarsest
+    of slides that it takes: finer ones are shrunk, coarser ones lack detail. ``min_halo`` is twice
+    the diameter of the largest nucleus that the segmenter accepts; blocks are read with at least
+    that. ``batch_size`` is the number of tiles per forward pass that suits its device. ``identity``
+    names weights and settings: two segmenters with equal identity give equal results on one device.
     """
 
     @property
@@ -70,7 +71,8 @@ class Segmenter(Protocol):
     def identity(self) -> str: ...
 
     def calibrate(self, samples: NDArray[np.uint8]) -> Segmenter:
-        """A segmenter adjusted to a slide by samples of its tissue, RGB ``(n, side, side, 3)``; this one if it needs none."""
+        """A segmenter adjusted to a slide by samples of its tissue, RGB ``(n, side, side, 3)``;
+        this one if it needs none."""
         ...
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -87,9 +89,11 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class Fitted(Segmenter, Protocol):
-    """A segmenter whose calibration can be kept and given to others; every one whose ``calibrate`` does anything is one.
+    """A segmenter whose calibration can be kept and given to others; every one whose ``calibrate``
+    does anything is one.
 
-    ``predict`` of ``s.with_statistics(s.calibrate(samples).statistics())`` is that of ``s.calibrate(samples)`` to the bit.
+    ``predict`` of ``s.with_statistics(s.calibrate(samples).statistics())`` is that of
+    ``s.calibrate(samples)`` to the bit.
     """
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
@@ -118,5 +122,6 @@ class Classifying(Segmenter, Protocol):
     """
 
     def classify(self, labels: NDArray[np.int32], scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The first ``2 + classes`` channels of ``scores`` with the classes of the nuclei ``labels`` ``(h, w)`` in them."""
+        """The first ``2 + classes`` channels of ``scores`` with the classes of the nuclei
+        ``labels`` ``(h, w)`` in them."""
         ...

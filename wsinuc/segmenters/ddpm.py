@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, as_tuples
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
 from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureConfig, FeatureExtractor
-from wsinuc.models.networks.norm import fix_statistics, statistics_of, with_statistics
-from wsinuc.models.diffusion.schedules import named_betas
-from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.models.features.views import MOST, View, merged, views
-from wsinuc.segmenters.base import usual_mpp_range
+from wsinuc.models.networks.norm import fix_statistics, statistics_of, with_statistics
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.separation.joining import Joining
+from wsinuc.segmenters.base import usual_mpp_range
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
+from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
 
 VOTES = ("mean", "majority")
@@ -96,7 +96,8 @@ class DdpmConfig:
 
 
 class DdpmSegmenter(TiledSegmenter):
-    """Pixels to scores to instances with a frozen denoiser and an ensemble; see :class:`wsinuc.segmenters.base.Segmenter`.
+    """Pixels to scores to instances with a frozen denoiser and an ensemble; see
+    :class:`wsinuc.segmenters.base.Segmenter`.
 
     Parameters
     ----------

@@ -1,14 +1,15 @@
 """Several models as one: the mean of what they say, each of the tissue in one or more sizes.
 
-Models that differ in build and training make different errors, and so does one model that is shown the same nuclei larger or
-smaller; the mean of their scores is right more often than any of them (an ensemble: Hansen & Salamon 1990), and where they
-differ, doubt is due. A joint model has no weights of its own: it names the files of its members, and their hashes.
+Models that differ in build and training make different errors, and so does one model that is shown
+the same nuclei larger or smaller; the mean of their scores is right more often than any of them (an
+ensemble: Hansen & Salamon 1990), and where they differ, doubt is due. A joint model has no weights
+of its own: it names the files of its members, and their hashes.
 
-A model finds nuclei of the width that it was trained on best. So the mean area of nuclei in samples of the slide says whether
-they are small, and such a slide is shown enlarged.
+A model finds nuclei of the width that it was trained on best. So the mean area of nuclei in samples
+of the slide says whether they are small, and such a slide is shown enlarged.
 
-All members see the tiles of the joint model. A size other than 1 is a fraction whose grid repeats with the tiles, so a place
-looks the same through whichever tile it is seen.
+All members see the tiles of the joint model. A size other than 1 is a fraction whose grid repeats
+with the tiles, so a place looks the same through whichever tile it is seen.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from torch.nn import functional as F
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, as_tuples, load_checkpoint
 from wsinuc.models.features.views import MOST, View, views
-from wsinuc.segmenters.base import Fitted
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
-from wsinuc.separation.joining import Joining
+from wsinuc.segmenters.base import Fitted
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 from wsinuc.segmenters.tiled import TiledSegmenter, unknown_header
+from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
+from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
 
 METHOD = "joint"
@@ -54,14 +55,16 @@ class Member:
     sha256: str
     """Of its file: another model of that name is refused."""
     sizes: tuple[str, ...] = ("1",)
-    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the first are moved against what
-    the network pools (`wsinuc.models.features.views`); a size may come twice."""
+    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the
+    first are moved against what the network pools (`wsinuc.models.features.views`); a size may come
+    twice."""
     turned: bool = True
-    """Whether all but the first are turned, too, unless the maps say directions (H and V): a network is not quite the same for
-    a turned image. Views that are not turned make up better for where the slide begins."""
+    """Whether all but the first are turned, too, unless the maps say directions (H and V): a
+    network is not quite the same for a turned image. Views that are not turned make up better for
+    where the slide begins."""
     blur: int = 1
-    """Taps of the filter that a plain U-Net sees the tissue through (`wsinuc.models.networks.supervised_unet`), whatever it was trained
-    with; 1 leaves that."""
+    """Taps of the filter that a plain U-Net sees the tissue through
+    (`wsinuc.models.networks.supervised_unet`), whatever it was trained with; 1 leaves that."""
     weight: float = 1.0
     """Of each view in the mean."""
     enlarged: tuple[str, ...] = ()
@@ -176,7 +179,8 @@ class JointSegmenter(TiledSegmenter):
             raise CheckpointError(f"the members of the joint model do not fit its header: {error}") from error
 
     def calibrate(self, samples: NDArray[np.uint8]) -> JointSegmenter:
-        """A copy with the colours of these samples of a slide and the size of their nuclei, members fitted to what they see."""
+        """A copy with the colours of these samples of a slide and the size of their nuclei, members
+        fitted to what they see."""
         fitted = copy.copy(self)
         fitted.colours = self.config.colours.table(samples) if self.config.colours else None
         seen = recoloured(samples, fitted.colours)
@@ -241,7 +245,8 @@ class JointSegmenter(TiledSegmenter):
                 entropy = entropy + member.weight * (_entropy(scores, self) - scores[:, DISAGREEMENT])
                 weights += member.weight
         mean = total / weights
-        # Entropy of the mean less the mean entropy, over all members of all models: those inside a model differ by its own doubt.
+        # Entropy of the mean less the mean entropy, over all members of all models: those inside a
+        # model differ by its own doubt.
         mean[:, DISAGREEMENT] = np.clip(_entropy(mean, self) - entropy / weights, 0, 1)
         return np.rint(mean * 255).astype(np.uint8)
 

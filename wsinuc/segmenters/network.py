@@ -17,14 +17,14 @@ from torch import nn
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.models.networks.by_name import build_network, default_tiling, stride_of
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
 from wsinuc.models.networks.fusion import fuse_norms
-from wsinuc.models.networks.by_name import build_network, default_tiling, stride_of
 from wsinuc.models.networks.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
-from wsinuc.segmenters.base import usual_mpp_range
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.separation.joining import Joining
+from wsinuc.segmenters.base import usual_mpp_range
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, unknown_header
+from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
 
 

@@ -1,9 +1,9 @@
 """Which of two touching nuclei the pixels along their contact belong to, asked of the map of distances to the centroid.
 
-A flood from point markers on the map d = 1 - r / r_max puts most contacts one pixel off: the nucleus whose border lies
-higher reaches over, because the first pixel of its neighbour is lower still. But inside a nucleus d falls by the same amount
-with every pixel, so ``r_max`` can be read from its pixels, and a pixel at a contact goes to the nucleus whose cone of d it
-lies on.
+A flood from point markers on the map d = 1 - r / r_max puts most contacts one pixel off: the
+nucleus whose border lies higher reaches over, because the first pixel of its neighbour is lower
+still. But inside a nucleus d falls by the same amount with every pixel, so ``r_max`` can be read
+from its pixels, and a pixel at a contact goes to the nucleus whose cone of d it lies on.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 ROUNDS = 4
 """A contact moves by at most one pixel per round."""
 TOLERANCE = 3.0
-"""A pixel changes sides only for more than so many times what pixels usually deviate from their own cone: a noisy map, which
-cannot say, changes little."""
+"""A pixel changes sides only for more than so many times what pixels usually deviate from their own
+cone: a noisy map, which cannot say, changes little."""
 CORE = 4
-"""A nucleus' cone is fitted to its pixels with weights d ** CORE: those at a contact, which may be another's, hardly count. With
-equal weights a nucleus that lost some moves away from them, fits the rest worse, and loses more."""
+"""A nucleus' cone is fitted to its pixels with weights d ** CORE: those at a contact, which may be
+another's, hardly count. With equal weights a nucleus that lost some moves away from them, fits the
+rest worse, and loses more."""
 
 Labels = NDArray[np.int32]
 
@@ -61,7 +62,8 @@ def settle_contacts(labels: Labels, distance: NDArray[np.floating], fixed: NDArr
 
 
 def _cones(labels: Labels, depth: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Centre ``(n + 1, 2)`` of each label, and the radius ``(n + 1,)`` that fits r = depth * radius best (weighted squares)."""
+    """Centre ``(n + 1, 2)`` of each label, and the radius ``(n + 1,)`` that fits r = depth * radius
+    best (weighted squares)."""
     flat, count = labels.ravel(), int(labels.max()) + 1
     fall = depth.ravel()
     weights = np.maximum(1 - fall, 1e-3) ** CORE

@@ -1,7 +1,7 @@
 """From the maps that a generator draws to instances: four ways, by name.
 
-Generated maps are the annotation of a generated image, so they are cleaner than what a segmenter sees, and small pieces of nuclei
-at the edge of a patch count. What each way needs:
+Generated maps are the annotation of a generated image, so they are cleaner than what a segmenter
+sees, and small pieces of nuclei at the edge of a patch count. What each way needs:
 
 =============  ==========================================================================================
 ``components``  the semantic map alone: touching nuclei stay one
@@ -10,12 +10,13 @@ at the edge of a patch count. What each way needs:
 ``points``      and the distance to the centroid and a point per nucleus (Min, Oh, Jeong 2024)
 =============  ==========================================================================================
 
-``hv`` follows HoVer-Net's post-processing, which the released code of Nudiff repeats, but for what makes it depend on the tile.
-HoVer-Net stretches H, V and their derivatives from the tile's minimum to its maximum and cuts at 0.4 of that, so one steep
-contact, or none, moves every cut; here a derivative is measured against what the kernel makes of a fall from +1 to -1. Its
-Sobel kernel has 21 px; ours has 2.75 um, 11 px at 0.25 um per pixel, because the wide one fails on small nuclei. And the result
-is not the best of eight orientations: H and V are expected to grow to the right and downwards, and turned structures must
-have been turned as vectors.
+``hv`` follows HoVer-Net's post-processing, which the released code of Nudiff repeats, but for what
+makes it depend on the tile. HoVer-Net stretches H, V and their derivatives from the tile's minimum
+to its maximum and cuts at 0.4 of that, so one steep contact, or none, moves every cut; here a
+derivative is measured against what the kernel makes of a fall from +1 to -1. Its Sobel kernel has
+21 px; ours has 2.75 um, 11 px at 0.25 um per pixel, because the wide one fails on small nuclei. And
+the result is not the best of eight orientations: H and V are expected to grow to the right and
+downwards, and turned structures must have been turned as vectors.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ SPECK_UM2 = 2.5
 
 
 def settings_for_maps(mpp: float, *, smallest_um2: float = SPECK_UM2) -> WatershedSettings:
-    """Settings for generated maps at ``mpp`` um per pixel: what is below ``smallest_um2`` goes, gaps up to 1 um2 are filled.
+    """Settings for generated maps at ``mpp`` um per pixel: what is below ``smallest_um2`` goes,
+    gaps up to 1 um2 are filled.
 
     A segmenter's defaults would drop what the edge of a patch leaves of a nucleus, and close the gaps between nuclei.
     """
@@ -98,8 +100,9 @@ def settings_for_maps(mpp: float, *, smallest_um2: float = SPECK_UM2) -> Watersh
 def separate(method: str, maps: GeneratedMaps, settings: WatershedSettings) -> Instances:
     """Instances and their classes from generated maps.
 
-    A nucleus has the class of the point in it, where there are points and the method is ``points``; otherwise, and where no
-    point fell into it, the class of most of its pixels. Probabilities know one class, 1.
+    A nucleus has the class of the point in it, where there are points and the method is ``points``;
+    otherwise, and where no point fell into it, the class of most of its pixels. Probabilities know
+    one class, 1.
 
     Parameters
     ----------

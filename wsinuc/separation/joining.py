@@ -1,14 +1,16 @@
 """Which fragments of the foreground are one nucleus.
 
-A large vesicular nucleus has several peaks of the distance map, two nuclei that touch may have a saddle between theirs that is
-hardly lower: one rise that parts peaks cannot suit both. So the foreground is cut too often first, and the fragments are joined
-again, in a tree: of all pairs that touch, the one whose lower peak rises least above the saddle between the two comes first.
-Whether a join is *right* is then asked from the top of each tree down. It is answered by what nuclei look like, their size, how
-well an ellipse fits them, how wide the contact is, in a logistic regression learned where the annotation is known
-(`wsinuc.workflows.join.run`). Where the answer is no, both parts are asked in turn.
+A large vesicular nucleus has several peaks of the distance map, two nuclei that touch may have a
+saddle between theirs that is hardly lower: one rise that parts peaks cannot suit both. So the
+foreground is cut too often first, and the fragments are joined again, in a tree: of all pairs that
+touch, the one whose lower peak rises least above the saddle between the two comes first. Whether a
+join is *right* is then asked from the top of each tree down. It is answered by what nuclei look
+like, their size, how well an ellipse fits them, how wide the contact is, in a logistic regression
+learned where the annotation is known (`wsinuc.workflows.join.run`). Where the answer is no, both
+parts are asked in turn.
 
-Everything is counted in integers until the very last step, and no join reaches farther than the largest nucleus: a nucleus
-comes out the same in whatever crop it was seen.
+Everything is counted in integers until the very last step, and no join reaches farther than the
+largest nucleus: a nucleus comes out the same in whatever crop it was seen.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ class Joining:
 
     @classmethod
     def from_json(cls, data: dict[str, Any] | None) -> Joining | None:
-        """From a checkpoint's header, where None is none; raises KeyError and TypeError when fields are missing or unknown."""
+        """From a checkpoint's header, where None is none; raises KeyError and TypeError when fields
+        are missing or unknown."""
         return None if data is None else cls(**(data | {"weights": tuple(data["weights"])}))
 
     def accepts(self, descriptors: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -167,7 +170,8 @@ def chosen(tree: JoinTree, right: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _ellipse(moments: NDArray[np.int64], mpp: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How well an ellipse fits regions: area over that of the ellipse with the same second moments, and its width in um."""
+    """How well an ellipse fits regions: area over that of the ellipse with the same second moments,
+    and its width in um."""
     n, y, x, yy, xx, yx = moments.T
     # Exact in integers, so the same wherever the array begins; each pixel is a square, with a variance of 1/12.
     square = (n * n).astype(np.float64)
@@ -197,7 +201,8 @@ def _measure(labels, heights, count):
 
 
 def _contacts(labels: Labels, heights: UInt8, foreground: UInt8) -> tuple[NDArray[np.int64], ...]:
-    """Pairs of fragments that touch ``(k, 2)``, highest level where they do, pairs of pixels, sum of the foreground there."""
+    """Pairs of fragments that touch ``(k, 2)``, highest level where they do, pairs of pixels, sum
+    of the foreground there."""
     sides = []
     for one, other in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
         met = (labels[one] != labels[other]) & (labels[one] > 0) & (labels[other] > 0)
@@ -215,7 +220,8 @@ def _contacts(labels: Labels, heights: UInt8, foreground: UInt8) -> tuple[NDArra
 
 @njit(nogil=True, cache=True)
 def _join(moments, peaks, pairs, saddles, lengths, certain, largest):
-    """The fields of the tree; pairs whose lower peak rises least above their saddle are joined first, ties in their order."""
+    """The fields of the tree; pairs whose lower peak rises least above their saddle are joined
+    first, ties in their order."""
     count = len(moments)
     most = max(2 * count - 1, count)
     parents, top = np.full(most, -1, np.int64), np.arange(most)

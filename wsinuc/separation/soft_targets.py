@@ -1,7 +1,8 @@
 """A segmenter's scores as what another network should learn: probabilities and maps, and how they turn with the image.
 
-Labels are turned first and their maps made afterwards (`wsinuc.separation.targets`). Scores have no labels behind them, so
-they are turned themselves: H and V change sign and place, everything else only its place.
+Labels are turned first and their maps made afterwards (`wsinuc.separation.targets`). Scores have no
+labels behind them, so they are turned themselves: H and V change sign and place, everything else
+only its place.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class SoftTarget:
 def soft_target(scores: NDArray[np.uint8], classes: int, separation: str) -> SoftTarget:
     """What scores ``(channels, h, w)`` of a segmenter with so many classes say.
 
-    Where a network tells nucleus from background apart from the classes (HoVer-Net), the classes share what the nucleus has.
+    Where a network tells nucleus from background apart from the classes (HoVer-Net), the classes
+    share what the nucleus has.
 
     Parameters
     ----------

@@ -59,8 +59,9 @@ def contact_weights(
 ) -> NDArray[np.float32]:
     """How much each pixel's error counts: more where two nuclei are near, for that is where they are fused or cut.
 
-    ``1 + strength * exp(-(d1 + d2)^2 / (2 sigma^2))`` with the distances to the nearest and the second nearest nucleus, the
-    weight map of U-Net (Ronneberger et al. 2015, eq. 2) without its balance of the classes. Inside a nucleus d1 is 0.
+    ``1 + strength * exp(-(d1 + d2)^2 / (2 sigma^2))`` with the distances to the nearest and the
+    second nearest nucleus, the weight map of U-Net (Ronneberger et al. 2015, eq. 2) without its
+    balance of the classes. Inside a nucleus d1 is 0.
 
     Parameters
     ----------

@@ -1,9 +1,10 @@
 """From score maps to instances, without a network.
 
-Several ways in, one way out. `instances_from_distance` takes a map that is 1 at a nucleus' innermost point and 0 at its
-border; `instances_from_hv` takes HoVer-Net's horizontal and vertical maps; `instances_from_points` is given the markers;
-`instances_from_shape` has the foreground alone. All but the last resort, `instances_from_pieces`, flood the foreground from one
-marker per nucleus, level by level (`level_watershed`).
+Several ways in, one way out. `instances_from_distance` takes a map that is 1 at a nucleus'
+innermost point and 0 at its border; `instances_from_hv` takes HoVer-Net's horizontal and vertical
+maps; `instances_from_points` is given the markers; `instances_from_shape` has the foreground alone.
+All but the last resort, `instances_from_pieces`, flood the foreground from one marker per nucleus,
+level by level (`level_watershed`).
 
 A nucleus must come out the same whatever crop it was seen in. So everything here is integer arithmetic on uint8 maps
 with fixed scales: no minimum or maximum over the tile, no order that depends on far pixels. All ties fall in raster
@@ -40,7 +41,8 @@ __all__ = [
 ]
 
 NECK_UM = 0.2
-"""Two bulges of one blob are two nuclei when the neck between them is narrower than either by this much on each side."""
+"""Two bulges of one blob are two nuclei when the neck between them is narrower than either by this much on each side.
+"""
 
 UInt8 = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -178,9 +180,9 @@ def instances_from_points(
 ) -> Labels:
     """Instances from a distance to the centroid and one point per nucleus (method C: Min, Oh, Jeong 2024).
 
-    The foreground is flooded from the points down the distance map, then contacts are settled (`settle_contacts`).
-    Points outside the foreground are ignored. A piece of foreground without a point is an instance of its own: the picture
-    shows a nucleus there, though none was asked for.
+    The foreground is flooded from the points down the distance map, then contacts are settled
+    (`settle_contacts`). Points outside the foreground are ignored. A piece of foreground without a
+    point is an instance of its own: the picture shows a nucleus there, though none was asked for.
 
     Parameters
     ----------

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from wsinuc.errors import ReadError, RemoteError, SlideError
 from wsinuc.grid import Box
 from wsinuc.slides.resolution import check_given_mpp, resolve_mpp
-from wsinuc.slides.view import SlideView
 from wsinuc.slides.scaled import read_scaled
+from wsinuc.slides.view import SlideView
 from wsinuc.urls import Place, Url, redact
 
 WHITE = 255

@@ -1,7 +1,8 @@
 """Slides that tiffslide reads: TIFF in many dialects, in Python, by way of tifffile.
 
-It opens some files that OpenSlide refuses (OME-TIFF, compressions, strips), is the second opinion on the others, and the
-only reader of slides on object stores: it asks for the blocks of a file that hold the tiles.
+It opens some files that OpenSlide refuses (OME-TIFF, compressions, strips), is the second opinion
+on the others, and the only reader of slides on object stores: it asks for the blocks of a file that
+hold the tiles.
 """
 
 from __future__ import annotations

@@ -4,12 +4,13 @@ The holder renews its file's time stamp every ten seconds (the heartbeat). A run
 how the next one finds out depends on where it runs:
 
 - on the same machine: no process has that number, or one that began at another time. It takes over at once;
-- on another machine: the file has not been renewed for five minutes, and is not while the next run watches it for half a
-  minute. Until then the next run refuses and says who holds the result.
+- on another machine: the file has not been renewed for five minutes, and is not while the next run
+  watches it for half a minute. Until then the next run refuses and says who holds the result.
 
-The clocks of machines that share a disk often disagree, so no clock of a machine is compared with a time stamp: "now"
-is the stamp that the shared file system gives to a file written at this moment in the same folder. Watching needs no clock but
-one's own stop-watch, so even a file system that takes stamps from its clients never costs a live run its lock.
+The clocks of machines that share a disk often disagree, so no clock of a machine is compared with a
+time stamp: "now" is the stamp that the shared file system gives to a file written at this moment in
+the same folder. Watching needs no clock but one's own stop-watch, so even a file system that takes
+stamps from its clients never costs a live run its lock.
 """
 
 from __future__ import annotations
@@ -224,7 +225,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _process_lives(sign: Mapping[str, Any]) -> bool | None:
-    """Whether the process that signed still runs; None where its processes cannot be seen (another machine, a container)."""
+    """Whether the process that signed still runs; None where its processes cannot be seen (another
+    machine, a container)."""
     if sign.get("host") != socket.gethostname() or sign.get("pid_space", _pid_space()) != _pid_space():
         return None
     try:

@@ -6,9 +6,10 @@ incomplete two small objects say so, below ``.run/`` as on disk:
     .run/lock          who is at it; made by a conditional put, so that of two runs one is refused
     .run/incomplete    what lies here is ours and not whole
 
-``summary.json`` goes first when a result is replaced and comes last when it is brought. The lock names the working area:
-a run that was killed is continued from its working area and takes its own lock over; from anywhere else the lock holds.
-Stores that know no conditional put are asked twice, which leaves a gap of a moment.
+``summary.json`` goes first when a result is replaced and comes last when it is brought. The lock
+names the working area: a run that was killed is continued from its working area and takes its own
+lock over; from anywhere else the lock holds. Stores that know no conditional put are asked twice,
+which leaves a gap of a moment.
 """
 
 from __future__ import annotations

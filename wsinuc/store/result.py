@@ -196,7 +196,8 @@ class ResultStore:
         (self.ready / "nuclei").mkdir(parents=True)
 
     def publish(self, summary: Mapping[str, Any]) -> None:
-        """Move the outputs to their final names (or bring them to the store), write the summary, remove the working area.
+        """Move the outputs to their final names (or bring them to the store), write the summary,
+        remove the working area.
 
         Raises RemoteError or OutputError when a store does not take them; what was made is kept, see ``unpublished``.
         """

@@ -1,9 +1,9 @@
 """Layouts that users bring: tables of points, and points drawn in QuPath.
 
-A CSV file has the columns ``x``, ``y`` and ``class``; a GeoJSON file has Point and MultiPoint features with a
-classification, as QuPath exports them, and whatever else it holds is left alone. Both count in pixels of the canvas with
-the origin at the corner of the first pixel; classes go by name, upper and lower case alike, and may be left out where
-there is but one.
+A CSV file has the columns ``x``, ``y`` and ``class``; a GeoJSON file has Point and MultiPoint
+features with a classification, as QuPath exports them, and whatever else it holds is left alone.
+Both count in pixels of the canvas with the origin at the corner of the first pixel; classes go by
+name, upper and lower case alike, and may be left out where there is but one.
 """
 
 from __future__ import annotations

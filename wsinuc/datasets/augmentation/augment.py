@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.augmentation.compaction import compacted
 from wsinuc.datasets.augmentation.crowding import crowded
-from wsinuc.orientation import dihedral
+from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
 from wsinuc.grid import Box
+from wsinuc.orientation import dihedral
 
 View = tuple[NDArray[np.uint8], NDArray[np.int32]]
 """RGB ``(h, w, 3)`` and instance labels ``(h, w)``."""
@@ -54,7 +54,8 @@ class Augmentation:
     jpeg: float = 0.0
     """Probability of a compression as JPEG at quality 30 to 90, as slide scanners use it."""
     crowd: float = 0.0
-    """Probability of nuclei shown once more beside others, up to twice as many; see `wsinuc.datasets.augmentation.crowding`."""
+    """Probability of nuclei shown once more beside others, up to twice as many; see
+    `wsinuc.datasets.augmentation.crowding`."""
     compact: float = 0.0
     """Probability of a wider field whose nuclei are drawn together; see `wsinuc.datasets.augmentation.compaction`."""
 
@@ -91,9 +92,9 @@ def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: f
 def mix_densities(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
     """The image ``(h, w, 3)`` as if its dyes had other colours, or another camera had seen them.
 
-    Optical densities are multiplied by the unit matrix plus normal noise of this standard deviation, so a blue haematoxylin
-    becomes a grey or a violet one, which no strength of known stains gives. Glass stays white; 0 changes nothing (up to
-    rounding).
+    Optical densities are multiplied by the unit matrix plus normal noise of this standard
+    deviation, so a blue haematoxylin becomes a grey or a violet one, which no strength of known
+    stains gives. Glass stays white; 0 changes nothing (up to rounding).
     """
     mixed = density(image.reshape(-1, 3)) @ (np.eye(3) + strength * rng.standard_normal((3, 3))).astype(np.float32)
     return np.clip(np.exp(-mixed) * 256 - 1, 0, 255).reshape(image.shape).astype(np.uint8)

@@ -1,10 +1,12 @@
 """Tissue drawn together until nuclei touch: crowds whose borders are real, which few annotated images have.
 
-Networks learn to part nuclei that touch from those that do. Where annotations come from sparse tissue, or leave a gap between
-any two nuclei, there is nothing to learn it from. Here paths of background that run from one side of the image to the other
-are taken out, the least conspicuous first (seam carving: Avidan & Shamir 2007), and never one that crosses a nucleus: nuclei
-keep their pixels, their own edge among them, and only come nearer to each other. (Copies pasted side by side, see
-`wsinuc.datasets.augmentation.crowding`, bring a foreign edge along, and networks come to see such edges inside large nuclei too.)
+Networks learn to part nuclei that touch from those that do. Where annotations come from sparse
+tissue, or leave a gap between any two nuclei, there is nothing to learn it from. Here paths of
+background that run from one side of the image to the other are taken out, the least conspicuous
+first (seam carving: Avidan & Shamir 2007), and never one that crosses a nucleus: nuclei keep their
+pixels, their own edge among them, and only come nearer to each other. (Copies pasted side by side,
+see `wsinuc.datasets.augmentation.crowding`, bring a foreign edge along, and networks come to see
+such edges inside large nuclei too.)
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ def _conspicuous(image: NDArray[np.uint8], labels: NDArray[np.int32], rng: np.ra
 
 @njit(nogil=True, cache=True)
 def _carve(image, labels, energy, wanted, blocked):
-    """Take out the cheapest paths from top to bottom, in place, until so many columns are left; the columns that are left."""
+    """Take out the cheapest paths from top to bottom, in place, until so many columns are left; the
+    columns that are left."""
     height, width = labels.shape
     while width > wanted:
         path, cost = _cheapest(energy[:, :width])

@@ -1,8 +1,8 @@
 """Images of haematoxylin alone as if eosin had been added.
 
-Some annotated images show nuclei and nothing else, since their tissue was stained with haematoxylin alone. Their nuclei, many
-of which touch, are worth learning from, but on slides everything around nuclei is pink. So the eosin of another image is laid
-over them.
+Some annotated images show nuclei and nothing else, since their tissue was stained with haematoxylin
+alone. Their nuclei, many of which touch, are worth learning from, but on slides everything around
+nuclei is pink. So the eosin of another image is laid over them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Nuclei shown once more, beside others: crowds with known borders, which few annotated images have.
 
-Networks learn to part nuclei that touch from those that do. Where annotations come from sparse tissue, or leave a gap between
-any two nuclei, there is nothing to learn it from; so nuclei of an image are copied, turned, and laid against others of the same
-image, whose stain and focus they share (copy and paste: Ghiasi et al. 2021).
+Networks learn to part nuclei that touch from those that do. Where annotations come from sparse
+tissue, or leave a gap between any two nuclei, there is nothing to learn it from; so nuclei of an
+image are copied, turned, and laid against others of the same image, whose stain and focus they
+share (copy and paste: Ghiasi et al. 2021).
 """
 
 from __future__ import annotations
@@ -91,7 +92,8 @@ def _cut(
 def _beside(
     labels: NDArray[np.int32], nucleus: _Nucleus, anchor: tuple[slice, ...], angle: float
 ) -> tuple[int, int] | None:
-    """Upper left corner of the nearest place in a direction from the anchor's middle where the copy fits; None if nowhere."""
+    """Upper left corner of the nearest place in a direction from the anchor's middle where the copy
+    fits; None if nowhere."""
     height, width = nucleus.mask.shape
     middle = [(side.start + side.stop) / 2 for side in anchor]
     reach = max(side.stop - side.start for side in anchor) / 2 + max(height, width) / 2

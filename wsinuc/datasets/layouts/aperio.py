@@ -1,13 +1,15 @@
 """MoNuSeg and the Kumar set it grew from: TIFF tiles of TCGA slides at 40x, nuclei outlined in Aperio's XML.
 
-Training data are ``Tissue Images/NAME.tif`` with ``Annotations/NAME.xml``; the test data of MoNuSeg lie together in one
-folder. Both are found in the given folder or below it, where the archives unpack to. A vertex (X, Y) is a place in
-pixels from the image's corner, so a pixel belongs to a nucleus when its centre, half a pixel further, lies inside. Where
-outlines overlap, the pixel stays with the nucleus that stands first in the file, as the challenge's own script has it; a
-nucleus that covers no free pixel is dropped.
+Training data are ``Tissue Images/NAME.tif`` with ``Annotations/NAME.xml``; the test data of MoNuSeg
+lie together in one folder. Both are found in the given folder or below it, where the archives
+unpack to. A vertex (X, Y) is a place in pixels from the image's corner, so a pixel belongs to a
+nucleus when its centre, half a pixel further, lies inside. Where outlines overlap, the pixel stays
+with the nucleus that stands first in the file, as the challenge's own script has it; a nucleus that
+covers no free pixel is dropped.
 
-N. Kumar et al., A Dataset and a Technique for Generalized Nuclear Segmentation for Computational Pathology, IEEE TMI 2017;
-N. Kumar et al., A Multi-Organ Nucleus Segmentation Challenge, IEEE TMI 2020.
+N. Kumar et al., A Dataset and a Technique for Generalized Nuclear Segmentation for Computational
+Pathology, IEEE TMI 2017; N. Kumar et al., A Multi-Organ Nucleus Segmentation Challenge, IEEE TMI
+2020.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """One's own folder of annotated images: ``images/``, ``labels/`` and, for what is known of them, ``manifest.csv``.
 
-Images are 8-bit RGB (PNG, TIFF, JPEG, BMP). Labels are integer PNGs or TIFFs of the same name and size (16 bit, or 8 bit
-for fewer than 256 nuclei), 0 is background, one number per nucleus. The manifest has one line per image: ``name`` (the
-file name without its extension), then any attributes (patient, organ, stain ...) as text, by which images can be chosen.
-A column ``mpp`` (um per pixel), where there is one, is the image's resolution unless the user gives another. Without a
-manifest the images are those in ``images/``, and nothing but their names is known.
+Images are 8-bit RGB (PNG, TIFF, JPEG, BMP). Labels are integer PNGs or TIFFs of the same name and
+size (16 bit, or 8 bit for fewer than 256 nuclei), 0 is background, one number per nucleus. The
+manifest has one line per image: ``name`` (the file name without its extension), then any attributes
+(patient, organ, stain ...) as text, by which images can be chosen. A column ``mpp`` (um per pixel),
+where there is one, is the image's resolution unless the user gives another. Without a manifest the
+images are those in ``images/``, and nothing but their names is known.
 
 Classes, where there are any: ``classes.csv`` lists them (``name``, and optionally ``color`` as #rrggbb), and
 ``classes/NAME.csv`` gives the class name of each ``label``.
@@ -64,7 +65,8 @@ class FolderLayout(Layout):
         return by_stem(self.path / "labels", LABEL_SUFFIXES)
 
     def classes_of(self, name: str, labels: NDArray[np.int32]) -> NDArray[np.int32]:
-        """(labels.max() + 1,) class of each label as ``classes/NAME.csv`` has it, 0 where it says nothing; raises DataError."""
+        """(labels.max() + 1,) class of each label as ``classes/NAME.csv`` has it, 0 where it says
+        nothing; raises DataError."""
         number = {c.name: i for i, c in enumerate(self.classes, start=1)}
         path = self.path / "classes" / f"{name}.csv"
         present = np.bincount(labels.ravel(), minlength=1) > 0

@@ -1,6 +1,8 @@
-"""CoNSeP, CPM-15/17 and Lizard: PNG images with MATLAB files (version 5) that hold ``inst_map``, ids of instances (h, w).
+"""CoNSeP, CPM-15/17 and Lizard: PNG images with MATLAB files (version 5) that hold ``inst_map``,
+ids of instances (h, w).
 
-Only the variables that are needed are read, after the sizes that the file's header declares were compared with the image.
+Only the variables that are needed are read, after the sizes that the file's header declares were
+compared with the image.
 
 S. Graham et al., HoVer-Net, Medical Image Analysis 2019 (CoNSeP); Q. D. Vu et al., Methods for Segmentation and
 Classification of Digital Microscopy Tissue Images, 2019 (CPM); S. Graham et al., Lizard, ICCV workshops 2021.

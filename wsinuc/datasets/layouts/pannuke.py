@@ -1,13 +1,15 @@
 """PanNuke: 7901 patches of 19 tissues in three folds of NumPy arrays, five classes of nuclei, 0.25 um per pixel.
 
-As published, a fold is ``Fold 1/images/fold1/{images,types}.npy`` and ``Fold 1/masks/fold1/masks.npy`` (N x 256 x 256 x 3
-and x 6, floating-point numbers; the sixth channel is the background). Each of the other channels holds the instance ids
-of one class. Also taken: other spellings of the folders, one fold alone, ``fold1/{images,masks,types}.npy``, and the
-files sorted by kind, ``images/fold1.npy``, ``masks/fold1.npy``, ``types/fold1.npy``.
+As published, a fold is ``Fold 1/images/fold1/{images,types}.npy`` and ``Fold
+1/masks/fold1/masks.npy`` (N x 256 x 256 x 3 and x 6, floating-point numbers; the sixth channel is
+the background). Each of the other channels holds the instance ids of one class. Also taken: other
+spellings of the folders, one fold alone, ``fold1/{images,masks,types}.npy``, and the files sorted
+by kind, ``images/fold1.npy``, ``masks/fold1.npy``, ``types/fold1.npy``.
 
-Where two classes claim a pixel it becomes background (what NASDM does too): the annotation contradicts itself there, and
-neither nucleus should teach. Ids start anew in every channel of some patches, so nuclei are numbered again, 1..n in the
-order of classes. Arrays are mapped, never loaded: a fold of images alone is 4 GB.
+Where two classes claim a pixel it becomes background (what NASDM does too): the annotation
+contradicts itself there, and neither nucleus should teach. Ids start anew in every channel of some
+patches, so nuclei are numbered again, 1..n in the order of classes. Arrays are mapped, never
+loaded: a fold of images alone is 4 GB.
 
 J. Gamper et al., PanNuke Dataset Extension, Insights and Baselines, arXiv 2003.10778, 2020.
 """

@@ -1,6 +1,7 @@
 """Endless random patches of unlabelled images, for pre-training.
 
-Patch ``k`` is a function of the seed and ``k`` alone: a resumed training sees what an uninterrupted one would have seen.
+Patch ``k`` is a function of the seed and ``k`` alone: a resumed training sees what an uninterrupted
+one would have seen.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsinuc.datasets.augmentation.augment import jitter_stain
-from wsinuc.orientation import dihedral
 from wsinuc.datasets.sampling.pixels import Pixels, Placing
 from wsinuc.errors import DataError
+from wsinuc.orientation import dihedral
 
 Value = TypeVar("Value")
 

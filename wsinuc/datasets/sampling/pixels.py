@@ -1,7 +1,8 @@
 """Pixels to cut patches from: images and slides behind one small protocol, read when they are asked for.
 
-Nothing is extracted beforehand. Images and the regions of slides that patches touch go through one cache with a budget: what
-fits into it is read once and stays in memory, what does not is read again. The cache changes speed alone, never a pixel.
+Nothing is extracted beforehand. Images and the regions of slides that patches touch go through one
+cache with a budget: what fits into it is read once and stays in memory, what does not is read
+again. The cache changes speed alone, never a pixel.
 """
 
 from __future__ import annotations

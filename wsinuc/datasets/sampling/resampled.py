@@ -1,7 +1,8 @@
 """A data set as it would be at another resolution: what a coarser objective or scanner would have given.
 
-Images go through the resampler that slides go through (anti-aliased); of labels each new pixel takes the one at its centre,
-so they stay whole numbers and keep their classes. Annotation thinner than a pixel may vanish.
+Images go through the resampler that slides go through (anti-aliased); of labels each new pixel
+takes the one at its centre, so they stay whole numbers and keep their classes. Annotation thinner
+than a pixel may vanish.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Splits of a data set into parts, as files that others can read, and the choice of a few patches to label.
 
-A split is a list of places (image, box) per part and nothing else; it is made once, saved, and used by every method that is
-compared. Both ways of making one are deterministic: the same data set, numbers and seed give the same split anywhere.
+A split is a list of places (image, box) per part and nothing else; it is made once, saved, and used
+by every method that is compared. Both ways of making one are deterministic: the same data set,
+numbers and seed give the same split anywhere.
 """
 
 from __future__ import annotations
@@ -84,11 +85,12 @@ class Split:
 def few_patches(dataset: Dataset, count: int, *, size_px: int = 256, seed: int) -> Split:
     """A few patches that stand for the whole data set, as part ``train``: what one would label with little time.
 
-    Candidates are patches of ``size_px`` on a grid spread over each image, without overlap; smaller images are taken
-    whole, patches without a nucleus never. They are chosen one by one, each time the one whose traits are furthest behind
-    their share: its tissue, organ or patient (`GROUPS`), its image, its share of density (`DENSITIES`), its classes. Until
-    every class is there, patches with the rarest missing one come first. The sequence does not depend on ``count``: with
-    one seed, the first 4 of 8 patches are the 4.
+    Candidates are patches of ``size_px`` on a grid spread over each image, without overlap; smaller
+    images are taken whole, patches without a nucleus never. They are chosen one by one, each time
+    the one whose traits are furthest behind their share: its tissue, organ or patient (`GROUPS`),
+    its image, its share of density (`DENSITIES`), its classes. Until every class is there, patches
+    with the rarest missing one come first. The sequence does not depend on ``count``: with one
+    seed, the first 4 of 8 patches are the 4.
 
     Raises
     ------

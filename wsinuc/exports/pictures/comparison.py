@@ -1,9 +1,10 @@
 """Pages that show annotated against predicted nuclei, because people should look before they read numbers.
 
-`write_comparisons` shows a few images large, left the image alone, right the same with outlines; `write_overlays` shows
-many on one page with outlines alone. Annotation is green (outlines, or dots where points are annotated), prediction magenta,
-yellow where both agree to the pixel. `write_mistakes` shows what went wrong in about ten: missed nuclei green, wrong ones
-magenta, and thin yellow lines around predictions that are right.
+`write_comparisons` shows a few images large, left the image alone, right the same with outlines;
+`write_overlays` shows many on one page with outlines alone. Annotation is green (outlines, or dots
+where points are annotated), prediction magenta, yellow where both agree to the pixel.
+`write_mistakes` shows what went wrong in about ten: missed nuclei green, wrong ones magenta, and
+thin yellow lines around predictions that are right.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def write_overlays(cells: Iterable[Comparison], count: int, path: Path) -> None:
 def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
     """Write one page (PNG) of ``count`` images, each beside itself with its mistakes, shrunk or enlarged to one size.
 
-    A nucleus is right when it has a partner with an IoU above one half. Where points are annotated nothing is judged: they
-    are dots, and all predictions are magenta.
+    A nucleus is right when it has a partner with an IoU above one half. Where points are annotated
+    nothing is judged: they are dots, and all predictions are magenta.
     """
     columns = min(count, PAIR_COLUMNS)
     width = 2 * PAIR_PX + GAP_PX // 4

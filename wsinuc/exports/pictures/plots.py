@@ -80,10 +80,11 @@ def draw_bars(groups: Mapping[str, Mapping[str, float]], path: Path, *, y: str, 
 def draw_histograms(
     panels: Mapping[str, Mapping[str, ArrayLike]], path: Path, *, columns: int = 3, bins: int = 30, title: str = ""
 ) -> None:
-    """One panel per quantity with the distributions of all groups over the same bins, in percent of each group's values.
+    """One panel per quantity with the distributions of all groups over the same bins, in percent of
+    each group's values.
 
-    The bins hold the middle 99 % of all values together; what lies outside is counted in the first and the last. A dashed
-    line marks each group's median. A panel without values says so.
+    The bins hold the middle 99 % of all values together; what lies outside is counted in the first
+    and the last. A dashed line marks each group's median. A panel without values says so.
     """
     rows = -(-len(panels) // columns)
     figure = _figure(4.2 * columns, 0.3 + 2.9 * rows)
@@ -97,7 +98,8 @@ def draw_histograms(
 
 
 def draw_reliability(bins: Reliability, path: Path, *, title: str = "") -> None:
-    """Share of right nuclei against their probability, and below how many nuclei each bin holds; empty bins have no point."""
+    """Share of right nuclei against their probability, and below how many nuclei each bin holds;
+    empty bins have no point."""
     figure = _figure(5, 5.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     used = bins.counts > 0
@@ -116,8 +118,8 @@ def draw_reliability(bins: Reliability, path: Path, *, title: str = "") -> None:
 def draw_detector(detectors: Mapping[str, tuple[ArrayLike, Curve]], path: Path, *, title: str = "") -> None:
     """How well quantities point at wrong nuclei: share of wrong ones by groups of rising doubt, and the ROC curve.
 
-    ``detectors`` gives for each name the share (groups,) and the curve: shares of the right and of the wrong ones that exceed
-    a threshold.
+    ``detectors`` gives for each name the share (groups,) and the curve: shares of the right and of
+    the wrong ones that exceed a threshold.
     """
     figure = _figure(10, 4.8)
     groups, curves = figure.subplots(1, 2)

@@ -9,11 +9,11 @@ from typing import Any
 
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, as_tuples, load_checkpoint
-from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
-from wsinuc.models.diffusion.joint import JointDiffusion
-from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.conditioning.points_encoder import PointsConfig
 from wsinuc.models.conditioning.text import TextEncoder
+from wsinuc.models.diffusion.joint import JointDiffusion
+from wsinuc.models.diffusion.mean_levels import MeanLevels
+from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
 
 KIND = "cosyn"
 """Of the checkpoints."""
@@ -28,9 +28,9 @@ class CoSynModel:
     process: JointDiffusion
     text_encoder: TextEncoder
     config: dict[str, Any]
-    """``mpp``, ``size`` (of training patches), ``classes``, ``layouts`` (fitted point process of each tissue), ``drop_rate``,
-    ``steps``, ``text``, ``network``, ``levels`` (see `wsinuc.models.diffusion.mean_levels`; older files have none): JSON types, as in
-    the file."""
+    """``mpp``, ``size`` (of training patches), ``classes``, ``layouts`` (fitted point process of
+    each tissue), ``drop_rate``, ``steps``, ``text``, ``network``, ``levels`` (see
+    `wsinuc.models.diffusion.mean_levels`; older files have none): JSON types, as in the file."""
 
     @property
     def levels(self) -> MeanLevels | None:

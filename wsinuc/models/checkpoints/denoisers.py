@@ -1,7 +1,8 @@
 """Denoisers by what their checkpoint says: which network, which noise schedule.
 
-A checkpoint of kind ``denoiser`` has the config ``{"network": "unet" | "attention_unet", "unet": {...}, "betas": schedule,
-"mpp": um per pixel, "learned_variance": bool}``; ``network`` is ``unet`` where it is absent.
+A checkpoint of kind ``denoiser`` has the config ``{"network": "unet" | "attention_unet", "unet":
+{...}, "betas": schedule, "mpp": um per pixel, "learned_variance": bool}``; ``network`` is ``unet``
+where it is absent.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any
 from torch import nn
 
 from wsinuc.errors import CheckpointError
-from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, as_tuples
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.schedules import named_betas
+from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 from wsinuc.models.networks.unet import UNet, UNetConfig
 
 NETWORKS: dict[str, tuple[type, type]] = {

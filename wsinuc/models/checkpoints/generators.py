@@ -1,10 +1,11 @@
 """The two networks of method B by what their checkpoints say.
 
-A checkpoint of kind ``nudiff-structure`` or ``nudiff-image`` has the config ``{"network": {...}, "betas": schedule, "steps":
-T, "mpp": um per pixel, "size": side of its training patches in pixels, "classes": [{"name", "color"}], "smallest_px": see
-`wsinuc.synthesis.structures`, "learned_variance": bool, "levels": see `wsinuc.models.diffusion.mean_levels`}``. That of a structure
-model also has ``"smallest_um2"``, below which a nucleus is a fragment, that of an image model ``"drop_rate"``: how often its
-condition was left out in the last phase of its training.
+A checkpoint of kind ``nudiff-structure`` or ``nudiff-image`` has the config ``{"network": {...},
+"betas": schedule, "steps": T, "mpp": um per pixel, "size": side of its training patches in pixels,
+"classes": [{"name", "color"}], "smallest_px": see `wsinuc.synthesis.structures`,
+"learned_variance": bool, "levels": see `wsinuc.models.diffusion.mean_levels`}``. That of a
+structure model also has ``"smallest_um2"``, below which a nucleus is a fragment, that of an image
+model ``"drop_rate"``: how often its condition was left out in the last phase of its training.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class StructureModel:
     """What generates structures from noise."""
 
     network: UNet
-    """In evaluation mode, on the CPU; ``(x, t)`` of structures as `wsinuc.synthesis.structures.to_diffusion` has them."""
+    """In evaluation mode, on the CPU; ``(x, t)`` of structures as `wsinuc.synthesis.structures.to_diffusion` has them.
+    """
     process: GaussianDiffusion
     config: dict[str, Any]
     """The checkpoint's."""
@@ -67,7 +69,8 @@ class ImageModel:
         return MeanLevels.from_header(self.config.get("levels", {}))
 
     def denoiser(self, condition: Tensor, guidance: float = 0.0) -> Denoiser:
-        """The network with structures ``(n, 3, h, w)`` put in, guided with the paper's w; see `wsinuc.models.diffusion.guidance`.
+        """The network with structures ``(n, 3, h, w)`` put in, guided with the paper's w; see
+        `wsinuc.models.diffusion.guidance`.
 
         Raises
         ------

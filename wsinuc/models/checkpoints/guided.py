@@ -1,9 +1,9 @@
 """Public checkpoints of guided-diffusion (Dhariwal & Nichol 2021) as weights of our `UNet`.
 
-Their modules are numbered in the order in which they run (``input_blocks.N.M``, ``middle_block.M``, ``output_blocks.N.M``),
-and so are ours: each name is translated piece by piece, and nothing but attention changes its weights. Theirs
-stores queries, keys and values head by head, [heads, 3, channels]; ours all queries first, [3, heads, channels], as their
-own "new attention order" does.
+Their modules are numbered in the order in which they run (``input_blocks.N.M``, ``middle_block.M``,
+``output_blocks.N.M``), and so are ours: each name is translated piece by piece, and nothing but
+attention changes its weights. Theirs stores queries, keys and values head by head, [heads, 3,
+channels]; ours all queries first, [3, heads, channels], as their own "new attention order" does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The branch that reads a layout: a map with one pixel per nucleus becomes features everywhere.
 
-A single pixel reaches a neighbourhood only through depth at full resolution, so method C (Min, Oh, Jeong 2024) uses
-ESRGAN's residual-in-residual dense blocks (Wang et al. 2018) here: every convolution sees all that came before it in its
-block, branches are scaled by 0.2, and nothing is normalised, because nearly all of the input is empty.
+A single pixel reaches a neighbourhood only through depth at full resolution, so method C (Min, Oh,
+Jeong 2024) uses ESRGAN's residual-in-residual dense blocks (Wang et al. 2018) here: every
+convolution sees all that came before it in its block, branches are scaled by 0.2, and nothing is
+normalised, because nearly all of the input is empty.
 """
 
 from __future__ import annotations

@@ -32,4 +32,5 @@ class TextEncoder(Protocol):
         """Encode prompts; raises ConfigError, naming the words it knows, for one that it cannot."""
 
     def config(self) -> dict:
-        """JSON types from which `wsinuc.models.conditioning.text_encoders.load_text_encoder` makes the same encoder again."""
+        """JSON types from which `wsinuc.models.conditioning.text_encoders.load_text_encoder` makes
+        the same encoder again."""

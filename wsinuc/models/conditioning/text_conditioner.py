@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.networks.attention import PerceiverResampler
 from wsinuc.models.conditioning.text import TextTokens
+from wsinuc.models.networks.attention import PerceiverResampler
 
 
 class TextConditioner(nn.Module):

@@ -1,9 +1,10 @@
 """Prompts as vectors: the words of the template one by one, or the hidden states of a frozen CLIP text tower.
 
-`TemplateEncoder` needs no weights: a caption of the published template says tissue, stain and classes, so one one-hot token
-per word carries all of it, and the first linear layer of the network that listens learns what the words mean. `ClipEncoder`
-is what method C (Min, Oh, Jeong 2024) uses: the text tower of PLIP (Huang et al. 2023), or of any other CLIP, read from
-files that the user gives. Both run on the CPU and give the same tokens for a prompt whatever else is in the batch.
+`TemplateEncoder` needs no weights: a caption of the published template says tissue, stain and
+classes, so one one-hot token per word carries all of it, and the first linear layer of the network
+that listens learns what the words mean. `ClipEncoder` is what method C (Min, Oh, Jeong 2024) uses:
+the text tower of PLIP (Huang et al. 2023), or of any other CLIP, read from files that the user
+gives. Both run on the CPU and give the same tokens for a prompt whatever else is in the batch.
 """
 
 from __future__ import annotations
@@ -78,15 +79,17 @@ class TemplateEncoder:
 class ClipEncoder:
     """The frozen text tower of a CLIP model: hidden states of the last layer after the final normalisation.
 
-    Method C pads captions to 154 tokens, twice what CLIP was trained on, under one causal mask. Here the table of positions
-    is laid twice, end to end, which is that; a caption of up to 77 tokens sees nothing of it, because no token looks ahead.
-    Padding is not computed, but zero and masked.
+    Method C pads captions to 154 tokens, twice what CLIP was trained on, under one causal mask.
+    Here the table of positions is laid twice, end to end, which is that; a caption of up to 77
+    tokens sees nothing of it, because no token looks ahead. Padding is not computed, but zero and
+    masked.
 
     Parameters
     ----------
     folder
-        Files as Hugging Face keeps them: ``config.json``, ``model.safetensors``, and ``tokenizer.json`` or ``vocab.json``
-        with ``merges.txt``. Nothing is ever downloaded and no pickle is opened.
+        Files as Hugging Face keeps them: ``config.json``, ``model.safetensors``, and
+        ``tokenizer.json`` or ``vocab.json`` with ``merges.txt``. Nothing is ever downloaded and no
+        pickle is opened.
 
     Raises
     ------

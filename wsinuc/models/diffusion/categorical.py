@@ -13,8 +13,9 @@ precision can hold.
 Labels at t = 0 are already slightly noised (abar_0 < 1); the clean ones are what the network says of them, which is the
 step to "s = -1" below.
 
-A network that is trained through the posterior, as here, learns p(x_0 | everything) / q(x_t | x_0) of a pixel: what is known
-besides its own x_t, which the posterior then adds. That does not depend on s, so longer steps need no other network.
+A network that is trained through the posterior, as here, learns p(x_0 | everything) / q(x_t | x_0)
+of a pixel: what is known besides its own x_t, which the posterior then adds. That does not depend
+on s, so longer steps need no other network.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Gaussian diffusion in continuous time with the cosine log-SNR, and the ways back from noise along it.
 
-Time runs from 0 (clean) to 1 (noise); ``x_t = alpha x_0 + sigma eps`` with ``alpha^2 = sigmoid(l)``, ``sigma^2 = sigmoid(-l)``
-and the log of the signal-to-noise ratio ``l(t) = -log(cos(((t + s) / (1 + s)) pi / 2)^-2 - 1)``, as method C (Min, Oh, Jeong
-2024) has it for its image and its distance map. A network is told l, not t.
+Time runs from 0 (clean) to 1 (noise); ``x_t = alpha x_0 + sigma eps`` with ``alpha^2 =
+sigmoid(l)``, ``sigma^2 = sigmoid(-l)`` and the log of the signal-to-noise ratio ``l(t) =
+-log(cos(((t + s) / (1 + s)) pi / 2)^-2 - 1)``, as method C (Min, Oh, Jeong 2024) has it for its
+image and its distance map. A network is told l, not t.
 
 A way back is a function of numbers alone: it takes the noisy values, the clean ones as estimated, and the log-SNR
 now and next. Infinite log-SNR is the clean image.
@@ -95,8 +96,8 @@ def multistep(
 ) -> Tensor:
     """DPM-Solver++(2M): second order in half the log-SNR (Lu et al. 2022, algorithm 2).
 
-    ``before`` and ``x0_before`` are the log-SNR and the estimate of the step before; None makes a first-order step, which is
-    DDIM's.
+    ``before`` and ``x0_before`` are the log-SNR and the estimate of the step before; None makes a
+    first-order step, which is DDIM's.
     """
     if later == CLEAN:
         return x0

@@ -1,8 +1,9 @@
 """The Gaussian diffusion process: what is noise, how much of it at which step, and how to walk back.
 
-A process knows nothing of networks: losses, and the samplers of `wsinuc.models.diffusion.samplers`, take the denoiser as a
-function ``(x_t, t) -> prediction``. Notation follows Ho et al. (2020): ``x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps``.
-Images live in [-1, 1]. Every draw of noise takes its generator as an argument.
+A process knows nothing of networks: losses, and the samplers of `wsinuc.models.diffusion.samplers`,
+take the denoiser as a function ``(x_t, t) -> prediction``. Notation follows Ho et al. (2020): ``x_t
+= sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps``. Images live in [-1, 1]. Every draw of noise takes its
+generator as an argument.
 
 A prediction is the noise, or, when the variance is learned too, the noise and as many channels of variance code
 (`wsinuc.models.diffusion.variance`): samplers tell them apart by the number of channels.
@@ -117,7 +118,8 @@ class GaussianDiffusion:
         return t if self.original is None else self.original.to(t.device)[t]
 
     def respaced(self, timesteps: Sequence[int]) -> GaussianDiffusion:
-        """The same process seen at a few of its timesteps only, for quicker sampling (Nichol & Dhariwal 2021, section 4).
+        """The same process seen at a few of its timesteps only, for quicker sampling (Nichol &
+        Dhariwal 2021, section 4).
 
         Its betas are such that each kept timestep is as noisy as before.
 

@@ -5,8 +5,9 @@ has to say, and guidance says it louder::
 
     eps = (1 + w) eps_condition - w eps_nothing = eps_nothing + s (eps_condition - eps_nothing),   s = w + 1
 
-Method B (Yu et al. 2023) writes w, and so does this module; its released code, and method C, write s. So the paper's w = 2 is
-s = 3, and the released code, with s = 2, ran w = 1. w = 0 is the condition alone, w = -1 none.
+Method B (Yu et al. 2023) writes w, and so does this module; its released code, and method C, write
+s. So the paper's w = 2 is s = 3, and the released code, with s = 2, ran w = 1. w = 0 is the
+condition alone, w = -1 none.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from wsinuc.models.diffusion.gaussian import Denoiser
 def guided(network: Callable[[Tensor, Tensor, Tensor], Tensor], condition: Tensor, w: float) -> Denoiser:
     """The network with its condition put in, guided with the paper's weight ``w``, as samplers take it.
 
-    Both predictions come from one pass over a batch twice as large; with w = 0 it is one pass over the batch itself. Only
-    the noise is guided: a learned variance is the conditional prediction's.
+    Both predictions come from one pass over a batch twice as large; with w = 0 it is one pass over
+    the batch itself. Only the noise is guided: a learned variance is the conditional prediction's.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """One diffusion of an image, its distance map and its semantic label together: method C (Min, Oh, Jeong 2024).
 
-The three share their time and one network, but each has its own process: image and distance map are Gaussian with the cosine
-log-SNR (`wsinuc.models.diffusion.cosine`), the label is categorical (`wsinuc.models.diffusion.categorical`). So the reverse step factorises,
-``p(u_{t-1} | u_t) = p_image p_distance p_label``, and what is learned is the sum of three losses.
+The three share their time and one network, but each has its own process: image and distance map are
+Gaussian with the cosine log-SNR (`wsinuc.models.diffusion.cosine`), the label is categorical
+(`wsinuc.models.diffusion.categorical`). So the reverse step factorises, ``p(u_{t-1} | u_t) =
+p_image p_distance p_label``, and what is learned is the sum of three losses.
 
 A process knows nothing of networks: it takes the denoiser as a function of the noisy unit and the log-SNR.
 """
@@ -16,11 +17,19 @@ import torch
 from torch import Tensor
 
 from wsinuc.errors import ConfigError, SynthesisError
+from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.diffusion.categorical import CategoricalDiffusion, sample_classes
-from wsinuc.models.diffusion.cosine import CLEAN, CosineSchedule, ancestral_step, ddim_step, estimate_clean, multistep, scales
+from wsinuc.models.diffusion.cosine import (
+    CLEAN,
+    CosineSchedule,
+    ancestral_step,
+    ddim_step,
+    estimate_clean,
+    multistep,
+    scales,
+)
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_timesteps
-from wsinuc.models.conditioning.text import TextTokens
 
 SAMPLERS = ("ddpm", "ddim", "dpm++")
 """Ways back of the Gaussian parts; the label always takes its posterior between the steps that are kept."""
@@ -260,8 +269,8 @@ def sample_joint(
     levels
         Mean levels of the training's images, which keep the colours of samples from drifting.
     restart
-        Timestep to which finished samples are noised, to be walked back once more (see `wsinuc.models.diffusion.samplers.restarted`); 0 is
-        none.
+        Timestep to which finished samples are noised, to be walked back once more (see
+        `wsinuc.models.diffusion.samplers.restarted`); 0 is none.
 
     Returns
     -------

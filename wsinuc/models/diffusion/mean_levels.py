@@ -1,9 +1,10 @@
 """What the mean of a noisy image says about the mean of the clean one.
 
-At high noise a network must tell the mean level of each channel from ``x_t`` to a small part of a grey level, because
-``predict_x0`` multiplies its error by ``sqrt(1 - abar) / sqrt(abar)``, 150 at the end of a linear schedule. A network that
-was trained for hours, not for weeks, cannot, and its samples drift to colours that no training image has. Yet the answer
-needs no network: the noise of N pixels nearly cancels in their mean ``y``, so with mean levels distributed as N(m, C)
+At high noise a network must tell the mean level of each channel from ``x_t`` to a small part of a
+grey level, because ``predict_x0`` multiplies its error by ``sqrt(1 - abar) / sqrt(abar)``, 150 at
+the end of a linear schedule. A network that was trained for hours, not for weeks, cannot, and its
+samples drift to colours that no training image has. Yet the answer needs no network: the noise of N
+pixels nearly cancels in their mean ``y``, so with mean levels distributed as N(m, C)
 
     y = sqrt(abar) mu + sqrt((1 - abar) / N) z,    E[mu | y] = m + K (y - sqrt(abar) m),
     K = sqrt(abar) C (abar C + (1 - abar) / N I)^-1.

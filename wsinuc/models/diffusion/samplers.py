@@ -142,10 +142,12 @@ def restarted(
     clamp: bool = True,
     levels: MeanLevels | None = None,
 ) -> Tensor:
-    """Finished images noised to timestep ``sampler.restart`` and walked back from there (Xu et al. 2023, algorithm 1, K = 1).
+    """Finished images noised to timestep ``sampler.restart`` and walked back from there (Xu et al.
+    2023, algorithm 1, K = 1).
 
-    A walk adds up the errors of its steps, and a network that was trained on exact noise takes what they leave for texture: grain
-    (exposure bias). Fresh noise hides it, and the way back is short. It takes the sampler's own timesteps below that one.
+    A walk adds up the errors of its steps, and a network that was trained on exact noise takes what
+    they leave for texture: grain (exposure bias). Fresh noise hides it, and the way back is short.
+    It takes the sampler's own timesteps below that one.
 
     Raises
     ------

@@ -72,8 +72,8 @@ def strided_timesteps(steps: int, count: int) -> list[int]:
 def quadratic_timesteps(steps: int, count: int) -> list[int]:
     """``count`` of ``steps`` timesteps, ascending, the first and the last among them, denser towards the clean end.
 
-    Distances grow with the timestep (Song et al. 2021, appendix D.2). With the cosine schedule the log-SNR changes fastest
-    at the clean end, and few even steps would leap over the finest detail.
+    Distances grow with the timestep (Song et al. 2021, appendix D.2). With the cosine schedule the
+    log-SNR changes fastest at the clean end, and few even steps would leap over the finest detail.
 
     Examples
     --------

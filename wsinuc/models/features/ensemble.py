@@ -45,8 +45,9 @@ class EnsembleConfig:
     norm: str = "none"
     """``batch`` normalises after each ReLU, as published; ``none`` does not."""
     factor: int = 1
-    """Pixels of the image per side of a pixel that is classified: 1 classifies every one, as published. The finest factor of the
-    features costs its square less, and interpolates what the classifiers say instead of what they read."""
+    """Pixels of the image per side of a pixel that is classified: 1 classifies every one, as
+    published. The finest factor of the features costs its square less, and interpolates what the
+    classifiers say instead of what they read."""
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
@@ -128,7 +129,8 @@ class MemberNorm(nn.Module):
 class PixelClassifierEnsemble(nn.Module):
     """K pixel classifiers as three grouped linear layers.
 
-    Standardisation of the features (``mean``, ``std`` per feature) is part of the module and folded into the first layer.
+    Standardisation of the features (``mean``, ``std`` per feature) is part of the module and folded
+    into the first layer.
     """
 
     mean: Tensor

@@ -1,8 +1,9 @@
 """Pixel features from a frozen denoiser (method A, section 2.3; Baranchuk et al. 2022, section 4).
 
-An image is noised to a few timesteps, the denoiser runs once on each, and the activations of a few decoder blocks are the
-features. They stay at their native resolutions: whoever needs them per pixel interpolates what is left after its first
-linear layer, which is exact because both are linear (see ``ensemble``).
+An image is noised to a few timesteps, the denoiser runs once on each, and the activations of a few
+decoder blocks are the features. They stay at their native resolutions: whoever needs them per pixel
+interpolates what is left after its first linear layer, which is exact because both are linear (see
+``ensemble``).
 
 The noise is a texture of 64 x 64 px that repeats over the whole plane. Tiles are laid on a grid whose stride is a
 multiple of 64, so the noise at a pixel is a function of seed, timestep and slide position alone, and at the same time

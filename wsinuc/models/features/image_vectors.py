@@ -23,8 +23,8 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import file_sha256, load_checkpoint
 from wsinuc.models.checkpoints.denoisers import build_denoiser, load_denoiser
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
-from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.diffusion.schedules import named_betas
+from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 
 BATCH = 16
@@ -110,7 +110,8 @@ class DenoiserNetwork:
 
     @torch.no_grad()
     def __call__(self, images: NDArray[np.uint8]) -> ImageFeatures:
-        """Vectors of RGB images ``(n, h, w, 3)``; raises ConfigError for sides that the network cannot halve often enough."""
+        """Vectors of RGB images ``(n, h, w, 3)``; raises ConfigError for sides that the network
+        cannot halve often enough."""
         if images.shape[1] % self._stride or images.shape[2] % self._stride:
             raise ConfigError(
                 f"{self.name} takes images whose sides are multiples of {self._stride} px, got {images.shape[2]} x "
@@ -158,8 +159,9 @@ def load_feature_network(path: Path, *, device: torch.device | str = "cpu") -> D
     Parameters
     ----------
     path
-        Checkpoint of kind ``denoiser``, or of kind ``segmenter`` by method A; or the Inception's weights under their public
-        names (``pt_inception-2015-12-05-6726825d.pth`` of pytorch-fid and torch-fidelity), as .safetensors or .pth.
+        Checkpoint of kind ``denoiser``, or of kind ``segmenter`` by method A; or the Inception's
+        weights under their public names (``pt_inception-2015-12-05-6726825d.pth`` of pytorch-fid
+        and torch-fidelity), as .safetensors or .pth.
 
     Raises
     ------

@@ -1,8 +1,9 @@
-"""The class of a whole nucleus from its descriptors: multinomial logistic regressions, several, so that they can disagree.
+"""The class of a whole nucleus from its descriptors: multinomial logistic regressions, several, so
+that they can disagree.
 
-Some hundred labelled nuclei bear no more: the loss is convex, so its one minimum is found and no seed, rate or stopping rule
-decides anything. Members differ by the images that they have drawn (bootstrap of whole images, because nuclei of one image
-are alike).
+Some hundred labelled nuclei bear no more: the loss is convex, so its one minimum is found and no
+seed, rate or stopping rule decides anything. Members differ by the images that they have drawn
+(bootstrap of whole images, because nuclei of one image are alike).
 """
 
 from __future__ import annotations

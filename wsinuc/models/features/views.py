@@ -1,7 +1,8 @@
 """The same tile seen in several ways: turned, and moved against the network's pooling.
 
-A network that halves its resolution groups the pixels by where the tile begins, and one that was trained on a few images is not
-quite the same for a turned image either. The mean over views depends less on both, and where they differ, doubt is due.
+A network that halves its resolution groups the pixels by where the tile begins, and one that was
+trained on a few images is not quite the same for a turned image either. The mean over views depends
+less on both, and where they differ, doubt is due.
 """
 
 from __future__ import annotations
@@ -38,10 +39,11 @@ class View:
 
 
 def views(count: int, stride: int, *, turned: bool) -> tuple[View, ...]:
-    """The first ``count`` (up to `MOST`) views for a network that pools ``stride`` pixels: the tile as it is, then others.
+    """The first ``count`` (up to `MOST`) views for a network that pools ``stride`` pixels: the tile
+    as it is, then others.
 
-    They are moved by less than ``stride``, the second by about half of it and an odd number: then no halving of the resolution
-    joins the same pixels in both.
+    They are moved by less than ``stride``, the second by about half of it and an odd number: then
+    no halving of the resolution joins the same pixels in both.
 
     Scores that say a direction (H and V) must not be ``turned``.
     """

@@ -1,7 +1,8 @@
 """Attention to text: latents that sum up a text of any length, and positions of an image that look at them.
 
-After Imagen (Saharia et al. 2022, appendix B), whose text tokens pass through a Perceiver resampler (Jaegle et al. 2021):
-a fixed number of learned latents reads the tokens, and the image looks at the latents alone.
+After Imagen (Saharia et al. 2022, appendix B), whose text tokens pass through a Perceiver resampler
+(Jaegle et al. 2021): a fixed number of learned latents reads the tokens, and the image looks at the
+latents alone.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class FeedForward(nn.Sequential):
 class TokenAttention(nn.Module):
     """Tokens look at a context; the residual is added by the caller.
 
-    With ``itself`` they look at each other as well. A learned null key is always in sight, so that there is something to
-    look at when the context says nothing.
+    With ``itself`` they look at each other as well. A learned null key is always in sight, so that
+    there is something to look at when the context says nothing.
     """
 
     def __init__(self, width: int, context: int, heads: int, *, itself: bool = False) -> None:
@@ -94,5 +95,6 @@ class ImageAttention(nn.Module):
         tokens = tokens + self.attention(tokens, context)
         if self.feed is not None:
             tokens = tokens + self.feed(tokens)
-        # A fresh copy: of a single image the strides of the view above leave open which layout it has, and norms refuse it.
+        # A fresh copy: of a single image the strides of the view above leave open which layout it
+        # has, and norms refuse it.
         return tokens.transpose(1, 2).unflatten(2, x.shape[2:]).clone(memory_format=torch.channels_last)

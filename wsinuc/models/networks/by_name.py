@@ -45,8 +45,8 @@ def build_network(method: str, shape: dict[str, Any]) -> DenseNetwork:
     method
         One of `NETWORKS`.
     shape
-        ``unet`` and ``hovernet``: the fields of their configs. ``finetune``: ``denoiser`` (a denoiser checkpoint's config),
-        ``classes`` (with background) and ``maps``.
+        ``unet`` and ``hovernet``: the fields of their configs. ``finetune``: ``denoiser`` (a
+        denoiser checkpoint's config), ``classes`` (with background) and ``maps``.
 
     Raises
     ------
@@ -68,8 +68,9 @@ def stride_of(method: str, shape: dict[str, Any]) -> int:
 def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
     """Tile and margin in pixels that suit a network.
 
-    The plain U-Net's margin covers all that can influence a pixel, so the tile grid changes nothing. The other two reach
-    farther than a margin can afford; beyond theirs the influence is small.
+    The plain U-Net's margin covers all that can influence a pixel, so the tile grid changes
+    nothing. The other two reach farther than a margin can afford; beyond theirs the influence is
+    small.
     """
     if method == "unet":
         config = SupervisedUNetConfig(**shape)

@@ -1,8 +1,9 @@
 """What CoSyn's U-Net is made of: residual blocks with a gate over the whole image, and resampling without loss.
 
-The parts are Imagen's "efficient U-Net" (Saharia et al. 2022, appendix B): a residual block may look at the context between
-its convolutions, its output is gated by a summary of the whole image (Cao et al. 2019), levels are left by folding 2 x 2
-pixels into channels and re-entered by unfolding them.
+The parts are Imagen's "efficient U-Net" (Saharia et al. 2022, appendix B): a residual block may
+look at the context between its convolutions, its output is gated by a summary of the whole image
+(Cao et al. 2019), levels are left by folding 2 x 2 pixels into channels and re-entered by unfolding
+them.
 """
 
 from __future__ import annotations
@@ -97,7 +98,8 @@ class Unfold(nn.Module):
 
 
 class WideConv2d(nn.Conv2d):
-    """A convolution with a square kernel, its result that of ``nn.Conv2d``; on a CPU the kernel's columns go in two halves.
+    """A convolution with a square kernel, its result that of ``nn.Conv2d``; on a CPU the kernel's
+    columns go in two halves.
 
     There a backward pass through 15 columns takes a hundred times as long as through 8 and 7 (5.0 s against 0.04 s of
     a core at 128 px with 16 channels), because no fast kernel takes more than 13.
@@ -114,7 +116,8 @@ class WideConv2d(nn.Conv2d):
 
 
 class CrossEmbed(nn.Module):
-    """Parallel convolutions of several kernels side by side: half of the channels see the smallest, a quarter the next ..."""
+    """Parallel convolutions of several kernels side by side: half of the channels see the smallest,
+    a quarter the next ..."""
 
     def __init__(self, inputs: int, outputs: int, kernels: Sequence[int]) -> None:
         super().__init__()

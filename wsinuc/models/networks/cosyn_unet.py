@@ -1,11 +1,13 @@
 """CoSyn's U-Net: one network that denoises an image, its distance map and its label, given a layout and a text.
 
-Method C (Min, Oh, Jeong 2024), after the base network of Imagen (Saharia et al. 2022). Image, distance map and embedded label
-are projected to the same width and summed; a stem of three kernel sizes reads the sum. The layout passes through a branch of
-its own (`wsinuc.models.conditioning.points_encoder`), is added there, and is shown once more to the last block. Levels fold before
-they compute, so that nearly all work is done at half the resolution and below. The text reaches the network as context to
-look at and as a vector beside the time (`wsinuc.models.conditioning.text_conditioner`). Three heads, zero at the start, give the noise
-of the image, the noise of the distance map, and the logits of the clean label.
+Method C (Min, Oh, Jeong 2024), after the base network of Imagen (Saharia et al. 2022). Image,
+distance map and embedded label are projected to the same width and summed; a stem of three kernel
+sizes reads the sum. The layout passes through a branch of its own
+(`wsinuc.models.conditioning.points_encoder`), is added there, and is shown once more to the last
+block. Levels fold before they compute, so that nearly all work is done at half the resolution and
+below. The text reaches the network as context to look at and as a vector beside the time
+(`wsinuc.models.conditioning.text_conditioner`). Three heads, zero at the start, give the noise of
+the image, the noise of the distance map, and the logits of the clean label.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.networks.attention import ImageAttention
-from wsinuc.models.networks.cosyn_blocks import CrossEmbed, Fold, GatedResBlock, LogSnrEmbedding, Unfold
-from wsinuc.models.diffusion.joint import JointPrediction, JointUnit
 from wsinuc.models.conditioning.points_encoder import PointsConfig, PointsEncoder
 from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.conditioning.text_conditioner import TextConditioner
+from wsinuc.models.diffusion.joint import JointPrediction, JointUnit
+from wsinuc.models.networks.attention import ImageAttention
+from wsinuc.models.networks.cosyn_blocks import CrossEmbed, Fold, GatedResBlock, LogSnrEmbedding, Unfold
 
 _LABEL_WIDTH = 3
 _TIME_TOKENS = 2

@@ -62,9 +62,9 @@ class DenseNetwork(nn.Module):
 class FinetunedDenoiser(DenseNetwork):
     """A denoiser as a segmenter: its body at t = 0, and a new head in place of the one that predicts noise.
 
-    Method D's second stage (Purma et al. 2025): all weights but the head come from pre-training, all are trained. Unlike the
-    code published with it, input lies in [-1, 1] in both stages. The maps beside the classes are ours: method D knows no
-    instances.
+    Method D's second stage (Purma et al. 2025): all weights but the head come from pre-training,
+    all are trained. Unlike the code published with it, input lies in [-1, 1] in both stages. The
+    maps beside the classes are ours: method D knows no instances.
 
     Parameters
     ----------

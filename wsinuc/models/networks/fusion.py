@@ -1,7 +1,7 @@
 """Batch normalisation that is done by the convolution before it.
 
-Once trained it is a scale and a shift per channel, which the convolution's own weights and bias can do: the same result up to
-rounding, without writing and reading every activation once more.
+Once trained it is a scale and a shift per channel, which the convolution's own weights and bias can
+do: the same result up to rounding, without writing and reading every activation once more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fuse_norms(network: nn.Module) -> None:
-    """Replace, in place, every convolution that a batch normalisation follows in a ``Sequential``; for trained networks."""
+    """Replace, in place, every convolution that a batch normalisation follows in a ``Sequential``;
+    for trained networks."""
     for module in network.modules():
         if not isinstance(module, nn.Sequential):
             continue

@@ -1,8 +1,9 @@
 """HoVer-Net, "fast" (Graham et al. 2019): one encoder, and a decoder each for nuclei, H and V maps, and types.
 
-The encoder is a ResNet-50 with pre-activation whose stem keeps the resolution, so its stages lie at 1, 1/2, 1/4 and 1/8.
-A decoder doubles the resolution by repetition, *adds* the encoder's map, and mixes by 3x3 convolutions without padding and
-densely connected units in four groups. Of 256 px 164 are left.
+The encoder is a ResNet-50 with pre-activation whose stem keeps the resolution, so its stages lie at
+1, 1/2, 1/4 and 1/8. A decoder doubles the resolution by repetition, *adds* the encoder's map, and
+mixes by 3x3 convolutions without padding and densely connected units in four groups. Of 256 px 164
+are left.
 
 ``width`` scales all channels, for computers without a GPU; 1 is the published network. The published one starts
 from ImageNet weights, this one from random ones.

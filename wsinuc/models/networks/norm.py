@@ -1,8 +1,8 @@
 """GroupNorm that can be given the statistics of a whole slide, and whose backward pass keeps up on a CPU.
 
-Normalised by each tile's own mean and spread, a nucleus looks different through every tile that shows it, and scores
-jump where tiles meet. ``fix_statistics`` takes the statistics from a few samples of the slide instead; from then on a feature
-depends on its surroundings alone.
+Normalised by each tile's own mean and spread, a nucleus looks different through every tile that
+shows it, and scores jump where tiles meet. ``fix_statistics`` takes the statistics from a few
+samples of the slide instead; from then on a feature depends on its surroundings alone.
 
 PyTorch's own backward of a channels-last bf16 GroupNorm takes about ten times its forward there and nearly half of a
 training step (32 channels at 128 px: 334 ms against 103 ms for the closed form below). Forward is PyTorch's kernel,
@@ -59,7 +59,8 @@ def _broadcast(values: Tensor, like: Tensor) -> Tensor:
 
 
 class GroupNorm(nn.GroupNorm):
-    """``torch.nn.GroupNorm`` with the backward pass above when it trains on a CPU, and with statistics that can be fixed."""
+    """``torch.nn.GroupNorm`` with the backward pass above when it trains on a CPU, and with
+    statistics that can be fixed."""
 
     def __init__(self, groups: int, channels: int, *, affine: bool = True) -> None:
         super().__init__(groups, channels, affine=affine)
@@ -89,7 +90,8 @@ class GroupNorm(nn.GroupNorm):
         return super().forward(x)
 
     def _scale_and_shift(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """What the normalised channels are multiplied by and shifted by, ``(channels,)``: one and zero if nothing is learned."""
+        """What the normalised channels are multiplied by and shifted by, ``(channels,)``: one and
+        zero if nothing is learned."""
         if self.affine:
             return self.weight, self.bias
         one = torch.ones(self.num_channels, device=like.device)
@@ -99,8 +101,9 @@ class GroupNorm(nn.GroupNorm):
 def fix_statistics(network: nn.Module, run: Callable[[], object]) -> None:
     """Give every GroupNorm of ``network`` the statistics of the batch that ``run`` sends through it, for good.
 
-    One batch, once: behind the first GroupNorm a sample looks as it will look in the fixed network only when all samples were
-    normalised together. (One by one, and the moments averaged, a shipped model lost 0.01 of Dice and of AJI on TNBC.)
+    One batch, once: behind the first GroupNorm a sample looks as it will look in the fixed network
+    only when all samples were normalised together. (One by one, and the moments averaged, a shipped
+    model lost 0.01 of Dice and of AJI on TNBC.)
     """
     norms = list(_norms(network).values())
     for norm in norms:
@@ -121,7 +124,8 @@ def statistics_of(network: nn.Module) -> dict[str, Any]:
 
 
 def with_statistics(network: Network, statistics: dict[str, Any]) -> Network:
-    """A copy of ``network`` that shares its weights and has the statistics that ``statistics_of`` gave for another copy.
+    """A copy of ``network`` that shares its weights and has the statistics that ``statistics_of``
+    gave for another copy.
 
     Raises
     ------

@@ -1,11 +1,13 @@
 """The U-Net of semantic diffusion (Wang et al. 2022) that method B paints tissue over structures with.
 
-The encoder sees the noisy image alone. Middle and decoder are told at every norm what is to appear where: instead of a learned
-scale and shift per channel, SPADE (Park et al. 2019) computes them per pixel from the condition. The paper's text speaks
-of the decoder only; its network, and the parameters that it counts, have them in the middle block too.
+The encoder sees the noisy image alone. Middle and decoder are told at every norm what is to appear
+where: instead of a learned scale and shift per channel, SPADE (Park et al. 2019) computes them per
+pixel from the condition. The paper's text speaks of the decoder only; its network, and the
+parameters that it counts, have them in the middle block too.
 
-Encoder, time embedding and attention are those of :mod:`wsinuc.models.networks.unet`, under the same names, so that a denoiser that
-was pre-trained on unlabelled tissue can give its weights to both.
+Encoder, time embedding and attention are those of :mod:`wsinuc.models.networks.unet`, under the
+same names, so that a denoiser that was pre-trained on unlabelled tissue can give its weights to
+both.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class SpadeUNetConfig(UNetConfig):
 
 
 class Spade(nn.Module):
-    """``norm(x) (1 + gamma) + beta`` with gamma and beta from the condition, pixel by pixel (Park et al. 2019, equation 1).
+    """``norm(x) (1 + gamma) + beta`` with gamma and beta from the condition, pixel by pixel (Park
+    et al. 2019, equation 1).
 
     A call takes features ``(n, channels, h, w)`` and the condition ``(n, c, h, w)`` at each height that occurs.
     """
@@ -66,7 +69,8 @@ class SpadeUNet(Trunk):
         x
             ``(n, in, h, w)`` noisy images.
         condition
-            ``(n, condition_channels, h, w)``: for a structure 1 in nuclei and 0 elsewhere, H, V. All zero: no condition.
+            ``(n, condition_channels, h, w)``: for a structure 1 in nuclei and 0 elsewhere, H, V.
+            All zero: no condition.
 
         Raises
         ------

@@ -4,11 +4,12 @@ Two 3x3 convolutions per level, each with batch normalisation and ReLU, padded s
 transposed convolutions up. Batch normalisation has fixed statistics once trained: what a pixel gets depends on its
 surroundings alone, never on the tile that shows it.
 
-Both ways of changing resolution depend on which pixels happen to be joined, so a slide that begins a pixel further gives
-other nuclei. The ``smooth`` form halves the resolution by a mean that keeps what the coarser grid can hold and no more, as
-sampling asks for (Zhang 2019), and doubles it by interpolation. The ``fold``ed form works on squares of pixels whose colours
-it takes as so many channels, and unfolds its outputs again: outlines as fine as the image at the cost of a coarser one. That
-halves the resolution, too, without any mean: ``blur`` is the one that goes before.
+Both ways of changing resolution depend on which pixels happen to be joined, so a slide that begins
+a pixel further gives other nuclei. The ``smooth`` form halves the resolution by a mean that keeps
+what the coarser grid can hold and no more, as sampling asks for (Zhang 2019), and doubles it by
+interpolation. The ``fold``ed form works on squares of pixels whose colours it takes as so many
+channels, and unfolds its outputs again: outlines as fine as the image at the cost of a coarser one.
+That halves the resolution, too, without any mean: ``blur`` is the one that goes before.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class SupervisedUNetConfig:
     fold: int = 1
     """Side in pixels of the squares that are one pixel of the finest level."""
     blur: int = 1
-    """Taps of the binomial filter that the image is seen through; 5 have a standard deviation of one pixel, 1 is none."""
+    """Taps of the binomial filter that the image is seen through; 5 have a standard deviation of one pixel, 1 is none.
+    """
 
     def __post_init__(self) -> None:
         if self.base < 1 or self.levels < 1:

@@ -46,8 +46,8 @@ class UNetConfig:
     """Resample inside a ResBlock (the 256 px flags) instead of by a strided or plain convolution."""
     dropout: float = 0.0
     middle_attention: bool = True
-    """Self-attention in the middle block. Without any attention features depend on their surroundings only, so a network
-    trained on small patches works on larger tiles."""
+    """Self-attention in the middle block. Without any attention features depend on their
+    surroundings only, so a network trained on small patches works on larger tiles."""
 
     def __post_init__(self) -> None:
         if self.base % 32:
@@ -106,8 +106,8 @@ def _plain_norm(channels: int) -> nn.Module:
 class ResBlock(nn.Module):
     """Two 3x3 convolutions with the timestep as scale and shift of the second norm; may resample by ``resample``.
 
-    ``resample`` is "up" (nearest x2), "down" (average pool 2) or None. ``norm`` builds a norm for so many channels; what
-    a call is given beside image and timestep goes to the norms.
+    ``resample`` is "up" (nearest x2), "down" (average pool 2) or None. ``norm`` builds a norm for
+    so many channels; what a call is given beside image and timestep goes to the norms.
     """
 
     def __init__(
@@ -181,7 +181,8 @@ class Stage(nn.ModuleList):
 
 
 class Trunk(nn.Module):
-    """What all networks of this shape have in common: everything but what a call is given, and passes on to the way back.
+    """What all networks of this shape have in common: everything but what a call is given, and
+    passes on to the way back.
 
     Parameters
     ----------
@@ -258,8 +259,8 @@ class Trunk(nn.Module):
     def _encode(self, x: Tensor, t: Tensor, blocks: int | None = None) -> tuple[Tensor, list[Tensor], Tensor]:
         """What enters the middle block, skips and timestep embedding of noisy images.
 
-        Only the skips of the first ``blocks`` decoder blocks are kept, of all by default: the finest, which an early exit
-        never reads, are the largest.
+        Only the skips of the first ``blocks`` decoder blocks are kept, of all by default: the
+        finest, which an early exit never reads, are the largest.
         """
         unread = len(self.decoder) - (len(self.decoder) if blocks is None else blocks)
         if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:

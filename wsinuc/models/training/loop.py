@@ -1,8 +1,9 @@
 """One loop for every training: a loss per batch in, averaged weights out.
 
-The loop owns what all trainings share (optimiser, warm-up and cosine decay, moving average, bf16, accumulation, several
-processes, held-out scores, resume, metrics) and knows nothing of what is trained: ``loss(k)`` draws its own batch from its
-number, so that a resumed run continues with the very batches an uninterrupted one would have seen.
+The loop owns what all trainings share (optimiser, warm-up and cosine decay, moving average, bf16,
+accumulation, several processes, held-out scores, resume, metrics) and knows nothing of what is
+trained: ``loss(k)`` draws its own batch from its number, so that a resumed run continues with the
+very batches an uninterrupted one would have seen.
 
 A step may be computed in several passes (accumulation) and by several processes. It then consists of ``accumulate x
 processes`` parts of equal size, numbered on and on, and ``loss`` is asked for part k; otherwise k is the step.

@@ -32,14 +32,16 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor, importance: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over the pixels of known class, weighted by their importance ``(n, h, w)``; 0 where there is none."""
+    """Mean cross-entropy over the pixels of known class, weighted by their importance ``(n, h,
+    w)``; 0 where there is none."""
     known = target != IGNORE
     where = known if importance is None else known * importance
     return _mean(F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none"), where)
 
 
 def soft_cross_entropy(logits: Tensor, probabilities: Tensor) -> Tensor:
-    """Mean over pixels of ``-sum_c q_c log p_c``, q the probabilities that a teacher gives (Hinton et al. 2015 at temperature 1).
+    """Mean over pixels of ``-sum_c q_c log p_c``, q the probabilities that a teacher gives (Hinton
+    et al. 2015 at temperature 1).
 
     Parameters
     ----------
@@ -103,7 +105,8 @@ def soft_dice_loss(probabilities: Tensor, target: Tensor, smooth: float = 1e-3) 
 
 
 def gradient_kernels(dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    """``(2, 1, 5, 5)``: x / (x^2 + y^2), which responds to change along x (columns), and y / (x^2 + y^2), along y (rows).
+    """``(2, 1, 5, 5)``: x / (x^2 + y^2), which responds to change along x (columns), and y / (x^2 +
+    y^2), along y (rows).
 
     A ramp of slope 1 along the own axis gives 12, along the other 0. The code published with HoVer-Net has the two
     exchanged.

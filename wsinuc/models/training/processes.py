@@ -1,8 +1,9 @@
 """The processes of one training: one alone, or one per GPU under ``accelerate launch``.
 
-Each process computes its own part of every batch; gradients are averaged before the step, so that all hold the same weights
-and the result does not depend on their number. Gradients are averaged here, as one flat tensor, and not by wrapping the network:
-a loss may then use the network in any way (its activations, its features) and not through ``forward`` alone.
+Each process computes its own part of every batch; gradients are averaged before the step, so that
+all hold the same weights and the result does not depend on their number. Gradients are averaged
+here, as one flat tensor, and not by wrapping the network: a loss may then use the network in any
+way (its activations, its features) and not through ``forward`` alone.
 """
 
 from __future__ import annotations

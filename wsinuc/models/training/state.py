@@ -1,8 +1,9 @@
 """What a training needs to go on where it stopped, as one file, and its log of one JSON object per line.
 
-The state is complete: weights, optimiser, averaged weights, the best score so far. Random numbers are not in it, because every
-draw of a training is derived from the number of its step. It also holds the settings that the training was started with,
-so that a run with others is refused instead of continued as something that neither of them is.
+The state is complete: weights, optimiser, averaged weights, the best score so far. Random numbers
+are not in it, because every draw of a training is derived from the number of its step. It also
+holds the settings that the training was started with, so that a run with others is refused instead
+of continued as something that neither of them is.
 """
 
 from __future__ import annotations

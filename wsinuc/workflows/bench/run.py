@@ -1,7 +1,8 @@
 """How fast this machine is at each stage of a run, apart and together, and how near each comes to its own ceiling.
 
-The stages are measured on what a run really hands to them: one block of the slide goes through the pipeline with a
-segmenter that remembers its inputs and outputs, and every stage is repeated on these. Then the whole slide is segmented.
+The stages are measured on what a run really hands to them: one block of the slide goes through the
+pipeline with a segmenter that remembers its inputs and outputs, and every stage is repeated on
+these. Then the whole slide is segmented.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.view import SlideView, read_resilient
 from wsinuc.workflows.bench import ceilings
 from wsinuc.workflows.bench.meter import Usage, metered, typical
+from wsinuc.workflows.bench.synthetic_slide import SyntheticSlideConfig, write_synthetic_slide
 from wsinuc.workflows.segment.plan import Prepared, prepare
 from wsinuc.workflows.segment.run import Summary, segment_slide
-from wsinuc.workflows.bench.synthetic_slide import SyntheticSlideConfig, write_synthetic_slide
 
 STAGES = ("read", "network", "separate", "measure", "render", "export", "all")
 SHARED = ("model", "device", "tissue", "workers", "block")

@@ -24,10 +24,10 @@ from skimage import data
 
 from wsinuc.config import MPP_RANGE
 from wsinuc.datasets.augmentation.augment import jitter_stain
-from wsinuc.orientation import dihedral
 from wsinuc.errors import ConfigError
 from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box
+from wsinuc.orientation import dihedral
 from wsinuc.slides import open_slide
 
 TILE = 256

@@ -119,8 +119,9 @@ def permutation_test(
     Returns
     -------
     dict
-        ``times``, ``balanced_accuracy`` (of the true classes), ``shuffled_mean``, ``shuffled_highest``, and ``p``, the share of
-        all runs, the true one among them, that are at least as good.
+        ``times``, ``balanced_accuracy`` (of the true classes), ``shuffled_mean``,
+        ``shuffled_highest``, and ``p``, the share of all runs, the true one among them, that are at
+        least as good.
     """
     plain = replace(table, descriptors=table.descriptors[:1])
     single = replace(config, members=1)

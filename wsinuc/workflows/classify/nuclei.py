@@ -1,4 +1,5 @@
-"""Points with classes -> segmented nuclei with classes, and what is known of each: what a classifier of nuclei learns from."""
+"""Points with classes -> segmented nuclei with classes, and what is known of each: what a
+classifier of nuclei learns from."""
 
 from __future__ import annotations
 
@@ -16,10 +17,10 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.metrics.detection import MATCH_RADIUS_UM
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import stain_levels
 from wsinuc.pipeline.block import score_box
 from wsinuc.pipeline.calibrate import calibrated
-from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.typed import STAINS, TypedSegmenter
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import read_resilient
@@ -75,7 +76,8 @@ def match_points(
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """The nucleus that each point marks.
 
-    A point marks the nucleus that it lies in, or else the nearest one no farther than ``reach_px`` away in which no point lies.
+    A point marks the nucleus that it lies in, or else the nearest one no farther than ``reach_px``
+    away in which no point lies.
 
     Parameters
     ----------
@@ -142,7 +144,8 @@ def gather_nuclei(
     Parameters
     ----------
     views
-        How often each image is also described in another stain, by `jitter_stain` of the strength ``stain``; its nuclei stay.
+        How often each image is also described in another stain, by `jitter_stain` of the strength
+        ``stain``; its nuclei stay.
 
     Raises
     ------

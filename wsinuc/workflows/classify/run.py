@@ -19,8 +19,8 @@ from wsinuc.exports.pictures.plots import draw_heat_map
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.features.nucleus_classifier import ClassifierConfig
-from wsinuc.segmenters import model_path, segmenter_from
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.segmenters import model_path, segmenter_from
 from wsinuc.segmenters.typed import METHOD, TypedSegmenter, typed_checkpoint
 from wsinuc.workflows.classify.cross_validate import ClassScores, cross_validate, fit_on, permutation_test
 from wsinuc.workflows.classify.nuclei import gather_nuclei
@@ -85,8 +85,8 @@ def train_points(
 ) -> ClassScores | None:
     """Learn the classes of nuclei that ``base`` segments, and write both as one segmenter checkpoint.
 
-    Beside ``out`` stand ``.json`` (what became of the points, all figures) and, unless ``folds`` is 0, the confusion of the
-    cross-validation as ``.confusion.csv`` and ``.confusion.png``.
+    Beside ``out`` stand ``.json`` (what became of the points, all figures) and, unless ``folds`` is
+    0, the confusion of the cross-validation as ``.confusion.csv`` and ``.confusion.png``.
 
     Parameters
     ----------

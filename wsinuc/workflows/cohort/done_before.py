@@ -13,8 +13,8 @@ import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.store.ledger import changes
-from wsinuc.workflows.segment.plan import fingerprint, plan_segment
 from wsinuc.urls import Place
+from wsinuc.workflows.segment.plan import fingerprint, plan_segment
 
 _ASKED = ("mpp", "reader", "tissue", "block", "batch_size", "device")
 

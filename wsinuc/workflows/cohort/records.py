@@ -11,10 +11,10 @@ from typing import Any
 
 from wsinuc.errors import LockedError, OutputError, WsinucError
 from wsinuc.store import ResultStore, disk_errors
-from wsinuc.workflows.cohort.summary import CohortSummary, check_ours, write_summaries
 from wsinuc.workflows.cohort.slide_list import SlideJob
 from wsinuc.workflows.cohort.state import SlideState, StateFolder, here_and_now, timestamp
 from wsinuc.workflows.cohort.status import is_held
+from wsinuc.workflows.cohort.summary import CohortSummary, check_ours, write_summaries
 from wsinuc.workflows.segment.summary import versions
 
 _log = logging.getLogger(__name__)

@@ -1,9 +1,10 @@
 """Many slides by one command: one model, two slides in flight, and no slide's error stops the others.
 
-While the last blocks of a slide are numbered, rendered and exported, the blocks of the next one run already, so the network
-does not wait. Which slide's turn the blocks are is a token (``_Turn``): with local threads one slide has it at a time,
-which bounds the blocks alive, and with an executor the next slide gets it when the rest of the blocks no longer fills the
-executor. What comes out does not depend on any of that: each slide's result has the bytes that it would have alone.
+While the last blocks of a slide are numbered, rendered and exported, the blocks of the next one run
+already, so the network does not wait. Which slide's turn the blocks are is a token (``_Turn``):
+with local threads one slide has it at a time, which bounds the blocks alive, and with an executor
+the next slide gets it when the rest of the blocks no longer fills the executor. What comes out does
+not depend on any of that: each slide's result has the bytes that it would have alone.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from wsinuc.errors import (
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.store import ResultStore
-from wsinuc.workflows.segment import run as segment
-from wsinuc.workflows.cohort.records import CohortRecords
-from wsinuc.workflows.cohort.summary import CohortSummary, figures_of
-from wsinuc.workflows.cohort.done_before import differences
-from wsinuc.workflows.segment.events import BlockDone, Event, Planned, Stage
-from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
-from wsinuc.workflows.cohort.slide_list import SlideJob, check_distinct
 from wsinuc.urls import Place, place
+from wsinuc.workflows.cohort.done_before import differences
+from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
+from wsinuc.workflows.cohort.records import CohortRecords
+from wsinuc.workflows.cohort.slide_list import SlideJob, check_distinct
+from wsinuc.workflows.cohort.summary import CohortSummary, figures_of
+from wsinuc.workflows.segment import run as segment
+from wsinuc.workflows.segment.events import BlockDone, Event, Planned, Stage
 
 SLIDES_IN_FLIGHT = 2
 _HOPELESS = (CheckpointError, ConfigError, DataError, DeviceError, LockedError, MppError)

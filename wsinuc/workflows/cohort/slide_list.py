@@ -1,7 +1,7 @@
 """Which slides a run is for, each with what is special about it: files, or rows of a table.
 
-A table is a CSV file with a header; one column, ``slide``, is needed. Paths in it are relative to the table, so that a folder of
-slides with its table can be moved::
+A table is a CSV file with a header; one column, ``slide``, is needed. Paths in it are relative to
+the table, so that a folder of slides with its table can be moved::
 
     slide,mpp,roi
     case1/a.svs,,a-tumour.geojson

@@ -1,9 +1,9 @@
 """What is known of each slide of a cohort: one small file per slide in ``<out>/.wsinuc``.
 
-The files say how often a slide was tried, how that went, where and with which versions. They lie outside the results, so a
-result's bytes do not depend on what happened on the way, and a slide that cannot even be opened has one, too. Each appears
-whole or not at all. A run that is killed leaves "running" behind; whether that is still true its lock tells
-(``store.lock``).
+The files say how often a slide was tried, how that went, where and with which versions. They lie
+outside the results, so a result's bytes do not depend on what happened on the way, and a slide that
+cannot even be opened has one, too. Each appears whole or not at all. A run that is killed leaves
+"running" behind; whether that is still true its lock tells (``store.lock``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How far the slides of a folder are, seen from outside: by this or another machine, while a run goes on or after it.
 
-Nothing here depends on the run that works: what is done the ledger of each result says, whether somebody is at it the lock's
-heartbeat, what went wrong before the state files.
+Nothing here depends on the run that works: what is done the ledger of each result says, whether
+somebody is at it the lock's heartbeat, what went wrong before the state files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class SlideStatus:
     name: str
     result: Path
     state: str
-    """done, running, waiting, interrupted (begun, nobody at it), failed, or skipped (not begun after another's error)."""
+    """done, running, waiting, interrupted (begun, nobody at it), failed, or skipped (not begun after another's error).
+    """
     blocks_done: int
     blocks: int | None
     """With tissue; None when not known yet."""

@@ -1,7 +1,7 @@
 """The slides of an output folder on one page: ``summary.csv`` for programs, ``summary.md`` for people.
 
-Both are made from the states of all slides that were ever given to this folder, in the order of their names, and are written
-anew after each slide, so that they are right whenever one looks.
+Both are made from the states of all slides that were ever given to this folder, in the order of
+their names, and are written anew after each slide, so that they are right whenever one looks.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from wsinuc.errors import OutputError
 from wsinuc.exports.atomic import replacing
-from wsinuc.workflows.cohort.state import STATES, SlideState
 from wsinuc.urls import Place
+from wsinuc.workflows.cohort.state import STATES, SlideState
 
 CSV, MARKDOWN = "summary.csv", "summary.md"
 _FIRST = ("slide", "result", "state", "nuclei", "tissue_mm2", "nuclei_per_mm2")

@@ -110,7 +110,8 @@ class ClassNumbers:
     names: tuple[str, ...]
     """What proportions tell apart besides background."""
     number: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
-    """(classes of the set + 1,) its class -> position in ``names`` plus 1; -1 where the class of a nucleus is not known."""
+    """(classes of the set + 1,) its class -> position in ``names`` plus 1; -1 where the class of a
+    nucleus is not known."""
 
     def map_of(self, patch: LabelledImage) -> NDArray[np.int64]:
         """(h, w) 0 is background, then positions in ``names`` plus 1; -1 is a nucleus of unknown class."""
@@ -122,8 +123,8 @@ class ClassNumbers:
 def cut_patches(image: LabelledImage, index: int, cutting: Cutting) -> list[LabelledImage]:
     """All patches of image number ``index`` that fit side by side, at the wanted resolution, row by row.
 
-    Where the grid leaves pixels over, they are shared out between its two sides at random; an image smaller than a patch
-    has none.
+    Where the grid leaves pixels over, they are shared out between its two sides at random; an image
+    smaller than a patch has none.
     """
     scale, size = image.mpp / cutting.mpp, cutting.size_px
     shape = (max(1, round(image.labels.shape[0] * scale)), max(1, round(image.labels.shape[1] * scale)))
@@ -188,8 +189,9 @@ def measure_patches(
 def measure_patch(patch: LabelledImage) -> dict[str, NDArray[np.float64]]:
     """Values of each of `QUANTITIES` in one patch: one value, or one per nucleus.
 
-    * ``nuclei_per_patch`` counts what is seen, in part or whole; ``nuclei_per_mm2`` leaves out what touches the upper or
-      the left edge, so that a density does not depend on the size of patches (Gundersen's counting frame).
+    * ``nuclei_per_patch`` counts what is seen, in part or whole; ``nuclei_per_mm2`` leaves out what
+      touches the upper or the left edge, so that a density does not depend on the size of patches
+      (Gundersen's counting frame).
     * Area and form are of nuclei that touch no edge: ``axis_ratio`` and ``ellipse_fill`` refer to the ellipse with the
       nucleus' second moments, whose area is the nucleus' own when it is an ellipse; 1 is a perfect one.
     * ``neighbour_um`` is the distance of each centroid to the nearest other one in the patch.

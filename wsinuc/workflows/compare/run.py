@@ -20,10 +20,10 @@ from wsinuc.metrics.distributions import inception_score
 from wsinuc.models.features.image_vectors import FeatureNetwork
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.workflows.compare import files
-from wsinuc.workflows.evaluate.run import ImageScores, Scoring, evaluate, predict_nuclei
-from wsinuc.workflows.evaluate.files import prepare
-from wsinuc.workflows.compare.patches import ClassNumbers, Cutting, PatchFigures, measure_patches
 from wsinuc.workflows.compare.distances import FigureDistances, compare_figures
+from wsinuc.workflows.compare.patches import ClassNumbers, Cutting, PatchFigures, measure_patches
+from wsinuc.workflows.evaluate.files import prepare
+from wsinuc.workflows.evaluate.run import ImageScores, Scoring, evaluate, predict_nuclei
 
 SETS = ("real", "synthetic")
 SCORES = ("dice", "aji", "f_detection")

@@ -18,7 +18,8 @@ from wsinuc.exports.pictures.contact_sheet import write_contact_sheet
 MAX_VALUES = 60
 """An attribute with more values than that (file hashes) says nothing about groups and is left out."""
 NUMBERED = ("fold", "patient", "set", "split")
-"""Attributes that group images although their values may be numbers; other numbers are measurements and are left out."""
+"""Attributes that group images although their values may be numbers; other numbers are measurements and are left out.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

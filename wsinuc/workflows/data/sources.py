@@ -1,7 +1,7 @@
 """Unlabelled pixels for pre-training from folders of images, data sets and slides.
 
-Small images are whole; of slides only the tissue counts, and its regions are read while the training runs. Everything shares
-one cache, so that memory is bounded whatever the sources hold.
+Small images are whole; of slides only the tissue counts, and its regions are read while the
+training runs. Everything shares one cache, so that memory is bounded whatever the sources hold.
 """
 
 from __future__ import annotations

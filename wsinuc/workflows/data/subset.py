@@ -1,8 +1,8 @@
 """A labelled subset as Nudiff chooses it (Yu et al. 2023): what would be annotated if only a tenth could be.
 
-Images are cut into overlapping windows; a network sees each as one vector; k-means sorts the vectors into groups, and from
-every group the same fraction is taken, the windows nearest to its centre. So every kind of tissue is there, in its most
-typical form.
+Images are cut into overlapping windows; a network sees each as one vector; k-means sorts the
+vectors into groups, and from every group the same fraction is taken, the windows nearest to its
+centre. So every kind of tissue is there, in its most typical form.
 
 The paper counts its fractions in nuclei, not in windows, and its authors tuned the fraction of windows by hand (their
 10 % are 11 %). `SubsetConfig.by` does that by bisection. A nucleus counts as soon as one of its pixels is in a chosen

@@ -13,8 +13,8 @@ from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.devices import pick_device
 from wsinuc.models.features.image_vectors import load_feature_network
-from wsinuc.segmenters import FEATURES
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.segmenters import FEATURES
 from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
 
 NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.diffusion.schedules import SCHEDULES
-from wsinuc.models.training.loop import FitConfig, training_identity
-from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.diffusion.variance import Objective
+from wsinuc.models.networks.attention_unet import AttentionUNetConfig
+from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.models.training.loop import FitConfig, training_identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,8 @@ class PretrainConfig:
         return self.batch * self.fit.steps
 
     def identity(self) -> dict[str, Any]:
-        """What a continued training must share with its beginning: all but its length, its rate, and how it is computed."""
+        """What a continued training must share with its beginning: all but its length, its rate,
+        and how it is computed."""
         return training_identity(self, apart=("sample_every", "validate_every", "validation_patches"))
 
 
@@ -106,5 +107,6 @@ PRESETS: dict[str, PretrainConfig] = {
         validate_every=50_000,
     ),
 }
-"""``cpu`` trains within an hour on two cores; ``paper`` is method A (Alexis et al. 2024) with the 256 px flags, 2688 features
-wide; ``small`` the same at half the width; ``genselfdiff`` is method D (Purma et al. 2025)."""
+"""``cpu`` trains within an hour on two cores; ``paper`` is method A (Alexis et al. 2024) with the
+256 px flags, 2688 features wide; ``small`` the same at half the width; ``genselfdiff`` is method D
+(Purma et al. 2025)."""

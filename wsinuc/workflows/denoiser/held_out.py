@@ -1,7 +1,8 @@
 """The held-out loss of a generator: that of its training, of patches it does not learn from, the same ones each time.
 
-A step's loss is a function of its number, with the crops, noise and timesteps that belong to it. So the first few numbers
-under another seed, without augmentation, are a fixed measure of the averaged weights.
+A step's loss is a function of its number, with the crops, noise and timesteps that belong to it. So
+the first few numbers under another seed, without augmentation, are a fixed measure of the averaged
+weights.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.training.loop import Inspection
-from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
 from wsinuc.workflows.generators.config import GeneratorConfig
+from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
 
 SEED = 7_919
 """Added to the seed of a training, so that held-out patches are never training patches."""

@@ -1,11 +1,12 @@
 """``wsinuc pretrain``: a denoising diffusion model from unlabelled tissue.
 
-Method A, section 2 (Alexis et al. 2024, after Ho et al. 2020): the network learns to predict the noise that was added to
-a patch. What it learns for that on the way, its decoder's activations, is what the pixel classifiers use. Method D (Purma et
-al. 2025) does the same with another network, schedule and weighting, and fine-tunes the network itself.
+Method A, section 2 (Alexis et al. 2024, after Ho et al. 2020): the network learns to predict the
+noise that was added to a patch. What it learns for that on the way, its decoder's activations, is
+what the pixel classifiers use. Method D (Purma et al. 2025) does the same with another network,
+schedule and weighting, and fine-tunes the network itself.
 
-Patch k, its noise and its timestep depend on the seed and k alone. So an interrupted training ends with the weights of an
-uninterrupted one, and neither passes nor processes change what is learned.
+Patch k, its noise and its timestep depend on the seed and k alone. So an interrupted training ends
+with the weights of an uninterrupted one, and neither passes nor processes change what is learned.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ import wsinuc
 from wsinuc.datasets.sampling.patches import Ahead, PatchSource
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError, OutputError
-from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import build_network, denoiser_config
-from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.checkpoints.guided import from_guided, read_weights
-from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.diffusion.schedules import named_betas
-from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
 from wsinuc.models.diffusion.variance import Objective
+from wsinuc.models.networks.attention_unet import AttentionUNetConfig
+from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
+from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.workflows.denoiser.config import PRESETS, PretrainConfig
 from wsinuc.workflows.denoiser.held_out import SEED as HELD_OUT_SEED
 from wsinuc.workflows.denoiser.held_out import drawn_apart
-from wsinuc.workflows.denoiser.config import PRESETS, PretrainConfig
 from wsinuc.workflows.denoiser.report import draw_training, sample_grid, write_png
 
 __all__ = ["PRESETS", "PretrainConfig", "pretrain"]
@@ -58,9 +59,10 @@ def pretrain(
 ) -> None:
     """Train a denoiser on RGB ``images`` (uint8, all at ``config.mpp``) and write its averaged weights to ``out``.
 
-    Beside ``out`` lie: the state (``.state``) that lets the same call continue an interrupted training, and make a
-    finished one longer; the log (``.jsonl``) and its curves (``.png``); with validation the weights of the lowest held-out
-    loss (``.best.safetensors``); with sampling a folder of grids (``.samples``).
+    Beside ``out`` lie: the state (``.state``) that lets the same call continue an interrupted
+    training, and make a finished one longer; the log (``.jsonl``) and its curves (``.png``); with
+    validation the weights of the lowest held-out loss (``.best.safetensors``); with sampling a
+    folder of grids (``.samples``).
 
     Parameters
     ----------

@@ -25,7 +25,8 @@ class DistillConfig:
     patches: int = 1000
     """Patches that the teacher scores, each once. More can be added to a cache later."""
     patch: int = 256
-    """Side of such a patch in pixels of the student; it is kept at the finer of the teacher's and the student's resolution."""
+    """Side of such a patch in pixels of the student; it is kept at the finer of the teacher's and
+    the student's resolution."""
     zoom: float = 1.2
     """A patch shows between ``1 / zoom`` and ``zoom`` of its nominal field, to teacher and student alike."""
     crop: int = 128
@@ -48,7 +49,8 @@ class DistillConfig:
     contact_weight: float = 0.0
     """How much more their pixels between near nuclei count; see `wsinuc.separation.targets.contact_weights`."""
     consistency: float = 10.0
-    """Weight of `wsinuc.workflows.train.soft_crops.inconsistency`: how much the answer may depend on where a crop begins."""
+    """Weight of `wsinuc.workflows.train.soft_crops.inconsistency`: how much the answer may depend
+    on where a crop begins."""
     held_out: float = 0.1
     """Share of the patches that are not trained on; they lie in images of their own where there are several."""
     validate_every: int = 500

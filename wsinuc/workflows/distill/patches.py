@@ -1,8 +1,9 @@
 """Patches with a teacher's scores, each computed once and kept in a folder.
 
-The teacher is the dear part of a distillation. So its scores are files that appear whole or not at all: an interrupted
-distillation goes on where it stopped, and a second student of the same teacher starts with what is there. The folder says
-whose scores it holds and of what; those of another teacher or other sources are refused.
+The teacher is the dear part of a distillation. So its scores are files that appear whole or not at
+all: an interrupted distillation goes on where it stopped, and a second student of the same teacher
+starts with what is there. The folder says whose scores it holds and of what; those of another
+teacher or other sources are refused.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ from wsinuc.exports.atomic import replacing
 from wsinuc.separation.channels import FOREGROUND
 from wsinuc.store.files import disk_errors, read_json, write_json
 from wsinuc.workflows.distill.config import DistillConfig
-from wsinuc.workflows.distill.teacher import JointTeacher, PatchTeacher, Scales, Spot, Teacher, check_teachers, draw_spot
+from wsinuc.workflows.distill.teacher import (
+    JointTeacher,
+    PatchTeacher,
+    Scales,
+    Spot,
+    Teacher,
+    check_teachers,
+    draw_spot,
+)
 
 COLORS = 3
 """Leading channels of a kept patch: RGB; the teacher's follow."""

@@ -1,9 +1,10 @@
 """``wsinuc distill``: a small network that does in one pass what a large segmenter does.
 
-The teacher scores patches of unlabelled tissue once, as they are. The student, a plain U-Net, sees crops of the same patches in
-other stains, focus and compression and learns the teacher's probabilities and maps (Hinton et al. 2015): what a soft score
-says of a doubtful pixel is more than a label would. It sees each place twice, a little apart, and should say the same.
-Several teachers may be averaged, annotated images mixed in.
+The teacher scores patches of unlabelled tissue once, as they are. The student, a plain U-Net, sees
+crops of the same patches in other stains, focus and compression and learns the teacher's
+probabilities and maps (Hinton et al. 2015): what a soft score says of a doubtful pixel is more than
+a label would. It sees each place twice, a little apart, and should say the same. Several teachers
+may be averaged, annotated images mixed in.
 
 What comes out is a segmenter like any other, with the first teacher's classes, way of separation and post-processing.
 """
@@ -27,21 +28,21 @@ from wsinuc.datasets.sampling.patches import Ahead
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError, OutputError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.devices import pick_device
 from wsinuc.models.networks.by_name import build_network
-from wsinuc.models.training.processes import ALONE
+from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.networks.supervised_unet import folded
 from wsinuc.models.training.loop import Inspection, Progress, fit, part_size, weights_in_place
+from wsinuc.models.training.processes import ALONE
 from wsinuc.models.training.state import append_log, trim_log
 from wsinuc.segmenters.network import MAPS, NetworkConfig, network_checkpoint
-from wsinuc.workflows.distill.config import DistillConfig
-from wsinuc.workflows.train.network_loss import make_targets, unet_loss
-from wsinuc.workflows.denoiser.run import as_input
-from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
-from wsinuc.workflows.distill.teacher import Scales, Teacher
-from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of, source_identity
 from wsinuc.workflows.data.training_set import check_annotation
+from wsinuc.workflows.denoiser.run import as_input
+from wsinuc.workflows.distill.config import DistillConfig
+from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of, source_identity
+from wsinuc.workflows.distill.teacher import Scales, Teacher
+from wsinuc.workflows.train.network_loss import make_targets, unet_loss
+from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
 
 __all__ = ["Agreement", "DistillConfig", "distill"]
 
@@ -78,15 +79,17 @@ def distill(
 ) -> Agreement:
     """Train a student of ``teachers`` on unlabelled ``images`` and write it as a checkpoint of kind ``segmenter``.
 
-    Beside ``out`` lie the teacher's patches (``.patches``), the state (``.state``) from which the same call goes on when it was
-    interrupted, the log (``.jsonl``) and the agreement over the steps (``.agreement.jsonl``).
+    Beside ``out`` lie the teacher's patches (``.patches``), the state (``.state``) from which the
+    same call goes on when it was interrupted, the log (``.jsonl``) and the agreement over the steps
+    (``.agreement.jsonl``).
 
     Parameters
     ----------
     teachers
         One or more, of the same classes and separation; their scores are averaged.
     images
-        RGB sources at the finest of the teachers' and the student's resolution, see `wsinuc.workflows.distill.teacher.Scales`.
+        RGB sources at the finest of the teachers' and the student's resolution, see
+        `wsinuc.workflows.distill.teacher.Scales`.
     weights
         How often each image is drawn; None draws by area.
     labelled
@@ -94,8 +97,8 @@ def distill(
     cache
         Folder of the teacher's patches instead of the one beside ``out``; students of one teacher may share it.
     start
-        An earlier student to go on from, of the same width, levels, classes and separation, folded alike or not at all; None
-        begins anew.
+        An earlier student to go on from, of the same width, levels, classes and separation, folded
+        alike or not at all; None begins anew.
     should_stop
         Asked after each step; stops early, with the state saved and the weights so far written.
 

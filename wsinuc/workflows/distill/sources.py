@@ -16,8 +16,8 @@ from wsinuc.datasets.sampling.pixels import PixelCache, Pixels
 from wsinuc.errors import DataError
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.data.sources import Choice, open_sources
-from wsinuc.workflows.distill.teacher import Scales
 from wsinuc.workflows.data.training_set import Selection, gather_training_set
+from wsinuc.workflows.distill.teacher import Scales
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

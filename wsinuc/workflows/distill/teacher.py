@@ -1,9 +1,10 @@
 """The teacher of a distillation, and what it says of one patch of tissue.
 
-It sees a patch as `segment` would: at its own resolution, with the tissue around the patch as context, mirrored beyond the
-image's border, its normalisation fitted to the source. Its scores are then brought to the resolution at which patches are kept.
-Several teachers are asked one after the other, and the mean of what they say is taught (an ensemble: Hinton et al. 2015,
-section 4): models that differ in resolution and build make different errors.
+It sees a patch as `segment` would: at its own resolution, with the tissue around the patch as
+context, mirrored beyond the image's border, its normalisation fitted to the source. Its scores are
+then brought to the resolution at which patches are kept. Several teachers are asked one after the
+other, and the mean of what they say is taught (an ensemble: Hinton et al. 2015, section 4): models
+that differ in resolution and build make different errors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """One small block through the real path: does everything work together, and how fast is it here?
 
-Without a slide of the user's, a small slide is made (purple ellipses on pink), written as a TIFF and segmented to a complete
-result. Of a user's slide one block in the middle of its tissue is read, segmented and measured.
+Without a slide of the user's, a small slide is made (purple ellipses on pink), written as a TIFF
+and segmented to a complete result. Of a user's slide one block in the middle of its tissue is read,
+segmented and measured.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ class ClassMatch:
     """How predicted classes are to be read."""
 
     names: tuple[str, ...]
-    """Classes that are scored, as the annotation names and counts them; empty when nuclei are scored without classes."""
+    """Classes that are scored, as the annotation names and counts them; empty when nuclei are scored without classes.
+    """
     number: NDArray[np.int64]
     """(predicted classes + 1,) predicted class -> annotated class, both counted from 1, 0 is unknown."""
     note: str

@@ -65,7 +65,8 @@ def write_json(figures: Mapping[str, Any], path: Path) -> None:
 
 
 def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path, *, worst: int) -> None:
-    """Write ``comparison.png`` (worst, median, best), ``overlays.png`` (all, or 24 evenly from worst to best), ``worst.png``."""
+    """Write ``comparison.png`` (worst, median, best), ``overlays.png`` (all, or 24 evenly from
+    worst to best), ``worst.png``."""
     ranked = evaluation.ranked()
     places = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
     rows = [_shown(f"{place}: {_caption(evaluation.images[i])}", i, dataset, out) for place, i in places.items()]

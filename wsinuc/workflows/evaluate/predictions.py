@@ -48,8 +48,8 @@ class Prediction:
 
 
 Predict = Callable[[LabelledImage], Prediction | NDArray[np.integer]]
-"""From an annotated image to what is predicted for it, of the same shape; labels alone are a prediction without classes.
-It must not look at the annotation."""
+"""From an annotated image to what is predicted for it, of the same shape; labels alone are a
+prediction without classes. It must not look at the annotation."""
 
 
 def predict_nuclei(image: LabelledImage, *, segmenter: Segmenter, batch_size: int | None = None) -> Prediction:

@@ -1,7 +1,8 @@
 """Accuracy at several resolutions of the same images: each is resampled before the segmenter sees it.
 
-Prediction and annotation are compared at the resampled resolution, in its pixels: the figures say how good a result is that
-somebody with a slide of that resolution gets, not how much of the finer annotation it repeats.
+Prediction and annotation are compared at the resampled resolution, in its pixels: the figures say
+how good a result is that somebody with a slide of that resolution gets, not how much of the finer
+annotation it repeats.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from wsinuc.datasets.base import Dataset
 from wsinuc.datasets.sampling.resampled import resampled
 from wsinuc.errors import ConfigError
 from wsinuc.workflows.evaluate import files as evaluation_files
-from wsinuc.workflows.evaluate.run import Predict, evaluate
 from wsinuc.workflows.evaluate.figures import METRICS, Evaluation
+from wsinuc.workflows.evaluate.run import Predict, evaluate
 
 FIGURES = ("f_detection", "bpq_pannuke", "mpq_pannuke")
 """Of a summary, that stand in the table beside the means."""
@@ -54,7 +55,8 @@ def evaluate_resolutions(
     Parameters
     ----------
     out
-        Folder to write ``resolutions.csv`` and ``resolutions.json`` to, and what `evaluate` writes to ``mpp_0.5`` and so on.
+        Folder to write ``resolutions.csv`` and ``resolutions.json`` to, and what `evaluate` writes
+        to ``mpp_0.5`` and so on.
     on_resolution
         Called before each.
     settings

@@ -158,9 +158,10 @@ def evaluate_folders(
 ) -> Evaluation:
     """Score each label PNG of ``truth`` against the file of the same name in ``predictions``.
 
-    Each folder may have classes: ``classes.csv`` and ``classes/NAME.csv`` in it, or beside it where it is the ``labels``
-    of a data set of one's own. Without ``mpp`` (um per pixel) and ``scoring.radius_px`` detection is not scored. Parameters
-    and errors are otherwise those of `evaluate`; without images there are no pages.
+    Each folder may have classes: ``classes.csv`` and ``classes/NAME.csv`` in it, or beside it where
+    it is the ``labels`` of a data set of one's own. Without ``mpp`` (um per pixel) and
+    ``scoring.radius_px`` detection is not scored. Parameters and errors are otherwise those of
+    `evaluate`; without images there are no pages.
     """
     names = sorted(file.stem for file in truth.glob("*.png"))
     if not names:

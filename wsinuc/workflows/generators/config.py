@@ -10,10 +10,10 @@ from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE
 from wsinuc.models.diffusion.schedules import SCHEDULES
-from wsinuc.models.networks.spade_unet import SpadeUNetConfig
-from wsinuc.models.training.loop import FitConfig, training_identity
-from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.diffusion.variance import Objective
+from wsinuc.models.networks.spade_unet import SpadeUNetConfig
+from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.models.training.loop import FitConfig, training_identity
 from wsinuc.synthesis.structures import SMALLEST_PX
 
 CHANNELS = 3
@@ -106,7 +106,8 @@ class GeneratorConfig:
         return dataclasses.replace(self, fit=fit, drop_from=round(self.drop_from * share))
 
     def identity(self) -> dict[str, Any]:
-        """What a continued training must share with its beginning: all but its length, its rate, and how it is computed."""
+        """What a continued training must share with its beginning: all but its length, its rate,
+        and how it is computed."""
         unused = () if self.held_out else ("held_out",)  # states of older trainings do not name it
         return training_identity(self, apart=("sample_every", "validate_every", *unused))
 
@@ -130,8 +131,8 @@ STRUCTURE_PRESETS: dict[str, GeneratorConfig] = {
         augmentation=Augmentation(zoom=1.0, stain=0.0),
     ),
 }
-"""``paper`` is stage 1 of method B (Yu et al. 2023): 552.8 M parameters. ``small`` has a quarter of its width; ``cpu`` trains
-within about an hour on two cores, at half the resolution."""
+"""``paper`` is stage 1 of method B (Yu et al. 2023): 552.8 M parameters. ``small`` has a quarter of
+its width; ``cpu`` trains within about an hour on two cores, at half the resolution."""
 
 IMAGE_PRESETS: dict[str, GeneratorConfig] = {
     "cpu": GeneratorConfig(
@@ -159,5 +160,6 @@ IMAGE_PRESETS: dict[str, GeneratorConfig] = {
         drop_from=150_000,
     ),
 }
-"""``paper`` is stage 2 of method B: 652.1 M parameters, 150 000 steps with every structure at a rate of 1e-4, then as many at
-2e-5 with one in five left out. Those of ``cpu`` fall along one cosine instead."""
+"""``paper`` is stage 2 of method B: 652.1 M parameters, 150 000 steps with every structure at a
+rate of 1e-4, then as many at 2e-5 with one in five left out. Those of ``cpu`` fall along one cosine
+instead."""

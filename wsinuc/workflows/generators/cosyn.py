@@ -1,8 +1,8 @@
 """``wsinuc pretrain --method cosyn``: a joint generator of images and labels from annotated images.
 
-Method C (Min, Oh, Jeong 2024). Example k, its noise, its time and whether its text is withheld depend on the seed and k
-alone. So an interrupted training ends with the weights of an uninterrupted one, and neither passes nor processes change what
-is learned.
+Method C (Min, Oh, Jeong 2024). Example k, its noise, its time and whether its text is withheld
+depend on the seed and k alone. So an interrupted training ends with the weights of an uninterrupted
+one, and neither passes nor processes change what is learned.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from wsinuc.datasets.sampling.patches import Ahead
 from wsinuc.errors import CheckpointError, OutputError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.cosyn import KIND, network_config, read_cosyn
-from wsinuc.models.networks.cosyn_unet import CoSynUNet
-from wsinuc.models.diffusion.joint import JointDiffusion, JointNoise, JointUnit
-from wsinuc.models.diffusion.mean_levels import MeanLevels
-from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.models.conditioning.text import TextEncoder, TextTokens
 from wsinuc.models.conditioning.text_encoders import TemplateEncoder
+from wsinuc.models.diffusion.joint import JointDiffusion, JointNoise, JointUnit
+from wsinuc.models.diffusion.mean_levels import MeanLevels
+from wsinuc.models.networks.cosyn_unet import CoSynUNet
 from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
+from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.synthesis.prompts import Vocabulary
+from wsinuc.workflows.data.training_set import check_annotation
+from wsinuc.workflows.denoiser.held_out import SEED, held_out_loss, set_apart
+from wsinuc.workflows.denoiser.report import draw_training, write_png
 from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
 from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
 from wsinuc.workflows.generators.cosyn_report import sample_page
-from wsinuc.workflows.denoiser.held_out import SEED, held_out_loss, set_apart
-from wsinuc.workflows.denoiser.report import draw_training, write_png
-from wsinuc.workflows.data.training_set import check_annotation
 
 __all__ = ["PRESETS", "CoSynTrainConfig", "train_cosyn"]
 
@@ -63,16 +63,17 @@ def train_cosyn(
 ) -> None:
     """Train a joint generator and write its averaged weights to ``out``, a checkpoint of kind ``cosyn``.
 
-    Beside ``out`` lie: the state (``.state``) that lets the same call continue an interrupted training, and make a
-    finished one longer; the log (``.jsonl``) and its curve (``.png``); a folder of sample pages (``.samples``), each row
-    a layout, its label, distance map and image.
+    Beside ``out`` lie: the state (``.state``) that lets the same call continue an interrupted
+    training, and make a finished one longer; the log (``.jsonl``) and its curve (``.png``); a
+    folder of sample pages (``.samples``), each row a layout, its label, distance map and image.
 
     Parameters
     ----------
     classes
         What a nucleus can be, in the order of the images' class numbers; ``(NUCLEUS,)`` for images without classes.
     text_encoder
-        Reads the prompts; by default the built-in one, with the tissues, stains and classes of these images as its words.
+        Reads the prompts; by default the built-in one, with the tissues, stains and classes of
+        these images as its words.
     weights
         How often each image is drawn; None draws by area.
     init

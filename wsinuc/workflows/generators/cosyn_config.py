@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.networks.cosyn_unet import CoSynConfig
-from wsinuc.models.diffusion.joint import JointWeights
 from wsinuc.models.conditioning.points_encoder import PointsConfig
+from wsinuc.models.diffusion.joint import JointWeights
+from wsinuc.models.networks.cosyn_unet import CoSynConfig
 from wsinuc.models.training.loop import FitConfig, training_identity
 
 
@@ -68,8 +68,8 @@ class CoSynTrainConfig:
         return self.batch * self.fit.steps
 
     def identity(self) -> dict[str, Any]:
-        """What a continued training must share with its beginning: all but its length, its rate, how it is computed and what
-        is drawn of it."""
+        """What a continued training must share with its beginning: all but its length, its rate,
+        how it is computed and what is drawn of it."""
         unused = () if self.held_out else ("held_out",)  # states of older trainings do not name it
         return training_identity(self, apart=("sample_every", "sample_steps", "validate_every", *unused))
 
@@ -111,5 +111,5 @@ PRESETS: dict[str, CoSynTrainConfig] = {
     ),
     "paper": CoSynTrainConfig(mpp=0.25, patch=256, fit=FitConfig(steps=300_000, lr=1e-4, betas=_BETAS)),
 }
-"""``cpu`` is for a few cores; ``paper`` is method C as published (Min, Oh, Jeong 2024: batch 4, 300 000 steps); ``small`` has a
-sixth of its parameters."""
+"""``cpu`` is for a few cores; ``paper`` is method C as published (Min, Oh, Jeong 2024: batch 4, 300
+000 steps); ``small`` has a sixth of its parameters."""

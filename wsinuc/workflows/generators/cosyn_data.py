@@ -1,4 +1,5 @@
-"""What method C learns from: crops with their label, distance map, layout and prompt, all of them made after augmentation.
+"""What method C learns from: crops with their label, distance map, layout and prompt, all of them
+made after augmentation.
 
 A crop's layout is that of the nuclei as the crop shows them: a nucleus cut by the border has its centroid inside.
 """

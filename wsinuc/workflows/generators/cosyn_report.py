@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsinuc.models.networks.cosyn_unet import CoSynUNet
+from wsinuc.models.conditioning.text import TextEncoder
 from wsinuc.models.diffusion.joint import JointDiffusion, sample_joint
 from wsinuc.models.diffusion.mean_levels import MeanLevels
-from wsinuc.models.conditioning.text import TextEncoder
+from wsinuc.models.networks.cosyn_unet import CoSynUNet
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
 from wsinuc.workflows.generators.cosyn_data import JointExamples, as_unit

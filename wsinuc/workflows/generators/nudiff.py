@@ -3,11 +3,12 @@
 Stage 1 learns what arrangements and shapes of nuclei look like, without tissue; stage 2 learns to paint tissue over a
 structure. Together they make images whose nuclei are known to the pixel.
 
-Stage 2 has two phases. In the first every image comes with its structure; in the second, at a lower rate, some do not, which
-is what guidance needs. Both are one run, so that it resumes as one.
+Stage 2 has two phases. In the first every image comes with its structure; in the second, at a lower
+rate, some do not, which is what guidance needs. Both are one run, so that it resumes as one.
 
-Crop k, its noise, its timestep and whether its structure is left out depend on the seed and k alone: an interrupted training
-ends with the weights of an uninterrupted one. Structures are computed from the labels *after* augmentation.
+Crop k, its noise, its timestep and whether its structure is left out depend on the seed and k
+alone: an interrupted training ends with the weights of an uninterrupted one. Structures are
+computed from the labels *after* augmentation.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from wsinuc.datasets.sampling.crops import Crop, CropSource
 from wsinuc.datasets.sampling.patches import Ahead
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE, adopt
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.diffusion.mean_levels import MeanLevels
-from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
+from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.models.training.state import read_log
 from wsinuc.synthesis.structures import structure_map, to_diffusion
-from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
-from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
+from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.denoiser.held_out import SEED, held_out_loss, set_apart
 from wsinuc.workflows.denoiser.report import draw_training, write_png
-from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
+from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
 
 _THREADS = 4  # that cut crops while a GPU computes
 _EXAMPLES = 256  # that mean levels are measured on
@@ -74,7 +75,8 @@ def train_generator(
     should_stop: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
 ) -> None:
-    """Train one of the two networks on annotated images, each with its own mpp, and write its averaged weights to ``out``.
+    """Train one of the two networks on annotated images, each with its own mpp, and write its
+    averaged weights to ``out``.
 
     Beside ``out`` lie the state (``.state``) that lets the same call continue an interrupted training, the log
     (``.jsonl``) and its curves (``.png``), and pages of samples (``.samples``), one at the end.
@@ -179,7 +181,8 @@ def left_out(config: GeneratorConfig, index: int) -> bool:
 
 
 def example(crop: Crop, config: GeneratorConfig) -> NDArray[np.float32]:
-    """What a crop teaches: ``(3, h, w)`` its structure as stage 1 has it; for images ``(6, h, w)``, image, then structure."""
+    """What a crop teaches: ``(3, h, w)`` its structure as stage 1 has it; for images ``(6, h, w)``,
+    image, then structure."""
     structure = structure_map(crop.labels, smallest_px=config.smallest_px)
     if config.kind == STRUCTURE:
         return to_diffusion(structure)

@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsinuc.models.diffusion.gaussian import Denoiser, GaussianDiffusion
 from wsinuc.models.checkpoints.generators import IMAGE
+from wsinuc.models.diffusion.gaussian import Denoiser, GaussianDiffusion
 from wsinuc.models.diffusion.guidance import guided
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.samplers import SamplerConfig, walk
 from wsinuc.models.networks.spade_unet import SpadeUNet, SpadeUNetConfig
 from wsinuc.models.networks.unet import UNet
-from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
 from wsinuc.workflows.denoiser.report import SAMPLES, SAMPLING_STEPS, PretrainEstimate, estimate_network
+from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
 
 CONDITIONS = 4
 """Structures on a page of the image model."""
@@ -39,7 +39,8 @@ def estimate_generator(config: GeneratorConfig, processes: int = 1) -> PretrainE
 
 
 def as_colours(x: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Maps or images ``(n, 3, h, w)`` in [-1, 1] as RGB ``(n, h, w, 3)``: of a structure red is H, green V, blue nucleus."""
+    """Maps or images ``(n, 3, h, w)`` in [-1, 1] as RGB ``(n, h, w, 3)``: of a structure red is H,
+    green V, blue nucleus."""
     levels = ((np.clip(x, -1, 1) + 1) * 127.5).round().astype(np.uint8)
     return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
 

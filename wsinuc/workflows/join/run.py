@@ -1,9 +1,10 @@
 """When fragments of nuclei are one: learned where the annotation says which fragments belong together.
 
-Crops of annotated images, disturbed and drawn together as for a training so that scores are as doubtful as on a slide of another
-laboratory, are scored and cut into fragments. A join is worth what the AJI would gain: the shared pixels of a region and the
-nucleus that it covers best, weighed with their IoU, more (or fewer) than its parts have at their best. A logistic regression
-learns the sign of that, each join weighing as much as is at stake.
+Crops of annotated images, disturbed and drawn together as for a training so that scores are as
+doubtful as on a slide of another laboratory, are scored and cut into fragments. A join is worth
+what the AJI would gain: the shared pixels of a region and the nucleus that it covers best, weighed
+with their IoU, more (or fewer) than its parts have at their best. A logistic regression learns the
+sign of that, each join weighing as much as is at stake.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from wsinuc.labels import relabel
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.segmenters import load_segmenter, model_path
 from wsinuc.segmenters.base import Segmenter
+from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.channels import FIRST_CLASS, FOREGROUND
 from wsinuc.separation.joining import DESCRIPTORS, RISE, Joining, JoinTree, describe_joins, join_tree
-from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.watershed import WatershedSettings, fragments
 from wsinuc.workflows.distill.teacher import GRID, Teaching
 

@@ -1,7 +1,8 @@
 """What changes when the blocks of a slide are made by other processes: nothing in the result, by the checks made here.
 
-What the result depends on besides slide and settings is known by the workers alone: how the segmenter computes there. So one of
-them is asked before the run begins, and then every worker shows that it computes alike and sees the same slide and output.
+What the result depends on besides slide and settings is known by the workers alone: how the
+segmenter computes there. So one of them is asked before the run begins, and then every worker shows
+that it computes alike and sees the same slide and output.
 """
 
 from __future__ import annotations

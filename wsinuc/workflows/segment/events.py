@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wsinuc.workflows.segment.plan import Plan
     from wsinuc.workflows.cohort.slide_list import SlideJob
+    from wsinuc.workflows.segment.plan import Plan
     from wsinuc.workflows.segment.summary import Summary
 
 

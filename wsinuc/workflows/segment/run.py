@@ -15,19 +15,19 @@ from dataclasses import asdict
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError, SlideError
-from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.exports.pictures.preview import write_preview
+from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.grid import Block, in_stripes
 from wsinuc.nuclei import empty, write_nuclei
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.store import MAX_ID, Entry, Parts, ResultStore, disk_errors
+from wsinuc.urls import Place
 from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, block_job, render_job
 from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, Stage
 from wsinuc.workflows.segment.plan import Plan, Prepared, plan_segment, prepare
 from wsinuc.workflows.segment.summary import Course, Summary, Tally, restore, summarize, tally, unreadable_share
-from wsinuc.urls import Place
 
 __all__ = ["Plan", "Summary", "plan_segment", "segment_slide"]
 
@@ -48,23 +48,23 @@ def segment_slide(
     slide_path
         Slide or ordinary image, or the URL of a TIFF slide.
     out
-        The result's own directory (``<stem>.wsinuc``), created with its parents; or its URL, to which it is brought when
-        it has been made below ``config.work``.
+        The result's own directory (``<stem>.wsinuc``), created with its parents; or its URL, to
+        which it is brought when it has been made below ``config.work``.
     config
         All settings; ``segmenter`` takes the place of ``config.model`` and ``config.device`` when given.
     executor
-        Who makes the blocks, see ``wsinuc.pipeline.executor.open_executor``; None is ``config.workers`` threads. Several
-        calls may share one.
+        Who makes the blocks, see ``wsinuc.pipeline.executor.open_executor``; None is
+        ``config.workers`` threads. Several calls may share one.
     on_event
         Called on this thread with what has happened (``workflows.segment.events``).
 
     Raises
     ------
     WsinucError
-        What ``prepare`` raises; SlideError when more of the tissue than ``config.max_unreadable`` cannot be decoded;
-        OutputError when ``out`` cannot be used or the disk is full; RemoteError when a store cannot be reached; ClusterError
-        when workers die, or see other files.
-        Finished blocks are kept, then and on KeyboardInterrupt.
+        What ``prepare`` raises; SlideError when more of the tissue than ``config.max_unreadable``
+        cannot be decoded; OutputError when ``out`` cannot be used or the disk is full; RemoteError
+        when a store cannot be reached; ClusterError when workers die, or see other files. Finished
+        blocks are kept, then and on KeyboardInterrupt.
     """
     emit = on_event or (lambda event: None)
     executor = executor or ThreadExecutor(config.workers)

@@ -1,9 +1,10 @@
 """Batches of samples on one process or on several, in order, at most one waiting per process.
 
-A recipe is plain data that says how to make samples; every process opens it for itself. Batch b always holds the samples
-``b * size`` to ``(b + 1) * size - 1``, also where not all of them are wanted. So each sample is computed in the same
-company and with the same shapes whatever the number of processes and however often the run was interrupted; on a CPU each
-process computes on one thread, because the number of threads can change the last bit.
+A recipe is plain data that says how to make samples; every process opens it for itself. Batch b
+always holds the samples ``b * size`` to ``(b + 1) * size - 1``, also where not all of them are
+wanted. So each sample is computed in the same company and with the same shapes whatever the number
+of processes and however often the run was interrupted; on a CPU each process computes on one
+thread, because the number of threads can change the last bit.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def generate(
 ) -> Generator[list[SyntheticSample], None, None]:
     """The samples of each batch, in order.
 
-    With several ``workers`` each is a process of its own that makes every so-many-th batch; with one, ``maker`` is used if
-    the recipe has been opened already.
+    With several ``workers`` each is a process of its own that makes every so-many-th batch; with
+    one, ``maker`` is used if the recipe has been opened already.
 
     Raises
     ------

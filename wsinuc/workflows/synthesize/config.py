@@ -32,8 +32,9 @@ class SynthesisConfig:
 
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     guidance: float | None = None
-    """w of `wsinuc.models.diffusion.guidance`, which is s - 1 of method C's notation. None: 1, as the released code of both has it
-    (s = 2), or 0 where the network was trained without dropping its condition."""
+    """w of `wsinuc.models.diffusion.guidance`, which is s - 1 of method C's notation. None: 1, as
+    the released code of both has it (s = 2), or 0 where the network was trained without dropping
+    its condition."""
     size: int | None = None
     """Side of the images in pixels; None is that of the patches the network was trained on."""
     batch: int | None = None

@@ -1,7 +1,8 @@
-"""Samples of method C (Min, Oh, Jeong 2024): image, label and distance map at once, for a layout of nuclei and a prompt.
+"""Samples of method C (Min, Oh, Jeong 2024): image, label and distance map at once, for a layout of
+nuclei and a prompt.
 
-Instances are flooded from the layout's points over the distance map, inside the label's foreground; a nucleus has the class
-of its point.
+Instances are flooded from the layout's points over the distance map, inside the label's foreground;
+a nucleus has the class of its point.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.models.checkpoints.checkpoint import file_sha256
 from wsinuc.models.checkpoints.cosyn import CoSynModel, load_cosyn
+from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.devices import half_precision, pick_device
 from wsinuc.models.diffusion.joint import JointUnit, sample_joint
 from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_timesteps
-from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
-from wsinuc.workflows.synthesize.layouts import Layouts, LayoutSource, Scene
 from wsinuc.workflows.synthesize.config import SynthesisConfig, pixels_of, placed, resolved_guidance, seed_of
 from wsinuc.workflows.synthesize.folder import SyntheticSample
+from wsinuc.workflows.synthesize.layouts import Layouts, LayoutSource, Scene
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """The folder that a synthesis writes: a data set like any other, which says of every sample how it was made.
 
-It has the layout of `wsinuc.datasets.layouts.folder`, so that training, evaluation and ``wsinuc data info`` take it as it is::
+It has the layout of `wsinuc.datasets.layouts.folder`, so that training, evaluation and ``wsinuc
+data info`` take it as it is::
 
     images/NAME.png     RGB
     labels/NAME.png     16 bit, one number per nucleus
@@ -140,8 +141,9 @@ def writing(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nucleus
     Parameters
     ----------
     settings
-        All that decides how a sample looks, JSON types: ``method``, ``mpp``, ``seed``, ``sampler``, ``steps``,
-        ``guidance``, ``checkpoints`` (role -> sha256) and whatever else. They must be those of the samples that are there.
+        All that decides how a sample looks, JSON types: ``method``, ``mpp``, ``seed``, ``sampler``,
+        ``steps``, ``guidance``, ``checkpoints`` (role -> sha256) and whatever else. They must be
+        those of the samples that are there.
 
     Raises
     ------

@@ -1,8 +1,9 @@
 """Where the layouts of a joint synthesis come from, and which prompt goes with which.
 
-Three sources: fields of an annotated data set (real layouts, as the paper has them), one layout from a file for all samples,
-or new layouts from the point process that was fitted per tissue and lies in the checkpoint. Without a prompt of the user's
-each sample gets that of the template for its own tissue and classes.
+Three sources: fields of an annotated data set (real layouts, as the paper has them), one layout
+from a file for all samples, or new layouts from the point process that was fitted per tissue and
+lies in the checkpoint. Without a prompt of the user's each sample gets that of the template for its
+own tissue and classes.
 """
 
 from __future__ import annotations

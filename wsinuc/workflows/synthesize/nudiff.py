@@ -1,9 +1,10 @@
 """Samples of method B (Yu et al. 2023): a structure of nuclei from noise, then an image for it.
 
-Structure and labels have to say the same, or a segmenter trained on them learns the difference. So the labels are separated
-from the generated structure, and the image is made for the structure *of these labels*: touching nuclei have the sharp
-border that the image network knows from real labels, and specks that are no nucleus vanish. ``condition="raw"`` gives the
-image network the generated structure itself, as the paper does (there rounded to 8 bit).
+Structure and labels have to say the same, or a segmenter trained on them learns the difference. So
+the labels are separated from the generated structure, and the image is made for the structure *of
+these labels*: touching nuclei have the sharp border that the image network knows from real labels,
+and specks that are no nucleus vanish. ``condition="raw"`` gives the image network the generated
+structure itself, as the paper does (there rounded to 8 bit).
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from wsinuc.datasets.base import Dataset
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import file_sha256
-from wsinuc.models.devices import half_precision, pick_device
 from wsinuc.models.checkpoints.generators import ImageModel, StructureModel, load_image_model, load_structure_model
+from wsinuc.models.devices import half_precision, pick_device
 from wsinuc.models.diffusion.guidance import guided
 from wsinuc.models.diffusion.samplers import restart_steps, sample
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
 from wsinuc.synthesis.structures import from_diffusion, structure_map
-from wsinuc.workflows.synthesize.layouts import described, tissue_of
 from wsinuc.workflows.synthesize.config import (
     SynthesisConfig,
     pixels_of,
@@ -39,6 +39,7 @@ from wsinuc.workflows.synthesize.config import (
     sequence_of,
 )
 from wsinuc.workflows.synthesize.folder import SyntheticSample
+from wsinuc.workflows.synthesize.layouts import described, tissue_of
 
 CONDITIONS = ("instances", "raw")
 _CHANNELS = 3  # of images, and of structures

@@ -1,7 +1,8 @@
 """``wsinuc synthesize``: labelled images from trained generators, as a data set on disk.
 
-Sample k depends on the checkpoints, the settings, the seed and k alone: not on how many are made, in how many processes, or
-how often the run was interrupted. So a set can be made longer later, and on a CPU any number of workers writes the same bytes.
+Sample k depends on the checkpoints, the settings, the seed and k alone: not on how many are made,
+in how many processes, or how often the run was interrupted. So a set can be made longer later, and
+on a CPU any number of workers writes the same bytes.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from wsinuc.datasets.base import Dataset
 from wsinuc.errors import ConfigError
 from wsinuc.models.devices import pick_device
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.workflows.synthesize.cosyn import CoSynMaker, CoSynRecipe
 from wsinuc.workflows.synthesize.batches import batches, generate
+from wsinuc.workflows.synthesize.config import SynthesisConfig
+from wsinuc.workflows.synthesize.cosyn import CoSynMaker, CoSynRecipe
+from wsinuc.workflows.synthesize.folder import SHEET, SyntheticSample, SyntheticSet, check_folder, writing
 from wsinuc.workflows.synthesize.layouts import Layouts
 from wsinuc.workflows.synthesize.nudiff import NudiffMaker, NudiffRecipe
-from wsinuc.workflows.synthesize.config import SynthesisConfig
-from wsinuc.workflows.synthesize.folder import SHEET, SyntheticSample, SyntheticSet, check_folder, writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +138,8 @@ def synthesize_cosyn(
     model
         Checkpoint of kind ``cosyn``.
     layouts
-        A data set whose layouts are taken, one layout for all samples, or None for random ones from the point process that
-        the checkpoint holds for each tissue.
+        A data set whose layouts are taken, one layout for all samples, or None for random ones from
+        the point process that the checkpoint holds for each tissue.
     prompts
         Sample k has the one at k modulo their number; none: the template's, of its own tissue and classes.
     layout_name

@@ -1,8 +1,10 @@
-"""Method A (Alexis et al. 2024, after Baranchuk et al. 2022): pixel classifiers on a denoiser's features, from few images.
+"""Method A (Alexis et al. 2024, after Baranchuk et al. 2022): pixel classifiers on a denoiser's
+features, from few images.
 
-A denoiser that has only ever seen unlabelled images is kept as it is; its features at a few annotated pixels are collected
-once (`pixel_table`), the members of an ensemble are fitted to them side by side (`fit_ensemble`), and both become one
-checkpoint of kind ``segmenter``. With ``tuning`` the classifiers' error also runs back into the denoiser (`finetune`).
+A denoiser that has only ever seen unlabelled images is kept as it is; its features at a few
+annotated pixels are collected once (`pixel_table`), the members of an ensemble are fitted to them
+side by side (`fit_ensemble`), and both become one checkpoint of kind ``segmenter``. With ``tuning``
+the classifiers' error also runs back into the denoiser (`finetune`).
 """
 
 from __future__ import annotations
@@ -23,16 +25,16 @@ from wsinuc.models.checkpoints.denoisers import load_denoiser
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
-from wsinuc.models.training.loop import FitConfig, Progress
 from wsinuc.models.networks.unet import UNet
+from wsinuc.models.training.loop import FitConfig, Progress
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
 from wsinuc.separation.watershed import WatershedSettings
-from wsinuc.workflows.train.finetune import FinetuneConfig, disturbed, finetune
+from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
+from wsinuc.workflows.train.finetune import FinetuneConfig, disturbed, finetune
 from wsinuc.workflows.train.pixel_table import SamplingConfig, collect_pixels
 from wsinuc.workflows.train.threshold import fit_threshold
-from wsinuc.workflows.data.training_set import check_annotation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

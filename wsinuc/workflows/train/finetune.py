@@ -1,11 +1,12 @@
 """Fine-tuning the denoiser itself for segmentation before its features are used (method D's second stage).
 
-Purma et al. (2025) pre-train a U-Net to denoise and then train the same weights to segment. Here the network's own
-features are what is trained: pixel classifiers read them exactly as they will in inference, and their error runs back into
-the denoiser. First a single classifier, which is cheap; then an ensemble that starts from it, disturbed, each member with
-crops of its own. What other segmenters say of unlabelled tissue can be learnt besides (`Taught`). (Fitting the ensemble on
-tuned features afterwards, as on frozen ones, scores worse on new patients: the tuned features are surer of the images they
-were tuned on than of others.)
+Purma et al. (2025) pre-train a U-Net to denoise and then train the same weights to segment. Here
+the network's own features are what is trained: pixel classifiers read them exactly as they will in
+inference, and their error runs back into the denoiser. First a single classifier, which is cheap;
+then an ensemble that starts from it, disturbed, each member with crops of its own. What other
+segmenters say of unlabelled tissue can be learnt besides (`Taught`). (Fitting the ensemble on tuned
+features afterwards, as on frozen ones, scores worse on new patients: the tuned features are surer
+of the images they were tuned on than of others.)
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import DataError
-from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.features.ensemble import PixelClassifierEnsemble
 from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor
+from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.training.loop import FitConfig, Progress, fit
 from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
 from wsinuc.workflows.train.soft_crops import SoftCropSource, soft_loss

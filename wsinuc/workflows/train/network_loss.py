@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from wsinuc.datasets.sampling.crops import Crop
-from wsinuc.models.training import losses
 from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.training import losses
 from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def _entropy_and_dice(logits: Tensor, target: Tensor, importance: Tensor | None 
 
 
 def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
-    """Cross-entropy and Dice of nuclei, and of types where there are any; squared error of H and V and of their gradients."""
+    """Cross-entropy and Dice of nuclei, and of types where there are any; squared error of H and V
+    and of their gradients."""
     assert raw.nuclei is not None
     shapes = (raw.maps - wanted.maps).square().mean() + losses.gradient_loss(raw.maps, wanted.maps, wanted.nuclei)
     nuclei = _entropy_and_dice(raw.nuclei, wanted.nuclei.long())

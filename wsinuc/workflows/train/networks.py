@@ -24,19 +24,19 @@ from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError, OutputError
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.networks.dense import DenseNetwork
 from wsinuc.models.devices import pick_device, pick_dtype
-from wsinuc.models.training.losses import SIMILARITY_FORMS
 from wsinuc.models.networks.by_name import NETWORKS, build_network
-from wsinuc.models.training.loop import FitConfig, Progress, fit
+from wsinuc.models.networks.dense import DenseNetwork
 from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.models.training.loop import FitConfig, Progress, fit
+from wsinuc.models.training.losses import SIMILARITY_FORMS
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.network import MAPS, NetworkConfig, NetworkSegmenter, network_checkpoint
+from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
 from wsinuc.workflows.train.network_loss import LOSSES, make_targets
 from wsinuc.workflows.train.threshold import fit_threshold
-from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +90,10 @@ class NetworkTrainConfig:
     def paper(cls, method: str, *, steps: int = 20_000, seed: int = 0, **changes: Any) -> NetworkTrainConfig:
         """As published, as far as it is known: crop, batch, rate and augmentation of the method's authors.
 
-        ``finetune`` (Purma et al. 2025): Adam 1e-4 with moments (0.5, 0.999), 8 crops of 256 px, blur and colour jitter.
-        ``hovernet`` (Graham et al. 2019): Adam 1e-4, 4 crops of 256 px at 0.25 um per px, blur, noise and colour jitter; random
-        weights where the authors start from ImageNet's. The plain U-Net has no paper and takes HoVer-Net's.
+        ``finetune`` (Purma et al. 2025): Adam 1e-4 with moments (0.5, 0.999), 8 crops of 256 px,
+        blur and colour jitter. ``hovernet`` (Graham et al. 2019): Adam 1e-4, 4 crops of 256 px at
+        0.25 um per px, blur, noise and colour jitter; random weights where the authors start from
+        ImageNet's. The plain U-Net has no paper and takes HoVer-Net's.
 
         Parameters
         ----------
@@ -143,13 +144,15 @@ def train_network(
     classes
         What a nucleus can be; empty for data without classes, which teach one class called Nucleus.
     denoiser
-        Checkpoint of kind ``denoiser`` that ``finetune`` starts from; None starts from random weights of ``config.denoiser``.
+        Checkpoint of kind ``denoiser`` that ``finetune`` starts from; None starts from random
+        weights of ``config.denoiser``.
     weights
         How often each image is drawn, relative to the others; None draws by area.
     provenance
         What to record of the data: names, licences, the command.
     validation
-        Images to measure AJI on as the training goes; the weights that do best there are kept. Without any, the last ones are.
+        Images to measure AJI on as the training goes; the weights that do best there are kept.
+        Without any, the last ones are.
     should_stop
         Asked after each step; stops early, with the state saved and the weights so far written.
 

@@ -1,9 +1,10 @@
 """The pixels that classifiers learn from: features and targets, row by row (method A, sections 2.3 and 2.4).
 
-Every annotated image is viewed one or more times, each time stained, zoomed and turned anew. On each view its features are
-computed once and read, interpolated, at chosen pixels only. Feature maps are never kept, let alone enlarged: 448 images of
-256 px at 2688 features would be 316 GB in fp32, the rows that a training can use are a few. Rows beyond a budget
-of memory go to a file that is mapped.
+Every annotated image is viewed one or more times, each time stained, zoomed and turned anew. On
+each view its features are computed once and read, interpolated, at chosen pixels only. Feature maps
+are never kept, let alone enlarged: 448 images of 256 px at 2688 features would be 316 GB in fp32,
+the rows that a training can use are a few. Rows beyond a budget of memory go to a file that is
+mapped.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.augmentation.augment import jitter_stain, resized
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.orientation import dihedral
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
 from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor, sample_features
+from wsinuc.orientation import dihedral
 from wsinuc.separation.targets import centre_distance, hv_maps
 
 IGNORED = -100
@@ -53,7 +54,8 @@ class SamplingConfig:
     shift: bool = True
     """Move the noise texture at random; False shows every image the same noise, as published."""
     memory_gib: float = 6.0
-    """When the rows may need more, or ``pixels`` is None, they lie in a file next to the output while the training runs."""
+    """When the rows may need more, or ``pixels`` is None, they lie in a file next to the output
+    while the training runs."""
 
     def __post_init__(self) -> None:
         if self.visits < 1 or (self.pixels is not None and self.pixels < 1):
@@ -156,9 +158,11 @@ class RowStore:
     Parameters
     ----------
     capacity
-        The most rows that will come; memory is taken for all of them at once and used as they come. None when it is not known.
+        The most rows that will come; memory is taken for all of them at once and used as they come.
+        None when it is not known.
     memory_gib
-        When the rows may need more, or nobody knows, they go to a file in ``folder`` instead, which is mapped at the end.
+        When the rows may need more, or nobody knows, they go to a file in ``folder`` instead, which
+        is mapped at the end.
     """
 
     def __init__(self, width: int, capacity: int | None, memory_gib: float, folder: Path) -> None:

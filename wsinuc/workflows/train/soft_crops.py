@@ -1,8 +1,8 @@
 """Crops that a student learns from: clean scores of the teacher, the same tissue as another laboratory would show it.
 
-Crops come in pairs that show the same tissue a little apart, in the same stain and focus. Each is sampled anew from the kept
-pixels, so the student sees what a slide looks like that begins elsewhere, and `inconsistency` says how much its answer depends
-on that.
+Crops come in pairs that show the same tissue a little apart, in the same stain and focus. Each is
+sampled anew from the kept pixels, so the student sees what a slide looks like that begins
+elsewhere, and `inconsistency` says how much its answer depends on that.
 
 Pair ``k`` is a function of the seed and ``k`` alone: a resumed training sees what an uninterrupted one would have seen.
 """
@@ -21,14 +21,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsinuc.datasets.augmentation.augment import Augmentation, distorted
-from wsinuc.orientation import dihedral
-from wsinuc.models.training import losses
 from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.training import losses
+from wsinuc.orientation import dihedral
 from wsinuc.separation.soft_targets import SoftTarget, soft_target
 from wsinuc.workflows.train.soft_crops import COLORS
 
 APART = 15
-"""Most pixels by which the crops of a pair are moved along each axis: any place of a network that joins up to 16 pixels."""
+"""Most pixels by which the crops of a pair are moved along each axis: any place of a network that
+joins up to 16 pixels."""
 _EVEN = 0.3  # probability that they are moved by whole pixels of the student: by the network's grid, not the samples
 
 

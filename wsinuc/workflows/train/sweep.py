@@ -1,8 +1,9 @@
 """Which timesteps, decoder blocks and denoiser to take features from, asked of a validation split.
 
-Features are computed once per image and denoiser, for all timesteps and blocks together, and read at sampled pixels only.
-Every choice is then a set of columns of one table: a small ensemble is fitted to them and scored on the validation
-pixels, which takes seconds. The best few may be tried as whole segmenters, scored by instances.
+Features are computed once per image and denoiser, for all timesteps and blocks together, and read
+at sampled pixels only. Every choice is then a set of columns of one table: a small ensemble is
+fitted to them and scored on the validation pixels, which takes seconds. The best few may be tried
+as whole segmenters, scored by instances.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
 from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.evaluate.run import evaluate, predict_labels
+from wsinuc.workflows.train.ddpm import load_extractor
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
 from wsinuc.workflows.train.pixel_table import IGNORED, PixelTable, SamplingConfig, collect_pixels
-from wsinuc.workflows.train.ddpm import load_extractor
-from wsinuc.workflows.data.training_set import check_annotation
 
 _CHUNK = 16_384
 """Rows that are classified at once."""

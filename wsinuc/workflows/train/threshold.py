@@ -1,8 +1,9 @@
 """From which probability on a pixel is nucleus: the level with the highest Dice on the training images.
 
-Losses that favour hard pixels (method D's focal loss) and short trainings leave probabilities low, sampling that favours nuclei
-(method A keeps a tenth of the background) leaves them high. One half is then the wrong cut, and comparing methods at
-one half compares their losses. One number from the training images themselves mends that for every method alike.
+Losses that favour hard pixels (method D's focal loss) and short trainings leave probabilities low,
+sampling that favours nuclei (method A keeps a tenth of the background) leaves them high. One half
+is then the wrong cut, and comparing methods at one half compares their losses. One number from the
+training images themselves mends that for every method alike.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ TOLERANCE = 0.002
 def fit_threshold(segmenter: Segmenter, images: Sequence[LabelledImage], *, seed: int = 0) -> float:
     """Probability in [0.2, 0.8] that separates nucleus from background best on crops of ``images``.
 
-    Each crop is taken as `segment` would see it: at the segmenter's resolution, unaugmented, with the normalisation fitted to it.
+    Each crop is taken as `segment` would see it: at the segmenter's resolution, unaugmented, with
+    the normalisation fitted to it.
     """
     inner = slice(segmenter.margin, segmenter.tile - segmenter.margin)
     inside, outside = np.zeros(256, np.int64), np.zeros(256, np.int64)
@@ -51,7 +53,8 @@ def _crop(segmenter: Segmenter, image: LabelledImage, seed: int) -> Crop:
 
 
 def best_level(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> float:
-    """Level of `LEVELS` with the highest Dice, given how many pixels of nuclei and of background have each level ``(256,)``.
+    """Level of `LEVELS` with the highest Dice, given how many pixels of nuclei and of background
+    have each level ``(256,)``.
 
     Examples
     --------
