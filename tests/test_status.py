@@ -144,7 +144,8 @@ def test_the_command_prints_a_table_or_json_and_its_exit_code_tells(done: Path, 
 
 def test_status_needs_no_network_library(done: Path) -> None:
     """It is asked often, also on login nodes: no PyTorch is loaded."""
-    code = f"import sys; from wsinuc.workflows.cohort.status import cohort_status as s; s([{str(done)!r}]); print('torch' in sys.modules)"
+    look = f"from wsinuc.workflows.cohort.status import cohort_status as s; s([{str(done)!r}])"
+    code = f"import sys; {look}; print('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).strip() == "False"
 

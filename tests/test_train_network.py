@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from skimage.draw import disk
-from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
@@ -19,11 +18,13 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, sa
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.models.training import losses
 from wsinuc.models.training.loop import FitConfig
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.workflows.evaluate.run import predict_labels
+from wsinuc.workflows.train.network_config import NetworkTrainConfig
 from wsinuc.workflows.train.network_loss import make_targets
-from wsinuc.workflows.train.networks import NetworkTrainConfig, train_network
+from wsinuc.workflows.train.networks import train_network
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 FIT = FitConfig(steps=40, lr=3e-3, warmup=5, cosine=True, ema=0.9, bf16=False)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wsinuc.datasets.base import LabelledImage
     from wsinuc.workflows.data.training_set import TrainingSet
     from wsinuc.workflows.train.ddpm import DdpmTrainConfig
-    from wsinuc.workflows.train.networks import NetworkTrainConfig
+    from wsinuc.workflows.train.network_config import NetworkTrainConfig
 
 FILE = click.Path(path_type=Path)
 ONLY_DDPM = ("timesteps", "blocks", "features", "members", "visits", "tune", "views")
@@ -274,7 +274,7 @@ def _ddpm_config(options: dict[str, Any]) -> DdpmTrainConfig:
 
 def _network_config(options: dict[str, Any]) -> NetworkTrainConfig:
     from wsinuc.models.training.loop import FitConfig
-    from wsinuc.workflows.train.networks import NetworkTrainConfig
+    from wsinuc.workflows.train.network_config import NetworkTrainConfig
 
     method = options["method"]
     if method == "finetune" and options["model_mpp"] is not None:

@@ -11,7 +11,8 @@ from wsinuc.models.features.extractor import FeatureConfig
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
-from wsinuc.workflows.train.networks import NetworkTrainConfig, train_network
+from wsinuc.workflows.train.network_config import NetworkTrainConfig
+from wsinuc.workflows.train.networks import train_network
 from wsinuc.workflows.train.pixel_table import SamplingConfig
 
 Images = Sequence[LabelledImage]

@@ -40,7 +40,8 @@ from wsinuc.models.training.loop import FitConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.workflows.data.training_set import NUCLEUS, shared_out
 from wsinuc.workflows.evaluate.run import evaluate, predict_labels
-from wsinuc.workflows.train.networks import NetworkTrainConfig, train_network
+from wsinuc.workflows.train.network_config import NetworkTrainConfig
+from wsinuc.workflows.train.networks import train_network
 
 HERE = Path(__file__).parent
 METRICS = ("dice", "aji", "f_detection")

@@ -4,34 +4,17 @@ A segmenter has two halves so that both can work at once: ``predict`` runs on th
 scores, ``separate`` runs on the CPU and turns scores into instances. Both are pure functions of their argument and
 of the segmenter's own constants.
 
-Scores are uint8, so that levels are quantised the same way everywhere. Channels, in this order:
-
-====================  =======================================================================
-0                     probability that the pixel is nucleus, 255 = certain
-1                     disagreement of the ensemble (Jensen-Shannon / log 2), 255 = most
-2 .. 2 + classes - 1  probability of each class, in the order of ``classes``
-the rest              private to the segmenter: what ``separate`` needs (centre distance, H/V)
-====================  =======================================================================
+Scores are uint8; `wsinuc.separation.channels` says what each channel holds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-FOREGROUND, DISAGREEMENT, FIRST_CLASS = 0, 1, 2
-
-
-@dataclass(frozen=True, slots=True)
-class NucleusClass:
-    """A class of nuclei as users see it."""
-
-    name: str
-    color: tuple[int, int, int]
-    """RGB, 0 to 255."""
+from wsinuc.nuclei.classes import NucleusClass
 
 
 def usual_mpp_range(mpp: float) -> tuple[float, float]:

@@ -8,20 +8,30 @@ weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.models.training.loop import Inspection
-from wsinuc.workflows.generators.config import GeneratorConfig
-from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
+from wsinuc.models.training.loop import FitConfig, Inspection
 
 SEED = 7_919
 """Added to the seed of a training, so that held-out patches are never training patches."""
 PATCHES = 64
 """About so many are measured."""
+
+
+class Measured(Protocol):
+    """Settings of a training whose held-out loss is measured."""
+
+    @property
+    def fit(self) -> FitConfig: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def validate_every(self) -> int: ...
 
 
 def drawn_apart(count: int, share: float, seed: int) -> list[int]:
@@ -41,9 +51,7 @@ def set_apart(images: Sequence[LabelledImage], share: float, seed: int) -> tuple
     return learned, [i for i, image in enumerate(images) if image.name in apart] or learned
 
 
-def held_out_loss(
-    loss: Callable[[int], Tensor], size: int, config: GeneratorConfig | CoSynTrainConfig, device: str
-) -> Inspection:
+def held_out_loss(loss: Callable[[int], Tensor], size: int, config: Measured, device: str) -> Inspection:
     """The measurement as part of a training: ``loss`` is the mean loss of its part k, of ``size`` held-out patches."""
     parts = max(1, PATCHES // size)
 

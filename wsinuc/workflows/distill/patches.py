@@ -35,9 +35,8 @@ from wsinuc.workflows.distill.teacher import (
     check_teachers,
     draw_spot,
 )
+from wsinuc.workflows.train.soft_crops import COLORS
 
-COLORS = 3
-"""Leading channels of a kept patch: RGB; the teacher's follow."""
 _RECORD = "patches.json"
 _SAMPLE_SEED = 15_485_863  # added to the seed of the samples that fit the teacher to a source, apart from the patches
 _EVERY_S = 10.0

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wsinuc.workflows.cohort.slide_list import SlideJob
     from wsinuc.workflows.segment.plan import Plan
     from wsinuc.workflows.segment.summary import Summary
 
@@ -52,33 +51,3 @@ class Finished:
 
 
 Event = Planned | BlockDone | Stage | Finished
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlideProgress:
-    """One slide of several goes on."""
-
-    job: SlideJob
-    event: Event
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlideDone:
-    """One slide of several is complete."""
-
-    job: SlideJob
-    summary: Summary | None
-    """None: it was complete before, with the same settings."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlideFailed:
-    """One slide of several could not be finished."""
-
-    job: SlideJob
-    error: Exception
-    again: bool
-    """Whether it will be tried again, after the others."""
-
-
-CohortEvent = SlideProgress | SlideDone | SlideFailed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,9 +14,7 @@ from wsinuc.datasets.sampling.crops import Crop
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.training import losses
 from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
-
-if TYPE_CHECKING:
-    from wsinuc.workflows.train.networks import NetworkTrainConfig
+from wsinuc.workflows.train.network_config import NetworkTrainConfig
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -25,8 +25,9 @@ from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.training import losses
 from wsinuc.orientation import dihedral
 from wsinuc.separation.soft_targets import SoftTarget, soft_target
-from wsinuc.workflows.train.soft_crops import COLORS
 
+COLORS = 3
+"""Leading channels of a kept patch: RGB; the teacher's follow."""
 APART = 15
 """Most pixels by which the crops of a pair are moved along each axis: any place of a network that
 joins up to 16 pixels."""
