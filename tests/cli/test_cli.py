@@ -27,7 +27,7 @@ from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.workflows.segment import run as task
 from wsinuc.workflows.segment.events import BlockDone, Planned, Stage
 
-SOURCES = Path(__file__).parents[1]
+SOURCES = Path(__file__).parents[2]
 HEAVY = ("torch", "numpy", "zarr", "dask", "pyarrow", "shapely", "numba", "PIL", "rich")
 
 
@@ -172,7 +172,7 @@ def test_not_a_slide(wsinuc_in, tmp_path: Path) -> None:
 
 def test_a_cut_off_slide_is_one_line(tmp_path: Path) -> None:
     """The real slide without its end, in a process of its own: whatever libraries print counts, too."""
-    example = Path(__file__).parents[1] / "examples" / "data" / "CMU-1-Small-Region.svs"
+    example = Path(__file__).parents[2] / "examples" / "data" / "CMU-1-Small-Region.svs"
     (tmp_path / "cut.svs").write_bytes(example.read_bytes()[:900_000])
     process = python("from wsinuc_cli.main import main; main(['segment', 'cut.svs'])", cwd=tmp_path)
     _, err = process.communicate(timeout=60)
@@ -270,7 +270,7 @@ def test_info_as_text_and_json(wsinuc_in, slide: Path) -> None:
 
 
 def test_check_exits_with_1_for_what_qupath_refuses(wsinuc_in, tmp_path: Path) -> None:
-    cases = Path(__file__).parent / "qupath_cases"
+    cases = Path(__file__).parents[1] / "qupath_cases"
     bad = wsinuc_in("check", cases / "49_poly_selfint.geojson")
     assert bad.exit_code == 1
     assert "0.6.0, 0.7.0 will refuse the whole file" in bad.stdout

@@ -12,7 +12,7 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import parse_conditions
 from wsinuc.errors import ConfigError, DataError, MppError
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def write_dataset(folder: Path, *, columns: str = "name,patient,stain", shape: tuple[int, int] = (8, 10)) -> Path:

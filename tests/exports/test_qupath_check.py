@@ -16,7 +16,7 @@ from wsinuc.errors import DataError
 from wsinuc.exports.qupath import check as qupath_check
 from wsinuc.exports.qupath.check import check_geojson
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 CASES = HERE / "qupath_cases"
 SHARED = HERE.parents[1] / "shared" / "qupath_cases"
 VERSIONS = ("0.5.1", "0.6.0", "0.7.0")

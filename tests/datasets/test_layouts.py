@@ -23,7 +23,7 @@ from PIL import Image
 from wsinuc.datasets import LAYOUTS, open_dataset
 from wsinuc.errors import DataError, MppError
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def test_nuinsseg(tmp_path):

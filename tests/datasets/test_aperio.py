@@ -12,7 +12,7 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.layouts.aperio import MONUSEG_TEST, paint_regions
 from wsinuc.errors import DataError
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def test_monuseg_paints_outlines_in_order(tmp_path):

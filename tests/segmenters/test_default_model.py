@@ -17,8 +17,8 @@ from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.slides import open_slide
 from wsinuc.workflows.evaluate.run import evaluate, predict_labels
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "data" / "CMU-1-Small-Region.svs"
-TNBC = Path(__file__).parents[2] / "shared" / "data" / "tnbc"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "data" / "CMU-1-Small-Region.svs"
+TNBC = Path(__file__).parents[3] / "shared" / "data" / "tnbc"
 HELD_OUT = {"patient": frozenset({"09", "10", "11"})}
 
 
