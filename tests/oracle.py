@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from wsinuc.nuclei.classes import NucleusClass
 
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.base import usual_mpp_range
 from wsinuc.separation.watershed import WatershedSettings, instances_from_distance
 

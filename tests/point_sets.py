@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from skimage.draw import ellipse
-from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.base import usual_mpp_range
 from wsinuc.separation.watershed import WatershedSettings, instances_from_pieces
 

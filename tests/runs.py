@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from oracle import OracleSegmenter, write_slide
 
+from oracle import OracleSegmenter, write_slide
 from wsinuc.config import SegmentConfig
 from wsinuc.workflows.segment.run import segment_slide
 

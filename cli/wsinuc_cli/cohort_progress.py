@@ -8,8 +8,8 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import TaskID as RowID
-from wsinuc.workflows.cohort.events import CohortEvent, SlideFailed, SlideProgress
 
+from wsinuc.workflows.cohort.events import CohortEvent, SlideFailed, SlideProgress
 from wsinuc_cli.progress import Lines, Reporter, live_bars, move_bar, reporter
 
 

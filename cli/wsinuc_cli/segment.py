@@ -23,10 +23,9 @@ from wsinuc_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from wsinuc.workflows.cohort.events import CohortEvent
-
     from wsinuc.pipeline.executor import ExecutorConfig
     from wsinuc.segmenters.base import Segmenter
+    from wsinuc.workflows.cohort.events import CohortEvent
     from wsinuc.workflows.cohort.slide_list import SlideJob
     from wsinuc.workflows.segment.run import Plan, Summary
 

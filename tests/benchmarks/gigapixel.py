@@ -61,7 +61,6 @@ def segment(slide: Path, out: Path, args: argparse.Namespace) -> int:
     import time
 
     from oracle import OracleSegmenter
-
     from wsinuc.config import SegmentConfig
     from wsinuc.workflows.bench.meter import metered
     from wsinuc.workflows.segment.events import Stage

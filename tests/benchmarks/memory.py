@@ -49,7 +49,6 @@ def measure(folder: Path, side: int, args: argparse.Namespace) -> dict[str, obje
 
 def segment(slide: Path, out: Path, args: argparse.Namespace) -> int:
     from oracle import OracleSegmenter
-
     from wsinuc.config import SegmentConfig
     from wsinuc.workflows.segment.run import segment_slide
 

@@ -27,6 +27,7 @@ TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
 import tifffile  # noqa: E402
+
 from oracle import plane, write_slide  # noqa: E402
 from runs import tree  # noqa: E402
 

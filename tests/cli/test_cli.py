@@ -15,17 +15,17 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
-from oracle import MPP, OracleSegmenter, plane, write_slide
 from PIL import Image
 from rich.console import Console
-from wsinuc_cli import progress
-from wsinuc_cli.main import COMMANDS, main
 
 import wsinuc.segmenters
+from oracle import MPP, OracleSegmenter, plane, write_slide
 from wsinuc.errors import DeviceError
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.workflows.segment import run as task
 from wsinuc.workflows.segment.events import BlockDone, Planned, Stage
+from wsinuc_cli import progress
+from wsinuc_cli.main import COMMANDS, main
 
 SOURCES = Path(__file__).parents[2]
 HEAVY = ("torch", "numpy", "zarr", "dask", "pyarrow", "shapely", "numba", "PIL", "rich")

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from oracle import MPP, OracleSegmenter, plane, write_slide
 from PIL import Image
 from rich.console import Console
-from wsinuc.workflows.cohort.events import SlideDone, SlideFailed, SlideProgress
-from wsinuc_cli.cohort_progress import CohortBars
-from wsinuc_cli.main import main
 
 import wsinuc.segmenters
+from oracle import MPP, OracleSegmenter, plane, write_slide
 from wsinuc.errors import SlideError
+from wsinuc.workflows.cohort.events import SlideDone, SlideFailed, SlideProgress
 from wsinuc.workflows.cohort.slide_list import SlideJob
 from wsinuc.workflows.segment.events import BlockDone, Planned
+from wsinuc_cli.cohort_progress import CohortBars
+from wsinuc_cli.main import main
 
 
 @pytest.fixture

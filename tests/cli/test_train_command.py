@@ -11,7 +11,6 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from skimage.draw import disk
-from wsinuc_cli.train import train
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import parse_conditions
@@ -23,6 +22,7 @@ from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetCo
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.workflows.data.training_set import NUCLEUS, Selection, gather_training_set
+from wsinuc_cli.train import train
 
 SMALL = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 EVERYTHING = Selection(wanted={}, unwanted={})

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from dataset_files import (
     SHAPE,
     blobs,
@@ -18,8 +20,6 @@ from dataset_files import (
     write_monuseg,
     write_pannuke,
 )
-from PIL import Image
-
 from wsinuc.datasets import LAYOUTS, open_dataset
 from wsinuc.errors import DataError, MppError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dataset_files import SHAPE, blobs, picture, save, save_mat, write_consep, write_lizard
 
+from dataset_files import SHAPE, blobs, picture, save, save_mat, write_consep, write_lizard
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import DataError, MppError
 

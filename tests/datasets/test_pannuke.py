@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dataset_files import pannuke_arrays, write_fold, write_pannuke
 
+from dataset_files import pannuke_arrays, write_fold, write_pannuke
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.layouts.pannuke import merge_channels
 from wsinuc.errors import DataError

@@ -9,11 +9,10 @@ from functools import partial
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from oracle import MPP, OracleSegmenter
 from test_evaluate import write_known_dataset
 from test_evaluate_classes import Marked
-from wsinuc_cli.evaluate import evaluate as command
 
+from oracle import MPP, OracleSegmenter
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset
 from wsinuc.datasets.sampling.resampled import resampled
@@ -21,6 +20,7 @@ from wsinuc.errors import ConfigError, DataError, MppError
 from wsinuc.grid import Box
 from wsinuc.workflows.evaluate.resolutions import evaluate_resolutions, parse_resolutions, resolution_rows
 from wsinuc.workflows.evaluate.run import predict_nuclei
+from wsinuc_cli.evaluate import evaluate as command
 
 FINE = MPP / 2
 

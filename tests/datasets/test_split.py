@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.datasets.base import Annotation, Dataset, Layout, Row
 from wsinuc.datasets.sampling.split import Split, few_patches, split_images
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
+from wsinuc.nuclei.classes import NucleusClass
 
 SIZE = 32
 

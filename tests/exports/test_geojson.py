@@ -17,7 +17,6 @@ import shapely.geometry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.errors import DataError, OutputError
 from wsinuc.exports.qupath import geojson, polygons
@@ -26,6 +25,7 @@ from wsinuc.exports.qupath.geojson import check_class_names, default_geojson_nam
 from wsinuc.grid import Box
 from wsinuc.labels import fill_enclosed, paint_outlines, relabel
 from wsinuc.nuclei import Frame, Nuclei, empty, measure
+from wsinuc.nuclei.classes import NucleusClass
 
 CLASSES = (NucleusClass("Epithelial", (200, 0, 0)), NucleusClass("Immune", (0, 0, 200)))
 LABELS = hnp.arrays(np.int32, (12, 14), elements=st.sampled_from([0, 0, 1, 2, 3]))

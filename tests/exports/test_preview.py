@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.errors import OutputError, ReadError
 from wsinuc.exports.pictures import preview
@@ -16,6 +15,7 @@ from wsinuc.exports.pictures.drawing import Picture, _edge_midpoints, printable,
 from wsinuc.exports.pictures.preview import write_preview
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei, empty, measure
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.grid import Box, TileGrid
@@ -19,6 +18,7 @@ from wsinuc.models.networks.dense import FinetunedDenoiser
 from wsinuc.models.networks.fusion import fuse_norms
 from wsinuc.models.networks.supervised_unet import SupervisedUNet, SupervisedUNetConfig, folded
 from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import METHODS, load_segmenter
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from point_sets import MPP, DarkSegmenter, draw
 from skimage.draw import disk
 
+from point_sets import MPP, DarkSegmenter, draw
 from wsinuc.nuclei.describe import DENSITY_STEPS, DESCRIPTORS, REACH_UM, describe, stain_levels
 
 AT = {name: i for i, name in enumerate(DESCRIPTORS)}

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from oracle import OracleSegmenter
 from runs import Stop, config, run, tree
-
 from wsinuc.errors import ClusterError, ConfigError, SlideError
 from wsinuc.pipeline.cluster import PER_WORKER
 from wsinuc.pipeline.executor import Executor, ExecutorConfig, ThreadExecutor, open_executor

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from oracle import OracleSegmenter, write_slide
 from runs import run, tree
-
 from wsinuc.errors import ClusterError, SlideError
 from wsinuc.pipeline.executor import ExecutorConfig, ThreadExecutor, open_executor
 from wsinuc.pipeline.guard import Guarded, end_run

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.separation.channels import DISAGREEMENT, FOREGROUND
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.networks.by_name import build_network
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import load_segmenter, member_path
 from wsinuc.segmenters.base import Fitted, Segmenter
 from wsinuc.segmenters.joint import JointConfig, JointSegmenter, Member, joint_checkpoint
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.normalisation import ColourNormalisation
+from wsinuc.separation.channels import DISAGREEMENT, FOREGROUND
 
 NUCLEUS = (NucleusClass("Nucleus", (0, 200, 80)),)
 SHAPE = {"classes": 2, "maps": 1, "base": 4, "levels": 2, "smooth": True}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from wsinuc_cli.main import main
 
 from wsinuc.errors import CheckpointError
 from wsinuc.segmenters import shipped
 from wsinuc.segmenters.shipped import MODELS, WEIGHTS, ShippedModel, model_path, shipped_models
+from wsinuc_cli.main import main
 
 
 def test_the_default_is_a_name_for_a_shipped_file() -> None:

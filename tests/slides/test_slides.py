@@ -12,6 +12,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
 from slide_files import (
     HEIGHT,
     SHARED_SLIDES,
@@ -23,7 +24,6 @@ from slide_files import (
     truncate,
     write_pyramid,
 )
-
 from wsinuc.errors import ConfigError, DataError, MppError, ReadError, SlideError
 from wsinuc.grid import Box
 from wsinuc.slides import READERS, open_slide

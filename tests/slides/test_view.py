@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from slide_files import SHARED_SLIDES, needs_shared, spoil
 
+from slide_files import SHARED_SLIDES, needs_shared, spoil
 from wsinuc.errors import ReadError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import write_slide
-from runs import Stop, run, tree
 from test_store import entry, some_nuclei
 
+from oracle import write_slide
+from runs import Stop, run, tree
 from wsinuc.errors import DataError, OutputError, WsinucError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
 from wsinuc.store import ResultStore

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from oracle import OracleSegmenter
 from runs import Stop, run, tree
-
 from wsinuc.errors import OutputError
 from wsinuc.store import ResultStore
 from wsinuc.workflows.segment import run as segment

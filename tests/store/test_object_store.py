@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from moto.server import ThreadedMotoServer
-from oracle import OracleSegmenter, write_slide
-from runs import FILES, config, tree
-from wsinuc_cli.main import main
 
 import wsinuc.segmenters
+from oracle import OracleSegmenter, write_slide
+from runs import FILES, config, tree
 from wsinuc import urls
 from wsinuc.errors import ConfigError, OutputError, RemoteError, SlideError
 from wsinuc.exports.qupath.check import check_geojson
@@ -35,6 +34,7 @@ from wsinuc.workflows.cohort.slide_list import SlideJob
 from wsinuc.workflows.segment.events import BlockDone, Event, Stage
 from wsinuc.workflows.segment.plan import fingerprint
 from wsinuc.workflows.segment.run import plan_segment, segment_slide
+from wsinuc_cli.main import main
 
 SECRET = "wJalrXUtnFEMIsecretKEY"
 BUCKET = "bucket"

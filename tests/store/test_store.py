@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from oracle import CLASSES
 
+from oracle import CLASSES
 from wsinuc.errors import OutputError
 from wsinuc.grid import Box
 from wsinuc.nuclei import Frame, Nuclei, measure, write_nuclei

@@ -12,9 +12,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from slide_files import SHARED_SLIDES, needs_shared
 from test_view import Fragile
 
+from slide_files import SHARED_SLIDES, needs_shared
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner
-from oracle import OracleSegmenter, write_slide
-from wsinuc_cli.bench import bench, describe
 
+from oracle import OracleSegmenter, write_slide
 from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.workflows.bench.meter import metered, typical
 from wsinuc.workflows.bench.run import STAGES, BenchConfig, BenchReport, run_bench
+from wsinuc_cli.bench import bench, describe
 
 
 @pytest.fixture(scope="module")

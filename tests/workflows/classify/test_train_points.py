@@ -13,10 +13,8 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from point_sets import CLASSES, MPP, DarkSegmenter, draw, labelled, write_point_set
-from wsinuc.nuclei.classes import NucleusClass
-from wsinuc_cli.train import train
 
+from point_sets import CLASSES, MPP, DarkSegmenter, draw, labelled, write_point_set
 from wsinuc import segmenters
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ConfigError, DataError
@@ -24,6 +22,7 @@ from wsinuc.grid import Box
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.features.nucleus_classifier import ClassifierConfig, fit_classifier
 from wsinuc.nuclei import concatenate
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.parquet import read_nuclei
 from wsinuc.pipeline.block import score_box
 from wsinuc.segmenters import load_segmenter
@@ -35,6 +34,7 @@ from wsinuc.workflows.classify.cross_validate import assign_folds, cross_validat
 from wsinuc.workflows.classify.nuclei import classes_of_nuclei, gather_nuclei, match_points
 from wsinuc.workflows.classify.run import PointTrainConfig, train_points
 from wsinuc.workflows.segment.run import segment_slide
+from wsinuc_cli.train import train
 
 QUICK = PointTrainConfig(classifier=ClassifierConfig(members=2), views=1, folds=3, permutations=3)
 IMAGES = tuple(labelled(seed) for seed in range(4))

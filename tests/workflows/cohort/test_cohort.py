@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from oracle import OracleSegmenter, write_slide
-from runs import config, tree
-from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
 
 import wsinuc.segmenters
+from oracle import OracleSegmenter, write_slide
+from runs import config, tree
 from wsinuc.errors import CheckpointError, ConfigError, OutputError, SlideError
 from wsinuc.store import ResultStore
 from wsinuc.store.files import read_json
 from wsinuc.workflows.cohort import run as cohort
+from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
 from wsinuc.workflows.cohort.run import segment_cohort
 from wsinuc.workflows.cohort.slide_list import SlideJob
 from wsinuc.workflows.cohort.state import SlideState, StateFolder

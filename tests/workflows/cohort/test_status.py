@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+
 from oracle import OracleSegmenter, write_slide
 from runs import Stop, config
-from wsinuc_cli.main import main
-
 from wsinuc.errors import OutputError
 from wsinuc.store.lock import filesystem_now
 from wsinuc.workflows.cohort.state import SlideState, StateFolder
 from wsinuc.workflows.cohort.status import cohort_status, exit_code
 from wsinuc.workflows.segment.events import BlockDone, Event
 from wsinuc.workflows.segment.run import segment_slide
+from wsinuc_cli.main import main
 
 
 @pytest.fixture(scope="module")

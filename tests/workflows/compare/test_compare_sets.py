@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from oracle import MPP, OracleSegmenter, plane, scores_of
 from PIL import Image
-from wsinuc_cli import compare_sets as command
-from wsinuc_cli.evaluate import evaluate
 
+from oracle import MPP, OracleSegmenter, plane, scores_of
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.split import Split
@@ -22,6 +20,8 @@ from wsinuc.grid import Box
 from wsinuc.models.features.image_vectors import ImageFeatures
 from wsinuc.workflows.compare.patches import Cutting, cut_patches, measure_patch
 from wsinuc.workflows.compare.run import compare_sets
+from wsinuc_cli import compare_sets as command
+from wsinuc_cli.evaluate import evaluate
 
 CUTTING = Cutting(size_px=64, mpp=MPP)
 

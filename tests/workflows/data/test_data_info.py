@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from wsinuc.nuclei.classes import NucleusClass
-from wsinuc_cli.main import main
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import DataError, OutputError
 from wsinuc.exports.pictures.contact_sheet import TILE_PX, write_contact_sheet
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.data.info import Share, describe_dataset
+from wsinuc_cli.main import main
 
 RED, BLUE = NucleusClass("Tumour", (255, 0, 0)), NucleusClass("Stroma", (0, 0, 255))
 

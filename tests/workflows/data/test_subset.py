@@ -209,6 +209,7 @@ class Empty(Tissues):
 def test_the_command_writes_a_split_and_says_what_was_chosen(tmp_path, monkeypatch):
     from click.testing import CliRunner
     from PIL import Image
+
     from wsinuc_cli.main import main
 
     for index, sample in enumerate(tissues()):

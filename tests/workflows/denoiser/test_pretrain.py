@@ -11,10 +11,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from slide_files import write_pyramid
-from wsinuc_cli.main import main
-from wsinuc_cli.pretrain import configured
 
+from slide_files import write_pyramid
 from wsinuc.datasets.sampling.patches import Ahead, PatchSource
 from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, SlidePixels
 from wsinuc.errors import CheckpointError, ConfigError, DataError, MppError, OutputError
@@ -29,6 +27,8 @@ from wsinuc.slides import open_slide
 from wsinuc.workflows.data.sources import open_sources
 from wsinuc.workflows.denoiser.report import estimate
 from wsinuc.workflows.denoiser.run import PRESETS, PretrainConfig, pretrain
+from wsinuc_cli.main import main
+from wsinuc_cli.pretrain import configured
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 TINY = PretrainConfig(

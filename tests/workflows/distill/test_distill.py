@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from skimage.draw import disk
-from wsinuc.nuclei.classes import NucleusClass
-from wsinuc_cli.main import main
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import LabelledImage
@@ -25,6 +23,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, sa
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.state import read_log
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter
@@ -36,6 +35,7 @@ from wsinuc.workflows.distill.run import distill
 from wsinuc.workflows.distill.sources import gather_labels, gather_tissue
 from wsinuc.workflows.distill.teacher import PatchTeacher, Scales, Spot, Teacher, draw_spot
 from wsinuc.workflows.train.soft_crops import COLORS
+from wsinuc_cli.main import main
 
 GROUND, NUCLEUS = 225, 90
 FIT = FitConfig(steps=40, lr=1e-2, warmup=5, cosine=True, ema=0.8, bf16=False)

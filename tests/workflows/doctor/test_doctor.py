@@ -11,16 +11,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from oracle import OracleSegmenter, plane, write_slide
-from wsinuc_cli.main import main
 
 import wsinuc.segmenters
+from oracle import OracleSegmenter, plane, write_slide
 from wsinuc.errors import DeviceError
 from wsinuc.workflows.doctor import libraries as library_checks
 from wsinuc.workflows.doctor import machine as machine_checks
 from wsinuc.workflows.doctor import run as doctor
 from wsinuc.workflows.doctor import trial_block
 from wsinuc.workflows.doctor.findings import Finding, fail, ok, warn
+from wsinuc_cli.main import main
 
 
 @pytest.fixture(autouse=True)

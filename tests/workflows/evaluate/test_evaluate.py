@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from oracle import MPP, OracleSegmenter, plane, scores_of
 from PIL import Image
-from wsinuc_cli.evaluate import evaluate as command
 
+from oracle import MPP, OracleSegmenter, plane, scores_of
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError, DataError, OutputError
@@ -28,6 +27,7 @@ from wsinuc.workflows.evaluate.run import (
     predict_nuclei,
     read_prediction,
 )
+from wsinuc_cli.evaluate import evaluate as command
 
 SHAPE = (150, 210)
 

@@ -12,16 +12,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from oracle import MPP, OracleSegmenter, plane, scores_of
 from PIL import Image
-from wsinuc.nuclei.classes import NucleusClass
-from wsinuc_cli.evaluate import evaluate as command
 
+from oracle import MPP, OracleSegmenter, plane, scores_of
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Annotation, Dataset, LabelledImage, Layout, Row
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.pictures.comparison import CELL_PX, Comparison, write_overlays
 from wsinuc.metrics.detection import Points
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.evaluate.classes import match_classes
 from wsinuc.workflows.evaluate.run import (
     Prediction,
@@ -31,6 +30,7 @@ from wsinuc.workflows.evaluate.run import (
     predict_nuclei,
     read_prediction,
 )
+from wsinuc_cli.evaluate import evaluate as command
 
 ORIGINS = {"a": (0, 0), "b": (300, 50)}
 NAMES = ("round", "long")

@@ -10,12 +10,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from generator_files import write_cosyn, write_nudiff
 from test_train_command import write_set
-from wsinuc_cli.main import main
-from wsinuc_cli.next_command import next_command
-from wsinuc_cli.pretrain_generators import configured
 
+from generator_files import write_cosyn, write_nudiff
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
@@ -23,6 +20,9 @@ from wsinuc.models.checkpoints.generators import load_structure_model
 from wsinuc.workflows.data.training_set import Selection, gather_training_set
 from wsinuc.workflows.generators import nudiff as train_nudiff
 from wsinuc.workflows.generators import report as generator_report
+from wsinuc_cli.main import main
+from wsinuc_cli.next_command import next_command
+from wsinuc_cli.pretrain_generators import configured
 
 SHORT = ["--steps", "1", "--patch", "16", "--batch", "1"]
 

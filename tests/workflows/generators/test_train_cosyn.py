@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 from test_cosyn_unet import TINY as NETWORK
-from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
@@ -24,6 +23,7 @@ from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynUNet
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.processes import ALONE
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.synthesis.distance_map import centroid_distance
 from wsinuc.synthesis.prompts import Prompt
 from wsinuc.workflows.generators import cosyn as task

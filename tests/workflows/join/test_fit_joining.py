@@ -10,12 +10,11 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import OracleSegmenter
 from PIL import Image
 from scipy import ndimage
 from test_watershed import HALF, ellipses
-from wsinuc_cli.train import train
 
+from oracle import OracleSegmenter
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.segmentation import score
@@ -25,6 +24,7 @@ from wsinuc.separation.joining import DESCRIPTORS, join_tree
 from wsinuc.separation.targets import centre_distance
 from wsinuc.separation.watershed import fragments, instances_from_distance
 from wsinuc.workflows.join.run import FEWEST, JoiningFit, Joins, fit_joining, gains_of, joins_of, regress, train_joining
+from wsinuc_cli.train import train
 
 HEIGHT = 0.03
 

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from generator_files import write_cosyn, write_nudiff
 from test_synthetic_set import files
 from test_train_command import write_set
-from wsinuc_cli.synthesize import synthesize
-from wsinuc_cli.train import train
 
+from generator_files import write_cosyn, write_nudiff
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError, SynthesisError
 from wsinuc.models.checkpoints.checkpoint import file_sha256, load_checkpoint, save_checkpoint
@@ -22,6 +20,8 @@ from wsinuc.models.diffusion.samplers import SamplerConfig
 from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field
 from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
 from wsinuc.workflows.synthesize.run import SampleDone, SynthesisStarted, synthesize_cosyn, synthesize_nudiff
+from wsinuc_cli.synthesize import synthesize
+from wsinuc_cli.train import train
 
 TWO_STEPS = SynthesisConfig(sampler=SamplerConfig("dpm++", 2), guidance=0.5, batch=2)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.files import read_table
 from wsinuc.errors import OutputError, SynthesisError
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.store.lock import locked
 from wsinuc.workflows.synthesize.folder import SyntheticSample, check_folder, writing
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from wsinuc_cli.main import main
 
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import ConfigError
@@ -25,6 +24,7 @@ from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig
 from wsinuc.workflows.train.pixel_table import SamplingConfig
 from wsinuc.workflows.train.sweep import SweepConfig, feature_columns, pixel_scores, sweep
+from wsinuc_cli.main import main
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 

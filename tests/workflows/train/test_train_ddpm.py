@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
-from wsinuc.nuclei.classes import NucleusClass
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError, OutputError
@@ -19,6 +18,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, sa
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import load_segmenter
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig
