@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
-from click.core import ParameterSource
 
-from wsinuc_cli.compare_sets import chosen_sets, run_comparison
+from wsinuc_cli.images import WHICH, condition_options
 from wsinuc_cli.options import DEFAULTS, device_option
+from wsinuc_cli.sections import SectionedCommand, option
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
     from wsinuc.workflows.evaluate.run import Evaluation, ImageScores, Predict
 
 FOLDER = click.Path(path_type=Path)
+PREDICTED, SCORES, OUTPUT = "What is measured", "How it is scored", "Output"
 COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
 POOLED = {
     "f_detection": "F_d",
@@ -42,74 +43,79 @@ BY_CLASS = {
 }
 
 
-@click.command()
-@click.option(
-    "--data", metavar="DIR", help="Data set as published, or one's own: images/, labels/; NAME=DIR names the layout."
-)
-@click.option(
-    "--mpp", type=float, metavar="UM", help="Resolution of the images, um per pixel, unless the data have it."
-)
-@click.option("--split", type=FOLDER, metavar="FILE", help="Split of the data set, or of --real, as training saves it.")
-@click.option(
-    "--part", metavar="NAME", help="Part of the split, such as test  [default: train with --real, else none]."
-)
-@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
-@click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
-@click.option(
+@click.command(cls=SectionedCommand)
+@click.argument("data", required=False, metavar="[DATA]")
+@condition_options
+@option("--split", section=WHICH, type=FOLDER, metavar="FILE", help="Split of the data set, as training saves it.")
+@option("--part", section=WHICH, metavar="NAME", help="Part of the split, such as test.")
+@option(
     "--model",
+    section=PREDICTED,
     default=DEFAULTS["model"],
     show_default=True,
-    help="Shipped model or checkpoint to measure; with --real, to score the labels of both sets, or none.",
+    help="Shipped model or checkpoint to measure.",
 )
-@device_option
-@click.option(
-    "--batch-size", type=int, metavar="N", help="Tiles per step of the network [default: 1 on a CPU, else 8]."
+@option(
+    "--pred",
+    section=PREDICTED,
+    type=FOLDER,
+    metavar="DIR",
+    help="Measure these label images (NAME.png) instead of a model.",
 )
-@click.option("--pred", type=FOLDER, metavar="DIR", help="Measure these label images (NAME.png) instead of a model.")
-@click.option("--truth", type=FOLDER, metavar="DIR", help="With --pred: annotated label images, instead of a data set.")
-@click.option(
+@option(
+    "--truth",
+    section=PREDICTED,
+    type=FOLDER,
+    metavar="DIR",
+    help="With --pred: annotated label images, instead of DATA.",
+)
+@option(
+    "--batch-size",
+    section=PREDICTED,
+    type=int,
+    metavar="N",
+    help="Tiles per step of the network.  [default: 1 on a CPU, else 8]",
+)
+@option(
     "--at-mpp",
+    section=PREDICTED,
     metavar="UM,UM,...",
     help="Resample the images to each of these um per pixel before the model sees them, and compare there.",
 )
-@click.option(
-    "--classes/--no-classes", default=True, show_default=True, help="Score classes where both sides have them."
+@option(
+    "--classes/--no-classes",
+    section=SCORES,
+    default=True,
+    show_default=True,
+    help="Score classes where both sides have them.",
 )
-@click.option(
-    "--radius-px", type=float, metavar="PX", help="How far apart matched nuclei may be for F_d [default: 3 um]."
+@option(
+    "--radius-px",
+    section=SCORES,
+    type=float,
+    metavar="PX",
+    help="How far apart matched nuclei may be for F_d.  [default: 3 um]",
 )
-@click.option(
+@option(
     "--matching",
+    section=SCORES,
     type=click.Choice(["hovernet", "within"]),
     default="hovernet",
     show_default=True,
     help="Who is paired with whom for F_d: as published, or the most pairs within the radius.",
 )
-@click.option("--real", metavar="DIR", help="Compare two data sets: the real one; needs --synthetic.")
-@click.option("--synthetic", metavar="DIR", help="The data set that is to be like --real.")
-@click.option(
-    "--features",
-    type=FOLDER,
-    metavar="FILE",
-    help="With --real: a denoiser, or FID's Inception weights [default: the shipped model's denoiser].",
-)
-@click.option(
-    "--patch", type=int, default=128, show_default=True, metavar="PX", help="With --real: side of the patches."
-)
-@click.option(
-    "--patch-mpp", type=float, metavar="UM", help="With --real: their resolution [default: the network's, else 0.5]."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="With --real: of all that is drawn.")
-@click.option(
+@option("-o", "--output", section=OUTPUT, type=FOLDER, metavar="DIR", help="Folder for tables, predictions, pictures.")
+@option("--overwrite", section=OUTPUT, is_flag=True, help="Write into a folder that is not empty.")
+@option(
     "--worst",
+    section=OUTPUT,
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
     metavar="N",
     help="Show the N worst images on a page, worst.png.",
 )
-@click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
-@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
+@device_option
 def evaluate(
     data: str | None,
     mpp: float | None,
@@ -126,46 +132,22 @@ def evaluate(
     classes: bool,
     radius_px: float | None,
     matching: Literal["hovernet", "within"],
-    real: str | None,
-    synthetic: str | None,
-    features: Path | None,
-    patch: int,
-    patch_mpp: float | None,
-    seed: int,
     worst: int,
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Compare a model's nuclei, or label images, with annotated ones; or a synthetic data set with a real one.
+    """Compare a model's nuclei, or label images, with annotated ones.
+
+    DATA is a data set as published, or one's own: images/ and labels/; NAME=DIR names the layout.
 
     \b
-    wsinuc evaluate --data tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation
-    wsinuc evaluate --data pannuke=PanNuke --where fold=3 --model classes.safetensors -o evaluation
-    wsinuc evaluate --data monuseg --split split.json --part test
-    wsinuc evaluate --data tnbc --mpp 0.25 --at-mpp 0.25,0.5,1.0 -o resolutions
-    wsinuc evaluate --data tnbc --pred other_tool/labels
+    wsinuc evaluate tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation
+    wsinuc evaluate pannuke=PanNuke --where fold=3 --model classes.safetensors -o evaluation
+    wsinuc evaluate monuseg --split split.json --part test
+    wsinuc evaluate tnbc --mpp 0.25 --at-mpp 0.25,0.5,1.0 -o resolutions
+    wsinuc evaluate tnbc --pred other_tool/labels
     wsinuc evaluate --truth tnbc/labels --pred other_tool/labels --mpp 0.25
-    wsinuc evaluate --real tnbc --mpp 0.25 --synthetic synthetic -o comparison
-    wsinuc evaluate --real monuseg --split tenth.json --synthetic synthetic -o comparison
     """
-    if chosen_sets(_given()):
-        if real is None or synthetic is None:
-            raise click.UsageError("give both --real and --synthetic")
-        return run_comparison(
-            real=real,
-            synthetic=synthetic,
-            split=split,
-            part=part,
-            features=features,
-            patch=patch,
-            patch_mpp=patch_mpp,
-            seed=seed,
-            mpp=mpp,
-            model=model,
-            device=device,
-            output=output,
-            overwrite=overwrite,
-        )
     from wsinuc.workflows.evaluate import run as task
 
     if (split is None) != (part is None):
@@ -173,7 +155,7 @@ def evaluate(
     scoring = task.Scoring(classes=classes, rule=matching, radius_px=radius_px)
     files: dict[str, Any] = {"out": output, "overwrite": overwrite, "scoring": scoring, "on_image": _show_image}
     if at_mpp is not None and (pred is not None or data is None):
-        raise click.UsageError("--at-mpp shows a model other images: give --data and no --pred")
+        raise click.UsageError("--at-mpp shows a model other images: give DATA and no --pred")
     if pred is not None and truth is not None and data is None and split is None:
         _show(task.evaluate_folders(pred, truth, mpp=mpp, **files), output)
     elif data is not None and truth is None:
@@ -184,7 +166,7 @@ def evaluate(
             return _evaluate_resolutions(dataset, predict, at_mpp, files)
         _show(task.evaluate(dataset, predict, **files), output)
     else:
-        raise click.UsageError("give --data (with --model or --pred), or --truth with --pred (and no --split)")
+        raise click.UsageError("give DATA (with --model or --pred), or --truth with --pred (and no --split)")
 
 
 def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, files: dict[str, Any]) -> None:
@@ -202,12 +184,6 @@ def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, 
         click.echo("  ".join(texts))
     if files["out"] is not None:
         click.echo(f"Written to {files['out']}: resolutions.csv, resolutions.json and a folder per resolution")
-
-
-def _given() -> list[str]:
-    """Names of the options that the user wrote."""
-    context = click.get_current_context()
-    return [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
 
 
 def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str | None) -> Dataset:

@@ -94,7 +94,7 @@ def test_resolutions_are_read_from_text():
 
 def test_command(dataset, monkeypatch):
     monkeypatch.setattr("wsinuc.segmenters.load_segmenter", lambda model, device: OracleSegmenter(mpp=FINE))
-    given = ["--data", str(dataset.path), "--mpp", str(FINE), "--where", "patient=01", "--at-mpp", "0.25,0.5"]
+    given = [str(dataset.path), "--mpp", str(FINE), "--where", "patient=01", "--at-mpp", "0.25,0.5"]
     done = CliRunner().invoke(command, given)
     assert done.exit_code == 0, done.output
     assert "compared at the resampled resolution" in done.output

@@ -34,7 +34,7 @@ from wsinuc.workflows.classify.cross_validate import assign_folds, cross_validat
 from wsinuc.workflows.classify.nuclei import classes_of_nuclei, gather_nuclei, match_points
 from wsinuc.workflows.classify.run import PointTrainConfig, train_points
 from wsinuc.workflows.segment.run import segment_slide
-from wsinuc_cli.train import train
+from wsinuc_cli.classify import classify
 
 QUICK = PointTrainConfig(classifier=ClassifierConfig(members=2), views=1, folds=3, permutations=3)
 IMAGES = tuple(labelled(seed) for seed in range(4))
@@ -197,8 +197,8 @@ def test_training_twice_gives_the_same_file(base: Path, typed: Path):
 
 def test_the_command_reports_and_records(base: Path, tmp_path: Path):
     data, out = write_point_set(tmp_path / "set"), tmp_path / "breast.safetensors"
-    arguments = ["--points", "--model", str(base), "--folds", "2", "--permutations", "2", "--mpp", "0.5"]
-    done = CliRunner().invoke(train, [str(data), *arguments, "-o", str(out)], catch_exceptions=False)
+    arguments = ["--model", str(base), "--folds", "2", "--permutations", "2", "--mpp", "0.5"]
+    done = CliRunner().invoke(classify, [str(data), *arguments, "-o", str(out)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "balanced accuracy" in done.output
     report = json.loads(out.with_suffix(".json").read_text())
@@ -210,16 +210,6 @@ def test_the_command_reports_and_records(base: Path, tmp_path: Path):
     assert provenance["cross_validation"] == report["cross_validation"]
     assert provenance["permutation_test"]["times"] == 2
     assert provenance["base"]["sha256"] == load_checkpoint(base, "segmenter").sha256
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [["--points", "--method", "unet"], ["--points", "--few", "3"], ["--folds", "3"], ["--model", "default"]],
-)
-def test_options_that_would_be_ignored_are_refused(arguments, tmp_path: Path):
-    done = CliRunner().invoke(train, [str(tmp_path), *arguments, "-o", "x.safetensors"])
-    assert done.exit_code == 2
-    assert "means nothing" in done.output
 
 
 def test_too_little_to_learn_from_is_an_error_that_says_so():
@@ -237,7 +227,7 @@ def test_sets_without_points_or_classes_are_refused(tmp_path: Path, base: Path):
     from test_train_command import write_set
 
     data = write_set(tmp_path / "outlines", classes=("A", "B"))
-    done = CliRunner().invoke(train, [str(data), "--points", "--model", str(base), "-o", "x.safetensors"])
+    done = CliRunner().invoke(classify, [str(data), "--model", str(base), "-o", "x.safetensors"])
     assert isinstance(done.exception, DataError)
     assert "has no points" in str(done.exception)
 

@@ -20,8 +20,7 @@ from wsinuc.grid import Box
 from wsinuc.models.features.image_vectors import ImageFeatures
 from wsinuc.workflows.compare.patches import Cutting, cut_patches, measure_patch
 from wsinuc.workflows.compare.run import compare_sets
-from wsinuc_cli import compare_sets as command
-from wsinuc_cli.evaluate import evaluate
+from wsinuc_cli.compare import compare
 
 CUTTING = Cutting(size_px=64, mpp=MPP)
 
@@ -199,8 +198,8 @@ def test_no_patch_fits(real):
 
 def test_command(real, tmp_path, monkeypatch):
     monkeypatch.setattr("wsinuc.models.features.image_vectors.load_feature_network", lambda path, device: Colors())
-    options = ["--real", str(real.path), "--synthetic", str(real.path), "--model", "none", "--patch", "64"]
-    done = CliRunner().invoke(evaluate, [*options, "--patch-mpp", str(MPP), "-o", str(tmp_path / "out")])
+    options = [str(real.path), str(real.path), "--model", "none", "--patch", "64"]
+    done = CliRunner().invoke(compare, [*options, "--patch-mpp", str(MPP), "-o", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     for text in ("features: colors", "Frechet distance", "FSD", "nuclei per mm2", "+0.0 %", "Written to"):
         assert text in done.output
@@ -220,9 +219,9 @@ def test_a_part_of_the_real_set_is_compared_as_if_it_were_a_folder(real, tmp_pat
 
     def compared(*chosen: object) -> dict:
         out = tmp_path / str(len(list(tmp_path.iterdir())))
-        options = ["--real", *map(str, chosen), "--synthetic", str(real.path), "--mpp", str(MPP)]
+        options = [str(chosen[0]), str(real.path), *map(str, chosen[1:]), "--mpp", str(MPP)]
         options += ["--model", "none", "--patch", "64", "--patch-mpp", str(MPP), "-o", str(out)]
-        done = CliRunner().invoke(evaluate, options)
+        done = CliRunner().invoke(compare, options)
         assert done.exit_code == 0, done.output
         found = json.loads((out / "comparison.json").read_text())
         found["sets"]["real"].pop("folder")
@@ -234,22 +233,7 @@ def test_a_part_of_the_real_set_is_compared_as_if_it_were_a_folder(real, tmp_pat
     assert compared(real.path, "--split", split, "--part", "test")["sets"]["real"]["images"] == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["--real", "a", "--synthetic", "b", "--part", "test"], "--part is of a split file"),
-        (["--real", "a"], "give both --real and --synthetic"),
-        (["--patch", "64"], "--patch compares two sets"),
-        (["--real", "a", "--synthetic", "b", "--data", "c"], "--data measures predictions"),
-        (["--real", "a", "--synthetic", "b", "--where", "x=1"], "--where measures predictions"),
-    ],
-)
-def test_usage(options, reason):
-    done = CliRunner().invoke(evaluate, options)
+def test_a_part_needs_its_split():
+    done = CliRunner().invoke(compare, ["a", "b", "--part", "test", "--model", "none"])
     assert done.exit_code == 2
-    assert reason in done.output
-
-
-def test_every_option_of_the_command_is_known():
-    names = {each.name for each in evaluate.params}
-    assert names >= {*command.SETS_ONLY, *command.BOTH}
+    assert "--part is of a split file" in done.output

@@ -172,7 +172,7 @@ def test_command_on_label_images(dataset, tmp_path):
     assert done.exit_code == 0, done.output
     assert "mean of 3 images" in done.output
     assert (tmp_path / "out" / "summary.json").is_file()
-    data = ["--data", str(dataset.path), "--mpp", "0.5", "--where", "patient=02", "--pred", labels]
+    data = [str(dataset.path), "--mpp", "0.5", "--where", "patient=02", "--pred", labels]
     done = CliRunner().invoke(command, data)
     assert done.exit_code == 0, done.output
     assert "mean of 2 images" in done.output
@@ -180,19 +180,19 @@ def test_command_on_label_images(dataset, tmp_path):
 
 def test_command_measures_a_model(dataset, monkeypatch):
     monkeypatch.setattr("wsinuc.segmenters.load_segmenter", lambda model, device: OracleSegmenter())
-    done = CliRunner().invoke(command, ["--data", str(dataset.path), "--mpp", "0.5", "--where-not", "patient=02"])
+    done = CliRunner().invoke(command, [str(dataset.path), "--mpp", "0.5", "--where-not", "patient=02"])
     assert done.exit_code == 0, done.output
     assert "mean of 1 images" in done.output
     assert "1.000" in done.output
 
 
 def test_command_names_missing_folders(tmp_path):
-    done = CliRunner().invoke(command, ["--data", str(tmp_path / "nowhere"), "--mpp", "0.5"])
+    done = CliRunner().invoke(command, [str(tmp_path / "nowhere"), "--mpp", "0.5"])
     assert isinstance(done.exception, DataError)
     assert "nowhere is no folder" in str(done.exception)
 
 
-@pytest.mark.parametrize("options", [[], ["--pred", "."], ["--truth", "."], ["--data", ".", "--truth", "."]])
+@pytest.mark.parametrize("options", [[], ["--pred", "."], ["--truth", "."], [".", "--truth", "."]])
 def test_command_asks_for_what_is_missing(options):
     done = CliRunner().invoke(command, options)
     assert done.exit_code == 2

@@ -250,7 +250,7 @@ def test_a_page_of_overlays_has_a_cell_per_image(tmp_path):
 
 def test_command_prints_the_table_of_classes(folder, monkeypatch):
     monkeypatch.setattr("wsinuc.segmenters.load_segmenter", lambda model, device: OracleSegmenter())
-    done = CliRunner().invoke(command, ["--data", str(folder), "--mpp", "0.5"])
+    done = CliRunner().invoke(command, [str(folder), "--mpp", "0.5"])
     assert done.exit_code == 0, done.output
     assert "mPQ (PanNuke) 1.000" in done.output
     assert [line.split() for line in done.output.splitlines() if line.startswith("Round")] == [
@@ -262,7 +262,7 @@ def test_command_takes_a_part_of_a_split(folder, monkeypatch, tmp_path):
     split = SimpleNamespace(of=lambda dataset, part: dataset.patches([("b", None)]))
     module = SimpleNamespace(Split=SimpleNamespace(load=lambda path: split))
     monkeypatch.setitem(sys.modules, "wsinuc.datasets.sampling.split", module)
-    labels, options = str(folder / "labels"), ["--mpp", "0.5", "--data", str(folder)]
+    labels, options = str(folder / "labels"), ["--mpp", "0.5", str(folder)]
     done = CliRunner().invoke(command, [*options, "--pred", labels, "--split", "split.json", "--part", "test"])
     assert done.exit_code == 0, done.output
     assert "mean of 1 images" in done.output

@@ -24,7 +24,7 @@ from wsinuc.separation.joining import DESCRIPTORS, join_tree
 from wsinuc.separation.targets import centre_distance
 from wsinuc.separation.watershed import fragments, instances_from_distance
 from wsinuc.workflows.join.run import FEWEST, JoiningFit, Joins, fit_joining, gains_of, joins_of, regress, train_joining
-from wsinuc_cli.train import train
+from wsinuc_cli.join import join as command
 
 HEIGHT = 0.03
 
@@ -177,19 +177,12 @@ def write_set(folder: Path, images: list[LabelledImage]) -> Path:
 def test_the_command(annotated: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsinuc.workflows.join.run.JoiningFit", partial(JoiningFit, crops=6))
     data, out = write_set(tmp_path / "set", annotated), tmp_path / "joined.safetensors"
-    given = [str(data), "--mpp", "0.25", "--joining", "--model", "fast", "-o", str(out), "--device", "cpu"]
-    planned = CliRunner().invoke(train, [*given, "--dry-run"])
+    given = [str(data), "--mpp", "0.25", "--model", "fast", "-o", str(out), "--device", "cpu"]
+    planned = CliRunner().invoke(command, [*given, "--dry-run"])
     assert planned.exit_code == 0, planned.output
     assert "2 images, 6 crops" in planned.output
     assert not out.exists()
-    done = CliRunner().invoke(train, given)
+    done = CliRunner().invoke(command, given)
     assert done.exit_code == 0, done.output
     assert "pairs of fragments" in done.output
     assert load_segmenter(str(out), device="cpu").config.joining is not None
-
-
-@pytest.mark.parametrize("more", [["--points"], ["--members", "3"], ["--method", "unet"]])
-def test_what_means_nothing_with_joining_is_refused(more: list[str], tmp_path: Path) -> None:
-    refused = CliRunner().invoke(train, [str(tmp_path), "--joining", "-o", str(tmp_path / "x.safetensors"), *more])
-    assert refused.exit_code == 2
-    assert "--joining" in refused.output

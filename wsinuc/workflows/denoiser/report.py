@@ -45,20 +45,30 @@ def estimate(config: PretrainConfig, processes: int = 1) -> PretrainEstimate:
 
 
 def estimate_network(
-    build: Callable[[], nn.Module], shapes: Sequence[tuple[int, int, int]], batch: int, at_once: int, *, bf16: bool
+    build: Callable[[], nn.Module],
+    shapes: Sequence[tuple[int, int, int]],
+    batch: int,
+    at_once: int,
+    *,
+    bf16: bool,
+    timestep: bool = True,
 ) -> PretrainEstimate:
-    """Size and cost of training a denoiser, from a forward pass without data.
+    """Size and cost of training a network, from a forward pass without data.
 
     Parameters
     ----------
     shapes
         ``(c, h, w)`` of the noisy image and of what else one call takes beside the timestep.
+    timestep
+        Whether the network takes a timestep after the image, as denoisers do.
     at_once
         Images of one pass, out of the ``batch`` of a step.
     """
     with torch.device("meta"):
         network = build().train()
-        (image, *others), t = [torch.zeros(1, *shape) for shape in shapes], torch.zeros(1, dtype=torch.long)
+        image, *others = [torch.zeros(1, *shape) for shape in shapes]
+        if timestep:
+            others.insert(0, torch.zeros(1, dtype=torch.long))
     kept: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -69,7 +79,7 @@ def estimate_network(
 
     alive: list[torch.Tensor] = []
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-        network(image, t, *others)
+        network(image, *others)
     parameters = sum(p.numel() for p in network.parameters())
     activations = sum(kept.values()) * at_once * (0.5 if bf16 else 1.0)
     return PretrainEstimate(

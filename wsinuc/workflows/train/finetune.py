@@ -58,6 +58,14 @@ class FinetuneConfig:
     """How much more pixels between near nuclei count; see `wsinuc.separation.targets.contact_weights`."""
     seed: int = 0
 
+    @classmethod
+    def of_steps(cls, steps: int, *, seed: int = 0) -> FinetuneConfig:
+        """A tuning of so many steps with a single classifier, and a third of them with all members."""
+        shared = {"cosine": True, "weight_decay": 0.01, "ema": 0.99}
+        single = FitConfig(steps=steps, lr=1e-3, warmup=50, save_every=100, **shared)
+        members = FitConfig(steps=max(1, steps // 3), lr=5e-4, warmup=20, **shared)
+        return cls(fit=single, ensemble_fit=members, seed=seed)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Taught:

@@ -62,6 +62,13 @@ class NetworkTrainConfig:
             raise ConfigError(f"validate_every must be at least 1, got {self.validate_every}")
 
     @classmethod
+    def quick(cls, method: str, **changes: Any) -> NetworkTrainConfig:
+        """What trains within minutes on two cores; HoVer-Net's crops are larger, because it loses their rims."""
+        fit = FitConfig(steps=2000, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99)
+        settings: dict[str, Any] = {"crop": 256 if method == "hovernet" else 128, "fit": fit}
+        return cls(method=method, **(settings | changes))
+
+    @classmethod
     def paper(cls, method: str, *, steps: int = 20_000, seed: int = 0, **changes: Any) -> NetworkTrainConfig:
         """As published, as far as it is known: crop, batch, rate and augmentation of the method's authors.
 
@@ -69,6 +76,9 @@ class NetworkTrainConfig:
         blur and colour jitter. ``hovernet`` (Graham et al. 2019): Adam 1e-4, 4 crops of 256 px at
         0.25 um per px, blur, noise and colour jitter; random weights where the authors start from
         ImageNet's. The plain U-Net has no paper and takes HoVer-Net's.
+
+        What is added to the papers: crops zoomed by up to 1.2 and stains jittered by 0.2, because a few
+        images of one laboratory are all that a user of this preset often has.
 
         Parameters
         ----------

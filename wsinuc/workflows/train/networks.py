@@ -89,9 +89,9 @@ def train_network(
         raise OutputError(f"cannot write {out}: its folder does not exist")
     images, classes = list(images), classes or (NUCLEUS,)
     check_annotation(images, classes)
-    start = _pretrained(config, denoiser)
+    start = starting_point(config, denoiser)
     where = pick_device(device)
-    described = _describe(config, classes, start)
+    described = describe_network(config, classes, start)
     torch.manual_seed(config.seed)
     network = build_network(config.method, described.network)
     if start is not None and config.pretrained:
@@ -166,8 +166,8 @@ def _known_score(out: Path, state: Path) -> float:
     return float(load_checkpoint(out, "segmenter").provenance.get("validation", {}).get("aji", "-inf"))
 
 
-def _pretrained(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpoint | None:
-    """The checkpoint to start from, checked against the settings."""
+def starting_point(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpoint | None:
+    """The checkpoint to start from, checked against the settings; raises CheckpointError or ConfigError."""
     if config.method != "finetune":
         if denoiser is not None:
             raise ConfigError(f"{config.method} starts from random weights: leave {denoiser} out, or use finetune")
@@ -185,7 +185,9 @@ def _pretrained(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpoint
     return checkpoint
 
 
-def _describe(config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], start: Checkpoint | None) -> NetworkConfig:
+def describe_network(
+    config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], start: Checkpoint | None
+) -> NetworkConfig:
     """What the checkpoint's header will say of the network."""
     shape: dict[str, Any] = {"classes": len(classes) + 1, "maps": MAPS[config.way]}
     mpp = config.mpp or 0.5

@@ -1,12 +1,14 @@
-"""What ``wsinuc evaluate --real --synthetic`` does and shows."""
+"""``wsinuc compare``: how much a synthetic data set is like a real one."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from wsinuc_cli.options import DEFAULTS, device_option
+from wsinuc_cli.sections import SectionedCommand, option
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
@@ -14,9 +16,8 @@ if TYPE_CHECKING:
     from wsinuc.workflows.compare.distances import Distance
     from wsinuc.workflows.compare.run import SetComparison
 
-SETS_ONLY = ("real", "synthetic", "features", "patch", "patch_mpp", "seed")
-"""Options that mean something in a comparison of sets alone; all others but `BOTH` belong to the usual evaluation."""
-BOTH = ("mpp", "split", "part", "model", "device", "output", "overwrite")
+FILE = click.Path(path_type=Path)
+OUTPUT, INPUT, MEASURES = "Output", "Input", "Measures"
 TITLES = {
     "frechet": "Frechet distance of features",
     "kernel": "kernel distance of features",
@@ -26,43 +27,64 @@ USUAL_MPP = 0.5
 """um per pixel of the patches where neither the user nor the network says it."""
 
 
-def chosen_sets(given: Collection[str]) -> bool:
-    """Whether the options given on the command line ask for a comparison of sets; raises
-    click.UsageError for a mixture."""
-    asked = [name for name in SETS_ONLY if name in given]
-    if not asked:
-        return False
-    flags = {name: f"--{name.replace('_', '-')}" for name in [*SETS_ONLY, *given]}
-    for needed in ("real", "synthetic"):
-        if needed not in given:
-            raise click.UsageError(f"{flags[asked[0]]} compares two sets: give both --real and --synthetic")
-    names = {"wanted": "--where", "unwanted": "--where-not"}
-    others = [names.get(name, flags[name]) for name in given if name not in (*SETS_ONLY, *BOTH)]
-    if others:
-        raise click.UsageError(
-            f"{', '.join(others)} measures predictions and does not go with --real and --synthetic; "
-            "a part of the real set can be named with --split and --part"
-        )
-    return True
-
-
-def run_comparison(
-    *,
+@click.command(cls=SectionedCommand)
+@click.argument("real", metavar="REAL")
+@click.argument("synthetic", metavar="SYNTHETIC")
+@option("-o", "--output", section=OUTPUT, type=FILE, metavar="DIR", help="Folder for figures and pictures.")
+@option("--overwrite", section=OUTPUT, is_flag=True, help="Write into a folder that is not empty.")
+@option("--mpp", section=INPUT, type=float, metavar="UM", help="um per pixel of sets that do not record it.")
+@option("--split", section=INPUT, type=FILE, metavar="FILE", help="Split of REAL, as a training saves it.")
+@option("--part", section=INPUT, metavar="NAME", help="Part of the split.  [default: train]")
+@option(
+    "--model",
+    section=MEASURES,
+    default=DEFAULTS["model"],
+    show_default=True,
+    help="Shipped model or checkpoint that scores the labels of both sets, or none.",
+)
+@option(
+    "--features",
+    section=MEASURES,
+    type=FILE,
+    metavar="FILE",
+    help="A denoiser, or FID's Inception weights.  [default: the shipped model's denoiser]",
+)
+@option(
+    "--patch", section=MEASURES, type=int, default=128, show_default=True, metavar="PX", help="Side of the patches."
+)
+@option(
+    "--patch-mpp",
+    section=MEASURES,
+    type=float,
+    metavar="UM",
+    help="Their um per pixel.  [default: the network's, else 0.5]",
+)
+@option("--seed", section=MEASURES, type=int, default=0, show_default=True, help="Of all that is drawn.")
+@device_option
+def compare(
     real: str,
     synthetic: str,
+    output: Path | None,
+    overwrite: bool,
+    mpp: float | None,
     split: Path | None,
     part: str | None,
+    model: str,
     features: Path | None,
     patch: int,
     patch_mpp: float | None,
     seed: int,
-    mpp: float | None,
-    model: str,
     device: str,
-    output: Path | None,
-    overwrite: bool,
 ) -> None:
-    """Compare the two sets, of the real one ``part`` (by default ``train``) of ``split``, and print what came out."""
+    """Say how much a SYNTHETIC data set is like a REAL one.
+
+    Distances of features and of measured nuclei are shown beside those between two halves of the
+    real set: what is nearer than that cannot be told apart.
+
+    \b
+    wsinuc compare tnbc synthetic --mpp 0.25 -o comparison
+    wsinuc compare monuseg synthetic --split tenth.json -o comparison
+    """
     from wsinuc.models.devices import pick_device
     from wsinuc.models.features.image_vectors import load_feature_network
     from wsinuc.segmenters import FEATURES, load_segmenter
