@@ -1,7 +1,7 @@
 """Make the shipped model `accurate` better at crowds: the second half of its recipe, after train_accurate.py.
 
     python examples/train_accurate.py DATA OUT              # OUT/accurate.safetensors: the tuned model
-    wsinuc distill OUT/accurate.safetensors ... -o OUT/first.safetensors     # a first student; docs/models.md has the options
+    wsinuc distill OUT/accurate.safetensors ... -o OUT/first.safetensors  # a first student
     python examples/refine_accurate.py DATA OUT             # OUT/crowds.safetensors and OUT/refined.safetensors
 
 First the tuned model learns from tissue that is drawn together until nuclei touch, with errors

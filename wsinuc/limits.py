@@ -34,7 +34,8 @@ def read_bounded(path: Path, limit: int = MAX_TEXT) -> bytes:
         raise DataError(f"{path}: cannot read it, the compressed data are damaged ({error}): copy it again") from error
     if len(data) > limit:
         raise DataError(
-            f"{path} holds more than {limit / 2**20:.0f} MiB{' when unpacked' if packed else ''}: no file of this kind is "
+            f"{path} holds more than {limit / 2**20:.0f} MiB{' when unpacked' if packed else ''}: no file of "
+            "this kind is "
             "so large, is it the right one?"
         )
     return data

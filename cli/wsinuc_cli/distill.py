@@ -148,5 +148,6 @@ def _describe(
     click.echo(f"{len(tissue.images)} images and slides, {pixels / 1e6:.1f} Mpx at {scales.source:g} um/px{beside}")
     click.echo(f"{config.patches} patches of {config.patch} px, {size / 1e6:.0f} MB, scored once")
     click.echo(
-        f"student: U-Net of base {config.base} at {scales.student:g} um/px, {config.fit.steps} steps of {config.batch} crops"
+        f"student: U-Net of base {config.base} at {scales.student:g} um/px, {config.fit.steps} steps of "
+        f"{config.batch} crops"
     )

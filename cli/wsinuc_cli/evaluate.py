@@ -272,7 +272,8 @@ def _show_calibration(found: Mapping[str, Any]) -> None:
     shown = ", ".join(f"{text} {_number(found[name])}" for text, name in areas.items() if name in found)
     click.echo(
         f"mean probability {_number(found['mean_probability'])}, {found['right']} of {found['nuclei']} right, "
-        f"calibration error {_number(found['expected_calibration_error'])}; area under the curve for wrong nuclei: {shown}"
+        f"calibration error {_number(found['expected_calibration_error'])}; area under the curve for wrong "
+        f"nuclei: {shown}"
     )
 
 

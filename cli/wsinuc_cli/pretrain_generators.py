@@ -137,7 +137,8 @@ def _describe(method: str, data: TrainingSet, config: Any, device: str, processe
 
         takes = estimate_generator(config, processes)
         click.echo(
-            f"network of {takes.parameters / 1e6:.1f} M parameters, {takes.flops_per_step / 1e12:.2f} TFLOP per step, about "
+            f"network of {takes.parameters / 1e6:.1f} M parameters, {takes.flops_per_step / 1e12:.2f} TFLOP "
+            "per step, about "
             f"{takes.memory_bytes / 2**30:.1f} GiB on the device"
         )
         if init is not None:

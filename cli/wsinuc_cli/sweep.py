@@ -24,7 +24,9 @@ Sets = tuple[tuple[int, ...], ...]
 @click.option(
     "--timesteps", default="5,50,150,250", show_default=True, help="Each alone and all together; or sets: 50;50,150."
 )
-@click.option("--blocks", default="6,8,10,12", show_default=True, help="Sets of decoder blocks: 4,5;6,8,10,12.")
+@click.option(
+    "--blocks", help="Sets of decoder blocks: 4,5;6,8,10,12.  [default: as deep as the published 6,8,10,12 of 18]"
+)
 @click.option("--split", type=FILE, help="Split file; else use --where.")
 @click.option("--part", default="train", show_default=True, help="Part of the split to learn from.")
 @click.option("--validation", default="validation", show_default=True, help="Part of the split to score on.")
@@ -40,7 +42,7 @@ def sweep(
     denoisers: tuple[Path, ...],
     output: Path,
     timesteps: str,
-    blocks: str,
+    blocks: str | None,
     split: Path | None,
     part: str,
     validation: str,
@@ -69,7 +71,7 @@ def sweep(
     training, scored = _parts(whole, split, part, validation, held_out)
     config = SweepConfig(
         timesteps=_sets(timesteps, each=True),
-        blocks=_sets(blocks),
+        blocks=None if blocks is None else _sets(blocks),
         sampling=SamplingConfig(visits=visits, pixels=pixels),
         finalists=finalists,
         seed=seed,

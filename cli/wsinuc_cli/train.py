@@ -144,7 +144,8 @@ class Numbers(click.ParamType):
     "--lr",
     section=TRAINING,
     type=float,
-    help="Highest learning rate: of the network, of the pixel classifiers, or of --tune.  [1e-3; paper 1e-4, ddpm 1e-3]",
+    help="Highest learning rate: of the network, of the pixel classifiers, or of --tune.  "
+    "[1e-3; paper 1e-4, ddpm 1e-3]",
 )
 @option(
     "--model-mpp", section=TRAINING, type=float, metavar="UM", help="[hovernet, unet] um per pixel.  [0.5; paper 0.25]"

@@ -1,7 +1,7 @@
 """Do synthetic pairs help where few labels are? Table 1 of method B (Yu et al. 2023), at a size that a CPU can train.
 
     S="--mpp 0.25 --split tenth.json"
-    wsinuc pretrain monuseg2018_train $S --method nudiff-structure -o structure.safetensors   # likewise nudiff-image, cosyn
+    wsinuc pretrain monuseg2018_train $S --method nudiff-structure -o structure.safetensors  # and so on
     wsinuc synthesize --method nudiff --structure-model structure.safetensors --image-model
     image.safetensors -n 120 -o nudiff python examples/synthetic_pairs/run.py DATA OUT --synthetic
     nudiff=nudiff cosyn=cosyn [--share 0/2]

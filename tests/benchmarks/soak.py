@@ -167,7 +167,8 @@ def main() -> None:
     for problem in result.problems:
         print(problem)
     print(
-        f"{result.slides} slides: {result.done} done, {result.failed} failed as they should; killed {result.kills} times, "
+        f"{result.slides} slides: {result.done} done, {result.failed} failed as they should; killed "
+        f"{result.kills} times, "
         f"started {result.starts} times; {len(result.problems)} problems; {result.seconds:.0f} s"
     )
     sys.exit(bool(result.problems))

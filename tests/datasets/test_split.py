@@ -21,7 +21,8 @@ SIZE = 32
 
 
 class Synthetic(Layout):
-    """Images of 3 organs and 8 patients in memory; the further an image, the denser; class Rare is in image 17 alone."""
+    """Images of 3 organs and 8 patients in memory; the further an image, the denser; class Rare is
+    in image 17 alone."""
 
     name = "synthetic"
     expected = "nothing on disk"
@@ -231,7 +232,8 @@ def test_a_split_of_another_data_set_is_refused():
         ('{"format": "wsinuc-split", "version": 2}', "version 2, this wsinuc reads version 1"),
         ('{"format": "wsinuc-split", "version": 1}', "damaged split"),
         (
-            '{"format": "wsinuc-split", "version": 1, "dataset": "x", "seed": 0, "parts": {"a": [{"image": "b", "box": [1]}]}}',
+            '{"format": "wsinuc-split", "version": 1, "dataset": "x", "seed": 0, '
+            '"parts": {"a": [{"image": "b", "box": [1]}]}}',
             "four whole numbers",
         ),
         ('{"format": "wsinuc-split", "version": 1, "dataset": "x", "seed": 0, "parts": {"a": ["b"]}}', "damaged split"),

@@ -1,4 +1,5 @@
-"""Detection by hand-made cases, against the published procedure, and by relations that must hold wherever nuclei lie."""
+"""Detection by hand-made cases, against the published procedure, and by relations that must hold
+wherever nuclei lie."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ def test_far_nuclei_do_not_decide_about_near_pairs():
 
 
 def test_types_by_hand():
-    """Classes 1 and 2: two pairs right, one pair of 1 called 2, a missed 2, an invented 1, and a pair of unknown class."""
+    """Classes 1 and 2: two pairs right, one pair of 1 called 2, a missed 2, an invented 1, and a
+    pair of unknown class."""
     truth = [[0, 0], [0, 100], [0, 200], [0, 300], [0, 500]]
     predicted = [[0, 1], [0, 101], [0, 201], [0, 400], [0, 501]]
     counts = counted(truth, predicted, [1, 2, 1, 2, 0], [1, 2, 2, 1, 2], classes=2)

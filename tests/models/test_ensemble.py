@@ -59,7 +59,8 @@ def randomised(config: EnsembleConfig = SHAPE) -> PixelClassifierEnsemble:
 
 
 def test_one_member_is_the_published_network() -> None:
-    """Linear, ReLU, BatchNorm in this order: outputs, gradients and running statistics as PyTorch's modules have them."""
+    """Linear, ReLU, BatchNorm in this order: outputs, gradients and running statistics as PyTorch's
+    modules have them."""
     torch.manual_seed(1)
     ensemble = PixelClassifierEnsemble(SHAPE).train()
     x = torch.randn(3, 20, 6)

@@ -81,7 +81,8 @@ def test_sizes_that_do_not_fit_are_refused(side: int) -> None:
 
 
 def test_moved_input_moves_the_output() -> None:
-    """Far from the border, by a multiple of the stride: crops and skips are aligned with each other and with the input."""
+    """Far from the border, by a multiple of the stride: crops and skips are aligned with each other
+    and with the input."""
     torch.manual_seed(0)
     network = HoVerNet(TINY).eval()
     plane = torch.from_numpy(np.random.default_rng(0).random((1, 3, 344, 336), np.float32))

@@ -240,7 +240,8 @@ def test_what_is_no_number_is_named():
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_images_keep_the_levels_of_the_training_where_the_network_drifts(sampler: str):
-    """A network that takes the mean of the noisy image for that of the clean one; labels and distances are left alone."""
+    """A network that takes the mean of the noisy image for that of the clean one; labels and
+    distances are left alone."""
 
     def drifting(unit: JointUnit, log_snr: Tensor, points: Tensor, text: TextTokens | None) -> JointPrediction:
         alpha, sigma = scales(float(log_snr[0]))

@@ -1,4 +1,5 @@
-"""The mean of a noisy image tells that of the clean one, and samples of a network that errs there have it nevertheless."""
+"""The mean of a noisy image tells that of the clean one, and samples of a network that errs there
+have it nevertheless."""
 
 from __future__ import annotations
 

@@ -250,7 +250,8 @@ def test_with_fixed_statistics_a_feature_depends_on_its_surroundings_only() -> N
 
 
 def test_samples_look_in_the_fixed_network_as_they_did_when_it_was_fixed() -> None:
-    """Deep layers must see what they will see; statistics that each sample has for itself differ the more, the deeper."""
+    """Deep layers must see what they will see; statistics that each sample has for itself differ
+    the more, the deeper."""
     config = replace(TINY, attention_factors=(), middle_attention=False)
     unet, seen = random_unet(config), []
     x = torch.rand(4, 3, 64, 64) * torch.tensor([0.2, 0.5, 1.0, 2.0])[:, None, None, None]

@@ -1,4 +1,5 @@
-"""The models that ship: they load, find what is there, and keep their accuracy on patients that none of them has seen."""
+"""The models that ship: they load, find what is there, and keep their accuracy on patients that
+none of them has seen."""
 
 from __future__ import annotations
 

@@ -174,7 +174,8 @@ def test_a_disk_that_fills_at_every_writing_place_in_turn(
 
 
 def fill_up(patch: pytest.MonkeyPatch, out: Path, kind: str) -> None:
-    """Let every file below ``out`` whose path has ``kind`` in it fail as on a full disk once it is opened for writing."""
+    """Let every file below ``out`` whose path has ``kind`` in it fail as on a full disk once it is
+    opened for writing."""
     import io
 
     opened = builtins.open

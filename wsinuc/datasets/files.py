@@ -43,7 +43,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     with _opened(path) as image:
         if image.mode not in _COLOURS:
             raise DataError(
-                f"{path}: images must be 8-bit RGB, got {_contents(image)}; scale the values to 0 to 255 and save as PNG"
+                f"{path}: images must be 8-bit RGB, got {_contents(image)}; scale the values to 0 to 255 and "
+                "save as PNG"
             )
         _decode(image, path)
         return np.asarray(image.convert("RGB"))

@@ -34,7 +34,8 @@ GROUPS = 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdicts:
-    """Predicted nuclei, what was claimed of each, and whether it is right; those of several images add up with ``+``."""
+    """Predicted nuclei, what was claimed of each, and whether it is right; those of several images
+    add up with ``+``."""
 
     probabilities: NDArray[np.floating]
     """(n,) 0 to 1."""

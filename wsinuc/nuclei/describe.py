@@ -38,7 +38,8 @@ DESCRIPTORS = (
 
 
 def _stain_tables() -> NDArray[np.int64]:
-    """Share of each value of R, G, B in the densities of haematoxylin and eosin, int64 ``(2, 3, 256)``, 1/1000 levels."""
+    """Share of each value of R, G, B in the densities of haematoxylin and eosin, int64 ``(2, 3,
+    256)``, 1/1000 levels."""
     # Ruifrok & Johnston 2001: rows haematoxylin, eosin, DAB.
     stains = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
     unmix = np.linalg.inv(stains / np.linalg.norm(stains, axis=1, keepdims=True))
@@ -214,7 +215,8 @@ def _squares(totals, sums, reach):
 
 @njit(nogil=True, cache=True)
 def _neighbours(sums, own, reach):
-    """Number of nuclei whose centroid is nearer than ``reach``, and the means of what is known of them; 0 without any."""
+    """Number of nuclei whose centroid is nearer than ``reach``, and the means of what is known of
+    them; 0 without any."""
     out = np.zeros((len(sums), 1 + own.shape[1]))
     rows = np.empty(len(sums), np.int64)
     for i in range(len(sums)):

@@ -84,7 +84,8 @@ class ExecutorConfig:
             raise ConfigError(f"an address belongs to kind 'scheduler', got it with {self.kind!r}")
         if self.gpus and self.kind != "processes":
             raise ConfigError(
-                f"gpus are for processes of this machine, got them with {self.kind!r}: a cluster's workers choose their own"
+                f"gpus are for processes of this machine, got them with {self.kind!r}: a cluster's workers "
+                "choose their own"
             )
 
     def _check_tls(self) -> None:
@@ -140,7 +141,8 @@ class Executor(Protocol):
         ...
 
     def everywhere(self, task: Callable[[], Result], *, accelerator: bool = False) -> dict[str, Result]:
-        """``task()`` once on every worker (that has an accelerator, if any has), by its address; raises what it raised."""
+        """``task()`` once on every worker (that has an accelerator, if any has), by its address;
+        raises what it raised."""
         ...
 
     def close(self) -> None:

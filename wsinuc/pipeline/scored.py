@@ -31,7 +31,8 @@ class ScoredTile:
 
 
 class ScoredTiles:
-    """Those of one slide and one segmenter, by the tile's core. Slides may share a memory; without one no tile is kept."""
+    """Those of one slide and one segmenter, by the tile's core. Slides may share a memory; without
+    one no tile is kept."""
 
     def __init__(self, memory: Recent[ScoredTile] | None = None) -> None:
         self._memory, self._slide = memory, object()

@@ -154,7 +154,8 @@ class BlockTask:
     spec: SlideSpec
 
     def __call__(self, block: Block) -> Entry:
-        """The ledger's entry; see ``Workplace.segment``. Raises ClusterError when the folder has gone to another run."""
+        """The ledger's entry; see ``Workplace.segment``. Raises ClusterError when the folder has
+        gone to another run."""
         place = workplace(self.spec)
         check_output(place.store, self.spec.run_id)
         return place.segment(block, self.spec.config.batch_size)
@@ -193,7 +194,8 @@ class DescribeTask:
 
 @dataclass(frozen=True, slots=True)
 class CheckTask:
-    """Sets up the workplace and leaves a token in the result's folder, so that the client sees that it is the same one."""
+    """Sets up the workplace and leaves a token in the result's folder, so that the client sees that
+    it is the same one."""
 
     spec: SlideSpec
 
@@ -239,7 +241,8 @@ def _set_up(spec: SlideSpec) -> Workplace:
     segmenter = _models.get(spec.source, spec.source)
     if segmenter.identity != spec.identity:
         raise ClusterError(
-            "the segmenter here differs from that of the other workers in device, precision, threads or version of wsinuc: "
+            "the segmenter here differs from that of the other workers in device, precision, threads or "
+            "version of wsinuc: "
             "results would depend on the worker; use workers of one kind, or --device cpu"
         )
     view = slide.at(segmenter.mpp)

@@ -168,8 +168,10 @@ class JointSegmenter(TiledSegmenter):
             found = load_checkpoint(member_path(member.model), "segmenter")
             if found.sha256 != member.sha256:
                 raise CheckpointError(
-                    f"the joint model was made of a model {member.model!r} with the sha256 {member.sha256[:12]}..., and this one "
-                    f"has {found.sha256[:12]}...: install the version of wsinuc that it was made with, or join the models anew"
+                    f"the joint model was made of a model {member.model!r} with the sha256 "
+                    f"{member.sha256[:12]}..., and this one "
+                    f"has {found.sha256[:12]}...: install the version of wsinuc that it was made with, or "
+                    "join the models anew"
                 )
             seen = _blurring(found, member) if member.blur != 1 else found
             models.append(cast(TiledSegmenter, segmenter_from(seen, device=device, dtype=dtype)))

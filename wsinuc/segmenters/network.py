@@ -130,7 +130,8 @@ class NetworkSegmenter(TiledSegmenter):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> NetworkSegmenter:
-        """A segmenter from a checkpoint of kind ``segmenter`` and one of this module's methods; raises CheckpointError."""
+        """A segmenter from a checkpoint of kind ``segmenter`` and one of this module's methods;
+        raises CheckpointError."""
         config = NetworkConfig.from_json(checkpoint.config)
         try:
             network = build_network(config.method, config.network)
@@ -185,6 +186,7 @@ class NetworkSegmenter(TiledSegmenter):
 def network_checkpoint(
     config: NetworkConfig, weights: dict[str, torch.Tensor], provenance: dict[str, Any]
 ) -> Checkpoint:
-    """Config and trained weights as a checkpoint of kind ``segmenter``; matrices and kernels as fp16, the rest exact."""
+    """Config and trained weights as a checkpoint of kind ``segmenter``; matrices and kernels as
+    fp16, the rest exact."""
     tensors = {name: value.half() if value.ndim > 1 else value for name, value in weights.items()}
     return Checkpoint(kind="segmenter", config=asdict(config), provenance=provenance, tensors=tensors)

@@ -95,7 +95,8 @@ class TiledSegmenter:
         return 1
 
     def with_core(self, side: int) -> Self:
-        """The same with tiles of which ``side`` pixels are kept, a multiple of 64: for images that fill no whole tile."""
+        """The same with tiles of which ``side`` pixels are kept, a multiple of 64: for images that
+        fill no whole tile."""
         other = copy.copy(self)
         other.config = replace(self.config, tile=side + 2 * self.margin)
         return other

@@ -79,7 +79,8 @@ class Joining:
 
 
 class JoinTree(NamedTuple):
-    """Fragments and their joins as nodes of binary trees: fragments 0 .. n - 1, then joins in the order they were made."""
+    """Fragments and their joins as nodes of binary trees: fragments 0 .. n - 1, then joins in the
+    order they were made."""
 
     parts: NDArray[np.int64]
     """(joins, 2) nodes that a join unites, the larger first."""
@@ -128,7 +129,8 @@ def join_fragments(
 
 
 def join_tree(labels: Labels, heights: UInt8, foreground: UInt8, largest: int) -> JoinTree:
-    """All joins of fragments that touch, up to ``largest`` pixels; parameters as in `join_fragments`, but ids are 1..n."""
+    """All joins of fragments that touch, up to ``largest`` pixels; parameters as in
+    `join_fragments`, but ids are 1..n."""
     count = int(labels.max(initial=0))
     moments, peaks = _measure(labels, heights, count)
     pairs, saddles, lengths, certain = _contacts(labels, heights, foreground)

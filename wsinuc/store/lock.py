@@ -73,7 +73,8 @@ class Lock:
         holder = _read(self.path)
         if holder.get("token") != self._token:
             raise LockedError(
-                f"{self.path.parent.parent} was taken over by {_name(holder)}, because this run gave no sign of life for "
+                f"{self.path.parent.parent} was taken over by {_name(holder)}, because this run gave no sign "
+                "of life for "
                 "minutes (was the computer asleep, or the disk away?): let that run finish"
             )
 
@@ -135,7 +136,8 @@ def look(path: Path, probe_in: Path | None = None) -> Holder | None:
 
 
 def filesystem_now(folder: Path) -> float:
-    """The time (s since 1970) by the clock that stamps the files of ``folder``; this machine's where it is read-only."""
+    """The time (s since 1970) by the clock that stamps the files of ``folder``; this machine's
+    where it is read-only."""
     probe = folder / f"lock.probe-{uuid.uuid4().hex[:8]}"
     try:
         with probe.open("w", encoding="utf-8") as file:

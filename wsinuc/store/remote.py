@@ -130,7 +130,8 @@ class RemoteResult:
         holder = self._read(LOCK)
         if holder.get("owner") != owner:
             raise OutputError(
-                f"{self.url} is being written by a run on {holder.get('host')} since {holder.get('since')}: wait for it; "
+                f"{self.url} is being written by a run on {holder.get('host')} since {holder.get('since')}: "
+                "wait for it; "
                 f"if it was killed, continue it with its --work, or delete {self.url / LOCK} if it is gone for good"
             )
 

@@ -176,7 +176,8 @@ class ResultStore:
         if entry is None or not self._shard_is_whole(entry):
             line.unlink(missing_ok=True)
             raise OutputError(
-                f"{self.shard(block)} was damaged on disk after it was written: check the disk and run the same command "
+                f"{self.shard(block)} was damaged on disk after it was written: check the disk and run the "
+                "same command "
                 "again, this block alone is done anew"
             )
         return read_nuclei(self.shard(block))
@@ -213,7 +214,8 @@ class ResultStore:
         self._sweep()
 
     def unpublished(self) -> dict[str, Any] | None:
-        """The summary of outputs that a run finished but could not bring to its store; None unless all are unchanged."""
+        """The summary of outputs that a run finished but could not bring to its store; None unless
+        all are unchanged."""
         made = read_sealed(self.work / "ready.json", self._run_id()) if self.remote is not None else {}
         if not made or not self.ready.is_dir():
             return None

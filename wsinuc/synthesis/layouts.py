@@ -45,7 +45,8 @@ class NucleusLayout:
             y, x = self.points[outside][0]
             raise DataError(
                 f"{outside.sum()} of {len(self.points)} points lie outside the canvas of {self.shape[1]} x "
-                f"{self.shape[0]} px, the first at x {x:g}, y {y:g}: are they of a larger image, or of another resolution?"
+                f"{self.shape[0]} px, the first at x {x:g}, y {y:g}: are they of a larger image, or of "
+                "another resolution?"
             )
 
     @property

@@ -108,7 +108,8 @@ def test_results_have_the_bytes_that_they_have_alone(slides, alone, loads, tmp_p
 
 
 def test_blocks_of_one_slide_at_a_time_while_another_is_written(slides, loads, tmp_path: Path) -> None:
-    """The oracle itself fails when two blocks use it at once; here that blocks begin after those of the slide before."""
+    """The oracle itself fails when two blocks use it at once; here that blocks begin after those of
+    the slide before."""
     order: list[tuple[str, str]] = []
 
     def on_event(event: CohortEvent) -> None:

@@ -1,4 +1,5 @@
-"""A small soak, see ``benchmarks/soak.py``: slides of which some are bad, one command that is killed and started anew."""
+"""A small soak, see ``benchmarks/soak.py``: slides of which some are bad, one command that is
+killed and started anew."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ RED, BLUE = NucleusClass("Tumour", (255, 0, 0)), NucleusClass("Stroma", (0, 0, 2
 
 
 def write_set(folder: Path, *, classes: bool = True) -> Path:
-    """Four grey images of two organs and three patients; image i holds i nuclei of 4 x 4 px, the first of them tumour."""
+    """Four grey images of two organs and three patients; image i holds i nuclei of 4 x 4 px, the
+    first of them tumour."""
     for sub in ("images", "labels", "classes"):
         (folder / sub).mkdir(parents=True)
     (folder / "manifest.csv").write_text(

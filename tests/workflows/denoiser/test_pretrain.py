@@ -15,6 +15,7 @@ from PIL import Image
 from slide_files import write_pyramid
 from wsinuc.datasets.sampling.patches import Ahead, PatchSource
 from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, SlidePixels
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import CheckpointError, ConfigError, DataError, MppError, OutputError
 from wsinuc.grid import Box
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
@@ -258,3 +259,46 @@ def test_public_weights_start_a_training(tmp_path: Path) -> None:
     other = replace(TINY, unet=AttentionUNetConfig(dim=16, multipliers=(1, 2)))
     with pytest.raises(CheckpointError, match="attention U-Net cannot take"):
         pretrain([picture()], tmp_path / "e.safetensors", other, init=tmp_path / "guided.pt")
+
+
+def test_a_split_keeps_the_test_part_out_of_the_pre_training(tmp_path: Path) -> None:
+    """Method A's protocol: what is segmented in the end is not even seen without labels."""
+    for name in ("images", "labels"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    for index in range(3):
+        Image.fromarray(picture(index)).save(tmp_path / "set" / "images" / f"i{index}.png")
+        Image.fromarray(np.zeros((48, 48), np.uint16)).save(tmp_path / "set" / "labels" / f"i{index}.png")
+    rows = [f"i{index},p{index}" for index in range(3)]
+    (tmp_path / "set" / "manifest.csv").write_text("\n".join(["name,patient", *rows]) + "\n")
+    split = tmp_path / "split.json"
+    parts = {"train": (("i0", None), ("i2", None)), "test": (("i1", None),)}
+    Split(parts=parts, dataset="folder", seed=0).save(split)
+
+    def seen(*options: str) -> str:
+        command = [
+            "pretrain",
+            str(tmp_path / "set"),
+            "--mpp",
+            "0.5",
+            "--dry-run",
+            "-o",
+            str(tmp_path / "d.safetensors"),
+        ]
+        done = CliRunner().invoke(main, [*command, *options])
+        return done.output
+
+    assert seen().startswith("3 images, ")
+    assert seen("--split", str(split)).startswith("2 images, ")
+    assert seen("--split", str(split), "--part", "test").startswith("1 images, ")
+    assert seen("--split", str(split), "--where", "patient=p2").startswith("1 images, ")
+    assert seen("--where-not", "patient=p0,p1").startswith("1 images, ")
+    assert "has the attribute pateint" in seen("--where", "pateint=p0")
+
+
+def test_a_split_without_a_data_set_is_refused(slide: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split.json"
+    Split(parts={"train": (("i0", None),)}, dataset="folder", seed=0).save(split)
+    command = ["pretrain", str(slide), "--split", str(split), "--dry-run", "-o", str(tmp_path / "d.safetensors")]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 1
+    assert "none of the sources is one" in done.output

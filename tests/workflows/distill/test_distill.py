@@ -1,4 +1,5 @@
-"""Distilling: a student learns what its teacher says, from patches that are scored once; and every way it is refused."""
+"""Distilling: a student learns what its teacher says, from patches that are scored once; and every
+way it is refused."""
 
 from __future__ import annotations
 

@@ -146,6 +146,8 @@ def test_the_command(data: Path, denoiser: Path, tmp_path: Path) -> None:
     assert run.exit_code == 0, run.output
     assert len(run.output.splitlines()) == 1 + 3 * 2 + 1
     assert "Best: random, timesteps" in run.output
+    fitting = CliRunner().invoke(main, [*common, "--where", "patient=3", "--timesteps", "5"])
+    assert "Best: random, timesteps 5, blocks 1,2,3." in fitting.output, "of 4 blocks, as deep as the published ones"
     assert "say what to score on" in CliRunner().invoke(main, common).output
     wrong = CliRunner().invoke(main, [*common, "--where", "patient=3", "--blocks", "a,b"])
     assert "expected sets of whole numbers" in wrong.output

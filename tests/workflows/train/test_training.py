@@ -1,4 +1,5 @@
-"""Training: resume gives the same weights, checkpoints refuse what they are not, a tiny run goes from images to nuclei."""
+"""Training: resume gives the same weights, checkpoints refuse what they are not, a tiny run goes
+from images to nuclei."""
 
 from __future__ import annotations
 

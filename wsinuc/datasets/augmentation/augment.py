@@ -65,7 +65,8 @@ class Augmentation:
         chances = (self.blur, self.light, self.jpeg, self.crowd, self.compact)
         if not all(0 <= chance <= 1 for chance in chances):
             raise ConfigError(
-                f"blur, light, jpeg, crowd and compact are probabilities from 0 to 1, got {', '.join(map(str, chances))}"
+                "blur, light, jpeg, crowd and compact are probabilities from 0 to 1, got "
+                f"{', '.join(map(str, chances))}"
             )
 
 

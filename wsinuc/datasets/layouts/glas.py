@@ -19,7 +19,8 @@ from wsinuc.datasets.files import by_name, read_pair, read_table
 
 
 class GlasLayout(Layout):
-    """Attributes ``split`` (train, testA, testB), ``patient``, ``grade`` (benign, malignant) and ``differentiation``."""
+    """Attributes ``split`` (train, testA, testB), ``patient``, ``grade`` (benign, malignant) and
+    ``differentiation``."""
 
     name = "glas"
     expected = "train_N.bmp, testA_N.bmp, testB_N.bmp, each with N_anno.bmp, and Grade.csv"

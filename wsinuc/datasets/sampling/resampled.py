@@ -74,7 +74,8 @@ class ResampledLayout(Layout):
         own = resolution_of(row, self.source.mpp, self.source.layout)
         if own > self.target * (1 + TOLERANCE):
             raise DataError(
-                f"{row['name']} has {own:g} um per pixel, too coarse to be shown at {self.target:g}: detail that was not "
+                f"{row['name']} has {own:g} um per pixel, too coarse to be shown at {self.target:g}: detail "
+                "that was not "
                 f"recorded cannot be measured; ask for {own:g} or more"
             )
         name = row["name"] if box is None else f"{row['name']}_{box.y0}_{box.x0}"

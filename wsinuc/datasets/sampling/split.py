@@ -230,7 +230,8 @@ def _traits(dataset: Dataset, images: Sequence[int], counts: NDArray[np.int64]) 
 
 
 def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], count: int, seed: int) -> list[int]:
-    """Indices of candidates, greedily: the one whose traits and classes are furthest behind their share of the chosen."""
+    """Indices of candidates, greedily: the one whose traits and classes are furthest behind their
+    share of the chosen."""
     total = len(classes)
     shares = [*(np.bincount(values) / total for values in traits), classes.mean(axis=0)]
     taken = [np.zeros(len(share)) for share in shares]

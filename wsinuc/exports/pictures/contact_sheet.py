@@ -1,4 +1,5 @@
-"""One page of a data set's images with their annotation drawn in, because people should look at data before using them."""
+"""One page of a data set's images with their annotation drawn in, because people should look at
+data before using them."""
 
 from __future__ import annotations
 

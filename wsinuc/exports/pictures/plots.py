@@ -1,4 +1,5 @@
-"""The few plots that commands draw of their own figures, as PNG; matplotlib without a screen and without global state."""
+"""The few plots that commands draw of their own figures, as PNG; matplotlib without a screen and
+without global state."""
 
 from __future__ import annotations
 

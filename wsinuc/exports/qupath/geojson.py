@@ -321,7 +321,5 @@ def _uuids(run_id: str, numbers: NDArray[np.int64]) -> list[str]:
     raw[:, 6] = raw[:, 6] & 0x0F | 0x50  # version 5
     raw[:, 8] = raw[:, 8] & 0x3F | 0x80  # variant of RFC 4122
     text = raw.tobytes().hex()
-    return [
-        f"{text[k : k + 8]}-{text[k + 8 : k + 12]}-{text[k + 12 : k + 16]}-{text[k + 16 : k + 20]}-{text[k + 20 : k + 32]}"
-        for k in range(0, len(text), 32)
-    ]
+    names = (text[k : k + 32] for k in range(0, len(text), 32))
+    return [f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-{name[20:]}" for name in names]

@@ -114,7 +114,8 @@ def adopt(network: nn.Module, tensors: Mapping[str, Tensor]) -> int:
     if "stem.weight" not in fitting:
         given = tuple(tensors["stem.weight"].shape) if "stem.weight" in tensors else "none"
         raise CheckpointError(
-            f"no weights to start from: the network's first convolution is {tuple(own['stem.weight'].shape)}, the given one "
+            "no weights to start from: the network's first convolution is "
+            f"{tuple(own['stem.weight'].shape)}, the given one "
             f"{given}; take a checkpoint of the same kind and base width, or set the base width to its"
         )
     network.load_state_dict(fitting, strict=False)

@@ -141,13 +141,15 @@ def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     if unknown or missing:
         raise CheckpointError(
             f"the published weights are not of this network: {len(unknown)} names too many ({_some(unknown)}), "
-            f"{len(missing)} missing ({_some(missing)}): check the levels, the blocks per level, where attention stands "
+            f"{len(missing)} missing ({_some(missing)}): check the levels, the blocks per level, where "
+            "attention stands "
             "and whether blocks resample (the 256 px models do, the library's defaults do not)"
         )
     for name, value in wanted.items():
         if found[name].shape != value.shape:
             raise CheckpointError(
-                f"{name} is {tuple(found[name].shape)} in the published weights but {tuple(value.shape)} in this network: "
+                f"{name} is {tuple(found[name].shape)} in the published weights but {tuple(value.shape)} in "
+                "this network: "
                 + ("is the variance learned there?" if name.startswith("head.2") else "check its base width")
             )
 

@@ -209,7 +209,8 @@ def _checked_files(folder: Path) -> Path:
     has = {path.name for path in folder.iterdir()}
     if "config.json" not in has or not ("tokenizer.json" in has or {"vocab.json", "merges.txt"} <= has):
         raise CheckpointError(
-            f"{folder} needs config.json and tokenizer.json (or vocab.json and merges.txt); it has {', '.join(sorted(has))}"
+            f"{folder} needs config.json and tokenizer.json (or vocab.json and merges.txt); it has "
+            f"{', '.join(sorted(has))}"
         )
     return weights
 

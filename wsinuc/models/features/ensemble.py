@@ -152,7 +152,8 @@ class PixelClassifierEnsemble(nn.Module):
         self.register_buffer("std", torch.ones(config.width))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Raw outputs ``(members, k, classes + maps)`` for features ``(members or 1, k, width)``, as used in training."""
+        """Raw outputs ``(members, k, classes + maps)`` for features ``(members or 1, k, width)``,
+        as used in training."""
         x = (features - self.mean) / self.std
         x = torch.relu(x @ self.first + self.first_bias)
         x = self.norms[0](x) if self.norms else x

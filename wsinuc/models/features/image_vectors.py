@@ -216,7 +216,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # whatever the unpickler makes of a strange file
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise CheckpointError(
-            f"{path} is no file of weights alone ({reason}): expected a checkpoint of wsinuc, or FID's Inception weights "
+            f"{path} is no file of weights alone ({reason}): expected a checkpoint of wsinuc, or FID's "
+            "Inception weights "
             "(pt_inception-2015-12-05-6726825d.pth) as .pth or .safetensors; TorchScript is not read, it can run code"
         ) from error
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):

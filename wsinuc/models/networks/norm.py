@@ -32,7 +32,8 @@ class _GroupNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        """With xhat = (x - mean) rstd and g = dy weight: dx = rstd (g - mean(g) - xhat mean(g xhat)) over each group."""
+        """With xhat = (x - mean) rstd and g = dy weight: dx = rstd (g - mean(g) - xhat mean(g
+        xhat)) over each group."""
         (dy,) = grads
         x, weight, mean, rstd = ctx.saved_tensors
         n, c, h, w = x.shape

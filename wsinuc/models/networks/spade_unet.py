@@ -54,7 +54,8 @@ class Spade(nn.Module):
 
 
 class SpadeUNet(Trunk):
-    """Noise predictor ``(n, in, h, w), (n,), (n, c, h, w) -> (n, out, h, w)``; h and w multiples of ``config.stride``."""
+    """Noise predictor ``(n, in, h, w), (n,), (n, c, h, w) -> (n, out, h, w)``; h and w multiples of
+    ``config.stride``."""
 
     config: SpadeUNetConfig
 

@@ -172,7 +172,8 @@ class Resample(nn.Module):
 
 
 class Stage(nn.ModuleList):
-    """One numbered block: its parts run one after another, each given the timestep and the condition, if there is one."""
+    """One numbered block: its parts run one after another, each given the timestep and the
+    condition, if there is one."""
 
     def forward(self, x: Tensor, *context: Any) -> Tensor:
         for part in self:

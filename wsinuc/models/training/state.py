@@ -96,7 +96,8 @@ class TrainingState:
         if saved and known and differing:
             shown = "; ".join(f"{name} was {saved.get(name)}, now {known.get(name)}" for name in differing[:3])
             raise CheckpointError(
-                f"{path} is the state of another training: {shown}{' ...' if len(differing) > 3 else ''}. Run with the old "
+                f"{path} is the state of another training: {shown}{' ...' if len(differing) > 3 else ''}. "
+                "Run with the old "
                 "settings to continue it, delete it to start anew, or choose another output"
             )
 

@@ -50,7 +50,8 @@ class PointCounts:
     def __str__(self) -> str:
         return (
             f"{self.points} points: {self.inside} in a nucleus, {self.near} beside one, {self.alone} without; "
-            f"{self.nuclei} nuclei with a class, {self.conflicts} with several left out, {self.unknown} points without class"
+            f"{self.nuclei} nuclei with a class, {self.conflicts} with several left out, {self.unknown} "
+            "points without class"
         )
 
 

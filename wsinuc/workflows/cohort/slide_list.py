@@ -107,7 +107,8 @@ def check_distinct(jobs: Sequence[SlideJob], out: Place = Path()) -> None:
         other = owners.setdefault(job.stem.casefold(), job)
         if other is not job:
             raise ConfigError(
-                f"{other.slide} and {job.slide} would both be written to {other.folder(out)}: segment them one by one with "
+                f"{other.slide} and {job.slide} would both be written to {other.folder(out)}: segment them "
+                "one by one with "
                 "different -o, or give them names in a table (CSV with the columns slide and name)"
             )
 
@@ -168,7 +169,8 @@ def _check_header(header: list[str], path: Path) -> None:
 def _job(header: list[str], row: list[str], path: Path, line: int) -> SlideJob:
     if len(row) > len(header):
         raise DataError(
-            f"{path}, line {line}: {len(row)} values for {len(header)} columns: put values that hold a comma in double quotes"
+            f"{path}, line {line}: {len(row)} values for {len(header)} columns: put values that hold a comma "
+            "in double quotes"
         )
     cells = {name: value.strip() for name, value in zip(header, row, strict=False) if value.strip()}
     if "slide" not in cells:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from wsinuc.datasets import LAYOUTS, open_dataset
 from wsinuc.datasets.base import Conditions, Dataset
 from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, Pixels, SlidePixels
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import DataError, MppError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
@@ -81,9 +82,15 @@ class Choice:
     ----------
     wanted, unwanted
         See `wsinuc.datasets.base.Dataset.where`.
+    split, part
+        Only the images and patches of this part of a split.
     """
 
-    def __init__(self, wanted: Conditions, unwanted: Conditions) -> None:
+    def __init__(
+        self, wanted: Conditions, unwanted: Conditions, *, split: Split | None = None, part: str = "train"
+    ) -> None:
+        self._split, self._part = split, part
+        self._asked = False
         self._wanted, self._unwanted = wanted, unwanted
         self._unmet = {*wanted, *unwanted}
         self._unseen = {(name, value) for name, values in unwanted.items() for value in values}
@@ -99,10 +106,16 @@ class Choice:
 
     def __call__(self, dataset: Dataset) -> Dataset:
         """The chosen images; raises DataError for wanted values that are nobody's."""
+        self._asked = True
+        if self._split is not None:
+            dataset = self._split.of(dataset, self._part)
         return dataset.where(*self.conditions(dataset))
 
     def check(self) -> None:
-        """Raise DataError for an attribute that none of the sets had, or an unwanted value that no image of them has."""
+        """Raise DataError for an attribute that none of the sets had, an unwanted value that no image of them has, or
+        a split without a set."""
+        if self._split is not None and not self._asked:
+            raise DataError("a split chooses images of a data set, and none of the sources is one: leave --split out")
         if self._unmet:
             raise DataError(f"no data set among the sources has the attribute {', '.join(sorted(self._unmet))}")
         if self._unseen:

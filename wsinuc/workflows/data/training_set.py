@@ -86,7 +86,8 @@ def gather_training_set(
     """
     if whole_share is not None and not (whole and 0 < whole_share < 1):
         raise ConfigError(
-            f"a share of added data lies above 0 and below 1 and needs such data, got {whole_share:g} of {len(whole)} sets; "
+            f"a share of added data lies above 0 and below 1 and needs such data, got {whole_share:g} of "
+            f"{len(whole)} sets; "
             "name some, or leave the share out"
         )
     if selection.few and selection.fraction:

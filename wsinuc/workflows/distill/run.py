@@ -288,7 +288,8 @@ def _begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> st
     unfolded = wanted | {"network": described.network | {"fold": 1}}
     if shape not in (wanted, unfolded):
         raise CheckpointError(
-            f"{start} cannot be gone on from: a student of these settings is {wanted}, and it is {shape}; give the settings "
+            f"{start} cannot be gone on from: a student of these settings is {wanted}, and it is {shape}; "
+            "give the settings "
             "that it was made with, or begin anew"
         )
     weights = {name: value.float() for name, value in checkpoint.tensors.items()}

@@ -145,7 +145,8 @@ def draw_spot(
 
 
 def cut_square(image: Pixels, y: float, x: float, extent: float, side: int) -> NDArray[np.uint8]:
-    """The square of ``extent`` pixels with its corner at (y, x) as RGB ``(side, side, 3)``, mirrored beyond the image."""
+    """The square of ``extent`` pixels with its corner at (y, x) as RGB ``(side, side, 3)``,
+    mirrored beyond the image."""
     box = Box(math.floor(y), math.floor(x), math.ceil(y + extent), math.ceil(x + extent))
     inside = box.clip(Box.of_shape((image.shape[0], image.shape[1])))
     pixels = mirrored(image[inside.slices], inside, box)

@@ -1,4 +1,5 @@
-"""Which class of a model, or of predicted label images, is which class of the annotation: by name, never by position."""
+"""Which class of a model, or of predicted label images, is which class of the annotation: by name,
+never by position."""
 
 from __future__ import annotations
 

@@ -214,7 +214,8 @@ def _start(network: CoSynUNet, path: Path) -> dict[str, str]:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise CheckpointError(
-            f"{path} is a generator of another shape ({reason}): use the preset, classes and text encoder it was made with"
+            f"{path} is a generator of another shape ({reason}): use the preset, classes and text encoder it "
+            "was made with"
         ) from error
     return {"init": checkpoint.sha256, "init_name": path.name}
 

@@ -53,12 +53,14 @@ _PAGE_SEED = 104_729  # added to the seed of the crops on pages of samples
 
 
 def train_structures(images: Sequence[LabelledImage], out: Path, config: GeneratorConfig, **options: Any) -> None:
-    """Train a generator of structures and write it as a checkpoint of kind ``nudiff-structure``; see `train_generator`."""
+    """Train a generator of structures and write it as a checkpoint of kind ``nudiff-structure``;
+    see `train_generator`."""
     train_generator(STRUCTURE, images, out, config, **options)
 
 
 def train_images(images: Sequence[LabelledImage], out: Path, config: GeneratorConfig, **options: Any) -> None:
-    """Train a generator of images for structures; writes a checkpoint of kind ``nudiff-image``; see `train_generator`."""
+    """Train a generator of images for structures; writes a checkpoint of kind ``nudiff-image``; see
+    `train_generator`."""
     train_generator(IMAGE, images, out, config, **options)
 
 
@@ -271,7 +273,8 @@ def _start(network: nn.Module, path: Path) -> dict[str, Any]:
 
 
 def count_adopted(config: GeneratorConfig, init: Path) -> tuple[int, int]:
-    """How many of the network's tensors ``init`` would give, and how many there are; raises CheckpointError for none."""
+    """How many of the network's tensors ``init`` would give, and how many there are; raises
+    CheckpointError for none."""
     found = _start(build_generator(config), init)
     return found["tensors"], found["of"]
 

@@ -135,7 +135,8 @@ def fit_joining(
     """
     if not isinstance(segmenter, TiledSegmenter) or segmenter.config.separation != "distance":
         raise ConfigError(
-            "only a model that separates nuclei by distance joins fragments, and this one does not: it separates by H and V "
+            "only a model that separates nuclei by distance joins fragments, and this one does not: it "
+            "separates by H and V "
             "(--separation hv), or adds classes to another model, which is the one to give"
         )
     found = _score_crops(cast(Teaching, segmenter), images, config, weights, on_crop)

@@ -130,7 +130,8 @@ def _check_workers(executor: Executor, spec: SlideSpec, store: ResultStore) -> N
         path = store.work / "blocks" / token
         if not path.is_file():
             raise ClusterError(
-                f"worker {address} writes to another {spec.directory} than this process: mount the output at the same path"
+                f"worker {address} writes to another {spec.directory} than this process: mount the output at "
+                "the same path"
             )
         path.unlink()
 

@@ -24,7 +24,8 @@ def local_gpus(wanted: str) -> tuple[str, ...]:
     count = torch.cuda.device_count()
     if not count:
         raise DeviceError(
-            f"no GPU that PyTorch {torch.__version__} can use: install a CUDA build of PyTorch and check nvidia-smi, or "
+            f"no GPU that PyTorch {torch.__version__} can use: install a CUDA build of PyTorch and check "
+            "nvidia-smi, or "
             "work on the CPU with --workers"
         )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))

@@ -59,7 +59,8 @@ def source_of(segmenter: Segmenter, config: SegmentConfig) -> SegmenterSource:
         return GivenSegmenter(segmenter.identity, segmenter)
     if sha256 != _sha256(config.model):
         raise ClusterError(
-            f"the segmenter's weights ({sha256[:12]}) are not those of the model {config.model!r} that the config names: "
+            f"the segmenter's weights ({sha256[:12]}) are not those of the model {config.model!r} that the "
+            "config names: "
             "workers load it by that name, so name the file it is from"
         )
     path = Path(config.model)

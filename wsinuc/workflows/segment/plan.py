@@ -132,8 +132,10 @@ def check_mpp(mpp: float, segmenter: Segmenter, name: str) -> None:
     finest, coarsest = segmenter.mpp_range
     if not finest <= mpp <= coarsest:
         raise MppError(
-            f"{name} has {mpp:g} um per pixel, but the model takes {finest:g} to {coarsest:g} (it works at {segmenter.mpp:g}): "
-            "scan finer or use a model trained for such slides; if the slide's resolution is recorded wrongly, give it with --mpp"
+            f"{name} has {mpp:g} um per pixel, but the model takes {finest:g} to {coarsest:g} (it works at "
+            f"{segmenter.mpp:g}): "
+            "scan finer or use a model trained for such slides; if the slide's resolution is recorded "
+            "wrongly, give it with --mpp"
         )
 
 

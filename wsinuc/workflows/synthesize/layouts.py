@@ -98,7 +98,8 @@ class LayoutSource:
         return f"{self.name} {_digest(np.c_[self.layouts.points, self.layouts.classes].astype('<f8').tobytes())}"
 
     def parsed(self, prompt: str) -> Prompt | None:
-        """What a prompt of the template says; None for any other sentence, which only a free text encoder understands."""
+        """What a prompt of the template says; None for any other sentence, which only a free text
+        encoder understands."""
         text = self.model["text"]
         words: dict[str, Any] = {"tissues": self.known_tissues, "classes": self.class_names}
         if text["kind"] == "template":

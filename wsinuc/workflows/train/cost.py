@@ -51,7 +51,8 @@ def network_cost(config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], 
         timestep=False,
     )
     text = (
-        f"{config.fit.steps} steps of {config.batch} crops of {config.crop} px at {described.watershed.mpp:g} um per px, "
+        f"{config.fit.steps} steps of {config.batch} crops of {config.crop} px at "
+        f"{described.watershed.mpp:g} um per px, "
         f"learning rate {config.fit.lr:g}"
     )
     return TrainingCost(

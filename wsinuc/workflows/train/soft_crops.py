@@ -90,7 +90,8 @@ class SoftCropSource:
         return [one for one, _ in pairs] + [other for _, other in pairs]
 
     def _corners(self, rng: np.random.Generator, room: float) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Where the crops of a pair lie, in their own pixels, the second not before the first; whole ones if step is 1."""
+        """Where the crops of a pair lie, in their own pixels, the second not before the first;
+        whole ones if step is 1."""
         if self.step == 1:
             return (0.0, 0.0), (float(rng.integers(int(room) + 1)), float(rng.integers(int(room) + 1)))
         one = rng.uniform(0, min(1.0, room), 2)

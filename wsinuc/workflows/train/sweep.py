@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.pictures.plots import draw_heat_map
-from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from wsinuc.models.checkpoints.denoisers import build_denoiser
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
+from wsinuc.models.networks.unet import UNet
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
 from wsinuc.separation.watershed import WatershedSettings
@@ -46,8 +48,9 @@ class SweepConfig:
 
     timesteps: tuple[tuple[int, ...], ...] = ((5,), (50,), (150,), (250,), (50, 150, 250))
     """Sets of timesteps."""
-    blocks: tuple[tuple[int, ...], ...] = ((6, 8, 10, 12),)
-    """Sets of decoder blocks."""
+    blocks: tuple[tuple[int, ...], ...] | None = None
+    """Sets of decoder blocks. None takes one set, as deep in each denoiser's decoder as the published one is in
+    its own: 6, 8, 10, 12 of 18."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(visits=2))
     validation_pixels: int = 4000
     """Pixels per validation image, drawn evenly."""
@@ -59,8 +62,20 @@ class SweepConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.timesteps or not self.blocks or not all((*self.timesteps, *self.blocks)):
+        blocks = ((0,),) if self.blocks is None else self.blocks
+        if not self.timesteps or not blocks or not all((*self.timesteps, *blocks)):
             raise ConfigError("a sweep needs at least one set of timesteps and one of blocks, none of them empty")
+
+
+def published_depths(decoder_blocks: int) -> tuple[int, ...]:
+    """Decoder blocks as deep in a decoder of so many as the published ones, 6, 8, 10 and 12, are in one of 18.
+
+    Examples
+    --------
+    >>> published_depths(18), published_depths(8)
+    ((6, 8, 10, 12), (3, 4, 5))
+    """
+    return tuple(sorted({round(block * decoder_blocks / 18) for block in (6, 8, 10, 12)}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,9 +214,10 @@ def _trials(
     """Every choice for one denoiser, from two tables: rows to learn from, rows to score."""
     checkpoint = load_checkpoint(path, "denoiser")
     mpp = float(checkpoint.config["mpp"])
+    sets = config.blocks or (_published_blocks(checkpoint),)
     union = FeatureConfig(
         timesteps=tuple(sorted({t for chosen in config.timesteps for t in chosen})),
-        blocks=tuple(sorted({b for chosen in config.blocks for b in chosen})),
+        blocks=tuple(sorted({b for chosen in sets for b in chosen})),
         seed=config.seed,
     )
     extractor = load_extractor(checkpoint, union, device)
@@ -218,7 +234,7 @@ def _trials(
     table = collect_pixels(training, extractor, mpp, config.sampling, seed=config.seed, folder=out)
     held_out = collect_pixels(validation, extractor, mpp, plain, seed=config.seed, folder=out)
     for timesteps in config.timesteps:
-        for blocks in config.blocks:
+        for blocks in sets:
             chosen = FeatureConfig(timesteps=timesteps, blocks=blocks, seed=config.seed)
             columns = feature_columns(extractor, chosen)
             own = FeatureExtractor(extractor.unet, extractor.process, chosen)
@@ -242,6 +258,14 @@ def _trials(
                 dice=dice,
             )
             yield _Trial(score, path, ensemble, chosen)
+
+
+def _published_blocks(checkpoint: Checkpoint) -> tuple[int, ...]:
+    with torch.device("meta"):
+        network = build_denoiser(checkpoint.config)
+    if not isinstance(network, UNet):
+        return (0,)  # what reads the features says that this network has none
+    return published_depths(len(network.config.decoder_channels))
 
 
 @torch.no_grad()
@@ -312,10 +336,11 @@ def read_best(path: Path) -> FeatureConfig:
 def _draw(scores: Sequence[SweepScore], config: SweepConfig, path: Path) -> None:
     """Mean IoU of one denoiser: sets of timesteps down, sets of blocks across."""
     found = {(score.timesteps, score.blocks): score.mean_iou for score in scores}
+    sets = sorted({score.blocks for score in scores})
     draw_heat_map(
-        [[found[timesteps, blocks] for blocks in config.blocks] for timesteps in config.timesteps],
+        [[found[timesteps, blocks] for blocks in sets] for timesteps in config.timesteps],
         [_text(timesteps) for timesteps in config.timesteps],
-        [_text(blocks) for blocks in config.blocks],
+        [_text(blocks) for blocks in sets],
         path,
         x="decoder blocks",
         y="timesteps",
