@@ -26,7 +26,7 @@ from wsinuc.workflows.evaluate.run import evaluate
 
 HELD_OUT = {"09", "10", "11"}
 MPP_RANGE = (0.1, 1.1)
-"""um per pixel; docs/models.md has what is left of the accuracy at 0.5 and 1.0."""
+"""um per pixel; docs/models/index.md has what is left of the accuracy at 0.5 and 1.0."""
 
 
 def finish(model: Path, data: Path) -> None:

@@ -4,7 +4,7 @@ models may learn from.
     python examples/teach_joining.py MODEL DATA [--crops 500]
 
 DATA holds the folders `tnbc` and `dsb2018_histology`; TNBC patients 09, 10 and 11 are left out. The
-rule is written into MODEL (see `wsinuc train --joining`, which does this for one's own images). Run
+rule is written into MODEL (see `wsinuc join `, which does this for one's own images). Run
 `finish_model.py` afterwards: other nuclei are found.
 """
 

@@ -121,7 +121,7 @@ def distill(
     )
     click.echo(
         f"Written to {output}: on held-out patches Dice {agreement.dice:.3f} with the teacher's nuclei. "
-        f"Next: wsinuc segment slide.svs --model {output}, or wsinuc evaluate --data DATA --model {output}"
+        f"Next: wsinuc segment slide.svs --model {output}, or wsinuc evaluate DATA --model {output}"
     )
 
 
