@@ -189,9 +189,11 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
     refuse_foreign(given, OWNERS, method)
     if method in OWNERS["denoiser"] and options["denoiser"] is None:
         raise click.UsageError(f"--method {method} needs --denoiser, a checkpoint made by wsinuc pretrain")
-    config = (
-        ddpm_config(options["preset"], given) if method == "ddpm" else network_config(method, options["preset"], given)
-    )
+    config: DdpmTrainConfig | NetworkTrainConfig
+    if method == "ddpm":
+        config = ddpm_config(options["preset"], given)
+    else:
+        config = network_config(method, options["preset"], given)
     chosen = gather(data, options)
     count = sum(len(set(image.labels[image.labels > 0].tolist())) for image in chosen.images)
     names = ", ".join(c.name for c in chosen.classes)
@@ -203,16 +205,28 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
     if chosen.drawn is not None:
         chosen.drawn.save(output.with_suffix(".split.json"))
     told: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": click.echo}
-    if method == "ddpm":
-        from wsinuc.workflows.train.ddpm import train_ddpm
-
-        train_ddpm(chosen.images, chosen.classes, options["denoiser"], output, config, **told)
-    else:
-        from wsinuc.workflows.train.networks import train_network
-
-        told |= {"denoiser": options["denoiser"], "weights": chosen.weights, "validation": _validation(data, options)}
-        train_network(chosen.images, chosen.classes, output, config, **told)
+    _run(chosen, config, output, options["denoiser"], _validation(data, options), told)
     click.echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")
+
+
+def _run(
+    chosen: TrainingSet,
+    config: DdpmTrainConfig | NetworkTrainConfig,
+    output: Path,
+    denoiser: Path | None,
+    validation: Sequence[LabelledImage],
+    told: dict[str, Any],
+) -> None:
+    """The training of the method that the settings are of."""
+    from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
+    from wsinuc.workflows.train.networks import train_network
+
+    if isinstance(config, DdpmTrainConfig):
+        assert denoiser is not None  # the command has asked for it
+        train_ddpm(chosen.images, chosen.classes, denoiser, output, config, **told)
+    else:
+        told = {**told, "denoiser": denoiser, "weights": chosen.weights, "validation": validation}
+        train_network(chosen.images, chosen.classes, output, config, **told)
 
 
 def _say_cost(chosen: TrainingSet, config: Any, options: dict[str, Any]) -> None:

@@ -142,10 +142,23 @@ def test_features_come_from_a_sweep(data: Path, denoiser: Path, tmp_path: Path) 
     assert "no best.json" in str(run(data, "--denoiser", denoiser, "--features", best, "-o", out).exception)
 
 
-def test_dry_run_trains_nothing(data: Path, denoiser: Path, tmp_path: Path) -> None:
-    done = run(data, "--denoiser", denoiser, "--dry-run", "-o", tmp_path / "model.safetensors")
+def test_dry_run_trains_nothing_and_says_what_it_takes(data: Path, denoiser: Path, tmp_path: Path) -> None:
+    done = run(data, "--denoiser", denoiser, *DDPM, "--dry-run", "-o", tmp_path / "model.safetensors")
+    assert done.exit_code == 0, done.output
     assert "3 images, 12 nuclei; classes: Nucleus" in done.output
+    assert "64 features (t = 10; blocks 1, 2), 2 classifiers, 1 views of each image" in done.output
+    assert "M parameters to learn" in done.output
+    network = run(data, "--method", "unet", "--base", 8, "--dry-run", "-o", tmp_path / "model.safetensors")
+    assert network.exit_code == 0, network.output
+    assert "2000 steps of 8 crops of 128 px at 0.5 um per px" in network.output
     assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_dry_run_opens_what_it_is_given(data: Path, denoiser: Path, tmp_path: Path) -> None:
+    beyond = run(data, "--denoiser", denoiser, "--dry-run", "-o", tmp_path / "model.safetensors")
+    assert "decoder blocks run from 0 to 3" in str(beyond.exception)
+    missing = run(data, "--denoiser", tmp_path / "none", *DDPM, "--dry-run", "-o", tmp_path / "m.safetensors")
+    assert missing.exit_code == 1
 
 
 @pytest.mark.parametrize(

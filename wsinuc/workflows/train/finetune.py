@@ -61,9 +61,8 @@ class FinetuneConfig:
     @classmethod
     def of_steps(cls, steps: int, *, seed: int = 0) -> FinetuneConfig:
         """A tuning of so many steps with a single classifier, and a third of them with all members."""
-        shared = {"cosine": True, "weight_decay": 0.01, "ema": 0.99}
-        single = FitConfig(steps=steps, lr=1e-3, warmup=50, save_every=100, **shared)
-        members = FitConfig(steps=max(1, steps // 3), lr=5e-4, warmup=20, **shared)
+        single = FitConfig(steps=steps, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100)
+        members = FitConfig(steps=max(1, steps // 3), lr=5e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99)
         return cls(fit=single, ensemble_fit=members, seed=seed)
 
 
