@@ -7,16 +7,19 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 TORCH_INDEX ?=
+JOBS ?= auto
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help venv dev demo test lint clean
+.PHONY: help venv dev demo test test-slow docs lint clean
 
 help:
 	@echo "make demo   segment a real slide with the shipped weights; results in demo/"
-	@echo "make test   run the tests"
+	@echo "make test   run the tests, one process per core"
+	@echo "make test-slow  run those that take minutes"
 	@echo "make lint   style, types and import contracts"
+	@echo "make docs   the documentation site, into docs/_build/html"
 	@echo "make venv   only install, into $(VENV)"
 	@echo "make clean  remove $(VENV), demo/ and caches"
 
@@ -39,10 +42,18 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: venv
 	$(BIN)/wsinuc segment examples/data/CMU-1-Small-Region.svs --output demo --overwrite
-	@echo "What each output is: docs/usage.md"
+	@echo "What each output is: docs/reference/usage.md"
 
+# One thread for each process: several would get in each other's way.
 test: dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+
+test-slow: dev
+	$(BIN)/python -m pytest -m slow
+
+docs: dev
+	$(PIP) --group docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/_build/html
 
 lint: dev
 	$(BIN)/ruff check .
@@ -51,4 +62,4 @@ lint: dev
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo build dist docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

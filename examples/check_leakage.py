@@ -9,7 +9,8 @@ Three searches, and a table of what each found:
   normalised correlation. Neighbouring fields of one slide that overlap are found, turned or rescaled ones are not.
 * **the same patient**: TCGA's barcodes in names.
 
-It ends with 1 when something is found: a patient that is shared has to be left out by name (`docs/data.md`).
+It ends with 1 when something is found: a patient that is shared has to be left out by name
+(`docs/reference/data-sets.md`).
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from PIL import Image
 from scipy.fft import dctn, irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from wsinuc.datasets.orientation import dihedral
-from wsinuc.datasets.split import Split
+from wsinuc.datasets.sampling.split import Split
+from wsinuc.orientation import dihedral
 
 MPP = 2.0
 SIDE = 24

@@ -2,8 +2,9 @@
 
     python examples/finish_model.py MODEL DATA
 
-DATA holds the folder `tnbc`, of which patients 09, 10 and 11 trained no shipped model. The probabilities that the model gives to
-its nuclei there are corrected to how often such nuclei are right (IoU above one half); run again, it does the same.
+DATA holds the folder `tnbc`, of which patients 09, 10 and 11 trained no shipped model. The
+probabilities that the model gives to its nuclei there are corrected to how often such nuclei are
+right (IoU above one half); run again, it does the same.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ import torch
 
 from wsinuc.datasets import open_dataset
 from wsinuc.metrics.calibration import fit_certainty
-from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_dtype
 from wsinuc.segmenters import segmenter_from
-from wsinuc.tasks.evaluate import evaluate
-from wsinuc.tasks.predictions import predict_nuclei
+from wsinuc.workflows.evaluate.predictions import predict_nuclei
+from wsinuc.workflows.evaluate.run import evaluate
 
 HELD_OUT = {"09", "10", "11"}
 MPP_RANGE = (0.1, 1.1)
-"""um per pixel; docs/models.md has what is left of the accuracy at 0.5 and 1.0."""
+"""um per pixel; docs/models/index.md has what is left of the accuracy at 0.5 and 1.0."""
 
 
 def finish(model: Path, data: Path) -> None:

@@ -3,9 +3,9 @@
     python examples/join_models.py fast OUT.safetensors DATA --student student
     python examples/join_models.py accurate OUT.safetensors DATA --student student --diffusion diffusion
 
-Members are names of files in wsinuc/weights, without ending, or paths. OUT names them and their hashes, and how a slide is
-fitted to them: its colours, and whether it is enlarged. It has no weights of its own. `teach_joining.py` and `finish_model.py`
-complete it.
+Members are names of files in wsinuc/weights, without ending, or paths. OUT names them and their
+hashes, and how a slide is fitted to them: its colours, and whether it is enlarged. It has no
+weights of its own. `teach_joining.py` and `finish_model.py` complete it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import cast
 
 from train_fast import SEEN, colours
 
-from wsinuc.models.checkpoint import file_sha256, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import file_sha256, save_checkpoint
 from wsinuc.segmenters import load_segmenter, member_path
 from wsinuc.segmenters.joint import JointConfig, Member, joint_checkpoint
 from wsinuc.segmenters.tiled import TiledSegmenter
@@ -25,10 +25,11 @@ from wsinuc.segmenters.tiled import TiledSegmenter
 SMALL_UM2 = 20.0
 """Mean area; annotated nuclei of TNBC, patients 09 to 11 left out, have 24.6 um2."""
 TILES = {"fast": (1024, 176), "accurate": (512, 224)}
-"""Pixels kept of a tile, and those around it, enough in every size. Small tiles suit images and biopsies, large ones slides."""
+"""Pixels kept of a tile, and those around it, enough in every size. Small tiles suit images and
+biopsies, large ones slides."""
 BLUR = 5
-"""Taps of the filter before the squares of 2 x 2 px of the student, which was trained without: fewer nuclei depend on where the
-slide begins."""
+"""Taps of the filter before the squares of 2 x 2 px of the student, which was trained without:
+fewer nuclei depend on where the slide begins."""
 SEPARATION = {
     "fast": {"min_area_um2": 5.0, "smoothing_um": 0.6, "marker_threshold": 0.25},
     "accurate": {"min_area_um2": 4.0},

@@ -2,11 +2,11 @@
 
     python examples/nuinsseg_scale.py DATA [--model student] [--images 1]
 
-Four looks at the same question; docs/data.md has what they gave and what was decided.
+Four looks at the same question; docs/reference/data-sets.md has what they gave and what was decided.
 
-* **A model that never saw NuInsSeg** segments it as if a pixel had 0.1 to 0.4 um. It learnt nuclei at 0.25 um, so it
-  agrees best with the annotation where they look as large as there. The same is done with TNBC, whose 0.25 um are known:
-  the ratio of the two best values is the result.
+* **A model that never saw NuInsSeg** segments it as if a pixel had 0.1 to 0.4 um. It learnt nuclei
+  at 0.25 um, so it agrees best with the annotation where they look as large as there. The same is
+  done with TNBC, whose 0.25 um are known: the ratio of the two best values is the result.
 * **Lymphocytes**: the median diameter of round, dark nuclei in human spleen and tonsil, against TNBC's patient 07.
 * **Red cells**: discs in vessels that were picked by eye, measured where their redness falls to one half.
 * **All nuclei**: diameters by organ at a given resolution, to be held against what is known of the cells.
@@ -30,13 +30,13 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from skimage.measure import regionprops
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.augment import density
+from wsinuc.datasets.augmentation.augment import density
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.split import Split
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.metrics.segmentation import score
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.tasks.predictions import predict_labels
+from wsinuc.workflows.evaluate.predictions import predict_labels
 
 PRETENDED = (0.095, 0.113, 0.135, 0.160, 0.190, 0.226, 0.269, 0.320, 0.381)
 """um per px, a quarter of an octave apart."""

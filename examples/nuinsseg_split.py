@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.split import Split
+from wsinuc.datasets.sampling.split import Split
 
 HELD_ORGANS = (
     "human bladder",

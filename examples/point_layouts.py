@@ -1,7 +1,8 @@
 """How real and simulated layouts of nuclei compare: `python examples/point_layouts.py DATA OUT.png [MPP]`.
 
-Fits a point process to every other image of a data set and holds its layouts against the images left out: pair correlation,
-distance to the nearest nucleus, nuclei per field, and four fields of each to look at.
+Fits a point process to every other image of a data set and holds its layouts against the images
+left out: pair correlation, distance to the nearest nucleus, nuclei per field, and four fields of
+each to look at.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Make the shipped model `accurate` better at crowds: the second half of its recipe, after train_accurate.py.
 
     python examples/train_accurate.py DATA OUT              # OUT/accurate.safetensors: the tuned model
-    wsinuc distill OUT/accurate.safetensors ... -o OUT/first.safetensors     # a first student; docs/models.md has the options
+    wsinuc distill OUT/accurate.safetensors ... -o OUT/first.safetensors  # a first student
     python examples/refine_accurate.py DATA OUT             # OUT/crowds.safetensors and OUT/refined.safetensors
 
-First the tuned model learns from tissue that is drawn together until nuclei touch, with errors between near nuclei weighing
-more (`crowds`). Then it learns, beside the annotation, what it and the first student say on average of unlabelled tissue: the
-student sees it more coarsely, and the mean of both scores better than either (`refined`, which ships as `accurate`).
-Interrupt it at will: the same command goes on where it stopped. One core takes about fifty minutes.
+First the tuned model learns from tissue that is drawn together until nuclei touch, with errors
+between near nuclei weighing more (`crowds`). Then it learns, beside the annotation, what it and the
+first student say on average of unlabelled tissue: the student sees it more coarsely, and the mean
+of both scores better than either (`refined`, which ships as `accurate`). Interrupt it at will: the
+same command goes on where it stopped. One core takes about fifty minutes.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ import torch
 from finish_model import HELD_OUT, finish
 from train_accurate import MPP, TUNE, annotated, report
 
-from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
-from wsinuc.models.training import FitConfig
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.training.loop import FitConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.ddpm import DdpmSegmenter
-from wsinuc.tasks.distill_config import DistillConfig
-from wsinuc.tasks.distill_sources import gather_tissue
-from wsinuc.tasks.finetune import FinetuneConfig, Taught, finetune
-from wsinuc.tasks.soft_crops import SoftCropSource
-from wsinuc.tasks.sources import Choice
-from wsinuc.tasks.teacher import load_teacher
-from wsinuc.tasks.teacher_patches import TeacherPatches, make_patches, scales_of
+from wsinuc.workflows.data.sources import Choice
+from wsinuc.workflows.distill.config import DistillConfig
+from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of
+from wsinuc.workflows.distill.sources import gather_tissue
+from wsinuc.workflows.distill.teacher import load_teacher
+from wsinuc.workflows.train.finetune import FinetuneConfig, Taught, finetune
+from wsinuc.workflows.train.soft_crops import SoftCropSource
 
 CROWDED = replace(TUNE.augmentation, crowd=0.0, zoom=1.8, compact=0.6)
 CROWDS = replace(TUNE, contact_weight=2.0, augmentation=CROWDED, seed=12)

@@ -2,10 +2,11 @@
 
     python examples/separation.py DATA [--mpp 0.25 0.5] [--images N]
 
-DATA holds the folders `monuseg2018_train` and `tnbc` (images, 16-bit labels, manifest; about 0.25 um per pixel). From the labels
-are made the maps that generators draw: semantic, H and V, distance to the centroid, and points; then each way has to find the
-labels again. Prints a Markdown table: Dice of each nucleus with the instance that fits it best (mDice, mean over nuclei), AJI+
-(mean over images), by how much the number of nuclei is off, and seconds per megapixel on one core.
+DATA holds the folders `monuseg2018_train` and `tnbc` (images, 16-bit labels, manifest; about 0.25
+um per pixel). From the labels are made the maps that generators draw: semantic, H and V, distance
+to the centroid, and points; then each way has to find the labels again. Prints a Markdown table:
+Dice of each nucleus with the instance that fits it best (mDice, mean over nuclei), AJI+ (mean over
+images), by how much the number of nuclei is off, and seconds per megapixel on one core.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.augment import resized
+from wsinuc.datasets.augmentation.augment import resized
 from wsinuc.grid import Box
 from wsinuc.labels import relabel
 from wsinuc.metrics.segmentation import aji_plus, count_overlaps
-from wsinuc.segmenters.separation import SEPARATIONS, GeneratedMaps, separate, settings_for_maps
-from wsinuc.segmenters.targets import hv_maps
+from wsinuc.separation.generated import SEPARATIONS, GeneratedMaps, separate, settings_for_maps
+from wsinuc.separation.targets import hv_maps
 
 SETS = ("monuseg2018_train", "tnbc")
 SET_MPP = 0.25

@@ -1,9 +1,11 @@
-"""Teach a model which fragments of nuclei belong together, from the annotated images that shipped models may learn from.
+"""Teach a model which fragments of nuclei belong together, from the annotated images that shipped
+models may learn from.
 
     python examples/teach_joining.py MODEL DATA [--crops 500]
 
-DATA holds the folders `tnbc` and `dsb2018_histology`; TNBC patients 09, 10 and 11 are left out. The rule is written into MODEL
-(see `wsinuc train --joining`, which does this for one's own images). Run `finish_model.py` afterwards: other nuclei are found.
+DATA holds the folders `tnbc` and `dsb2018_histology`; TNBC patients 09, 10 and 11 are left out. The
+rule is written into MODEL (see `wsinuc join `, which does this for one's own images). Run
+`finish_model.py` afterwards: other nuclei are found.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from pathlib import Path
 import torch
 from train_accurate import annotated
 
-from wsinuc.segmenters.joining import DESCRIPTORS
-from wsinuc.tasks.fit_joining import JoiningFit, train_joining
+from wsinuc.separation.joining import DESCRIPTORS
+from wsinuc.workflows.join.run import JoiningFit, train_joining
 
 SEED = 1
 

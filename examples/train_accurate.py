@@ -2,9 +2,10 @@
 
     python examples/train_accurate.py DATA OUT [--minutes 60]
 
-DATA holds the folders `tnbc` and `dsb2018_histology` (images, 16-bit labels, manifest), `nucls_points` and `slides`; TNBC
-patients 09, 10 and 11 are held out of everything. Interrupt it at will: the same command goes on where it stopped. Two CPU
-cores take about an hour and a quarter; OUT then holds `denoiser.safetensors` and `accurate.safetensors`.
+DATA holds the folders `tnbc` and `dsb2018_histology` (images, 16-bit labels, manifest),
+`nucls_points` and `slides`; TNBC patients 09, 10 and 11 are held out of everything. Interrupt it at
+will: the same command goes on where it stopped. Two CPU cores take about an hour and a quarter; OUT
+then holds `denoiser.safetensors` and `accurate.safetensors`.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from finish_model import HELD_OUT, finish
 from PIL import Image
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
-from wsinuc.models.features import FeatureConfig
-from wsinuc.models.training import FitConfig, Progress
-from wsinuc.models.unet import UNetConfig
-from wsinuc.tasks.finetune import FinetuneConfig
-from wsinuc.tasks.pretrain import PretrainConfig, pretrain
-from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
-from wsinuc.tasks.training_set import NUCLEUS
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.features.extractor import FeatureConfig
+from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.models.training.loop import FitConfig, Progress
+from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
+from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
+from wsinuc.workflows.train.finetune import FinetuneConfig
 
 MPP = 0.25
 TYPICAL_DIAMETER_UM = 5.5  # median over the TNBC images; DSB images do not record their scale
@@ -66,7 +67,7 @@ TRAIN = DdpmTrainConfig(
     seed=1,
 )
 SEPARATION = {"foreground_threshold": 0.6, "smoothing_um": 0.4, "min_area_um2": 5.0}
-"""Chosen on TNBC patients 09 to 11, as they are and crowded (`wsinuc.datasets.crowding`)."""
+"""Chosen on TNBC patients 09 to 11, as they are and crowded (`wsinuc.datasets.augmentation.crowding`)."""
 DSB_WEIGHT = 0.3  # of a TNBC image's: most DSB images show haematoxylin alone
 
 
@@ -112,7 +113,8 @@ def unlabelled(data: Path, mpp: float) -> list[np.ndarray]:
 
 
 def slide_pixels(path: Path) -> np.ndarray:
-    """Level 0 of a small slide as it is, about 0.5 um/px: at 0.25 its nuclei look half as wide, which denoising may know too."""
+    """Level 0 of a small slide as it is, about 0.5 um/px: at 0.25 its nuclei look half as wide,
+    which denoising may know too."""
     import openslide
 
     with openslide.OpenSlide(path) as slide:

@@ -2,11 +2,12 @@
 
     python examples/train_fast.py DATA DIFFUSION FORMER OUT
 
-DATA is as for `train_accurate.py`; DIFFUSION is what `refine_accurate.py` made (it ships as `diffusion`), FORMER an earlier
-student, from which this one goes on. Their scores of all unlabelled tissue, the student's of it in three sizes, are computed
-once and kept in OUT/teacher. Images of haematoxylin alone are shown with the eosin of others besides. Interrupt it at will: the
-same command goes on where it stopped. OUT then holds `student.safetensors`, which `join_models.py` makes `fast` and, with
-DIFFUSION, `accurate` of.
+DATA is as for `train_accurate.py`; DIFFUSION is what `refine_accurate.py` made (it ships as
+`diffusion`), FORMER an earlier student, from which this one goes on. Their scores of all unlabelled
+tissue, the student's of it in three sizes, are computed once and kept in OUT/teacher. Images of
+haematoxylin alone are shown with the eosin of others besides. Interrupt it at will: the same
+command goes on where it stopped. OUT then holds `student.safetensors`, which `join_models.py` makes
+`fast` and, with DIFFUSION, `accurate` of.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from train_accurate import annotated, report, rows, unlabelled
 
-from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.augmentation.augment import Augmentation
+from wsinuc.datasets.augmentation.counterstain import counterstained
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.counterstain import counterstained
-from wsinuc.datasets.crops import Crop, CropSource
-from wsinuc.datasets.patches import Ahead
-from wsinuc.models.checkpoint import load_checkpoint, save_checkpoint
-from wsinuc.models.dense import DenseOutput
-from wsinuc.models.networks import build_network
-from wsinuc.models.training import FitConfig, fit
+from wsinuc.datasets.sampling.crops import Crop, CropSource
+from wsinuc.datasets.sampling.patches import Ahead
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.training.loop import FitConfig, fit
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 from wsinuc.segmenters.tiled import TiledSegmenter
-from wsinuc.tasks.distill_config import DistillConfig
-from wsinuc.tasks.network_loss import Targets, make_targets, unet_loss
-from wsinuc.tasks.pretrain import as_input
-from wsinuc.tasks.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
+from wsinuc.workflows.denoiser.run import as_input
+from wsinuc.workflows.distill.config import DistillConfig
+from wsinuc.workflows.train.network_loss import Targets, make_targets, unet_loss
+from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
 
 MPP, CROP, SEED = 0.25, 256, 5
 SOFT, HARD = 6, 4
@@ -56,7 +57,8 @@ AUGMENTATION = Augmentation(zoom=1.8, stain=0.4, dyes=0.1, blur=0.3, noise=5.0, 
 FIT = FitConfig(steps=2400, lr=8e-4, warmup=50, cosine=True, weight_decay=0.01, ema=0.995, bf16=False, save_every=500)
 SEEN = "TNBC (CC BY 4.0) without patients 09-11, DSB 2018 histology (CC0), pixels of NuCLS and of OpenSlide's images"
 KEPT = 0.5
-"""Share of the former student's weights in the new one's: the mean does better than either on tissue that neither saw."""
+"""Share of the former student's weights in the new one's: the mean does better than either on tissue that neither saw.
+"""
 WEIGHTS = {"tnbc": 1.0, "H&E": 0.5, "hematoxylin_only": 0.08, "counterstained": 0.1}
 """How often an image of each kind is drawn."""
 FIELDS = 6

@@ -2,11 +2,12 @@
 
     python examples/train_teacher.py DATA OUT [--steps 60000] [--minutes 120]
 
-DATA holds the folders `nuinsseg`, `tnbc` and `dsb2018_histology` (images, 16-bit labels, manifest). Never trained on:
-the parts `held_organs` and `held_images` of `nuinsseg_split.json`, and TNBC patients 09, 10 and 11. Interrupt it at will:
-the same command goes on where it stopped. OUT then holds `teacher.safetensors` (the averaged weights, written anew every
-`MEASURE` steps and usable at any time), `teacher.state` (to go on from) and `teacher.jsonl` (steps, loss, rate, and the
-loss on fixed crops of `held_organs`, which chooses nothing).
+DATA holds the folders `nuinsseg`, `tnbc` and `dsb2018_histology` (images, 16-bit labels, manifest).
+Never trained on: the parts `held_organs` and `held_images` of `nuinsseg_split.json`, and TNBC
+patients 09, 10 and 11. Interrupt it at will: the same command goes on where it stopped. OUT then
+holds `teacher.safetensors` (the averaged weights, written anew every `MEASURE` steps and usable at
+any time), `teacher.state` (to go on from) and `teacher.jsonl` (steps, loss, rate, and the loss on
+fixed crops of `held_organs`, which chooses nothing).
 """
 
 from __future__ import annotations
@@ -24,23 +25,23 @@ from torch import Tensor
 from train_accurate import mpp_by_nuclei, report
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.crops import Crop, CropSource
-from wsinuc.datasets.split import Split
-from wsinuc.models.checkpoint import save_checkpoint
-from wsinuc.models.dense import DenseNetwork
-from wsinuc.models.networks import build_network
-from wsinuc.models.training import FitConfig, Inspection, fit
+from wsinuc.datasets.sampling.crops import Crop, CropSource
+from wsinuc.datasets.sampling.split import Split
+from wsinuc.models.checkpoints.checkpoint import save_checkpoint
+from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.networks.dense import DenseNetwork
+from wsinuc.models.training.loop import FitConfig, Inspection, fit
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
-from wsinuc.tasks.distill_config import DistillConfig
-from wsinuc.tasks.network_loss import make_targets, unet_loss
-from wsinuc.tasks.pretrain import as_input
-from wsinuc.tasks.training_set import NUCLEUS
+from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.workflows.denoiser.run import as_input
+from wsinuc.workflows.distill.config import DistillConfig
+from wsinuc.workflows.train.network_loss import make_targets, unet_loss
 
 MPP, CROP, BATCH, SEED = 0.25, 224, 10, 21
 NUINSSEG_MPP = 0.16
-"""um per pixel; docs/data.md says how it was measured."""
+"""um per pixel; docs/reference/data-sets.md says how it was measured."""
 NETWORK = {"classes": 2, "maps": 1, "base": 48, "levels": 4, "fold": 2, "smooth": True}
 AUGMENTATION = Augmentation(zoom=1.8, stain=0.4, dyes=0.1, blur=0.3, noise=5.0, light=0.2, jpeg=0.3, compact=0.3)
 SHARES = {"nuinsseg": 0.6, "tnbc": 0.3, "dsb2018_histology": 0.1}

@@ -1,7 +1,8 @@
 """Results with one fault in them, and what everything that reads them makes of it.
 
-``make_case`` segments a small slide; ``flip`` and ``harm`` put a fault into a folder; ``Finished`` and ``Unfinished`` ask
-all that reads such a result whether it refuses, whether what it says is still true, or whether it is silently wrong.
+``make_case`` segments a small slide; ``flip`` and ``harm`` put a fault into a folder; ``Finished``
+and ``Unfinished`` ask all that reads such a result whether it refuses, whether what it says is
+still true, or whether it is silently wrong.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+
 from oracle import write_slide
 from runs import Stop, run
-
 from wsinuc.errors import DamageError, WsinucError
-from wsinuc.exports.geojson import write_geojson
+from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.nuclei import Nuclei
 from wsinuc.store import Entry, Parts, ResultStore, iter_nuclei
 from wsinuc.store.calibration import read_calibration
 from wsinuc.store.ledger import read_sealed
 from wsinuc.store.manifest import parse_summary
-from wsinuc.tasks.status import cohort_status
-from wsinuc.tasks.verify import verify
+from wsinuc.workflows.cohort.status import cohort_status
+from wsinuc.workflows.verify.run import verify
 
 REFUSED, ANEW, HARMLESS, WRONG = "refused", "made anew", "harmless", "silently wrong"
 OTHER = ("deleted", "cut", "emptied", "tail zeroed", "exchanged", "in another's place", "of another slide", "doubled")

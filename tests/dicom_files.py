@@ -91,7 +91,8 @@ def write_instance(path: Path, pixels: np.ndarray, *, series: str, flavour: str,
 
 
 def write_series(folder: Path, pixels: np.ndarray, *, mpp: float, seed: str = "a", levels: int = 3) -> list[Path]:
-    """A slide: levels that halve, a label and an overview; files are named as by a scanner, the finest level not first."""
+    """A slide: levels that halve, a label and an overview; files are named as by a scanner, the
+    finest level not first."""
     series = generate_uid(entropy_srcs=[seed])
     paths = []
     for level in range(levels):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from wsinuc.models.checkpoint import Checkpoint, save_checkpoint
-from wsinuc.models.unet import UNet, UNetConfig
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.synthesis.layouts import NucleusLayout
 
 SHAPE = {"base": 32, "multipliers": (1,), "res_blocks": 1, "attention_factors": (), "middle_attention": False}
@@ -25,7 +25,7 @@ def filled(network: torch.nn.Module, seed: int) -> torch.nn.Module:
 
 
 def write_nudiff(folder: Path, *, drop_rate: float = 0.2, mpp: float = 0.5, broken: bool = False) -> tuple[Path, Path]:
-    from wsinuc.models.spade_unet import SpadeUNet, SpadeUNetConfig
+    from wsinuc.models.networks.spade_unet import SpadeUNet, SpadeUNetConfig
 
     common = {"betas": "linear", "steps": 1000, "mpp": mpp, "size": 32, "classes": [], "smallest_px": 30}
     common["levels"] = {"mean": [0.0] * 3, "covariance": [[0.1 * (i == j) for j in range(3)] for i in range(3)]}
@@ -45,10 +45,10 @@ def write_nudiff(folder: Path, *, drop_rate: float = 0.2, mpp: float = 0.5, brok
 
 
 def write_cosyn(path: Path, *, classes: tuple[str, ...] = ("round", "long"), drop_rate: float = 0.1) -> Path:
-    from wsinuc.models.cosyn_model import network_config
-    from wsinuc.models.cosyn_unet import CoSynConfig, CoSynUNet
-    from wsinuc.models.points_encoder import PointsConfig
-    from wsinuc.models.text_encoders import TemplateEncoder
+    from wsinuc.models.checkpoints.cosyn import network_config
+    from wsinuc.models.conditioning.points_encoder import PointsConfig
+    from wsinuc.models.conditioning.text_encoders import TemplateEncoder
+    from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
     from wsinuc.synthesis.point_process import PointProcess
     from wsinuc.synthesis.prompts import Vocabulary
 

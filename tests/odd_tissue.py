@@ -52,7 +52,8 @@ def half_tissue() -> NDArray[np.uint8]:
 
 
 def stroke(pixels: NDArray[np.uint8], ink: str, box: Box, softness_px: float = 40.0) -> NDArray[np.uint8]:
-    """The image with a stroke of ink over a box: its light is absorbed by the ink, too, and the edge is out of focus."""
+    """The image with a stroke of ink over a box: its light is absorbed by the ink, too, and the
+    edge is out of focus."""
     cover = np.zeros(pixels.shape[:2])
     cover[box.slices] = 1.0
     cover = ndimage.gaussian_filter(cover, softness_px)

@@ -21,8 +21,9 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
-from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distance
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.segmenters.base import usual_mpp_range
+from wsinuc.separation.watershed import WatershedSettings, instances_from_distance
 
 MPP = 0.5
 PERIOD = 1000

@@ -10,9 +10,10 @@ from PIL import Image
 from skimage.draw import ellipse
 
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.models.checkpoint import Checkpoint
-from wsinuc.segmenters.base import NucleusClass, usual_mpp_range
-from wsinuc.segmenters.watershed import WatershedSettings, instances_from_pieces
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.segmenters.base import usual_mpp_range
+from wsinuc.separation.watershed import WatershedSettings, instances_from_pieces
 
 MPP = 0.5
 CLASSES = (NucleusClass("round", (200, 40, 40)), NucleusClass("long", (40, 90, 200)))

@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from oracle import OracleSegmenter, write_slide
 
+from oracle import OracleSegmenter, write_slide
 from wsinuc.config import SegmentConfig
-from wsinuc.tasks.segment import segment_slide
+from wsinuc.workflows.segment.run import segment_slide
 
 SHAPE = (900, 700)
 FILES = ["labels.ome.zarr", "nuclei", "nuclei.geojson", "preview.png", "summary.json"]

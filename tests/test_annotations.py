@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from annotation_files import ODD, circle, collection, outlines_of, polygon, square, star, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotation_files import ODD, circle, collection, outlines_of, polygon, square, star, write
 from wsinuc.annotations import features, files, read_features
 from wsinuc.annotations.coordinates import Coordinates
 from wsinuc.annotations.events import json_events
 from wsinuc.errors import DataError
-from wsinuc.exports.qupath_check import check_geojson
-from wsinuc.exports.qupath_geometry import crosses_itself
+from wsinuc.exports.qupath.check import check_geojson
+from wsinuc.exports.qupath.geometry import crosses_itself
 from wsinuc.tissue import load_region
 from wsinuc.tissue.outlines import Outlines
 

@@ -16,6 +16,7 @@ import wsinuc
 ROOT = Path(__file__).parents[1]
 MODULES = sorted([*(ROOT / "wsinuc").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])
 SOURCES = [*MODULES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "examples").rglob("*.py"))]
+MODULES_IN_A_FOLDER = 20
 HEAVY = {"torch", "zarr", "numba", "numpy", "pyarrow", "shapely", "skimage", "scipy", "dask", "openslide", "tifffile"}
 MACHINE_PATHS = tuple(f"/{name}/" for name in ("work", "farm", "root", "tmp/wt", "tmp/venv"))
 TEXT = {".py", ".md", ".toml", ".txt", ".cfg", ".yml", ".yaml", ".json", ".sh", ""}
@@ -121,11 +122,57 @@ def test_every_module_imports():
         importlib.import_module(".".join(part for part in parts if part != "__init__"))
 
 
-def test_the_map_names_every_module():
+def packages_on_the_map() -> dict[str, set[str]]:
+    """Package folder -> the modules that ARCHITECTURE.md lists for it."""
     page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    area = page.partition("## The map")[2].partition("##")[0]
-    library = [path for path in MODULES if path.is_relative_to(ROOT / "wsinuc") and path.stem != "__init__"]
-    assert not [name_of(path) for path in library if f" {path.name} " not in area]
+    area = page.partition("## The map")[2].partition("\n## ")[0]
+    listed = {}
+    for section in area.split("### `")[1:]:
+        folder, _, text = section.partition("`")
+        modules = text.partition("Modules:")[2].partition("\n\n")[0]
+        listed[folder] = set(re.findall(r"`(\w+)`", modules))
+    return listed
+
+
+def test_the_map_and_the_folders_agree():
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "wsinuc").rglob("*.py"):
+        modules = found.setdefault(name_of(path.parent), set())
+        if path.stem != "__init__":
+            modules.add(path.stem)
+    assert packages_on_the_map() == found
+
+
+def test_no_folder_is_crowded():
+    crowded = {
+        folder: len(modules) for folder, modules in packages_on_the_map().items() if len(modules) > MODULES_IN_A_FOLDER
+    }
+    assert not crowded
+
+
+def places() -> list[tuple[str, str]]:
+    """(what is added, what is touched) for each row of "Where to put things"."""
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = page.partition("## Where to put things")[2].splitlines()
+    cells = [row.strip("|").split("|") for row in rows if row.startswith("| a")]
+    return [(what.strip(), where) for what, where in cells]
+
+
+@pytest.mark.parametrize(("what", "where"), places(), ids=lambda text: text if text.startswith("a") else "")
+def test_every_place_to_put_things_exists(what, where):
+    named = re.findall(r"`([^`]+)`", where)
+    assert named
+    for name in named:
+        if name.endswith("/") or "/" in name:
+            assert (ROOT / name).exists(), name
+        elif name.startswith(("wsinuc.", "wsinuc_cli.")):
+            module, _, attribute = name.rpartition(".")
+            assert hasattr(importlib.import_module(module), attribute), name
+
+
+@pytest.mark.parametrize("what", ["a reader", "an export", "a network", "a command", "a metric", "a measurement"])
+def test_a_newcomer_finds_the_place_for(what):
+    assert what in dict(places())
 
 
 OPENED = re.compile(r"""open\([^()]*["'][wa]b?\+?["']|\.write_(?:text|bytes)\(|\.savefig\([a-z_]*path""")
@@ -133,9 +180,9 @@ OPENED = re.compile(r"""open\([^()]*["'][wa]b?\+?["']|\.write_(?:text|bytes)\(|\
 MAY_OPEN = {
     "wsinuc/own_files.py": "the place that does so safely",
     "wsinuc/store/upload.py": "objects of a store",
-    "wsinuc/tasks/pixel_table.py": "adds to a file that it has just made under a random name",
+    "wsinuc/workflows/train/pixel_table.py": "adds to a file that it has just made under a random name",
     "wsinuc/synthesis/layout_files.py": "a file that the user names",
-    "wsinuc/slides/reader_process.py": "a setting of the kernel's, below /proc",
+    "wsinuc/slides/isolation/reader_process.py": "a setting of the kernel's, below /proc",
 }
 
 

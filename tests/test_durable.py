@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from oracle import write_slide
 from runs import run
-
 from wsinuc import durable
 from wsinuc.exports.atomic import replacing
 from wsinuc.store.files import write_json

@@ -16,17 +16,17 @@ from scipy.io import savemat
 
 from wsinuc import limits
 from wsinuc.datasets import files
-from wsinuc.datasets.aperio import read_regions
-from wsinuc.datasets.folder import FolderLayout
-from wsinuc.datasets.mat import read_mat
-from wsinuc.datasets.split import Split
+from wsinuc.datasets.layouts.aperio import read_regions
+from wsinuc.datasets.layouts.folder import FolderLayout
+from wsinuc.datasets.layouts.mat import read_mat
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import DataError
-from wsinuc.exports.qupath_check import check_geojson
+from wsinuc.exports.qupath.check import check_geojson
 from wsinuc.slides.resolution import mpp_from_ome
 from wsinuc.store.files import read_json
 from wsinuc.synthesis.layout_files import read_layout
-from wsinuc.tasks.slide_list import read_slide_table
 from wsinuc.tissue import load_region
+from wsinuc.workflows.cohort.slide_list import read_slide_table
 
 BOMB = 300 * 2**20
 LAUGHS = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from oracle import OracleSegmenter, write_slide
-from wsinuc_cli.main import main
 
 import wsinuc.segmenters
+from oracle import OracleSegmenter, write_slide
 from wsinuc.datasets.files import read_image, read_table
 from wsinuc.errors import CheckpointError, ConfigError, DataError, SlideError, WsinucError
 from wsinuc.grid import BlockGrid
 from wsinuc.limits import read_bounded
-from wsinuc.models.checkpoint import load_checkpoint
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.regular import require_regular
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide, SlideHeader
-from wsinuc.slides.isolated import open_isolated
+from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.synthesis.layout_files import read_layout
-from wsinuc.tasks.slide_list import read_slide_table
 from wsinuc.tissue import find_tissue
 from wsinuc.tissue.load import load_tissue
 from wsinuc.tissue.region import load_region
+from wsinuc.workflows.cohort.slide_list import read_slide_table
+from wsinuc_cli.main import main
 
 KINDS = {
     "pipe": "is a named pipe",

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import zarr
 from ome_zarr_models.v05 import Image
-from oracle import CLASSES, OracleSegmenter, plane, scores_of
 
+from oracle import CLASSES, OracleSegmenter, plane, scores_of
 from wsinuc.grid import Block, BlockGrid, Box
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import Frame, Nuclei, measure

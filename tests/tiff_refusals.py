@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
+
 from tiff_dialects import TILE, grey_picture, ome, picture, shrunk, write
 
 

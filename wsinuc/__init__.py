@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from wsinuc.config import SegmentConfig
     from wsinuc.datasets import open_dataset
     from wsinuc.errors import WsinucError
-    from wsinuc.exports.geojson import write_geojson
-    from wsinuc.exports.qupath_check import check_geojson
+    from wsinuc.exports.qupath.check import check_geojson
+    from wsinuc.exports.qupath.geojson import write_geojson
     from wsinuc.metrics.segmentation import score
     from wsinuc.nuclei import Nuclei, read_nuclei
     from wsinuc.segmenters import load_segmenter
     from wsinuc.slides import open_slide
     from wsinuc.store import iter_nuclei
-    from wsinuc.tasks.segment import plan_segment, segment_slide
-    from wsinuc.tasks.verify import verify
+    from wsinuc.workflows.segment.run import plan_segment, segment_slide
+    from wsinuc.workflows.verify.run import verify
 
 __version__ = "0.1.0"
 
@@ -63,17 +63,17 @@ _HOMES = {
     "Nuclei": "wsinuc.nuclei",
     "SegmentConfig": "wsinuc.config",
     "WsinucError": "wsinuc.errors",
-    "check_geojson": "wsinuc.exports.qupath_check",
+    "check_geojson": "wsinuc.exports.qupath.check",
     "iter_nuclei": "wsinuc.store",
     "load_segmenter": "wsinuc.segmenters",
     "open_dataset": "wsinuc.datasets",
     "open_slide": "wsinuc.slides",
-    "plan_segment": "wsinuc.tasks.segment",
+    "plan_segment": "wsinuc.workflows.segment.run",
     "read_nuclei": "wsinuc.nuclei",
     "score": "wsinuc.metrics.segmentation",
-    "segment_slide": "wsinuc.tasks.segment",
-    "verify": "wsinuc.tasks.verify",
-    "write_geojson": "wsinuc.exports.geojson",
+    "segment_slide": "wsinuc.workflows.segment.run",
+    "verify": "wsinuc.workflows.verify.run",
+    "write_geojson": "wsinuc.exports.qupath.geojson",
 }
 
 

@@ -32,13 +32,13 @@ class SegmentConfig:
     tissue: str = "auto"
     """auto, none, or the path of a mask (PNG, or GeoJSON as for ``roi``)."""
     roi: Path | None = None
-    """GeoJSON in level-0 pixels from ``Slide.origin``, as QuPath draws it, or its zip; only nuclei with their centroid inside
-    are kept."""
+    """GeoJSON in level-0 pixels from ``Slide.origin``, as QuPath draws it, or its zip; only nuclei
+    with their centroid inside are kept."""
     block: int = 2048
     """Side of a block's core in view pixels. Larger wastes less halo, smaller needs less memory."""
     batch_size: int | None = None
-    """Tiles per forward pass; None takes what suits the device. Part of the result's identity: a convolution's last bits
-    depend on it."""
+    """Tiles per forward pass; None takes what suits the device. Part of the result's identity: a
+    convolution's last bits depend on it."""
     workers: int = 2
     """Blocks alive at once. Does not change the result."""
     max_unreadable: float = 0.05

@@ -1,8 +1,9 @@
 """Files that survive a power cut: content reaches the disk before the name that promises it.
 
-A rename is atomic for whoever looks, but after a power cut a disk may know the new name and not the content, or have lost
-the name of a file whose content it has. So a file is synced before it is renamed, and its folder after that. Whatever
-says that something is done (a ledger entry, a summary) is written only after that has returned.
+A rename is atomic for whoever looks, but after a power cut a disk may know the new name and not the
+content, or have lost the name of a file whose content it has. So a file is synced before it is
+renamed, and its folder after that. Whatever says that something is done (a ledger entry, a summary)
+is written only after that has returned.
 
 Not every file system can sync a folder, and some network mounts cannot sync at all; there the operation counts as done.
 """

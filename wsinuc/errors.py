@@ -1,8 +1,9 @@
 """Every error that wsinuc raises on purpose.
 
-One root, ``WsinucError``, so that a caller can catch all of them; each child is also the builtin that it stands
-for, so that code which knows nothing of wsinuc can still catch it. A message says, as far as it helps: what was
-expected, what came, the likely cause, what to do. The command line prints the message alone, on one line, and exits with 1.
+One root, ``WsinucError``, so that a caller can catch all of them; each child is also the builtin
+that it stands for, so that code which knows nothing of wsinuc can still catch it. A message says,
+as far as it helps: what was expected, what came, the likely cause, what to do. The command line
+prints the message alone, on one line, and exits with 1.
 """
 
 

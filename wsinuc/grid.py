@@ -3,9 +3,10 @@
 Nothing here touches pixels or files. All coordinates are integers in (y, x) order, half-open, in pixels of the *view*
 (the slide at the resolution the model works at), measured from the view's top left corner.
 
-A **block** is the unit of work, recovery, storage and memory. Its *core* is what it owns; cores partition the view.
-Its *read* box is the core grown by the halo and clipped to the view. A **tile** is one network input. Tiles are anchored
-to the view's origin, never to a block, so two blocks that share a halo compute the same scores there.
+A **block** is the unit of work, recovery, storage and memory. Its *core* is what it owns; cores
+partition the view. Its *read* box is the core grown by the halo and clipped to the view. A **tile**
+is one network input. Tiles are anchored to the view's origin, never to a block, so two blocks that
+share a halo compute the same scores there.
 """
 
 from __future__ import annotations
@@ -151,7 +152,8 @@ STRIPE = 4
 
 
 def in_stripes(grid: BlockGrid, indices: Iterable[int]) -> list[int]:
-    """Indices of blocks in an order that comes back to a block's neighbours soon: stripes of a few rows, column by column.
+    """Indices of blocks in an order that comes back to a block's neighbours soon: stripes of a few
+    rows, column by column.
 
     Examples
     --------

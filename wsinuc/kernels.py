@@ -1,8 +1,9 @@
 """Loops that numba compiles: one decorator for all of them.
 
-Compiling takes seconds, so the machine code is kept: beside the package, else in the user's cache (numba chooses, and
-``NUMBA_CACHE_DIR`` overrides it). In a container without a home and with a read-only package neither can be written, and
-numba would raise. Then a private folder among the temporary files is used; without one the code is compiled in memory.
+Compiling takes seconds, so the machine code is kept: beside the package, else in the user's cache
+(numba chooses, and ``NUMBA_CACHE_DIR`` overrides it). In a container without a home and with a
+read-only package neither can be written, and numba would raise. Then a private folder among the
+temporary files is used; without one the code is compiled in memory.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def _compiled(function: Function) -> Function:
 
 
 def _compiled_in(folder: Path, function: Function) -> Function:
-    """The place is numba's setting, which others may rely on, so it is put back at once; it is read by the decorator."""
+    """The place is numba's setting, which others may rely on, so it is put back at once; it is read
+    by the decorator."""
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(folder)
     try:

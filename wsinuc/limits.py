@@ -1,8 +1,9 @@
 """How large a file from a stranger may be before it is refused instead of read.
 
-A few kilobytes can unpack to more than the memory holds, and objects made of a text may take thirty times its size. The
-limits lie far above what honest files of the kind need. What can be long is read as a stream: tables line by line, GeoJSON
-feature by feature (``wsinuc.annotations``). What is read whole is looked over first.
+A few kilobytes can unpack to more than the memory holds, and objects made of a text may take thirty
+times its size. The limits lie far above what honest files of the kind need. What can be long is
+read as a stream: tables line by line, GeoJSON feature by feature (``wsinuc.annotations``). What is
+read whole is looked over first.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Limited(io.RawIOBase):
         self._left -= len(data)
         if self._left < 0:
             raise DataError(
-                f"{self._name} holds more than {self._limit / 2**20:.0f} MiB{' when unpacked' if self._packed else ''}: "
+                f"{self._name} holds more than {self._limit / 2**20:.0f} "
+                f"MiB{' when unpacked' if self._packed else ''}: "
                 "no file of this kind is so large, is it the right one?"
             )
         return data

@@ -88,7 +88,8 @@ def check_file(path: Path) -> None:
     kind = what_is(path)
     if kind not in ("", "file"):
         raise OutputError(
-            f"{path} is a {kind} and not a file of wsinuc, so nothing is written there: remove it, or choose another place"
+            f"{path} is a {kind} and not a file of wsinuc, so nothing is written there: remove it, or choose "
+            "another place"
         )
 
 

@@ -1,7 +1,7 @@
 """Whether a path that a user or a table names is a file that may be opened: looked at, never opened.
 
-Opening a named pipe waits for ever, reading ``/dev/zero`` never ends, and opening some devices does something. So whatever
-reads a file that somebody named asks here first.
+Opening a named pipe waits for ever, reading ``/dev/zero`` never ends, and opening some devices does
+something. So whatever reads a file that somebody named asks here first.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from zarr.codecs import ZstdCodec
 from wsinuc.grid import Block, BlockGrid, Box
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import Nuclei
-from wsinuc.segmenters.base import NucleusClass
+from wsinuc.nuclei.classes import NucleusClass
 
 MAX_CHUNK = 512
 """Side of a chunk in pixels, at most; the size of what a viewer loads at once."""

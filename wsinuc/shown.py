@@ -1,7 +1,8 @@
 """Names and texts from files as they may be shown to people: on terminals, in logs, in tables and on pages.
 
-File names, headers of slides, class names and messages of other libraries may hold escape sequences, line breaks, or marks
-that turn the direction of text. Shown as they are, they steer a terminal, forge a line or break a file that must be UTF-8.
+File names, headers of slides, class names and messages of other libraries may hold escape
+sequences, line breaks, or marks that turn the direction of text. Shown as they are, they steer a
+terminal, forge a line or break a file that must be UTF-8.
 """
 
 from __future__ import annotations

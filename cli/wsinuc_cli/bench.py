@@ -14,7 +14,7 @@ from wsinuc_cli.options import DEFAULTS, device_option, start_logging, verbosity
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.bench import BenchReport, StageResult
+    from wsinuc.workflows.bench.run import BenchReport, StageResult
 
 
 class Size(click.ParamType):
@@ -99,7 +99,7 @@ def bench(
     CPU seconds count all threads and child processes; memory is that of all processes together.
     """
     from wsinuc.exports.atomic import replacing
-    from wsinuc.tasks.bench import STAGES, BenchConfig, run_bench
+    from wsinuc.workflows.bench.run import STAGES, BenchConfig, run_bench
 
     start_logging(quiet, verbose)
     if json_path and not json_path.absolute().parent.is_dir():

@@ -10,7 +10,7 @@ from wsinuc_cli.options import PLACE
 from wsinuc_cli.terminal import as_text, echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.exports.qupath_check import CheckReport, Finding
+    from wsinuc.exports.qupath.check import CheckReport, Finding
     from wsinuc.urls import Place
 
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def check(file: Place) -> None:
     """Say whether QuPath 0.5, 0.6 and 0.7 will take FILE, and what they will make of it.
 
-    FILE is GeoJSON (.geojson, .json, also with .gz) or a .zip of such files; a path or a URL. The exit code is 1 when a version
-    refuses the file or leaves something out.
+    FILE is GeoJSON (.geojson, .json, also with .gz) or a .zip of such files; a path or a URL. The
+    exit code is 1 when a version refuses the file or leaves something out.
     """
-    from wsinuc.exports.qupath_check import check_geojson
+    from wsinuc.exports.qupath.check import check_geojson
 
     report = check_geojson(file)
     echo_text(describe(report))

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import TaskID as RowID
 
 from wsinuc.shown import shown
-from wsinuc.tasks.events import CohortEvent, SlideFailed, SlideProgress
+from wsinuc.workflows.cohort.events import CohortEvent, SlideFailed, SlideProgress
 from wsinuc_cli.progress import Lines, Reporter, live_bars, move_bar, reporter
 
 

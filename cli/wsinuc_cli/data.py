@@ -12,8 +12,8 @@ from wsinuc_cli.options import device_option
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.data_info import DatasetDescription
-    from wsinuc.tasks.subset import Subset
+    from wsinuc.workflows.data.info import DatasetDescription
+    from wsinuc.workflows.data.subset import Subset
 
 FILE = click.Path(path_type=Path)
 WIDEST = 44
@@ -39,7 +39,7 @@ def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> Non
     \b
     wsinuc data info pannuke/ -o pannuke.png
     """
-    from wsinuc.tasks.data_info import describe_dataset
+    from wsinuc.workflows.data.info import describe_dataset
 
     echo_text(describe(describe_dataset(source, mpp=mpp, sheet=output, tiles=tiles)))
     if output:
@@ -75,8 +75,8 @@ def split(
     """
     if few and (stratify or group):
         raise click.UsageError("--few spreads its patches by itself; leave --stratify and --group out")
-    from wsinuc.datasets.split import few_patches, split_images
-    from wsinuc.tasks.data_info import open_for_counting
+    from wsinuc.datasets.sampling.split import few_patches, split_images
+    from wsinuc.workflows.data.info import open_for_counting
 
     dataset = open_for_counting(source)
     if few:
@@ -134,9 +134,9 @@ def subset(
     from wsinuc.datasets import open_dataset
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.models.devices import pick_device
-    from wsinuc.models.feature_networks import load_feature_network
+    from wsinuc.models.features.image_vectors import load_feature_network
     from wsinuc.segmenters import FEATURES
-    from wsinuc.tasks.subset import SubsetConfig, choose_subset
+    from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
 
     config = SubsetConfig(size_px=size, **options)
     dataset = open_dataset(source, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))

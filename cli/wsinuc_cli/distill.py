@@ -14,9 +14,9 @@ from wsinuc_cli.terminal import echo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wsinuc.tasks.distill_config import DistillConfig
-    from wsinuc.tasks.distill_sources import Tissue
-    from wsinuc.tasks.teacher import Scales, Teacher
+    from wsinuc.workflows.distill.config import DistillConfig
+    from wsinuc.workflows.distill.sources import Tissue
+    from wsinuc.workflows.distill.teacher import Scales, Teacher
 
 FILE = click.Path(path_type=Path)
 
@@ -77,9 +77,10 @@ def distill(
 ) -> None:
     """Teach a small U-Net to do in one pass what TEACHER does.
 
-    TEACHER is a shipped model (accurate, fast, default) or a segmenter checkpoint. SOURCE is a slide, an image, a folder of
-    images, or a data set (FOLDER, or NAME=FOLDER) whose annotation is ignored. Conditions hold for the data sets that have the
-    column. Interrupted, the same command goes on; the teacher's scores are computed once and kept.
+    TEACHER is a shipped model (accurate, fast, default) or a segmenter checkpoint. SOURCE is a
+    slide, an image, a folder of images, or a data set (FOLDER, or NAME=FOLDER) whose annotation is
+    ignored. Conditions hold for the data sets that have the column. Interrupted, the same command
+    goes on; the teacher's scores are computed once and kept.
 
     \b
     wsinuc distill accurate slides/*.svs -o student.safetensors
@@ -87,11 +88,11 @@ def distill(
     wsinuc distill mine.safetensors tnbc --mpp 0.25 --labels tnbc --where-not patient=09,10,11 -o student.safetensors
     """
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.tasks.distill import distill as run
-    from wsinuc.tasks.distill_sources import gather_labels, gather_tissue
-    from wsinuc.tasks.sources import Choice
-    from wsinuc.tasks.teacher import check_teachers, load_teacher
-    from wsinuc.tasks.teacher_patches import scales_of
+    from wsinuc.workflows.data.sources import Choice
+    from wsinuc.workflows.distill.patches import scales_of
+    from wsinuc.workflows.distill.run import distill as run
+    from wsinuc.workflows.distill.sources import gather_labels, gather_tissue
+    from wsinuc.workflows.distill.teacher import check_teachers, load_teacher
 
     config = configured(**options)
     teachers = [load_teacher(model, device=device) for model in (teacher, *also)]
@@ -121,13 +122,13 @@ def distill(
     )
     echo(
         f"Written to {output}: on held-out patches Dice {agreement.dice:.3f} with the teacher's nuclei. "
-        f"Next: wsinuc segment slide.svs --model {output}, or wsinuc evaluate --data DATA --model {output}"
+        f"Next: wsinuc segment slide.svs --model {output}, or wsinuc evaluate DATA --model {output}"
     )
 
 
 def configured(*, steps: int | None = None, lr: float | None = None, **options: Any) -> DistillConfig:
     """The settings with the options that were given; raises ConfigError."""
-    from wsinuc.tasks.distill_config import DistillConfig
+    from wsinuc.workflows.distill.config import DistillConfig
 
     given = {name: value for name, value in options.items() if value is not None}
     schedule: dict[str, Any] = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
@@ -138,7 +139,7 @@ def _describe(
     teachers: Sequence[Teacher], tissue: Tissue, labelled: int, scales: Scales, config: DistillConfig
 ) -> None:
     """What learns from what."""
-    from wsinuc.datasets.patches import area
+    from wsinuc.datasets.sampling.patches import area
 
     pixels = sum(area(image) for image in tissue.images)
     beside = f", and {labelled} annotated images" if labelled else ""
@@ -148,5 +149,6 @@ def _describe(
     echo(f"{len(tissue.images)} images and slides, {pixels / 1e6:.1f} Mpx at {scales.source:g} um/px{beside}")
     echo(f"{config.patches} patches of {config.patch} px, {size / 1e6:.0f} MB, scored once")
     echo(
-        f"student: U-Net of base {config.base} at {scales.student:g} um/px, {config.fit.steps} steps of {config.batch} crops"
+        f"student: U-Net of base {config.base} at {scales.student:g} um/px, {config.fit.steps} steps of "
+        f"{config.batch} crops"
     )

@@ -12,7 +12,7 @@ from wsinuc_cli.options import device_option
 from wsinuc_cli.terminal import as_text, echo_json, echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.findings import Finding
+    from wsinuc.workflows.doctor.findings import Finding
 
 
 @click.command()
@@ -32,7 +32,7 @@ def doctor(slide: Path | None, output: Path, device: str, as_json: bool) -> None
 
     Exit code: 0 it works (perhaps with warnings), 1 something does not.
     """
-    from wsinuc.tasks.doctor import examine, exit_code
+    from wsinuc.workflows.doctor.run import examine, exit_code
 
     findings = []
     for finding in examine(slide, out=output, device=device):

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
-from click.core import ParameterSource
 
-from wsinuc_cli.compare_sets import chosen_sets, run_comparison
+from wsinuc_cli.images import WHICH, condition_options
 from wsinuc_cli.options import DEFAULTS, device_option
+from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
-    from wsinuc.tasks.evaluate import Evaluation, ImageScores, Predict
+    from wsinuc.workflows.evaluate.run import Evaluation, ImageScores, Predict
 
 FOLDER = click.Path(path_type=Path)
+PREDICTED, SCORES, OUTPUT = "What is measured", "How it is scored", "Output"
 COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
 POOLED = {
     "f_detection": "F_d",
@@ -43,74 +44,79 @@ BY_CLASS = {
 }
 
 
-@click.command()
-@click.option(
-    "--data", metavar="DIR", help="Data set as published, or one's own: images/, labels/; NAME=DIR names the layout."
-)
-@click.option(
-    "--mpp", type=float, metavar="UM", help="Resolution of the images, um per pixel, unless the data have it."
-)
-@click.option("--split", type=FOLDER, metavar="FILE", help="Split of the data set, or of --real, as training saves it.")
-@click.option(
-    "--part", metavar="NAME", help="Part of the split, such as test  [default: train with --real, else none]."
-)
-@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
-@click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
-@click.option(
+@click.command(cls=SectionedCommand)
+@click.argument("data", required=False, metavar="[DATA]")
+@condition_options
+@option("--split", section=WHICH, type=FOLDER, metavar="FILE", help="Split of the data set, as training saves it.")
+@option("--part", section=WHICH, metavar="NAME", help="Part of the split, such as test.")
+@option(
     "--model",
+    section=PREDICTED,
     default=DEFAULTS["model"],
     show_default=True,
-    help="Shipped model or checkpoint to measure; with --real, to score the labels of both sets, or none.",
+    help="Shipped model or checkpoint to measure.",
 )
-@device_option
-@click.option(
-    "--batch-size", type=int, metavar="N", help="Tiles per step of the network [default: 1 on a CPU, else 8]."
+@option(
+    "--pred",
+    section=PREDICTED,
+    type=FOLDER,
+    metavar="DIR",
+    help="Measure these label images (NAME.png) instead of a model.",
 )
-@click.option("--pred", type=FOLDER, metavar="DIR", help="Measure these label images (NAME.png) instead of a model.")
-@click.option("--truth", type=FOLDER, metavar="DIR", help="With --pred: annotated label images, instead of a data set.")
-@click.option(
+@option(
+    "--truth",
+    section=PREDICTED,
+    type=FOLDER,
+    metavar="DIR",
+    help="With --pred: annotated label images, instead of DATA.",
+)
+@option(
+    "--batch-size",
+    section=PREDICTED,
+    type=int,
+    metavar="N",
+    help="Tiles per step of the network.  [default: 1 on a CPU, else 8]",
+)
+@option(
     "--at-mpp",
+    section=PREDICTED,
     metavar="UM,UM,...",
     help="Resample the images to each of these um per pixel before the model sees them, and compare there.",
 )
-@click.option(
-    "--classes/--no-classes", default=True, show_default=True, help="Score classes where both sides have them."
+@option(
+    "--classes/--no-classes",
+    section=SCORES,
+    default=True,
+    show_default=True,
+    help="Score classes where both sides have them.",
 )
-@click.option(
-    "--radius-px", type=float, metavar="PX", help="How far apart matched nuclei may be for F_d [default: 3 um]."
+@option(
+    "--radius-px",
+    section=SCORES,
+    type=float,
+    metavar="PX",
+    help="How far apart matched nuclei may be for F_d.  [default: 3 um]",
 )
-@click.option(
+@option(
     "--matching",
+    section=SCORES,
     type=click.Choice(["hovernet", "within"]),
     default="hovernet",
     show_default=True,
     help="Who is paired with whom for F_d: as published, or the most pairs within the radius.",
 )
-@click.option("--real", metavar="DIR", help="Compare two data sets: the real one; needs --synthetic.")
-@click.option("--synthetic", metavar="DIR", help="The data set that is to be like --real.")
-@click.option(
-    "--features",
-    type=FOLDER,
-    metavar="FILE",
-    help="With --real: a denoiser, or FID's Inception weights [default: the shipped model's denoiser].",
-)
-@click.option(
-    "--patch", type=int, default=128, show_default=True, metavar="PX", help="With --real: side of the patches."
-)
-@click.option(
-    "--patch-mpp", type=float, metavar="UM", help="With --real: their resolution [default: the network's, else 0.5]."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="With --real: of all that is drawn.")
-@click.option(
+@option("-o", "--output", section=OUTPUT, type=FOLDER, metavar="DIR", help="Folder for tables, predictions, pictures.")
+@option("--overwrite", section=OUTPUT, is_flag=True, help="Write into a folder that is not empty.")
+@option(
     "--worst",
+    section=OUTPUT,
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
     metavar="N",
     help="Show the N worst images on a page, worst.png.",
 )
-@click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
-@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
+@device_option
 def evaluate(
     data: str | None,
     mpp: float | None,
@@ -127,54 +133,30 @@ def evaluate(
     classes: bool,
     radius_px: float | None,
     matching: Literal["hovernet", "within"],
-    real: str | None,
-    synthetic: str | None,
-    features: Path | None,
-    patch: int,
-    patch_mpp: float | None,
-    seed: int,
     worst: int,
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Compare a model's nuclei, or label images, with annotated ones; or a synthetic data set with a real one.
+    """Compare a model's nuclei, or label images, with annotated ones.
+
+    DATA is a data set as published, or one's own: images/ and labels/; NAME=DIR names the layout.
 
     \b
-    wsinuc evaluate --data tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation
-    wsinuc evaluate --data pannuke=PanNuke --where fold=3 --model classes.safetensors -o evaluation
-    wsinuc evaluate --data monuseg --split split.json --part test
-    wsinuc evaluate --data tnbc --mpp 0.25 --at-mpp 0.25,0.5,1.0 -o resolutions
-    wsinuc evaluate --data tnbc --pred other_tool/labels
+    wsinuc evaluate tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation
+    wsinuc evaluate pannuke=PanNuke --where fold=3 --model classes.safetensors -o evaluation
+    wsinuc evaluate monuseg --split split.json --part test
+    wsinuc evaluate tnbc --mpp 0.25 --at-mpp 0.25,0.5,1.0 -o resolutions
+    wsinuc evaluate tnbc --pred other_tool/labels
     wsinuc evaluate --truth tnbc/labels --pred other_tool/labels --mpp 0.25
-    wsinuc evaluate --real tnbc --mpp 0.25 --synthetic synthetic -o comparison
-    wsinuc evaluate --real monuseg --split tenth.json --synthetic synthetic -o comparison
     """
-    if chosen_sets(_given()):
-        if real is None or synthetic is None:
-            raise click.UsageError("give both --real and --synthetic")
-        return run_comparison(
-            real=real,
-            synthetic=synthetic,
-            split=split,
-            part=part,
-            features=features,
-            patch=patch,
-            patch_mpp=patch_mpp,
-            seed=seed,
-            mpp=mpp,
-            model=model,
-            device=device,
-            output=output,
-            overwrite=overwrite,
-        )
-    from wsinuc.tasks import evaluate as task
+    from wsinuc.workflows.evaluate import run as task
 
     if (split is None) != (part is None):
         raise click.UsageError("--split names the file and --part which of its parts: give both or none")
     scoring = task.Scoring(classes=classes, rule=matching, radius_px=radius_px)
     files: dict[str, Any] = {"out": output, "overwrite": overwrite, "scoring": scoring, "on_image": _show_image}
     if at_mpp is not None and (pred is not None or data is None):
-        raise click.UsageError("--at-mpp shows a model other images: give --data and no --pred")
+        raise click.UsageError("--at-mpp shows a model other images: give DATA and no --pred")
     if pred is not None and truth is not None and data is None and split is None:
         _show(task.evaluate_folders(pred, truth, mpp=mpp, **files), output)
     elif data is not None and truth is None:
@@ -185,12 +167,12 @@ def evaluate(
             return _evaluate_resolutions(dataset, predict, at_mpp, files)
         _show(task.evaluate(dataset, predict, **files), output)
     else:
-        raise click.UsageError("give --data (with --model or --pred), or --truth with --pred (and no --split)")
+        raise click.UsageError("give DATA (with --model or --pred), or --truth with --pred (and no --split)")
 
 
 def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, files: dict[str, Any]) -> None:
     """One evaluation per resolution, and a table of all below them."""
-    from wsinuc.tasks import resolutions as task
+    from wsinuc.workflows.evaluate import resolutions as task
 
     wanted = task.parse_resolutions(resolutions)
     tell = lambda mpp: echo(f"{mpp:g} um per pixel")  # noqa: E731
@@ -206,19 +188,13 @@ def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, 
         echo(f"Written to {files['out']}: resolutions.csv, resolutions.json and a folder per resolution")
 
 
-def _given() -> list[str]:
-    """Names of the options that the user wrote."""
-    context = click.get_current_context()
-    return [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-
-
 def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str | None) -> Dataset:
     from wsinuc.datasets import open_dataset
 
     dataset = open_dataset(source, mpp=mpp)
     if split is None or part is None:
         return dataset
-    from wsinuc.datasets.split import Split
+    from wsinuc.datasets.sampling.split import Split
 
     return Split.load(split).of(dataset, part)
 
@@ -232,7 +208,7 @@ def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[dict, d
 def _predictor(model: str, device: str, batch_size: int | None) -> tuple[Predict, tuple[str, ...]]:
     """What predicts, and the names of its classes."""
     from wsinuc.segmenters import load_segmenter
-    from wsinuc.tasks.evaluate import predict_nuclei
+    from wsinuc.workflows.evaluate.run import predict_nuclei
 
     segmenter = load_segmenter(model, device=device)
     names = tuple(c.name for c in segmenter.classes)
@@ -240,7 +216,7 @@ def _predictor(model: str, device: str, batch_size: int | None) -> tuple[Predict
 
 
 def _reader(folder: Path) -> tuple[Predict, tuple[str, ...]]:
-    from wsinuc.tasks.evaluate import read_class_names, read_prediction
+    from wsinuc.workflows.evaluate.run import read_class_names, read_prediction
 
     return partial(read_prediction, folder=folder), read_class_names(folder)
 
@@ -298,7 +274,8 @@ def _show_calibration(found: Mapping[str, Any]) -> None:
     shown = ", ".join(f"{text} {_number(found[name])}" for text, name in areas.items() if name in found)
     echo(
         f"mean probability {_number(found['mean_probability'])}, {found['right']} of {found['nuclei']} right, "
-        f"calibration error {_number(found['expected_calibration_error'])}; area under the curve for wrong nuclei: {shown}"
+        f"calibration error {_number(found['expected_calibration_error'])}; area under the curve for wrong "
+        f"nuclei: {shown}"
     )
 
 

@@ -11,8 +11,8 @@ from wsinuc_cli.options import PLACE, reader_options
 from wsinuc_cli.terminal import as_text, echo, echo_json, echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.info import SlideDescription
     from wsinuc.urls import Place
+    from wsinuc.workflows.doctor.info import SlideDescription
 
 
 def show_models(context: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -35,9 +35,9 @@ def show_models(context: click.Context, option: click.Parameter, wanted: bool) -
 @reader_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
-    """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it. Or, with --models, which
-    models are shipped."""
-    from wsinuc.tasks.info import describe_slide
+    """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it.
+    Or, with --models, which models are shipped."""
+    from wsinuc.workflows.doctor.info import describe_slide
 
     description = describe_slide(slide, reader=reader, mpp=mpp)
     if as_json:

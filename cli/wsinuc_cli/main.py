@@ -21,6 +21,7 @@ from wsinuc.errors import WsinucError
 from wsinuc.leaving import give_all_back
 from wsinuc.shown import shown
 from wsinuc.urls import redact
+from wsinuc_cli.renamed import translated
 from wsinuc_cli.stopping import Stopped, stopping
 from wsinuc_cli.terminal import echo, echo_text, open_closed_streams
 
@@ -33,9 +34,12 @@ COMMANDS = {
     "check": "Say whether QuPath will take a GeoJSON file.",
     "data": "Look at annotated data sets, and split them.",
     "evaluate": "Compare a segmentation with annotated images.",
+    "compare": "Say how much a synthetic data set is like a real one.",
     "pretrain": "Train a diffusion model on unlabelled images.",
     "synthesize": "Make labelled images with trained generators.",
     "train": "Train a segmenter on a few labelled images.",
+    "classify": "Teach a model the classes of its nuclei, from points.",
+    "join": "Teach a model which fragments are one nucleus.",
     "distill": "Teach a small, fast segmenter what a large one knows.",
     "sweep": "Find the diffusion features that segment best.",
     "bench": "Measure how fast this machine is, stage by stage.",
@@ -96,6 +100,15 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         return getattr(importlib.import_module(f"wsinuc_cli.{cmd_name}"), cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the words name, in the words of an earlier version, too."""
+        words, warning = translated(args)
+        if warning is not None:
+            echo(f"warning: {warning}", err=True)
+        return super().resolve_command(ctx, words)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table."""

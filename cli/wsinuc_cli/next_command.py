@@ -1,4 +1,4 @@
-"""The command that goes on where ``wsinuc pretrain`` of a generator ends, ready to be pasted."""
+"""The commands that go on where a training ends, ready to be pasted."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ def next_command(
 ) -> str:
     """What uses the generator in ``output``.
 
-    A structure model needs an image model of the same resolution, which is trained on the same images. An image model needs
-    structures: those of the first data set are there. A joint generator draws layouts itself.
+    A structure model needs an image model of the same resolution, which is trained on the same
+    images. An image model needs structures: those of the first data set are there. A joint
+    generator draws layouts itself.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def next_command(
         image = output.with_name(f"{output.stem}-image{output.suffix}")
         words = ["pretrain", *sources, "--method", "nudiff-image", "--preset", preset]
         words += _given("--model-mpp", options["mpp"]) + _chosen(drawn, options) + ["-o", image]
-    return shlex.join(["wsinuc", *map(str, words)])
+    return quoted("wsinuc", *words)
 
 
 def _chosen(drawn: Path | None, options: dict[str, Any]) -> list[Any]:
@@ -64,3 +65,13 @@ def _chosen(drawn: Path | None, options: dict[str, Any]) -> list[Any]:
 
 def _given(flag: str, value: Any) -> list[Any]:
     return [] if value is None else [flag, value]
+
+
+def quoted(*words: Any) -> str:
+    """A command that can be pasted into a shell."""
+    return shlex.join(map(str, words))
+
+
+def evaluate_command(data: str, mpp: float | None, model: Path) -> str:
+    """What measures a trained model on the data set that it was trained on, or on a part of it."""
+    return quoted("wsinuc", "evaluate", data, *_given("--mpp", mpp), "--model", model)

@@ -68,7 +68,8 @@ def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Who does the work; the command gets ``executor``, an ExecutorConfig, and ``workers``, the blocks at once of this process.
+    """Who does the work; the command gets ``executor``, an ExecutorConfig, and ``workers``, the
+    blocks at once of this process.
 
     Click's usage error says which options contradict each other.
     """
@@ -148,7 +149,7 @@ def _build_config(place: str, given: dict[str, Any]) -> ExecutorConfig:
     if place == "threads":
         return ExecutorConfig(workers=settings.get("threads", DEFAULTS["workers"]))
     if place == "gpus":
-        from wsinuc.tasks.gpus import local_gpus
+        from wsinuc.workflows.segment.gpus import local_gpus
 
         settings["gpus"] = local_gpus(given["gpus"])
         settings["workers"] = len(settings["gpus"])

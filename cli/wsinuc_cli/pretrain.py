@@ -12,16 +12,17 @@ from wsinuc_cli.options import device_option
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
-    from wsinuc.datasets.pixels import Pixels
-    from wsinuc.models.processes import Processes
-    from wsinuc.models.training import Progress
-    from wsinuc.tasks.pretrain_config import PretrainConfig
+    from wsinuc.datasets.sampling.pixels import Pixels
+    from wsinuc.models.training.loop import Progress
+    from wsinuc.models.training.processes import Processes
+    from wsinuc.workflows.data.sources import Choice
+    from wsinuc.workflows.denoiser.config import PretrainConfig
 
 FILE = click.Path(path_type=Path)
 METHODS = ("ddpm", "nudiff-structure", "nudiff-image", "cosyn")
 BELONGS = {
     "memory": ("ddpm",),
-    **dict.fromkeys(("wanted", "unwanted", "split", "part", "fraction"), METHODS[1:]),
+    **dict.fromkeys(("fraction",), METHODS[1:]),
     "learn_variance": METHODS[:3],
     "drop_rate": ("nudiff-image",),
 }
@@ -36,15 +37,16 @@ BELONGS = {
     type=click.Choice(METHODS),
     default="ddpm",
     show_default=True,
-    help="A denoiser of unlabelled images; or, from annotated ones, generators of structures, of images for structures, "
-    "of images with labels.",
+    help="A denoiser of unlabelled images; or, from annotated ones, generators of structures, of images for "
+    "structures, of images with labels.",
 )
 @click.option(
     "--preset",
     type=click.Choice(["cpu", "small", "paper", "genselfdiff"]),
     default="cpu",
     show_default=True,
-    help="cpu: an hour on two cores; paper: as published (ddpm: method A), small: narrower; genselfdiff: method D [ddpm].",
+    help="cpu: an hour on two cores; paper: as published (ddpm: method A), small: narrower; "
+    "genselfdiff: method D [ddpm].",
 )
 @click.option("--mpp", "file_mpp", type=float, metavar="UM", help="um per pixel of sources that do not say it.")
 @click.option("--model-mpp", "mpp", type=float, metavar="UM", help="um per pixel to train at.")
@@ -60,12 +62,16 @@ BELONGS = {
 @click.option(
     "--init", type=FILE, help="Start from guided-diffusion weights (.pt, .safetensors), a denoiser, a generator."
 )
-@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="[generators] Only these images.")
 @click.option(
-    "--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="[generators] Not these images."
+    "--where",
+    "wanted",
+    multiple=True,
+    metavar="COLUMN=VALUE,...",
+    help="Only images of data sets with these attributes.",
 )
-@click.option("--split", type=FILE, help="[generators] Split file.")
-@click.option("--part", default="train", show_default=True, help="[generators] Part of the split file.")
+@click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
+@click.option("--split", type=FILE, help="Split file, made by wsinuc data split.")
+@click.option("--part", default="train", show_default=True, help="Part of the split file.")
 @click.option("--fraction", type=float, metavar="SHARE", help="[generators] Only the most typical patches: 0.1.")
 @click.option("--held-out", type=float, metavar="SHARE", help="Share of the images kept for the held-out loss.")
 @click.option("--validate-every", type=int, metavar="N", help="Images seen between two held-out losses; 0: never.")
@@ -90,9 +96,10 @@ def pretrain(
 ) -> None:
     """Train a denoising diffusion model on unlabelled images, or a generator on annotated ones.
 
-    SOURCE is a slide, an image, a folder of images, or a data set (FOLDER, or NAME=FOLDER); for a generator a data set that
-    wsinuc train reads. Options that are not given are the preset's. Interrupted, the same command goes on where the training
-    was last saved; a longer --steps continues a finished denoiser or joint generator. Several GPUs: accelerate launch -m
+    SOURCE is a slide, an image, a folder of images, or a data set (FOLDER, or NAME=FOLDER); for a
+    generator a data set that wsinuc train reads. Options that are not given are the preset's.
+    Interrupted, the same command goes on where the training was last saved; a longer --steps
+    continues a finished denoiser or joint generator. Several GPUs: accelerate launch -m
     wsinuc_cli.main pretrain ...
 
     \b
@@ -108,22 +115,27 @@ def pretrain(
         shared: dict[str, Any] = {"file_mpp": file_mpp, "init": init, "device": device, "dry_run": dry_run}
         pretrain_generator(method, sources, output, preset, **shared, **options)
         return
-    from wsinuc.datasets.pixels import PixelCache
+    from wsinuc.datasets.sampling.pixels import PixelCache
     from wsinuc.models.devices import pick_device
-    from wsinuc.models.processes import launched_processes
-    from wsinuc.tasks.pretrain import pretrain as run
-    from wsinuc.tasks.sources import open_sources
+    from wsinuc.models.training.processes import launched_processes
+    from wsinuc.workflows.data.sources import open_sources
+    from wsinuc.workflows.denoiser.run import pretrain as run
 
-    own = {name: value for name, value in options.items() if method in BELONGS.get(name, METHODS)}
-    config = configured(preset, **own)
+    which = ("wanted", "unwanted", "split", "part", "fraction", "drop_rate")
+    config = configured(preset, **{name: value for name, value in options.items() if name not in which})
     processes = launched_processes(cpu=device == "cpu")
     chosen = str(processes.device or pick_device(device))
-    images = open_sources(sources, mpp=config.mpp, file_mpp=file_mpp, cache=PixelCache(round(memory * 2**30)))
+    cache = PixelCache(round(memory * 2**30))
+    choice = _choice(options)
+    images = open_sources(sources, mpp=config.mpp, file_mpp=file_mpp, cache=cache, choose=choice)
+    choice.check()
     if processes.main:
         _describe(images, config, chosen, processes)
     if dry_run:
         return
-    provenance = {"sources": [Path(source).name for source in sources], "preset": preset}
+    chosen_by = {name: list(options[name]) for name in ("wanted", "unwanted") if options[name]}
+    chosen_by |= {"split": options["split"].name, "part": options["part"]} if options["split"] else {}
+    provenance = {"sources": [Path(source).name for source in sources], "preset": preset, **chosen_by}
     run(
         images,
         output,
@@ -136,6 +148,17 @@ def pretrain(
     )
     if processes.main:
         echo(f"Written to {output}. Next: wsinuc train DATA --denoiser {output} -o segmenter.safetensors")
+
+
+def _choice(options: dict[str, Any]) -> Choice:
+    """Which images of the data sets among the sources are learned from; raises DataError."""
+    from wsinuc.datasets.base import parse_conditions
+    from wsinuc.datasets.sampling.split import Split
+    from wsinuc.workflows.data.sources import Choice
+
+    split = None if options["split"] is None else Split.load(options["split"])
+    wanted = parse_conditions(options["wanted"])
+    return Choice(wanted, parse_conditions(options["unwanted"]), split=split, part=options["part"])
 
 
 def _refuse_foreign_options(context: click.Context, method: str, preset: str) -> None:
@@ -160,8 +183,8 @@ def configured(
 ) -> PretrainConfig:
     """The preset with the options that were given; raises ConfigError."""
     from wsinuc.errors import ConfigError
-    from wsinuc.models.attention_unet import AttentionUNetConfig
-    from wsinuc.tasks.pretrain_config import PRESETS
+    from wsinuc.models.networks.attention_unet import AttentionUNetConfig
+    from wsinuc.workflows.denoiser.config import PRESETS
 
     given = {name: value for name, value in options.items() if value is not None}
     start = PRESETS[preset]
@@ -179,8 +202,8 @@ def configured(
 
 def _describe(images: list[Pixels], config: PretrainConfig, device: str, processes: Processes) -> None:
     """What is trained, on what, and what it takes."""
-    from wsinuc.datasets.pixels import SlidePixels
-    from wsinuc.tasks.pretrain_report import estimate
+    from wsinuc.datasets.sampling.pixels import SlidePixels
+    from wsinuc.workflows.denoiser.report import estimate
 
     slides = [image for image in images if isinstance(image, SlidePixels)]
     pixels = sum(image.area for image in slides)
@@ -192,7 +215,8 @@ def _describe(images: list[Pixels], config: PretrainConfig, device: str, process
         f"{config.patch} px side by side"
     )
     echo(
-        f"network of {takes.parameters / 1e6:.1f} M parameters, {takes.flops_per_step / 1e12:.2f} TFLOP per step, about "
+        f"network of {takes.parameters / 1e6:.1f} M parameters, {takes.flops_per_step / 1e12:.2f} TFLOP per "
+        "step, about "
         f"{takes.memory_bytes / 2**30:.1f} GiB on the device"
     )
     others = f", {processes.count} processes" if processes.count > 1 else ""

@@ -1,4 +1,5 @@
-"""``wsinuc pretrain --method nudiff-structure|nudiff-image|cosyn``: what generates annotated images, from annotated images."""
+"""``wsinuc pretrain --method nudiff-structure|nudiff-image|cosyn``: what generates annotated
+images, from annotated images."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from wsinuc_cli.pretrain import report
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.training_set import TrainingSet
+    from wsinuc.workflows.data.training_set import TrainingSet
 
 FREE = ("mpp", "batch", "patch", "held_out", "validate_every", "sample_every", "seed", "drop_rate")
 """Options that are settings of every config under the same name."""
@@ -30,7 +31,7 @@ def pretrain_generator(
 ) -> None:
     """Train one of the three generators on data sets; the options are those of ``wsinuc pretrain``."""
     from wsinuc.models.devices import pick_device
-    from wsinuc.models.processes import launched_processes
+    from wsinuc.models.training.processes import launched_processes
 
     config = configured(method, preset, **options)
     processes = launched_processes(cpu=device == "cpu")
@@ -51,11 +52,11 @@ def pretrain_generator(
         "processes": processes,
     }
     if method == "cosyn":
-        from wsinuc.tasks.train_cosyn import train_cosyn
+        from wsinuc.workflows.generators.cosyn import train_cosyn
 
         train_cosyn(data.images, data.classes, output, config, **shared)
     else:
-        from wsinuc.tasks.train_nudiff import train_generator
+        from wsinuc.workflows.generators.nudiff import train_generator
 
         train_generator(method, data.images, output, config, **shared)
     if processes.main:
@@ -100,17 +101,17 @@ def _fit(config: Any, **changes: Any) -> Any:
 
 def _presets(method: str) -> dict[str, Any]:
     if method == "cosyn":
-        from wsinuc.tasks.cosyn_config import PRESETS
+        from wsinuc.workflows.generators.cosyn_config import PRESETS
 
         return dict(PRESETS)
-    from wsinuc.tasks.generator_config import IMAGE_PRESETS, STRUCTURE_PRESETS
+    from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS
 
     return dict(IMAGE_PRESETS if method == "nudiff-image" else STRUCTURE_PRESETS)
 
 
 def _training_set(sources: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.tasks.training_set import Selection, gather_training_set
+    from wsinuc.workflows.data.training_set import Selection, gather_training_set
 
     selection = Selection(
         wanted=parse_conditions(options["wanted"]),
@@ -133,12 +134,13 @@ def _describe(method: str, data: TrainingSet, config: Any, device: str, processe
         f"{config.mpp:g} um/px side by side"
     )
     if method != "cosyn":
-        from wsinuc.tasks.generator_report import estimate_generator
-        from wsinuc.tasks.train_nudiff import count_adopted
+        from wsinuc.workflows.generators.nudiff import count_adopted
+        from wsinuc.workflows.generators.report import estimate_generator
 
         takes = estimate_generator(config, processes)
         echo(
-            f"network of {takes.parameters / 1e6:.1f} M parameters, {takes.flops_per_step / 1e12:.2f} TFLOP per step, about "
+            f"network of {takes.parameters / 1e6:.1f} M parameters, {takes.flops_per_step / 1e12:.2f} TFLOP "
+            "per step, about "
             f"{takes.memory_bytes / 2**30:.1f} GiB on the device"
         )
         if init is not None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.progress import TaskID as RowID
 
 from wsinuc.shown import shown
-from wsinuc.tasks.events import BlockDone, Event, Planned, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, Planned, Stage
 from wsinuc_cli.terminal import echo
 
 EVERY_S = 5.0

@@ -26,9 +26,9 @@ from wsinuc_cli.terminal import as_text, echo, echo_text
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
     from wsinuc.segmenters.base import Segmenter
-    from wsinuc.tasks.events import CohortEvent
-    from wsinuc.tasks.segment import Plan, Summary
-    from wsinuc.tasks.slide_list import SlideJob
+    from wsinuc.workflows.cohort.events import CohortEvent
+    from wsinuc.workflows.cohort.slide_list import SlideJob
+    from wsinuc.workflows.segment.run import Plan, Summary
 
 
 SHOWN = 10
@@ -135,8 +135,8 @@ def segment(
     An interrupted run goes on when the same command is given again, and slides that are complete with the same
     settings are left as they are. One slide that fails does not stop the others; the exit code is then 1.
     """
-    from wsinuc.tasks.slide_list import list_slides
-    from wsinuc.tasks.slide_state import FOLDER
+    from wsinuc.workflows.cohort.slide_list import list_slides
+    from wsinuc.workflows.cohort.state import FOLDER
 
     start_logging(quiet, verbose)
     config = SegmentConfig(**settings)
@@ -167,7 +167,7 @@ class Batch:
     def segment(self, executor: ExecutorConfig, *, records: bool, verbose: bool, **options: Any) -> None:
         """Segment all slides on the workers that ``executor`` names."""
         from wsinuc.pipeline.executor import open_executor
-        from wsinuc.tasks.cohort import segment_cohort
+        from wsinuc.workflows.cohort.run import segment_cohort
         from wsinuc_cli.cohort_progress import cohort_reporter
 
         with cohort_reporter(len(self.jobs), quiet=self.quiet, verbose=verbose) as show:
@@ -188,7 +188,7 @@ class Batch:
     def plan(self) -> None:
         """Print what segmenting each slide would do."""
         from wsinuc.segmenters import load_segmenter
-        from wsinuc.tasks.segment import plan_segment
+        from wsinuc.workflows.segment.run import plan_segment
 
         loaded: dict[str, Segmenter] = {}
         for job in self.jobs:
@@ -203,7 +203,7 @@ class Batch:
                 self._note_error(job, error)
 
     def _note(self, event: CohortEvent) -> None:
-        from wsinuc.tasks.events import SlideDone, SlideFailed
+        from wsinuc.workflows.cohort.events import SlideDone, SlideFailed
 
         if isinstance(event, SlideFailed):
             if event.again:
@@ -249,7 +249,7 @@ class Batch:
 
 def check_opens(slide: Place, config: SegmentConfig) -> None:
     """Raise SlideError or MppError before a model is loaded for a slide that cannot be read."""
-    from wsinuc.slides.isolated import open_isolated
+    from wsinuc.slides.isolation.isolated import open_isolated
 
     with open_isolated(slide, reader=config.reader, mpp=config.mpp) as opened:
         opened.mpp  # noqa: B018  raises when the resolution is unknown

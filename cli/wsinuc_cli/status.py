@@ -15,7 +15,7 @@ from wsinuc_cli.options import PLACE
 from wsinuc_cli.terminal import as_text, echo_json, echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.status import SlideStatus
+    from wsinuc.workflows.cohort.status import SlideStatus
 
 
 @click.command()
@@ -30,7 +30,7 @@ def status(outs: tuple[Place, ...], as_json: bool) -> None:
     Exit code: 0 all slides are done, 1 one or more failed or are damaged, 2 some are running, waiting or
     interrupted.
     """
-    from wsinuc.tasks.status import cohort_status, exit_code
+    from wsinuc.workflows.cohort.status import cohort_status, exit_code
 
     for url in (out for out in outs if not isinstance(out, Path)):
         raise click.UsageError(f"{url}: status looks into folders; wsinuc verify looks at a result at a URL")

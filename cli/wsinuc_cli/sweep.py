@@ -12,7 +12,7 @@ from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
-    from wsinuc.tasks.sweep import SweepScore
+    from wsinuc.workflows.train.sweep import SweepScore
 
 FILE = click.Path(path_type=Path)
 Sets = tuple[tuple[int, ...], ...]
@@ -25,7 +25,9 @@ Sets = tuple[tuple[int, ...], ...]
 @click.option(
     "--timesteps", default="5,50,150,250", show_default=True, help="Each alone and all together; or sets: 50;50,150."
 )
-@click.option("--blocks", default="6,8,10,12", show_default=True, help="Sets of decoder blocks: 4,5;6,8,10,12.")
+@click.option(
+    "--blocks", help="Sets of decoder blocks: 4,5;6,8,10,12.  [default: as deep as the published 6,8,10,12 of 18]"
+)
 @click.option("--split", type=FILE, help="Split file; else use --where.")
 @click.option("--part", default="train", show_default=True, help="Part of the split to learn from.")
 @click.option("--validation", default="validation", show_default=True, help="Part of the split to score on.")
@@ -41,7 +43,7 @@ def sweep(
     denoisers: tuple[Path, ...],
     output: Path,
     timesteps: str,
-    blocks: str,
+    blocks: str | None,
     split: Path | None,
     part: str,
     validation: str,
@@ -61,16 +63,16 @@ def sweep(
     wsinuc sweep tnbc --where patient=06 --denoiser a.safetensors --blocks "3,4;4,5,6" -o sweep
     """
     from wsinuc.datasets import open_dataset
-    from wsinuc.tasks.pixel_table import SamplingConfig
-    from wsinuc.tasks.sweep import SweepConfig
-    from wsinuc.tasks.sweep import sweep as task
-    from wsinuc.tasks.training_set import NUCLEUS, label_notes
+    from wsinuc.workflows.data.training_set import NUCLEUS, label_notes
+    from wsinuc.workflows.train.pixel_table import SamplingConfig
+    from wsinuc.workflows.train.sweep import SweepConfig
+    from wsinuc.workflows.train.sweep import sweep as task
 
     whole = open_dataset(data, mpp=mpp)
     training, scored = _parts(whole, split, part, validation, held_out)
     config = SweepConfig(
         timesteps=_sets(timesteps, each=True),
-        blocks=_sets(blocks),
+        blocks=None if blocks is None else _sets(blocks),
         sampling=SamplingConfig(visits=visits, pixels=pixels),
         finalists=finalists,
         seed=seed,
@@ -94,7 +96,7 @@ def _parts(
     if (split is None) == (not held_out):
         raise click.UsageError("say what to score on: --split FILE with --validation PART, or --where COLUMN=VALUE")
     if split is not None:
-        from wsinuc.datasets.split import Split
+        from wsinuc.datasets.sampling.split import Split
 
         loaded = Split.load(split)
         return loaded.of(whole, part), loaded.of(whole, validation)

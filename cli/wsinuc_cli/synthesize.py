@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from wsinuc.datasets.base import Dataset
     from wsinuc.synthesis.layouts import NucleusLayout
-    from wsinuc.tasks.cosyn_samples import CoSynRecipe
-    from wsinuc.tasks.nudiff_samples import NudiffRecipe
-    from wsinuc.tasks.synthesis_config import SynthesisConfig
-    from wsinuc.tasks.synthesize import SynthesisEvent, SynthesisPlan
+    from wsinuc.workflows.synthesize.config import SynthesisConfig
+    from wsinuc.workflows.synthesize.cosyn import CoSynRecipe
+    from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
+    from wsinuc.workflows.synthesize.run import SynthesisEvent, SynthesisPlan
 
 FILE = click.Path(path_type=Path)
 ONLY = {
@@ -101,8 +101,9 @@ def synthesize(
 ) -> None:
     """Make labelled images with generators trained by wsinuc pretrain.
 
-    The folder is a data set: wsinuc train REAL DIR mixes it with real images, contact_sheet.png shows what it holds. The same
-    command goes on after an interruption, and with a larger -n makes more.
+    The folder is a data set: wsinuc train REAL DIR mixes it with real images, contact_sheet.png
+    shows what it holds. The same command goes on after an interruption, and with a larger -n makes
+    more.
 
     \b
     wsinuc synthesize --method nudiff --structure-model s.safetensors --image-model i.safetensors -n 512 -o synthetic
@@ -113,11 +114,11 @@ def synthesize(
     _refuse_foreign_options(context, method)
     recipe = _recipe(method, _config(options), options)
     if dry_run:
-        from wsinuc.tasks.synthesize import plan_synthesis
+        from wsinuc.workflows.synthesize.run import plan_synthesis
 
         echo_text(describe_plan(plan_synthesis(recipe, output, count), recipe))
         return
-    from wsinuc.tasks.synthesize import synthesize_recipe
+    from wsinuc.workflows.synthesize.run import synthesize_recipe
 
     with showing(output.name, quiet=quiet, verbose=verbose) as show:
         synthesize_recipe(recipe, output, count, on_event=show)
@@ -136,8 +137,8 @@ def _refuse_foreign_options(context: click.Context, method: str) -> None:
 
 def _config(options: dict[str, Any]) -> SynthesisConfig:
     from wsinuc.models.devices import pick_device
-    from wsinuc.models.samplers import SamplerConfig
-    from wsinuc.tasks.synthesis_config import SynthesisConfig
+    from wsinuc.models.diffusion.samplers import SamplerConfig
+    from wsinuc.workflows.synthesize.config import SynthesisConfig
 
     steps = options["steps"] or {"dpm++": 20, "ddim": 250, "ddpm": 1000}[options["sampler"]]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -152,8 +153,8 @@ def _config(options: dict[str, Any]) -> SynthesisConfig:
 
 
 def _recipe(method: str, config: SynthesisConfig, options: dict[str, Any]) -> NudiffRecipe | CoSynRecipe:
-    from wsinuc.tasks.cosyn_samples import CoSynRecipe
-    from wsinuc.tasks.nudiff_samples import NudiffRecipe
+    from wsinuc.workflows.synthesize.cosyn import CoSynRecipe
+    from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
 
     if method == "nudiff":
         if options["image_model"] is None or (options["structure_model"] is None) == (
@@ -188,7 +189,7 @@ def _dataset(source: str, options: dict[str, Any]) -> Dataset:
     """The chosen images of a data set."""
     from wsinuc.datasets import open_dataset
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.datasets.split import Split
+    from wsinuc.datasets.sampling.split import Split
 
     dataset = open_dataset(source, mpp=options["mpp"])
     if options["split"] is not None:
@@ -201,7 +202,7 @@ def _layouts(layout: str, config: SynthesisConfig, options: dict[str, Any]) -> D
         return None
     if not Path(layout).is_file():
         return _dataset(layout, options)
-    from wsinuc.models.checkpoint import load_checkpoint
+    from wsinuc.models.checkpoints.checkpoint import load_checkpoint
     from wsinuc.synthesis.layout_files import read_layout
 
     model = load_checkpoint(options["model"], "cosyn").config

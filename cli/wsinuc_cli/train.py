@@ -3,299 +3,284 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsinuc_cli import train_joining, train_points
+from wsinuc_cli.images import FILE, condition_options, gather, split_options
+from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
+from wsinuc_cli.overlay import given_options, overlaid, refuse_foreign
+from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import LabelledImage
-    from wsinuc.tasks.train_ddpm import DdpmTrainConfig
-    from wsinuc.tasks.train_network import NetworkTrainConfig
-    from wsinuc.tasks.training_set import TrainingSet
+    from wsinuc.workflows.data.training_set import TrainingSet
+    from wsinuc.workflows.train.ddpm import DdpmTrainConfig
+    from wsinuc.workflows.train.network_config import NetworkTrainConfig
 
-FILE = click.Path(path_type=Path)
-ONLY_DDPM = ("timesteps", "blocks", "features", "members", "visits", "tune", "views")
-ONLY_NETWORKS = (
-    "steps",
-    "batch",
-    "crop",
-    "lr",
-    "model_mpp",
-    "base",
-    "width",
-    "similarity",
-    "from_scratch",
-    "validation",
-    "add_share",
-)
+NETWORKS = ("finetune", "hovernet", "unet")
+OWNERS = {
+    **dict.fromkeys(("timesteps", "blocks", "features", "members", "visits", "views", "tune"), ("ddpm",)),
+    **dict.fromkeys(("steps", "batch", "crop", "validation", "add_share"), NETWORKS),
+    **dict.fromkeys(("from_scratch", "similarity"), ("finetune",)),
+    "model_mpp": ("hovernet", "unet"),
+    "base": ("unet",),
+    "width": ("hovernet",),
+    "denoiser": ("ddpm", "finetune"),
+}
+"""Options that mean something to some methods only."""
+DDPM_FIELDS = {
+    "timesteps": "features.timesteps",
+    "blocks": "features.blocks",
+    "visits": "sampling.visits",
+    "members": "members",
+    "views": "views",
+    "separation": "separation",
+    "seed": "seed",
+}
+NETWORK_FIELDS = {
+    "steps": "fit.steps",
+    "lr": "fit.lr",
+    "batch": "batch",
+    "crop": "crop",
+    "model_mpp": "mpp",
+    "base": "base",
+    "width": "width",
+    "similarity": "similarity",
+    "separation": "separation",
+    "seed": "seed",
+}
+METHOD, WHICH, TRAINING = "Method", "Which images", "Training"
 
 
-@click.command()
+class Numbers(click.ParamType):
+    """Whole numbers between commas."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"expected whole numbers like 50,150, got {value!r}", param, ctx)
+
+
+@click.command(cls=SectionedCommand)
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
-@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@click.option(
+@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@option(
     "--method",
-    type=click.Choice(["ddpm", "finetune", "hovernet", "unet"]),
+    section=METHOD,
+    type=click.Choice(["ddpm", *NETWORKS]),
     default="ddpm",
     show_default=True,
     help="Pixel classifiers on a frozen denoiser; the denoiser fine-tuned; HoVer-Net; a plain U-Net.",
 )
-@click.option(
-    "--points", is_flag=True, help="DATA marks nuclei with points: learn the classes of nuclei that --model finds."
-)
-@click.option(
-    "--joining", is_flag=True, help="Learn which fragments of nuclei --model should join; OUTPUT is it with that rule."
-)
-@click.option(
-    "--model",
-    default="default",
-    show_default=True,
-    metavar="BASE",
-    help="[points, joining] Shipped model or checkpoint that segments.",
-)
-@click.option("--folds", default=5, show_default=True, help="[points] Parts of the cross-validation by image; 0: none.")
-@click.option(
-    "--permutations", default=100, show_default=True, help="[points] Trainings on shuffled classes, against chance."
-)
-@click.option("--denoiser", type=FILE, help="Checkpoint made by wsinuc pretrain (for ddpm and finetune).")
-@click.option("--mpp", type=float, metavar="UM", help="um per pixel of images that do not record it.")
-@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
-@click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
-@click.option("--split", type=FILE, help="Split file (wsinuc data split, or one that --few wrote).")
-@click.option("--part", default="train", show_default=True, help="Part of the split file.")
-@click.option(
-    "--add", "whole", multiple=True, metavar="DATA", help="More data, all of it: what wsinuc synthesize made."
-)
-@click.option(
-    "--add-share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="[networks] Share of the crops that come from --add.  [default: by area]",
-)
-@click.option("--few", type=int, metavar="N", help="Only N patches, stratified; OUTPUT.split.json records which.")
-@click.option("--validation", metavar="PART", help="[networks] Part of the split whose AJI decides which weights stay.")
-@click.option("--patch", default=256, show_default=True, help="With --few: side of a patch in pixels of the images.")
-@click.option("--separation", type=click.Choice(["distance", "hv"]), help="Map that tells touching nuclei apart.")
-@click.option(
+@option("--denoiser", section=METHOD, type=FILE, help="[ddpm, finetune] Checkpoint made by wsinuc pretrain.")
+@option(
     "--preset",
+    section=METHOD,
     type=click.Choice(["quick", "paper"]),
     default="quick",
     show_default=True,
-    help="paper: settings as published, where they are known; options that are given still hold.",
+    help="paper: settings as published, where they are known. Options that are given hold with either.",
 )
-@click.option(
-    "--timesteps", default="50,150", show_default=True, help="[ddpm] Noise levels at which features are read."
+@condition_options
+@split_options
+@option("--few", section=WHICH, type=int, metavar="N", help="Only N patches; OUTPUT.split.json records which.")
+@option("--patch", section=WHICH, default=256, show_default=True, help="With --few: side of a patch in pixels.")
+@option("--add", "whole", section=WHICH, multiple=True, metavar="DATA", help="More data, all of it.")
+@option(
+    "--add-share",
+    section=WHICH,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="[networks] Share of the crops that come from --add.  [default: by area]",
 )
-@click.option(
-    "--blocks", default="3,4,5,6", show_default=True, help="[ddpm] Decoder blocks whose outputs are features."
+@option(
+    "--validation",
+    section=WHICH,
+    metavar="PART",
+    help="[networks] Part of the split whose AJI decides which weights stay.",
 )
-@click.option("--features", type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
-@click.option("--members", default=5, show_default=True, help="[ddpm] Pixel classifiers in the ensemble.")
-@click.option("--visits", default=8, show_default=True, help="[ddpm] Augmented views of every image.")
-@click.option(
+@option(
+    "--timesteps",
+    section=TRAINING,
+    type=Numbers(),
+    help="[ddpm] Noise levels of the features.  [50,150; paper 50,150,250]",
+)
+@option(
+    "--blocks",
+    section=TRAINING,
+    type=Numbers(),
+    help="[ddpm] Decoder blocks of the features.  [3,4,5,6; paper 6,8,10,12]",
+)
+@option("--features", section=TRAINING, type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
+@option("--members", section=TRAINING, type=int, help="[ddpm] Pixel classifiers in the ensemble.  [5; paper 10]")
+@option("--visits", section=TRAINING, type=int, help="[ddpm] Augmented views of every image.  [8; paper 1]")
+@option(
     "--views",
+    section=TRAINING,
     type=click.IntRange(1, 4),
-    default=1,
-    show_default=True,
-    help="[ddpm] Ways in which segmenting sees every tile; each costs a pass.",
+    help="[ddpm] Ways in which segmenting sees every tile; each costs a pass.  [1]",
 )
-@click.option("--tune", default=0, metavar="STEPS", help="[ddpm] First tune the denoiser through its classifiers.")
-@click.option("--from-scratch", is_flag=True, help="[finetune] The denoiser's network, but random weights.")
-@click.option("--steps", type=int, help="[networks] Training steps [default: 2000; paper 20000].")
-@click.option("--batch", type=int, help="[networks] Crops per step [default: 8].")
-@click.option("--crop", type=int, help="[networks] Side of a crop in pixels of the model [default: 128; hovernet 256].")
-@click.option(
-    "--lr", default=1e-3, show_default=True, help="[networks] Highest learning rate; it falls along a cosine."
+@option(
+    "--tune",
+    section=TRAINING,
+    type=int,
+    metavar="STEPS",
+    help="[ddpm] First tune the denoiser through its classifiers.",
 )
-@click.option("--model-mpp", type=float, metavar="UM", help="[hovernet, unet] um per pixel [default: 0.5; paper 0.25].")
-@click.option("--base", default=32, show_default=True, help="[unet] Width of the finest level.")
-@click.option("--width", default=1.0, show_default=True, help="[hovernet] Channels relative to the published ones.")
-@click.option(
+@option("--steps", section=TRAINING, type=int, help="[networks] Training steps.  [2000; paper 20000]")
+@option("--batch", section=TRAINING, type=int, help="[networks] Crops per step.  [8; paper 8, hovernet and unet 4]")
+@option(
+    "--crop", section=TRAINING, type=int, help="[networks] Side of a crop in pixels.  [128, hovernet 256; paper 256]"
+)
+@option(
+    "--lr",
+    section=TRAINING,
+    type=float,
+    help="Highest learning rate: of the network, of the pixel classifiers, or of --tune.  "
+    "[1e-3; paper 1e-4, ddpm 1e-3]",
+)
+@option(
+    "--model-mpp", section=TRAINING, type=float, metavar="UM", help="[hovernet, unet] um per pixel.  [0.5; paper 0.25]"
+)
+@option("--base", section=TRAINING, type=int, help="[unet] Width of the finest level.  [32]")
+@option("--width", section=TRAINING, type=float, help="[hovernet] Channels relative to the published ones.  [1]")
+@option(
     "--similarity",
+    section=TRAINING,
     type=click.Choice(["pixel", "scalar"]),
-    default="pixel",
-    show_default=True,
-    help="[finetune] Structural-similarity loss per pixel, or the scalar form as released.",
+    help="[finetune] Structural-similarity loss per pixel, or the scalar form as released.  [pixel]",
 )
-@click.option("--seed", default=0, show_default=True)
-@click.option("--dry-run", is_flag=True, help="Say what would be trained on, and stop.")
+@option("--from-scratch", section=TRAINING, is_flag=True, help="[finetune] The denoiser's network, but random weights.")
+@option(
+    "--separation",
+    section=TRAINING,
+    type=click.Choice(["distance", "hv"]),
+    help="Map that tells touching nuclei apart.  [distance; hovernet hv]",
+)
+@option("--seed", section=TRAINING, default=0, show_default=True)
+@click.option(
+    "--dry-run", is_flag=True, help="Check every file, say what would be trained and what it takes; then stop."
+)
 @device_option
 @click.pass_context
 def train(context: click.Context, data: tuple[str, ...], output: Path, device: str, **options: Any) -> None:
     """Train a segmenter on annotated images.
 
-    DATA is a data set as published (wsinuc data info says whether it is recognised) or a folder with images/ and labels/
-    (integer PNGs, one number per nucleus). Several are mixed. Options marked with a method belong to it alone.
+    DATA is a data set as published (wsinuc data info says whether it is recognised) or a folder
+    with images/ and labels/ (integer PNGs, one number per nucleus). Several are mixed. Options
+    marked with a method belong to it alone; defaults in brackets are those of the preset.
 
     \b
     wsinuc train tnbc --mpp 0.25 --where-not patient=09,10,11 --denoiser denoiser.safetensors -o mine.safetensors
     wsinuc train PanNuke --few 28 --seed 1 --denoiser denoiser.safetensors --preset paper -o few.safetensors
     wsinuc train tnbc --mpp 0.25 --method finetune --denoiser denoiser.safetensors -o tuned.safetensors
     wsinuc train tnbc --mpp 0.25 --method unet -o unet.safetensors
-    wsinuc train NuCLS --points --model default -o breast.safetensors
-    wsinuc train mine/ --mpp 0.25 --joining --model fast -o joined.safetensors
     """
     method = options["method"]
-    _refuse_mode_options(context, points=options["points"], joining=options["joining"])
-    if options["points"]:
-        train_points.run(data, output, device, options)
-        return
-    if options["joining"]:
-        part = {name: options[name] for name in ("seed", "dry_run")}
-        train_joining.run(_training_set(data, options), options["model"], output, device=device, **part)
-        return
-    _refuse_foreign_options(context, method)
-    if method in ("ddpm", "finetune") and options["denoiser"] is None:
+    given = given_options(context)
+    refuse_foreign(given, OWNERS, method)
+    if method in OWNERS["denoiser"] and options["denoiser"] is None:
         raise click.UsageError(f"--method {method} needs --denoiser, a checkpoint made by wsinuc pretrain")
-    from wsinuc.tasks.train_ddpm import train_ddpm
-    from wsinuc.tasks.train_network import train_network
-
-    chosen = _training_set(data, options)
+    config: DdpmTrainConfig | NetworkTrainConfig
+    if method == "ddpm":
+        config = ddpm_config(options["preset"], given)
+    else:
+        config = network_config(method, options["preset"], given)
+    chosen = gather(data, options)
     count = sum(len(set(image.labels[image.labels > 0].tolist())) for image in chosen.images)
     names = ", ".join(c.name for c in chosen.classes)
     echo(f"{method}: {len(chosen.images)} images, {count:,} nuclei; classes: {names}")
     if options["dry_run"]:
+        _validation(data, options)  # raises for a split or a part that is not there
+        _say_cost(chosen, config, options)
         return
     if chosen.drawn is not None:
         chosen.drawn.save(output.with_suffix(".split.json"))
-    origin = {"data": list(chosen.origin)}
-    start = options["denoiser"]
-    if method == "ddpm":
-        config = _ddpm_config(options)
-        train_ddpm(
-            chosen.images, chosen.classes, start, output, config, device=device, provenance=origin, on_event=echo
-        )
+    told: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": echo}
+    _run(chosen, config, output, options["denoiser"], _validation(data, options), told)
+    echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")
+
+
+def _run(
+    chosen: TrainingSet,
+    config: DdpmTrainConfig | NetworkTrainConfig,
+    output: Path,
+    denoiser: Path | None,
+    validation: Sequence[LabelledImage],
+    told: dict[str, Any],
+) -> None:
+    """The training of the method that the settings are of."""
+    from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
+    from wsinuc.workflows.train.networks import train_network
+
+    if isinstance(config, DdpmTrainConfig):
+        assert denoiser is not None  # the command has asked for it
+        train_ddpm(chosen.images, chosen.classes, denoiser, output, config, **told)
     else:
-        train_network(
-            chosen.images,
-            chosen.classes,
-            output,
-            _network_config(options),
-            denoiser=start,
-            device=device,
-            weights=chosen.weights,
-            provenance=origin,
-            on_event=echo,
-            validation=_validation(data, options),
-        )
-    echo(f"Written to {output}. Next: wsinuc segment slide.svs --model {output}")
+        told = {**told, "denoiser": denoiser, "weights": chosen.weights, "validation": validation}
+        train_network(chosen.images, chosen.classes, output, config, **told)
 
 
-def _refuse_foreign_options(context: click.Context, method: str) -> None:
-    """An option that the method would ignore is a mistake of the user's that should not cost a training."""
-    foreign = ONLY_NETWORKS if method == "ddpm" else ONLY_DDPM
-    for name in foreign:
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} means nothing to --method {method}")
+def _say_cost(chosen: TrainingSet, config: Any, options: dict[str, Any]) -> None:
+    """What the training takes; opens every checkpoint that is named."""
+    from wsinuc.workflows.train.cost import ddpm_cost, network_cost
 
-
-def _refuse_mode_options(context: click.Context, *, points: bool, joining: bool) -> None:
-    """The same for what belongs to --points or --joining, and for what does not."""
-    if points and joining:
-        raise click.UsageError("--points and --joining are two trainings: one after the other")
-    mode, own = ("--points", train_points.OPTIONS) if points else ("--joining", train_joining.OPTIONS)
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        if context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE or name == "device":
-            continue
-        if (points or joining) and name not in own:
-            raise click.UsageError(f"{parameter.opts[0]} means nothing with {mode}")
-        if not (points or joining) and name in train_points.ONLY_POINTS:
-            needed = "--points or --joining" if name in train_joining.OPTIONS else "--points"
-            raise click.UsageError(f"{parameter.opts[0]} means nothing without {needed}")
-
-
-def _training_set(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
-    from wsinuc.datasets.base import parse_conditions
-    from wsinuc.tasks.training_set import Selection, gather_training_set
-
-    selection = Selection(
-        wanted=parse_conditions(options["wanted"]),
-        unwanted=parse_conditions(options["unwanted"]),
-        **{name: options[name] for name in ("split", "part", "few", "patch", "seed")},
+    if options["method"] == "ddpm":
+        takes = ddpm_cost(chosen.images, config, chosen.classes, options["denoiser"])
+    else:
+        takes = network_cost(config, chosen.classes, options["denoiser"])
+    echo(takes.text)
+    echo(
+        f"{takes.parameters / 1e6:.2f} M parameters to learn, {takes.flops / 1e12:,.1f} TFLOP in all, about "
+        f"{takes.memory_bytes / 2**30:.2f} GiB"
     )
-    chosen = gather_training_set(
-        data,
-        mpp=options["mpp"],
-        selection=selection,
-        whole=options["whole"],
-        whole_share=options["add_share"],
-    )
-    for note in chosen.notes:
-        echo(f"Note: {note}")
-    return chosen
+
+
+def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:
+    """The settings of method A: the preset with what was given; raises ConfigError."""
+    from wsinuc.workflows.train.ddpm import DdpmTrainConfig
+    from wsinuc.workflows.train.finetune import FinetuneConfig
+    from wsinuc.workflows.train.sweep import read_best
+
+    config = DdpmTrainConfig.paper() if preset == "paper" else DdpmTrainConfig()
+    paths = dict(DDPM_FIELDS)
+    if given.get("features") is not None:
+        given = {**given, "all_features": read_best(given["features"])}
+        paths["all_features"] = "features"
+    if given.get("tune"):
+        given = {**given, "tuning": FinetuneConfig.of_steps(given["tune"], seed=given.get("seed", config.seed))}
+        paths["tuning"] = "tuning"
+    paths["lr"] = "tuning.fit.lr" if "tuning" in paths else "fit.lr"
+    order = sorted(given, key=lambda name: name == "lr")  # the rate of a tuning, once there is one
+    return overlaid(config, paths, {name: given[name] for name in order})
+
+
+def network_config(method: str, preset: str, given: dict[str, Any]) -> NetworkTrainConfig:
+    """The settings of a network that segments in one pass: the preset with what was given; raises ConfigError."""
+    from wsinuc.workflows.train.network_config import NetworkTrainConfig
+
+    config = NetworkTrainConfig.paper(method) if preset == "paper" else NetworkTrainConfig.quick(method)
+    if given.get("from_scratch"):
+        given = {**given, "pretrained": False}
+    return overlaid(config, {**NETWORK_FIELDS, "pretrained": "pretrained"}, given)
 
 
 def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[LabelledImage]:
     """Images of the split's part that decides which weights are kept; none without one."""
     from wsinuc.datasets import open_dataset
-    from wsinuc.datasets.split import Split
+    from wsinuc.datasets.sampling.split import Split
 
     if options["validation"] is None:
         return ()
     if options["split"] is None or len(data) > 1:
         raise click.UsageError("--validation names a part of --split, of one data set")
     return list(Split.load(options["split"]).of(open_dataset(data[0], mpp=options["mpp"]), options["validation"]))
-
-
-def _ddpm_config(options: dict[str, Any]) -> DdpmTrainConfig:
-    from wsinuc.models.features import FeatureConfig
-    from wsinuc.models.training import FitConfig
-    from wsinuc.tasks.finetune import FinetuneConfig
-    from wsinuc.tasks.pixel_table import SamplingConfig
-    from wsinuc.tasks.sweep import read_best
-    from wsinuc.tasks.train_ddpm import DdpmTrainConfig
-
-    if options["features"] is not None:
-        features = read_best(options["features"])
-    else:
-        features = FeatureConfig(timesteps=_numbers(options["timesteps"]), blocks=_numbers(options["blocks"]))
-    separation = options["separation"] or "distance"
-    if options["preset"] == "paper":
-        published = DdpmTrainConfig.paper(features, seed=options["seed"])
-        return replace(published, separation=separation, views=options["views"])
-    tuning = None
-    if steps := options["tune"]:
-        fit = FitConfig(steps=steps, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100)
-        last = FitConfig(steps=max(1, steps // 3), lr=5e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99)
-        tuning = FinetuneConfig(fit=fit, ensemble_fit=last, seed=options["seed"])
-    return DdpmTrainConfig(
-        features=features,
-        sampling=SamplingConfig(visits=options["visits"]),
-        separation=separation,
-        members=options["members"],
-        views=options["views"],
-        tuning=tuning,
-        seed=options["seed"],
-    )
-
-
-def _network_config(options: dict[str, Any]) -> NetworkTrainConfig:
-    from wsinuc.models.training import FitConfig
-    from wsinuc.tasks.train_network import NetworkTrainConfig
-
-    method = options["method"]
-    if method == "finetune" and options["model_mpp"] is not None:
-        raise click.UsageError("--model-mpp means nothing to --method finetune: the denoiser decides the resolution")
-    given = {name: options[name] for name in ("crop", "batch") if options[name] is not None}
-    given |= {"mpp": options["model_mpp"]} if options["model_mpp"] is not None else {}
-    fixed = {name: options[name] for name in ("separation", "similarity", "base", "width", "seed")}
-    rates = {name: options[name] for name in ("steps", "lr") if options[name] is not None}
-    if options["preset"] == "paper":
-        config = NetworkTrainConfig.paper(method, **fixed, **given)
-        return replace(config, fit=replace(config.fit, **rates), pretrained=not options["from_scratch"])
-    given = ({"crop": 256} if method == "hovernet" else {}) | given
-    fit = FitConfig(**({"steps": 2000, "lr": 1e-3} | rates), warmup=50, cosine=True, weight_decay=0.01, ema=0.99)
-    return NetworkTrainConfig(method=method, fit=fit, pretrained=not options["from_scratch"], **fixed, **given)
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"expected whole numbers like 50,150, got {text!r}") from None

@@ -15,7 +15,7 @@ from wsinuc_cli.options import PLACE
 from wsinuc_cli.terminal import as_text, echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.tasks.verify import Verification
+    from wsinuc.workflows.verify.run import Verification
 
 CODES = {"whole": 0, "unfinished": 2}
 """Exit codes by state; of all others it is 1."""
@@ -28,13 +28,13 @@ _LARGE = 500 * 2**20
 def verify(results: tuple[Place, ...]) -> None:
     """Say whether every file of RESULT is, byte for byte, what was written.
 
-    RESULT is a result (slide.wsinuc), its URL, or a folder of results. A line per result, one per problem below it, and one
-    for files that are not part of the result, which do no harm.
+    RESULT is a result (slide.wsinuc), its URL, or a folder of results. A line per result, one per
+    problem below it, and one for files that are not part of the result, which do no harm.
 
     Exit code: 0 all are whole, 1 one or more are damaged or cannot be judged, 2 some are not finished.
     """
-    from wsinuc.tasks.verify import results_in
-    from wsinuc.tasks.verify import verify as verify_result
+    from wsinuc.workflows.verify.run import results_in
+    from wsinuc.workflows.verify.run import verify as verify_result
 
     codes = set()
     for result in (inner for given in results for inner in (results_in(given) if isinstance(given, Path) else [given])):

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.models.features import FeatureConfig
-from wsinuc.models.training import FitConfig
-from wsinuc.tasks.pixel_table import SamplingConfig
-from wsinuc.tasks.train_ddpm import DdpmTrainConfig, train_ddpm
-from wsinuc.tasks.train_network import NetworkTrainConfig, train_network
-from wsinuc.tasks.training_set import NUCLEUS
+from wsinuc.models.features.extractor import FeatureConfig
+from wsinuc.models.training.loop import FitConfig
+from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
+from wsinuc.workflows.train.network_config import NetworkTrainConfig
+from wsinuc.workflows.train.networks import train_network
+from wsinuc.workflows.train.pixel_table import SamplingConfig
 
 Images = Sequence[LabelledImage]
 Method = Callable[[Images, Path, Path, int], None]

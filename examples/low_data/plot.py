@@ -8,7 +8,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
-from wsinuc.exports.plots import draw_curves
+from wsinuc.exports.pictures.plots import draw_curves
 
 METRICS = ("aji", "dice", "iou")
 Runs = dict[str, dict[int, list[float]]]

@@ -2,8 +2,8 @@
 
     python examples/low_data/pretrain.py DATA OUT [--steps 8000]
 
-Pixels only, no annotation; the test images of `monuseg_split.json` and TNBC patients 09 to 11 are left out. What saw MoNuSeg
-is for this experiment and may not be shipped.
+Pixels only, no annotation; the test images of `monuseg_split.json` and TNBC patients 09 to 11 are
+left out. What saw MoNuSeg is for this experiment and may not be shipped.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from wsinuc.datasets.split import Split
-from wsinuc.models.training import FitConfig
-from wsinuc.models.unet import UNetConfig
-from wsinuc.tasks.pretrain import PretrainConfig, pretrain
+from wsinuc.datasets.sampling.split import Split
+from wsinuc.models.networks.unet import UNetConfig
+from wsinuc.models.training.loop import FitConfig
+from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from train_accurate import image_weights, report, resized, unlabelled

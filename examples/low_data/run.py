@@ -2,11 +2,12 @@
 
     python examples/low_data/run.py DATA OUT --denoiser denoiser.safetensors [--share 0/2]
 
-DATA holds `monuseg2018_train` and `tnbc`. MoNuSeg is split by image, TNBC by patient (the split files beside this
-script). The labelled patches (256 px at 0.25 um per px) are drawn from the training part by a seed, stratified; every
-method gets the same patches and is measured by the product's own path on the same test images. Each run appends a line to
-OUT/runs-K.jsonl, and the same command goes on where it stopped. Start it with --share 0/2 and 1/2 to use two cores.
-`plot.py OUT` draws the figure and prints the table.
+DATA holds `monuseg2018_train` and `tnbc`. MoNuSeg is split by image, TNBC by patient (the split
+files beside this script). The labelled patches (256 px at 0.25 um per px) are drawn from the
+training part by a seed, stratified; every method gets the same patches and is measured by the
+product's own path on the same test images. Each run appends a line to OUT/runs-K.jsonl, and the
+same command goes on where it stopped. Start it with --share 0/2 and 1/2 to use two cores. `plot.py
+OUT` draws the figure and prints the table.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ import methods
 import torch
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.split import Split, few_patches
+from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.segmenters import load_segmenter
-from wsinuc.tasks.evaluate import evaluate, predict_labels
+from wsinuc.workflows.evaluate.run import evaluate, predict_labels
 
 HERE = Path(__file__).parent
 FOLDERS = {"monuseg": "monuseg2018_train", "tnbc": "tnbc"}

@@ -1,18 +1,21 @@
 """Do synthetic pairs help where few labels are? Table 1 of method B (Yu et al. 2023), at a size that a CPU can train.
 
     S="--mpp 0.25 --split tenth.json"
-    wsinuc pretrain monuseg2018_train $S --method nudiff-structure -o structure.safetensors   # likewise nudiff-image, cosyn
-    wsinuc synthesize --method nudiff --structure-model structure.safetensors --image-model image.safetensors -n 120 -o nudiff
-    python examples/synthetic_pairs/run.py DATA OUT --synthetic nudiff=nudiff cosyn=cosyn [--share 0/2]
+    wsinuc pretrain monuseg2018_train $S --method nudiff-structure -o structure.safetensors  # and so on
+    wsinuc synthesize --method nudiff --structure-model structure.safetensors --image-model
+    image.safetensors -n 120 -o nudiff python examples/synthetic_pairs/run.py DATA OUT --synthetic
+    nudiff=nudiff cosyn=cosyn [--share 0/2]
 
-`tenth.json` (`wsinuc data subset --fraction 0.1 --by nuclei`) holds a tenth of the nuclei of 22 images, in 30 windows.
-Each network is trained on the tenth of the labels in `tenth.json`, alone and with all synthetic pairs of each folder, for
-the same number of steps, and measured by the product's own path on the 8 images of `monuseg2018_train` that neither the
-generators nor it have seen (`examples/low_data/monuseg_split.json`). Each run appends a line to OUT/runs-K.jsonl, the same
+`tenth.json` (`wsinuc data subset --fraction 0.1 --by nuclei`) holds a tenth of the nuclei of 22
+images, in 30 windows. Each network is trained on the tenth of the labels in `tenth.json`, alone and
+with all synthetic pairs of each folder, for the same number of steps, and measured by the product's
+own path on the 8 images of `monuseg2018_train` that neither the generators nor it have seen
+(`examples/low_data/monuseg_split.json`). Each run appends a line to OUT/runs-K.jsonl, the same
 command goes on where it stopped, and prints the table at the end.
 
-`--drawn 0.5` draws every second crop from the pairs instead of as many as their area says. `--windows more=FILE` names a
-split file of more real windows, used like synthetic pairs: what could pairs give at best?
+`--drawn 0.5` draws every second crop from the pairs instead of as many as their area says.
+`--windows more=FILE` names a split file of more real windows, used like synthetic pairs: what could
+pairs give at best?
 """
 
 from __future__ import annotations
@@ -30,14 +33,15 @@ from statistics import mean, stdev
 import torch
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.augment import Augmentation
+from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import Dataset, LabelledImage
-from wsinuc.datasets.split import Split
-from wsinuc.models.training import FitConfig
+from wsinuc.datasets.sampling.split import Split
+from wsinuc.models.training.loop import FitConfig
 from wsinuc.segmenters import load_segmenter
-from wsinuc.tasks.evaluate import evaluate, predict_labels
-from wsinuc.tasks.train_network import NetworkTrainConfig, train_network
-from wsinuc.tasks.training_set import NUCLEUS, shared_out
+from wsinuc.workflows.data.training_set import NUCLEUS, shared_out
+from wsinuc.workflows.evaluate.run import evaluate, predict_labels
+from wsinuc.workflows.train.network_config import NetworkTrainConfig
+from wsinuc.workflows.train.networks import train_network
 
 HERE = Path(__file__).parent
 METRICS = ("dice", "aji", "f_detection")

@@ -2,9 +2,10 @@
 
     python examples/synthetic_pairs/scales.py DATA/monuseg2018_train SYNTHETIC ... [--count 30]
 
-The first data set is taken at the windows of `tenth.json` and 0.25 um per px, the others as they are; all are compared at 0.5.
-Standard deviation of the optical density (mean of the three channels) after differences of Gaussians, and its mean in nuclei
-and beside them; means over images, as Markdown.
+The first data set is taken at the windows of `tenth.json` and 0.25 um per px, the others as they
+are; all are compared at 0.5. Standard deviation of the optical density (mean of the three channels)
+after differences of Gaussians, and its mean in nuclei and beside them; means over images, as
+Markdown.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import numpy as np
 from scipy import ndimage
 
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.augment import resized
+from wsinuc.datasets.augmentation.augment import resized
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.split import Split
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.grid import Box
 
 MPP = 0.5

@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python tests/benchmarks/aji_losses.py DATA PREDICTIONS [--mpp UM]
 
-PREDICTIONS is the folder of that name that ``wsinuc evaluate -o`` writes. Kinds: predictions with hardly any annotated nucleus
-beneath (removed), annotated nuclei that are hardly covered (added as annotated), predictions that hold most of two or more
-(cut by the annotation), annotated nuclei that hold most of two or more predictions (these united), outlines of matched nuclei
-(replaced by the annotation's). Prints means over the images, one mended kind per line.
+PREDICTIONS is the folder of that name that ``wsinuc evaluate -o`` writes. Kinds: predictions with
+hardly any annotated nucleus beneath (removed), annotated nuclei that are hardly covered (added as
+annotated), predictions that hold most of two or more (cut by the annotation), annotated nuclei that
+hold most of two or more predictions (these united), outlines of matched nuclei (replaced by the
+annotation's). Prints means over the images, one mended kind per line.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from skimage.segmentation import watershed
 
 from wsinuc.datasets import open_dataset
 from wsinuc.metrics.segmentation import score
-from wsinuc.tasks.predictions import read_nuclei
+from wsinuc.workflows.evaluate.predictions import read_nuclei
 
 HARDLY, MOST = 0.2, 0.5
 Labels = NDArray[np.int64]

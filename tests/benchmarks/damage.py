@@ -1,12 +1,14 @@
 """Damage to results on disk: is every fault refused or harmless?
 
-    PYTHONPATH=.:tests python tests/benchmarks/damage.py [--flips 10000] [--other 1000] [--resumes 100] [--folder /dev/shm]
+    PYTHONPATH=.:tests python tests/benchmarks/damage.py [--flips 10000] [--other 1000] [--resumes
+    100] [--folder /dev/shm]
 
-A small slide of known nuclei is segmented once to the end, and once until everything lies in the working area. Then one fault at
-a time is put in, everything that reads results is asked, and the fault is taken out again. Faults: a byte changed (half of
-them anywhere in the bytes, half in any file, so that small files have their share); a file deleted, cut, emptied, its
-tail zeroed; two files exchanged; a file put in another's place or
-beside it under a new name; a file replaced by that of another slide's result.
+A small slide of known nuclei is segmented once to the end, and once until everything lies in the
+working area. Then one fault at a time is put in, everything that reads results is asked, and the
+fault is taken out again. Faults: a byte changed (half of them anywhere in the bytes, half in any
+file, so that small files have their share); a file deleted, cut, emptied, its tail zeroed; two
+files exchanged; a file put in another's place or beside it under a new name; a file replaced by
+that of another slide's result.
 
 Asked are, of a finished result: ``verify``, ``iter_nuclei`` (every part that it yields, also before it refuses), the
 GeoJSON export (where table or summary are hit; it reads nothing else), ``status``, and a run with the same settings,
@@ -25,6 +27,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+
 from damaged import ANEW, HARMLESS, OTHER, REFUSED, WRONG, Finished, Unfinished, flip, harm, make_case
 
 

@@ -2,8 +2,9 @@
 
     PYTHONPATH=. python tests/benchmarks/determinism.py SLIDE [--model default] [--kills 10]
 
-Segments the slide with several block sizes and numbers of threads, and once more killed at random moments and resumed.
-Results on the same blocks must agree to the byte, results on other blocks in every nucleus. Prints JSON, exits with 1 if not.
+Segments the slide with several block sizes and numbers of threads, and once more killed at random
+moments and resumed. Results on the same blocks must agree to the byte, results on other blocks in
+every nucleus. Prints JSON, exits with 1 if not.
 """
 
 from __future__ import annotations

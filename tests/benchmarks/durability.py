@@ -2,10 +2,11 @@
 
     PYTHONPATH=.:tests python tests/benchmarks/durability.py --folder /the/disk [--blocks 200]
 
-Blocks of about 1,000 nuclei are stored as a run stores them: shard, then ledger entry. With everything synced; with the files
-synced and not their folders; with nothing synced. The three take turns, block by block, so that whatever else the
-machine does hits all alike. Then as many parts and shards of label images as a result of that many blocks has are
-published, with and without syncs. Medians; the disk decides, so give the folder that results go to.
+Blocks of about 1,000 nuclei are stored as a run stores them: shard, then ledger entry. With
+everything synced; with the files synced and not their folders; with nothing synced. The three take
+turns, block by block, so that whatever else the machine does hits all alike. Then as many parts and
+shards of label images as a result of that many blocks has are published, with and without syncs.
+Medians; the disk decides, so give the folder that results go to.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from oracle import CLASSES, MPP, PERIOD, scores_of, stamp
 
+from oracle import CLASSES, MPP, PERIOD, scores_of, stamp
 from wsinuc import durable
 from wsinuc.grid import Box
 from wsinuc.nuclei import Frame, Nuclei, measure
-from wsinuc.segmenters.watershed import WatershedSettings, instances_from_distance
+from wsinuc.separation.watershed import WatershedSettings, instances_from_distance
 from wsinuc.store import Entry, ResultStore
 
 KINDS = ("everything synced", "files synced", "nothing synced")
@@ -77,7 +78,8 @@ def _time_blocks(folder: Path, nuclei: Nuclei, count: int) -> dict[str, float]:
 
 
 def _time_publishing(folder: Path, nuclei: Nuclei, blocks: int, kind: str) -> float:
-    """Ms per block for bringing as many parts and image shards to their names; the hashing of the manifest is in both."""
+    """Ms per block for bringing as many parts and image shards to their names; the hashing of the
+    manifest is in both."""
     store = ResultStore(folder / f"{kind}.wsinuc")
     rng = np.random.default_rng(0)
     with store.open_run({}, resume=False, overwrite=True):

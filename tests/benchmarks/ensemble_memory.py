@@ -2,11 +2,13 @@
 
 ``python tests/benchmarks/ensemble_memory.py [--pixels 2000] [--memory-gib 6]``
 
-A U-Net of base 128 with random weights computes real features of a few patches, through `collect_pixels` as a training
-does. Computing all 448 would take a CPU most of an hour and change no peak, so the other patches' rows are these again, with
-noise, put into the same `RowStore` in the same portions. The fit then runs on the full table for some batches, when all its
-memory (orders of the rows, optimiser, gathered batches) is in use. Reported is the largest resident set of the process; pages
-of a mapped file (``--memory-gib`` below the size of the table) are in it, though the system can take them back.
+A U-Net of base 128 with random weights computes real features of a few patches, through
+`collect_pixels` as a training does. Computing all 448 would take a CPU most of an hour and change
+no peak, so the other patches' rows are these again, with noise, put into the same `RowStore` in the
+same portions. The fit then runs on the full table for some batches, when all its memory (orders of
+the rows, optimiser, gathered batches) is in use. Reported is the largest resident set of the
+process; pages of a mapped file (``--memory-gib`` below the size of the table) are in it, though the
+system can take them back.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ import torch
 from torch import nn
 
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
-from wsinuc.models.features import FeatureConfig, FeatureExtractor
-from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.tasks.fit_ensemble import EnsembleFitConfig, fit_ensemble
-from wsinuc.tasks.pixel_table import PixelTable, RowStore, SamplingConfig, collect_pixels
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
+from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
+from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
+from wsinuc.workflows.train.pixel_table import PixelTable, RowStore, SamplingConfig, collect_pixels
 
 PATCHES, SIDE = 448, 256
 

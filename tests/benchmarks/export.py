@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
 
-from wsinuc.exports.geojson import write_geojson
+from oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
+from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.grid import Box
 from wsinuc.nuclei import Frame, Nuclei, measure
-from wsinuc.tasks.ceilings import bare_features
-from wsinuc.tasks.meter import metered
+from wsinuc.workflows.bench.ceilings import bare_features
+from wsinuc.workflows.bench.meter import metered
 
 SIDE = 2048
 RATE, MEMORY = 60_000, 500e6

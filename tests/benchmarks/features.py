@@ -7,9 +7,10 @@ naive   full U-Net forward per timestep, every map enlarged to 256 px, all conca
         after another, fp32
 ours    early exit, first layer at native resolution, members interpolated one by one; fp32 and bf16
 
-Random members would decide by a hair everywhere, so the ensemble is first fitted, briefly, to the tile's own
-annotation (without one: to the darkest fifth of its pixels); the same members then run in all formulations. Each runs in its
-own process: CPU-seconds are the median of the repetitions; memory is the peak resident set beyond that with weights loaded.
+Random members would decide by a hair everywhere, so the ensemble is first fitted, briefly, to the
+tile's own annotation (without one: to the darkest fifth of its pixels); the same members then run
+in all formulations. Each runs in its own process: CPU-seconds are the median of the repetitions;
+memory is the peak resident set beyond that with weights loaded.
 """
 
 from __future__ import annotations
@@ -33,12 +34,18 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble
-from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor, noise_texture, sample_features
-from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.tasks.fit_ensemble import EnsembleFitConfig, fit_ensemble
-from wsinuc.tasks.pixel_table import PixelTable
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
+from wsinuc.models.features.extractor import (
+    NOISE_PERIOD,
+    FeatureConfig,
+    FeatureExtractor,
+    noise_texture,
+    sample_features,
+)
+from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
+from wsinuc.workflows.train.pixel_table import PixelTable
 
 FEATURES = FeatureConfig()
 WAYS = ("naive", "ours_fp32", "ours_bf16")

@@ -61,11 +61,10 @@ def segment(slide: Path, out: Path, args: argparse.Namespace) -> int:
     import time
 
     from oracle import OracleSegmenter
-
     from wsinuc.config import SegmentConfig
-    from wsinuc.tasks.events import Stage
-    from wsinuc.tasks.meter import metered
-    from wsinuc.tasks.segment import segment_slide
+    from wsinuc.workflows.bench.meter import metered
+    from wsinuc.workflows.segment.events import Stage
+    from wsinuc.workflows.segment.run import segment_slide
 
     config = SegmentConfig(tissue="none", block=args.block, workers=args.workers)
     begins: list[tuple[str, float]] = []

@@ -2,8 +2,9 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/inner.py [--model student] [--repeats 7]
 
-The network of a model on one tile, whole and cropped afterwards, and what is kept of it alone, in turns in one process. Prints
-medians of CPU seconds, their ratio, and the largest difference between both results.
+The network of a model on one tile, whole and cropped afterwards, and what is kept of it alone, in
+turns in one process. Prints medians of CPU seconds, their ratio, and the largest difference between
+both results.
 """
 
 from __future__ import annotations

@@ -1,14 +1,17 @@
 """What is no tissue: false nuclei on glass and pen, and annotated nuclei that the search for tissue leaves out.
 
-    PYTHONPATH=. python tests/benchmarks/left_out.py --data SHARED/data [--mpp 0.5 1.0] [--model default] [--only false|lost]
+    PYTHONPATH=. python tests/benchmarks/left_out.py --data SHARED/data [--mpp 0.5 1.0] [--model
+    default] [--only false|lost]
 
-*False nuclei*: the images of the sets ``histolab`` and ``misc`` are segmented with ``--tissue auto`` and with ``none``, and
-nuclei with their centroid in the boxes of ``EMPTY``, where only glass or pen is in view, are counted. Nobody recorded the
-resolution of most of these images, so each is taken as having each of ``--mpp``, but pictures of whole slides (8 to 60 um
-per px in truth) as the coarsest that the models take well, 1.0. *Lost nuclei*: for each annotated set, how many centroids
+*False nuclei*: the images of the sets ``histolab`` and ``misc`` are segmented with ``--tissue
+auto`` and with ``none``, and nuclei with their centroid in the boxes of ``EMPTY``, where only glass
+or pen is in view, are counted. Nobody recorded the resolution of most of these images, so each is
+taken as having each of ``--mpp``, but pictures of whole slides (8 to 60 um per px in truth) as the
+coarsest that the models take well, 1.0. *Lost nuclei*: for each annotated set, how many centroids
 of label images lie in cells that are looked at.
 
-Prints JSON; exits with 1 when there are more than 2 false nuclei per mm2, or less than 99.5 % of a set's nuclei are looked at.
+Prints JSON; exits with 1 when there are more than 2 false nuclei per mm2, or less than 99.5 % of a
+set's nuclei are looked at.
 """
 
 from __future__ import annotations
@@ -61,8 +64,8 @@ EMPTY: dict[str, tuple[tuple[int, int, int, int], ...]] = {
     "misc/histoqc_pen_red": ((60, 300, 120, 640), (755, 400, 918, 620), (300, 0, 918, 80), (560, 920, 918, 1000)),
     "nct_crc/BACK-AAQSHYMA": (WHOLE,),
 }
-"""(x0, y0, x1, y1) in pixels: only glass or pen is in view there. The other images of the sets show tissue throughout, or
-pen over tissue with real nuclei under it."""
+"""(x0, y0, x1, y1) in pixels: only glass or pen is in view there. The other images of the sets show
+tissue throughout, or pen over tissue with real nuclei under it."""
 
 PICTURES_OF_SLIDES = ("diagnostic-slide-thumb-rgb", "wsi-blue-pen", "histoqc_pen")
 COARSEST = 1.0

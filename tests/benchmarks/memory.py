@@ -49,9 +49,8 @@ def measure(folder: Path, side: int, args: argparse.Namespace) -> dict[str, obje
 
 def segment(slide: Path, out: Path, args: argparse.Namespace) -> int:
     from oracle import OracleSegmenter
-
     from wsinuc.config import SegmentConfig
-    from wsinuc.tasks.segment import segment_slide
+    from wsinuc.workflows.segment.run import segment_slide
 
     config = SegmentConfig(tissue="none", block=args.block, workers=args.workers)
     segment_slide(slide, out, config, segmenter=OracleSegmenter(tile=512, margin=32))

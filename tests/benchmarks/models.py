@@ -1,15 +1,18 @@
 """What do models cost, beside each other on the same tissue in one process?
 
-    OMP_NUM_THREADS=1 PYTHONPATH=. python tests/benchmarks/models.py fast accurate [--slide SLIDE] [--side-um 384] [--json FILE]
+    OMP_NUM_THREADS=1 PYTHONPATH=. python tests/benchmarks/models.py fast accurate [--slide SLIDE]
+    [--side-um 384] [--json FILE]
 
-Each model (a shipped name or a file) segments one square of the slide at its own resolution; the batches that its network
-was given and the scores that it separated are kept and repeated, one model after the other in every round, so that a machine
-whose speed varies is as slow for all of them. Medians of CPU seconds (of all threads) and of wall time.
+Each model (a shipped name or a file) segments one square of the slide at its own resolution; the
+batches that its network was given and the scores that it separated are kept and repeated, one model
+after the other in every round, so that a machine whose speed varies is as slow for all of them.
+Medians of CPU seconds (of all threads) and of wall time.
 
-A pixel counts once it is scored: megapixels of the network are those of the tiles' cores, and what tiles overlap is a cost.
-Operations are those of matrix products and convolutions. The rate of the machine is that of a 3 x 3 convolution in bf16,
-measured in the same rounds; on a CPU, shares are of CPU time. Prints a table in Markdown; ``ratio`` is the cost of a model per
-mm2 over that of the first one.
+A pixel counts once it is scored: megapixels of the network are those of the tiles' cores, and what
+tiles overlap is a cost. Operations are those of matrix products and convolutions. The rate of the
+machine is that of a 3 x 3 convolution in bf16, measured in the same rounds; on a CPU, shares are of
+CPU time. Prints a table in Markdown; ``ratio`` is the cost of a model per mm2 over that of the
+first one.
 """
 
 from __future__ import annotations
@@ -34,9 +37,9 @@ from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
-from wsinuc.tasks import ceilings
-from wsinuc.tasks.meter import Usage, metered
 from wsinuc.tissue import find_tissue, whole
+from wsinuc.workflows.bench import ceilings
+from wsinuc.workflows.bench.meter import Usage, metered
 
 SLIDE = Path("examples/data/CMU-1-Small-Region.svs")
 GPU_FLOPS, GPU_SHARE = 790e12, 0.4

@@ -19,7 +19,7 @@ import numpy as np
 
 from wsinuc.config import SegmentConfig
 from wsinuc.segmenters import load_segmenter
-from wsinuc.tasks.segment import segment_slide
+from wsinuc.workflows.segment.run import segment_slide
 
 LIMIT = 1.1
 

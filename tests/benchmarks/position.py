@@ -1,15 +1,19 @@
 """How much do the nuclei depend on where the slide begins?
 
-    PYTHONPATH=. python tests/benchmarks/position.py --slide SLIDE [--model default] [--size 768] [--offsets 1 7 33 64 100]
+    PYTHONPATH=. python tests/benchmarks/position.py --slide SLIDE [--model default] [--size 768]
+    [--offsets 1 7 33 64 100]
 
-Segments a crop of the slide, then the same tissue with the corner moved by each offset (level-0 pixels, down and right),
-which moves the grid of the network's tiles, what its pooling joins, and the samples of the resampler. Nuclei are painted in
-level-0 pixels and matched where both crops see them, at an IoU above one half; those whose centroid is nearer than
-``--border`` to the edge of either crop are not judged, but may be partners. A nucleus has changed when it has no partner, in
-the other crop, seen from either side. Prints JSON; exits with 1 when more than 1 % have changed, over all offsets.
+Segments a crop of the slide, then the same tissue with the corner moved by each offset (level-0
+pixels, down and right), which moves the grid of the network's tiles, what its pooling joins, and
+the samples of the resampler. Nuclei are painted in level-0 pixels and matched where both crops see
+them, at an IoU above one half; those whose centroid is nearer than ``--border`` to the edge of
+either crop are not judged, but may be partners. A nucleus has changed when it has no partner, in
+the other crop, seen from either side. Prints JSON; exits with 1 when more than 1 % have changed,
+over all offsets.
 
-The segmenter is fitted to the slide once, as a run does; with ``--refit`` anew to each moved slide (all of which is then held
-in memory), so that the samples of tissue that it is fitted to move too; with ``--uncalibrated`` never.
+The segmenter is fitted to the slide once, as a run does; with ``--refit`` anew to each moved slide
+(all of which is then held in memory), so that the samples of tissue that it is fitted to move too;
+with ``--uncalibrated`` never.
 """
 
 from __future__ import annotations
@@ -34,8 +38,8 @@ from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.base import Slide
-from wsinuc.tasks.evaluate import paint_level0
 from wsinuc.tissue import find_tissue, whole
+from wsinuc.workflows.evaluate.run import paint_level0
 
 LIMIT = 0.01
 OFFSETS = (1, 7, 33, 64, 100)

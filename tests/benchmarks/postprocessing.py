@@ -19,18 +19,18 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
 from skimage.feature import peak_local_max
 from skimage.filters import gaussian
 from skimage.measure import find_contours, label, regionprops_table
 from skimage.morphology import remove_small_holes, remove_small_objects
 from skimage.segmentation import watershed
 
-from wsinuc.exports.geojson import write_geojson
+from oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
+from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.nuclei import Frame, concatenate, measure, read_nuclei, write_nuclei
 from wsinuc.render import render_labels
-from wsinuc.tasks.meter import typical
+from wsinuc.workflows.bench.meter import typical
 
 LIMIT = 0.2
 CORE = 1024

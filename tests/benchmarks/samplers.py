@@ -3,13 +3,15 @@
     PYTHONPATH=. python tests/benchmarks/samplers.py nudiff IMAGE_MODEL --real DATA [--structure-model FILE] [--mpp UM]
     PYTHONPATH=. python tests/benchmarks/samplers.py cosyn MODEL --real DATA [--mpp UM]
 
-Makes the same samples (numbers 0, 1, ...) with every sampler at several numbers of steps, by the path of `wsinuc
-synthesize`, one process, one thread per core. Nudiff draws for the structures of the real images, unless a structure model
-is given; CoSyn for the layouts of the real images. Writes a table (CSV) and a plot:
+Makes the same samples (numbers 0, 1, ...) with every sampler at several numbers of steps, by the
+path of `wsinuc synthesize`, one process, one thread per core. Nudiff draws for the structures of
+the real images, unless a structure model is given; CoSyn for the layouts of the real images. Writes
+a table (CSV) and a plot:
 
 - samples per hour, and FLOPs per sample;
-- kernel distance (KID, Binkowski et al. 2018; unbiased, so that it means something for few images) of the shipped denoiser's
-  features, of quarters of the samples from quarters of as many real fields, and what real fields have from other real fields.
+- kernel distance (KID, Binkowski et al. 2018; unbiased, so that it means something for few images)
+  of the shipped denoiser's features, of quarters of the samples from quarters of as many real
+  fields, and what real fields have from other real fields.
 
 With `--restart T` every walk is restarted from timestep T (`wsinuc synthesize --restart`); these are rows of their own.
 Rows that the CSV already holds are kept: the same command goes on where it stopped.
@@ -28,16 +30,16 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset
-from wsinuc.datasets.split import Split
-from wsinuc.exports.plots import draw_curves
+from wsinuc.datasets.sampling.split import Split
+from wsinuc.exports.pictures.plots import draw_curves
 from wsinuc.metrics.distributions import kernel_distance
 from wsinuc.models.devices import pick_device
-from wsinuc.models.feature_networks import FeatureNetwork, load_feature_network
-from wsinuc.models.samplers import SamplerConfig
+from wsinuc.models.diffusion.samplers import SamplerConfig
+from wsinuc.models.features.image_vectors import FeatureNetwork, load_feature_network
 from wsinuc.segmenters import FEATURES
-from wsinuc.tasks.cosyn_samples import CoSynRecipe
-from wsinuc.tasks.nudiff_samples import NudiffRecipe
-from wsinuc.tasks.synthesis_config import SynthesisConfig, real_field
+from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field
+from wsinuc.workflows.synthesize.cosyn import CoSynRecipe
+from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
 
 HEAD = ("sampler", "steps", "samples per hour", "GFLOP per sample", "kernel distance")
 

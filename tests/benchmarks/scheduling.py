@@ -2,8 +2,9 @@
 
     PYTHONPATH=. python tests/benchmarks/scheduling.py [--tasks 40000] [--workers 2] [--kinds threads processes]
 
-Prints a line per kind: wall time and CPU time of the client per task, and what the client's memory grew by between the first
-tenth and the end. Exits with 1 when a task costs more than 3 ms or memory grows by more than 30 MB.
+Prints a line per kind: wall time and CPU time of the client per task, and what the client's memory
+grew by between the first tenth and the end. Exits with 1 when a task costs more than 3 ms or memory
+grows by more than 30 MB.
 """
 
 from __future__ import annotations

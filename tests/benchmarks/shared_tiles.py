@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python tests/benchmarks/shared_tiles.py [--size 100000x80000]
 
-Counts the tiles that the blocks of a slide ask for: by every block itself, and with the last scores kept in memory, blocks in
-rows and in stripes. No pixel is read. Prints a table in Markdown.
+Counts the tiles that the blocks of a slide ask for: by every block itself, and with the last scores
+kept in memory, blocks in rows and in stripes. No pixel is read. Prints a table in Markdown.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python tests/benchmarks/soak.py --slides 200 --kills 20
 
-Slides of known nuclei (``tests/oracle.py``) are written; of every ten, one is damaged and one does not say its resolution. An
-undisturbed run gives the reference. Then the same command runs into another folder, is killed by SIGKILL at random moments and
-started anew, until it ends by itself. At the end every slide must be done with the same bytes as the reference, or have
-failed with the same error; nothing else may be left.
+Slides of known nuclei (``tests/oracle.py``) are written; of every ten, one is damaged and one does
+not say its resolution. An undisturbed run gives the reference. Then the same command runs into
+another folder, is killed by SIGKILL at random moments and started anew, until it ends by itself. At
+the end every slide must be done with the same bytes as the reference, or have failed with the same
+error; nothing else may be left.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
 import tifffile  # noqa: E402
+
 from oracle import plane, write_slide  # noqa: E402
 from runs import tree  # noqa: E402
 
@@ -165,7 +167,8 @@ def main() -> None:
     for problem in result.problems:
         print(problem)
     print(
-        f"{result.slides} slides: {result.done} done, {result.failed} failed as they should; killed {result.kills} times, "
+        f"{result.slides} slides: {result.done} done, {result.failed} failed as they should; killed "
+        f"{result.kills} times, "
         f"started {result.starts} times; {len(result.problems)} problems; {result.seconds:.0f} s"
     )
     sys.exit(bool(result.problems))

@@ -2,9 +2,10 @@
 
     PYTHONPATH=. python tests/benchmarks/which_slide.py --folder /fast/disk [--megabytes 1024]
 
-A file of random bytes stands for the slide: no directory helps, only size, ends and samples. Incomplete copies of it are
-preallocated and have holes of zeros: one at the end (rsync --inplace, cp), or pieces missing here and there (torrents). What
-counts is whether the copy and the slide have different fingerprints.
+A file of random bytes stands for the slide: no directory helps, only size, ends and samples.
+Incomplete copies of it are preallocated and have holes of zeros: one at the end (rsync --inplace,
+cp), or pieces missing here and there (torrents). What counts is whether the copy and the slide have
+different fingerprints.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsinuc.slides.fingerprint import fingerprint, hole_share, sha256_of, stamp
+from wsinuc.slides.identity.fingerprint import fingerprint, hole_share, sha256_of, stamp
 
 MIB = 2**20
 

@@ -45,8 +45,8 @@ def json_events(stream: BinaryIO) -> Iterator[Event]:
 def plain_errors() -> Iterator[None]:
     """Turn what the parser raises into JsonError.
 
-    It raises for another encoding, and for what is no JSON, which NaN, Infinity and numbers beyond a double are not; see
-    ``made_plain``.
+    It raises for another encoding, and for what is no JSON, which NaN, Infinity and numbers beyond
+    a double are not; see ``made_plain``.
     """
     try:
         yield

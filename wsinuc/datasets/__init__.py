@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset, Layout
 
 LAYOUTS = {
-    "pannuke": "wsinuc.datasets.pannuke:PanNukeLayout",
-    "kumar": "wsinuc.datasets.aperio:KumarLayout",
-    "monuseg": "wsinuc.datasets.aperio:MoNuSegLayout",
-    "consep": "wsinuc.datasets.mat:ConsepLayout",
-    "consep-grouped": "wsinuc.datasets.mat:GroupedConsepLayout",
-    "lizard": "wsinuc.datasets.mat:LizardLayout",
-    "cpm": "wsinuc.datasets.mat:CpmLayout",
-    "nuinsseg": "wsinuc.datasets.nuinsseg:NuInsSegLayout",
-    "tnbc": "wsinuc.datasets.masks:TnbcLayout",
-    "dsb2018": "wsinuc.datasets.masks:Dsb2018Layout",
-    "glas": "wsinuc.datasets.glas:GlasLayout",
-    "points": "wsinuc.datasets.points:PointFolderLayout",
-    "nucls": "wsinuc.datasets.points:NuclsLayout",
-    "endonuke": "wsinuc.datasets.points:EndoNukeLayout",
-    "folder": "wsinuc.datasets.folder:FolderLayout",
-    "images": "wsinuc.datasets.images:ImagesLayout",
+    "pannuke": "wsinuc.datasets.layouts.pannuke:PanNukeLayout",
+    "kumar": "wsinuc.datasets.layouts.aperio:KumarLayout",
+    "monuseg": "wsinuc.datasets.layouts.aperio:MoNuSegLayout",
+    "consep": "wsinuc.datasets.layouts.mat:ConsepLayout",
+    "consep-grouped": "wsinuc.datasets.layouts.mat:GroupedConsepLayout",
+    "lizard": "wsinuc.datasets.layouts.mat:LizardLayout",
+    "cpm": "wsinuc.datasets.layouts.mat:CpmLayout",
+    "nuinsseg": "wsinuc.datasets.layouts.nuinsseg:NuInsSegLayout",
+    "tnbc": "wsinuc.datasets.layouts.masks:TnbcLayout",
+    "dsb2018": "wsinuc.datasets.layouts.masks:Dsb2018Layout",
+    "glas": "wsinuc.datasets.layouts.glas:GlasLayout",
+    "points": "wsinuc.datasets.layouts.points:PointFolderLayout",
+    "nucls": "wsinuc.datasets.layouts.points:NuclsLayout",
+    "endonuke": "wsinuc.datasets.layouts.points:EndoNukeLayout",
+    "folder": "wsinuc.datasets.layouts.folder:FolderLayout",
+    "images": "wsinuc.datasets.layouts.images:ImagesLayout",
 }
 """Name of a layout -> "module:class", a `wsinuc.datasets.base.Layout`; recognised in this order."""
 

@@ -1,7 +1,8 @@
 """What every annotated data set looks like from outside, however its authors laid it out on disk.
 
-A `Layout` knows the files of one published data set and nothing else: `scan` lists the images without reading them, `read`
-reads one. `Dataset` adds what all share: choosing by attribute, cutting out patches, the resolution.
+A `Layout` knows the files of one published data set and nothing else: `scan` lists the images
+without reading them, `read` reads one. `Dataset` adds what all share: choosing by attribute,
+cutting out patches, the resolution.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import DataError, MppError
 from wsinuc.grid import Box
-from wsinuc.segmenters.base import NucleusClass
+from wsinuc.nuclei.classes import NucleusClass
 
 Row = Mapping[str, str]
 """What is known of one image before it is read: ``name``, then any attributes (patient, organ, fold ...), all text."""
@@ -280,7 +281,8 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
 
 
 def resolution_of(row: Row, given: float | None, layout: Layout, otherwise: float | None = None) -> float:
-    """um per pixel of an image: the user's word, else the image's own, else what was published; MppError, never a guess.
+    """um per pixel of an image: the user's word, else the image's own, else what was published;
+    MppError, never a guess.
 
     ``otherwise`` is the user's word for images without any of these.
     """

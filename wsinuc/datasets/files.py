@@ -37,7 +37,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     with opened(path) as image:
         if image.mode not in _COLOURS:
             raise DataError(
-                f"{path}: images must be 8-bit RGB, got {_contents(image)}; scale the values to 0 to 255 and save as PNG"
+                f"{path}: images must be 8-bit RGB, got {_contents(image)}; scale the values to 0 to 255 and "
+                "save as PNG"
             )
         decode(image, path)
         return np.asarray(image.convert("RGB"))
@@ -65,7 +66,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> tuple[Mapping[str, str],
 
 
 def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, str]]:
-    """Lines of a CSV file that must have at least these columns, blanks around names and values dropped; raises DataError."""
+    """Lines of a CSV file that must have at least these columns, blanks around names and values
+    dropped; raises DataError."""
     try:
         with text_lines(path) as file:
             reader = csv.DictReader(file, restval="")
@@ -82,7 +84,8 @@ def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, st
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files of a folder with one of the suffixes, by their names without it, sorted; raises DataError for two of one name."""
+    """Files of a folder with one of the suffixes, by their names without it, sorted; raises
+    DataError for two of one name."""
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir() if folder.is_dir() else ()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):

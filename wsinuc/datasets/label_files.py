@@ -1,7 +1,8 @@
 """Label pictures as files: PNG, TIFF and what else keeps numbers, read without losing any of them.
 
-Pillow scales, truncates or refuses some of what people save (2-bit PNG, 16-bit colours, int64 and uint32 TIFF), so TIFF is
-read by tifffile, and of PNG the header is looked at first. What the numbers mean is decided by `label_values`.
+Pillow scales, truncates or refuses some of what people save (2-bit PNG, 16-bit colours, int64 and
+uint32 TIFF), so TIFF is read by tifffile, and of PNG the header is looked at first. What the
+numbers mean is decided by `label_values`.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ def read_annotation(image: Path, labels: Path, *, glands: bool = False) -> Annot
 def read_mask(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Where a black-and-white mask (h, w) is white, and notes on it, whatever the mode it was saved in.
 
-    White is what is not black, or, where a mask has grey levels in between, what is at least half as bright as its brightest
-    pixel; raises DataError.
+    White is what is not black, or, where a mask has grey levels in between, what is at least half
+    as bright as its brightest pixel; raises DataError.
     """
     with opened(path) as image:
         decode(image, path)
@@ -105,7 +106,8 @@ def read_values(path: Path) -> tuple[NDArray, tuple[str, ...]]:
         depth = _png_depth(path) if image.format == "PNG" else 8
         if depth == 16 and image.mode in ("LA", "RGB", "RGBA"):
             raise DataError(
-                f"{path}: labels must be one channel of whole numbers, got 16-bit colours; save one number per nucleus as a "
+                f"{path}: labels must be one channel of whole numbers, got 16-bit colours; save one number "
+                "per nucleus as a "
                 "16-bit grey PNG"
             )
         decode(image, path)
@@ -136,7 +138,8 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
         raise DataError(f"{path} cannot be decoded ({error}); copy it again") from error
     if count != 1:
         raise DataError(
-            f"{path}: labels must be one picture with one number per nucleus, got {count} pages; save the one that belongs to "
+            f"{path}: labels must be one picture with one number per nucleus, got {count} pages; save the "
+            "one that belongs to "
             "the image, or all nuclei in one picture"
         )
     if page.imagelength * page.imagewidth * max(1, page.samplesperpixel) > MAX_PIXELS:

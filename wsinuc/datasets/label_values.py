@@ -1,14 +1,16 @@
 """What the numbers of a label picture mean: an array becomes one number per nucleus, or an error that says what it is.
 
-Annotated sets come in odd forms. A picture that is not plainly "0 is background, one number per nucleus" is either taken
-apart into connected pieces, with a note that says so, or refused; it is never believed without a word. The rules, which
-docs/data.md lists as a table, look at one picture at a time:
+Annotated sets come in odd forms. A picture that is not plainly "0 is background, one number per
+nucleus" is either taken apart into connected pieces, with a note that says so, or refused; it is
+never believed without a word. The rules, which docs/reference/data-sets.md lists as a table, look
+at one picture at a time:
 
 * Colours: the same value in all channels is one channel; other colours on black are taken apart by colour.
 * One number alone, 1, 255 or 65535, is a mask and is taken apart.
 * A number whose pieces lie far apart stands for a class, or was used twice, and is taken apart.
-* A rim of in-between values (anti-aliasing, JPEG), numbers that enclose all others (borders, a numbered background) and a
-  nucleus that covers most of the picture are refused, as are negative numbers, fractions and 16-bit colours.
+* A rim of in-between values (anti-aliasing, JPEG), numbers that enclose all others (borders, a
+  numbered background) and a nucleus that covers most of the picture are refused, as are negative
+  numbers, fractions and 16-bit colours.
 
 Pieces are 4-connected, like every outline in wsinuc.
 """
@@ -28,8 +30,8 @@ from wsinuc.errors import DataError
 from wsinuc.labels import pixel_counts
 
 MAX_LABEL = 2**24 - 1
-"""Largest number that is kept as it is: tables by number are as long as the largest, so that sparse 32-bit ones would fill
-the memory."""
+"""Largest number that is kept as it is: tables by number are as long as the largest, so that sparse
+32-bit ones would fill the memory."""
 MASK_NUMBERS = (1, 255, 65535)
 """Numbers that, where they stand alone, are what programs write for "inside"."""
 SPECK_PX = 4
@@ -39,7 +41,8 @@ MAX_SPECKS = 0.01
 MIN_PIECE_PX = 10
 """A smaller piece that lies apart from its nucleus is a slip of the annotator's hand, not another nucleus."""
 FAR = 2
-"""A piece is far from the largest one of its number when the gap between them exceeds so many times that one's length."""
+"""A piece is far from the largest one of its number when the gap between them exceeds so many times
+that one's length."""
 MAX_COVER = 0.5
 """Share of a picture that one nucleus may cover."""
 COVER_SIDE_PX = 128
@@ -218,14 +221,16 @@ def _without_colour(values: NDArray, source: Path) -> tuple[NDArray, tuple[str, 
         return first, (GREY,) if channels > 1 else ()
     if values.dtype != np.uint8:
         raise DataError(
-            f"{source}: labels must be one channel of whole numbers, got colours of type {values.dtype}; save one number "
+            f"{source}: labels must be one channel of whole numbers, got colours of type {values.dtype}; "
+            "save one number "
             "per nucleus as a 16-bit or 32-bit image"
         )
     red, green, blue = np.moveaxis(colours.astype(np.int32), 2, 0)
     numbers = (red << 16) | (green << 8) | blue
     if (numbers == 0).mean() < 0.01:
         raise DataError(
-            f"{source}: labels must be one channel of whole numbers (one per nucleus) or colours on black, got a picture "
+            f"{source}: labels must be one channel of whole numbers (one per nucleus) or colours on black, "
+            "got a picture "
             "without black background; an overlay or a photograph is no label image"
         )
     return numbers, (COLOURS,)
@@ -259,7 +264,8 @@ def _refuse_rims(pieces: _Pieces, source: Path) -> None:
     if share > MAX_SPECKS and specks.sum() >= 20:
         raise DataError(
             f"{source}: {share:.0%} of the labelled pixels have values of their own at the rim of others, as smoothed "
-            "(anti-aliased), resized or JPEG-compressed masks and photographs have; save labels without interpolation as PNG"
+            "(anti-aliased), resized or JPEG-compressed masks and photographs have; save labels without "
+            "interpolation as PNG"
         )
 
 
@@ -287,7 +293,8 @@ def _refuse_borders(pieces: _Pieces, numbers: NDArray[np.int64], source: Path) -
     # One nucleus may well lie in another: a border goes around several pieces.
     if 2 * len(inside) > rest and np.isin(pieces.owner, inside).sum() > 1:
         raise DataError(
-            f"{source}: the number {numbers[around]} encloses the others: it stands for borders, or for the background; "
+            f"{source}: the number {numbers[around]} encloses the others: it stands for borders, or for the "
+            "background; "
             "give the nuclei, borders included, one number each, and the background 0"
         )
 

@@ -1,14 +1,17 @@
 """Whether a model knows when it is wrong: reliability of probabilities, and doubt as a detector of errors.
 
-Every predicted nucleus carries numbers that claim something (its probability, the disagreement of the ensemble) and is,
-against annotation, right or wrong: right when it is matched one to one with an IoU above one half. Two questions follow.
+Every predicted nucleus carries numbers that claim something (its probability, the disagreement of
+the ensemble) and is, against annotation, right or wrong: right when it is matched one to one with
+an IoU above one half. Two questions follow.
 
-Does the probability *mean what it says*? Of nuclei with probability 0.8, four in five should be right. `reliability` sorts
-nuclei into bins of probability; the expected calibration error (Guo et al. 2017) is the mean distance between the
-probability and the share that is right, ECE = sum_b n_b / n |right_b - probability_b|.
+Does the probability *mean what it says*? Of nuclei with probability 0.8, four in five should be
+right. `reliability` sorts nuclei into bins of probability; the expected calibration error (Guo et
+al. 2017) is the mean distance between the probability and the share that is right, ECE = sum_b n_b
+/ n |right_b - probability_b|.
 
-Does doubt *point at* errors? The area under the ROC curve of "wrong" is the chance that a wrong nucleus has more of a doubt
-than a right one, ties counting one half: 0.5 is none, 1 all. It depends on the order of the doubts alone.
+Does doubt *point at* errors? The area under the ROC curve of "wrong" is the chance that a wrong
+nucleus has more of a doubt than a right one, ties counting one half: 0.5 is none, 1 all. It depends
+on the order of the doubts alone.
 """
 
 from __future__ import annotations
@@ -23,14 +26,16 @@ from scipy.stats import rankdata
 from wsinuc.errors import DataError
 
 BINS = 20
-"""Of equal width over [0, 1]. Nuclei have probabilities above the threshold of the foreground: about half the bins are used."""
+"""Of equal width over [0, 1]. Nuclei have probabilities above the threshold of the foreground:
+about half the bins are used."""
 GROUPS = 10
 """As many nuclei in each, by rising doubt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verdicts:
-    """Predicted nuclei, what was claimed of each, and whether it is right; those of several images add up with ``+``."""
+    """Predicted nuclei, what was claimed of each, and whether it is right; those of several images
+    add up with ``+``."""
 
     probabilities: NDArray[np.floating]
     """(n,) 0 to 1."""
@@ -60,7 +65,8 @@ class Verdicts:
 
     @property
     def doubts(self) -> dict[str, NDArray[np.floating]]:
-        """(n,) each: what may point at wrong nuclei. Disagreement is left out where it is 0 throughout: nobody disagrees."""
+        """(n,) each: what may point at wrong nuclei. Disagreement is left out where it is 0
+        throughout: nobody disagrees."""
         doubts = {"one_minus_probability": 1 - self.probabilities}
         return ({"disagreement": self.disagreements} if self.disagreements.any() else {}) | doubts
 
@@ -133,7 +139,8 @@ _EDGE = 1e-3
 
 
 def certainty(probabilities: ArrayLike, line: tuple[float, float]) -> NDArray[np.float32]:
-    """Probabilities whose log-odds are ``slope`` times the given ones' plus ``offset`` (Platt 1999); (1, 0) changes nothing.
+    """Probabilities whose log-odds are ``slope`` times the given ones' plus ``offset`` (Platt
+    1999); (1, 0) changes nothing.
 
     Parameters
     ----------
@@ -186,8 +193,8 @@ def _log_odds(p: NDArray[np.floating]) -> NDArray[np.float64]:
 def area_under_roc(scores: ArrayLike, positive: ArrayLike) -> float:
     """Chance that a positive one scores higher than a negative one, ties counting one half; NaN without either.
 
-    From ranks, which is the Mann-Whitney statistic: AUC = (R_+ - p (p + 1) / 2) / (p q), where R_+ is the sum of the ranks
-    (means within ties) of the p positive among all p + q.
+    From ranks, which is the Mann-Whitney statistic: AUC = (R_+ - p (p + 1) / 2) / (p q), where R_+
+    is the sum of the ranks (means within ties) of the p positive among all p + q.
 
     Examples
     --------
@@ -216,7 +223,8 @@ def roc_curve(scores: ArrayLike, positive: ArrayLike) -> tuple[NDArray[np.float6
 def share_by_group(
     scores: ArrayLike, positive: ArrayLike, *, groups: int = GROUPS
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean score and share of positives in groups of (nearly) as many each, by rising score; fewer groups for fewer values.
+    """Mean score and share of positives in groups of (nearly) as many each, by rising score; fewer
+    groups for fewer values.
 
     Values that tie are taken in the order in which they come.
     """

@@ -3,8 +3,9 @@
 Rows are images (features of a network, or shares of classes), and no image has a partner in the other set. Every
 distance here is estimated from samples, and that matters:
 
-* `frechet_distance` is biased upwards, the more so the fewer images and the wider the features: two halves of one set
-  are not at 0. Figures compare only between sets of the same sizes, so whoever reports one reports the number of images.
+* `frechet_distance` is biased upwards, the more so the fewer images and the wider the features: two
+  halves of one set are not at 0. Figures compare only between sets of the same sizes, so whoever
+  reports one reports the number of images.
 * `kernel_distance` has no such bias and is the figure to trust for a few hundred images; it can come out below 0.
 * `inception_score` knows nothing of the real images.
 """
@@ -23,9 +24,10 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     ``|m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^1/2)``, covariances divided by n - 1. On shares of classes in percent
     (`class_proportions` times 100) it is FSD (Bau et al. 2019).
 
-    With centred rows ``S = X^T X`` the eigenvalues of ``S_a S_b`` are the squared singular values of ``X_a X_b^T``, so the
-    trace of the root is the sum of these. No root of a matrix is taken: fewer images than features, where covariances
-    are singular, are no special case, and nothing complex is left over.
+    With centred rows ``S = X^T X`` the eigenvalues of ``S_a S_b`` are the squared singular values
+    of ``X_a X_b^T``, so the trace of the root is the sum of these. No root of a matrix is taken:
+    fewer images than features, where covariances are singular, are no special case, and nothing
+    complex is left over.
 
     Parameters
     ----------
@@ -62,7 +64,8 @@ def _moments(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArra
 def kernel_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     """Unbiased squared maximum mean discrepancy with the kernel ``(x y / d + 1)^3`` (Binkowski et al. 2018: KID).
 
-    All rows are used at once, where public code averages over subsets. Parameters and errors are those of `frechet_distance`.
+    All rows are used at once, where public code averages over subsets. Parameters and errors are
+    those of `frechet_distance`.
 
     Returns
     -------

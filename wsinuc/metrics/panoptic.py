@@ -7,10 +7,11 @@ tissues. bPQ is the same with all nuclei as one class.
 **Pooled (CoNIC, "mPQ+")**: TP, FP, FN and IoU are summed per class over all images, each class gets one PQ from its
 sums, and the classes are averaged. Small images and rare classes weigh as much as they have nuclei.
 
-A pair is found when both nuclei are of one class and their IoU exceeds one half. Nuclei do not share pixels (label
-images cannot), so a nested or touching neighbour takes pixels from a nucleus' area and nothing else. A predicted nucleus
-found on an annotated one of unknown class (0) is neither right nor wrong. A class that occurs in no annotation and in
-no prediction has a pooled PQ of NaN and does not enter the mean.
+A pair is found when both nuclei are of one class and their IoU exceeds one half. Nuclei do not
+share pixels (label images cannot), so a nested or touching neighbour takes pixels from a nucleus'
+area and nothing else. A predicted nucleus found on an annotated one of unknown class (0) is neither
+right nor wrong. A class that occurs in no annotation and in no prediction has a pooled PQ of NaN
+and does not enter the mean.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """How well classes of pixels agree, instances left aside: confusion, IoU and Dice, pooled over the data set.
 
-Intersections and unions are **added over all images and divided once** (method A: IoU_c = I_c / U_c), so an image
-counts as much as it has pixels. The mean is over the classes of nuclei, without background. The published code divides by
-U_c + 1e-8, which turns a class that occurs nowhere into a 0; here it is NaN and does not enter the mean.
+Intersections and unions are **added over all images and divided once** (method A: IoU_c = I_c /
+U_c), so an image counts as much as it has pixels. The mean is over the classes of nuclei, without
+background. The published code divides by U_c + 1e-8, which turns a class that occurs nowhere into a
+0; here it is NaN and does not enter the mean.
 
-One pixel is enough for a class to exist; where truth has a class and the prediction lacks it, or the reverse, its IoU is 0.0.
+One pixel is enough for a class to exist; where truth has a class and the prediction lacks it, or
+the reverse, its IoU is 0.0.
 """
 
 from __future__ import annotations

@@ -184,7 +184,8 @@ def count_overlaps(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -
 
 
 def _compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Labels as 0..n without gaps, flattened; the label and the area of each; 0 is background even where there is none."""
+    """Labels as 0..n without gaps, flattened; the label and the area of each; 0 is background even
+    where there is none."""
     if labels.dtype.kind not in "iu":
         raise DataError(f"labels must be integers, got {labels.dtype}; an image of probabilities must be split first")
     flat = labels.ravel()

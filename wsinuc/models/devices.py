@@ -30,7 +30,8 @@ def pick_device(name: str) -> torch.device:
         raise DeviceError(f"unknown device {name!r}: expected auto, cpu, cuda, cuda:N or mps")
     if kind == "cuda" and (not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count()):
         raise DeviceError(
-            f"device {name!r} was asked for, but PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices: "
+            f"device {name!r} was asked for, but PyTorch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices: "
             "install a CUDA build of PyTorch (see pytorch.org) and check nvidia-smi, or use --device cpu"
         )
     if kind == "mps" and not torch.backends.mps.is_available():
@@ -50,8 +51,9 @@ def pick_dtype(device: torch.device) -> torch.dtype:
 def _cpu_gains_from_bf16() -> bool:
     """Whether convolutions are faster in bf16 on this processor.
 
-    Not wherever it has the instructions: an Intel Xeon whose AMX is masked, as in many virtual machines, convolves at 83
-    GFLOP/s a core in bf16 and at 143 in fp32. With AMX, and on AMD, bf16 is the faster.
+    Not wherever it has the instructions: an Intel Xeon whose AMX is masked, as in many virtual
+    machines, convolves at 83 GFLOP/s a core in bf16 and at 143 in fp32. With AMX, and on AMD, bf16
+    is the faster.
     """
     if torch.cpu._is_amx_tile_supported():
         return True
@@ -68,7 +70,8 @@ def _vendor() -> str:
 
 
 def half_precision(network: Callable[P, Value], device: torch.device) -> Callable[P, Value]:
-    """The network in bf16 where the hardware multiplies it, twice as quick; what is around it stays in its precision."""
+    """The network in bf16 where the hardware multiplies it, twice as quick; what is around it stays
+    in its precision."""
     bf16 = pick_dtype(device) is torch.bfloat16
 
     def predict(*args: P.args, **kwargs: P.kwargs) -> Value:

@@ -1,8 +1,10 @@
-"""What is known of a nucleus beyond its outline: form, stain, texture, surroundings, as numbers that tell classes apart.
+"""What is known of a nucleus beyond its outline: form, stain, texture, surroundings, as numbers
+that tell classes apart.
 
-Everything comes from the labels, the foreground and the two stains of the pixels, so it works with every segmenter. A nucleus
-must get the same numbers in whatever block it is seen. So sums are sums of integers, distances between nuclei are quotients of
-integers that a shift leaves alone, and nothing farther than `REACH_UM` from the centroid counts.
+Everything comes from the labels, the foreground and the two stains of the pixels, so it works with
+every segmenter. A nucleus must get the same numbers in whatever block it is seen. So sums are sums
+of integers, distances between nuclei are quotients of integers that a shift leaves alone, and
+nothing farther than `REACH_UM` from the centroid counts.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ DESCRIPTORS = (
 
 
 def _stain_tables() -> NDArray[np.int64]:
-    """Share of each value of R, G, B in the densities of haematoxylin and eosin, int64 ``(2, 3, 256)``, 1/1000 levels."""
+    """Share of each value of R, G, B in the densities of haematoxylin and eosin, int64 ``(2, 3,
+    256)``, 1/1000 levels."""
     # Ruifrok & Johnston 2001: rows haematoxylin, eosin, DAB.
     stains = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
     unmix = np.linalg.inv(stains / np.linalg.norm(stains, axis=1, keepdims=True))
@@ -50,8 +53,8 @@ _TABLES = _stain_tables()
 def stain_levels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Optical densities of haematoxylin and eosin of RGB ``(..., h, w, 3)``, uint8 ``(..., 2, h, w)``.
 
-    A level is 1 / `DENSITY_STEPS` of a unit of density; what lies outside of 0 to 255 is cut. From tables of integers: a
-    pixel's levels do not depend on the array that it is in.
+    A level is 1 / `DENSITY_STEPS` of a unit of density; what lies outside of 0 to 255 is cut. From
+    tables of integers: a pixel's levels do not depend on the array that it is in.
     """
     sums = [sum(table[pixels[..., k]] for k, table in enumerate(stain)) for stain in _TABLES]
     return np.stack([np.clip(np.floor_divide(each + 500, 1000), 0, 255).astype(np.uint8) for each in sums], axis=-3)
@@ -212,7 +215,8 @@ def _squares(totals, sums, reach):
 
 @kernel
 def _neighbours(sums, own, reach):
-    """Number of nuclei whose centroid is nearer than ``reach``, and the means of what is known of them; 0 without any."""
+    """Number of nuclei whose centroid is nearer than ``reach``, and the means of what is known of
+    them; 0 without any."""
     out = np.zeros((len(sums), 1 + own.shape[1]))
     rows = np.empty(len(sums), np.int64)
     for i in range(len(sums)):

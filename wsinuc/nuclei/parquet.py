@@ -12,9 +12,9 @@ area_um2, ...               shape, units in the names
 outline                     y, x, y, x, ... of the corner points in view pixels; first point not repeated
 ==========================  ==========================================================================
 
-The key ``wsinuc`` of the file's metadata holds JSON: format version, frame, classes with colours, measurements,
-units. Equal nuclei give equal bytes (with one version of pyarrow), a file appears complete or not at all, and its pages carry
-checksums, which are looked at when it is read.
+The key ``wsinuc`` of the file's metadata holds JSON: format version, frame, classes with colours,
+measurements, units. Equal nuclei give equal bytes (with one version of pyarrow), a file appears
+complete or not at all, and its pages carry checksums, which are looked at when it is read.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def _source(path: Place, sha256: str | None) -> pa.BufferReader:
         content = _content(path)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise DamageError(
-            f"{path} is not the file that was written: damaged, swapped or replaced since; wsinuc verify lists all that is"
+            f"{path} is not the file that was written: damaged, swapped or replaced since; wsinuc verify "
+            "lists all that is"
         )
     return pa.BufferReader(content)
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from wsinuc.grid import Block, BlockGrid, Box, Tile, TileGrid
 from wsinuc.nuclei import Nuclei, concatenate, empty, measure
 from wsinuc.pipeline.scored import ScoredTile, ScoredTiles
-from wsinuc.segmenters.base import FOREGROUND, Certain, Classifying, Segmenter
+from wsinuc.segmenters.base import Certain, Classifying, Segmenter
+from wsinuc.separation.channels import FOREGROUND
 from wsinuc.slides.view import SlideView, read_resilient
 
 PIECE = 1024
@@ -84,7 +85,8 @@ def process_block(
 def score_box(
     view: SlideView, box: Box, segmenter: Segmenter, *, batch_size: int, tissue: Selection
 ) -> NDArray[np.uint8]:
-    """Scores ``(channels, h, w)`` of a box of the view, as a block that reads it gets them; 0 where no tile holds tissue."""
+    """Scores ``(channels, h, w)`` of a box of the view, as a block that reads it gets them; 0 where
+    no tile holds tissue."""
     return _score(view, box, segmenter, batch_size, tissue, nullcontext(), ScoredTiles(), _Clock())[0]
 
 
@@ -159,8 +161,8 @@ def _batches(
 ) -> Iterator[tuple[dict[int, Tile], NDArray[np.uint8]]]:
     """Tiles by their slot, and their pixels, ``batch_size`` at a time.
 
-    Every batch has the same shape, free slots are white: the last bits of a convolution depend on the shape of its batch and
-    perhaps on the slot, but not on what else is in it.
+    Every batch has the same shape, free slots are white: the last bits of a convolution depend on
+    the shape of its batch and perhaps on the slot, but not on what else is in it.
     """
     for chosen in in_slots(tiles, batch_size):
         batch = np.full((batch_size, *tiles[0].read.shape, 3), 255, np.uint8)
@@ -173,8 +175,8 @@ def _batches(
 def in_slots(tiles: list[Tile], batch_size: int) -> list[dict[int, Tile]]:
     """Tiles as batches, each tile in a slot that its place on the slide decides, whichever block asks for it.
 
-    Slots change by one from column to column and by two from row to row: any 4 x 4 tiles, and any two columns of four, fill
-    batches of 2, 4 or 8.
+    Slots change by one from column to column and by two from row to row: any 4 x 4 tiles, and any
+    two columns of four, fill batches of 2, 4 or 8.
     """
     batches: list[dict[int, Tile]] = []
     for tile in tiles:

@@ -1,7 +1,7 @@
 """Fit a segmenter to a slide before its blocks are begun, from a few samples of tissue.
 
-The samples lie on a grid anchored to the slide and are chosen by the tissue mask alone, and what is found is kept, so every
-block, worker and resumed run works with the very same segmenter.
+The samples lie on a grid anchored to the slide and are chosen by the tissue mask alone, and what is
+found is kept, so every block, worker and resumed run works with the very same segmenter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Tissue(Protocol):
 def calibrated(view: SlideView, segmenter: Segmenter, tissue: Tissue) -> Segmenter:
     """The segmenter fitted to the tissue of this view; itself where there is none.
 
-    Samples are spread evenly over the fields that are at least half tissue, or are the ``COUNT`` fullest where there are none.
+    Samples are spread evenly over the fields that are at least half tissue, or are the ``COUNT``
+    fullest where there are none.
     """
     extent = Box.of_shape(view.shape)
     fields = [tile.core for tile in TileGrid(SIDE, 0).covering(extent)]

@@ -1,8 +1,9 @@
 """An ``Executor`` over dask.distributed: a bounded stream of tasks through the workers of a scheduler.
 
-A graph is never built: a few tasks per worker are in flight, and one that is finished makes room for the next item. The
-scheduler retries what failed and gives a lost worker's tasks to others; what still fails is raised here, by a message that
-says which item it was. See ``guard`` for what happens on the workers.
+A graph is never built: a few tasks per worker are in flight, and one that is finished makes room
+for the next item. The scheduler retries what failed and gives a lost worker's tasks to others; what
+still fails is raised here, by a message that says which item it was. See ``guard`` for what happens
+on the workers.
 """
 
 from __future__ import annotations
@@ -143,7 +144,8 @@ class ClusterExecutor:
             alone_since = alone_since or time.monotonic()
             if time.monotonic() - alone_since > self._config.wait_s:
                 raise ClusterError(
-                    f"all workers have left, and none came within {self._config.wait_s:g} s: start some and run the same "
+                    f"all workers have left, and none came within {self._config.wait_s:g} s: start some and "
+                    "run the same "
                     "command again, it goes on where it stopped"
                 )
 
@@ -226,8 +228,10 @@ class _Stream:
         limit = self._config.task_timeout_s
         hung = f", or it took longer than {limit:g} s" if limit else ""
         return ClusterError(
-            f"{_name(self._task)}, {_name(self.pending[failed])}: the worker died in each of {self._config.retries + 1} "
-            f"attempts, most likely out of memory{hung}: use a smaller --block, fewer --workers or a larger --memory-limit, "
+            f"{_name(self._task)}, {_name(self.pending[failed])}: the worker died in each of "
+            f"{self._config.retries + 1} "
+            f"attempts, most likely out of memory{hung}: use a smaller --block, fewer --workers or a larger "
+            "--memory-limit, "
             "look into the workers' log, then run the same command again, it goes on where it stopped"
         )
 
@@ -257,7 +261,8 @@ def _connect(config: ExecutorConfig, cluster: Any) -> Client:
         client = Client(**options, timeout=config.wait_s, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise ClusterError(
-            f"no scheduler at {where} ({' '.join(str(error).split())}): is it running, is the address right, does it want TLS?"
+            f"no scheduler at {where} ({' '.join(str(error).split())}): is it running, is the address right, "
+            "does it want TLS?"
         ) from error
     try:
         client.wait_for_workers(1, timeout=config.wait_s)

@@ -1,8 +1,9 @@
 """Who does the work: threads of this process, processes of this machine, or the workers of a Dask cluster.
 
-Whoever has many independent jobs takes an ``Executor`` and calls ``run``: results come in the order of completion, items are
-taken from their source only when there is room for them, and nothing grows with their number. Several threads (one per
-slide, say) may call ``run`` of one executor at once and share its workers.
+Whoever has many independent jobs takes an ``Executor`` and calls ``run``: results come in the order
+of completion, items are taken from their source only when there is room for them, and nothing grows
+with their number. Several threads (one per slide, say) may call ``run`` of one executor at once and
+share its workers.
 
 A task must be a pure function of its item that may be done again: workers die, and what they had is given to others.
 """
@@ -32,11 +33,13 @@ class ExecutorConfig:
     """Which workers, and how patient to be with them."""
 
     kind: str = "threads"
-    """``threads`` of this process, ``processes`` on this machine, or the workers of a ``scheduler`` that runs already."""
+    """``threads`` of this process, ``processes`` on this machine, or the workers of a ``scheduler`` that runs already.
+    """
     workers: int = 2
     """Threads, or processes; with ``gpus`` there is one process for each of these instead."""
     threads: int | None = None
-    """Blocks at once in each process; None is 1, and 4 for a process with a GPU, which would idle while one block is measured."""
+    """Blocks at once in each process; None is 1, and 4 for a process with a GPU, which would idle
+    while one block is measured."""
     gpus: tuple[str, ...] = ()
     """Devices as ``CUDA_VISIBLE_DEVICES`` names them, for ``processes``."""
     memory_limit: str = "auto"
@@ -81,7 +84,8 @@ class ExecutorConfig:
             raise ConfigError(f"an address belongs to kind 'scheduler', got it with {self.kind!r}")
         if self.gpus and self.kind != "processes":
             raise ConfigError(
-                f"gpus are for processes of this machine, got them with {self.kind!r}: a cluster's workers choose their own"
+                f"gpus are for processes of this machine, got them with {self.kind!r}: a cluster's workers "
+                "choose their own"
             )
 
     def _check_tls(self) -> None:
@@ -137,7 +141,8 @@ class Executor(Protocol):
         ...
 
     def everywhere(self, task: Callable[[], Result], *, accelerator: bool = False) -> dict[str, Result]:
-        """``task()`` once on every worker (that has an accelerator, if any has), by its address; raises what it raised."""
+        """``task()`` once on every worker (that has an accelerator, if any has), by its address;
+        raises what it raised."""
         ...
 
     def close(self) -> None:

@@ -1,11 +1,13 @@
 """What surrounds a task inside a worker process: a limit in time, and knowing which tasks still run.
 
-A task that hangs inside a decoder or a network file system cannot be interrupted by Python. ``faulthandler``'s own thread,
-which needs no interpreter lock, ends the whole process instead and leaves the tracebacks in the worker's log; the nanny
-starts another process and the scheduler gives the task to it.
+A task that hangs inside a decoder or a network file system cannot be interrupted by Python.
+``faulthandler``'s own thread, which needs no interpreter lock, ends the whole process instead and
+leaves the tracebacks in the worker's log; the nanny starts another process and the scheduler gives
+the task to it.
 
-A client that stops cancels its tasks, but those that run go on to their end. It asks ``end_run`` how many these are, and no
-task of that run begins afterwards: when there are none, the result's folder is nobody's.
+A client that stops cancels its tasks, but those that run go on to their end. It asks ``end_run``
+how many these are, and no task of that run begins afterwards: when there are none, the result's
+folder is nobody's.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Many independent jobs at once, never more than a fixed number.
 
-``run_blocks`` takes a function and the items it is for, and yields each result as soon as it is there. What is alive at
-any time is bounded by the number of workers, not by the number of items, which are taken from their source one by one:
-a slide of 40,000 blocks needs no more memory than one of 40. Two schedulers do the same: ``threads`` gives Dask's threaded
-scheduler one task per worker, each of which takes items until none is left; ``loop`` is the plain loop that it is
-checked against.
+``run_blocks`` takes a function and the items it is for, and yields each result as soon as it is
+there. What is alive at any time is bounded by the number of workers, not by the number of items,
+which are taken from their source one by one: a slide of 40,000 blocks needs no more memory than one
+of 40. Two schedulers do the same: ``threads`` gives Dask's threaded scheduler one task per worker,
+each of which takes items until none is left; ``loop`` is the plain loop that it is checked against.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ def _run_threads(
 
 
 def _run_graph(work: Callable[[], None], workers: int) -> None:
-    """Run ``work`` once in each of ``workers`` threads, as one Dask graph; it returns nothing, so the graph holds nothing."""
+    """Run ``work`` once in each of ``workers`` threads, as one Dask graph; it returns nothing, so
+    the graph holds nothing."""
     graph: dict[Any, Any] = {("worker", index): (work,) for index in range(workers)}
     with ThreadPoolExecutor(workers, thread_name_prefix="wsinuc") as pool:
         dask.threaded.get(graph, list(graph), pool=pool)

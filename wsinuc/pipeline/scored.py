@@ -1,7 +1,8 @@
 """Scores of the last tiles, for the blocks around that need them again.
 
-A block needs the scores of a rim around its core, which its neighbours own: with blocks twice as wide as tiles, three tiles of
-four. What a tile scores is a function of slide and segmenter alone, so whichever block comes first may score it for all.
+A block needs the scores of a rim around its core, which its neighbours own: with blocks twice as
+wide as tiles, three tiles of four. What a tile scores is a function of slide and segmenter alone,
+so whichever block comes first may score it for all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from wsinuc.grid import Box
 from wsinuc.recent import Recent
 
 MOST_BYTES = 256 * 2**20
-"""Blocks in stripes (`wsinuc.grid.in_stripes`) with tiles of 1,024 px ask for 40 others (4 MB) before they come back to one."""
+"""Blocks in stripes (`wsinuc.grid.in_stripes`) with tiles of 1,024 px ask for 40 others (4 MB)
+before they come back to one."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +31,8 @@ class ScoredTile:
 
 
 class ScoredTiles:
-    """Those of one slide and one segmenter, by the tile's core. Slides may share a memory; without one no tile is kept."""
+    """Those of one slide and one segmenter, by the tile's core. Slides may share a memory; without
+    one no tile is kept."""
 
     def __init__(self, memory: Recent[ScoredTile] | None = None) -> None:
         self._memory, self._slide = memory, object()

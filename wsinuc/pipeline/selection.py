@@ -85,7 +85,8 @@ def select(view: SlideView, config: SegmentConfig, reach: int) -> Selection:
 
 
 def both(tissue: TissueMask, region: TissueMask) -> TissueMask:
-    """Cells of the region whose corner lies in tissue, or those that touch any where that is none; the grids may differ."""
+    """Cells of the region whose corner lies in tissue, or those that touch any where that is none;
+    the grids may differ."""
     rows, columns = (np.arange(n) * m // n for n, m in zip(region.mask.shape, tissue.mask.shape, strict=True))
     mask = region.mask & tissue.mask[np.ix_(rows, columns)]
     if not mask.any() and tissue.mask.any():
@@ -113,6 +114,7 @@ def _no_tissue(region: Region, tissue: TissueMask, view: SlideView, source: str)
         where = f"the tissue spans {region.drawn((box.x0 * dx, box.y0 * dy, box.x1 * dx, box.y1 * dy))}"
     other = "" if source == "auto" else f" ({source})"
     return (
-        f"{region.source} selects no tissue: its polygons span {region.drawn(region.outlines.bounds)}, {where}{other}, in "
+        f"{region.source} selects no tissue: its polygons span {region.drawn(region.outlines.bounds)}, "
+        f"{where}{other}, in "
         f"level-0 px{counted_from(view)}: is it for another slide? To look there all the same, add --tissue none"
     )

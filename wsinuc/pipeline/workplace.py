@@ -1,8 +1,9 @@
 """Where blocks of one slide are made: the open slide, what of it is wanted, the fitted segmenter, the result's store.
 
-Threads share the caller's workplace. A worker process sets up its own from a ``SlideSpec``, which is plain data, and keeps the
-last few; the model itself is loaded once per process. Setting up checks that this process sees the same slide, tissue,
-model and output as the client, so that a worker which does not says so instead of computing something else.
+Threads share the caller's workplace. A worker process sets up its own from a ``SlideSpec``, which
+is plain data, and keeps the last few; the model itself is loaded once per process. Setting up
+checks that this process sees the same slide, tissue, model and output as the client, so that a
+worker which does not says so instead of computing something else.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles
 from wsinuc.pipeline.selection import Selection, select
 from wsinuc.recent import Recent
 from wsinuc.segmenters.base import Segmenter
-from wsinuc.slides.fingerprint import fingerprint
-from wsinuc.slides.isolated import open_isolated
+from wsinuc.slides.identity.fingerprint import fingerprint
+from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.slides.view import SlideView
 from wsinuc.store import Entry, ResultStore, settings_hash
 from wsinuc.store.ledger import read_sealed
@@ -115,7 +116,8 @@ class Workplace:
         Raises
         ------
         SlideError
-            The slide has been changed or removed since it was opened: what cannot be decoded now is not the slide's fault.
+            The slide has been changed or removed since it was opened: what cannot be decoded now is
+            not the slide's fault.
         """
         segmenter = self.fit()
         result = process_block(
@@ -152,7 +154,8 @@ class BlockTask:
     spec: SlideSpec
 
     def __call__(self, block: Block) -> Entry:
-        """The ledger's entry; see ``Workplace.segment``. Raises ClusterError when the folder has gone to another run."""
+        """The ledger's entry; see ``Workplace.segment``. Raises ClusterError when the folder has
+        gone to another run."""
         place = workplace(self.spec)
         check_output(place.store, self.spec.run_id)
         return place.segment(block, self.spec.config.batch_size)
@@ -191,7 +194,8 @@ class DescribeTask:
 
 @dataclass(frozen=True, slots=True)
 class CheckTask:
-    """Sets up the workplace and leaves a token in the result's folder, so that the client sees that it is the same one."""
+    """Sets up the workplace and leaves a token in the result's folder, so that the client sees that
+    it is the same one."""
 
     spec: SlideSpec
 
@@ -237,7 +241,8 @@ def _set_up(spec: SlideSpec) -> Workplace:
     segmenter = _models.get(spec.source, spec.source)
     if segmenter.identity != spec.identity:
         raise ClusterError(
-            "the segmenter here differs from that of the other workers in device, precision, threads or version of wsinuc: "
+            "the segmenter here differs from that of the other workers in device, precision, threads or "
+            "version of wsinuc: "
             "results would depend on the worker; use workers of one kind, or --device cpu"
         )
     view = slide.at(segmenter.mpp)

@@ -11,7 +11,7 @@ from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, member_path, model_path
 if TYPE_CHECKING:
     import torch
 
-    from wsinuc.models.checkpoint import Checkpoint
+    from wsinuc.models.checkpoints.checkpoint import Checkpoint
     from wsinuc.segmenters.base import Segmenter
 
 __all__ = ["FEATURES", "METHODS", "WEIGHTS", "load_segmenter", "member_path", "model_path", "shipped_models"]
@@ -42,7 +42,7 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
     DeviceError
         There is no such device here.
     """
-    from wsinuc.models.checkpoint import load_checkpoint
+    from wsinuc.models.checkpoints.checkpoint import load_checkpoint
     from wsinuc.models.devices import pick_device, pick_dtype
 
     chosen = pick_device(device)
@@ -55,10 +55,11 @@ def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch
     method = checkpoint.config.get("method", "ddpm")
     if not isinstance(method, str) or method not in METHODS:
         raise CheckpointError(
-            f"the model was trained by the method {str(method)[:40]!r}, this version of wsinuc knows {', '.join(METHODS)}: "
+            f"the model was trained by the method {str(method)[:40]!r}, this version of wsinuc knows "
+            f"{', '.join(METHODS)}: "
             "upgrade wsinuc"
         )
-    from wsinuc.models.header import one_line
+    from wsinuc.models.checkpoints.header import one_line
 
     module, _, name = METHODS[method].partition(":")
     segmenter = getattr(import_module(module), name)

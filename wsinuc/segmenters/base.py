@@ -4,19 +4,11 @@ A segmenter has two halves so that both can work at once: ``predict`` runs on th
 scores, ``separate`` runs on the CPU and turns scores into instances. Both are pure functions of their argument and
 of the segmenter's own constants.
 
-Scores are uint8, so that levels are quantised the same way everywhere. Channels, in this order:
-
-====================  =======================================================================
-0                     probability that the pixel is nucleus, 255 = certain
-1                     disagreement of the ensemble (Jensen-Shannon / log 2), 255 = most
-2 .. 2 + classes - 1  probability of each class, in the order of ``classes``
-the rest              private to the segmenter: what ``separate`` needs (centre distance, H/V)
-====================  =======================================================================
+Scores are uint8; `wsinuc.separation.channels` says what each channel holds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,22 +16,11 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.header import ClassName, Level
-
-FOREGROUND, DISAGREEMENT, FIRST_CLASS = 0, 1, 2
+from wsinuc.nuclei.classes import NucleusClass
 
 Tile = Annotated[int, Meta(ge=16, le=8192)]
 Margin = Annotated[int, Meta(ge=0, le=4096)]
 Certainty = tuple[Annotated[float, Meta(ge=-1e3, le=1e3)], Annotated[float, Meta(ge=-1e3, le=1e3)]]
-
-
-@dataclass(frozen=True, slots=True)
-class NucleusClass:
-    """A class of nuclei as users see it."""
-
-    name: ClassName
-    color: tuple[Level, Level, Level]
-    """RGB, 0 to 255."""
 
 
 Classes = Annotated[tuple[NucleusClass, ...], Meta(min_length=1, max_length=64)]
@@ -55,7 +36,8 @@ def check_classes(classes: tuple[NucleusClass, ...]) -> None:
 
 
 def usual_mpp_range(mpp: float) -> tuple[float, float]:
-    """um per pixel, finest and coarsest, of slides for a model that records nothing else: up to about one level coarser."""
+    """um per pixel, finest and coarsest, of slides for a model that records nothing else: up to
+    about one level coarser."""
     return 0.1, 2.2 * mpp
 
 
@@ -63,11 +45,11 @@ def usual_mpp_range(mpp: float) -> tuple[float, float]:
 class Segmenter(Protocol):
     """Pixels to scores to instances, at one resolution.
 
-    ``mpp`` is the resolution that it works at (um per pixel), ``mpp_range`` the finest and coarsest of slides that it takes:
-    finer ones are shrunk, coarser ones lack detail.
-    ``min_halo`` is twice the diameter of the largest nucleus that the segmenter accepts; blocks are read with at least that.
-    ``batch_size`` is the number of tiles per forward pass that suits its device.
-    ``identity`` names weights and settings: two segmenters with equal identity give equal results on one device.
+    ``mpp`` is the resolution that it works at (um per pixel), ``mpp_range`` the finest and coarsest
+    of slides that it takes: finer ones are shrunk, coarser ones lack detail. ``min_halo`` is twice
+    the diameter of the largest nucleus that the segmenter accepts; blocks are read with at least
+    that. ``batch_size`` is the number of tiles per forward pass that suits its device. ``identity``
+    names weights and settings: two segmenters with equal identity give equal results on one device.
     """
 
     @property
@@ -90,7 +72,8 @@ class Segmenter(Protocol):
     def identity(self) -> str: ...
 
     def calibrate(self, samples: NDArray[np.uint8]) -> Segmenter:
-        """A segmenter adjusted to a slide by samples of its tissue, RGB ``(n, side, side, 3)``; this one if it needs none."""
+        """A segmenter adjusted to a slide by samples of its tissue, RGB ``(n, side, side, 3)``;
+        this one if it needs none."""
         ...
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -107,9 +90,11 @@ class Segmenter(Protocol):
 
 @runtime_checkable
 class Fitted(Segmenter, Protocol):
-    """A segmenter whose calibration can be kept and given to others; every one whose ``calibrate`` does anything is one.
+    """A segmenter whose calibration can be kept and given to others; every one whose ``calibrate``
+    does anything is one.
 
-    ``predict`` of ``s.with_statistics(s.calibrate(samples).statistics())`` is that of ``s.calibrate(samples)`` to the bit.
+    ``predict`` of ``s.with_statistics(s.calibrate(samples).statistics())`` is that of
+    ``s.calibrate(samples)`` to the bit.
     """
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
@@ -138,5 +123,6 @@ class Classifying(Segmenter, Protocol):
     """
 
     def classify(self, labels: NDArray[np.int32], scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The first ``2 + classes`` channels of ``scores`` with the classes of the nuclei ``labels`` ``(h, w)`` in them."""
+        """The first ``2 + classes`` channels of ``scores`` with the classes of the nuclei
+        ``labels`` ``(h, w)`` in them."""
         ...

@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint
-from wsinuc.models.diffusion import GaussianDiffusion
-from wsinuc.models.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
-from wsinuc.models.features import NOISE_PERIOD, FeatureConfig, FeatureExtractor
-from wsinuc.models.header import Mpp, from_header, one_line
-from wsinuc.models.norm import fix_statistics, statistics_of, with_statistics
-from wsinuc.models.schedules import SCHEDULES, named_betas
-from wsinuc.models.unet import UNet, UNetConfig
-from wsinuc.models.views import MOST, View, merged, views
-from wsinuc.models.weights import load_weights
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.models.checkpoints.header import Mpp, from_header, one_line
+from wsinuc.models.checkpoints.weights import load_weights
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.schedules import SCHEDULES, named_betas
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
+from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureConfig, FeatureExtractor
+from wsinuc.models.features.views import MOST, View, merged, views
+from wsinuc.models.networks.norm import fix_statistics, statistics_of, with_statistics
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile, usual_mpp_range
-from wsinuc.segmenters.joining import Joining
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
-from wsinuc.segmenters.watershed import WatershedSettings
+from wsinuc.separation.joining import Joining
+from wsinuc.separation.watershed import WatershedSettings
 
 VOTES = ("mean", "majority")
 
@@ -52,7 +52,7 @@ class DdpmConfig:
     vote: str = "mean"
     """``mean`` of the members' probabilities, or the ``majority`` of their verdicts, as published."""
     views: int = 1
-    """In how many ways every tile is seen (`wsinuc.models.views`); scores are means over them."""
+    """In how many ways every tile is seen (`wsinuc.models.features.views`); scores are means over them."""
     certainty: Certainty = (1.0, 0.0)
     """Slope and offset that `wsinuc.metrics.calibration.fit_certainty` found; (1, 0) was not measured."""
     joining: Joining | None = None
@@ -68,7 +68,8 @@ class DdpmConfig:
             raise ConfigError(f"betas must be one of {', '.join(SCHEDULES)}, got {self.betas!r}")
         if self.tile % self.unet.stride or (self.views > 1 and self.margin < self.unet.stride):
             raise ConfigError(
-                f"tile must be a multiple of {self.unet.stride}, what the denoiser pools, and the margin at least that where "
+                f"tile must be a multiple of {self.unet.stride}, what the denoiser pools, and the margin at "
+                "least that where "
                 f"tiles are seen in several ways; got {self.tile} and {self.margin}"
             )
         if not 1 <= self.views <= MOST:
@@ -83,12 +84,14 @@ class DdpmConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> DdpmConfig:
-        """The config from a checkpoint's header; raises CheckpointError when fields are missing, unknown or out of range."""
+        """The config from a checkpoint's header; raises CheckpointError when fields are missing,
+        unknown or out of range."""
         return from_header(cls, {name: value for name, value in data.items() if name != "method"})
 
 
 class DdpmSegmenter(TiledSegmenter):
-    """Pixels to scores to instances with a frozen denoiser and an ensemble; see :class:`wsinuc.segmenters.base.Segmenter`.
+    """Pixels to scores to instances with a frozen denoiser and an ensemble; see
+    :class:`wsinuc.segmenters.base.Segmenter`.
 
     Parameters
     ----------

@@ -1,14 +1,15 @@
 """Several models as one: the mean of what they say, each of the tissue in one or more sizes.
 
-Models that differ in build and training make different errors, and so does one model that is shown the same nuclei larger or
-smaller; the mean of their scores is right more often than any of them (an ensemble: Hansen & Salamon 1990), and where they
-differ, doubt is due. A joint model has no weights of its own: it names the files of its members, and their hashes.
+Models that differ in build and training make different errors, and so does one model that is shown
+the same nuclei larger or smaller; the mean of their scores is right more often than any of them (an
+ensemble: Hansen & Salamon 1990), and where they differ, doubt is due. A joint model has no weights
+of its own: it names the files of its members, and their hashes.
 
-A model finds nuclei of the width that it was trained on best. So the mean area of nuclei in samples of the slide says whether
-they are small, and such a slide is shown enlarged.
+A model finds nuclei of the width that it was trained on best. So the mean area of nuclei in samples
+of the slide says whether they are small, and such a slide is shown enlarged.
 
-All members see the tiles of the joint model. A size other than 1 is a fraction whose grid repeats with the tiles, so a place
-looks the same through whichever tile it is seen.
+All members see the tiles of the joint model. A size other than 1 is a fraction whose grid repeats
+with the tiles, so a place looks the same through whichever tile it is seen.
 """
 
 from __future__ import annotations
@@ -27,23 +28,16 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoint import Checkpoint, load_checkpoint
-from wsinuc.models.header import PRINTABLE, Mpp, from_header
-from wsinuc.models.views import MOST, View, views
-from wsinuc.segmenters.base import (
-    DISAGREEMENT,
-    FIRST_CLASS,
-    FOREGROUND,
-    Certainty,
-    Classes,
-    Fitted,
-    Margin,
-    Tile,
-)
-from wsinuc.segmenters.joining import Joining
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from wsinuc.models.checkpoints.header import Mpp, from_header
+from wsinuc.models.features.views import MOST, View, views
+from wsinuc.nuclei.classes import PRINTABLE
+from wsinuc.segmenters.base import Certainty, Classes, Fitted, Margin, Tile
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
-from wsinuc.segmenters.watershed import WatershedSettings
+from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
+from wsinuc.separation.joining import Joining
+from wsinuc.separation.watershed import WatershedSettings
 
 METHOD = "joint"
 COLOURS, ENLARGES = "colours", "enlarges"
@@ -68,14 +62,16 @@ class Member:
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     """Of its file: another model of that name is refused."""
     sizes: Sizes = ("1",)
-    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the first are moved against what
-    the network pools (`wsinuc.models.views`); a size may come twice."""
+    """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the
+    first are moved against what the network pools (`wsinuc.models.features.views`); a size may come
+    twice."""
     turned: bool = True
-    """Whether all but the first are turned, too, unless the maps say directions (H and V): a network is not quite the same for
-    a turned image. Views that are not turned make up better for where the slide begins."""
+    """Whether all but the first are turned, too, unless the maps say directions (H and V): a
+    network is not quite the same for a turned image. Views that are not turned make up better for
+    where the slide begins."""
     blur: Annotated[int, Meta(ge=1, le=63)] = 1
-    """Taps of the filter that a plain U-Net sees the tissue through (`wsinuc.models.supervised_unet`), whatever it was trained
-    with; 1 leaves that."""
+    """Taps of the filter that a plain U-Net sees the tissue through
+    (`wsinuc.models.networks.supervised_unet`), whatever it was trained with; 1 leaves that."""
     weight: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
     """Of each view in the mean."""
     enlarged: Sizes = ()
@@ -118,7 +114,8 @@ class JointConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> JointConfig:
-        """The config from a checkpoint's header; raises CheckpointError when fields are missing, unknown or out of range."""
+        """The config from a checkpoint's header; raises CheckpointError when fields are missing,
+        unknown or out of range."""
         return from_header(cls, data)
 
 
@@ -167,13 +164,16 @@ class JointSegmenter(TiledSegmenter):
             found = load_checkpoint(member_path(member.model), "segmenter")
             if found.sha256 != member.sha256:
                 raise CheckpointError(
-                    f"the joint model was made of a model {member.model[:200]!r} with the sha256 {member.sha256[:12]}..., "
-                    f"and this one has {found.sha256[:12]}...: install the version of wsinuc that it was made with, or join "
+                    f"the joint model was made of a model {member.model[:200]!r} with the sha256 "
+                    f"{member.sha256[:12]}..., "
+                    f"and this one has {found.sha256[:12]}...: install the version of wsinuc that it was "
+                    "made with, or join "
                     "the models anew"
                 )
             if found.config.get("method") in (METHOD, "typed"):
                 raise CheckpointError(
-                    f"the joint model's member {member.model[:200]!r} is itself put together of others: members have weights"
+                    f"the joint model's member {member.model[:200]!r} is itself put together of others: "
+                    "members have weights"
                 )
             seen = _blurring(found, member) if member.blur != 1 else found
             models.append(cast(TiledSegmenter, segmenter_from(seen, device=device, dtype=dtype)))
@@ -183,7 +183,8 @@ class JointSegmenter(TiledSegmenter):
             raise CheckpointError(f"the members of the joint model do not fit its header: {error}") from error
 
     def calibrate(self, samples: NDArray[np.uint8]) -> JointSegmenter:
-        """A copy with the colours of these samples of a slide and the size of their nuclei, members fitted to what they see."""
+        """A copy with the colours of these samples of a slide and the size of their nuclei, members
+        fitted to what they see."""
         fitted = copy.copy(self)
         fitted.colours = self.config.colours.table(samples) if self.config.colours else None
         seen = recoloured(samples, fitted.colours)
@@ -248,7 +249,8 @@ class JointSegmenter(TiledSegmenter):
                 entropy = entropy + member.weight * (_entropy(scores, self) - scores[:, DISAGREEMENT])
                 weights += member.weight
         mean = total / weights
-        # Entropy of the mean less the mean entropy, over all members of all models: those inside a model differ by its own doubt.
+        # Entropy of the mean less the mean entropy, over all members of all models: those inside a
+        # model differ by its own doubt.
         mean[:, DISAGREEMENT] = np.clip(_entropy(mean, self) - entropy / weights, 0, 1)
         return np.rint(mean * 255).astype(np.uint8)
 

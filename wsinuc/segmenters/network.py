@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from wsinuc.errors import ConfigError
-from wsinuc.models.checkpoint import Checkpoint
-from wsinuc.models.dense import DenseNetwork, DenseOutput
-from wsinuc.models.fusion import fuse_norms
-from wsinuc.models.header import Mpp, from_header
-from wsinuc.models.networks import build_network, default_tiling, stride_of
-from wsinuc.models.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
-from wsinuc.models.weights import load_weights
-from wsinuc.segmenters.base import Certainty, Classes, Margin, NucleusClass, Tile, usual_mpp_range
-from wsinuc.segmenters.joining import Joining
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.models.checkpoints.header import Mpp, from_header
+from wsinuc.models.checkpoints.weights import load_weights
+from wsinuc.models.networks.by_name import build_network, default_tiling, stride_of
+from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
+from wsinuc.models.networks.fusion import fuse_norms
+from wsinuc.models.networks.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile, usual_mpp_range
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
-from wsinuc.segmenters.watershed import WatershedSettings
+from wsinuc.separation.joining import Joining
+from wsinuc.separation.watershed import WatershedSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class NetworkConfig:
     method: str
     """``finetune``, ``hovernet`` or ``unet``."""
     network: dict[str, Any]
-    """Shape of the network; see `wsinuc.models.networks.build_network`."""
+    """Shape of the network; see `wsinuc.models.networks.by_name.build_network`."""
     watershed: WatershedSettings
     separation: str
     """``distance`` or ``hv``."""
@@ -77,7 +78,8 @@ class NetworkConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> NetworkConfig:
-        """The config from a checkpoint's header; raises CheckpointError when fields are missing, unknown or out of range."""
+        """The config from a checkpoint's header; raises CheckpointError when fields are missing,
+        unknown or out of range."""
         return from_header(cls, data)
 
 
@@ -118,7 +120,8 @@ class NetworkSegmenter(TiledSegmenter):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> NetworkSegmenter:
-        """A segmenter from a checkpoint of kind ``segmenter`` and one of this module's methods; raises CheckpointError."""
+        """A segmenter from a checkpoint of kind ``segmenter`` and one of this module's methods;
+        raises CheckpointError."""
         config = NetworkConfig.from_json(checkpoint.config)
         tensors = {name: _as_float(tensor) for name, tensor in checkpoint.tensors.items()}
         network = load_weights(partial(build_network, config.method, config.network), tensors)
@@ -189,6 +192,7 @@ def _check_shape(config: NetworkConfig) -> None:
 def network_checkpoint(
     config: NetworkConfig, weights: dict[str, torch.Tensor], provenance: dict[str, Any]
 ) -> Checkpoint:
-    """Config and trained weights as a checkpoint of kind ``segmenter``; matrices and kernels as fp16, the rest exact."""
+    """Config and trained weights as a checkpoint of kind ``segmenter``; matrices and kernels as
+    fp16, the rest exact."""
     tensors = {name: value.half() if value.ndim > 1 else value for name, value in weights.items()}
     return Checkpoint(kind="segmenter", config=asdict(config), provenance=provenance, tensors=tensors)

@@ -1,12 +1,13 @@
 """Colours of a slide brought towards those that a network was trained on.
 
-Laboratories differ in dyes, thickness and scanner. Training imitates that, and still a network is surest of the colours that
-it has seen most. So the optical densities of a slide are moved and stretched, channel by channel, until their mean and spread
-over its tissue lie nearer to those of the training images (Reinhard et al. 2001, with densities in place of l-alpha-beta). The
-whole way would be too far: a slide of lymph nodes is bluer than one of fat for good reasons.
+Laboratories differ in dyes, thickness and scanner. Training imitates that, and still a network is
+surest of the colours that it has seen most. So the optical densities of a slide are moved and
+stretched, channel by channel, until their mean and spread over its tissue lie nearer to those of
+the training images (Reinhard et al. 2001, with densities in place of l-alpha-beta). The whole way
+would be too far: a slide of lymph nodes is bluer than one of fat for good reasons.
 
-In pixels this is a gain and a gamma for each channel, so it is a table of 256 entries, found once per slide: what a pixel
-becomes depends on its own value alone.
+In pixels this is a gain and a gamma for each channel, so it is a table of 256 entries, found once
+per slide: what a pixel becomes depends on its own value alone.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ Triple = tuple[Density, Density, Density]
 _GLASS = 0.05
 """Mean optical density below which a pixel is glass, whose share says nothing of the dyes."""
 _FEWEST = 100_000
-"""Pixels of tissue without which colours are left as they are: what a few dozen cells look like says more of their kind than of
-the dyes. (With fewer, classes of nuclei learnt from images of 57 um came out worse: balanced accuracy 0.61 for 0.65.)"""
+"""Pixels of tissue without which colours are left as they are: what a few dozen cells look like
+says more of their kind than of the dyes. (With fewer, classes of nuclei learnt from images of 57 um
+came out worse: balanced accuracy 0.61 for 0.65.)"""
 _MOST = 2.0
 """Largest stretch or squeeze: a nearly uniform sample must not have its noise blown up."""
 
@@ -97,7 +99,8 @@ def _density(values: NDArray[np.integer]) -> NDArray[np.float64]:
 
 
 def _moments(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Mean and standard deviation ``(3,)`` of the densities of tissue; None where there is hardly any, or it has one colour."""
+    """Mean and standard deviation ``(3,)`` of the densities of tissue; None where there is hardly
+    any, or it has one colour."""
     density = _density(np.arange(256))[pixels.reshape(-1, 3)]
     tissue = density[density.mean(1) >= _GLASS]
     if len(tissue) < _FEWEST or tissue.std(0).min() < 1e-3:

@@ -1,7 +1,8 @@
 """The models that come with the package, by the names under which users ask for them.
 
-This table is the only place that knows which file a name stands for: ``default`` is no file of its own but another name of
-whichever model was measured to be the best start. A release may leave files out; their names then say what there is.
+This table is the only place that knows which file a name stands for: ``default`` is no file of its
+own but another name of whichever model was measured to be the best start. A release may leave files
+out; their names then say what there is.
 """
 
 from __future__ import annotations

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import ConfigError
 from wsinuc.metrics.calibration import certainty
-from wsinuc.segmenters.base import FIRST_CLASS, NucleusClass, check_classes
-from wsinuc.segmenters.watershed import instances_from_distance, instances_from_hv
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.segmenters.base import check_classes
+from wsinuc.separation.channels import FIRST_CLASS
+from wsinuc.separation.watershed import instances_from_distance, instances_from_hv
 
 MAPS = {"distance": 1, "hv": 2}
 """Way of separation -> number of maps it regresses."""
@@ -24,7 +26,8 @@ MAPS = {"distance": 1, "hv": 2}
 def check_tiling(
     tile: int, margin: int, mpp_range: tuple[float, float] | None, classes: tuple[NucleusClass, ...]
 ) -> None:
-    """Raise ConfigError for what no segmenter can have: margins without a core, a range that is empty, classes of one name."""
+    """Raise ConfigError for what no segmenter can have: margins without a core, a range that is
+    empty, classes of one name."""
     if tile <= 2 * margin:
         raise ConfigError(f"tile {tile} must exceed twice the margin {margin}")
     if mpp_range is not None and not mpp_range[0] <= mpp_range[1]:
@@ -97,7 +100,8 @@ class TiledSegmenter:
         return 1
 
     def with_core(self, side: int) -> Self:
-        """The same with tiles of which ``side`` pixels are kept, a multiple of 64: for images that fill no whole tile."""
+        """The same with tiles of which ``side`` pixels are kept, a multiple of 64: for images that
+        fill no whole tile."""
         other = copy.copy(self)
         other.config = replace(self.config, tile=side + 2 * self.margin)
         return other

@@ -1,8 +1,9 @@
 """A segmenter whose nuclei get their classes afterwards, each as a whole: any other one, and a `NucleusClassifier`.
 
-Scores are those of the segmenter inside, with empty channels for the classes and the two stains of the pixels behind. After
-separation ``classify`` describes each nucleus (`wsinuc.nuclei.describe`) and paints what the classifier makes of it into
-the channels of the classes, so whatever reads scores finds classes there as with every other segmenter.
+Scores are those of the segmenter inside, with empty channels for the classes and the two stains of
+the pixels behind. After separation ``classify`` describes each nucleus (`wsinuc.nuclei.describe`)
+and paints what the classifier makes of it into the channels of the classes, so whatever reads
+scores finds classes there as with every other segmenter.
 """
 
 from __future__ import annotations
@@ -19,21 +20,13 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError
-from wsinuc.models.checkpoint import Checkpoint
-from wsinuc.models.header import from_header
-from wsinuc.models.nucleus_classifier import NucleusClassifier
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.models.checkpoints.header import from_header
+from wsinuc.models.features.nucleus_classifier import NucleusClassifier
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import DESCRIPTORS, REACH_UM, describe, stain_levels
-from wsinuc.segmenters.base import (
-    DISAGREEMENT,
-    FIRST_CLASS,
-    FOREGROUND,
-    Certain,
-    Classes,
-    Fitted,
-    NucleusClass,
-    Segmenter,
-    check_classes,
-)
+from wsinuc.segmenters.base import Certain, Classes, Fitted, Segmenter, check_classes
+from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
 
 METHOD = "typed"
 STAINS = 2
@@ -186,7 +179,8 @@ class TypedSegmenter:
         return describe(labels, scores[FOREGROUND], scores[-STAINS:], self.mpp)
 
     def classify(self, labels: NDArray[np.int32], scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Scores with the classes of whole nuclei in their channels; a copy of the first channels, ``(2 + classes, h, w)``.
+        """Scores with the classes of whole nuclei in their channels; a copy of the first channels,
+        ``(2 + classes, h, w)``.
 
         Where the classifiers of nuclei disagree more than those of pixels, theirs is the disagreement.
         """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 READERS = {
     "openslide": "wsinuc.slides.openslide:OpenSlideSlide",
     "tiffslide": "wsinuc.slides.tiffslide:TiffSlideSlide",
-    "tiff": "wsinuc.slides.tiff:TiffSlide",
+    "tiff": "wsinuc.slides.tiff.reader:TiffSlide",
     "image": "wsinuc.slides.image:ImageSlide",
 }
 """Name of each reader and where its class is."""
@@ -53,15 +53,15 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
     ConfigError
         There is no such reader.
     SlideError
-        The file is missing, empty, a directory, lacks the folder that it belongs to, claims what no file holds, or no reader
-        can open it.
+        The file is missing, empty, a directory, lacks the folder that it belongs to, claims what no
+        file holds, or no reader can open it.
     RemoteError
         The URL cannot be reached.
     MppError
         ``mpp`` is no microscope's. (A file without a resolution opens; asking for ``Slide.mpp`` then raises.)
     """
     from wsinuc.slides.companions import check_companions, is_of_several_files
-    from wsinuc.slides.tiff import is_tiff
+    from wsinuc.slides.tiff.reader import is_tiff
 
     check_reader(reader)
     path = place(path)
@@ -82,8 +82,8 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
 def _open_tiff(path: Place, mpp: float | None) -> Slide:
     from wsinuc.slides.choose import sees_less
     from wsinuc.slides.dialect import DialectError, StackError
-    from wsinuc.slides.directories import DirectoryError
-    from wsinuc.slides.tiff import survey
+    from wsinuc.slides.tiff.directories import DirectoryError
+    from wsinuc.slides.tiff.reader import survey
 
     try:
         found = survey(path)
@@ -110,7 +110,8 @@ def _open_tiff(path: Place, mpp: float | None) -> Slide:
 
 
 def _from_its_maker(path: Place, mpp: float | None, stack: SlideError) -> Slide:
-    """The slide when OpenSlide knows the scanner, and with it which plane of the stack is meant; else raises ``stack``."""
+    """The slide when OpenSlide knows the scanner, and with it which plane of the stack is meant;
+    else raises ``stack``."""
     try:
         slide = _reader_class("openslide")(path, mpp=mpp)
     except SlideError:
@@ -141,8 +142,8 @@ def _first_that_opens(path: Place, readers: tuple[str, ...], mpp: float | None, 
 def _check_tiff(path: Place, reader: str) -> None:
     """Raise SlideError when a TIFF claims what cannot be, or holds pixels that the reader shows wrongly."""
     from wsinuc.slides.dialect import DialectError, StackError
-    from wsinuc.slides.directories import DirectoryError
-    from wsinuc.slides.tiff import survey
+    from wsinuc.slides.tiff.directories import DirectoryError
+    from wsinuc.slides.tiff.reader import survey
 
     try:
         found = survey(path)
@@ -178,7 +179,8 @@ def _reader_class(name: str) -> type[Slide]:
 
 
 def check_slide_file(path: Place) -> None:
-    """Raise SlideError for what is no file, is empty or cannot be read; RemoteError for a URL that cannot be reached."""
+    """Raise SlideError for what is no file, is empty or cannot be read; RemoteError for a URL that
+    cannot be reached."""
     if isinstance(path, Url):
         if not path.size():
             raise SlideError(f"{path} is empty: the copy or upload probably failed")

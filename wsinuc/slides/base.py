@@ -173,7 +173,7 @@ class Slide(ABC):
 
     def thumbnail(self, size: int = 1024) -> NDArray[np.uint8]:
         """The whole slide as RGB of at most ``size`` pixels a side, from its own pixels; raises ReadError."""
-        from wsinuc.slides.view import read_scaled
+        from wsinuc.slides.scaled import read_scaled
 
         side = max(self.level_shapes[0])
         fine_enough = [i for i, shape in enumerate(self.level_shapes) if max(shape) >= min(size, side)]

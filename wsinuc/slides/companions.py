@@ -10,15 +10,16 @@ from pathlib import Path
 
 from wsinuc.errors import SlideError
 
+_EXPORT = "export it as OME-TIFF, for example with QuPath or Bio-Formats"
 _FORMATS_WITHOUT_READER = {
     ".ndpis": "a list of fluorescence slides (Hamamatsu NDPIS): name one of its .ndpi files",
     ".dcm": "a DICOM file that is no slide OpenSlide reads: all files of a slide's series must lie in one folder",
-    ".bif": "a Ventana slide that OpenSlide could not read: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".bif": f"a Ventana slide that OpenSlide could not read: {_EXPORT}",
     ".svslide": "a Sakura slide whose database OpenSlide could not read",
-    ".vsi": "an Olympus slide (VSI), which no reader here knows: export it as OME-TIFF, for example with QuPath or Bio-Formats",
-    ".czi": "a Zeiss slide (CZI) that OpenSlide could not read: export it as OME-TIFF, for example with QuPath or Bio-Formats",
-    ".lif": "a Leica LIF file, which no reader here knows: export it as OME-TIFF, for example with QuPath or Bio-Formats",
-    ".nd2": "a Nikon ND2 file, which no reader here knows: export it as OME-TIFF, for example with QuPath or Bio-Formats",
+    ".vsi": f"an Olympus slide (VSI), which no reader here knows: {_EXPORT}",
+    ".czi": f"a Zeiss slide (CZI) that OpenSlide could not read: {_EXPORT}",
+    ".lif": f"a Leica LIF file, which no reader here knows: {_EXPORT}",
+    ".nd2": f"a Nikon ND2 file, which no reader here knows: {_EXPORT}",
     ".qptiff": "a PerkinElmer QPTIFF of a kind that no reader here knows: export it as OME-TIFF with QuPath",
     ".isyntax": "a Philips iSyntax file, which no reader here knows: export it as TIFF",
 }
@@ -49,7 +50,8 @@ def _check_mirax(path: Path) -> None:
     folder = path.with_suffix("")
     if not folder.is_dir():
         raise SlideError(
-            f"{path}: the folder {folder.name}/ is missing beside {path.name}: a MIRAX slide is the .mrxs file and the folder "
+            f"{path}: the folder {folder.name}/ is missing beside {path.name}: a MIRAX slide is the .mrxs "
+            "file and the folder "
             "of that name, which holds the pixels; copy it there, too"
         )
     if not (folder / "Slidedat.ini").is_file():
@@ -63,7 +65,8 @@ def _check_vsi(path: Path) -> None:
     folder = path.with_name(f"_{path.stem}_")
     if not folder.is_dir():
         raise SlideError(
-            f"{path}: the folder {folder.name}/ is missing beside {path.name}: an Olympus slide keeps its pixels there; besides, "
+            f"{path}: the folder {folder.name}/ is missing beside {path.name}: an Olympus slide keeps its "
+            "pixels there; besides, "
             "no reader here knows VSI: export the slide as OME-TIFF, for example with QuPath or Bio-Formats"
         )
     raise SlideError(f"{path}: {_FORMATS_WITHOUT_READER['.vsi']}")

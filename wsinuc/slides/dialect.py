@@ -87,7 +87,8 @@ class Dialect:
         notes = []
         if self.orientation != 1:
             notes.append(
-                f"the file stores the image turned (orientation {self.orientation}): coordinates are those of the upright image"
+                f"the file stores the image turned (orientation {self.orientation}): coordinates are those "
+                "of the upright image"
             )
         if self.color == "cmyk":
             notes.append("CMYK was turned into RGB without a colour profile: colours may be off")

@@ -1,8 +1,9 @@
 """Which files are one DICOM slide.
 
-A scanner writes a slide as a series: one file for each level, one for the label, one for the overview. OpenSlide opens any of
-them and finds the others in the same folder, so two files of one series are the same slide twice. Only the beginning of a
-file's header is read here, as pydicom understands it.
+A scanner writes a slide as a series: one file for each level, one for the label, one for the
+overview. OpenSlide opens any of them and finds the others in the same folder, so two files of one
+series are the same slide twice. Only the beginning of a file's header is read here, as pydicom
+understands it.
 """
 
 from __future__ import annotations
@@ -62,9 +63,7 @@ def read_instance(path: Path) -> Instance | None:
         series = str(found.get("SeriesInstanceUID") or "")
         kinds = [str(each).upper() for each in found.get("ImageType") or ()]
         width = int(found.get("TotalPixelMatrixColumns") or 0)
-    except (
-        Exception
-    ):  # whatever a damaged header makes of the parser; whoever opens the slide says what is wrong with it
+    except Exception:  # a damaged header makes anything of a parser; whoever opens the slide says what is wrong
         return None
     return Instance(path=path, series=series, volume="VOLUME" in kinds, width=width) if series else None
 

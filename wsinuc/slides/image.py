@@ -1,8 +1,9 @@
 """Ordinary images as slides of one level: PNG, JPEG and plain TIFF.
 
-Such a file is decoded whole, at the first read, and kept as it is stored; boxes become RGB as they are read. So an image
-takes no more memory than its own samples, which are counted, with what a progressive JPEG needs besides, before anything
-is decoded. A photo's dots per inch say nothing about the microscope and are not looked at; an OME or Aperio header is.
+Such a file is decoded whole, at the first read, and kept as it is stored; boxes become RGB as they
+are read. So an image takes no more memory than its own samples, which are counted, with what a
+progressive JPEG needs besides, before anything is decoded. A photo's dots per inch say nothing
+about the microscope and are not looked at; an OME or Aperio header is.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from wsinuc.errors import SlideError
 from wsinuc.grid import Box
 from wsinuc.slides.base import Slide, SlideHeader, local_file
 from wsinuc.slides.dialect import Dialect, bits_note
-from wsinuc.slides.segments import SegmentReader
-from wsinuc.slides.tiff import header_of, is_tiff, open_tiff, understood
-from wsinuc.slides.tiff_layout import read_layout
+from wsinuc.slides.tiff.layout import read_layout
+from wsinuc.slides.tiff.reader import header_of, is_tiff, open_tiff, understood
+from wsinuc.slides.tiff.segments import SegmentReader
 from wsinuc.slides.turn import TURNS
 from wsinuc.urls import Place
 
@@ -182,7 +183,8 @@ def _coefficients(image: JpegImagePlugin.JpegImageFile) -> float:
 def _check_inflation(name: str, declared: int, size: int, kind: str) -> None:
     if declared > MAX_INFLATION[kind] * size + 2**16:
         raise SlideError(
-            f"{name}: claims {declared:,} bytes of pixels, more than a file of {size:,} bytes can hold: damaged or incomplete"
+            f"{name}: claims {declared:,} bytes of pixels, more than a file of {size:,} bytes can hold: "
+            "damaged or incomplete"
         )
 
 

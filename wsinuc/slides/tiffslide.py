@@ -1,7 +1,7 @@
 """Slides that tiffslide reads: TIFFs in scanners' own formats, in Python, by way of tifffile.
 
-It knows what makers write into them, reads them on object stores (it asks for the blocks of a file that hold the tiles),
-opens some that OpenSlide refuses, and is the second opinion on the others.
+It knows what makers write into them, reads them on object stores (it asks for the blocks of a file
+that hold the tiles), opens some that OpenSlide refuses, and is the second opinion on the others.
 """
 
 from __future__ import annotations

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from wsinuc.errors import ReadError
 from wsinuc.grid import Box
 from wsinuc.nuclei import Frame
-from wsinuc.slides.resample import resample, taps_for
+from wsinuc.slides.scaled import cells_of, read_scaled
 
 if TYPE_CHECKING:
     from wsinuc.slides.base import Slide
 
-_SOURCE_SIDE = 4096  # source pixels a side that are decoded at once: 48 MB, whatever the scale
 WHITE = 255
 
 
@@ -65,32 +64,6 @@ class SlideView:
         return pixels
 
 
-def read_scaled(slide: Slide, level: int, scale: float, box: Box) -> NDArray[np.uint8]:
-    """RGB ``(h, w, 3)`` of the level shrunk by ``scale``; ``box`` in shrunk pixels, inside the shrunk level."""
-    pixels = np.empty((*box.shape, 3), np.uint8)
-    side = max(1, int(_SOURCE_SIDE / scale))
-    for cell in _cells(box, side):
-        piece = cell.clip(box)
-        pixels[piece.relative_to(box).slices] = _read_piece(slide, level, scale, piece)
-    return pixels
-
-
-def _read_piece(slide: Slide, level: int, scale: float, box: Box) -> NDArray[np.uint8]:
-    height, width = slide.level_shapes[level]
-    rows, columns = taps_for(box.y0, box.y1, scale, height), taps_for(box.x0, box.x1, scale, width)
-    source = slide.read(Box(rows.start, columns.start, rows.stop, columns.stop), level)
-    return resample(source, rows, columns)
-
-
-def _cells(box: Box, side: int) -> list[Box]:
-    """The cells of a square grid, anchored to the origin, that share a pixel with ``box``."""
-    return [
-        Box(y, x, y + side, x + side)
-        for y in range(box.y0 // side * side, box.y1, side)
-        for x in range(box.x0 // side * side, box.x1, side)
-    ]
-
-
 def read_resilient(view: SlideView, box: Box, piece: int = 256) -> tuple[NDArray[np.uint8], list[Box]]:
     """RGB ``(h, w, 3)`` of a box, and which parts of it could not be decoded and are white.
 
@@ -121,7 +94,7 @@ def _read_retrying(view: SlideView, box: Box, piece: int) -> tuple[NDArray[np.ui
         return pixels, []
     pixels = np.full((*box.shape, 3), WHITE, np.uint8)
     unreadable = []
-    for cell in _cells(box, piece):
+    for cell in cells_of(box, piece):
         part = cell.clip(box)
         found = _read_or_none(view, cell, attempts=2)  # the whole cell: two boxes that share it agree on it
         if found is None:

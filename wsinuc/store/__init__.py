@@ -1,4 +1,5 @@
-"""Results on disk: what lies where (`result`), who may write (`lock`), a slide's `calibration`, whole files (`files`)."""
+"""Results on disk: what lies where (`result`), who may write (`lock`), a slide's `calibration`,
+whole files (`files`)."""
 
 from wsinuc.store.files import disk_errors, write_json
 from wsinuc.store.ledger import Entry, settings_hash

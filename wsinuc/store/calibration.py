@@ -1,7 +1,7 @@
 """The statistics that a segmenter was fitted to a slide with, as a file: the same bytes for the same statistics.
 
-They are found once per slide; workers, and runs that continue an interrupted one, read them here. The file begins with the
-hash of what follows, so that a damaged one counts as none.
+They are found once per slide; workers, and runs that continue an interrupted one, read them here.
+The file begins with the hash of what follows, so that a damaged one counts as none.
 """
 
 from __future__ import annotations

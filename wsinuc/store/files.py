@@ -17,7 +17,8 @@ from wsinuc.errors import DataError, OutputError
 def write_json(content: Mapping[str, Any], path: Path, *, sync: bool = True) -> None:
     """Write JSON so that ``path`` is either absent or whole, also after a power cut.
 
-    Without ``sync`` that holds when the process is killed, but not when the power fails: for what can be found out again.
+    Without ``sync`` that holds when the process is killed, but not when the power fails: for what
+    can be found out again.
     """
     with durable.replacing(path, own_files.beside(path), sync=sync) as file:
         file.write(as_json(content))

@@ -5,8 +5,8 @@ behind; how the next one finds out depends on where it runs:
 
 - on the same machine: no process has that number, or one that was born at another time. It takes over at once;
 - on the same machine before it was started again: the next run watches for half a minute whether the heart beats;
-- on another machine: the file has not been renewed for five minutes, and is not while the next run watches it for half a
-  minute. Until then the next run refuses and says who holds the result.
+- on another machine: the file has not been renewed for five minutes, and is not while the next run
+  watches it for half a minute. Until then the next run refuses and says who holds the result.
 
 Clocks jump, and those of machines that share a disk disagree. So no clock decides that a run is dead: watching
 does, by the watcher's stop-watch. The age of the last heartbeat only says whether it is worth watching; it is
@@ -81,7 +81,8 @@ class Lock:
         holder = _read(self.path)
         if holder.get("token") != self._token:
             raise LockedError(
-                f"{self.path.parent.parent} was taken over by {_name(holder)}, because this run gave no sign of life for "
+                f"{self.path.parent.parent} was taken over by {_name(holder)}, because this run gave no sign "
+                "of life for "
                 "minutes (was the computer asleep, or the disk away?): let that run finish"
             )
 
@@ -143,7 +144,8 @@ def look(path: Path, probe_in: Path | None = None) -> Holder | None:
 
 
 def filesystem_now(folder: Path) -> float:
-    """The time (s since 1970) by the clock that stamps the files of ``folder``; this machine's where it is read-only."""
+    """The time (s since 1970) by the clock that stamps the files of ``folder``; this machine's
+    where it is read-only."""
     probe = folder / f"lock.probe-{secrets.token_hex(8)}"
     try:
         with own_files.create(probe) as file:

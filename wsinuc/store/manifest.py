@@ -1,11 +1,13 @@
 """What ``summary.json`` promises of a result's files, and whether they are there.
 
-The summary of a finished result lists every other file with its size and SHA-256 (``files``), for a Zarr image every shard, and
-ends with a seal, a hash over the rest of itself. So there is one thing to believe, and it shows when it was touched.
+The summary of a finished result lists every other file with its size and SHA-256 (``files``), for a
+Zarr image every shard, and ends with a seal, a hash over the rest of itself. So there is one thing
+to believe, and it shows when it was touched.
 
-``inspect`` compares names and sizes, which costs a look into the folders; ``wsinuc.tasks.verify`` reads every byte. Files that
-users put into a result's folder do no harm and are only mentioned, but not where a reader of the result would take them for
-its part: a Parquet file more in ``nuclei/``, a shard more in ``labels.ome.zarr``.
+``inspect`` compares names and sizes, which costs a look into the folders;
+``wsinuc.workflows.verify.run`` reads every byte. Files that users put into a result's folder do no
+harm and are only mentioned, but not where a reader of the result would take them for its part: a
+Parquet file more in ``nuclei/``, a shard more in ``labels.ome.zarr``.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from wsinuc.urls import Place, Url, remote_errors
 
 FILES = "files"
 ABSENT, FOREIGN, PLAIN, SEALED, BROKEN = "absent", "foreign", "plain", "sealed", "broken"
-"""Kinds of a summary: none; another program's; ours without a manifest; ours with one; ours or anybody's, unreadable."""
+"""Kinds of a summary: none; another program's; ours without a manifest; ours with one; ours or
+anybody's, unreadable."""
 
 _IMAGE = "labels.ome.zarr/zarr.json"
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -101,7 +104,8 @@ def read_made(result: Place) -> Made:
 def parse_summary(data: bytes) -> Made:
     """What a file ``summary.json`` says.
 
-    Ours has three signs: who made it, manifest, seal. A flipped byte can take away one of them, so two are enough to expect all.
+    Ours has three signs: who made it, manifest, seal. A flipped byte can take away one of them, so
+    two are enough to expect all.
     """
     broken = Made(kind=BROKEN, content={}, files={})
     try:

@@ -77,7 +77,8 @@ def check_area(work: Path, mine: Path) -> None:
     user = os.lstat(mine).st_uid
     if os.lstat(work).st_uid != user:
         raise OutputError(
-            f"{work} was made by another user ({_user(os.lstat(work).st_uid)}), who could change what is written there: "
+            f"{work} was made by another user ({_user(os.lstat(work).st_uid)}), who could change what is "
+            "written there: "
             "let that user continue the run or remove the folder, or choose another -o"
         )
     for entry, name in _walk(work):
@@ -164,7 +165,8 @@ def _shut(folder: Path) -> None:
 
 def _foreign(path: str, what: str) -> OutputError:
     return OutputError(
-        f"{path} {what}, and a working area of wsinuc holds nothing of the kind, so nothing is done there: move it away, "
+        f"{path} {what}, and a working area of wsinuc holds nothing of the kind, so nothing is done there: "
+        "move it away, "
         "or choose another -o"
     )
 

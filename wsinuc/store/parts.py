@@ -1,7 +1,8 @@
 """The table of a result part by part, each part checked before its rows are handed out.
 
-A finished result's parts are those of its manifest. While a result is being made there is none yet; then the hashes of the
-numbered parts lie in ``.run/parts``, 32 bytes per block, so that any process finds the one of a block without reading all.
+A finished result's parts are those of its manifest. While a result is being made there is none yet;
+then the hashes of the numbered parts lie in ``.run/parts``, 32 bytes per block, so that any process
+finds the one of a block without reading all.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Parts:
 def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
     """Parts of the table in the order of ids; ``directory`` is a finished result, or its URL.
 
-    Every part is compared with the manifest before its rows are yielded. A result of a version that wrote no manifest is read
-    as it is, with a warning in the log.
+    Every part is compared with the manifest before its rows are yielded. A result of a version that
+    wrote no manifest is read as it is, with a warning in the log.
 
     Raises
     ------
@@ -101,7 +102,8 @@ class NumberedParts:
             return read_nuclei(self.ready / name, expected.hex())
         except (DamageError, FileNotFoundError) as error:
             raise OutputError(
-                f"{self.ready / name} was damaged on disk after it was written: check the disk and run the same command "
+                f"{self.ready / name} was damaged on disk after it was written: check the disk and run the "
+                "same command "
                 "again, the blocks are kept"
             ) from error
 

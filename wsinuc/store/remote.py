@@ -6,9 +6,10 @@ incomplete two small objects say so, below ``.run/`` as on disk:
     .run/lock          who is at it; made by a conditional put, so that of two runs one is refused
     .run/incomplete    what lies here is ours and not whole
 
-``summary.json`` goes first when a result is replaced and comes last when it is brought. The lock names the working area:
-a run that was killed is continued from its working area and takes its own lock over; from anywhere else the lock holds.
-Stores that know no conditional put are asked twice, which leaves a gap of a moment.
+``summary.json`` goes first when a result is replaced and comes last when it is brought. The lock
+names the working area: a run that was killed is continued from its working area and takes its own
+lock over; from anywhere else the lock holds. Stores that know no conditional put are asked twice,
+which leaves a gap of a moment.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ class RemoteResult:
         holder = self._read(LOCK)
         if holder.get("owner") != owner:
             raise OutputError(
-                f"{self.url} is being written by a run on {holder.get('host')} since {holder.get('since')}: wait for it; "
+                f"{self.url} is being written by a run on {holder.get('host')} since {holder.get('since')}: "
+                "wait for it; "
                 f"if it was killed, continue it with its --work, or delete {self.url / LOCK} if it is gone for good"
             )
 

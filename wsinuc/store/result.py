@@ -19,9 +19,10 @@ and, only while it is being made, ``.run/``::
     parts           hashes of the numbered parts of the table
     ready/          outputs being written; they move out by a rename when all of them are whole
 
-A block counts as done by its ledger entry alone, so a run can be killed at any moment: what was half-written lies in
-``.run`` and is done again. The summary lists the outputs with their hashes (``manifest``): a result whose files are others is
-damaged, which is never taken for complete, and never a reason to throw an unfinished run's blocks away.
+A block counts as done by its ledger entry alone, so a run can be killed at any moment: what was
+half-written lies in ``.run`` and is done again. The summary lists the outputs with their hashes
+(``manifest``): a result whose files are others is damaged, which is never taken for complete, and
+never a reason to throw an unfinished run's blocks away.
 
 A result may also lie below a URL. Then the directory is a working area (``remote.working_area``), and publishing
 brings the outputs to the store; two more things lie in ``.run/``: ``ready.json``, the hash of each finished output, so
@@ -85,7 +86,8 @@ class ResultStore:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the result is finished, and its files have the names and sizes of its manifest. Raises RemoteError."""
+        """Whether the result is finished, and its files have the names and sizes of its manifest.
+        Raises RemoteError."""
         return inspect(self.out).is_whole
 
     @property
@@ -189,7 +191,8 @@ class ResultStore:
         except DamageError as error:
             line.unlink(missing_ok=True)
             raise OutputError(
-                f"{self.shard(block)} was damaged on disk after it was written: check the disk and run the same command "
+                f"{self.shard(block)} was damaged on disk after it was written: check the disk and run the "
+                "same command "
                 "again, this block alone is done anew"
             ) from error
 
@@ -214,7 +217,8 @@ class ResultStore:
         (self.ready / "nuclei").mkdir()
 
     def publish(self, summary: Mapping[str, Any]) -> None:
-        """Move the outputs to their final names (or bring them to the store), write the summary, remove the working area.
+        """Move the outputs to their final names (or bring them to the store), write the summary,
+        remove the working area.
 
         Everything is on the disk before the first name says so: the outputs before they move, their new names before
         the summary.
@@ -240,7 +244,8 @@ class ResultStore:
         self._sweep()
 
     def unpublished(self) -> dict[str, Any] | None:
-        """The summary of outputs that a run finished but could not bring to its store; None unless all are unchanged."""
+        """The summary of outputs that a run finished but could not bring to its store; None unless
+        all are unchanged."""
         made = read_sealed(self.work / "ready.json", self._run_id()) if self.remote is not None else {}
         if not made or not self.ready.is_dir():
             return None
@@ -291,7 +296,8 @@ class ResultStore:
             )
 
     def _refuse_finished(self) -> None:
-        """Raise OutputError for a result that is complete, DamageError for one that is damaged and cannot be continued."""
+        """Raise OutputError for a result that is complete, DamageError for one that is damaged and
+        cannot be continued."""
         found = inspect(self.out)
         if found.is_whole:
             self.clear_up()
@@ -317,7 +323,8 @@ class ResultStore:
         for name, sha256 in expected.items():
             if name not in files or files[name].sha256 != sha256:
                 raise OutputError(
-                    f"{self.ready / name} was damaged on disk after it was written: check the disk and run the same command "
+                    f"{self.ready / name} was damaged on disk after it was written: check the disk and run "
+                    "the same command "
                     "again, the blocks are kept"
                 )
 

@@ -1,8 +1,9 @@
 """Files into a folder of an object store: in parallel, in little memory, again and again until all are there.
 
-What has arrived is noted, with size and hash, in a file beside the outputs. When an upload is repeated, a file whose
-note and whose size in the store still agree is not sent again. Large files go in parts, so that memory is bounded by the
-number of streams, never by a file. A file that failed in the middle is discarded, not completed.
+What has arrived is noted, with size and hash, in a file beside the outputs. When an upload is
+repeated, a file whose note and whose size in the store still agree is not sent again. Large files
+go in parts, so that memory is bounded by the number of streams, never by a file. A file that failed
+in the middle is discarded, not completed.
 """
 
 from __future__ import annotations

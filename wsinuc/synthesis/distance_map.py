@@ -1,8 +1,9 @@
 """How far into its nucleus a pixel lies, seen from the nucleus' centroid: what tells touching nuclei apart in method C.
 
-Min, Oh & Jeong (2024) describe a distance to the nearest centroid in [0, 1] and leave open which end is the centroid, and
-what is normalised. Here each nucleus has its own cone: 1 at its centroid, 0 at its farthest pixel and outside. Cones of
-touching nuclei meet in a valley, so that a watershed with the centroids as markers finds the border.
+Min, Oh & Jeong (2024) describe a distance to the nearest centroid in [0, 1] and leave open which
+end is the centroid, and what is normalised. Here each nucleus has its own cone: 1 at its centroid,
+0 at its farthest pixel and outside. Cones of touching nuclei meet in a valley, so that a watershed
+with the centroids as markers finds the border.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ def draw_gibbs(
 ) -> NDArray[np.float64]:
     """Places of points whose density is proportional to exp(-sum of U over all pairs).
 
-    Starts from uniform places. Half of the moves go anywhere, so that clusters form and dissolve, half a short way, so that
-    crowded points settle (Metropolis et al. 1953). Opposite sides touch: every place is like every other, and no border
-    draws points or drives them away.
+    Starts from uniform places. Half of the moves go anywhere, so that clusters form and dissolve,
+    half a short way, so that crowded points settle (Metropolis et al. 1953). Opposite sides touch:
+    every place is like every other, and no border draws points or drives them away.
 
     Parameters
     ----------

@@ -168,7 +168,8 @@ def _smallest_shape(points: np.ndarray) -> tuple[int, int]:
     reach = np.nanmax(np.where(np.isfinite(points), points, np.nan), axis=0, initial=0.0)
     if reach.max() >= MAX_SIDE:
         raise DataError(
-            f"its points reach to x {reach[1]:g}, y {reach[0]:g}, too far for a canvas of their own (up to {MAX_SIDE} px): "
+            f"its points reach to x {reach[1]:g}, y {reach[0]:g}, too far for a canvas of their own (up to "
+            f"{MAX_SIDE} px): "
             "are they in coordinates of a slide? Move the region of interest to the origin"
         )
     return int(reach[0]) + 1, int(reach[1]) + 1

@@ -1,8 +1,9 @@
 """Where nuclei lie and of what class they are: the plan that a joint synthesis fills with tissue.
 
-Method C (Min, Oh, Jeong 2024) conditions on a point map: one pixel per nucleus that holds its class, 0 elsewhere. Layouts
-come from annotated images (`layout_of`), from files (`wsinuc.synthesis.layout_files`) or from a point process fitted to
-either (`wsinuc.synthesis.point_process`).
+Method C (Min, Oh, Jeong 2024) conditions on a point map: one pixel per nucleus that holds its
+class, 0 elsewhere. Layouts come from annotated images (`layout_of`), from files
+(`wsinuc.synthesis.layout_files`) or from a point process fitted to either
+(`wsinuc.synthesis.point_process`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class NucleusLayout:
             y, x = self.points[outside][0]
             raise DataError(
                 f"{outside.sum()} of {len(self.points)} points lie outside the canvas of {self.shape[1]} x "
-                f"{self.shape[0]} px, the first at x {x:g}, y {y:g}: are they of a larger image, or of another resolution?"
+                f"{self.shape[0]} px, the first at x {x:g}, y {y:g}: are they of a larger image, or of "
+                "another resolution?"
             )
 
     @property
@@ -59,16 +61,18 @@ class NucleusLayout:
 def layout_of(labels: NDArray[np.int32], classes: NDArray[np.int32] | None = None) -> NucleusLayout:
     """The centroid and class of every annotated nucleus, in the order of their ids.
 
-    The point of a nucleus always lies in one of its own pixels: where the centroid falls outside a concave nucleus (the
-    published code loses those) it is the centre of the nucleus' pixel nearest to it. A nucleus in two pieces is one point.
+    The point of a nucleus always lies in one of its own pixels: where the centroid falls outside a
+    concave nucleus (the published code loses those) it is the centre of the nucleus' pixel nearest
+    to it. A nucleus in two pieces is one point.
 
     Parameters
     ----------
     labels
         (h, w) 0 is background, one number per nucleus.
     classes
-        (labels.max() + 1,) class of each label, as in ``LabelledImage.classes``; without it every nucleus is of class 1.
-        Nuclei of unknown class (0) are left out: they are background in ``LabelledImage.class_map`` too.
+        (labels.max() + 1,) class of each label, as in ``LabelledImage.classes``; without it every
+        nucleus is of class 1. Nuclei of unknown class (0) are left out: they are background in
+        ``LabelledImage.class_map`` too.
 
     Raises
     ------

@@ -1,14 +1,14 @@
 """How often two nuclei lie a given distance apart, compared with what chance would do.
 
-The pair correlation g(r) is 1 where nuclei ignore each other, below 1 where they keep apart, above 1 where they gather. It
-is estimated here given the number of nuclei in each field: pairs that are found, over pairs that uniform points would
-make in a field of that size,
+The pair correlation g(r) is 1 where nuclei ignore each other, below 1 where they keep apart, above
+1 where they gather. It is estimated here given the number of nuclei in each field: pairs that are
+found, over pairs that uniform points would make in a field of that size,
 
     g_ab(r) = sum over fields of pairs found / sum over fields of n_a n_b P(r),      P(r) dr = 2 pi r c(r) / A^2 dr,
 
-where c(r) = h w - 2 r (h + w) / pi + r^2 / pi is the mean area that a rectangle shares with itself moved by r, so that
-borders bias nothing (the translation correction, Ohser 1983). Differences in density between fields are no clustering: the
-number of nuclei answers for those.
+where c(r) = h w - 2 r (h + w) / pi + r^2 / pi is the mean area that a rectangle shares with itself
+moved by r, so that borders bias nothing (the translation correction, Ohser 1983). Differences in
+density between fields are no clustering: the number of nuclei answers for those.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class PairCounts:
         return np.divide(found, expected, out=np.ones_like(found), where=expected > 0)
 
     def correlation(self, prior: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
-        """(k, k, bins) g of each two classes, drawn towards ``prior`` (bins,) as if ``weight`` more pairs were expected."""
+        """(k, k, bins) g of each two classes, drawn towards ``prior`` (bins,) as if ``weight`` more
+        pairs were expected."""
         return (self.found + weight * prior) / (self.expected + weight)
 
 

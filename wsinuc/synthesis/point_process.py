@@ -1,12 +1,14 @@
 """Where nuclei could lie: a point process of several classes, fitted to annotated layouts.
 
-Method C (Min, Oh, Jeong 2024) takes the layouts of real test images and leaves new ones as future work. Here a layout is
-drawn in two steps. The numbers of nuclei of all classes are those of a real field, drawn at random, so that their spread
-and how they go together are the real ones. Their places come from a Gibbs process: Metropolis moves (Metropolis et al.
-1953) under a potential between each two classes, U_ab(r), that is zero beyond ``REACH_UM``. The potentials are found by
-iterative Boltzmann inversion (Reith, Puetz, Mueller-Plathe 2003): start from U = -log g, simulate, and correct by
-log(g_simulated / g_real), with steps that adapt to what they cause. So distances between nuclei, clusters, and which
-classes seek or shun each other become those of the real layouts.
+Method C (Min, Oh, Jeong 2024) takes the layouts of real test images and leaves new ones as future
+work. Here a layout is drawn in two steps. The numbers of nuclei of all classes are those of a real
+field, drawn at random, so that their spread and how they go together are the real ones. Their
+places come from a Gibbs process: Metropolis moves (Metropolis et al. 1953) under a potential
+between each two classes, U_ab(r), that is zero beyond ``REACH_UM``. The potentials are found by
+iterative Boltzmann inversion (Reith, Puetz, Mueller-Plathe 2003): start from U = -log g, simulate,
+and correct by log(g_simulated / g_real), with steps that adapt to what they cause. So distances
+between nuclei, clusters, and which classes seek or shun each other become those of the real
+layouts.
 
 Lengths inside are um, so that a process fitted at one resolution draws layouts at any other.
 """
@@ -193,7 +195,8 @@ class PointProcess:
         rates, before = np.full_like(trial, _FIRST_RATE), np.zeros_like(trial)
         chosen, best, lowest = self._chosen_fields(rng), trial, np.inf
         for _ in range(_ITERATIONS):
-            # By the same moves from the same start as in `simulate`: the potentials answer for what few moves leave out.
+            # By the same moves from the same start as in `simulate`: the potentials answer for what
+            # few moves leave out.
             found = count_pairs([self._simulated_field(i, trial, rng) for i in chosen], _EDGES, self.counts.shape[1])
             # As many pairs as in the real fields, so that both are drawn towards the prior alike.
             scale = np.divide(real.expected, found.expected, out=np.zeros_like(real.expected), where=found.expected > 0)

@@ -1,8 +1,9 @@
 """The sentence that describes an image to a joint synthesis: tissue, stain, and which classes of nuclei it shows.
 
-Method C (Min, Oh, Jeong 2024) was trained with captions of one template, so a caption says no more than a `Prompt` holds.
-`Prompt.text` writes the template; `parse_prompt` reads it back and refuses every other sentence, because a network that
-knows a few words would answer any other one with an image that has nothing to do with it.
+Method C (Min, Oh, Jeong 2024) was trained with captions of one template, so a caption says no more
+than a `Prompt` holds. `Prompt.text` writes the template; `parse_prompt` reads it back and refuses
+every other sentence, because a network that knows a few words would answer any other one with an
+image that has nothing to do with it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """What nuclei look like without tissue: the structure maps that method B generates first and paints over second.
 
-A structure (Yu et al. 2023, section 2.1) has three channels: nucleus or background, and HoVer-Net's H and V, which say where
-a pixel lies between its nucleus' left and right, top and bottom sides. Touching nuclei meet where these jump from +1 to -1,
-and that is how they are told apart again.
+A structure (Yu et al. 2023, section 2.1) has three channels: nucleus or background, and HoVer-Net's
+H and V, which say where a pixel lies between its nucleus' left and right, top and bottom sides.
+Touching nuclei meet where these jump from +1 to -1, and that is how they are told apart again.
 
-H and V are directions: a mirrored image does not just move them but changes their sign, and a turn by 90 degrees swaps
-them. `turned` does so. The released code moves pixels only, and so learns structures of eight inconsistent orientations.
+H and V are directions: a mirrored image does not just move them but changes their sign, and a turn
+by 90 degrees swaps them. `turned` does so. The released code moves pixels only, and so learns
+structures of eight inconsistent orientations.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def structure_map(labels: NDArray[np.int32], *, smallest_px: int = SMALLEST_PX) 
 def turned(structure: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     """A structure ``(3, h, w)`` as that of the nuclei turned by the flip or right-angle rotation ``k``, 0 to 7.
 
-    Turning labels and then taking their structure gives the same. ``k`` counts as in `wsinuc.datasets.orientation.dihedral`:
+    Turning labels and then taking their structure gives the same. ``k`` counts as in `wsinuc.orientation.dihedral`:
     ``k % 4`` quarter turns anticlockwise, then for ``k >= 4`` left and right change places.
     """
     semantic, h, v = np.rot90(structure, k % 4, axes=(1, 2))

@@ -1,9 +1,10 @@
 """Tissue so far out of focus that nuclei cannot be seen: stripes and patches of a quarter of a millimetre or more.
 
-Blur takes away fine structure and leaves coarse structure. Sharp tissue has at a scale of 8 um at least a third of the
-structure that it has at 16 um; a blur of 5 um (the standard deviation of its kernel), in which a nucleus is as wide as
-the blur, leaves less. Some scanners' coarse levels are as soft on their own, so a window that looks blurred there is
-looked at once more at 2 um per pixel, and only what is blurred there as well is left out. On most slides that is nowhere.
+Blur takes away fine structure and leaves coarse structure. Sharp tissue has at a scale of 8 um at
+least a third of the structure that it has at 16 um; a blur of 5 um (the standard deviation of its
+kernel), in which a nucleus is as wide as the blur, leaves less. Some scanners' coarse levels are as
+soft on their own, so a window that looks blurred there is looked at once more at 2 um per pixel,
+and only what is blurred there as well is left out. On most slides that is nowhere.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ _ASPECT_TOLERANCE = 0.02
 
 
 def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
-    """A user's mask: an image that covers the whole slide (non-zero is tissue), or GeoJSON polygons (QuPath's zip, too).
+    """A user's mask: an image that covers the whole slide (non-zero is tissue), or GeoJSON polygons
+    (QuPath's zip, too).
 
     Polygons are in level-0 pixels from ``Slide.origin``, as QuPath draws and exports them.
 

@@ -130,7 +130,8 @@ def check_extent(cells: tuple[int, int], cell_um: float, name: str) -> None:
     if rows * columns > MAX_CELLS:
         mm = cell_um / 1000
         raise SlideError(
-            f"{name} would be {columns * mm:,.0f} x {rows * mm:,.0f} mm large, which no glass slide is: the file declares a "
+            f"{name} would be {columns * mm:,.0f} x {rows * mm:,.0f} mm large, which no glass slide is: the "
+            "file declares a "
             "wrong size or resolution (give --mpp), or is hostile"
         )
 

@@ -1,8 +1,9 @@
 """Polygons as flat arrays: which points lie in them, and which cells of a grid they touch.
 
-A polygon is a run of rings, and a point lies in it when a ray from the point crosses the rings an odd number of times, as
-in shapely and on QuPath's screen. So a ring may cross itself: to repair it, as GEOS would, takes time and memory with the
-square of the number of crossings. Several polygons count as their union.
+A polygon is a run of rings, and a point lies in it when a ray from the point crosses the rings an
+odd number of times, as in shapely and on QuPath's screen. So a ring may cross itself: to repair it,
+as GEOS would, takes time and memory with the square of the number of crossings. Several polygons
+count as their union.
 """
 
 from __future__ import annotations

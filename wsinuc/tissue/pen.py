@@ -1,8 +1,8 @@
 """Strokes of markers: colours that stained tissue cannot have, in pieces too large for anything else.
 
-A stroke has a core, whose colour leaves no doubt, and a fringe, since it lies on the coverslip, out of focus, and thins out
-over the tissue. The fringe has the colour that the core's ink has when it is thin, which alone would not be proof, and
-lies near the core.
+A stroke has a core, whose colour leaves no doubt, and a fringe, since it lies on the coverslip, out
+of focus, and thins out over the tissue. The fringe has the colour that the core's ink has when it
+is thin, which alone would not be proof, and lies near the core.
 """
 
 from __future__ import annotations

@@ -96,7 +96,8 @@ def counted_from(view: SlideView) -> str:
     if not (y or x):
         return ""
     return (
-        f", from the corner of the scanned part, where QuPath begins (x {x}, y {y} of the whole slide; what was drawn with "
+        f", from the corner of the scanned part, where QuPath begins (x {x}, y {y} of the whole slide; what "
+        "was drawn with "
         "--no-crop or through Bio-Formats lies that far off)"
     )
 

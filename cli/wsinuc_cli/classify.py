@@ -1,0 +1,97 @@
+"""``wsinuc classify``: classes of segmented nuclei from a few points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsinuc_cli.images import FILE, condition_options
+from wsinuc_cli.next_command import evaluate_command
+from wsinuc_cli.options import device_option
+from wsinuc_cli.overlay import given_options, overlaid
+from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.terminal import as_text, echo, echo_text
+
+METHOD, TRAINING = "Method", "Training"
+
+
+@click.command(cls=SectionedCommand)
+@click.argument("data", metavar="DATA")
+@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@option(
+    "--model",
+    section=METHOD,
+    default="default",
+    show_default=True,
+    metavar="BASE",
+    help="Shipped model or checkpoint that finds the nuclei.",
+)
+@condition_options
+@option("--folds", section=TRAINING, type=int, help="Parts of the cross-validation by image; 0: none.  [5]")
+@option("--permutations", section=TRAINING, type=int, help="Trainings on shuffled classes, against chance.  [100]")
+@option("--seed", section=TRAINING, default=0, show_default=True)
+@click.option("--dry-run", is_flag=True, help="Check every file, say what would be learned, and stop.")
+@device_option
+@click.pass_context
+def classify(context: click.Context, data: str, output: Path, model: str, device: str, **options: Any) -> None:
+    """Teach a model the classes of the nuclei that it finds.
+
+    DATA marks nuclei with points that have classes (such as NuCLS). The checkpoint is BASE with a
+    classifier of whole nuclei; how well it tells classes apart on images that it has not seen is
+    printed and written beside it.
+
+    \b
+    wsinuc classify NuCLS --model default -o breast.safetensors
+    """
+    from wsinuc.datasets.base import parse_conditions
+    from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
+
+    config = overlaid(
+        PointTrainConfig(), {name: name for name in ("folds", "permutations", "seed")}, given_options(context)
+    )
+    found = gather_points(
+        data,
+        mpp=options["mpp"],
+        wanted=parse_conditions(options["wanted"]),
+        unwanted=parse_conditions(options["unwanted"]),
+    )
+    count = sum(len(image.points) for image in found.images if image.points is not None)
+    names = ", ".join(c.name for c in found.classes)
+    echo(f"points: {len(found.images)} images, {count:,} points; classes: {names}; segmented by {model}")
+    if options["dry_run"]:
+        from wsinuc.segmenters import load_segmenter
+
+        load_segmenter(model, device="cpu")  # raises for a model that is not there
+        return
+    scores = train_points(
+        found.images,
+        found.classes,
+        model,
+        output,
+        config,
+        device=device,
+        provenance={"data": [found.origin]},
+        on_event=echo,
+    )
+    if scores is not None:
+        echo_text(_table(scores))
+    echo(f"Written to {output}. Next: {evaluate_command(data, options['mpp'], output)}")
+
+
+def _table(scores: Any) -> str:
+    """The confusion of the cross-validation and its figures, for the terminal."""
+    width = max(9, *map(len, scores.names)) + 2
+    cells = [["annotated", *scores.names, "F1"]]
+    for name, row in zip(scores.names, scores.confusion.tolist(), strict=True):
+        cells.append([name, *map(str, row), f"{scores.f1[name]:.3f}"])
+    lines = ["".join(f"{cell:>{width}}" for cell in row) for row in cells]
+    return as_text(
+        [
+            "Images that the classifier has not seen (rows annotated, columns predicted):",
+            *lines,
+            f"accuracy {scores.accuracy:.3f} (always the most frequent class: {scores.majority:.3f}), "
+            f"balanced accuracy {scores.balanced_accuracy:.3f} (chance: {1 / len(scores.names):.3f})",
+        ]
+    )

@@ -1,0 +1,78 @@
+"""Which annotated images a training learns from: options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wsinuc_cli.sections import option
+from wsinuc_cli.terminal import echo
+
+if TYPE_CHECKING:
+    from wsinuc.workflows.data.training_set import TrainingSet
+
+FILE = click.Path(path_type=Path)
+WHICH = "Which images"
+
+
+def condition_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--mpp``, ``--where`` and ``--where-not``."""
+    options = [
+        option("--mpp", section=WHICH, type=float, metavar="UM", help="um per pixel of images that do not record it."),
+        option(
+            "--where",
+            "wanted",
+            section=WHICH,
+            multiple=True,
+            metavar="COLUMN=VALUE,...",
+            help="Only images with these attributes.",
+        ),
+        option(
+            "--where-not",
+            "unwanted",
+            section=WHICH,
+            multiple=True,
+            metavar="COLUMN=VALUE,...",
+            help="Leave these images out.",
+        ),
+    ]
+    return functools.reduce(lambda decorated, add: add(decorated), reversed(options), command)
+
+
+def split_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--split`` and ``--part``."""
+    options = [
+        option(
+            "--split",
+            section=WHICH,
+            type=FILE,
+            help="Split file, made by wsinuc data split or by a training with --few.",
+        ),
+        option("--part", section=WHICH, default="train", show_default=True, help="Part of the split file."),
+    ]
+    return functools.reduce(lambda decorated, add: add(decorated), reversed(options), command)
+
+
+def gather(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
+    """The annotated images that the options choose; raises DataError, MppError or ConfigError."""
+    from wsinuc.datasets.base import parse_conditions
+    from wsinuc.workflows.data.training_set import Selection, gather_training_set
+
+    named = {name: options[name] for name in ("split", "part", "few", "patch", "seed") if name in options}
+    selection = Selection(
+        wanted=parse_conditions(options["wanted"]), unwanted=parse_conditions(options["unwanted"]), **named
+    )
+    chosen = gather_training_set(
+        data,
+        mpp=options["mpp"],
+        selection=selection,
+        whole=options.get("whole", ()),
+        whole_share=options.get("add_share"),
+    )
+    for note in chosen.notes:
+        echo(f"Note: {note}")
+    return chosen

@@ -1,0 +1,64 @@
+"""``wsinuc join``: which fragments of nuclei a model should join, from annotated images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsinuc_cli.images import FILE, condition_options, gather, split_options
+from wsinuc_cli.next_command import evaluate_command
+from wsinuc_cli.options import device_option
+from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.terminal import echo
+
+METHOD, TRAINING = "Method", "Training"
+_EVERY = 50  # crops between two lines
+
+
+@click.command(cls=SectionedCommand)
+@click.argument("data", nargs=-1, required=True, metavar="DATA...")
+@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@option(
+    "--model",
+    section=METHOD,
+    default="default",
+    show_default=True,
+    metavar="BASE",
+    help="Shipped model or checkpoint whose fragments are joined; OUTPUT is it with the rule.",
+)
+@condition_options
+@split_options
+@option("--seed", section=TRAINING, default=0, show_default=True)
+@click.option("--dry-run", is_flag=True, help="Check every file, say what would be learned, and stop.")
+@device_option
+def join(data: tuple[str, ...], output: Path, model: str, device: str, dry_run: bool, **options: Any) -> None:
+    """Learn which fragments of nuclei a model should join.
+
+    DATA are data sets with outlines. Crops of them are cut too often on purpose, and a rule of ten
+    weights learns from the annotation which cuts to undo.
+
+    \b
+    wsinuc join mine/ --mpp 0.25 --model fast -o joined.safetensors
+    """
+    from wsinuc.segmenters import model_path
+    from wsinuc.workflows.join.run import JoiningFit, train_joining
+
+    chosen = gather(data, options)
+    model_path(model)  # raises for a model that is not there
+    config = JoiningFit(seed=options["seed"])
+    echo(f"joining: {len(chosen.images)} images, {config.crops} crops of them, segmented by {model}")
+    if dry_run:
+        return
+
+    def say(done: int) -> None:
+        if done % _EVERY == 0:
+            echo(f"{done} of {config.crops} crops")
+
+    found = train_joining(chosen.images, model, output, config, weights=chosen.weights, device=device, on_crop=say)
+    echo(
+        f"{found.joins:,} pairs of fragments; by area, {found.decided:.1%} of held-out ones are decided as annotated "
+        f"(by one height for all: {found.decided_by_height:.1%})"
+    )
+    echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")

@@ -1,0 +1,39 @@
+"""Options under headings: a command whose help lists them in sections, the most used first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+OTHERS = "Other options"
+
+
+class SectionOption(click.Option):
+    """An option that names the section of the help in which it stands."""
+
+    def __init__(self, *args: Any, section: str = OTHERS, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionedCommand(click.Command):
+    """A command whose help shows its options by section, in the order in which sections first appear."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a heading and the options of each section."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                sections.setdefault(getattr(parameter, "section", OTHERS), []).append(record)
+        others = sections.pop(OTHERS, [])
+        for heading, records in [*sections.items(), (OTHERS, others)]:
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+
+def option(*names: str, section: str, **settings: Any) -> Any:
+    """``click.option`` in a section of the help."""
+    return click.option(*names, cls=SectionOption, section=section, **settings)

@@ -1,0 +1,253 @@
+"""``wsinuc train`` as a user types it: data sets in, a model that ``segment`` loads out, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from skimage.draw import disk
+
+from wsinuc.datasets import open_dataset
+from wsinuc.datasets.base import parse_conditions
+from wsinuc.datasets.sampling.split import Split
+from wsinuc.errors import ConfigError, DataError
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.denoisers import denoiser_config
+from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig
+from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.segmenters import load_segmenter
+from wsinuc.workflows.data.training_set import NUCLEUS, Selection, gather_training_set
+from wsinuc_cli.train import train
+
+SMALL = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
+EVERYTHING = Selection(wanted={}, unwanted={})
+DDPM = ["--timesteps", "10", "--blocks", "1,2", "--visits", "1", "--members", "2"]
+
+
+def write_set(folder: Path, *, images: int = 3, classes: tuple[str, ...] = ()) -> Path:
+    """Dark discs on a pale ground, 96 px at 0.5 um per px; patients p0, p1 ..."""
+    for name in ("images", "labels", "classes"):
+        (folder / name).mkdir(parents=True)
+    for index in range(images):
+        rng = np.random.default_rng(index)
+        image, labels = np.full((96, 96, 3), (225, 190, 215), np.uint8), np.zeros((96, 96), np.uint16)
+        for y in (24, 72):
+            for x in (24, 72):
+                labels[disk((y + rng.integers(-4, 5), x + rng.integers(-4, 5)), 9)] = labels.max() + 1
+        image[labels > 0] = (90, 60, 140)
+        Image.fromarray(image).save(folder / "images" / f"i{index}.png")
+        Image.fromarray(labels).save(folder / "labels" / f"i{index}.png")
+        lines = [f"{label},{classes[label % len(classes)]}" for label in range(1, 5)] if classes else []
+        (folder / "classes" / f"i{index}.csv").write_text("\n".join(["label,class", *lines]) + "\n")
+    rows = [f"i{index},p{index},0.5" for index in range(images)]
+    (folder / "manifest.csv").write_text("\n".join(["name,patient,mpp", *rows]) + "\n")
+    if classes:
+        (folder / "classes.csv").write_text("\n".join(["name", *classes]) + "\n")
+    return folder
+
+
+def write_denoiser(path: Path, network: torch.nn.Module) -> Path:
+    config = {**denoiser_config(network), "betas": "quadratic", "mpp": 0.5, "learned_variance": False}
+    save_checkpoint(Checkpoint(kind="denoiser", config=config, provenance={}, tensors=network.state_dict()), path)
+    return path
+
+
+@pytest.fixture
+def denoiser(tmp_path: Path) -> Path:
+    torch.manual_seed(123)  # a training starts its own weights from its seed, 0
+    return write_denoiser(tmp_path / "denoiser.safetensors", UNet(SMALL))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write_set(tmp_path / "set")
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(train, [*map(str, arguments), "--device", "cpu"])
+
+
+METHODS = {
+    "ddpm": DDPM,
+    "finetune": ["--steps", "2", "--crop", "32", "--batch", "2"],
+    "hovernet": ["--steps", "1", "--crop", "112", "--batch", "1", "--width", "0.0625"],
+    "unet": ["--steps", "2", "--crop", "32", "--batch", "2", "--base", "8"],
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_makes_a_model_that_loads(method: str, data: Path, denoiser: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.safetensors"
+    start = ["--denoiser", denoiser] if method in ("ddpm", "finetune") else []
+    done = run(data, "--method", method, "--few", 2, "--patch", 64, "--seed", 3, *start, *METHODS[method], "-o", out)
+    assert done.exit_code == 0, done.output
+    assert "2 images" in done.output
+    segmenter = load_segmenter(str(out), device="cpu")
+    assert segmenter.classes == (NUCLEUS,)
+    assert segmenter.mpp == 0.5
+    provenance = load_checkpoint(out, "segmenter").provenance
+    assert provenance["data"][0]["few"] == 2
+    drawn = Split.load(tmp_path / "model.split.json")
+    assert [box.shape for _, box in drawn.parts["train"]] == [(64, 64)] * 2
+
+
+def test_the_noise_schedule_of_the_denoiser_is_kept(data: Path, denoiser: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.safetensors"
+    assert run(data, "--denoiser", denoiser, *DDPM, "-o", out).exit_code == 0
+    segmenter = load_segmenter(str(out), device="cpu")
+    assert segmenter.config.betas == "quadratic"  # type: ignore[attr-defined]
+    assert segmenter.extractor.process.betas[0] == pytest.approx(1e-4)  # type: ignore[attr-defined]
+    assert float(segmenter.extractor.process.betas[1]) < 1.1e-4  # type: ignore[attr-defined]
+
+
+def test_method_d_tunes_its_own_network_and_a_leaves_it_alone(data: Path, tmp_path: Path) -> None:
+    start = write_denoiser(
+        tmp_path / "d.safetensors", AttentionUNet(AttentionUNetConfig(dim=16, heads=2, head_width=8))
+    )
+    out = tmp_path / "model.safetensors"
+    done = run(data, "--method", "finetune", "--denoiser", start, *METHODS["finetune"], "-o", out)
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert load_segmenter(str(out), device="cpu").config.method == "finetune"  # type: ignore[attr-defined]
+    refused = run(data, "--denoiser", start, *DDPM, "-o", out)
+    assert "use the method finetune" in str(refused.exception)
+
+
+def test_from_scratch_takes_the_shape_only(data: Path, denoiser: Path, tmp_path: Path) -> None:
+    first = {}
+    for name, option in (("tuned", []), ("scratch", ["--from-scratch"])):
+        out = tmp_path / f"{name}.safetensors"
+        settings = ["--steps", "1", "--crop", "32", "--batch", "1", "--lr", "1e-9"]
+        assert run(data, "--method", "finetune", "--denoiser", denoiser, *settings, *option, "-o", out).exit_code == 0
+        first[name] = load_checkpoint(out, "segmenter").tensors
+    key = next(name for name in first["tuned"] if name.endswith("stem.weight"))
+    start = load_checkpoint(denoiser, "denoiser").tensors["stem.weight"]
+    assert torch.allclose(first["tuned"][key].float(), start, atol=1e-3)
+    assert not torch.allclose(first["scratch"][key].float(), start, atol=1e-2)
+
+
+def test_features_come_from_a_sweep(data: Path, denoiser: Path, tmp_path: Path) -> None:
+    best = tmp_path / "best.json"
+    best.write_text(json.dumps({"timesteps": [7], "blocks": [2], "dice": 0.5}))
+    out = tmp_path / "model.safetensors"
+    done = run(data, "--denoiser", denoiser, "--features", best, "--visits", 1, "--members", 1, "-o", out)
+    assert done.exit_code == 0, done.output
+    features = load_checkpoint(out, "segmenter").config["features"]
+    assert (features["timesteps"], features["blocks"]) == ([7], [2])
+    best.write_text("[]")
+    assert "no best.json" in str(run(data, "--denoiser", denoiser, "--features", best, "-o", out).exception)
+
+
+def test_dry_run_trains_nothing_and_says_what_it_takes(data: Path, denoiser: Path, tmp_path: Path) -> None:
+    done = run(data, "--denoiser", denoiser, *DDPM, "--dry-run", "-o", tmp_path / "model.safetensors")
+    assert done.exit_code == 0, done.output
+    assert "3 images, 12 nuclei; classes: Nucleus" in done.output
+    assert "64 features (t = 10; blocks 1, 2), 2 classifiers, 1 views of each image" in done.output
+    assert "M parameters to learn" in done.output
+    network = run(data, "--method", "unet", "--base", 8, "--dry-run", "-o", tmp_path / "model.safetensors")
+    assert network.exit_code == 0, network.output
+    assert "2000 steps of 8 crops of 128 px at 0.5 um per px" in network.output
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_dry_run_opens_what_it_is_given(data: Path, denoiser: Path, tmp_path: Path) -> None:
+    beyond = run(data, "--denoiser", denoiser, "--dry-run", "-o", tmp_path / "model.safetensors")
+    assert "decoder blocks run from 0 to 3" in str(beyond.exception)
+    missing = run(data, "--denoiser", tmp_path / "none", *DDPM, "--dry-run", "-o", tmp_path / "m.safetensors")
+    assert missing.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "unet", "--timesteps", "50"], "--timesteps means nothing to --method unet"),
+        (["--denoiser", "d", "--crop", "64"], "--crop means nothing to --method ddpm"),
+        (["--method", "finetune"], "needs --denoiser"),
+        (["--denoiser", "d", "--timesteps", "fifty"], "whole numbers"),
+    ],
+)
+def test_mistakes_on_the_command_line(data: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = run(data, *arguments, "-o", tmp_path / "model.safetensors")
+    assert done.exit_code == 2
+    assert message in done.output
+
+
+def test_a_segmenter_is_no_denoiser(data: Path, denoiser: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.safetensors"
+    assert run(data, "--denoiser", denoiser, *DDPM, "-o", out).exit_code == 0
+    done = run(data, "--denoiser", out, *DDPM, "-o", tmp_path / "other.safetensors")
+    assert "holds a segmenter, but a denoiser is needed" in str(done.exception)
+
+
+def test_several_sets_are_mixed_when_their_classes_agree(tmp_path: Path) -> None:
+    one, two = (write_set(tmp_path / name, images=2, classes=("tumor", "other")) for name in "ab")
+    both = gather_training_set([str(one), str(two)], mpp=None, selection=EVERYTHING)
+    assert len(both.images) == 4
+    assert [c.name for c in both.classes] == ["tumor", "other"]
+    third = write_set(tmp_path / "c", classes=("tumor", "lymphocyte"))
+    with pytest.raises(DataError, match=r"tumor, other, .*tumor, lymphocyte; give both the same"):
+        gather_training_set([str(one), str(third)], mpp=None, selection=EVERYTHING)
+
+
+def test_points_teach_no_outlines(tmp_path: Path) -> None:
+    for name in ("images", "points"):
+        (tmp_path / "nucls" / name).mkdir(parents=True)
+    Image.fromarray(np.full((32, 32, 3), 200, np.uint8)).save(tmp_path / "nucls" / "images" / "a.png")
+    (tmp_path / "nucls" / "points" / "a.csv").write_text("x,y,class\n4,5,0\n")
+    with pytest.raises(DataError, match="no outlines to learn from"):
+        gather_training_set([f"nucls={tmp_path / 'nucls'}"], mpp=0.2, selection=EVERYTHING)
+
+
+def test_selection_by_split_and_attribute(data: Path, tmp_path: Path) -> None:
+    dataset = open_dataset(data)
+    split = Split(parts={"train": (("i0", None), ("i1", None)), "test": (("i2", None),)}, dataset="folder", seed=0)
+    split.save(tmp_path / "split.json")
+    chosen = Selection(
+        wanted={}, unwanted=parse_conditions(["patient=p0"]), split=tmp_path / "split.json", part="train"
+    )
+    found = gather_training_set([str(data)], mpp=None, selection=chosen)
+    assert [image.name for image in found.images] == ["folder/i1"]
+    assert len(dataset) == 3
+
+
+def test_nothing_is_chosen_from_what_is_added(data: Path, tmp_path: Path) -> None:
+    chosen = Selection(wanted=parse_conditions(["patient=p0"]), unwanted={}, few=1, patch=32)
+    more = write_set(tmp_path / "made", images=4)
+    alone = gather_training_set([str(data)], mpp=None, selection=chosen)
+    both = gather_training_set([str(data)], mpp=None, selection=chosen, whole=[str(more)])
+    assert (len(alone.images), len(both.images)) == (1, 5)
+    assert both.weights is None
+    third = gather_training_set([str(data)], mpp=None, selection=chosen, whole=[str(more)], whole_share=0.3)
+    assert third.weights is not None
+    assert len(third.weights) == 5
+    assert sum(third.weights[:1]) == pytest.approx(0.7)
+    assert sum(third.weights[1:]) == pytest.approx(0.3)
+    with pytest.raises(ConfigError, match="above 0 and below 1"):
+        gather_training_set([str(data)], mpp=None, selection=chosen, whole_share=0.3)
+    assert [origin["few"] for origin in both.origin] == [1, None]
+    done = run(
+        data,
+        "--few",
+        1,
+        "--patch",
+        32,
+        "--add",
+        more,
+        "--add-share",
+        0.3,
+        "--method",
+        "unet",
+        "--steps",
+        1,
+        "--crop",
+        32,
+        "--base",
+        8,
+        "-o",
+        tmp_path / "m.safetensors",
+    )
+    assert done.exit_code == 0, done.output

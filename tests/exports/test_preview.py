@@ -1,0 +1,143 @@
+"""The preview shows the nuclei where they are, and always can be drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsinuc.errors import OutputError, ReadError
+from wsinuc.exports.pictures import preview
+from wsinuc.exports.pictures.drawing import Picture, _edge_midpoints, printable, round_length
+from wsinuc.exports.pictures.preview import write_preview
+from wsinuc.grid import Box
+from wsinuc.nuclei import Nuclei, empty, measure
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.slides.array import ArraySlide
+from wsinuc.slides.view import SlideView
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+CLASSES = (NucleusClass("first", RED), NucleusClass("second", BLUE))
+
+
+def glass(shape: tuple[int, int], mpp: float = 0.5, levels: tuple[int, ...] = (1,)) -> SlideView:
+    slide = ArraySlide(np.full((*shape, 3), 240, np.uint8), mpp=mpp, level_downsamples=levels)
+    return slide.at(mpp)
+
+
+def discs(view: SlideView, centers: list[tuple[int, int]], radius: int = 8, kind: int = 0) -> Nuclei:
+    labels = np.zeros(view.shape, np.int32)
+    for number, (y, x) in enumerate(centers, 1):
+        rows, columns = np.ogrid[: view.shape[0], : view.shape[1]]
+        labels[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = number
+    scores = np.zeros((4, *view.shape), np.uint8)
+    scores[[0, 2 + kind]] = 255
+    return measure(labels, scores, Box.of_shape(view.shape), view.frame, CLASSES).with_ids(1)
+
+
+def colored(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """Pixels that are much nearer to ``color`` than grey is."""
+    strong = image[..., int(np.argmax(color))].astype(int) - image[..., int(np.argmin(color))].astype(int)
+    return strong > 120
+
+
+def test_outlines_lie_where_the_nuclei_are() -> None:
+    view = glass((200, 300))
+    picture = Picture(view.read(Box(0, 0, 200, 300)), Box(0, 0, 200, 300))
+    picture.draw_outlines(discs(view, [(50, 60), (120, 250)], radius=20))
+    rows, columns = np.nonzero(colored(np.asarray(picture.finish()), RED))
+    near = np.minimum(np.hypot(rows - 50, columns - 60), np.hypot(rows - 120, columns - 250))
+    assert len(near) > 150
+    assert np.abs(near - 20.5).max() < 2.5
+
+
+def test_outlines_are_colored_by_class() -> None:
+    view = glass((100, 100))
+    picture = Picture(view.read(Box(0, 0, 100, 100)), Box(0, 0, 100, 100))
+    picture.draw_outlines(discs(view, [(50, 50)], kind=1))
+    image = np.asarray(picture.finish())
+    assert colored(image, BLUE).sum() > 20
+    assert not colored(image, RED).any()
+
+
+def test_dots_mark_centroids() -> None:
+    view = glass((100, 100))
+    picture = Picture(np.full((50, 50, 3), 240, np.uint8), Box(0, 0, 100, 100))
+    picture.draw_dots(discs(view, [(20, 80)]))
+    image = np.asarray(picture.finish()).astype(int)
+    assert np.unravel_index(image[..., 2].argmin(), image.shape[:2]) == (10, 40)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (40, 30), (700, 600), (300, 3000), (3000, 300)])
+def test_any_shape_of_slide_is_drawn(tmp_path: Path, shape: tuple[int, int]) -> None:
+    view = glass(shape)
+    write_preview(view, [empty(view.frame, ("a",), (RED,))], tmp_path / "p.png")
+    with Image.open(tmp_path / "p.png") as image:
+        assert max(image.size) < 4500
+
+
+def test_the_same_bytes_from_a_list_an_iterator_and_in_pieces(tmp_path: Path) -> None:
+    view = glass((600, 900))
+    nuclei = discs(view, [(100, 100), (130, 140), (400, 700)])
+    pieces = [nuclei.select(np.arange(0, 1)), nuclei.select(np.arange(1, 3))]
+    for name, parts in (("a", [nuclei]), ("b", iter([nuclei])), ("c", pieces)):
+        write_preview(view, parts, tmp_path / name)
+    assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
+
+
+def test_the_field_holds_the_densest_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = glass((2000, 2000))
+    crowd = [(1500 + 40 * i, 1400 + 40 * j) for i in range(5) for j in range(5)]
+    seen = []
+    monkeypatch.setattr(preview, "_mark", lambda picture, box, scale: seen.append(box))
+    write_preview(view, [discs(view, [(100, 100), (600, 300), *crowd])], tmp_path / "p.png")
+    assert all(seen[0].contains(y, x) for y, x in crowd)
+
+
+def test_coarse_overviews_get_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 4 um per overview pixel a nucleus is 2 px wide; an outline would be a blot."""
+    monkeypatch.setattr(preview, "OVERVIEW", 100)
+    drawn = []
+    monkeypatch.setattr(Picture, "draw_dots", lambda self, part: drawn.append(len(part)))
+    view = glass((800, 800), levels=(1, 4))
+    write_preview(view, [discs(view, [(400, 400)])], tmp_path / "p.png")
+    assert drawn == [1]
+
+
+def test_undecodable_regions_are_white(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: ArraySlide, box: Box, level: int) -> np.ndarray:
+        raise ReadError("damaged")
+
+    view = glass((300, 300))
+    monkeypatch.setattr(ArraySlide, "read", broken)
+    write_preview(view, [], tmp_path / "p.png")
+    assert (tmp_path / "p.png").is_file()
+
+
+def test_names_of_classes_in_any_script_are_drawn(tmp_path: Path) -> None:
+    view = glass((100, 100))
+    nuclei = dataclasses.replace(discs(view, [(50, 50)]), class_names=("Épithélium", "核"))
+    write_preview(view, [nuclei], tmp_path / "p.png")
+    assert printable("Épithélium") == "Epithelium"
+    assert printable("核") == "?"
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        write_preview(glass((50, 50)), [], tmp_path / "file" / "p.png")
+
+
+def test_edge_midpoints_of_a_pixel_and_of_a_long_bar() -> None:
+    pixel = np.array([[0, 0], [0, 1], [1, 1], [1, 0]], np.int32)
+    assert _edge_midpoints(pixel).tolist() == [[0, 0.5], [0.5, 1], [1, 0.5], [0.5, 0]]
+    bar = np.array([[0, 0], [0, 9], [1, 9], [1, 0]], np.int32)
+    assert len(_edge_midpoints(bar)) == 20
+
+
+@pytest.mark.parametrize(("um", "round_um"), [(73.0, 50.0), (0.3, 0.2), (1000.0, 1000.0), (999.0, 500.0), (2.0, 2.0)])
+def test_scale_bars_have_round_lengths(um: float, round_um: float) -> None:
+    assert round_length(um) == pytest.approx(round_um)

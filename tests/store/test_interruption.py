@@ -1,0 +1,126 @@
+"""A run that is killed, interrupted, or meets a full disk: what is kept, and that the end is the same."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from oracle import OracleSegmenter
+from runs import Stop, run, tree
+from wsinuc.errors import OutputError
+from wsinuc.store import ResultStore
+from wsinuc.workflows.segment import run as segment
+from wsinuc.workflows.segment.events import BlockDone, Event
+
+CHILD = """
+import sys
+from pathlib import Path
+from oracle import OracleSegmenter
+from wsinuc.config import SegmentConfig
+from wsinuc.workflows.segment.run import segment_slide
+config = SegmentConfig(tissue="none", block=256, workers=2)
+print("ready", flush=True)
+segment_slide(Path(sys.argv[1]), Path(sys.argv[2]), config, segmenter=OracleSegmenter(delay=0.004))
+"""
+
+
+def test_killed_at_ten_random_moments_and_resumed_it_is_the_same(slide: Path, reference: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    rng = random.Random(7)
+    for _ in range(10):
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(slide), str(out)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        time.sleep(rng.uniform(0.0, 0.9))
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
+        assert not (out / "nuclei").exists() or ResultStore(out).work.exists() or ResultStore(out).is_complete
+        if ResultStore(out).is_complete:  # killed too late: it must be right already, and we begin again
+            with pytest.raises(OutputError, match="complete"):
+                run(slide, out)
+            assert tree(out) == tree(reference)
+            shutil.rmtree(out)
+    if not ResultStore(out).is_complete:
+        run(slide, out)
+    assert tree(out) == tree(reference)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Stop])
+def test_interrupted_it_keeps_finished_blocks_and_goes_on(
+    slide: Path, reference: Path, tmp_path: Path, error: type[BaseException]
+) -> None:
+    def interrupt(event: Event) -> None:
+        if isinstance(event, BlockDone) and event.done == 5:
+            raise error
+
+    first = OracleSegmenter()
+    with pytest.raises(error):
+        run(slide, tmp_path / "out", first, interrupt)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".run"]
+    assert not (tmp_path / "out" / ".run" / "lock").exists()
+    second = OracleSegmenter()
+    summary = run(slide, tmp_path / "out", second)
+    assert 5 <= summary.resumed_blocks < summary.blocks
+    assert summary.seconds_per_mm2 is None
+    whole_run = OracleSegmenter()
+    run(slide, tmp_path / "whole", whole_run)
+    assert len(second.batches) < len(whole_run.batches)
+    assert tree(tmp_path / "out") == tree(reference)
+
+
+@pytest.mark.parametrize("stage", ["numbering", "labels", "geojson", "preview"])
+def test_interrupted_while_writing_it_shows_nothing_half(
+    slide: Path, reference: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions = {
+        "numbering": "write_nuclei",
+        "labels": "render_labels",
+        "geojson": "write_geojson",
+        "preview": "write_preview",
+    }
+    with monkeypatch.context() as patch:
+
+        def fail(*args: object, **options: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr(segment, functions[stage], fail)
+        with pytest.raises(OutputError, match=r"no space left.*goes on"):
+            run(slide, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".run"]
+    assert run(slide, tmp_path / "out").resumed_blocks == 12
+    assert tree(tmp_path / "out") == tree(reference)
+
+
+def test_a_disk_that_fills_up_during_the_blocks_keeps_what_is_whole(
+    slide: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+    add = ResultStore.add
+
+    def full(self, entry, nuclei):
+        nonlocal written
+        written += 1
+        if written > 4:
+            self.shard(entry.block).write_bytes(b"PAR1")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return add(self, entry, nuclei)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultStore, "add", full)
+        with pytest.raises(OutputError, match="no space left"):
+            run(slide, tmp_path / "out")
+    assert run(slide, tmp_path / "out").resumed_blocks == 4
+    assert tree(tmp_path / "out") == tree(reference)

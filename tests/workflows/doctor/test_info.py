@@ -1,0 +1,43 @@
+"""``describe_slide`` tells what is there, also of slides that a run would refuse."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from slide_files import SHARED_SLIDES, needs_shared, pyramid, write_pyramid
+from wsinuc.errors import SlideError
+from wsinuc.workflows.doctor.info import describe_slide
+
+
+def test_a_pyramid(tmp_path):
+    found = describe_slide(write_pyramid(tmp_path / "p.tif", pyramid()))
+    assert (found.reader, found.vendor, found.mpp_problem) == ("openslide", "generic-tiff", None)
+    assert [level.downsample for level in found.levels] == [(1.0, 1.0), (2.0, 2.0), (4.0, 4.0)]
+    assert [level.mpp for level in found.levels] == pytest.approx([0.25, 0.5, 1.0])
+    assert found.mpp_source == "openslide.mpp-x, openslide.mpp-y"
+    assert "3 levels, 0.25 um per pixel" in found.readers["tiffslide"]
+    assert found.tissue_share == 1.0
+
+
+def test_an_image_without_resolution_is_described_and_the_problem_named(tmp_path):
+    Image.fromarray(np.full((60, 80, 3), 240, np.uint8)).save(tmp_path / "a.png")
+    found = describe_slide(tmp_path / "a.png")
+    assert found.mpp is None
+    assert "--mpp" in found.mpp_problem
+    assert found.tissue_share is None
+    assert "Unsupported" in found.readers["openslide"]
+    given = describe_slide(tmp_path / "a.png", mpp=0.5)
+    assert (given.mpp, given.mpp_source, given.tissue_share, given.tissue_mm2) == (0.5, "--mpp", 0.0, 0.0)
+
+
+def test_no_slide(tmp_path):
+    with pytest.raises(SlideError):
+        describe_slide(tmp_path / "none.svs")
+
+
+@needs_shared
+def test_the_real_slide():
+    found = describe_slide(SHARED_SLIDES / "CMU-1-Small-Region.svs")
+    assert (found.reader, found.vendor, found.mpp, found.objective_power) == ("openslide", "aperio", 0.499, 20)
+    assert set(found.associated) == {"label", "macro", "thumbnail"}
+    assert found.tissue_mm2 == pytest.approx(2967 * 2220 * 0.499**2 / 1e6 * found.tissue_share)

@@ -1,0 +1,199 @@
+"""Evaluation with a segmenter that knows the answer: what it writes, and that the path to the numbers loses nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from oracle import MPP, OracleSegmenter, plane, scores_of
+from wsinuc.datasets import open_dataset
+from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.errors import ConfigError, DataError, OutputError
+from wsinuc.grid import Box
+from wsinuc.metrics.segmentation import score
+from wsinuc.nuclei import Frame, measure
+from wsinuc.workflows.evaluate.run import (
+    evaluate,
+    evaluate_folders,
+    paint_level0,
+    predict_labels,
+    predict_nuclei,
+    read_prediction,
+)
+from wsinuc_cli.evaluate import evaluate as command
+
+SHAPE = (150, 210)
+
+
+def known(origin: tuple[int, int], zoom: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """A field of the oracle's plane and its labels, each pixel repeated ``zoom`` times."""
+    pixels = plane(SHAPE, origin)
+    labels = OracleSegmenter().separate(scores_of(pixels))
+    return pixels.repeat(zoom, 0).repeat(zoom, 1), labels.repeat(zoom, 0).repeat(zoom, 1)
+
+
+def write_known_dataset(folder: Path, spoil: str | None = None) -> Path:
+    """Fields a, b, c; the annotation of ``spoil`` is shifted by three pixels, so that no prediction is right."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels").mkdir()
+    (folder / "manifest.csv").write_text("name,patient\na,01\nb,02\nc,02\n")
+    for name, origin in zip("abc", ((0, 0), (300, 50), (77, 501)), strict=True):
+        pixels, labels = known(origin)
+        labels = np.roll(labels, 3, axis=1) if name == spoil else labels
+        Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
+        Image.fromarray(labels.astype(np.uint16)).save(folder / "labels" / f"{name}.png")
+    return folder
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Dataset:
+    return open_dataset(write_known_dataset(tmp_path / "set", spoil="b"), mpp=MPP)
+
+
+def test_the_whole_path_gives_back_the_pixels():
+    """Tiled, scored, owned, traced, painted back: at the model's own resolution nothing may be lost on the way."""
+    pixels, truth = known((40, 60))
+    image = LabelledImage(name="a", image=pixels, labels=truth, attributes={}, mpp=MPP)
+    predicted = predict_labels(image, segmenter=OracleSegmenter())
+    assert predicted.dtype == np.int32
+    np.testing.assert_array_equal(predicted > 0, truth > 0)
+    pairs = np.unique(np.stack([predicted.ravel(), truth.ravel()]), axis=1)
+    assert pairs.shape[1] == len(np.unique(truth)) == len(np.unique(predicted)) > 10  # the same, but for the numbers
+
+
+@pytest.mark.parametrize("zoom", [2, 3])
+def test_finer_images_are_read_coarser_and_painted_finer(zoom):
+    pixels, truth = known((40, 60), zoom)
+    image = LabelledImage(name="a", image=pixels, labels=truth, attributes={}, mpp=MPP / zoom)
+    scores = score(truth, predict_labels(image, segmenter=OracleSegmenter()))
+    assert scores.dice > 0.999
+    assert scores.aji > 0.99  # resampling mixes neighbours, so a pixel between touching nuclei may change sides
+    assert scores.found == scores.true_nuclei == scores.predicted_nuclei
+
+
+@pytest.mark.parametrize("downsample", [(1.0, 1.0), (2.0, 2.0), (2.0, 3.0)])
+def test_painting_at_whole_multiples_is_exact_whatever_the_axis(downsample):
+    _, found = known((40, 60))
+    scores = np.zeros((4, *found.shape), np.uint8)
+    frame = Frame(mpp=MPP, downsample=downsample)
+    nuclei = measure(found, scores, Box.of_shape(found.shape), frame, OracleSegmenter().classes)
+    expected = found.repeat(int(downsample[0]), 0).repeat(int(downsample[1]), 1)[:-3, :-3]  # cut by the image's edge
+    np.testing.assert_array_equal(paint_level0(nuclei, expected.shape), expected)
+    assert not paint_level0(nuclei.select(np.zeros(len(nuclei), bool)), (4, 4)).any()
+
+
+def test_scores_files_and_pages(dataset, tmp_path):
+    seen = []
+    out = tmp_path / "out"
+    evaluation = evaluate(
+        dataset, partial(predict_labels, segmenter=OracleSegmenter()), out=out, on_image=lambda s: seen.append(s.name)
+    )
+    assert seen == ["a", "b", "c"]
+    perfect, spoilt = evaluation.images[0].scores, evaluation.images[1].scores
+    assert (perfect.dice, perfect.aji, perfect.aji_plus, perfect.pq) == (1.0,) * 4
+    assert spoilt.aji < 0.9
+    assert evaluation.means["aji"] == pytest.approx((2 + spoilt.aji) / 3)
+    assert evaluation.ranked()[0] == 1
+    rows = list(csv.DictReader((out / "scores.csv").open()))
+    assert [row["name"] for row in rows] == ["a", "b", "c"]
+    assert rows[1]["patient"] == "02"
+    assert float(rows[1]["aji"]) == spoilt.aji
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["images"] == 3
+    assert summary["means"] == evaluation.means
+    assert summary["totals"]["true_nuclei"] == sum(int(row["true_nuclei"]) for row in rows)
+    page = Image.open(out / "comparison.png")
+    assert page.width == 2 * 2 * SHAPE[1]
+    assert page.height > 3 * 2 * SHAPE[0]
+
+
+def test_calibration_is_part_of_it(dataset, tmp_path):
+    out = tmp_path / "out"
+    predict = partial(predict_nuclei, segmenter=OracleSegmenter())
+    evaluation = evaluate(dataset, predict, predicted_classes=("round", "long"), out=out, worst=2)
+    found = json.loads((out / "summary.json").read_text())["calibration"]
+    totals = evaluation.totals
+    assert (found["nuclei"], found["right"]) == (totals["predicted_nuclei"], totals["found"])
+    assert 0 < found["right"] < found["nuclei"]  # of the image whose annotation is shifted
+    assert sum(row["nuclei"] for row in found["reliability"]) == found["nuclei"]
+    assert all(row["from"] <= row["mean_probability"] <= row["to"] for row in found["reliability"])
+    assert 0 <= found["auc_one_minus_probability"] <= 1
+    assert "auc_disagreement" in found
+    for page in ("reliability.png", "doubt.png", "worst.png"):
+        with Image.open(out / page) as picture:
+            assert min(picture.size) > 300
+    read = partial(read_prediction, folder=out / "predictions")
+    labels_alone = evaluate(dataset, read, predicted_classes=("round", "long"))
+    assert labels_alone.verdicts is None
+    assert "calibration" not in labels_alone.summary()
+    with pytest.raises(ConfigError, match="0 or more, got -1"):
+        evaluate(dataset, predict, worst=-1)
+
+
+def test_written_predictions_score_the_same(dataset, tmp_path):
+    out = tmp_path / "out"
+    first = evaluate(dataset, partial(predict_labels, segmenter=OracleSegmenter()), out=out)
+    again = evaluate(dataset, partial(read_prediction, folder=out / "predictions"))
+    folders = evaluate_folders(out / "predictions", dataset.path / "labels", out=tmp_path / "folders")
+    assert [i.scores for i in first.images] == [i.scores for i in again.images] == [i.scores for i in folders.images]
+    assert sorted(p.name for p in (tmp_path / "folders").iterdir()) == ["scores.csv", "summary.json"]
+
+
+def test_a_folder_in_use_is_refused_before_any_work(dataset, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("keep")
+    with pytest.raises(OutputError, match="--overwrite"):
+        evaluate(dataset, lambda image: pytest.fail("worked all the same"), out=tmp_path / "out")
+    evaluate(dataset[:1], lambda image: image.labels, out=tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+    with pytest.raises(OutputError, match="cannot write to"):
+        evaluate(dataset, lambda image: image.labels, out=tmp_path / "out" / "mine.txt" / "deeper")
+
+
+def test_misfits_are_named(dataset, tmp_path):
+    with pytest.raises(DataError, match=r"a: the annotation is \(150, 210\) .* prediction \(3, 3\)"):
+        evaluate(dataset, lambda image: np.zeros((3, 3), np.int32))
+    with pytest.raises(DataError, match=r"a\.png is missing"):
+        evaluate(dataset, partial(read_prediction, folder=tmp_path))
+    with pytest.raises(DataError, match="no PNG files"):
+        evaluate_folders(dataset.path / "labels", tmp_path / "set")
+
+
+def test_command_on_label_images(dataset, tmp_path):
+    labels = str(dataset.path / "labels")
+    done = CliRunner().invoke(command, ["--truth", labels, "--pred", labels, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "mean of 3 images" in done.output
+    assert (tmp_path / "out" / "summary.json").is_file()
+    data = [str(dataset.path), "--mpp", "0.5", "--where", "patient=02", "--pred", labels]
+    done = CliRunner().invoke(command, data)
+    assert done.exit_code == 0, done.output
+    assert "mean of 2 images" in done.output
+
+
+def test_command_measures_a_model(dataset, monkeypatch):
+    monkeypatch.setattr("wsinuc.segmenters.load_segmenter", lambda model, device: OracleSegmenter())
+    done = CliRunner().invoke(command, [str(dataset.path), "--mpp", "0.5", "--where-not", "patient=02"])
+    assert done.exit_code == 0, done.output
+    assert "mean of 1 images" in done.output
+    assert "1.000" in done.output
+
+
+def test_command_names_missing_folders(tmp_path):
+    done = CliRunner().invoke(command, [str(tmp_path / "nowhere"), "--mpp", "0.5"])
+    assert isinstance(done.exception, DataError)
+    assert "nowhere is no folder" in str(done.exception)
+
+
+@pytest.mark.parametrize("options", [[], ["--pred", "."], ["--truth", "."], [".", "--truth", "."]])
+def test_command_asks_for_what_is_missing(options):
+    done = CliRunner().invoke(command, options)
+    assert done.exit_code == 2
+    assert "give DATA" in done.output

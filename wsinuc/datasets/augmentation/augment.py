@@ -1,0 +1,176 @@
+"""What another laboratory would have done to the same tissue: stain, scale, orientation, focus.
+
+Functions take an array and a generator and return a new array; labels follow their image where geometry changes.
+`augmented_crop` puts them together: what a training sees of a random place of an annotated image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from wsinuc.datasets.augmentation.compaction import compacted
+from wsinuc.datasets.augmentation.crowding import crowded
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.errors import ConfigError
+from wsinuc.grid import Box
+from wsinuc.orientation import dihedral
+
+View = tuple[NDArray[np.uint8], NDArray[np.int32]]
+"""RGB ``(h, w, 3)`` and instance labels ``(h, w)``."""
+
+# Optical density of haematoxylin, eosin and DAB per RGB channel (Ruifrok & Johnston 2001), unit rows.
+STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+STAINS /= np.linalg.norm(STAINS, axis=1, keepdims=True)
+UNMIX = np.linalg.inv(STAINS)
+EOSIN = 1
+"""Which of the stains it is."""
+
+COMPACT = (1.1, 1.8)
+"""How much wider than the crop the field is whose nuclei are drawn together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Augmentation:
+    """How far a training image may be from the annotated one. Flips and right-angle turns are always among it."""
+
+    zoom: float = 1.3
+    """A crop shows between ``1 / zoom`` and ``zoom`` of its nominal field."""
+    stain: float = 0.5
+    """Strength of the stain jitter; see `jitter_stain`."""
+    blur: float = 0.0
+    """Probability of a Gaussian blur with a standard deviation of 0.25 to 0.5 um (1 to 2 px at 40x)."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise in grey levels; each image gets between none and this."""
+    dyes: float = 0.0
+    """How far the dyes' own colours may be others; see `mix_densities`."""
+    light: float = 0.0
+    """Probability of another brightness (factor 0.5 to 1.5) and contrast (0.6 to 1.4)."""
+    jpeg: float = 0.0
+    """Probability of a compression as JPEG at quality 30 to 90, as slide scanners use it."""
+    crowd: float = 0.0
+    """Probability of nuclei shown once more beside others, up to twice as many; see
+    `wsinuc.datasets.augmentation.crowding`."""
+    compact: float = 0.0
+    """Probability of a wider field whose nuclei are drawn together; see `wsinuc.datasets.augmentation.compaction`."""
+
+    def __post_init__(self) -> None:
+        if self.zoom < 1 or not 0 <= self.stain < 1 or min(self.noise, self.dyes) < 0:
+            raise ConfigError(f"zoom must be at least 1, stain in [0, 1), noise and dyes not negative; got {self}")
+        chances = (self.blur, self.light, self.jpeg, self.crowd, self.compact)
+        if not all(0 <= chance <= 1 for chance in chances):
+            raise ConfigError(
+                "blur, light, jpeg, crowd and compact are probabilities from 0 to 1, got "
+                f"{', '.join(map(str, chances))}"
+            )
+
+
+def density(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Optical density of grey levels, natural logarithm; white is 0, and black finite."""
+    levels: NDArray[np.float32] = -np.log((image.astype(np.float32) + 1) / 256)
+    return levels
+
+
+def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
+    """The image ``(h, w, 3)`` as if stained and scanned elsewhere.
+
+    Each stain's density is multiplied by ``1 + U(-strength, strength)`` and shifted by a fifth of that, then brightness
+    is scaled by up to a fifth of ``strength``. 0 changes nothing (up to rounding).
+    """
+    stains = density(image.reshape(-1, 3)) @ UNMIX.astype(np.float32)
+    gain = 1 + rng.uniform(-strength, strength, 3)
+    shift = rng.uniform(-strength, strength, 3) / 5
+    mixed = (stains * gain + shift).astype(np.float32) @ STAINS.astype(np.float32)
+    light = 1 + rng.uniform(-strength, strength) / 5
+    return np.clip(np.exp(-mixed) * 256 * light - 1, 0, 255).reshape(image.shape).astype(np.uint8)
+
+
+def mix_densities(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
+    """The image ``(h, w, 3)`` as if its dyes had other colours, or another camera had seen them.
+
+    Optical densities are multiplied by the unit matrix plus normal noise of this standard
+    deviation, so a blue haematoxylin becomes a grey or a violet one, which no strength of known
+    stains gives. Glass stays white; 0 changes nothing (up to rounding).
+    """
+    mixed = density(image.reshape(-1, 3)) @ (np.eye(3) + strength * rng.standard_normal((3, 3))).astype(np.float32)
+    return np.clip(np.exp(-mixed) * 256 - 1, 0, 255).reshape(image.shape).astype(np.uint8)
+
+
+def augmented_crop(
+    sample: LabelledImage, mpp: float, rng: np.random.Generator, *, size: int, augmentation: Augmentation
+) -> View:
+    """A random square of ``size`` px at ``mpp``; an image that is smaller is continued by mirroring.
+
+    Every place is equally likely. The image is anti-aliased where it shrinks, labels take the nearest pixel.
+    """
+    zoom = float(np.exp(rng.uniform(-1, 1) * np.log(augmentation.zoom)))
+    factor = mpp / sample.mpp * zoom
+    drawn = augmentation.compact and rng.random() < augmentation.compact
+    wide = round(size * rng.uniform(*COMPACT)) if drawn else size
+    field_px = max(2, round(wide * factor))
+    height, width = (min(field_px, extent) for extent in sample.labels.shape)
+    y = int(rng.integers(sample.labels.shape[0] - height + 1))
+    x = int(rng.integers(sample.labels.shape[1] - width + 1))
+    shape = (max(1, round(height / factor)), max(1, round(width / factor)))
+    image, labels = resized(sample, Box(y, x, y + height, x + width), shape)
+    if drawn:
+        image, labels = compacted(image, labels, rng, size)
+    missing = [max(0, size - extent) for extent in labels.shape]
+    before = [int(rng.integers(lack + 1)) if lack else 0 for lack in missing]
+    around = [(start, lack - start) for start, lack in zip(before, missing, strict=True)]
+    image = np.pad(image, [*around, (0, 0)], mode="symmetric")[:size, :size]
+    labels = np.pad(labels, around, mode="symmetric")[:size, :size]
+    if augmentation.crowd and rng.random() < augmentation.crowd:
+        image, labels = crowded(image, labels, rng, rng.uniform(0, 1))
+    turn = int(rng.integers(8))
+    return _turned(turn, distorted(image, mpp, rng, augmentation), labels)
+
+
+def distorted(
+    image: NDArray[np.uint8], mpp: float, rng: np.random.Generator, augmentation: Augmentation
+) -> NDArray[np.uint8]:
+    """The image ``(h, w, 3)`` at ``mpp`` with another stain, light, focus, noise and compression; geometry stays."""
+    image = jitter_stain(image, rng, augmentation.stain)
+    if augmentation.dyes:
+        image = mix_densities(image, rng, augmentation.dyes)
+    if augmentation.light and rng.random() < augmentation.light:
+        bright = image * rng.uniform(0.5, 1.5)
+        mean = bright.mean()
+        image = _clipped(mean + (bright - mean) * rng.uniform(0.6, 1.4))
+    if augmentation.blur and rng.random() < augmentation.blur:
+        sigma = rng.uniform(0.25, 0.5) / mpp
+        image = _clipped(ndimage.gaussian_filter(image.astype(np.float32), (sigma, sigma, 0)))
+    if augmentation.noise:
+        level = rng.uniform(0, augmentation.noise)
+        image = _clipped(image + level * rng.standard_normal(image.shape))
+    if augmentation.jpeg and rng.random() < augmentation.jpeg:
+        image = _compressed(image, int(rng.integers(30, 91)))
+    return image
+
+
+def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """What JPEG leaves of an image."""
+    stream = BytesIO()
+    Image.fromarray(image).save(stream, format="JPEG", quality=quality)
+    return np.asarray(Image.open(stream))
+
+
+def _clipped(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def resized(sample: LabelledImage, window: Box, shape: tuple[int, int]) -> View:
+    """The pixels of ``window`` resampled to ``shape`` (h, w)."""
+    size = (shape[1], shape[0])
+    image = Image.fromarray(sample.image[window.slices]).resize(size, Image.Resampling.BILINEAR)
+    labels = Image.fromarray(sample.labels[window.slices]).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(image), np.asarray(labels, np.int32)
+
+
+def _turned(turn: int, image: NDArray[np.uint8], labels: NDArray[np.int32]) -> View:
+    return np.ascontiguousarray(dihedral(image, turn)), np.ascontiguousarray(dihedral(labels, turn))

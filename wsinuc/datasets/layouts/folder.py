@@ -1,0 +1,127 @@
+"""One's own folder of annotated images: ``images/``, ``labels/`` and, for what is known of them, ``manifest.csv``.
+
+Images are 8-bit RGB (PNG, TIFF, JPEG, BMP). Labels are PNGs or TIFFs of whole numbers, of the same
+name and size (16 bit, or 8 bit for fewer than 256 nuclei), 0 is background, one number per nucleus;
+what else is understood, and how, stands in `wsinuc.datasets.label_values`. The manifest has one
+line per image: ``name`` (the file name without its extension), then any attributes (patient, organ,
+stain ...) as text, by which images can be chosen. A column ``mpp`` (um per pixel), where there is
+one, is the image's resolution unless the user gives another. Without a manifest the images are
+those in ``images/``, and nothing but their names is known.
+
+Classes, where there are any: ``classes.csv`` lists them (``name``, and optionally ``color`` as #rrggbb), and
+``classes/NAME.csv`` gives the class name of each ``label``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageColor
+
+from wsinuc.datasets.base import Annotation, Layout, Row
+from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, read_table, table_rows
+from wsinuc.datasets.label_files import LABEL_SUFFIXES, read_annotation
+from wsinuc.errors import DataError
+from wsinuc.nuclei.classes import NucleusClass
+
+PALETTE = ("#c8001e", "#00a0c8", "#2d8c2d", "#f0b400", "#8c46c8", "#ff8200", "#0046c8", "#b48c64")
+"""Colours of classes that name none, in turn."""
+
+
+class FolderLayout(Layout):
+    """Images and label images paired by name."""
+
+    name = "folder"
+    expected = "images/NAME.png, labels/NAME.png and, for attributes, manifest.csv with a column 'name'"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.classes = read_classes(path / "classes.csv")
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        return (path / "labels").is_dir() and ((path / "manifest.csv").is_file() or (path / "images").is_dir())
+
+    def scan(self) -> tuple[Row, ...]:
+        if (self.path / "manifest.csv").is_file():
+            return read_manifest(self.path / "manifest.csv")
+        return tuple({"name": name} for name in self._images)
+
+    def read(self, row: Row) -> Annotation:
+        name = row["name"]
+        found = read_annotation(
+            self._images.get(name, self.path / "images" / f"{name}.png"),
+            self._labels.get(name, self.path / "labels" / f"{name}.png"),
+        )
+        if not self.classes or found.numbers is None:
+            return found
+        return replace(found, classes=self.classes_of(name, found.labels, found.numbers))
+
+    @cached_property
+    def _images(self) -> dict[str, Path]:
+        return by_stem(self.path / "images", IMAGE_SUFFIXES)
+
+    @cached_property
+    def _labels(self) -> dict[str, Path]:
+        return by_stem(self.path / "labels", LABEL_SUFFIXES)
+
+    def classes_of(self, name: str, labels: NDArray[np.int32], numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+        """(labels.max() + 1,) class of each label as ``classes/NAME.csv`` has it, 0 where it says
+        nothing; raises DataError.
+
+        Parameters
+        ----------
+        labels
+            (h, w) of the image.
+        numbers
+            (labels.max() + 1,) the number by which the table knows each label; several may have one.
+        """
+        number = {c.name: i for i, c in enumerate(self.classes, start=1)}
+        path = self.path / "classes" / f"{name}.csv"
+        present = np.bincount(labels.ravel(), minlength=len(numbers)) > 0
+        present[0] = False
+        known = set(numbers[present].tolist())
+        given: dict[int, int] = {}
+        for row in table_rows(path, ("label", "class")):
+            if row["class"] not in number:
+                raise DataError(f"{path}: class {row['class']!r} is not in classes.csv, which has {', '.join(number)}")
+            label = int(row["label"]) if row["label"].isdecimal() and len(row["label"]) < 20 else 0
+            if label not in known:
+                raise DataError(f"{path}: there is no nucleus {row['label']!r} in the labels of {name}")
+            given[label] = number[row["class"]]
+        classes = [given.get(each, 0) if there else 0 for each, there in zip(numbers.tolist(), present, strict=True)]
+        return np.array(classes, np.int32)
+
+
+def read_classes(path: Path) -> tuple[NucleusClass, ...]:
+    """The classes of a ``classes.csv`` (name, color), none where the file is missing; raises DataError."""
+    if not path.exists():
+        return ()
+    classes = []
+    for i, row in enumerate(read_table(path, ("name",))):
+        try:
+            color = ImageColor.getrgb(row.get("color") or PALETTE[i % len(PALETTE)])[:3]
+        except ValueError:
+            raise DataError(f"{path}: a color looks like #c8001e, got {row['color']!r}") from None
+        classes.append(NucleusClass(row["name"], (color[0], color[1], color[2])))
+    return tuple(classes)
+
+
+def read_manifest(path: Path) -> tuple[Row, ...]:
+    """The images of a ``manifest.csv`` with what is known of them, in its order; raises DataError."""
+    rows = read_table(path, ("name",))
+    if not rows:
+        raise DataError(f"{path} must have a header with a column 'name' and one line per image")
+    names = [row["name"] for row in rows]
+    for name in names:
+        if not name or Path(name).name != name:
+            raise DataError(f"{path}: a name must be a plain file name without its extension, got {name!r}")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise DataError(f"{path}: each name may stand once, got {name!r} twice")
+    return rows

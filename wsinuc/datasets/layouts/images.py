@@ -1,0 +1,51 @@
+"""Images that nobody annotated, described by a table: pixels for `pretrain` and `distill`.
+
+``images/NAME`` (PNG, JPEG or BMP) with ``manifest.csv``: ``name``, and what is known of each image, such as ``mpp``,
+``organ`` and ``licence``. Without the table a folder of images is no data set, but those commands take it all the same.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from wsinuc.datasets.base import UNLABELLED, Annotation, Layout, Row
+from wsinuc.datasets.files import by_stem, read_image
+from wsinuc.datasets.layouts.folder import read_manifest
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+"""Of images that are read whole; a TIFF may be a slide, which the commands read by region."""
+ANNOTATION = ("labels", "points", "csv")
+"""Folders that other layouts read annotation from."""
+
+
+class ImagesLayout(Layout):
+    """Images without annotation; attributes from the manifest."""
+
+    name = "images"
+    expected = "images/NAME.png (or .jpg) and manifest.csv with a column 'name', without labels/ or points/"
+    kind = UNLABELLED
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        if not ((path / "images").is_dir() and (path / "manifest.csv").is_file()):
+            return False
+        if any((path / name).is_dir() for name in ANNOTATION):
+            return False
+        return any(file.suffix.lower() in SUFFIXES for file in (path / "images").iterdir())
+
+    def scan(self) -> tuple[Row, ...]:
+        if (self.path / "manifest.csv").is_file():
+            return read_manifest(self.path / "manifest.csv")
+        return tuple({"name": name} for name in self._images)
+
+    @cached_property
+    def _images(self) -> dict[str, Path]:
+        return by_stem(self.path / "images", SUFFIXES)
+
+    def read(self, row: Row) -> Annotation:
+        name = row["name"]
+        pixels = read_image(self._images.get(name, self.path / "images" / f"{name}.png"))
+        return Annotation(image=pixels, labels=np.zeros(pixels.shape[:2], np.int32))

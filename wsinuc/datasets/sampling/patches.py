@@ -1,0 +1,103 @@
+"""Endless random patches of unlabelled images, for pre-training.
+
+Patch ``k`` is a function of the seed and ``k`` alone: a resumed training sees what an uninterrupted
+one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsinuc.datasets.augmentation.augment import jitter_stain
+from wsinuc.datasets.sampling.pixels import Pixels, Placing
+from wsinuc.errors import DataError
+from wsinuc.orientation import dihedral
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchSource:
+    """Images to cut from, and how.
+
+    Images are drawn in proportion to their area (a slide's: of its tissue), or to ``weights`` if given.
+    """
+
+    images: Sequence[Pixels]
+    """RGB arrays ``(h, w, 3)`` or what reads like them, all at the resolution to train at."""
+    size: int
+    """Side of a patch in pixels."""
+    seed: int
+    weights: Sequence[float] | None = None
+    zoom: float = 1.3
+    """A patch shows between ``1 / zoom`` and ``zoom`` of its nominal field."""
+    stain: float = 0.25
+    """Strength of the stain jitter; see :func:`wsinuc.datasets.augmentation.augment.jitter_stain`."""
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise DataError("no images to train on: the sources hold no readable image")
+
+    def patch(self, index: int) -> NDArray[np.uint8]:
+        """Patch ``(size, size, 3)`` number ``index``."""
+        rng = np.random.default_rng((self.seed, index))
+        areas = np.asarray(self.weights or [area(image) for image in self.images], np.float64)
+        image = self.images[rng.choice(len(self.images), p=areas / areas.sum())]
+        field = self.size * float(np.exp(rng.uniform(-1, 1) * np.log(self.zoom)))
+        height, width = (min(field, side) for side in image.shape[:2])
+        y, x = corner(image, rng, height, width)
+        y0, x0 = int(y), int(x)
+        cut = Image.fromarray(image[y0 : int(y + height) + 2, x0 : int(x + width) + 2])
+        box = (x - x0, y - y0, min(x - x0 + width, cut.width), min(y - y0 + height, cut.height))
+        patch = np.asarray(cut.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
+        return dihedral(jitter_stain(patch, rng, self.stain), int(rng.integers(8)))
+
+    def batch(self, index: int, count: int) -> NDArray[np.uint8]:
+        """Patches ``index * count`` to ``(index + 1) * count``: ``(count, size, size, 3)``."""
+        return np.stack([self.patch(index * count + i) for i in range(count)])
+
+
+def corner(image: Pixels, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
+    """(y, x) of the corner of a random patch of that size inside the image, on tissue where the
+    image knows its tissue."""
+    if isinstance(image, Placing):
+        return image.place(rng, height, width)
+    return rng.uniform(0, image.shape[0] - height), rng.uniform(0, image.shape[1] - width)
+
+
+def area(image: Pixels) -> float:
+    """Pixels worth cutting from: a slide's tissue, all of an image."""
+    return image.area if isinstance(image, Placing) else float(image.shape[0] * image.shape[1])
+
+
+class Ahead(Generic[Value]):
+    """The values of a function of 0, 1, 2 ..., computed by threads a few numbers ahead of who asks for them.
+
+    Asking in any order gives the same values; asking in ascending order gives them sooner.
+    """
+
+    def __init__(self, function: Callable[[int], Value], *, threads: int, stride: int = 1) -> None:
+        self._function, self._stride, self._threads = function, stride, threads
+        self._pool = ThreadPoolExecutor(threads)
+        self._coming: dict[int, Future[Value]] = {}
+
+    def __call__(self, index: int) -> Value:
+        """The value of ``index``; those of the next few multiples of the stride are begun."""
+        wanted = [index + i * self._stride for i in range(self._threads + 1)]
+        for number in [number for number in self._coming if number not in wanted]:
+            self._coming.pop(number).cancel()
+        for number in wanted:
+            if number not in self._coming:
+                self._coming[number] = self._pool.submit(self._function, number)
+        return self._coming.pop(index).result()
+
+    def close(self) -> None:
+        """Stop the threads; values that are under way are lost."""
+        self._pool.shutdown(cancel_futures=True)

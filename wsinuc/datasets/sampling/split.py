@@ -1,0 +1,268 @@
+"""Splits of a data set into parts, as files that others can read, and the choice of a few patches to label.
+
+A split is a list of places (image, box) per part and nothing else; it is made once, saved, and used
+by every method that is compared. Both ways of making one are deterministic: the same data set,
+numbers and seed give the same split anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.errors import ConfigError, DataError
+from wsinuc.exports.atomic import replacing
+from wsinuc.grid import Box
+from wsinuc.limits import read_json
+
+FORMAT, VERSION = "wsinuc-split", 1
+GROUPS = ("tissue", "organ", "patient", "source")
+"""Attributes over which few patches are spread; the first that the images have, and that differs among them."""
+DENSITIES = 4
+"""Patches are told apart by how many nuclei they hold, in so many equal shares."""
+
+Place = tuple[str, Box | None]
+"""Name of an image, and the part of it that is meant; None is all of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Named parts of a data set."""
+
+    parts: Mapping[str, tuple[Place, ...]]
+    dataset: str
+    """Layout of the data set that was split."""
+    seed: int
+
+    def of(self, dataset: Dataset, part: str) -> Dataset:
+        """One part; raises DataError for unknown parts, and for a data set without the images that it names."""
+        if part not in self.parts:
+            raise DataError(f"the split has no part {part!r}; it has {', '.join(self.parts)}")
+        return dataset.patches(self.parts[part])
+
+    def save(self, path: Path) -> None:
+        """Write JSON with one line per image or patch; raises OutputError."""
+        head = {"format": FORMAT, "version": VERSION, "dataset": self.dataset, "seed": self.seed}
+        lines = [f" {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
+        parts = [
+            f"  {json.dumps(name)}: [\n" + ",\n".join(f"   {json.dumps(_to_json(p))}" for p in places) + "\n  ]"
+            for name, places in self.parts.items()
+        ]
+        text = "\n".join(["{", *lines, ' "parts": {', ",\n".join(parts), " }", "}", ""])
+        with replacing(path) as file:
+            file.write(text.encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Split:
+        """Read what `save` wrote; raises DataError for anything else."""
+        try:
+            content = read_json(path)
+        except FileNotFoundError:
+            raise DataError(f"{path} is missing; make a split with wsinuc data split") from None
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise DataError(f"{path} is no split: expected JSON with format {FORMAT!r}, as wsinuc data split writes it")
+        if content.get("version") != VERSION:
+            raise DataError(
+                f"{path} is of version {content.get('version')}, this wsinuc reads version {VERSION}; update it"
+            )
+        try:
+            parts = {name: tuple(_from_json(entry) for entry in entries) for name, entries in content["parts"].items()}
+            return cls(parts=parts, dataset=str(content["dataset"]), seed=int(content["seed"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{path} is a damaged split ({type(error).__name__}: {error})") from error
+
+
+def few_patches(dataset: Dataset, count: int, *, size_px: int = 256, seed: int) -> Split:
+    """A few patches that stand for the whole data set, as part ``train``: what one would label with little time.
+
+    Candidates are patches of ``size_px`` on a grid spread over each image, without overlap; smaller
+    images are taken whole, patches without a nucleus never. They are chosen one by one, each time
+    the one whose traits are furthest behind their share: its tissue, organ or patient (`GROUPS`),
+    its image, its share of density (`DENSITIES`), its classes. Until every class is there, patches
+    with the rarest missing one come first. The sequence does not depend on ``count``: with one
+    seed, the first 4 of 8 patches are the 4.
+
+    Raises
+    ------
+    ConfigError
+        ``count`` or ``size_px`` is not positive.
+    DataError
+        There are fewer patches with nuclei than that, or an image is damaged.
+    """
+    if count < 1 or size_px < 1:
+        raise ConfigError(f"count and size_px must be at least 1, got {count} and {size_px}")
+    places: list[Place] = []
+    counts: list[NDArray[np.int64]] = []
+    images: list[int] = []
+    for index, image in enumerate(dataset):
+        for box in _grid(image.labels.shape, size_px):
+            nuclei = _count(image, box, len(dataset.classes))
+            if nuclei.sum():
+                places.append(place_of(dataset, index, box, image))
+                counts.append(nuclei)
+                images.append(index)
+    if len(places) < count:
+        raise DataError(
+            f"{dataset.path} has {len(places)} patches of {size_px} px with nuclei, {count} are wanted; "
+            "ask for fewer, or for smaller ones"
+        )
+    chosen = _choose(_traits(dataset, images, np.stack(counts)), np.stack(counts)[:, 1:] > 0, count, seed)
+    return Split(parts={"train": tuple(places[i] for i in chosen)}, dataset=dataset.layout.name, seed=seed)
+
+
+def split_images(
+    dataset: Dataset,
+    fractions: Mapping[str, float],
+    *,
+    stratify: str | None = None,
+    seed: int,
+    group: str | None = None,
+) -> Split:
+    """Whole images in parts of about the given sizes.
+
+    Parameters
+    ----------
+    fractions
+        Part -> its share of the images; what is missing to 1 is left out.
+    stratify
+        Attribute whose values should be spread over the parts like over the whole set.
+    group
+        Attribute whose images stay together: ``patient``, so that no patient is trained and tested on. Images without a
+        value stand alone.
+
+    Raises
+    ------
+    ConfigError
+        The fractions are no shares of a whole.
+    DataError
+        An attribute is unknown, or a part would be empty.
+    """
+    if not fractions or min(fractions.values()) <= 0 or sum(fractions.values()) > 1 + 1e-9:
+        shown = ", ".join(f"{name}={share:g}" for name, share in fractions.items())
+        raise ConfigError(f"parts need shares above 0 that add up to 1 at most, got {shown or 'none'}")
+    for attribute in (stratify, group):
+        if attribute is not None and attribute not in dataset.rows[0]:
+            raise DataError(
+                f"the images of {dataset.path} have no {attribute!r}; they have {', '.join(dataset.rows[0])}"
+            )
+    together: dict[str, list[int]] = {}
+    for i, row in enumerate(dataset.rows):
+        together.setdefault((group and row[group]) or f"\0{i}", []).append(i)
+    strata = [row[stratify] if stratify else "" for row in dataset.rows]
+    assigned = _assign(list(together.values()), strata, fractions, seed)
+    for name, indices in assigned.items():
+        if not indices:
+            what = f"{len(together)} values of {group}" if group else f"{len(dataset)} images"
+            raise DataError(f"part {name!r} would be empty: {what} cannot be divided like that; choose other shares")
+    parts = {
+        name: tuple((dataset.names[i], dataset.boxes[i]) for i in sorted(indices)) for name, indices in assigned.items()
+    }
+    return Split(parts=parts, dataset=dataset.layout.name, seed=seed)
+
+
+def _assign(
+    units: list[list[int]], strata: Sequence[str], fractions: Mapping[str, float], seed: int
+) -> dict[str, list[int]]:
+    """Give each unit to the part that lacks most, large units first; what no part wants goes to none."""
+    names = [*fractions, None]
+    shares = np.array([*fractions.values(), max(0.0, 1 - sum(fractions.values()))])
+    values = sorted(set(strata))
+    number = np.array([values.index(value) for value in strata])
+    lacking = shares[:, None] * np.bincount(number, minlength=len(values))  # images, (part, stratum)
+    order = np.random.default_rng(seed).permutation(len(units))
+    given: dict[str | None, list[int]] = {name: [] for name in names}
+    for i in sorted(order.tolist(), key=lambda i: -len(units[i])):
+        held = np.bincount(number[units[i]], minlength=len(values))
+        # The part as a whole counts too: strata too small to be divided would all go to the largest part.
+        need = lacking @ held / held.sum() + lacking.sum(axis=1)
+        part = int(np.where(shares > 0, need, -np.inf).argmax())
+        lacking[part] -= held
+        given[names[part]] += units[i]
+    return {name: given[name] for name in fractions}
+
+
+def _grid(shape: tuple[int, ...], size: int) -> list[Box]:
+    """Boxes of a side that do not overlap, spread from edge to edge."""
+    starts = []
+    for side in shape:
+        fitting = max(1, side // size)
+        starts.append(np.linspace(0, max(0, side - size), fitting).astype(int).tolist())
+    return [Box(y, x, min(y + size, shape[0]), min(x + size, shape[1])) for y in starts[0] for x in starts[1]]
+
+
+def _count(image: LabelledImage, box: Box, classes: int) -> NDArray[np.int64]:
+    """(classes + 1,) nuclei of each class inside a box; the first are those of no known class."""
+    if image.points is not None:
+        inside = ((image.points >= (box.y0, box.x0)) & (image.points < (box.y1, box.x1))).all(axis=1)
+        kinds = np.zeros(len(image.points), np.int32) if image.point_classes is None else image.point_classes
+        return np.bincount(kinds[inside], minlength=classes + 1)
+    ids = 1 + np.flatnonzero(np.bincount(image.labels[box.slices].ravel(), minlength=1)[1:])
+    kinds = np.zeros(len(ids), np.int32) if image.classes is None else image.classes[ids]
+    return np.bincount(kinds, minlength=classes + 1)
+
+
+def place_of(dataset: Dataset, index: int, box: Box, image: LabelledImage) -> Place:
+    """A box of what the data set gives as image ``index``, as a place in the file behind it."""
+    outer, name = dataset.boxes[index], dataset.rows[index]["name"]
+    if box.shape == image.labels.shape:
+        return name, outer
+    return name, box if outer is None else box.shift(outer.y0, outer.x0)
+
+
+def _traits(dataset: Dataset, images: Sequence[int], counts: NDArray[np.int64]) -> list[NDArray[np.intp]]:
+    """Traits that each candidate has one value of, as numbers from 0: its image, its share of density, its group."""
+    ranks = counts.sum(axis=1).argsort(kind="stable").argsort(kind="stable")
+    kinds: list[Sequence[str] | Sequence[int]] = [images, (ranks * DENSITIES // len(ranks)).tolist()]
+    varied = (a for a in GROUPS if len({row.get(a, "") for row in dataset.rows}) > 1)
+    if attribute := next(varied, None):
+        kinds.append([dataset.rows[i][attribute] for i in images])
+    return [np.unique(np.asarray(kind), return_inverse=True)[1] for kind in kinds]
+
+
+def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], count: int, seed: int) -> list[int]:
+    """Indices of candidates, greedily: the one whose traits and classes are furthest behind their
+    share of the chosen."""
+    total = len(classes)
+    shares = [*(np.bincount(values) / total for values in traits), classes.mean(axis=0)]
+    taken = [np.zeros(len(share)) for share in shares]
+    missing, rarity = classes.sum(axis=0) > 0, np.argsort(classes.sum(axis=0), kind="stable")
+    chance = np.random.default_rng(seed).random(total) / 4  # decides among those that are needed about equally
+    chosen: list[int] = []
+    for step in range(1, count + 1):
+        behind = [share * step - have for share, have in zip(shares, taken, strict=True)]
+        score = chance + classes @ behind[-1]
+        for values, lacking in zip(traits, behind, strict=False):
+            score += lacking[values]
+        if missing.any():
+            rarest = next(c for c in rarity if missing[c])
+            score[classes[:, rarest]] += 2 * step * (len(traits) + len(rarity))  # more than all else can weigh
+        score[chosen] = -np.inf
+        best = int(score.argmax())
+        chosen.append(best)
+        for values, have in zip(traits, taken, strict=False):
+            have[values[best]] += 1
+        taken[-1] += classes[best]
+        missing &= ~classes[best]
+    return chosen
+
+
+def _to_json(place: Place) -> dict[str, object]:
+    name, box = place
+    return {"image": name} if box is None else {"image": name, "box": [box.y0, box.x0, box.y1, box.x1]}
+
+
+def _from_json(entry: Mapping[str, object]) -> Place:
+    box = entry.get("box")
+    if box is None:
+        return str(entry["image"]), None
+    if not (isinstance(box, list) and len(box) == 4 and all(type(side) is int for side in box)):
+        raise ValueError(f"a box is four whole numbers y0, x0, y1, x1, got {box!r}")
+    return str(entry["image"]), Box(*box)

@@ -1,0 +1,1 @@
+"""Pictures for eyes: the preview of a result, plots, pages of overlays."""

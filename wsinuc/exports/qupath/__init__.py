@@ -1,0 +1,1 @@
+"""The table as GeoJSON that QuPath opens, and QuPath's rules, by which any GeoJSON is checked."""

@@ -1,0 +1,325 @@
+"""The table of nuclei as GeoJSON that QuPath 0.5.1, 0.6.0 and 0.7.0 all read completely.
+
+QuPath reads a file all or nothing and keeps its whole JSON tree in memory: one bad feature loses every nucleus, and a
+million nuclei in one file need about 10 GB of Java heap. So each polygon is checked before it is written, and above
+``ONE_FILE_LIMIT`` nuclei the file is a zip of small collections, which QuPath reads one after another with about 1 GB.
+
+Coordinates are level-0 pixels of the slide as QuPath opens it: x first, origin at the corner of the slide's bounds.
+Nuclei are written as they come, a feature per line, so memory does not grow with the slide. They are cut into portions
+by their position in the table alone, and portions are encoded (and compressed, in a zip) independently: the same nuclei
+give the same bytes, however the table is cut into parts and however many threads are at it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import uuid
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import imagecodecs
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from wsinuc.errors import DataError, OutputError
+from wsinuc.exports.atomic import replacing
+from wsinuc.exports.qupath.polygons import Polygons, level0_polygons
+from wsinuc.nuclei import Nuclei, concatenate
+
+ONE_FILE_LIMIT = 50_000
+"""Nuclei up to which one plain file is comfortable in QuPath (about 0.5 GB of heap)."""
+SHARD = 10_000
+"""Largest number of nuclei in one entry of a zip."""
+SHAPE_NAMES = {
+    "area_um2": "Nucleus: Area µm^2",
+    "length_um": "Nucleus: Length µm",
+    "circularity": "Nucleus: Circularity",
+    "solidity": "Nucleus: Solidity",
+    "max_diameter_um": "Nucleus: Max diameter µm",
+    "min_diameter_um": "Nucleus: Min diameter µm",
+}
+"""Our measurements by the names that QuPath itself gives them, so that its classifiers and tables work."""
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "wsinuc:nucleus")
+_BATCH = 4096
+_GZIP_LEVEL = 4
+_ZIP_LEVEL = 1
+"""Of libdeflate, whose first level is as small as zlib's fourth in a third of the time."""
+_OPEN, _BETWEEN, _CLOSE = b'{"type":"FeatureCollection","features":[\n', b",\n", b"\n]}\n"
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What ``write_geojson`` wrote."""
+
+    paths: tuple[Path, ...]
+    count: int
+    """Nuclei in the file: the number of objects that QuPath must show after import."""
+    repaired: int
+    """Of those, nuclei whose outline touched or crossed itself after rounding."""
+    dropped: int
+    """Nuclei left out because less than 1 px^2 remained."""
+
+
+def default_geojson_name(count: int) -> str:
+    """File name for ``count`` nuclei: one plain file while QuPath can load it with ease, else a zip of shards."""
+    return "nuclei.geojson" if count <= ONE_FILE_LIMIT else "nuclei.geojson.zip"
+
+
+def check_class_names(names: Iterable[str]) -> None:
+    """Raise DataError for a class name that QuPath would refuse or misread.
+
+    ``:`` splits a name into two levels of classes, a line break or an empty name make QuPath refuse the file, and
+    spaces around a name are cut off.
+    """
+    for name in names:
+        if not name.strip() or name != name.strip() or ":" in name or len(name.splitlines()) > 1:
+            raise DataError(
+                f"class name {name!r} would be refused or misread by QuPath: "
+                "use a name without ':', line breaks or spaces around it"
+            )
+
+
+def write_geojson(
+    nuclei: Iterable[Nuclei],
+    path: Path | str,
+    *,
+    origin_yx: tuple[float, float] = (0.0, 0.0),
+    run_id: str,
+    workers: int = 1,
+) -> ExportReport:
+    """Write nuclei as QuPath detections; the suffix of ``path`` decides the form.
+
+    Parameters
+    ----------
+    nuclei
+        Parts of the table in id order; only a few are held at a time.
+    path
+        ``.geojson``, ``.geojson.gz``, or ``.zip`` (entries of at most 10,000 nuclei).
+    origin_yx
+        (y, x) of QuPath's image origin in level-0 pixels: ``Slide.origin``.
+    run_id
+        Names the run; a nucleus keeps its UUID when the same run is exported again.
+    workers
+        Portions encoded at once, each in a thread. Does not change the bytes.
+
+    Raises
+    ------
+    OutputError
+        The suffix is none of these, or the file cannot be written.
+    DataError
+        A class has a name that QuPath would refuse or misread.
+    """
+    path = Path(path)
+    write = _writer(path)
+    with replacing(path) as stream:
+        tally = write(stream, nuclei, _Encoder(origin_yx, run_id), workers)
+    return ExportReport(paths=(path,), count=tally.count, repaired=tally.repaired, dropped=tally.dropped)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tally:
+    count: int = 0
+    repaired: int = 0
+    dropped: int = 0
+
+    def __add__(self, other: _Tally) -> _Tally:
+        return _Tally(self.count + other.count, self.repaired + other.repaired, self.dropped + other.dropped)
+
+
+def _tally(polygons: Polygons) -> _Tally:
+    kept = int(polygons.keep.sum())
+    return _Tally(kept, sum(bool(polygons.keep[i]) for i in polygons.repaired), len(polygons.keep) - kept)
+
+
+def _writer(path: Path) -> Callable[[BinaryIO, Iterable[Nuclei], _Encoder, int], _Tally]:
+    """The function that writes nuclei in the form that the suffix of ``path`` asks for."""
+    for suffix, write in ((".geojson", _write_collection), (".geojson.gz", _write_gzip), (".zip", _write_zip)):
+        if path.name.lower().endswith(suffix):
+            return write
+    raise OutputError(f"QuPath reads .geojson, .geojson.gz and .zip, not {path.name}: choose one of these suffixes")
+
+
+def _write_collection(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, workers: int) -> _Tally:
+    """One FeatureCollection, a feature per line."""
+    separator, total = _OPEN, _Tally()
+    with closing(_in_order(encoder.lines, _portions(nuclei, _BATCH), workers)) as encoded:
+        for lines, tally in encoded:
+            total += tally
+            if lines:
+                stream.write(separator + lines)
+                separator = _BETWEEN
+    stream.write(_CLOSE if total.count else _collection([]))
+    return total
+
+
+def _write_gzip(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, workers: int) -> _Tally:
+    """The collection compressed, without name or time in the header so that the bytes are reproducible."""
+    with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=_GZIP_LEVEL) as packed:
+        return _write_collection(packed, nuclei, encoder, workers)  # type: ignore[arg-type]
+
+
+def _write_zip(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, workers: int) -> _Tally:
+    """A zip of collections of at most ``SHARD`` nuclei, with fixed times; at least one entry."""
+    total = _Tally()
+    with (
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
+        closing(_in_order(encoder.entry, _portions(nuclei, SHARD), workers)) as encoded,
+    ):
+        for entry, tally in encoded:
+            total += tally
+            _add_entry(archive, entry)
+        if not archive.filelist:
+            _add_entry(archive, _deflate(_collection([])))
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """The content of a file in a zip, compressed."""
+
+    deflated: bytes
+    crc: int
+    size: int
+
+
+def _deflate(content: bytes) -> _Entry:
+    deflated = bytes(imagecodecs.deflate_encode(content, level=_ZIP_LEVEL, raw=True))
+    return _Entry(deflated, zlib.crc32(content), len(content))
+
+
+def _add_entry(archive: zipfile.ZipFile, entry: _Entry) -> None:
+    """Append what is compressed already, which ``ZipFile`` itself would compress in this thread, and slowly."""
+    info = zipfile.ZipInfo(f"nuclei-{len(archive.filelist):05d}.geojson", _EPOCH)
+    info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, 3, 0o644 << 16
+    info.CRC, info.file_size, info.compress_size = entry.crc, entry.size, len(entry.deflated)
+    stream = archive.fp
+    assert stream is not None
+    info.header_offset = stream.tell()
+    stream.write(info.FileHeader(zip64=False))
+    stream.write(entry.deflated)
+    archive.filelist.append(info)
+    archive.NameToInfo[info.filename] = info
+    archive.start_dir = stream.tell()
+
+
+def _collection(features: list[bytes]) -> bytes:
+    return _OPEN + _BETWEEN.join(features) + (_CLOSE if features else _CLOSE.lstrip())
+
+
+def _portions(parts: Iterable[Nuclei], size: int) -> Iterator[Nuclei]:
+    """The nuclei of all parts in order, ``size`` at a time however the table is cut."""
+    waiting: list[Nuclei] = []
+    count = 0
+    for part in parts:
+        check_class_names(part.class_names)
+        start = 0
+        while start < len(part):
+            stop = min(len(part), start + size - count)
+            waiting.append(part if stop - start == len(part) else part.select(np.arange(start, stop)))
+            count, start = count + stop - start, stop
+            if count == size:
+                yield concatenate(waiting)
+                waiting, count = [], 0
+    if waiting:
+        yield concatenate(waiting)
+
+
+def _in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
+    """``work`` of every item, in their order; ``workers`` at once, and as many finished ones waiting."""
+    if workers == 1:
+        yield from map(work, items)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="wsinuc-geojson") as pool:
+        running: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                running.append(pool.submit(work, item))
+                if len(running) > workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoder:
+    """Nuclei to text; pure, so that threads can share it."""
+
+    origin_yx: tuple[float, float]
+    run_id: str
+
+    def entry(self, part: Nuclei) -> tuple[_Entry, _Tally]:
+        """A whole collection, compressed."""
+        batches = [self.lines(batch) for batch in _portions([part], _BATCH)]
+        content = _collection([lines for lines, _ in batches if lines])
+        return _deflate(content), sum((tally for _, tally in batches), _Tally())
+
+    def lines(self, part: Nuclei) -> tuple[bytes, _Tally]:
+        """A feature per nucleus that is kept, with commas between them."""
+        polygons = level0_polygons(part, 0, len(part), self.origin_yx)
+        return _BETWEEN.join(_features(part, polygons, self.run_id)), _tally(polygons)
+
+
+def _features(part: Nuclei, polygons: Polygons, run_id: str) -> Iterator[bytes]:
+    """An encoded feature per nucleus that is kept."""
+    names, values = _measurements(part)
+    finite = np.isfinite(values.sum(axis=1)).tolist()
+    classes = [
+        orjson.Fragment(orjson.dumps({"name": name, "color": color}))
+        for name, color in zip(part.class_names, part.class_colors, strict=True)
+    ]
+    rows, ids, chosen = values.tolist(), _uuids(run_id, part.ids), part.classes.tolist()
+    for i in np.flatnonzero(polygons.keep).tolist():
+        measured = dict(zip(names, rows[i], strict=True))
+        if not finite[i]:
+            measured = {name: value for name, value in measured.items() if np.isfinite(value)}
+        feature = {
+            "type": "Feature",
+            "id": ids[i],
+            "geometry": {"type": "Polygon", "coordinates": polygons.rings(i)},
+            "properties": {"objectType": "detection", "classification": classes[chosen[i]], "measurements": measured},
+        }
+        yield orjson.dumps(feature, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _measurements(part: Nuclei) -> tuple[list[str], NDArray[np.float64]]:
+    """QuPath's names and the (n, names) values, rounded to what is meaningful."""
+    columns = {name: part.measurements[key] for key, name in SHAPE_NAMES.items() if key in part.measurements}
+    columns |= {"Detection probability": part.probabilities, "Uncertainty": part.disagreements}
+    if len(part.class_names) > 1:
+        columns |= {f"Probability: {name}": part.class_probabilities[:, k] for k, name in enumerate(part.class_names)}
+    values = np.stack(list(columns.values()), axis=1).astype(np.float64)
+    return list(columns), np.round(values, 4)
+
+
+def _uuids(run_id: str, numbers: NDArray[np.int64]) -> list[str]:
+    """``str(uuid5(uuid5(_NAMESPACE, run_id), str(number)))`` of all numbers, four times as fast."""
+    identity = hashlib.sha1(uuid.uuid5(_NAMESPACE, run_id).bytes, usedforsecurity=False)
+    digests = []
+    for number in numbers.tolist():
+        digest = identity.copy()
+        digest.update(b"%d" % number)
+        digests.append(digest.digest())
+    raw = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 20)[:, :16].copy()
+    raw[:, 6] = raw[:, 6] & 0x0F | 0x50  # version 5
+    raw[:, 8] = raw[:, 8] & 0x3F | 0x80  # variant of RFC 4122
+    text = raw.tobytes().hex()
+    names = (text[k : k + 32] for k in range(0, len(text), 32))
+    return [f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-{name[20:]}" for name in names]

@@ -1,0 +1,1 @@
+"""Models on disk: safetensors with a JSON header in, built networks out. Read ``checkpoint`` first."""

@@ -1,0 +1,96 @@
+"""Denoisers by what their checkpoint says: which network, which noise schedule.
+
+A checkpoint of kind ``denoiser`` has the config ``{"network": "unet" | "attention_unet", "unet":
+{...}, "betas": schedule, "mpp": um per pixel, "learned_variance": bool}``; ``network`` is ``unet``
+where it is absent.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from wsinuc.errors import CheckpointError
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.models.checkpoints.header import Mpp, from_header
+from wsinuc.models.checkpoints.weights import load_weights
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.schedules import named_betas
+from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig
+from wsinuc.models.networks.unet import UNet, UNetConfig
+
+NETWORKS: dict[str, tuple[type, type]] = {
+    "unet": (UNet, UNetConfig),
+    "attention_unet": (AttentionUNet, AttentionUNetConfig),
+}
+"""Name in a checkpoint's ``network`` -> the network and its config."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DenoiserHeader:
+    """What the header of a denoiser says besides its network."""
+
+    unet: dict[str, Any]
+    mpp: Mpp
+    """um per pixel that it was trained at."""
+    network: str = "unet"
+    betas: str = "linear"
+    learned_variance: bool = False
+
+
+def build_network(config: UNetConfig | AttentionUNetConfig) -> nn.Module:
+    """An untrained network of this shape."""
+    return AttentionUNet(config) if isinstance(config, AttentionUNetConfig) else UNet(config)
+
+
+def build_denoiser(config: dict[str, Any]) -> nn.Module:
+    """The network that a checkpoint's config describes, untrained.
+
+    Raises
+    ------
+    CheckpointError
+        The network is unknown, or its settings are not those of this version.
+    """
+    name = config.get("network", "unet")
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise CheckpointError(
+            f"the checkpoint holds a network {str(name)[:40]!r}; this version knows {', '.join(NETWORKS)}: "
+            "update wsinuc"
+        )
+    network, shape = NETWORKS[name]
+    try:
+        return network(from_header(shape, config["unet"]))
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"the checkpoint describes a {name} that this version cannot build ({error}): update wsinuc"
+        ) from error
+
+
+def denoiser_config(module: nn.Module) -> dict[str, Any]:
+    """``network`` and ``unet`` of a network, as `build_denoiser` takes them; raises CheckpointError for others."""
+    for name, (network, _) in NETWORKS.items():
+        if isinstance(module, network):
+            return {"network": name, "unet": dataclasses.asdict(module.config)}  # type: ignore[call-overload]
+    raise CheckpointError(f"{type(module).__name__} is no denoiser; these are: {', '.join(NETWORKS)}")
+
+
+def load_denoiser(checkpoint: Checkpoint) -> tuple[nn.Module, GaussianDiffusion]:
+    """The trained network of a checkpoint of kind ``denoiser``, in evaluation mode, and the process it was trained on.
+
+    Raises
+    ------
+    CheckpointError
+        The config is not understood, or the weights do not fit it.
+    """
+    network = load_weights(partial(build_denoiser, checkpoint.config), checkpoint.tensors)
+    try:
+        betas = named_betas(checkpoint.config.get("betas", "linear"))
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint's noise is unknown: {error}") from error
+    return network.eval(), GaussianDiffusion(betas)

@@ -1,0 +1,231 @@
+"""Prompts as vectors: the words of the template one by one, or the hidden states of a frozen CLIP text tower.
+
+`TemplateEncoder` needs no weights: a caption of the published template says tissue, stain and
+classes, so one one-hot token per word carries all of it, and the first linear layer of the network
+that listens learns what the words mean. `ClipEncoder` is what method C (Min, Oh, Jeong 2024) uses:
+the text tower of PLIP (Huang et al. 2023), or of any other CLIP, read from files that the user
+gives. Both run on the CPU and give the same tokens for a prompt whatever else is in the batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.models.checkpoints.checkpoint import file_sha256
+from wsinuc.models.checkpoints.header import from_header
+from wsinuc.models.conditioning.text import TextEncoder, TextTokens
+from wsinuc.synthesis.prompts import Prompt, Vocabulary, parse_prompt
+
+CLIP_LENGTH = 154
+"""Tokens of a caption, padding included: two of CLIP's contexts of 77."""
+
+_WEIGHTS = "model.safetensors"
+_POSITIONS = "embeddings.position_embedding.weight"
+_CACHED = 4096  # captions; 30 tokens of 512 floats each are 60 kB
+
+
+class TemplateEncoder:
+    """One one-hot token per word of the template, each at a place of its own.
+
+    Tokens are tissue, stain, then one per class of the vocabulary; those of classes that are not named are zero and
+    masked. The order in which a prompt lists its classes therefore does not matter.
+
+    Examples
+    --------
+    >>> encoder = TemplateEncoder(Vocabulary(tissues=("colon",), classes=("plasma", "lymphocyte")))
+    >>> encoder(["high-quality histopathology colon tissue image including nuclei types of lymphocyte"]).mask.tolist()
+    [[True, True, False, True]]
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self._width = sum(map(len, self._words))
+
+    @property
+    def width(self) -> int:
+        """Number of words: tissues, stains and classes."""
+        return self._width
+
+    @property
+    def _words(self) -> tuple[tuple[str, ...], ...]:
+        return self.vocabulary.known_tissues, self.vocabulary.known_stains, self.vocabulary.classes
+
+    def __call__(self, prompts: Sequence[Prompt | str]) -> TextTokens:
+        """Tokens (n, 2 + classes, width) of prompts; raises ConfigError, naming the known words, for others."""
+        tissues, stains, classes = self._words
+        tokens = torch.zeros(len(prompts), 2 + len(classes), self.width)
+        for sample, given in zip(tokens, prompts, strict=True):
+            prompt = parse_prompt(given, self.vocabulary) if isinstance(given, str) else self.vocabulary.checked(given)
+            sample[0, tissues.index(prompt.tissue)] = 1
+            sample[1, len(tissues) + stains.index(prompt.stain)] = 1
+            for i in map(classes.index, prompt.classes):
+                sample[2 + i, len(tissues) + len(stains) + i] = 1
+        return TextTokens(tokens, tokens.any(-1))
+
+    def config(self) -> dict[str, Any]:
+        """The vocabulary as JSON types."""
+        words = self.vocabulary
+        return {"kind": "template", "tissues": [*words.tissues], "stains": [*words.stains], "classes": [*words.classes]}
+
+
+class ClipEncoder:
+    """The frozen text tower of a CLIP model: hidden states of the last layer after the final normalisation.
+
+    Method C pads captions to 154 tokens, twice what CLIP was trained on, under one causal mask.
+    Here the table of positions is laid twice, end to end, which is that; a caption of up to 77
+    tokens sees nothing of it, because no token looks ahead. Padding is not computed, but zero and
+    masked.
+
+    Parameters
+    ----------
+    folder
+        Files as Hugging Face keeps them: ``config.json``, ``model.safetensors``, and
+        ``tokenizer.json`` or ``vocab.json`` with ``merges.txt``. Nothing is ever downloaded and no
+        pickle is opened.
+
+    Raises
+    ------
+    ConfigError
+        The optional package ``transformers`` is not installed.
+    CheckpointError
+        A file is missing or damaged, or holds no CLIP text tower.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        weights = _checked_files(folder)
+        try:
+            from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+        except ImportError as error:
+            raise ConfigError(
+                f"a CLIP text encoder needs the package transformers ({error}): pip install 'wsinuc[text]'"
+            ) from error
+        try:
+            settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            config = CLIPTextConfig.from_dict(settings.get("text_config") or settings)
+            self._tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+            tensors = _text_tensors(weights)
+            tensors[_POSITIONS] = tensors[_POSITIONS].repeat(2, 1)[:CLIP_LENGTH]
+            config.max_position_embeddings = len(tensors[_POSITIONS])
+            model = CLIPTextModel(config)
+            names = {name.removeprefix("text_model."): name for name in model.state_dict()}
+            model.load_state_dict({names[name]: tensor.float() for name, tensor in tensors.items() if name in names})
+        except Exception as error:  # whatever a foreign file makes of transformers
+            reason = " ".join(str(error).split())[:300]
+            raise CheckpointError(
+                f"{folder} holds no CLIP text tower with its tokenizer ({type(error).__name__}: {reason})"
+            ) from error
+        self._model = model.eval().requires_grad_(False)
+        self._sha256 = file_sha256(weights)
+        self._hidden = lru_cache(_CACHED)(self._encode)
+
+    @property
+    def width(self) -> int:
+        """Size of a hidden state; 512 in PLIP."""
+        return int(self._model.config.hidden_size)
+
+    def __call__(self, prompts: Sequence[Prompt | str]) -> TextTokens:
+        """Tokens (n, 154, width) of prompts, any text; raises ConfigError for one of more than 154 tokens."""
+        tokens = torch.zeros(len(prompts), CLIP_LENGTH, self.width)
+        mask = torch.zeros(len(prompts), CLIP_LENGTH, dtype=torch.bool)
+        for i, prompt in enumerate(prompts):
+            hidden = self._hidden(prompt.text() if isinstance(prompt, Prompt) else prompt)
+            tokens[i, : len(hidden)] = hidden
+            mask[i, : len(hidden)] = True
+        return TextTokens(tokens, mask)
+
+    def config(self) -> dict[str, Any]:
+        """Width and sha256 of the weights, by which `load_text_encoder` knows the tower again."""
+        return {"kind": "clip", "width": self.width, "sha256": self._sha256}
+
+    @torch.no_grad()
+    def _encode(self, text: str) -> Tensor:
+        """(length, width) of one caption, alone, so that others in the batch change nothing."""
+        ids = self._tokenizer(text, return_tensors="pt").input_ids
+        limit = self._model.config.max_position_embeddings
+        if ids.shape[1] > limit:
+            raise ConfigError(f"a prompt may have up to {limit} tokens, got {ids.shape[1]}: shorten {text[:60]!r}...")
+        return self._model(input_ids=ids).last_hidden_state[0]
+
+
+def load_text_encoder(config: dict[str, Any], folder: str | Path | None = None) -> TextEncoder:
+    """The encoder that a network was trained with.
+
+    Parameters
+    ----------
+    config
+        What ``config()`` of that encoder gave.
+    folder
+        Of the CLIP model, where it was one.
+
+    Raises
+    ------
+    ConfigError
+        The folder is missing, of another model than the one trained with, or given where no CLIP model is used.
+    CheckpointError
+        The folder holds no CLIP text tower.
+    """
+    kind = config.get("kind")
+    if kind == "template":
+        if folder is not None:
+            raise ConfigError(
+                "this network was trained with the built-in text encoder; leave out the one at " + str(folder)
+            )
+        known = {name: config.get(name) for name in ("tissues", "stains", "classes")}
+        return TemplateEncoder(from_header(Vocabulary, known))
+    if kind != "clip":
+        raise ConfigError(f"the kind of a text encoder must be template or clip, got {kind!r}")
+    if not isinstance(config.get("sha256"), str) or not isinstance(config.get("width"), int):
+        raise CheckpointError(
+            "the model's header does not fit this version of wsinuc: its text encoder has no sha256 and width"
+        )
+    if folder is None:
+        raise ConfigError(
+            f"this network was trained with a CLIP text encoder (sha256 {config['sha256'][:12]}...); give its folder"
+        )
+    encoder = ClipEncoder(folder)
+    if encoder.config() != config:
+        raise ConfigError(
+            f"this network was trained with another text encoder: expected weights of width {config['width']} with "
+            f"sha256 {config['sha256'][:12]}..., {folder} has {encoder.width} and {encoder.config()['sha256'][:12]}..."
+        )
+    return encoder
+
+
+def _checked_files(folder: Path) -> Path:
+    """The weights in a folder that has all files of a CLIP text tower; raises CheckpointError."""
+    if not folder.is_dir():
+        raise CheckpointError(f"no folder at {folder}: a text encoder is a folder with config.json and {_WEIGHTS}")
+    weights = folder / _WEIGHTS
+    if not weights.is_file():
+        pickled = next(iter(sorted(folder.glob("*.bin"))), None)
+        raise CheckpointError(
+            f"{folder} has no {_WEIGHTS}"
+            + (f" but {pickled.name}, a pickle, which can run code: convert it where you trust it" if pickled else "")
+        )
+    has = {path.name for path in folder.iterdir()}
+    if "config.json" not in has or not ("tokenizer.json" in has or {"vocab.json", "merges.txt"} <= has):
+        raise CheckpointError(
+            f"{folder} needs config.json and tokenizer.json (or vocab.json and merges.txt); it has "
+            f"{', '.join(sorted(has))}"
+        )
+    return weights
+
+
+def _text_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of the text tower alone, without the prefix that whole CLIP models give them."""
+    try:
+        with safe_open(path, framework="pt") as archive:
+            names = [name for name in archive.keys() if not name.startswith("vision_model.")]  # noqa: SIM118 (no mapping)
+            return {name.removeprefix("text_model."): archive.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is no complete safetensors file: {error}") from error

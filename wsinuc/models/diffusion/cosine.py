@@ -1,0 +1,110 @@
+"""Gaussian diffusion in continuous time with the cosine log-SNR, and the ways back from noise along it.
+
+Time runs from 0 (clean) to 1 (noise); ``x_t = alpha x_0 + sigma eps`` with ``alpha^2 =
+sigmoid(l)``, ``sigma^2 = sigmoid(-l)`` and the log of the signal-to-noise ratio ``l(t) =
+-log(cos(((t + s) / (1 + s)) pi / 2)^-2 - 1)``, as method C (Min, Oh, Jeong 2024) has it for its
+image and its distance map. A network is told l, not t.
+
+A way back is a function of numbers alone: it takes the noisy values, the clean ones as estimated, and the log-SNR
+now and next. Infinite log-SNR is the clean image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wsinuc.errors import ConfigError
+
+CLEAN = math.inf
+"""log-SNR of what has no noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class CosineSchedule:
+    """Nichol & Dhariwal's cosine schedule as log-SNR."""
+
+    offset: float = 0.008
+
+    def __post_init__(self) -> None:
+        if self.offset <= 0:
+            raise ConfigError(f"the cosine schedule needs an offset above 0, got {self.offset}")
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        """log-SNR, float64, of times in [0, 1]; at most 11.5, where the published code clips it."""
+        angle = (t.double() + self.offset) / (1 + self.offset) * math.pi / 2
+        return -torch.log((angle.cos() ** -2 - 1).clamp_min(1e-5))
+
+    def noise(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        """x_t of ``x0`` ``(n, c, h, w)`` at times ``t`` ``(n,)``."""
+        log_snr = self.log_snr(t.cpu())
+        alpha, sigma = (v.to(x0)[:, None, None, None] for v in (_alpha(log_snr), _alpha(-log_snr)))
+        return alpha * x0 + sigma * eps
+
+
+def _alpha(log_snr: Tensor) -> Tensor:
+    return log_snr.sigmoid().sqrt()
+
+
+def scales(log_snr: float) -> tuple[float, float]:
+    """Signal alpha and noise sigma at a log-SNR.
+
+    Examples
+    --------
+    >>> scales(CLEAN)
+    (1.0, 0.0)
+    """
+    value = torch.tensor(log_snr, dtype=torch.float64)
+    return float(_alpha(value)), float(_alpha(-value))
+
+
+def estimate_clean(x: Tensor, eps: Tensor, log_snr: float, percentile: float | None = 0.95) -> Tensor:
+    """Clean values that the predicted noise implies, dynamically thresholded (Saharia et al. 2022, section 2.3).
+
+    Each sample is clipped to [-s, s] and divided by s, the larger of 1 and the ``percentile`` of its magnitudes;
+    None leaves it as it is.
+    """
+    alpha, sigma = scales(log_snr)
+    x0 = (x - sigma * eps) / alpha
+    if percentile is None:
+        return x0
+    limit = torch.quantile(x0.flatten(1).abs(), percentile, dim=1).clamp_min(1)[:, None, None, None]
+    return x0.clamp(-limit, limit) / limit
+
+
+def ancestral_step(x: Tensor, x0: Tensor, now: float, later: float, eps: Tensor) -> Tensor:
+    """One draw from q(x_later | x_now, x_0): Ho et al.'s step between any two log-SNR ``now`` < ``later``."""
+    if later == CLEAN:
+        return x0
+    share = -math.expm1(now - later)
+    (alpha, _), (alpha_later, sigma_later) = scales(now), scales(later)
+    mean = alpha_later * (x * ((1 - share) / alpha) + share * x0)
+    return mean + sigma_later * math.sqrt(share) * eps
+
+
+def ddim_step(x: Tensor, x0: Tensor, now: float, later: float) -> Tensor:
+    """Song et al.'s deterministic step (2021, equation 12 with sigma 0)."""
+    (alpha, sigma), (alpha_later, sigma_later) = scales(now), scales(later)
+    return alpha_later * x0 + sigma_later / sigma * (x - alpha * x0)
+
+
+def multistep(
+    x: Tensor, x0: Tensor, now: float, later: float, before: float | None = None, x0_before: Tensor | None = None
+) -> Tensor:
+    """DPM-Solver++(2M): second order in half the log-SNR (Lu et al. 2022, algorithm 2).
+
+    ``before`` and ``x0_before`` are the log-SNR and the estimate of the step before; None makes a
+    first-order step, which is DDIM's.
+    """
+    if later == CLEAN:
+        return x0
+    h = (later - now) / 2
+    direction = x0
+    if before is not None and x0_before is not None:
+        ratio = (now - before) / 2 / h
+        direction = x0 + (x0 - x0_before) / (2 * ratio)
+    (_, sigma), (alpha_later, sigma_later) = scales(now), scales(later)
+    return sigma_later / sigma * x - alpha_later * math.expm1(-h) * direction

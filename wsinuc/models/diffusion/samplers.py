@@ -1,0 +1,304 @@
+"""From noise to images: the ways to walk a diffusion process backwards, and whose noise is whose.
+
+All walk over the steps of a process that keeps a few timesteps of the trained one
+(`wsinuc.models.diffusion.gaussian.GaussianDiffusion.respaced`), and ask the denoiser once per step.
+
+``ddpm``
+    Ancestral sampling (Ho et al. 2020, algorithm 2; with few steps Nichol & Dhariwal 2021, section 4): fresh noise at
+    each step, of the variance that the denoiser learned or else of the posterior's.
+``ddim``
+    The deterministic walk of Song et al. (2021, equation 12 with sigma 0): an image is a function of its first noise.
+``dpm++``
+    DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): the same walk to second order in the half log-SNR, by the last two
+    predictions of the clean image. Its steps are even in log-SNR, and the first and the last are of first order.
+
+Sample k depends on its own seed alone: each has a generator, and its noise is drawn in float32 on the CPU, so that
+neither the batch it is computed in nor the device changes what is drawn for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from wsinuc.errors import ConfigError, SynthesisError
+from wsinuc.models.diffusion.gaussian import Denoiser, GaussianDiffusion
+from wsinuc.models.diffusion.mean_levels import MeanLevels
+from wsinuc.models.diffusion.schedules import restart_timesteps, strided_timesteps
+
+LARGEST_NOISE = -5.1
+"""Half log-SNR where dpm++ begins: x_t is noise there but for 1 part in 27,000 of its variance (Lu et al. 2022)."""
+
+Noise = Callable[[], Tensor]
+"""Gives the next standard normal noise ``(n, ...)`` of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerConfig:
+    """A way back from noise.
+
+    Raises
+    ------
+    ConfigError
+        There is no such sampler, or the number of steps is not positive.
+    """
+
+    name: str = "dpm++"
+    """One of `SAMPLERS`."""
+    steps: int = 20
+    """Evaluations of the denoiser, at most the timesteps it was trained on."""
+    restart: int = 0
+    """Timestep from which finished images are walked back once more (`restarted`); 0 is none."""
+
+    def __post_init__(self) -> None:
+        if self.name not in SAMPLERS:
+            raise ConfigError(f"no sampler is called {self.name!r}; there are: {', '.join(SAMPLERS)}")
+        if self.steps < 1:
+            raise ConfigError(f"a sampler needs at least 1 step, got {self.steps}")
+        if self.restart < 0:
+            raise ConfigError(f"the timestep to restart from must not be negative, got {self.restart}")
+
+
+def sample(
+    process: GaussianDiffusion,
+    denoiser: Denoiser,
+    shape: Sequence[int],
+    seeds: Sequence[int],
+    sampler: SamplerConfig,
+    *,
+    device: torch.device | str,
+    clamp: bool = True,
+    levels: MeanLevels | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """One image ``(c, h, w)`` per seed, float32 ``(n, c, h, w)`` on ``device``.
+
+    Parameters
+    ----------
+    shape
+        ``(c, h, w)`` of an image.
+    seeds
+        Image i depends on ``seeds[i]`` alone.
+    clamp
+        Keep every prediction of the clean image in [-1, 1].
+    levels
+        Mean levels of the training images, which correct those of every prediction; None trusts the network.
+    on_step
+        Called with the steps done and their total.
+
+    Raises
+    ------
+    ConfigError
+        The process has fewer timesteps than the sampler wants.
+    SynthesisError
+        A prediction is no number; it names the step and the sample.
+    """
+    noise = seeded_noise(shape, seeds, device)
+    x = walk(process, denoiser, noise(), sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
+    if not sampler.restart:
+        return x
+    return restarted(process, denoiser, x, sampler, noise, clamp=clamp, levels=levels)
+
+
+def seeded_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device | str) -> Noise:
+    """Noise float32 ``(n, *shape)`` in which each sample draws from a CPU generator of its own."""
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return lambda: torch.stack([torch.randn(*shape, generator=generator) for generator in generators]).to(device)
+
+
+@torch.no_grad()
+def walk(
+    process: GaussianDiffusion,
+    denoiser: Denoiser,
+    x: Tensor,
+    sampler: SamplerConfig,
+    noise: Noise | None = None,
+    *,
+    clamp: bool = True,
+    levels: MeanLevels | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """From pure noise ``x`` ``(n, c, ...)`` to images, shaped and typed alike; raises what `sample` raises.
+
+    ``noise`` gives fresh noise shaped like ``x``; deterministic samplers do without.
+    """
+    kept = process.respaced(sampler_timesteps(process, sampler))
+    return _descend(kept, denoiser, x, sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
+
+
+@torch.no_grad()
+def restarted(
+    process: GaussianDiffusion,
+    denoiser: Denoiser,
+    x: Tensor,
+    sampler: SamplerConfig,
+    noise: Noise,
+    *,
+    clamp: bool = True,
+    levels: MeanLevels | None = None,
+) -> Tensor:
+    """Finished images noised to timestep ``sampler.restart`` and walked back from there (Xu et al.
+    2023, algorithm 1, K = 1).
+
+    A walk adds up the errors of its steps, and a network that was trained on exact noise takes what
+    they leave for texture: grain (exposure bias). Fresh noise hides it, and the way back is short.
+    It takes the sampler's own timesteps below that one.
+
+    Raises
+    ------
+    ConfigError
+        The process has no such timestep.
+    SynthesisError
+        A prediction is no number.
+    """
+    first = sampler.restart
+    if not 0 < first < process.steps:
+        raise ConfigError(f"images can be restarted from timesteps 1 to {process.steps - 1}, got {first}")
+    kept = process.respaced(restart_timesteps(sampler_timesteps(process, sampler), first)[::-1])
+    noisy = kept.noise(x, torch.full((len(x),), kept.steps - 1, device=x.device), noise())
+    return _descend(kept, denoiser, noisy, sampler, noise, clamp=clamp, levels=levels, on_step=None)
+
+
+def restart_steps(process: GaussianDiffusion, sampler: SamplerConfig) -> int:
+    """Evaluations of the denoiser that a restart adds."""
+    return len(restart_timesteps(sampler_timesteps(process, sampler), sampler.restart))
+
+
+def _descend(
+    kept: GaussianDiffusion,
+    denoiser: Denoiser,
+    x: Tensor,
+    sampler: SamplerConfig,
+    noise: Noise | None,
+    *,
+    clamp: bool,
+    levels: MeanLevels | None,
+    on_step: Callable[[int, int], None] | None,
+) -> Tensor:
+    """From the last timestep of ``kept`` to clean images."""
+    step = SAMPLERS[sampler.name](kept, noise)
+    for done, t in enumerate(reversed(range(kept.steps)), start=1):
+        at = torch.full((len(x),), t, device=x.device)
+        predicted = denoiser(x, kept.named(at)).to(x.dtype)
+        _check(predicted, done, kept.steps, int(kept.named(at)[0]))
+        x0 = kept.predict_x0(x, at, predicted[:, : x.shape[1]])
+        if levels is not None:
+            x0 = levels.corrected(x0.clamp(-1, 1) if clamp else x0, x, float(kept.alphas_bar[t]))
+        x = step(x, x0.clamp(-1, 1) if clamp else x0, predicted, t)
+        if on_step:
+            on_step(done, kept.steps)
+    return x
+
+
+def sampler_timesteps(process: GaussianDiffusion, sampler: SamplerConfig) -> list[int]:
+    """The timesteps that a sampler visits, ascending, the first of the process among them.
+
+    Those of ddpm and ddim are even in t and end with the last. Those of dpm++ are even in log-SNR, as the order of a
+    multistep method wants it, as far as a discrete schedule has them; they begin in noise of `LARGEST_NOISE`, because
+    cosine schedules go on for many log-SNR without a change that can be seen.
+
+    Raises
+    ------
+    ConfigError
+        The process has fewer timesteps.
+    """
+    even = strided_timesteps(process.steps, sampler.steps)
+    if sampler.name != "dpm++" or sampler.steps == 1:
+        return even
+    log_snr = half_log_snr(process)
+    last = max(int((log_snr >= LARGEST_NOISE).sum()), sampler.steps) - 1
+    wanted = torch.linspace(float(log_snr[0]), float(log_snr[last]), sampler.steps, dtype=torch.float64)
+    kept = (log_snr[None] - wanted[:, None]).abs().argmin(1).tolist()
+    for i in range(1, len(kept)):  # where even steps fall on one timestep, the next free ones
+        kept[i] = max(kept[i], kept[i - 1] + 1)
+    for i in range(len(kept)):
+        kept[i] = min(kept[i], last - (len(kept) - 1 - i))
+    return kept
+
+
+def half_log_snr(process: GaussianDiffusion) -> Tensor:
+    """``lambda_t = log(sqrt(abar_t) / sqrt(1 - abar_t))``, float64 ``(steps,)``, falling with t (Lu et al. 2022)."""
+    return 0.5 * torch.logit(process.alphas_bar)
+
+
+Step = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+"""From ``x_t``, the predicted ``x_0``, all that was predicted and ``t`` to ``x_{t-1}``."""
+
+
+def _ancestral(process: GaussianDiffusion, noise: Noise | None) -> Step:
+    if noise is None:
+        raise ConfigError("ancestral sampling (ddpm) needs noise at every step")
+
+    def step(x: Tensor, x0: Tensor, predicted: Tensor, t: int) -> Tensor:
+        at, channels = torch.full((len(x),), t, device=x.device), x.shape[1]
+        mean = process.posterior_mean(x0, x, at)
+        if t == 0:
+            return mean
+        if predicted.shape[1] == 2 * channels:
+            spread = (0.5 * process.learned_log_variance(predicted[:, channels:], at)).exp()
+        else:
+            spread = process.at(process.posterior_variances.sqrt(), at, x)
+        return mean + spread * noise()
+
+    return step
+
+
+def _ddim(process: GaussianDiffusion, noise: Noise | None) -> Step:
+    signals, sigmas = _signals_and_sigmas(process)
+
+    def step(x: Tensor, x0: Tensor, predicted: Tensor, t: int) -> Tensor:
+        if t == 0:
+            return x0
+        eps = (x - signals[t] * x0) / sigmas[t]
+        return signals[t - 1] * x0 + sigmas[t - 1] * eps
+
+    return step
+
+
+def _dpm_multistep(process: GaussianDiffusion, noise: Noise | None) -> Step:
+    signals, sigmas = _signals_and_sigmas(process)
+    log_snr = half_log_snr(process).tolist()
+    widths = [low - high for low, high in pairwise(log_snr)]  # h of the step from t + 1 to t, at position t
+    before: list[Tensor] = []  # x_0 as the last step predicted it
+
+    def step(x: Tensor, x0: Tensor, predicted: Tensor, t: int) -> Tensor:
+        if t == 0:
+            return x0  # lambda of a clean image is infinite: the step of first order gives x_0 itself
+        width = widths[t - 1]
+        direction = x0
+        if before:
+            ratio = widths[t] / width
+            direction = x0 + (x0 - before.pop()) / (2 * ratio)
+        before.append(x0)
+        return sigmas[t - 1] / sigmas[t] * x - signals[t - 1] * math.expm1(-width) * direction
+
+    return step
+
+
+SAMPLERS: dict[str, Callable[[GaussianDiffusion, Noise | None], Step]] = {
+    "ddpm": _ancestral,
+    "ddim": _ddim,
+    "dpm++": _dpm_multistep,
+}
+"""Name -> what makes the step of one walk."""
+
+
+def _signals_and_sigmas(process: GaussianDiffusion) -> tuple[list[float], list[float]]:
+    abar = process.alphas_bar
+    return abar.sqrt().tolist(), (1 - abar).sqrt().tolist()
+
+
+def _check(predicted: Tensor, step: int, steps: int, t: int) -> None:
+    """Refuse predictions that are no numbers: clamping would turn infinite ones into grey levels."""
+    sound = torch.isfinite(predicted).flatten(1).all(1)
+    if not bool(sound.all()):
+        bad = int((~sound).nonzero()[0, 0])
+        raise SynthesisError(
+            f"step {step} of {steps} (timestep {t}): the network's output for sample {bad} of the batch is no number; "
+            "the checkpoint is damaged or of a training that diverged, or the guidance is far too strong"
+        )

@@ -1,0 +1,3 @@
+"""From images to features and from features to verdicts: a frozen denoiser's activations, pixel
+classifiers, classifiers of nuclei.
+"""

@@ -1,0 +1,248 @@
+"""An ensemble of small per-pixel networks, evaluated as one (method A, section 2.4).
+
+Each member is ``Linear - ReLU - Linear - ReLU - Linear`` on the features of one pixel, as published with batch
+normalisation after each ReLU. Its outputs are the logits of background and classes, and the maps that separation needs
+(centre distance, or H and V).
+
+Bilinear interpolation and a linear layer commute, so the first layer runs as one 1x1 convolution for all members on
+the native-resolution maps, and only its few outputs are interpolated: the full-width feature tensor is never built.
+Batch normalisation is affine once it is trained, and disappears in the linear layer after it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from msgspec import Meta
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsinuc.errors import ConfigError
+from wsinuc.models.networks.dense import without_rim
+
+NORMS = ("none", "batch")
+UNCERTAIN_SHARE = 0.1
+"""Share of an image's pixels, the least certain ones, whose mean is the image's uncertainty."""
+Layers = list[tuple[Tensor, Tensor]]
+"""Weights ``(members, in, out)`` and biases ``(members, 1, out)`` of the three linear layers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsembleConfig:
+    """Shape of the ensemble."""
+
+    channels: Annotated[
+        tuple[tuple[Annotated[int, Meta(ge=1, le=256)], Annotated[int, Meta(ge=1, le=2**20)]], ...],
+        Meta(min_length=1, max_length=12),
+    ]
+    """(factor, features at that factor), finest first: what the feature extractor puts out."""
+    classes: Annotated[int, Meta(ge=2, le=65)]
+    """Background and nucleus classes."""
+    maps: Annotated[int, Meta(ge=0, le=8)]
+    """Regressed maps."""
+    members: Annotated[int, Meta(ge=1, le=64)] = 5
+    hidden: Annotated[int, Meta(ge=1, le=4096)] = 64
+    inner: Annotated[int, Meta(ge=1, le=4096)] = 32
+    norm: str = "none"
+    """``batch`` normalises after each ReLU, as published; ``none`` does not."""
+    factor: Annotated[int, Meta(ge=1, le=256)] = 1
+    """Pixels of the image per side of a pixel that is classified: 1 classifies every one, as
+    published. The finest factor of the features costs its square less, and interpolates what the
+    classifiers say instead of what they read."""
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise ConfigError(f"norm must be one of {', '.join(NORMS)}, got {self.norm!r}")
+        if self.classes < 2 or self.members < 1:
+            raise ConfigError(f"an ensemble needs 2 classes and 1 member, got {self.classes} and {self.members}")
+        if self.factor < 1 or any(factor % self.factor for factor, _ in self.channels):
+            raise ConfigError(f"every factor of the features must be a multiple of {self.factor}, got {self.channels}")
+
+    @property
+    def width(self) -> int:
+        """Features per pixel."""
+        return sum(count for _, count in self.channels)
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """What the members say about each pixel."""
+
+    probabilities: Tensor
+    """``(n, classes, h, w)`` mean over the members."""
+    ballots: Tensor
+    """``(n, classes, h, w)`` share of the members for which a class is the most probable."""
+    entropy: Tensor
+    """``(n, h, w)`` mean entropy of the members' probabilities, in nats."""
+    maps: Tensor
+    """``(n, maps, h, w)`` mean of the regressed maps."""
+
+    @property
+    def disagreement(self) -> Tensor:
+        """``(n, h, w)`` Jensen-Shannon divergence H(mean p) - mean H(p) over log 2; 0 when all agree."""
+        mean = self.probabilities
+        whole = -(mean * mean.clamp_min(1e-12).log()).sum(1)
+        return ((whole - self.entropy) / math.log(2)).clamp(0, 1)
+
+    @property
+    def majority(self) -> Tensor:
+        """``(n, h, w)`` class that most members name; ties go to the smallest class."""
+        return self.ballots.argmax(1)
+
+    @property
+    def image_uncertainty(self) -> Tensor:
+        """``(n,)`` mean disagreement of the tenth of each image's pixels where it is largest (Baranchuk et al., 5)."""
+        pixels = self.disagreement.flatten(1)
+        return pixels.topk(max(1, int(pixels.shape[1] * UNCERTAIN_SHARE)), dim=1).values.mean(1)
+
+
+class MemberNorm(nn.Module):
+    """Batch normalisation of ``(members, k, width)``, each member by its own rows: ``BatchNorm1d`` once per member."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    momentum, eps = 0.1, 1e-5
+
+    def __init__(self, members: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(members, 1, width))
+        self.bias = nn.Parameter(torch.zeros(members, 1, width))
+        self.register_buffer("running_mean", torch.zeros(members, 1, width))
+        self.register_buffer("running_var", torch.ones(members, 1, width))
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift ``(members, 1, width)`` by the running statistics."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """By the batch's own statistics in training, by the running ones else."""
+        if not self.training:
+            scale, shift = self.affine()
+            return x * scale + shift
+        var, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * (x.shape[1] / max(1, x.shape[1] - 1)), self.momentum)
+        return (x - mean) * (var + self.eps).rsqrt() * self.weight + self.bias
+
+
+class PixelClassifierEnsemble(nn.Module):
+    """K pixel classifiers as three grouped linear layers.
+
+    Standardisation of the features (``mean``, ``std`` per feature) is part of the module and folded
+    into the first layer.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: EnsembleConfig) -> None:
+        super().__init__()
+        self.config = config
+        k, outputs = config.members, config.classes + config.maps
+        self.first = nn.Parameter(torch.randn(k, config.width, config.hidden) * math.sqrt(2 / config.width))
+        self.first_bias = nn.Parameter(torch.zeros(k, 1, config.hidden))
+        self.second = nn.Parameter(torch.randn(k, config.hidden, config.inner) * math.sqrt(2 / config.hidden))
+        self.second_bias = nn.Parameter(torch.zeros(k, 1, config.inner))
+        self.third = nn.Parameter(torch.randn(k, config.inner, outputs) * math.sqrt(1 / config.inner))
+        self.third_bias = nn.Parameter(torch.zeros(k, 1, outputs))
+        widths = (config.hidden, config.inner) if config.norm == "batch" else ()
+        self.norms = nn.ModuleList(MemberNorm(k, width) for width in widths)
+        self.register_buffer("mean", torch.zeros(config.width))
+        self.register_buffer("std", torch.ones(config.width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Raw outputs ``(members, k, classes + maps)`` for features ``(members or 1, k, width)``,
+        as used in training."""
+        x = (features - self.mean) / self.std
+        x = torch.relu(x @ self.first + self.first_bias)
+        x = self.norms[0](x) if self.norms else x
+        x = torch.relu(x @ self.second + self.second_bias)
+        x = self.norms[1](x) if self.norms else x
+        return x @ self.third + self.third_bias
+
+    def folded(self) -> Layers:
+        """Three layers that need no normalisation: standardisation goes into the first, batch norm into the next."""
+        first = self.first / self.std[None, :, None]
+        layers = [
+            (first, self.first_bias - self.mean[None, None] @ first),
+            (self.second, self.second_bias),
+            (self.third, self.third_bias),
+        ]
+        for after, norm in enumerate(self.norms, start=1):
+            assert isinstance(norm, MemberNorm)
+            (scale, shift), (weight, bias) = norm.affine(), layers[after]
+            layers[after] = (scale.transpose(1, 2) * weight, bias + shift @ weight)
+        return layers
+
+    @torch.no_grad()
+    def vote(self, maps: dict[int, Tensor], margin: int = 0) -> Votes:
+        """All members on native-resolution feature maps; ``margin`` pixels are cropped from every side.
+
+        Raises
+        ------
+        ConfigError
+            The maps are not those the ensemble was trained on, or the margin is no multiple of the coarsest factor.
+        """
+        classes, members = self.config.classes, self.config.members
+        mean = entropy = ballots = torch.zeros(())
+        for raw in self.raw(maps, margin):
+            log_p = F.log_softmax(raw[:, :classes].float(), dim=1)
+            p = log_p.exp()
+            mean = mean + torch.cat([p, raw[:, classes:].float()], dim=1)
+            entropy = entropy - (p * log_p).sum(1)
+            ballots = ballots + F.one_hot(p.argmax(1), classes).movedim(-1, 1)
+        mean, entropy, ballots = mean / members, entropy / members, ballots / members
+        return Votes(mean[:, :classes], ballots, entropy, mean[:, classes:])
+
+    def raw(self, maps: dict[int, Tensor], margin: int = 0) -> Iterator[Tensor]:
+        """Raw outputs ``(n, classes + maps, h, w)`` of one member after another, differentiable; see ``vote``."""
+        given = tuple((factor, stack.shape[1]) for factor, stack in maps.items())
+        if given != self.config.channels:
+            raise ConfigError(f"the ensemble was trained on features {self.config.channels}, got {given}")
+        if margin and margin % max(maps):
+            raise ConfigError(f"the margin must be a multiple of {max(maps)}, got {margin}")
+        first, *later = self.folded()
+        projected = self._project(maps, margin, *first)
+        for member in range(self.config.members):
+            yield self._member(projected, member, margin, later)
+
+    def _project(self, maps: dict[int, Tensor], margin: int, weight: Tensor, bias: Tensor) -> dict[int, Tensor]:
+        """First layer on every native map; one native pixel of the margin is kept for the interpolation."""
+        projected, start = {}, 0
+        for factor, stack in maps.items():
+            part = weight[:, start : start + stack.shape[1]].permute(0, 2, 1).reshape(-1, stack.shape[1], 1, 1)
+            start += stack.shape[1]
+            crop = margin // factor - 1 if margin else 0
+            projected[factor] = F.conv2d(without_rim(stack, crop), part.to(stack.dtype))
+        finest = min(projected)
+        projected[finest] = projected[finest] + bias.reshape(1, -1, 1, 1).to(projected[finest].dtype)
+        return projected
+
+    def _member(self, projected: dict[int, Tensor], member: int, margin: int, later: Layers) -> Tensor:
+        """Raw outputs ``(n, classes + maps, h, w)`` of one member."""
+        channels, coarse = slice(member * self.config.hidden, (member + 1) * self.config.hidden), self.config.factor
+        kept = 1 if margin and coarse > 1 else 0  # a ring for the last interpolation
+        parts = []
+        for factor, stack in projected.items():
+            part = _enlarged(stack[:, channels], factor // coarse)
+            parts.append(_without_border(part, factor // coarse - kept) if margin else part)
+        x = sum(parts[1:], start=parts[0])
+        for weight, bias in later:
+            x = F.conv2d(torch.relu(x), weight[member].T[:, :, None, None].to(x.dtype), bias[member, 0].to(x.dtype))
+        return _without_border(_enlarged(x, coarse), kept * coarse)
+
+
+def _enlarged(x: Tensor, factor: int) -> Tensor:
+    if factor == 1:
+        return x
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def _without_border(x: Tensor, width: int) -> Tensor:
+    return x[:, :, width : x.shape[2] - width, width : x.shape[3] - width]

@@ -1,0 +1,24 @@
+"""Batch normalisation that is done by the convolution before it.
+
+Once trained it is a scale and a shift per channel, which the convolution's own weights and bias can
+do: the same result up to rounding, without writing and reading every activation once more.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+def fuse_norms(network: nn.Module) -> None:
+    """Replace, in place, every convolution that a batch normalisation follows in a ``Sequential``;
+    for trained networks."""
+    for module in network.modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        for (name, layer), (after, norm) in pairwise(list(module.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(layer.eval(), norm.eval()))
+                setattr(module, after, nn.Identity())

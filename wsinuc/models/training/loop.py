@@ -1,0 +1,325 @@
+"""One loop for every training: a loss per batch in, averaged weights out.
+
+The loop owns what all trainings share (optimiser, warm-up and cosine decay, moving average, bf16,
+accumulation, several processes, held-out scores, resume, metrics) and knows nothing of what is
+trained: ``loss(k)`` draws its own batch from its number, so that a resumed run continues with the
+very batches an uninterrupted one would have seen.
+
+A step may be computed in several passes (accumulation) and by several processes. It then consists of ``accumulate x
+processes`` parts of equal size, numbered on and on, and ``loss`` is asked for part k; otherwise k is the step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsinuc.errors import ConfigError, TrainingError
+from wsinuc.models.device_memory import out_of_memory
+from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.models.training.state import TrainingState, append_log, trim_log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """How long and how fast."""
+
+    steps: int
+    lr: float = 1e-4
+    warmup: int = 0
+    """Steps of linear warm-up."""
+    cosine: bool = False
+    """Let the rate fall to 2 % along a cosine instead of keeping it."""
+    later: tuple[int, float] | None = None
+    """(step, factor): from this step on the rate is multiplied by this; a second phase of the training."""
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of Adam's two moments."""
+    ema: float = 0.9999
+    """Decay of the moving average of the weights; it starts lower, at (1 + step) / (10 + step)."""
+    bf16: bool = True
+    clip: float = 1.0
+    """Largest gradient norm."""
+    accumulate: int = 1
+    """Passes in which a step's batch is computed: less memory, the same result up to rounding."""
+    save_every: int = 500
+    """Steps between saves of the training state."""
+    log_every: int = 50
+    """Steps between lines of the log."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.lr <= 0:
+            raise ConfigError(f"a training needs steps and a learning rate, got {self.steps} and {self.lr}")
+        if min(self.accumulate, self.save_every, self.log_every) < 1:
+            raise ConfigError("accumulate, save_every and log_every must be at least 1")
+
+    def rate(self, step: int) -> float:
+        """Learning rate at a step."""
+        warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.cosine else 1.0
+        phase = self.later[1] if self.later and step >= self.later[0] else 1.0
+        return self.lr * warm * fall * phase
+
+
+def training_identity(settings: Any, apart: Collection[str] = ()) -> dict[str, Any]:
+    """What a continued training must share with its beginning: all but its length, its rate, and how it is computed.
+
+    Parameters
+    ----------
+    settings
+        A dataclass with a `FitConfig` as ``fit``; groups within it become ``group.name``.
+    apart
+        Fields that change nothing of what is learned.
+    """
+    fields = asdict(settings)
+    free = ("steps", "lr", "accumulate", "save_every", "log_every")
+    fields["fit"] = {name: value for name, value in fields["fit"].items() if name not in free}
+    return {
+        f"{name}.{inner}" if inner else name: value
+        for name, group in fields.items()
+        for inner, value in (group.items() if isinstance(group, dict) else [("", group)])
+        if name not in apart
+    }
+
+
+def part_size(batch: int, config: FitConfig, processes: Processes) -> int:
+    """Patches in one part of a step; raises ConfigError when the batch cannot be shared out evenly."""
+    parts = config.accumulate * processes.count
+    if batch % parts:
+        raise ConfigError(
+            f"a batch of {batch} patches cannot be shared out evenly to {processes.count} processes of "
+            f"{config.accumulate} passes: make it a multiple of {parts}"
+        )
+    return batch // parts
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One line of the metrics log."""
+
+    step: int
+    loss: float
+    """Mean since the line before."""
+    lr: float
+    seconds: float
+    """Since this run began."""
+    images: int = 0
+    """Images seen, those of an interrupted run included."""
+    images_per_s: float = 0.0
+    """Since the line before."""
+    validation: float | None = None
+    """Held-out loss of the averaged weights, where it was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Something done every so often with the averaged weights in place of the trained ones, in evaluation mode."""
+
+    every: int
+    """Steps."""
+    run: Callable[[int], float | None]
+    """Given the number of steps done; returns the held-out loss, or None when it measures nothing."""
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
+    config: FitConfig,
+    *,
+    state: Path,
+    on_progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    images: int = 1,
+    settings: Mapping[str, Any] | None = None,
+    inspections: Sequence[Inspection] = (),
+    on_best: Callable[[dict[str, Tensor], float], None] | None = None,
+    processes: Processes = ALONE,
+    trial: Callable[[int], Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Train ``model`` in place and return the moving average of its weights.
+
+    Parameters
+    ----------
+    loss
+        Scalar mean loss of part k, computed with ``model``'s present weights; see the module.
+    state
+        File for the training state; the log lies beside it (``.jsonl``). When it exists the run continues from it.
+    should_stop
+        Asked after each step; stops early but cleanly, with the state saved.
+    images
+        Images of one step, over all passes and processes; for the count of images seen.
+    settings
+        What a resumed run must have in common with the one that it continues, JSON types.
+    on_best
+        Given the averaged weights and their held-out loss whenever that is the lowest so far.
+    trial
+        Loss of any n images, to find out what fits when memory runs out.
+
+    Raises
+    ------
+    CheckpointError
+        ``state`` is damaged or of another training.
+    DeviceMemoryError
+        The device's memory is too small; it says which batch size fits.
+    TrainingError
+        Loss or gradients are no numbers; the state stays as it was last saved.
+    """
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+    )
+    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    run = TrainingState(model, optimiser, average, settings or {})
+    run.load(state)
+    if processes.main:
+        trim_log(state.with_suffix(".jsonl"), run.step)
+    meter = _Meter(images, run.step)
+    for step in range(run.step, config.steps):
+        _set_rate(optimiser, config.rate(step))
+        value = _gradients(model, loss, step, config, processes, images, trial)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        _check(value, float(norm), step, config, state)
+        optimiser.step()
+        _average(average, model, min(config.ema, (1 + step) / (10 + step)))
+        run.step = step + 1
+        meter.add(value)
+        stop = _agree(should_stop(), processes, model)
+        last = stop or run.step == config.steps
+        score, due = _inspect(run, inspections, on_best, last, processes)
+        if (run.step % config.log_every == 0 or due or last) and processes.main:
+            progress = meter.line(run.step, config.rate(step), score)
+            append_log(state.with_suffix(".jsonl"), asdict(progress))
+            if on_progress:
+                on_progress(progress)
+        if (run.step % config.save_every == 0 or last) and processes.main:
+            run.save(state)
+        if stop:
+            break
+    processes.wait()
+    return average
+
+
+@contextmanager
+def weights_in_place(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+    """``model`` with other weights, in evaluation mode, for the length of a block."""
+    own, training = {name: value.clone() for name, value in model.state_dict().items()}, model.training
+    model.load_state_dict(dict(weights))
+    model.eval()
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+        model.train(training)
+
+
+class _Meter:
+    """Mean loss and speed since the line before."""
+
+    def __init__(self, images: int, step: int) -> None:
+        self._images, self._losses = images, list[float]()
+        self._started = self._before = time.monotonic()
+        self._step = step
+
+    def add(self, loss: float) -> None:
+        self._losses.append(loss)
+
+    def line(self, step: int, rate: float, validation: float | None) -> Progress:
+        now = time.monotonic()
+        speed = (step - self._step) * self._images / max(now - self._before, 1e-9)
+        loss = sum(self._losses) / len(self._losses)
+        self._losses, self._before, self._step = [], now, step
+        return Progress(step, loss, rate, now - self._started, step * self._images, speed, validation)
+
+
+def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def _gradients(
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
+    step: int,
+    config: FitConfig,
+    processes: Processes,
+    images: int,
+    trial: Callable[[int], Tensor] | None,
+) -> float:
+    """Leave the step's mean gradients in the parameters; its mean loss over all passes and processes."""
+    device = next(model.parameters()).device
+    total = torch.zeros((), device=device)
+    try:
+        model.zero_grad(set_to_none=True)
+        for i in range(config.accumulate):
+            part = (step * config.accumulate + i) * processes.count + processes.rank
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bf16):
+                value = loss(part)
+            (value / config.accumulate if config.accumulate > 1 else value).backward()
+            total += value.detach().float() / config.accumulate
+        processes.average_gradients(model.parameters())
+        return float(processes.mean(total))
+    except torch.OutOfMemoryError:
+        exhausted = True  # what follows runs after the block, when the failed pass's tensors are gone
+    assert exhausted
+    parts = config.accumulate * processes.count
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bf16):
+        raise out_of_memory(model, images // parts if images > 1 else None, trial)
+
+
+def _check(loss: float, norm: float, step: int, config: FitConfig, state: Path) -> None:
+    """Raise TrainingError when a step would spoil the weights."""
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+    kept = (
+        f"the last good state is kept in {state}: run again with a lower learning rate to go on from there"
+        if state.exists()
+        else "nothing was saved yet: run again with a lower learning rate or a longer warm-up"
+    )
+    raise TrainingError(
+        f"{what} at step {step + 1}, so the training was stopped; most likely the learning rate ({config.rate(step):g} "
+        f"there) is too high, or an input is no image; {kept}"
+    )
+
+
+def _agree(stop: bool, processes: Processes, model: nn.Module) -> bool:
+    """Whether any process wants to stop."""
+    if processes.count == 1:
+        return stop
+    return float(processes.mean(torch.tensor(float(stop), device=next(model.parameters()).device))) > 0
+
+
+def _inspect(
+    run: TrainingState,
+    inspections: Sequence[Inspection],
+    on_best: Callable[[dict[str, Tensor], float], None] | None,
+    last: bool,
+    processes: Processes,
+) -> tuple[float | None, bool]:
+    """Run what is due, in the main process; the held-out loss, if one was measured, and whether anything ran."""
+    due = [item for item in inspections if run.step % item.every == 0 or last]
+    if not due or not processes.main:
+        return None, bool(due)
+    with weights_in_place(run.model, run.average):
+        scores = [item.run(run.step) for item in due]
+    score = next((value for value in scores if value is not None), None)
+    if score is not None and score < run.best:
+        run.best = score
+        if on_best:
+            on_best(run.average, score)
+    return score, True
+
+
+def _average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            average[name].lerp_(value.detach(), 1 - decay)
+        else:
+            average[name].copy_(value)

@@ -1,0 +1,155 @@
+"""What a training needs to go on where it stopped, as one file, and its log of one JSON object per line.
+
+The state is complete: weights, optimiser, averaged weights, the best score so far. Random numbers
+are not in it, because every draw of a training is derived from the number of its step. It also
+holds the settings that the training was started with, so that a run with others is refused instead
+of continued as something that neither of them is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsinuc import durable
+from wsinuc.errors import CheckpointError, DataError, OutputError
+from wsinuc.limits import parse_json
+from wsinuc.own_files import append, create, create_text
+
+Settings = Mapping[str, Any]
+"""JSON types by dotted name."""
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """A training in memory; loaded and saved in place."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    average: dict[str, Tensor]
+    """Moving average of the weights."""
+    settings: Settings
+    step: int = 0
+    """Steps done."""
+    best: float = float("inf")
+    """Lowest held-out loss so far."""
+
+    def save(self, path: Path) -> None:
+        """Write atomically; raises OutputError when the disk is full or not writable."""
+        temporary = path.with_name(path.name + ".partial")
+        content = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average,
+            "best": self.best,
+            "settings": json.dumps(self.settings, sort_keys=True),
+        }
+        try:
+            with create(temporary) as file:
+                torch.save(content, file)
+            durable.sync(temporary)
+            durable.rename(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch's writer calls a full disk a RuntimeError
+            with suppress(OSError):
+                temporary.unlink()
+            raise OutputError(f"cannot write the training state {path} ({str(error).splitlines()[0]})") from error
+
+    def load(self, path: Path) -> None:
+        """Continue from a file if there is one.
+
+        Raises
+        ------
+        CheckpointError
+            It is damaged, or the state of a training with other settings or another network.
+        """
+        if not path.exists():
+            return
+        try:
+            saved = torch.load(path, weights_only=True, map_location=next(self.model.parameters()).device)
+            settings = json.loads(saved.get("settings", "{}"))
+        except Exception as error:  # torch has many words for a file that is none of its own
+            raise CheckpointError(
+                f"{path} is damaged or no training state ({_first_line(error)}): delete it to start anew, "
+                "or choose another output"
+            ) from error
+        self._compare(settings, path)
+        try:
+            self.model.load_state_dict(saved["model"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+            for name, value in saved["average"].items():
+                self.average[name].copy_(value)
+            self.step, self.best = int(saved["step"]), float(saved.get("best", "inf"))
+            self._check_numbers()
+        except Exception as error:
+            raise CheckpointError(
+                f"{path} is the state of another training ({_first_line(error)}): delete it to start anew, "
+                "or choose another output"
+            ) from error
+
+    def _check_numbers(self) -> None:
+        """Raise ValueError for what no training has: weights that are no numbers, fewer than no steps."""
+        if self.step < 0 or self.best != self.best:
+            raise ValueError(f"step {self.step} and best {self.best} are no figures of a training")
+        for name, value in [*self.model.state_dict().items(), *self.average.items()]:
+            if not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{name} holds NaN or infinity")
+
+    def _compare(self, saved: Settings, path: Path) -> None:
+        """Raise CheckpointError naming the settings that differ; states without settings are older and pass."""
+        known = json.loads(json.dumps(self.settings))
+        differing = [name for name in sorted(saved.keys() | known.keys()) if saved.get(name) != known.get(name)]
+        if saved and known and differing:
+            shown = "; ".join(f"{name} was {saved.get(name)}, now {known.get(name)}" for name in differing[:3])
+            raise CheckpointError(
+                f"{path} is the state of another training: {shown}{' ...' if len(differing) > 3 else ''}. "
+                "Run with the old "
+                "settings to continue it, delete it to start anew, or choose another output"
+            )
+
+
+MAX_LINE = 1 << 16
+"""Bytes of a line of a log."""
+
+
+def append_log(path: Path, line: Mapping[str, Any]) -> None:
+    """Add one line of figures."""
+    with append(path) as stream:
+        stream.write((json.dumps(line) + "\n").encode())
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a log, in order; none when there is no file."""
+    if not path.exists():
+        return []
+    lines = []
+    with path.open("rb") as file:
+        for text in iter(lambda: file.readline(MAX_LINE), b""):
+            with suppress(DataError):  # a killed run may leave half a line
+                line = parse_json(text, str(path))
+                if isinstance(line, dict) and isinstance(line.get("step"), int):
+                    lines.append(line)
+    return lines
+
+
+def trim_log(path: Path, step: int) -> None:
+    """Drop the lines after ``step``: a run that was killed is repeated from its last state, and logs them again."""
+    lines = read_log(path)
+    kept = [line for line in lines if line["step"] <= step]
+    if len(kept) < len(lines):
+        temporary = path.with_name(path.name + ".partial")
+        with create_text(temporary) as stream:
+            stream.writelines(json.dumps(line) + "\n" for line in kept)
+        durable.sync(temporary)
+        durable.rename(temporary, path)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -1,0 +1,22 @@
+"""What a class of nuclei is called and how it is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+$"
+"""Text without control characters and without those that turn or hide what follows."""
+ClassName = Annotated[str, Meta(max_length=100, pattern=PRINTABLE)]
+Level = Annotated[int, Meta(ge=0, le=255)]
+
+
+@dataclass(frozen=True, slots=True)
+class NucleusClass:
+    """A class of nuclei as users see it."""
+
+    name: ClassName
+    color: tuple[Level, Level, Level]
+    """RGB, 0 to 255."""

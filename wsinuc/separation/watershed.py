@@ -1,0 +1,365 @@
+"""From score maps to instances, without a network.
+
+Several ways in, one way out. `instances_from_distance` takes a map that is 1 at a nucleus'
+innermost point and 0 at its border; `instances_from_hv` takes HoVer-Net's horizontal and vertical
+maps; `instances_from_points` is given the markers; `instances_from_shape` has the foreground alone.
+All but the last resort, `instances_from_pieces`, flood the foreground from one marker per nucleus,
+level by level (`level_watershed`).
+
+A nucleus must come out the same whatever crop it was seen in. So everything here is integer arithmetic on uint8 maps
+with fixed scales: no minimum or maximum over the tile, no order that depends on far pixels. All ties fall in raster
+order, which a crop keeps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import cc3d
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from wsinuc.config import MPP_RANGE
+from wsinuc.errors import ConfigError
+from wsinuc.kernels import kernel
+from wsinuc.labels import fill_enclosed, pixel_counts, relabel
+from wsinuc.separation.contacts import settle_contacts
+from wsinuc.separation.flooding import level_watershed, split_peaks
+from wsinuc.separation.joining import Joining, join_fragments
+
+__all__ = [
+    "WatershedSettings",
+    "instances_from_distance",
+    "instances_from_hv",
+    "instances_from_pieces",
+    "instances_from_points",
+    "instances_from_shape",
+    "level_watershed",
+    "split_peaks",
+]
+
+NECK_UM = 0.2
+"""Two bulges of one blob are two nuclei when the neck between them is narrower than either by this much on each side.
+"""
+
+UInt8 = NDArray[np.uint8]
+Labels = NDArray[np.int32]
+
+Threshold = Annotated[float, Meta(gt=0, le=1)]
+Area = Annotated[float, Meta(ge=0, le=1e5)]
+MAX_DIAMETER_UM = 500.0
+"""No nucleus is wider, and no halo."""
+MAX_TAPS = 255
+"""Of a smoothing kernel: a standard deviation of 8 px; the numbers of a longer one would not be exact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatershedSettings:
+    """How scores become instances. Lengths are in um, so one setting serves every resolution."""
+
+    mpp: float
+    """um per pixel of the maps."""
+    foreground_threshold: Threshold = 0.5
+    """Probability from which a pixel is nucleus."""
+    min_area_um2: Area = 5.0
+    """Smaller instances are dropped. A whole lymphocyte has about 20 um2, but a section shows parts of nuclei too."""
+    max_hole_um2: Area = 10.0
+    """Gaps in the foreground up to this area are chromatin, not background: less than the smallest nucleus."""
+    max_diameter_um: Annotated[float, Meta(gt=0, le=MAX_DIAMETER_UM)] = 25.0
+    """Largest nucleus whose result is promised to be the same in every block; larger ones are kept."""
+    smoothing_um: Annotated[float, Meta(ge=0, le=20)] = 0.5
+    """Standard deviation of the smoothing of the distance map, about what the optics resolve; 0 is none."""
+    marker_threshold: Threshold = 0.3
+    """Smoothed distance from which a pixel belongs to a marker."""
+    marker_height: Threshold = 0.1
+    """Rise above the saddle between them from which two peaks of one marker are two nuclei; 1 never splits."""
+    min_marker_um2: Area = 1.0
+    """Smaller markers are noise."""
+    sobel_um: Annotated[float, Meta(gt=0, le=100)] = 2.75
+    """Size of the derivative kernel of the H and V maps: 11 px at 0.25 um per px (HoVer-Net has 21)."""
+    edge_threshold: Threshold = 0.07
+    """Edge strength from which a pixel belongs to no marker: 1 is the sharpest edge between two nuclei side by side,
+    0.5 that between a nucleus and background. Low, because edges are weaker where nuclei touch aslant and where a
+    network hesitates."""
+
+    def __post_init__(self) -> None:
+        if not MPP_RANGE[0] <= self.mpp <= MPP_RANGE[1]:
+            raise ConfigError(f"mpp must lie between {MPP_RANGE[0]} and {MPP_RANGE[1]} um per pixel, got {self.mpp}")
+        for name in ("foreground_threshold", "marker_threshold", "marker_height", "edge_threshold"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ConfigError(f"{name} must lie above 0 and at most at 1, got {getattr(self, name)}")
+        for name in ("min_area_um2", "max_hole_um2", "smoothing_um", "min_marker_um2"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("max_diameter_um", "sobel_um"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        for name, taps in (("smoothing_um", self.taps(self.smoothing_um)), ("sobel_um", self.sobel_taps)):
+            if taps > MAX_TAPS:
+                raise ConfigError(
+                    f"{name} must not exceed what a kernel of {MAX_TAPS} px holds at {self.mpp} um per pixel, got "
+                    f"{getattr(self, name)}"
+                )
+
+    @property
+    def min_halo(self) -> int:
+        """Pixels to read around a block: twice the largest nucleus, which covers it and a neighbour that it touches."""
+        return 2 * math.ceil(self.max_diameter_um / self.mpp)
+
+    @property
+    def sobel_taps(self) -> int:
+        """Odd length of the derivative kernel of the H and V maps."""
+        return max(3, 2 * round(self.sobel_um / self.mpp / 2) + 1)
+
+    @property
+    def max_area_um2(self) -> float:
+        """Of a disc as wide as the largest nucleus."""
+        return math.pi * self.max_diameter_um**2 / 4
+
+    def area_px(self, area_um2: float) -> int:
+        """An area in pixels, at least one."""
+        return max(1, round(area_um2 / self.mpp**2))
+
+    def taps(self, sigma_um: float) -> int:
+        """Odd length of the binomial kernel with about this standard deviation (its variance is (taps - 1) / 4)."""
+        return 1 + 2 * round(2 * (sigma_um / self.mpp) ** 2)
+
+
+def instances_from_distance(
+    foreground: UInt8, distance: UInt8, settings: WatershedSettings, joining: Joining | None = None
+) -> Labels:
+    """Instances from a foreground probability and a normalised distance to the nucleus' border.
+
+    Parameters
+    ----------
+    foreground
+        uint8 ``(h, w)``, 255 = certainly nucleus.
+    distance
+        uint8 ``(h, w)``, 255 = innermost point of a nucleus, 0 = border or background.
+    joining
+        Learned rule by which fragments are joined (`wsinuc.separation.joining`), instead of ``settings.marker_height``.
+
+    Returns
+    -------
+    int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
+    """
+    if joining is None:
+        return _simple(fragments(foreground, distance, settings, settings.marker_height)[0], settings)
+    pieces, heights = fragments(foreground, distance, settings, joining.fragment_height)
+    largest = settings.area_px(settings.max_area_um2)
+    return _simple(join_fragments(pieces, heights, foreground, joining, mpp=settings.mpp, largest=largest), settings)
+
+
+def fragments(foreground: UInt8, distance: UInt8, settings: WatershedSettings, height: float) -> tuple[Labels, UInt8]:
+    """The foreground cut wherever two peaks of the smoothed distance rise by ``height``, and that smoothed distance.
+
+    Maps are those of `instances_from_distance`. Labels are not dense; small ones are kept.
+    """
+    mask = _nuclear(foreground, settings)
+    smooth = _smooth(distance, settings.taps(settings.smoothing_um))
+    lowest = math.ceil(255 * settings.marker_threshold)
+    peaks = split_peaks(smooth, mask, lowest, math.ceil(255 * height))
+    markers = relabel(peaks, settings.area_px(settings.min_marker_um2))
+    return level_watershed(255 - smooth, _one_per_piece(markers, mask), mask), smooth
+
+
+def instances_from_hv(foreground: UInt8, h: UInt8, v: UInt8, settings: WatershedSettings) -> Labels:
+    """Instances from HoVer-Net's maps, without its normalisation by the tile's extremes.
+
+    Where two nuclei touch, H falls from +1 to -1 along x, or V along y. The slope is measured by a Sobel-like kernel
+    and scaled by what the kernel makes of exactly that fall.
+
+    Parameters
+    ----------
+    foreground
+        uint8 ``(h, w)``, 255 = certainly nucleus.
+    h, v
+        uint8 ``(h, w)``, 127.5 + 127.5 times a value in [-1, 1] that grows along x (h) and along y (v); ignored
+        outside the foreground, where it is 0.
+
+    Returns
+    -------
+    int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
+    """
+    mask = _nuclear(foreground, settings)
+    taps = settings.sobel_taps
+    edges = np.maximum(_falls(h, mask, taps, axis=1), _falls(v, mask, taps, axis=0))
+    inner = _fill_gaps(mask & (edges < 255 * settings.edge_threshold), settings.area_px(settings.max_hole_um2)) & mask
+    inner = ndimage.binary_opening(inner, _disc(0.5 / settings.mpp))
+    pieces = cc3d.connected_components(inner, connectivity=4).astype(np.int32, copy=False)
+    markers = relabel(pieces, settings.area_px(settings.min_marker_um2))
+    return _flood(_smooth(edges, 3), markers, mask, settings)
+
+
+def instances_from_points(
+    foreground: UInt8, distance: UInt8, points: NDArray[np.bool_], settings: WatershedSettings
+) -> Labels:
+    """Instances from a distance to the centroid and one point per nucleus (method C: Min, Oh, Jeong 2024).
+
+    The foreground is flooded from the points down the distance map, then contacts are settled
+    (`settle_contacts`). Points outside the foreground are ignored. A piece of foreground without a
+    point is an instance of its own: the picture shows a nucleus there, though none was asked for.
+
+    Parameters
+    ----------
+    foreground
+        uint8 ``(h, w)``, 255 = certainly nucleus.
+    distance
+        uint8 ``(h, w)``, 255 = the nucleus' centroid, 0 = its farthest pixels and the background.
+    points
+        bool ``(h, w)``, one pixel per nucleus.
+
+    Returns
+    -------
+    int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
+    """
+    mask = _nuclear(foreground, settings)
+    at = points & mask
+    markers = np.zeros(mask.shape, np.int32)
+    markers[at] = np.arange(1, 1 + np.count_nonzero(at))
+    labels = level_watershed(255 - _smooth(distance, 3), _one_per_piece(markers, mask), mask)
+    return _simple(settle_contacts(labels, distance / 255, fixed=at), settings)
+
+
+def instances_from_shape(foreground: UInt8, settings: WatershedSettings) -> Labels:
+    """Instances from the outline of the foreground alone: blobs are cut at their necks (`NECK_UM`).
+
+    The array's edge is no border: a nucleus that it cuts goes on beyond.
+
+    Parameters
+    ----------
+    foreground
+        uint8 ``(h, w)``, 255 = certainly nucleus.
+
+    Returns
+    -------
+    int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
+    """
+    mask = _nuclear(foreground, settings)
+    if mask.all():  # there is no border to measure from
+        return _flood(np.zeros_like(foreground), np.zeros(mask.shape, np.int32), mask, settings)
+    level_um = settings.max_diameter_um / 2 / 255
+    depth_um = np.asarray(ndimage.distance_transform_edt(mask)) * settings.mpp
+    depth = _smooth(np.minimum(depth_um / level_um, 255).astype(np.uint8), settings.taps(settings.smoothing_um))
+    markers = relabel(split_peaks(depth, mask, 1, math.ceil(NECK_UM / level_um)))
+    return _flood(255 - depth, markers, mask, settings)
+
+
+def instances_from_pieces(foreground: UInt8, settings: WatershedSettings) -> Labels:
+    """Connected pieces of the foreground; nuclei that touch are one.
+
+    Parameters
+    ----------
+    foreground
+        uint8 ``(h, w)``, 255 = certainly nucleus.
+
+    Returns
+    -------
+    int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
+    """
+    mask = _nuclear(foreground, settings)
+    return _simple(cc3d.connected_components(mask, connectivity=4).astype(np.int32, copy=False), settings)
+
+
+def _nuclear(foreground: UInt8, settings: WatershedSettings) -> NDArray[np.bool_]:
+    """The foreground without small gaps."""
+    return _fill_gaps(foreground >= 255 * settings.foreground_threshold, settings.area_px(settings.max_hole_um2))
+
+
+def _fill_gaps(mask: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
+    """Fill 4-connected gaps of at most ``largest`` pixels; those at the array's edge may go on and stay."""
+    # Filling every hole, as fill_voids does, would close the lumen of a gland whose nuclei touch all around.
+    gaps = cc3d.connected_components(~mask, connectivity=4)
+    small = pixel_counts(gaps) <= largest
+    for edge in (gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]):
+        small[edge] = False
+    small[0] = True
+    return small[gaps]
+
+
+def _flood(levels: UInt8, markers: Labels, mask: NDArray[np.bool_], settings: WatershedSettings) -> Labels:
+    """Flood from the markers; a piece of foreground without any is one instance. Small ones go last."""
+    return _simple(level_watershed(levels, _one_per_piece(markers, mask), mask), settings)
+
+
+def _one_per_piece(markers: Labels, mask: NDArray[np.bool_]) -> Labels:
+    """The markers, and each piece of the mask that has none as a marker of its own."""
+    pieces = cc3d.connected_components(mask, connectivity=4).astype(np.int32, copy=False)
+    return _with_unmarked(markers, pieces)
+
+
+def _simple(labels: Labels, settings: WatershedSettings) -> Labels:
+    """Instances in one piece without holes, numbered in raster order, without those that are too small."""
+    return relabel(fill_enclosed(labels), settings.area_px(settings.min_area_um2))
+
+
+def _binomial(taps: int) -> NDArray[np.float64]:
+    """Row of Pascal's triangle: a Gaussian in integers, which floats hold exactly."""
+    return np.array([math.comb(taps - 1, k) for k in range(taps)], dtype=np.float64)
+
+
+def _smooth(levels: UInt8, taps: int) -> UInt8:
+    """Binomial smoothing, exact up to the final rounding, so that it does not depend on position."""
+    if taps == 1:
+        return levels
+    return _smooth_rows(levels, _binomial(taps))
+
+
+@kernel
+def _smooth_rows(levels, weights):
+    """Both passes row by row, so that what is read again is still in the cache; edges repeat their last pixel."""
+    height, width = levels.shape
+    reach, total = len(weights) // 2, weights.sum() ** 2
+    out = np.empty_like(levels)
+    column = np.empty(width + 2 * reach, np.float64)
+    for y in range(height):
+        column[:] = 0
+        for k in range(len(weights)):
+            row = levels[min(max(y + k - reach, 0), height - 1)]
+            for x in range(width):
+                column[reach + x] += weights[k] * row[x]
+        column[:reach], column[reach + width :] = column[reach], column[reach + width - 1]
+        for x in range(width):
+            value = 0.0
+            for k in range(len(weights)):
+                value += weights[k] * column[x + k]
+            out[y, x] = math.floor(value / total + 0.5)
+    return out
+
+
+@kernel
+def _with_unmarked(markers, pieces):
+    """The markers, and each piece of foreground that holds none as one more."""
+    marked = np.zeros(pieces.max() + 1 if pieces.size else 1, np.bool_)
+    for y in range(markers.shape[0]):
+        for x in range(markers.shape[1]):
+            if markers[y, x] > 0:
+                marked[pieces[y, x]] = True
+    out = markers.copy()
+    first = markers.max() if markers.size else 0
+    for y in range(markers.shape[0]):
+        for x in range(markers.shape[1]):
+            if pieces[y, x] > 0 and not marked[pieces[y, x]]:
+                out[y, x] = pieces[y, x] + first
+    return out
+
+
+def _falls(values: UInt8, mask: NDArray[np.bool_], taps: int, axis: int) -> UInt8:
+    """How steeply a signed map falls along an axis; 255 = from +1 to -1 within a pixel, along a straight edge."""
+    smoothing = _binomial(taps)
+    derivative = np.convolve(_binomial(taps - 2), [-1.0, 0.0, 1.0])
+    signed = np.where(mask, 2.0 * values - 255.0, 0.0)
+    slope = ndimage.correlate1d(signed, derivative, axis=axis, mode="nearest")
+    slope = ndimage.correlate1d(slope, smoothing, axis=1 - axis, mode="nearest")
+    steepest = 2 * 255 * derivative[taps // 2 + 1 :].sum() * smoothing.sum()
+    return np.floor(np.clip(-slope / steepest, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+
+
+def _disc(radius: float) -> NDArray[np.bool_]:
+    """Pixels within a radius of the middle one."""
+    steps = np.arange(-int(radius), int(radius) + 1)
+    return np.hypot(steps[:, None], steps) <= radius

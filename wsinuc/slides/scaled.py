@@ -1,0 +1,49 @@
+"""A level of a slide shrunk by any factor, piece by piece, so that memory does not depend on the factor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.grid import Box
+from wsinuc.slides.resample import resample, taps_for
+
+_SOURCE_SIDE = 4096  # source pixels a side that are decoded at once: 48 MB, whatever the scale
+
+
+class Levels(Protocol):
+    """What is asked of a slide here."""
+
+    @property
+    def level_shapes(self) -> Sequence[tuple[int, int]]: ...
+
+    def read(self, box: Box, level: int = 0) -> NDArray[np.uint8]: ...
+
+
+def read_scaled(slide: Levels, level: int, scale: float, box: Box) -> NDArray[np.uint8]:
+    """RGB ``(h, w, 3)`` of the level shrunk by ``scale``; ``box`` in shrunk pixels, inside the shrunk level."""
+    pixels = np.empty((*box.shape, 3), np.uint8)
+    side = max(1, int(_SOURCE_SIDE / scale))
+    for cell in cells_of(box, side):
+        piece = cell.clip(box)
+        pixels[piece.relative_to(box).slices] = _read_piece(slide, level, scale, piece)
+    return pixels
+
+
+def _read_piece(slide: Levels, level: int, scale: float, box: Box) -> NDArray[np.uint8]:
+    height, width = slide.level_shapes[level]
+    rows, columns = taps_for(box.y0, box.y1, scale, height), taps_for(box.x0, box.x1, scale, width)
+    source = slide.read(Box(rows.start, columns.start, rows.stop, columns.stop), level)
+    return resample(source, rows, columns)
+
+
+def cells_of(box: Box, side: int) -> list[Box]:
+    """The cells of a square grid, anchored to the origin, that share a pixel with ``box``."""
+    return [
+        Box(y, x, y + side, x + side)
+        for y in range(box.y0 // side * side, box.y1, side)
+        for x in range(box.x0 // side * side, box.x1, side)
+    ]

@@ -1,0 +1,134 @@
+"""The directories of a TIFF file, walked with suspicion.
+
+A file of a kilobyte can claim a billion pixels a side, or directories that follow each other in a circle; libraries
+then allocate, or loop. What a file claims is held against sane bounds and against its own size here, before any
+library decodes a pixel of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import tifffile
+from tifffile import PLANARCONFIG
+
+from wsinuc.errors import RemoteError, SlideError
+
+MAX_DIRECTORIES = 2048
+"""Most images in one file; slides have about ten, stacks hundreds."""
+MAX_SIDE = 4_000_000
+"""Largest side of an image in pixels: a metre of glass at 0.25 um per pixel."""
+MAX_TILE_SIDE = 65_536
+"""Largest side of a tile in pixels."""
+MAX_SAMPLES = 64
+"""Most samples of a pixel."""
+MAX_SEGMENT = 2**29
+"""Largest strip or tile in bytes after unpacking, 512 MiB: a strip is unpacked whole."""
+
+
+class DirectoryError(SlideError):
+    """A TIFF claims what no honest file holds; no reader should touch it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One image of a TIFF file."""
+
+    page: tifffile.TiffPage
+    below: tuple[tifffile.TiffPage, ...] = ()
+    """Those that its SubIFDs tag lists, as a rule smaller versions of it."""
+
+
+def directories(tiff: tifffile.TiffFile, name: str) -> tuple[Directory, ...]:
+    """The images of a TIFF file; none of their pixels is read.
+
+    Directories that cannot be read end the list, as the end of an incomplete copy does.
+
+    Raises
+    ------
+    DirectoryError
+        Directories in a circle, too many of them, or a size that is absurd or at odds with what the file lists.
+    """
+    found: list[Directory] = []
+    seen: set[int] = set()
+    for directory in _walk(tiff):
+        for page in (directory.page, *directory.below):
+            if page.offset in seen:
+                raise DirectoryError(
+                    f"{name}: its TIFF directories follow each other in a circle: damaged, copy it again"
+                )
+            if len(seen) >= MAX_DIRECTORIES:
+                raise DirectoryError(f"{name}: more than {MAX_DIRECTORIES} images in one TIFF: no slide has so many")
+            seen.add(page.offset)
+            _check(page, tiff, name)
+        found.append(directory)
+    return tuple(found)
+
+
+def _walk(tiff: tifffile.TiffFile) -> Iterator[Directory]:
+    tiff.pages.useframes = False
+    for i in range(MAX_DIRECTORIES + 1):
+        try:
+            page = tiff.pages[i]
+        except RemoteError:
+            raise
+        except Exception:  # tifffile raises index, value, struct, key and its own errors
+            return
+        assert isinstance(page, tifffile.TiffPage)
+        yield Directory(page, tuple(_below(page)))
+
+
+def _below(page: tifffile.TiffPage) -> Iterator[tifffile.TiffPage]:
+    """Only the directories that the tag lists: a chain behind one of them is another way to a circle."""
+    file = page.parent.filehandle
+    for i, offset in enumerate((page.subifds or ())[: MAX_DIRECTORIES + 1]):
+        if not 8 <= offset < file.size:
+            continue
+        file.seek(offset)
+        try:
+            yield tifffile.TiffPage(page.parent, (page.index, i))
+        except RemoteError:
+            raise
+        except Exception:
+            continue
+
+
+def _check(page: tifffile.TiffPage, tiff: tifffile.TiffFile, name: str) -> None:
+    width, height = page.imagewidth, page.imagelength
+    if max(width, height) > MAX_SIDE:
+        raise DirectoryError(f"{name}: claims an image of {width} x {height} pixels: damaged, no glass is so large")
+    if page.is_tiled and max(page.tilewidth, page.tilelength) > MAX_TILE_SIDE:
+        raise DirectoryError(f"{name}: claims tiles of {page.tilewidth} x {page.tilelength} pixels: damaged")
+    if page.samplesperpixel > MAX_SAMPLES or page.imagedepth > MAX_SIDE:
+        raise DirectoryError(f"{name}: claims {page.samplesperpixel} samples for each pixel: damaged")
+    if tiff.is_ndpi or not width or not height or page.dtype is None:
+        return  # Hamamatsu lists its tiles in a way of its own
+    needed = math.prod(page.chunked)
+    if needed > len(page.dataoffsets):
+        kind = "tiles" if page.is_tiled else "strips"
+        raise DirectoryError(
+            f"{name}: {width} x {height} pixels need {needed} {kind}, the file lists {len(page.dataoffsets)}: "
+            "damaged or incomplete, copy it again"
+        )
+
+
+def check_segments(page: tifffile.TiffPage, name: str) -> None:
+    """Raise DirectoryError when a strip or tile is too large to be unpacked; called for what will be decoded."""
+    rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    columns = page.tilewidth if page.is_tiled else page.imagewidth
+    together = page.samplesperpixel if page.planarconfig == PLANARCONFIG.CONTIG else 1
+    size = rows * columns * together * (1 if page.dtype is None else page.dtype.itemsize)
+    if size > MAX_SEGMENT and not reads_by_row(page):
+        raise DirectoryError(
+            f"{name}: one strip or tile unpacks to {size / 2**20:,.0f} MiB, at most {MAX_SEGMENT // 2**20} "
+            "are read at once: "
+            "convert it to a tiled TIFF"
+        )
+
+
+def reads_by_row(page: tifffile.TiffPage) -> bool:
+    """Whether any rows of a strip can be read without the rest: not packed, whole bytes."""
+    whole = page.bitspersample in (8, 16) and page.fillorder == 1
+    return not page.is_tiled and page.compression == 1 and page.predictor == 1 and whole

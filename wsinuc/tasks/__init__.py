@@ -1,1 +1,0 @@
-"""The guts of each command, without its options: files in, files out."""

@@ -1,0 +1,137 @@
+"""How far the slides of a folder are, seen from outside: by this or another machine, while a run goes on or after it.
+
+Nothing here depends on the run that works: what is done the ledger of each result says, whether
+somebody is at it the lock's heartbeat, what went wrong before the state files. A finished result is
+done when its files have the names and sizes that its summary lists; their content
+``workflows.verify.run`` compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsinuc.errors import OutputError
+from wsinuc.store import Holder, LockTiming, ResultStore
+from wsinuc.store.manifest import Inspection, inspect
+from wsinuc.workflows.cohort.state import SlideState, StateFolder
+
+ENDING = ".wsinuc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideStatus:
+    """One slide, now."""
+
+    name: str
+    result: Path
+    state: str
+    """done, damaged (finished once, files missing or changed since), running, waiting, interrupted
+    (begun, nobody at it), failed, or skipped (not begun after another's error)."""
+    blocks_done: int
+    blocks: int | None
+    """With tissue; None when not known yet."""
+    nuclei: int
+    """So far."""
+    age_s: float | None
+    """Since the last sign of life of the run that is, or was, at it; None when there is none."""
+    holder: str
+    """Who that is; empty when nobody is."""
+    attempts: int
+    error: str | None
+
+
+def cohort_status(outs: Iterable[Path]) -> tuple[SlideStatus, ...]:
+    """The slides of output folders, or of single results (``*.wsinuc``), folder by folder in the order of names.
+
+    Raises
+    ------
+    OutputError
+        A folder is missing, or holds nothing of wsinuc.
+    """
+    found: list[SlideStatus] = []
+    for out in outs:
+        found += _of_folder(Path(out))
+    return tuple(found)
+
+
+def exit_code(slides: Iterable[SlideStatus]) -> int:
+    """0 when all slides are done, 1 when one failed or is damaged, 2 when some are still to be done."""
+    states = {slide.state for slide in slides}
+    if states <= {"done"}:
+        return 0
+    return 1 if states & {"failed", "damaged"} else 2
+
+
+def is_held(holder: Holder | None) -> bool:
+    """Whether somebody is at work, as far as can be seen from here."""
+    if holder is None or holder.alive is not None:
+        return bool(holder and holder.alive)
+    return abs(holder.age_s) < LockTiming().stale_s  # a stamp far in the future says no more than an old one
+
+
+def _of_folder(out: Path) -> list[SlideStatus]:
+    if not out.is_dir():
+        raise OutputError(f"{out}: no such folder; give the folder that was given to wsinuc segment with -o")
+    if _is_result(out):
+        return [_status(out, StateFolder(out.parent).read(out.name.removesuffix(ENDING)))]
+    states = StateFolder(out).all()
+    results = {path.name.removesuffix(ENDING) for path in out.glob(f"?*{ENDING}") if _is_result(path)}
+    if not states and not results:
+        raise OutputError(f"{out} holds no results of wsinuc: give the folder that was given to wsinuc segment with -o")
+    return [_status(out / f"{name}{ENDING}", states.get(name)) for name in sorted({*states, *results})]
+
+
+def _is_result(path: Path) -> bool:
+    store = ResultStore(path)
+    return path.is_dir() and store.is_ours
+
+
+def _status(folder: Path, known: SlideState | None) -> SlideStatus:
+    store = ResultStore(folder)
+    name = folder.name.removesuffix(ENDING)
+    holder = store.holder()
+    found = inspect(folder)
+    state = _state(store, found, holder, known)
+    if state == "done":
+        summary = found.made.content
+        done = blocks = summary.get("blocks", 0)
+        nuclei = summary.get("nuclei", 0)
+    else:
+        done, nuclei = store.progress()
+        blocks = known.blocks if known else None
+    return SlideStatus(
+        name=name,
+        result=folder,
+        state=state,
+        blocks_done=done,
+        blocks=blocks,
+        nuclei=nuclei,
+        age_s=max(0.0, holder.age_s) if holder else None,
+        holder=f"process {holder.pid} on {holder.host}" if holder else "",
+        attempts=known.attempts if known else 0,
+        error=_error(state, found, known),
+    )
+
+
+def _error(state: str, found: Inspection, known: SlideState | None) -> str | None:
+    if state == "damaged":
+        return f"{found.reason}: wsinuc verify lists all that is wrong; segment it again with --overwrite"
+    if state == "failed" and known is not None and known.state == "done":
+        return "it was done, but the result is gone: segment it again"
+    return known.error if known else None
+
+
+def _state(store: ResultStore, found: Inspection, holder: Holder | None, known: SlideState | None) -> str:
+    if is_held(holder):
+        return "running"
+    if known and known.state == "failed":
+        return "failed"
+    if found.is_whole:
+        return "done"
+    if found.is_damaged and not store.is_unfinished:
+        return "damaged"
+    if known is None or store.work.is_dir() or known.state == "running":
+        return "interrupted"
+    return "failed" if known.state == "done" else known.state

@@ -1,0 +1,162 @@
+"""The slides of an output folder on one page: ``summary.csv`` for programs, ``summary.md`` for people.
+
+Both are made from the states of all slides that were ever given to this folder, in the order of
+their names, and are written anew as slides end: after each one in a cohort of hundreds, every few
+seconds in one of many thousands, and at the end.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsinuc.errors import OutputError
+from wsinuc.exports.atomic import replacing
+from wsinuc.shown import shown
+from wsinuc.urls import Place
+from wsinuc.workflows.cohort.state import STATES, SlideState
+
+CSV, MARKDOWN = "summary.csv", "summary.md"
+_FIRST = ("slide", "result", "state", "nuclei", "tissue_mm2", "nuclei_per_mm2")
+_LAST = ("seconds", "seconds_per_mm2", "attempts", "notes", "error")
+_TITLE = "# wsinuc: slides and their nuclei"
+_FIGURES = (
+    "nuclei",
+    "counts",
+    "tissue_mm2",
+    "slide_mm2",
+    "nuclei_per_mm2",
+    "seconds",
+    "seconds_per_mm2",
+    "notes",
+    "resumed_blocks",
+    "at_edge",
+    "unreadable_share",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortSummary:
+    """How one run over several slides ended."""
+
+    out: Place
+    slides: tuple[SlideState, ...]
+    """In the order in which they were given."""
+    before: tuple[str, ...]
+    """Names of those that an earlier run had done with the same settings."""
+
+    @property
+    def failed(self) -> tuple[SlideState, ...]:
+        """Slides without a result, with the reason in ``error``."""
+        return tuple(state for state in self.slides if state.state == "failed")
+
+    @property
+    def unfinished(self) -> tuple[SlideState, ...]:
+        """Slides that were not reached or not finished, because the run stopped before."""
+        return tuple(state for state in self.slides if state.state not in ("done", "failed"))
+
+
+def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a result's summary that a cohort's tables show."""
+    return {key: summary.get(key) for key in _FIGURES}
+
+
+def check_ours(out: Path) -> None:
+    """Raise OutputError when ``out`` holds a file of somebody else under one of our names."""
+    for name, begin in ((CSV, ",".join(_FIRST)), (MARKDOWN, _TITLE)):
+        path = out / name
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            head = file.read(200)
+        if head and not head.startswith(begin.encode()):
+            raise OutputError(
+                f"{path} was not made by wsinuc and would be replaced: move it away, or choose another folder with -o"
+            )
+
+
+def write_summaries(states: Sequence[SlideState], out: Path) -> None:
+    """Write both files, each whole or not at all; raises OutputError when they cannot be written."""
+    for name, text in ((CSV, to_csv(states)), (MARKDOWN, to_markdown(states))):
+        with replacing(out / name) as stream:
+            stream.write(text.encode())
+
+
+def to_csv(states: Sequence[SlideState]) -> str:
+    """A line per slide: areas in mm2, times in s, a column ``nuclei: <class>`` for each class."""
+    classes = _classes(states)
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*_FIRST, *(f"nuclei: {name}" for name in classes), *_LAST])
+    for state in states:
+        found = state.figures
+        counts = found.get("counts") or {}
+        first = [state.slide, f"{state.name}.wsinuc", state.state, *(found.get(key) for key in _FIRST[3:])]
+        last = [_total_s(found), found.get("seconds_per_mm2"), state.attempts, _notes(found), state.error]
+        writer.writerow([_cell(value) for value in (*first, *(counts.get(name) for name in classes), *last)])
+    return stream.getvalue()
+
+
+def to_markdown(states: Sequence[SlideState]) -> str:
+    """The same as a page: how many are done, a table of these, then what went wrong with the others."""
+    classes = _classes(states)
+    done = [state for state in states if state.state == "done"]
+    counts = {name: sum(state.state == name for state in states) for name in STATES}
+    nuclei = sum(state.figures.get("nuclei") or 0 for state in done)
+    area = sum(state.figures.get("tissue_mm2") or 0 for state in done)
+    head = [f"{len(states)} slides: {', '.join(f'{count} {name}' for name, count in counts.items() if count)}.", ""]
+    head += [f"{nuclei:,} nuclei on {area:.4g} mm2 of tissue.", ""] if done else []
+    names = ("slide", "nuclei", "mm2", "per mm2", *classes, "s per mm2", "notes")
+    table = [_row(names), _row(["---"] * len(names)), *(_row(_page_cells(state, classes)) for state in done), ""]
+    wrong = [shown(f"- {state.name} ({state.slide}): {state.error}") for state in states if state.state == "failed"]
+    errors = ["## Failed", "", *wrong, "", "Run the same command again when the cause is mended.", ""] if wrong else []
+    return "\n".join([_TITLE, "", *head, *(table if done else []), *errors])
+
+
+def _page_cells(state: SlideState, classes: Sequence[str]) -> list[str]:
+    found = state.figures
+    counts = found.get("counts") or {}
+    return [
+        state.name,
+        f"{found.get('nuclei') or 0:,}",
+        _number(found.get("tissue_mm2")),
+        _number(found.get("nuclei_per_mm2")),
+        *(f"{counts.get(name) or 0:,}" for name in classes),
+        _number(found.get("seconds_per_mm2")),
+        _notes(found),
+    ]
+
+
+def _classes(states: Sequence[SlideState]) -> list[str]:
+    """Names of classes in the order in which the slides bring them up."""
+    return list(dict.fromkeys(name for state in states for name in state.figures.get("counts") or {}))
+
+
+def _total_s(found: Mapping[str, Any]) -> float | None:
+    return (found.get("seconds") or {}).get("total")
+
+
+def _notes(found: Mapping[str, Any]) -> str:
+    return "; ".join(found.get("notes") or ())
+
+
+def _cell(value: object) -> object:
+    """A value for a spreadsheet, which must not take a text for a formula."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if not isinstance(value, str):
+        return value
+    text = shown(value)
+    return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t")) else text
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(shown(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,200 @@
+"""Unlabelled pixels for pre-training from folders of images, data sets and slides.
+
+Small images are whole; of slides only the tissue counts, and its regions are read while the
+training runs. Everything shares one cache, so that memory is bounded whatever the sources hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.datasets import LAYOUTS, open_dataset
+from wsinuc.datasets.base import Conditions, Dataset
+from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, Pixels, SlidePixels
+from wsinuc.datasets.sampling.split import Split
+from wsinuc.errors import DataError, MppError
+from wsinuc.grid import Box
+from wsinuc.slides import open_slide
+from wsinuc.slides.array import ArraySlide
+from wsinuc.slides.base import Slide
+from wsinuc.slides.isolation.isolated import open_isolated
+from wsinuc.slides.view import read_resilient
+
+SMALL_PX = 2048 * 2048
+"""Files with at most this many pixels, at the resolution to train at, are images and not slides."""
+_NO_IMAGES = (".csv", ".json", ".md", ".txt", ".xml", ".yaml", ".yml", ".pdf", ".html")
+
+
+def open_sources(
+    sources: Sequence[Path | str],
+    *,
+    mpp: float,
+    file_mpp: float | None,
+    cache: PixelCache | None = None,
+    coarsest: float = float("inf"),
+    choose: Callable[[Dataset], Dataset] = lambda dataset: dataset,
+) -> list[Pixels]:
+    """What patches can be cut from, at ``mpp``, of slides, images, folders of them and data sets.
+
+    Parameters
+    ----------
+    sources
+        A folder is a data set when its layout is known, or when it is written ``NAME=FOLDER``; else its image files are
+        taken (those in its ``images/`` where there is one).
+    mpp
+        um per pixel to train at.
+    file_mpp
+        um per pixel of files and data sets that do not say it.
+    coarsest
+        um per pixel that files may have at most; a little more (5 %) is let pass.
+    choose
+        Which images of a data set are taken.
+
+    Raises
+    ------
+    DataError
+        A source is missing or holds no readable image.
+    MppError
+        A file does not say its resolution and ``file_mpp`` is None, or it is coarser than ``coarsest``.
+    """
+    cache = cache or PixelCache()
+    found: list[Pixels] = []
+    for source in sources:
+        dataset = _dataset(source, file_mpp)
+        if dataset is not None:
+            dataset = choose(dataset)
+            read = partial(_read_annotated, dataset, mpp=mpp, coarsest=coarsest)
+            found += [LazyImage.of(partial(read, i), cache) for i in range(len(dataset))]
+        else:
+            found += [_open_file(path, mpp, file_mpp, cache, coarsest) for path in _files(Path(source))]
+    return found
+
+
+class Choice:
+    """Which images of several data sets are taken; a condition holds for the sets that have its attribute.
+
+    Parameters
+    ----------
+    wanted, unwanted
+        See `wsinuc.datasets.base.Dataset.where`.
+    split, part
+        Only the images and patches of this part of a split.
+    """
+
+    def __init__(
+        self, wanted: Conditions, unwanted: Conditions, *, split: Split | None = None, part: str = "train"
+    ) -> None:
+        self._split, self._part = split, part
+        self._asked = False
+        self._wanted, self._unwanted = wanted, unwanted
+        self._unmet = {*wanted, *unwanted}
+        self._unseen = {(name, value) for name, values in unwanted.items() for value in values}
+
+    def conditions(self, dataset: Dataset) -> tuple[Conditions, Conditions]:
+        """The wanted ones whose attribute a data set has, and the unwanted ones that an image of it meets."""
+        self._unmet -= set(dataset.rows[0])
+        there = {(name, value) for row in dataset.rows for name, value in row.items()}
+        self._unseen -= there
+        wanted = {name: values for name, values in self._wanted.items() if name in dataset.rows[0]}
+        met = {name: frozenset(v for v in values if (name, v) in there) for name, values in self._unwanted.items()}
+        return wanted, {name: values for name, values in met.items() if values}
+
+    def __call__(self, dataset: Dataset) -> Dataset:
+        """The chosen images; raises DataError for wanted values that are nobody's."""
+        self._asked = True
+        if self._split is not None:
+            dataset = self._split.of(dataset, self._part)
+        return dataset.where(*self.conditions(dataset))
+
+    def check(self) -> None:
+        """Raise DataError for an attribute that none of the sets had, an unwanted value that no image of them has, or
+        a split without a set."""
+        if self._split is not None and not self._asked:
+            raise DataError("a split chooses images of a data set, and none of the sources is one: leave --split out")
+        if self._unmet:
+            raise DataError(f"no data set among the sources has the attribute {', '.join(sorted(self._unmet))}")
+        if self._unseen:
+            shown = ", ".join(f"{name}={value}" for name, value in sorted(self._unseen))
+            raise DataError(f"no image of the sources has {shown}: nothing would be left out; check the value")
+
+
+def _check_resolution(name: str, mpp: float, coarsest: float) -> None:
+    if mpp > 1.05 * coarsest:
+        raise MppError(
+            f"{name} has {mpp:.3g} um per pixel and lacks the detail for training at {coarsest:.3g}: train at "
+            f"{mpp:.2g} or coarser, or leave it out"
+        )
+
+
+def _dataset(source: Path | str, file_mpp: float | None) -> Dataset | None:
+    """The source as a data set, if it is one: its own resolution first, then the given one."""
+    named = str(source).partition("=")[0] in LAYOUTS and not Path(source).exists()
+    if not named and not Path(source).is_dir():
+        return None
+    try:
+        return open_dataset(source, otherwise=file_mpp, pixels_only=True)
+    except DataError:
+        if named:
+            raise
+        return None
+
+
+def _read_annotated(dataset: Dataset, index: int, mpp: float, coarsest: float) -> NDArray[np.uint8]:
+    sample = dataset[index]
+    _check_resolution(sample.name, sample.mpp, coarsest)
+    view = ArraySlide(sample.image, mpp=sample.mpp).at(mpp)
+    return view.read(Box.of_shape(view.shape))
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_file():
+        return [source]
+    folder = source / "images" if (source / "images").is_dir() else source
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    found = [
+        path
+        for path in entries
+        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in _NO_IMAGES
+    ]
+    if not found:
+        raise DataError(
+            f"{source} is neither a slide, nor a folder that holds images, nor a data set known here "
+            f"({', '.join(LAYOUTS)}): check the path"
+        )
+    return found
+
+
+def _open(path: Path, file_mpp: float | None, opener: Callable[..., Slide] = open_isolated) -> Slide:
+    """A slide with its own resolution, or the given one where the file has none."""
+    with ExitStack() as stack:
+        slide = stack.enter_context(opener(path))
+        try:
+            _ = slide.mpp
+        except MppError:
+            if file_mpp is None:
+                raise
+            return opener(path, mpp=file_mpp)
+        stack.pop_all()
+        return slide
+
+
+def _open_file(path: Path, mpp: float, file_mpp: float | None, cache: PixelCache, coarsest: float) -> Pixels:
+    with _open(path, file_mpp) as slide:
+        _check_resolution(path.name, slide.mpp, coarsest)
+        view = slide.at(mpp)
+    if view.shape[0] * view.shape[1] > SMALL_PX:
+        # It stays open as long as it is used; with hundreds of slides that would be as many processes.
+        return SlidePixels.of(_open(path, file_mpp, open_slide).at(mpp), cache)
+    return LazyImage(partial(_read_file, path, mpp, file_mpp), cache, (*view.shape, 3))
+
+
+def _read_file(path: Path, mpp: float, file_mpp: float | None) -> NDArray[np.uint8]:
+    with _open(path, file_mpp) as slide:
+        view = slide.at(mpp)
+        return read_resilient(view, Box.of_shape(view.shape))[0]

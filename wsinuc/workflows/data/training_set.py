@@ -1,0 +1,216 @@
+"""What a training learns from: annotated images of one or more data sets, all of them or a few patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wsinuc.datasets import open_dataset
+from wsinuc.datasets.base import Conditions, Dataset, LabelledImage
+from wsinuc.datasets.label_values import count_notes
+from wsinuc.datasets.sampling.split import Split, few_patches
+from wsinuc.errors import ConfigError, DataError
+from wsinuc.models.devices import pick_device
+from wsinuc.models.features.image_vectors import load_feature_network
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.segmenters import FEATURES
+from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
+
+NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
+"""The one class of data sets that do not classify; green stands out from every stain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which part of the data sets is used; the defaults take everything."""
+
+    wanted: Conditions
+    unwanted: Conditions
+    split: Path | None = None
+    part: str = "train"
+    """Part of the split file."""
+    few: int | None = None
+    """Only so many patches, stratified."""
+    fraction: float | None = None
+    """Only this share of the patches, the most typical ones; see `wsinuc.workflows.data.subset`. Not with ``few``."""
+    patch: int = 256
+    """Side of these patches in pixels of the images."""
+    seed: int = 0
+
+
+_EVERYTHING = Selection(wanted={}, unwanted={})
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Images and the classes that they are annotated with."""
+
+    images: tuple[LabelledImage, ...]
+    classes: tuple[NucleusClass, ...]
+    origin: tuple[dict[str, Any], ...]
+    """For the checkpoint's provenance: what was taken from where."""
+    drawn: Split | None
+    """The few patches, to be saved beside the checkpoint."""
+    weights: tuple[float, ...] | None = None
+    """How often each image is drawn, relative to the others; None is by area."""
+    notes: tuple[str, ...] = ()
+    """What was done to make labels of what the files hold, a line for each set and kind."""
+
+
+def gather_training_set(
+    sources: Sequence[str],
+    *,
+    mpp: float | None,
+    selection: Selection,
+    whole: Sequence[str] = (),
+    whole_share: float | None = None,
+) -> TrainingSet:
+    """Read the chosen images of every source.
+
+    Parameters
+    ----------
+    sources
+        Folders of data sets, or ``NAME=FOLDER``; all must have the same classes.
+    mpp
+        um per pixel of images that do not say it.
+    whole
+        More data sets, from which nothing is chosen: all their images are used, such as synthetic ones.
+    whole_share
+        Which share of what is drawn comes from ``whole``, above 0 and below 1; None draws everything by area.
+
+    Raises
+    ------
+    DataError
+        The sets' classes differ, one has points only, or nothing is left.
+    ConfigError
+        Few patches and a share of them are asked for at once, or a share of ``whole`` that is none.
+    """
+    if whole_share is not None and not (whole and 0 < whole_share < 1):
+        raise ConfigError(
+            f"a share of added data lies above 0 and below 1 and needs such data, got {whole_share:g} of "
+            f"{len(whole)} sets; "
+            "name some, or leave the share out"
+        )
+    if selection.few and selection.fraction:
+        raise ConfigError("give a number of patches or a share of them, not both")
+    if (selection.few or selection.fraction) and len(sources) > 1:
+        option = "--few" if selection.few else "--fraction"
+        raise DataError(f"few patches are drawn from one data set, got {len(sources)}: name one, or leave out {option}")
+    datasets, drawn = [], None
+    for source in sources:
+        dataset = _selected(_outlined(source, mpp), selection)
+        if selection.few:
+            drawn = few_patches(dataset, selection.few, size_px=selection.patch, seed=selection.seed)
+            dataset = drawn.of(dataset, "train")
+        elif selection.fraction:
+            drawn = _typical(dataset, selection, selection.fraction)
+            dataset = drawn.of(dataset, "train")
+        datasets.append(dataset)
+    chosen = len(datasets)
+    datasets += [_outlined(source, mpp) for source in whole]
+    classes = _common_classes(datasets)
+    read = [tuple(dataset) for dataset in datasets]
+    images = tuple(_named(image, dataset) for dataset, found in zip(datasets, read, strict=True) for image in found)
+    notes = tuple(line for dataset, found in zip(datasets, read, strict=True) for line in label_notes(dataset, found))
+    classes = classes or (NUCLEUS,)
+    check_annotation(images, classes)
+    origins = [
+        _origin(dataset, selection if i < chosen else _EVERYTHING, label_notes(dataset, found))
+        for i, (dataset, found) in enumerate(zip(datasets, read, strict=True))
+    ]
+    counts = [len(dataset) for dataset in datasets]
+    weights = None if whole_share is None else shared_out(images, sum(counts[:chosen]), whole_share)
+    return TrainingSet(images, classes, tuple(origins), drawn, weights, notes)
+
+
+def label_notes(dataset: Dataset, images: Iterable[LabelledImage]) -> tuple[str, ...]:
+    """What was done to the label images of a data set, a line for each kind; patches of one image count once."""
+    notes = {image.attributes["name"]: image.notes for image in images}
+    return tuple(f"{dataset.path}: {line}" for line in count_notes(notes.values()))
+
+
+def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
+    """Raise DataError where there is nothing to learn, or a class that a network would have no output for."""
+    if not classes:
+        raise DataError("no class to learn: a data set without classes trains the one class Nucleus")
+    if not any(image.labels.any() for image in images):
+        raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
+    names = ", ".join(c.name for c in classes)
+    for image in images:
+        if image.classes is None and len(classes) > 1:
+            raise DataError(f"{image.name} has no classes, but {len(classes)} are to be learned: {names}")
+        if image.classes is not None and image.classes.max(initial=0) > len(classes):
+            raise DataError(
+                f"{image.name} has nuclei of class {image.classes.max()}, but only {len(classes)} are to be learned: "
+                f"{names}; images of different data sets may have been mixed"
+            )
+
+
+def _outlined(source: str, mpp: float | None) -> Dataset:
+    """The data set; raises DataError for one without outlines."""
+    dataset = open_dataset(source, mpp=mpp)
+    if dataset.layout.kind == "points":
+        raise DataError(
+            f"{dataset.path} marks nuclei with points and has no outlines to learn from; "
+            "it can be measured against with wsinuc evaluate --data, and teaches classes of nuclei with --points"
+        )
+    return dataset
+
+
+def _selected(dataset: Dataset, selection: Selection) -> Dataset:
+    if selection.split is not None:
+        dataset = Split.load(selection.split).of(dataset, selection.part)
+    return dataset.where(selection.wanted, selection.unwanted)
+
+
+def _typical(dataset: Dataset, selection: Selection, fraction: float) -> Split:
+    """The most typical patches, as the shipped denoiser sees them."""
+    network = load_feature_network(FEATURES, device=pick_device("auto"))
+    config = SubsetConfig(fraction=fraction, size_px=selection.patch, stride=selection.patch // 2, seed=selection.seed)
+    return choose_subset(dataset, network, config).split
+
+
+def _common_classes(datasets: Sequence[Dataset]) -> tuple[NucleusClass, ...]:
+    first = datasets[0]
+    for other in datasets[1:]:
+        if [c.name for c in other.classes] != [c.name for c in first.classes]:
+            raise DataError(
+                f"the classes differ: {first.path} has {_listed(first.classes)}, {other.path} has "
+                f"{_listed(other.classes)}; give both the same classes.csv, or train on one"
+            )
+    return first.classes
+
+
+def shared_out(images: Sequence[LabelledImage], first: int, share: float) -> tuple[float, ...]:
+    """Weights by area, of which the images after the ``first`` ones have ``share``."""
+    areas = [image.labels.size * image.mpp**2 for image in images]
+    totals = sum(areas[:first]), sum(areas[first:])
+    return tuple(
+        (1 - share) * area / totals[0] if i < first else share * area / totals[1] for i, area in enumerate(areas)
+    )
+
+
+def _listed(classes: Sequence[NucleusClass]) -> str:
+    return ", ".join(c.name for c in classes) or "none"
+
+
+def _named(image: LabelledImage, dataset: Dataset) -> LabelledImage:
+    """The image under a name that stays its own beside other data sets'."""
+    return replace(image, name=f"{dataset.layout.name}/{image.name}")
+
+
+def _origin(dataset: Dataset, selection: Selection, notes: Sequence[str]) -> dict[str, Any]:
+    facts = {
+        "data": dataset.path.name,
+        "layout": dataset.layout.name,
+        "images": sorted(set(dataset.names)),
+        "patches": len(dataset),
+        "split": str(selection.split.name) if selection.split else None,
+        "part": selection.part if selection.split else None,
+        "few": selection.few,
+        "fraction": selection.fraction,
+        "seed": selection.seed,
+    }
+    return facts | {"labels": list(notes)} if notes else facts

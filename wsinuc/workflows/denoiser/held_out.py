@@ -1,0 +1,63 @@
+"""The held-out loss of a generator: that of its training, of patches it does not learn from, the same ones each time.
+
+A step's loss is a function of its number, with the crops, noise and timesteps that belong to it. So
+the first few numbers under another seed, without augmentation, are a fixed measure of the averaged
+weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.models.training.loop import FitConfig, Inspection
+
+SEED = 7_919
+"""Added to the seed of a training, so that held-out patches are never training patches."""
+PATCHES = 64
+"""About so many are measured."""
+
+
+class Measured(Protocol):
+    """Settings of a training whose held-out loss is measured."""
+
+    @property
+    def fit(self) -> FitConfig: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def validate_every(self) -> int: ...
+
+
+def drawn_apart(count: int, share: float, seed: int) -> list[int]:
+    """Which of ``count`` images are held out, ascending: about ``share``, at least one of several, never all."""
+    apart = min(round(share * count) or int(share > 0), count - 1)
+    return sorted(int(i) for i in np.random.default_rng(seed).permutation(count)[: max(0, apart)])
+
+
+def set_apart(images: Sequence[LabelledImage], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Which images to learn from, and which are held out: about ``share`` of them; windows of one image stay together.
+
+    With share 0, or a single image, all images are both: what is held out then are other patches of them.
+    """
+    names = sorted({image.name for image in images})
+    apart = {names[i] for i in drawn_apart(len(names), share, seed)}
+    learned = [i for i, image in enumerate(images) if image.name not in apart]
+    return learned, [i for i, image in enumerate(images) if image.name in apart] or learned
+
+
+def held_out_loss(loss: Callable[[int], Tensor], size: int, config: Measured, device: str) -> Inspection:
+    """The measurement as part of a training: ``loss`` is the mean loss of its part k, of ``size`` held-out patches."""
+    parts = max(1, PATCHES // size)
+
+    @torch.no_grad()
+    def measure(step: int) -> float:
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.fit.bf16):
+            return sum(float(loss(part)) for part in range(parts)) / parts
+
+    return Inspection(max(1, config.validate_every // config.batch), measure)

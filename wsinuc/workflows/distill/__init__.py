@@ -1,0 +1,5 @@
+"""Teachers and unlabelled tissue to a small network that answers as they do.
+
+``patches`` keeps what the teachers say of each patch, ``run.distill`` trains the student on
+disturbed crops of these. Read ``run`` first.
+"""

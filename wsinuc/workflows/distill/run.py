@@ -1,0 +1,344 @@
+"""``wsinuc distill``: a small network that does in one pass what a large segmenter does.
+
+The teacher scores patches of unlabelled tissue once, as they are. The student, a plain U-Net, sees
+crops of the same patches in other stains, focus and compression and learns the teacher's
+probabilities and maps (Hinton et al. 2015): what a soft score says of a doubtful pixel is more than
+a label would. It sees each place twice, a little apart, and should say the same. Several teachers
+may be averaged, annotated images mixed in.
+
+What comes out is a segmenter like any other, with the first teacher's classes, way of separation and post-processing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import wsinuc
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.sampling.crops import Crop, CropSource
+from wsinuc.datasets.sampling.patches import Ahead
+from wsinuc.datasets.sampling.pixels import Pixels
+from wsinuc.errors import CheckpointError, OutputError
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.devices import pick_device
+from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.networks.supervised_unet import folded
+from wsinuc.models.training.loop import Inspection, Progress, fit, part_size, weights_in_place
+from wsinuc.models.training.processes import ALONE
+from wsinuc.models.training.state import append_log, trim_log
+from wsinuc.segmenters.network import MAPS, NetworkConfig, network_checkpoint
+from wsinuc.workflows.data.training_set import check_annotation
+from wsinuc.workflows.denoiser.run import as_input
+from wsinuc.workflows.distill.config import DistillConfig
+from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of, source_identity
+from wsinuc.workflows.distill.teacher import Scales, Teacher
+from wsinuc.workflows.train.network_loss import make_targets, unet_loss
+from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
+
+__all__ = ["Agreement", "DistillConfig", "distill"]
+
+_THREADS = 4  # that cut crops while a GPU computes
+_MEASURED = 48  # held-out patches that are looked at, at most
+_LABEL_SEED = 104_729  # added to the seed, so that annotated crops are drawn apart from the others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How like its teacher a student is, on held-out patches."""
+
+    loss: float
+    dice: float
+    """Of the pixels that each calls nucleus (probability at least one half), all patches pooled."""
+    difference: float
+    """Mean absolute difference of the probabilities of nucleus."""
+
+
+def distill(
+    teachers: Sequence[Teacher],
+    images: Sequence[Pixels],
+    out: Path,
+    config: DistillConfig,
+    *,
+    device: str = "auto",
+    weights: Sequence[float] | None = None,
+    labelled: Sequence[LabelledImage] = (),
+    cache: Path | None = None,
+    start: Path | None = None,
+    provenance: dict[str, Any] | None = None,
+    on_event: Callable[[str], None] = lambda message: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Agreement:
+    """Train a student of ``teachers`` on unlabelled ``images`` and write it as a checkpoint of kind ``segmenter``.
+
+    Beside ``out`` lie the teacher's patches (``.patches``), the state (``.state``) from which the
+    same call goes on when it was interrupted, the log (``.jsonl``) and the agreement over the steps
+    (``.agreement.jsonl``).
+
+    Parameters
+    ----------
+    teachers
+        One or more, of the same classes and separation; their scores are averaged.
+    images
+        RGB sources at the finest of the teachers' and the student's resolution, see
+        `wsinuc.workflows.distill.teacher.Scales`.
+    weights
+        How often each image is drawn; None draws by area.
+    labelled
+        Annotated images of the teacher's classes to learn from besides.
+    cache
+        Folder of the teacher's patches instead of the one beside ``out``; students of one teacher may share it.
+    start
+        An earlier student to go on from, of the same width, levels, classes and separation, folded
+        alike or not at all; None begins anew.
+    should_stop
+        Asked after each step; stops early, with the state saved and the weights so far written.
+
+    Returns
+    -------
+    The agreement of what was written.
+
+    Raises
+    ------
+    CheckpointError
+        State or patches are of another distillation.
+    ConfigError
+        The teachers differ in classes or separation.
+    DataError
+        There is nothing to learn from, or the annotation has other classes.
+    OutputError
+        ``out`` lies in no folder, or is there already from something else.
+    """
+    state = out.with_suffix(".state")
+    _check_output(out, state)
+    teacher = teachers[0]
+    scales = scales_of(teachers, config)
+    config = replace(config, mpp=scales.student)
+    if labelled:
+        check_annotation(labelled, teacher.segmenter.classes)
+    patches = make_patches(
+        teachers, images, cache or out.with_suffix(".patches"), config, weights=weights, on_event=on_event
+    )
+    where, described = pick_device(device), _describe(teacher, config)
+    torch.manual_seed(config.seed)
+    network = build_network("unet", described.network)
+    begun_from = _begin_with(network, start, described) if start else None
+    network = network.to(where).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    source = _soft_source(patches, described, scales, config)
+    sources = source_identity(images, weights)
+    label_names = [image.name for image in labelled]
+    learned = {
+        "teacher": " ".join(each.sha256 for each in teachers),
+        "sources": sources,
+        "labels": label_names,
+        "network": described.network,
+        "start": begun_from,
+    }
+    identity = config.identity() | learned
+
+    def validate(step: int) -> float:
+        found = measure_agreement(network, source, patches.apart, config)
+        log = out.with_suffix(".agreement.jsonl")
+        trim_log(log, step - 1)
+        append_log(log, {"step": step} | asdict(found))
+        on_event(
+            f"student: step {step}  held-out loss {found.loss:.4f}  Dice with the teacher {found.dice:.4f}  "
+            f"difference {found.difference:.4f}"
+        )
+        return found.loss
+
+    def report(progress: Progress) -> None:
+        on_event(f"student: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
+
+    with ExitStack() as stack:
+        average = fit(
+            network,
+            _BatchLoss(network, source, _label_source(labelled, config), described.separation, config, where, stack),
+            config.fit,
+            state=state,
+            on_progress=report,
+            should_stop=should_stop,
+            images=config.batch,
+            settings=identity,
+            inspections=[Inspection(config.validate_every, validate)],
+        )
+    with weights_in_place(network, average):
+        agreement = measure_agreement(network, source, patches.apart, config)
+    origin = _origin(teachers, config, agreement) | {"labels": label_names, "start": begun_from} | (provenance or {})
+    save_checkpoint(network_checkpoint(described, average, origin), out)
+    return agreement
+
+
+@torch.no_grad()
+def measure_agreement(
+    network: nn.Module, source: SoftCropSource, numbers: Sequence[int], config: DistillConfig
+) -> Agreement:
+    """How like the teacher's its outputs are on whole patches, but for their rims, where the student lacks context."""
+    device = next(network.parameters()).device
+    rim = config.patch // 8
+    inner = slice(rim, config.patch - rim)
+    both = either = total = difference = 0.0
+    chosen = numbers[:_MEASURED]
+    for number in chosen:
+        crop = source.whole(number)
+        raw: DenseOutput = network(as_input(crop.image[None]).to(device)).float()
+        total += float(soft_loss(raw, [crop.target], config.map_weight))
+        student = 1 - raw.classes.softmax(1)[0, 0, inner, inner].cpu().numpy()
+        teacher = 1 - crop.target.probabilities[0, inner, inner]
+        both += float(((student >= 0.5) & (teacher >= 0.5)).sum())
+        either += float((student >= 0.5).sum() + (teacher >= 0.5).sum())
+        difference += float(np.abs(student - teacher).mean())
+    dice = 2 * both / either if either else 1.0
+    return Agreement(loss=total / len(chosen), dice=dice, difference=difference / len(chosen))
+
+
+class _BatchLoss:
+    """The loss of part k of the training."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        source: SoftCropSource,
+        labels: CropSource | None,
+        separation: str,
+        config: DistillConfig,
+        device: torch.device,
+        stack: ExitStack,
+    ) -> None:
+        self.network, self.labels, self.separation = network, labels, separation
+        self.config, self.device = config, device
+        size = part_size(config.batch, config.fit, ALONE)
+        self.crops: Callable[[int], list[SoftCrop]] = lambda part: source.batch(part, size)
+        self.annotated: Callable[[int], list[Crop]] = lambda part: (
+            labels.batch(part, config.label_batch) if labels else []
+        )
+        if device.type != "cpu":
+            self.crops = _ahead(self.crops, stack)
+            self.annotated = _ahead(self.annotated, stack)
+
+    def __call__(self, part: int) -> Tensor:
+        soft, hard = self.crops(part), self.annotated(part)
+        pixels = as_input(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)])).to(self.device)
+        raw: DenseOutput = self.network(pixels)
+        config, count = self.config, len(soft)
+        with torch.autocast(self.device.type, enabled=False):
+            raw = raw.float()
+            taught = DenseOutput(raw.classes[:count], raw.maps[:count])
+            loss = soft_loss(taught, [crop.target for crop in soft], config.map_weight)
+            loss = loss + config.consistency * inconsistency(taught, soft)
+            if hard:
+                assert config.mpp is not None  # set when the training began
+                wanted = make_targets(
+                    hard, self.separation, 0, mpp=config.mpp, contact_weight=config.contact_weight
+                ).to(self.device)
+                annotated = DenseOutput(raw.classes[count:], raw.maps[count:])
+                loss = loss + config.label_weight * unet_loss(annotated, wanted, config)
+        return loss
+
+
+def _ahead(function: Callable[[int], Any], stack: ExitStack) -> Callable[[int], Any]:
+    ahead = Ahead(function, threads=_THREADS)
+    stack.callback(ahead.close)
+    return ahead
+
+
+def _check_output(out: Path, state: Path) -> None:
+    """Raise OutputError where the student could not be written, or would replace something else."""
+    if not out.parent.is_dir():
+        raise OutputError(f"cannot write {out}: its folder does not exist")
+    if out.exists() and not state.exists():
+        raise OutputError(
+            f"{out} is there already, and no {state.name} beside it to go on from: it is of another training; "
+            "choose another output, or delete it"
+        )
+
+
+def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
+    """What the student's header will say: the teacher's classes, separation and post-processing."""
+    taught = teacher.segmenter
+    separation, mpp = taught.config.separation, config.mpp or taught.mpp
+    shape = {
+        "classes": len(taught.classes) + 1,
+        "maps": MAPS[separation],
+        "base": config.base,
+        "levels": config.levels,
+        "smooth": True,
+        "fold": config.fold,
+    }
+    described = NetworkConfig.describe("unet", shape, mpp=mpp, separation=separation, classes=taught.classes)
+    watershed = replace(taught.config.watershed, mpp=mpp)
+    finest = min(described.mpp_range[0], taught.mpp_range[0])
+    coarsest = max(described.mpp_range[1], taught.mpp_range[1])
+    return replace(described, watershed=watershed, mpp_range=(finest, coarsest))
+
+
+def _begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> str:
+    """Give the network the weights of an earlier student, folded if it is to be and was not; the sha256 of its file."""
+    checkpoint = load_checkpoint(start, "segmenter")
+    network_of = checkpoint.config.get("network")
+    known = network_of if isinstance(network_of, dict) else {}
+    shape = {"method": checkpoint.config.get("method"), "network": {"fold": 1} | known}
+    wanted = {"method": "unet", "network": described.network}
+    unfolded = wanted | {"network": described.network | {"fold": 1}}
+    if shape not in (wanted, unfolded):
+        raise CheckpointError(
+            f"{start} cannot be gone on from: a student of these settings is {wanted}, and it is {shape}; "
+            "give the settings "
+            "that it was made with, or begin anew"
+        )
+    weights = {name: value.float() for name, value in checkpoint.tensors.items()}
+    fold = described.network["fold"] if shape != wanted else 1
+    try:
+        network.load_state_dict(folded(weights, fold))
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{start}: the weights do not fit their own header: it is damaged") from error
+    return checkpoint.sha256
+
+
+def _soft_source(
+    patches: TeacherPatches, described: NetworkConfig, scales: Scales, config: DistillConfig
+) -> SoftCropSource:
+    return SoftCropSource(
+        read=patches.patch,
+        numbers=patches.training,
+        classes=len(described.classes),
+        separation=described.separation,
+        mpp=scales.student,
+        step=scales.step,
+        size=config.crop,
+        seed=config.seed,
+        augmentation=config.augmentation,
+    )
+
+
+def _label_source(labelled: Sequence[LabelledImage], config: DistillConfig) -> CropSource | None:
+    if not labelled:
+        return None
+    assert config.mpp is not None  # set when the training began
+    return CropSource(
+        images=labelled,
+        mpp=config.mpp,
+        size=config.crop,
+        seed=config.seed + _LABEL_SEED,
+        augmentation=config.augmentation,
+    )
+
+
+def _origin(teachers: Sequence[Teacher], config: DistillConfig, agreement: Agreement) -> dict[str, Any]:
+    """Where the weights come from."""
+    taught = [{"name": each.name, "sha256": each.sha256, "provenance": each.provenance} for each in teachers]
+    return {
+        "wsinuc": wsinuc.__version__,
+        "torch": torch.__version__,
+        "teachers": taught,
+        "training": asdict(config),
+        "agreement": asdict(agreement),
+    }

@@ -1,0 +1,5 @@
+"""Will it work on this machine, and how fast; what do the readers see in a slide: checks in,
+findings with remedies out.
+
+Read ``run`` first.
+"""

@@ -1,0 +1,148 @@
+"""What a segmenter, or anything else that wrote label images, says about an annotated image.
+
+A model's path is the one that ``segment`` takes: the image becomes a slide held in memory, is read at the model's
+resolution, goes through the block task as one block, and the outlines that would be written are painted back at the
+image's own resolution. So scores include resampling, tiling, ownership and tracing, and are those of the product.
+Only the search for tissue is left out: annotated fields are taken whole.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.draw import polygon
+
+from wsinuc import tissue
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.label_files import read_ids, read_labels
+from wsinuc.datasets.layouts.folder import FolderLayout
+from wsinuc.errors import DataError
+from wsinuc.grid import Block, Box
+from wsinuc.nuclei import Nuclei
+from wsinuc.own_files import create, create_text
+from wsinuc.pipeline.block import process_block
+from wsinuc.pipeline.calibrate import calibrated
+from wsinuc.segmenters.base import Segmenter
+from wsinuc.slides.array import ArraySlide
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """Predicted nuclei of one image."""
+
+    labels: NDArray[np.integer]
+    """(h, w) 0 is background, one number per nucleus."""
+    classes: NDArray[np.int32] | None = None
+    """(labels.max() + 1,) or longer: class of each label, counted from 1, 0 where it is not known."""
+    probabilities: NDArray[np.float32] | None = None
+    """(labels.max() + 1,) or longer: probability of each label, 0 to 1; None where nothing says it."""
+    disagreements: NDArray[np.float32] | None = None
+    """(labels.max() + 1,) or longer: disagreement about each label, 0 to 1; given with ``probabilities``."""
+    notes: tuple[str, ...] = ()
+    """What was done to make labels of what a file holds, see `wsinuc.datasets.label_values`."""
+
+
+Predict = Callable[[LabelledImage], Prediction | NDArray[np.integer]]
+"""From an annotated image to what is predicted for it, of the same shape; labels alone are a
+prediction without classes. It must not look at the annotation."""
+
+
+def predict_nuclei(image: LabelledImage, *, segmenter: Segmenter, batch_size: int | None = None) -> Prediction:
+    """What ``segment`` finds in an image, at the image's own resolution; classes are counted as the segmenter's are."""
+    with ArraySlide(image.image, mpp=image.mpp) as slide:
+        view = slide.at(segmenter.mpp)
+        whole = Box.of_shape(view.shape)
+        block = Block(index=0, core=whole, read=whole)
+        size, mask = batch_size or segmenter.batch_size, tissue.whole(view)
+        fitted = calibrated(view, segmenter, mask)
+        nuclei = process_block(view, block, fitted, batch_size=size, tissue=mask, gate=Lock()).nuclei
+    return Prediction(
+        labels=paint_level0(nuclei, image.labels.shape),
+        classes=_by_id(nuclei, nuclei.classes.astype(np.int32) + 1) if segmenter.classes else None,
+        probabilities=_by_id(nuclei, nuclei.probabilities),
+        disagreements=_by_id(nuclei, nuclei.disagreements),
+    )
+
+
+def _by_id(nuclei: Nuclei, column: NDArray) -> NDArray:
+    """(largest id + 1,) a column (n,) where ids find it; 0 where no nucleus has the id."""
+    values = np.zeros(int(nuclei.ids.max(initial=0)) + 1, column.dtype)
+    values[nuclei.ids] = column
+    return values
+
+
+def predict_labels(image: LabelledImage, *, segmenter: Segmenter, batch_size: int | None = None) -> NDArray[np.int32]:
+    """The labels (h, w) of `predict_nuclei` alone, 0 is background."""
+    return predict_nuclei(image, segmenter=segmenter, batch_size=batch_size).labels.astype(np.int32, copy=False)
+
+
+def paint_level0(nuclei: Nuclei, shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Labels (h, w) in level-0 pixels: a pixel belongs to the nucleus whose outline holds its centre.
+
+    Where the view is the image itself or a whole multiple coarser, this repeats exactly the pixels that were found.
+    """
+    labels = np.zeros(shape, np.int32)
+    scale = np.asarray(nuclei.frame.downsample)
+    for number, (start, stop) in zip(nuclei.ids, pairwise(nuclei.offsets), strict=True):
+        # Outlines run along pixel edges; polygon() has pixel centres at whole numbers.
+        ring = nuclei.outlines[start:stop] * scale - 0.5
+        labels[polygon(ring[:, 0], ring[:, 1], shape)] = number
+    return labels
+
+
+def read_prediction(image: LabelledImage, *, folder: Path) -> Prediction:
+    """What something else predicted for this image, see `read_nuclei`; raises DataError."""
+    return read_nuclei(folder, image.name)
+
+
+def read_nuclei(folder: Path, name: str) -> Prediction:
+    """Label image ``folder/NAME.png`` and, where the folder has classes, those of its nuclei; raises DataError."""
+    found = read_labels(folder / f"{name}.png")
+    layout = _class_layout(folder)
+    classes = layout.classes_of(name, found.labels, found.numbers) if layout.classes else None
+    return Prediction(found.labels, classes, notes=found.notes)
+
+
+def read_written(folder: Path, name: str) -> NDArray[np.int32]:
+    """Labels (h, w) that `write_nuclei` has written, to the number; raises DataError."""
+    return read_ids(folder / f"{name}.png")
+
+
+def read_class_names(folder: Path) -> tuple[str, ...]:
+    """Classes that a folder of label images tells apart, empty without ``classes.csv``; raises DataError."""
+    return tuple(c.name for c in _class_layout(folder).classes)
+
+
+def write_nuclei(prediction: Prediction, folder: Path, name: str, class_names: Sequence[str]) -> None:
+    """Write what `read_nuclei` reads; raises DataError when the labels do not fit a 16-bit PNG."""
+    labels, path = prediction.labels, folder / f"{name}.png"
+    if labels.size and labels.max() > np.iinfo(np.uint16).max:
+        raise DataError(f"{path.name}: {labels.max()} nuclei do not fit a 16-bit PNG; evaluate smaller fields")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with create(path) as file:
+        Image.fromarray(labels.astype(np.uint16)).save(file, format="PNG")
+    if prediction.classes is not None and class_names:
+        _write_table(folder / "classes.csv", ("name",), [(each,) for each in class_names])
+        ids = np.unique(labels[labels > 0])
+        known = [(i, class_names[c - 1]) for i, c in zip(ids, prediction.classes[ids], strict=True) if c]
+        _write_table(folder / "classes" / f"{name}.csv", ("label", "class"), known)
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with create_text(path, newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+
+
+def _class_layout(folder: Path) -> FolderLayout:
+    """Where the classes of label images stand: with them, or beside the ``labels`` of a data set of one's own."""
+    beside = folder.name == "labels" and not (folder / "classes.csv").exists()
+    return FolderLayout(folder.parent if beside else folder)

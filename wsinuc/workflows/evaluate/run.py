@@ -1,0 +1,261 @@
+"""Measure a segmenter, or label images made by anything else, against annotated images.
+
+Where annotation and prediction both tell nuclei apart, classes are matched by name and scored; where one of them does
+not, nuclei are scored without classes, and the result says so. Sets that mark nuclei with points are scored by
+detection alone: predicted nuclei are then their centroids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.datasets.label_values import count_notes
+from wsinuc.errors import ConfigError, DataError
+from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points, Rule
+from wsinuc.workflows.evaluate import files
+from wsinuc.workflows.evaluate.classes import ClassMatch, match_classes, without_classes
+from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores, LabelledNuclei, score_nuclei, score_points
+from wsinuc.workflows.evaluate.predictions import (
+    Predict,
+    Prediction,
+    paint_level0,
+    predict_labels,
+    predict_nuclei,
+    read_class_names,
+    read_nuclei,
+    read_prediction,
+)
+
+__all__ = [
+    "Evaluation",
+    "ImageScores",
+    "Predict",
+    "Prediction",
+    "Scoring",
+    "evaluate",
+    "evaluate_folders",
+    "paint_level0",
+    "predict_labels",
+    "predict_nuclei",
+    "read_class_names",
+    "read_prediction",
+]
+
+Report = Callable[[ImageScores], None]
+
+
+def _nobody(scored: ImageScores) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """How predictions are judged."""
+
+    classes: bool = True
+    """Score classes where both sides have them."""
+    rule: Rule = "hovernet"
+    """Who is paired with whom for detection, see `wsinuc.metrics.detection`."""
+    radius_px: float | None = None
+    """Largest distance of a matched pair, pixels; None means 3 um, for which the resolution must be known."""
+
+    def __post_init__(self) -> None:
+        if self.radius_px is not None and not 0 < self.radius_px < np.inf:
+            raise ConfigError(f"the matching radius must be a number of pixels above 0, got {self.radius_px:g}")
+
+    def radius(self, mpp: float | None) -> float | None:
+        """Largest distance of a pair in pixels of an image; None where nothing says it."""
+        return self.radius_px or (None if mpp is None else MATCH_RADIUS_UM / mpp)
+
+    def match(self, annotated: Sequence[str], predicted: Sequence[str]) -> ClassMatch:
+        """Which classes are scored; raises DataError for names that do not fit."""
+        return match_classes(annotated, predicted) if self.classes else without_classes(predicted)
+
+
+STANDARD = Scoring()
+WORST = 10
+"""Images on the page of the worst."""
+
+
+def evaluate(
+    dataset: Dataset,
+    predict: Predict,
+    *,
+    predicted_classes: Sequence[str] = (),
+    scoring: Scoring = STANDARD,
+    out: Path | None = None,
+    overwrite: bool = False,
+    worst: int = WORST,
+    on_image: Report = _nobody,
+) -> Evaluation:
+    """Score predictions for every image of a data set.
+
+    Parameters
+    ----------
+    dataset
+        Images and their annotation: outlines or points.
+    predict
+        `predict_nuclei` bound to a segmenter, `read_prediction` bound to a folder, or anything that gives labels.
+    predicted_classes
+        Names of the classes that ``predict`` counts.
+    scoring
+        Whether classes are scored, and how far apart a pair may be.
+    out
+        Folder to write ``scores.csv``, ``summary.json``, ``comparison.png``, ``worst.png``, ``overlays.png``,
+        ``predictions/NAME.png`` and, where predictions come with probabilities, ``reliability.png`` and ``doubt.png``,
+        where classes are scored, ``confusion.png`` and ``confusion_pixels.png`` to.
+    overwrite
+        Replace these files in a folder that is not empty.
+    worst
+        Images on the page of the worst; 0 leaves it out.
+    on_image
+        Called after each image.
+
+    Raises
+    ------
+    OutputError
+        ``out`` holds something and ``overwrite`` is False, or cannot be written.
+    DataError
+        An image, annotation or prediction cannot be read or has the wrong shape, or classes do not fit.
+    ConfigError
+        ``worst`` is negative.
+    """
+    if worst < 0:
+        raise ConfigError(f"the number of worst images to show must be 0 or more, got {worst}")
+    match = scoring.match([c.name for c in dataset.classes], predicted_classes)
+    if out is not None:
+        files.prepare(out, overwrite)
+    marked = dataset.layout.kind == "points"
+    scored = []
+    annotated: dict[str, tuple[str, ...]] = {}
+    predictions = []
+    for image in dataset:
+        predicted = _as_prediction(predict(image), image)
+        annotated[image.attributes["name"]] = image.notes
+        predictions.append(predicted.notes)
+        score = _score_marked if marked else _score_outlined
+        scored.append(score(image, predicted, match, scoring))
+        if out is not None:
+            files.write_prediction(out, image.name, predicted, predicted_classes)
+        on_image(scored[-1])
+    notes = _label_notes(annotated.values(), predictions)
+    evaluation = _evaluation(scored, match, scoring, mpp=dataset[0].mpp if scored else None, notes=notes)
+    if out is not None:
+        files.write_tables(evaluation, out)
+        files.write_pages(evaluation, dataset, out, worst=worst)
+    return evaluation
+
+
+def evaluate_folders(
+    predictions: Path,
+    truth: Path,
+    *,
+    mpp: float | None = None,
+    scoring: Scoring = STANDARD,
+    out: Path | None = None,
+    overwrite: bool = False,
+    on_image: Report = _nobody,
+) -> Evaluation:
+    """Score each label PNG of ``truth`` against the file of the same name in ``predictions``.
+
+    Each folder may have classes: ``classes.csv`` and ``classes/NAME.csv`` in it, or beside it where
+    it is the ``labels`` of a data set of one's own. Without ``mpp`` (um per pixel) and
+    ``scoring.radius_px`` detection is not scored. Parameters and errors are otherwise those of
+    `evaluate`; without images there are no pages.
+    """
+    names = sorted(file.stem for file in truth.glob("*.png"))
+    if not names:
+        raise DataError(f"{truth} holds no PNG files; expected one label image per annotated image")
+    match = scoring.match(read_class_names(truth), read_class_names(predictions))
+    if out is not None:
+        files.prepare(out, overwrite)
+    scored = []
+    notes = []
+    for name in names:
+        annotated, predicted = read_nuclei(truth, name), read_nuclei(predictions, name)
+        notes.append((annotated.notes, predicted.notes))
+        _check_shapes(name, annotated.labels, predicted.labels)
+        nuclei = LabelledNuclei(annotated.labels, _known(annotated.classes, annotated.labels))
+        found = _translated(predicted, match)
+        counts = score_nuclei(nuclei, found, len(match.names), radius=scoring.radius(mpp), rule=scoring.rule)
+        scored.append(ImageScores(name=name, **counts))
+        on_image(scored[-1])
+    found_notes = _label_notes((of_truth for of_truth, _ in notes), (of_prediction for _, of_prediction in notes))
+    evaluation = _evaluation(scored, match, scoring, mpp=mpp, notes=found_notes)
+    if out is not None:
+        files.write_tables(evaluation, out)
+    return evaluation
+
+
+def _score_outlined(image: LabelledImage, predicted: Prediction, match: ClassMatch, scoring: Scoring) -> ImageScores:
+    truth = LabelledNuclei(image.labels, _known(image.classes, image.labels))
+    found, radius = _translated(predicted, match), scoring.radius(image.mpp)
+    counts = score_nuclei(truth, found, len(match.names), radius=radius, rule=scoring.rule)
+    return ImageScores(name=image.name, attributes=image.attributes, **counts)
+
+
+def _score_marked(image: LabelledImage, predicted: Prediction, match: ClassMatch, scoring: Scoring) -> ImageScores:
+    if image.points is None:
+        raise DataError(f"{image.name}: its data set marks nuclei with points, but this image has none to read")
+    found = _translated(predicted, match)
+    counts = score_points(
+        Points.of(image.points, image.point_classes if match.names else None),
+        Points.of_labels(found.labels, found.classes if match.names else None),
+        len(match.names),
+        radius=scoring.radius(image.mpp) or 0.0,
+        rule=scoring.rule,
+    )
+    return ImageScores(name=image.name, attributes=image.attributes, detection=counts)
+
+
+def _label_notes(annotated: Iterable[tuple[str, ...]], predicted: Iterable[tuple[str, ...]]) -> list[str]:
+    """What was done to the label images of both sides, a line for each kind."""
+    return [f"annotation: {line}" for line in count_notes(annotated)] + [
+        f"predictions: {line}" for line in count_notes(predicted)
+    ]
+
+
+def _evaluation(
+    scored: Sequence[ImageScores], match: ClassMatch, scoring: Scoring, *, mpp: float | None, notes: Sequence[str] = ()
+) -> Evaluation:
+    radius = {"px": scoring.radius_px} if scoring.radius_px else {"um": MATCH_RADIUS_UM} if mpp else None
+    said = [*notes, match.note] if match.note else [*notes]
+    if radius is None:
+        said.append("detection (F_d) is not scored: 3 um are not known in pixels; give --mpp or --radius-px")
+    return Evaluation(images=tuple(scored), classes=match.names, radius=radius, rule=scoring.rule, notes=tuple(said))
+
+
+def _as_prediction(predicted: Prediction | NDArray[np.integer], image: LabelledImage) -> Prediction:
+    prediction = predicted if isinstance(predicted, Prediction) else Prediction(predicted)
+    _check_shapes(image.name, image.labels, prediction.labels)
+    return prediction
+
+
+def _check_shapes(name: str, truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> None:
+    if truth.shape != predicted.shape:
+        raise DataError(
+            f"{name}: the annotation is {truth.shape} (h, w), the prediction {predicted.shape}: predict at the size of "
+            "the image, or resize the labels without interpolation"
+        )
+
+
+def _translated(predicted: Prediction, match: ClassMatch) -> LabelledNuclei:
+    """The prediction in the classes of the annotation."""
+    classes = predicted.classes
+    return LabelledNuclei(
+        predicted.labels,
+        _known(None, predicted.labels) if classes is None else match.translate(classes),
+        predicted.probabilities,
+        predicted.disagreements,
+    )
+
+
+def _known(classes: NDArray[np.integer] | None, labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Class of each label, all unknown where the annotation has none."""
+    return np.zeros(int(labels.max(initial=0)) + 1, np.int64) if classes is None else classes

@@ -1,0 +1,65 @@
+"""What a training of method C shows of itself: pages of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from wsinuc.models.conditioning.text import TextEncoder
+from wsinuc.models.diffusion.joint import JointDiffusion, sample_joint
+from wsinuc.models.diffusion.mean_levels import MeanLevels
+from wsinuc.models.networks.cosyn_unet import CoSynUNet
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
+from wsinuc.workflows.generators.cosyn_data import JointExamples, as_unit
+
+ROWS = 4
+_FIRST = 2**40  # number of the examples whose layouts are shown: none that any training reaches
+_GAP_PX = 4
+
+
+def sample_page(
+    network: CoSynUNet,
+    process: JointDiffusion,
+    examples: JointExamples,
+    encoder: TextEncoder,
+    config: CoSynTrainConfig,
+    device: str,
+    levels: MeanLevels,
+) -> NDArray[np.uint8]:
+    """A page of `ROWS` samples as RGB: layout, label, distance map, image; the same layouts and noise each time."""
+    shown = [examples.example(_FIRST + i) for i in range(ROWS)]
+    _, points = as_unit(shown)
+    text = encoder([example.prompt for example in shown])
+    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.fit.bf16):
+        unit = sample_joint(
+            process,
+            network,
+            points,
+            text,
+            [config.seed + i for i in range(ROWS)],
+            sampler="dpm++",
+            steps=config.sample_steps,
+            device=device,
+            levels=levels,
+        )
+    images = ((unit.image + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    cones = (unit.distance_map * 255).round().byte().cpu().numpy()
+    labels, palette = unit.label.cpu().numpy(), _palette(examples.classes)
+    rows = [
+        [palette[ndimage.grey_dilation(e.points, size=3)], palette[label], np.repeat(cone[..., None], 3, 2), image]
+        for e, label, cone, image in zip(shown, labels, cones, images, strict=True)
+    ]
+    return np.concatenate([_side_by_side(row) for row in rows])
+
+
+def _palette(classes: Sequence[NucleusClass]) -> NDArray[np.uint8]:
+    return np.array([(255, 255, 255), *(c.color for c in classes)], np.uint8)
+
+
+def _side_by_side(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return np.concatenate([np.pad(t, ((0, _GAP_PX), (0, _GAP_PX), (0, 0)), constant_values=128) for t in tiles], axis=1)

@@ -1,0 +1,338 @@
+"""The two trainings of method B (Yu et al. 2023): a generator of structures, and one of images for given structures.
+
+Stage 1 learns what arrangements and shapes of nuclei look like, without tissue; stage 2 learns to paint tissue over a
+structure. Together they make images whose nuclei are known to the pixel.
+
+Stage 2 has two phases. In the first every image comes with its structure; in the second, at a lower
+rate, some do not, which is what guidance needs. Both are one run, so that it resumes as one.
+
+Crop k, its noise, its timestep and whether its structure is left out depend on the seed and k
+alone: an interrupted training ends with the weights of an uninterrupted one. Structures are
+computed from the labels *after* augmentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import wsinuc
+from wsinuc.datasets.augmentation.augment import Augmentation
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.sampling.crops import Crop, CropSource
+from wsinuc.datasets.sampling.patches import Ahead
+from wsinuc.errors import ConfigError, DataError, OutputError
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE, adopt
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
+from wsinuc.models.diffusion.mean_levels import MeanLevels
+from wsinuc.models.diffusion.schedules import named_betas
+from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
+from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.models.training.state import read_log
+from wsinuc.synthesis.structures import structure_map, to_diffusion
+from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.workflows.denoiser.held_out import SEED, held_out_loss, set_apart
+from wsinuc.workflows.denoiser.report import draw_training, write_png
+from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
+from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
+
+_THREADS = 4  # that cut crops while a GPU computes
+_EXAMPLES = 256  # that mean levels are measured on
+_SMALL = 0.03  # share of the nuclei that are smaller than what counts as one
+_DROPPING = 7_919  # tells the draw that leaves a structure out from those of its crop
+_PAGE_SEED = 104_729  # added to the seed of the crops on pages of samples
+
+
+def train_structures(images: Sequence[LabelledImage], out: Path, config: GeneratorConfig, **options: Any) -> None:
+    """Train a generator of structures and write it as a checkpoint of kind ``nudiff-structure``;
+    see `train_generator`."""
+    train_generator(STRUCTURE, images, out, config, **options)
+
+
+def train_images(images: Sequence[LabelledImage], out: Path, config: GeneratorConfig, **options: Any) -> None:
+    """Train a generator of images for structures; writes a checkpoint of kind ``nudiff-image``; see
+    `train_generator`."""
+    train_generator(IMAGE, images, out, config, **options)
+
+
+def train_generator(
+    kind: str,
+    images: Sequence[LabelledImage],
+    out: Path,
+    config: GeneratorConfig,
+    *,
+    device: str = "cpu",
+    init: Path | None = None,
+    provenance: dict[str, Any] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
+) -> None:
+    """Train one of the two networks on annotated images, each with its own mpp, and write its
+    averaged weights to ``out``.
+
+    Beside ``out`` lie the state (``.state``) that lets the same call continue an interrupted training, the log
+    (``.jsonl``) and its curves (``.png``), and pages of samples (``.samples``), one at the end.
+
+    Parameters
+    ----------
+    kind
+        ``nudiff-structure`` or ``nudiff-image``; must be that of the settings.
+    init
+        A denoiser or another generator; every tensor of it whose name and shape fit is taken over.
+    provenance
+        What to record of the data: names, licences, the command.
+    should_stop
+        Asked after each step; stops early, with the state saved and the weights so far written.
+
+    Raises
+    ------
+    CheckpointError
+        The state is of another training, or the first weights are of another width or no denoiser.
+    ConfigError
+        The settings are of the other kind, or the batch cannot be shared out to the processes.
+    DataError
+        There are no images or no nuclei, or labels are no integers.
+    DeviceMemoryError
+        The device's memory is too small; it says which batch size fits.
+    OutputError
+        ``out`` lies in no folder.
+    TrainingError
+        The loss is no number any more.
+    """
+    apart = set_apart(images, config.held_out, config.seed)
+    images, held_out = ([images[i] for i in part] for part in apart)
+    _check(kind, images, out, config)
+    torch.manual_seed(config.seed)
+    process, levels = GaussianDiffusion(named_betas(config.betas)), mean_levels(images, config)
+    network = build_generator(config)
+    start = _start(network, init) if init else {}
+    network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    with ExitStack() as stack:
+        step_loss = StepLoss(network, process, config, images, device, processes, stack)
+        inspections = [_sampling(network, process, config, images, levels, out)]
+        if config.validate_every:
+            still = replace(
+                config, seed=config.seed + SEED, drop_rate=0.0, augmentation=Augmentation(zoom=1.0, stain=0.0)
+            )
+            measured = StepLoss(network, process, still, held_out, device, processes, stack)
+            inspections.append(held_out_loss(measured, measured.size, still, device))
+        average = fit(
+            network,
+            step_loss,
+            config.fit,
+            state=out.with_suffix(".state"),
+            on_progress=on_progress,
+            should_stop=should_stop,
+            images=config.batch,
+            settings=config.identity() | {"init": start.get("sha256", "")},
+            inspections=inspections,
+            processes=processes,
+            trial=step_loss.trial,
+        )
+    if not processes.main:
+        return
+    log = out.with_suffix(".jsonl")
+    done = int(read_log(log)[-1]["step"])
+    origin = _origin(config, images, start) | (provenance or {})
+    header = _header(config, done, levels)
+    if kind == STRUCTURE:
+        header["smallest_um2"] = smallest_nucleus(images)
+    save_checkpoint(Checkpoint(kind=kind, config=header, provenance=origin, tensors=average), out)
+    draw_training(log, out.with_suffix(".png"))
+
+
+def mean_levels(images: Sequence[LabelledImage], config: GeneratorConfig) -> MeanLevels:
+    """Mean levels of the first examples of a training, which its samples are to have."""
+    crops = _crops(images, config, config.seed).batch(0, _EXAMPLES)
+    return MeanLevels.of(torch.from_numpy(np.stack([example(crop, config)[:CHANNELS] for crop in crops])))
+
+
+def smallest_nucleus(images: Sequence[LabelledImage]) -> float:
+    """Area in um2 that all but a few (`_SMALL`) of the whole nuclei exceed; 0 where none is whole.
+
+    What a generator draws below it is a fragment rather than a nucleus.
+    """
+    areas = [_whole_areas(image.labels) * image.mpp**2 for image in images]
+    joined = np.concatenate([*areas, np.zeros(0)])
+    return float(np.quantile(joined, _SMALL)) if joined.size else 0.0
+
+
+def _whole_areas(labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Pixels of each nucleus that the image's border does not cut."""
+    areas = np.bincount(labels.ravel()).astype(np.float64)
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1], [0]):
+        areas[edge] = 0
+    return areas[areas > 0]
+
+
+def left_out(config: GeneratorConfig, index: int) -> bool:
+    """Whether example ``index`` of a training is shown without its structure; a function of the seed and the index."""
+    if index // config.batch < config.drop_from or not config.drop_rate:
+        return False
+    return bool(np.random.default_rng((config.seed, index, _DROPPING)).random() < config.drop_rate)
+
+
+def example(crop: Crop, config: GeneratorConfig) -> NDArray[np.float32]:
+    """What a crop teaches: ``(3, h, w)`` its structure as stage 1 has it; for images ``(6, h, w)``,
+    image, then structure."""
+    structure = structure_map(crop.labels, smallest_px=config.smallest_px)
+    if config.kind == STRUCTURE:
+        return to_diffusion(structure)
+    return np.concatenate([crop.image.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1, structure])
+
+
+class StepLoss:
+    """Mean loss of part k of the training, as `wsinuc.models.training.loop.fit` takes it."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        process: GaussianDiffusion,
+        config: GeneratorConfig,
+        images: Sequence[LabelledImage],
+        device: str,
+        processes: Processes,
+        stack: ExitStack,
+    ) -> None:
+        self.network, self.process, self.config, self.device = network, process, config, device
+        self.size = part_size(config.batch, config.fit, processes)
+        source = _crops(images, config, config.seed)
+        self.examples: Callable[[int], NDArray[np.float32]] = lambda part: np.stack(
+            [example(crop, config) for crop in source.batch(part, self.size)]
+        )
+        if torch.device(device).type != "cpu":
+            ahead = Ahead(self.examples, threads=_THREADS, stride=processes.count)
+            stack.callback(ahead.close)
+            self.examples = ahead
+
+    def __call__(self, part: int) -> Tensor:
+        """The loss of the examples ``part * size`` to ``(part + 1) * size``."""
+        config, examples = self.config, torch.from_numpy(self.examples(part))
+        draws = []
+        for i, shown in enumerate(examples):
+            index = part * self.size + i
+            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + index)
+            if config.network.dropout and i == 0:
+                torch.manual_seed(config.seed * 1_000_003 + index)  # the masks, too, follow the number
+            t = sample_timesteps(self.process, 1, config.timestep_power, generator)
+            draws.append((t, torch.randn((CHANNELS, config.patch, config.patch), generator=generator)))
+            if left_out(config, index):
+                shown[CHANNELS:] = 0
+        return self._loss(examples, torch.cat([t for t, _ in draws]), torch.stack([eps for _, eps in draws]))
+
+    def trial(self, count: int) -> Tensor:
+        """Loss of ``count`` examples of nothing: what matters is the memory it takes."""
+        channels = CHANNELS * (2 if self.config.kind == IMAGE else 1)
+        blank = torch.zeros(count, channels, self.config.patch, self.config.patch)
+        return self._loss(blank, torch.zeros(count, dtype=torch.long), blank[:, :CHANNELS])
+
+    def _loss(self, examples: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+        x0, condition = (
+            part.to(self.device).contiguous(memory_format=torch.channels_last)
+            for part in (examples[:, :CHANNELS], examples[:, CHANNELS:])
+        )
+        given = (condition,) if self.config.kind == IMAGE else ()
+        predict = lambda x, t: self.network(x, t, *given)  # noqa: E731
+        return self.config.objective(self.process, predict, x0, t.to(self.device), eps.to(self.device)).mean()
+
+
+def _check(kind: str, images: Sequence[LabelledImage], out: Path, config: GeneratorConfig) -> None:
+    if not out.parent.is_dir():
+        raise OutputError(f"cannot write {out}: its folder does not exist")
+    if config.kind != kind:
+        raise ConfigError(f"these are settings of a {config.kind}, but a {kind} is to be trained: take its preset")
+    if images and not any(sample.labels.any() for sample in images):
+        raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
+
+
+def _crops(images: Sequence[LabelledImage], config: GeneratorConfig, seed: int) -> CropSource:
+    return CropSource(images=images, mpp=config.mpp, size=config.patch, seed=seed, augmentation=config.augmentation)
+
+
+def _start(network: nn.Module, path: Path) -> dict[str, Any]:
+    """Load first weights into the network; what to remember of them."""
+    given = load_checkpoint(path, "denoiser", STRUCTURE, IMAGE)
+    taken = adopt(network, given.tensors)
+    return {
+        "sha256": given.sha256,
+        "name": path.name,
+        "kind": given.kind,
+        "tensors": taken,
+        "of": len(network.state_dict()),
+    }
+
+
+def count_adopted(config: GeneratorConfig, init: Path) -> tuple[int, int]:
+    """How many of the network's tensors ``init`` would give, and how many there are; raises
+    CheckpointError for none."""
+    found = _start(build_generator(config), init)
+    return found["tensors"], found["of"]
+
+
+def _sampling(
+    network: nn.Module,
+    process: GaussianDiffusion,
+    config: GeneratorConfig,
+    images: Sequence[LabelledImage],
+    levels: MeanLevels,
+    out: Path,
+) -> Inspection:
+    """The pages of samples."""
+
+    def sample(step: int) -> None:
+        if config.kind == STRUCTURE:
+            drawn = structure_page(network, process, config, levels)
+        else:
+            crops = _crops(images, config, config.seed + _PAGE_SEED).batch(0, CONDITIONS)
+            guidance = (0.0, GUIDANCE) if _dropped(config, step) else (0.0,)
+            shown = np.stack([example(crop, config) for crop in crops])
+            drawn = image_page(network, process, config, shown, guidance, levels)
+        write_png(drawn, out.with_suffix(".samples") / f"{step * config.batch:010d}.png")
+
+    every = config.sample_every // config.batch if config.sample_every else config.fit.steps
+    return Inspection(max(1, every), sample)
+
+
+def _dropped(config: GeneratorConfig, done: int) -> bool:
+    """Whether a training of so many steps has seen images without their structure."""
+    return config.drop_rate > 0 and done > config.drop_from
+
+
+def _header(config: GeneratorConfig, done: int, levels: MeanLevels) -> dict[str, Any]:
+    """The checkpoint's config after so many steps."""
+    header: dict[str, Any] = {
+        "network": asdict(config.network),
+        "betas": config.betas,
+        "steps": len(named_betas(config.betas)),
+        "mpp": config.mpp,
+        "size": config.patch,
+        "classes": [{"name": NUCLEUS.name, "color": list(NUCLEUS.color)}],
+        "smallest_px": config.smallest_px,
+        "learned_variance": config.learned_variance,
+        "levels": levels.header(),
+    }
+    if config.kind == IMAGE:
+        header["drop_rate"] = config.drop_rate if _dropped(config, done) else 0.0
+    return header
+
+
+def _origin(config: GeneratorConfig, images: Sequence[LabelledImage], start: dict[str, Any]) -> dict[str, Any]:
+    """Where the weights come from."""
+    return {
+        "wsinuc": wsinuc.__version__,
+        "torch": torch.__version__,
+        "training": asdict(config),
+        "images": [sample.name for sample in images],
+        "nuclei": sum(len(np.unique(sample.labels[sample.labels > 0])) for sample in images),
+        "init": start or None,
+    }

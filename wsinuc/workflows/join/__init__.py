@@ -1,0 +1,3 @@
+"""Which fragments are one nucleus: annotated images and a model in, the model with a learned rule
+out. Read ``run``.
+"""

@@ -1,0 +1,74 @@
+"""A model by its name or file, as something that can be sent to another process and loaded there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsinuc.config import SegmentConfig
+from wsinuc.errors import CheckpointError, ClusterError
+from wsinuc.pipeline.workplace import GivenSegmenter, SegmenterSource
+from wsinuc.segmenters.base import Segmenter
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """Loads a model in a worker process and makes sure that it is the client's."""
+
+    model: str
+    """Name of a shipped model, or an absolute path."""
+    device: str
+    sha256: str
+    """Of the file that the client has."""
+
+    def __call__(self) -> Segmenter:
+        """The segmenter; on the CPU with one thread, because the last bits of a sum depend on how many share it.
+
+        Raises
+        ------
+        CheckpointError
+            The file is missing here, or is another one.
+        DeviceError
+            There is no such device here.
+        """
+        import torch
+
+        from wsinuc.segmenters import load_segmenter
+
+        torch.set_num_threads(1)
+        segmenter = load_segmenter(self.model, device=self.device)
+        found = getattr(segmenter, "weights_sha256", "")
+        if found != self.sha256:
+            raise CheckpointError(
+                f"the model {self.model} has sha256 {found[:12]} here and {self.sha256[:12]} for the client: "
+                "install the same version of wsinuc, or copy the same file to the same path"
+            )
+        return segmenter
+
+
+def source_of(segmenter: Segmenter, config: SegmentConfig) -> SegmenterSource:
+    """How a worker gets this segmenter: from the file that ``config`` names, or with the task if it is from none.
+
+    Raises
+    ------
+    ClusterError
+        It was loaded from another file than ``config`` names: then nobody knows where workers would find it.
+    """
+    sha256 = getattr(segmenter, "weights_sha256", "")
+    if not sha256:
+        return GivenSegmenter(segmenter.identity, segmenter)
+    if sha256 != _sha256(config.model):
+        raise ClusterError(
+            f"the segmenter's weights ({sha256[:12]}) are not those of the model {config.model!r} that the "
+            "config names: "
+            "workers load it by that name, so name the file it is from"
+        )
+    path = Path(config.model)
+    return ModelFile(str(path.absolute()) if path.is_file() else config.model, config.device, sha256)
+
+
+def _sha256(model: str) -> str:
+    from wsinuc.models.checkpoints.checkpoint import file_sha256
+    from wsinuc.segmenters import model_path
+
+    return file_sha256(model_path(model))

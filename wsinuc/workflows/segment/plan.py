@@ -1,0 +1,214 @@
+"""What segmenting a slide will take, found out before it is begun.
+
+``prepare`` opens everything a run needs and checks everything that can be wrong, so that a run fails in the first
+seconds or not at all. ``plan_segment`` stops there and says what would happen.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import wsinuc
+from wsinuc.config import SegmentConfig
+from wsinuc.errors import MppError, OutputError
+from wsinuc.exports.qupath.geojson import check_class_names
+from wsinuc.grid import Block, BlockGrid
+from wsinuc.pipeline.block import needs_work, select_tiles
+from wsinuc.pipeline.selection import Selection, select
+from wsinuc.segmenters.base import Segmenter
+from wsinuc.slides.base import Slide
+from wsinuc.slides.identity.fingerprint import fingerprint, sha256_of
+from wsinuc.slides.isolation.isolated import open_isolated
+from wsinuc.slides.view import SlideView
+from wsinuc.store import ResultStore, settings_hash
+from wsinuc.urls import Place, place
+
+NUCLEI_PER_MM2 = 3000
+"""Usual density of tissue, for estimates."""
+BYTES_PER_NUCLEUS = 1500
+"""Table twice (while it is numbered), GeoJSON and label images together."""
+BASE_MEMORY = 450 * 2**20
+"""Interpreter and libraries, without weights."""
+BYTES_PER_PIXEL = 20
+"""Of a block besides its scores: RGB, and what separation and rendering take, spread over all pixels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will do. Sizes in view pixels, which are the pixels that the model works on."""
+
+    slide: Place
+    out: Place
+    work: Path
+    """Directory in which the result is made: ``out`` itself, but for a URL."""
+    reader: str
+    level: int
+    """Pyramid level that is read."""
+    mpp: float
+    """um per view pixel."""
+    shape: tuple[int, int]
+    blocks_total: int
+    blocks: tuple[int, ...]
+    """Indices of the blocks that hold tissue."""
+    tiles: int
+    """Network inputs. A process scores few of them twice, at the borders of stripes of blocks; processes share none."""
+    tissue_share: float
+    """0 to 1."""
+    tissue_mm2: float
+    slide_mm2: float
+    left_out_share: dict[str, float]
+    """Share of the slide, 0 to 1, by each kind of what is no tissue; empty unless tissue was searched for."""
+    memory_bytes: int
+    """Estimated peak, without the network's own."""
+    disk_bytes: int
+    """Estimated size of the result at a usual density of nuclei."""
+    settings: dict[str, Any]
+    """Everything the result depends on; a run continues only with the same."""
+
+    @property
+    def run_id(self) -> str:
+        """Short name of ``settings``."""
+        return settings_hash(self.settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Everything a run works with, open and checked."""
+
+    slide: Slide
+    view: SlideView
+    segmenter: Segmenter
+    grid: BlockGrid
+    selection: Selection
+
+
+def plan_segment(
+    slide_path: str | Place, out: str | Place, config: SegmentConfig, segmenter: Segmenter | None = None
+) -> Plan:
+    """What ``segment_slide`` with the same arguments will do; writes nothing. Raises what ``prepare`` raises."""
+    with prepare(slide_path, out, config, segmenter) as (_, plan):
+        return plan
+
+
+@contextmanager
+def prepare(
+    slide_path: str | Place, out: str | Place, config: SegmentConfig, segmenter: Segmenter | None = None
+) -> Iterator[tuple[Prepared, Plan]]:
+    """Open slide and model, choose the blocks, check what can be checked before hours of work.
+
+    Raises SlideError, MppError, CheckpointError, DeviceError, DataError or OutputError.
+    """
+    slide_path = place(slide_path)
+    with open_isolated(slide_path, reader=config.reader, mpp=config.mpp) as slide:
+        slide.mpp  # noqa: B018  raises MppError before weights are loaded
+        segmenter = segmenter or _load_segmenter(config)
+        check_class_names(item.name for item in segmenter.classes)
+        check_mpp(slide.mpp, segmenter, str(slide_path))
+        view = slide.at(segmenter.mpp)
+        prepared = Prepared(
+            slide=slide,
+            view=view,
+            segmenter=segmenter,
+            grid=BlockGrid(view.shape, config.block, segmenter.min_halo),
+            selection=select(view, config, reach=segmenter.min_halo),
+        )
+        plan = _plan(prepared, config, slide_path, ResultStore(out, config.work))
+        _check_space(plan)
+        yield prepared, plan
+
+
+def _load_segmenter(config: SegmentConfig) -> Segmenter:
+    """The model that the config names; imported here, so that a caller with a segmenter of its own needs no torch."""
+    from wsinuc.segmenters import load_segmenter
+
+    return load_segmenter(config.model, device=config.device)
+
+
+def check_mpp(mpp: float, segmenter: Segmenter, name: str) -> None:
+    """Raise MppError for a slide that shows less (or absurdly more) than the model was trained to see."""
+    finest, coarsest = segmenter.mpp_range
+    if not finest <= mpp <= coarsest:
+        raise MppError(
+            f"{name} has {mpp:g} um per pixel, but the model takes {finest:g} to {coarsest:g} (it works at "
+            f"{segmenter.mpp:g}): "
+            "scan finer or use a model trained for such slides; if the slide's resolution is recorded "
+            "wrongly, give it with --mpp"
+        )
+
+
+def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Place, store: ResultStore) -> Plan:
+    view, grid, segmenter, selection = prepared.view, prepared.grid, prepared.segmenter, prepared.selection
+    blocks = [block for block in grid if _is_needed(block, prepared)]
+    mm2_per_px = (view.mpp / 1000) ** 2
+    slide_px = view.shape[0] * view.shape[1]
+    tissue_px = selection.wanted.area_px()
+    read_px = (config.block + 2 * grid.halo + 2 * segmenter.tile) ** 2
+    return Plan(
+        slide=slide_path,
+        out=store.out,
+        work=store.directory,
+        reader=prepared.slide.reader,
+        level=view.level,
+        mpp=view.mpp,
+        shape=view.shape,
+        blocks_total=len(grid),
+        blocks=tuple(block.index for block in blocks),
+        tiles=len({tile.core for block in blocks for tile in select_tiles(block.read, segmenter, selection)}),
+        tissue_share=tissue_px / slide_px,
+        tissue_mm2=tissue_px * mm2_per_px,
+        slide_mm2=slide_px * mm2_per_px,
+        left_out_share=selection.tissue.left_out(),
+        memory_bytes=BASE_MEMORY + config.workers * read_px * (segmenter.channels + BYTES_PER_PIXEL),
+        disk_bytes=int(tissue_px * mm2_per_px * NUCLEI_PER_MM2 * BYTES_PER_NUCLEUS),
+        settings=_settings(prepared, config),
+    )
+
+
+def _is_needed(block: Block, prepared: Prepared) -> bool:
+    selection = prepared.selection
+    return selection.near_region(block.core) and needs_work(block, prepared.segmenter, selection)
+
+
+def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
+    """Everything that the bytes of the result depend on, and nothing else."""
+    slide, view, segmenter = prepared.slide, prepared.view, prepared.segmenter
+    return {
+        "wsinuc": wsinuc.__version__,
+        "slide": fingerprint(slide.path) if slide.path else None,
+        "reader": slide.reader,
+        "level": view.level,
+        "mpp": view.mpp,
+        "shape": list(view.shape),
+        "segmenter": segmenter.identity,
+        "device": str(getattr(segmenter, "device", "cpu")).split(":")[0],
+        "block": prepared.grid.block,
+        "halo": prepared.grid.halo,
+        "batch_size": config.batch_size or segmenter.batch_size,
+        "tissue": prepared.selection.tissue_hash,
+        "roi": region_identity(config.roi, slide.origin) if config.roi else None,
+        # Plain pixels need no word, so that the settings of most slides stay what they are.
+        **({} if slide.header.dialect == "rgb" else {"dialect": slide.header.dialect}),
+    }
+
+
+def region_identity(roi: Path, origin_yx: tuple[int, int]) -> str:
+    """Which region: the file, and on slides with bounds the corner that its coordinates count from."""
+    file = sha256_of(roi)[:32]
+    return file if origin_yx == (0, 0) else f"{file} from {origin_yx[1]}, {origin_yx[0]}"
+
+
+def _check_space(plan: Plan) -> None:
+    """Refuse to begin what the disk has no room for."""
+    parent = next(path for path in (plan.work, *plan.work.absolute().parents) if path.exists())
+    free = shutil.disk_usage(parent).free
+    if free < plan.disk_bytes:
+        option = "-o" if plan.work == plan.out else "--work"
+        raise OutputError(
+            f"the result needs about {plan.disk_bytes / 1e9:.1f} GB, {parent} has {free / 1e9:.1f} GB free: "
+            f"make room or choose another {option}"
+        )

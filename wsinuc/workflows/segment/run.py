@@ -1,0 +1,240 @@
+"""Slide to result: plan, segment block by block, number, render, export, sum up.
+
+The blocks are the long part and the only one that is not done again: each is stored as soon as it is finished, so that
+an interrupted run (a crash, Ctrl-C, a full disk) goes on from there when the same command is given again. What follows
+is made from the stored blocks in a working area and appears in the result only when all of it is whole.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+
+from wsinuc.config import SegmentConfig
+from wsinuc.errors import OutputError, SlideError
+from wsinuc.exports.pictures.preview import write_preview
+from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
+from wsinuc.grid import Block, in_stripes
+from wsinuc.nuclei import empty, write_nuclei
+from wsinuc.pipeline.executor import Executor, ThreadExecutor
+from wsinuc.render import render_labels
+from wsinuc.segmenters.base import Segmenter
+from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors
+from wsinuc.urls import Place
+from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, block_job, render_job
+from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, Stage
+from wsinuc.workflows.segment.plan import Plan, Prepared, plan_segment, prepare
+from wsinuc.workflows.segment.slide_input import SlideInput, is_unchanged, look_at_input
+from wsinuc.workflows.segment.summary import Course, Summary, Tally, restore, summarize, tally, unreadable_share
+
+__all__ = ["Plan", "Summary", "plan_segment", "segment_slide"]
+
+
+def segment_slide(
+    slide_path: str | Place,
+    out: str | Place,
+    config: SegmentConfig,
+    *,
+    segmenter: Segmenter | None = None,
+    executor: Executor | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Summary:
+    """Find the nuclei of a slide and write the result directory ``out``.
+
+    Parameters
+    ----------
+    slide_path
+        Slide or ordinary image, or the URL of a TIFF slide.
+    out
+        The result's own directory (``<stem>.wsinuc``), created with its parents; or its URL, to
+        which it is brought when it has been made below ``config.work``.
+    config
+        All settings; ``segmenter`` takes the place of ``config.model`` and ``config.device`` when given.
+    executor
+        Who makes the blocks, see ``wsinuc.pipeline.executor.open_executor``; None is
+        ``config.workers`` threads. Several calls may share one.
+    on_event
+        Called on this thread with what has happened (``workflows.segment.events``).
+
+    Raises
+    ------
+    WsinucError
+        What ``prepare`` raises; SlideError when more of the tissue than ``config.max_unreadable``
+        cannot be decoded; OutputError when ``out`` cannot be used or the disk is full; RemoteError
+        when a store cannot be reached; ClusterError when workers die, or see other files. Finished
+        blocks are kept, then and on KeyboardInterrupt.
+    """
+    emit = on_event or (lambda event: None)
+    executor = executor or ThreadExecutor(config.workers)
+    with prepare(slide_path, out, config, segmenter) as (prepared, plan):
+        plan = as_workers_see_it(plan, prepared, config, executor)
+        store = ResultStore(out, config.work)
+        with (
+            store.open_run(plan.settings, resume=config.resume, overwrite=config.overwrite),
+            disk_errors(store.directory),
+        ):
+            return _Run(prepared, plan, store, config, executor, emit).execute()
+
+
+class _Run:
+    """One run over an open slide and an open store."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        plan: Plan,
+        store: ResultStore,
+        config: SegmentConfig,
+        executor: Executor,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.prepared = prepared
+        self.plan = plan
+        self.store = store
+        self.config = config
+        self.executor = executor
+        self.emit = emit
+        self.seconds: dict[str, float] = {}
+
+    def execute(self) -> Summary:
+        """All stages, in order."""
+        begin = time.perf_counter()
+        if (made := self.store.unpublished()) is not None:
+            return self._publish(restore(made))
+        seen = self._look_at_input()
+        before = self.store.finished()
+        with self._stage("blocks"):
+            entries = self._segment(before)
+        self._check_unchanged(seen, entries.keys() - before.keys())
+        total = tally(entries.values())
+        self._check_readable(total)
+        owners = {index: entry.nuclei for index, entry in sorted(entries.items()) if entry.nuclei}
+        counts = self._write_outputs(owners, total.nuclei)
+        self.seconds["total"] = time.perf_counter() - begin
+        course = Course(
+            seconds=self.seconds,
+            network_seconds=sum(entry.seconds["network"] for index, entry in entries.items() if index not in before),
+            resumed=len(before),
+            counts=counts,
+            seen=seen,
+            outputs=tuple(sorted(path.name for path in self.store.ready.iterdir())),
+        )
+        return self._publish(summarize(self.prepared, self.plan, self.config, total, course))
+
+    def _publish(self, summary: Summary) -> Summary:
+        if self.store.remote is not None:
+            self.emit(Stage(name="upload"))
+        self.store.publish(asdict(summary))
+        self.emit(Finished(summary=summary))
+        return summary
+
+    def _segment(self, before: dict[int, Entry]) -> dict[int, Entry]:
+        """Ledger entries of all blocks: those of an interrupted run, and the rest, made now."""
+        plan, grid = self.plan, self.prepared.grid
+        entries = dict(before)
+        nuclei = sum(entry.nuclei for entry in before.values())
+        unreadable = sum(len(entry.unreadable) for entry in before.values())
+        self.emit(Planned(blocks=len(plan.blocks), resumed=len(before), nuclei=nuclei, plan=plan))
+        todo = [grid[index] for index in in_stripes(grid, plan.blocks) if index not in before]
+        if not todo:
+            return entries
+        job = block_job(self.executor, self.prepared, plan, self.store, self.config)
+        with closing(self.executor.run(job, todo, accelerator=True)) as finished:
+            for block, entry in finished:
+                entries[block.index] = entry
+                nuclei += entry.nuclei
+                unreadable += len(entry.unreadable)
+                self.emit(BlockDone(done=len(entries), total=len(plan.blocks), nuclei=nuclei, unreadable=unreadable))
+        return entries
+
+    def _look_at_input(self) -> SlideInput:
+        config, run_id = self.config, self.plan.run_id
+        if not config.verify_input:
+            return look_at_input(self.plan.slide, self.store, run_id, verify=False)
+        with self._stage("input"):
+            return look_at_input(self.plan.slide, self.store, run_id, verify=True)
+
+    def _check_unchanged(self, seen: SlideInput, made: Iterable[int]) -> None:
+        """Raise SlideError when the slide was written to since the run began; the blocks made since are forgotten."""
+        if is_unchanged(self.plan.slide, seen, self.plan.settings["slide"]):
+            return
+        self.store.forget(made)
+        raise SlideError(
+            f"{self.plan.slide} was changed while it was read (was it still being copied?): wait until it is whole, "
+            "then segment it with --overwrite"
+        )
+
+    def _check_readable(self, total: Tally) -> None:
+        share = unreadable_share(self.prepared, total)
+        if share > self.config.max_unreadable:
+            raise SlideError(
+                f"{self.plan.slide}: {share:.1%} of the tissue cannot be decoded, "
+                f"{self.config.max_unreadable:.1%} is allowed: the file is damaged, perhaps copied incompletely"
+            )
+
+    def _write_outputs(self, owners: dict[int, int], total: int) -> dict[str, int]:
+        """All outputs into the store's working area; returns nuclei per class."""
+        store, plan = self.store, self.plan
+        store.start_outputs()
+        with self._stage("numbering"):
+            counts = self._number(owners, total)
+        with self._stage("labels"):
+            self._render(owners)
+        with self._stage("geojson"):
+            write_geojson(
+                store.parts,
+                store.ready / default_geojson_name(total),
+                origin_yx=self.prepared.slide.origin,
+                run_id=plan.run_id,
+                workers=self.config.workers,
+            )
+        with self._stage("preview"):
+            picture = store.ready / "preview.png"
+            tissue = self.prepared.selection.tissue
+            write_preview(self.prepared.view, store.parts, picture, tissue_mm2=plan.tissue_mm2, tissue=tissue)
+        return counts
+
+    def _number(self, owners: dict[int, int], total: int) -> dict[str, int]:
+        """Turn shards into parts with ids 1..N in the order of the blocks; returns nuclei per class."""
+        if total > MAX_ID:
+            raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
+        classes = self.prepared.segmenter.classes
+        counts: Counter[int] = Counter()
+        hashes: dict[int, str] = {}
+        start = 1
+        for index, count in owners.items():
+            nuclei = self.store.read(index).with_ids(start)
+            hashes[index] = write_nuclei(nuclei, self.store.part(index))
+            counts.update(nuclei.classes.tolist())
+            start += count
+        if not owners:
+            names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
+            hashes[0] = write_nuclei(empty(self.prepared.view.frame, names, colors), self.store.part(0))
+        self.store.parts.write(hashes)
+        return {item.name: counts[index] for index, item in enumerate(classes)}
+
+    def _render(self, owners: dict[int, int]) -> None:
+        def for_each(job: Callable[[Block], object], blocks: Iterable[Block]) -> None:
+            drawing = render_job(self.executor, job, self.store, self.plan)
+            with closing(self.executor.run(drawing, blocks)) as finished:
+                for _ in finished:
+                    pass
+
+        render_labels(
+            PartReader.of(self.store, owners, len(self.prepared.grid)),
+            self.prepared.grid,
+            self.store.ready.absolute() / "labels.ome.zarr",  # workers have another current folder
+            mpp=self.prepared.view.mpp,
+            classes=self.prepared.segmenter.classes,
+            for_each=for_each,
+        )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self.emit(Stage(name=name))
+        begin = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - begin

@@ -1,0 +1,76 @@
+"""The slide's files as a run finds them, and whether they are still the same when it ends.
+
+Blocks of a slide that is replaced, or whose copy is completed, while it is worked on would be of
+two slides. So what the file system says of the files is noted in the beginning, and where it says
+something else in the end their content is compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsinuc.errors import SlideError
+from wsinuc.slides.identity.fingerprint import fingerprint, hole_share, sha256_of, stamp
+from wsinuc.store import ResultStore
+from wsinuc.store.ledger import read_sealed, write_sealed
+from wsinuc.urls import Place
+
+_FILE = "input.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideInput:
+    """The slide's files when the run began."""
+
+    stamp: str
+    """What the file system says of them; empty when it says nothing."""
+    sha256: str | None
+    """Of all they hold; None unless it was asked for."""
+    holes: float
+    """Share of their bytes that were never written, 0 to 1."""
+
+
+def look_at_input(slide: Place, store: ResultStore, run_id: str, *, verify: bool) -> SlideInput:
+    """Note what the slide is now; with ``verify`` read all of it and compare it with what the run began with.
+
+    Raises
+    ------
+    SlideError
+        The slide is gone, or its content is not what it was when the interrupted run began.
+    RemoteError
+        Its URL is out of reach.
+    """
+    try:
+        seen = stamp(slide)
+        sha256 = _verified(slide, store.work / _FILE, run_id) if verify else None
+        return SlideInput(stamp=seen, sha256=sha256, holes=hole_share(slide))
+    except FileNotFoundError as error:
+        raise SlideError(
+            f"{slide} was removed while it was read: put it back and run the same command again"
+        ) from error
+
+
+def is_unchanged(slide: Place, seen: SlideInput, content: str) -> bool:
+    """Whether the slide is the one that ``seen`` and its fingerprint ``content`` describe."""
+    try:
+        if seen.stamp and stamp(slide) == seen.stamp:
+            return True
+        return fingerprint(slide) == content
+    except FileNotFoundError:
+        return True  # gone, not replaced: what was read of it stays right
+
+
+def _verified(slide: Place, path: Path, run_id: str) -> str:
+    """SHA-256 of the slide, the same as the one in ``path``, where it is kept."""
+    before = read_sealed(path, run_id).get("sha256")
+    now = sha256_of(slide)
+    if before is None:
+        write_sealed({"sha256": now}, path, run_id)
+    elif before != now:
+        raise SlideError(
+            f"{slide} is not the file that the interrupted run began with (SHA-256 {now[:12]}..., then "
+            f"{before[:12]}...): "
+            "put that file back, or add --overwrite to begin anew"
+        )
+    return now

@@ -1,0 +1,228 @@
+"""What a finished run has to say about itself: ``summary.json``.
+
+The only output that holds clock readings and machine facts; all others are the same bytes whenever they are made.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import wsinuc
+from wsinuc.config import SegmentConfig
+from wsinuc.grid import Box
+from wsinuc.store import Entry
+from wsinuc.workflows.segment.plan import Plan, Prepared
+from wsinuc.workflows.segment.slide_input import SlideInput
+
+PACKAGES = ("numpy", "numba", "zarr", "dask", "pyarrow", "shapely", "openslide-python", "tiffslide", "torch")
+NOTED_HOLES = 0.001
+"""Share of a slide's bytes in holes from which a reader is told."""
+
+_DOUBTFUL = ("pen", "blurred")  # kinds that may cover tissue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Facts of one finished run. Every field is a line of ``summary.json``."""
+
+    slide: str
+    out: str
+    nuclei: int
+    counts: dict[str, int]
+    """Nuclei per class."""
+    tissue_mm2: float
+    slide_mm2: float
+    left_out_mm2: dict[str, float]
+    """Area of the slide that is no tissue, by kind: glass, blank, black, pen, grey, blurred; empty unless tissue was
+    searched for."""
+    left_out_share: dict[str, float]
+    """The same as shares of the slide, 0 to 1."""
+    nuclei_per_mm2: float | None
+    """Per mm2 of tissue; None without tissue."""
+    seconds: dict[str, float]
+    """Wall time of each stage of this run, and of the whole."""
+    block_seconds: dict[str, float]
+    """Time inside the blocks by step, added up over all of them; blocks overlap, so the sum exceeds the wall time."""
+    seconds_per_mm2: float | None
+    """Wall time per mm2 of tissue; None without tissue, or when part of the work was done by an earlier run."""
+    network_busy: float | None
+    """Share of the blocks' wall time during which the network worked; None when an earlier run did all blocks."""
+    peak_memory_bytes: int
+    """Largest resident memory of this process so far."""
+    blocks: int
+    resumed_blocks: int
+    """Blocks done by an earlier, interrupted run."""
+    tiles: int
+    at_edge: int
+    """Nuclei larger than the halo allows for, perhaps cut at a block's edge."""
+    unreadable: tuple[tuple[int, int, int, int], ...]
+    """Undecodable regions (y0, x0, y1, x1), level-0 pixels; they were taken for white."""
+    unreadable_share: float
+    """Of the tissue, 0 to 1."""
+    notes: tuple[str, ...]
+    """What a reader should know before trusting the numbers."""
+    outputs: tuple[str, ...]
+    settings: dict[str, Any]
+    """What the result depends on."""
+    config: dict[str, Any]
+    """What was asked for."""
+    weights_sha256: str | None
+    """Of the model's file; None for a segmenter that has none."""
+    slide_sha256: str | None
+    """Of the slide's file (of several: of their sorted hashes); None without ``--verify-input``."""
+    slide_stamp: str
+    """Hash of what the file system said of the slide's files (sizes, times): where it is the same, so are they."""
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What the ledger adds up to."""
+
+    nuclei: int
+    tiles: int
+    at_edge: int
+    unreadable: tuple[Box, ...]
+    seconds: dict[str, float]
+
+
+def tally(entries: Iterable[Entry]) -> Tally:
+    """Sum over the blocks of a run."""
+    entries = sorted(entries, key=lambda entry: entry.block)
+    seconds: Counter[str] = Counter()
+    for entry in entries:
+        seconds.update(entry.seconds)
+    return Tally(
+        nuclei=sum(entry.nuclei for entry in entries),
+        tiles=sum(entry.tiles for entry in entries),
+        at_edge=sum(entry.at_edge for entry in entries),
+        unreadable=tuple(box for entry in entries for box in entry.unreadable),
+        seconds=dict(seconds),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How this run went, and what it wrote."""
+
+    seconds: dict[str, float]
+    """Wall time of each stage, and ``total``."""
+    network_seconds: float
+    """Time inside the network."""
+    resumed: int
+    """Blocks that an earlier run had done."""
+    counts: dict[str, int]
+    """Nuclei per class."""
+    seen: SlideInput
+    """The slide's files."""
+    outputs: tuple[str, ...]
+
+
+def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tally, course: Course) -> Summary:
+    """Put the facts of a run together."""
+    seconds, resumed = course.seconds, course.resumed
+    whole_run = resumed == 0 and plan.tissue_mm2 > 0
+    return Summary(
+        slide=str(plan.slide),
+        out=str(plan.out),
+        nuclei=total.nuclei,
+        counts=course.counts,
+        tissue_mm2=plan.tissue_mm2,
+        slide_mm2=plan.slide_mm2,
+        left_out_mm2={kind: share * plan.slide_mm2 for kind, share in plan.left_out_share.items()},
+        left_out_share=plan.left_out_share,
+        nuclei_per_mm2=total.nuclei / plan.tissue_mm2 if plan.tissue_mm2 else None,
+        seconds=seconds,
+        block_seconds=total.seconds,
+        seconds_per_mm2=seconds["total"] / plan.tissue_mm2 if whole_run else None,
+        network_busy=course.network_seconds / seconds["blocks"] if len(plan.blocks) > resumed else None,
+        peak_memory_bytes=peak_memory_bytes(),
+        blocks=len(plan.blocks),
+        resumed_blocks=resumed,
+        tiles=total.tiles,
+        at_edge=total.at_edge,
+        unreadable=tuple(_level0(box, prepared.view.downsample) for box in total.unreadable),
+        unreadable_share=unreadable_share(prepared, total),
+        notes=(*prepared.slide.header.notes, *_notes(plan, total, course.seen)),
+        outputs=course.outputs,
+        settings=plan.settings,
+        config={key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
+        weights_sha256=getattr(prepared.segmenter, "weights_sha256", None),
+        slide_sha256=course.seen.sha256,
+        slide_stamp=course.seen.stamp,
+        versions=versions(),
+    )
+
+
+def restore(content: Mapping[str, Any]) -> Summary:
+    """A Summary from what ``summary.json`` holds, ``made_by`` excepted."""
+    lists = {name: tuple(content[name]) for name in ("notes", "outputs")}
+    return Summary(**{**content, **lists, "unreadable": tuple(tuple(box) for box in content["unreadable"])})
+
+
+def unreadable_share(prepared: Prepared, total: Tally) -> float:
+    """Share of the tissue's pixels that could not be decoded."""
+    wanted = prepared.selection.wanted
+    lost = sum(wanted.share(box) * box.shape[0] * box.shape[1] for box in total.unreadable)
+    area = wanted.area_px()
+    return min(1.0, lost / area) if area else 0.0
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory this process has had.
+
+    Linux tells it for the process alone; ``getrusage`` would still count the parent's memory from before ``exec``.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource  # absent on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
+    notes = []
+    if seen.holes >= NOTED_HOLES:
+        notes.append(
+            f"{seen.holes:.1%} of the slide's file was never written (it has holes): was it copied incompletely?"
+        )
+    if not plan.blocks:
+        notes.append("no tissue found, so the network never ran: if there is some, try --tissue none")
+    doubtful = [f"{kind} {share:.1%}" for kind, share in plan.left_out_share.items() if share and kind in _DOUBTFUL]
+    if doubtful:
+        notes.append(f"left out of the slide: {', '.join(doubtful)}; --tissue none looks there as well")
+    if total.unreadable:
+        notes.append(f"{len(total.unreadable)} undecodable regions were taken for white: nuclei there are missing")
+    if total.at_edge:
+        notes.append(f"{total.at_edge} nuclei are larger than the model allows for and may be cut at a block's edge")
+    return tuple(notes)
+
+
+def _level0(box: Box, downsample: tuple[float, float]) -> tuple[int, int, int, int]:
+    dy, dx = downsample
+    return round(box.y0 * dy), round(box.x0 * dx), round(box.y1 * dy), round(box.x1 * dx)
+
+
+def versions() -> dict[str, str]:
+    """Of what was really used: torch only when something has loaded it."""
+    found = {"wsinuc": wsinuc.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    for name in PACKAGES:
+        if name != "torch" or "torch" in sys.modules:
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                continue
+    return found

@@ -1,0 +1,233 @@
+"""The folder that a synthesis writes: a data set like any other, which says of every sample how it was made.
+
+It has the layout of `wsinuc.datasets.layouts.folder`, so that training, evaluation and ``wsinuc
+data info`` take it as it is::
+
+    images/NAME.png     RGB
+    labels/NAME.png     16 bit, one number per nucleus
+    classes.csv         names and colours, where nuclei have classes
+    classes/NAME.csv    the class of each nucleus
+    manifest.csv        one line per sample: seed, prompt, checkpoints, sampler ...
+    synthesis.json      the settings that all samples share
+    contact_sheet.png   some of them with their labels, on one page
+
+A sample is done when its line stands in the manifest; its files are whole by then. So an interrupted synthesis goes on
+where it stopped, and the same folder can be asked for more samples, but never for samples of other settings.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsinuc import own_files
+from wsinuc.datasets import open_dataset
+from wsinuc.datasets.files import read_table
+from wsinuc.errors import OutputError, SynthesisError
+from wsinuc.exports.atomic import replacing
+from wsinuc.exports.pictures.contact_sheet import write_contact_sheet
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.store.files import disk_errors, read_json, write_json
+from wsinuc.store.lock import locked
+from wsinuc.store.owned import make_area
+
+FORMAT, VERSION = "wsinuc-synthetic", 1
+SETTINGS, MANIFEST, SHEET = "synthesis.json", "manifest.csv", "contact_sheet.png"
+COLUMNS = (
+    "name",
+    "mpp",
+    "tissue",
+    "seed",
+    "index",
+    "method",
+    "prompt",
+    "source",
+    "checkpoints",
+    "sampler",
+    "steps",
+    "guidance",
+)
+_SHARED = ("mpp", "seed", "method", "sampler", "steps", "guidance")
+_SHOWN = 16  # samples on the contact sheet
+_MOST_NUCLEI = 2**16 - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class SyntheticSample:
+    """One labelled image that was made."""
+
+    index: int
+    """Number of the sample, from 0."""
+    image: NDArray[np.uint8]
+    """(h, w, 3) RGB."""
+    labels: NDArray[np.int32]
+    """(h, w) 0 is background, one number per nucleus."""
+    classes: NDArray[np.int32] | None = None
+    """(labels.max() + 1,) class of each label, counted from 1; None where nuclei have none."""
+    tissue: str = ""
+    prompt: str = ""
+    source: str = ""
+    """Where its nuclei come from: ``generated``, ``random``, a file, an image of a data set."""
+
+
+class SyntheticSet:
+    """A folder of samples that are written one by one; made by `writing`, which holds its lock."""
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], classes: Sequence[NucleusClass], done: frozenset[int]
+    ) -> None:
+        self.folder = folder
+        self._settings, self._classes, self._done = dict(settings), tuple(classes), set(done)
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Numbers of the samples that are there."""
+        return frozenset(self._done)
+
+    def add(self, sample: SyntheticSample) -> None:
+        """Write one sample, its line in the manifest last.
+
+        Raises
+        ------
+        OutputError
+            The disk is full or the folder not writable.
+        SynthesisError
+            More nuclei than a 16-bit label image can number.
+        """
+        if sample.labels.max(initial=0) > _MOST_NUCLEI:
+            raise SynthesisError(f"sample {sample.index} has more than {_MOST_NUCLEI} nuclei: make smaller images")
+        name = f"{self._settings['method']}-{sample.index:06d}"
+        with disk_errors(self.folder):
+            _write_png(sample.image, self.folder / "images" / f"{name}.png")
+            _write_png(sample.labels.astype(np.uint16), self.folder / "labels" / f"{name}.png")
+            if self._classes:
+                _write_classes(sample, self._classes, self.folder / "classes" / f"{name}.csv")
+            self._append(self._line(name, sample))
+        self._done.add(sample.index)
+
+    def draw_sheet(self) -> None:
+        """Draw the contact sheet of samples spread over the set; raises OutputError."""
+        dataset = open_dataset(self.folder, layout="folder")
+        chosen = np.unique(np.linspace(0, len(dataset) - 1, _SHOWN).astype(int)).tolist()
+        write_contact_sheet([dataset[i] for i in chosen], dataset.classes, self.folder / SHEET)
+
+    def _line(self, name: str, sample: SyntheticSample) -> dict[str, Any]:
+        shas = " ".join(self._settings["checkpoints"].values())
+        shared = {column: self._settings[column] for column in _SHARED}
+        texts = {column: " ".join(getattr(sample, column).split()) for column in ("tissue", "prompt", "source")}
+        return shared | texts | {"name": name, "index": sample.index, "checkpoints": shas}
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        text = io.StringIO()
+        csv.DictWriter(text, COLUMNS, lineterminator="\n").writerow(line)
+        with own_files.append(self.folder / MANIFEST) as file:
+            file.write(text.getvalue().encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def writing(folder: Path, settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> Iterator[SyntheticSet]:
+    """The set in ``folder``, begun or continued, locked for this process.
+
+    Parameters
+    ----------
+    settings
+        All that decides how a sample looks, JSON types: ``method``, ``mpp``, ``seed``, ``sampler``,
+        ``steps``, ``guidance``, ``checkpoints`` (role -> sha256) and whatever else. They must be
+        those of the samples that are there.
+
+    Raises
+    ------
+    OutputError
+        The folder holds something else or samples of other settings, is being written by another process, or cannot be
+        written.
+    """
+    check_folder(folder, settings, classes)
+    work = folder / ".synthesis"
+    with disk_errors(folder):
+        make_area(work)
+    with locked(work / "lock"):
+        with disk_errors(folder):
+            done = _prepare(folder, _identity(settings, classes), classes)
+        yield SyntheticSet(folder, settings, classes, done)
+
+
+def check_folder(folder: Path, settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
+    """Numbers of the samples that are there already, nothing written.
+
+    Raises
+    ------
+    OutputError
+        The folder holds something else, or samples of other settings; it says which differ.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, a folder for the samples is needed: choose another place with -o")
+    content = [p.name for p in folder.iterdir() if p.name != ".synthesis"] if folder.is_dir() else []
+    if not content:
+        return frozenset()
+    there, wanted = read_json(folder / SETTINGS), _identity(settings, classes)
+    if there.get("format") != FORMAT:
+        raise OutputError(f"{folder} holds {content[0]} and no synthesis of wsinuc: choose an empty folder with -o")
+    differing = [key for key in {**there, **wanted} if there.get(key) != wanted.get(key)]
+    if differing:
+        shown = "; ".join(f"{key}: {there.get(key)} there, {wanted.get(key)} asked for" for key in differing)
+        raise OutputError(f"{folder} holds samples of other settings ({shown}): choose another folder with -o")
+    return frozenset(int(row["index"]) for row in _whole_lines(folder / MANIFEST))
+
+
+def _identity(settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> dict[str, Any]:
+    return {"format": FORMAT, "version": VERSION, **settings, "classes": [c.name for c in classes]}
+
+
+def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
+    """Folders, settings and the manifest's header where they are missing; the samples that are there."""
+    for name in ("images", "labels", *(["classes"] if classes else [])):
+        own_files.check_folder(folder / name)
+        (folder / name).mkdir(exist_ok=True)
+    if not (folder / SETTINGS).exists():
+        write_json(identity, folder / SETTINGS)
+    if classes and not (folder / "classes.csv").exists():
+        rows = [f'"{c.name}",#{c.color[0]:02x}{c.color[1]:02x}{c.color[2]:02x}\n' for c in classes]
+        _write_text("name,color\n" + "".join(rows), folder / "classes.csv")
+    manifest = folder / MANIFEST
+    text = manifest.read_bytes() if manifest.exists() else b""
+    if not text.endswith(b"\n"):  # a process was killed while it wrote: the sample of a torn line is made again
+        whole = text[: text.rfind(b"\n") + 1].decode() or ",".join(COLUMNS) + "\n"
+        _write_text(whole, manifest)
+    return frozenset(int(row["index"]) for row in _whole_lines(manifest))
+
+
+def _whole_lines(manifest: Path) -> list[Mapping[str, str]]:
+    text = manifest.read_bytes() if manifest.exists() else b""
+    if b"\n" not in text:
+        return []
+    rows = list(read_table(manifest, ("name", "index")))
+    return rows if text.endswith(b"\n") else rows[:-1]
+
+
+def _write_png(pixels: NDArray, path: Path) -> None:
+    with replacing(path) as file:
+        Image.fromarray(pixels).save(file, format="PNG")
+
+
+def _write_classes(sample: SyntheticSample, classes: Sequence[NucleusClass], path: Path) -> None:
+    present = np.unique(sample.labels[sample.labels > 0]).tolist()
+    kinds = np.zeros(sample.labels.max(initial=0) + 1, np.int32) if sample.classes is None else sample.classes
+    known = [(label, classes[kinds[label] - 1].name) for label in present if kinds[label]]
+    _write_text("label,class\n" + "".join(f'{label},"{name}"\n' for label, name in known), path)
+
+
+def _write_text(text: str, path: Path) -> None:
+    with replacing(path) as file:
+        file.write(text.encode())

@@ -1,0 +1,209 @@
+"""Where the layouts of a joint synthesis come from, and which prompt goes with which.
+
+Three sources: fields of an annotated data set (real layouts, as the paper has them), one layout
+from a file for all samples, or new layouts from the point process that was fitted per tissue and
+lies in the checkpoint. Without a prompt of the user's each sample gets that of the template for its
+own tissue and classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.errors import ConfigError
+from wsinuc.synthesis.layouts import NucleusLayout, layout_of
+from wsinuc.synthesis.point_process import PointProcess
+from wsinuc.synthesis.prompts import Prompt, Vocabulary, parse_prompt
+from wsinuc.workflows.synthesize.config import real_field, sequence_of
+
+Layouts = Dataset | NucleusLayout | None
+"""A data set, one layout, or None for random ones."""
+_TISSUES = ("tissue", "organ")
+_PLAIN_STAINS = ("", "h&e", "he", "hematoxylin and eosin", "haematoxylin and eosin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scene:
+    """What one sample is to show."""
+
+    layout: NucleusLayout
+    prompt: Prompt | str
+    tissue: str
+    source: str
+
+    @property
+    def text(self) -> str:
+        """The prompt as a sentence."""
+        return self.prompt if isinstance(self.prompt, str) else self.prompt.text()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayoutSource:
+    """Scenes of samples by their numbers, for the model that has this ``model`` config."""
+
+    model: Mapping[str, Any]
+    """A checkpoint's config, of kind ``cosyn``."""
+    layouts: Layouts
+    name: str
+    """What the manifest calls layouts that are not of a data set."""
+    prompts: Sequence[str]
+    """Sample k has the prompt k modulo their number; none: that of its tissue and classes."""
+    tissues: Sequence[str]
+    """Likewise; none: the data set's, those of the prompts, or all that the model knows."""
+    size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        known = self.known_tissues
+        for tissue in self.tissues:
+            if known and tissue.casefold() not in {name.casefold() for name in known}:
+                raise ConfigError(f"the model knows no tissue {tissue!r}; it knows {_listed(known)}")
+        if self.layouts is None and not self.model["layouts"]:
+            raise ConfigError("the checkpoint holds no fitted layouts: give a layout with --layout FILE or a data set")
+        if isinstance(self.layouts, Dataset):
+            self._class_numbers(self.layouts)
+        if isinstance(self.layouts, NucleusLayout):
+            self._check(self.layouts)
+        for prompt in self.prompts:
+            said = self.parsed(prompt)
+            if said and self.tissues and said.tissue.casefold() not in {name.casefold() for name in self.tissues}:
+                raise ConfigError(
+                    f"the prompt speaks of {said.tissue!r}, --tissue of {_listed(self.tissues)}: give one"
+                )
+
+    @property
+    def known_tissues(self) -> tuple[str, ...]:
+        """Tissues that the model was trained on; empty names are left out."""
+        return tuple(sorted(tissue for tissue in self.model["layouts"] if tissue))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes that the model was trained on."""
+        return tuple(c["name"] for c in self.model["classes"])
+
+    @property
+    def described(self) -> str:
+        """What decides the layouts, in a line: the data set's images, or the points of a file."""
+        if isinstance(self.layouts, Dataset):
+            return described(self.layouts)
+        if self.layouts is None:
+            return "random"
+        return f"{self.name} {_digest(np.c_[self.layouts.points, self.layouts.classes].astype('<f8').tobytes())}"
+
+    def parsed(self, prompt: str) -> Prompt | None:
+        """What a prompt of the template says; None for any other sentence, which only a free text
+        encoder understands."""
+        text = self.model["text"]
+        words: dict[str, Any] = {"tissues": self.known_tissues, "classes": self.class_names}
+        if text["kind"] == "template":
+            words = {key: tuple(text[key]) for key in ("tissues", "stains", "classes")}
+        try:
+            return parse_prompt(prompt, Vocabulary(**words))
+        except ConfigError:
+            return None
+
+    def scene(self, index: int) -> Scene:
+        """What sample ``index`` is to show."""
+        rng = np.random.default_rng(sequence_of(self.seed, index, "layout"))
+        said = self.parsed(prompt) if (prompt := self._turn(self.prompts, index)) else None
+        tissue, stain = self._turn(self.tissues, index) or (said.tissue if said else ""), ""
+        if isinstance(self.layouts, Dataset):
+            image = self.layouts[int(rng.integers(len(self.layouts)))]
+            layout, source = self._real(image, self._class_numbers(self.layouts), rng), image.name
+            tissue, stain = tissue or tissue_of(image, self.model.get("tissue_column")), _stain_of(image)
+        elif self.layouts is not None:
+            layout, source = self.layouts, self.name
+        else:
+            tissue = tissue or self._turn(sorted(self.model["layouts"]), index) or ""
+            layout, source = self._random(tissue, said, rng), self.name
+        if not tissue and len(self.known_tissues) == 1:
+            tissue = self.known_tissues[0]
+        classes = tuple(self.class_names[c - 1] for c in np.unique(layout.classes).tolist())
+        return Scene(
+            layout=layout,
+            prompt=prompt or Prompt(tissue=tissue, stain=stain, classes=classes),
+            tissue=tissue,
+            source=source,
+        )
+
+    def _random(self, tissue: str, said: Prompt | None, rng: np.random.Generator) -> NucleusLayout:
+        """A new layout of a tissue, with the classes that the prompt names if it names any."""
+        fitted = {name.casefold(): process for name, process in self.model["layouts"].items()}
+        if tissue.casefold() not in fitted:
+            raise ConfigError(
+                f"the model has no layouts of tissue {tissue!r}; it has those of {_listed(self.known_tissues)}"
+            )
+        only = [self.class_names.index(name) + 1 for name in said.classes] if said and said.classes else None
+        process = PointProcess.from_json(fitted[tissue.casefold()])
+        return process.simulate((self.size, self.size), rng, mpp=float(self.model["mpp"]), only=only)
+
+    def _real(self, image: LabelledImage, numbers: NDArray[np.int32], rng: np.random.Generator) -> NucleusLayout:
+        """The layout of a random field of an annotated image; nuclei of unknown class are left out."""
+        field = real_field(image, rng, mpp=float(self.model["mpp"]), size=self.size)
+        kinds = (np.arange(field.labels.max(initial=0) + 1) > 0).astype(np.int32)
+        classes = kinds if field.classes is None else numbers[field.classes]
+        return layout_of(np.where(classes[field.labels] > 0, field.labels, 0), classes)
+
+    def _class_numbers(self, dataset: Dataset) -> NDArray[np.int32]:
+        """(classes + 1,) the model's number of each class of a data set."""
+        names = [c.name for c in dataset.classes]
+        if not names and len(self.class_names) > 1:
+            raise ConfigError(
+                f"{dataset.path} has no classes, but the model places nuclei of the classes {_listed(self.class_names)}"
+            )
+        if len(self.class_names) == 1:
+            return (np.arange(len(names) + 1) > 0).astype(np.int32)
+        if missing := [name for name in names if name not in self.class_names]:
+            raise ConfigError(
+                f"the model knows no class {missing[0]!r} of {dataset.path}; it knows {_listed(self.class_names)}"
+            )
+        return np.array([0, *(self.class_names.index(name) + 1 for name in names)], np.int32)
+
+    def _check(self, layout: NucleusLayout) -> None:
+        if layout.shape != (self.size, self.size):
+            raise ConfigError(
+                f"the layout's canvas is {layout.shape} (h, w), but images of {self.size} px are to be made"
+            )
+        if layout.classes.max(initial=0) > len(self.class_names):
+            raise ConfigError(
+                f"the layout has class {layout.classes.max()}; the model knows {_listed(self.class_names)}"
+            )
+
+    @staticmethod
+    def _turn(items: Sequence[str], index: int) -> str:
+        return items[index % len(items)] if items else ""
+
+
+def described(dataset: Dataset) -> str:
+    """A data set in a line: its folder's name, and a hash of which images and patches of it are meant."""
+    places = [f"{name} {box}" for name, box in zip(dataset.names, dataset.boxes, strict=True)]
+    return (
+        f"{dataset.path.name}: {len(dataset)} images {_digest(chr(10).join(places).encode('utf-8', 'surrogatepass'))}"
+    )
+
+
+def tissue_of(image: LabelledImage, column: str | None = None) -> str:
+    """What a data set calls the tissue of an image, lower case; empty where it does not say."""
+    columns = (column,) if column else _TISSUES
+    found = next((image.attributes[name] for name in columns if image.attributes.get(name)), "")
+    return " ".join(found.lower().split())
+
+
+def _stain_of(image: LabelledImage) -> str:
+    stain = image.attributes.get("stain", "")
+    return "" if stain.casefold() in _PLAIN_STAINS else " ".join(stain.lower().split())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,209 @@
+"""Fitting the pixel classifiers of an ensemble side by side to one table of rows (method A, section 2.4).
+
+All members take their steps together as grouped matrix products, but none knows of the others: each has its own initial
+weights, its own order of the rows, its own loss, its own statistics and, where patience is asked for, its own end. A
+loop over single members gives the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from wsinuc.errors import ConfigError, DataError
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
+from wsinuc.workflows.train.pixel_table import IGNORED, PixelTable
+
+_CHUNK = 65_536
+"""Rows that are widened to fp32 at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsembleFitConfig:
+    """How the members are fitted. `paper` has the published values."""
+
+    epochs: int = 12
+    batch: int = 1024
+    lr: float = 1e-3
+    cosine: bool = True
+    """Let the rate fall to zero along a cosine."""
+    weight_decay: float = 1e-2
+    patience: int | None = None
+    """Iterations without a smaller minibatch loss after which a member stops; None runs all epochs."""
+    patience_after: int = 3
+    """The last epoch, counted from 0, in which patience is not yet tried."""
+    init_std: float | None = None
+    """Standard deviation of all initial weights; None is He's rule."""
+    standardise: bool = True
+    """Give each feature mean 0 and spread 1 over the table first."""
+    map_weight: float = 2.0
+    """Weight of the maps' squared error beside the classes' cross-entropy."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 1 or self.lr <= 0:
+            raise ConfigError(f"a fit needs epochs, a batch and a rate, got {self.epochs}, {self.batch} and {self.lr}")
+
+    @classmethod
+    def paper(cls) -> EnsembleFitConfig:
+        """As published: Adam at 1e-3 on 64 pixels, up to 100 epochs, patience 50 after epoch 3, weights N(0, 0.02)."""
+        return cls(epochs=100, batch=64, cosine=False, weight_decay=0.0, patience=50, init_std=0.02, standardise=False)
+
+
+def fit_ensemble(
+    table: PixelTable,
+    shape: EnsembleConfig,
+    config: EnsembleFitConfig,
+    *,
+    seed: int = 0,
+    first_member: int = 0,
+    columns: Tensor | None = None,
+    device: torch.device | None = None,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> PixelClassifierEnsemble:
+    """Train all members at once.
+
+    Parameters
+    ----------
+    first_member
+        Number of the first member: fitting members 0 and 1 together or one after the other is the same.
+    columns
+        Features to use, int64 indices into the table's; all by default.
+    on_epoch
+        Called with the epoch and the mean loss over members and batches.
+
+    Raises
+    ------
+    DataError
+        The table has no row with a known class.
+    """
+    if not bool((table.classes != IGNORED).any()):
+        raise DataError("no pixel has a known class: check the data set's classes")
+    where = device or torch.device("cpu")
+    ensemble = PixelClassifierEnsemble(shape)
+    _initialise(ensemble, config, seed, first_member)
+    if config.standardise:
+        mean, std = _moments(table.features, columns)
+        ensemble.mean.copy_(mean)
+        ensemble.std.copy_(std.clamp_min(1e-3))
+    ensemble.to(where).train()
+    orders = [np.random.default_rng((seed, first_member + member)) for member in range(shape.members)]
+    size = min(config.batch, len(table))
+    batches = len(table) // size
+    optimiser = torch.optim.AdamW(ensemble.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.epochs * batches)
+    patience = _Patience(ensemble, config.patience)
+    for epoch in range(config.epochs):
+        rows = _shuffled(orders, len(table))
+        total = 0.0
+        for batch in range(batches):
+            loss = member_losses(ensemble, table, rows[:, batch * size : (batch + 1) * size], config, columns)
+            optimiser.zero_grad(set_to_none=True)
+            loss.sum().backward()
+            optimiser.step()
+            if config.cosine:
+                schedule.step()
+            total += float(loss.detach().mean())
+            if config.patience is not None and epoch > config.patience_after and patience.exhausted(loss.detach()):
+                break
+        on_epoch(epoch, total / (batch + 1))
+        if patience.all_stopped:
+            break
+    patience.restore()
+    return ensemble.eval()
+
+
+def member_losses(
+    ensemble: PixelClassifierEnsemble,
+    table: PixelTable,
+    rows: Tensor,
+    config: EnsembleFitConfig,
+    columns: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy of the classes plus the maps' squared error, ``(members,)``, for rows ``(members, batch)``.
+
+    H and V mean nothing outside nuclei and count inside only; centre distance is 0 outside and counts everywhere.
+    """
+    device, classes = ensemble.first.device, ensemble.config.classes
+    features = table.features[rows] if columns is None else table.features[rows[..., None], columns]
+    raw = ensemble(features.to(device).float())
+    wanted, maps = table.classes[rows].to(device), table.maps[rows].to(device)
+    each = F.cross_entropy(raw[..., :classes].movedim(-1, 1), wanted, reduction="none", ignore_index=IGNORED)
+    loss = each.sum(1) / (wanted != IGNORED).sum(1).clamp_min(1)
+    if not ensemble.config.maps:
+        return loss
+    error = (raw[..., classes:] - maps).square().mean(-1)
+    if ensemble.config.maps == 2:
+        inside = (wanted != 0).float()
+        error = error * inside / inside.mean(1, keepdim=True).clamp_min(1e-6)
+    return loss + config.map_weight * error.mean(1)
+
+
+class _Patience:
+    """Stops each member by itself: its weights are kept as they are when its loss has not fallen for long enough."""
+
+    def __init__(self, ensemble: PixelClassifierEnsemble, patience: int | None) -> None:
+        self._ensemble, self._patience = ensemble, patience
+        members = ensemble.config.members
+        self._best = torch.full((members,), torch.inf)
+        self._waited = torch.zeros(members, dtype=torch.int64)
+        self._kept: dict[int, dict[str, Tensor]] = {}
+
+    @property
+    def all_stopped(self) -> bool:
+        return len(self._kept) == len(self._best)
+
+    def exhausted(self, losses: Tensor) -> bool:
+        """Take the losses ``(members,)`` of one iteration; whether no member goes on."""
+        losses = losses.cpu()
+        better = losses < self._best
+        self._best = torch.where(better, losses, self._best)
+        self._waited = torch.where(better, 0, self._waited + 1)
+        for member in torch.nonzero(self._waited >= (self._patience or 0)).flatten().tolist():
+            if member not in self._kept:
+                self._kept[member] = {k: v[member].detach().clone() for k, v in self._per_member().items()}
+        return self.all_stopped
+
+    def restore(self) -> None:
+        """Give every member that stopped the weights it had then."""
+        state = self._per_member()
+        with torch.no_grad():
+            for member, kept in self._kept.items():
+                for name, value in kept.items():
+                    state[name][member] = value
+
+    def _per_member(self) -> dict[str, Tensor]:
+        """Weights and running statistics; the standardisation, shared by all, is no member's own."""
+        return {k: v for k, v in self._ensemble.state_dict().items() if k not in ("mean", "std")}
+
+
+def _initialise(ensemble: PixelClassifierEnsemble, config: EnsembleFitConfig, seed: int, first_member: int) -> None:
+    """Weights of each member from its own generator, biases 0."""
+    with torch.no_grad():
+        for member in range(ensemble.config.members):
+            key = np.random.SeedSequence((seed, first_member + member)).generate_state(1)[0]
+            generator = torch.Generator().manual_seed(int(key))
+            for weight, gain in ((ensemble.first, 2), (ensemble.second, 2), (ensemble.third, 1)):
+                std = config.init_std if config.init_std is not None else (gain / weight.shape[1]) ** 0.5
+                weight[member] = std * torch.randn(weight.shape[1:], generator=generator)
+
+
+def _moments(features: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each feature, chunk by chunk."""
+    total, square = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for chunk in features.split(_CHUNK):
+        wide = (chunk if columns is None else chunk[:, columns]).double()
+        total, square = total + wide.sum(0), square + wide.square().sum(0)
+    mean = total / len(features)
+    return mean.float(), (square / len(features) - mean.square()).clamp_min(0).sqrt().float()
+
+
+def _shuffled(orders: list[np.random.Generator], rows: int) -> Tensor:
+    """One order of the rows for each member, ``(members, rows)``."""
+    shuffled: list[NDArray[np.int64]] = [order.permutation(rows) for order in orders]
+    return torch.from_numpy(np.stack(shuffled))

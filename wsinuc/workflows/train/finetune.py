@@ -1,0 +1,197 @@
+"""Fine-tuning the denoiser itself for segmentation before its features are used (method D's second stage).
+
+Purma et al. (2025) pre-train a U-Net to denoise and then train the same weights to segment. Here
+the network's own features are what is trained: pixel classifiers read them exactly as they will in
+inference, and their error runs back into the denoiser. First a single classifier, which is cheap;
+then an ensemble that starts from it, disturbed, each member with crops of its own. What other
+segmenters say of unlabelled tissue can be learnt besides (`Taught`). (Fitting the ensemble on tuned
+features afterwards, as on frozen ones, scores worse on new patients: the tuned features are surer
+of the images they were tuned on than of others.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from wsinuc.datasets.augmentation.augment import Augmentation
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.sampling.crops import CropSource
+from wsinuc.errors import DataError
+from wsinuc.models.features.ensemble import PixelClassifierEnsemble
+from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor
+from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.training.loop import FitConfig, Progress, fit
+from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
+from wsinuc.workflows.train.soft_crops import SoftCropSource, soft_loss
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinetuneConfig:
+    """Settings of one fine-tuning."""
+
+    fit: FitConfig = field(default_factory=lambda: FitConfig(steps=2000, lr=1e-3, warmup=50, cosine=True, ema=0.99))
+    """With a single classifier."""
+    ensemble_fit: FitConfig = field(
+        default_factory=lambda: FitConfig(steps=800, lr=5e-4, warmup=20, cosine=True, ema=0.99)
+    )
+    """With all members."""
+    ensemble_zoom: float | None = None
+    """`Augmentation.zoom` with all members; None is as before."""
+    disturbance: float = 0.3
+    """Noise added to each member's start, in units of its layer's standard deviation."""
+    share: float = 0.6
+    """Probability that a member learns from a crop."""
+    crop: int = 128
+    """Side of a training crop in pixels of the model's resolution."""
+    batch: int = 8
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    map_weight: float = 2.0
+    """Weight of the maps' squared error beside cross-entropy and Dice."""
+    contact_weight: float = 0.0
+    """How much more pixels between near nuclei count; see `wsinuc.separation.targets.contact_weights`."""
+    seed: int = 0
+
+    @classmethod
+    def of_steps(cls, steps: int, *, seed: int = 0) -> FinetuneConfig:
+        """A tuning of so many steps with a single classifier, and a third of them with all members."""
+        single = FitConfig(steps=steps, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99, save_every=100)
+        members = FitConfig(steps=max(1, steps // 3), lr=5e-4, warmup=20, cosine=True, weight_decay=0.01, ema=0.99)
+        return cls(fit=single, ensemble_fit=members, seed=seed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Taught:
+    """Crops of unlabelled tissue with what a teacher says of them, to learn from beside the annotated ones."""
+
+    source: SoftCropSource
+    """Of the model's own resolution, classes and separation."""
+    batch: int = 2
+    """Crops per step."""
+    label_weight: float = 0.5
+    """Weight of the annotated crops' loss beside theirs."""
+
+
+def disturbed(head: PixelClassifierEnsemble, members: int, strength: float) -> PixelClassifierEnsemble:
+    """An ensemble whose members start from the one classifier ``head``, each with noise of its own."""
+    ensemble = PixelClassifierEnsemble(replace(head.config, members=members)).to(head.first.device)
+    for name, value in head.named_parameters():
+        spread = value.detach().std() if value.numel() > 1 else torch.zeros(())
+        start = value.detach().expand_as(getattr(ensemble, name)).clone()
+        getattr(ensemble, name).data = start + strength * spread * torch.randn_like(start)
+    return ensemble
+
+
+def finetune(
+    dataset: Sequence[LabelledImage],
+    extractor: FeatureExtractor,
+    head: PixelClassifierEnsemble,
+    mpp: float,
+    config: FinetuneConfig,
+    schedule: FitConfig,
+    *,
+    state: Path,
+    weights: Sequence[float] | None = None,
+    taught: Taught | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train the extractor's denoiser and ``head`` together, in place, in fp32 weights.
+
+    A head of one member learns from every crop, of several from a random share each; so with what is ``taught``.
+
+    Raises
+    ------
+    DataError
+        The data set is empty.
+    """
+    if not dataset:
+        raise DataError("no annotated image to fine-tune on: check the data set's filters")
+    augmentation = config.augmentation
+    if head.config.members > 1 and config.ensemble_zoom is not None:
+        augmentation = replace(augmentation, zoom=config.ensemble_zoom)
+    source = CropSource(
+        images=list(dataset),
+        mpp=mpp,
+        size=config.crop,
+        seed=config.seed,
+        weights=weights if weights is not None else [1.0] * len(dataset),
+        augmentation=augmentation,
+    )
+    model = nn.ModuleDict({"denoiser": extractor.unet, "head": head}).train().requires_grad_(True)
+    device = extractor.unet.stem.weight.device
+
+    def loss(step: int) -> torch.Tensor:
+        crops = source.batch(step, config.batch)
+        soft = [taught.source.pair(step * taught.batch + i)[0] for i in range(taught.batch)] if taught else []
+        labels = np.stack([crop.labels for crop in crops])
+        images = [crop.image for crop in crops] + [crop.image for crop in soft]
+        pixels = torch.from_numpy(np.stack(images)).to(device)
+        rng = np.random.default_rng((config.seed, step, 1))
+        shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
+        maps = extractor.maps(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1, shift)
+        wanted = np.stack([hv_maps(item) if head.config.maps == 2 else centre_distance(item)[None] for item in labels])
+        nuclei = torch.from_numpy(labels > 0).to(device)
+        targets = torch.from_numpy(wanted).to(device)
+        weighed = np.stack([contact_weights(item, mpp, strength=config.contact_weight) for item in labels])
+        importance = torch.from_numpy(weighed).to(device)
+        share = config.share if head.config.members > 1 else 1.0
+        losses = []
+        for raw in head.raw(maps):
+            kept = _drawn_crops(rng, len(crops), share)
+            found = segmentation_loss(raw[kept], nuclei[kept], targets[kept], config.map_weight, importance[kept])
+            if taught:
+                chosen = _drawn_crops(rng, len(soft), share)
+                said = raw[len(crops) :][chosen].float()
+                answer = DenseOutput(said[:, :2], said[:, 2:])
+                learnt = soft_loss(answer, [soft[i].target for i in chosen], config.map_weight)
+                found = taught.label_weight * found + learnt
+            losses.append(found)
+        return torch.stack(losses).mean()
+
+    average = fit(model, loss, schedule, state=state, on_progress=on_progress, should_stop=should_stop)
+    model.load_state_dict(average)
+    extractor.unet.eval().requires_grad_(False)
+    head.eval().requires_grad_(False)
+
+
+def _drawn_crops(rng: np.random.Generator, count: int, share: float) -> list[int]:
+    """Which crops of a batch one member learns from; at least one."""
+    kept = np.flatnonzero(rng.random(count) < share)
+    return [int(i) for i in kept] or [int(rng.integers(count))]
+
+
+def segmentation_loss(
+    raw: torch.Tensor,
+    nuclei: torch.Tensor,
+    maps: torch.Tensor,
+    map_weight: float,
+    importance: torch.Tensor,
+) -> torch.Tensor:
+    """Cross-entropy + (1 - soft Dice) of nucleus against background, plus the maps' squared error.
+
+    Parameters
+    ----------
+    raw
+        ``(n, 2 + maps, h, w)`` raw outputs.
+    nuclei
+        bool ``(n, h, w)``.
+    maps
+        ``(n, maps, h, w)``; two maps are H and V, which mean nothing outside nuclei and count inside only.
+    importance
+        ``(n, h, w)``, how much a pixel's cross-entropy and squared error count.
+    """
+    raw = raw.float()
+    p = raw[:, :2].softmax(1)[:, 1]
+    dice = (2 * (p * nuclei).sum() + 1) / (p.sum() + nuclei.sum() + 1)
+    error = (raw[:, 2:] - maps).square().mean(1)
+    if maps.shape[1] == 2:
+        error = error * nuclei / nuclei.float().mean().clamp_min(1e-6)
+    entropy = F.cross_entropy(raw[:, :2], nuclei.long(), reduction="none")
+    return ((entropy + map_weight * error) * importance).sum() / importance.sum() + 1 - dice

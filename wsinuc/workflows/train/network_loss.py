@@ -1,0 +1,92 @@
+"""What a batch of crops should give, and how far a network is from it: the loss of each method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsinuc.datasets.sampling.crops import Crop
+from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.training import losses
+from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
+from wsinuc.workflows.train.network_config import NetworkTrainConfig
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """What a batch of crops should give, on the pixels that the network puts out."""
+
+    classes: Tensor
+    """``(n, h, w)`` int64: 0 background, classes from 1, `losses.IGNORE` in nuclei of unknown class."""
+    nuclei: Tensor
+    """bool ``(n, h, w)``."""
+    maps: Tensor
+    """``(n, maps, h, w)`` float32."""
+    importance: Tensor
+    """``(n, h, w)`` float32: how much a pixel counts, at least 1."""
+
+    def to(self, device: torch.device) -> Targets:
+        """The same on a device."""
+        return Targets(*(getattr(self, part.name).to(device) for part in fields(self)))
+
+
+def make_targets(
+    crops: Sequence[Crop], separation: str, lost: int, *, mpp: float = 1.0, contact_weight: float = 0.0
+) -> Targets:
+    """Targets of a batch. Maps see the whole crop: a nucleus cut by the border of the output keeps its centre."""
+    inner = slice(lost, crops[0].labels.shape[0] - lost)
+    labels = np.stack([crop.labels for crop in crops])
+    classes = np.stack([crop.class_map for crop in crops]).astype(np.int64)
+    classes[(labels > 0) & (classes == 0)] = losses.IGNORE
+    maps = np.stack([hv_maps(item) if separation == "hv" else centre_distance(item)[None] for item in labels])
+    weighed = np.stack([contact_weights(item, mpp, strength=contact_weight) for item in labels])
+    return Targets(
+        classes=torch.from_numpy(classes[:, inner, inner]),
+        nuclei=torch.from_numpy(labels[:, inner, inner] > 0),
+        maps=torch.from_numpy(maps[:, :, inner, inner]),
+        importance=torch.from_numpy(weighed[:, inner, inner]),
+    )
+
+
+def finetune_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
+    """Method D: structural-similarity and focal loss of the classes; and the maps'."""
+    similarity = losses.structural_similarity_loss(raw.classes, wanted.classes, form=config.similarity)
+    classes = similarity + losses.focal_loss(raw.classes, wanted.classes)
+    return classes + config.map_weight * losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
+
+
+class MapWeight(Protocol):
+    """Settings that say how much the maps count."""
+
+    @property
+    def map_weight(self) -> float: ...
+
+
+def unet_loss(raw: DenseOutput, wanted: Targets, config: MapWeight) -> Tensor:
+    """Cross-entropy and soft Dice of the classes; and the maps'."""
+    maps = losses.map_loss(raw.maps, wanted.maps, wanted.nuclei, wanted.importance)
+    return _entropy_and_dice(raw.classes, wanted.classes, wanted.importance) + config.map_weight * maps
+
+
+def _entropy_and_dice(logits: Tensor, target: Tensor, importance: Tensor | None = None) -> Tensor:
+    return losses.cross_entropy(logits, target, importance) + losses.soft_dice_loss(logits.softmax(1), target)
+
+
+def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
+    """Cross-entropy and Dice of nuclei, and of types where there are any; squared error of H and V
+    and of their gradients."""
+    assert raw.nuclei is not None
+    shapes = (raw.maps - wanted.maps).square().mean() + losses.gradient_loss(raw.maps, wanted.maps, wanted.nuclei)
+    nuclei = _entropy_and_dice(raw.nuclei, wanted.nuclei.long())
+    types = _entropy_and_dice(raw.classes, wanted.classes) if raw.classes is not raw.nuclei else 0.0
+    return nuclei + shapes + types
+
+
+Loss = Callable[[DenseOutput, Targets, "NetworkTrainConfig"], Tensor]
+LOSSES: dict[str, Loss] = {"finetune": finetune_loss, "hovernet": hovernet_loss, "unet": unet_loss}
+"""Method -> its loss."""

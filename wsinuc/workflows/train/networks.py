@@ -1,0 +1,242 @@
+"""``wsinuc train`` with a network that segments in one pass: method D's fine-tuning, HoVer-Net, the plain U-Net.
+
+One training for all three: the same crops, schedule, averaged weights and resume, so that what differs between their
+results is the network, its start and its loss. Targets of the maps are made from the instances of each crop *after*
+augmentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import wsinuc
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.sampling.crops import CropSource
+from wsinuc.errors import CheckpointError, ConfigError, OutputError
+from wsinuc.metrics.segmentation import score
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.devices import pick_device, pick_dtype
+from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.networks.dense import DenseNetwork
+from wsinuc.models.training.loop import Progress, fit
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.segmenters.network import MAPS, NetworkConfig, NetworkSegmenter, network_checkpoint
+from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
+from wsinuc.workflows.evaluate.run import predict_labels
+from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
+from wsinuc.workflows.train.network_config import NetworkTrainConfig
+from wsinuc.workflows.train.network_loss import LOSSES, make_targets
+from wsinuc.workflows.train.threshold import fit_threshold
+
+
+def train_network(
+    images: Sequence[LabelledImage],
+    classes: tuple[NucleusClass, ...],
+    out: Path,
+    config: NetworkTrainConfig,
+    *,
+    denoiser: Path | None = None,
+    device: str = "auto",
+    weights: Sequence[float] | None = None,
+    provenance: dict[str, Any] | None = None,
+    on_event: Callable[[str], None] = lambda message: None,
+    validation: Sequence[LabelledImage] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train a network on annotated images and write it as a checkpoint of kind ``segmenter``.
+
+    The same call continues an interrupted training from the state beside ``out`` (``.state``).
+
+    Parameters
+    ----------
+    images
+        Annotated images, each with its own mpp.
+    classes
+        What a nucleus can be; empty for data without classes, which teach one class called Nucleus.
+    denoiser
+        Checkpoint of kind ``denoiser`` that ``finetune`` starts from; None starts from random
+        weights of ``config.denoiser``.
+    weights
+        How often each image is drawn, relative to the others; None draws by area.
+    provenance
+        What to record of the data: names, licences, the command.
+    validation
+        Images to measure AJI on as the training goes; the weights that do best there are kept.
+        Without any, the last ones are.
+    should_stop
+        Asked after each step; stops early, with the state saved and the weights so far written.
+
+    Raises
+    ------
+    CheckpointError
+        ``denoiser`` is no denoiser, or the state is another training's.
+    DataError
+        There is nothing to learn from, labels are no integers, or an image has a class that ``classes`` has not.
+    ConfigError
+        ``denoiser`` does not fit the method.
+    OutputError
+        ``out`` lies in no folder.
+    """
+    if not out.parent.is_dir():
+        raise OutputError(f"cannot write {out}: its folder does not exist")
+    images, classes = list(images), classes or (NUCLEUS,)
+    check_annotation(images, classes)
+    start = starting_point(config, denoiser)
+    where = pick_device(device)
+    described = describe_network(config, classes, start)
+    torch.manual_seed(config.seed)
+    network = build_network(config.method, described.network)
+    if start is not None and config.pretrained:
+        _take_over(network, start)
+    network = network.to(where).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    source = CropSource(
+        images=images,
+        mpp=described.watershed.mpp,
+        size=config.crop,
+        seed=config.seed,
+        weights=weights,
+        augmentation=config.augmentation,
+    )
+    loss, state = _batch_loss(network, source, config, where), out.with_suffix(".state")
+    origin = _origin(config, images, start) | (provenance or {})
+
+    def report(progress: Progress) -> None:
+        on_event(f"{config.method}: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
+
+    def finished(weights: dict[str, Tensor]) -> NetworkConfig:
+        return with_threshold(described, weights, images, where)
+
+    def keep(best: Best) -> None:
+        on_event(f"{config.method}: step {best.step}  validation AJI {best.score:.4f}, the best so far")
+        measured = origin | {"validation": {"aji": best.score, "step": best.step, "images": len(validation)}}
+        save_checkpoint(network_checkpoint(finished(best.weights), best.weights, measured), out)
+
+    if not validation:
+        last = fit(network, loss, config.fit, state=state, on_progress=report, should_stop=should_stop)
+        save_checkpoint(network_checkpoint(finished(last), last, origin), out)
+        return
+    fit_keeping_best(
+        network,
+        loss,
+        config.fit,
+        state=state,
+        every=config.validate_every,
+        measure=lambda weights: mean_aji(finished(weights), weights, validation, where),
+        on_best=keep,
+        known=_known_score(out, state),
+        on_progress=report,
+        should_stop=should_stop,
+    )
+
+
+def mean_aji(
+    described: NetworkConfig, weights: dict[str, Tensor], images: Sequence[LabelledImage], device: torch.device
+) -> float:
+    """Mean AJI over annotated images of a network with these weights, by the path of ``segment``."""
+    segmenter = _segmenter(described, weights, device)
+    return fmean(score(image.labels, predict_labels(image, segmenter=segmenter)).aji for image in images)
+
+
+def with_threshold(
+    described: NetworkConfig, weights: dict[str, Tensor], images: Sequence[LabelledImage], device: torch.device
+) -> NetworkConfig:
+    """The same with the foreground threshold that suits these weights."""
+    threshold = fit_threshold(_segmenter(described, weights, device), images)
+    return replace(described, watershed=replace(described.watershed, foreground_threshold=threshold))
+
+
+def _segmenter(described: NetworkConfig, weights: dict[str, Tensor], device: torch.device) -> NetworkSegmenter:
+    network = build_network(described.method, described.network)
+    network.load_state_dict(weights)
+    return NetworkSegmenter(described, network, device=device, dtype=pick_dtype(device))
+
+
+def _known_score(out: Path, state: Path) -> float:
+    """What the interrupted part of this training reached on the validation images."""
+    if not (state.exists() and out.exists()):
+        return float("-inf")
+    return float(load_checkpoint(out, "segmenter").provenance.get("validation", {}).get("aji", "-inf"))
+
+
+def starting_point(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpoint | None:
+    """The checkpoint to start from, checked against the settings; raises CheckpointError or ConfigError."""
+    if config.method != "finetune":
+        if denoiser is not None:
+            raise ConfigError(f"{config.method} starts from random weights: leave {denoiser} out, or use finetune")
+        return None
+    if denoiser is None:
+        if config.denoiser is None:
+            raise ConfigError("finetune needs a denoiser checkpoint, or the shape of a network to start from scratch")
+        return None
+    checkpoint = load_checkpoint(denoiser, "denoiser")
+    if config.mpp is not None and not np.isclose(config.mpp, checkpoint.config["mpp"]):
+        raise ConfigError(
+            f"{denoiser} was trained at {checkpoint.config['mpp']:g} um per pixel, not {config.mpp:g}: "
+            "its features mean nothing at another resolution; leave mpp out"
+        )
+    return checkpoint
+
+
+def describe_network(
+    config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], start: Checkpoint | None
+) -> NetworkConfig:
+    """What the checkpoint's header will say of the network."""
+    shape: dict[str, Any] = {"classes": len(classes) + 1, "maps": MAPS[config.way]}
+    mpp = config.mpp or 0.5
+    if config.method == "finetune":
+        if start is not None:
+            shape["denoiser"], mpp = start.config, float(start.config["mpp"])
+        elif config.denoiser is not None:
+            shape["denoiser"] = {"unet": asdict(config.denoiser)}
+    elif config.method == "unet":
+        shape |= {"base": config.base, "levels": config.levels}
+    else:
+        shape |= {"width": config.width}
+    return NetworkConfig.describe(config.method, shape, mpp=mpp, separation=config.way, classes=classes)
+
+
+def _take_over(network: DenseNetwork, start: Checkpoint) -> None:
+    """Put the denoiser's weights, without its head, into the network."""
+    body = {f"denoiser.{name}": value.float() for name, value in start.tensors.items() if not name.startswith("head.")}
+    missing, unexpected = network.load_state_dict(body, strict=False)
+    strange = [*unexpected, *(name for name in missing if name.startswith("denoiser."))]
+    if strange:
+        raise CheckpointError(
+            f"the denoiser's weights do not fit its own header: {strange[0]} is missing or not expected"
+        )
+
+
+def _batch_loss(
+    network: DenseNetwork, source: CropSource, config: NetworkTrainConfig, device: torch.device
+) -> Callable[[int], Tensor]:
+    """The loss of step k."""
+
+    def loss(step: int) -> Tensor:
+        crops = source.batch(step, config.batch)
+        pixels = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device)
+        raw = network((pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
+        wanted = make_targets(crops, config.way, network.lost).to(device)
+        with torch.autocast(device.type, enabled=False):
+            return LOSSES[config.method](raw.float(), wanted, config)
+
+    return loss
+
+
+def _origin(config: NetworkTrainConfig, images: Sequence[LabelledImage], start: Checkpoint | None) -> dict[str, Any]:
+    """Where the weights come from."""
+    return {
+        "wsinuc": wsinuc.__version__,
+        "torch": torch.__version__,
+        "training": asdict(config),
+        "images": [sample.name for sample in images],
+        "nuclei": sum(len(np.unique(sample.labels[sample.labels > 0])) for sample in images),
+        "denoiser": {"sha256": start.sha256, **start.provenance} if start else None,
+    }

@@ -1,0 +1,353 @@
+"""Which timesteps, decoder blocks and denoiser to take features from, asked of a validation split.
+
+Features are computed once per image and denoiser, for all timesteps and blocks together, and read
+at sampled pixels only. Every choice is then a set of columns of one table: a small ensemble is
+fitted to them and scored on the validation pixels, which takes seconds. The best few may be tried
+as whole segmenters, scored by instances.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.errors import ConfigError, DataError
+from wsinuc.exports.pictures.plots import draw_heat_map
+from wsinuc.limits import read_json
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from wsinuc.models.checkpoints.denoisers import build_denoiser
+from wsinuc.models.devices import pick_device, pick_dtype
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
+from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
+from wsinuc.models.networks.unet import UNet
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.own_files import create_text
+from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
+from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.workflows.data.training_set import check_annotation
+from wsinuc.workflows.evaluate.run import evaluate, predict_labels
+from wsinuc.workflows.train.ddpm import load_extractor
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
+from wsinuc.workflows.train.pixel_table import IGNORED, PixelTable, SamplingConfig, collect_pixels
+
+_CHUNK = 16_384
+"""Rows that are classified at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepConfig:
+    """What to try, and how."""
+
+    timesteps: tuple[tuple[int, ...], ...] = ((5,), (50,), (150,), (250,), (50, 150, 250))
+    """Sets of timesteps."""
+    blocks: tuple[tuple[int, ...], ...] | None = None
+    """Sets of decoder blocks. None takes one set, as deep in each denoiser's decoder as the published one is in
+    its own: 6, 8, 10, 12 of 18."""
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(visits=2))
+    validation_pixels: int = 4000
+    """Pixels per validation image, drawn evenly."""
+    fit: EnsembleFitConfig = field(default_factory=lambda: EnsembleFitConfig(epochs=6))
+    members: int = 2
+    hidden: int = 64
+    finalists: int = 0
+    """So many of the best are tried as segmenters, for the AJI of their instances."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        blocks = ((0,),) if self.blocks is None else self.blocks
+        if not self.timesteps or not blocks or not all((*self.timesteps, *blocks)):
+            raise ConfigError("a sweep needs at least one set of timesteps and one of blocks, none of them empty")
+
+
+def published_depths(decoder_blocks: int) -> tuple[int, ...]:
+    """Decoder blocks as deep in a decoder of so many as the published ones, 6, 8, 10 and 12, are in one of 18.
+
+    Examples
+    --------
+    >>> published_depths(18), published_depths(8)
+    ((6, 8, 10, 12), (3, 4, 5))
+    """
+    return tuple(sorted({round(block * decoder_blocks / 18) for block in (6, 8, 10, 12)}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepScore:
+    """What one choice scored on the validation pixels."""
+
+    denoiser: str
+    timesteps: tuple[int, ...]
+    blocks: tuple[int, ...]
+    width: int
+    """Features per pixel."""
+    mean_iou: float
+    """IoU of each nucleus class pooled over all validation pixels, mean over classes; background is no class."""
+    dice: float
+    """Of nuclei of any class against background, pooled."""
+    aji: float = math.nan
+    """Mean over the validation images; of finalists only."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Everything that finalists need again."""
+
+    score: SweepScore
+    path: Path
+    ensemble: PixelClassifierEnsemble
+    features: FeatureConfig
+
+
+def sweep(
+    training: Sequence[LabelledImage],
+    validation: Dataset,
+    classes: tuple[NucleusClass, ...],
+    denoisers: Sequence[Path],
+    out: Path,
+    config: SweepConfig,
+    *,
+    device: str = "auto",
+    on_score: Callable[[SweepScore], None] = lambda score: None,
+) -> list[SweepScore]:
+    """Fit and score every choice; writes ``sweep.csv``, ``best.json`` and a heat map per denoiser into ``out``.
+
+    Returns
+    -------
+    list of SweepScore
+        Best first: by AJI among the finalists, then by mean IoU.
+
+    Raises
+    ------
+    ConfigError
+        A timestep or block does not exist in a denoiser.
+    CheckpointError
+        A file is no denoiser.
+    DataError
+        There is nothing to learn from, or classes do not match.
+    """
+    check_annotation(training, classes)
+    check_annotation(validation, classes)
+    out.mkdir(parents=True, exist_ok=True)
+    where = pick_device(device)
+    names = _names(denoisers)
+    trials: list[_Trial] = []
+    for name, path in zip(names, denoisers, strict=True):
+        for trial in _trials(name, path, training, validation, len(classes), config, out, where):
+            on_score(trial.score)
+            trials.append(trial)
+    trials.sort(key=lambda trial: -trial.score.mean_iou)
+    final = [_finalist(trial, validation, classes, where) for trial in trials[: config.finalists]]
+    for score in final:
+        on_score(score)
+    scores = sorted(final, key=lambda score: -score.aji) + [trial.score for trial in trials[config.finalists :]]
+    paths = dict(zip(names, denoisers, strict=True))
+    _write(scores, paths[scores[0].denoiser], out)
+    for number, name in enumerate(names):
+        _draw([s for s in scores if s.denoiser == name], config, out / f"sweep_{number}_{name}.png")
+    return scores
+
+
+def feature_columns(extractor: FeatureExtractor, wanted: FeatureConfig) -> torch.Tensor:
+    """Where the features of ``wanted`` stand in the rows of ``extractor``, in the order that their own rows have.
+
+    Rows hold factor by factor, finest first; within a factor timestep by timestep, block by block.
+
+    Raises
+    ------
+    ConfigError
+        The extractor lacks one of the timesteps or blocks.
+    """
+    everything, unet = extractor.config, extractor.unet.config
+    missing = set(wanted.timesteps) - set(everything.timesteps), set(wanted.blocks) - set(everything.blocks)
+    if any(missing):
+        raise ConfigError(f"the rows have no timesteps {sorted(missing[0])} or blocks {sorted(missing[1])}")
+    columns: list[int] = []
+    start = 0
+    for factor in extractor.channels:
+        blocks = [b for b in everything.blocks if unet.decoder_factors[b] == factor]
+        for timestep in everything.timesteps:
+            for block in blocks:
+                width = unet.decoder_channels[block]
+                if timestep in wanted.timesteps and block in wanted.blocks:
+                    columns.extend(range(start, start + width))
+                start += width
+    return torch.tensor(columns)
+
+
+def pixel_scores(true: NDArray[np.int64], predicted: NDArray[np.int64], classes: int) -> tuple[float, float]:
+    """Mean IoU over nucleus classes and Dice of nuclei, both pooled over pixels; ignored pixels do not count.
+
+    Examples
+    --------
+    >>> pixel_scores(np.array([0, 1, 1, 2, -100]), np.array([0, 1, 2, 2, 1]), classes=2)
+    (0.5, 1.0)
+    """
+    known = true != IGNORED
+    true, predicted = true[known], predicted[known]
+    ious = []
+    for number in range(1, classes + 1):
+        union = np.count_nonzero((true == number) | (predicted == number))
+        if union:  # a class that is neither there nor predicted has no IoU
+            ious.append(np.count_nonzero((true == number) & (predicted == number)) / union)
+    both = np.count_nonzero((true > 0) & (predicted > 0))
+    either = np.count_nonzero(true > 0) + np.count_nonzero(predicted > 0)
+    return float(np.mean(ious)) if ious else math.nan, float(2 * both / either) if either else math.nan
+
+
+def _trials(
+    name: str,
+    path: Path,
+    training: Sequence[LabelledImage],
+    validation: Dataset,
+    classes: int,
+    config: SweepConfig,
+    out: Path,
+    device: torch.device,
+) -> Iterator[_Trial]:
+    """Every choice for one denoiser, from two tables: rows to learn from, rows to score."""
+    checkpoint = load_checkpoint(path, "denoiser")
+    mpp = float(checkpoint.config["mpp"])
+    sets = config.blocks or (_published_blocks(checkpoint),)
+    union = FeatureConfig(
+        timesteps=tuple(sorted({t for chosen in config.timesteps for t in chosen})),
+        blocks=tuple(sorted({b for chosen in sets for b in chosen})),
+        seed=config.seed,
+    )
+    extractor = load_extractor(checkpoint, union, device)
+    extractor.unet.to(pick_dtype(device))
+    plain = replace(
+        config.sampling,
+        visits=1,
+        pixels=config.validation_pixels,
+        background_share=1.0,
+        zoom=1.0,
+        stain=0.0,
+        turn=False,
+    )
+    table = collect_pixels(training, extractor, mpp, config.sampling, seed=config.seed, folder=out)
+    held_out = collect_pixels(validation, extractor, mpp, plain, seed=config.seed, folder=out)
+    for timesteps in config.timesteps:
+        for blocks in sets:
+            chosen = FeatureConfig(timesteps=timesteps, blocks=blocks, seed=config.seed)
+            columns = feature_columns(extractor, chosen)
+            own = FeatureExtractor(extractor.unet, extractor.process, chosen)
+            shape = EnsembleConfig(
+                channels=tuple(own.channels.items()),
+                classes=classes + 1,
+                maps=MAPS["distance"],
+                members=config.members,
+                hidden=config.hidden,
+            )
+            ensemble = fit_ensemble(table, shape, config.fit, seed=config.seed, columns=columns, device=device)
+            with torch.no_grad():
+                ensemble.third_bias[..., 0] -= math.log(config.sampling.background_share)
+            mean_iou, dice = pixel_scores(held_out.classes.numpy(), _verdicts(ensemble, held_out, columns), classes)
+            score = SweepScore(
+                denoiser=name,
+                timesteps=timesteps,
+                blocks=blocks,
+                width=shape.width,
+                mean_iou=mean_iou,
+                dice=dice,
+            )
+            yield _Trial(score, path, ensemble, chosen)
+
+
+def _published_blocks(checkpoint: Checkpoint) -> tuple[int, ...]:
+    with torch.device("meta"):
+        network = build_denoiser(checkpoint.config)
+    if not isinstance(network, UNet):
+        return (0,)  # what reads the features says that this network has none
+    return published_depths(len(network.config.decoder_channels))
+
+
+@torch.no_grad()
+def _verdicts(ensemble: PixelClassifierEnsemble, table: PixelTable, columns: torch.Tensor) -> NDArray[np.int64]:
+    """The most probable class of each row, by the members' mean."""
+    found = []
+    for chunk in table.features.split(_CHUNK):
+        raw = ensemble(chunk[None][..., columns].to(ensemble.first.device).float())
+        found.append(raw[..., : ensemble.config.classes].softmax(-1).mean(0).argmax(-1).cpu())
+    return torch.cat(found).numpy()
+
+
+def _finalist(
+    trial: _Trial, validation: Dataset, classes: tuple[NucleusClass, ...], device: torch.device
+) -> SweepScore:
+    """A choice tried as a segmenter on whole validation images."""
+    checkpoint = load_checkpoint(trial.path, "denoiser")
+    extractor = load_extractor(checkpoint, trial.features, device)
+    config = DdpmConfig(
+        unet=extractor.unet.config,
+        features=trial.features,
+        ensemble=trial.ensemble.config,
+        watershed=WatershedSettings(mpp=float(checkpoint.config["mpp"])),
+        separation="distance",
+        classes=classes,
+    )
+    segmenter = DdpmSegmenter(config, extractor.unet, trial.ensemble, device=device, dtype=pick_dtype(device))
+    return replace(trial.score, aji=evaluate(validation, partial(predict_labels, segmenter=segmenter)).means["aji"])
+
+
+def _names(denoisers: Sequence[Path]) -> list[str]:
+    """What denoisers are called in tables: their file's name, with its folder where two share one."""
+    if not denoisers:
+        raise ConfigError("a sweep needs at least one denoiser")
+    stems = [path.stem for path in denoisers]
+    return [
+        stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}_{stem}"
+        for stem, path in zip(stems, denoisers, strict=True)
+    ]
+
+
+def _text(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _write(scores: Sequence[SweepScore], denoiser: Path, out: Path) -> None:
+    """``sweep.csv``, best first, and the best choice as ``best.json``."""
+    with create_text(out / "sweep.csv", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(list(asdict(scores[0])))
+        for score in scores:
+            row = asdict(score) | {"timesteps": _text(score.timesteps), "blocks": _text(score.blocks)}
+            writer.writerow("" if isinstance(value, float) and math.isnan(value) else value for value in row.values())
+    best = {name: None if value != value else value for name, value in asdict(scores[0]).items()}
+    text = json.dumps(best | {"denoiser": str(denoiser)}, indent=2)
+    with create_text(out / "best.json") as file:
+        file.write(text + "\n")
+
+
+def read_best(path: Path) -> FeatureConfig:
+    """The timesteps and blocks of a ``best.json``; raises DataError for other files."""
+    try:
+        best = read_json(path)
+        return FeatureConfig(timesteps=tuple(best["timesteps"]), blocks=tuple(best["blocks"]))
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no best.json of wsinuc sweep ({type(error).__name__}: {error})") from error
+
+
+def _draw(scores: Sequence[SweepScore], config: SweepConfig, path: Path) -> None:
+    """Mean IoU of one denoiser: sets of timesteps down, sets of blocks across."""
+    found = {(score.timesteps, score.blocks): score.mean_iou for score in scores}
+    sets = sorted({score.blocks for score in scores})
+    draw_heat_map(
+        [[found[timesteps, blocks] for blocks in sets] for timesteps in config.timesteps],
+        [_text(timesteps) for timesteps in config.timesteps],
+        [_text(blocks) for blocks in sets],
+        path,
+        x="decoder blocks",
+        y="timesteps",
+        title=f"mean IoU on the validation pixels, {scores[0].denoiser}",
+    )

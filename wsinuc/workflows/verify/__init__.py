@@ -1,0 +1,1 @@
+"""Is every file of a result what was written: a result in, findings out. Read ``run``."""

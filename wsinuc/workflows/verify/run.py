@@ -1,0 +1,155 @@
+"""Whether a result is, byte for byte, what was written: every file against the manifest in its summary.
+
+Works on folders and on URLs, and on results that are not finished: there every stored block is
+compared with the ledger. What is wrong in them is made anew by the run that continues them, so it
+is told and is no damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from wsinuc.errors import OutputError
+from wsinuc.slides.identity.fingerprint import hash_all
+from wsinuc.store import ResultStore
+from wsinuc.store.manifest import PLAIN, Finding, Inspection, inspect
+from wsinuc.store.upload import Digest
+from wsinuc.urls import Place, Url, place
+
+WHOLE, DAMAGED, UNFINISHED, UNKNOWN = "whole", "damaged", "unfinished", "unknown"
+STREAMS = 4
+"""Files that are hashed at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What verifying a result has shown."""
+
+    result: Place
+    state: str
+    """whole; damaged; unfinished; unknown (made by a version that wrote no manifest)."""
+    files: int
+    """Compared: files of the manifest, or stored blocks of an unfinished result."""
+    size: int
+    """Bytes in them, as they were written."""
+    findings: tuple[Finding, ...]
+    """What is wrong, sorted by file."""
+    extra: tuple[str, ...]
+    """Files in the result's folder that are not its part; no damage."""
+
+
+def verify(result: str | Place, *, on_bytes: Callable[[int, int], None] | None = None) -> Verification:
+    """Compare every file of a result with the manifest in its ``summary.json``.
+
+    Parameters
+    ----------
+    result
+        The directory of a result (``slide.wsinuc``), or its URL.
+    on_bytes
+        Called now and then with how many bytes are compared, and of how many.
+
+    Raises
+    ------
+    OutputError
+        There is no result of wsinuc.
+    RemoteError
+        The URL is out of reach.
+
+    Examples
+    --------
+    >>> report = verify("slide.wsinuc")  # doctest: +SKIP
+    >>> report.state, [str(finding) for finding in report.findings]  # doctest: +SKIP
+    ('damaged', ['nuclei/part-00003.parquet is missing'])
+    """
+    folder = place(result)
+    found = inspect(folder)
+    if not found.is_whole and isinstance(folder, Path):
+        store = ResultStore(folder)
+        if store.work.is_dir() and store.is_ours and store.is_unfinished:
+            return _verify_blocks(store, found)
+    if not found.is_whole and not found.is_damaged:
+        raise OutputError(f"{folder} holds no result of wsinuc: give the folder <slide>.wsinuc, or one that holds some")
+    return _verify_files(folder, found, on_bytes or (lambda done, total: None))
+
+
+def results_in(folder: Path) -> list[Path]:
+    """A result itself, or the results in an output folder, sorted by name.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing.
+    """
+    if not folder.is_dir():
+        raise OutputError(f"{folder}: no such folder; give a result of wsinuc, or a folder of results")
+    inside = sorted(path for path in folder.glob("?*.wsinuc") if path.is_dir())
+    return inside or [folder]
+
+
+def _verify_files(folder: Place, found: Inspection, on_bytes: Callable[[int, int], None]) -> Verification:
+    files = found.made.files
+    total = sum(file.size for file in files.values())
+    wrong = {finding.file for finding in found.findings}
+    findings = list(found.findings)
+    done = 0
+    with ThreadPoolExecutor(STREAMS, thread_name_prefix="wsinuc-verify") as pool:
+        names = [name for name in files if name not in wrong]
+        for name, problem in zip(
+            names, pool.map(lambda name: _problem(folder / name, files[name]), names), strict=True
+        ):
+            done += files[name].size
+            on_bytes(done, total)
+            if problem:
+                findings.append(Finding(name, problem))
+    state = DAMAGED if findings else UNKNOWN if found.made.kind == PLAIN else WHOLE
+    return Verification(
+        result=folder,
+        state=state,
+        files=len(files),
+        size=total,
+        findings=tuple(sorted(findings, key=lambda finding: finding.file)),
+        extra=found.extra,
+    )
+
+
+def _verify_blocks(store: ResultStore, found: Inspection) -> Verification:
+    """The stored blocks of an unfinished result."""
+    entries = sorted((store.work / "done").glob("*.json"))
+    whole = store.finished()
+    names = {f"{block:06d}" for block in whole}
+    findings = [
+        Finding(f".run/done/{path.name}", "or its block was changed since it was written: that block is made anew")
+        for path in entries
+        if path.stem not in names
+    ]
+    size = sum(store.shard(block).stat().st_size for block, entry in whole.items() if entry.nuclei)
+    return Verification(
+        result=store.out,
+        state=UNFINISHED,
+        files=len(entries),
+        size=size,
+        findings=tuple(findings),
+        extra=found.extra,
+    )
+
+
+def _problem(path: Place, file: Digest) -> str:
+    """What is wrong with a file that has the right name and size; empty when nothing is."""
+    try:
+        with _open(path) as stream:
+            sha256 = hash_all(stream)
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        if isinstance(path, Url):
+            raise
+        return f"cannot be read ({error.strerror or error})"
+    return "" if sha256 == file.sha256 else "has another content than was written"
+
+
+def _open(path: Place) -> BinaryIO:
+    return path.open() if isinstance(path, Url) else path.open("rb")
