@@ -80,7 +80,7 @@ def test_every_limit_of_the_tables_is_checked_here() -> None:
 
 
 def test_the_faults_that_were_tried_are_those_of_the_recorded_run() -> None:
-    (page,) = [path for path in (ROOT / "docs").rglob("integrity.md")]
+    (page,) = (ROOT / "docs").rglob("integrity.md")
     assert "10,000 changed bytes and 1,000 other faults" in " ".join(page.read_text(encoding="utf-8").split())
     assert "10,000 changed bytes and 1,000 other faults, none silently wrong" in PAGE
 
