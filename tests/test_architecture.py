@@ -134,8 +134,8 @@ MAY_OPEN = {
     "wsinuc/own_files.py": "the place that does so safely",
     "wsinuc/store/upload.py": "objects of a store",
     "wsinuc/tasks/pixel_table.py": "adds to a file that it has just made under a random name",
-    "wsinuc/slides/reader_process.py": "a file of the kernel about this process",
     "wsinuc/synthesis/layout_files.py": "a file that the user names",
+    "wsinuc/slides/reader_process.py": "a setting of the kernel's, below /proc",
 }
 
 
