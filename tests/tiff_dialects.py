@@ -239,7 +239,7 @@ def _two_level_imagej(path: Path) -> None:
     tifffile.imwrite(path, picture(), photometric="rgb", imagej=True, resolution=(2, 2), metadata={"unit": "um"})
 
 
-BITS = "full light"
+BITS = "counts as white"
 LAYOUTS = [
     Layout(name="pyramid", write=rgb(3), reader="openslide", levels=3),
     Layout(name="pyramid in SubIFDs", write=rgb(3, subifds=True), levels=3),

@@ -15,7 +15,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
-from wsinuc.nuclei.classes import NucleusClass
 
 from checkpoint_files import ODD, changed, own_header, places, raw_parts, with_header, without, write_raw
 from generator_files import write_cosyn, write_nudiff
@@ -26,6 +25,7 @@ from wsinuc.models.checkpoints.denoisers import denoiser_config, load_denoiser
 from wsinuc.models.checkpoints.generators import load_image_model, load_structure_model
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import load_segmenter, member_path, segmenter_from
 from wsinuc.segmenters.joint import JointConfig
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint

@@ -295,6 +295,10 @@ def test_reading_what_is_no_table_of_nuclei(nuclei, tmp_path):
     pq.write_table(pq.read_table(_written(nuclei, tmp_path)).replace_schema_metadata({}), path)
     with pytest.raises(DataError, match="no table of nuclei"):
         read_nuclei(path)
+    for header in (b"[" * 100_000, b"[1]", b"\xff"):
+        pq.write_table(pq.read_table(_written(nuclei, tmp_path)).replace_schema_metadata({b"wsinuc": header}), path)
+        with pytest.raises(DataError, match="is no header of nuclei"):
+            read_nuclei(path)
 
 
 def _written(nuclei, folder):

@@ -258,6 +258,19 @@ def test_a_tls_scheduler_without_certificates_is_refused_at_once(tmp_path: Path,
         pass
 
 
+@pytest.mark.parametrize("by_file", [False, True])
+def test_a_scheduler_without_tls_is_refused_where_certificates_are_given(tmp_path: Path, by_file: bool) -> None:
+    (tmp_path / "s.json").write_text('{"address": "tcp://127.0.0.1:9"}')
+    (tmp_path / "pem").write_text("never read")
+    where = {"scheduler_file": tmp_path / "s.json"} if by_file else {"address": "tcp://127.0.0.1:9"}
+    tls = dict.fromkeys(("tls_ca_file", "tls_cert", "tls_key"), tmp_path / "pem")
+    with (
+        pytest.raises(ClusterError, match="does not speak TLS"),
+        open_executor(ExecutorConfig(kind="scheduler", **where, **tls)),
+    ):
+        pass
+
+
 def test_no_scheduler_is_one_clear_error() -> None:
     settings = ExecutorConfig(kind="scheduler", address="tcp://127.0.0.1:9", wait_s=0.5)
     with pytest.raises(ClusterError, match=r"no scheduler at tcp://127\.0\.0\.1:9"), open_executor(settings):

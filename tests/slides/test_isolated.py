@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from wsinuc.errors import ConfigError, MppError, ReadError, SlideError
 from wsinuc.grid import Box
 from wsinuc.pipeline.executor import ExecutorConfig, open_executor
 from wsinuc.slides import open_slide
+from wsinuc.slides.base import SlideHeader
 from wsinuc.slides.isolation import isolated
-from wsinuc.slides.isolation.isolated import ReaderLimits, open_isolated
+from wsinuc.slides.isolation.isolated import ReaderLimits, header_from_json, open_isolated
 from wsinuc.slides.view import read_resilient
 from wsinuc.workflows.cohort.run import segment_cohort
 from wsinuc.workflows.cohort.slide_list import SlideJob
@@ -69,6 +71,24 @@ class TestSamePixels:
             view, other = slide.at(1.0), plain.at(1.0)
             assert np.array_equal(view.read(Box(10, 20, 400, 300)), other.read(Box(10, 20, 400, 300)))
             assert np.array_equal(slide.thumbnail(200), plain.thumbnail(200))
+
+    def test_a_header_crosses_whole(self):
+        header = SlideHeader(
+            level_shapes=((300, 200), (30, 20)),
+            vendor="a",
+            mpp_yx=(0.25, 1.0),
+            mpp_source="b",
+            objective_power=20.0,
+            bounds=Box(1, 2, 30, 40),
+            associated=("label",),
+            dialect="rgb, 12 bits",
+            notes=("c", "d"),
+            properties={"e": "f"},
+        )
+        empty = SlideHeader(level_shapes=((1, 1),))
+        assert all(getattr(header, field.name) != getattr(empty, field.name) for field in fields(SlideHeader))
+        for each in (header, empty):
+            assert header_from_json(json.loads(json.dumps(asdict(each)))) == each
 
     def test_many_threads_read_over_one_process(self):
         with open_isolated(EXAMPLE) as slide:

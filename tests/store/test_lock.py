@@ -180,6 +180,12 @@ def test_of_many_at_once_one_gets_it(path: Path) -> None:
     assert (len(got), len(refused)) == (1, 3)
 
 
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"pid": 1}' + b" " * 10**6, b"\xff", b"[]"])
+def test_what_is_no_lock_names_no_holder(path: Path, text: bytes) -> None:
+    path.write_bytes(text)
+    assert look(path) is None
+
+
 def test_a_result_that_was_taken_over_is_not_published(tmp_path: Path) -> None:
     store = ResultStore(tmp_path / "a.wsinuc")
     with store.open_run({}, resume=True, overwrite=False):

@@ -18,6 +18,7 @@ from wsinuc.errors import OutputError
 from wsinuc.grid import Box
 from wsinuc.nuclei import Frame, Nuclei, measure, write_nuclei
 from wsinuc.store import Entry, ResultStore, disk_errors, iter_nuclei, settings_hash
+from wsinuc.store.ledger import read_entry, write_sealed
 from wsinuc.store.processes import this_process
 
 SETTINGS = {"segmenter": "a", "block": 512, "shape": [10, 20]}
@@ -78,6 +79,20 @@ def test_half_an_entry_is_not_done(store: ResultStore) -> None:
         store.add(entry(2, 3), some_nuclei())
         path = store.work / "done" / "000002.json"
         path.write_text(path.read_text()[:20])
+        assert store.finished() == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"block": "../../a"}, {"unreadable": [{"y0": 1}]}, {"unreadable": [5]}, {"nuclei": None}, {"seconds": {"a": "b"}}],
+)
+def test_an_entry_that_somebody_has_sealed_is_no_entry(store: ResultStore, change: dict) -> None:
+    with begin(store):
+        store.add(entry(2, 3), some_nuclei())
+        (path,) = (store.work / "done").iterdir()
+        content = json.loads(path.read_text())
+        assert read_entry(path, store._run_id()) is not None
+        write_sealed({**content, **change}, path, store._run_id())
         assert store.finished() == {}
 
 

@@ -60,7 +60,7 @@ SCATTERED = (
     "nucleus; touching nuclei of one number count as one"
 )
 BLACK_AND_WHITE = (
-    "hold grey levels between black and white: what is at least half as bright as the brightest is nuclear"
+    "hold grey levels between black and white: what is at least half as bright as the brightest pixel counts as nucleus"
 )
 
 

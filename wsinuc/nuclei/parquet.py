@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from wsinuc import durable, own_files
 from wsinuc.errors import DamageError, DataError, OutputError, RemoteError
+from wsinuc.limits import parse_json
 from wsinuc.nuclei.table import Frame, Nuclei
 from wsinuc.urls import Place, Url, place
 
@@ -144,10 +145,10 @@ def _content(path: Path) -> bytes:
 
 def _parse_header(header: bytes, path: Place) -> dict[str, Any]:
     try:
-        about = json.loads(header)
+        about = parse_json(header, str(path))
         if about["version"] == VERSION and "seal" in about and about != _sealed(about):
             raise ValueError("checksum")  # Parquet has checksums for its pages, none for its metadata
-    except (ValueError, TypeError, KeyError) as error:
+    except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{path} is damaged: its metadata is no header of nuclei ({error})") from error
     return about
 

@@ -251,6 +251,11 @@ def _connect(config: ExecutorConfig, cluster: Any) -> Client:
     if cluster is not None or config.address is not None:
         options["address"] = cluster if cluster is not None else config.address
     if config.tls_ca_file is not None:
+        if _address(config) and not _address(config).startswith("tls://"):
+            raise ClusterError(
+                f"the scheduler at {where} does not speak TLS, and certificates were given: start it with "
+                "--protocol tls"
+            )
         options["security"] = _security(config)
     elif _wants_tls(config):  # a client without certificates would fail, and then wait two minutes for its own end
         raise ClusterError(
@@ -259,7 +264,7 @@ def _connect(config: ExecutorConfig, cluster: Any) -> Client:
         )
     try:
         client = Client(**options, timeout=config.wait_s, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # RuntimeError: a scheduler that does not encrypt
         raise ClusterError(
             f"no scheduler at {where} ({' '.join(str(error).split())}): is it running, is the address right, "
             "does it want TLS?"
@@ -275,10 +280,15 @@ def _connect(config: ExecutorConfig, cluster: Any) -> Client:
     return client
 
 
+def _address(config: ExecutorConfig) -> str:
+    """The scheduler's address as it was given or stands in its file; empty where that is not there yet."""
+    found = config.address or (read_json(config.scheduler_file).get("address") if config.scheduler_file else None)
+    return str(found or "")
+
+
 def _wants_tls(config: ExecutorConfig) -> bool:
-    """Whether the address asks for TLS and neither we nor Dask's configuration know a certificate authority."""
-    address = config.address or (read_json(config.scheduler_file).get("address", "") if config.scheduler_file else "")
-    return str(address).startswith("tls://") and not dask.config.get("distributed.comm.tls.ca-file", None)
+    """Whether the address asks for TLS and Dask's configuration knows no certificate authority."""
+    return _address(config).startswith("tls://") and not dask.config.get("distributed.comm.tls.ca-file", None)
 
 
 def _security(config: ExecutorConfig) -> Security:

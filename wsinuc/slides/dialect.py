@@ -87,13 +87,14 @@ class Dialect:
         notes = []
         if self.orientation != 1:
             notes.append(
-                f"the file stores the image turned (orientation {self.orientation}): coordinates are those "
-                "of the upright image"
+                f"the file stores the image turned or mirrored (orientation {self.orientation}): coordinates "
+                "are those of "
+                "the upright image"
             )
         if self.color == "cmyk":
             notes.append("CMYK was turned into RGB without a colour profile: colours may be off")
         if self.alpha != "none":
-            notes.append("transparent pixels lie on white")
+            notes.append("transparent pixels were put on white")
         if self.extra:
             notes.append("a channel that the file does not call transparency was left out")
         return tuple(notes)
@@ -162,4 +163,4 @@ def _lightest(palette: bytes) -> int:
 
 def bits_note(bits: int, dtype_bits: int, why: str) -> str:
     """What a user should know when samples of more than 8 bits were squeezed into 8."""
-    return f"{dtype_bits}-bit samples were taken for {bits}-bit ones ({why}): {2**bits - 1} is full light"
+    return f"{dtype_bits}-bit samples were read as {bits}-bit ones ({why}): {2**bits - 1} counts as white"

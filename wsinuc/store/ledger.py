@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from wsinuc.grid import Box
 from wsinuc.store.files import read_json, write_json
 
@@ -93,8 +95,10 @@ def read_entry(path: Path, run_id: str) -> Entry | None:
     content = read_sealed(path, run_id)
     if not content:
         return None
-    boxes = tuple(Box(**box) for box in content["unreadable"])
-    return Entry(**{**content, "unreadable": boxes})
+    try:
+        return msgspec.convert(content, Entry)
+    except msgspec.ValidationError:  # sealed, but by somebody else's hand
+        return None
 
 
 def _seal(content: Mapping[str, Any], run_id: str) -> str:

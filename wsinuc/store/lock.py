@@ -32,13 +32,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from wsinuc import own_files
-from wsinuc.errors import LockedError
+from wsinuc.errors import DataError, LockedError
 from wsinuc.leaving import owe, settle
+from wsinuc.limits import parse_json
 from wsinuc.store.files import disk_errors
 from wsinuc.store.processes import is_from_before_restart, process_lives, this_process
 
 _log = logging.getLogger(__name__)
 _CLAIM_S = 10.0  # longer than any file system takes to delete a file
+_MOST_BYTES = 1 << 16  # a lock has a few hundred
 _DIGITS = 10  # of the counter: one beat a second for 300 years
 
 
@@ -266,8 +268,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _read_once(path: Path) -> dict[str, Any]:
     """What a lock says at this moment; empty when that is nothing, or no lock lies there."""
     try:
-        content = json.loads(own_files.read(path))
-    except (OSError, ValueError):
+        content = parse_json(own_files.read(path, limit=_MOST_BYTES), str(path))
+    except (OSError, DataError):
         return {}
     return content if isinstance(content, dict) else {}
 

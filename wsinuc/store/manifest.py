@@ -12,7 +12,6 @@ Parquet file more in ``nuclei/``, a shard more in ``labels.ome.zarr``.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from wsinuc.errors import DataError
-from wsinuc.limits import read_bounded
+from wsinuc.limits import parse_json, read_bounded
 from wsinuc.store.ledger import SEAL, sealed, unsealed
 from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_block
 from wsinuc.store.upload import Digest, list_sizes
@@ -109,9 +108,9 @@ def parse_summary(data: bytes) -> Made:
     """
     broken = Made(kind=BROKEN, content={}, files={})
     try:
-        content = json.loads(data)
+        content = parse_json(data, SUMMARY)
         inside = unsealed(content) if isinstance(content, dict) else {}
-    except (ValueError, RecursionError):  # nested without end
+    except (DataError, ValueError, RecursionError):  # nested without end
         return broken
     if not isinstance(content, dict):
         return broken

@@ -222,6 +222,12 @@ def test_a_summary_that_is_nested_deeply_is_damage(depth: int) -> None:
     assert parse_summary(data).kind == BROKEN
 
 
+def test_a_summary_of_nothing_but_brackets_is_not_parsed() -> None:
+    data = b'{"made_by": "wsinuc", "nuclei": [' + b"[]," * 1_000_000 + b"0]}"
+    assert parse_summary(data).kind == BROKEN
+    assert parse_summary(data.replace(b"[],", b"")).kind == PLAIN
+
+
 def test_a_summary_that_is_absurdly_large_is_not_read(result: Path) -> None:
     with (result / "summary.json").open("r+b") as file:
         file.truncate(300 * 2**20)

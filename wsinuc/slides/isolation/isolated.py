@@ -22,6 +22,7 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -354,16 +355,4 @@ def _error(answer: dict[str, Any]) -> WsinucError:
 
 def header_from_json(facts: dict[str, Any]) -> SlideHeader:
     """A header as JSON had it; raises what wrong types raise."""
-    mpp, bounds = facts["mpp_yx"], facts["bounds"]
-    return SlideHeader(
-        level_shapes=tuple((int(height), int(width)) for height, width in facts["level_shapes"]),
-        vendor=str(facts["vendor"]),
-        mpp_yx=None if mpp is None else (float(mpp[0]), float(mpp[1])),
-        mpp_source=str(facts["mpp_source"]),
-        objective_power=None if facts["objective_power"] is None else float(facts["objective_power"]),
-        bounds=None if bounds is None else Box(**{key: int(value) for key, value in bounds.items()}),
-        associated=tuple(map(str, facts["associated"])),
-        dialect=str(facts["dialect"]),
-        notes=tuple(map(str, facts["notes"])),
-        properties={str(key): str(value) for key, value in facts["properties"].items()},
-    )
+    return msgspec.convert(facts, SlideHeader)

@@ -55,7 +55,7 @@ class Connection:
         text_bytes, pixel_bytes = _HEAD.unpack(self._take(_HEAD.size))
         if text_bytes > MAX_JSON or pixel_bytes not in (0, room):
             raise ValueError(f"expected {room} bytes of pixels, got {pixel_bytes} and {text_bytes} of text")
-        message = json.loads(self._take(text_bytes))
+        message = _parse(self._take(text_bytes))
         if pixel_bytes and into is not None:
             self._fill(into)
         return dict(message, filled=pixel_bytes == room)
@@ -76,6 +76,16 @@ class Connection:
             if not count:
                 raise EOFError("the other side has gone")
             done += count
+
+
+def _parse(text: bytearray) -> dict[str, Any]:
+    try:
+        message = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("the message is nested without end") from error
+    if not isinstance(message, dict):
+        raise ValueError("the message is no object")
+    return message
 
 
 def place_to_text(place: Place) -> str:

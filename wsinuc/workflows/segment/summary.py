@@ -200,14 +200,17 @@ def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
             f"{seen.holes:.1%} of the slide's file was never written (it has holes): was it copied incompletely?"
         )
     if not plan.blocks:
-        notes.append("no tissue found, so the network never ran: if there is some, try --tissue none")
+        notes.append("no tissue was found, so the network never ran: if there is some, try --tissue none")
     doubtful = [f"{kind} {share:.1%}" for kind, share in plan.left_out_share.items() if share and kind in _DOUBTFUL]
     if doubtful:
-        notes.append(f"left out of the slide: {', '.join(doubtful)}; --tissue none looks there as well")
+        notes.append(f"not searched, as shares of the slide: {', '.join(doubtful)}; --tissue none looks there as well")
     if total.unreadable:
-        notes.append(f"{len(total.unreadable)} undecodable regions were taken for white: nuclei there are missing")
+        count = len(total.unreadable)
+        regions = "1 undecodable region was" if count == 1 else f"{count} undecodable regions were"
+        notes.append(f"{regions} taken for white: nuclei there are missing")
     if total.at_edge:
-        notes.append(f"{total.at_edge} nuclei are larger than the model allows for and may be cut at a block's edge")
+        nuclei = "1 nucleus is" if total.at_edge == 1 else f"{total.at_edge} nuclei are"
+        notes.append(f"{nuclei} larger than the model allows for, and may be cut at a block's edge")
     return tuple(notes)
 
 
