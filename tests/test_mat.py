@@ -76,7 +76,7 @@ def test_broken_mat_files(tmp_path, change, message):
     ("content", "message"),
     [
         (b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM" + b"\0" * 400, "MATLAB 7.3"),
-        (b"nonsense", "no whole MATLAB file"),
+        (b"nonsense", "no MATLAB file of version 5"),
         (None, "is missing"),
     ],
 )

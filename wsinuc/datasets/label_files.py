@@ -6,6 +6,7 @@ read by tifffile, and of PNG the header is looked at first. What the numbers mea
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 from pathlib import Path
 
@@ -139,7 +140,10 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
             f"{path}: labels must be one picture with one number per nucleus, got {count} pages; save the one that belongs to "
             "the image, or all nuclei in one picture"
         )
-    if page.imagelength * page.imagewidth * max(1, page.samplesperpixel) > MAX_PIXELS:
+    sizes = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise DataError(f"{path} cannot be decoded: it claims to be {sizes} large; copy it again")
+    if math.prod(sizes) > MAX_PIXELS:
         raise DataError(f"{path}: {page.shape} is too large for a label picture; cut it, and its image, into fields")
     compression = _name(tifffile.COMPRESSION, page.compression)
     if compression in _LOSSY_TIFF:

@@ -1,0 +1,445 @@
+"""What reads files from outside, each with good files to be damaged: for the fuzz script and its short test.
+
+A parser is made in a folder of its own. It says which bytes are good, how they are damaged, and what is done with the
+result: writing it where it belongs and reading it through the door that a user has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import dataset_files
+import label_pictures
+import numpy as np
+from annotation_files import ODD, PLAIN, collection, polygon, square, star
+from fuzz_mutations import Rng, mutate, mutate_document, mutate_json
+from PIL import Image
+from tiff_dialects import LAYOUTS, picture
+
+from wsinuc.grid import Box
+
+Damage = Callable[[Rng, Sequence[bytes]], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parser:
+    """Something that reads a file from outside."""
+
+    seeds: Sequence[bytes]
+    """Good files, and odd ones."""
+    read: Callable[[bytes], object]
+    """Puts the bytes where they belong and reads them as a user's command does; may raise WsinucError alone."""
+    damage: Damage = mutate
+
+
+Made = Callable[[Path], Parser]
+
+
+def at(path: Path, read: Callable[[Path], object]) -> Callable[[bytes], object]:
+    """Writes a file, then reads it."""
+
+    def write_and_read(data: bytes) -> object:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return read(path)
+
+    return write_and_read
+
+
+def look(path: Path, reader: str = "auto") -> None:
+    """Open a slide, read its corners and a small picture of it, as info and segment do."""
+    from wsinuc.errors import MppError
+    from wsinuc.slides import open_slide
+    from wsinuc.slides.view import read_resilient
+    from wsinuc.tasks.info import describe_slide
+
+    with open_slide(path, reader=reader, mpp=0.5) as slide:
+        height, width = slide.level_shapes[0]
+        view = slide.at(0.5)
+        read_resilient(view, Box(0, 0, 64, 64))
+        read_resilient(view, Box(max(0, height - 64), max(0, width - 64), height, width))
+    if reader == "auto":
+        try:
+            describe_slide(path)
+        except MppError:
+            describe_slide(path, mpp=0.5)
+
+
+def tiffs(reader: str, *names: str) -> Made:
+    """Small TIFFs of those dialects."""
+
+    def make(folder: Path) -> Parser:
+        chosen = [layout for layout in LAYOUTS if layout.name in names]
+        seeds = []
+        for layout in chosen:
+            layout.write(folder / "seed.tif")
+            seeds.append((folder / "seed.tif").read_bytes())
+        return Parser(seeds=seeds, read=at(folder / "slide.tif", partial(look, reader=reader)))
+
+    return make
+
+
+def images(kind: str) -> Made:
+    """Small pictures as slides."""
+
+    def make(folder: Path) -> Parser:
+        small = Image.fromarray(picture()[:64, :80])
+        variants = [small, small.convert("L")]
+        variants += [] if kind == "jpeg" else [small.convert("RGBA"), small.convert("P"), small.convert("I;16")]
+        seeds = []
+        for variant in variants:
+            stream = io.BytesIO()
+            variant.save(stream, kind, dpi=(25400, 25400))
+            seeds.append(stream.getvalue())
+        return Parser(seeds=seeds, read=at(folder / f"slide.{kind}", look))
+
+    return make
+
+
+def dicom(folder: Path) -> Parser:
+    """A DICOM series, of which one file is damaged."""
+    from dicom_files import write_series
+
+    from wsinuc.tasks.slide_list import list_slides
+
+    paths = write_series(folder / "case", picture()[:100, :100], mpp=0.5, levels=2)
+    good = [path.read_bytes() for path in paths]
+
+    def read(path: Path) -> None:
+        for job in list_slides([folder / "case"]):
+            look(job.slide)  # type: ignore[arg-type]
+
+    return Parser(seeds=[good[0], good[-1]], read=at(paths[0], read))
+
+
+def hamamatsu(folder: Path) -> Parser:
+    """The index of a VMS slide beside its images."""
+    index = "[Virtual Microscope Specimen]\nNoLayers=1\nNoJpegColumns=1\nNoJpegRows=1\nImageFile=a.jpg\nMapFile=m.jpg\n"
+    for name in ("a.jpg", "m.jpg"):
+        Image.fromarray(picture()).save(folder / name)
+    return Parser(seeds=[index.encode()], read=at(folder / "slide.vms", look))
+
+
+def ome_xml(folder: Path) -> Parser:
+    """What an ImageDescription may hold."""
+    import tifffile
+
+    from wsinuc.slides.ome import check_brightfield, read_ome, rgb_order
+    from wsinuc.slides.resolution import mpp_from_ome
+
+    seeds = []
+    for layout in LAYOUTS:
+        if layout.suffix == ".ome.tif":
+            layout.write(folder / "a.ome.tif")
+            with tifffile.TiffFile(folder / "a.ome.tif") as tiff:
+                seeds.append((tiff.ome_metadata or "").encode())
+
+    def read(data: bytes) -> None:
+        text = data.decode("utf-8", "replace")
+        mpp_from_ome(text)
+        for image in read_ome(text, "a.ome.tif"):
+            check_brightfield(image, "a.ome.tif")
+            rgb_order(image, "a.ome.tif")
+
+    return Parser(seeds=seeds, read=read)
+
+
+def aperio_xml(folder: Path) -> Parser:
+    """Outlines of MoNuSeg."""
+    from wsinuc.datasets import open_dataset
+
+    dataset_files.write_monuseg(folder)
+    path = next(folder.rglob("TCGA-44*.xml"))
+    seeds = [
+        path.read_bytes(),
+        dataset_files.aperio(dataset_files.square(1, 1, 3), [(2, 2), (9, 2), (5, 8)]).encode(),
+    ]
+    return Parser(seeds=seeds, read=at(path, lambda _: list(open_dataset(folder, layout="monuseg", mpp=0.25))))
+
+
+REGION = json.dumps(
+    collection(
+        polygon(square(1, 1, 9, 9), square(3, 3, 5, 5), objectType="annotation", classification={"name": "a"}),
+        polygon(star(7, 20.0), classification={"name": "b", "color": [1, 2, 3]}, measurements={"x": 1.5}),
+        {"type": "Feature", "geometry": {"type": "MultiPoint", "coordinates": [[1, 2], [3, 4.5]]}, "properties": {}},
+        {"type": "Feature", "id": "x", "geometry": {"type": "LineString", "coordinates": [[0, 0], [5, 5]]}},
+    )
+).encode()
+
+
+def _all_geojson(path: Path) -> None:
+    from wsinuc.errors import WsinucError
+    from wsinuc.exports.qupath_check import check_geojson
+    from wsinuc.slides.array import ArraySlide
+    from wsinuc.synthesis.layout_files import read_layout
+    from wsinuc.tissue import load_region
+    from wsinuc.tissue.load import load_tissue
+
+    check_geojson(path)
+    view = ArraySlide(np.full((32, 32, 3), 255, np.uint8), mpp=0.5).at(0.5)
+    last: WsinucError | None = None
+    for read in (load_region, lambda p: load_tissue(p, view), lambda p: read_layout(p, ("a", "b"), (32, 32))):
+        try:
+            read(path)
+        except WsinucError as error:
+            last = error
+    if last is not None:
+        raise last
+
+
+def geojson(folder: Path) -> Parser:
+    """Regions, tissue, layouts and the check for QuPath."""
+    odd = [data for data, _ in ODD.values() if len(data) < 5000]
+    seeds = [REGION, REGION, PLAIN, *odd]
+
+    def damage(rng: Rng, given: Sequence[bytes]) -> bytes:
+        return mutate_document(rng, given[:3]) if rng.random() < 0.5 else mutate(rng, given)
+
+    return Parser(seeds=seeds, read=at(folder / "a.geojson", _all_geojson), damage=damage)
+
+
+def packed_geojson(suffix: str, pack: Callable[[bytes], bytes]) -> Made:
+    """The same compressed: half of the time what is inside is damaged, half of the time the packing."""
+
+    def make(folder: Path) -> Parser:
+        def damage(rng: Rng, given: Sequence[bytes]) -> bytes:
+            if rng.random() < 0.5:
+                return pack(mutate(rng, [REGION, PLAIN]))
+            return mutate(rng, given)
+
+        seeds = [pack(REGION), pack(PLAIN)]
+        return Parser(seeds=seeds, read=at(folder / f"a{suffix}", _all_geojson), damage=damage)
+
+    return make
+
+
+def zipped(data: bytes) -> bytes:
+    """A zip as QuPath writes it, and one entry that is none of its own."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.geojson", data)
+        archive.writestr("__MACOSX/._a.geojson", b"\0\5\x16\7")
+    return stream.getvalue()
+
+
+def slide_table(folder: Path) -> Parser:
+    """A table of slides."""
+    from wsinuc.tasks.slide_list import list_slides
+
+    seeds = [
+        b"slide,mpp,roi\ncase1/a.svs,,a.geojson\ncase2/b.tif,0.25,\n",
+        "\ufeffslide;name;tissue;model\r\na.svs;µ;auto;fast\r\n".encode(),
+        b'slide,name\n"a, b.svs",case 7\ns3://bucket/a.svs,x\n',
+    ]
+    return Parser(seeds=seeds, read=at(folder / "slides.csv", lambda path: list_slides([path])))
+
+
+def layout_table(folder: Path) -> Parser:
+    """Points with classes for method C."""
+    from wsinuc.synthesis.layout_files import read_layout
+
+    seeds = [b"x,y,class\n1.5,2.5,a\n3,4,b\n", b"class,y,x\r\na,1,2\r\n", b"x,y\n1,2\n"]
+    return Parser(seeds=seeds, read=at(folder / "a.csv", lambda path: read_layout(path, ("a", "b"))))
+
+
+def own_folder(which: str) -> Made:
+    """One's own data set, with one of its files damaged."""
+
+    def make(folder: Path) -> Parser:
+        from wsinuc.datasets import open_dataset
+
+        root = folder / "set"
+        for name in ("a", "b"):
+            dataset_files.save(dataset_files.picture(1), root / "images" / f"{name}.png")
+            dataset_files.save(dataset_files.blobs(1, 2, 3).astype(np.uint8), root / "labels" / f"{name}.png")
+        (root / "classes").mkdir()
+        (root / "classes" / "a.csv").write_text("label,class\n1,A\n2,B\n3,A\n")
+        (root / "classes" / "b.csv").write_text("label,class\n1,A\n2,B\n3,A\n")
+        (root / "classes.csv").write_text("name,color\nA,#ff0000\nB,#00ff00\n")
+        (root / "manifest.csv").write_text("name,mpp,patient\na,0.25,p1\nb,0.5,p2\n")
+        path = root / which
+        return Parser(seeds=[path.read_bytes()], read=at(path, lambda _: list(open_dataset(root, mpp=0.25))))
+
+    return make
+
+
+def points(which: str) -> Made:
+    """Nuclei marked by points."""
+
+    def make(folder: Path) -> Parser:
+        from wsinuc.datasets import open_dataset
+
+        root = folder / "set"
+        dataset_files.save(dataset_files.picture(1), root / "images" / "a.png")
+        content = {
+            "points/a.csv": "x,y,class\n1,2,A\n3.5,4,B\n5,5,\n",
+            "classes.csv": "name,color\nA,#ff0000\nB,#00ff00\n",
+            "labels/bulk/p1/a.txt": "1 2 0\n3 4 1\n",
+        }
+        named = [which] if which.endswith(".txt") else ["points/a.csv", "classes.csv"]
+        for name in named:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(content[name])
+        layout = "endonuke" if which.endswith(".txt") else "points"
+        read = at(root / which, lambda _: list(open_dataset(root, mpp=0.25, layout=layout)))
+        return Parser(seeds=[content[which].encode()], read=read)
+
+    return make
+
+
+def label_files(suffix: str) -> Made:
+    """Label pictures of every kind that is known to occur."""
+
+    def make(folder: Path) -> Parser:
+        from wsinuc.datasets.label_files import label_shape, read_ids, read_labels, read_mask
+
+        path = folder / f"a{suffix}"
+        seeds = []
+        for each in label_pictures.pictures():
+            path.unlink(missing_ok=True)
+            each.write(folder / "a")
+            if path.exists():
+                seeds.append(path.read_bytes())
+
+        def read(given: Path) -> None:
+            from wsinuc.errors import DataError
+
+            last: DataError | None = None
+            for reader in (label_shape, read_labels, read_ids, *([read_mask] if suffix == ".png" else [])):
+                try:
+                    reader(given)
+                except DataError as error:
+                    last = error
+            if last is not None:
+                raise last
+
+        return Parser(seeds=seeds, read=at(path, read))
+
+    return make
+
+
+def tissue_mask(folder: Path) -> Parser:
+    """A mask as a picture."""
+    from wsinuc.slides.array import ArraySlide
+    from wsinuc.tissue.load import load_tissue
+
+    mask = (label_pictures.nuclei() > 0).astype(np.uint8) * 255
+    view = ArraySlide(np.full((*mask.shape, 3), 255, np.uint8), mpp=0.5).at(0.5)
+    seeds = []
+    for mode in ("L", "1", "RGBA", "P", "I;16"):
+        stream = io.BytesIO()
+        Image.fromarray(mask).convert(mode).save(stream, "PNG")
+        seeds.append(stream.getvalue())
+    return Parser(seeds=seeds, read=at(folder / "mask.png", lambda path: load_tissue(path, view)))
+
+
+def matlab(folder: Path) -> Parser:
+    """MATLAB files of CoNSeP."""
+    from wsinuc.datasets import open_dataset
+
+    dataset_files.write_consep(folder)
+    for path in [*folder.rglob("train_10.*"), *folder.rglob("test_1.*")]:
+        path.unlink()
+    path = next(folder.rglob("train_1.mat"))
+    good = path.read_bytes()
+    dataset_files.savemat(
+        folder / "plain.mat", {"inst_map": dataset_files.blobs(1, 2), "type_map": dataset_files.blobs(1, 2)}
+    )
+    seeds = [good, (folder / "plain.mat").read_bytes()]
+    return Parser(seeds=seeds, read=at(path, lambda _: list(open_dataset(folder, layout="consep"))))
+
+
+def numpy_arrays(which: str) -> Made:
+    """Arrays of PanNuke."""
+
+    def make(folder: Path) -> Parser:
+        from wsinuc.datasets import open_dataset
+
+        dataset_files.write_pannuke(folder, folds=(1,))
+        path = next(folder.rglob(which))
+        stream = io.BytesIO()
+        np.save(stream, np.array([{"a": 1}, None], object), allow_pickle=True)
+        seeds = [path.read_bytes(), path.read_bytes(), stream.getvalue()]
+        return Parser(seeds=seeds, read=at(path, lambda _: list(open_dataset(folder))))
+
+    return make
+
+
+def split_file(folder: Path) -> Parser:
+    """Parts of a data set, applied to it."""
+    from wsinuc.datasets import open_dataset
+    from wsinuc.datasets.split import Split
+
+    root = folder / "set"
+    for name in ("a", "b"):
+        dataset_files.save(dataset_files.picture(1), root / "images" / f"{name}.png")
+        dataset_files.save(dataset_files.blobs(1, 2, 3).astype(np.uint8), root / "labels" / f"{name}.png")
+    parts = {"train": (("a", Box(0, 0, 8, 8)), ("b", None)), "test": (("b", None),)}
+    Split(parts=parts, dataset="folder", seed=1).save(folder / "seed.json")
+
+    def read(path: Path) -> None:
+        split = Split.load(path)
+        dataset = open_dataset(root, mpp=0.25)
+        for part in split.parts:
+            list(split.of(dataset, part))
+
+    seeds = [(folder / "seed.json").read_bytes()]
+    return Parser(seeds=seeds, read=at(folder / "split.json", read), damage=mutate_document)
+
+
+def prompt(folder: Path) -> Parser:
+    """Sentences for method C."""
+    from wsinuc.synthesis.prompts import Prompt, Vocabulary, parse_prompt
+
+    words = Vocabulary(tissues=("colon", "bile duct"), stains=("", "IHC"), classes=("plasma", "glands, ducts and buds"))
+    seeds = [Prompt(tissue="colon", classes=words.classes).text().encode(), Prompt(tissue="bile duct").text().encode()]
+    return Parser(seeds=seeds, read=lambda data: parse_prompt(data.decode("utf-8", "replace"), words))
+
+
+def calibration(folder: Path) -> Parser:
+    """Statistics of a slide, half of the time with a hash that fits."""
+    from wsinuc.store.calibration import read_calibration, write_calibration
+
+    write_calibration({"mean": np.ones(3, np.float32), "scale": np.ones((2, 3), np.float32)}, folder / "seed")
+    good = (folder / "seed").read_bytes()
+
+    def damage(rng: Rng, seeds: Sequence[bytes]) -> bytes:
+        if rng.random() < 0.3:
+            return mutate(rng, seeds)
+        content = mutate(rng, [good[64:]])
+        return hashlib.sha256(content).hexdigest().encode() + content
+
+    return Parser(seeds=[good], read=at(folder / "calibration", read_calibration), damage=damage)
+
+
+def copied(source: Path, target: Path) -> Path:
+    """A folder's copy in the place of what is there."""
+    shutil.rmtree(target, ignore_errors=True)
+    return Path(shutil.copytree(source, target))
+
+
+def resealed(content: dict, run_id: str = "") -> bytes:
+    """JSON with a seal that fits, as a stranger can make it."""
+    from wsinuc.store.ledger import SEAL, sealed
+
+    return json.dumps(sealed({key: value for key, value in content.items() if key != SEAL}, run_id)).encode()
+
+
+def sealed_json(run_id: str = "") -> Damage:
+    """Damage to a sealed file, most of the time with a seal that fits."""
+
+    def damage(rng: Rng, seeds: Sequence[bytes]) -> bytes:
+        if rng.random() < 0.25:
+            return mutate(rng, seeds)
+        changed = mutate_json(rng, json.loads(seeds[rng.integers(len(seeds))]))
+        return resealed(changed, run_id) if isinstance(changed, dict) else json.dumps(changed).encode()
+
+    return damage
