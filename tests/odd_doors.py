@@ -99,7 +99,7 @@ def looked_at(given: Given) -> Answer:
     """What ``segment`` takes for tissue by itself: kinds of cells that are left out, beside glass."""
     with wsinuc.open_slide(given.path, mpp=0.5) as slide:
         found = find_tissue(slide.at(0.5))
-    kinds = sorted(kind for kind, share in found.left_out().items() if share > 0.02 and kind != "blank")
+    kinds = sorted(kind for kind, share in found.left_out().items() if share > 0.02 and kind not in ("blank", "glass"))
     return Answer((bool(found.mask.any()), *kinds))
 
 

@@ -116,15 +116,15 @@ def _images() -> Iterator[Row]:
     turned[274] = 6
     kinds: dict[str, tuple[Callable[[Path], Path], Gives | Refused]] = {
         "PNG": (partial(_saved, _image, "a.png"), plain),
-        "interlaced BMP": (partial(_saved, _image, "a.bmp"), plain),
+        "BMP": (partial(_saved, _image, "a.bmp"), Refused(SlideError, "neither PNG nor JPEG nor TIFF")),
         "PNG under the name of a JPEG": (partial(_saved, _image, "a.jpg", format="PNG"), plain),
         "PNG under the name of a slide": (partial(_saved, _image, "a.svs", format="PNG"), plain),
         "grey PNG": (partial(_saved, lambda: Image.fromarray(grey_picture()), "a.png"), Gives(_grey)),
         "transparent PNG": (partial(_saved, _veiled, "a.png"), Gives(_veiled_on_white, "on white")),
-        "lossless WebP": (partial(_saved, _image, "a.webp", lossless=True), plain),
+        "WebP": (partial(_saved, _image, "a.webp"), Refused(SlideError, "neither PNG nor JPEG nor TIFF")),
         "JPEG on its side": (
-            partial(_saved, lambda: Image.fromarray(np.rot90(picture())), "a.jpg", exif=turned, quality=98),
-            Gives(picture, "orientation 6", tolerance=60),
+            partial(_saved, lambda: Image.fromarray(np.rot90(picture())), "a.jpg", exif=turned, quality=100, subsampling=0),
+            Gives(picture, "orientation 6", tolerance=8),
         ),
         "one pixel": (partial(_saved, lambda: Image.new("RGB", (1, 1), "red"), "a.png"), Gives(_red)),
         "a line of one pixel": (
@@ -341,7 +341,6 @@ def _tissue() -> Iterator[Row]:
             (False, "pen"),
         ),
         "black padding": (lambda: odd_tissue.padded(odd_tissue.tissue(600, 600), 0, 200), (True, "black")),
-        "grey padding": (lambda: odd_tissue.padded(odd_tissue.tissue(600, 600), 128, 200), (True, "grey")),
     }
     for name, (draw, expected) in kinds.items():
         make = partial(_saved, lambda draw=draw: Image.fromarray(draw()), "a.png")  # type: ignore[misc]

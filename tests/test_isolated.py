@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
 import signal
 import threading
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from wsinuc.errors import ConfigError, MppError, ReadError, SlideError
 from wsinuc.grid import Box
 from wsinuc.pipeline.executor import ExecutorConfig, open_executor
 from wsinuc.slides import isolated, open_slide
-from wsinuc.slides.isolated import ReaderLimits, open_isolated
+from wsinuc.slides.base import SlideHeader
+from wsinuc.slides.isolated import ReaderLimits, header_from_json, open_isolated
 from wsinuc.slides.view import read_resilient
 from wsinuc.tasks.cohort import segment_cohort
 from wsinuc.tasks.segment import segment_slide
@@ -68,6 +70,24 @@ class TestSamePixels:
             view, other = slide.at(1.0), plain.at(1.0)
             assert np.array_equal(view.read(Box(10, 20, 400, 300)), other.read(Box(10, 20, 400, 300)))
             assert np.array_equal(slide.thumbnail(200), plain.thumbnail(200))
+
+    def test_every_field_of_a_header_arrives(self):
+        header = SlideHeader(
+            level_shapes=((30, 40), (15, 20)),
+            vendor="tiff",
+            mpp_yx=(0.5, 0.25),
+            mpp_source="somewhere",
+            objective_power=20.0,
+            bounds=Box(1, 2, 3, 4),
+            associated=("label", "macro"),
+            dialect="rgb, 12 bits",
+            notes=("4095 is full light",),
+            properties={"a": "b"},
+        )
+        plain = SlideHeader(level_shapes=((1, 1),))
+        assert all(getattr(header, field.name) != getattr(plain, field.name) for field in fields(header))
+        for each in (header, plain):
+            assert header_from_json(json.loads(json.dumps(asdict(each)))) == each
 
     def test_many_threads_read_over_one_process(self):
         with open_isolated(EXAMPLE) as slide:

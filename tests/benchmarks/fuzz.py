@@ -32,6 +32,7 @@ import numpy as np
 from fuzz_table import PARSERS
 
 from wsinuc.errors import WsinucError
+from wsinuc.shown import shown
 
 LONGEST_S = 5.0
 STUCK_S = 30
@@ -143,7 +144,7 @@ def last_file(out: Path, name: str) -> Path:
 
 
 def _wrong_message(text: str) -> str:
-    if not text.isprintable():
+    if shown(text) != text:
         return f"a message with line breaks or control characters: {text[:300]!r}"
     if len(text) > LETTERS:
         return f"a message of more than {LETTERS} letters: {text[:120]}"

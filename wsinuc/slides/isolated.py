@@ -363,5 +363,7 @@ def header_from_json(facts: dict[str, Any]) -> SlideHeader:
         objective_power=None if facts["objective_power"] is None else float(facts["objective_power"]),
         bounds=None if bounds is None else Box(**{key: int(value) for key, value in bounds.items()}),
         associated=tuple(map(str, facts["associated"])),
+        dialect=str(facts["dialect"]),
+        notes=tuple(map(str, facts["notes"])),
         properties={str(key): str(value) for key, value in facts["properties"].items()},
     )
