@@ -123,7 +123,9 @@ def _images() -> Iterator[Row]:
         "transparent PNG": (partial(_saved, _veiled, "a.png"), Gives(_veiled_on_white, "on white")),
         "WebP": (partial(_saved, _image, "a.webp"), Refused(SlideError, "neither PNG nor JPEG nor TIFF")),
         "JPEG on its side": (
-            partial(_saved, lambda: Image.fromarray(np.rot90(picture())), "a.jpg", exif=turned, quality=100, subsampling=0),
+            partial(
+                _saved, lambda: Image.fromarray(np.rot90(picture())), "a.jpg", exif=turned, quality=100, subsampling=0
+            ),
             Gives(picture, "orientation 6", tolerance=8),
         ),
         "one pixel": (partial(_saved, lambda: Image.new("RGB", (1, 1), "red"), "a.png"), Gives(_red)),
@@ -359,5 +361,3 @@ def _hostile_pixels() -> np.ndarray:
     image = np.full((2000, 2000, 3), 255, np.uint8)
     image[dark[:, None] & dark] = (40, 40, 200)
     return image
-
-
