@@ -169,7 +169,9 @@ def cohort_state(folder: Path) -> Parser:
 
     def read(path: Path) -> None:
         command("status", str(out))
-        CohortRecords(out, StateFolder(out).all().values())  # type: ignore[arg-type]
+        records = CohortRecords(out, keep=True)
+        records.begin([])
+        records.finish([])
 
     path = next((out / ".wsinuc").glob("*.json"))
     return Parser(seeds=[json.dumps(asdict(state)).encode() for state in states], read=at(path, read), damage=damage)

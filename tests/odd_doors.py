@@ -135,7 +135,7 @@ def slides(given: Given) -> Answer:
 
 def layout(given: Given) -> Answer:
     """A layout for synthesis: points."""
-    return Answer(len(read_layout(given.path, ("a", "b"))))
+    return Answer(len(read_layout(given.path, ("a", "b")).points))
 
 
 def split(given: Given) -> Answer:
