@@ -10,6 +10,7 @@ from pathlib import Path
 from checkpoint_files import raw_parts, write_raw
 from click.testing import CliRunner
 from damaged import stop_before_publishing
+from fuzz_judge import by_all
 from fuzz_mutations import Rng, mutate, mutate_json
 from fuzz_parsers import Made, Parser, at, copied, sealed_json
 from oracle import write_slide
@@ -40,7 +41,6 @@ def _made(folder: Path, *, unfinished: bool = False) -> tuple[Path, Path]:
 
 
 def _read_all(result: Path) -> None:
-    from wsinuc.errors import WsinucError
     from wsinuc.exports.geojson import write_geojson
     from wsinuc.store import iter_nuclei
     from wsinuc.tasks.status import cohort_status
@@ -49,16 +49,9 @@ def _read_all(result: Path) -> None:
     def export() -> None:
         write_geojson(iter_nuclei(result), result.parent / "export.geojson", run_id="run")
 
-    last: WsinucError | None = None
-    for read in (lambda: verify(result), lambda: cohort_status([result]), export):
-        try:
-            read()
-        except WsinucError as error:
-            last = error
+    by_all(lambda: verify(result), lambda: cohort_status([result]), export)
     command("status", str(result))
     command("verify", str(result))
-    if last is not None:
-        raise last
 
 
 def summary(folder: Path) -> Parser:

@@ -81,6 +81,14 @@ def _regions() -> Iterator[Row]:
             Refused(DataError, "pixels?"),
         ),
         "an empty collection": (collection(), Refused(DataError, "no polygon in it")),
+        "a type that is a list": (
+            collection({"type": ["Polygon"], "coordinates": []}),
+            Refused(DataError, "no polygon"),
+        ),
+        "a geometry whose type is a list": (
+            collection({"type": "Feature", "geometry": {"type": [], "coordinates": []}, "properties": {}}),
+            Refused(DataError, "no polygon"),
+        ),
         "a number": (7, Refused(DataError, "no polygon in it")),
     }
     for name, (value, expected) in kinds.items():
@@ -153,6 +161,7 @@ def _masks() -> Iterator[Row]:
             partial(_mask, half[:20], "a.png"),
             Refused(DataError, "width to height must be the same"),
         ),
+        "a chunk of noise": (_noisy_mask, Refused(DataError, "cannot read it")),
         "cut off": (_cut_mask, Refused(DataError, "cannot read it")),
         "text": (partial(file, "a.png", b"no picture"), Refused(DataError, "cannot read it")),
         "polygons, whole cells of 16 px": (_json("a.geojson", HOLED), Gives(32 * 32)),
@@ -165,6 +174,12 @@ def _masks() -> Iterator[Row]:
     }
     for name, (make, expected) in kinds.items():
         yield Row(name=f"mask: {name}", door="--tissue FILE", make=make, expected=expected)
+
+
+def _noisy_mask(folder: Path) -> Path:
+    path = _mask(np.zeros((SIDE, SIDE), np.uint8), "a.png", folder)
+    path.write_bytes(path.read_bytes().replace(b"IDAT", b"\xa9d\x80\x95"))
+    return path
 
 
 def _cut_mask(folder: Path) -> Path:

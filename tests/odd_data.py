@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dataset_files
 import numpy as np
+import tifffile
 from label_pictures import SHAPE, Picture, pictures
 from odd_annotations import file
 from odd_doors import Given, Gives, Refused
@@ -30,6 +31,14 @@ def rows() -> Iterator[Row]:
     yield from _published()
     yield from _points()
     yield from _splits()
+
+
+def _two_widths(folder: Path) -> Path:
+    root = _own(lambda root: (root / "labels" / "a.png").unlink(), folder)
+    tifffile.imwrite(root / "labels" / "a.tif", dataset_files.blobs(1).astype(np.uint16))
+    with tifffile.TiffFile(root / "labels" / "a.tif", mode="r+b") as tiff:
+        tiff.pages.first.tags["ImageWidth"].overwrite((16, 16))
+    return root
 
 
 def _with_label(picture: Picture, folder: Path) -> Path:
@@ -89,6 +98,12 @@ def _folders() -> Iterator[Row]:
     }
     for name, (change, expected) in kinds.items():
         yield Row(name=f"data set: {name}", door="open_dataset", make=partial(_own, change), expected=expected)
+    yield Row(
+        name="labels: two widths",
+        door="open_dataset",
+        make=_two_widths,
+        expected=Refused(DataError, "cannot be decoded"),
+    )
     yield Row(
         name="data set: an empty folder",
         door="open_dataset",

@@ -157,7 +157,12 @@ def _tables() -> Iterator[Row]:
         make = partial(_copy, "finished", change=change)
         yield Row(name=f"table: {name}", door="table of nuclei", make=make, expected=expected)
     stopped = partial(_copy, "stopped", change=lambda result: None)
-    yield Row(name="table: not finished", door="table of nuclei", make=stopped, expected=Refused(OutputError, "not a complete"))
+    yield Row(
+        name="table: not finished",
+        door="table of nuclei",
+        make=stopped,
+        expected=Refused(OutputError, "not a complete"),
+    )
     for name, content in {"text": b"no table", "empty": b"", "zeros": bytes(999)}.items():
         make = partial(file, "a.parquet", content)
         expected = Refused(DataError, "expected a Parquet file of nuclei")

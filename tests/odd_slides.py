@@ -224,6 +224,10 @@ def _several_files() -> Iterator[Row]:
             partial(_file, "a.vms", index.replace(b"a.jpg", b"../../etc/passwd")),
             "is missing beside a.vms",
         ),
+        "VMS that names a file of 300 letters": (
+            partial(_file, "a.vms", index.replace(b"a.jpg", b"a" * 300)),
+            "is missing beside a.vms",
+        ),
         "VSI without its folder": (partial(_file, "a.vsi", b"II*\0"), "the folder _a_/ is missing"),
         "DICOM of nothing but a head": (lambda folder: slide_variants.dicom(folder / "a.dcm", "1.2", b""), "a.dcm"),
         "NDPIS": (partial(_file, "a.ndpis", b"[NanoZoomer Digital Pathology Image Set]"), ".ndpi"),

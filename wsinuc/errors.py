@@ -82,6 +82,10 @@ class TrainingError(WsinucError, ArithmeticError):
 class DeviceMemoryError(WsinucError, MemoryError):
     """The device has too little memory for what was asked of it."""
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """MemoryError makes its own kind alone where other processes pickle tracebacks, too."""
+        return type(self), self.args
+
 
 class SynthesisError(WsinucError, ArithmeticError):
     """Sampling went wrong on the way: an image became no number any more."""

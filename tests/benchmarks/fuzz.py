@@ -12,9 +12,7 @@ than 512 MiB of memory, or the end of the process. It is printed with its seed, 
 from __future__ import annotations
 
 import argparse
-import gc
 import hashlib
-import io
 import logging
 import resource
 import signal
@@ -22,30 +20,21 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 import warnings
 from collections import Counter
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from fuzz_judge import Stuck, judge
 from fuzz_table import PARSERS
 
 from wsinuc.errors import WsinucError
-from wsinuc.shown import shown
 
-LONGEST_S = 5.0
 STUCK_S = 30
 """A call that takes so long is ended."""
-MEMORY = 512 * 2**20
-"""Bytes that one call may add to the largest size that the process has had."""
 CEILING = 6 * 2**30
 """Bytes of address space beyond what the process has when it starts."""
-LETTERS = 600
-
-
-class Stuck(BaseException):
-    """A call does not end."""
 
 
 def main() -> None:
@@ -90,7 +79,9 @@ def try_one(name: str, seconds: float, seed: int, calls: int, out: Path) -> int:
         while time.monotonic() < end and sum(outcomes.values()) < calls:
             data = made.damage(np.random.default_rng(seed), made.seeds)
             last_file(out, name).write_bytes(data)
+            signal.alarm(STUCK_S)
             finding, outcome, took = judge(made.read, data)
+            signal.alarm(0)
             outcomes[outcome] += 1
             slowest = max(slowest, took)
             kind = finding.partition(": ")[0]
@@ -106,53 +97,9 @@ def try_one(name: str, seconds: float, seed: int, calls: int, out: Path) -> int:
     return bool(kinds)
 
 
-def judge(read, data: bytes) -> tuple[str, str, float]:  # type: ignore[no-untyped-def]
-    """What is wrong with how the bytes are read (empty: nothing), whether they were read, and the seconds it took."""
-    before = _peak()
-    began = time.perf_counter()
-    finding = ""
-    outcome = "read"
-    signal.alarm(STUCK_S)
-    try:
-        with redirect_stdout(io.StringIO()):
-            read(data)
-    except WsinucError as error:
-        outcome = "refused"
-        finding = _wrong_message(str(error))
-    except Stuck:
-        finding = f"does not end within {STUCK_S} s"
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "/wsinuc/" in frame.filename]
-        at = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
-        finding = f"{type(error).__name__} at {at} ({Path(place.filename).name}:{place.lineno}): {str(error)[:200]}"
-    finally:
-        signal.alarm(0)
-    took = time.perf_counter() - began
-    if not finding and took > LONGEST_S:
-        finding = "takes too long"
-    if not finding and _peak() - before > MEMORY:
-        finding = "takes too much memory"
-    if finding:
-        gc.collect()
-    return finding, outcome, took
-
-
 def last_file(out: Path, name: str) -> Path:
     """Where the bytes of the call in work lie, should it end the process."""
     return out / f"{_plain(name)}-last"
-
-
-def _wrong_message(text: str) -> str:
-    if shown(text) != text:
-        return f"a message with line breaks or control characters: {text[:300]!r}"
-    if len(text) > LETTERS:
-        return f"a message of more than {LETTERS} letters: {text[:120]}"
-    return ""
-
-
-def _peak() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _limit_memory() -> None:
