@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from annotation_files import ODD, PLAIN, circle, collection, polygon, square, star
 from odd_doors import SIDE, Gives, Refused
-from odd_files import ODD_TABLES, make_no_file
+from odd_files import NO_FILES, ODD_TABLES, make_no_file
 from odd_inputs import Row
 from PIL import Image
 
@@ -93,9 +93,9 @@ def _regions() -> Iterator[Row]:
     }
     for name, (value, expected) in kinds.items():
         yield Row(name=f"region: {name}", door="--roi", make=_json("roi.geojson", value), expected=expected)
-    for kind in ("pipe", "device", "folder", "missing"):
+    for kind, says in NO_FILES.items():
         make = partial(make_no_file, kind, name="roi.geojson")
-        yield Row(name=f"region: {kind}", door="--roi", make=make, expected=Refused(DataError, "GeoJSON file"))
+        yield Row(name=f"region: {kind}", door="--roi", make=make, expected=Refused(DataError, says))
 
 
 def zipped(*entries: tuple[str, bytes], level: int = 6) -> bytes:

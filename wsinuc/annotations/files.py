@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import BinaryIO, cast
 from wsinuc import limits
 from wsinuc.errors import DataError
 from wsinuc.limits import MAX_RATIO, listed, open_bounded
+from wsinuc.regular import require_regular
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".json.gz", ".zip")
 """Endings of files that hold GeoJSON."""
@@ -48,8 +48,7 @@ def documents(path: Path, limit: int | None = None) -> Iterator[list[Document]]:
         it shrank as no GeoJSON does, or it is a zip without GeoJSON.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"{path}: expected a GeoJSON file, that is a folder or a device")
+        require_regular(path)
         if path.name.lower().endswith(".zip"):
             with zipfile.ZipFile(path) as archive:
                 yield _entries(archive, path, limits.MAX_TEXT if limit is None else limit)

@@ -26,6 +26,8 @@ _LISTING = 1024
 """Bytes of a matrix that hold its flags, sizes and name; names have up to 63 letters."""
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 """Types of elements that hold numbers."""
+_WITHOUT_SIZES = (16, 17)
+"""Classes of functions and of what MATLAB alone understands."""
 _CLASSES = range(6, 16)
 """Classes of matrices that hold numbers (and truth values); others are text, cells, structures, objects."""
 
@@ -101,9 +103,11 @@ def _matrices(content: bytes, order: str) -> Iterator[tuple[str, Variable]]:
         packed = kind == _COMPRESSED
         start = _unpacked(data, _LISTING, whole=False) if packed else data
         (_, flags), (_, sizes), (_, name) = _elements(start, order, 3)
-        if len(flags) < 8 or len(sizes) % 4 or len(sizes) < 8:
-            raise _BrokenError("a matrix without sizes")
         about = struct.unpack(order + "I", flags[:4])[0]
+        if about & 0xFF in _WITHOUT_SIZES:
+            continue
+        if len(sizes) % 4 or len(sizes) < 8:
+            raise _BrokenError("a matrix without sizes")
         shape = struct.unpack(f"{order}{len(sizes) // 4}i", sizes)
         if min(shape) < 0:
             raise _BrokenError(f"a matrix of {shape}")
