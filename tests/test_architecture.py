@@ -135,6 +135,7 @@ MAY_OPEN = {
     "wsinuc/store/upload.py": "objects of a store",
     "wsinuc/tasks/pixel_table.py": "adds to a file that it has just made under a random name",
     "wsinuc/synthesis/layout_files.py": "a file that the user names",
+    "wsinuc/slides/reader_process.py": "what Linux may end first, told to it in /proc",
 }
 
 

@@ -56,7 +56,7 @@ def test_only_what_took_work_is_forced_to_the_disk(tmp_path: Path, monkeypatch: 
     folder = StateFolder(tmp_path)
     for state in STATES:
         folder.write(SlideState(name=state, slide="a.svs", state=state))
-    assert len(forced) == 2  # running and done
+    assert len(forced) == 2 * 2  # running and done: the file and its folder
     assert sorted(folder.all()) == sorted(STATES)
 
 
