@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 from label_pictures import SHAPE, Picture, pictures
 from odd_annotations import file
-from odd_doors import Given, Gives, Refused
+from odd_doors import Gives, Refused, with_options
 from odd_inputs import Row
 
 from wsinuc.errors import DataError, MppError
@@ -119,7 +119,7 @@ def _folders() -> Iterator[Row]:
     yield Row(
         name="data set: no resolution",
         door="open_dataset",
-        make=lambda folder: Given(_own(lambda root: None, folder), {"mpp": None}),
+        make=partial(with_options, partial(_own, lambda root: None), {"mpp": None}),
         expected=Refused(MppError, "--mpp"),
     )
 

@@ -39,6 +39,11 @@ class Given:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+def with_options(make: Callable[[Path], Path], options: dict[str, Any], folder: Path) -> Given:
+    """What ``make`` makes, given with options."""
+    return Given(make(folder), options)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What comes out of a door."""

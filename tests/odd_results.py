@@ -16,7 +16,7 @@ from checkpoint_files import ODD, changed, own_header, raw_parts, with_header, w
 from damaged import stop_before_publishing
 from odd_annotations import file
 from odd_checkpoints import write_segmenter
-from odd_doors import Given, Gives, Refused
+from odd_doors import Given, Gives, Refused, with_options
 from odd_files import make_no_file
 from odd_inputs import Row
 from odd_slides import nuclei
@@ -119,7 +119,7 @@ def _finished() -> Iterator[Row]:
     yield Row(name="status of a summary of nonsense", door="status", make=words, expected=Gives(("damaged",)))
     whole = partial(_copy, "finished", change=lambda result: None)
     yield Row(name="status of a whole result", door="status", make=whole, expected=Gives(("done",)))
-    command = lambda folder: Given(whole(folder), {"command": ["verify"]})  # noqa: E731
+    command = partial(with_options, whole, {"command": ["verify"]})
     yield Row(name="verify a whole result", door="command line", make=command, expected=Gives(0, "whole"))
 
 

@@ -14,7 +14,7 @@ import odd_tissue
 import slide_variants
 import tifffile
 from label_pictures import CENTRES
-from odd_doors import Given, Gives, Refused
+from odd_doors import Given, Gives, Refused, with_options
 from odd_files import NO_FILES, make_no_file
 from odd_inputs import Row
 from PIL import Image
@@ -205,7 +205,7 @@ def _names() -> Iterator[Row]:
         yield Row(
             name=f"name with an escape sequence, {words[0]}",
             door="command line",
-            make=lambda folder, words=words: Given(make(folder), {"command": words}),  # type: ignore[misc]
+            make=partial(with_options, make, {"command": words}),
             expected=Gives(1, "error: a\\x1b[2Jb.png"),
         )
 
@@ -273,7 +273,7 @@ def _resolutions() -> Iterator[Row]:
         yield Row(
             name=f"resolution given by the user: {mpp}",
             door="open_slide, mpp",
-            make=lambda folder, mpp=mpp: Given(tiff(folder, (20_000, 20_000)), {"mpp": mpp}),  # type: ignore[misc]
+            make=partial(with_options, partial(tiff, per_cm=(20_000, 20_000)), {"mpp": mpp}),
             expected=Refused(MppError, "um per pixel"),
         )
 
@@ -315,16 +315,16 @@ def _segmented() -> Iterator[Row]:
         "12 of 16 bits": (_deep_nuclei, Gives(9, "12-bit")),
         "on its side": (partial(_nuclei_tiff, pixels=np.rot90(nuclei()), extratags=on_side), Gives(9, "orientation 6")),
         "PNG, resolution given": (
-            lambda f: Given(_saved(lambda: Image.fromarray(nuclei()), "a.png", f), {"mpp": MPP}),
+            partial(with_options, partial(_drawn, nuclei), {"mpp": MPP}),
             nine,
         ),
         "PNG without a resolution": (
-            lambda f: _saved(lambda: Image.fromarray(nuclei()), "a.png", f),
+            partial(_drawn, nuclei),
             Refused(MppError, "pass --mpp"),
         ),
         "nothing but glass": (partial(_nuclei_tiff, pixels=np.full((100, 100, 3), 255, np.uint8)), Gives(0)),
         "one pixel": (
-            lambda f: Given(_saved(lambda: Image.new("RGB", (1, 1), "white"), "a.png", f), {"mpp": MPP}),
+            partial(with_options, partial(_drawn, lambda: np.full((1, 1, 3), 255, np.uint8)), {"mpp": MPP}),
             Gives(0),
         ),
         "a pipe": (partial(make_no_file, "pipe"), Refused(SlideError, "is a named pipe")),
@@ -349,8 +349,13 @@ def _tissue() -> Iterator[Row]:
         "black padding": (lambda: odd_tissue.padded(odd_tissue.tissue(600, 600), 0, 200), (True, "black")),
     }
     for name, (draw, expected) in kinds.items():
-        make = partial(_saved, lambda draw=draw: Image.fromarray(draw()), "a.png")  # type: ignore[misc]
+        make = partial(_drawn, draw)
         yield Row(name=f"looked at: {name}", door="--tissue auto", make=make, expected=Gives(expected))
+
+
+def _drawn(draw: Callable[[], np.ndarray], folder: Path) -> Path:
+    Image.fromarray(draw()).save(folder / "a.png")
+    return folder / "a.png"
 
 
 def _hostile_readers() -> Iterator[Row]:

@@ -200,7 +200,7 @@ class TestRegion:
         assert "\n" not in str(caught.value)
 
     def test_missing_file_and_damaged_archive(self, tmp_path):
-        with pytest.raises(DataError, match="No such file"):
+        with pytest.raises(DataError, match="no such file"):
             load_region(tmp_path / "none.geojson")
         (tmp_path / "bad.geojson.gz").write_bytes(b"not gzip")
         with pytest.raises(DataError, match="cannot read"):
