@@ -70,10 +70,13 @@ def _folders() -> Iterator[Row]:
     kinds: dict[str, tuple[Change, Gives | Refused]] = {
         "as it should be": (lambda root: None, Gives(3)),
         "a manifest from Excel": (_write("manifest.csv", "\ufeffname,patient\r\na,7\r\n"), Gives(3)),
-        "a manifest that climbs out": (_write("manifest.csv", "name\n../a\n"), Refused(DataError, "manifest.csv")),
-        "a manifest with a root": (_write("manifest.csv", "name\n/etc/passwd\n"), Refused(DataError, "manifest.csv")),
+        "a manifest that climbs out": (_write("manifest.csv", "name\n../a\n"), Refused(DataError, "a plain file name")),
+        "a manifest with a root": (
+            _write("manifest.csv", "name\n/etc/passwd\n"),
+            Refused(DataError, "a plain file name"),
+        ),
         "a manifest of what is not there": (_write("manifest.csv", "name\nb\n"), Refused(DataError, "is missing")),
-        "a manifest without names": (_write("manifest.csv", "x\n1\n"), Refused(DataError, "name")),
+        "a manifest without names": (_write("manifest.csv", "x\n1\n"), Refused(DataError, "no column 'name'")),
         "a colour that is none": (
             lambda root: [
                 _write("classes.csv", "name,color\nA,#12\n")(root),
@@ -81,7 +84,10 @@ def _folders() -> Iterator[Row]:
             ],
             Refused(DataError, "looks like #c8001e"),
         ),
-        "labels without their image": (lambda root: (root / "images" / "a.png").unlink(), Refused(DataError, "")),
+        "labels without their image": (
+            lambda root: (root / "images" / "a.png").unlink(),
+            Refused(DataError, "images/NAME.png"),
+        ),
         "images without labels": (lambda root: (root / "labels" / "a.png").unlink(), Refused(DataError, "is missing")),
         "an image that is text": (_write("images/a.png", b"no picture"), Refused(DataError, "cannot be decoded")),
         "an image of another size": (
@@ -196,8 +202,8 @@ def _published() -> Iterator[Row]:
             partial(_pannuke, content=b"\x93NUMPY\1\0v\0{'descr"),
             Refused(DataError, "no plain NumPy array"),
         ),
-        "NumPy of nan": (partial(_pannuke, array=nothing + np.nan), Refused(DataError, "nan")),
-        "NumPy of one patch too few": (partial(_pannuke, array=nothing[:1]), Refused(DataError, "masks.npy")),
+        "NumPy of nan": (partial(_pannuke, array=nothing + np.nan), Refused(DataError, "got nan to nan")),
+        "NumPy of one patch too few": (partial(_pannuke, array=nothing[:1]), Refused(DataError, "of different folds")),
     }
     for name, (make, expected) in kinds.items():
         yield Row(name=f"published: {name}", door="open_dataset", make=make, expected=expected)
@@ -220,7 +226,7 @@ def _points() -> Iterator[Row]:
         "infinity": ("x,y,class\ninf,2,A\n", Refused(DataError, "must be finite")),
         "text": ("x,y,class\none,2,A\n", Refused(DataError, "must be numbers")),
         "text of a megabyte": (f"x,y,class\n{'1' * 50_000}x,2,A\n", Refused(DataError, "must be numbers")),
-        "a column missing": ("x,class\n1,A\n", Refused(DataError, "y")),
+        "a column missing": ("x,class\n1,A\n", Refused(DataError, "no column 'y'")),
         "UTF-16": ("x,y,class\n1,2,A\n".encode("utf-16"), Refused(DataError, "UTF-8")),
     }
     for name, (content, expected) in kinds.items():
@@ -241,4 +247,9 @@ def _splits() -> Iterator[Row]:
         make = partial(file, "split.json", json.dumps(value))
         yield Row(name=f"split: {name}", door="a split", make=make, expected=expected)
     deep = partial(file, "split.json", "[" * 100_000)
-    yield Row(name="split: brackets without end", door="a split", make=deep, expected=Refused(DataError, "split.json"))
+    yield Row(
+        name="split: brackets without end",
+        door="a split",
+        make=deep,
+        expected=Refused(DataError, "brackets in brackets without end"),
+    )

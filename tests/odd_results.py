@@ -211,7 +211,7 @@ def _checkpoints() -> Iterator[Row]:
         "a header that claims a gigabyte": (_announced, Refused(CheckpointError, "header of 1024 MiB is no model's")),
         "weights that share their bytes": (_overlapping, Refused(CheckpointError, "no complete safetensors file")),
         "a pipe": (partial(make_no_file, "pipe", name="a.safetensors"), Refused(CheckpointError, "is a named pipe")),
-        "missing": (partial(make_no_file, "missing", name="a.safetensors"), Refused(CheckpointError, "a.safetensors")),
+        "missing": (partial(make_no_file, "missing", name="a.safetensors"), Refused(CheckpointError, "no weights at")),
         "a name misspelt": (lambda folder: Path("defualt"), Refused(CheckpointError, "defualt")),
     }
     for name, (make, expected) in kinds.items():

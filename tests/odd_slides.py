@@ -57,7 +57,11 @@ def _of_refusal(refusal: Refusal) -> Row:
         refusal.write(folder / f"slide{refusal.suffix}")
         return folder / f"slide{refusal.suffix}"
 
-    says = {"a million pixels a side": "need ", "wide tiles": "tiles", "two widths": "slide.tif: "}
+    says = {
+        "a million pixels a side": "need 244140625 tiles",
+        "wide tiles": "claims tiles of",
+        "two widths": "imagewidth must be one whole number",
+    }
     expected = Refused(SlideError, says.get(refusal.name, refusal.says))
     return Row(name=f"TIFF refused: {refusal.name}", door="open_slide", make=make, expected=expected)
 
@@ -133,9 +137,9 @@ def _images() -> Iterator[Row]:
             partial(_saved, lambda: Image.new("RGB", (300, 1), "red"), "a.png"),
             Gives(lambda: np.repeat(_red(), 300, axis=1)),
         ),
-        "PNG cut off": (_cut_png, Refused(SlideError, "a.png")),
-        "PNG that claims a billion pixels a side": (_claiming_png, Refused(SlideError, "a.png")),
-        "an animation": (_animation, Refused(SlideError, "a.gif")),
+        "PNG cut off": (_cut_png, Refused(SlideError, "cannot open it")),
+        "PNG that claims a billion pixels a side": (_claiming_png, Refused(SlideError, "claims 3,000,000,000,000,0")),
+        "an animation": (_animation, Refused(SlideError, "neither PNG nor JPEG nor TIFF")),
     }
     for name, (make, expected) in kinds.items():
         yield Row(name=f"image: {name}", door="open_slide", make=make, expected=expected)
@@ -198,7 +202,7 @@ def _names() -> Iterator[Row]:
             name=f"name that cannot be: {name.encode('unicode_escape').decode()[:20]}",
             door="open_slide",
             make=make,
-            expected=Refused(SlideError, "cannot"),
+            expected=Refused(SlideError, "cannot be read"),
         )
     make = partial(_file, ANSI, b"x")
     for words in (["info"], ["segment", "--dry-run"]):
@@ -218,7 +222,7 @@ def _several_files() -> Iterator[Row]:
     index = b"[Virtual Microscope Specimen]\nNoLayers=1\nImageFile=a.jpg\nImageFile(1,0)=b.jpg\nMapFile=m.jpg\n"
     kinds: dict[str, tuple[Callable[[Path], Path], str]] = {
         "MRXS without its folder": (partial(_saved, _image, "a.mrxs", format="JPEG"), "the folder a/ is missing"),
-        "MRXS of noise": (lambda folder: slide_variants.mrxs(folder, "a"), "a.mrxs"),
+        "MRXS of noise": (lambda folder: slide_variants.mrxs(folder, "a"), "cannot open it (Key file does not have"),
         "VMS without its images": (partial(_file, "a.vms", index), "a.jpg is missing beside a.vms"),
         "VMS that names a file elsewhere": (
             partial(_file, "a.vms", index.replace(b"a.jpg", b"../../etc/passwd")),
@@ -229,7 +233,10 @@ def _several_files() -> Iterator[Row]:
             "is missing beside a.vms",
         ),
         "VSI without its folder": (partial(_file, "a.vsi", b"II*\0"), "the folder _a_/ is missing"),
-        "DICOM of nothing but a head": (lambda folder: slide_variants.dicom(folder / "a.dcm", "1.2", b""), "a.dcm"),
+        "DICOM of nothing but a head": (
+            lambda folder: slide_variants.dicom(folder / "a.dcm", "1.2", b""),
+            "no slide OpenSlide reads",
+        ),
         "NDPIS": (partial(_file, "a.ndpis", b"[NanoZoomer Digital Pathology Image Set]"), ".ndpi"),
         "isyntax": (partial(_file, "a.isyntax", b"<DataObject/>" * 9), "TIFF"),
         "ND2": (partial(_file, "a.nd2", b"\xda\xce\xbe\n" * 9), "OME-TIFF"),

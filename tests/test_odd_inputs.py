@@ -54,4 +54,5 @@ def test_the_table_is_wide_and_every_row_has_a_name():
     names = [row.name for row in TABLE]
     assert sorted({name for name in names if names.count(name) > 1}) == []
     assert {row.door for row in TABLE} == set(DOORS)
+    assert all(row.expected.says for row in TABLE if isinstance(row.expected, Refused))
     assert all("\n" not in as_text(row) for row in TABLE)
