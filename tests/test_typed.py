@@ -86,5 +86,14 @@ def test_a_summary_of_odd_values_is_broken(odd: dict):
     assert parse_summary(json.dumps({"made_by": "wsinuc", **odd}).encode()).kind == BROKEN
 
 
-def test_a_number_too_large_for_a_float_does_not_fit():
+def test_numbers_and_names_that_are_none_do_not_fit():
     assert typed(Figures, {"tissue_mm2": 10**400}) is None
+    assert typed(Figures, {"nuclei\ud800": 1}) is None
+
+
+def test_names_of_files_may_be_no_unicode(tmp_path: Path):
+    odd = replace(STATE, slide="latin-\udce9.svs", error="latin-\udce9")
+    StateFolder(tmp_path).write(odd)
+    assert StateFolder(tmp_path).read("a") == odd
+    summary = with_manifest({"slide": "latin-\udce9.svs", "notes": ["\udce9"], "counts": {"\udce9": 1}}, {})
+    assert parse_summary(json.dumps(summary).encode()).kind == SEALED
