@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from odd_files import ODD_TABLES
 from wsinuc import limits
 from wsinuc.datasets import files
 from wsinuc.datasets.layouts.aperio import read_regions
@@ -144,14 +145,6 @@ def test_a_manifest_names_files_of_its_folder_only(tmp_path: Path, name: str) ->
     layout = FolderLayout(tmp_path / "set")
     with pytest.raises(DataError):
         layout.read(layout.scan()[0])
-
-
-ODD_TABLES = {
-    "utf-16": "name,x\na,1\n".encode("utf-16"),
-    "latin-1": "name,x\n\xb5,1\n".encode("latin-1"),
-    "a field without end": b'name,x\n"' + b"a" * 200_000,
-    "no line end": b"a," * 200_000,
-}
 
 
 @pytest.mark.parametrize("name", ODD_TABLES)

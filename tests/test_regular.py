@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 import wsinuc.segmenters
+from odd_files import NO_FILES, make_no_file
 from oracle import OracleSegmenter, write_slide
 from wsinuc.datasets.files import read_image, read_table
 from wsinuc.errors import CheckpointError, ConfigError, DataError, SlideError, WsinucError
@@ -27,14 +26,6 @@ from wsinuc.tissue.region import load_region
 from wsinuc.workflows.cohort.slide_list import read_slide_table
 from wsinuc_cli.main import main
 
-KINDS = {
-    "pipe": "is a named pipe",
-    "socket": "is a socket",
-    "device": "is a device",
-    "folder": "is a directory",
-    "circle": "cannot be read (Too many levels of symbolic links)",
-    "missing": "no such file",
-}
 READERS = {
     "slide": (open_slide, SlideError),
     "slide in a process": (open_isolated, SlideError),
@@ -48,32 +39,12 @@ READERS = {
 }
 
 
-def make(kind: str, folder: Path) -> Path:
-    path = folder / "x"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "socket":
-        here = os.open(".", os.O_RDONLY)
-        os.chdir(folder)  # the address of a socket must be short
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind("x")
-        os.fchdir(here)
-        os.close(here)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "circle":
-        path.symlink_to("x")
-    return path
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NO_FILES)
 def test_what_is_no_file_is_named(kind: str, tmp_path: Path):
     with pytest.raises(DataError) as caught:
-        require_regular(make(kind, tmp_path))
+        require_regular(make_no_file(kind, tmp_path))
     assert str(caught.value).startswith(str(tmp_path / "x"))
-    assert KINDS[kind] in str(caught.value)
+    assert NO_FILES[kind] in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
@@ -81,13 +52,13 @@ def test_what_is_no_file_is_named(kind: str, tmp_path: Path):
 @pytest.mark.timeout(20)
 def test_no_reader_opens_it(reader: str, kind: str, tmp_path: Path):
     read, error = READERS[reader]
-    with pytest.raises(error, match=KINDS[kind]):
-        read(make(kind, tmp_path))
+    with pytest.raises(error, match=NO_FILES[kind]):
+        read(make_no_file(kind, tmp_path))
 
 
 @pytest.mark.timeout(20)
 def test_bounded_reading_refuses_a_pipe_and_a_device(tmp_path: Path):
-    for path in (make("pipe", tmp_path), Path("/dev/zero")):
+    for path in (make_no_file("pipe", tmp_path), Path("/dev/zero")):
         with pytest.raises(DataError, match=r"expected a file"):
             read_bounded(path)
 
@@ -102,7 +73,7 @@ def test_an_ordinary_file_and_a_link_to_one_pass(tmp_path: Path):
 def test_the_command_line_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
     slide = write_slide(tmp_path / "good.tiff", (200, 200), levels=1)
-    pipe = make("pipe", tmp_path)
+    pipe = make_no_file("pipe", tmp_path)
     for options in ([str(pipe)], [str(slide), "--roi", str(pipe)], [str(slide), "--tissue", str(pipe)]):
         result = CliRunner().invoke(main, ["segment", *options, "-o", str(tmp_path / "out")])
         assert result.exit_code == 1

@@ -4,11 +4,33 @@ One root, ``WsinucError``, so that a caller can catch all of them; each child is
 that it stands for, so that code which knows nothing of wsinuc can still catch it. A message says,
 as far as it helps: what was expected, what came, the likely cause, what to do. The command line
 prints the message alone, on one line, and exits with 1.
+
+Messages quote names and values from files, and what other libraries say of them, which may be of
+any length and hold line breaks or escape sequences. ``str`` of an error is one line of at most
+``LETTERS`` letters all the same; ``args`` has all.
 """
+
+from wsinuc.shown import shown
+
+LETTERS = 599
+"""Longest message."""
+_GAP = " ... "
+_TAIL = 200
+"""Letters kept of the end of a message that is too long: what to do stands there."""
 
 
 class WsinucError(Exception):
     """Root of all deliberate errors."""
+
+    def __str__(self) -> str:
+        """The message, on one line that can be shown."""
+        text = super().__str__()
+        if len(text) > LETTERS:  # before each letter is looked at: it may be a megabyte
+            text = text[:LETTERS] + text[-_TAIL:]
+        line = shown(text)
+        if len(line) <= LETTERS:
+            return line
+        return line[: LETTERS - _TAIL - len(_GAP)] + _GAP + line[-_TAIL:]
 
 
 class ConfigError(WsinucError, ValueError):
@@ -61,6 +83,10 @@ class TrainingError(WsinucError, ArithmeticError):
 
 class DeviceMemoryError(WsinucError, MemoryError):
     """The device has too little memory for what was asked of it."""
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """MemoryError makes its own kind alone where other processes pickle tracebacks, too."""
+        return type(self), self.args
 
 
 class SynthesisError(WsinucError, ArithmeticError):

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import struct
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.io import loadmat, savemat
 
 from dataset_files import SHAPE, blobs, picture, save, save_mat, write_consep, write_lizard
 from wsinuc.datasets import open_dataset
+from wsinuc.datasets.mat_file import list_variables, read_variable
 from wsinuc.errors import DataError, MppError
 
 
@@ -76,7 +85,7 @@ def test_broken_mat_files(tmp_path, change, message):
     ("content", "message"),
     [
         (b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM" + b"\0" * 400, "MATLAB 7.3"),
-        (b"nonsense", "no whole MATLAB file"),
+        (b"nonsense", "no MATLAB file of version 5"),
         (None, "is missing"),
     ],
 )
@@ -95,3 +104,49 @@ def test_truncated_mat_files(tmp_path, length):
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(DataError, match=r"train_1\.mat"):
         open_dataset(root)[1]
+
+
+SHAPES = st.tuples(st.integers(0, 7), st.integers(0, 9))
+TYPES = st.sampled_from(["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+
+
+@given(st.data(), st.booleans())
+def test_arrays_are_those_that_scipy_reads(data, packed):
+    names = data.draw(st.lists(st.from_regex("[a-z][a-z0-9_]{0,30}", fullmatch=True), unique=True, max_size=4))
+    arrays = {name: data.draw(hnp.arrays(data.draw(TYPES), data.draw(SHAPES))) for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.mat"
+        savemat(path, {**arrays, "text": "abc", "cells": np.array(["a", 1], object)}, do_compression=packed)
+        found = list_variables(path)
+        expected = loadmat(path, variable_names=names)
+        assert found.keys() == {*names, "text", "cells"}
+        for name in names:
+            array = read_variable(found[name], path)
+            assert found[name].shape == array.shape == expected[name].shape
+            np.testing.assert_array_equal(array, expected[name])
+        for name in ("text", "cells"):
+            with pytest.raises(DataError, match="array of numbers"):
+                read_variable(found[name], path)
+
+
+def test_both_byte_orders_are_read(tmp_path):
+    def element(kind, content):
+        return struct.pack(">II", kind, len(content)) + content.ljust(-(-len(content) // 8) * 8, b"\0")
+
+    flags = element(6, struct.pack(">II", 9, 0))  # class uint8
+    sizes = element(5, struct.pack(">ii", 2, 3))
+    matrix = flags + sizes + element(1, b"inst_map") + element(4, struct.pack(">6H", 1, 2, 3, 4, 5, 600))
+    (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file".ljust(124) + b"\1\0MI" + element(14, matrix))
+    (variable,) = list_variables(tmp_path / "a.mat").values()
+    assert read_variable(variable, tmp_path / "a.mat").tolist() == [[1, 3, 5], [2, 4, 600]]
+
+
+def test_a_matrix_that_claims_more_than_is_there_takes_no_memory(tmp_path):
+    savemat(tmp_path / "a.mat", {"a": np.zeros((1, 9), np.uint8)}, do_compression=False)
+    data = bytearray((tmp_path / "a.mat").read_bytes())
+    at = data.index(struct.pack("<ii", 1, 9))
+    data[at : at + 8] = struct.pack("<ii", 2**31 - 1, 2**31 - 1)
+    (tmp_path / "a.mat").write_bytes(data)
+    (variable,) = list_variables(tmp_path / "a.mat").values()
+    with pytest.raises(DataError, match="no whole MATLAB file"):
+        read_variable(variable, tmp_path / "a.mat")

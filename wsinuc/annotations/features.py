@@ -220,7 +220,7 @@ def _geometries(geometry: Any, about: dict[str, Any], where: str) -> Iterator[Fe
         members = geometry.get("geometries")
         for member in members if isinstance(members, list) else ():
             yield from _geometries(member, about, where)
-    elif kind in HEIGHTS:
+    elif isinstance(kind, str) and kind in HEIGHTS:
         given = geometry.get("coordinates")
         coordinates = given if isinstance(given, Coordinates) else empty("it has no coordinates")
         flaw = coordinates.flaw_as(kind)

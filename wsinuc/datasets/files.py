@@ -116,7 +116,9 @@ def opened(path: Path) -> Image.Image:
             f"{path} cannot be decoded: it is damaged (copy it again), or holds numbers that no picture has, such as "
             "floating-point colours (save it as 8-bit PNG)"
         ) from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # Pillow raises struct, syntax and index errors
         raise _damaged(path, error) from error
 
 
@@ -124,7 +126,7 @@ def decode(image: Image.Image, path: Path) -> None:
     """Decode all pixels now, so that damage shows here."""
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:
         raise _damaged(path, error) from error
 
 

@@ -7,6 +7,7 @@ numbers mean is decided by `label_values`.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 from pathlib import Path
 
@@ -142,7 +143,10 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
             "one that belongs to "
             "the image, or all nuclei in one picture"
         )
-    if page.imagelength * page.imagewidth * max(1, page.samplesperpixel) > MAX_PIXELS:
+    sizes = (page.imagelength, page.imagewidth, page.samplesperpixel)
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise DataError(f"{path} cannot be decoded: it claims to be {sizes} large; copy it again")
+    if math.prod(sizes) > MAX_PIXELS:
         raise DataError(f"{path}: {page.shape} is too large for a label picture; cut it, and its image, into fields")
     compression = _name(tifffile.COMPRESSION, page.compression)
     if compression in _LOSSY_TIFF:

@@ -115,7 +115,7 @@ def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
         )
     try:
         return _from_table(table, about)
-    except (KeyError, ValueError, IndexError, AttributeError, TypeError, pa.ArrowException) as error:
+    except (LookupError, ValueError, AttributeError, TypeError, ArithmeticError, pa.ArrowException) as error:
         raise DataError(f"{path} is damaged: its columns are not those of a table of nuclei ({error})") from error
 
 

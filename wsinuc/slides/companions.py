@@ -6,6 +6,7 @@ ordinary image when the folder is not there. So the names are looked at before a
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from wsinuc.errors import SlideError
@@ -77,7 +78,8 @@ def _check_hamamatsu(path: Path) -> None:
     with path.open("rb") as file:
         text = file.read(2**16).decode("latin-1")
     named = [line.partition("=")[2].strip() for line in text.splitlines() if line.lower().startswith("imagefile")]
-    missing = [name for name in named if name and not (path.parent / Path(name).name).is_file()]
+    # os.path says no to a name that no file can have, where Path raises
+    missing = [name for name in named if name and not os.path.isfile(path.parent / Path(name).name)]
     if missing:
         raise SlideError(
             f"{path}: {missing[0]} is missing beside {path.name}"

@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from wsinuc.grid import Box
 from wsinuc.store.files import read_json, write_json
+from wsinuc.store.typed import Count, typed
 
 SEAL = "seal"
 HASHES = {
@@ -32,14 +31,14 @@ HASHES = {
 class Entry:
     """A line of the ledger: one finished block."""
 
-    block: int
-    nuclei: int
+    block: Count
+    nuclei: Count
     shard_sha256: str | None
     """None where the block owns no nuclei and thus has no shard."""
     unreadable: tuple[Box, ...]
     """View pixels."""
-    tiles: int
-    at_edge: int
+    tiles: Count
+    at_edge: Count
     seconds: dict[str, float]
 
 
@@ -93,12 +92,7 @@ def write_entry(entry: Entry, folder: Path, run_id: str) -> None:
 def read_entry(path: Path, run_id: str) -> Entry | None:
     """A block's entry, None when there is none that can be trusted."""
     content = read_sealed(path, run_id)
-    if not content:
-        return None
-    try:
-        return msgspec.convert(content, Entry)
-    except msgspec.ValidationError:  # sealed, but by somebody else's hand
-        return None
+    return typed(Entry, content) if content else None
 
 
 def _seal(content: Mapping[str, Any], run_id: str) -> str:

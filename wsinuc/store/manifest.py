@@ -24,6 +24,7 @@ from wsinuc.errors import DataError
 from wsinuc.limits import parse_json, read_bounded
 from wsinuc.store.ledger import SEAL, sealed, unsealed
 from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_block
+from wsinuc.store.typed import Facts, typed
 from wsinuc.store.upload import Digest, list_sizes
 from wsinuc.urls import Place, Url, remote_errors
 
@@ -115,6 +116,8 @@ def parse_summary(data: bytes) -> Made:
     if not isinstance(content, dict):
         return broken
     is_ours = content.get("made_by") == "wsinuc"
+    if is_ours and typed(Facts, content) is None:
+        return broken
     if is_ours + (FILES in content) + (SEAL in content) < 2:
         return Made(kind=PLAIN if is_ours else FOREIGN, content=content if is_ours else {}, files={})
     files = _parse_files(inside.pop(FILES, None))

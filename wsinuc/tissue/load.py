@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from wsinuc.annotations import is_geojson
 from wsinuc.errors import DataError
@@ -46,7 +46,7 @@ def _load_image(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow raises struct, syntax and index errors
         raise DataError(f"{path}: expected a tissue mask as PNG or GeoJSON, cannot read it ({error})") from error
     mask: NDArray[np.bool_] = np.atleast_3d(pixels != 0).max(axis=2)
     if not _same_aspect((mask.shape[0], mask.shape[1]), shape):

@@ -31,6 +31,8 @@ from wsinuc.datasets.files import by_name, image_shape, read_image
 from wsinuc.errors import DataError
 from wsinuc.limits import listed, open_bounded
 
+MAX_PLACE = 1e6
+"""Largest coordinate in pixels; annotated images are far smaller, and outlines may reach beyond their edge."""
 MAX_CORNERS = 5_000
 """Of an outline: painting asks every pixel around it for every corner."""
 MAX_DEPTH = 32
@@ -199,6 +201,10 @@ def _outline(corners: array[float], region: Element, path: Path) -> NDArray[np.f
     outline = np.frombuffer(corners).reshape(-1, 2)
     if not np.isfinite(outline).all():
         raise DataError(f"{path}: region {str(region.get('Id'))[:40]} has a vertex that is no finite number")
+    if np.abs(outline).max(initial=0) > MAX_PLACE:
+        raise DataError(
+            f"{path}: region {str(region.get('Id'))[:40]} has a vertex where no image is: are these pixels?"
+        )
     if len(outline) > MAX_CORNERS:
         raise DataError(
             f"{path}: region {str(region.get('Id'))[:40]} has {len(outline):,} corners, up to "

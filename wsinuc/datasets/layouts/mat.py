@@ -11,7 +11,6 @@ Classification of Digital Microscopy Tissue Images, 2019 (CPM); S. Graham et al.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,13 +18,13 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import io as scipy_io
-from scipy.io.matlab import MatReadError
 
 from wsinuc.datasets.base import Annotation, Layout, Row
 from wsinuc.datasets.files import by_name, check_shape, image_shape, read_image, read_table
 from wsinuc.datasets.label_values import instances_of, label_ids
+from wsinuc.datasets.mat_file import list_variables, read_variable
 from wsinuc.errors import DataError
+from wsinuc.limits import listed
 from wsinuc.nuclei.classes import NucleusClass
 
 
@@ -192,22 +191,18 @@ def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, N
     if not path.is_file():
         raise DataError(f"{path} is missing; images and labels are paired by their file names")
     try:
-        shapes = {name: shape for name, shape, _ in scipy_io.whosmat(path)}
-        if missing := [name for name in variables if name not in shapes]:
-            raise DataError(f"{path} has no variable {missing[0]!r}; it has {', '.join(shapes) or 'nothing'}")
-        for name in variables:
-            if name.endswith("_map"):
-                check_shape(path, shapes[name], image, image_shape(image))
-            elif math.prod(shapes[name]) > math.prod(image_shape(image)):  # before it is unpacked: it may not fit
-                raise DataError(f"{path}: {name} claims {shapes[name]} values, more than the image has pixels")
-        loaded = scipy_io.loadmat(path, variable_names=variables)
-    except NotImplementedError as error:
-        raise DataError(f"{path} is MATLAB 7.3 (HDF5), the published files are version 5; save it with -v5") from error
-    except (MatReadError, OSError, ValueError, TypeError, LookupError, EOFError, zlib.error) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} is no whole MATLAB file ({error}); copy it again") from error
-    return {name: np.asarray(loaded[name]) for name in variables}
+        found = list_variables(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+    if missing := [name for name in variables if name not in found]:
+        raise DataError(f"{path} has no variable {missing[0]!r}; it has {listed(found)}")
+    size = image_shape(image)
+    for name in variables:
+        if name.endswith("_map"):
+            check_shape(path, found[name].shape, image, size)
+        elif math.prod(found[name].shape) > math.prod(size):  # before it is unpacked: it may not fit
+            raise DataError(f"{path}: {name} claims {found[name].shape} values, more than the image has pixels")
+    return {name: read_variable(found[name], path) for name in variables}
 
 
 def _commonest(labels: NDArray[np.int32], types: NDArray[np.integer]) -> NDArray[np.int32]:

@@ -166,5 +166,7 @@ def _map(path: Path) -> NDArray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; a fold has images.npy, types.npy and masks.npy") from None
-    except (OSError, ValueError, EOFError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # the header is a Python expression, which may be wrong in many ways
         raise DataError(f"{path} is no plain NumPy array, or is cut off ({error}); copy it again") from error

@@ -76,7 +76,7 @@ class Split:
         try:
             parts = {name: tuple(_from_json(entry) for entry in entries) for name, entries in content["parts"].items()}
             return cls(parts=parts, dataset=str(content["dataset"]), seed=int(content["seed"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"{path} is a damaged split ({type(error).__name__}: {error})") from error
 
 

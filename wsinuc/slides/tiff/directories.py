@@ -95,7 +95,14 @@ def _below(page: tifffile.TiffPage) -> Iterator[tifffile.TiffPage]:
             continue
 
 
+_ONE_NUMBER = ("imagewidth", "imagelength", "imagedepth", "tilewidth", "tilelength", "samplesperpixel", "rowsperstrip")
+
+
 def _check(page: tifffile.TiffPage, tiff: tifffile.TiffFile, name: str) -> None:
+    for attribute in _ONE_NUMBER:
+        value = getattr(page, attribute)
+        if not isinstance(value, int):
+            raise DirectoryError(f"{name}: its {attribute} must be one whole number, got {str(value)[:60]}: damaged")
     width, height = page.imagewidth, page.imagelength
     if max(width, height) > MAX_SIDE:
         raise DirectoryError(f"{name}: claims an image of {width} x {height} pixels: damaged, no glass is so large")

@@ -19,6 +19,7 @@ from typing import Any
 
 from wsinuc.own_files import check_folder, what_is
 from wsinuc.store.files import disk_errors, read_json, write_json
+from wsinuc.store.typed import Count, Figures, typed
 
 STATES = ("waiting", "running", "done", "failed", "skipped")
 """skipped: not begun, because the run stopped at another slide's error."""
@@ -34,11 +35,11 @@ class SlideState:
     slide: str
     state: str = "waiting"
     """One of STATES."""
-    attempts: int = 0
+    attempts: Count = 0
     """How often work on it was begun, over all runs."""
     error: str | None = None
     """Why it failed, in one line."""
-    blocks: int | None = None
+    blocks: Count | None = None
     """Blocks with tissue; None before the slide was opened."""
     begun: str | None = None
     """UTC, ISO 8601, by the clock of ``host``; so is ``ended``."""
@@ -96,8 +97,7 @@ def timestamp() -> str:
 
 def _from_json(content: Mapping[str, Any], name: str) -> SlideState | None:
     """A state from a file of this or another version: unknown fields are left out, what is no state is None."""
-    known = {item.name for item in dataclasses.fields(SlideState)}
-    values = {key: value for key, value in content.items() if key in known}
-    if not {"slide", "state"} <= values.keys() or values["state"] not in STATES:
+    state = typed(SlideState, {**content, "name": name}) if {"slide", "state"} <= content.keys() else None
+    if state is None or state.state not in STATES or typed(Figures, state.figures) is None:
         return None
-    return SlideState(**{**values, "name": name})
+    return state
