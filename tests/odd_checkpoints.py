@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from wsinuc.models.checkpoints.checkpoint import save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
 from wsinuc.separation.watershed import WatershedSettings
 
 
-def write_segmenter(path: Path) -> Path:
+def tiny_segmenter() -> Checkpoint:
     """A U-Net of chance for tiles of 96 px."""
     shape = {"classes": 2, "maps": 1, "base": 4, "levels": 3}
     torch.manual_seed(0)
@@ -27,5 +29,11 @@ def write_segmenter(path: Path) -> Path:
         margin=16,
         mpp_range=(0.1, 1.1),
     )
-    save_checkpoint(network_checkpoint(config, build_network("unet", shape).state_dict(), {}), path)
+    made = network_checkpoint(config, build_network("unet", shape).state_dict(), {})
+    return replace(made, config=json.loads(json.dumps(asdict(config))))
+
+
+def write_segmenter(path: Path) -> Path:
+    """Such a checkpoint as a file."""
+    save_checkpoint(tiny_segmenter(), path)
     return path

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.overlay import given_options, refuse_foreign
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def pretrain(
     wsinuc pretrain tnbc monuseg --mpp 0.25 --method nudiff-structure -o structure.safetensors
     wsinuc pretrain tnbc monuseg --mpp 0.25 --method nudiff-image --init denoiser.safetensors -o image.safetensors
     """
-    _refuse_foreign_options(context, method, preset)
+    refuse_foreign(given_options(context), BELONGS, method)
+    if preset == "genselfdiff" and method != "ddpm":
+        raise click.UsageError(f"--preset genselfdiff is of --method ddpm; {method} has cpu, small and paper")
     if method != "ddpm":
         from wsinuc_cli.pretrain_generators import pretrain_generator
 
@@ -159,17 +162,6 @@ def _choice(options: dict[str, Any]) -> Choice:
     split = None if options["split"] is None else Split.load(options["split"])
     wanted = parse_conditions(options["wanted"])
     return Choice(wanted, parse_conditions(options["unwanted"]), split=split, part=options["part"])
-
-
-def _refuse_foreign_options(context: click.Context, method: str, preset: str) -> None:
-    """An option that the method would ignore is a mistake of the user's that should not cost a training."""
-    for name, methods in BELONGS.items():
-        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        if given and method not in methods:
-            flag = {"wanted": "where", "unwanted": "where-not"}.get(name, name.replace("_", "-"))
-            raise click.UsageError(f"--{flag} means nothing to --method {method}, only to {', '.join(methods)}")
-    if preset == "genselfdiff" and method != "ddpm":
-        raise click.UsageError(f"--preset genselfdiff is of --method ddpm; {method} has cpu, small and paper")
 
 
 def configured(

@@ -14,6 +14,7 @@ import click
 
 from wsinuc.shown import shown
 from wsinuc_cli.options import device_option, start_logging, verbosity_options
+from wsinuc_cli.overlay import given_options, refuse_foreign
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
@@ -27,10 +28,11 @@ if TYPE_CHECKING:
     from wsinuc.workflows.synthesize.run import SynthesisEvent, SynthesisPlan
 
 FILE = click.Path(path_type=Path)
-ONLY = {
-    "nudiff": ("structure_model", "image_model", "structures_from", "condition"),
-    "cosyn": ("model", "layout", "prompts", "tissues", "text_encoder"),
+BELONGS = {
+    **dict.fromkeys(("structure_model", "image_model", "structures_from", "condition"), ("nudiff",)),
+    **dict.fromkeys(("model", "layout", "prompts", "tissues", "text_encoder"), ("cosyn",)),
 }
+"""Options that mean something to one method only."""
 EVERY_S = 5.0
 """Seconds between two plain lines."""
 
@@ -111,7 +113,7 @@ def synthesize(
     wsinuc synthesize --method cosyn --model c.safetensors --tissue colon -n 512 -o synthetic
     """
     start_logging(quiet, verbose)
-    _refuse_foreign_options(context, method)
+    refuse_foreign(given_options(context), BELONGS, method)
     recipe = _recipe(method, _config(options), options)
     if dry_run:
         from wsinuc.workflows.synthesize.run import plan_synthesis
@@ -124,15 +126,6 @@ def synthesize(
         synthesize_recipe(recipe, output, count, on_event=show)
     if not quiet:
         echo(f"{count} labelled images in {output}; look at {output / 'contact_sheet.png'}")
-
-
-def _refuse_foreign_options(context: click.Context, method: str) -> None:
-    """An option that the method would ignore is a mistake of the user's."""
-    for other, names in ONLY.items():
-        for name in names:
-            if other != method and context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-                shown = {"prompts": "prompt", "tissues": "tissue"}.get(name, name.replace("_", "-"))
-                raise click.UsageError(f"--{shown} means nothing to --method {method}")
 
 
 def _config(options: dict[str, Any]) -> SynthesisConfig:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import resource
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,16 @@ from safetensors.torch import save_file
 
 from checkpoint_files import ODD, changed, own_header, places, raw_parts, with_header, without, write_raw
 from generator_files import write_cosyn, write_nudiff
+from odd_checkpoints import tiny_segmenter
 from wsinuc.errors import CheckpointError, WsinucError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_header, save_checkpoint
 from wsinuc.models.checkpoints.cosyn import load_cosyn
 from wsinuc.models.checkpoints.denoisers import denoiser_config, load_denoiser
 from wsinuc.models.checkpoints.generators import load_image_model, load_structure_model
-from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.unet import UNet, UNetConfig
-from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import load_segmenter, member_path, segmenter_from
 from wsinuc.segmenters.joint import JointConfig
-from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
-from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.segmenters.network import NetworkSegmenter
 from wsinuc_cli.main import main
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
@@ -41,24 +39,6 @@ SHIPPED = {
     "student": "0c68442d5d5ce260fbfd305641e591ad551f756689ad37239650762209ffb7b9",
 }
 """Identity of each on one CPU thread, as it was when headers were read without ranges."""
-
-
-def tiny() -> Checkpoint:
-    """A U-Net of a few thousand weights that takes tiles of 96 px."""
-    shape = {"classes": 2, "maps": 1, "base": 4, "levels": 3}
-    torch.manual_seed(0)
-    config = NetworkConfig(
-        method="unet",
-        network=shape,
-        watershed=WatershedSettings(mpp=0.5),
-        separation="distance",
-        classes=(NucleusClass("Nucleus", (0, 200, 80)),),
-        tile=96,
-        margin=16,
-        mpp_range=(0.1, 1.1),
-    )
-    made = network_checkpoint(config, build_network("unet", shape).state_dict(), {})
-    return replace(made, config=json.loads(json.dumps(asdict(config))))
 
 
 def refused(checkpoint: Checkpoint) -> str | None:
@@ -104,7 +84,7 @@ def test_every_value_of_a_joint_header_may_be_odd():
 
 def test_what_is_accepted_of_a_header_also_runs():
     """A header that is not refused gives scores of the shape that it promises."""
-    good = tiny()
+    good = tiny_segmenter()
     accepted = 0
     for at in places(good.config):
         for value in (*ODD, 16, 32, 64, 112):
@@ -147,7 +127,7 @@ def test_what_is_accepted_of_a_header_also_runs():
     ],
 )
 def test_settings_are_refused_by_name_value_and_range(at, value, message):
-    good = tiny()
+    good = tiny_segmenter()
     with pytest.raises(CheckpointError, match=message):
         segmenter_from(replace(good, config=changed(good.config, at, value)), **CPU)  # type: ignore[arg-type]
 
@@ -209,7 +189,7 @@ def test_headers_that_are_no_headers(tmp_path, header, message):
 
 
 def test_files_that_are_no_safetensors(tmp_path):
-    save_checkpoint(tiny(), tmp_path / "good.safetensors")
+    save_checkpoint(tiny_segmenter(), tmp_path / "good.safetensors")
     good, weights = raw_parts(tmp_path / "good.safetensors")
     names = [name for name in good if name != "__metadata__"]
     overlapping = json.loads(json.dumps(good))
@@ -248,7 +228,7 @@ def test_a_header_of_a_gigabyte_is_not_read(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, value):
-    good = tiny()
+    good = tiny_segmenter()
     name = next(iter(good.tensors))
     broken = good.tensors[name].clone()
     broken.view(-1)[3] = value
@@ -258,7 +238,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path, value):
 
 
 def test_weights_that_belong_to_nothing_are_missing_or_are_whole_numbers():
-    good = tiny()
+    good = tiny_segmenter()
     name = next(iter(good.tensors))
     rest = {key: value for key, value in good.tensors.items() if key != name}
     assert f"{name} is missing" in (refused(replace(good, tensors=rest)) or "")
@@ -330,7 +310,7 @@ def test_foreign_safetensors_are_said_to_be_foreign(tmp_path):
 
 
 def test_a_segmenter_that_was_saved_is_the_same_when_it_is_read(tmp_path):
-    save_checkpoint(tiny(), tmp_path / "a.safetensors")
+    save_checkpoint(tiny_segmenter(), tmp_path / "a.safetensors")
     once = load_segmenter(str(tmp_path / "a.safetensors"), device="cpu")
     again = load_segmenter(str(tmp_path / "a.safetensors"), device="cpu")
     assert isinstance(once, NetworkSegmenter)

@@ -118,7 +118,8 @@ class DdpmSegmenter(TiledSegmenter):
         self.device = device
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
-        network = unet.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = unet.to(device=device, dtype=dtype)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.extractor = FeatureExtractor(network, GaussianDiffusion(named_betas(config.betas)), config.features)
         self.ensemble = ensemble.to(device).eval().requires_grad_(False)
         found = tuple(self.extractor.channels.items())

@@ -112,7 +112,8 @@ class NetworkSegmenter(TiledSegmenter):
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
         fuse_norms(network)
-        network = network.to(device=device, dtype=dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(device=device, dtype=dtype)
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.float()  # a bf16 variance has three digits

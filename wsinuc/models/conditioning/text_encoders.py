@@ -225,7 +225,8 @@ def _text_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of the text tower alone, without the prefix that whole CLIP models give them."""
     try:
         with safe_open(path, framework="pt") as archive:
-            names = [name for name in archive.keys() if not name.startswith("vision_model.")]  # noqa: SIM118 (no mapping)
+            everything = archive.keys()
+            names = [name for name in everything if not name.startswith("vision_model.")]
             return {name.removeprefix("text_model."): archive.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(f"{path.name} is no complete safetensors file: {error}") from error

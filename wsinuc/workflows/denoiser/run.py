@@ -91,7 +91,8 @@ def pretrain(
     torch.manual_seed(config.seed)
     process = GaussianDiffusion(named_betas(config.betas))
     training, held_out = _patch_sources(images, weights, config)
-    network = build_network(config.unet).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network = build_network(config.unet).to(device)
+    network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     started_from = _start(network, init, config) if init else {}
     figures = {"images": len(images), **started_from, **(provenance or {})}
 

@@ -11,13 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
-from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
+from wsinuc.models.features.ensemble import PixelClassifierEnsemble
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.segmenters.ddpm import MAPS
 from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
 from wsinuc.workflows.denoiser.report import estimate_network
-from wsinuc.workflows.train.ddpm import DdpmTrainConfig, load_extractor
+from wsinuc.workflows.train.ddpm import DdpmTrainConfig, ensemble_shape, load_extractor
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
 from wsinuc.workflows.train.networks import describe_network, starting_point
 
@@ -70,16 +69,7 @@ def ddpm_cost(
     check_annotation(images, classes)
     checkpoint = load_checkpoint(denoiser, "denoiser")
     extractor = load_extractor(checkpoint, config.features, torch.device("cpu"))
-    shape = EnsembleConfig(
-        channels=tuple(extractor.channels.items()),
-        classes=len(classes) + 1,
-        maps=MAPS[config.separation],
-        members=config.members,
-        hidden=config.hidden,
-        inner=config.inner,
-        norm=config.norm,
-        factor=config.factor,
-    )
+    shape = ensemble_shape(config, extractor, classes)
     mpp = float(checkpoint.config["mpp"])
     pixels = sum(image.labels.size * (image.mpp / mpp) ** 2 for image in images) * config.sampling.visits
     rows = pixels if config.sampling.pixels is None else len(images) * config.sampling.visits * config.sampling.pixels

@@ -130,16 +130,7 @@ def train_ddpm(
     checkpoint = load_checkpoint(denoiser, "denoiser")
     mpp = float(checkpoint.config["mpp"])
     extractor = load_extractor(checkpoint, config.features, where)
-    shape = EnsembleConfig(
-        channels=tuple(extractor.channels.items()),
-        classes=len(classes) + 1,
-        maps=MAPS[config.separation],
-        members=config.members,
-        hidden=config.hidden,
-        inner=config.inner,
-        norm=config.norm,
-        factor=config.factor,
-    )
+    shape = ensemble_shape(config, extractor, classes)
     if config.tuning is not None:
         ensemble = _tune(images, extractor, shape, mpp, config.tuning, out, weights, on_event)
     else:
@@ -172,6 +163,22 @@ def train_ddpm(
         **(provenance or {}),
     }
     save_checkpoint(segmenter.to_checkpoint(origin), out)
+
+
+def ensemble_shape(
+    config: DdpmTrainConfig, extractor: FeatureExtractor, classes: tuple[NucleusClass, ...]
+) -> EnsembleConfig:
+    """The pixel classifiers that a training fits to these features."""
+    return EnsembleConfig(
+        channels=tuple(extractor.channels.items()),
+        classes=len(classes) + 1,
+        maps=MAPS[config.separation],
+        members=config.members,
+        hidden=config.hidden,
+        inner=config.inner,
+        norm=config.norm,
+        factor=config.factor,
+    )
 
 
 def load_extractor(checkpoint: Checkpoint, features: FeatureConfig, device: torch.device) -> FeatureExtractor:
