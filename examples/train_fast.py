@@ -35,12 +35,12 @@ from wsinuc.datasets.sampling.patches import Ahead
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig, fit
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 from wsinuc.segmenters.tiled import TiledSegmenter
-from wsinuc.workflows.denoiser.run import as_input
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.train.network_loss import Targets, make_targets, unet_loss
 from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
@@ -202,7 +202,7 @@ def train(data: Path, taught: Path, former: Path, out: Path) -> None:
 
         def loss(step: int) -> torch.Tensor:
             soft, hard, wanted = ahead(step)
-            pixels = as_input(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)]))
+            pixels = to_network(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)]))
             raw = network(pixels.to(memory_format=torch.channels_last)).float()
             said = DenseOutput(raw.classes[:SOFT], raw.maps[:SOFT])
             learnt = soft_loss(said, [crop.target for crop in soft], settings.map_weight)

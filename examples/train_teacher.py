@@ -32,10 +32,10 @@ from wsinuc.datasets.sampling.split import Split
 from wsinuc.models.checkpoints.checkpoint import save_checkpoint
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseNetwork
+from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig, Inspection, fit
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
 from wsinuc.workflows.data.training_set import NUCLEUS
-from wsinuc.workflows.denoiser.run import as_input
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.train.network_loss import make_targets, unet_loss
 
@@ -74,7 +74,7 @@ def part_of_nuinsseg(data: Path, part: str) -> list[LabelledImage]:
 
 def loss_on(network: DenseNetwork, crops: list[Crop]) -> Tensor:
     """Mean loss of a batch."""
-    pixels = as_input(np.stack([crop.image for crop in crops])).to(memory_format=torch.channels_last)
+    pixels = to_network(np.stack([crop.image for crop in crops])).to(memory_format=torch.channels_last)
     raw = network(pixels).float()
     return unet_loss(raw, make_targets(crops, "distance", 0, mpp=MPP), DistillConfig())
 

@@ -14,8 +14,28 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
 
 from wsinuc.errors import ConfigError
+
+if TYPE_CHECKING:  # geometry is imported everywhere, and is not to cost NumPy
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@overload
+def ceil_div(a: int, b: int) -> int: ...
+@overload
+def ceil_div(a: NDArray[np.int64], b: int) -> NDArray[np.int64]: ...
+def ceil_div(a: int | NDArray[np.int64], b: int) -> int | NDArray[np.int64]:
+    """``a / b`` rounded up, for whole numbers and for arrays of them.
+
+    Examples
+    --------
+    >>> ceil_div(7, 3), ceil_div(6, 3), ceil_div(0, 3)
+    (3, 2, 0)
+    """
+    return -(-a // b)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -122,7 +142,7 @@ class BlockGrid:
     @property
     def counts(self) -> tuple[int, int]:
         """Number of block rows and columns."""
-        return -(-self.shape[0] // self.block), -(-self.shape[1] // self.block)
+        return ceil_div(self.shape[0], self.block), ceil_div(self.shape[1], self.block)
 
     def __len__(self) -> int:
         return self.counts[0] * self.counts[1]
@@ -142,8 +162,8 @@ class BlockGrid:
     def overlapping(self, box: Box) -> Iterator[Block]:
         """Blocks whose core shares a pixel with ``box``, in index order."""
         rows, columns = self.counts
-        for row in range(max(0, box.y0 // self.block), min(rows, -(-box.y1 // self.block))):
-            for column in range(max(0, box.x0 // self.block), min(columns, -(-box.x1 // self.block))):
+        for row in range(max(0, box.y0 // self.block), min(rows, ceil_div(box.y1, self.block))):
+            for column in range(max(0, box.x0 // self.block), min(columns, ceil_div(box.x1, self.block))):
                 yield self[row * columns + column]
 
 
@@ -197,7 +217,7 @@ class TileGrid:
         stride = self.stride
         return [
             Tile(core=core, read=core.grow(self.margin))
-            for row in range(box.y0 // stride, -(-box.y1 // stride))
-            for column in range(box.x0 // stride, -(-box.x1 // stride))
+            for row in range(box.y0 // stride, ceil_div(box.y1, stride))
+            for column in range(box.x0 // stride, ceil_div(box.x1, stride))
             for core in [Box(row * stride, column * stride, (row + 1) * stride, (column + 1) * stride)]
         ]

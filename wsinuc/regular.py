@@ -9,7 +9,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from wsinuc.errors import DataError, WsinucError
+from wsinuc.errors import DataError, OutputError, WsinucError
 
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
@@ -52,3 +52,17 @@ def refuse_special(path: Path, error: type[WsinucError] = DataError) -> None:
     for is_kind, name in _KINDS:
         if is_kind(mode):
             raise error(f"{path} is {name}: expected a file")
+
+
+def require_parent(path: Path) -> None:
+    """Raise OutputError unless the folder that is to hold ``path`` exists: checked before hours of work.
+
+    Examples
+    --------
+    >>> require_parent(Path("/no/such/model.safetensors"))
+    Traceback (most recent call last):
+    wsinuc.errors.OutputError: cannot write /no/such/model.safetensors: there is no folder /no/such, make it first
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: there is no folder {folder}, make it first")

@@ -21,7 +21,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 
-from wsinuc.grid import Block, BlockGrid, Box
+from wsinuc.grid import Block, BlockGrid, Box, ceil_div
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.classes import NucleusClass
@@ -87,7 +87,7 @@ def level_shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
     """
     shapes = [shape]
     while max(shapes[-1]) > MAX_CHUNK:
-        shapes.append((-(-shapes[-1][0] // 2), -(-shapes[-1][1] // 2)))
+        shapes.append((ceil_div(shapes[-1][0], 2), ceil_div(shapes[-1][1], 2)))
     return shapes
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsinuc.grid import ceil_div
 from wsinuc_cli.options import DEFAULTS, device_option
 from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import echo
@@ -134,7 +135,7 @@ def _chosen(dataset: Dataset, split: Path | None, part: str | None) -> Dataset:
 
 def _show_progress(what: str, done: int, total: int) -> None:
     """A line at every tenth of the images, so that a pipe stays readable."""
-    if done == total or done % -(-total // 10) == 0:
+    if done == total or done % ceil_div(total, 10) == 0:
         echo(f"{what}: {done} of {total} images", err=True)
 
 

@@ -252,7 +252,7 @@ def check_opens(slide: Place, config: SegmentConfig) -> None:
     from wsinuc.slides.isolation.isolated import open_isolated
 
     with open_isolated(slide, reader=config.reader, mpp=config.mpp) as opened:
-        opened.mpp  # noqa: B018  raises when the resolution is unknown
+        opened.require_mpp()
 
 
 def describe_result(summary: Summary) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.errors import DeviceMemoryError
+from wsinuc.grid import ceil_div
 
 
 def largest_fitting(trial: Callable[[int], Tensor], tried: int, model: nn.Module) -> int:
@@ -55,7 +56,7 @@ def out_of_memory(model: nn.Module, images: int | None, trial: Callable[[int], T
         )
     return DeviceMemoryError(
         f"{message}; {fitting} at once did when tried: use batch size {fitting}, or keep the batch and compute it in "
-        f"{-(-images // fitting)} times as many passes (accumulation, same result)"
+        f"{ceil_div(images, fitting)} times as many passes (accumulation, same result)"
     )
 
 

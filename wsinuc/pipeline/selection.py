@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import DataError
-from wsinuc.grid import Box
+from wsinuc.grid import Box, ceil_div
 from wsinuc.nuclei import Nuclei
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue import Region, TissueMask, find_tissue, load_region, load_tissue, whole
@@ -98,7 +98,7 @@ def _any_below(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bo
     """(shape) whether a cell of a grid over the same area shares an area with a True cell of ``mask``."""
     sums = np.pad(mask.astype(np.int64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     (top, bottom), (left, right) = (
-        (np.arange(n) * m // n, -(-(np.arange(n) + 1) * m // n)) for n, m in zip(shape, mask.shape, strict=True)
+        (np.arange(n) * m // n, ceil_div((np.arange(n) + 1) * m, n)) for n, m in zip(shape, mask.shape, strict=True)
     )
     inside = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
     return inside > 0

@@ -22,6 +22,7 @@ from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureConfig, Featur
 from wsinuc.models.features.views import MOST, View, merged, views
 from wsinuc.models.networks.norm import fix_statistics, statistics_of, with_statistics
 from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.models.pixels import to_network
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile, usual_mpp_range
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
 from wsinuc.separation.joining import Joining
@@ -180,7 +181,7 @@ class DdpmSegmenter(TiledSegmenter):
         return fitted
 
     def _input(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        return torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return to_network(pixels, self.device)
 
     @torch.inference_mode()
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

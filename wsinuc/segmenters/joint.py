@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.grid import ceil_div
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.header import Mpp, from_header
 from wsinuc.models.features.views import MOST, View, views
@@ -305,7 +306,7 @@ class _View:
             raise ConfigError(
                 f"a size of {size} does not fit tiles of {config.tile} px with a margin of {config.margin}"
             )
-        scored = -(-(int(core) + way.moved) // model.grain) * model.grain
+        scored = ceil_div(int(core) + way.moved, model.grain) * model.grain
         room = int(tile - core) // 2 - max(way.moved, scored - int(core) - way.moved)
         if room < model.margin:
             raise ConfigError(

@@ -24,6 +24,7 @@ from wsinuc.models.networks.by_name import build_network, default_tiling, stride
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
 from wsinuc.models.networks.fusion import fuse_norms
 from wsinuc.models.networks.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
+from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile, usual_mpp_range
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
@@ -155,8 +156,7 @@ class NetworkSegmenter(TiledSegmenter):
         return fitted
 
     def _input(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1
-        return x.to(self.dtype)
+        return to_network(pixels, self.device).to(self.dtype)
 
     @torch.inference_mode()
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -138,6 +138,10 @@ class Slide(ABC):
             return self.given_mpp
         return resolve_mpp(self.header.mpp_yx, self.header.mpp_source, self.name)
 
+    def require_mpp(self) -> None:
+        """Raise MppError, which says what to do, when the resolution is unknown: before hours of work."""
+        _ = self.mpp
+
     def read(self, box: Box, level: int = 0) -> NDArray[np.uint8]:
         """RGB ``(h, w, 3)`` of a box in the level's own pixels; white outside the slide.
 

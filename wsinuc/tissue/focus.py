@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.grid import Box
+from wsinuc.grid import Box, ceil_div
 from wsinuc.slides.view import SlideView, read_resilient
 from wsinuc.tissue.kinds import Colour, densities
 from wsinuc.tissue.mask import CELL_UM
@@ -63,7 +63,7 @@ def _starts(length: int, side: int) -> list[int]:
     """Where windows begin: one every half window, from edge to edge; none where there is no room for one."""
     if length < side:
         return []
-    steps = -(-2 * (length - side) // side)
+    steps = ceil_div(2 * (length - side), side)
     return [i * (length - side) // max(1, steps) for i in range(steps + 1)]
 
 

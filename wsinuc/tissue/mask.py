@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.errors import SlideError
-from wsinuc.grid import Box
+from wsinuc.grid import Box, ceil_div
 from wsinuc.slides.view import WHITE, SlideView
 from wsinuc.tissue.kinds import LEFT_OUT, Kind
 
@@ -99,8 +99,8 @@ class TissueMask:
         return Box(
             int(rows[0]) * height // down,
             int(columns[0]) * width // across,
-            -(-(int(rows[-1]) + 1) * height // down),
-            -(-(int(columns[-1]) + 1) * width // across),
+            ceil_div((int(rows[-1]) + 1) * height, down),
+            ceil_div((int(columns[-1]) + 1) * width, across),
         )
 
 
@@ -108,7 +108,7 @@ def _overlaps(start: int, stop: int, tissue: TissueMask, axis: int) -> tuple[sli
     """Cells that an interval of view pixels meets along an axis, and how many view pixels it shares with each."""
     count, length = tissue.mask.shape[axis], tissue.shape[axis]
     start, stop = max(0, min(start, length)), max(0, min(stop, length))
-    first, last = start * count // length, -(-stop * count // length)
+    first, last = start * count // length, ceil_div(stop * count, length)
     edges = np.arange(first, last + 1) * (length / count)
     shared = np.minimum(edges[1:], stop) - np.maximum(edges[:-1], start)
     return slice(first, last), np.maximum(shared, 0.0)

@@ -202,7 +202,7 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             replace(TINY, **change)
-    with pytest.raises(OutputError, match="its folder does not exist"):
+    with pytest.raises(OutputError, match="there is no folder"):
         pretrain([picture()], tmp_path / "absent" / "d.safetensors", TINY)
 
 

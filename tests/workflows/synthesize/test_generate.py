@@ -20,8 +20,9 @@ from wsinuc.errors import CheckpointError, SynthesisError
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.samplers import SamplerConfig, sample
 from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.models.pixels import from_network
 from wsinuc.workflows.synthesize.batches import Maker, _work, batches, generate
-from wsinuc.workflows.synthesize.config import pixels_of, seed_of
+from wsinuc.workflows.synthesize.config import seed_of
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 
 TINY = UNetConfig(base=32, multipliers=(1,), res_blocks=1, attention_factors=(), middle_attention=False)
@@ -55,7 +56,7 @@ class Noise:
             blank = np.zeros((16, 16), np.int32)
             return [
                 SyntheticSample(index=k, image=image, labels=blank)
-                for k, image in zip(numbers, pixels_of(found), strict=True)
+                for k, image in zip(numbers, from_network(found), strict=True)
             ]
 
         return make

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from skimage.segmentation import find_boundaries
 
 from wsinuc.exports.pictures.drawing import font, printable
+from wsinuc.grid import ceil_div
 from wsinuc.metrics.segmentation import count_overlaps
 from wsinuc.own_files import create
 
@@ -64,7 +65,7 @@ def write_overlays(cells: Iterable[Comparison], count: int, path: Path) -> None:
     """Write one page (PNG) of ``count`` images with outlines, each as large as its cell allows, read one by one."""
     columns = min(count, MOST_COLUMNS)
     step_x, step_y = CELL_PX + GAP_PX, CELL_PX + CAPTION_PX + GAP_PX
-    page = Image.new("RGB", (columns * step_x - GAP_PX, -(-count // columns) * step_y - GAP_PX), "white")
+    page = Image.new("RGB", (columns * step_x - GAP_PX, ceil_div(count, columns) * step_y - GAP_PX), "white")
     for i, cell in enumerate(cells):
         x, y = i % columns * step_x, i // columns * step_y
         _write_caption(page, cell.caption, (x, y), CELL_PX, 15)
@@ -83,7 +84,7 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
     width = 2 * PAIR_PX + GAP_PX // 4
     step_x, step_y = width + GAP_PX, CAPTION_PX + PAIR_PX + GAP_PX
     top = CAPTION_PX
-    page = Image.new("RGB", (columns * step_x - GAP_PX, top + -(-count // columns) * step_y - GAP_PX), "white")
+    page = Image.new("RGB", (columns * step_x - GAP_PX, top + ceil_div(count, columns) * step_y - GAP_PX), "white")
     for i, row in enumerate(rows):
         if i == 0:
             key = "green: missed, magenta: wrong, yellow: predicted and right (IoU above one half)"

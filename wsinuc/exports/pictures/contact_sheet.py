@@ -14,6 +14,7 @@ from skimage.segmentation import find_boundaries
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.drawing import GREY, INK, font, frame, printable
+from wsinuc.grid import ceil_div
 from wsinuc.nuclei.classes import NucleusClass
 
 TILE_PX, GAP_PX, CAPTION_PX, LEGEND_PX = 360, 14, 46, 40
@@ -43,7 +44,7 @@ def write_contact_sheet(
         The page cannot be written.
     """
     columns = min(columns, max(1, len(images)))
-    rows = -(-len(images) // columns)
+    rows = ceil_div(len(images), columns)
     top = LEGEND_PX if classes else GAP_PX
     size = (columns * (TILE_PX + GAP_PX) + GAP_PX, top + rows * (TILE_PX + CAPTION_PX + GAP_PX))
     page = Image.new("RGB", size, "white")

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from wsinuc.grid import ceil_div
 from wsinuc.metrics.calibration import Reliability
 from wsinuc.own_files import create
 
@@ -88,7 +89,7 @@ def draw_histograms(
     The bins hold the middle 99 % of all values together; what lies outside is counted in the first
     and the last. A dashed line marks each group's median. A panel without values says so.
     """
-    rows = -(-len(panels) // columns)
+    rows = ceil_div(len(panels), columns)
     figure = _figure(4.2 * columns, 0.3 + 2.9 * rows)
     for i, (name, groups) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, i + 1)

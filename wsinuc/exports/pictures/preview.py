@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.drawing import GREY, INK, Picture, font, frame, printable, scale_bar
 from wsinuc.exports.pictures.left_out import LegendEntry, hatch_left_out
-from wsinuc.grid import Box
+from wsinuc.grid import Box, ceil_div
 from wsinuc.nuclei import Nuclei
 from wsinuc.slides.view import SlideView, read_resilient
 from wsinuc.tissue import TissueMask
@@ -91,7 +91,7 @@ class _Tally:
 
     @classmethod
     def empty(cls, shape: tuple[int, int]) -> _Tally:
-        return cls(np.zeros((-(-shape[0] // _CELL), -(-shape[1] // _CELL)), np.int64), {})
+        return cls(np.zeros((ceil_div(shape[0], _CELL), ceil_div(shape[1], _CELL)), np.int64), {})
 
     def add(self, part: Nuclei) -> None:
         rows, columns = np.minimum(part.centroids.astype(np.int64) // _CELL, np.array(self.cells.shape) - 1).T

@@ -20,6 +20,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from wsinuc.errors import ConfigError
+from wsinuc.grid import ceil_div
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.networks.unet import UNet
 
@@ -101,7 +102,7 @@ class FeatureExtractor:
         """
         n, _, height, width = x0.shape
         steps = len(self.config.timesteps)
-        repeats = (1, 1, -(-height // NOISE_PERIOD), -(-width // NOISE_PERIOD))
+        repeats = (1, 1, ceil_div(height, NOISE_PERIOD), ceil_div(width, NOISE_PERIOD))
         noise = self._noise.to(x0.device).roll(shift, (2, 3)).repeat(repeats)[:, :, :height, :width]
         t = torch.tensor(self.config.timesteps, device=x0.device).repeat_interleave(n)
         noisy = self.process.noise(x0.repeat(steps, 1, 1, 1), t, noise.repeat_interleave(n, 0))

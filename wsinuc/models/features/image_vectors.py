@@ -28,6 +28,7 @@ from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
+from wsinuc.models.pixels import to_network
 
 BATCH = 16
 """Images per step of a network."""
@@ -139,7 +140,7 @@ class DenoiserNetwork:
         return ImageFeatures(np.concatenate(rows) if rows else np.zeros((0, self.width), np.float32))
 
     def _vectors(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        x = _channels_first(images).to(self._device).float() / 127.5 - 1
+        x = to_network(images, self._device)
         maps = self._extract(x)
         return torch.cat([each.float().mean(dim=(2, 3)) for each in maps.values()], dim=1).cpu().numpy()
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from wsinuc.errors import ConfigError
+from wsinuc.grid import ceil_div
 from wsinuc.models.checkpoints.denoisers import build_denoiser
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.networks.dense import DenseNetwork, FinetunedDenoiser
@@ -90,13 +91,13 @@ def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
     """
     if method == "unet":
         config = SupervisedUNetConfig(**shape)
-        margin = -(-config.reach // config.stride) * config.stride
+        margin = ceil_div(config.reach, config.stride) * config.stride
         return config.fold * CORE + 2 * margin, margin
     if method == "finetune":
         # Attention is over the whole tile: not larger than what such denoisers are trained on.
         return (256 if _sees_everything(shape["denoiser"]) else CORE + 64), 32
     if method == "hovernet":
-        margin = -(-LOST // STRIDE) * STRIDE
+        margin = ceil_div(LOST, STRIDE) * STRIDE
         return CORE + 2 * margin, margin
     raise ConfigError(f"no network is called {method!r}; there are {', '.join(NETWORKS)}")
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wsinuc.errors import SlideError
+from wsinuc.grid import ceil_div
 from wsinuc.slides.identity.directory_bytes import tiff_directories
 from wsinuc.slides.identity.slide_files import slide_files
 from wsinuc.urls import Place, Url, remote_errors
@@ -196,7 +197,7 @@ def _next(file: BinaryIO, position: int, what: int) -> int | None:
 
 def _stride(size: int) -> int:
     """Bytes from one sample to the next, in whole pages."""
-    return -(-max(STRIDE, size // MOST_SAMPLES) // _PAGE) * _PAGE
+    return ceil_div(max(STRIDE, size // MOST_SAMPLES), _PAGE) * _PAGE
 
 
 def _head(size: int) -> bytes:

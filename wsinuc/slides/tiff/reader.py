@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from wsinuc.errors import RemoteError, SlideError
-from wsinuc.grid import Box
+from wsinuc.grid import Box, ceil_div
 from wsinuc.slides.base import Slide, SlideHeader, one_line
 from wsinuc.slides.dialect import Dialect, bits_note
 from wsinuc.slides.tiff.layout import TiffLayout, check_pages, read_layout
@@ -165,6 +165,6 @@ def _sample_boxes(extent: Box) -> list[Box]:
 
 
 def _starts(length: int) -> list[int]:
-    count = min(8, -(-length // SAMPLE_SIDE))
+    count = min(8, ceil_div(length, SAMPLE_SIDE))
     last = max(0, length - SAMPLE_SIDE)
     return [round(last * i / max(1, count - 1)) for i in range(count)]

@@ -24,7 +24,7 @@ import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.qupath.geojson import write_geojson
-from wsinuc.grid import BlockGrid, Box
+from wsinuc.grid import BlockGrid, Box, ceil_div
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import measure
 from wsinuc.pipeline.block import process_block
@@ -325,7 +325,7 @@ class _Bench:
         return self._result("render", usage, "compressing", labels.size / best)
 
     def _export(self) -> StageResult:
-        times, path = -(-EXPORTED // len(self.nuclei)), self.folder / "nuclei.geojson.zip"
+        times, path = ceil_div(EXPORTED, len(self.nuclei)), self.folder / "nuclei.geojson.zip"
         usage = self._typical(lambda: write_geojson([self.nuclei] * times, path, run_id="bench"))
         nuclei = times * len(self.nuclei)
         best = ceilings.bare_features(self.nuclei, self.config.repeats)

@@ -26,7 +26,7 @@ from wsinuc.config import MPP_RANGE
 from wsinuc.datasets.augmentation.augment import jitter_stain
 from wsinuc.errors import ConfigError
 from wsinuc.exports.atomic import replacing
-from wsinuc.grid import Box
+from wsinuc.grid import Box, ceil_div
 from wsinuc.orientation import dihedral
 from wsinuc.slides.isolation.isolated import open_isolated
 
@@ -184,12 +184,12 @@ def _levels(config: SyntheticSlideConfig, square: RGB) -> list[_Level]:
     stained = [square, *(jitter_stain(square, rng, 0.2) for _ in range(STAINS - 1))]
     glass = rng.normal(243, 1.5, square.shape).round().clip(0, 255).astype(np.uint8)
     stamps = np.stack([*(dihedral(image, k) for image in stained for k in range(8)), glass])
-    cells = rng.integers(0, len(stamps) - 1, (-(-config.height // CELL), -(-config.width // CELL)), np.uint8)
+    cells = rng.integers(0, len(stamps) - 1, (ceil_div(config.height, CELL), ceil_div(config.width, CELL)), np.uint8)
     waves = _waves(rng, max(config.width, config.height))
     threshold = _threshold(waves, config)
     levels, step = [], 1
     while True:
-        shape = (-(-config.height // step), -(-config.width // step))
+        shape = (ceil_div(config.height, step), ceil_div(config.width, step))
         levels.append(_Level(shape, step, stamps, cells, waves, threshold))
         if max(shape) <= 4 * TILE or step * STEP > CELL:
             return levels

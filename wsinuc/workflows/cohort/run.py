@@ -160,7 +160,7 @@ class _Cohort:
             self.emit(SlideDone(job=job, summary=None))
             return False
         with open_isolated(job.slide, reader=config.reader, mpp=config.mpp) as slide:
-            slide.mpp  # noqa: B018  raises when the resolution is unknown
+            slide.require_mpp()
         return True
 
     def _work(self, on_event: Callable[[CohortEvent], None]) -> None:

@@ -18,6 +18,7 @@ from wsinuc.exports.pictures.plots import draw_curves
 from wsinuc.models.checkpoints.denoisers import build_network
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.samplers import SamplerConfig, walk
+from wsinuc.models.pixels import from_network
 from wsinuc.models.training.state import read_log
 from wsinuc.workflows.denoiser.config import PretrainConfig
 
@@ -97,7 +98,7 @@ def sample_grid(network: nn.Module, process: GaussianDiffusion, config: Pretrain
     sampler = SamplerConfig("ddim", SAMPLING_STEPS)
     with torch.autocast(weight.device.type, dtype=torch.bfloat16, enabled=config.fit.bf16):
         samples = torch.cat([walk(process, network, part, sampler) for part in noise.split(4)])
-    pixels = ((samples.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    pixels = from_network(samples)
     side = round(SAMPLES**0.5)
     rows = pixels.reshape(side, side, config.patch, config.patch, 3).swapaxes(1, 2)
     return rows.reshape(side * config.patch, side * config.patch, 3)

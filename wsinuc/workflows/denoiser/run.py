@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import wsinuc
 from wsinuc.datasets.sampling.patches import Ahead, PatchSource
 from wsinuc.datasets.sampling.pixels import Pixels
-from wsinuc.errors import CheckpointError, OutputError
+from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import build_network, denoiser_config
 from wsinuc.models.checkpoints.guided import check_finite, from_guided, read_weights
@@ -32,8 +32,10 @@ from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.diffusion.variance import Objective
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
+from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
 from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.regular import require_parent
 from wsinuc.workflows.denoiser.config import PRESETS, PretrainConfig
 from wsinuc.workflows.denoiser.held_out import SEED as HELD_OUT_SEED
 from wsinuc.workflows.denoiser.held_out import drawn_apart
@@ -86,8 +88,7 @@ def pretrain(
     TrainingError
         The loss is no number any more.
     """
-    if not out.parent.is_dir():
-        raise OutputError(f"cannot write {out}: its folder does not exist")
+    require_parent(out)
     torch.manual_seed(config.seed)
     process = GaussianDiffusion(named_betas(config.betas))
     training, held_out = _patch_sources(images, weights, config)
@@ -176,12 +177,6 @@ def _patch_sources(
     )
 
 
-def as_input(pixels: np.ndarray) -> Tensor:
-    """RGB ``(n, h, w, 3)`` as the network takes it: ``(n, 3, h, w)`` in [-1, 1], channels last in memory."""
-    planes = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-    return (planes.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-
-
 class _StepLoss:
     """Mean loss of part k of the training.
 
@@ -215,12 +210,12 @@ class _StepLoss:
         mine = slice(place * self.size, (place + 1) * self.size)
         t = sample_timesteps(self.process, config.batch, config.timestep_power, generator)[mine]
         eps = torch.randn((config.batch, 3, config.patch, config.patch), generator=generator)[mine]
-        return self._loss(as_input(self.patches(part)), t, eps)
+        return self._loss(to_network(self.patches(part)), t, eps)
 
     def trial(self, count: int) -> Tensor:
         """Loss of ``count`` images of nothing: what matters is the memory it takes."""
         blank = np.zeros((count, self.config.patch, self.config.patch, 3), np.uint8)
-        x0 = as_input(blank)
+        x0 = to_network(blank)
         return self._loss(x0, torch.zeros(count, dtype=torch.long), torch.zeros_like(x0))
 
     def _loss(self, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
@@ -246,7 +241,7 @@ def _inspections(
         chunk = max(1, config.batch // config.fit.accumulate)
         for start in range(0, config.validation_patches, chunk):
             numbers = range(start, min(start + chunk, config.validation_patches))
-            x0 = as_input(np.stack([held_out.patch(i) for i in numbers]))
+            x0 = to_network(np.stack([held_out.patch(i) for i in numbers]))
             t = sample_timesteps(process, len(numbers), 1.0, generator).to(device)
             eps = torch.randn(x0.shape, generator=generator).to(device)
             with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.fit.bf16):

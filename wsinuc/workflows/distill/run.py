@@ -32,12 +32,13 @@ from wsinuc.models.devices import pick_device
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.networks.supervised_unet import folded
+from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Inspection, Progress, fit, part_size, weights_in_place
 from wsinuc.models.training.processes import ALONE
 from wsinuc.models.training.state import append_log, trim_log
+from wsinuc.regular import require_parent
 from wsinuc.segmenters.network import MAPS, NetworkConfig, network_checkpoint
 from wsinuc.workflows.data.training_set import check_annotation
-from wsinuc.workflows.denoiser.run import as_input
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of, source_identity
 from wsinuc.workflows.distill.teacher import Scales, Teacher
@@ -189,7 +190,7 @@ def measure_agreement(
     chosen = numbers[:_MEASURED]
     for number in chosen:
         crop = source.whole(number)
-        raw: DenseOutput = network(as_input(crop.image[None]).to(device)).float()
+        raw: DenseOutput = network(to_network(crop.image[None]).to(device)).float()
         total += float(soft_loss(raw, [crop.target], config.map_weight))
         student = 1 - raw.classes.softmax(1)[0, 0, inner, inner].cpu().numpy()
         teacher = 1 - crop.target.probabilities[0, inner, inner]
@@ -226,7 +227,7 @@ class _BatchLoss:
 
     def __call__(self, part: int) -> Tensor:
         soft, hard = self.crops(part), self.annotated(part)
-        pixels = as_input(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)])).to(self.device)
+        pixels = to_network(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)])).to(self.device)
         raw: DenseOutput = self.network(pixels)
         config, count = self.config, len(soft)
         with torch.autocast(self.device.type, enabled=False):
@@ -252,8 +253,7 @@ def _ahead(function: Callable[[int], Any], stack: ExitStack) -> Callable[[int], 
 
 def _check_output(out: Path, state: Path) -> None:
     """Raise OutputError where the student could not be written, or would replace something else."""
-    if not out.parent.is_dir():
-        raise OutputError(f"cannot write {out}: its folder does not exist")
+    require_parent(out)
     if out.exists() and not state.exists():
         raise OutputError(
             f"{out} is there already, and no {state.name} beside it to go on from: it is of another training; "

@@ -20,7 +20,7 @@ from torch import Tensor
 import wsinuc
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.patches import Ahead
-from wsinuc.errors import CheckpointError, OutputError
+from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.cosyn import KIND, network_config, read_cosyn
 from wsinuc.models.conditioning.text import TextEncoder, TextTokens
@@ -28,9 +28,11 @@ from wsinuc.models.conditioning.text_encoders import TemplateEncoder
 from wsinuc.models.diffusion.joint import JointDiffusion, JointNoise, JointUnit
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynUNet
+from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
 from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.regular import require_parent
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.synthesis.prompts import Vocabulary
 from wsinuc.workflows.data.training_set import check_annotation
@@ -94,8 +96,7 @@ def train_cosyn(
     TrainingError
         The loss is no number any more.
     """
-    if not out.parent.is_dir():
-        raise OutputError(f"cannot write {out}: its folder does not exist")
+    require_parent(out)
     check_annotation(images, classes)
     torch.manual_seed(config.seed)
     encoder = text_encoder or _built_in_encoder(JointExamples.of(images, classes, config))  # held-out words too
@@ -148,7 +149,7 @@ def train_cosyn(
 def mean_levels(examples: JointExamples) -> MeanLevels:
     """Mean levels of the first images of a training, which its samples are to have."""
     images = np.stack([crop.image for crop in examples.crops.batch(0, _LEVELS)])
-    return MeanLevels.of(torch.from_numpy(images).permute(0, 3, 1, 2) / 127.5 - 1)
+    return MeanLevels.of(to_network(images))
 
 
 def _built_in_encoder(examples: JointExamples) -> TextEncoder:

@@ -18,6 +18,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import DataError
 from wsinuc.models.diffusion.joint import JointUnit
+from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.synthesis.distance_map import centroid_distance
 from wsinuc.synthesis.layouts import NucleusLayout, layout_of
@@ -129,7 +130,7 @@ def layouts_by_tissue(
 
 def as_unit(examples: Sequence[JointExample]) -> tuple[JointUnit, torch.Tensor]:
     """The clean unit of some examples, and their layouts int64 ``(n, h, w)``."""
-    image = torch.from_numpy(np.stack([e.image for e in examples])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    image = to_network(np.stack([e.image for e in examples]))
     distance = torch.from_numpy(np.stack([e.distance for e in examples]))[:, None] * 2 - 1
     label = torch.from_numpy(np.stack([e.label for e in examples]).astype(np.int64))
     points = torch.from_numpy(np.stack([e.points for e in examples]).astype(np.int64))

@@ -13,6 +13,7 @@ from wsinuc.models.conditioning.text import TextEncoder
 from wsinuc.models.diffusion.joint import JointDiffusion, sample_joint
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynUNet
+from wsinuc.models.pixels import from_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
 from wsinuc.workflows.generators.cosyn_data import JointExamples, as_unit
@@ -47,7 +48,7 @@ def sample_page(
             device=device,
             levels=levels,
         )
-    images = ((unit.image + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    images = from_network(unit.image)
     cones = (unit.distance_map * 255).round().byte().cpu().numpy()
     labels, palette = unit.label.cpu().numpy(), _palette(examples.classes)
     rows = [

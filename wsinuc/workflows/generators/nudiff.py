@@ -29,7 +29,7 @@ from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
 from wsinuc.datasets.sampling.patches import Ahead
-from wsinuc.errors import ConfigError, DataError, OutputError
+from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE, adopt
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
@@ -38,6 +38,7 @@ from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
 from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.models.training.state import read_log
+from wsinuc.regular import require_parent
 from wsinuc.synthesis.structures import structure_map, to_diffusion
 from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.denoiser.held_out import SEED, held_out_loss, set_apart
@@ -247,8 +248,7 @@ class StepLoss:
 
 
 def _check(kind: str, images: Sequence[LabelledImage], out: Path, config: GeneratorConfig) -> None:
-    if not out.parent.is_dir():
-        raise OutputError(f"cannot write {out}: its folder does not exist")
+    require_parent(out)
     if config.kind != kind:
         raise ConfigError(f"these are settings of a {config.kind}, but a {kind} is to be trained: take its preset")
     if images and not any(sample.labels.any() for sample in images):

@@ -105,7 +105,7 @@ def prepare(
     """
     slide_path = place(slide_path)
     with open_isolated(slide_path, reader=config.reader, mpp=config.mpp) as slide:
-        slide.mpp  # noqa: B018  raises MppError before weights are loaded
+        slide.require_mpp()  # before weights are loaded
         segmenter = segmenter or _load_segmenter(config)
         check_class_names(item.name for item in segmenter.classes)
         check_mpp(slide.mpp, segmenter, str(slide_path))

@@ -92,12 +92,6 @@ def real_field(image: LabelledImage, rng: np.random.Generator, *, mpp: float, si
     return RealField(image, pixels, labels, classes)
 
 
-def pixels_of(images: torch.Tensor) -> NDArray[np.uint8]:
-    """Images ``(n, 3, h, w)`` in [-1, 1] as RGB ``(n, h, w, 3)``."""
-    grey = ((images.float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return grey.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-
-
 def resolved_guidance(asked: float | None, drop_rate: float, condition: str) -> float:
     """The guidance to use with a network whose ``condition`` was dropped that often in training.
 

@@ -22,9 +22,10 @@ from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.devices import half_precision, pick_device
 from wsinuc.models.diffusion.joint import JointUnit, sample_joint
 from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_timesteps
+from wsinuc.models.pixels import from_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
-from wsinuc.workflows.synthesize.config import SynthesisConfig, pixels_of, placed, resolved_guidance, seed_of
+from wsinuc.workflows.synthesize.config import SynthesisConfig, placed, resolved_guidance, seed_of
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import Layouts, LayoutSource, Scene
 
@@ -102,7 +103,7 @@ class CoSynMaker:
         parts = zip(
             numbers,
             scenes,
-            pixels_of(unit.image),
+            from_network(unit.image),
             unit.distance_map.cpu().numpy(),
             unit.label.cpu().numpy().astype(np.int32),
             strict=True,

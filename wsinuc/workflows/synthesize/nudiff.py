@@ -26,12 +26,12 @@ from wsinuc.models.checkpoints.generators import ImageModel, StructureModel, loa
 from wsinuc.models.devices import half_precision, pick_device
 from wsinuc.models.diffusion.guidance import guided
 from wsinuc.models.diffusion.samplers import restart_steps, sample
+from wsinuc.models.pixels import from_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
 from wsinuc.synthesis.structures import from_diffusion, structure_map
 from wsinuc.workflows.synthesize.config import (
     SynthesisConfig,
-    pixels_of,
     placed,
     real_field,
     resolved_guidance,
@@ -101,7 +101,7 @@ class NudiffMaker:
         """The samples of these numbers as one batch; raises SynthesisError."""
         made = self._real(numbers) if self.structures is None else self._generated(numbers)
         conditions = torch.from_numpy(np.stack([condition for condition, _ in made]))
-        pictures = pixels_of(self._draw(conditions.to(self.device), numbers))
+        pictures = from_network(self._draw(conditions.to(self.device), numbers))
         return [replace(draft, image=picture) for (_, draft), picture in zip(made, pictures, strict=True)]
 
     def flops(self) -> float:

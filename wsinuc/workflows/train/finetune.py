@@ -27,6 +27,7 @@ from wsinuc.errors import DataError
 from wsinuc.models.features.ensemble import PixelClassifierEnsemble
 from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor
 from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig, Progress, fit
 from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
 from wsinuc.workflows.train.soft_crops import SoftCropSource, soft_loss
@@ -135,7 +136,7 @@ def finetune(
         pixels = torch.from_numpy(np.stack(images)).to(device)
         rng = np.random.default_rng((config.seed, step, 1))
         shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
-        maps = extractor.maps(pixels.permute(0, 3, 1, 2).float() / 127.5 - 1, shift)
+        maps = extractor.maps(to_network(pixels), shift)
         wanted = np.stack([hv_maps(item) if head.config.maps == 2 else centre_distance(item)[None] for item in labels])
         nuclei = torch.from_numpy(labels > 0).to(device)
         targets = torch.from_numpy(wanted).to(device)

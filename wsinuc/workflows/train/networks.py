@@ -20,14 +20,16 @@ from torch import Tensor
 import wsinuc
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
-from wsinuc.errors import CheckpointError, ConfigError, OutputError
+from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseNetwork
+from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Progress, fit
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.regular import require_parent
 from wsinuc.segmenters.network import MAPS, NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
 from wsinuc.workflows.evaluate.run import predict_labels
@@ -85,8 +87,7 @@ def train_network(
     OutputError
         ``out`` lies in no folder.
     """
-    if not out.parent.is_dir():
-        raise OutputError(f"cannot write {out}: its folder does not exist")
+    require_parent(out)
     images, classes = list(images), classes or (NUCLEUS,)
     check_annotation(images, classes)
     start = starting_point(config, denoiser)
@@ -222,7 +223,7 @@ def _batch_loss(
     def loss(step: int) -> Tensor:
         crops = source.batch(step, config.batch)
         pixels = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device)
-        raw = network((pixels.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last))
+        raw = network(to_network(pixels))
         wanted = make_targets(crops, config.way, network.lost).to(device)
         with torch.autocast(device.type, enabled=False):
             return LOSSES[config.method](raw.float(), wanted, config)

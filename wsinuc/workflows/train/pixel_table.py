@@ -24,6 +24,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
 from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor, sample_features
+from wsinuc.models.pixels import to_network
 from wsinuc.orientation import dihedral
 from wsinuc.separation.targets import centre_distance, hv_maps
 
@@ -266,7 +267,7 @@ def _visits(
             wanted = class_targets(labels, sample.classes, config.min_class_pixels)
             points = choose_pixels(wanted, rng, config)
             maps = map_targets(labels, separation)
-            pixels = torch.from_numpy(padded(image)).to(weight.device).permute(2, 0, 1)[None].float() / 127.5 - 1
+            pixels = to_network(padded(image)[None], weight.device)
             shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD))) if config.shift else (0, 0)
             yield (
                 sample_features(extractor(pixels, shift), 0, torch.from_numpy(points)).cpu(),
