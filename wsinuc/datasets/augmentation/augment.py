@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from wsinuc.datasets.augmentation.artefacts import with_artefact
 from wsinuc.datasets.augmentation.compaction import compacted
 from wsinuc.datasets.augmentation.crowding import crowded
 from wsinuc.datasets.base import LabelledImage
@@ -56,16 +57,18 @@ class Augmentation:
     crowd: float = 0.0
     """Probability of nuclei shown once more beside others, up to twice as many; see
     `wsinuc.datasets.augmentation.crowding`."""
+    artefacts: float = 0.0
+    """Probability of a stroke of ink, a fold or dust; see `wsinuc.datasets.augmentation.artefacts`."""
     compact: float = 0.0
     """Probability of a wider field whose nuclei are drawn together; see `wsinuc.datasets.augmentation.compaction`."""
 
     def __post_init__(self) -> None:
         if self.zoom < 1 or not 0 <= self.stain < 1 or min(self.noise, self.dyes) < 0:
             raise ConfigError(f"zoom must be at least 1, stain in [0, 1), noise and dyes not negative; got {self}")
-        chances = (self.blur, self.light, self.jpeg, self.crowd, self.compact)
+        chances = (self.blur, self.light, self.jpeg, self.crowd, self.compact, self.artefacts)
         if not all(0 <= chance <= 1 for chance in chances):
             raise ConfigError(
-                "blur, light, jpeg, crowd and compact are probabilities from 0 to 1, got "
+                "blur, light, jpeg, crowd, compact and artefacts are probabilities from 0 to 1, got "
                 f"{', '.join(map(str, chances))}"
             )
 
@@ -127,6 +130,8 @@ def augmented_crop(
     labels = np.pad(labels, around, mode="symmetric")[:size, :size]
     if augmentation.crowd and rng.random() < augmentation.crowd:
         image, labels = crowded(image, labels, rng, rng.uniform(0, 1))
+    if augmentation.artefacts and rng.random() < augmentation.artefacts:
+        image, labels = with_artefact(image, labels, mpp, rng)
     turn = int(rng.integers(8))
     return _turned(turn, distorted(image, mpp, rng, augmentation), labels)
 
