@@ -17,7 +17,7 @@ from wsinuc.urls import Place, place
 from wsinuc_cli.terminal import LogFormatter
 
 if TYPE_CHECKING:
-    from wsinuc.pipeline.executor import ExecutorConfig
+    from wsinuc.pipeline.executor_config import ExecutorConfig
 
 
 class PlaceType(click.ParamType):
@@ -142,7 +142,7 @@ def _executor_config(**given: Any) -> ExecutorConfig:
 
 
 def _build_config(place: str, given: dict[str, Any]) -> ExecutorConfig:
-    from wsinuc.pipeline.executor import ExecutorConfig
+    from wsinuc.pipeline.executor_config import ExecutorConfig
 
     renamed = {"block_timeout": "task_timeout_s", "scheduler": "address"}
     settings = {renamed.get(name, name): value for name, value in given.items()}

@@ -24,7 +24,7 @@ from wsinuc_cli.options import (
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.pipeline.executor import ExecutorConfig
+    from wsinuc.pipeline.executor_config import ExecutorConfig
     from wsinuc.segmenters.base import Segmenter
     from wsinuc.workflows.cohort.events import CohortEvent
     from wsinuc.workflows.cohort.slide_list import SlideJob

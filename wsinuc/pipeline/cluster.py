@@ -27,7 +27,7 @@ from distributed import Client, Future, KilledWorker, Security, SpecCluster
 from wsinuc.errors import ClusterError
 from wsinuc.grid import Block
 from wsinuc.leaving import owe, settle
-from wsinuc.pipeline.executor import ACCELERATOR, ExecutorConfig
+from wsinuc.pipeline.executor_config import ACCELERATOR, ExecutorConfig
 from wsinuc.pipeline.guard import Guarded, end_run
 from wsinuc.pipeline.local_cluster import has_dashboard, start_local_cluster
 from wsinuc.store.files import read_json

@@ -23,7 +23,7 @@ from distributed.system import MEMORY_LIMIT
 from wsinuc.errors import ConfigError
 from wsinuc.pipeline.children import deaf_children, heed_parent_alone
 from wsinuc.pipeline.credentials import private_security
-from wsinuc.pipeline.executor import ACCELERATOR, ExecutorConfig
+from wsinuc.pipeline.executor_config import ACCELERATOR, ExecutorConfig
 
 HOST = "127.0.0.1"
 PROTOCOL = "tls://"
