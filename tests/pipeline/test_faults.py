@@ -20,10 +20,10 @@ import pytest
 from oracle import OracleSegmenter, write_slide
 from runs import run, tree
 from wsinuc.errors import ClusterError, SlideError
+from wsinuc.pipeline.block_worker import check_output
 from wsinuc.pipeline.executor import ThreadExecutor, open_executor
 from wsinuc.pipeline.executor_config import ExecutorConfig
 from wsinuc.pipeline.guard import Guarded, end_run
-from wsinuc.pipeline.workplace import check_output
 from wsinuc.store import ResultStore, settings_hash
 from wsinuc.workflows.segment.events import BlockDone, Event
 

@@ -19,16 +19,16 @@ from wsinuc.config import SegmentConfig
 from wsinuc.errors import ClusterError
 from wsinuc.grid import Block
 from wsinuc.nuclei import Nuclei
-from wsinuc.pipeline.executor import Executor
-from wsinuc.pipeline.workplace import (
+from wsinuc.pipeline.block_worker import (
     BlockTask,
+    BlockWorker,
     CheckTask,
     DescribeTask,
     FitTask,
     SlideSpec,
-    Workplace,
     check_output,
 )
+from wsinuc.pipeline.executor import Executor
 from wsinuc.store import Entry, ResultStore
 from wsinuc.workflows.segment.model_file import source_of
 from wsinuc.workflows.segment.plan import Plan, Prepared
@@ -72,9 +72,9 @@ def block_job(
         A worker does not see the slide, the model or the output as they are seen here, or computes otherwise.
     """
     if executor.shares_memory:
-        place = Workplace(prepared.view, prepared.selection, prepared.segmenter, store)
-        place.fit()
-        return lambda block: place.segment(block, config.batch_size)
+        worker = BlockWorker(prepared.view, prepared.selection, prepared.segmenter, store)
+        worker.fit()
+        return lambda block: worker.segment(block, config.batch_size)
     spec = _spec(prepared, plan, store, config)
     _check_workers(executor, spec, store)
     with closing(executor.run(FitTask(spec), [None], accelerator=True)) as answers:
@@ -125,7 +125,7 @@ def _spec(prepared: Prepared, plan: Plan, store: ResultStore, config: SegmentCon
 
 
 def _check_workers(executor: Executor, spec: SlideSpec, store: ResultStore) -> None:
-    """Have every worker set up its workplace, and look for the token that it leaves in the output."""
+    """Have every worker set up its block worker, and look for the token that it leaves in the output."""
     for address, token in executor.everywhere(CheckTask(spec), accelerator=True).items():
         path = store.work / "blocks" / token
         if not path.is_file():

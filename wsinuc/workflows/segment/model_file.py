@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ClusterError
-from wsinuc.pipeline.workplace import GivenSegmenter, SegmenterSource
+from wsinuc.pipeline.block_worker import GivenSegmenter, SegmenterSource
 from wsinuc.segmenters.base import Segmenter
 
 

@@ -1,6 +1,6 @@
 """Where blocks of one slide are made: the open slide, what of it is wanted, the fitted segmenter, the result's store.
 
-Threads share the caller's workplace. A worker process sets up its own from a ``SlideSpec``, which
+Threads share the caller's `BlockWorker`. A worker process sets up one of its own from a ``SlideSpec``, which
 is plain data, and keeps the last few; the model itself is loaded once per process. Setting up
 checks that this process sees the same slide, tissue, model and output as the client, so that a
 worker which does not says so instead of computing something else.
@@ -35,7 +35,7 @@ from wsinuc.urls import Place
 
 MODELS = 2
 """Models that a process keeps. One run has one; several runs that share workers may have others."""
-WORKPLACES = 4
+WORKERS = 4
 """Slides that a process keeps open: that many may be under way at once without being opened again and again."""
 
 _network = threading.Lock()  # blocks of one process take turns at the network, whichever slide they are of
@@ -90,7 +90,7 @@ class WorkerFacts:
     batch_size: int
 
 
-class Workplace:
+class BlockWorker:
     """A slide that is open for work; safe to share between threads."""
 
     def __init__(self, view: SlideView, selection: Selection, segmenter: Segmenter, store: ResultStore) -> None:
@@ -154,11 +154,11 @@ class BlockTask:
     spec: SlideSpec
 
     def __call__(self, block: Block) -> Entry:
-        """The ledger's entry; see ``Workplace.segment``. Raises ClusterError when the folder has
+        """The ledger's entry; see ``BlockWorker.segment``. Raises ClusterError when the folder has
         gone to another run."""
-        place = workplace(self.spec)
-        check_output(place.store, self.spec.run_id)
-        return place.segment(block, self.spec.config.batch_size)
+        worker = block_worker(self.spec)
+        check_output(worker.store, self.spec.run_id)
+        return worker.segment(block, self.spec.config.batch_size)
 
     def __str__(self) -> str:
         return self.spec.slide.name
@@ -171,8 +171,8 @@ class FitTask:
     spec: SlideSpec
 
     def __call__(self, item: object) -> None:
-        """See ``Workplace.fit``."""
-        workplace(self.spec).fit()
+        """See ``BlockWorker.fit``."""
+        block_worker(self.spec).fit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,22 +194,22 @@ class DescribeTask:
 
 @dataclass(frozen=True, slots=True)
 class CheckTask:
-    """Sets up the workplace and leaves a token in the result's folder, so that the client sees that
+    """Sets up the block worker and leaves a token in the result's folder, so that the client sees that
     it is the same one."""
 
     spec: SlideSpec
 
     def __call__(self) -> str:
         """Name of the token in the folder of shards; raises whatever is wrong with slide, model or folder."""
-        place = workplace(self.spec)
-        check_output(place.store, self.spec.run_id)
+        worker = block_worker(self.spec)
+        check_output(worker.store, self.spec.run_id)
         token = f"seen-{uuid.uuid4().hex}"
-        (place.store.work / "blocks" / token).touch()
+        (worker.store.work / "blocks" / token).touch()
         return token
 
 
-def workplace(spec: SlideSpec) -> Workplace:
-    """This process' workplace for a slide, set up if need be.
+def block_worker(spec: SlideSpec) -> BlockWorker:
+    """This process' worker for a slide, set up if need be.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def workplace(spec: SlideSpec) -> Workplace:
     ClusterError
         The segmenter or the tissue is not what it is for the client.
     """
-    return _workplaces.get(spec, lambda: _set_up(spec))
+    return _workers.get(spec, lambda: _set_up(spec))
 
 
 def check_output(store: ResultStore, run_id: str) -> None:
@@ -234,7 +234,7 @@ def check_output(store: ResultStore, run_id: str) -> None:
         raise ClusterError(f"{store.directory} has been taken over by a run with other settings")
 
 
-def _set_up(spec: SlideSpec) -> Workplace:
+def _set_up(spec: SlideSpec) -> BlockWorker:
     slide = open_isolated(spec.slide, reader=spec.reader, mpp=spec.config.mpp)
     if fingerprint(spec.slide) != spec.fingerprint:
         raise SlideError(f"{spec.slide} is another file here than it is for the client, or has changed since")
@@ -251,7 +251,7 @@ def _set_up(spec: SlideSpec) -> Workplace:
         raise ClusterError(
             f"the tissue found in {spec.slide} differs from the client's: are the versions of the packages equal?"
         )
-    return Workplace(view, selection, segmenter, ResultStore(spec.directory))
+    return BlockWorker(view, selection, segmenter, ResultStore(spec.directory))
 
 
 def _entry(block: Block, result: BlockResult, nuclei: int) -> Entry:
@@ -284,5 +284,5 @@ class _Cache:
 
 
 _models = _Cache(MODELS)
-_workplaces = _Cache(WORKPLACES)
+_workers = _Cache(WORKERS)
 _tiles = Recent[ScoredTile](MOST_BYTES)
