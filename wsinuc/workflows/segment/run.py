@@ -28,7 +28,16 @@ from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, b
 from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, Stage
 from wsinuc.workflows.segment.plan import Plan, Prepared, plan_segment, prepare
 from wsinuc.workflows.segment.slide_input import SlideInput, is_unchanged, look_at_input
-from wsinuc.workflows.segment.summary import Course, Summary, Tally, restore, summarize, tally, unreadable_share
+from wsinuc.workflows.segment.summary import (
+    RunFiles,
+    RunTimings,
+    Summary,
+    Tally,
+    restore,
+    summarize,
+    tally,
+    unreadable_share,
+)
 
 __all__ = ["Plan", "Summary", "plan_segment", "segment_slide"]
 
@@ -104,25 +113,24 @@ class _Run:
         begin = time.perf_counter()
         if (made := self.store.unpublished()) is not None:
             return self._publish(restore(made))
-        seen = self._look_at_input()
+        slide_input = self._look_at_input()
         before = self.store.finished()
         with self._stage("blocks"):
             entries = self._segment(before)
-        self._check_unchanged(seen, entries.keys() - before.keys())
+        self._check_unchanged(slide_input, entries.keys() - before.keys())
         total = tally(entries.values())
         self._check_readable(total)
         owners = {index: entry.nuclei for index, entry in sorted(entries.items()) if entry.nuclei}
         counts = self._write_outputs(owners, total.nuclei)
         self.seconds["total"] = time.perf_counter() - begin
-        course = Course(
+        timings = RunTimings(
             seconds=self.seconds,
             network_seconds=sum(entry.seconds["network"] for index, entry in entries.items() if index not in before),
             resumed=len(before),
-            counts=counts,
-            seen=seen,
-            outputs=tuple(sorted(path.name for path in self.store.ready.iterdir())),
         )
-        return self._publish(summarize(self.prepared, self.plan, self.config, total, course))
+        outputs = tuple(sorted(path.name for path in self.store.ready.iterdir()))
+        files = RunFiles(input=slide_input, outputs=outputs, counts=counts)
+        return self._publish(summarize(self.prepared, self.plan, self.config, total, timings, files))
 
     def _publish(self, summary: Summary) -> Summary:
         if self.store.remote is not None:

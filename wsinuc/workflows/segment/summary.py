@@ -111,8 +111,8 @@ def tally(entries: Iterable[Entry]) -> Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """How this run went, and what it wrote."""
+class RunTimings:
+    """How long this run took, and for how many of the blocks."""
 
     seconds: dict[str, float]
     """Wall time of each stage, and ``total``."""
@@ -120,22 +120,32 @@ class Course:
     """Time inside the network."""
     resumed: int
     """Blocks that an earlier run had done."""
-    counts: dict[str, int]
-    """Nuclei per class."""
-    seen: SlideInput
-    """The slide's files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFiles:
+    """What this run read, and what it wrote."""
+
+    input: SlideInput
+    """The slide's files when the run began."""
     outputs: tuple[str, ...]
+    """Names of the outputs in the result."""
+    counts: dict[str, int]
+    """Nuclei per class in them."""
 
 
-def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tally, course: Course) -> Summary:
+def summarize(
+    prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tally, timings: RunTimings, files: RunFiles
+) -> Summary:
     """Put the facts of a run together."""
-    seconds, resumed = course.seconds, course.resumed
+    seconds = timings.seconds
+    resumed = timings.resumed
     whole_run = resumed == 0 and plan.tissue_mm2 > 0
     return Summary(
         slide=str(plan.slide),
         out=str(plan.out),
         nuclei=total.nuclei,
-        counts=course.counts,
+        counts=files.counts,
         tissue_mm2=plan.tissue_mm2,
         slide_mm2=plan.slide_mm2,
         left_out_mm2={kind: share * plan.slide_mm2 for kind, share in plan.left_out_share.items()},
@@ -144,7 +154,7 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         seconds=seconds,
         block_seconds=total.seconds,
         seconds_per_mm2=seconds["total"] / plan.tissue_mm2 if whole_run else None,
-        network_busy=course.network_seconds / seconds["blocks"] if len(plan.blocks) > resumed else None,
+        network_busy=timings.network_seconds / seconds["blocks"] if len(plan.blocks) > resumed else None,
         peak_memory_bytes=peak_memory_bytes(),
         blocks=len(plan.blocks),
         resumed_blocks=resumed,
@@ -152,13 +162,13 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         at_edge=total.at_edge,
         unreadable=tuple(_level0(box, prepared.view.downsample) for box in total.unreadable),
         unreadable_share=unreadable_share(prepared, total),
-        notes=(*prepared.slide.header.notes, *_notes(plan, total, course.seen)),
-        outputs=course.outputs,
+        notes=(*prepared.slide.header.notes, *_notes(plan, total, files.input)),
+        outputs=files.outputs,
         settings=plan.settings,
         config={key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
         weights_sha256=getattr(prepared.segmenter, "weights_sha256", None),
-        slide_sha256=course.seen.sha256,
-        slide_stamp=course.seen.stamp,
+        slide_sha256=files.input.sha256,
+        slide_stamp=files.input.stamp,
         versions=versions(),
     )
 
