@@ -181,11 +181,11 @@ def in_stripes(grid: BlockGrid, indices: Iterable[int]) -> list[int]:
     [0, 2, 4, 6, 1, 3, 5, 7, 8, 9]
     """
 
-    def place(index: int) -> tuple[int, int, int]:
+    def stripe_position(index: int) -> tuple[int, int, int]:
         row, column = divmod(index, grid.counts[1])
         return row // STRIPE, column, row
 
-    return sorted(indices, key=place)
+    return sorted(indices, key=stripe_position)
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,17 +179,22 @@ Place = Path | Url
 """Where a slide or a result is."""
 
 
-def place(where: str | Path | Url) -> Place:
+def to_place(where: str | Path | Url) -> Place:
     """A path, or a Url for text that is one; ``file://`` is a path.
 
     Examples
     --------
-    >>> place("s3://bucket/a.svs"), place("file:///data/a.svs").name
+    >>> to_place("s3://bucket/a.svs"), to_place("file:///data/a.svs").name
     (Url('s3://bucket/a.svs'), 'a.svs')
     """
-    if isinstance(where, str) and (found := _URL.match(where)):
-        return Path(url2pathname(urlsplit(where).path)) if found[1] == "file" else Url(where)
-    return Path(where) if isinstance(where, str) else where
+    if not isinstance(where, str):
+        return where
+    match = _URL.match(where)
+    if match is None:
+        return Path(where)
+    if match[1] == "file":
+        return Path(url2pathname(urlsplit(where).path))
+    return Url(where)
 
 
 @contextmanager

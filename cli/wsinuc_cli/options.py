@@ -13,7 +13,7 @@ import click
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, WsinucError
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 from wsinuc_cli.terminal import LogFormatter
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class PlaceType(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
         """The text as a path or a Url."""
         try:
-            return place(value)
+            return to_place(value)
         except ConfigError as error:
             self.fail(str(error), param, ctx)
 

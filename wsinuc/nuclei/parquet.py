@@ -33,7 +33,7 @@ from wsinuc import durable, own_files
 from wsinuc.errors import DamageError, DataError, OutputError, RemoteError
 from wsinuc.limits import parse_json
 from wsinuc.nuclei.table import Frame, Nuclei
-from wsinuc.urls import Place, Url, place
+from wsinuc.urls import Place, Url, to_place
 
 VERSION = 1
 KEY = b"wsinuc"
@@ -96,7 +96,7 @@ def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
     RemoteError
         When the URL cannot be reached.
     """
-    path = place(path)
+    path = to_place(path)
     try:
         source = _source(path, sha256)
         # no columns from folders called "key=value"; pages that do not fit their checksums are an error

@@ -17,7 +17,7 @@ from wsinuc.errors import DamageError, OutputError
 from wsinuc.nuclei import Nuclei, read_nuclei
 from wsinuc.store.manifest import PLAIN, SEALED, inspect, sizes_below
 from wsinuc.store.outputs import part_block, part_name
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 
 _HASH = 32
 _NONE = bytes(_HASH)
@@ -51,7 +51,7 @@ def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
     RemoteError
         The URL is out of reach.
     """
-    folder = place(directory)
+    folder = to_place(directory)
     found = inspect(folder)
     if found.is_damaged:
         raise DamageError(f"{folder} is damaged: {found.reason}; wsinuc verify lists all that is wrong")

@@ -55,7 +55,7 @@ from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_name
 from wsinuc.store.parts import NumberedParts
 from wsinuc.store.remote import RemoteResult, working_area
 from wsinuc.store.upload import Digest, digest, digests
-from wsinuc.urls import Place, Url, place
+from wsinuc.urls import Place, Url, to_place
 
 MAX_ID = 2**32 - 1
 
@@ -74,7 +74,7 @@ class ResultStore:
     """
 
     def __init__(self, out: str | Place, work: Path | None = None) -> None:
-        self.out = place(out)
+        self.out = to_place(out)
         self.remote = RemoteResult(self.out) if isinstance(self.out, Url) else None
         self.directory = working_area(self.out, work) if isinstance(self.out, Url) else self.out
         self.work = self.directory / ".run"

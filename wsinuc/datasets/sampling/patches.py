@@ -68,7 +68,7 @@ def corner(image: Pixels, rng: np.random.Generator, height: float, width: float)
     """(y, x) of the corner of a random patch of that size inside the image, on tissue where the
     image knows its tissue."""
     if isinstance(image, Placing):
-        return image.place(rng, height, width)
+        return image.random_corner(rng, height, width)
     return rng.uniform(0, image.shape[0] - height), rng.uniform(0, image.shape[1] - width)
 
 

@@ -33,7 +33,7 @@ from wsinuc.errors import (
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store import ResultStore
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 from wsinuc.workflows.cohort.done_before import differences
 from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
 from wsinuc.workflows.cohort.records import CohortRecords
@@ -97,7 +97,7 @@ def segment_cohort(
     if attempts < 1:
         raise ConfigError(f"attempts must be at least 1, got {attempts}")
     check_distinct(slides, out)
-    run = _Cohort(place(out), config, executor, skip_errors=skip_errors, attempts=attempts, records=records)
+    run = _Cohort(to_place(out), config, executor, skip_errors=skip_errors, attempts=attempts, records=records)
     return run.execute(tuple(slides), on_event or (lambda event: None))
 
 

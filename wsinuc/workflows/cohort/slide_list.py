@@ -23,7 +23,7 @@ from wsinuc.errors import ConfigError, DataError
 from wsinuc.limits import listed
 from wsinuc.regular import require_regular
 from wsinuc.slides.dicom import files_in, find_series
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 
 COLUMNS = ("slide", "mpp", "model", "roi", "tissue", "name")
 MAX_BYTES = 16 * 2**20
@@ -253,7 +253,7 @@ def _job(header: list[str], row: list[str], path: Path, line: int) -> SlideJob:
 
 def _slide(text: str, folder: Path) -> Place:
     """A URL as it is, a path from the table's folder."""
-    where = place(text)
+    where = to_place(text)
     return folder / where if isinstance(where, Path) else where
 
 

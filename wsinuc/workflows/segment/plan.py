@@ -26,7 +26,7 @@ from wsinuc.slides.identity.fingerprint import fingerprint, sha256_of
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.slides.view import SlideView
 from wsinuc.store import ResultStore, settings_hash
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
@@ -103,7 +103,7 @@ def prepare(
 
     Raises SlideError, MppError, CheckpointError, DeviceError, DataError or OutputError.
     """
-    slide_path = place(slide_path)
+    slide_path = to_place(slide_path)
     with open_isolated(slide_path, reader=config.reader, mpp=config.mpp) as slide:
         slide.require_mpp()  # before weights are loaded
         segmenter = segmenter or _load_segmenter(config)

@@ -18,7 +18,7 @@ from wsinuc.slides.identity.fingerprint import hash_all
 from wsinuc.store import ResultStore
 from wsinuc.store.manifest import PLAIN, Finding, Inspection, inspect
 from wsinuc.store.upload import Digest
-from wsinuc.urls import Place, Url, place
+from wsinuc.urls import Place, Url, to_place
 
 WHOLE, DAMAGED, UNFINISHED, UNKNOWN = "whole", "damaged", "unfinished", "unknown"
 STREAMS = 4
@@ -65,7 +65,7 @@ def verify(result: str | Place, *, on_bytes: Callable[[int, int], None] | None =
     >>> report.state, [str(finding) for finding in report.findings]  # doctest: +SKIP
     ('damaged', ['nuclei/part-00003.parquet is missing'])
     """
-    folder = place(result)
+    folder = to_place(result)
     found = inspect(folder)
     if not found.is_whole and isinstance(folder, Path):
         store = ResultStore(folder)
