@@ -27,7 +27,7 @@ PIECE = 1024
 """Side of the pieces in which scores are separated, in view pixels: small enough to stay in the processor's cache."""
 
 
-class Selection(Protocol):
+class SearchArea(Protocol):
     """Says which parts of a view are worth looking at, and what to see there; ``TissueMask`` is one."""
 
     def touches(self, box: Box) -> bool: ...
@@ -57,7 +57,7 @@ def process_block(
     segmenter: Segmenter,
     *,
     batch_size: int,
-    tissue: Selection,
+    tissue: SearchArea,
     gate: AbstractContextManager[object],
     scored: ScoredTiles | None = None,
 ) -> BlockResult:
@@ -83,7 +83,7 @@ def process_block(
 
 
 def score_box(
-    view: SlideView, box: Box, segmenter: Segmenter, *, batch_size: int, tissue: Selection
+    view: SlideView, box: Box, segmenter: Segmenter, *, batch_size: int, tissue: SearchArea
 ) -> NDArray[np.uint8]:
     """Scores ``(channels, h, w)`` of a box of the view, as a block that reads it gets them; 0 where
     no tile holds tissue."""
@@ -95,7 +95,7 @@ def _score(
     box: Box,
     segmenter: Segmenter,
     batch_size: int,
-    tissue: Selection,
+    tissue: SearchArea,
     gate: AbstractContextManager[object],
     scored: ScoredTiles,
     clock: _Clock,
@@ -140,7 +140,7 @@ def _clipped(boxes: Iterable[Box], to: Box) -> tuple[Box, ...]:
     return tuple(box.clip(to) for box in boxes if box.overlaps(to))
 
 
-def select_tiles(box: Box, segmenter: Segmenter, tissue: Selection) -> list[Tile]:
+def select_tiles(box: Box, segmenter: Segmenter, tissue: SearchArea) -> list[Tile]:
     """Tiles that together score ``box``, without those whose core is background.
 
     A tile is judged by its own core, wherever ``box`` ends, so that all blocks that need a tile agree.
@@ -148,7 +148,7 @@ def select_tiles(box: Box, segmenter: Segmenter, tissue: Selection) -> list[Tile
     return [tile for tile in TileGrid(segmenter.tile, segmenter.margin).covering(box) if tissue.touches(tile.core)]
 
 
-def needs_work(block: Block, segmenter: Segmenter, tissue: Selection) -> bool:
+def needs_work(block: Block, segmenter: Segmenter, tissue: SearchArea) -> bool:
     """Whether any tile over the block's core holds tissue.
 
     Asking the tiles rather than the core itself finds a nucleus just beside the tissue with every block size.

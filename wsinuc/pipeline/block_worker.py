@@ -23,7 +23,7 @@ from wsinuc.grid import Block
 from wsinuc.pipeline.block import BlockResult, process_block
 from wsinuc.pipeline.calibrate import fitted
 from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles
-from wsinuc.pipeline.selection import Selection, select
+from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.recent import Recent
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.identity.fingerprint import fingerprint
@@ -93,7 +93,7 @@ class WorkerFacts:
 class BlockWorker:
     """A slide that is open for work; safe to share between threads."""
 
-    def __init__(self, view: SlideView, selection: Selection, segmenter: Segmenter, store: ResultStore) -> None:
+    def __init__(self, view: SlideView, selection: TissueSelection, segmenter: Segmenter, store: ResultStore) -> None:
         self.view, self.selection, self.segmenter, self.store = view, selection, segmenter, store
         self._fitted: Segmenter | None = None
         self._scored = ScoredTiles(_tiles)

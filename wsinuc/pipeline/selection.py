@@ -19,7 +19,7 @@ from wsinuc.tissue.region import counted_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class TissueSelection:
     """Tissue, and of that the region of interest if there is one."""
 
     tissue: TissueMask
@@ -60,7 +60,7 @@ class Selection:
         return nuclei if kept.all() else nuclei.select(kept).with_ids(1)
 
 
-def select(view: SlideView, config: SegmentConfig, reach: int) -> Selection:
+def select(view: SlideView, config: SegmentConfig, reach: int) -> TissueSelection:
     """What ``config.tissue`` and ``config.roi`` ask for.
 
     Raises
@@ -75,13 +75,13 @@ def select(view: SlideView, config: SegmentConfig, reach: int) -> Selection:
     else:
         tissue = load_tissue(Path(config.tissue), view)
     if config.roi is None:
-        return Selection(tissue=tissue, wanted=tissue, region=None, region_mask=None, reach=reach)
+        return TissueSelection(tissue=tissue, wanted=tissue, region=None, region_mask=None, reach=reach)
     region = load_region(config.roi, origin_yx=view.slide.origin)
     region_mask = region.to_mask(view)
     wanted = both(tissue, region_mask)
     if not wanted.mask.any():
         raise DataError(_no_tissue(region, tissue, view, config.tissue))
-    return Selection(tissue=tissue, wanted=wanted, region=region, region_mask=region_mask, reach=reach)
+    return TissueSelection(tissue=tissue, wanted=wanted, region=region, region_mask=region_mask, reach=reach)
 
 
 def both(tissue: TissueMask, region: TissueMask) -> TissueMask:

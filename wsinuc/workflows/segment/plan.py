@@ -19,7 +19,7 @@ from wsinuc.errors import MppError, OutputError
 from wsinuc.exports.qupath.geojson import check_class_names
 from wsinuc.grid import Block, BlockGrid
 from wsinuc.pipeline.block import needs_work, select_tiles
-from wsinuc.pipeline.selection import Selection, select
+from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.base import Slide
 from wsinuc.slides.identity.fingerprint import fingerprint, sha256_of
@@ -84,7 +84,7 @@ class Prepared:
     view: SlideView
     segmenter: Segmenter
     grid: BlockGrid
-    selection: Selection
+    selection: TissueSelection
 
 
 def plan_segment(
