@@ -24,7 +24,7 @@ from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import concatenate
 from wsinuc.pipeline import block_worker
 from wsinuc.store import iter_nuclei
-from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, StageStarted
 from wsinuc.workflows.segment.run import plan_segment
 
 
@@ -141,7 +141,7 @@ def test_an_existing_result_is_refused_then_replaced(slide: Path, reference: Pat
 def test_events_tell_the_story_in_order(slide: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     summary = run(slide, tmp_path / "out", on_event=events.append)
-    stages = [event.name for event in events if isinstance(event, Stage)]
+    stages = [event.name for event in events if isinstance(event, StageStarted)]
     assert stages == ["blocks", "numbering", "labels", "geojson", "preview"]
     planned = next(event for event in events if isinstance(event, Planned))
     assert (planned.blocks, planned.resumed) == (12, 0)

@@ -40,7 +40,7 @@ from wsinuc.workflows.cohort.records import CohortRecords
 from wsinuc.workflows.cohort.slide_list import SlideJob, check_distinct
 from wsinuc.workflows.cohort.summary import CohortSummary, figures_of
 from wsinuc.workflows.segment import run as segment
-from wsinuc.workflows.segment.events import BlockDone, Event, Planned, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, Planned, StageStarted
 
 SLIDES_IN_FLIGHT = 2
 _HOPELESS = (CheckpointError, ConfigError, DamageError, DataError, DeviceError, LockedError, MppError)
@@ -254,9 +254,9 @@ class _Cohort:
         """Called on the slide's thread, between two of its steps."""
         if self.stop.is_set():
             raise _Stopped
-        if isinstance(event, Stage) and event.name == "blocks":
+        if isinstance(event, StageStarted) and event.name == "blocks":
             self.turn.take(job)
-        elif (isinstance(event, BlockDone) and self.turn.is_over(event)) or isinstance(event, Stage):
+        elif (isinstance(event, BlockDone) and self.turn.is_over(event)) or isinstance(event, StageStarted):
             self.turn.give(job)
         if isinstance(event, Planned):  # the slide's lock is ours from here on, so its state is
             self.records.running(job, event.blocks)

@@ -25,7 +25,7 @@ from wsinuc.segmenters.base import Segmenter
 from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors
 from wsinuc.urls import Place
 from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, block_job, render_job
-from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, StageStarted
 from wsinuc.workflows.segment.plan import Plan, Prepared, plan_segment, prepare
 from wsinuc.workflows.segment.slide_input import SlideInput, is_unchanged, look_at_input
 from wsinuc.workflows.segment.summary import (
@@ -134,7 +134,7 @@ class _Run:
 
     def _publish(self, summary: Summary) -> Summary:
         if self.store.remote is not None:
-            self.emit(Stage(name="upload"))
+            self.emit(StageStarted(name="upload"))
         self.store.publish(asdict(summary))
         self.emit(Finished(summary=summary))
         return summary
@@ -242,7 +242,7 @@ class _Run:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        self.emit(Stage(name=name))
+        self.emit(StageStarted(name=name))
         begin = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - begin
