@@ -130,6 +130,10 @@ def at_stage(name: str, action) -> object:
     return on_event
 
 
+def stage_names(event: Event) -> list[str]:
+    return [event.name] if isinstance(event, StageStarted) else []
+
+
 def test_the_result_is_the_same_file_by_file(slide: Path, reference: Path, out: str, store, tmp_path: Path) -> None:
     summary = run(slide, out, tmp_path / "work")
     assert names(store, out) == FILES
