@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
+
+from cachetools import LRUCache
 
 import wsinuc
 from wsinuc.config import SegmentConfig
@@ -94,7 +95,10 @@ class BlockWorker:
     """A slide that is open for work; safe to share between threads."""
 
     def __init__(self, view: SlideView, selection: TissueSelection, segmenter: Segmenter, store: ResultStore) -> None:
-        self.view, self.selection, self.segmenter, self.store = view, selection, segmenter, store
+        self.view = view
+        self.selection = selection
+        self.segmenter = segmenter
+        self.store = store
         self._fitted: Segmenter | None = None
         self._scored = ScoredTiles(_tiles)
         self._lock = threading.Lock()
@@ -266,23 +270,21 @@ def _entry(block: Block, result: BlockResult, nuclei: int) -> Entry:
     )
 
 
-class _Cache:
+class _MadeOnce(Generic[Value]):
     """The last few values by key, each made once: who needs the same one meanwhile waits."""
 
     def __init__(self, size: int) -> None:
-        self._size, self._lock = size, threading.Lock()
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+        self._values: LRUCache[Hashable, Value] = LRUCache(size)
+        self._lock = threading.Lock()
 
-    def get(self, key: Any, make: Callable[[], Value]) -> Value:
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        # The lock is held while a value is made: two models that are loaded at once need twice the memory.
         with self._lock:
             if key not in self._values:
                 self._values[key] = make()
-                while len(self._values) > self._size:
-                    self._values.popitem(last=False)
-            self._values.move_to_end(key)
             return self._values[key]
 
 
-_models = _Cache(MODELS)
-_workers = _Cache(WORKERS)
+_models = _MadeOnce[Segmenter](MODELS)
+_workers = _MadeOnce[BlockWorker](WORKERS)
 _tiles = Recent[ScoredTile](MOST_BYTES)
