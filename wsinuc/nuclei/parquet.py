@@ -145,7 +145,7 @@ def _content(path: Path) -> bytes:
 
 def _parse_header(header: bytes, path: Place) -> dict[str, Any]:
     try:
-        about = parse_json(header, str(path))
+        about: dict[str, Any] = parse_json(header, str(path))
         if about["version"] == VERSION and "seal" in about and about != _sealed(about):
             raise ValueError("checksum")  # Parquet has checksums for its pages, none for its metadata
     except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -197,7 +197,7 @@ def _header(nuclei: Nuclei) -> dict[str, Any]:
 def _from_table(table: pa.Table, about: dict[str, Any]) -> Nuclei:
     names = tuple(c["name"] for c in about["classes"])
 
-    def column(name: str) -> NDArray:
+    def column(name: str) -> NDArray[Any]:
         return np.array(table[name].to_numpy())  # Arrow's own memory is read-only
 
     outline = table["outline"].combine_chunks()
@@ -225,4 +225,5 @@ def _class_indices(column: pa.ChunkedArray, names: tuple[str, ...]) -> NDArray[n
         return np.zeros(len(column), np.uint8)
     column = column.unify_dictionaries().combine_chunks()
     positions = np.array([names.index(name) for name in column.dictionary.to_pylist()], np.uint8)
-    return positions[np.asarray(column.indices)]
+    indices: NDArray[np.int32] = np.asarray(column.indices)
+    return positions[indices]
