@@ -39,7 +39,8 @@ MODELS = 2
 WORKERS = 4
 """Slides that a process keeps open: that many may be under way at once without being opened again and again."""
 
-_network = threading.Lock()  # blocks of one process take turns at the network, whichever slide they are of
+# Blocks of one process take turns at the network, whichever slide they are of: a device has room for one batch.
+_network = threading.Lock()
 
 Value = TypeVar("Value")
 
@@ -47,7 +48,11 @@ Value = TypeVar("Value")
 class SegmenterSource(Protocol):
     """Makes a segmenter in whatever process it is called; hashable, and equal for equal segmenters."""
 
-    def __call__(self) -> Segmenter: ...
+    def __call__(self) -> Segmenter:
+        """The segmenter, loaded or as it was given."""
+        ...
+
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,11 @@ class SlideSpec:
     config: SegmentConfig
     source: SegmenterSource
     directory: Path
-    """The result's."""
+    """Folder of the result."""
     run_id: str
     """Hash of the run's settings, which lie in ``directory``."""
     identity: str
-    """Of the segmenter on the workers."""
+    """Identity of the segmenter on the workers."""
     tissue: str
     """Hash of the tissue mask."""
 
@@ -106,7 +111,7 @@ class BlockWorker:
         self._fingerprint = None if path is None else fingerprint(path)
 
     def fit(self) -> Segmenter:
-        """The segmenter fitted to this slide: by what lies in the store, else now, and then it lies there."""
+        """The segmenter fitted to this slide: by the statistics in the store, or else now, and then they lie there."""
         with self._lock:
             if self._fitted is None:
                 path = self.store.work / "calibration"
@@ -133,7 +138,7 @@ class BlockWorker:
             gate=_network,
             scored=self._scored,
         )
-        if result.unreadable:
+        if result.unreadable:  # looking at the file costs time, and what was decoded was there
             self._check_slide()
         nuclei = self.selection.wanted_of(result.nuclei)
         return self.store.add(_entry(block, result, len(nuclei)), nuclei)
@@ -246,8 +251,7 @@ def _set_up(spec: SlideSpec) -> BlockWorker:
     if segmenter.identity != spec.identity:
         raise ClusterError(
             "the segmenter here differs from that of the other workers in device, precision, threads or "
-            "version of wsinuc: "
-            "results would depend on the worker; use workers of one kind, or --device cpu"
+            "version of wsinuc: results would depend on the worker; use workers of one kind, or --device cpu"
         )
     view = slide.at(segmenter.mpp)
     selection = select(view, spec.config, reach=segmenter.min_halo)

@@ -92,8 +92,8 @@ class ThreadExecutor:
             with self._room:
                 return task(item)
 
-        with closing(run_blocks(work, items, self.parallel)) as finished:
-            yield from finished
+        with closing(run_blocks(work, items, self.parallel)) as results:
+            yield from results
 
     def everywhere(self, task: Callable[[], Result], *, accelerator: bool = False) -> dict[str, Result]:
         """See ``Executor``; this process is the only worker."""

@@ -30,17 +30,17 @@ class ExecutorConfig:
     gpus: tuple[str, ...] = ()
     """Devices as ``CUDA_VISIBLE_DEVICES`` names them, for ``processes``."""
     memory_limit: str = "auto"
-    """Of each process, such as ``4GB``; one that exceeds it is restarted. ``auto`` shares out the machine's memory."""
+    """Memory of each process, such as ``4GB``; one that exceeds it is restarted. ``auto`` shares out the machine's."""
     address: str | None = None
-    """Of the scheduler: ``tcp://host:8786`` or ``tls://host:8786``."""
+    """Address of the scheduler: ``tcp://host:8786`` or ``tls://host:8786``."""
     scheduler_file: Path | None = None
-    """What the scheduler wrote its address to, instead of ``address``."""
+    """File that the scheduler wrote its address to, instead of ``address``."""
     tls_ca_file: Path | None = None
-    """Certificate that signed those of scheduler and workers."""
+    """Certificate of the authority that signed those of scheduler and workers."""
     tls_cert: Path | None = None
-    """This client's certificate."""
+    """Certificate of this client."""
     tls_key: Path | None = None
-    """Its key."""
+    """Private key of that certificate."""
     retries: int = 3
     """How often a task that failed, or lost its worker, is tried again."""
     task_timeout_s: float | None = 3600.0
