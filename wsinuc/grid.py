@@ -102,6 +102,7 @@ class Block:
     """One unit of work: the ``core`` it owns and the ``read`` box it needs for that."""
 
     index: int
+    """Number of the block in its grid, row by row from 0."""
     core: Box
     read: Box
 
@@ -152,7 +153,8 @@ class BlockGrid:
             raise IndexError(index)
         row, column = divmod(index, self.counts[1])
         view = Box.of_shape(self.shape)
-        y0, x0 = row * self.block, column * self.block
+        y0 = row * self.block
+        x0 = column * self.block
         core = Box(y0, x0, y0 + self.block, x0 + self.block).clip(view)
         return Block(index=index, core=core, read=core.grow(self.halo).clip(view))
 
@@ -193,7 +195,9 @@ class Tile:
     """One network input: the ``read`` box it sees and the ``core`` its scores are kept for."""
 
     core: Box
+    """Parts of the plane that no other tile of the grid has; it may leave the view."""
     read: Box
+    """The core grown by the margin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ def disk_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # An OutputError is an OSError as well, and the error number stands in what it was raised from.
         reason = error.__cause__ if isinstance(error, OutputError) else error
         number = getattr(reason, "errno", None)
         if number in (errno.ENOSPC, errno.EDQUOT):

@@ -46,7 +46,8 @@ def working_area(url: Url, parent: Path | None) -> Path:
 
 
 def _user_cache() -> Path:
-    if cache := os.environ.get("XDG_CACHE_HOME"):
+    cache = os.environ.get("XDG_CACHE_HOME")
+    if cache:
         return Path(cache)
     try:
         return Path.home() / ".cache"
@@ -128,12 +129,13 @@ class RemoteResult:
                     self._put(LOCK, sign)
         elif holder.get("owner") == owner:
             self._put(LOCK, sign)
+        # Read once more, because two runs may have put it at the same moment: the later one has it.
         holder = self._read(LOCK)
         if holder.get("owner") != owner:
             raise OutputError(
                 f"{self.url} is being written by a run on {holder.get('host')} since {holder.get('since')}: "
-                "wait for it; "
-                f"if it was killed, continue it with its --work, or delete {self.url / LOCK} if it is gone for good"
+                "wait for it; if it was killed, continue it with its --work, "
+                f"or delete {self.url / LOCK} if it is gone for good"
             )
 
     def _read(self, name: str) -> dict[str, Any]:
