@@ -101,7 +101,8 @@ class CohortRecords:
     def failed(self, job: SlideJob, error: Exception) -> None:
         """It could not be finished. That a full disk keeps us from writing so down is no further error."""
         text = " ".join(str(error).split())
-        text = text if isinstance(error, WsinucError) else f"unexpected {type(error).__name__}: {text}"
+        if not isinstance(error, WsinucError):
+            text = f"unexpected {type(error).__name__}: {text}"
         state = replace(self._here[job.stem], state="failed", error=text, ended=timestamp())
         if isinstance(error, LockedError):
             self._here[job.stem] = state
@@ -145,7 +146,8 @@ class CohortRecords:
 
     def _put(self, state: SlideState) -> None:
         with self._lock:
-            self._here[state.name] = self._known[state.name] = state
+            self._here[state.name] = state
+            self._known[state.name] = state
             if self._keep:
                 self._files.write(state)
 

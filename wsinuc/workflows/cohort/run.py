@@ -12,12 +12,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 from wsinuc import segmenters
 from wsinuc.config import SegmentConfig
@@ -30,6 +29,7 @@ from wsinuc.errors import (
     LockedError,
     MppError,
 )
+from wsinuc.pipeline.executor import Executor
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store import ResultStore
@@ -52,7 +52,7 @@ def segment_cohort(
     out: Place,
     config: SegmentConfig,
     *,
-    executor: Any = None,
+    executor: Executor | None = None,
     on_event: Callable[[CohortEvent], None] | None = None,
     skip_errors: bool = True,
     attempts: int = 1,
@@ -113,18 +113,29 @@ class _Cohort:
     """One run over several slides."""
 
     def __init__(
-        self, out: Place, config: SegmentConfig, executor: Any, *, skip_errors: bool, attempts: int, records: bool
+        self,
+        out: Place,
+        config: SegmentConfig,
+        executor: Executor | None,
+        *,
+        skip_errors: bool,
+        attempts: int,
+        records: bool,
     ) -> None:
-        self.out, self.config, self.executor = out, config, executor
-        self.skip_errors, self.attempts = skip_errors, attempts
+        self.out = out
+        self.config = config
+        self.executor = executor
+        self.skip_errors = skip_errors
+        self.attempts = attempts
         self.compare = records
         # Tables and states need a file system; results on an object store have none beside them.
-        self.records = CohortRecords(out if isinstance(out, Path) else Path(), keep=records and isinstance(out, Path))
+        folder = out if isinstance(out, Path) else Path()
+        self.records = CohortRecords(folder, keep=records and isinstance(out, Path))
         self.models = _Models(config.device)
         self.stop = threading.Event()
         self.turn = _Turn(self.stop, tail=executor.parallel if executor else 0)
         self.queue: deque[SlideJob] = deque()
-        self.tries: dict[str, int] = {}
+        self.tries: Counter[str] = Counter()
         self.emit: Callable[[CohortEvent], None] = lambda event: None
 
     def execute(self, jobs: tuple[SlideJob, ...], on_event: Callable[[CohortEvent], None]) -> CohortSummary:
@@ -147,16 +158,18 @@ class _Cohort:
         """Whether there is work to do; raises what stands in its way and is found out quickly."""
         config = job.config(self.config)
         store = ResultStore(job.folder(self.out), config.work)
-        asked = self.compare and not config.overwrite and _is_there(job.slide)
-        if asked and (made := store.made()):
-            changes = differences(made, job.slide, store.out, config, self.models.get(config.model))
+        # A result may be kept whose slide has been taken away; then there is nothing to compare it with.
+        compares = self.compare and not config.overwrite and _is_there(job.slide)
+        summary = store.made() if compares else {}
+        if summary:
+            changes = differences(summary, job.slide, store.out, config, self.models.get(config.model))
             if changes:
                 raise ConfigError(
                     f"{store.out} holds a complete result made with other settings ({', '.join(changes)}): "
                     "add --overwrite to redo it, or choose another -o"
                 )
             store.clear_up()
-            self.records.done(job, figures_of(made), before=True)
+            self.records.done(job, figures_of(summary), before=True)
             self.emit(SlideDone(job=job, summary=None))
             return False
         with open_isolated(job.slide, reader=config.reader, mpp=config.mpp) as slide:
@@ -226,8 +239,8 @@ class _Cohort:
         return False
 
     def _failed(self, job: SlideJob, error: Exception) -> None:
-        tries = self.tries[job.stem] = self.tries.get(job.stem, 0) + 1
-        again = tries < self.attempts and not isinstance(error, _HOPELESS)
+        self.tries[job.stem] += 1
+        again = self.tries[job.stem] < self.attempts and not isinstance(error, _HOPELESS)
         if again:
             self.queue.append(job)
         elif not self.skip_errors:
@@ -237,14 +250,13 @@ class _Cohort:
 
     def _segment(self, job: SlideJob) -> bool:
         config = job.config(self.config)
-        extra = {"executor": self.executor} if self.executor else {}
         summary = segment.segment_slide(
             job.slide,
             job.folder(self.out),
             config,
             segmenter=self.models.get(config.model),
+            executor=self.executor,
             on_event=lambda event: self._on_slide_event(job, event),
-            **extra,
         )
         self.records.done(job, figures_of(dataclasses.asdict(summary)))
         self.emit(SlideDone(job=job, summary=summary))

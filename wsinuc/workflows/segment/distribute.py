@@ -48,17 +48,17 @@ def as_workers_see_it(plan: Plan, prepared: Prepared, config: SegmentConfig, exe
         return plan
     source = source_of(prepared.segmenter, config)
     with closing(executor.run(DescribeTask(source), [None], accelerator=True)) as answers:
-        (facts,) = (facts for _, facts in answers)
+        _, facts = next(answers)
     if facts.wsinuc != wsinuc.__version__:
         raise ClusterError(
             f"the workers have wsinuc {facts.wsinuc}, this is {wsinuc.__version__}: install the same version"
         )
-    seen = {
+    on_worker = {
         "segmenter": facts.segmenter,
         "device": facts.device,
         "batch_size": config.batch_size or facts.batch_size,
     }
-    return replace(plan, settings={**plan.settings, **seen})
+    return replace(plan, settings={**plan.settings, **on_worker})
 
 
 def block_job(
@@ -86,7 +86,9 @@ def render_job(
     executor: Executor, job: Callable[[Block], object], store: ResultStore, plan: Plan
 ) -> Callable[[Block], object]:
     """``job`` as it is done by workers: one that has joined late, or has no accelerator, was never checked."""
-    return job if executor.shares_memory else _CheckedJob(job, ResultStore(store.directory.absolute()), plan.run_id)
+    if executor.shares_memory:
+        return job
+    return _CheckedJob(job, ResultStore(store.directory.absolute()), plan.run_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +108,15 @@ class _CheckedJob:
 def _spec(prepared: Prepared, plan: Plan, store: ResultStore, config: SegmentConfig) -> SlideSpec:
     path = prepared.slide.path
     assert path is not None  # segment_slide opens files
+    tissue = config.tissue if config.tissue in ("auto", "none") else str(Path(config.tissue).absolute())
+    # All paths are absolute: workers have another current folder.
     return SlideSpec(
         slide=path.absolute() if isinstance(path, Path) else path,
         reader=prepared.slide.reader,
         fingerprint=plan.settings["slide"],
         config=replace(
             config,
-            tissue=config.tissue if config.tissue in ("auto", "none") else str(Path(config.tissue).absolute()),
+            tissue=tissue,
             roi=config.roi and config.roi.absolute(),
             batch_size=plan.settings["batch_size"],
         ),

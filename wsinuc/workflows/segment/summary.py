@@ -67,7 +67,7 @@ class Summary:
     unreadable: tuple[tuple[int, int, int, int], ...]
     """Undecodable regions (y0, x0, y1, x1), level-0 pixels; they were taken for white."""
     unreadable_share: float
-    """Of the tissue, 0 to 1."""
+    """Share of the tissue that could not be decoded, 0 to 1."""
     notes: tuple[str, ...]
     """What a reader should know before trusting the numbers."""
     outputs: tuple[str, ...]
@@ -76,9 +76,9 @@ class Summary:
     config: dict[str, Any]
     """What was asked for."""
     weights_sha256: str | None
-    """Of the model's file; None for a segmenter that has none."""
+    """SHA-256 of the model's file; None for a segmenter that has none."""
     slide_sha256: str | None
-    """Of the slide's file (of several: of their sorted hashes); None without ``--verify-input``."""
+    """SHA-256 of the slide's file (of several: of their sorted hashes); None without ``--verify-input``."""
     slide_stamp: str
     """Hash of what the file system said of the slide's files (sizes, times): where it is the same, so are they."""
     versions: dict[str, str]
@@ -97,7 +97,7 @@ class Tally:
 
 def tally(entries: Iterable[Entry]) -> Tally:
     """Sum over the blocks of a run."""
-    entries = sorted(entries, key=lambda entry: entry.block)
+    entries = sorted(entries, key=lambda entry: entry.block)  # they come in the order of completion
     seconds: Counter[str] = Counter()
     for entry in entries:
         seconds.update(entry.seconds)
@@ -181,10 +181,12 @@ def restore(content: Mapping[str, Any]) -> Summary:
 
 def unreadable_share(prepared: Prepared, total: Tally) -> float:
     """Share of the tissue's pixels that could not be decoded."""
-    wanted = prepared.selection.wanted
-    lost = sum(wanted.share(box) * box.shape[0] * box.shape[1] for box in total.unreadable)
-    area = wanted.area_px()
-    return min(1.0, lost / area) if area else 0.0
+    tissue = prepared.selection.wanted
+    area = tissue.area_px()
+    if not area:
+        return 0.0
+    lost = sum(tissue.share(box) * box.shape[0] * box.shape[1] for box in total.unreadable)
+    return min(1.0, lost / area)
 
 
 def peak_memory_bytes() -> int:
@@ -200,7 +202,8 @@ def peak_memory_bytes() -> int:
         return psutil.Process().memory_info().peak_wset
     import resource  # absent on Windows
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
@@ -230,12 +233,12 @@ def _level0(box: Box, downsample: tuple[float, float]) -> tuple[int, int, int, i
 
 
 def versions() -> dict[str, str]:
-    """Of what was really used: torch only when something has loaded it."""
-    found = {"wsinuc": wsinuc.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    """Versions of what was really used: torch only when something has loaded it."""
+    numbers = {"wsinuc": wsinuc.__version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:
         if name != "torch" or "torch" in sys.modules:
             try:
-                found[name] = version(name)
+                numbers[name] = version(name)
             except PackageNotFoundError:
                 continue
-    return found
+    return numbers
