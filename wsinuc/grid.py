@@ -35,6 +35,7 @@ def ceil_div(a: int | NDArray[np.int64], b: int) -> int | NDArray[np.int64]:
     >>> ceil_div(7, 3), ceil_div(6, 3), ceil_div(0, 3)
     (3, 2, 0)
     """
+    # Not math.ceil(a / b), which goes through a float and is wrong for large numbers.
     return -(-a // b)
 
 

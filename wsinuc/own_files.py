@@ -22,7 +22,8 @@ _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | _PLAIN
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _BUFFER = 1 << 20
-_LONGEST = 220  # bytes of a name that leave room for what is added to it: file systems allow 255
+_LONGEST = 220
+"""Bytes of a name that leave room for what is added to it: file systems allow 255."""
 
 
 def create(path: Path) -> BinaryIO:
@@ -36,7 +37,8 @@ def create(path: Path) -> BinaryIO:
         The file cannot be created.
     """
     _clear(path)
-    return open(path, "xb", buffering=_BUFFER)  # "x" fails at a link, too, even at one that points nowhere
+    # "x" fails at a link, too, even at one that points nowhere.
+    return open(path, "xb", buffering=_BUFFER)
 
 
 def create_text(path: Path, *, newline: str | None = None, errors: str = "strict") -> TextIO:

@@ -74,6 +74,7 @@ def render_labels(
     for images in (nuclei, class_image):
         for (fine, coarse), shape in zip(pairwise(images), shapes[1:], strict=True):
             for_each(_halver(fine, coarse), BlockGrid(shape, grid.block, 0))
+    # Last, so that a reader takes no unfinished image for one.
     _describe(root, mpp, len(shapes), classes)
 
 

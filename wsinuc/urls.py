@@ -29,7 +29,8 @@ BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 """Schemes whose libraries would take a password before the bucket for a part of its name, and quote it in errors."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_USER = r"(?:[^\s/?'\"]*@|[^\s/?@:'\"]+:(?!\d+/)[^\s?@'\"]*@)?"  # keys are often pasted as they are, with slashes
+# Keys are often pasted as they are, with slashes in them.
+_USER = r"(?:[^\s/?'\"]*@|[^\s/?@:'\"]+:(?!\d+/)[^\s?@'\"]*@)?"
 _SECRETS = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]+://){_USER}([^\s?'\"<>]*)(?:\?[^\s'\"<>]*)?")
 _PARAMETERS = re.compile(r"(?i)\b(X-Amz-[\w-]+|AWSAccessKeyId|X-Goog-[\w-]+|Signature|sig|token|password)=[^\s&'\"]+")
 
@@ -207,8 +208,9 @@ def remote_errors(url: Url) -> Iterator[None]:
         yield
     except (WsinucError, FileExistsError):
         raise
-    except Exception as error:  # every library has exceptions of its own
-        raise RemoteError(f"{url}: {_reason(url, error)}") from None  # the cause may quote a signed URL
+    # Every store's library has exceptions of its own. "from None", because the cause may quote a signed URL.
+    except Exception as error:
+        raise RemoteError(f"{url}: {_reason(url, error)}") from None
 
 
 def _reason(url: Url, error: Exception) -> str:

@@ -76,7 +76,9 @@ def measure(
 
 def _most(levels: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Index of the largest column, the first of equals; 0 when there are no classes."""
-    return levels.argmax(axis=1).astype(np.uint8) if levels.shape[1] else np.zeros(len(levels), np.uint8)
+    if not levels.shape[1]:
+        return np.zeros(len(levels), np.uint8)
+    return levels.argmax(axis=1).astype(np.uint8)
 
 
 def _measurements(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float) -> dict[str, NDArray[np.float32]]:

@@ -99,7 +99,7 @@ def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
     path = to_place(path)
     try:
         source = _source(path, sha256)
-        # no columns from folders called "key=value"; pages that do not fit their checksums are an error
+        # Without partitioning, or folders called "key=value" would become columns.
         table = pq.read_table(source, partitioning=None, page_checksum_verification=True)
     except (RemoteError, DamageError):
         raise
@@ -160,7 +160,8 @@ def _sealed(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_table(nuclei: Nuclei) -> pa.Table:
-    level0, view = nuclei.level0_centroids(), nuclei.centroids
+    level0 = nuclei.level0_centroids()
+    view = nuclei.centroids
     columns: dict[str, Any] = {
         "id": nuclei.ids,
         "y": level0[:, 0],

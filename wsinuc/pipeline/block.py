@@ -116,6 +116,7 @@ def _score(
 ) -> tuple[NDArray[np.uint8], list[Box], int]:
     """Scores of a box, its parts that could not be read, and how many tiles the network has seen for it."""
     tiles = select_tiles(box, segmenter, tissue)
+    # Zeros: what no tile with tissue covers is certainly no nucleus.
     scores = np.zeros((segmenter.channels, *box.shape), np.uint8)
     unreadable: list[Box] = []
 
@@ -135,6 +136,7 @@ def _score(
     if not missing:
         return scores, unreadable, 0
     extent = Box.of_shape(view.shape)
+    # One read for all tiles: their margins overlap, and a slide's own tiles would be decoded several times.
     source = _bounding_box([tile.read for tile in missing]).clip(extent)
     with clock.stage("read"):
         pixels, failed = read_resilient(view, source)
@@ -198,6 +200,7 @@ def in_slots(tiles: list[Tile], batch_size: int) -> list[dict[int, Tile]]:
     batches: list[dict[int, Tile]] = []
     for tile in tiles:
         height, width = tile.core.shape
+        # The slot follows from where the tile lies: a convolution's last bit may depend on it.
         slot = (2 * (tile.core.y0 // height) + tile.core.x0 // width) % batch_size
         free = next((batch for batch in batches if slot not in batch), None)
         if free is None:
@@ -237,6 +240,7 @@ def _find_nuclei(
             if isinstance(segmenter, Classifying):
                 part = segmenter.classify(labels, part)
             nuclei = measure(labels, part, piece.read, view.frame, segmenter.classes)
+            # Each piece owns what has its centroid in its core, so what two pieces see is counted once.
             nuclei = nuclei.select(nuclei.owned_by(piece.core))
             if isinstance(segmenter, Certain):
                 nuclei = replace(nuclei, probabilities=segmenter.certainty(nuclei.probabilities))

@@ -105,6 +105,7 @@ class BlockWorker:
         self.segmenter = segmenter
         self.store = store
         self._fitted: Segmenter | None = None
+        # All slides of this process share one memory of tiles, so that its size does not grow with their number.
         self._scored = ScoredTiles(_tiles)
         self._lock = threading.Lock()
         path = view.slide.path
@@ -112,6 +113,7 @@ class BlockWorker:
 
     def fit(self) -> Segmenter:
         """The segmenter fitted to this slide: by the statistics in the store, or else now, and then they lie there."""
+        # Blocks of several threads ask for it at once; one of them fits, the others wait.
         with self._lock:
             if self._fitted is None:
                 path = self.store.work / "calibration"
@@ -166,6 +168,7 @@ class BlockTask:
         """The ledger's entry; see ``BlockWorker.segment``. Raises ClusterError when the folder has
         gone to another run."""
         worker = block_worker(self.spec)
+        # A task may outlive its client, and the folder belong to another run by then.
         check_output(worker.store, self.spec.run_id)
         return worker.segment(block, self.spec.config.batch_size)
 
@@ -245,6 +248,7 @@ def check_output(store: ResultStore, run_id: str) -> None:
 
 def _set_up(spec: SlideSpec) -> BlockWorker:
     slide = open_isolated(spec.slide, reader=spec.reader, mpp=spec.config.mpp)
+    # The same path may be another file on another machine, or a copy that is still being made.
     if fingerprint(spec.slide) != spec.fingerprint:
         raise SlideError(f"{spec.slide} is another file here than it is for the client, or has changed since")
     segmenter = _models.get(spec.source, spec.source)

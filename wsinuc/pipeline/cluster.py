@@ -85,7 +85,8 @@ class ClusterExecutor:
 
         def fill() -> None:
             most = PER_WORKER * max(1, _slots(self._workers(), accelerator=accelerator))
-            if len(stream.pending) <= most // 2:  # several in one message cost the scheduler little more than one
+            # Not one by one: several in one message cost the scheduler little more than one.
+            if len(stream.pending) <= most // 2:
                 stream.submit(list(islice(source, most - len(stream.pending))))
 
         try:
@@ -117,7 +118,8 @@ class ClusterExecutor:
         while True:
             try:
                 return [future.result(timeout=LOOK_S)]
-            except TimeoutError:  # also what a worker's own time-out would look like, but then the future is done
+            except TimeoutError:
+                # A time-out that the task itself raised looks the same, but then the future is done.
                 if not future.done() and address not in self._workers(now=True):
                     return []
             except Exception as error:
@@ -194,7 +196,8 @@ class _Stream:
     def collect(self, batch: list[Future[Any]]) -> list[tuple[Any, Any]]:
         """Items with their results; raises what a task raised."""
         try:
-            results = self._client.gather(batch)  # waits for what is done anew because its worker took it along
+            # Waits for those that are done anew, because their worker died and took the result along.
+            results = self._client.gather(batch)
         except Exception as error:
             raise self._failure(batch, error) from error
         return [(self.pending.pop(future), result) for future, result in zip(batch, results, strict=True)]
@@ -228,6 +231,7 @@ class _Stream:
 
     def _failure(self, batch: list[Future[Any]], error: Exception) -> Exception:
         """What to raise where fetching the results of a batch raised ``error``."""
+        # Without a failed task it is the connection that broke.
         failed = next((future for future in batch if future.status == "error"), None)
         if failed is None:
             return _scheduler_lost()
@@ -267,7 +271,8 @@ def _connect(config: ExecutorConfig, cluster: SpecCluster | None) -> Client:
         options["security"] = _security(config)
     try:
         client = Client(**options, timeout=config.wait_s, set_as_default=False)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:  # RuntimeError: a scheduler that does not encrypt
+    # RuntimeError is what a scheduler that does not encrypt gives rise to.
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ClusterError(
             f"no scheduler at {where} ({' '.join(str(error).split())}): is it running, is the address right, "
             "does it want TLS?"
@@ -291,7 +296,8 @@ def _check_protocol(config: ExecutorConfig, where: str) -> None:
                 f"the scheduler at {where} does not speak TLS, and certificates were given: start it with "
                 "--protocol tls"
             )
-    elif _wants_tls(config):  # a client without certificates would fail, and then wait two minutes for its own end
+    elif _wants_tls(config):
+        # A client without certificates would fail, and then wait two minutes for its own end.
         raise ClusterError(
             f"the scheduler at {where} speaks TLS: give --tls-ca-file, --tls-cert and --tls-key, or set "
             "distributed.comm.tls in Dask's configuration"

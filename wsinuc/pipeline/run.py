@@ -70,6 +70,7 @@ def _run_threads(
             failures.append(error)
             stop.set()
 
+    # Dask's scheduler blocks its caller, and this generator has to yield meanwhile: hence a thread of its own.
     def drive() -> None:
         try:
             _run_graph(work, workers)
@@ -84,6 +85,7 @@ def _run_threads(
         while (result := results.get()) is not None:
             yield result
     finally:
+        # Also when the consumer breaks off: no thread of ours is at work when this has returned.
         stop.set()
         _drain(results, driver)
     if failures:

@@ -39,9 +39,12 @@ from wsinuc.store.files import disk_errors
 from wsinuc.store.processes import is_from_before_restart, process_lives, this_process
 
 _log = logging.getLogger(__name__)
-_CLAIM_S = 10.0  # longer than any file system takes to delete a file
-_MOST_BYTES = 1 << 16  # a lock has a few hundred
-_DIGITS = 10  # of the counter: one beat a second for 300 years
+_CLAIM_S = 10.0
+"""How long a claim to remove a lock is respected, in seconds: longer than any file system takes to delete a file."""
+_MOST_BYTES = 1 << 16
+"""A lock has a few hundred bytes; what is larger is none."""
+_DIGITS = 10
+"""Room for the counter: one beat a second for 300 years."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,8 @@ class Lock:
             self._file.seek(self._counter_at)
             self._file.write(_digits(self._beats))
             os.fsync(self._file.fileno())
-        except OSError:  # some file systems refuse even this when they are full, but not a stamp
+        except OSError:
+            # Some file systems refuse even this when they are full, but not a stamp.
             os.utime(self.path)
 
     def release(self) -> None:
@@ -164,7 +168,8 @@ def _beat(lock: Lock, stop: threading.Event, every_s: float) -> None:
     while not stop.wait(every_s):
         try:
             lock.beat()
-        except (OSError, ValueError) as error:  # a share that is away comes back, and the work waits for it likewise
+        except (OSError, ValueError) as error:
+            # A share that is away comes back, and the work waits for it likewise.
             _log.debug("cannot renew %s: %s", lock.path, error)
 
 
@@ -186,7 +191,8 @@ def _take(path: Path, sign: Mapping[str, Any], timing: LockTiming) -> Lock:
 def _new_lock(path: Path, sign: Mapping[str, Any]) -> Lock:
     """Write the file if there is none of its name; it stays open for the heartbeat. Raises FileExistsError."""
     content = json.dumps(sign).encode()
-    file = path.open("xb", buffering=0)  # fails at a link, too, even at one that points nowhere
+    # "x" fails at a link, too, even at one that points nowhere.
+    file = path.open("xb", buffering=0)
     try:
         file.write(content)
     except OSError:
@@ -209,7 +215,8 @@ def _is_gone(
     if alive is not None:
         return not alive
     if "heartbeat_s" not in sign:
-        return False  # written by a version without heartbeat: nobody can know
+        # Written by a version without heartbeat: nobody can know.
+        return False
     try:
         stamp = path.stat().st_mtime_ns
         # A stamp far in the future tells as little as one far in the past: clocks have been set.

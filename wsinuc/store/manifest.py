@@ -124,7 +124,8 @@ def parse_summary(data: bytes) -> Made:
         if not isinstance(content, dict):
             return broken
         facts = unsealed(content)
-    except (DataError, ValueError, RecursionError):  # nested without end
+    # RecursionError: brackets that are nested without end.
+    except (DataError, ValueError, RecursionError):
         return broken
     is_ours = content.get("made_by") == "wsinuc"
     if is_ours and typed(Facts, content) is None:
@@ -181,7 +182,8 @@ def _read(path: Place) -> bytes | None:
         try:
             return read_bounded(path) if path.is_file() else None
         except (OSError, DataError):
-            return b""  # it is there and cannot be read: no summary that one could believe
+            # It is there and cannot be read: empty is a summary that nobody believes.
+            return b""
     fs, name = path.filesystem()
     with remote_errors(path):
         try:

@@ -74,6 +74,7 @@ def check_area(work: Path, mine: Path) -> None:
     OutputError
         The area or something in it is a link, belongs to another user, or is nothing that wsinuc puts there.
     """
+    # Not os.getuid: file servers translate users, so only what we have just made shows who we are there.
     user = os.lstat(mine).st_uid
     if os.lstat(work).st_uid != user:
         raise OutputError(

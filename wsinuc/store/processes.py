@@ -77,20 +77,22 @@ def _birth(pid: int) -> float:
         There is one, and no more is to be seen of it.
     """
     try:
-        # The name of the program stands in brackets and may hold anything, brackets and blanks as well.
+        # The name of the program stands in brackets and may hold anything, brackets and blanks as well: hence the last.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return _birth_elsewhere(pid)
     if fields[0] in _GONE:
         raise psutil.NoSuchProcess(pid)
-    return int(fields[19])  # "starttime" of proc(5): field 22, of which the number and the name are cut off
+    # "starttime" of proc(5): field 22 from 1, and the first two stand before the bracket.
+    return int(fields[19])
 
 
 def _birth_elsewhere(pid: int) -> float:
     """Without ``/proc``, or where it hides the processes of other users."""
     if psutil.LINUX:
         try:
-            os.kill(pid, 0)  # sends nothing, but tells whether there is such a process
+            # Signal 0 sends nothing, but tells whether there is such a process.
+            os.kill(pid, 0)
         except ProcessLookupError:
             raise psutil.NoSuchProcess(pid) from None
         except OSError:

@@ -85,7 +85,8 @@ class RemoteResult:
         finally:
             try:
                 self._delete([LOCK])
-            except RemoteError as error:  # it is ours, the next run takes it over; what happened before matters more
+            except RemoteError as error:
+                # The lock is ours, and the next run takes it over; what happened before this matters more.
                 _log.warning("%s stays locked until the same command is run again: %s", self.url, error)
 
     def begin(self) -> None:
@@ -110,7 +111,8 @@ class RemoteResult:
         holder = self._read(LOCK).get("owner")
         if holder is None:
             self._delete([INCOMPLETE])
-        elif holder == owner:  # another's run may be about to replace the result
+        elif holder == owner:
+            # Not another's lock: that run may be about to replace the result.
             self._delete([INCOMPLETE, LOCK])
 
     def _take(self, owner: str) -> None:
@@ -123,7 +125,8 @@ class RemoteResult:
         if not holder:
             try:
                 self._put(LOCK, sign, mode="create")
-            except (FileExistsError, RemoteError) as error:  # taken just now, or a store without conditional put
+            except (FileExistsError, RemoteError) as error:
+                # Taken just now, or a store that knows no conditional put.
                 holder = self._read(LOCK)
                 if not holder and isinstance(error, RemoteError):
                     self._put(LOCK, sign)

@@ -253,6 +253,7 @@ class ResultStore:
         """
         if self._lock:
             self._lock.check()
+        # Synced before it is hashed: the manifest is to vouch for what the disk has.
         durable.sync_tree(self.ready)
         files = digests(self.ready)
         self._check_parts(files)
@@ -260,6 +261,7 @@ class ResultStore:
             self._bring({"made_by": "wsinuc", **summary}, files)
             return
         owned.check_same(self.work, self._area)
+        # Renames within one file system: each output appears whole.
         for name in OUTPUTS:
             if os.path.lexists(self.ready / name):
                 os.replace(self.ready / name, self.directory / name)
@@ -390,5 +392,6 @@ class ResultStore:
     def _sweep(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
         if self.remote is not None:
-            with suppress(OSError):  # the working area is ours alone, but nothing else in it is
+            # The working area is ours; the folder around it goes only when it is empty.
+            with suppress(OSError):
                 self.directory.rmdir()

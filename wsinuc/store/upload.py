@@ -88,6 +88,7 @@ def upload(folder: Path, files: Mapping[str, Digest], url: Url, notes: Path) -> 
     def send(name: str) -> None:
         with remote_errors(url / name):
             _send(folder / name, files[name], fs, f"{root}/{name}")
+        # Noted after it has arrived, one line at a time: a killed upload goes on from there.
         with lock, append(notes) as lines:
             lines.write((json.dumps([name, files[name].size, files[name].sha256]) + "\n").encode())
 
@@ -97,6 +98,7 @@ def upload(folder: Path, files: Mapping[str, Digest], url: Url, notes: Path) -> 
             for job in jobs:
                 job.result()
         except BaseException:
+            # Leaving the pool would first send all that is waiting.
             pool.shutdown(cancel_futures=True)
             raise
     sizes = list_sizes(url)
@@ -122,7 +124,8 @@ def _send(source: Path, file: Digest, fs: Any, target: str) -> None:
             shutil.copyfileobj(content, stream, PART)
         stream.close()
     except BaseException:
-        stream.closed = True  # closing it would complete the object
+        # Closing the stream, as its finaliser does, would complete the object.
+        stream.closed = True
         with suppress(Exception):
             stream.discard()
         raise

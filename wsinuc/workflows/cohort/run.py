@@ -102,7 +102,8 @@ def segment_cohort(
 
 
 def _is_there(slide: Place) -> bool:
-    return not isinstance(slide, Path) or os.path.exists(slide)  # raises nothing, whatever the name
+    # os.path.exists and not Path.exists: it raises nothing, whatever the name.
+    return not isinstance(slide, Path) or os.path.exists(slide)
 
 
 class _Stopped(BaseException):
@@ -177,10 +178,12 @@ class _Cohort:
         return True
 
     def _work(self, on_event: Callable[[CohortEvent], None]) -> None:
+        # A model that all slides share is loaded before any work: what is wrong with it is no slide's error.
         if any(job.model is None for job in self.queue):
             self.models.get(self.config.model)
         if len(self.queue) == 1:
-            return self._worker()  # on the caller's thread, so that Ctrl-C reaches it wherever it is
+            # On the caller's thread, so that Ctrl-C reaches it wherever it is.
+            return self._worker()
         self._work_in_threads(on_event)
 
     def _work_in_threads(self, on_event: Callable[[CohortEvent], None]) -> None:
@@ -270,7 +273,8 @@ class _Cohort:
             self.turn.take(job)
         elif (isinstance(event, BlockDone) and self.turn.is_over(event)) or isinstance(event, StageStarted):
             self.turn.give(job)
-        if isinstance(event, Planned):  # the slide's lock is ours from here on, so its state is
+        # From here on the slide's lock is ours, and so is its state.
+        if isinstance(event, Planned):
             self.records.running(job, event.blocks)
         self.emit(SlideProgress(job=job, event=event))
 
@@ -288,6 +292,7 @@ class _Turn:
         """Wait for the turn."""
         with self._free:
             while self._holder is not None:
+                # With a time-out, because nobody notifies when the run stops.
                 self._free.wait(0.2)
                 if self.stop.is_set():
                     raise _Stopped

@@ -67,7 +67,8 @@ def is_held(holder: Holder | None) -> bool:
         return False
     if holder.alive is not None:
         return holder.alive
-    return abs(holder.age_s) < LockTiming().stale_s  # a stamp far in the future says no more than an old one
+    # abs, because a stamp far in the future says no more than an old one.
+    return abs(holder.age_s) < LockTiming().stale_s
 
 
 def _of_folder(out: Path) -> list[SlideStatus]:

@@ -73,6 +73,7 @@ def block_job(
     """
     if executor.shares_memory:
         worker = BlockWorker(prepared.view, prepared.selection, prepared.segmenter, store)
+        # Before the blocks, so that none of them waits for it.
         worker.fit()
         return lambda block: worker.segment(block, config.batch_size)
     spec = _spec(prepared, plan, store, config)
@@ -109,7 +110,7 @@ def _spec(prepared: Prepared, plan: Plan, store: ResultStore, config: SegmentCon
     path = prepared.slide.path
     assert path is not None  # segment_slide opens files
     tissue = config.tissue if config.tissue in ("auto", "none") else str(Path(config.tissue).absolute())
-    # All paths are absolute: workers have another current folder.
+    # All paths are absolute, because workers have another current folder.
     return SlideSpec(
         slide=path.absolute() if isinstance(path, Path) else path,
         reader=prepared.slide.reader,

@@ -114,7 +114,8 @@ def prepare(
     """
     slide_path = to_place(slide_path)
     with open_isolated(slide_path, reader=config.reader, mpp=config.mpp) as slide:
-        slide.require_mpp()  # before weights are loaded
+        # Before weights are loaded, which takes seconds.
+        slide.require_mpp()
         segmenter = segmenter or _load_segmenter(config)
         check_class_names(item.name for item in segmenter.classes)
         check_mpp(slide.mpp, segmenter, str(slide_path))

@@ -116,6 +116,7 @@ class _Run:
             return self._publish(restore(unpublished))
         slide_input = self._look_at_input()
         earlier = self.store.finished()
+        # Blocks come first and alone: they are the long part, and all that follows is made from them.
         with self._stage("blocks"):
             entries = self._segment(earlier)
         self._check_unchanged(slide_input, entries.keys() - earlier.keys())
@@ -213,6 +214,7 @@ class _Run:
         if total > MAX_ID:
             raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
         classes = self.prepared.segmenter.classes
+        # In the order of the blocks, not of their completion: ids are then the same in every run.
         counts: Counter[int] = Counter()
         hashes: dict[int, str] = {}
         start = 1
@@ -238,7 +240,8 @@ class _Run:
         render_labels(
             PartReader.of(self.store, owners, len(self.prepared.grid)),
             self.prepared.grid,
-            self.store.ready.absolute() / "labels.ome.zarr",  # workers have another current folder
+            # Absolute, because workers have another current folder.
+            self.store.ready.absolute() / "labels.ome.zarr",
             mpp=self.prepared.view.mpp,
             classes=self.prepared.segmenter.classes,
             for_each=for_each,

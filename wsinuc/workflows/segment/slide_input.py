@@ -59,7 +59,8 @@ def is_unchanged(slide: Place, start: SlideInput, content: str) -> bool:
             return True
         return fingerprint(slide) == content
     except FileNotFoundError:
-        return True  # gone, not replaced: what was read of it stays right
+        # Gone, not replaced: what was read of it stays right.
+        return True
 
 
 def _verified(slide: Place, path: Path, run_id: str) -> str:
