@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsinuc.errors import ConfigError, RemoteError
-from wsinuc.urls import Url, place, redact, remote_errors
+from wsinuc.urls import Url, redact, remote_errors, to_place
 
 NAMES = st.text("abcXYZ019-_. @+=", min_size=1, max_size=12).filter(lambda name: name.strip(". ") == name)
 SECRETS = st.text("abcdefgXYZ0123456789+=-_%", min_size=8, max_size=40)
@@ -53,10 +53,10 @@ def test_what_is_no_plain_url_is_refused(text: str) -> None:
 
 
 def test_paths_stay_paths() -> None:
-    assert place("slides/a.svs") == Path("slides/a.svs")
-    assert place("C:\\slides\\a.svs") == Path("C:\\slides\\a.svs")
-    assert place("file:///data/a%20b.svs") == Path("/data/a b.svs")
-    assert place(Path("a")) == Path("a")
+    assert to_place("slides/a.svs") == Path("slides/a.svs")
+    assert to_place("C:\\slides\\a.svs") == Path("C:\\slides\\a.svs")
+    assert to_place("file:///data/a%20b.svs") == Path("/data/a b.svs")
+    assert to_place(Path("a")) == Path("a")
     assert redact("http://localhost:9000/a@b.svs") == "http://localhost:9000/a@b.svs"
 
 

@@ -1,13 +1,11 @@
 """Every knob of a run as frozen data, standard library only.
 
-A config is what the command line builds and what ``summary.json`` records; nothing below ``tasks`` reads options from
-anywhere else.
+A config is what the command line builds and what ``summary.json`` records; nothing below ``workflows`` reads options
+from anywhere else.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +65,3 @@ class SegmentConfig:
             raise ConfigError(f"block must be a multiple of 64 so that Zarr chunks align with it, got {self.block}")
         if not 0.0 <= self.max_unreadable <= 1.0:
             raise ConfigError(f"max_unreadable is a share between 0 and 1, got {self.max_unreadable}")
-
-
-def to_json(config: object) -> str:
-    """A config dataclass as stable JSON (sorted keys, paths as text)."""
-    return json.dumps(dataclasses.asdict(config), sort_keys=True, default=str)  # type: ignore[call-overload]

@@ -45,7 +45,8 @@ def sync(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError as error:
-        if error.errno in _NOT_OPENED:  # Windows opens no folder, and a folder may be written without being read
+        # Windows opens no folder, and elsewhere a folder may be writable without being readable.
+        if error.errno in _NOT_OPENED:
             return
         raise
     try:
@@ -111,7 +112,8 @@ def replacing(path: Path, partial: Path | None = None, *, sync: bool = True) -> 
         else:
             os.replace(partial, path)
     except BaseException:
-        with suppress(OSError):  # what went wrong first is the error to report
+        # What went wrong first is the error to report.
+        with suppress(OSError):
             partial.unlink()
         raise
 

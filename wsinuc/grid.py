@@ -35,6 +35,7 @@ def ceil_div(a: int | NDArray[np.int64], b: int) -> int | NDArray[np.int64]:
     >>> ceil_div(7, 3), ceil_div(6, 3), ceil_div(0, 3)
     (3, 2, 0)
     """
+    # Not math.ceil(a / b), which goes through a float and is wrong for large numbers.
     return -(-a // b)
 
 
@@ -102,6 +103,7 @@ class Block:
     """One unit of work: the ``core`` it owns and the ``read`` box it needs for that."""
 
     index: int
+    """Number of the block in its grid, row by row from 0."""
     core: Box
     read: Box
 
@@ -152,7 +154,8 @@ class BlockGrid:
             raise IndexError(index)
         row, column = divmod(index, self.counts[1])
         view = Box.of_shape(self.shape)
-        y0, x0 = row * self.block, column * self.block
+        y0 = row * self.block
+        x0 = column * self.block
         core = Box(y0, x0, y0 + self.block, x0 + self.block).clip(view)
         return Block(index=index, core=core, read=core.grow(self.halo).clip(view))
 
@@ -181,11 +184,11 @@ def in_stripes(grid: BlockGrid, indices: Iterable[int]) -> list[int]:
     [0, 2, 4, 6, 1, 3, 5, 7, 8, 9]
     """
 
-    def place(index: int) -> tuple[int, int, int]:
+    def stripe_position(index: int) -> tuple[int, int, int]:
         row, column = divmod(index, grid.counts[1])
         return row // STRIPE, column, row
 
-    return sorted(indices, key=place)
+    return sorted(indices, key=stripe_position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,9 @@ class Tile:
     """One network input: the ``read`` box it sees and the ``core`` its scores are kept for."""
 
     core: Box
+    """Parts of the plane that no other tile of the grid has; it may leave the view."""
     read: Box
+    """The core grown by the margin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numba.core.config
 
-settings: Any = numba.core.config  # what it holds is set when it is imported
+settings: Any = numba.core.config  # its names are made from the environment when it is imported
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -41,16 +41,16 @@ def private_folder() -> Path | None:
     What lies in it is unpickled by numba, so a folder that another user has made under our name is not used.
     """
     try:
-        place = Path(tempfile.gettempdir())
-        if place == Path.cwd():  # Python's last resort, and no place for what people did not ask for
+        temporary = Path(tempfile.gettempdir())
+        if temporary == Path.cwd():  # Python's last resort, and no place for what people did not ask for
             return None
-        folder = place / f"wsinuc-kernels-{os.getuid()}"
+        folder = temporary / f"wsinuc-kernels-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()  # not stat: a link that another user has made shows as one
     except (OSError, AttributeError):  # no room anywhere; no user ids on Windows
         return None
-    ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
-    return folder if ours and os.access(folder, os.W_OK) else None
+    is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
+    return folder if is_ours and os.access(folder, os.W_OK) else None
 
 
 def _has_home() -> bool:
@@ -63,8 +63,7 @@ def _compiled(function: Function) -> Function:
 
 
 def _compiled_in(folder: Path, function: Function) -> Function:
-    """The place is numba's setting, which others may rely on, so it is put back at once; it is read
-    by the decorator."""
+    """Numba takes the folder from a setting, which others may rely on; the decorator reads it, so it is put back."""
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(folder)
     try:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-_owed: dict[object, Callable[[], object]] = {}  # of this process, as what it owes is
+# One for the process: a signal handler knows of nothing else.
+_owed: dict[object, Callable[[], object]] = {}
 
 
 def owe(give_back: Callable[[], object]) -> object:
@@ -27,6 +28,7 @@ def settle(debt: object) -> None:
 
 def give_all_back() -> None:
     """Give back all that is owed, what came last first; what fails is left."""
+    # The last first, as nested blocks would: a lock outlives what is done under it.
     for debt, give_back in reversed(list(_owed.items())):
         with suppress(Exception):
             give_back()

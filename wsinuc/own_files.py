@@ -22,7 +22,8 @@ _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | _PLAIN
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _BUFFER = 1 << 20
-_LONGEST = 220  # bytes of a name that leave room for what is added to it: file systems allow 255
+_LONGEST = 220
+"""Bytes of a name that leave room for what is added to it: file systems allow 255."""
 
 
 def create(path: Path) -> BinaryIO:
@@ -36,7 +37,8 @@ def create(path: Path) -> BinaryIO:
         The file cannot be created.
     """
     _clear(path)
-    return open(path, "xb", buffering=_BUFFER)  # "x" fails at a link, too, even at one that points nowhere
+    # "x" fails at a link, too, even at one that points nowhere.
+    return open(path, "xb", buffering=_BUFFER)
 
 
 def create_text(path: Path, *, newline: str | None = None, errors: str = "strict") -> TextIO:
@@ -68,8 +70,10 @@ def read(path: Path, *, follow: bool = False, limit: int | None = None) -> bytes
     OSError
         There is no such file, something else lies there, or it holds more than ``limit`` bytes.
     """
-    descriptor = os.open(path, os.O_RDONLY | (_PLAIN if follow else _NO_LINK) | _NO_WAIT)
+    flags = _PLAIN if follow else _NO_LINK
+    descriptor = os.open(path, os.O_RDONLY | flags | _NO_WAIT)
     with os.fdopen(descriptor, "rb") as file:
+        # Asked of the descriptor: whatever lay under the name a moment ago, this is what will be read.
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{path} is no file")
         if limit is not None and os.fstat(descriptor).st_size > limit:
@@ -79,7 +83,7 @@ def read(path: Path, *, follow: bool = False, limit: int | None = None) -> bytes
 
 def beside(path: Path) -> Path:
     """A name in the folder of ``path`` that nobody can guess, for what will take its place."""
-    begin = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
+    begin = os.fsdecode(os.fsencode(path.name)[:_LONGEST])  # file systems count bytes, not characters
     return path.with_name(f"{begin}.{secrets.token_hex(8)}.partial")
 
 
@@ -112,21 +116,23 @@ def what_is(path: Path) -> str:
         The folder cannot be looked into.
     """
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         return ""
-    return kind_of(found)
+    return kind_of(status)
 
 
-def kind_of(found: os.stat_result) -> str:
+def kind_of(status: os.stat_result) -> str:
     """What a status from ``lstat`` describes, in words."""
-    if stat.S_ISLNK(found.st_mode):
+    if stat.S_ISLNK(status.st_mode):
         return "symbolic link"
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         return "folder"
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return "pipe, socket or device"
-    return "file" if found.st_nlink <= 1 else "hard link to a file elsewhere"
+    if status.st_nlink > 1:
+        return "hard link to a file elsewhere"
+    return "file"
 
 
 def _clear(path: Path) -> None:

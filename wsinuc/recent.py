@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Hashable
+from operator import itemgetter
 from typing import Generic, TypeVar
+
+from cachetools import LRUCache
 
 Value = TypeVar("Value")
 
@@ -13,40 +15,33 @@ Value = TypeVar("Value")
 class Recent(Generic[Value]):
     """Values by key, up to a number of bytes; those asked for longest ago go first. Safe to share between threads.
 
+    Parameters
+    ----------
+    budget
+        Most bytes that all values together may have.
+
     Examples
     --------
-    >>> held = Recent[str](budget=2)
+    >>> letters = Recent[str](budget=2)
     >>> for letter in "abc":
-    ...     held.keep(letter, letter.upper(), size=1)
-    >>> held.get("a"), held.get("c"), held.bytes
-    (None, 'C', 2)
+    ...     letters.keep(letter, letter.upper(), size=1)
+    >>> letters.get("a"), letters.get("c")
+    (None, 'C')
     """
 
     def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self._held: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    @property
-    def bytes(self) -> int:
-        """Held now."""
-        return self._bytes
+        # A pair of value and size, because an array's size is not what it holds alone: views share their memory.
+        self._pairs: LRUCache[Hashable, tuple[Value, int]] = LRUCache(budget, getsizeof=itemgetter(1))
+        self._lock = threading.Lock()  # cachetools leaves that to its callers; even reading changes the order
 
     def get(self, key: Hashable) -> Value | None:
         """The value of ``key``, if it is still held."""
         with self._lock:
-            if key not in self._held:
-                return None
-            self._held.move_to_end(key)
-            return self._held[key][0]
+            pair = self._pairs.get(key)
+        return None if pair is None else pair[0]
 
     def keep(self, key: Hashable, value: Value, size: int) -> None:
         """Hold a value of ``size`` bytes, unless one of that key is held or there is not so much room at all."""
         with self._lock:
-            if key in self._held or size > self.budget:
-                return
-            self._held[key] = value, size
-            self._bytes += size
-            while self._bytes > self.budget:
-                self._bytes -= self._held.popitem(last=False)[1][1]
+            if key not in self._pairs and size <= self._pairs.maxsize:
+                self._pairs[key] = (value, size)

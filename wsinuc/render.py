@@ -74,6 +74,7 @@ def render_labels(
     for images in (nuclei, class_image):
         for (fine, coarse), shape in zip(pairwise(images), shapes[1:], strict=True):
             for_each(_halver(fine, coarse), BlockGrid(shape, grid.block, 0))
+    # Last, so that a reader takes no unfinished image for one.
     _describe(root, mpp, len(shapes), classes)
 
 
@@ -104,7 +105,7 @@ def chunk_side(block: int) -> int:
 
 def _create_levels(
     root: zarr.Group, name: str, shapes: list[tuple[int, int]], block: int, dtype: type[np.integer[Any]]
-) -> list[zarr.Array]:
+) -> list[zarr.Array[Any]]:
     return [
         root.create_array(
             f"labels/{name}/{level}",
@@ -144,16 +145,17 @@ def _reaches(nuclei: Nuclei, box: Box) -> NDArray[np.bool_]:
     """Which outlines have a bounding box that shares a pixel with ``box``."""
     low = np.minimum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
     high = np.maximum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    return np.logical_and.reduce((low < (box.y1, box.x1)) & (high > (box.y0, box.x0)), axis=1)
+    reaches: NDArray[np.bool_] = np.all((low < (box.y1, box.x1)) & (high > (box.y0, box.x0)), axis=1)
+    return reaches
 
 
-def _halver(fine: zarr.Array, coarse: zarr.Array) -> Job:
+def _halver(fine: zarr.Array[Any], coarse: zarr.Array[Any]) -> Job:
     """A job that fills one block of ``coarse`` with every second pixel of ``fine``; ids must never be averaged."""
 
     def halve(block: Block) -> None:
         core = block.core
         pixels = fine[2 * core.y0 : 2 * core.y1 : 2, 2 * core.x0 : 2 * core.x1 : 2]
-        if np.any(pixels):
+        if np.any(pixels):  # what is not written takes no room, and a reader fills in zeros
             coarse[core.slices] = pixels
 
     return halve

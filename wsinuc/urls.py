@@ -29,7 +29,8 @@ BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 """Schemes whose libraries would take a password before the bucket for a part of its name, and quote it in errors."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
-_USER = r"(?:[^\s/?'\"]*@|[^\s/?@:'\"]+:(?!\d+/)[^\s?@'\"]*@)?"  # keys are often pasted as they are, with slashes
+# Keys are often pasted as they are, with slashes in them.
+_USER = r"(?:[^\s/?'\"]*@|[^\s/?@:'\"]+:(?!\d+/)[^\s?@'\"]*@)?"
 _SECRETS = re.compile(rf"([A-Za-z][A-Za-z0-9+.-]+://){_USER}([^\s?'\"<>]*)(?:\?[^\s'\"<>]*)?")
 _PARAMETERS = re.compile(r"(?i)\b(X-Amz-[\w-]+|AWSAccessKeyId|X-Goog-[\w-]+|Signature|sig|token|password)=[^\s&'\"]+")
 
@@ -67,7 +68,8 @@ class Url:
         if not _URL.match(text) or "::" in text:
             raise ConfigError(f"expected one URL such as s3://bucket/folder, got {redact(text)!r}")
         base, mark, query = text.partition("?")
-        self._base, self._query = base.rstrip("/"), mark + query
+        self._base = base.rstrip("/")
+        self._query = mark + query
         self._shown = redact(self._base)
         if self.scheme in BUCKETS and self._shown != self._base:
             raise ConfigError(
@@ -133,22 +135,23 @@ class Url:
         import fsspec
 
         with remote_errors(self):
-            return fsspec.url_to_fs(self._base + self._query, use_listings_cache=False)
+            fs, path = fsspec.url_to_fs(self._base + self._query, use_listings_cache=False)
+        return fs, path
 
     def size(self) -> int:
         """Bytes in the file; raises RemoteError when it is not there, no file, or of unknown length."""
         fs, path = self.filesystem()
         with remote_errors(self):
-            found = fs.info(path)
-        if found["type"] != "file" or found["size"] is None:
+            info = fs.info(path)
+        if info["type"] != "file" or info["size"] is None:
             raise RemoteError(f"{self} is no file of a known size: expected the URL of one file")
-        return int(found["size"])
+        return int(info["size"])
 
     def read(self, start: int = 0, stop: int | None = None) -> bytes:
         """Bytes from ``start`` to ``stop`` (the end by default); raises RemoteError."""
         fs, path = self.filesystem()
         with remote_errors(self):
-            return fs.cat_file(path, start=start, end=stop)
+            return bytes(fs.cat_file(path, start=start, end=stop))
 
     def open(self) -> BinaryIO:
         """The file for reading anywhere in it, fetched block by block; its reads raise RemoteError."""
@@ -162,6 +165,7 @@ class Url:
         user = self._base.removeprefix(f"{self.scheme}://").removesuffix(self._shown.removeprefix(f"{self.scheme}://"))
         values = [part.partition("=")[2] for part in self._query[1:].split("&")]
         secrets = [self._query[1:], *values, user, user[:-1].partition(":")[2]]
+        # The longest first, because a shorter one may be a part of it; very short ones would blank out plain words.
         for secret in sorted({part for part in secrets if len(part) > 5}, key=len, reverse=True):
             text = text.replace(secret, "...")
         return redact(text)
@@ -179,17 +183,22 @@ Place = Path | Url
 """Where a slide or a result is."""
 
 
-def place(where: str | Path | Url) -> Place:
+def to_place(where: str | Path | Url) -> Place:
     """A path, or a Url for text that is one; ``file://`` is a path.
 
     Examples
     --------
-    >>> place("s3://bucket/a.svs"), place("file:///data/a.svs").name
+    >>> to_place("s3://bucket/a.svs"), to_place("file:///data/a.svs").name
     (Url('s3://bucket/a.svs'), 'a.svs')
     """
-    if isinstance(where, str) and (found := _URL.match(where)):
-        return Path(url2pathname(urlsplit(where).path)) if found[1] == "file" else Url(where)
-    return Path(where) if isinstance(where, str) else where
+    if not isinstance(where, str):
+        return where
+    match = _URL.match(where)
+    if match is None:
+        return Path(where)
+    if match[1] == "file":
+        return Path(url2pathname(urlsplit(where).path))
+    return Url(where)
 
 
 @contextmanager
@@ -199,20 +208,21 @@ def remote_errors(url: Url) -> Iterator[None]:
         yield
     except (WsinucError, FileExistsError):
         raise
-    except Exception as error:  # every library has exceptions of its own
-        raise RemoteError(f"{url}: {_reason(url, error)}") from None  # the cause may quote a signed URL
+    # Every store's library has exceptions of its own. "from None", because the cause may quote a signed URL.
+    except Exception as error:
+        raise RemoteError(f"{url}: {_reason(url, error)}") from None
 
 
 def _reason(url: Url, error: Exception) -> str:
-    said = url.hide(" ".join(str(error).split())) or type(error).__name__
+    reason = url.hide(" ".join(str(error).split())) or type(error).__name__
     if isinstance(error, ImportError):
-        extra = "wsinuc[s3]" if url.scheme in ("s3", "s3a") else said
+        extra = "wsinuc[s3]" if url.scheme in ("s3", "s3a") else reason
         return f"reading or writing {url.scheme}:// needs another package: pip install '{extra}'"
     if isinstance(error, FileNotFoundError):
-        return f"there is no such bucket, folder or file ({said})"
+        return f"there is no such bucket, folder or file ({reason})"
     if isinstance(error, PermissionError):
-        return f"no permission ({said}): check the credentials in the environment or profile, and the bucket's policy"
-    return f"cannot be reached or refuses ({said}): check the network, the endpoint and the credentials"
+        return f"no permission ({reason}): check the credentials in the environment or profile, and the bucket's policy"
+    return f"cannot be reached or refuses ({reason}): check the network, the endpoint and the credentials"
 
 
 class _RemoteFile(io.RawIOBase):
@@ -220,7 +230,8 @@ class _RemoteFile(io.RawIOBase):
 
     def __init__(self, file: Any, url: Url) -> None:
         super().__init__()
-        self._file, self._url = file, url
+        self._file = file
+        self._url = url
 
     def readable(self) -> bool:
         return True
@@ -230,10 +241,10 @@ class _RemoteFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         with remote_errors(self._url):
-            return self._file.seek(offset, whence)
+            return int(self._file.seek(offset, whence))
 
     def tell(self) -> int:
-        return self._file.tell()
+        return int(self._file.tell())
 
     def readinto(self, buffer: Any) -> int:
         with remote_errors(self._url):

@@ -13,11 +13,11 @@ import click
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, WsinucError
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 from wsinuc_cli.terminal import LogFormatter
 
 if TYPE_CHECKING:
-    from wsinuc.pipeline.executor import ExecutorConfig
+    from wsinuc.pipeline.executor_config import ExecutorConfig
 
 
 class PlaceType(click.ParamType):
@@ -28,7 +28,7 @@ class PlaceType(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
         """The text as a path or a Url."""
         try:
-            return place(value)
+            return to_place(value)
         except ConfigError as error:
             self.fail(str(error), param, ctx)
 
@@ -142,7 +142,7 @@ def _executor_config(**given: Any) -> ExecutorConfig:
 
 
 def _build_config(place: str, given: dict[str, Any]) -> ExecutorConfig:
-    from wsinuc.pipeline.executor import ExecutorConfig
+    from wsinuc.pipeline.executor_config import ExecutorConfig
 
     renamed = {"block_timeout": "task_timeout_s", "scheduler": "address"}
     settings = {renamed.get(name, name): value for name, value in given.items()}

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.progress import TaskID as RowID
 
 from wsinuc.shown import shown
-from wsinuc.workflows.segment.events import BlockDone, Event, Planned, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, Planned, StageStarted
 from wsinuc_cli.terminal import echo
 
 EVERY_S = 5.0
@@ -52,7 +52,7 @@ class Lines(Reporter):
             self._begin = self._last = self._clock()
             self._resumed = event.resumed
             self._say(describe_plan(event))
-        elif isinstance(event, Stage) and event.name in STAGES:
+        elif isinstance(event, StageStarted) and event.name in STAGES:
             self._say(STAGES[event.name])
         elif isinstance(event, BlockDone):
             now = self._clock()
@@ -111,7 +111,7 @@ def move_bar(progress: Progress, row: RowID, event: Event) -> None:
         progress.update(row, description=f"{event.nuclei:,} nuclei")
     elif isinstance(event, BlockDone):
         progress.update(row, completed=event.done, description=f"{event.nuclei:,} nuclei")
-    elif isinstance(event, Stage) and event.name in STAGES:
+    elif isinstance(event, StageStarted) and event.name in STAGES:
         progress.update(row, description=STAGES[event.name])
 
 

@@ -10,7 +10,7 @@ import click
 
 from wsinuc.config import SegmentConfig
 from wsinuc.segmenters.shipped import shipped_models
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 from wsinuc_cli.main import Failure, describe_error
 from wsinuc_cli.options import (
     DEFAULTS,
@@ -24,7 +24,7 @@ from wsinuc_cli.options import (
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.pipeline.executor import ExecutorConfig
+    from wsinuc.pipeline.executor_config import ExecutorConfig
     from wsinuc.segmenters.base import Segmenter
     from wsinuc.workflows.cohort.events import CohortEvent
     from wsinuc.workflows.cohort.slide_list import SlideJob
@@ -266,7 +266,7 @@ def describe_result(summary: Summary) -> str:
 
 def describe_use(done: Sequence[Summary]) -> str:
     """Where the results are and what to do with them."""
-    folders = [place(summary.out) for summary in done]
+    folders = [to_place(summary.out) for summary in done]
     more = f" and {len(folders) - SHOWN:,} more" if len(folders) > SHOWN else ""
     example = folders[0]
     geojson = next((name for name in done[0].outputs if name.startswith("nuclei.geojson")), "nuclei.geojson")

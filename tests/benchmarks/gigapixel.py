@@ -63,14 +63,14 @@ def segment(slide: Path, out: Path, args: argparse.Namespace) -> int:
     from oracle import OracleSegmenter
     from wsinuc.config import SegmentConfig
     from wsinuc.workflows.bench.meter import metered
-    from wsinuc.workflows.segment.events import Stage
+    from wsinuc.workflows.segment.events import StageStarted
     from wsinuc.workflows.segment.run import segment_slide
 
     config = SegmentConfig(tissue="none", block=args.block, workers=args.workers)
     begins: list[tuple[str, float]] = []
 
     def note(event: object) -> None:
-        if isinstance(event, Stage):
+        if isinstance(event, StageStarted):
             begins.append((event.name, time.process_time()))
 
     segmenter = OracleSegmenter(tile=512, margin=32)

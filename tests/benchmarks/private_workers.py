@@ -12,7 +12,8 @@ import time
 from distributed import Security
 
 from wsinuc.pipeline import local_cluster
-from wsinuc.pipeline.executor import ExecutorConfig, open_executor
+from wsinuc.pipeline.executor import open_executor
+from wsinuc.pipeline.executor_config import ExecutorConfig
 
 TASKS = 2000
 """Tasks that do nothing: a block takes a second or more, so in a run their share is far smaller."""

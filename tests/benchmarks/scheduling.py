@@ -15,7 +15,8 @@ import time
 
 import psutil
 
-from wsinuc.pipeline.executor import ExecutorConfig, open_executor
+from wsinuc.pipeline.executor import open_executor
+from wsinuc.pipeline.executor_config import ExecutorConfig
 
 LIMIT_MS, LIMIT_MB = 3.0, 30.0
 

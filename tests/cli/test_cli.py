@@ -23,7 +23,7 @@ from oracle import MPP, OracleSegmenter, plane, write_slide
 from wsinuc.errors import DeviceError
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.workflows.segment import run as task
-from wsinuc.workflows.segment.events import BlockDone, Planned, Stage
+from wsinuc.workflows.segment.events import BlockDone, Planned, StageStarted
 from wsinuc_cli import progress
 from wsinuc_cli.main import COMMANDS, main
 
@@ -298,7 +298,7 @@ def test_plain_lines_come_every_few_seconds_and_tell_the_time_left(capsys: pytes
     for number in range(21, 101):
         now[0] += 1.0
         lines(done(number, 100))
-    lines(Stage(name="labels"))
+    lines(StageStarted(name="labels"))
     shown = capsys.readouterr().err.splitlines()
     assert shown[0] == "a.svs: 100 blocks with tissue, 20 done before (140 nuclei)"
     assert shown[1] == "a.svs: 25 of 100 blocks, 175 nuclei, about 75 s left"

@@ -16,7 +16,8 @@ from runs import Stop, config, run, tree
 from wsinuc.errors import ClusterError, ConfigError, SlideError
 from wsinuc.pipeline.cluster import PER_WORKER
 from wsinuc.pipeline.credentials import private_security
-from wsinuc.pipeline.executor import Executor, ExecutorConfig, ThreadExecutor, open_executor
+from wsinuc.pipeline.executor import Executor, ThreadExecutor, open_executor
+from wsinuc.pipeline.executor_config import ExecutorConfig
 from wsinuc.pipeline.local_cluster import gpu_worker
 from wsinuc.workflows.segment import distribute
 from wsinuc.workflows.segment.events import BlockDone, Event

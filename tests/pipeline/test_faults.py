@@ -20,9 +20,10 @@ import pytest
 from oracle import OracleSegmenter, write_slide
 from runs import run, tree
 from wsinuc.errors import ClusterError, SlideError
-from wsinuc.pipeline.executor import ExecutorConfig, ThreadExecutor, open_executor
+from wsinuc.pipeline.block_worker import check_output
+from wsinuc.pipeline.executor import ThreadExecutor, open_executor
+from wsinuc.pipeline.executor_config import ExecutorConfig
 from wsinuc.pipeline.guard import Guarded, end_run
-from wsinuc.pipeline.workplace import check_output
 from wsinuc.store import ResultStore, settings_hash
 from wsinuc.workflows.segment.events import BlockDone, Event
 
@@ -32,7 +33,8 @@ import sys
 from pathlib import Path
 from runs import run
 from oracle import OracleSegmenter
-from wsinuc.pipeline.executor import ExecutorConfig, open_executor
+from wsinuc.pipeline.executor import open_executor
+from wsinuc.pipeline.executor_config import ExecutorConfig
 if __name__ == "__main__":
     kind = dict(kind="scheduler", scheduler_file=Path(sys.argv[3])) if len(sys.argv) > 3 else dict(kind="processes")
     with open_executor(ExecutorConfig(**kind)) as executor:

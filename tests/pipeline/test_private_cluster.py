@@ -18,7 +18,8 @@ from distributed.comm.core import CommClosedError
 
 from wsinuc.pipeline.cluster import ClusterExecutor
 from wsinuc.pipeline.credentials import private_security
-from wsinuc.pipeline.executor import ExecutorConfig, open_executor
+from wsinuc.pipeline.executor import open_executor
+from wsinuc.pipeline.executor_config import ExecutorConfig
 
 KEY = "PRIVATE KEY"
 

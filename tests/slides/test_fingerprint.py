@@ -28,7 +28,7 @@ from wsinuc.slides.identity.fingerprint import SAMPLE, STRIDE, WHOLE, fingerprin
 from wsinuc.slides.identity.slide_files import slide_files
 from wsinuc.urls import Url
 from wsinuc.workflows.cohort.done_before import differences
-from wsinuc.workflows.segment.events import BlockDone, Event, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, StageStarted
 
 MIB = 2**20
 SIZE = 22 * MIB + 12_345
@@ -271,7 +271,7 @@ def test_verify_input_notices_a_byte_that_no_sample_meets(padded: Path, tmp_path
         tmp_path / "out",
         block=64,
         verify_input=True,
-        on_event=lambda event: stages.append(event.name) if isinstance(event, Stage) else None,
+        on_event=lambda event: stages.append(event.name) if isinstance(event, StageStarted) else None,
     )
     assert stages[0] == "input"
     assert summary.resumed_blocks >= 2

@@ -21,7 +21,8 @@ from runs import config, tree
 from slide_files import write_pyramid
 from wsinuc.errors import ConfigError, MppError, ReadError, SlideError
 from wsinuc.grid import Box
-from wsinuc.pipeline.executor import ExecutorConfig, open_executor
+from wsinuc.pipeline.executor import open_executor
+from wsinuc.pipeline.executor_config import ExecutorConfig
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import SlideHeader
 from wsinuc.slides.isolation import isolated

@@ -22,7 +22,7 @@ from wsinuc.errors import DataError, OutputError, WsinucError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
 from wsinuc.store import ResultStore
 from wsinuc.store.ledger import read_entry, read_sealed, write_entry, write_sealed
-from wsinuc.workflows.segment.events import Event, Stage
+from wsinuc.workflows.segment.events import Event, StageStarted
 
 KINDS = {
     "settings": "settings.json",
@@ -103,7 +103,7 @@ def test_a_ledger_of_other_settings_is_not_taken_over(slide: Path, stopped: Path
 @pytest.mark.parametrize(("stage", "kind"), [("numbering", "shard"), ("labels", "part"), ("preview", "part")])
 def test_damage_during_a_run_is_noticed(slide: Path, reference: Path, tmp_path: Path, stage: str, kind: str) -> None:
     def damage(event: Event) -> None:
-        if isinstance(event, Stage) and event.name == stage:
+        if isinstance(event, StageStarted) and event.name == stage:
             flip(tmp_path / "out" / ".run" / KINDS[kind], 0.3)
 
     with pytest.raises(WsinucError, match=r"000*1\.parquet") as caught:

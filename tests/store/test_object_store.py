@@ -31,7 +31,7 @@ from wsinuc.store import ResultStore, iter_nuclei, upload
 from wsinuc.urls import Url
 from wsinuc.workflows.cohort.run import segment_cohort
 from wsinuc.workflows.cohort.slide_list import SlideJob
-from wsinuc.workflows.segment.events import BlockDone, Event, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, StageStarted
 from wsinuc.workflows.segment.plan import fingerprint
 from wsinuc.workflows.segment.run import plan_segment, segment_slide
 from wsinuc_cli.main import main
@@ -124,10 +124,14 @@ def objects(store: fsspec.AbstractFileSystem, out: str) -> dict[str, str]:
 
 def at_stage(name: str, action) -> object:
     def on_event(event: Event) -> None:
-        if isinstance(event, Stage) and event.name == name:
+        if isinstance(event, StageStarted) and event.name == name:
             action()
 
     return on_event
+
+
+def stage_names(event: Event) -> list[str]:
+    return [event.name] if isinstance(event, StageStarted) else []
 
 
 def test_the_result_is_the_same_file_by_file(slide: Path, reference: Path, out: str, store, tmp_path: Path) -> None:
@@ -232,7 +236,12 @@ def test_a_server_that_goes_away_costs_nothing(
     stages, again = [], []
     with monkeypatch.context() as patch:
         patch.setattr(upload, "_send", lambda source, *args: (again.append(source.name), send(source, *args)))
-        run(slide, out, tmp_path / "work", lambda event: stages.append(event.name) if isinstance(event, Stage) else 0)
+        run(
+            slide,
+            out,
+            tmp_path / "work",
+            lambda event: stages.append(event.name) if isinstance(event, StageStarted) else 0,
+        )
     assert stages == ["upload"]  # nothing is made again
     assert 0 < len(again) == len(tree(reference)) - 4
     assert names(store, out) == FILES

@@ -35,7 +35,7 @@ from wsinuc.exports.pictures.left_out import hatch_left_out
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.nuclei import concatenate
 from wsinuc.pipeline.block import needs_work, process_block
-from wsinuc.pipeline.selection import Selection, select
+from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
 from wsinuc.store import iter_nuclei
@@ -248,7 +248,7 @@ def test_block_sizes_do_not_change_what_is_kept():
     kinds[:, 9:14] = Kind.PEN
     kinds[20:23] = Kind.BLACK
     mask = TissueMask(kinds == Kind.TISSUE, view.shape, kinds)
-    selection = Selection(tissue=mask, wanted=mask, region=None, region_mask=None, reach=0)
+    selection = TissueSelection(tissue=mask, wanted=mask, region=None, region_mask=None, reach=0)
     segmenter = OracleSegmenter()
     results = []
     for side in (64, 192, 512):

@@ -1,5 +1,5 @@
-"""What is known of a nucleus beyond its outline: form, stain, texture, surroundings, as numbers
-that tell classes apart.
+"""What is known of a nucleus beyond its outline: form, stain, texture and surroundings, as numbers that tell
+classes apart.
 
 Everything comes from the labels, the foreground and the two stains of the pixels, so it works with
 every segmenter. A nucleus must get the same numbers in whatever block it is seen. So sums are sums
@@ -89,7 +89,8 @@ def describe(
     inside = _inside(labels, stains, boxes)
     ring = _ring(labels, foreground, stains, boxes, max(1, round(RING_UM / mpp)))
     totals = np.stack([_integral(plane) for plane in (foreground, *stains)])
-    near, far = (_squares(totals, sums, max(1, round(um / mpp))) for um in (NEAR_UM, REACH_UM))
+    near = _squares(totals, sums, max(1, round(NEAR_UM / mpp)))
+    far = _squares(totals, sums, max(1, round(REACH_UM / mpp)))
     own = np.column_stack([form[:, 0], form[:, 3], inside[:, 0]])
     around = _neighbours(sums, own, REACH_UM / mpp)
     around[:, 0] /= far[:, 3] * mpp**2 / 1e6  # part of the square may lie beyond the slide's edge
@@ -99,9 +100,9 @@ def describe(
 def _form(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float) -> NDArray[np.float64]:
     length, hull, longest, narrowest = shapes.T
     circularity = np.minimum(1.0, 4 * np.pi * areas / length**2)
-    columns = (areas * mpp**2, circularity, (areas - 0.5) / hull, narrowest / longest, longest * mpp)
-    # math.log: numpy's depends on a value's place in its array in the last bit.
-    form = np.column_stack(columns)
+    solidity = (areas - 0.5) / hull  # the hull is that of a polygon half a pixel smaller: see shape.py
+    form = np.column_stack([areas * mpp**2, circularity, solidity, narrowest / longest, longest * mpp])
+    # math.log: the last bit of numpy's depends on where in its array a value stands.
     for column in (0, 4):
         form[:, column] = [math.log(value) for value in form[:, column]]
     return form
@@ -113,7 +114,7 @@ def _integral(plane: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 @kernel
-def _extents(labels):
+def _extents(labels: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Bounding boxes (y0, x0, y1, x1) and area with sums of rows and columns of labels 1..n."""
     n = labels.max()
     boxes = np.zeros((n, 4), np.int64)
@@ -133,30 +134,39 @@ def _extents(labels):
 
 
 @kernel
-def _spread(count, total, squares):
+def _spread(count: np.int64, total: np.int64, squares: np.int64) -> float:
     """Standard deviation from integer sums."""
-    return math.sqrt(max(0, count * squares - total * total)) / count
+    return math.sqrt(max(np.int64(0), count * squares - total * total)) / float(count)
 
 
 @kernel
-def _inside(labels, stains, boxes):
+def _inside(labels: NDArray[np.int32], stains: NDArray[np.uint8], boxes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean and spread of both stains, the darkest and palest tenth of haematoxylin, its slope, over each nucleus."""
     out = np.zeros((len(boxes), 7))
     height, width = labels.shape
     for i in range(len(boxes)):
         y0, x0, y1, x1 = boxes[i]
         counts = np.zeros(256, np.int64)
-        area = h = hh = e = ee = slope = np.int64(0)
+        # Sums of levels and of their squares. int64, because numba takes differences of unsigned levels without a sign.
+        area = h = h_squares = e = e_squares = slope = np.int64(0)
         for y in range(y0, y1):
             for x in range(x0, x1):
                 if labels[y, x] != i + 1:
                     continue
-                a, b = np.int64(stains[0, y, x]), np.int64(stains[1, y, x])
-                area, h, hh, e, ee = area + 1, h + a, hh + a * a, e + b, ee + b * b
-                counts[a] += 1
+                h_level = np.int64(stains[0, y, x])
+                e_level = np.int64(stains[1, y, x])
+                area += 1
+                h += h_level
+                h_squares += h_level * h_level
+                e += e_level
+                e_squares += e_level * e_level
+                counts[h_level] += 1
                 slope += abs(np.int64(stains[0, min(y + 1, height - 1), x]) - np.int64(stains[0, max(y - 1, 0), x]))
                 slope += abs(np.int64(stains[0, y, min(x + 1, width - 1)]) - np.int64(stains[0, y, max(x - 1, 0)]))
-        out[i, :4] = h / area, e / area, _spread(area, h, hh), _spread(area, e, ee)
+        out[i, 0] = h / area
+        out[i, 1] = e / area
+        out[i, 2] = _spread(area, h, h_squares)
+        out[i, 3] = _spread(area, e, e_squares)
         out[i, 4] = _quantile(counts, area, 1)
         out[i, 5] = _quantile(counts, area, 9)
         out[i, 6] = slope / area
@@ -164,7 +174,7 @@ def _inside(labels, stains, boxes):
 
 
 @kernel
-def _quantile(counts, total, tenths):
+def _quantile(counts: NDArray[np.int64], total: np.int64, tenths: int) -> int:
     """The level up to which the given tenths of all values lie."""
     seen = 0
     for level in range(256):
@@ -175,7 +185,13 @@ def _quantile(counts, total, tenths):
 
 
 @kernel
-def _ring(labels, foreground, stains, boxes, reach):
+def _ring(
+    labels: NDArray[np.int32],
+    foreground: NDArray[np.uint8],
+    stains: NDArray[np.uint8],
+    boxes: NDArray[np.int64],
+    reach: int,
+) -> NDArray[np.float64]:
     """Mean of both stains and spread of haematoxylin over what is no nucleus around each; of nothing, 0.
 
     "No nucleus" is judged by the foreground, not by the labels, which say less near the edge of what was read.
@@ -184,27 +200,35 @@ def _ring(labels, foreground, stains, boxes, reach):
     height, width = labels.shape
     for i in range(len(boxes)):
         y0, x0, y1, x1 = boxes[i]
-        area = h = hh = e = np.int64(0)
+        area = h = h_squares = e = np.int64(0)
         for y in range(max(0, y0 - reach), min(height, y1 + reach)):
             for x in range(max(0, x0 - reach), min(width, x1 + reach)):
                 if foreground[y, x] < 128 and labels[y, x] != i + 1:
-                    a, b = np.int64(stains[0, y, x]), np.int64(stains[1, y, x])
-                    area, h, hh, e = area + 1, h + a, hh + a * a, e + b
+                    h_level = np.int64(stains[0, y, x])
+                    area += 1
+                    h += h_level
+                    h_squares += h_level * h_level
+                    e += np.int64(stains[1, y, x])
         if area:
-            out[i] = np.array([h / area, e / area, _spread(area, h, hh)])
+            out[i] = np.array([h / area, e / area, _spread(area, h, h_squares)])
     return out
 
 
 @kernel
-def _squares(totals, sums, reach):
+def _squares(totals: NDArray[np.int64], sums: NDArray[np.int64], reach: int) -> NDArray[np.float64]:
     """Means of each plane over the square around each centroid, as far as it lies in the array, and its pixels."""
     planes, height, width = totals.shape
     out = np.zeros((len(sums), planes + 1))
     for i in range(len(sums)):
         area, sy, sx = sums[i]
-        y, x = (2 * sy + area) // (2 * area), (2 * sx + area) // (2 * area)
-        top, bottom = max(0, y - reach), min(height - 1, y + reach + 1)
-        left, right = max(0, x - reach), min(width - 1, x + reach + 1)
+        # The centroid, rounded by whole numbers: a division of floats may fall on either side of a half.
+        y = (2 * sy + area) // (2 * area)
+        x = (2 * sx + area) // (2 * area)
+        # The planes have one row and one column more than the image, of zeros: see `_integral`.
+        top = max(0, y - reach)
+        bottom = min(height - 1, y + reach + 1)
+        left = max(0, x - reach)
+        right = min(width - 1, x + reach + 1)
         pixels = (bottom - top) * (right - left)
         for k in range(planes):
             total = totals[k, bottom, right] - totals[k, top, right] - totals[k, bottom, left] + totals[k, top, left]
@@ -214,13 +238,14 @@ def _squares(totals, sums, reach):
 
 
 @kernel
-def _neighbours(sums, own, reach):
+def _neighbours(sums: NDArray[np.int64], own: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
     """Number of nuclei whose centroid is nearer than ``reach``, and the means of what is known of
     them; 0 without any."""
     out = np.zeros((len(sums), 1 + own.shape[1]))
     rows = np.empty(len(sums), np.int64)
     for i in range(len(sums)):
         rows[i] = sums[i, 1] // sums[i, 0]
+    # Sorted by row, so that only nuclei of the rows near by are compared; stable, so that sums have one order.
     order = np.argsort(rows, kind="mergesort")
     for at in range(len(order)):
         i = order[at]
@@ -229,7 +254,7 @@ def _neighbours(sums, own, reach):
             first -= 1
         for k in range(first, len(order)):
             j = order[k]
-            if rows[j] - rows[i] > reach + 1:
+            if rows[j] - rows[i] > reach + 1:  # rows are rounded down, hence 1 more
                 break
             if j == i:
                 continue

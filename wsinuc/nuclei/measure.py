@@ -76,7 +76,9 @@ def measure(
 
 def _most(levels: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Index of the largest column, the first of equals; 0 when there are no classes."""
-    return levels.argmax(axis=1).astype(np.uint8) if levels.shape[1] else np.zeros(len(levels), np.uint8)
+    if not levels.shape[1]:
+        return np.zeros(len(levels), np.uint8)
+    return levels.argmax(axis=1).astype(np.uint8)
 
 
 def _measurements(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float) -> dict[str, NDArray[np.float32]]:
@@ -93,7 +95,7 @@ def _measurements(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: fl
 
 
 @kernel
-def _position_sums(labels, y0, x0):
+def _position_sums(labels: NDArray[np.int32], y0: int, x0: int) -> NDArray[np.int64]:
     """Area and sums of the rows and columns of each label's pixels, int64 ``(largest + 1, 3)``."""
     sums = np.zeros((labels.max() + 1 if labels.size else 1, 3), np.int64)
     for y in range(labels.shape[0]):
@@ -107,7 +109,7 @@ def _position_sums(labels, y0, x0):
 
 
 @kernel
-def _score_sums(labels, scores):
+def _score_sums(labels: NDArray[np.int32], scores: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Sum of every channel over each label's pixels, int64 ``(largest + 1, channels)``."""
     sums = np.zeros((labels.max() + 1 if labels.size else 1, scores.shape[0]), np.int64)
     for y in range(labels.shape[0]):

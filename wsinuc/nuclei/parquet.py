@@ -33,7 +33,7 @@ from wsinuc import durable, own_files
 from wsinuc.errors import DamageError, DataError, OutputError, RemoteError
 from wsinuc.limits import parse_json
 from wsinuc.nuclei.table import Frame, Nuclei
-from wsinuc.urls import Place, Url, place
+from wsinuc.urls import Place, Url, to_place
 
 VERSION = 1
 KEY = b"wsinuc"
@@ -96,10 +96,10 @@ def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
     RemoteError
         When the URL cannot be reached.
     """
-    path = place(path)
+    path = to_place(path)
     try:
         source = _source(path, sha256)
-        # no columns from folders called "key=value"; pages that do not fit their checksums are an error
+        # Without partitioning, or folders called "key=value" would become columns.
         table = pq.read_table(source, partitioning=None, page_checksum_verification=True)
     except (RemoteError, DamageError):
         raise
@@ -145,7 +145,7 @@ def _content(path: Path) -> bytes:
 
 def _parse_header(header: bytes, path: Place) -> dict[str, Any]:
     try:
-        about = parse_json(header, str(path))
+        about: dict[str, Any] = parse_json(header, str(path))
         if about["version"] == VERSION and "seal" in about and about != _sealed(about):
             raise ValueError("checksum")  # Parquet has checksums for its pages, none for its metadata
     except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -160,7 +160,8 @@ def _sealed(header: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_table(nuclei: Nuclei) -> pa.Table:
-    level0, view = nuclei.level0_centroids(), nuclei.centroids
+    level0 = nuclei.level0_centroids()
+    view = nuclei.centroids
     columns: dict[str, Any] = {
         "id": nuclei.ids,
         "y": level0[:, 0],
@@ -197,7 +198,7 @@ def _header(nuclei: Nuclei) -> dict[str, Any]:
 def _from_table(table: pa.Table, about: dict[str, Any]) -> Nuclei:
     names = tuple(c["name"] for c in about["classes"])
 
-    def column(name: str) -> NDArray:
+    def column(name: str) -> NDArray[Any]:
         return np.array(table[name].to_numpy())  # Arrow's own memory is read-only
 
     outline = table["outline"].combine_chunks()
@@ -225,4 +226,5 @@ def _class_indices(column: pa.ChunkedArray, names: tuple[str, ...]) -> NDArray[n
         return np.zeros(len(column), np.uint8)
     column = column.unify_dictionaries().combine_chunks()
     positions = np.array([names.index(name) for name in column.dictionary.to_pylist()], np.uint8)
-    return positions[np.asarray(column.indices)]
+    indices: NDArray[np.int32] = np.asarray(column.indices)
+    return positions[indices]

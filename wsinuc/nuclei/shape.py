@@ -41,7 +41,7 @@ def ring_shapes(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDAr
 
 
 @kernel
-def _ring_shapes(outlines, offsets):
+def _ring_shapes(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     shapes = np.zeros((len(offsets) - 1, 4))
     for i in range(len(shapes)):
         ring = outlines[offsets[i] : offsets[i + 1]]
@@ -53,9 +53,10 @@ def _ring_shapes(outlines, offsets):
 
 
 @kernel
-def _unit_points(ring):
+def _unit_points(ring: NDArray[np.int32]) -> NDArray[np.int64]:
     """Every vertex along the ring, one pixel apart."""
-    total, previous = 0, len(ring) - 1
+    total = 0
+    previous = len(ring) - 1
     for k in range(len(ring)):
         total += abs(ring[k, 0] - ring[previous, 0]) + abs(ring[k, 1] - ring[previous, 1])
         previous = k
@@ -63,18 +64,24 @@ def _unit_points(ring):
     used = 0
     for k in range(len(ring)):
         following = (k + 1) % len(ring)
-        y, x = ring[k, 0], ring[k, 1]
-        step_y, step_x = np.sign(ring[following, 0] - y), np.sign(ring[following, 1] - x)
+        y = ring[k, 0]
+        x = ring[k, 1]
+        step_y = np.sign(ring[following, 0] - y)
+        step_x = np.sign(ring[following, 1] - x)
+        # Edges are horizontal or vertical, so one of the two differences is 0.
         for _ in range(abs(ring[following, 0] - y) + abs(ring[following, 1] - x)):
-            points[used, 0], points[used, 1] = y, x
+            points[used, 0] = y
+            points[used, 1] = x
             used += 1
-            y, x = y + step_y, x + step_x
+            y += step_y
+            x += step_x
     return points
 
 
 @kernel
-def _length(points):
-    steps = min(CHORD, len(points) // 4)
+def _length(points: NDArray[np.int64]) -> float:
+    """Length of a ring of points one pixel apart, as a mean over chords (see the module)."""
+    steps = min(CHORD, len(points) // 4)  # a single pixel has 4 points, and chords of one step
     # Chords are counted by squared length and summed in that order: the sum cannot depend on where the ring starts.
     counts = np.zeros(steps * steps + 1, np.int64)
     for k in range(len(points)):
@@ -87,7 +94,7 @@ def _length(points):
 
 
 @kernel
-def _midpoints(ring):
+def _midpoints(ring: NDArray[np.int32]) -> NDArray[np.int64]:
     """Midpoints of the unit edges on both sides of every corner, times two; all others lie between these."""
     points = np.empty((2 * len(ring), 2), np.int64)
     for k in range(len(ring)):
@@ -98,10 +105,11 @@ def _midpoints(ring):
 
 
 @kernel
-def _hull(points):
+def _hull(points: NDArray[np.int64]) -> NDArray[np.int64]:
     """Convex hull by Andrew's monotone chain, in order around it and without collinear points."""
-    y, x = points[:, 0] - points[:, 0].min(), points[:, 1] - points[:, 1].min()
-    points = points[np.argsort(y * (x.max() + 1) + x)]
+    y = points[:, 0] - points[:, 0].min()
+    x = points[:, 1] - points[:, 1].min()
+    points = points[np.argsort(y * (x.max() + 1) + x)]  # by y, then by x: numba compiles no lexsort
     hull = np.empty((2 * len(points), 2), np.int64)
     used = 0
     for direction in (1, -1):
@@ -117,26 +125,30 @@ def _hull(points):
 
 
 @kernel
-def _cross(a, b, c):
-    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+def _cross(a: NDArray[np.int64], b: NDArray[np.int64], c: NDArray[np.int64]) -> np.int64:
+    """Twice the signed area of the triangle a, b, c; 0 for points on one line."""
+    twice: np.int64 = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    return twice
 
 
 @kernel
-def _area(hull):
-    twice = 0
+def _area(hull: NDArray[np.int64]) -> float:
+    """Area of a convex polygon, as a fan of triangles around its first point."""
+    twice = np.int64(0)
     for k in range(1, len(hull) - 1):
         twice += _cross(hull[0], hull[k], hull[k + 1])
     return abs(twice) / 2.0
 
 
 @kernel
-def _diameters(hull):
+def _diameters(hull: NDArray[np.int64]) -> tuple[float, float]:
     """Largest and smallest Feret diameter, in px, of a hull in half px."""
     # A hull has about a dozen points: all pairs are quicker than rotating calipers.
-    longest, narrowest = 0, np.inf
+    longest = np.int64(0)
+    narrowest = np.inf
     for a in range(len(hull)):
         b = (a + 1) % len(hull)
-        width = 0
+        width = np.int64(0)
         for c in range(len(hull)):
             longest = max(longest, (hull[c, 0] - hull[a, 0]) ** 2 + (hull[c, 1] - hull[a, 1]) ** 2)
             width = max(width, abs(_cross(hull[a], hull[b], hull[c])))

@@ -80,13 +80,13 @@ class Nuclei:
         if wrong:
             raise DataError(f"a table of {len(self)} nuclei needs {len(self)} rows in every column, got {wrong}")
 
-    def select(self, index: NDArray) -> Nuclei:
+    def select(self, index: NDArray[np.bool_] | NDArray[np.integer[Any]]) -> Nuclei:
         """The nuclei named by a mask ``(n,)`` or by positions, in that order, with the ids that they have."""
-        index = np.asarray(index)
-        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.intp)
-        outlines, offsets = take_rings(self.outlines, self.offsets, index)
-        columns = {name: getattr(self, name)[index] for name in PER_NUCLEUS}
-        measurements = {name: values[index] for name, values in self.measurements.items()}
+        rows = np.asarray(index)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp)
+        outlines, offsets = take_rings(self.outlines, self.offsets, rows)
+        columns = {name: getattr(self, name)[rows] for name in PER_NUCLEUS}
+        measurements = {name: values[rows] for name, values in self.measurements.items()}
         return replace(self, outlines=outlines, offsets=offsets, measurements=measurements, **columns)
 
     def with_ids(self, start: int) -> Nuclei:
@@ -100,7 +100,8 @@ class Nuclei:
         integer, so it is the same number in whatever block the nucleus was measured.
         """
         y, x = self.centroids.T
-        return (y >= core.y0) & (y < core.y1) & (x >= core.x0) & (x < core.x1)
+        inside: NDArray[np.bool_] = (y >= core.y0) & (y < core.y1) & (x >= core.x0) & (x < core.x1)
+        return inside
 
     def touching(self, box: Box) -> NDArray[np.bool_]:
         """Which outlines reach or cross the border of a box of view pixels, bool ``(n,)``.
@@ -116,11 +117,7 @@ class Nuclei:
 
     def level0_centroids(self) -> NDArray[np.float64]:
         """Centroids in level-0 pixels, float64 ``(n, 2)`` (y, x)."""
-        return self.centroids * self.frame.downsample
-
-    def level0_outlines(self) -> NDArray[np.float64]:
-        """Corner points in level-0 pixels, float64 ``(m, 2)`` (y, x), in rings as ``offsets`` says."""
-        return self.outlines * np.asarray(self.frame.downsample)
+        return self.centroids * np.asarray(self.frame.downsample, np.float64)
 
 
 def concatenate(parts: Sequence[Nuclei]) -> Nuclei:

@@ -27,12 +27,16 @@ PIECE = 1024
 """Side of the pieces in which scores are separated, in view pixels: small enough to stay in the processor's cache."""
 
 
-class Selection(Protocol):
+class SearchArea(Protocol):
     """Says which parts of a view are worth looking at, and what to see there; ``TissueMask`` is one."""
 
-    def touches(self, box: Box) -> bool: ...
+    def touches(self, box: Box) -> bool:
+        """Whether any of ``box`` is worth looking at."""
+        ...
 
-    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]: ...
+    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+        """RGB ``(h, w, 3)`` of ``box`` with the scanner's black padding made white."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,22 +61,32 @@ def process_block(
     segmenter: Segmenter,
     *,
     batch_size: int,
-    tissue: Selection,
+    tissue: SearchArea,
     gate: AbstractContextManager[object],
     scored: ScoredTiles | None = None,
 ) -> BlockResult:
     """Segment ``block`` and return the nuclei whose centroid lies in its core.
 
-    ``gate`` is held while the network works on the whole block: blocks take turns there, and while one has the
-    network, others read and separate. Tiles that ``scored`` holds are not scored again, and new ones go there. Raises
-    ReadError never (see ``read_resilient``).
+    What cannot be decoded raises nothing: it is taken for white and reported (see ``read_resilient``).
+
+    Parameters
+    ----------
+    batch_size
+        Tiles for each call of the network.
+    tissue
+        Which tiles are scored, and how their padding looks.
+    gate
+        Held while the network works on the whole block: blocks take turns there, and while one has the network,
+        others read and separate.
+    scored
+        Tiles that it holds are not scored again, and new ones go there; None keeps none.
     """
     clock = _Clock()
     scored = scored or ScoredTiles()
     scores, unreadable, tiles = _score(view, block.read, segmenter, batch_size, tissue, gate, scored, clock)
     nuclei, at_edge = _find_nuclei(view, block, segmenter, scores, clock)
     seconds = dict(clock.seconds)
-    seconds["wait"] -= seconds["network"]
+    seconds["wait"] -= seconds["network"]  # the clock of "wait" runs on while the network works
     return BlockResult(
         nuclei=nuclei,
         unreadable=_clipped(unreadable, block.core),
@@ -83,7 +97,7 @@ def process_block(
 
 
 def score_box(
-    view: SlideView, box: Box, segmenter: Segmenter, *, batch_size: int, tissue: Selection
+    view: SlideView, box: Box, segmenter: Segmenter, *, batch_size: int, tissue: SearchArea
 ) -> NDArray[np.uint8]:
     """Scores ``(channels, h, w)`` of a box of the view, as a block that reads it gets them; 0 where
     no tile holds tissue."""
@@ -95,43 +109,48 @@ def _score(
     box: Box,
     segmenter: Segmenter,
     batch_size: int,
-    tissue: Selection,
+    tissue: SearchArea,
     gate: AbstractContextManager[object],
     scored: ScoredTiles,
     clock: _Clock,
 ) -> tuple[NDArray[np.uint8], list[Box], int]:
     """Scores of a box, its parts that could not be read, and how many tiles the network has seen for it."""
     tiles = select_tiles(box, segmenter, tissue)
+    # Zeros: what no tile with tissue covers is certainly no nucleus.
     scores = np.zeros((segmenter.channels, *box.shape), np.uint8)
     unreadable: list[Box] = []
 
-    def take(tile: Tile, found: ScoredTile) -> None:
-        kept = tile.core.clip(box)
-        scores[:, *kept.relative_to(box).slices] = found.scores[:, *kept.relative_to(tile.core).slices]
-        unreadable.extend(found.unreadable)
+    def insert(tile: Tile, result: ScoredTile) -> None:
+        part = tile.core.clip(box)
+        scores[:, *part.relative_to(box).slices] = result.scores[:, *part.relative_to(tile.core).slices]
+        unreadable.extend(result.unreadable)
 
-    def taken(tile: Tile) -> bool:
-        if found := scored.get(tile.core):
-            take(tile, found)
-        return found is not None
+    def insert_if_scored(tile: Tile) -> bool:
+        result = scored.get(tile.core)
+        if result is None:
+            return False
+        insert(tile, result)
+        return True
 
-    missing = [tile for tile in tiles if not taken(tile)]
+    missing = [tile for tile in tiles if not insert_if_scored(tile)]
     if not missing:
         return scores, unreadable, 0
     extent = Box.of_shape(view.shape)
+    # One read for all tiles: their margins overlap, and a slide's own tiles would be decoded several times.
     source = _bounding_box([tile.read for tile in missing]).clip(extent)
     with clock.stage("read"):
         pixels, failed = read_resilient(view, source)
         pixels = tissue.without_padding(pixels, source)
     with clock.stage("wait"), gate, clock.stage("network"):
-        missing = [tile for tile in missing if not taken(tile)]  # another block may have come first
-        for chosen, batch in _batches(pixels, source, extent, missing, batch_size):
+        # While this block waited for the network, another one may have scored its tiles.
+        missing = [tile for tile in missing if not insert_if_scored(tile)]
+        for slots, batch in _batches(pixels, source, extent, missing, batch_size):
             batch_scores = segmenter.predict(batch)
-            for slot, tile in chosen.items():
+            for slot, tile in slots.items():
                 # A copy, so that no tile holds on to its whole batch.
-                found = ScoredTile(batch_scores[slot].copy(), _clipped(failed, tile.core))
-                take(tile, found)
-                scored.keep(tile.core, found)
+                result = ScoredTile(batch_scores[slot].copy(), _clipped(failed, tile.core))
+                insert(tile, result)
+                scored.keep(tile.core, result)
     return scores, unreadable, len(missing)
 
 
@@ -140,7 +159,7 @@ def _clipped(boxes: Iterable[Box], to: Box) -> tuple[Box, ...]:
     return tuple(box.clip(to) for box in boxes if box.overlaps(to))
 
 
-def select_tiles(box: Box, segmenter: Segmenter, tissue: Selection) -> list[Tile]:
+def select_tiles(box: Box, segmenter: Segmenter, tissue: SearchArea) -> list[Tile]:
     """Tiles that together score ``box``, without those whose core is background.
 
     A tile is judged by its own core, wherever ``box`` ends, so that all blocks that need a tile agree.
@@ -148,7 +167,7 @@ def select_tiles(box: Box, segmenter: Segmenter, tissue: Selection) -> list[Tile
     return [tile for tile in TileGrid(segmenter.tile, segmenter.margin).covering(box) if tissue.touches(tile.core)]
 
 
-def needs_work(block: Block, segmenter: Segmenter, tissue: Selection) -> bool:
+def needs_work(block: Block, segmenter: Segmenter, tissue: SearchArea) -> bool:
     """Whether any tile over the block's core holds tissue.
 
     Asking the tiles rather than the core itself finds a nucleus just beside the tissue with every block size.
@@ -164,12 +183,12 @@ def _batches(
     Every batch has the same shape, free slots are white: the last bits of a convolution depend on
     the shape of its batch and perhaps on the slot, but not on what else is in it.
     """
-    for chosen in in_slots(tiles, batch_size):
+    for slots in in_slots(tiles, batch_size):
         batch = np.full((batch_size, *tiles[0].read.shape, 3), 255, np.uint8)
-        for slot, tile in chosen.items():
+        for slot, tile in slots.items():
             inside = tile.read.clip(extent)
             batch[slot] = mirrored(pixels[inside.relative_to(source).slices], inside, tile.read)
-        yield chosen, batch
+        yield slots, batch
 
 
 def in_slots(tiles: list[Tile], batch_size: int) -> list[dict[int, Tile]]:
@@ -181,10 +200,12 @@ def in_slots(tiles: list[Tile], batch_size: int) -> list[dict[int, Tile]]:
     batches: list[dict[int, Tile]] = []
     for tile in tiles:
         height, width = tile.core.shape
+        # The slot follows from where the tile lies: a convolution's last bit may depend on it.
         slot = (2 * (tile.core.y0 // height) + tile.core.x0 // width) % batch_size
         free = next((batch for batch in batches if slot not in batch), None)
         if free is None:
-            batches.append(free := {})
+            free = {}
+            batches.append(free)
         free[slot] = tile
     return batches
 
@@ -194,11 +215,11 @@ def mirrored(pixels: NDArray[np.uint8], inside: Box, wanted: Box) -> NDArray[np.
 
     Tissue that the edge cuts goes on behind it; white would be an edge of its own, and upset a network's normalisation.
     """
-    before = (inside.y0 - wanted.y0, inside.x0 - wanted.x0)
-    after = (wanted.y1 - inside.y1, wanted.x1 - inside.x1)
-    if not any(before + after):
+    rows = (inside.y0 - wanted.y0, wanted.y1 - inside.y1)
+    columns = (inside.x0 - wanted.x0, wanted.x1 - inside.x1)
+    if not any(rows + columns):
         return pixels
-    return np.pad(pixels, [(before[0], after[0]), (before[1], after[1]), (0, 0)], mode="symmetric")
+    return np.pad(pixels, [rows, columns, (0, 0)], mode="symmetric")
 
 
 def _find_nuclei(
@@ -206,7 +227,8 @@ def _find_nuclei(
 ) -> tuple[Nuclei, int]:
     """Owned nuclei of the block in order, and how many of them reach the edge of their piece."""
     names = tuple(item.name for item in segmenter.classes)
-    found = [empty(view.frame, names, tuple(item.color for item in segmenter.classes))]
+    colors = tuple(item.color for item in segmenter.classes)
+    tables = [empty(view.frame, names, colors)]  # concatenate needs one table, also where nothing is found
     at_edge = 0
     for piece in _pieces(view, block, segmenter.min_halo):
         part = np.ascontiguousarray(scores[:, *piece.read.relative_to(block.read).slices])
@@ -218,13 +240,14 @@ def _find_nuclei(
             if isinstance(segmenter, Classifying):
                 part = segmenter.classify(labels, part)
             nuclei = measure(labels, part, piece.read, view.frame, segmenter.classes)
+            # Each piece owns what has its centroid in its core, so what two pieces see is counted once.
             nuclei = nuclei.select(nuclei.owned_by(piece.core))
             if isinstance(segmenter, Certain):
                 nuclei = replace(nuclei, probabilities=segmenter.certainty(nuclei.probabilities))
             at_edge += int(nuclei.touching(_open_sides(piece.read, view.shape)).sum())
-            found.append(nuclei)
+            tables.append(nuclei)
     with clock.stage("measure"):
-        return _in_order(concatenate(found)), at_edge
+        return _in_order(concatenate(tables)), at_edge
 
 
 def _pieces(view: SlideView, block: Block, halo: int) -> Iterator[Block]:
@@ -237,6 +260,7 @@ def _pieces(view: SlideView, block: Block, halo: int) -> Iterator[Block]:
 def _in_order(nuclei: Nuclei) -> Nuclei:
     """Sorted by centroid (ties by first corner, which no two nuclei share) and numbered 1..n."""
     first = nuclei.outlines[nuclei.offsets[:-1]]
+    # lexsort takes its last key first.
     order = np.lexsort((first[:, 1], first[:, 0], nuclei.centroids[:, 1], nuclei.centroids[:, 0]))
     return nuclei.select(order).with_ids(1)
 

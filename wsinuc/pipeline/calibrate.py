@@ -27,9 +27,13 @@ COUNT = 8
 class Tissue(Protocol):
     """Says how much tissue a box holds, and what to see there; ``TissueMask`` is one."""
 
-    def share(self, box: Box) -> float: ...
+    def share(self, box: Box) -> float:
+        """Share of ``box`` that is tissue, 0 to 1."""
+        ...
 
-    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]: ...
+    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+        """RGB ``(h, w, 3)`` of ``box`` with the scanner's black padding made white."""
+        ...
 
 
 def calibrated(view: SlideView, segmenter: Segmenter, tissue: Tissue) -> Segmenter:
@@ -43,13 +47,14 @@ def calibrated(view: SlideView, segmenter: Segmenter, tissue: Tissue) -> Segment
     shares = np.array([tissue.share(field.clip(extent)) for field in fields])
     full = np.flatnonzero(shares >= 0.5)
     if not len(full):
+        # Stable, so that fields of equal shares are chosen alike on every machine.
         full = np.sort(np.argsort(-shares, kind="stable")[:COUNT])
         full = full[shares[full] > 0]
     if not len(full):
         return segmenter
-    chosen = full[np.unique(np.linspace(0, len(full) - 1, min(COUNT, len(full))).round().astype(int))]
+    positions = np.linspace(0, len(full) - 1, min(COUNT, len(full))).round().astype(int)
     samples = []
-    for index in chosen:
+    for index in full[np.unique(positions)]:
         inside = fields[index].clip(extent)
         pixels = tissue.without_padding(read_resilient(view, inside)[0], inside)
         samples.append(mirrored(pixels, inside, fields[index]))
@@ -66,9 +71,10 @@ def fitted(view: SlideView, segmenter: Segmenter, tissue: Tissue, path: Path) ->
         return segmenter
     if statistics is not None and isinstance(segmenter, Fitted):
         return segmenter.with_statistics(statistics)
-    found = calibrated(view, segmenter, tissue)
-    if found is segmenter:
+    result = calibrated(view, segmenter, tissue)
+    if result is segmenter:
+        # No statistics are a file as well: a run that goes on need not look for samples again.
         write_calibration({}, path)
-    elif isinstance(found, Fitted):
-        write_calibration(found.statistics(), path)
-    return found
+    elif isinstance(result, Fitted):
+        write_calibration(result.statistics(), path)
+    return result

@@ -30,7 +30,8 @@ def deaf_children() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # starting it lets signals through again on the thread that does
+    # Starting the tracker lets signals through again on the thread that does, so it is started first.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -42,7 +43,8 @@ def heed_parent_alone() -> None:
     """In a deaf child: end when the parent sends SIGTERM, as Dask's nanny does; nobody else may."""
     if hasattr(signal, "sigwaitinfo"):
         threading.Thread(target=_wait_for_parents_word, name="wsinuc-sigterm", daemon=True).start()
-    elif hasattr(signal, "pthread_sigmask"):  # senders are not known here: better ended by anybody than by nobody
+    elif hasattr(signal, "pthread_sigmask"):
+        # macOS has no sigwaitinfo, which tells who sent a signal: better ended by anybody than by nobody.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
@@ -55,6 +57,7 @@ def _wait_for_parents_word() -> None:
     while True:
         sender = signal.sigwaitinfo({signal.SIGTERM}).si_pid
         if sender == os.getppid():
+            # Not sys.exit, which would end this thread alone.
             os._exit(128 + signal.SIGTERM)
 
 

@@ -27,7 +27,7 @@ from distributed import Client, Future, KilledWorker, Security, SpecCluster
 from wsinuc.errors import ClusterError
 from wsinuc.grid import Block
 from wsinuc.leaving import owe, settle
-from wsinuc.pipeline.executor import ACCELERATOR, ExecutorConfig
+from wsinuc.pipeline.executor_config import ACCELERATOR, ExecutorConfig
 from wsinuc.pipeline.guard import Guarded, end_run
 from wsinuc.pipeline.local_cluster import has_dashboard, start_local_cluster
 from wsinuc.store.files import read_json
@@ -54,11 +54,14 @@ class ClusterExecutor:
         self._config = config
         self._seen: dict[str, dict[str, Any]] = {}
         self._seen_at = -LOOK_S
-        with ExitStack() as opened:
-            self._cluster = _own_processes(config, opened) if config.kind == "processes" else None
+        self._cluster: SpecCluster | None = None
+        # What is open is closed when the next step fails; afterwards closing it is up to `close`.
+        with ExitStack() as stack:
+            if config.kind == "processes":
+                self._cluster = _own_processes(config, stack)
             self._client = _connect(config, self._cluster)
-            opened.callback(self._client.close)
-            self._opened = opened.pop_all()
+            stack.callback(self._client.close)
+            self._resources = stack.pop_all()
 
     @property
     def parallel(self) -> int:
@@ -78,42 +81,45 @@ class ClusterExecutor:
         """See ``Executor``."""
         needs = {ACCELERATOR: 1} if accelerator and _accelerators(self._workers()) else None
         stream = _Stream(self._client, self._config, task, needs)
-        waiting = iter(items)
+        source = iter(items)
 
         def fill() -> None:
             most = PER_WORKER * max(1, _slots(self._workers(), accelerator=accelerator))
-            if len(stream.pending) <= most // 2:  # several in one message cost the scheduler little more than one
-                stream.submit(list(islice(waiting, most - len(stream.pending))))
+            # Not one by one: several in one message cost the scheduler little more than one.
+            if len(stream.pending) <= most // 2:
+                stream.submit(list(islice(source, most - len(stream.pending))))
 
         try:
             fill()
             while stream.pending:
-                finished = stream.collect(self._wait(stream))
-                fill()
-                yield from finished
+                results = stream.collect(self._wait(stream))
+                fill()  # before results are handed out: the workers go on while the caller is at them
+                yield from results
         finally:
             stream.stop()
 
     def everywhere(self, task: Callable[[], Result], *, accelerator: bool = False) -> dict[str, Result]:
         """See ``Executor``."""
         workers = self._workers()
-        chosen = (accelerator and _accelerators(workers)) or list(workers)
+        addresses = (accelerator and _accelerators(workers)) or list(workers)
         futures = {
+            # The key is new each time: Dask takes a task of a known key for done.
             address: self._client.submit(task, workers=[address], priority=1, key=f"check-{uuid.uuid4().hex}")
-            for address in chosen
+            for address in addresses
         }
-        return {address: found for address, future in futures.items() for found in self._answer(address, future)}
+        return {address: answer for address, future in futures.items() for answer in self._answer(address, future)}
 
     def close(self) -> None:
         """Disconnect; processes of our own end."""
-        self._opened.close()
+        self._resources.close()
 
-    def _answer(self, address: str, future: Future) -> list[Any]:
-        """What one worker found; nothing when it has left meanwhile."""
+    def _answer(self, address: str, future: Future[Any]) -> list[Any]:
+        """The answer of one worker, in a list; an empty list when it has left meanwhile."""
         while True:
             try:
                 return [future.result(timeout=LOOK_S)]
-            except TimeoutError:  # also what a worker's own time-out would look like, but then the future is done
+            except TimeoutError:
+                # A time-out that the task itself raised looks the same, but then the future is done.
                 if not future.done() and address not in self._workers(now=True):
                     return []
             except Exception as error:
@@ -131,7 +137,7 @@ class ClusterExecutor:
             self._seen_at = time.monotonic()
         return self._seen
 
-    def _wait(self, stream: _Stream) -> list[Future]:
+    def _wait(self, stream: _Stream) -> list[Future[Any]]:
         """Finished futures, at least one; raises ClusterError when nobody is left to finish any."""
         alone_since: float | None = None
         while True:
@@ -145,8 +151,7 @@ class ClusterExecutor:
             if time.monotonic() - alone_since > self._config.wait_s:
                 raise ClusterError(
                     f"all workers have left, and none came within {self._config.wait_s:g} s: start some and "
-                    "run the same "
-                    "command again, it goes on where it stopped"
+                    "run the same command again, it goes on where it stopped"
                 )
 
 
@@ -156,12 +161,15 @@ class _Stream:
     def __init__(
         self, client: Client, config: ExecutorConfig, task: Callable[[Any], Any], resources: dict[str, int] | None
     ) -> None:
-        self.pending: dict[Future, Any] = {}
-        self._client, self._config, self._task, self._resources = client, config, task, resources
+        self.pending: dict[Future[Any], Any] = {}
+        self._client = client
+        self._config = config
+        self._task = task
+        self._resources = resources
         self._name = f"wsinuc-{uuid.uuid4().hex}"
         self._guarded = Guarded(task, self._name, config.task_timeout_s)
         self._numbers = count()
-        self._finished: Queue[Future] = Queue()
+        self._finished: Queue[Future[Any]] = Queue()
 
     def submit(self, items: list[Any]) -> None:
         """Send tasks for these items."""
@@ -178,17 +186,18 @@ class _Stream:
             self.pending[future] = item
             future.add_done_callback(self._finished.put)
 
-    def next_batch(self, timeout_s: float) -> list[Future]:
+    def next_batch(self, timeout_s: float) -> list[Future[Any]]:
         """Whatever has finished, at least one; raises ``queue.Empty`` when nothing does in time."""
         batch = [self._finished.get(timeout=timeout_s)]
         while not self._finished.empty():
             batch.append(self._finished.get_nowait())
         return batch
 
-    def collect(self, batch: list[Future]) -> list[tuple[Any, Any]]:
+    def collect(self, batch: list[Future[Any]]) -> list[tuple[Any, Any]]:
         """Items with their results; raises what a task raised."""
         try:
-            results = self._client.gather(batch)  # waits for what is done anew because its worker took it along
+            # Waits for those that are done anew, because their worker died and took the result along.
+            results = self._client.gather(batch)
         except Exception as error:
             raise self._failure(batch, error) from error
         return [(self.pending.pop(future), result) for future, result in zip(batch, results, strict=True)]
@@ -197,7 +206,8 @@ class _Stream:
         """Take back what has not begun, and wait for what has: afterwards no worker is at this run."""
         if not self.pending:
             return
-        pending, self.pending = list(self.pending), {}
+        pending = list(self.pending)
+        self.pending = {}
         try:
             if self._client.status == "running":
                 self._client.cancel(pending)
@@ -215,11 +225,13 @@ class _Stream:
             time.sleep(0.1)
 
     def _count_running(self) -> dict[str, int]:
-        found = self._client.run(end_run, self._name, on_error="ignore")
-        return {address: tasks for address, tasks in found.items() if isinstance(tasks, int)}
+        counts = self._client.run(end_run, self._name, on_error="ignore")
+        # A worker that dies meanwhile answers with its error instead of a number.
+        return {address: tasks for address, tasks in counts.items() if isinstance(tasks, int)}
 
-    def _failure(self, batch: list[Future], error: Exception) -> Exception:
+    def _failure(self, batch: list[Future[Any]], error: Exception) -> Exception:
         """What to raise where fetching the results of a batch raised ``error``."""
+        # Without a failed task it is the connection that broke.
         failed = next((future for future in batch if future.status == "error"), None)
         if failed is None:
             return _scheduler_lost()
@@ -229,42 +241,38 @@ class _Stream:
         hung = f", or it took longer than {limit:g} s" if limit else ""
         return ClusterError(
             f"{_name(self._task)}, {_name(self.pending[failed])}: the worker died in each of "
-            f"{self._config.retries + 1} "
-            f"attempts, most likely out of memory{hung}: use a smaller --block, fewer --workers or a larger "
-            "--memory-limit, "
-            "look into the workers' log, then run the same command again, it goes on where it stopped"
+            f"{self._config.retries + 1} attempts, most likely out of memory{hung}: use a smaller --block, "
+            "fewer --workers or a larger --memory-limit, look into the workers' log, then run the same command "
+            "again, it goes on where it stopped"
         )
 
 
-def _own_processes(config: ExecutorConfig, opened: ExitStack) -> SpecCluster:
-    """Worker processes of this machine, and a scratch folder for them; both end when ``opened`` is closed."""
-    scratch = opened.enter_context(TemporaryDirectory(prefix="wsinuc-", ignore_cleanup_errors=True))
-    opened.callback(settle, owe(partial(shutil.rmtree, scratch, ignore_errors=True)))
+def _own_processes(config: ExecutorConfig, stack: ExitStack) -> SpecCluster:
+    """Worker processes of this machine, and a scratch folder for them; both end when ``stack`` is closed."""
+    scratch = stack.enter_context(TemporaryDirectory(prefix="wsinuc-", ignore_cleanup_errors=True))
+    stack.callback(settle, owe(partial(shutil.rmtree, scratch, ignore_errors=True)))
     cluster = start_local_cluster(config, Path(scratch))
-    opened.callback(cluster.close)
+    stack.callback(cluster.close)
     return cluster
 
 
-def _connect(config: ExecutorConfig, cluster: Any) -> Client:
-    where = config.address or (config.scheduler_file and str(config.scheduler_file)) or "this machine"
-    options: dict[str, Any] = {"scheduler_file": str(config.scheduler_file)} if config.scheduler_file else {}
-    if cluster is not None or config.address is not None:
-        options["address"] = cluster if cluster is not None else config.address
+def _connect(config: ExecutorConfig, cluster: SpecCluster | None) -> Client:
+    """A client with at least one worker; raises ClusterError."""
+    where = str(config.address or config.scheduler_file or "this machine")
+    options: dict[str, Any] = {}
+    if cluster is not None:
+        options["address"] = cluster
+    elif config.address is not None:
+        options["address"] = config.address
+    else:
+        options["scheduler_file"] = str(config.scheduler_file)
+    _check_protocol(config, where)
     if config.tls_ca_file is not None:
-        if _address(config) and not _address(config).startswith("tls://"):
-            raise ClusterError(
-                f"the scheduler at {where} does not speak TLS, and certificates were given: start it with "
-                "--protocol tls"
-            )
         options["security"] = _security(config)
-    elif _wants_tls(config):  # a client without certificates would fail, and then wait two minutes for its own end
-        raise ClusterError(
-            f"the scheduler at {where} speaks TLS: give --tls-ca-file, --tls-cert and --tls-key, or set "
-            "distributed.comm.tls in Dask's configuration"
-        )
     try:
         client = Client(**options, timeout=config.wait_s, set_as_default=False)
-    except (OSError, ValueError, TypeError, RuntimeError) as error:  # RuntimeError: a scheduler that does not encrypt
+    # RuntimeError is what a scheduler that does not encrypt gives rise to.
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ClusterError(
             f"no scheduler at {where} ({' '.join(str(error).split())}): is it running, is the address right, "
             "does it want TLS?"
@@ -280,10 +288,29 @@ def _connect(config: ExecutorConfig, cluster: Any) -> Client:
     return client
 
 
+def _check_protocol(config: ExecutorConfig, where: str) -> None:
+    """Raise ClusterError when certificates and the scheduler's address do not go together."""
+    if config.tls_ca_file is not None:
+        if _address(config) and not _address(config).startswith("tls://"):
+            raise ClusterError(
+                f"the scheduler at {where} does not speak TLS, and certificates were given: start it with "
+                "--protocol tls"
+            )
+    elif _wants_tls(config):
+        # A client without certificates would fail, and then wait two minutes for its own end.
+        raise ClusterError(
+            f"the scheduler at {where} speaks TLS: give --tls-ca-file, --tls-cert and --tls-key, or set "
+            "distributed.comm.tls in Dask's configuration"
+        )
+
+
 def _address(config: ExecutorConfig) -> str:
     """The scheduler's address as it was given or stands in its file; empty where that is not there yet."""
-    found = config.address or (read_json(config.scheduler_file).get("address") if config.scheduler_file else None)
-    return str(found or "")
+    if config.address is not None:
+        return config.address
+    if config.scheduler_file is None:
+        return ""
+    return str(read_json(config.scheduler_file).get("address") or "")
 
 
 def _wants_tls(config: ExecutorConfig) -> bool:

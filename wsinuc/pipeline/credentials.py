@@ -28,6 +28,7 @@ _VALID_UNTIL = datetime(2999, 1, 1, tzinfo=UTC)
 
 def private_security() -> Security:
     """Dask's security settings with a new key and certificate for every role, encryption required."""
+    # An elliptic curve: an RSA key takes longer to make and to use.
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -39,7 +39,8 @@ class Guarded:
     limit_s: float | None
 
     def __dask_tokenize__(self) -> tuple[str, str]:
-        return "wsinuc", self.run  # unique, and at once: dask would pickle the task to find a name for it
+        # Unique, and at once: dask would pickle the task to find a name for it.
+        return "wsinuc", self.run
 
     def __call__(self, item: Any) -> Any:
         """``task(item)``; the process ends when that takes longer than the limit."""
@@ -90,6 +91,7 @@ def _limited(limit_s: float | None) -> Iterator[None]:
 def _arm() -> None:
     """Set the process' one alarm to the earliest deadline of its threads."""
     if _deadlines:
+        # There is one alarm for the process: whichever thread begins or ends sets it to the next deadline of all.
         left = max(0.001, min(_deadlines.values()) - time.monotonic())
         faulthandler.dump_traceback_later(left, exit=True, file=sys.__stderr__ or 2)
     else:

@@ -1,4 +1,4 @@
-"""Worker processes of this machine, so many or one for each GPU; nobody else can speak to them.
+"""Worker processes of this machine, as many as asked for or one for each GPU; nobody else can speak to them.
 
 Whoever reaches a Dask scheduler or worker can run code as its user. So everything that listens here is on the
 loopback interface and speaks TLS with a certificate that is made for the run (``credentials``); nothing serves
@@ -23,7 +23,7 @@ from distributed.system import MEMORY_LIMIT
 from wsinuc.errors import ConfigError
 from wsinuc.pipeline.children import deaf_children, heed_parent_alone
 from wsinuc.pipeline.credentials import private_security
-from wsinuc.pipeline.executor import ACCELERATOR, ExecutorConfig
+from wsinuc.pipeline.executor_config import ACCELERATOR, ExecutorConfig
 
 HOST = "127.0.0.1"
 PROTOCOL = "tls://"
@@ -60,7 +60,7 @@ def start_local_cluster(config: ExecutorConfig, scratch: Path) -> SpecCluster:
     Raises
     ------
     ConfigError
-        The memory limit is none.
+        The memory limit is no size.
     """
     settings = _settings(config) | {"temporary-directory": str(scratch)}
     with dask.config.set(settings), deaf_children():
@@ -109,7 +109,7 @@ def _gpu_cluster(config: ExecutorConfig) -> SpecCluster:
 def _dask_cuda_cluster(gpus: tuple[str, ...], threads: int, memory_limit: int, security: Security) -> SpecCluster:
     from dask_cuda import LocalCUDACluster
 
-    cluster = LocalCUDACluster(
+    cluster: SpecCluster = LocalCUDACluster(
         CUDA_VISIBLE_DEVICES=",".join(gpus),
         threads_per_worker=threads,
         memory_limit=memory_limit,
@@ -121,7 +121,8 @@ def _dask_cuda_cluster(gpus: tuple[str, ...], threads: int, memory_limit: int, s
         dashboard_address=None,
         silence_logs=logging.CRITICAL,
     )
-    cluster.sync(_close_http, cluster.scheduler)  # it takes no class of scheduler; until here the server has no routes
+    # LocalCUDACluster takes no class of scheduler, so its server is closed afterwards; until here it has no routes.
+    cluster.sync(_close_http, cluster.scheduler)
     return cluster
 
 

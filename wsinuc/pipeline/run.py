@@ -49,26 +49,28 @@ def run_blocks(
 
 
 def _run_threads(
-    task: Callable[[Item], Result], waiting: Iterator[Item], workers: int
+    task: Callable[[Item], Result], source: Iterator[Item], workers: int
 ) -> Generator[tuple[Item, Result], None, None]:
+    # Bounded, so that a slow consumer makes the workers wait; None says that they are through.
     results: Queue[tuple[Item, Result] | None] = Queue(maxsize=workers)
     stop = threading.Event()
-    taking = threading.Lock()
+    source_lock = threading.Lock()
     failures: list[BaseException] = []
 
-    def take() -> list[Item]:
-        """The next item, if there is one; a source is no more thread-safe than a list's iterator."""
-        with taking:
-            return [] if stop.is_set() else list(islice(waiting, 1))
+    def next_item() -> list[Item]:
+        """The next item in a list, which is empty when there is none or the run has stopped."""
+        with source_lock:  # a generator must not be entered by two threads at once
+            return [] if stop.is_set() else list(islice(source, 1))
 
     def work() -> None:
         try:
-            while taken := take():
-                results.put((taken[0], task(taken[0])))
+            while items := next_item():
+                results.put((items[0], task(items[0])))
         except BaseException as error:  # carried over to the consumer's thread, which raises it
             failures.append(error)
             stop.set()
 
+    # Dask's scheduler blocks its caller, and this generator has to yield meanwhile: hence a thread of its own.
     def drive() -> None:
         try:
             _run_graph(work, workers)
@@ -80,9 +82,10 @@ def _run_threads(
     driver = threading.Thread(target=drive, name="wsinuc-blocks", daemon=True)
     driver.start()
     try:
-        while (finished := results.get()) is not None:
-            yield finished
+        while (result := results.get()) is not None:
+            yield result
     finally:
+        # Also when the consumer breaks off: no thread of ours is at work when this has returned.
         stop.set()
         _drain(results, driver)
     if failures:

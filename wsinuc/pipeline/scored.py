@@ -35,7 +35,8 @@ class ScoredTiles:
     one no tile is kept."""
 
     def __init__(self, memory: Recent[ScoredTile] | None = None) -> None:
-        self._memory, self._slide = memory, object()
+        self._memory = memory
+        self._slide = object()  # tells this slide's tiles from those of others in one memory
 
     def get(self, core: Box) -> ScoredTile | None:
         """The tile with this core, if it is still kept."""

@@ -19,7 +19,7 @@ from wsinuc.tissue.region import counted_from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class TissueSelection:
     """Tissue, and of that the region of interest if there is one."""
 
     tissue: TissueMask
@@ -35,8 +35,9 @@ class Selection:
         """Names the tissue mask: two processes with equal hashes look at the same places, and see the same there."""
         masks = [mask for mask in (self.tissue.mask, self.tissue.padding) if mask is not None]
         content = b"".join(str(mask.shape).encode() + np.packbits(mask).tobytes() for mask in masks)
-        found = b"" if self.tissue.kinds is None else b"found"
-        return hashlib.sha256(content + found).hexdigest()[:32]
+        # A mask that was given and one that was searched for may be equal, and differ in which nuclei they hold.
+        origin = b"" if self.tissue.kinds is None else b"found"
+        return hashlib.sha256(content + origin).hexdigest()[:32]
 
     def touches(self, box: Box) -> bool:
         """Whether ``box`` holds tissue and is in or near the region."""
@@ -54,13 +55,15 @@ class Selection:
         """Those with their centroid in tissue, where tissue was searched, and in the region, if any; numbered anew."""
         if not len(nuclei):
             return nuclei
-        kept = self.tissue.holds(nuclei.centroids)
+        is_wanted = self.tissue.holds(nuclei.centroids)
         if self.region is not None:
-            kept &= self.region.contains(nuclei.level0_centroids())
-        return nuclei if kept.all() else nuclei.select(kept).with_ids(1)
+            is_wanted &= self.region.contains(nuclei.level0_centroids())
+        if is_wanted.all():
+            return nuclei
+        return nuclei.select(is_wanted).with_ids(1)
 
 
-def select(view: SlideView, config: SegmentConfig, reach: int) -> Selection:
+def select(view: SlideView, config: SegmentConfig, reach: int) -> TissueSelection:
     """What ``config.tissue`` and ``config.roi`` ask for.
 
     Raises
@@ -75,33 +78,42 @@ def select(view: SlideView, config: SegmentConfig, reach: int) -> Selection:
     else:
         tissue = load_tissue(Path(config.tissue), view)
     if config.roi is None:
-        return Selection(tissue=tissue, wanted=tissue, region=None, region_mask=None, reach=reach)
+        return TissueSelection(tissue=tissue, wanted=tissue, region=None, region_mask=None, reach=reach)
     region = load_region(config.roi, origin_yx=view.slide.origin)
     region_mask = region.to_mask(view)
     wanted = both(tissue, region_mask)
     if not wanted.mask.any():
         raise DataError(_no_tissue(region, tissue, view, config.tissue))
-    return Selection(tissue=tissue, wanted=wanted, region=region, region_mask=region_mask, reach=reach)
+    return TissueSelection(tissue=tissue, wanted=wanted, region=region, region_mask=region_mask, reach=reach)
 
 
 def both(tissue: TissueMask, region: TissueMask) -> TissueMask:
     """Cells of the region whose corner lies in tissue, or those that touch any where that is none;
     the grids may differ."""
-    rows, columns = (np.arange(n) * m // n for n, m in zip(region.mask.shape, tissue.mask.shape, strict=True))
+    height, width = region.mask.shape
+    rows = np.arange(height) * tissue.mask.shape[0] // height
+    columns = np.arange(width) * tissue.mask.shape[1] // width
     mask = region.mask & tissue.mask[np.ix_(rows, columns)]
     if not mask.any() and tissue.mask.any():
-        mask = region.mask & _any_below(tissue.mask, region.mask.shape)
+        mask = region.mask & _any_below(tissue.mask, (height, width))
     return TissueMask(mask, tissue.shape)
 
 
-def _any_below(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+def _any_below(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
     """(shape) whether a cell of a grid over the same area shares an area with a True cell of ``mask``."""
+    # An integral image, padded with zeros above and on the left: four of its values count the cells of a box.
     sums = np.pad(mask.astype(np.int64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    (top, bottom), (left, right) = (
-        (np.arange(n) * m // n, ceil_div((np.arange(n) + 1) * m, n)) for n, m in zip(shape, mask.shape, strict=True)
-    )
-    inside = sums[bottom][:, right] - sums[top][:, right] - sums[bottom][:, left] + sums[top][:, left]
-    return inside > 0
+    height, width = shape
+    rows = np.arange(height)
+    columns = np.arange(width)
+    top = rows * mask.shape[0] // height
+    bottom = ceil_div((rows + 1) * mask.shape[0], height)
+    left = columns * mask.shape[1] // width
+    right = ceil_div((columns + 1) * mask.shape[1], width)
+    below = sums[bottom]
+    above = sums[top]
+    counts: NDArray[np.int64] = below[:, right] - above[:, right] - below[:, left] + above[:, left]
+    return counts > 0
 
 
 def _no_tissue(region: Region, tissue: TissueMask, view: SlideView, source: str) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from wsinuc.errors import ConfigError, SlideError
 from wsinuc.regular import require_regular
-from wsinuc.urls import Place, Url, place, redact
+from wsinuc.urls import Place, Url, redact, to_place
 
 if TYPE_CHECKING:
     from wsinuc.slides.base import Slide
@@ -64,7 +64,7 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
     from wsinuc.slides.tiff.reader import is_tiff
 
     check_reader(reader)
-    path = place(path)
+    path = to_place(path)
     check_slide_file(path)
     if not isinstance(path, Url):
         check_companions(path)

@@ -22,6 +22,7 @@ _HASH = 64
 
 def write_calibration(statistics: Mapping[str, NDArray[np.float32]], path: Path) -> None:
     """Write the statistics, by name, so that ``path`` is either absent or whole; empty ones are a file, too."""
+    # Sorted by name, because safetensors keeps the order that it is given.
     content = save({name: np.ascontiguousarray(statistics[name]) for name in sorted(statistics)})
     with durable.replacing(path, own_files.beside(path)) as file:
         file.write(hashlib.sha256(content).hexdigest().encode() + content)
@@ -31,7 +32,7 @@ def read_calibration(path: Path) -> dict[str, NDArray[np.float32]] | None:
     """The statistics by name; None when there is no such file, or it is damaged."""
     try:
         content = path.read_bytes()
-        whole = hashlib.sha256(content[_HASH:]).hexdigest().encode() == content[:_HASH]
-        return load(content[_HASH:]) if whole else None
+        is_whole = hashlib.sha256(content[_HASH:]).hexdigest().encode() == content[:_HASH]
+        return load(content[_HASH:]) if is_whole else None
     except (OSError, SafetensorError):
         return None

@@ -32,6 +32,7 @@ def as_json(content: Mapping[str, Any]) -> bytes:
 def read_json(path: Path) -> dict[str, Any]:
     """Content of a JSON object, empty when the file is absent or no such thing."""
     try:
+        # Bounded, because anybody may have put a file of that name there.
         text = own_files.read(path, follow=True, limit=limits.MAX_TEXT)
         content = limits.parse_json(text, str(path))
     except (OSError, DataError):
@@ -53,6 +54,7 @@ def disk_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # An OutputError is an OSError as well, and the error number stands in what it was raised from.
         reason = error.__cause__ if isinstance(error, OutputError) else error
         number = getattr(reason, "errno", None)
         if number in (errno.ENOSPC, errno.EDQUOT):

@@ -39,9 +39,12 @@ from wsinuc.store.files import disk_errors
 from wsinuc.store.processes import is_from_before_restart, process_lives, this_process
 
 _log = logging.getLogger(__name__)
-_CLAIM_S = 10.0  # longer than any file system takes to delete a file
-_MOST_BYTES = 1 << 16  # a lock has a few hundred
-_DIGITS = 10  # of the counter: one beat a second for 300 years
+_CLAIM_S = 10.0
+"""How long a claim to remove a lock is respected, in seconds: longer than any file system takes to delete a file."""
+_MOST_BYTES = 1 << 16
+"""A lock has a few hundred bytes; what is larger is none."""
+_DIGITS = 10
+"""Room for the counter: one beat a second for 300 years."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +87,7 @@ class Lock:
         if holder.get("token") != self._token:
             raise LockedError(
                 f"{self.path.parent.parent} was taken over by {_name(holder)}, because this run gave no sign "
-                "of life for "
-                "minutes (was the computer asleep, or the disk away?): let that run finish"
+                "of life for minutes (was the computer asleep, or the disk away?): let that run finish"
             )
 
     def beat(self) -> None:
@@ -97,7 +99,8 @@ class Lock:
             self._file.seek(self._counter_at)
             self._file.write(_digits(self._beats))
             os.fsync(self._file.fileno())
-        except OSError:  # some file systems refuse even this when they are full, but not a stamp
+        except OSError:
+            # Some file systems refuse even this when they are full, but not a stamp.
             os.utime(self.path)
 
     def release(self) -> None:
@@ -165,28 +168,31 @@ def _beat(lock: Lock, stop: threading.Event, every_s: float) -> None:
     while not stop.wait(every_s):
         try:
             lock.beat()
-        except (OSError, ValueError) as error:  # a share that is away comes back, and the work waits for it likewise
+        except (OSError, ValueError) as error:
+            # A share that is away comes back, and the work waits for it likewise.
             _log.debug("cannot renew %s: %s", lock.path, error)
 
 
 def _take(path: Path, sign: Mapping[str, Any], timing: LockTiming) -> Lock:
     """Create the file, after removing one whose holder is gone. Raises LockedError."""
+    # Several attempts: between the removal of a dead lock and the new one another run may be quicker.
     for _ in range(3):
         own_files.check_file(path)
         try:
             return _new_lock(path, sign)
         except FileExistsError:
-            found = _read(path)
-            if found and not _is_gone(path, found, timing):
-                raise _refusal(path, found) from None
-            _remove(path, found)
+            sign_there = _read(path)
+            if sign_there and not _is_gone(path, sign_there, timing):
+                raise _refusal(path, sign_there) from None
+            _remove(path, sign_there)
     raise _refusal(path, _read(path))
 
 
 def _new_lock(path: Path, sign: Mapping[str, Any]) -> Lock:
     """Write the file if there is none of its name; it stays open for the heartbeat. Raises FileExistsError."""
     content = json.dumps(sign).encode()
-    file = path.open("xb", buffering=0)  # fails at a link, too, even at one that points nowhere
+    # "x" fails at a link, too, even at one that points nowhere.
+    file = path.open("xb", buffering=0)
     try:
         file.write(content)
     except OSError:
@@ -209,7 +215,8 @@ def _is_gone(
     if alive is not None:
         return not alive
     if "heartbeat_s" not in sign:
-        return False  # written by a version without heartbeat: nobody can know
+        # Written by a version without heartbeat: nobody can know.
+        return False
     try:
         stamp = path.stat().st_mtime_ns
         # A stamp far in the future tells as little as one far in the past: clocks have been set.
@@ -246,12 +253,12 @@ def _remove(path: Path, judged: Mapping[str, Any]) -> None:
 def _await_end(claim: Path) -> None:
     """Wait until a claim is given back, and remove one that is not, of a run that died in the instant between."""
     with suppress(FileNotFoundError):
-        seen = claim.lstat()
+        first = claim.lstat()
         end = time.monotonic() + _CLAIM_S
         while time.monotonic() < end:
             time.sleep(0.05)
-            found = claim.lstat()
-            if (found.st_ino, found.st_mtime_ns) != (seen.st_ino, seen.st_mtime_ns):
+            now = claim.lstat()
+            if (now.st_ino, now.st_mtime_ns) != (first.st_ino, first.st_mtime_ns):  # another run's claim
                 return
         claim.unlink()
 
@@ -259,8 +266,9 @@ def _await_end(claim: Path) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """What a lock says. It is empty for a moment when it is new, so an empty one is looked at again."""
     for _ in range(10):
-        if (found := _read_once(path)) or not os.path.lexists(path):
-            return found
+        sign = _read_once(path)
+        if sign or not os.path.lexists(path):
+            return sign
         time.sleep(0.02)
     return {}
 
@@ -280,8 +288,10 @@ def _name(sign: Mapping[str, Any]) -> str:
 
 def _refusal(path: Path, sign: Mapping[str, Any]) -> LockedError:
     holder = look(path)
-    seen = f", last sign of life {max(0.0, holder.age_s):.0f} s ago" if holder and not holder.alive else ""
+    life = ""
+    if holder and not holder.alive:
+        life = f", last sign of life {max(0.0, holder.age_s):.0f} s ago"
     return LockedError(
-        f"{path.parent.parent} is being written by {_name(sign)}{seen}: "
+        f"{path.parent.parent} is being written by {_name(sign)}{life}: "
         f"wait for it, or delete {path} if you know that it is gone"
     )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,16 @@ from wsinuc.store.upload import Digest, list_sizes
 from wsinuc.urls import Place, Url, remote_errors
 
 FILES = "files"
-ABSENT, FOREIGN, PLAIN, SEALED, BROKEN = "absent", "foreign", "plain", "sealed", "broken"
-"""Kinds of a summary: none; another program's; ours without a manifest; ours with one; ours or
-anybody's, unreadable."""
+ABSENT = "absent"
+"""Kind of a summary: there is none."""
+FOREIGN = "foreign"
+"""Another program's."""
+PLAIN = "plain"
+"""Ours, of a version that wrote no manifest."""
+SEALED = "sealed"
+"""Ours, with a manifest and a seal that fits."""
+BROKEN = "broken"
+"""Unreadable, ours or anybody's."""
 
 _IMAGE = "labels.ome.zarr/zarr.json"
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -85,8 +92,10 @@ class Inspection:
     @property
     def reason(self) -> str:
         """What is wrong, in a few words."""
+        if not self.findings:
+            return ""
         more = len(self.findings) - 1
-        return f"{self.findings[0]}{f', and {more} more' if more else ''}" if self.findings else ""
+        return f"{self.findings[0]}, and {more} more" if more else str(self.findings[0])
 
 
 def with_manifest(summary: Mapping[str, Any], files: Mapping[str, Digest]) -> dict[str, Any]:
@@ -98,7 +107,9 @@ def with_manifest(summary: Mapping[str, Any], files: Mapping[str, Digest]) -> di
 def read_made(result: Place) -> Made:
     """What the summary of a result says. Raises RemoteError when a store is out of reach."""
     data = _read(result / SUMMARY)
-    return Made(kind=ABSENT, content={}, files={}) if data is None else parse_summary(data)
+    if data is None:
+        return Made(kind=ABSENT, content={}, files={})
+    return parse_summary(data)
 
 
 def parse_summary(data: bytes) -> Made:
@@ -110,27 +121,31 @@ def parse_summary(data: bytes) -> Made:
     broken = Made(kind=BROKEN, content={}, files={})
     try:
         content = parse_json(data, SUMMARY)
-        inside = unsealed(content) if isinstance(content, dict) else {}
-    except (DataError, ValueError, RecursionError):  # nested without end
-        return broken
-    if not isinstance(content, dict):
+        if not isinstance(content, dict):
+            return broken
+        facts = unsealed(content)
+    # RecursionError: brackets that are nested without end.
+    except (DataError, ValueError, RecursionError):
         return broken
     is_ours = content.get("made_by") == "wsinuc"
     if is_ours and typed(Facts, content) is None:
         return broken
-    if is_ours + (FILES in content) + (SEAL in content) < 2:
-        return Made(kind=PLAIN if is_ours else FOREIGN, content=content if is_ours else {}, files={})
-    files = _parse_files(inside.pop(FILES, None))
-    if files is None or inside.get("made_by") != "wsinuc":
+    signs = is_ours + (FILES in content) + (SEAL in content)
+    if signs < 2 and is_ours:
+        return Made(kind=PLAIN, content=content, files={})
+    if signs < 2:
+        return Made(kind=FOREIGN, content={}, files={})
+    files = _parse_files(facts.pop(FILES, None))
+    if files is None or facts.get("made_by") != "wsinuc":
         return broken
-    return Made(kind=SEALED, content=inside, files=files)
+    return Made(kind=SEALED, content=facts, files=files)
 
 
 def inspect(result: Place) -> Inspection:
     """Compare the names and sizes of a result's files with its manifest. Raises RemoteError."""
     made = read_made(result)
-    there = sizes_below(result)
-    return Inspection(made=made, findings=tuple(_findings(made, there)), extra=_extra(made, there))
+    sizes = sizes_below(result)
+    return Inspection(made=made, findings=tuple(_findings(made, sizes)), extra=_extra(made, sizes))
 
 
 def sizes_below(result: Place) -> dict[str, int]:
@@ -138,13 +153,13 @@ def sizes_below(result: Place) -> dict[str, int]:
 
     The working area of a run is left out. Raises RemoteError.
     """
-    found = list_sizes(result) if isinstance(result, Url) else dict(_local_sizes(result))
-    return {name: size for name, size in found.items() if name.partition("/")[0] not in (".run", SUMMARY)}
+    sizes = list_sizes(result) if isinstance(result, Url) else dict(_local_sizes(result))
+    return {name: size for name, size in sizes.items() if name.partition("/")[0] not in (".run", SUMMARY)}
 
 
-def looks_made(there: Mapping[str, int]) -> bool:
+def looks_made(names: Collection[str]) -> bool:
     """Whether names are those of our outputs, even where no summary says so."""
-    return _IMAGE in there or any(part_block(name) is not None for name in there)
+    return _IMAGE in names or any(part_block(name) is not None for name in names)
 
 
 def is_made_by_us(result: Place) -> bool:
@@ -167,7 +182,8 @@ def _read(path: Place) -> bytes | None:
         try:
             return read_bounded(path) if path.is_file() else None
         except (OSError, DataError):
-            return b""  # it is there and cannot be read: no summary that one could believe
+            # It is there and cannot be read: empty is a summary that nobody believes.
+            return b""
     fs, name = path.filesystem()
     with remote_errors(path):
         try:
@@ -177,7 +193,7 @@ def _read(path: Place) -> bytes | None:
 
 
 def _parse_files(listed: Any) -> dict[str, Digest] | None:
-    """A manifest; None when it is none, or names files that are no outputs (it may come from a stranger)."""
+    """A manifest; None when it has another form, or names files that are no outputs: it may come from a stranger."""
     try:
         files = {name: Digest(size, sha256) for name, (size, sha256) in listed.items()}
     except (AttributeError, TypeError, ValueError):
@@ -195,28 +211,28 @@ def _is_digest(file: Digest) -> bool:
     return is_hash and isinstance(file.size, int) and file.size >= 0
 
 
-def _findings(made: Made, there: Mapping[str, int]) -> Iterator[Finding]:
-    if made.kind == BROKEN and looks_made(there):
+def _findings(made: Made, sizes: Mapping[str, int]) -> Iterator[Finding]:
+    if made.kind == BROKEN and looks_made(sizes):
         yield Finding(SUMMARY, "is unreadable: empty, cut off, or changed since it was written")
-    if made.kind == ABSENT and looks_made(there):
+    if made.kind == ABSENT and looks_made(sizes):
         yield Finding(SUMMARY, "is missing: the result was copied incompletely, or its summary deleted")
-    if made.kind == PLAIN and not looks_made(there):
+    if made.kind == PLAIN and not looks_made(sizes):
         yield Finding("nuclei", "is missing: the result was copied incompletely, or its table deleted")
     if made.kind != SEALED:
         return
     for name, file in made.files.items():
-        size = there.get(name, -1)
+        size = sizes.get(name, -1)
         if size < 0:
             yield Finding(name, "is missing")
         elif size != file.size:
             yield Finding(name, f"has {size} bytes, {file.size} were written")
-    for name in there.keys() - made.files.keys():
+    for name in sizes.keys() - made.files.keys():
         if is_foreign(name):
             yield Finding(name, "is no file of this result: copied here from another one, or left by another program")
 
 
-def _extra(made: Made, there: Mapping[str, int]) -> tuple[str, ...]:
-    return tuple(sorted(name for name in there if name not in made.files and not is_foreign(name)))
+def _extra(made: Made, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in names if name not in made.files and not is_foreign(name)))
 
 
 def _local_sizes(folder: Path) -> Iterator[tuple[str, int]]:
@@ -242,7 +258,7 @@ def _walk(folder: Path, inner: Path) -> Iterator[tuple[str, int]]:
 def _size(path: Path) -> int:
     """Bytes of a file; -1 of anything else (a pipe, a folder, a link to nowhere)."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return -1
-    return found.st_size if stat.S_ISREG(found.st_mode) else -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1

@@ -1,5 +1,7 @@
 """Names in a result."""
 
+from __future__ import annotations
+
 import re
 
 OUTPUTS = ("nuclei", "labels.ome.zarr", "nuclei.geojson", "nuclei.geojson.gz", "nuclei.geojson.zip", "preview.png")
@@ -26,5 +28,5 @@ def part_block(name: str) -> int | None:
     >>> part_block("nuclei/part-00003.parquet"), part_block("nuclei/notes.txt")
     (3, None)
     """
-    found = _PART.fullmatch(name)
-    return int(found[1]) if found else None
+    match = _PART.fullmatch(name)
+    return int(match[1]) if match else None

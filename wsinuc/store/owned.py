@@ -74,12 +74,12 @@ def check_area(work: Path, mine: Path) -> None:
     OutputError
         The area or something in it is a link, belongs to another user, or is nothing that wsinuc puts there.
     """
+    # Not os.getuid: file servers translate users, so only what we have just made shows who we are there.
     user = os.lstat(mine).st_uid
     if os.lstat(work).st_uid != user:
         raise OutputError(
             f"{work} was made by another user ({_user(os.lstat(work).st_uid)}), who could change what is "
-            "written there: "
-            "let that user continue the run or remove the folder, or choose another -o"
+            "written there: let that user continue the run or remove the folder, or choose another -o"
         )
     for entry, name in _walk(work):
         _check(entry, name, user)
@@ -107,8 +107,8 @@ def check_outputs(directory: Path) -> None:
 
 def identity(folder: Path) -> tuple[int, int]:
     """What a folder remains while it is renamed, and no other folder of its name is."""
-    found = os.lstat(folder)
-    return found.st_dev, found.st_ino
+    status = os.lstat(folder)
+    return status.st_dev, status.st_ino
 
 
 def check_same(folder: Path, before: tuple[int, int] | None) -> None:
@@ -129,10 +129,10 @@ def _walk(work: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
     """All entries below ``work`` with their names relative to it, links not followed."""
     folders = [""]
     while folders:
-        inside = folders.pop()
-        with os.scandir(work / inside) as entries:
+        folder = folders.pop()
+        with os.scandir(work / folder) as entries:
             for entry in entries:
-                name = f"{inside}/{entry.name}" if inside else entry.name
+                name = f"{folder}/{entry.name}" if folder else entry.name
                 yield entry, name
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(name)
@@ -142,14 +142,14 @@ def _check(entry: os.DirEntry[str], name: str, user: int) -> None:
     folder, _, last = name.rpartition("/")
     if _BYSTANDERS.fullmatch(last):
         return
-    found = entry.stat(follow_symlinks=False)
-    kind = kind_of(found)
+    status = entry.stat(follow_symlinks=False)
+    kind = kind_of(status)
     if kind not in ("file", "folder"):
         raise _foreign(entry.path, f"is a {kind}")
-    if found.st_uid != user:
-        raise _foreign(entry.path, f"belongs to another user ({_user(found.st_uid)})")
-    known = _NAMES.get(folder)
-    if known is not None and not known.fullmatch(last):
+    if status.st_uid != user:
+        raise _foreign(entry.path, f"belongs to another user ({_user(status.st_uid)})")
+    names = _NAMES.get(folder)
+    if names is not None and not names.fullmatch(last):
         raise _foreign(entry.path, "is no file of wsinuc")
     if kind == "folder":
         _shut(Path(entry.path))
@@ -166,8 +166,7 @@ def _shut(folder: Path) -> None:
 def _foreign(path: str, what: str) -> OutputError:
     return OutputError(
         f"{path} {what}, and a working area of wsinuc holds nothing of the kind, so nothing is done there: "
-        "move it away, "
-        "or choose another -o"
+        "move it away, or choose another -o"
     )
 
 

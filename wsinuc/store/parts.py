@@ -17,7 +17,7 @@ from wsinuc.errors import DamageError, OutputError
 from wsinuc.nuclei import Nuclei, read_nuclei
 from wsinuc.store.manifest import PLAIN, SEALED, inspect, sizes_below
 from wsinuc.store.outputs import part_block, part_name
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 
 _HASH = 32
 _NONE = bytes(_HASH)
@@ -51,18 +51,21 @@ def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
     RemoteError
         The URL is out of reach.
     """
-    folder = place(directory)
-    found = inspect(folder)
-    if found.is_damaged:
-        raise DamageError(f"{folder} is damaged: {found.reason}; wsinuc verify lists all that is wrong")
-    if found.made.kind not in (PLAIN, SEALED):
+    folder = to_place(directory)
+    inspection = inspect(folder)
+    made = inspection.made
+    if inspection.is_damaged:
+        raise DamageError(f"{folder} is damaged: {inspection.reason}; wsinuc verify lists all that is wrong")
+    if made.kind not in (PLAIN, SEALED):
         raise OutputError(f"{folder} holds no summary.json of wsinuc: not a complete wsinuc result")
-    if found.made.kind == PLAIN:
+    hashes: dict[str, str | None]
+    if made.kind == PLAIN:
         _log.warning("%s was made by a version of wsinuc that wrote no checksums: its files are not verified", folder)
-    names = found.made.files if found.made.kind == SEALED else dict.fromkeys(_plain_parts(folder))
-    for name in sorted((name for name in names if part_block(name) is not None), key=_order):
-        digest = names[name]
-        yield read_nuclei(folder / name, digest.sha256 if digest else None)
+        hashes = dict.fromkeys(_plain_parts(folder))
+    else:
+        hashes = {name: digest.sha256 for name, digest in made.files.items() if part_block(name) is not None}
+    for name in sorted(hashes, key=_order):
+        yield read_nuclei(folder / name, hashes[name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +106,7 @@ class NumberedParts:
         except (DamageError, FileNotFoundError) as error:
             raise OutputError(
                 f"{self.ready / name} was damaged on disk after it was written: check the disk and run the "
-                "same command "
-                "again, the blocks are kept"
+                "same command again, the blocks are kept"
             ) from error
 
     def __iter__(self) -> Iterator[Nuclei]:

@@ -42,22 +42,28 @@ def process_lives(sign: Mapping[str, Any]) -> bool | None:
         return False
     except psutil.AccessDenied:
         return True
-    return born == sign["born"] if "born" in sign else None
+    if "born" not in sign:
+        return None
+    return bool(born == sign["born"])
 
 
 def is_from_before_restart(sign: Mapping[str, Any]) -> bool:
     """Whether a machine of this name signed before it was started again, or another machine of the same name."""
-    boot = sign.get("boot")
-    return sign.get("host") == socket.gethostname() and bool(boot) and bool(_boot()) and boot != _boot()
+    before = sign.get("boot")
+    now = _boot()
+    if sign.get("host") != socket.gethostname() or not before or not now:
+        return False
+    return bool(before != now)
 
 
 def _is_here(sign: Mapping[str, Any]) -> bool:
     """Whether the process would be seen from here if it ran: same start of the same machine, same numbering."""
     if sign.get("pid_space", _pid_space()) != _pid_space():
         return False
-    if sign.get("boot") and _boot():
-        return sign["boot"] == _boot()
-    return sign.get("host") == socket.gethostname()
+    boot = _boot()
+    if sign.get("boot") and boot:
+        return bool(sign["boot"] == boot)
+    return bool(sign.get("host") == socket.gethostname())
 
 
 def _birth(pid: int) -> float:
@@ -71,12 +77,13 @@ def _birth(pid: int) -> float:
         There is one, and no more is to be seen of it.
     """
     try:
-        # The name of the program stands in brackets and may hold anything, brackets and blanks as well.
+        # The name of the program stands in brackets and may hold anything, brackets and blanks as well: hence the last.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return _birth_elsewhere(pid)
     if fields[0] in _GONE:
         raise psutil.NoSuchProcess(pid)
+    # "starttime" of proc(5): field 22 from 1, and the first two stand before the bracket.
     return int(fields[19])
 
 
@@ -84,7 +91,8 @@ def _birth_elsewhere(pid: int) -> float:
     """Without ``/proc``, or where it hides the processes of other users."""
     if psutil.LINUX:
         try:
-            os.kill(pid, 0)  # sends nothing, but tells whether there is such a process
+            # Signal 0 sends nothing, but tells whether there is such a process.
+            os.kill(pid, 0)
         except ProcessLookupError:
             raise psutil.NoSuchProcess(pid) from None
         except OSError:
@@ -93,11 +101,11 @@ def _birth_elsewhere(pid: int) -> float:
     process = psutil.Process(pid)
     if process.status() == psutil.STATUS_ZOMBIE:
         raise psutil.NoSuchProcess(pid)
-    return process.create_time()
+    return float(process.create_time())
 
 
 def _boot() -> str:
-    """A name for this start of this machine; empty where there is none."""
+    """Name of this start of this machine; empty where there is none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):

@@ -46,7 +46,8 @@ def working_area(url: Url, parent: Path | None) -> Path:
 
 
 def _user_cache() -> Path:
-    if cache := os.environ.get("XDG_CACHE_HOME"):
+    cache = os.environ.get("XDG_CACHE_HOME")
+    if cache:
         return Path(cache)
     try:
         return Path.home() / ".cache"
@@ -84,7 +85,8 @@ class RemoteResult:
         finally:
             try:
                 self._delete([LOCK])
-            except RemoteError as error:  # it is ours, the next run takes it over; what happened before matters more
+            except RemoteError as error:
+                # The lock is ours, and the next run takes it over; what happened before this matters more.
                 _log.warning("%s stays locked until the same command is run again: %s", self.url, error)
 
     def begin(self) -> None:
@@ -109,7 +111,8 @@ class RemoteResult:
         holder = self._read(LOCK).get("owner")
         if holder is None:
             self._delete([INCOMPLETE])
-        elif holder == owner:  # another's run may be about to replace the result
+        elif holder == owner:
+            # Not another's lock: that run may be about to replace the result.
             self._delete([INCOMPLETE, LOCK])
 
     def _take(self, owner: str) -> None:
@@ -122,18 +125,20 @@ class RemoteResult:
         if not holder:
             try:
                 self._put(LOCK, sign, mode="create")
-            except (FileExistsError, RemoteError) as error:  # taken just now, or a store without conditional put
+            except (FileExistsError, RemoteError) as error:
+                # Taken just now, or a store that knows no conditional put.
                 holder = self._read(LOCK)
                 if not holder and isinstance(error, RemoteError):
                     self._put(LOCK, sign)
         elif holder.get("owner") == owner:
             self._put(LOCK, sign)
+        # Read once more, because two runs may have put it at the same moment: the later one has it.
         holder = self._read(LOCK)
         if holder.get("owner") != owner:
             raise OutputError(
                 f"{self.url} is being written by a run on {holder.get('host')} since {holder.get('since')}: "
-                "wait for it; "
-                f"if it was killed, continue it with its --work, or delete {self.url / LOCK} if it is gone for good"
+                "wait for it; if it was killed, continue it with its --work, "
+                f"or delete {self.url / LOCK} if it is gone for good"
             )
 
     def _read(self, name: str) -> dict[str, Any]:

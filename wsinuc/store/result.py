@@ -55,9 +55,10 @@ from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_name
 from wsinuc.store.parts import NumberedParts
 from wsinuc.store.remote import RemoteResult, working_area
 from wsinuc.store.upload import Digest, digest, digests
-from wsinuc.urls import Place, Url, place
+from wsinuc.urls import Place, Url, to_place
 
 MAX_ID = 2**32 - 1
+"""Largest id of a nucleus: the label image holds uint32."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +75,13 @@ class ResultStore:
     """
 
     def __init__(self, out: str | Place, work: Path | None = None) -> None:
-        self.out = place(out)
-        self.remote = RemoteResult(self.out) if isinstance(self.out, Url) else None
-        self.directory = working_area(self.out, work) if isinstance(self.out, Url) else self.out
+        self.out = to_place(out)
+        self.remote: RemoteResult | None = None
+        if isinstance(self.out, Url):
+            self.remote = RemoteResult(self.out)
+            self.directory = working_area(self.out, work)
+        else:
+            self.directory = self.out
         self.work = self.directory / ".run"
         self.ready = self.work / "ready"
         self.summary = self.directory / SUMMARY
@@ -87,7 +92,9 @@ class ResultStore:
     @property
     def is_complete(self) -> bool:
         """Whether the result is finished, and its files have the names and sizes of its manifest.
-        Raises RemoteError."""
+
+        Raises RemoteError.
+        """
         return inspect(self.out).is_whole
 
     @property
@@ -112,9 +119,9 @@ class ResultStore:
         RemoteError
             Its store is out of reach.
         """
-        found = inspect(self.out)
-        self._check_damage(found)
-        return dict(found.made.content) if found.is_whole else {}
+        inspection = inspect(self.out)
+        self._check_damage(inspection)
+        return dict(inspection.made.content) if inspection.is_whole else {}
 
     def clear_up(self) -> None:
         """Remove what is left of a run that was killed after it had completed the result. Raises RemoteError."""
@@ -125,33 +132,47 @@ class ResultStore:
 
     @contextmanager
     def open_run(self, settings: Mapping[str, Any], *, resume: bool, overwrite: bool) -> Iterator[Self]:
-        """Hold the directory for one run with ``settings`` (its identity; JSON values), new or continued.
+        """Hold the directory for one run, new or continued.
 
-        Raises OutputError when a finished result is there (unless ``overwrite``), when an interrupted run had other
-        settings, when another process is at it, when the directory is not ours, or when it cannot be written;
-        DamageError when a damaged result is there and nothing to go on with; RemoteError when a store is out of reach
-        or refuses.
+        Parameters
+        ----------
+        settings
+            Identity of the run, JSON values: an interrupted run is continued only with the same.
+        resume
+            Continue an interrupted run; False clears what it left.
+        overwrite
+            Replace a finished result.
+
+        Raises
+        ------
+        OutputError
+            A finished result is there (unless ``overwrite``), an interrupted run had other settings, another process
+            is at it, the directory is not ours, or it cannot be written.
+        DamageError
+            A damaged result is there, and nothing to go on with.
+        RemoteError
+            A store is out of reach or refuses.
         """
         self._check_ours()
         if not overwrite:
             self._refuse_finished()
         with disk_errors(self.directory):
             owned.make_area(self.work)
-        with ExitStack() as held:
-            self._lock = held.enter_context(locked(self.work / "lock"))
-            self._check_area()
+        with ExitStack() as stack:
+            self._lock = stack.enter_context(locked(self.work / "lock"))
+            self._check_area()  # under the lock, whose file tells who we are
             if self.remote is not None:
-                held.enter_context(self.remote.held(self._owner()))
+                stack.enter_context(self.remote.held(self._owner()))
                 if overwrite:
                     self.remote.begin()
             with disk_errors(self.directory):
                 if overwrite or not resume:
                     self._clear()
-                self._continue(json.loads(json.dumps(settings)))
+                self._continue(json.loads(json.dumps(settings)))  # tuples as lists, as they are read again
             yield self
 
     def finished(self) -> dict[int, Entry]:
-        """Ledger entries of blocks whose shard is whole, by block index."""
+        """Ledger entries of blocks whose shard is whole, by block index; reads every shard."""
         run_id = self._run_id()
         entries = (read_entry(path, run_id) for path in sorted((self.work / "done").glob("*.json")))
         return {entry.block: entry for entry in entries if entry is not None and self._shard_is_whole(entry)}
@@ -171,6 +192,7 @@ class ResultStore:
         """Store a block's nuclei, then its ledger entry, which is returned with the shard's hash."""
         if len(nuclei):
             entry = replace(entry, shard_sha256=write_nuclei(nuclei, self.shard(entry.block)))
+        # After the shard: a block counts as done by its entry alone.
         write_entry(entry, self.work / "done", self._run_id())
         return entry
 
@@ -192,8 +214,7 @@ class ResultStore:
             line.unlink(missing_ok=True)
             raise OutputError(
                 f"{self.shard(block)} was damaged on disk after it was written: check the disk and run the "
-                "same command "
-                "again, this block alone is done anew"
+                "same command again, this block alone is done anew"
             ) from error
 
     def forget(self, blocks: Iterable[int]) -> None:
@@ -217,17 +238,22 @@ class ResultStore:
         (self.ready / "nuclei").mkdir()
 
     def publish(self, summary: Mapping[str, Any]) -> None:
-        """Move the outputs to their final names (or bring them to the store), write the summary,
-        remove the working area.
+        """Move the outputs to their final names (or bring them to the store), write the summary and remove the working
+        area.
 
         Everything is on the disk before the first name says so: the outputs before they move, their new names before
-        the summary.
+        the summary. What was made is kept when this fails, see ``unpublished``.
 
-        Raises OutputError when an output was changed on disk since it was made; RemoteError or OutputError when a store
-        does not take them. What was made is kept, see ``unpublished``.
+        Raises
+        ------
+        OutputError
+            An output was changed on disk since it was made, or did not arrive whole in a store.
+        RemoteError
+            A store is out of reach or refuses.
         """
         if self._lock:
             self._lock.check()
+        # Synced before it is hashed: the manifest is to vouch for what the disk has.
         durable.sync_tree(self.ready)
         files = digests(self.ready)
         self._check_parts(files)
@@ -235,18 +261,22 @@ class ResultStore:
             self._bring({"made_by": "wsinuc", **summary}, files)
             return
         owned.check_same(self.work, self._area)
+        # Renames within one file system: each output appears whole.
         for name in OUTPUTS:
             if os.path.lexists(self.ready / name):
                 os.replace(self.ready / name, self.directory / name)
         durable.sync(self.ready)
         durable.sync(self.directory)
         write_json(with_manifest(summary, files), self.summary)
+        # Last: what is killed before this is continued, and what is killed here is cleared up by the next run.
         self._sweep()
 
     def unpublished(self) -> dict[str, Any] | None:
         """The summary of outputs that a run finished but could not bring to its store; None unless
         all are unchanged."""
-        made = read_sealed(self.work / "ready.json", self._run_id()) if self.remote is not None else {}
+        if self.remote is None:
+            return None
+        made = read_sealed(self.work / "ready.json", self._run_id())
         if not made or not self.ready.is_dir():
             return None
         if made["files"] != {name: [file.size, file.sha256] for name, file in digests(self.ready).items()}:
@@ -270,8 +300,10 @@ class ResultStore:
     def _owner(self, *, make: bool = True) -> str:
         """Random name of this working area, by which its lock in a store is known; empty when there is none."""
         path = self.work / "owner"
+        name = ""
         with disk_errors(self.directory):
-            name = path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
+            if path.is_file():
+                name = path.read_text(encoding="ascii", errors="replace").strip()
             if make and not name:
                 name = uuid.uuid4().hex
                 with durable.replacing(path, beside(path)) as file:
@@ -298,24 +330,24 @@ class ResultStore:
     def _refuse_finished(self) -> None:
         """Raise OutputError for a result that is complete, DamageError for one that is damaged and
         cannot be continued."""
-        found = inspect(self.out)
-        if found.is_whole:
+        inspection = inspect(self.out)
+        if inspection.is_whole:
             self.clear_up()
             raise OutputError(
                 f"{self.out} already holds a complete result: add --overwrite to redo it, or choose another -o"
             )
-        self._check_damage(found)
+        self._check_damage(inspection)
 
-    def _check_damage(self, found: Inspection) -> None:
-        if not found.is_damaged:
+    def _check_damage(self, inspection: Inspection) -> None:
+        if not inspection.is_damaged:
             return
         if not self.is_unfinished:
             raise DamageError(
-                f"{self.out} holds a damaged result ({found.reason}): wsinuc verify lists what is wrong; "
+                f"{self.out} holds a damaged result ({inspection.reason}): wsinuc verify lists what is wrong; "
                 "add --overwrite to make it anew, or choose another -o"
             )
-        if found.made.kind != ABSENT:
-            _log.warning("%s: %s; the blocks of its unfinished run are kept", self.out, found.reason)
+        if inspection.made.kind != ABSENT:
+            _log.warning("%s: %s; the blocks of its unfinished run are kept", self.out, inspection.reason)
 
     def _check_parts(self, files: Mapping[str, Digest]) -> None:
         """Raise OutputError when a part of the table is not the one that was numbered."""
@@ -324,8 +356,7 @@ class ResultStore:
             if name not in files or files[name].sha256 != sha256:
                 raise OutputError(
                     f"{self.ready / name} was damaged on disk after it was written: check the disk and run "
-                    "the same command "
-                    "again, the blocks are kept"
+                    "the same command again, the blocks are kept"
                 )
 
     def _continue(self, settings: dict[str, Any]) -> None:
@@ -361,5 +392,6 @@ class ResultStore:
     def _sweep(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
         if self.remote is not None:
-            with suppress(OSError):  # the working area is ours alone, but nothing else in it is
+            # The working area is ours; the folder around it goes only when it is empty.
+            with suppress(OSError):
                 self.directory.rmdir()

@@ -54,4 +54,5 @@ def typed(kind: type[T], content: object) -> T | None:
     try:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, OverflowError, UnicodeEncodeError):
-        return None  # also for whole numbers that are too large for a float, and names of fields that are no Unicode
+        # OverflowError: whole numbers too large for a float; UnicodeEncodeError: names of fields that are no Unicode.
+        return None

@@ -54,13 +54,23 @@ def list_sizes(url: Url) -> dict[str, int]:
     """Sizes of all objects below a URL, by their names relative to it; raises RemoteError."""
     fs, root = url.filesystem()
     with remote_errors(url):
-        found = fs.find(root, detail=True)
-    inside = root.rstrip("/") + "/"
-    return {path.removeprefix(inside): info["size"] for path, info in found.items() if path.startswith(inside)}
+        objects = fs.find(root, detail=True)
+    # A store knows no folders: asked for "a/b" it may also tell of an object "a/bc".
+    prefix = root.rstrip("/") + "/"
+    return {path.removeprefix(prefix): info["size"] for path, info in objects.items() if path.startswith(prefix)}
 
 
 def upload(folder: Path, files: Mapping[str, Digest], url: Url, notes: Path) -> None:
-    """Bring ``files`` of a folder below ``url``; what ``notes`` says is there, and is, stays.
+    """Bring the files of a folder below a URL.
+
+    Parameters
+    ----------
+    folder
+        Where the files lie.
+    files
+        Which of them, by their names relative to the folder.
+    notes
+        File of what has arrived. What it says is there, and is, is not sent again.
 
     Raises
     ------
@@ -69,14 +79,16 @@ def upload(folder: Path, files: Mapping[str, Digest], url: Url, notes: Path) -> 
     OutputError
         A file changed on disk since its digest was taken, or did not arrive whole.
     """
-    noted, there = _read_notes(notes), list_sizes(url)
-    missing = [name for name, file in files.items() if noted.get(name) != file or there.get(name) != file.size]
+    arrived = _read_notes(notes)
+    sizes = list_sizes(url)
+    missing = [name for name, file in files.items() if arrived.get(name) != file or sizes.get(name) != file.size]
     fs, root = url.filesystem()
     lock = threading.Lock()
 
     def send(name: str) -> None:
         with remote_errors(url / name):
             _send(folder / name, files[name], fs, f"{root}/{name}")
+        # Noted after it has arrived, one line at a time: a killed upload goes on from there.
         with lock, append(notes) as lines:
             lines.write((json.dumps([name, files[name].size, files[name].sha256]) + "\n").encode())
 
@@ -86,13 +98,14 @@ def upload(folder: Path, files: Mapping[str, Digest], url: Url, notes: Path) -> 
             for job in jobs:
                 job.result()
         except BaseException:
+            # Leaving the pool would first send all that is waiting.
             pool.shutdown(cancel_futures=True)
             raise
-    there = list_sizes(url)
+    sizes = list_sizes(url)
     for name, file in files.items():
-        if there.get(name) != file.size:
+        if sizes.get(name) != file.size:
             raise OutputError(
-                f"{url / name} holds {there.get(name, 0)} bytes, {file.size} were sent: run the same command again"
+                f"{url / name} holds {sizes.get(name, 0)} bytes, {file.size} were sent: run the same command again"
             )
 
 
@@ -111,7 +124,8 @@ def _send(source: Path, file: Digest, fs: Any, target: str) -> None:
             shutil.copyfileobj(content, stream, PART)
         stream.close()
     except BaseException:
-        stream.closed = True  # closing it would complete the object
+        # Closing the stream, as its finaliser does, would complete the object.
+        stream.closed = True
         with suppress(Exception):
             stream.discard()
         raise
@@ -124,12 +138,12 @@ def _check(sha256: str, file: Digest, source: Path) -> None:
 
 def _read_notes(path: Path) -> dict[str, Digest]:
     """What has arrived; a line that is damaged or half written counts as not noted."""
-    noted: dict[str, Digest] = {}
+    arrived: dict[str, Digest] = {}
     if not path.is_file():
-        return noted
+        return arrived
     with path.open("rb") as file:
         for line in file:
             with suppress(DataError, ValueError, TypeError):
                 name, size, sha256 = parse_json(line, str(path))
-                noted[name] = Digest(size, sha256)
-    return noted
+                arrived[name] = Digest(size, sha256)
+    return arrived

@@ -21,7 +21,7 @@ from wsinuc.workflows.cohort.run import segment_cohort
 from wsinuc.workflows.cohort.slide_list import SlideJob
 from wsinuc.workflows.cohort.state import SlideState, StateFolder
 from wsinuc.workflows.segment import run as segment
-from wsinuc.workflows.segment.events import BlockDone, Stage
+from wsinuc.workflows.segment.events import BlockDone, StageStarted
 from wsinuc.workflows.segment.run import segment_slide
 
 SETTINGS = config(block=192)
@@ -113,7 +113,7 @@ def test_blocks_of_one_slide_at_a_time_while_another_is_written(slides, loads, t
     order: list[tuple[str, str]] = []
 
     def on_event(event: CohortEvent) -> None:
-        if isinstance(event, SlideProgress) and isinstance(event.event, BlockDone | Stage):
+        if isinstance(event, SlideProgress) and isinstance(event.event, BlockDone | StageStarted):
             order.append((event.job.stem, getattr(event.event, "name", "block")))
 
     segment_cohort(slides, tmp_path, SETTINGS, on_event=on_event)

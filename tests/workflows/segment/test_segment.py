@@ -22,9 +22,9 @@ from wsinuc.errors import MppError, OutputError, SlideError, WsinucError
 from wsinuc.grid import Box
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import concatenate
-from wsinuc.pipeline import workplace
+from wsinuc.pipeline import block_worker
 from wsinuc.store import iter_nuclei
-from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, StageStarted
 from wsinuc.workflows.segment.run import plan_segment
 
 
@@ -87,7 +87,7 @@ def test_workers_and_order_of_completion_change_no_byte(
 ) -> None:
     order: list[int] = []
     finished = [threading.Event() for _ in range(12)]
-    process = workplace.process_block
+    process = block_worker.process_block
 
     def shuffled(view, block, *args, **options):
         result = process(view, block, *args, **options)
@@ -97,7 +97,7 @@ def test_workers_and_order_of_completion_change_no_byte(
         finished[block.index].set()
         return result
 
-    monkeypatch.setattr(workplace, "process_block", shuffled)
+    monkeypatch.setattr(block_worker, "process_block", shuffled)
     run(slide, tmp_path / "out", workers=workers)
     assert order != sorted(order)
     assert tree(tmp_path / "out") == tree(reference)
@@ -141,7 +141,7 @@ def test_an_existing_result_is_refused_then_replaced(slide: Path, reference: Pat
 def test_events_tell_the_story_in_order(slide: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     summary = run(slide, tmp_path / "out", on_event=events.append)
-    stages = [event.name for event in events if isinstance(event, Stage)]
+    stages = [event.name for event in events if isinstance(event, StageStarted)]
     assert stages == ["blocks", "numbering", "labels", "geojson", "preview"]
     planned = next(event for event in events if isinstance(event, Planned))
     assert (planned.blocks, planned.resumed) == (12, 0)

@@ -45,7 +45,7 @@ class Placing(Protocol):
     def area(self) -> float:
         """Pixels worth cutting from: its weight among other sources."""
 
-    def place(self, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
+    def random_corner(self, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
         """(y, x) of the corner of a patch of that size, inside the image."""
 
 
@@ -110,7 +110,7 @@ class SlidePixels:
         """Pixels of tissue."""
         return self.tissue.area_px()
 
-    def place(self, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
+    def random_corner(self, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
         """(y, x) of the corner of a patch whose centre lies in a random cell of tissue, moved inside the slide."""
         cell = np.array(divmod(int(self._cells[rng.integers(len(self._cells))]), self.tissue.mask.shape[1]))
         extent = np.array(self.view.shape)

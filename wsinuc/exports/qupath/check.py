@@ -25,7 +25,7 @@ from wsinuc.errors import DataError, RemoteError
 from wsinuc.exports.qupath.geometry import Issue
 from wsinuc.exports.qupath.rules import Feature, odd, read_feature, rejected
 from wsinuc.limits import MAX_RATIO
-from wsinuc.urls import Place, Url, place
+from wsinuc.urls import Place, Url, to_place
 
 MAX_BYTES = 1 << 30
 """Largest JSON document that is read; QuPath would need about 16 GB of heap for it. Also keeps zip bombs out."""
@@ -98,7 +98,7 @@ def check_geojson(path: str | Place) -> CheckReport:
     RemoteError
         The URL cannot be reached.
     """
-    path = place(path)
+    path = to_place(path)
     if isinstance(path, Path) and not path.is_file():
         raise DataError(f"no such file: {path}")
     ledger = _Ledger()

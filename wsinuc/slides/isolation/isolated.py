@@ -32,7 +32,7 @@ from wsinuc.grid import Box
 from wsinuc.slides import check_reader, check_slide_file, open_slide
 from wsinuc.slides.base import Slide, SlideHeader
 from wsinuc.slides.isolation.messages import Connection, place_to_text
-from wsinuc.urls import Place, Url, place
+from wsinuc.urls import Place, Url, to_place
 
 SPARE = 2
 """Reader processes that are kept for the next slide: as many as a cohort has slides in flight."""
@@ -80,7 +80,7 @@ def open_isolated(
     ConfigError, RemoteError, MppError
         As ``open_slide``.
     """
-    where = place(path)
+    where = to_place(path)
     if not hasattr(socket, "send_fds"):  # Windows
         return open_slide(where, reader=reader, mpp=mpp)
     check_reader(reader)

@@ -20,17 +20,17 @@ from wsinuc.store.ledger import changes
 from wsinuc.urls import Place
 from wsinuc.workflows.segment.plan import plan_segment, region_identity
 
-_ASKED = ("mpp", "reader", "tissue", "block", "batch_size", "device")
+_OPTIONS = ("mpp", "reader", "tissue", "block", "batch_size", "device")
 
 
 def differences(
-    made: Mapping[str, Any], slide: Place, out: Place, config: SegmentConfig, segmenter: Segmenter
+    summary: Mapping[str, Any], slide: Place, out: Place, config: SegmentConfig, segmenter: Segmenter
 ) -> tuple[str, ...]:
     """In what a complete result differs from what ``config`` asks for; empty when it is the same.
 
     Parameters
     ----------
-    made
+    summary
         The result's ``summary.json``.
     out
         The result's directory or URL.
@@ -40,47 +40,55 @@ def differences(
     WsinucError
         The slide has to be opened, and cannot be.
     """
-    if "slide_stamp" not in made:
+    if "slide_stamp" not in summary:
         return ("it was made by a version that wrote no checksums",)
-    if _asked_the_same(made, slide, config, segmenter):
-        return _content_differs(made, slide) if config.verify_input else ()
+    if _is_same_request(summary, slide, config, segmenter):
+        return _content_differs(summary, slide) if config.verify_input else ()
     now = plan_segment(slide, out, config, segmenter).settings
-    return changes(made.get("settings", {}), now)
+    return changes(summary.get("settings", {}), now)
 
 
-def _asked_the_same(made: Mapping[str, Any], slide: Place, config: SegmentConfig, segmenter: Segmenter) -> bool:
-    settings, asked = made.get("settings", {}), made.get("config", {})
+def _is_same_request(summary: Mapping[str, Any], slide: Place, config: SegmentConfig, segmenter: Segmenter) -> bool:
+    settings = summary.get("settings", {})
+    request = summary.get("config", {})
     if config.tissue not in ("auto", "none"):
         return False  # a mask's content is known only when it is loaded
     weights = getattr(segmenter, "weights_sha256", None)
-    model = (made.get("weights_sha256"), weights) if weights else (settings.get("segmenter"), segmenter.identity)
+    # Pairs of what was and what is now.
+    pairs: list[tuple[Any, Any]] = [(settings.get("wsinuc"), wsinuc.__version__)]
+    if weights:
+        pairs.append((summary.get("weights_sha256"), weights))
+    else:
+        pairs.append((settings.get("segmenter"), segmenter.identity))
+    pairs += [(request.get(name), getattr(config, name)) for name in _OPTIONS]
     try:
-        files: list[tuple[Any, str | None]] = [(settings.get("slide"), _slide_now(made, slide))]
-        files.append((settings.get("roi"), _region(config, slide)))
+        pairs.append((settings.get("slide"), _slide_now(summary, slide)))
+        pairs.append((settings.get("roi"), _region(config, slide)))
     except (OSError, WsinucError):
         return False  # opening it says what is wrong
-    wishes = [(asked.get(name), getattr(config, name)) for name in _ASKED]
-    return all(a == b for a, b in [(settings.get("wsinuc"), wsinuc.__version__), model, *files, *wishes])
+    return all(before == now for before, now in pairs)
 
 
-def _slide_now(made: Mapping[str, Any], slide: Place) -> str:
+def _slide_now(summary: Mapping[str, Any], slide: Place) -> str:
     """The slide's fingerprint; the recorded one where nothing was written since."""
-    recorded = made["slide_stamp"]
+    recorded = summary["slide_stamp"]
     if recorded and recorded == stamp(slide):
-        return str(made.get("settings", {}).get("slide"))
+        return str(summary.get("settings", {}).get("slide"))
     return fingerprint(slide)
 
 
-def _content_differs(made: Mapping[str, Any], slide: Place) -> tuple[str, ...]:
-    recorded = made.get("slide_sha256")
+def _content_differs(summary: Mapping[str, Any], slide: Place) -> tuple[str, ...]:
+    recorded = summary.get("slide_sha256")
     if recorded is None:
         return ("it was made without --verify-input",)
-    return () if recorded == sha256_of(slide) else ("the slide's content differs",)
+    if recorded != sha256_of(slide):
+        return ("the slide's content differs",)
+    return ()
 
 
 def _region(config: SegmentConfig, slide: Place) -> str | None:
     """The region that is asked for, which counts from the slide's bounds; raises what opening the slide raises."""
     if config.roi is None:
         return None
-    with open_isolated(slide, reader=config.reader, mpp=config.mpp) as opened:
-        return region_identity(config.roi, opened.origin)
+    with open_isolated(slide, reader=config.reader, mpp=config.mpp) as reader:
+        return region_identity(config.roi, reader.origin)

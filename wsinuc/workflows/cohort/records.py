@@ -93,7 +93,8 @@ class CohortRecords:
         state = replace(self._here[job.stem], state="done", error=None, figures=figures)
         if before:
             self._before.append(job.stem)
-            self._put(state)  # the tables can wait for the end: this slide took no time
+            # The tables can wait for the end: this slide took no time.
+            self._put(state)
         else:
             self._put(replace(state, ended=timestamp()))
             self._write_tables()
@@ -101,8 +102,10 @@ class CohortRecords:
     def failed(self, job: SlideJob, error: Exception) -> None:
         """It could not be finished. That a full disk keeps us from writing so down is no further error."""
         text = " ".join(str(error).split())
-        text = text if isinstance(error, WsinucError) else f"unexpected {type(error).__name__}: {text}"
+        if not isinstance(error, WsinucError):
+            text = f"unexpected {type(error).__name__}: {text}"
         state = replace(self._here[job.stem], state="failed", error=text, ended=timestamp())
+        # The run that holds the lock writes down how its slide is; here it only ends in this run's list.
         if isinstance(error, LockedError):
             self._here[job.stem] = state
             return
@@ -145,7 +148,8 @@ class CohortRecords:
 
     def _put(self, state: SlideState) -> None:
         with self._lock:
-            self._here[state.name] = self._known[state.name] = state
+            self._here[state.name] = state
+            self._known[state.name] = state
             if self._keep:
                 self._files.write(state)
 
@@ -158,5 +162,6 @@ class CohortRecords:
             if begin < self._tables_from and not at_once:
                 return
             write_summaries([state for _, state in sorted(self._known.items())], self.out)
+            # The next time follows from how long it took: in a cohort of thousands the tables grow with it.
             end = self._clock()
             self._tables_from = end + _REST * (end - begin)

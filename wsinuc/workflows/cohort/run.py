@@ -12,12 +12,11 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 from wsinuc import segmenters
 from wsinuc.config import SegmentConfig
@@ -30,17 +29,18 @@ from wsinuc.errors import (
     LockedError,
     MppError,
 )
+from wsinuc.pipeline.executor import Executor
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store import ResultStore
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 from wsinuc.workflows.cohort.done_before import differences
 from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
 from wsinuc.workflows.cohort.records import CohortRecords
 from wsinuc.workflows.cohort.slide_list import SlideJob, check_distinct
 from wsinuc.workflows.cohort.summary import CohortSummary, figures_of
 from wsinuc.workflows.segment import run as segment
-from wsinuc.workflows.segment.events import BlockDone, Event, Planned, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, Planned, StageStarted
 
 SLIDES_IN_FLIGHT = 2
 _HOPELESS = (CheckpointError, ConfigError, DamageError, DataError, DeviceError, LockedError, MppError)
@@ -52,7 +52,7 @@ def segment_cohort(
     out: Place,
     config: SegmentConfig,
     *,
-    executor: Any = None,
+    executor: Executor | None = None,
     on_event: Callable[[CohortEvent], None] | None = None,
     skip_errors: bool = True,
     attempts: int = 1,
@@ -97,12 +97,13 @@ def segment_cohort(
     if attempts < 1:
         raise ConfigError(f"attempts must be at least 1, got {attempts}")
     check_distinct(slides, out)
-    run = _Cohort(place(out), config, executor, skip_errors=skip_errors, attempts=attempts, records=records)
+    run = _Cohort(to_place(out), config, executor, skip_errors=skip_errors, attempts=attempts, records=records)
     return run.execute(tuple(slides), on_event or (lambda event: None))
 
 
 def _is_there(slide: Place) -> bool:
-    return not isinstance(slide, Path) or os.path.exists(slide)  # raises nothing, whatever the name
+    # os.path.exists and not Path.exists: it raises nothing, whatever the name.
+    return not isinstance(slide, Path) or os.path.exists(slide)
 
 
 class _Stopped(BaseException):
@@ -113,18 +114,29 @@ class _Cohort:
     """One run over several slides."""
 
     def __init__(
-        self, out: Place, config: SegmentConfig, executor: Any, *, skip_errors: bool, attempts: int, records: bool
+        self,
+        out: Place,
+        config: SegmentConfig,
+        executor: Executor | None,
+        *,
+        skip_errors: bool,
+        attempts: int,
+        records: bool,
     ) -> None:
-        self.out, self.config, self.executor = out, config, executor
-        self.skip_errors, self.attempts = skip_errors, attempts
+        self.out = out
+        self.config = config
+        self.executor = executor
+        self.skip_errors = skip_errors
+        self.attempts = attempts
         self.compare = records
         # Tables and states need a file system; results on an object store have none beside them.
-        self.records = CohortRecords(out if isinstance(out, Path) else Path(), keep=records and isinstance(out, Path))
+        folder = out if isinstance(out, Path) else Path()
+        self.records = CohortRecords(folder, keep=records and isinstance(out, Path))
         self.models = _Models(config.device)
         self.stop = threading.Event()
         self.turn = _Turn(self.stop, tail=executor.parallel if executor else 0)
         self.queue: deque[SlideJob] = deque()
-        self.tries: dict[str, int] = {}
+        self.tries: Counter[str] = Counter()
         self.emit: Callable[[CohortEvent], None] = lambda event: None
 
     def execute(self, jobs: tuple[SlideJob, ...], on_event: Callable[[CohortEvent], None]) -> CohortSummary:
@@ -147,16 +159,18 @@ class _Cohort:
         """Whether there is work to do; raises what stands in its way and is found out quickly."""
         config = job.config(self.config)
         store = ResultStore(job.folder(self.out), config.work)
-        asked = self.compare and not config.overwrite and _is_there(job.slide)
-        if asked and (made := store.made()):
-            changes = differences(made, job.slide, store.out, config, self.models.get(config.model))
+        # A result may be kept whose slide has been taken away; then there is nothing to compare it with.
+        compares = self.compare and not config.overwrite and _is_there(job.slide)
+        summary = store.made() if compares else {}
+        if summary:
+            changes = differences(summary, job.slide, store.out, config, self.models.get(config.model))
             if changes:
                 raise ConfigError(
                     f"{store.out} holds a complete result made with other settings ({', '.join(changes)}): "
                     "add --overwrite to redo it, or choose another -o"
                 )
             store.clear_up()
-            self.records.done(job, figures_of(made), before=True)
+            self.records.done(job, figures_of(summary), before=True)
             self.emit(SlideDone(job=job, summary=None))
             return False
         with open_isolated(job.slide, reader=config.reader, mpp=config.mpp) as slide:
@@ -164,10 +178,12 @@ class _Cohort:
         return True
 
     def _work(self, on_event: Callable[[CohortEvent], None]) -> None:
+        # A model that all slides share is loaded before any work: what is wrong with it is no slide's error.
         if any(job.model is None for job in self.queue):
             self.models.get(self.config.model)
         if len(self.queue) == 1:
-            return self._worker()  # on the caller's thread, so that Ctrl-C reaches it wherever it is
+            # On the caller's thread, so that Ctrl-C reaches it wherever it is.
+            return self._worker()
         self._work_in_threads(on_event)
 
     def _work_in_threads(self, on_event: Callable[[CohortEvent], None]) -> None:
@@ -226,8 +242,8 @@ class _Cohort:
         return False
 
     def _failed(self, job: SlideJob, error: Exception) -> None:
-        tries = self.tries[job.stem] = self.tries.get(job.stem, 0) + 1
-        again = tries < self.attempts and not isinstance(error, _HOPELESS)
+        self.tries[job.stem] += 1
+        again = self.tries[job.stem] < self.attempts and not isinstance(error, _HOPELESS)
         if again:
             self.queue.append(job)
         elif not self.skip_errors:
@@ -237,14 +253,13 @@ class _Cohort:
 
     def _segment(self, job: SlideJob) -> bool:
         config = job.config(self.config)
-        extra = {"executor": self.executor} if self.executor else {}
         summary = segment.segment_slide(
             job.slide,
             job.folder(self.out),
             config,
             segmenter=self.models.get(config.model),
+            executor=self.executor,
             on_event=lambda event: self._on_slide_event(job, event),
-            **extra,
         )
         self.records.done(job, figures_of(dataclasses.asdict(summary)))
         self.emit(SlideDone(job=job, summary=summary))
@@ -254,11 +269,12 @@ class _Cohort:
         """Called on the slide's thread, between two of its steps."""
         if self.stop.is_set():
             raise _Stopped
-        if isinstance(event, Stage) and event.name == "blocks":
+        if isinstance(event, StageStarted) and event.name == "blocks":
             self.turn.take(job)
-        elif (isinstance(event, BlockDone) and self.turn.is_over(event)) or isinstance(event, Stage):
+        elif (isinstance(event, BlockDone) and self.turn.is_over(event)) or isinstance(event, StageStarted):
             self.turn.give(job)
-        if isinstance(event, Planned):  # the slide's lock is ours from here on, so its state is
+        # From here on the slide's lock is ours, and so is its state.
+        if isinstance(event, Planned):
             self.records.running(job, event.blocks)
         self.emit(SlideProgress(job=job, event=event))
 
@@ -276,6 +292,7 @@ class _Turn:
         """Wait for the turn."""
         with self._free:
             while self._holder is not None:
+                # With a time-out, because nobody notifies when the run stops.
                 self._free.wait(0.2)
                 if self.stop.is_set():
                     raise _Stopped

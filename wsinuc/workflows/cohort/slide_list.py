@@ -23,7 +23,7 @@ from wsinuc.errors import ConfigError, DataError
 from wsinuc.limits import listed
 from wsinuc.regular import require_regular
 from wsinuc.slides.dicom import files_in, find_series
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 
 COLUMNS = ("slide", "mpp", "model", "roi", "tissue", "name")
 MAX_BYTES = 16 * 2**20
@@ -136,11 +136,12 @@ def one_per_series(jobs: Sequence[SlideJob]) -> list[SlideJob]:
             if replace(jobs[number], slide=first.slide) != first:
                 raise ConfigError(
                     f"{first.slide} and {jobs[number].slide} are files of one DICOM series, which is one "
-                    "slide, and have "
-                    "different settings: name one of them"
+                    "slide, and have different settings: name one of them"
                 )
             merged[number] = None
-        name = first.name or (_folder_name(series.path) if series.alone else None)
+        name = first.name
+        if name is None and series.alone:
+            name = _folder_name(series.path)
         merged[series.members[0]] = replace(first, slide=series.path, name=name, files=len(series.members))
     return [job for job in merged if job is not None]
 
@@ -165,8 +166,7 @@ def check_distinct(jobs: Sequence[SlideJob], out: Place = Path()) -> None:
         if other is not job:
             raise ConfigError(
                 f"{other.slide} and {job.slide} would both be written to {other.folder(out)}: segment them "
-                "one by one with "
-                "different -o, or give them names in a table (CSV with the columns slide and name)"
+                "one by one with different -o, or give them names in a table (CSV with the columns slide and name)"
             )
 
 
@@ -183,7 +183,8 @@ def read_slide_table(path: Path) -> list[SlideJob]:
     if text.count("\n") + text.count("\r") > MAX_SLIDES:
         raise DataError(f"{path} has more than {MAX_SLIDES:,} lines, too many for a list of slides")
     head = text.lstrip().partition("\n")[0]
-    rows = csv.reader(io.StringIO(text), delimiter=";" if ";" in head and "," not in head else ",", strict=True)
+    delimiter = ";" if ";" in head and "," not in head else ","  # Excel writes semicolons where a comma is decimal
+    rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
         header = [cell.strip().lower() for cell in next(rows, [])]
         _check_header(header, path)
@@ -214,14 +215,14 @@ def _read_text(path: Path) -> str:
 
 
 def _check_header(header: list[str], path: Path) -> None:
-    known = f"known are {', '.join(COLUMNS)}"
+    advice = f"known are {', '.join(COLUMNS)}"
     unknown = [name for name in header if name not in COLUMNS]
     if "slide" not in header:
         raise DataError(
-            f"{path} has no column slide in its first line ({listed(header) if any(header) else 'empty'}): {known}"
+            f"{path} has no column slide in its first line ({listed(header) if any(header) else 'empty'}): {advice}"
         )
     if unknown:
-        raise DataError(f"{path} has columns that are not known: {', '.join(map(repr, unknown))[:200]}; {known}")
+        raise DataError(f"{path} has columns that are not known: {', '.join(map(repr, unknown))[:200]}; {advice}")
     if len(set(header)) < len(header):
         raise DataError(f"{path} has a column twice: {listed(header)}")
 
@@ -253,7 +254,7 @@ def _job(header: list[str], row: list[str], path: Path, line: int) -> SlideJob:
 
 def _slide(text: str, folder: Path) -> Place:
     """A URL as it is, a path from the table's folder."""
-    where = place(text)
+    where = to_place(text)
     return folder / where if isinstance(where, Path) else where
 
 

@@ -60,7 +60,8 @@ class StateFolder:
     def read(self, name: str) -> SlideState | None:
         """What is known of the result ``name``; None when nothing is, or the file is no such thing."""
         path = self._file(name)
-        if what_is(path) not in ("", "file"):  # somebody's link or pipe says nothing about our slide
+        # Somebody's link or pipe says nothing about our slide.
+        if what_is(path) not in ("", "file"):
             return None
         return _from_json(read_json(path), name)
 

@@ -50,25 +50,25 @@ def cohort_status(outs: Iterable[Path]) -> tuple[SlideStatus, ...]:
     OutputError
         A folder is missing, or holds nothing of wsinuc.
     """
-    found: list[SlideStatus] = []
-    for out in outs:
-        found += _of_folder(Path(out))
-    return tuple(found)
+    return tuple(status for out in outs for status in _of_folder(Path(out)))
 
 
 def exit_code(slides: Iterable[SlideStatus]) -> int:
     """0 when all slides are done, 1 when one failed or is damaged, 2 when some are still to be done."""
     states = {slide.state for slide in slides}
-    if states <= {"done"}:
-        return 0
-    return 1 if states & {"failed", "damaged"} else 2
+    if states & {"failed", "damaged"}:
+        return 1
+    return 0 if states <= {"done"} else 2
 
 
 def is_held(holder: Holder | None) -> bool:
     """Whether somebody is at work, as far as can be seen from here."""
-    if holder is None or holder.alive is not None:
-        return bool(holder and holder.alive)
-    return abs(holder.age_s) < LockTiming().stale_s  # a stamp far in the future says no more than an old one
+    if holder is None:
+        return False
+    if holder.alive is not None:
+        return holder.alive
+    # abs, because a stamp far in the future says no more than an old one.
+    return abs(holder.age_s) < LockTiming().stale_s
 
 
 def _of_folder(out: Path) -> list[SlideStatus]:
@@ -92,11 +92,12 @@ def _status(folder: Path, known: SlideState | None) -> SlideStatus:
     store = ResultStore(folder)
     name = folder.name.removesuffix(ENDING)
     holder = store.holder()
-    found = inspect(folder)
-    state = _state(store, found, holder, known)
+    inspection = inspect(folder)
+    state = _state(store, inspection, holder, known)
     if state == "done":
-        summary = found.made.content
-        done = blocks = summary.get("blocks", 0)
+        summary = inspection.made.content
+        blocks = summary.get("blocks", 0)
+        done = blocks
         nuclei = summary.get("nuclei", 0)
     else:
         done, nuclei = store.progress()
@@ -111,26 +112,26 @@ def _status(folder: Path, known: SlideState | None) -> SlideStatus:
         age_s=max(0.0, holder.age_s) if holder else None,
         holder=f"process {holder.pid} on {holder.host}" if holder else "",
         attempts=known.attempts if known else 0,
-        error=_error(state, found, known),
+        error=_error(state, inspection, known),
     )
 
 
-def _error(state: str, found: Inspection, known: SlideState | None) -> str | None:
+def _error(state: str, inspection: Inspection, known: SlideState | None) -> str | None:
     if state == "damaged":
-        return f"{found.reason}: wsinuc verify lists all that is wrong; segment it again with --overwrite"
+        return f"{inspection.reason}: wsinuc verify lists all that is wrong; segment it again with --overwrite"
     if state == "failed" and known is not None and known.state == "done":
         return "it was done, but the result is gone: segment it again"
     return known.error if known else None
 
 
-def _state(store: ResultStore, found: Inspection, holder: Holder | None, known: SlideState | None) -> str:
+def _state(store: ResultStore, inspection: Inspection, holder: Holder | None, known: SlideState | None) -> str:
     if is_held(holder):
         return "running"
     if known and known.state == "failed":
         return "failed"
-    if found.is_whole:
+    if inspection.is_whole:
         return "done"
-    if found.is_damaged and not store.is_unfinished:
+    if inspection.is_damaged and not store.is_unfinished:
         return "damaged"
     if known is None or store.work.is_dir() or known.state == "running":
         return "interrupted"

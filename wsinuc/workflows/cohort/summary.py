@@ -20,7 +20,8 @@ from wsinuc.shown import shown
 from wsinuc.urls import Place
 from wsinuc.workflows.cohort.state import STATES, SlideState
 
-CSV, MARKDOWN = "summary.csv", "summary.md"
+CSV = "summary.csv"
+MARKDOWN = "summary.md"
 _FIRST = ("slide", "result", "state", "nuclei", "tissue_mm2", "nuclei_per_mm2")
 _LAST = ("seconds", "seconds_per_mm2", "attempts", "notes", "error")
 _TITLE = "# wsinuc: slides and their nuclei"
@@ -93,10 +94,10 @@ def to_csv(states: Sequence[SlideState]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([*_FIRST, *(f"nuclei: {name}" for name in classes), *_LAST])
     for state in states:
-        found = state.figures
-        counts = found.get("counts") or {}
-        first = [state.slide, f"{state.name}.wsinuc", state.state, *(found.get(key) for key in _FIRST[3:])]
-        last = [_total_s(found), found.get("seconds_per_mm2"), state.attempts, _notes(found), state.error]
+        figures = state.figures
+        counts = figures.get("counts") or {}
+        first = [state.slide, f"{state.name}.wsinuc", state.state, *(figures.get(key) for key in _FIRST[3:])]
+        last = [_total_s(figures), figures.get("seconds_per_mm2"), state.attempts, _notes(figures), state.error]
         writer.writerow([_cell(value) for value in (*first, *(counts.get(name) for name in classes), *last)])
     return stream.getvalue()
 
@@ -108,26 +109,30 @@ def to_markdown(states: Sequence[SlideState]) -> str:
     counts = {name: sum(state.state == name for state in states) for name in STATES}
     nuclei = sum(state.figures.get("nuclei") or 0 for state in done)
     area = sum(state.figures.get("tissue_mm2") or 0 for state in done)
-    head = [f"{len(states)} slides: {', '.join(f'{count} {name}' for name, count in counts.items() if count)}.", ""]
-    head += [f"{nuclei:,} nuclei on {area:.4g} mm2 of tissue.", ""] if done else []
-    names = ("slide", "nuclei", "mm2", "per mm2", *classes, "s per mm2", "notes")
-    table = [_row(names), _row(["---"] * len(names)), *(_row(_page_cells(state, classes)) for state in done), ""]
-    wrong = [shown(f"- {state.name} ({state.slide}): {state.error}") for state in states if state.state == "failed"]
-    errors = ["## Failed", "", *wrong, "", "Run the same command again when the cause is mended.", ""] if wrong else []
-    return "\n".join([_TITLE, "", *head, *(table if done else []), *errors])
+    by_state = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    lines = [_TITLE, "", f"{len(states)} slides: {by_state}.", ""]
+    if done:
+        names = ("slide", "nuclei", "mm2", "per mm2", *classes, "s per mm2", "notes")
+        lines += [f"{nuclei:,} nuclei on {area:.4g} mm2 of tissue.", ""]
+        lines += [_row(names), _row(["---"] * len(names))]
+        lines += [*(_row(_page_cells(state, classes)) for state in done), ""]
+    errors = [shown(f"- {state.name} ({state.slide}): {state.error}") for state in states if state.state == "failed"]
+    if errors:
+        lines += ["## Failed", "", *errors, "", "Run the same command again when the cause is mended.", ""]
+    return "\n".join(lines)
 
 
 def _page_cells(state: SlideState, classes: Sequence[str]) -> list[str]:
-    found = state.figures
-    counts = found.get("counts") or {}
+    figures = state.figures
+    counts = figures.get("counts") or {}
     return [
         state.name,
-        f"{found.get('nuclei') or 0:,}",
-        _number(found.get("tissue_mm2")),
-        _number(found.get("nuclei_per_mm2")),
+        f"{figures.get('nuclei') or 0:,}",
+        _number(figures.get("tissue_mm2")),
+        _number(figures.get("nuclei_per_mm2")),
         *(f"{counts.get(name) or 0:,}" for name in classes),
-        _number(found.get("seconds_per_mm2")),
-        _notes(found),
+        _number(figures.get("seconds_per_mm2")),
+        _notes(figures),
     ]
 
 
@@ -136,12 +141,13 @@ def _classes(states: Sequence[SlideState]) -> list[str]:
     return list(dict.fromkeys(name for state in states for name in state.figures.get("counts") or {}))
 
 
-def _total_s(found: Mapping[str, Any]) -> float | None:
-    return (found.get("seconds") or {}).get("total")
+def _total_s(figures: Mapping[str, Any]) -> float | None:
+    seconds: Mapping[str, float] = figures.get("seconds") or {}
+    return seconds.get("total")
 
 
-def _notes(found: Mapping[str, Any]) -> str:
-    return "; ".join(found.get("notes") or ())
+def _notes(figures: Mapping[str, Any]) -> str:
+    return "; ".join(figures.get("notes") or ())
 
 
 def _cell(value: object) -> object:

@@ -11,7 +11,7 @@ from wsinuc.slides import READERS
 from wsinuc.slides.base import Slide
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.tissue import find_tissue
-from wsinuc.urls import Place, place, redact
+from wsinuc.urls import Place, redact, to_place
 
 _TISSUE_VIEW_MPP = 0.5
 
@@ -66,7 +66,7 @@ def describe_slide(path: str | Place, reader: str = "auto", mpp: float | None = 
     SlideError
         No reader can open the file. (A slide without a resolution is described, and the problem named.)
     """
-    path = place(path)
+    path = to_place(path)
     with open_isolated(path, reader=reader, mpp=mpp) as slide:
         found_mpp, problem = _mpp_or_problem(slide)
         share, mm2 = _tissue(slide) if found_mpp is not None else (None, None)

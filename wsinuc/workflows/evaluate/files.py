@@ -19,7 +19,7 @@ from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability, ro
 from wsinuc.metrics.detection import DetectionCounts
 from wsinuc.own_files import check_folder, create_text
 from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores
-from wsinuc.workflows.evaluate.predictions import Prediction, read_written, write_nuclei
+from wsinuc.workflows.evaluate.predictions import Prediction, read_written, write_label_image
 
 MOST_OVERLAYS = 24
 
@@ -38,7 +38,7 @@ def prepare(out: Path, overwrite: bool) -> None:
 def write_prediction(out: Path, name: str, prediction: Prediction, class_names: Sequence[str]) -> None:
     """Write ``predictions/NAME.png`` and the classes of its nuclei; raises DataError for too many nuclei."""
     check_folder(out / "predictions")
-    write_nuclei(prediction, out / "predictions", name, class_names)
+    write_label_image(prediction, out / "predictions", name, class_names)
 
 
 def write_tables(evaluation: Evaluation, out: Path) -> None:

@@ -112,7 +112,7 @@ def read_nuclei(folder: Path, name: str) -> Prediction:
 
 
 def read_written(folder: Path, name: str) -> NDArray[np.int32]:
-    """Labels (h, w) that `write_nuclei` has written, to the number; raises DataError."""
+    """Labels (h, w) that `write_label_image` has written, to the number; raises DataError."""
     return read_ids(folder / f"{name}.png")
 
 
@@ -121,7 +121,7 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     return tuple(c.name for c in _class_layout(folder).classes)
 
 
-def write_nuclei(prediction: Prediction, folder: Path, name: str, class_names: Sequence[str]) -> None:
+def write_label_image(prediction: Prediction, folder: Path, name: str, class_names: Sequence[str]) -> None:
     """Write what `read_nuclei` reads; raises DataError when the labels do not fit a 16-bit PNG."""
     labels, path = prediction.labels, folder / f"{name}.png"
     if labels.size and labels.max() > np.iinfo(np.uint16).max:

@@ -19,16 +19,16 @@ from wsinuc.config import SegmentConfig
 from wsinuc.errors import ClusterError
 from wsinuc.grid import Block
 from wsinuc.nuclei import Nuclei
-from wsinuc.pipeline.executor import Executor
-from wsinuc.pipeline.workplace import (
+from wsinuc.pipeline.block_worker import (
     BlockTask,
+    BlockWorker,
     CheckTask,
     DescribeTask,
     FitTask,
     SlideSpec,
-    Workplace,
     check_output,
 )
+from wsinuc.pipeline.executor import Executor
 from wsinuc.store import Entry, ResultStore
 from wsinuc.workflows.segment.model_file import source_of
 from wsinuc.workflows.segment.plan import Plan, Prepared
@@ -48,17 +48,17 @@ def as_workers_see_it(plan: Plan, prepared: Prepared, config: SegmentConfig, exe
         return plan
     source = source_of(prepared.segmenter, config)
     with closing(executor.run(DescribeTask(source), [None], accelerator=True)) as answers:
-        (facts,) = (facts for _, facts in answers)
+        _, facts = next(answers)
     if facts.wsinuc != wsinuc.__version__:
         raise ClusterError(
             f"the workers have wsinuc {facts.wsinuc}, this is {wsinuc.__version__}: install the same version"
         )
-    seen = {
+    on_worker = {
         "segmenter": facts.segmenter,
         "device": facts.device,
         "batch_size": config.batch_size or facts.batch_size,
     }
-    return replace(plan, settings={**plan.settings, **seen})
+    return replace(plan, settings={**plan.settings, **on_worker})
 
 
 def block_job(
@@ -72,9 +72,10 @@ def block_job(
         A worker does not see the slide, the model or the output as they are seen here, or computes otherwise.
     """
     if executor.shares_memory:
-        place = Workplace(prepared.view, prepared.selection, prepared.segmenter, store)
-        place.fit()
-        return lambda block: place.segment(block, config.batch_size)
+        worker = BlockWorker(prepared.view, prepared.selection, prepared.segmenter, store)
+        # Before the blocks, so that none of them waits for it.
+        worker.fit()
+        return lambda block: worker.segment(block, config.batch_size)
     spec = _spec(prepared, plan, store, config)
     _check_workers(executor, spec, store)
     with closing(executor.run(FitTask(spec), [None], accelerator=True)) as answers:
@@ -86,7 +87,9 @@ def render_job(
     executor: Executor, job: Callable[[Block], object], store: ResultStore, plan: Plan
 ) -> Callable[[Block], object]:
     """``job`` as it is done by workers: one that has joined late, or has no accelerator, was never checked."""
-    return job if executor.shares_memory else _CheckedJob(job, ResultStore(store.directory.absolute()), plan.run_id)
+    if executor.shares_memory:
+        return job
+    return _CheckedJob(job, ResultStore(store.directory.absolute()), plan.run_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +109,15 @@ class _CheckedJob:
 def _spec(prepared: Prepared, plan: Plan, store: ResultStore, config: SegmentConfig) -> SlideSpec:
     path = prepared.slide.path
     assert path is not None  # segment_slide opens files
+    tissue = config.tissue if config.tissue in ("auto", "none") else str(Path(config.tissue).absolute())
+    # All paths are absolute, because workers have another current folder.
     return SlideSpec(
         slide=path.absolute() if isinstance(path, Path) else path,
         reader=prepared.slide.reader,
         fingerprint=plan.settings["slide"],
         config=replace(
             config,
-            tissue=config.tissue if config.tissue in ("auto", "none") else str(Path(config.tissue).absolute()),
+            tissue=tissue,
             roi=config.roi and config.roi.absolute(),
             batch_size=plan.settings["batch_size"],
         ),
@@ -125,7 +130,7 @@ def _spec(prepared: Prepared, plan: Plan, store: ResultStore, config: SegmentCon
 
 
 def _check_workers(executor: Executor, spec: SlideSpec, store: ResultStore) -> None:
-    """Have every worker set up its workplace, and look for the token that it leaves in the output."""
+    """Have every worker set up its block worker, and look for the token that it leaves in the output."""
     for address, token in executor.everywhere(CheckTask(spec), accelerator=True).items():
         path = store.work / "blocks" / token
         if not path.is_file():

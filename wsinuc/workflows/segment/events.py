@@ -37,7 +37,7 @@ class BlockDone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class StageStarted:
     """A stage begins: blocks, numbering, labels, geojson, preview."""
 
     name: str
@@ -50,4 +50,4 @@ class Finished:
     summary: Summary
 
 
-Event = Planned | BlockDone | Stage | Finished
+Event = Planned | BlockDone | StageStarted | Finished

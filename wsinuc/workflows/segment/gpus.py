@@ -15,7 +15,7 @@ def local_gpus(wanted: str) -> tuple[str, ...]:
     Raises
     ------
     ConfigError
-        The list is none.
+        It is neither ``all`` nor a list of different numbers.
     DeviceError
         There are fewer devices, or none.
     """
@@ -25,8 +25,7 @@ def local_gpus(wanted: str) -> tuple[str, ...]:
     if not count:
         raise DeviceError(
             f"no GPU that PyTorch {torch.__version__} can use: install a CUDA build of PyTorch and check "
-            "nvidia-smi, or "
-            "work on the CPU with --workers"
+            "nvidia-smi, or work on the CPU with --workers"
         )
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
     names = tuple(name.strip() for name in visible.split(","))[:count]
@@ -35,6 +34,7 @@ def local_gpus(wanted: str) -> tuple[str, ...]:
     numbers = wanted.split(",")
     if not all(number.strip().isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
         raise ConfigError(f"--gpus {wanted!r}: expected all, or different numbers such as 0,1")
-    if missing := [number for number in numbers if int(number) >= len(names)]:
+    missing = [number for number in numbers if int(number) >= len(names)]
+    if missing:
         raise DeviceError(f"no GPU {', '.join(missing)}: this machine shows {len(names)}, numbered from 0")
     return tuple(names[int(number)] for number in numbers)

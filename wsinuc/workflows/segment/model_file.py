@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ClusterError
-from wsinuc.pipeline.workplace import GivenSegmenter, SegmenterSource
+from wsinuc.pipeline.block_worker import GivenSegmenter, SegmenterSource
 from wsinuc.segmenters.base import Segmenter
 
 
@@ -19,7 +19,7 @@ class ModelFile:
     """Name of a shipped model, or an absolute path."""
     device: str
     sha256: str
-    """Of the file that the client has."""
+    """SHA-256 of the file that the client has."""
 
     def __call__(self) -> Segmenter:
         """The segmenter; on the CPU with one thread, because the last bits of a sum depend on how many share it.
@@ -37,10 +37,10 @@ class ModelFile:
 
         torch.set_num_threads(1)
         segmenter = load_segmenter(self.model, device=self.device)
-        found = getattr(segmenter, "weights_sha256", "")
-        if found != self.sha256:
+        sha256 = getattr(segmenter, "weights_sha256", "")
+        if sha256 != self.sha256:
             raise CheckpointError(
-                f"the model {self.model} has sha256 {found[:12]} here and {self.sha256[:12]} for the client: "
+                f"the model {self.model} has sha256 {sha256[:12]} here and {self.sha256[:12]} for the client: "
                 "install the same version of wsinuc, or copy the same file to the same path"
             )
         return segmenter
@@ -60,11 +60,12 @@ def source_of(segmenter: Segmenter, config: SegmentConfig) -> SegmenterSource:
     if sha256 != _sha256(config.model):
         raise ClusterError(
             f"the segmenter's weights ({sha256[:12]}) are not those of the model {config.model!r} that the "
-            "config names: "
-            "workers load it by that name, so name the file it is from"
+            "config names: workers load it by that name, so name the file it is from"
         )
     path = Path(config.model)
-    return ModelFile(str(path.absolute()) if path.is_file() else config.model, config.device, sha256)
+    # Workers have another current folder; the name of a shipped model is no path.
+    model = str(path.absolute()) if path.is_file() else config.model
+    return ModelFile(model, config.device, sha256)
 
 
 def _sha256(model: str) -> str:

@@ -19,14 +19,14 @@ from wsinuc.errors import MppError, OutputError
 from wsinuc.exports.qupath.geojson import check_class_names
 from wsinuc.grid import Block, BlockGrid
 from wsinuc.pipeline.block import needs_work, select_tiles
-from wsinuc.pipeline.selection import Selection, select
+from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.base import Slide
 from wsinuc.slides.identity.fingerprint import fingerprint, sha256_of
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.slides.view import SlideView
 from wsinuc.store import ResultStore, settings_hash
-from wsinuc.urls import Place, place
+from wsinuc.urls import Place, to_place
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
@@ -84,7 +84,7 @@ class Prepared:
     view: SlideView
     segmenter: Segmenter
     grid: BlockGrid
-    selection: Selection
+    selection: TissueSelection
 
 
 def plan_segment(
@@ -101,11 +101,21 @@ def prepare(
 ) -> Iterator[tuple[Prepared, Plan]]:
     """Open slide and model, choose the blocks, check what can be checked before hours of work.
 
-    Raises SlideError, MppError, CheckpointError, DeviceError, DataError or OutputError.
+    Raises
+    ------
+    SlideError, MppError
+        The slide cannot be opened, has no resolution, or one that the model was not made for.
+    CheckpointError, DeviceError
+        The model cannot be loaded.
+    DataError
+        The tissue mask or the region is not what it should be, or selects nothing.
+    OutputError
+        The result would not fit on the disk.
     """
-    slide_path = place(slide_path)
+    slide_path = to_place(slide_path)
     with open_isolated(slide_path, reader=config.reader, mpp=config.mpp) as slide:
-        slide.require_mpp()  # before weights are loaded
+        # Before weights are loaded, which takes seconds.
+        slide.require_mpp()
         segmenter = segmenter or _load_segmenter(config)
         check_class_names(item.name for item in segmenter.classes)
         check_mpp(slide.mpp, segmenter, str(slide_path))
@@ -135,14 +145,16 @@ def check_mpp(mpp: float, segmenter: Segmenter, name: str) -> None:
     if not finest <= mpp <= coarsest:
         raise MppError(
             f"{name} has {mpp:g} um per pixel, but the model takes {finest:g} to {coarsest:g} (it works at "
-            f"{segmenter.mpp:g}): "
-            "scan finer or use a model trained for such slides; if the slide's resolution is recorded "
-            "wrongly, give it with --mpp"
+            f"{segmenter.mpp:g}): scan finer or use a model trained for such slides; if the slide's resolution "
+            "is recorded wrongly, give it with --mpp"
         )
 
 
 def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Place, store: ResultStore) -> Plan:
-    view, grid, segmenter, selection = prepared.view, prepared.grid, prepared.segmenter, prepared.selection
+    view = prepared.view
+    grid = prepared.grid
+    segmenter = prepared.segmenter
+    selection = prepared.selection
     blocks = [block for block in grid if _is_needed(block, prepared)]
     mm2_per_px = (view.mpp / 1000) ** 2
     slide_px = view.shape[0] * view.shape[1]
@@ -176,7 +188,9 @@ def _is_needed(block: Block, prepared: Prepared) -> bool:
 
 def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
     """Everything that the bytes of the result depend on, and nothing else."""
-    slide, view, segmenter = prepared.slide, prepared.view, prepared.segmenter
+    slide = prepared.slide
+    view = prepared.view
+    segmenter = prepared.segmenter
     return {
         "wsinuc": wsinuc.__version__,
         "slide": fingerprint(slide.path) if slide.path else None,
@@ -199,11 +213,14 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
 def region_identity(roi: Path, origin_yx: tuple[int, int]) -> str:
     """Which region: the file, and on slides with bounds the corner that its coordinates count from."""
     file = sha256_of(roi)[:32]
-    return file if origin_yx == (0, 0) else f"{file} from {origin_yx[1]}, {origin_yx[0]}"
+    if origin_yx == (0, 0):
+        return file
+    return f"{file} from {origin_yx[1]}, {origin_yx[0]}"
 
 
 def _check_space(plan: Plan) -> None:
     """Refuse to begin what the disk has no room for."""
+    # The result's own folder need not exist yet; the nearest that does is on the same disk.
     parent = next(path for path in (plan.work, *plan.work.absolute().parents) if path.exists())
     free = shutil.disk_usage(parent).free
     if free < plan.disk_bytes:

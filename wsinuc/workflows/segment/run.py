@@ -25,10 +25,19 @@ from wsinuc.segmenters.base import Segmenter
 from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors
 from wsinuc.urls import Place
 from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, block_job, render_job
-from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, Stage
+from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, StageStarted
 from wsinuc.workflows.segment.plan import Plan, Prepared, plan_segment, prepare
 from wsinuc.workflows.segment.slide_input import SlideInput, is_unchanged, look_at_input
-from wsinuc.workflows.segment.summary import Course, Summary, Tally, restore, summarize, tally, unreadable_share
+from wsinuc.workflows.segment.summary import (
+    RunFiles,
+    RunTimings,
+    Summary,
+    Tally,
+    restore,
+    summarize,
+    tally,
+    unreadable_share,
+)
 
 __all__ = ["Plan", "Summary", "plan_segment", "segment_slide"]
 
@@ -102,48 +111,51 @@ class _Run:
     def execute(self) -> Summary:
         """All stages, in order."""
         begin = time.perf_counter()
-        if (made := self.store.unpublished()) is not None:
-            return self._publish(restore(made))
-        seen = self._look_at_input()
-        before = self.store.finished()
+        unpublished = self.store.unpublished()
+        if unpublished is not None:
+            return self._publish(restore(unpublished))
+        slide_input = self._look_at_input()
+        earlier = self.store.finished()
+        # Blocks come first and alone: they are the long part, and all that follows is made from them.
         with self._stage("blocks"):
-            entries = self._segment(before)
-        self._check_unchanged(seen, entries.keys() - before.keys())
+            entries = self._segment(earlier)
+        self._check_unchanged(slide_input, entries.keys() - earlier.keys())
         total = tally(entries.values())
         self._check_readable(total)
         owners = {index: entry.nuclei for index, entry in sorted(entries.items()) if entry.nuclei}
         counts = self._write_outputs(owners, total.nuclei)
         self.seconds["total"] = time.perf_counter() - begin
-        course = Course(
+        timings = RunTimings(
             seconds=self.seconds,
-            network_seconds=sum(entry.seconds["network"] for index, entry in entries.items() if index not in before),
-            resumed=len(before),
-            counts=counts,
-            seen=seen,
-            outputs=tuple(sorted(path.name for path in self.store.ready.iterdir())),
+            network_seconds=sum(entry.seconds["network"] for index, entry in entries.items() if index not in earlier),
+            resumed=len(earlier),
         )
-        return self._publish(summarize(self.prepared, self.plan, self.config, total, course))
+        outputs = tuple(sorted(path.name for path in self.store.ready.iterdir()))
+        files = RunFiles(input=slide_input, outputs=outputs, counts=counts)
+        return self._publish(summarize(self.prepared, self.plan, self.config, total, timings, files))
 
     def _publish(self, summary: Summary) -> Summary:
         if self.store.remote is not None:
-            self.emit(Stage(name="upload"))
+            self.emit(StageStarted(name="upload"))
         self.store.publish(asdict(summary))
         self.emit(Finished(summary=summary))
         return summary
 
-    def _segment(self, before: dict[int, Entry]) -> dict[int, Entry]:
+    def _segment(self, earlier: dict[int, Entry]) -> dict[int, Entry]:
         """Ledger entries of all blocks: those of an interrupted run, and the rest, made now."""
-        plan, grid = self.plan, self.prepared.grid
-        entries = dict(before)
-        nuclei = sum(entry.nuclei for entry in before.values())
-        unreadable = sum(len(entry.unreadable) for entry in before.values())
-        self.emit(Planned(blocks=len(plan.blocks), resumed=len(before), nuclei=nuclei, plan=plan))
-        todo = [grid[index] for index in in_stripes(grid, plan.blocks) if index not in before]
+        plan = self.plan
+        grid = self.prepared.grid
+        entries = dict(earlier)
+        nuclei = sum(entry.nuclei for entry in earlier.values())
+        unreadable = sum(len(entry.unreadable) for entry in earlier.values())
+        self.emit(Planned(blocks=len(plan.blocks), resumed=len(earlier), nuclei=nuclei, plan=plan))
+        todo = [grid[index] for index in in_stripes(grid, plan.blocks) if index not in earlier]
         if not todo:
             return entries
         job = block_job(self.executor, self.prepared, plan, self.store, self.config)
-        with closing(self.executor.run(job, todo, accelerator=True)) as finished:
-            for block, entry in finished:
+        # closing: when the caller is interrupted, the workers are waited for before the lock is given back.
+        with closing(self.executor.run(job, todo, accelerator=True)) as results:
+            for block, entry in results:
                 entries[block.index] = entry
                 nuclei += entry.nuclei
                 unreadable += len(entry.unreadable)
@@ -151,17 +163,17 @@ class _Run:
         return entries
 
     def _look_at_input(self) -> SlideInput:
-        config, run_id = self.config, self.plan.run_id
-        if not config.verify_input:
+        run_id = self.plan.run_id
+        if not self.config.verify_input:
             return look_at_input(self.plan.slide, self.store, run_id, verify=False)
-        with self._stage("input"):
+        with self._stage("input"):  # hashing all of a slide takes long enough to be shown
             return look_at_input(self.plan.slide, self.store, run_id, verify=True)
 
-    def _check_unchanged(self, seen: SlideInput, made: Iterable[int]) -> None:
+    def _check_unchanged(self, start: SlideInput, new_blocks: Iterable[int]) -> None:
         """Raise SlideError when the slide was written to since the run began; the blocks made since are forgotten."""
-        if is_unchanged(self.plan.slide, seen, self.plan.settings["slide"]):
+        if is_unchanged(self.plan.slide, start, self.plan.settings["slide"]):
             return
-        self.store.forget(made)
+        self.store.forget(new_blocks)
         raise SlideError(
             f"{self.plan.slide} was changed while it was read (was it still being copied?): wait until it is whole, "
             "then segment it with --overwrite"
@@ -177,7 +189,7 @@ class _Run:
 
     def _write_outputs(self, owners: dict[int, int], total: int) -> dict[str, int]:
         """All outputs into the store's working area; returns nuclei per class."""
-        store, plan = self.store, self.plan
+        store = self.store
         store.start_outputs()
         with self._stage("numbering"):
             counts = self._number(owners, total)
@@ -188,13 +200,13 @@ class _Run:
                 store.parts,
                 store.ready / default_geojson_name(total),
                 origin_yx=self.prepared.slide.origin,
-                run_id=plan.run_id,
+                run_id=self.plan.run_id,
                 workers=self.config.workers,
             )
         with self._stage("preview"):
             picture = store.ready / "preview.png"
             tissue = self.prepared.selection.tissue
-            write_preview(self.prepared.view, store.parts, picture, tissue_mm2=plan.tissue_mm2, tissue=tissue)
+            write_preview(self.prepared.view, store.parts, picture, tissue_mm2=self.plan.tissue_mm2, tissue=tissue)
         return counts
 
     def _number(self, owners: dict[int, int], total: int) -> dict[str, int]:
@@ -202,6 +214,7 @@ class _Run:
         if total > MAX_ID:
             raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
         classes = self.prepared.segmenter.classes
+        # In the order of the blocks, not of their completion: ids are then the same in every run.
         counts: Counter[int] = Counter()
         hashes: dict[int, str] = {}
         start = 1
@@ -210,8 +223,9 @@ class _Run:
             hashes[index] = write_nuclei(nuclei, self.store.part(index))
             counts.update(nuclei.classes.tolist())
             start += count
-        if not owners:
-            names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
+        if not owners:  # a table without rows: readers then still find its columns and classes
+            names = tuple(item.name for item in classes)
+            colors = tuple(item.color for item in classes)
             hashes[0] = write_nuclei(empty(self.prepared.view.frame, names, colors), self.store.part(0))
         self.store.parts.write(hashes)
         return {item.name: counts[index] for index, item in enumerate(classes)}
@@ -219,14 +233,15 @@ class _Run:
     def _render(self, owners: dict[int, int]) -> None:
         def for_each(job: Callable[[Block], object], blocks: Iterable[Block]) -> None:
             drawing = render_job(self.executor, job, self.store, self.plan)
-            with closing(self.executor.run(drawing, blocks)) as finished:
-                for _ in finished:
+            with closing(self.executor.run(drawing, blocks)) as results:
+                for _ in results:
                     pass
 
         render_labels(
             PartReader.of(self.store, owners, len(self.prepared.grid)),
             self.prepared.grid,
-            self.store.ready.absolute() / "labels.ome.zarr",  # workers have another current folder
+            # Absolute, because workers have another current folder.
+            self.store.ready.absolute() / "labels.ome.zarr",
             mpp=self.prepared.view.mpp,
             classes=self.prepared.segmenter.classes,
             for_each=for_each,
@@ -234,7 +249,7 @@ class _Run:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        self.emit(Stage(name=name))
+        self.emit(StageStarted(name=name))
         begin = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - begin

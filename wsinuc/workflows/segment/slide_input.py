@@ -42,35 +42,36 @@ def look_at_input(slide: Place, store: ResultStore, run_id: str, *, verify: bool
         Its URL is out of reach.
     """
     try:
-        seen = stamp(slide)
+        # The stamp first: what is written while the rest is read then shows as a change in the end.
+        file_stamp = stamp(slide)
         sha256 = _verified(slide, store.work / _FILE, run_id) if verify else None
-        return SlideInput(stamp=seen, sha256=sha256, holes=hole_share(slide))
+        return SlideInput(stamp=file_stamp, sha256=sha256, holes=hole_share(slide))
     except FileNotFoundError as error:
         raise SlideError(
             f"{slide} was removed while it was read: put it back and run the same command again"
         ) from error
 
 
-def is_unchanged(slide: Place, seen: SlideInput, content: str) -> bool:
-    """Whether the slide is the one that ``seen`` and its fingerprint ``content`` describe."""
+def is_unchanged(slide: Place, start: SlideInput, content: str) -> bool:
+    """Whether the slide is the one that ``start`` and its fingerprint ``content`` describe."""
     try:
-        if seen.stamp and stamp(slide) == seen.stamp:
+        if start.stamp and stamp(slide) == start.stamp:
             return True
         return fingerprint(slide) == content
     except FileNotFoundError:
-        return True  # gone, not replaced: what was read of it stays right
+        # Gone, not replaced: what was read of it stays right.
+        return True
 
 
 def _verified(slide: Place, path: Path, run_id: str) -> str:
     """SHA-256 of the slide, the same as the one in ``path``, where it is kept."""
-    before = read_sealed(path, run_id).get("sha256")
-    now = sha256_of(slide)
-    if before is None:
-        write_sealed({"sha256": now}, path, run_id)
-    elif before != now:
+    recorded = read_sealed(path, run_id).get("sha256")
+    sha256 = sha256_of(slide)
+    if recorded is None:
+        write_sealed({"sha256": sha256}, path, run_id)
+    elif recorded != sha256:
         raise SlideError(
-            f"{slide} is not the file that the interrupted run began with (SHA-256 {now[:12]}..., then "
-            f"{before[:12]}...): "
-            "put that file back, or add --overwrite to begin anew"
+            f"{slide} is not the file that the interrupted run began with (SHA-256 {sha256[:12]}..., then "
+            f"{recorded[:12]}...): put that file back, or add --overwrite to begin anew"
         )
-    return now
+    return sha256

@@ -67,7 +67,7 @@ class Summary:
     unreadable: tuple[tuple[int, int, int, int], ...]
     """Undecodable regions (y0, x0, y1, x1), level-0 pixels; they were taken for white."""
     unreadable_share: float
-    """Of the tissue, 0 to 1."""
+    """Share of the tissue that could not be decoded, 0 to 1."""
     notes: tuple[str, ...]
     """What a reader should know before trusting the numbers."""
     outputs: tuple[str, ...]
@@ -76,9 +76,9 @@ class Summary:
     config: dict[str, Any]
     """What was asked for."""
     weights_sha256: str | None
-    """Of the model's file; None for a segmenter that has none."""
+    """SHA-256 of the model's file; None for a segmenter that has none."""
     slide_sha256: str | None
-    """Of the slide's file (of several: of their sorted hashes); None without ``--verify-input``."""
+    """SHA-256 of the slide's file (of several: of their sorted hashes); None without ``--verify-input``."""
     slide_stamp: str
     """Hash of what the file system said of the slide's files (sizes, times): where it is the same, so are they."""
     versions: dict[str, str]
@@ -97,7 +97,7 @@ class Tally:
 
 def tally(entries: Iterable[Entry]) -> Tally:
     """Sum over the blocks of a run."""
-    entries = sorted(entries, key=lambda entry: entry.block)
+    entries = sorted(entries, key=lambda entry: entry.block)  # they come in the order of completion
     seconds: Counter[str] = Counter()
     for entry in entries:
         seconds.update(entry.seconds)
@@ -111,8 +111,8 @@ def tally(entries: Iterable[Entry]) -> Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """How this run went, and what it wrote."""
+class RunTimings:
+    """How long this run took, and for how many of the blocks."""
 
     seconds: dict[str, float]
     """Wall time of each stage, and ``total``."""
@@ -120,22 +120,32 @@ class Course:
     """Time inside the network."""
     resumed: int
     """Blocks that an earlier run had done."""
-    counts: dict[str, int]
-    """Nuclei per class."""
-    seen: SlideInput
-    """The slide's files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFiles:
+    """What this run read, and what it wrote."""
+
+    input: SlideInput
+    """The slide's files when the run began."""
     outputs: tuple[str, ...]
+    """Names of the outputs in the result."""
+    counts: dict[str, int]
+    """Nuclei per class in them."""
 
 
-def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tally, course: Course) -> Summary:
+def summarize(
+    prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tally, timings: RunTimings, files: RunFiles
+) -> Summary:
     """Put the facts of a run together."""
-    seconds, resumed = course.seconds, course.resumed
+    seconds = timings.seconds
+    resumed = timings.resumed
     whole_run = resumed == 0 and plan.tissue_mm2 > 0
     return Summary(
         slide=str(plan.slide),
         out=str(plan.out),
         nuclei=total.nuclei,
-        counts=course.counts,
+        counts=files.counts,
         tissue_mm2=plan.tissue_mm2,
         slide_mm2=plan.slide_mm2,
         left_out_mm2={kind: share * plan.slide_mm2 for kind, share in plan.left_out_share.items()},
@@ -144,7 +154,7 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         seconds=seconds,
         block_seconds=total.seconds,
         seconds_per_mm2=seconds["total"] / plan.tissue_mm2 if whole_run else None,
-        network_busy=course.network_seconds / seconds["blocks"] if len(plan.blocks) > resumed else None,
+        network_busy=timings.network_seconds / seconds["blocks"] if len(plan.blocks) > resumed else None,
         peak_memory_bytes=peak_memory_bytes(),
         blocks=len(plan.blocks),
         resumed_blocks=resumed,
@@ -152,13 +162,13 @@ def summarize(prepared: Prepared, plan: Plan, config: SegmentConfig, total: Tall
         at_edge=total.at_edge,
         unreadable=tuple(_level0(box, prepared.view.downsample) for box in total.unreadable),
         unreadable_share=unreadable_share(prepared, total),
-        notes=(*prepared.slide.header.notes, *_notes(plan, total, course.seen)),
-        outputs=course.outputs,
+        notes=(*prepared.slide.header.notes, *_notes(plan, total, files.input)),
+        outputs=files.outputs,
         settings=plan.settings,
         config={key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
         weights_sha256=getattr(prepared.segmenter, "weights_sha256", None),
-        slide_sha256=course.seen.sha256,
-        slide_stamp=course.seen.stamp,
+        slide_sha256=files.input.sha256,
+        slide_stamp=files.input.stamp,
         versions=versions(),
     )
 
@@ -171,10 +181,12 @@ def restore(content: Mapping[str, Any]) -> Summary:
 
 def unreadable_share(prepared: Prepared, total: Tally) -> float:
     """Share of the tissue's pixels that could not be decoded."""
-    wanted = prepared.selection.wanted
-    lost = sum(wanted.share(box) * box.shape[0] * box.shape[1] for box in total.unreadable)
-    area = wanted.area_px()
-    return min(1.0, lost / area) if area else 0.0
+    tissue = prepared.selection.wanted
+    area = tissue.area_px()
+    if not area:
+        return 0.0
+    lost = sum(tissue.share(box) * box.shape[0] * box.shape[1] for box in total.unreadable)
+    return min(1.0, lost / area)
 
 
 def peak_memory_bytes() -> int:
@@ -190,7 +202,8 @@ def peak_memory_bytes() -> int:
         return psutil.Process().memory_info().peak_wset
     import resource  # absent on Windows
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
@@ -220,12 +233,12 @@ def _level0(box: Box, downsample: tuple[float, float]) -> tuple[int, int, int, i
 
 
 def versions() -> dict[str, str]:
-    """Of what was really used: torch only when something has loaded it."""
-    found = {"wsinuc": wsinuc.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    """Versions of what was really used: torch only when something has loaded it."""
+    numbers = {"wsinuc": wsinuc.__version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:
         if name != "torch" or "torch" in sys.modules:
             try:
-                found[name] = version(name)
+                numbers[name] = version(name)
             except PackageNotFoundError:
                 continue
-    return found
+    return numbers

@@ -18,9 +18,12 @@ from wsinuc.slides.identity.fingerprint import hash_all
 from wsinuc.store import ResultStore
 from wsinuc.store.manifest import PLAIN, Finding, Inspection, inspect
 from wsinuc.store.upload import Digest
-from wsinuc.urls import Place, Url, place
+from wsinuc.urls import Place, Url, to_place
 
-WHOLE, DAMAGED, UNFINISHED, UNKNOWN = "whole", "damaged", "unfinished", "unknown"
+WHOLE = "whole"
+DAMAGED = "damaged"
+UNFINISHED = "unfinished"
+UNKNOWN = "unknown"
 STREAMS = 4
 """Files that are hashed at once."""
 
@@ -65,15 +68,15 @@ def verify(result: str | Place, *, on_bytes: Callable[[int, int], None] | None =
     >>> report.state, [str(finding) for finding in report.findings]  # doctest: +SKIP
     ('damaged', ['nuclei/part-00003.parquet is missing'])
     """
-    folder = place(result)
-    found = inspect(folder)
-    if not found.is_whole and isinstance(folder, Path):
+    folder = to_place(result)
+    inspection = inspect(folder)
+    if not inspection.is_whole and isinstance(folder, Path):
         store = ResultStore(folder)
         if store.work.is_dir() and store.is_ours and store.is_unfinished:
-            return _verify_blocks(store, found)
-    if not found.is_whole and not found.is_damaged:
+            return _verify_blocks(store, inspection)
+    if not inspection.is_whole and not inspection.is_damaged:
         raise OutputError(f"{folder} holds no result of wsinuc: give the folder <slide>.wsinuc, or one that holds some")
-    return _verify_files(folder, found, on_bytes or (lambda done, total: None))
+    return _verify_files(folder, inspection, on_bytes or (lambda done, total: None))
 
 
 def results_in(folder: Path) -> list[Path]:
@@ -86,54 +89,58 @@ def results_in(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise OutputError(f"{folder}: no such folder; give a result of wsinuc, or a folder of results")
-    inside = sorted(path for path in folder.glob("?*.wsinuc") if path.is_dir())
-    return inside or [folder]
+    results = sorted(path for path in folder.glob("?*.wsinuc") if path.is_dir())
+    return results or [folder]
 
 
-def _verify_files(folder: Place, found: Inspection, on_bytes: Callable[[int, int], None]) -> Verification:
-    files = found.made.files
+def _verify_files(folder: Place, inspection: Inspection, on_bytes: Callable[[int, int], None]) -> Verification:
+    files = inspection.made.files
     total = sum(file.size for file in files.values())
-    wrong = {finding.file for finding in found.findings}
-    findings = list(found.findings)
+    findings = list(inspection.findings)
+    # What is missing or has another size is wrong already: its bytes need not be read.
+    names = sorted(files.keys() - {finding.file for finding in findings})
     done = 0
     with ThreadPoolExecutor(STREAMS, thread_name_prefix="wsinuc-verify") as pool:
-        names = [name for name in files if name not in wrong]
-        for name, problem in zip(
-            names, pool.map(lambda name: _problem(folder / name, files[name]), names), strict=True
-        ):
+        problems = pool.map(lambda name: _problem(folder / name, files[name]), names)
+        for name, problem in zip(names, problems, strict=True):
             done += files[name].size
             on_bytes(done, total)
             if problem:
                 findings.append(Finding(name, problem))
-    state = DAMAGED if findings else UNKNOWN if found.made.kind == PLAIN else WHOLE
     return Verification(
         result=folder,
-        state=state,
+        state=_state(findings, inspection.made.kind),
         files=len(files),
         size=total,
         findings=tuple(sorted(findings, key=lambda finding: finding.file)),
-        extra=found.extra,
+        extra=inspection.extra,
     )
 
 
-def _verify_blocks(store: ResultStore, found: Inspection) -> Verification:
+def _state(findings: list[Finding], kind: str) -> str:
+    if findings:
+        return DAMAGED
+    return UNKNOWN if kind == PLAIN else WHOLE
+
+
+def _verify_blocks(store: ResultStore, inspection: Inspection) -> Verification:
     """The stored blocks of an unfinished result."""
     entries = sorted((store.work / "done").glob("*.json"))
-    whole = store.finished()
-    names = {f"{block:06d}" for block in whole}
+    whole_blocks = store.finished()
+    names = {f"{block:06d}" for block in whole_blocks}
     findings = [
         Finding(f".run/done/{path.name}", "or its block was changed since it was written: that block is made anew")
         for path in entries
         if path.stem not in names
     ]
-    size = sum(store.shard(block).stat().st_size for block, entry in whole.items() if entry.nuclei)
+    size = sum(store.shard(block).stat().st_size for block, entry in whole_blocks.items() if entry.nuclei)
     return Verification(
         result=store.out,
         state=UNFINISHED,
         files=len(entries),
         size=size,
         findings=tuple(findings),
-        extra=found.extra,
+        extra=inspection.extra,
     )
 
 

@@ -1,6 +1,6 @@
 """Where blocks of one slide are made: the open slide, what of it is wanted, the fitted segmenter, the result's store.
 
-Threads share the caller's workplace. A worker process sets up its own from a ``SlideSpec``, which
+Threads share the caller's `BlockWorker`. A worker process sets up one of its own from a ``SlideSpec``, which
 is plain data, and keeps the last few; the model itself is loaded once per process. Setting up
 checks that this process sees the same slide, tissue, model and output as the client, so that a
 worker which does not says so instead of computing something else.
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
+
+from cachetools import LRUCache
 
 import wsinuc
 from wsinuc.config import SegmentConfig
@@ -23,7 +24,7 @@ from wsinuc.grid import Block
 from wsinuc.pipeline.block import BlockResult, process_block
 from wsinuc.pipeline.calibrate import fitted
 from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles
-from wsinuc.pipeline.selection import Selection, select
+from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.recent import Recent
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.identity.fingerprint import fingerprint
@@ -35,10 +36,11 @@ from wsinuc.urls import Place
 
 MODELS = 2
 """Models that a process keeps. One run has one; several runs that share workers may have others."""
-WORKPLACES = 4
+WORKERS = 4
 """Slides that a process keeps open: that many may be under way at once without being opened again and again."""
 
-_network = threading.Lock()  # blocks of one process take turns at the network, whichever slide they are of
+# Blocks of one process take turns at the network, whichever slide they are of: a device has room for one batch.
+_network = threading.Lock()
 
 Value = TypeVar("Value")
 
@@ -46,7 +48,11 @@ Value = TypeVar("Value")
 class SegmenterSource(Protocol):
     """Makes a segmenter in whatever process it is called; hashable, and equal for equal segmenters."""
 
-    def __call__(self) -> Segmenter: ...
+    def __call__(self) -> Segmenter:
+        """The segmenter, loaded or as it was given."""
+        ...
+
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +77,11 @@ class SlideSpec:
     config: SegmentConfig
     source: SegmenterSource
     directory: Path
-    """The result's."""
+    """Folder of the result."""
     run_id: str
     """Hash of the run's settings, which lie in ``directory``."""
     identity: str
-    """Of the segmenter on the workers."""
+    """Identity of the segmenter on the workers."""
     tissue: str
     """Hash of the tissue mask."""
 
@@ -90,19 +96,24 @@ class WorkerFacts:
     batch_size: int
 
 
-class Workplace:
+class BlockWorker:
     """A slide that is open for work; safe to share between threads."""
 
-    def __init__(self, view: SlideView, selection: Selection, segmenter: Segmenter, store: ResultStore) -> None:
-        self.view, self.selection, self.segmenter, self.store = view, selection, segmenter, store
+    def __init__(self, view: SlideView, selection: TissueSelection, segmenter: Segmenter, store: ResultStore) -> None:
+        self.view = view
+        self.selection = selection
+        self.segmenter = segmenter
+        self.store = store
         self._fitted: Segmenter | None = None
+        # All slides of this process share one memory of tiles, so that its size does not grow with their number.
         self._scored = ScoredTiles(_tiles)
         self._lock = threading.Lock()
         path = view.slide.path
         self._fingerprint = None if path is None else fingerprint(path)
 
     def fit(self) -> Segmenter:
-        """The segmenter fitted to this slide: by what lies in the store, else now, and then it lies there."""
+        """The segmenter fitted to this slide: by the statistics in the store, or else now, and then they lie there."""
+        # Blocks of several threads ask for it at once; one of them fits, the others wait.
         with self._lock:
             if self._fitted is None:
                 path = self.store.work / "calibration"
@@ -129,7 +140,7 @@ class Workplace:
             gate=_network,
             scored=self._scored,
         )
-        if result.unreadable:
+        if result.unreadable:  # looking at the file costs time, and what was decoded was there
             self._check_slide()
         nuclei = self.selection.wanted_of(result.nuclei)
         return self.store.add(_entry(block, result, len(nuclei)), nuclei)
@@ -154,11 +165,12 @@ class BlockTask:
     spec: SlideSpec
 
     def __call__(self, block: Block) -> Entry:
-        """The ledger's entry; see ``Workplace.segment``. Raises ClusterError when the folder has
+        """The ledger's entry; see ``BlockWorker.segment``. Raises ClusterError when the folder has
         gone to another run."""
-        place = workplace(self.spec)
-        check_output(place.store, self.spec.run_id)
-        return place.segment(block, self.spec.config.batch_size)
+        worker = block_worker(self.spec)
+        # A task may outlive its client, and the folder belong to another run by then.
+        check_output(worker.store, self.spec.run_id)
+        return worker.segment(block, self.spec.config.batch_size)
 
     def __str__(self) -> str:
         return self.spec.slide.name
@@ -171,8 +183,8 @@ class FitTask:
     spec: SlideSpec
 
     def __call__(self, item: object) -> None:
-        """See ``Workplace.fit``."""
-        workplace(self.spec).fit()
+        """See ``BlockWorker.fit``."""
+        block_worker(self.spec).fit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,22 +206,22 @@ class DescribeTask:
 
 @dataclass(frozen=True, slots=True)
 class CheckTask:
-    """Sets up the workplace and leaves a token in the result's folder, so that the client sees that
+    """Sets up the block worker and leaves a token in the result's folder, so that the client sees that
     it is the same one."""
 
     spec: SlideSpec
 
     def __call__(self) -> str:
         """Name of the token in the folder of shards; raises whatever is wrong with slide, model or folder."""
-        place = workplace(self.spec)
-        check_output(place.store, self.spec.run_id)
+        worker = block_worker(self.spec)
+        check_output(worker.store, self.spec.run_id)
         token = f"seen-{uuid.uuid4().hex}"
-        (place.store.work / "blocks" / token).touch()
+        (worker.store.work / "blocks" / token).touch()
         return token
 
 
-def workplace(spec: SlideSpec) -> Workplace:
-    """This process' workplace for a slide, set up if need be.
+def block_worker(spec: SlideSpec) -> BlockWorker:
+    """This process' worker for a slide, set up if need be.
 
     Raises
     ------
@@ -220,7 +232,7 @@ def workplace(spec: SlideSpec) -> Workplace:
     ClusterError
         The segmenter or the tissue is not what it is for the client.
     """
-    return _workplaces.get(spec, lambda: _set_up(spec))
+    return _workers.get(spec, lambda: _set_up(spec))
 
 
 def check_output(store: ResultStore, run_id: str) -> None:
@@ -234,16 +246,16 @@ def check_output(store: ResultStore, run_id: str) -> None:
         raise ClusterError(f"{store.directory} has been taken over by a run with other settings")
 
 
-def _set_up(spec: SlideSpec) -> Workplace:
+def _set_up(spec: SlideSpec) -> BlockWorker:
     slide = open_isolated(spec.slide, reader=spec.reader, mpp=spec.config.mpp)
+    # The same path may be another file on another machine, or a copy that is still being made.
     if fingerprint(spec.slide) != spec.fingerprint:
         raise SlideError(f"{spec.slide} is another file here than it is for the client, or has changed since")
     segmenter = _models.get(spec.source, spec.source)
     if segmenter.identity != spec.identity:
         raise ClusterError(
             "the segmenter here differs from that of the other workers in device, precision, threads or "
-            "version of wsinuc: "
-            "results would depend on the worker; use workers of one kind, or --device cpu"
+            "version of wsinuc: results would depend on the worker; use workers of one kind, or --device cpu"
         )
     view = slide.at(segmenter.mpp)
     selection = select(view, spec.config, reach=segmenter.min_halo)
@@ -251,7 +263,7 @@ def _set_up(spec: SlideSpec) -> Workplace:
         raise ClusterError(
             f"the tissue found in {spec.slide} differs from the client's: are the versions of the packages equal?"
         )
-    return Workplace(view, selection, segmenter, ResultStore(spec.directory))
+    return BlockWorker(view, selection, segmenter, ResultStore(spec.directory))
 
 
 def _entry(block: Block, result: BlockResult, nuclei: int) -> Entry:
@@ -266,23 +278,21 @@ def _entry(block: Block, result: BlockResult, nuclei: int) -> Entry:
     )
 
 
-class _Cache:
+class _MadeOnce(Generic[Value]):
     """The last few values by key, each made once: who needs the same one meanwhile waits."""
 
     def __init__(self, size: int) -> None:
-        self._size, self._lock = size, threading.Lock()
-        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+        self._values: LRUCache[Hashable, Value] = LRUCache(size)
+        self._lock = threading.Lock()
 
-    def get(self, key: Any, make: Callable[[], Value]) -> Value:
+    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        # The lock is held while a value is made: two models that are loaded at once need twice the memory.
         with self._lock:
             if key not in self._values:
                 self._values[key] = make()
-                while len(self._values) > self._size:
-                    self._values.popitem(last=False)
-            self._values.move_to_end(key)
             return self._values[key]
 
 
-_models = _Cache(MODELS)
-_workplaces = _Cache(WORKPLACES)
+_models = _MadeOnce[Segmenter](MODELS)
+_workers = _MadeOnce[BlockWorker](WORKERS)
 _tiles = Recent[ScoredTile](MOST_BYTES)
