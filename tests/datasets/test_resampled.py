@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from test_evaluate import write_known_dataset
 from test_evaluate_classes import Marked
 
-from oracle import MPP, OracleSegmenter
+from helpers.oracle import MPP, OracleSegmenter
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset
 from wsinuc.datasets.sampling.resampled import resampled

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oracle import OracleSegmenter, write_slide
-from runs import run, tree
+from helpers.oracle import OracleSegmenter, write_slide
+from helpers.runs import run, tree
 from wsinuc.errors import ClusterError, SlideError
 from wsinuc.pipeline.executor import ExecutorConfig, ThreadExecutor, open_executor
 from wsinuc.pipeline.guard import Guarded, end_run
@@ -30,8 +30,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_T
 CLIENT = """
 import sys
 from pathlib import Path
-from runs import run
-from oracle import OracleSegmenter
+from helpers.runs import run
+from helpers.oracle import OracleSegmenter
 from wsinuc.pipeline.executor import ExecutorConfig, open_executor
 if __name__ == "__main__":
     kind = dict(kind="scheduler", scheduler_file=Path(sys.argv[3])) if len(sys.argv) > 3 else dict(kind="processes")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from slide_files import SHARED_SLIDES, needs_shared, spoil
+from helpers.files.slides import SHARED_SLIDES, needs_shared, spoil
 from wsinuc.errors import ReadError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_store import entry, some_nuclei
 
-from oracle import write_slide
-from runs import Stop, run, tree
+from helpers.oracle import write_slide
+from helpers.runs import Stop, run, tree
 from wsinuc.errors import DataError, OutputError, WsinucError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
 from wsinuc.store import ResultStore

@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 from moto.server import ThreadedMotoServer
 
 import wsinuc.segmenters
-from oracle import OracleSegmenter, write_slide
-from runs import FILES, config, tree
+from helpers.oracle import OracleSegmenter, write_slide
+from helpers.runs import FILES, config, tree
 from wsinuc import urls
 from wsinuc.errors import ConfigError, OutputError, RemoteError, SlideError
 from wsinuc.exports.qupath.check import check_geojson

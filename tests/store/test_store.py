@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oracle import CLASSES
+from helpers.oracle import CLASSES
 from wsinuc.errors import OutputError
 from wsinuc.grid import Box
 from wsinuc.nuclei import Frame, Nuclei, measure, write_nuclei

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from point_sets import CLASSES, MPP, DarkSegmenter, draw, labelled, write_point_set
+from helpers.files.point_sets import CLASSES, MPP, DarkSegmenter, draw, labelled, write_point_set
 from wsinuc import segmenters
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ConfigError, DataError

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from slide_files import write_pyramid
+from helpers.files.slides import write_pyramid
 from wsinuc.datasets.sampling.patches import Ahead, PatchSource
 from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, SlidePixels
 from wsinuc.datasets.sampling.split import Split

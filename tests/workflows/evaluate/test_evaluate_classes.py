@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from oracle import MPP, OracleSegmenter, plane, scores_of
+from helpers.oracle import MPP, OracleSegmenter, plane, scores_of
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Annotation, Dataset, LabelledImage, Layout, Row
 from wsinuc.errors import ConfigError, DataError

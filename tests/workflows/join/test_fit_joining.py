@@ -14,7 +14,7 @@ from PIL import Image
 from scipy import ndimage
 from test_watershed import HALF, ellipses
 
-from oracle import OracleSegmenter
+from helpers.oracle import OracleSegmenter
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.segmentation import score

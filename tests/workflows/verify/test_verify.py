@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 import wsinuc
-from damaged import stop_before_publishing
-from oracle import OracleSegmenter, write_slide
-from runs import Stop, config, run, tree
+from helpers.damaged import stop_before_publishing
+from helpers.oracle import OracleSegmenter, write_slide
+from helpers.runs import Stop, config, run, tree
 from wsinuc.errors import DamageError, OutputError
 from wsinuc.store import ResultStore, iter_nuclei
 from wsinuc.store.ledger import sealed

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from oracle import write_slide
-from runs import Stop, run
+from helpers.oracle import write_slide
+from helpers.runs import Stop, run
 from wsinuc.errors import DamageError, WsinucError
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.nuclei import Nuclei
