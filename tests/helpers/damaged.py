@@ -86,6 +86,14 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
+def flip_bit(path: Path, *, at: int | None = None, share: float = 0.5, bit: int = 0) -> None:
+    """Turn one bit of a file over: of the byte ``at``, or of that after a ``share`` of the file."""
+    data = bytearray(path.read_bytes())
+    place = min(int(len(data) * share), len(data) - 1) if at is None else at
+    data[place] ^= 1 << bit
+    path.write_bytes(data)
+
+
 def flip(rng: np.random.Generator, folder: Path) -> Path:
     """Change one byte of one file."""
     files = [path for path in files_of(folder) if path.stat().st_size]

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
-from test_watershed import HALF, ellipses
 
+from helpers.drawn import HALF, ellipses
 from helpers.oracle import OracleSegmenter
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError

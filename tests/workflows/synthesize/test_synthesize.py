@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_synthetic_set import files
-from test_train_command import write_set
 
+from helpers.files.datasets import files, write_set
 from helpers.files.generators import write_cosyn, write_nudiff
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError, SynthesisError
