@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import wsinuc
-from wsinuc.renamed import MODULES
+from wsinuc.renamed import FORMER_PACKAGE, MODULES
 
 PACKAGE = Path(wsinuc.__file__).parent
 
@@ -35,7 +35,8 @@ def test_a_module_of_0_1_is_the_one_of_today(old: str, new: str, monkeypatch: py
 
 
 def test_names_are_imported_from_them_as_ever() -> None:
-    code = "from wsinuc.tasks.slide_list import list_slides; from wsinuc.tasks import plan; print(plan.__name__)"
+    package = FORMER_PACKAGE
+    code = f"from {package}.slide_list import list_slides; from {package} import plan; print(plan.__name__)"
     command = [sys.executable, "-W", "always::DeprecationWarning", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
     assert done.stdout == "wsinuc.workflows.segment.plan\n"
