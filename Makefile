@@ -18,7 +18,7 @@ help:
 	@echo "make demo   segment a real slide with the shipped weights; results in demo/"
 	@echo "make test   run the tests, one process per core"
 	@echo "make test-slow  run those that take minutes"
-	@echo "make lint   style, types and import contracts"
+	@echo "make lint   style, types, import contracts and spelling"
 	@echo "make docs   the documentation site, into docs/_build/html"
 	@echo "make venv   only install, into $(VENV)"
 	@echo "make clean  remove $(VENV), demo/ and caches"
@@ -60,6 +60,7 @@ lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 clean:
 	rm -rf $(VENV) demo build dist docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

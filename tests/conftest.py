@@ -5,4 +5,5 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("wsinuc", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("wsinuc")
 
-pytest_plugins = ["runs"]  # fixtures `slide` and `reference`, for all tests of whole runs
+collect_ignore = ["benchmarks", "helpers"]  # scripts, and what holds no tests: they need not be imported for doctests
+pytest_plugins = ["helpers.runs"]  # fixtures `slide` and `reference`, for all tests of whole runs

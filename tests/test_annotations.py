@@ -16,7 +16,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotation_files import ODD, circle, collection, outlines_of, polygon, square, star, write
+from helpers.files.annotations import ODD, circle, collection, outlines_of, polygon, square, star, write
 from wsinuc.annotations import features, files, read_features
 from wsinuc.annotations.coordinates import Coordinates
 from wsinuc.annotations.events import json_events

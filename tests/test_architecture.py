@@ -7,6 +7,8 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,17 +36,15 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import wsinuc", "import wsinuc_cli.main", "import wsinuc.config, wsinuc.grid"])
-def test_importing_is_light(statement):
-    assert not loaded_after(statement) & HEAVY
+def test_importing_is_light():
+    assert not loaded_after("import wsinuc, wsinuc_cli.main, wsinuc.config, wsinuc.grid") & HEAVY
 
 
-@pytest.mark.parametrize("name", wsinuc.__all__)
-def test_public_names_resolve_and_stand_in_the_map(name):
-    value = getattr(wsinuc, name)
-    assert value.__name__ == name
-    assert f"`{name}`" in wsinuc.__doc__
-    assert name in dir(wsinuc)
+def test_public_names_resolve_and_stand_in_the_map():
+    for name in wsinuc.__all__:
+        assert getattr(wsinuc, name).__name__ == name
+        assert f"`{name}`" in wsinuc.__doc__
+        assert name in dir(wsinuc)
 
 
 def test_unknown_names_are_attribute_errors():
@@ -52,17 +52,26 @@ def test_unknown_names_are_attribute_errors():
         wsinuc.nonsense
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_a_file_is_one_idea(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_public_things_have_docstrings(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), "the module says nothing about itself"
-    missing = [node.name for node in public_definitions(tree) if not ast.get_docstring(node) and not is_overload(node)]
-    assert not missing
+def test_a_file_is_one_idea():
+    lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
+def test_public_things_have_docstrings():
+    silent = [name_of(path) for path in MODULES if not ast.get_docstring(tree_of(path))]
+    assert silent == [], "modules that say nothing about themselves"
+    missing = [
+        f"{name_of(path)}: {node.name}"
+        for path in MODULES
+        for node in public_definitions(tree_of(path))
+        if not ast.get_docstring(node) and not is_overload(node)
+    ]
+    assert missing == []
 
 
 def is_overload(node: ast.FunctionDef | ast.ClassDef) -> bool:
@@ -78,31 +87,59 @@ def public_definitions(tree: ast.Module) -> list[ast.FunctionDef | ast.ClassDef]
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_the_library_is_silent(path):
-    if "wsinuc_cli" in path.parts:
-        pytest.skip("the command line may print")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-    assert not {"print", "exit", "quit", "input"} & set(calls)
+@cache
+def calls(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.Call)]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_nothing_is_unpickled(path):
-    imported = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imported_packages(tree: ast.Module) -> set[str]:
+    """Top-level packages that a module imports, wherever in it."""
+    packages = set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            imported |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            imported.add((node.module or "").partition(".")[0])
-    assert not imported & {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+            packages |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            packages.add((node.module or "").partition(".")[0])
+    return packages
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_torch_loads_tensors_only(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-            assert "weights_only=True" in [f"{k.arg}={ast.unparse(k.value)}" for k in node.keywords], ast.unparse(node)
+def test_the_library_is_silent():
+    noisy = [
+        f"{name_of(path)}: {call.func.id}"
+        for path in MODULES
+        if "wsinuc_cli" not in path.parts
+        for call in calls(path)
+        if isinstance(call.func, ast.Name) and call.func.id in {"print", "exit", "quit", "input"}
+    ]
+    assert noisy == []
+
+
+def test_nothing_is_unpickled():
+    unsafe = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    assert [name_of(path) for path in MODULES if imported_packages(tree_of(path)) & unsafe] == []
+
+
+def test_torch_loads_tensors_only():
+    loads = [
+        f"{name_of(path)}: {ast.unparse(call)}"
+        for path in MODULES
+        for call in calls(path)
+        if isinstance(call.func, ast.Attribute) and ast.unparse(call.func) == "torch.load"
+    ]
+    assert [load for load in loads if "weights_only=True" not in load] == []
+
+
+def test_tests_import_nothing_from_tests():
+    """What tests share is in tests/helpers, where it is found."""
+    folder = ROOT / "tests"
+    stems = {path.stem for path in folder.rglob("test_*.py")}
+    guilty = [
+        name_of(path) for path in folder.rglob("*.py") if imported_packages(tree_of(path)) & (stems | {"conftest"})
+    ]
+    assert guilty == []
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["pythonpath"] == [
+        "tests"
+    ]
 
 
 def test_no_machine_paths_are_tracked():
@@ -162,21 +199,20 @@ def places() -> list[tuple[str, str]]:
     return [(what.strip(), where) for what, where in cells]
 
 
-@pytest.mark.parametrize(("what", "where"), places(), ids=lambda text: text if text.startswith("a") else "")
-def test_every_place_to_put_things_exists(what, where):
-    named = re.findall(r"`([^`]+)`", where)
-    assert named
-    for name in named:
-        if name.endswith("/") or "/" in name:
-            assert (ROOT / name).exists(), name
-        elif name.startswith(("wsinuc.", "wsinuc_cli.")):
-            module, _, attribute = name.rpartition(".")
-            assert hasattr(importlib.import_module(module), attribute), name
+def test_every_place_to_put_things_exists():
+    for what, where in places():
+        named = re.findall(r"`([^`]+)`", where)
+        assert named, what
+        for name in named:
+            if "/" in name:
+                assert (ROOT / name).exists(), f"{what}: {name}"
+            elif name.startswith(("wsinuc.", "wsinuc_cli.")):
+                module, _, attribute = name.rpartition(".")
+                assert hasattr(importlib.import_module(module), attribute), f"{what}: {name}"
 
 
-@pytest.mark.parametrize("what", ["a reader", "an export", "a network", "a command", "a metric", "a measurement"])
-def test_a_newcomer_finds_the_place_for(what):
-    assert what in dict(places())
+def test_a_newcomer_finds_the_place():
+    assert {"a reader", "an export", "a network", "a command", "a metric", "a measurement"} <= set(dict(places()))
 
 
 OPENED = re.compile(r"""open\([^()]*["'][wa]b?\+?["']|\.write_(?:text|bytes)\(|\.savefig\([a-z_]*path""")
@@ -190,8 +226,7 @@ MAY_OPEN = {
 }
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_files_are_created_and_not_opened_for_writing(path):
+def test_files_are_created_and_not_opened_for_writing():
     """A link that somebody has planted in a shared folder would be written through."""
-    found = OPENED.findall(path.read_text(encoding="utf-8"))
-    assert not found or name_of(path) in MAY_OPEN
+    opening = {name_of(path) for path in MODULES if OPENED.search(path.read_text(encoding="utf-8"))}
+    assert opening - set(MAY_OPEN) == set()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from tiff_dialects import picture, write
+from helpers.files.tiff_dialects import picture, write
 from wsinuc.annotations import events, features, read_features
 from wsinuc.datasets import files, label_files
 from wsinuc.errors import DataError, SlideError

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from oracle import write_slide
-from runs import run
+from helpers.oracle import write_slide
+from helpers.runs import run
 from wsinuc import durable
 from wsinuc.exports.atomic import replacing
 from wsinuc.store.files import write_json

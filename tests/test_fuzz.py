@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fuzz_judge import judge
-from fuzz_table import PARSERS
+from helpers.fuzz.judge import judge
+from helpers.fuzz.table import PARSERS
 
 CALLS = 5
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from odd_files import ODD_TABLES
+from helpers.odd.no_files import ODD_TABLES
 from wsinuc import limits
 from wsinuc.datasets import files
 from wsinuc.datasets.layouts.aperio import read_regions

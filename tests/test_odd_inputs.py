@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from odd_doors import DOORS, Gives, Refused
-from odd_inputs import Row, as_text, table
+from helpers.odd.doors import DOORS, Gives, Refused
+from helpers.odd.inputs import Row, as_text, table
 from wsinuc.errors import WsinucError
 from wsinuc.shown import shown
 from wsinuc.slides.isolation import isolated
 
 TABLE = table()
 LETTERS = 600
-HOSTILE = Path(__file__).parent / "hostile_reader"
+HOSTILE = Path(__file__).parent / "helpers" / "hostile_reader"
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 import wsinuc.segmenters
-from odd_files import NO_FILES, make_no_file
-from oracle import OracleSegmenter, write_slide
+from helpers.odd.no_files import NO_FILES, make_no_file
+from helpers.oracle import OracleSegmenter, write_slide
 from wsinuc.datasets.files import read_image, read_table
 from wsinuc.errors import CheckpointError, ConfigError, DataError, SlideError, WsinucError
 from wsinuc.grid import BlockGrid

@@ -13,7 +13,7 @@ import pytest
 import zarr
 from ome_zarr_models.v05 import Image
 
-from oracle import CLASSES, OracleSegmenter, plane, scores_of
+from helpers.oracle import CLASSES, OracleSegmenter, plane, scores_of
 from wsinuc.grid import Block, BlockGrid, Box
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import Frame, Nuclei, measure

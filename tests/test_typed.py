@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from checkpoint_files import ODD, changed, places
+from helpers.files.checkpoints import ODD, changed, places
 from wsinuc.grid import Box
 from wsinuc.store.ledger import Entry, read_entry, write_entry, write_sealed
 from wsinuc.store.manifest import BROKEN, SEALED, parse_summary, with_manifest

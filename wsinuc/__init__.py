@@ -18,13 +18,16 @@ The names below are what most programs need; the rest is reached by module path.
 
 Where things live: ``slides`` read pixels at a wanted resolution; ``segmenters`` turn pixels into instances and
 ``models`` are their networks; ``pipeline`` runs blocks; ``store`` is what a result looks like on disk; ``render`` and
-``exports`` are views of it; ``tasks`` are the commands without their options. ARCHITECTURE.md has the whole map.
+``exports`` are views of it; ``workflows`` are the commands without their options. ARCHITECTURE.md has the whole map.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+from wsinuc.renamed import MovedModules
 
 if TYPE_CHECKING:
     from wsinuc.config import SegmentConfig
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from wsinuc.workflows.segment.run import plan_segment, segment_slide
     from wsinuc.workflows.verify.run import verify
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Nuclei",
@@ -75,6 +78,8 @@ _HOMES = {
     "verify": "wsinuc.workflows.verify.run",
     "write_geojson": "wsinuc.exports.qupath.geojson",
 }
+
+sys.meta_path.append(MovedModules())
 
 
 def __getattr__(name: str) -> object:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from damaged import ANEW, HARMLESS, OTHER, REFUSED, WRONG, Finished, Unfinished, flip, harm, make_case
+from helpers.damaged import ANEW, HARMLESS, OTHER, REFUSED, WRONG, Finished, Unfinished, flip, harm, make_case
 
 
 def try_faults(folder: Path, flips: int, other: int, resumes: int, seed: int = 0) -> dict[tuple[str, str], Counter]:

@@ -23,7 +23,7 @@ from unittest import mock
 
 import numpy as np
 
-from oracle import CLASSES, MPP, PERIOD, scores_of, stamp
+from helpers.oracle import CLASSES, MPP, PERIOD, scores_of, stamp
 from wsinuc import durable
 from wsinuc.grid import Box
 from wsinuc.nuclei import Frame, Nuclei, measure

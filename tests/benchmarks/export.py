@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
+from helpers.oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.grid import Box
 from wsinuc.nuclei import Frame, Nuclei, measure

@@ -28,8 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fuzz_judge import Stuck, judge
-from fuzz_table import PARSERS
+from helpers.fuzz.judge import Stuck, judge
+from helpers.fuzz.table import PARSERS
 from wsinuc.errors import WsinucError
 
 STUCK_S = 30

@@ -43,7 +43,7 @@ def main() -> int:
 
 def measure(folder: Path, size: tuple[int, int], args: argparse.Namespace) -> dict[str, Any]:
     """Make a slide, segment it in a fresh process, say what that took, and remove both."""
-    from oracle import write_slide
+    from helpers.oracle import write_slide
 
     slide, out = folder / "slide.tiff", folder / "slide.wsinuc"
     write_slide(slide, (size[1], size[0]), levels=4)
@@ -60,7 +60,7 @@ def segment(slide: Path, out: Path, args: argparse.Namespace) -> int:
     """One run in this process; prints what it took, as JSON."""
     import time
 
-    from oracle import OracleSegmenter
+    from helpers.oracle import OracleSegmenter
     from wsinuc.config import SegmentConfig
     from wsinuc.workflows.bench.meter import metered
     from wsinuc.workflows.segment.events import StageStarted

@@ -37,7 +37,7 @@ def main() -> int:
 
 def measure(folder: Path, side: int, args: argparse.Namespace) -> dict[str, object]:
     """Make a slide and segment it in a fresh process; facts from its summary."""
-    from oracle import write_slide
+    from helpers.oracle import write_slide
 
     slide, out = write_slide(folder / f"{side}.tiff", (side, side)), folder / f"{side}.wsinuc"
     options = ["--workers", str(args.workers), "--block", str(args.block)]
@@ -48,7 +48,7 @@ def measure(folder: Path, side: int, args: argparse.Namespace) -> dict[str, obje
 
 
 def segment(slide: Path, out: Path, args: argparse.Namespace) -> int:
-    from oracle import OracleSegmenter
+    from helpers.oracle import OracleSegmenter
     from wsinuc.config import SegmentConfig
     from wsinuc.workflows.segment.run import segment_slide
 

@@ -25,7 +25,7 @@ from skimage.measure import find_contours, label, regionprops_table
 from skimage.morphology import remove_small_holes, remove_small_objects
 from skimage.segmentation import watershed
 
-from oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
+from helpers.oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.nuclei import Frame, concatenate, measure, read_nuclei, write_nuclei

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/soak.py --slides 200 --kills 20
 
-Slides of known nuclei (``tests/oracle.py``) are written; of every ten, one is damaged and one does
+Slides of known nuclei (``tests/helpers/oracle.py``) are written; of every ten, one is damaged and one does
 not say its resolution. An undisturbed run gives the reference. Then the same command runs into
 another folder, is killed by SIGKILL at random moments and started anew, until it ends by itself. At
 the end every slide must be done with the same bytes as the reference, or have failed with the same
@@ -28,15 +28,15 @@ sys.path.insert(0, str(TESTS))
 
 import tifffile  # noqa: E402
 
-from oracle import plane, write_slide  # noqa: E402
-from runs import tree  # noqa: E402
+from helpers.oracle import plane, write_slide  # noqa: E402
+from helpers.runs import tree  # noqa: E402
 
 SIDES = (220, 400)
 """Slides are between these sizes."""
 COMMAND = """
 import sys
 import wsinuc.segmenters
-from oracle import OracleSegmenter
+from helpers.oracle import OracleSegmenter
 wsinuc.segmenters.load_segmenter = lambda model, device: OracleSegmenter(delay={delay})
 from wsinuc_cli.main import main
 print("begun", flush=True)

@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 
 import wsinuc.segmenters
-from oracle import MPP, OracleSegmenter, plane, write_slide
+from helpers.oracle import MPP, OracleSegmenter, plane, write_slide
 from wsinuc.errors import DeviceError
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.workflows.segment import run as task
@@ -237,7 +237,7 @@ def test_ctrl_c_exits_with_130_and_the_same_command_continues(slide: Path, tmp_p
     code = f"""
         import signal
         import wsinuc.segmenters
-        from oracle import OracleSegmenter
+        from helpers.oracle import OracleSegmenter
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when the tests run as a background job
         wsinuc.segmenters.load_segmenter = lambda model, device: OracleSegmenter(delay=DELAY)
         from wsinuc_cli.main import main

@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 import wsinuc.segmenters
-from oracle import MPP, OracleSegmenter, plane, write_slide
+from helpers.oracle import MPP, OracleSegmenter, plane, write_slide
 from wsinuc.errors import SlideError
 from wsinuc.workflows.cohort.events import SlideDone, SlideFailed, SlideProgress
 from wsinuc.workflows.cohort.slide_list import SlideJob

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import pytest
 
-from oracle import write_slide
+from helpers.oracle import write_slide
 from wsinuc import kernels
 from wsinuc.kernels import kernel, private_folder
 
@@ -34,7 +34,7 @@ API = """
 import sys
 from pathlib import Path
 import wsinuc
-from oracle import OracleSegmenter
+from helpers.oracle import OracleSegmenter
 from wsinuc.config import SegmentConfig
 from wsinuc.workflows.segment.run import segment_slide
 assert Path(wsinuc.__file__).is_relative_to(sys.argv[1]), wsinuc.__file__
@@ -54,7 +54,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for source in (ROOT / "wsinuc", ROOT / "cli" / "wsinuc_cli"):
         shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__", "weights"))
     (folder / "wsinuc" / "weights").symlink_to(ROOT / "wsinuc" / "weights")
-    shutil.copy(ROOT / "tests" / "oracle.py", folder)
+    (folder / "helpers").mkdir()
+    shutil.copy(ROOT / "tests" / "helpers" / "oracle.py", folder / "helpers")
     everything = [folder, *(path for path in folder.rglob("*") if not path.is_symlink())]
     for path in everything:
         path.chmod(path.stat().st_mode & ~0o222)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runs import run, tree
+from helpers.runs import run, tree
 from wsinuc.store import ResultStore
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals and process groups")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals and pr
 COMMAND = """
 import os, signal, sys
 import wsinuc.segmenters
-from oracle import OracleSegmenter
+from helpers.oracle import OracleSegmenter
 from wsinuc_cli import stopping
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when the tests run as a background job

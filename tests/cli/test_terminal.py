@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import wsinuc.segmenters
-from oracle import OracleSegmenter, write_slide
+from helpers.oracle import OracleSegmenter, write_slide
 from wsinuc.shown import shown
 from wsinuc_cli import cohort_progress, progress
 from wsinuc_cli.main import main

@@ -10,8 +10,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from skimage.draw import disk
 
+from helpers.files.datasets import write_set
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import parse_conditions
 from wsinuc.datasets.sampling.split import Split
@@ -27,28 +27,6 @@ from wsinuc_cli.train import train
 SMALL = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 EVERYTHING = Selection(wanted={}, unwanted={})
 DDPM = ["--timesteps", "10", "--blocks", "1,2", "--visits", "1", "--members", "2"]
-
-
-def write_set(folder: Path, *, images: int = 3, classes: tuple[str, ...] = ()) -> Path:
-    """Dark discs on a pale ground, 96 px at 0.5 um per px; patients p0, p1 ..."""
-    for name in ("images", "labels", "classes"):
-        (folder / name).mkdir(parents=True)
-    for index in range(images):
-        rng = np.random.default_rng(index)
-        image, labels = np.full((96, 96, 3), (225, 190, 215), np.uint8), np.zeros((96, 96), np.uint16)
-        for y in (24, 72):
-            for x in (24, 72):
-                labels[disk((y + rng.integers(-4, 5), x + rng.integers(-4, 5)), 9)] = labels.max() + 1
-        image[labels > 0] = (90, 60, 140)
-        Image.fromarray(image).save(folder / "images" / f"i{index}.png")
-        Image.fromarray(labels).save(folder / "labels" / f"i{index}.png")
-        lines = [f"{label},{classes[label % len(classes)]}" for label in range(1, 5)] if classes else []
-        (folder / "classes" / f"i{index}.csv").write_text("\n".join(["label,class", *lines]) + "\n")
-    rows = [f"i{index},p{index},0.5" for index in range(images)]
-    (folder / "manifest.csv").write_text("\n".join(["name,patient,mpp", *rows]) + "\n")
-    if classes:
-        (folder / "classes.csv").write_text("\n".join(["name", *classes]) + "\n")
-    return folder
 
 
 def write_denoiser(path: Path, network: torch.nn.Module) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_files import SHAPE, aperio, picture, save, square, write_monuseg
+from helpers.files.datasets import SHAPE, aperio, picture, save, square, write_monuseg
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.layouts.aperio import MONUSEG_TEST, paint_regions
 from wsinuc.errors import DataError

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from test_crowding import field, pieces
 
+from helpers.drawn import field, pieces
 from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop
 from wsinuc.datasets.augmentation.compaction import compacted
 from wsinuc.datasets.base import LabelledImage

@@ -9,31 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from helpers.drawn import SIDE, field, pieces
 from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop
 from wsinuc.datasets.augmentation.crowding import OVERLAP, crowded
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
 
-SIDE = 96
 REACH = 8  # px beyond which the fading around a copy cannot be seen in 8 bit
-
-
-def field(seed: int, count: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Discs of their own colour, apart from each other, on a noisy ground."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:SIDE, :SIDE]
-    image = rng.integers(180, 240, (SIDE, SIDE, 3)).astype(np.uint8)
-    labels = np.zeros((SIDE, SIDE), np.int32)
-    for label in range(1, count + 1):
-        disc = np.hypot(y - rng.integers(SIDE), x - rng.integers(SIDE)) < rng.integers(4, 9)
-        if not labels[ndimage.binary_dilation(disc, iterations=2)].any():
-            labels[disc] = label
-            image[disc] = rng.integers(20, 120, 3)
-    return image, labels
-
-
-def pieces(labels: np.ndarray) -> int:
-    return int(cc3d.connected_components(labels, connectivity=8).max())
 
 
 @given(seed=st.integers(0, 10_000), share=st.floats(0, 2))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from label_pictures import SHAPE, Picture, nuclei, pictures
+from helpers.files.label_pictures import SHAPE, Picture, nuclei, pictures
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.label_files import read_mask
 from wsinuc.datasets.label_values import BLACK_AND_WHITE, SCATTERED, count_notes, instances_of, mask_note

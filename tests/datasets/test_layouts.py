@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset_files import (
+from helpers.files.datasets import (
     SHAPE,
     blobs,
     picture,

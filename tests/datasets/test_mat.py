@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.io import loadmat, savemat
 
-from dataset_files import SHAPE, blobs, picture, save, save_mat, write_consep, write_lizard
+from helpers.files.datasets import SHAPE, blobs, picture, save, save_mat, write_consep, write_lizard
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.mat_file import list_variables, read_variable
 from wsinuc.errors import DataError, MppError

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_files import pannuke_arrays, write_fold, write_pannuke
+from helpers.files.datasets import pannuke_arrays, write_fold, write_pannuke
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.layouts.pannuke import merge_channels
 from wsinuc.errors import DataError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dataset_files import picture, save
+from helpers.files.datasets import picture, save
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import DataError, MppError
 from wsinuc.workflows.data.info import describe_dataset

@@ -9,10 +9,9 @@ from functools import partial
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_evaluate import write_known_dataset
-from test_evaluate_classes import Marked
 
-from oracle import MPP, OracleSegmenter
+from helpers.known_sets import Marked, write_known_dataset
+from helpers.oracle import MPP, OracleSegmenter
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset
 from wsinuc.datasets.sampling.resampled import resampled

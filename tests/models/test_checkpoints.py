@@ -16,9 +16,9 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
-from checkpoint_files import ODD, changed, own_header, places, raw_parts, with_header, without, write_raw
-from generator_files import write_cosyn, write_nudiff
-from odd_checkpoints import tiny_segmenter
+from helpers.files.checkpoints import ODD, changed, own_header, places, raw_parts, with_header, without, write_raw
+from helpers.files.generators import write_cosyn, write_nudiff
+from helpers.odd.checkpoints import tiny_segmenter
 from wsinuc.errors import CheckpointError, WsinucError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_header, save_checkpoint
 from wsinuc.models.checkpoints.cosyn import load_cosyn

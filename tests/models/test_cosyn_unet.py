@@ -8,31 +8,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from helpers.training.cosyn import TINY
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.cosyn import KIND, build_cosyn, network_config, read_cosyn
-from wsinuc.models.conditioning.points_encoder import PointsConfig
 from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.diffusion.joint import JointPrediction, JointUnit
 from wsinuc.models.networks.attention import PerceiverResampler
 from wsinuc.models.networks.cosyn_blocks import Unfold, WideConv2d
 from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
-
-TINY = CoSynConfig(
-    classes=3,
-    text_width=8,
-    base=32,
-    multipliers=(1, 1),
-    blocks=(1, 1),
-    attends=(False, True),
-    reads=(False, True),
-    fusion=(4, 8),
-    points=PointsConfig(width=8, growth=4, blocks=1, dense=1),
-    context=16,
-    latents=4,
-    resampler_depth=1,
-    heads=1,
-)
 
 
 @pytest.fixture(scope="module")

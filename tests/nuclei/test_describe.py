@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.draw import disk
 
-from point_sets import MPP, DarkSegmenter, draw
+from helpers.files.point_sets import MPP, DarkSegmenter, draw
 from wsinuc.nuclei.describe import DENSITY_STEPS, DESCRIPTORS, REACH_UM, describe, stain_levels
 
 AT = {name: i for i, name in enumerate(DESCRIPTORS)}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from oracle import OracleSegmenter
-from runs import Stop, config, run, tree
+from helpers.oracle import OracleSegmenter
+from helpers.runs import Stop, config, run, tree
 from wsinuc.errors import ClusterError, ConfigError, SlideError
 from wsinuc.pipeline.cluster import PER_WORKER
 from wsinuc.pipeline.credentials import private_security

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oracle import OracleSegmenter, write_slide
-from runs import run, tree
+from helpers.oracle import OracleSegmenter, write_slide
+from helpers.runs import run, tree
 from wsinuc.errors import ClusterError, SlideError
 from wsinuc.pipeline.block_worker import check_output
 from wsinuc.pipeline.executor import ThreadExecutor, open_executor
@@ -31,8 +31,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_T
 CLIENT = """
 import sys
 from pathlib import Path
-from runs import run
-from oracle import OracleSegmenter
+from helpers.runs import run
+from helpers.oracle import OracleSegmenter
 from wsinuc.pipeline.executor import open_executor
 from wsinuc.pipeline.executor_config import ExecutorConfig
 if __name__ == "__main__":

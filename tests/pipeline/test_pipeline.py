@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle import MPP, OracleSegmenter, plane, scores_of
+from helpers.oracle import MPP, OracleSegmenter, plane, scores_of
 from wsinuc.errors import ConfigError
 from wsinuc.grid import STRIPE, Block, BlockGrid, Box, TileGrid, in_stripes
 from wsinuc.nuclei import Nuclei, concatenate, measure

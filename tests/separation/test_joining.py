@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from test_watershed import HALF
 
+from helpers.drawn import HALF
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.labels import relabel
 from wsinuc.models.checkpoints.header import from_header

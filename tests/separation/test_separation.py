@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from test_watershed import ellipses
 
+from helpers.drawn import ellipses
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.segmentation import aji_plus
 from wsinuc.orientation import dihedral

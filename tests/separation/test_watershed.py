@@ -1,6 +1,5 @@
 import dataclasses
 import functools
-import math
 
 import cc3d
 import numpy as np
@@ -11,6 +10,7 @@ from scipy import ndimage
 from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
+from helpers.drawn import HALF, ellipses
 from wsinuc.errors import ConfigError
 from wsinuc.labels import fill_enclosed, relabel
 from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
@@ -22,28 +22,6 @@ from wsinuc.separation.watershed import (
     level_watershed,
     split_peaks,
 )
-
-HALF = WatershedSettings(mpp=0.5)
-
-
-def ellipses(shape: tuple[int, int], count: int, seed: int, radius: tuple[float, float] = (6, 11)) -> np.ndarray:
-    """Labels of crowded, touching ellipses; each pixel goes to the one whose middle is nearest in its own metric."""
-    rng = np.random.default_rng(seed)
-    best, labels = np.ones(shape), np.zeros(shape, np.int32)
-    yy, xx = np.mgrid[: shape[0], : shape[1]] + 0.5
-    placed: list[tuple[float, float]] = []
-    for _ in range(20 * count):
-        y, x = rng.uniform(0, shape)
-        if any(math.hypot(y - a, x - b) < 1.5 * radius[0] for a, b in placed) or len(placed) == count:
-            continue
-        placed.append((y, x))
-        angle, (a, b) = rng.uniform(0, np.pi), rng.uniform(*radius, 2)
-        u = (xx - x) * np.cos(angle) + (yy - y) * np.sin(angle)
-        v = (yy - y) * np.cos(angle) - (xx - x) * np.sin(angle)
-        far = (u / a) ** 2 + (v / b) ** 2
-        labels[far < best] = len(placed)
-        best = np.minimum(best, far)
-    return relabel(fill_enclosed(labels), 40)
 
 
 def matched(truth: np.ndarray, found: np.ndarray) -> float:

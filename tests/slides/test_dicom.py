@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from dicom_files import write_series
+from helpers.files.dicom import write_series
 from wsinuc.errors import ConfigError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oracle import OracleSegmenter, write_slide
-from runs import Stop, config, run, tree
-from slide_variants import dicom, mrxs, pyramid
+from helpers.files.slide_variants import dicom, mrxs, pyramid
+from helpers.oracle import OracleSegmenter, write_slide
+from helpers.runs import Stop, config, run, tree
 from wsinuc.errors import OutputError, SlideError
 from wsinuc.slides.identity import fingerprint as module
 from wsinuc.slides.identity.directory_bytes import tiff_directories

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import wsinuc.segmenters
-from oracle import OracleSegmenter, write_slide
-from runs import config, tree
-from slide_files import write_pyramid
+from helpers.files.slides import write_pyramid
+from helpers.oracle import OracleSegmenter, write_slide
+from helpers.runs import config, tree
 from wsinuc.errors import ConfigError, MppError, ReadError, SlideError
 from wsinuc.grid import Box
 from wsinuc.pipeline.executor import open_executor
@@ -33,7 +33,7 @@ from wsinuc.workflows.cohort.slide_list import SlideJob
 from wsinuc.workflows.segment.run import segment_slide
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "data" / "CMU-1-Small-Region.svs"
-HOSTILE = Path(__file__).parents[1] / "hostile_reader"
+HOSTILE = Path(__file__).parents[1] / "helpers" / "hostile_reader"
 BAD = 7
 """Every pixel of the slide that kills."""
 DEATHS = {

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from tiff_dialects import HEIGHT, WIDTH, grey_picture, picture, veil
+from helpers.files.tiff_dialects import HEIGHT, WIDTH, grey_picture, picture, veil
 from wsinuc.errors import SlideError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide

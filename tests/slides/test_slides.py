@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from slide_files import (
+from helpers.files.slides import (
     HEIGHT,
     SHARED_SLIDES,
     WIDTH,

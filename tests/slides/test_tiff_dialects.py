@@ -13,11 +13,8 @@ import psutil
 import pytest
 import tifffile
 
-from oracle import MPP as PLANE_MPP
-from oracle import OracleSegmenter, plane
-from runs import run
-from slide_files import SHARED_SLIDES, needs_shared
-from tiff_dialects import (
+from helpers.files.slides import SHARED_SLIDES, needs_shared
+from helpers.files.tiff_dialects import (
     HEIGHT,
     LAYOUTS,
     WIDTH,
@@ -27,7 +24,10 @@ from tiff_dialects import (
     picture,
     write,
 )
-from tiff_refusals import HOSTILE, REFUSED, Refusal
+from helpers.files.tiff_refusals import HOSTILE, REFUSED, Refusal
+from helpers.oracle import MPP as PLANE_MPP
+from helpers.oracle import OracleSegmenter, plane
+from helpers.runs import run
 from wsinuc.errors import ReadError, SlideError
 from wsinuc.grid import Box
 from wsinuc.slides import READERS, open_slide

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from slide_files import SHARED_SLIDES, needs_shared, spoil
+from helpers.files.slides import SHARED_SLIDES, needs_shared, spoil
+from helpers.fragile import Fragile
 from wsinuc.errors import ReadError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
@@ -118,21 +119,6 @@ def test_a_pyramid_and_its_level_0_show_the_same_place():
 def test_a_view_pickles():
     view = pickle.loads(pickle.dumps(scaled(1.6)))
     assert np.array_equal(view.read(Box(3, 4, 30, 40)), scaled(1.6).read(Box(3, 4, 30, 40)))
-
-
-class Fragile(ArraySlide):
-    """Cannot decode one spot, and like OpenSlide fails everywhere once it has failed, until it is opened afresh."""
-
-    spot = Box(60, 60, 61, 61)
-
-    def _open(self):
-        return {"levels": super()._open(), "dead": False}
-
-    def _decode(self, handle, box, level):
-        if handle["dead"] or box.overlaps(self.spot):
-            handle["dead"] = True
-            raise OSError("bad tile")
-        return super()._decode(handle["levels"], box, level)
 
 
 class Spoilt(ArraySlide):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from damaged import HARMLESS, OTHER, REFUSED, WRONG, Case, Finished, Outcome, Unfinished, flip, harm, make_case
+from helpers.damaged import HARMLESS, OTHER, REFUSED, WRONG, Case, Finished, Outcome, Unfinished, flip, harm, make_case
 
 FLIPS = 80
 OF_EACH_KIND = 4

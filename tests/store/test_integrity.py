@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_store import entry, some_nuclei
 
-from oracle import write_slide
-from runs import Stop, run, tree
+from helpers.damaged import flip_bit
+from helpers.entries import entry, some_nuclei
+from helpers.oracle import write_slide
+from helpers.runs import Stop, run, tree
 from wsinuc.errors import DataError, OutputError, WsinucError
 from wsinuc.nuclei import Nuclei, read_nuclei, write_nuclei
 from wsinuc.store import ResultStore
@@ -34,12 +35,6 @@ KINDS = {
     "geojson": "ready/nuclei.geojson",
     "preview": "ready/preview.png",
 }
-
-
-def flip(path: Path, where: float = 0.5, bit: int = 0) -> None:
-    data = bytearray(path.read_bytes())
-    data[min(int(len(data) * where), len(data) - 1)] ^= 1 << bit
-    path.write_bytes(data)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +81,7 @@ def test_damage_between_two_runs_changes_nothing(
     for kind in kinds:
         path = tmp_path / "out" / ".run" / KINDS[kind]
         if damage == "flipped":
-            flip(path)
+            flip_bit(path)
         else:
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     summary = run(slide, tmp_path / "out")
@@ -104,7 +99,7 @@ def test_a_ledger_of_other_settings_is_not_taken_over(slide: Path, stopped: Path
 def test_damage_during_a_run_is_noticed(slide: Path, reference: Path, tmp_path: Path, stage: str, kind: str) -> None:
     def damage(event: Event) -> None:
         if isinstance(event, StageStarted) and event.name == stage:
-            flip(tmp_path / "out" / ".run" / KINDS[kind], 0.3)
+            flip_bit(tmp_path / "out" / ".run" / KINDS[kind], share=0.3)
 
     with pytest.raises(WsinucError, match=r"000*1\.parquet") as caught:
         run(slide, tmp_path / "out", None, damage)
@@ -121,10 +116,10 @@ def test_no_flipped_bit_passes_in_the_ledger(tmp_path_factory, where: float, bit
     folder = tmp_path_factory.mktemp("ledger")
     line = entry(3, 17, shard_sha256="ab" * 32)
     write_entry(line, folder, "run")
-    flip(folder / "000003.json", where, bit)
+    flip_bit(folder / "000003.json", share=where, bit=bit)
     assert read_entry(folder / "000003.json", "run") in (None, line)
     write_sealed({"block": 512, "shape": [10, 20]}, folder / "settings.json")
-    flip(folder / "settings.json", where, bit)
+    flip_bit(folder / "settings.json", share=where, bit=bit)
     assert read_sealed(folder / "settings.json") in ({}, {"block": 512, "shape": [10, 20]})
 
 
@@ -139,7 +134,7 @@ def test_an_entry_of_another_run_counts_for_nothing(tmp_path: Path) -> None:
 def test_no_flipped_bit_passes_in_a_table(tmp_path_factory, where: float, bit: int) -> None:
     path = tmp_path_factory.mktemp("table") / "a.parquet"
     write_nuclei(some_nuclei(), path)
-    flip(path, where, bit)
+    flip_bit(path, share=where, bit=bit)
     try:
         found = read_nuclei(path)
     except DataError:
@@ -197,10 +192,10 @@ def test_the_label_images_carry_checksums(reference: Path, tmp_path: Path) -> No
     chunk = tmp_path / "labels.ome.zarr" / "labels" / "nuclei" / "0" / "c" / "0" / "0"
     wanted = zarr.open_array(chunk.parents[2], mode="r")[:]
     for where in np.linspace(0, 1, 6):
-        flip(chunk, where)
+        flip_bit(chunk, share=where)
         try:
             found = zarr.open_array(chunk.parents[2], mode="r")[:]
         except Exception:  # zarr, numcodecs and crc32c each raise their own
             found = wanted
         np.testing.assert_array_equal(found, wanted)
-        flip(chunk, where)
+        flip_bit(chunk, share=where)

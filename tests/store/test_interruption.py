@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from oracle import OracleSegmenter
-from runs import Stop, run, tree
+from helpers.oracle import OracleSegmenter
+from helpers.runs import Stop, run, tree
 from wsinuc.errors import OutputError
 from wsinuc.store import ResultStore
 from wsinuc.workflows.segment import run as segment
@@ -24,7 +24,7 @@ from wsinuc.workflows.segment.events import BlockDone, Event
 CHILD = """
 import sys
 from pathlib import Path
-from oracle import OracleSegmenter
+from helpers.oracle import OracleSegmenter
 from wsinuc.config import SegmentConfig
 from wsinuc.workflows.segment.run import segment_slide
 config = SegmentConfig(tissue="none", block=256, workers=2)

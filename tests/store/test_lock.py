@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from helpers.locks import QUICK, another_process, beating
 from wsinuc.errors import LockedError
 from wsinuc.store import ResultStore, lock
-from wsinuc.store.lock import LockTiming, filesystem_now, locked, look
-
-QUICK = LockTiming(heartbeat_s=0.05, stale_s=60.0, watch_s=0.3)
+from wsinuc.store.lock import filesystem_now, locked, look
 
 
 @pytest.fixture
@@ -80,21 +77,13 @@ def test_the_clock_of_this_machine_does_not_matter(path: Path, monkeypatch: pyte
 def test_a_holder_whose_stamps_are_an_hour_off_keeps_its_lock_while_its_heart_beats(path: Path, skew_s: float) -> None:
     """On a file system that takes stamps from its clients, age says nothing; the change of the stamp does."""
     elsewhere(path, age_s=-skew_s)
-    stop = threading.Event()
 
     def beat() -> None:
-        while not stop.wait(0.03):
-            stamp = time.time() + skew_s
-            os.utime(path, (stamp, stamp))
+        stamp = time.time() + skew_s
+        os.utime(path, (stamp, stamp))
 
-    heart = threading.Thread(target=beat)
-    heart.start()
-    try:
-        with pytest.raises(LockedError, match="elsewhere"), locked(path, QUICK):
-            pass
-    finally:
-        stop.set()
-        heart.join()
+    with beating(beat), pytest.raises(LockedError, match="elsewhere"), locked(path, QUICK):
+        pass
 
 
 def test_a_dead_holder_whose_clock_was_ahead_is_found_out(path: Path) -> None:
@@ -117,26 +106,15 @@ def test_a_container_of_the_same_host_name_is_another_machine(path: Path) -> Non
 
 
 def test_a_killed_run_is_replaced_at_once(path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from wsinuc.store.lock import locked\n"
-        f"with locked(Path({str(path)!r})): print('held', flush=True); time.sleep(60)"
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"held\n"
-    with pytest.raises(LockedError, match=f"process {child.pid}"), locked(path, QUICK):
-        pass
-    child.kill()  # not waited for: a zombie holds nothing either
-    deadline = time.monotonic() + 20
-    while look(path).alive and time.monotonic() < deadline:
-        time.sleep(0.02)
-    with locked(path, QUICK):
-        pass
-    child.communicate()
+    with another_process(path) as child:
+        with pytest.raises(LockedError, match=f"process {child.pid}"), locked(path, QUICK):
+            pass
+        child.kill()  # not waited for: a zombie holds nothing either
+        deadline = time.monotonic() + 20
+        while look(path).alive and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with locked(path, QUICK):
+            pass
 
 
 def test_a_run_that_was_taken_over_says_so_and_leaves_the_new_lock(path: Path) -> None:

@@ -2,57 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
+from helpers.locks import QUICK, another_process, beating
 from wsinuc.errors import LockedError
 from wsinuc.store import lock, processes
 from wsinuc.store.lock import LockTiming, filesystem_now, locked, look
 from wsinuc.store.processes import process_lives, this_process
 from wsinuc.workflows.cohort.status import is_held
 
-QUICK = LockTiming(heartbeat_s=0.05, stale_s=60.0, watch_s=0.3)
 DAY = 86400.0
-HOLDER = """
-import sys
-from pathlib import Path
-from wsinuc.store.lock import locked
-with locked(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     (tmp_path / "a.wsinuc" / ".run").mkdir(parents=True)
     return tmp_path / "a.wsinuc" / ".run" / "lock"
-
-
-@contextmanager
-def another_process(path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"held\n"
-    try:
-        yield child
-    finally:
-        child.communicate()
 
 
 def signed(path: Path, *, age_s: float, **changes: object) -> dict[str, object]:
@@ -92,25 +64,16 @@ def test_a_dead_run_of_another_machine_keeps_nothing_when_clocks_jump(path: Path
 def test_life_shows_in_the_counter_where_stamps_stand_still(path: Path) -> None:
     """As on a network file system that shows its clients attributes from a cache."""
     sign = signed(path, age_s=DAY)
-    stop = threading.Event()
+    counter = itertools.count(1)
 
     def beat() -> None:
-        count = 0
-        while not stop.wait(0.03):
-            count += 1
-            partial = path.with_name("lock.next")
-            partial.write_text(json.dumps({**sign, "beat": f"{count:010d}"}))
-            stamp(partial, DAY)
-            os.replace(partial, path)
+        partial = path.with_name("lock.next")
+        partial.write_text(json.dumps({**sign, "beat": f"{next(counter):010d}"}))
+        stamp(partial, DAY)
+        os.replace(partial, path)
 
-    heart = threading.Thread(target=beat)
-    heart.start()
-    try:
-        with pytest.raises(LockedError, match="elsewhere"), locked(path, QUICK):
-            pass
-    finally:
-        stop.set()
-        heart.join()
+    with beating(beat), pytest.raises(LockedError, match="elsewhere"), locked(path, QUICK):
+        pass
 
 
 def test_the_heart_counts(path: Path) -> None:
@@ -148,20 +111,8 @@ def test_after_a_restart_of_the_machine_the_heart_is_watched_at_once(path: Path)
 
 def test_a_machine_of_the_same_name_that_lives_keeps_its_lock(path: Path) -> None:
     signed(path, age_s=5, host=this_process()["host"], boot="of the other machine")
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(0.03):
-            os.utime(path)
-
-    heart = threading.Thread(target=beat)
-    heart.start()
-    try:
-        with pytest.raises(LockedError), locked(path, QUICK):
-            pass
-    finally:
-        stop.set()
-        heart.join()
+    with beating(lambda: os.utime(path)), pytest.raises(LockedError), locked(path, QUICK):
+        pass
 
 
 def test_a_removal_that_was_broken_off_is_finished_whatever_its_stamp(path: Path, monkeypatch) -> None:

@@ -18,8 +18,9 @@ from click.testing import CliRunner, Result
 from moto.server import ThreadedMotoServer
 
 import wsinuc.segmenters
-from oracle import OracleSegmenter, write_slide
-from runs import FILES, config, tree
+from helpers.damaged import flip_bit
+from helpers.oracle import OracleSegmenter, write_slide
+from helpers.runs import FILES, config, tree
 from wsinuc import urls
 from wsinuc.errors import ConfigError, OutputError, RemoteError, SlideError
 from wsinuc.exports.qupath.check import check_geojson
@@ -259,7 +260,7 @@ def test_outputs_damaged_before_the_upload_are_made_again(
         with pytest.raises(RemoteError, match="gone"):
             run(slide, out, tmp_path / "work")
     (preview,) = (tmp_path / "work").rglob("preview.png")
-    flip(preview)
+    flip_bit(preview)
     run(slide, out, tmp_path / "work")
     assert tree(downloaded(store, out, tmp_path / "copy")) == tree(reference)
 
@@ -392,9 +393,3 @@ def test_credentials_are_written_nowhere(
     for secret in secrets:
         assert secret not in text
         assert not any(secret.encode() in data for data in written)
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from planted import PLANTS, PRECIOUS, interrupted, somebodys, unchanged
-from runs import run, tree
+from helpers.planted import PLANTS, PRECIOUS, interrupted, somebodys, unchanged
+from helpers.runs import run, tree
 from wsinuc import own_files
 from wsinuc.errors import OutputError
 from wsinuc.exports.atomic import replacing

@@ -13,34 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oracle import CLASSES
+from helpers.entries import entry, some_nuclei
 from wsinuc.errors import OutputError
-from wsinuc.grid import Box
-from wsinuc.nuclei import Frame, Nuclei, measure, write_nuclei
-from wsinuc.store import Entry, ResultStore, disk_errors, iter_nuclei, settings_hash
+from wsinuc.nuclei import write_nuclei
+from wsinuc.store import ResultStore, disk_errors, iter_nuclei, settings_hash
 from wsinuc.store.ledger import read_entry, write_sealed
 from wsinuc.store.processes import this_process
 
 SETTINGS = {"segmenter": "a", "block": 512, "shape": [10, 20]}
-
-
-def some_nuclei(count: int = 3) -> Nuclei:
-    labels = np.zeros((4, 4 * count + 4), np.int32)
-    for i in range(count):
-        labels[1:3, 4 * i + 1 : 4 * i + 3] = i + 1
-    scores = np.full((5, *labels.shape), 200, np.uint8)
-    return measure(labels, scores, Box.of_shape(labels.shape), Frame(mpp=0.5, downsample=(1.0, 1.0)), CLASSES)
-
-
-def entry(block: int, nuclei: int, **changes: object) -> Entry:
-    values = {
-        "shard_sha256": None,
-        "unreadable": (Box(0, 0, 2, 3),),
-        "tiles": 4,
-        "at_edge": 0,
-        "seconds": {"read": 0.5},
-    }
-    return Entry(block=block, nuclei=nuclei, **{**values, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from odd_tissue import (
+from helpers.files.slides import SHARED_SLIDES, needs_shared
+from helpers.odd.tissue import (
     INKS,
     MPP,
     SLIDE,
@@ -27,9 +28,8 @@ from odd_tissue import (
     tissue,
     transparent_png,
 )
-from oracle import OracleSegmenter, plane
-from runs import config, run
-from slide_files import SHARED_SLIDES, needs_shared
+from helpers.oracle import OracleSegmenter, plane
+from helpers.runs import config, run
 from wsinuc.config import SegmentConfig
 from wsinuc.exports.pictures.left_out import hatch_left_out
 from wsinuc.grid import BlockGrid, Box

@@ -12,9 +12,9 @@ import shapely
 import tifffile
 from PIL import Image
 
-from annotation_files import collection, polygon, square, star, write
-from oracle import CLASSES, MPP, OracleSegmenter, plane
-from runs import config, run, tree
+from helpers.files.annotations import collection, polygon, square, star, write
+from helpers.oracle import CLASSES, MPP, OracleSegmenter, plane
+from helpers.runs import config, run, tree
 from wsinuc.errors import DataError, OutputError
 from wsinuc.slides import open_slide
 from wsinuc.store import ResultStore

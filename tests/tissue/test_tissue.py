@@ -12,10 +12,10 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_view import Fragile
 
-from annotation_files import outlines_of
-from slide_files import SHARED_SLIDES, needs_shared
+from helpers.files.annotations import outlines_of
+from helpers.files.slides import SHARED_SLIDES, needs_shared
+from helpers.fragile import Fragile
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 from click.testing import CliRunner
 
-from oracle import OracleSegmenter, write_slide
+from helpers.oracle import OracleSegmenter, write_slide
 from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.workflows.bench.meter import metered, typical
 from wsinuc.workflows.bench.run import STAGES, BenchConfig, BenchReport, run_bench

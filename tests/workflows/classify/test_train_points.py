@@ -14,7 +14,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from point_sets import CLASSES, MPP, DarkSegmenter, draw, labelled, write_point_set
+from helpers.files.datasets import write_set
+from helpers.files.point_sets import CLASSES, MPP, DarkSegmenter, draw, labelled, write_point_set
 from wsinuc import segmenters
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ConfigError, DataError
@@ -224,8 +225,6 @@ def test_too_little_to_learn_from_is_an_error_that_says_so():
 
 
 def test_sets_without_points_or_classes_are_refused(tmp_path: Path, base: Path):
-    from test_train_command import write_set
-
     data = write_set(tmp_path / "outlines", classes=("A", "B"))
     done = CliRunner().invoke(classify, [str(data), "--model", str(base), "-o", "x.safetensors"])
     assert isinstance(done.exception, DataError)

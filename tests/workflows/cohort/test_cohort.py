@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import wsinuc.segmenters
-from oracle import OracleSegmenter, write_slide
-from runs import config, tree
+from helpers.oracle import OracleSegmenter, write_slide
+from helpers.runs import config, tree
 from wsinuc.errors import CheckpointError, ConfigError, OutputError, SlideError
 from wsinuc.store import ResultStore
 from wsinuc.store.files import read_json

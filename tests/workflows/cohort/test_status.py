@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from oracle import OracleSegmenter, write_slide
-from runs import Stop, config
+from helpers.oracle import OracleSegmenter, write_slide
+from helpers.runs import Stop, config
 from wsinuc.errors import OutputError
 from wsinuc.store.lock import filesystem_now
 from wsinuc.workflows.cohort.state import SlideState, StateFolder

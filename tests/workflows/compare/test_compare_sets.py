@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from oracle import MPP, OracleSegmenter, plane, scores_of
+from helpers.oracle import MPP, OracleSegmenter, plane, scores_of
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.split import Split

@@ -6,24 +6,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import test_train_cosyn as joint
-import test_train_nudiff as nudiff
 import torch
 
+from helpers.training import cosyn as joint
+from helpers.training import nudiff
 from wsinuc.errors import ConfigError
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.training.state import read_log
 from wsinuc.workflows.denoiser import held_out
 from wsinuc.workflows.denoiser.held_out import set_apart
 from wsinuc.workflows.generators import cosyn as train_cosyn
+from wsinuc.workflows.generators import report as generator_report
 from wsinuc.workflows.generators.config import GeneratorConfig
-
-quick_pages = nudiff.quick_pages
-no_point_process = joint.no_point_process
+from wsinuc.workflows.generators.nudiff import train_structures
 
 
 @pytest.fixture(autouse=True)
-def few_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few patches, pages of samples in two steps of the sampler, no fit of a point process."""
     monkeypatch.setattr(held_out, "PATCHES", 4)
+    monkeypatch.setattr(generator_report, "SAMPLING_STEPS", 2)
+    monkeypatch.setattr(train_cosyn, "_fitted_layouts", lambda images, config: {})
 
 
 def test_windows_of_one_image_stay_together() -> None:
@@ -67,8 +70,8 @@ def test_images_held_out_are_not_learned_from(tmp_path: Path) -> None:
     config = replace(nudiff.STRUCTURES, held_out=0.5)
     (kept,), _ = set_apart(nudiff.DATA, 0.5, config.seed)
     apart = nudiff.trained(tmp_path / "a.safetensors", config)
-    nudiff.train_structures([nudiff.DATA[kept]], tmp_path / "b.safetensors", nudiff.STRUCTURES)
-    alone = nudiff.load_checkpoint(tmp_path / "b.safetensors", "nudiff-structure").tensors
+    train_structures([nudiff.DATA[kept]], tmp_path / "b.safetensors", nudiff.STRUCTURES)
+    alone = load_checkpoint(tmp_path / "b.safetensors", "nudiff-structure").tensors
     assert all(torch.equal(value, alone[name]) for name, value in apart.items())
 
 

@@ -12,7 +12,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from slide_files import write_pyramid
+from helpers.files.guided import Published
+from helpers.files.slides import write_pyramid
 from wsinuc.datasets.sampling.patches import PatchSource, Prefetcher
 from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, SlidePixels
 from wsinuc.datasets.sampling.split import Split
@@ -248,8 +249,6 @@ def test_the_command_says_what_it_would_do_and_does_it(tmp_path: Path) -> None:
 
 
 def test_public_weights_start_a_training(tmp_path: Path) -> None:
-    from test_guided_checkpoint import Published
-
     config = replace(UNET, res_blocks=2, middle_attention=True)
     torch.save(Published(config).state, tmp_path / "guided.pt")
     pretrain([picture()], tmp_path / "d.safetensors", replace(TINY, unet=config), init=tmp_path / "guided.pt")

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import wsinuc.segmenters
-from oracle import OracleSegmenter, plane, write_slide
+from helpers.oracle import OracleSegmenter, plane, write_slide
 from wsinuc.errors import DeviceError
 from wsinuc.tissue import whole
 from wsinuc.workflows.doctor import libraries as library_checks

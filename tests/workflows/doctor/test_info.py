@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from slide_files import SHARED_SLIDES, needs_shared, pyramid, write_pyramid
+from helpers.files.slides import SHARED_SLIDES, needs_shared, pyramid, write_pyramid
 from wsinuc.errors import SlideError
 from wsinuc.workflows.doctor.info import describe_slide
 

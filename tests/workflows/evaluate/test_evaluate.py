@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from oracle import MPP, OracleSegmenter, plane, scores_of
+from helpers.known_sets import SHAPE, known, write_known_dataset
+from helpers.oracle import MPP, OracleSegmenter
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError, DataError, OutputError
@@ -28,28 +28,6 @@ from wsinuc.workflows.evaluate.run import (
     read_prediction,
 )
 from wsinuc_cli.evaluate import evaluate as command
-
-SHAPE = (150, 210)
-
-
-def known(origin: tuple[int, int], zoom: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """A field of the oracle's plane and its labels, each pixel repeated ``zoom`` times."""
-    pixels = plane(SHAPE, origin)
-    labels = OracleSegmenter().separate(scores_of(pixels))
-    return pixels.repeat(zoom, 0).repeat(zoom, 1), labels.repeat(zoom, 0).repeat(zoom, 1)
-
-
-def write_known_dataset(folder: Path, spoil: str | None = None) -> Path:
-    """Fields a, b, c; the annotation of ``spoil`` is shifted by three pixels, so that no prediction is right."""
-    (folder / "images").mkdir(parents=True)
-    (folder / "labels").mkdir()
-    (folder / "manifest.csv").write_text("name,patient\na,01\nb,02\nc,02\n")
-    for name, origin in zip("abc", ((0, 0), (300, 50), (77, 501)), strict=True):
-        pixels, labels = known(origin)
-        labels = np.roll(labels, 3, axis=1) if name == spoil else labels
-        Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
-        Image.fromarray(labels.astype(np.uint16)).save(folder / "labels" / f"{name}.png")
-    return folder
 
 
 @pytest.fixture

@@ -14,13 +14,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from oracle import MPP, OracleSegmenter, plane, scores_of
+from helpers.known_sets import NAMES, ORIGINS, Marked, known_classes
+from helpers.oracle import MPP, OracleSegmenter
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.base import Annotation, Dataset, LabelledImage, Layout, Row
+from wsinuc.datasets.base import Annotation, Dataset, LabelledImage, Row
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.pictures.comparison import CELL_PX, Comparison, write_overlays
-from wsinuc.metrics.detection import Points
-from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.evaluate.classes import match_classes
 from wsinuc.workflows.evaluate.run import (
     Prediction,
@@ -32,17 +31,7 @@ from wsinuc.workflows.evaluate.run import (
 )
 from wsinuc_cli.evaluate import evaluate as command
 
-ORIGINS = {"a": (0, 0), "b": (300, 50)}
-NAMES = ("round", "long")
 ORACLE = partial(predict_nuclei, segmenter=OracleSegmenter())
-
-
-def known(name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A field of the oracle's plane, its labels, and the class of each (1 round, 2 long)."""
-    pixels = plane((110, 130), ORIGINS[name])
-    labels = OracleSegmenter().separate(scores_of(pixels))
-    second = np.bincount(labels.ravel(), (pixels[..., 2] < 255).ravel()) > np.bincount(labels.ravel()) / 2
-    return pixels, labels, np.where(np.arange(labels.max() + 1) > 0, 1 + second, 0).astype(np.int32)
 
 
 def write_class_table(folder: Path, name: str, classes: np.ndarray, names: tuple[str, ...]) -> None:
@@ -60,7 +49,7 @@ def folder(tmp_path) -> Path:
         (path / part).mkdir(parents=True)
     (path / "manifest.csv").write_text("name,tissue\na,breast\nb,colon\n")
     for name in ORIGINS:
-        pixels, labels, classes = known(name)
+        pixels, labels, classes = known_classes(name)
         Image.fromarray(pixels).save(path / "images" / f"{name}.png")
         Image.fromarray(labels.astype(np.uint16)).save(path / "labels" / f"{name}.png")
         write_class_table(path, name, np.where(classes > 0, 3 - classes, 0), ("LONG", "Round"))
@@ -70,30 +59,6 @@ def folder(tmp_path) -> Path:
 @pytest.fixture
 def dataset(folder) -> Dataset:
     return open_dataset(folder, mpp=MPP)
-
-
-class Marked(Layout):
-    """The same fields, nuclei marked with points; the last of each is not marked."""
-
-    name, kind, mpp = "marked", "points", MPP
-    classes = tuple(NucleusClass(name, (0, 0, 0)) for name in NAMES)
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        return False
-
-    def scan(self) -> tuple[Row, ...]:
-        return tuple({"name": name} for name in ORIGINS)
-
-    def read(self, row: Row) -> Annotation:
-        pixels, labels, classes = known(row["name"])
-        points = Points.of_labels(labels, classes)
-        return Annotation(
-            image=pixels,
-            labels=np.zeros_like(labels),
-            points=points.places[:-1] + 1.0,
-            point_classes=points.classes[:-1].astype(np.int32),
-        )
 
 
 # --- names
@@ -210,7 +175,7 @@ def test_nuclei_of_unknown_class_count_for_detection_alone(dataset):
 def test_points_are_scored_by_detection_alone(tmp_path):
     dataset = Dataset.open(Marked(tmp_path))
     evaluation = evaluate(dataset, ORACLE, predicted_classes=NAMES, out=tmp_path / "out")
-    nuclei = sum(int(known(name)[1].max()) for name in ORIGINS)
+    nuclei = sum(int(known_classes(name)[1].max()) for name in ORIGINS)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["detection"] == {"matched": nuclei - 2, "missed": 0, "invented": 2}
     assert summary["f_detection"] == pytest.approx(2 * (nuclei - 2) / (2 * (nuclei - 2) + 2))

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from test_train_command import write_set
 
-from generator_files import write_cosyn, write_nudiff
+from helpers.files.datasets import write_set
+from helpers.files.generators import write_cosyn, write_nudiff
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -11,67 +10,25 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_cosyn_unet import TINY as NETWORK
 
-from wsinuc.datasets.base import LabelledImage
+from helpers.training.cosyn import CLASSES, CONFIG, Words, image, train
+from helpers.training.cosyn import TINY as NETWORK
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.checkpoints.cosyn import read_cosyn
-from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.diffusion.joint import JointDiffusion
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynUNet
-from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.processes import ALONE
-from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.synthesis.distance_map import centroid_distance
-from wsinuc.synthesis.prompts import Prompt
 from wsinuc.workflows.generators import cosyn as task
-from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
+from wsinuc.workflows.generators.cosyn_config import PRESETS
 from wsinuc.workflows.generators.cosyn_data import JointExamples, as_unit, layout_of_map, layouts_by_tissue
-
-CLASSES = (NucleusClass("Epithelial", (255, 0, 0)), NucleusClass("Stroma", (0, 0, 255)))
-CONFIG = CoSynTrainConfig(
-    mpp=0.5,
-    patch=16,
-    batch=2,
-    network=NETWORK,
-    fit=FitConfig(steps=3, lr=1e-3, bf16=False, log_every=1, save_every=1),
-    sample_steps=2,
-)
-
-
-class Words:
-    """A stand-in for the text encoder: one token that says which tissue."""
-
-    width = 8
-
-    def __call__(self, prompts: Sequence[Prompt | str]) -> TextTokens:
-        tokens = torch.stack([torch.full((1, 8), float(len(p.tissue))) for p in prompts if isinstance(p, Prompt)])
-        return TextTokens(tokens, torch.ones(len(prompts), 1, dtype=torch.bool))
-
-    def config(self) -> dict:
-        return {"name": "words"}
 
 
 @pytest.fixture(autouse=True)
 def no_point_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "_fitted_layouts", lambda images, config: {"colon": {"fitted": True}})
-
-
-def image(seed: int = 0, **attributes: str) -> LabelledImage:
-    rng, labels = np.random.default_rng(seed), np.zeros((40, 40), np.int32)
-    for i, (y, x) in enumerate([(2, 2), (20, 5), (10, 25), (28, 28)], start=1):
-        labels[y : y + 7, x : x + 6] = i
-    classes = np.array([0, 1, 2, 0, 1], np.int32)  # the third is of unknown class
-    pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    return LabelledImage(name=f"i{seed}", image=pixels, labels=labels, attributes=attributes, mpp=0.5, classes=classes)
-
-
-def train(out: Path, config: CoSynTrainConfig = CONFIG, **more) -> None:
-    task.train_cosyn(
-        [image(0, organ="colon"), image(1, organ="breast")], CLASSES, out, config, text_encoder=Words(), **more
-    )
 
 
 def test_examples_show_one_scene_in_all_their_parts():

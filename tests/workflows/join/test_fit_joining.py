@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
-from test_watershed import HALF, ellipses
 
-from oracle import OracleSegmenter
+from helpers.drawn import HALF, ellipses
+from helpers.oracle import OracleSegmenter
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.segmentation import score

@@ -16,8 +16,8 @@ import tifffile
 import zarr
 from ome_zarr_models.v05 import Image
 
-from oracle import OracleSegmenter, plane, scores_of
-from runs import FILES, SHAPE, Stop, config, run, tree
+from helpers.oracle import OracleSegmenter, plane, scores_of
+from helpers.runs import FILES, SHAPE, Stop, config, run, tree
 from wsinuc.errors import MppError, OutputError, SlideError, WsinucError
 from wsinuc.grid import Box
 from wsinuc.labels import paint_outlines

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from test_synthetic_set import files
-from test_train_command import write_set
 
-from generator_files import write_cosyn, write_nudiff
+from helpers.files.datasets import files, write_set
+from helpers.files.generators import write_cosyn, write_nudiff
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError, SynthesisError
 from wsinuc.models.checkpoints.checkpoint import file_sha256, load_checkpoint, save_checkpoint

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.files.datasets import files
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.files import read_table
 from wsinuc.errors import OutputError, SynthesisError
@@ -42,14 +43,6 @@ def made(index: int, *, classes: bool = True) -> SyntheticSample:
         prompt="high-quality image, of\n nuclei",
         source="random",
     )
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(p.relative_to(folder)): p.read_bytes()
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and ".synthesis" not in p.parts
-    }
 
 
 def test_samples_come_back_as_a_data_set(tmp_path: Path) -> None:

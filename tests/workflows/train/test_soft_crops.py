@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from test_distill import FIT, GROUND, IMAGES, NUCLEUS, TINY, KnowingTeacher, smooth, teacher
 
+from helpers.training.knowing_teacher import FIT, GROUND, IMAGES, NUCLEUS, TINY, KnowingTeacher, smooth, teacher
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oracle import OracleSegmenter, plane
+from helpers.oracle import OracleSegmenter, plane
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.workflows.train.threshold import best_level, fit_threshold
 

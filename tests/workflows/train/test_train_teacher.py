@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from skimage.draw import disk
 
-from dataset_files import save
+from helpers.files.datasets import save
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "examples"))
 import train_teacher

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 import wsinuc
-from damaged import stop_before_publishing
-from oracle import OracleSegmenter, write_slide
-from runs import Stop, config, run, tree
+from helpers.damaged import flip_bit, stop_before_publishing
+from helpers.oracle import OracleSegmenter, write_slide
+from helpers.runs import Stop, config, run, tree
 from wsinuc.errors import DamageError, OutputError
 from wsinuc.store import ResultStore, iter_nuclei
 from wsinuc.store.ledger import sealed
@@ -56,12 +56,6 @@ def result(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "a.wsinuc"))
 
 
-def flip(path: Path, where: int = -1) -> None:
-    data = bytearray(path.read_bytes())
-    data[where] ^= 1
-    path.write_bytes(data)
-
-
 def state(result: Path) -> str:
     (slide,) = cohort_status([result])
     return slide.state
@@ -92,14 +86,14 @@ def test_a_whole_result_is_whole_for_everyone(made: Path) -> None:
 
 @pytest.mark.parametrize("name", [PART, SHARD, "preview.png", "nuclei.geojson", "labels.ome.zarr/zarr.json"])
 def test_a_flipped_byte_is_noticed_in_every_kind_of_file(result: Path, name: str) -> None:
-    flip(result / name, 40)
+    flip_bit(result / name, at=40)
     assert problems(result) == [f"{name} has another content than was written"]
     assert state(result) == "done"  # names and sizes alone
 
 
 def test_readers_check_a_part_before_its_rows(result: Path) -> None:
     """A byte of a page header, which Parquet's own checksums do not cover, is as any other."""
-    flip(result / PART, 8)
+    flip_bit(result / PART, at=8)
     parts = iter_nuclei(result)
     assert next(parts).ids[0] == 1
     with pytest.raises(DamageError, match=r"part-00001\.parquet is not the file that was written"):
@@ -273,10 +267,10 @@ def test_a_finished_result_that_lost_files_is_continued_from_its_blocks(
 def test_the_blocks_of_an_unfinished_result_are_verified(stopped: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(stopped, tmp_path / "a.wsinuc"))
     assert (wsinuc.verify(out).state, wsinuc.verify(out).findings) == ("unfinished", ())
-    flip(out / ".run" / "blocks" / "000001.parquet")
+    flip_bit(out / ".run" / "blocks" / "000001.parquet", at=-1)
     (finding,) = wsinuc.verify(out).findings
     assert finding.file == ".run/done/000001.json"
-    flip(out / ".run" / "done" / "000000.json", 40)
+    flip_bit(out / ".run" / "done" / "000000.json", at=40)
     assert len(wsinuc.verify(out).findings) == 2
 
 
@@ -357,7 +351,7 @@ def test_the_command_says_it_in_lines_and_by_its_exit_code(result: Path, interru
     unfinished = CliRunner().invoke(main, ["verify", str(done.parent)])
     assert unfinished.exit_code == 2
     assert [line.partition(": ")[2].split()[0] for line in unfinished.stdout.splitlines()] == ["whole", "not"]
-    flip(done / PART)
+    flip_bit(done / PART, at=-1)
     (done / "notes.txt").write_text("")
     damaged = CliRunner().invoke(main, ["verify", str(done.parent)])
     assert damaged.exit_code == 1

@@ -78,7 +78,7 @@ def quadratic_timesteps(steps: int, count: int) -> list[int]:
     Examples
     --------
     >>> quadratic_timesteps(1000, 5)
-    [0, 62, 250, 562, 999]
+    [0, 63, 250, 562, 999]
 
     Raises
     ------

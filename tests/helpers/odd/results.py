@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from checkpoint_files import ODD, changed, own_header, raw_parts, with_header, write_raw
-from damaged import stop_before_publishing
-from odd_annotations import file
-from odd_checkpoints import write_segmenter
-from odd_doors import Given, Gives, Refused, with_options
-from odd_files import make_no_file
-from odd_inputs import Row
-from odd_slides import nuclei
-from planted import PLANTS, somebodys
-from runs import run
-from tiff_dialects import write
+from helpers.damaged import stop_before_publishing
+from helpers.files.checkpoints import ODD, changed, own_header, raw_parts, with_header, write_raw
+from helpers.files.tiff_dialects import write
+from helpers.odd.annotations import file
+from helpers.odd.checkpoints import write_segmenter
+from helpers.odd.doors import Given, Gives, Refused, with_options
+from helpers.odd.inputs import Row
+from helpers.odd.no_files import make_no_file
+from helpers.odd.slides import nuclei
+from helpers.planted import PLANTS, somebodys
+from helpers.runs import run
 from wsinuc.errors import CheckpointError, DamageError, DataError, OutputError
 from wsinuc.store.ledger import SEAL, sealed
 

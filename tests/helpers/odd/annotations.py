@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from annotation_files import ODD, PLAIN, circle, collection, polygon, square, star
-from odd_doors import SIDE, Gives, Refused
-from odd_files import NO_FILES, ODD_TABLES, make_no_file
-from odd_inputs import Row
+from helpers.files.annotations import ODD, PLAIN, circle, collection, polygon, square, star
+from helpers.odd.doors import SIDE, Gives, Refused
+from helpers.odd.inputs import Row
+from helpers.odd.no_files import NO_FILES, ODD_TABLES, make_no_file
 from wsinuc.errors import ConfigError, DataError
 
 HOLED = collection(polygon(square(2, 2, 22, 22), square(10, 10, 14, 14)))

@@ -12,7 +12,7 @@ import numpy as np
 from click.testing import CliRunner
 
 import wsinuc
-from oracle import OracleSegmenter
+from helpers.oracle import OracleSegmenter
 from wsinuc.config import SegmentConfig
 from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import WsinucError

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from tiff_dialects import TILE, grey_picture, ome, picture, shrunk, write
+from helpers.files.tiff_dialects import TILE, grey_picture, ome, picture, shrunk, write
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,15 +12,14 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-import dicom_files
-import odd_tissue
-import slide_variants
-from label_pictures import CENTRES
-from odd_doors import Given, Gives, Refused, with_options
-from odd_files import NO_FILES, make_no_file
-from odd_inputs import Row
-from tiff_dialects import LAYOUTS, Layout, grey_picture, picture, write
-from tiff_refusals import HOSTILE, REFUSED, Refusal
+from helpers.files import dicom, slide_variants
+from helpers.files.label_pictures import CENTRES
+from helpers.files.tiff_dialects import LAYOUTS, Layout, grey_picture, picture, write
+from helpers.files.tiff_refusals import HOSTILE, REFUSED, Refusal
+from helpers.odd import tissue
+from helpers.odd.doors import Given, Gives, Refused, with_options
+from helpers.odd.inputs import Row
+from helpers.odd.no_files import NO_FILES, make_no_file
 from wsinuc.errors import MppError, SlideError
 from wsinuc.grid import Box
 
@@ -246,13 +245,13 @@ def _several_files() -> Iterator[Row]:
     yield Row(
         name="files: a folder of one DICOM series",
         door="a list of slides",
-        make=lambda folder: dicom_files.write_series(folder / "case 7", _blocks(), mpp=MPP)[0].parent,
+        make=lambda folder: dicom.write_series(folder / "case 7", _blocks(), mpp=MPP)[0].parent,
         expected=Gives(("case 7",)),
     )
     yield Row(
         name="files: the label of a DICOM series opens the slide",
         door="open_slide",
-        make=lambda folder: dicom_files.write_series(folder, _blocks(), mpp=MPP)[-2],
+        make=lambda folder: dicom.write_series(folder, _blocks(), mpp=MPP)[-2],
         expected=Gives(_blocks, tolerance=60),
     )
 
@@ -347,13 +346,13 @@ def _segmented() -> Iterator[Row]:
 def _tissue() -> Iterator[Row]:
     half = partial(np.concatenate, axis=1)
     kinds: dict[str, tuple[Callable[[], np.ndarray], tuple[object, ...]]] = {
-        "tissue and glass": (lambda: half([odd_tissue.tissue(600, 600), odd_tissue.glass(600, 600)]), (True,)),
-        "glass alone": (lambda: odd_tissue.glass(400, 400), (False,)),
+        "tissue and glass": (lambda: half([tissue.tissue(600, 600), tissue.glass(600, 600)]), (True,)),
+        "glass alone": (lambda: tissue.glass(400, 400), (False,)),
         "a stroke of green ink on glass": (
-            lambda: odd_tissue.stroke(odd_tissue.glass(600, 600), "green", Box(200, 0, 400, 600)),
+            lambda: tissue.stroke(tissue.glass(600, 600), "green", Box(200, 0, 400, 600)),
             (False, "pen"),
         ),
-        "black padding": (lambda: odd_tissue.padded(odd_tissue.tissue(600, 600), 0, 200), (True, "black")),
+        "black padding": (lambda: tissue.padded(tissue.tissue(600, 600), 0, 200), (True, "black")),
     }
     for name, (draw, expected) in kinds.items():
         make = partial(_drawn, draw)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from oracle import write_slide
-from runs import Stop, run
+from helpers.oracle import write_slide
+from helpers.runs import Stop, run
 from wsinuc.errors import DamageError, WsinucError
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.nuclei import Nuclei
@@ -84,6 +84,14 @@ def stop_before_publishing(slide: Path, out: Path) -> None:
 def files_of(folder: Path) -> list[Path]:
     """All files below a folder, sorted."""
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def flip_bit(path: Path, *, at: int | None = None, share: float = 0.5, bit: int = 0) -> None:
+    """Turn one bit of a file over: of the byte ``at``, or of that after a ``share`` of the file."""
+    data = bytearray(path.read_bytes())
+    place = min(int(len(data) * share), len(data) - 1) if at is None else at
+    data[place] ^= 1 << bit
+    path.write_bytes(data)
 
 
 def flip(rng: np.random.Generator, folder: Path) -> Path:

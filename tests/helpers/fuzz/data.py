@@ -10,11 +10,10 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-import dataset_files
-import label_pictures
-from fuzz_judge import by_all
-from fuzz_mutations import mutate_document
-from fuzz_parsers import Made, Parser, at
+from helpers.files import datasets, label_pictures
+from helpers.fuzz.judge import by_all
+from helpers.fuzz.mutations import mutate_document
+from helpers.fuzz.parsers import Made, Parser, at
 from wsinuc.grid import Box
 
 
@@ -22,11 +21,11 @@ def aperio_xml(folder: Path) -> Parser:
     """Outlines of MoNuSeg."""
     from wsinuc.datasets import open_dataset
 
-    dataset_files.write_monuseg(folder)
+    datasets.write_monuseg(folder)
     path = next(folder.rglob("TCGA-44*.xml"))
     seeds = [
         path.read_bytes(),
-        dataset_files.aperio(dataset_files.square(1, 1, 3), [(2, 2), (9, 2), (5, 8)]).encode(),
+        datasets.aperio(datasets.square(1, 1, 3), [(2, 2), (9, 2), (5, 8)]).encode(),
     ]
     return Parser(seeds=seeds, read=at(path, lambda _: list(open_dataset(folder, layout="monuseg", mpp=0.25))))
 
@@ -39,8 +38,8 @@ def own_folder(which: str) -> Made:
 
         root = folder / "set"
         for name in ("a", "b"):
-            dataset_files.save(dataset_files.picture(1), root / "images" / f"{name}.png")
-            dataset_files.save(dataset_files.blobs(1, 2, 3).astype(np.uint8), root / "labels" / f"{name}.png")
+            datasets.save(datasets.picture(1), root / "images" / f"{name}.png")
+            datasets.save(datasets.blobs(1, 2, 3).astype(np.uint8), root / "labels" / f"{name}.png")
         (root / "classes").mkdir()
         (root / "classes" / "a.csv").write_text("label,class\n1,A\n2,B\n3,A\n")
         (root / "classes" / "b.csv").write_text("label,class\n1,A\n2,B\n3,A\n")
@@ -59,7 +58,7 @@ def points(which: str) -> Made:
         from wsinuc.datasets import open_dataset
 
         root = folder / "set"
-        dataset_files.save(dataset_files.picture(1), root / "images" / "a.png")
+        datasets.save(datasets.picture(1), root / "images" / "a.png")
         content = {
             "points/a.csv": "x,y,class\n1,2,A\n3.5,4,B\n5,5,\n",
             "classes.csv": "name,color\nA,#ff0000\nB,#00ff00\n",
@@ -118,12 +117,12 @@ def matlab(folder: Path) -> Parser:
     """MATLAB files of CoNSeP."""
     from wsinuc.datasets import open_dataset
 
-    dataset_files.write_consep(folder)
+    datasets.write_consep(folder)
     for path in [*folder.rglob("train_10.*"), *folder.rglob("test_1.*")]:
         path.unlink()
     path = next(folder.rglob("train_1.mat"))
     good = path.read_bytes()
-    savemat(folder / "plain.mat", {"inst_map": dataset_files.blobs(1, 2), "type_map": dataset_files.blobs(1, 2)})
+    savemat(folder / "plain.mat", {"inst_map": datasets.blobs(1, 2), "type_map": datasets.blobs(1, 2)})
     seeds = [good, (folder / "plain.mat").read_bytes()]
     return Parser(seeds=seeds, read=at(path, lambda _: list(open_dataset(folder, layout="consep"))))
 
@@ -134,7 +133,7 @@ def numpy_arrays(which: str) -> Made:
     def make(folder: Path) -> Parser:
         from wsinuc.datasets import open_dataset
 
-        dataset_files.write_pannuke(folder, folds=(1,))
+        datasets.write_pannuke(folder, folds=(1,))
         path = next(folder.rglob(which))
         stream = io.BytesIO()
         np.save(stream, np.array([{"a": 1}, None], object), allow_pickle=True)
@@ -151,8 +150,8 @@ def split_file(folder: Path) -> Parser:
 
     root = folder / "set"
     for name in ("a", "b"):
-        dataset_files.save(dataset_files.picture(1), root / "images" / f"{name}.png")
-        dataset_files.save(dataset_files.blobs(1, 2, 3).astype(np.uint8), root / "labels" / f"{name}.png")
+        datasets.save(datasets.picture(1), root / "images" / f"{name}.png")
+        datasets.save(datasets.blobs(1, 2, 3).astype(np.uint8), root / "labels" / f"{name}.png")
     parts = {"train": (("a", Box(0, 0, 8, 8)), ("b", None)), "test": (("b", None),)}
     Split(parts=parts, dataset="folder", seed=1).save(folder / "seed.json")
 

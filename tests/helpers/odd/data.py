@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-import dataset_files
-from label_pictures import SHAPE, Picture, pictures
-from odd_annotations import file
-from odd_doors import Gives, Refused, with_options
-from odd_inputs import Row
+from helpers.files import datasets
+from helpers.files.label_pictures import SHAPE, Picture, pictures
+from helpers.odd.annotations import file
+from helpers.odd.doors import Gives, Refused, with_options
+from helpers.odd.inputs import Row
 from wsinuc.errors import DataError, MppError
 
 Change = Callable[[Path], object]
@@ -35,7 +35,7 @@ def rows() -> Iterator[Row]:
 
 def _two_widths(folder: Path) -> Path:
     root = _own(lambda root: (root / "labels" / "a.png").unlink(), folder)
-    tifffile.imwrite(root / "labels" / "a.tif", dataset_files.blobs(1).astype(np.uint16))
+    tifffile.imwrite(root / "labels" / "a.tif", datasets.blobs(1).astype(np.uint16))
     with tifffile.TiffFile(root / "labels" / "a.tif", mode="r+b") as tiff:
         tiff.pages.first.tags["ImageWidth"].overwrite((16, 16))
     return root
@@ -43,7 +43,7 @@ def _two_widths(folder: Path) -> Path:
 
 def _with_label(picture: Picture, folder: Path) -> Path:
     root = folder / "set"
-    dataset_files.save(dataset_files.picture(0, SHAPE), root / "images" / "a.png")
+    datasets.save(datasets.picture(0, SHAPE), root / "images" / "a.png")
     (root / "labels").mkdir()
     picture.write(root / "labels" / "a")
     return root
@@ -52,8 +52,8 @@ def _with_label(picture: Picture, folder: Path) -> Path:
 def _own(change: Change, folder: Path) -> Path:
     """One's own data set of one image and three nuclei, changed."""
     root = folder / "set"
-    dataset_files.save(dataset_files.picture(0), root / "images" / "a.png")
-    dataset_files.save(dataset_files.blobs(1, 2, 3).astype(np.uint8), root / "labels" / "a.png")
+    datasets.save(datasets.picture(0), root / "images" / "a.png")
+    datasets.save(datasets.blobs(1, 2, 3).astype(np.uint8), root / "labels" / "a.png")
     change(root)
     return root
 
@@ -91,7 +91,7 @@ def _folders() -> Iterator[Row]:
         "images without labels": (lambda root: (root / "labels" / "a.png").unlink(), Refused(DataError, "is missing")),
         "an image that is text": (_write("images/a.png", b"no picture"), Refused(DataError, "cannot be decoded")),
         "an image of another size": (
-            lambda root: dataset_files.save(dataset_files.picture(0, (9, 9)), root / "images" / "a.png"),
+            lambda root: datasets.save(datasets.picture(0, (9, 9)), root / "images" / "a.png"),
             Refused(DataError, "another image"),
         ),
         "a class that nobody named": (
@@ -131,23 +131,23 @@ def _folders() -> Iterator[Row]:
 
 
 def _monuseg(xml: str, folder: Path) -> Path:
-    dataset_files.save(dataset_files.picture(0), folder / "a.tif")
+    datasets.save(datasets.picture(0), folder / "a.tif")
     (folder / "a.xml").write_text(xml)
     return folder
 
 
 def _consep(folder: Path, content: bytes | None = None, **variables: np.ndarray) -> Path:
-    dataset_files.save(dataset_files.picture(0), folder / "Train" / "Images" / "train_1.png")
+    datasets.save(datasets.picture(0), folder / "Train" / "Images" / "train_1.png")
     path = folder / "Train" / "Labels" / "train_1.mat"
-    good = {"inst_map": dataset_files.blobs(1, 2, 3), "type_map": (dataset_files.blobs(1, 2, 3) > 0).astype(float)}
-    dataset_files.save_mat(path, **(variables if "other" in variables else {**good, **variables}))
+    good = {"inst_map": datasets.blobs(1, 2, 3), "type_map": (datasets.blobs(1, 2, 3) > 0).astype(float)}
+    datasets.save_mat(path, **(variables if "other" in variables else {**good, **variables}))
     if content is not None:
         path.write_bytes(content)
     return folder
 
 
 def _pannuke(folder: Path, array: np.ndarray | None = None, content: bytes | None = None) -> Path:
-    dataset_files.write_pannuke(folder, folds=(1,))
+    datasets.write_pannuke(folder, folds=(1,))
     path = next(folder.rglob("masks.npy"))
     if array is not None:
         np.save(path, array, allow_pickle=True)
@@ -157,9 +157,9 @@ def _pannuke(folder: Path, array: np.ndarray | None = None, content: bytes | Non
 
 
 def _published() -> Iterator[Row]:
-    good = dataset_files.aperio(dataset_files.square(2, 1, 4), dataset_files.square(9, 3, 2))
+    good = datasets.aperio(datasets.square(2, 1, 4), datasets.square(9, 3, 2))
     laughs = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'
-    cells = np.full(dataset_files.SHAPE, "a", object)
+    cells = np.full(datasets.SHAPE, "a", object)
     nothing = np.zeros((2, 16, 16, 6))
     kinds: dict[str, tuple[Callable[[Path], Path], Gives | Refused]] = {
         "XML": (partial(_monuseg, good), Gives(2)),
@@ -188,7 +188,7 @@ def _published() -> Iterator[Row]:
         "MATLAB without the map": (partial(_consep, other=np.zeros(3)), Refused(DataError, "no variable 'inst_map'")),
         "MATLAB with cells for numbers": (partial(_consep, type_map=cells), Refused(DataError, "array of numbers")),
         "MATLAB with complex numbers": (
-            partial(_consep, type_map=np.full(dataset_files.SHAPE, 1j)),
+            partial(_consep, type_map=np.full(datasets.SHAPE, 1j)),
             Refused(DataError, "array of numbers"),
         ),
         "MATLAB of another size": (partial(_consep, inst_map=np.zeros((9, 9))), Refused(DataError, "another image")),
@@ -211,7 +211,7 @@ def _published() -> Iterator[Row]:
 
 def _marked(points: str | bytes, folder: Path) -> Path:
     root = folder / "set"
-    dataset_files.save(dataset_files.picture(1), root / "images" / "a.png")
+    datasets.save(datasets.picture(1), root / "images" / "a.png")
     _write("points/a.csv", points)(root)
     _write("classes.csv", "name\nA\nB\n")(root)
     return root

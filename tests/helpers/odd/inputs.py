@@ -1,6 +1,6 @@
 """Hostile and odd inputs in one table: what it is, through which door it comes in, and what must come of it.
 
-    PYTHONPATH=.:cli:tests python tests/odd_inputs.py
+    PYTHONPATH=.:cli:tests python -m helpers.odd.inputs
 
 prints the table. Each row makes its input in a folder; expected is the right value, or the one line of an error.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from odd_doors import DOORS, Given, Gives, Refused
+from helpers.odd.doors import DOORS, Given, Gives, Refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +34,9 @@ class Row:
 
 def table() -> tuple[Row, ...]:
     """All rows."""
-    import odd_annotations
-    import odd_data
-    import odd_results
-    import odd_slides
+    from helpers.odd import annotations, data, results, slides
 
-    parts = (odd_slides, odd_annotations, odd_data, odd_results)
+    parts = (slides, annotations, data, results)
     return tuple(row for part in parts for row in part.rows())
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from checkpoint_files import raw_parts, write_raw
-from damaged import stop_before_publishing
-from fuzz_judge import by_all
-from fuzz_mutations import Rng, mutate, mutate_json
-from fuzz_parsers import Made, Parser, at, copied, sealed_json
-from oracle import write_slide
-from runs import run
+from helpers.damaged import stop_before_publishing
+from helpers.files.checkpoints import raw_parts, write_raw
+from helpers.fuzz.judge import by_all
+from helpers.fuzz.mutations import Rng, mutate, mutate_json
+from helpers.fuzz.parsers import Made, Parser, at, copied, sealed_json
+from helpers.oracle import write_slide
+from helpers.runs import run
 
 
 def command(*arguments: str) -> None:
@@ -173,7 +173,7 @@ def cohort_state(folder: Path) -> Parser:
 
 def checkpoint(folder: Path) -> Parser:
     """A small segmenter: bytes of its file, the header of safetensors, and the header that is ours."""
-    from odd_checkpoints import write_segmenter
+    from helpers.odd.checkpoints import write_segmenter
     from wsinuc.segmenters import load_segmenter
 
     good = write_segmenter(folder / "seed.safetensors").read_bytes()
@@ -200,7 +200,7 @@ def checkpoint(folder: Path) -> Parser:
 
 def generator(folder: Path) -> Parser:
     """The three generators and the denoiser, by their headers."""
-    from generator_files import write_cosyn, write_nudiff
+    from helpers.files.generators import write_cosyn, write_nudiff
     from wsinuc.models.checkpoints.checkpoint import load_checkpoint
     from wsinuc.models.checkpoints.cosyn import load_cosyn
     from wsinuc.models.checkpoints.generators import load_image_model, load_structure_model

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from annotation_files import ODD, PLAIN, collection, polygon, square, star
-from fuzz_judge import by_all
-from fuzz_mutations import Rng, mutate, mutate_document, mutate_json
-from tiff_dialects import LAYOUTS, picture
+from helpers.files.annotations import ODD, PLAIN, collection, polygon, square, star
+from helpers.files.tiff_dialects import LAYOUTS, picture
+from helpers.fuzz.judge import by_all
+from helpers.fuzz.mutations import Rng, mutate, mutate_document, mutate_json
 from wsinuc.grid import Box
 
 INFO = 40
@@ -108,7 +108,7 @@ def images(kind: str) -> Made:
 
 def dicom(folder: Path) -> Parser:
     """A DICOM series, of which one file is damaged."""
-    from dicom_files import write_series
+    from helpers.files.dicom import write_series
     from wsinuc.workflows.cohort.slide_list import list_slides
 
     paths = write_series(folder / "case", picture()[:100, :100], mpp=0.5, levels=2)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oracle import OracleSegmenter, write_slide
+from helpers.oracle import OracleSegmenter, write_slide
 from wsinuc.config import SegmentConfig
 from wsinuc.workflows.segment.run import segment_slide
 

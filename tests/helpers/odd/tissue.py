@@ -18,7 +18,7 @@ from wsinuc.slides import open_slide
 
 MPP = 0.5
 GLASS = 242
-SLIDE = Path(__file__).parents[1] / "examples" / "data" / "CMU-1-Small-Region.svs"
+SLIDE = Path(__file__).parents[3] / "examples" / "data" / "CMU-1-Small-Region.svs"
 
 INKS = {
     "green": (0.70, 0.18, 0.24),

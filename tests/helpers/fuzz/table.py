@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 
-import fuzz_data as data
-import fuzz_parsers as files
-import fuzz_results as results
+from helpers.fuzz import data, results
+from helpers.fuzz import parsers as files
 
 PARSERS: dict[str, files.Made] = {
     "TIFF": files.tiffs("tiff", "OME channels", "12 of 16 bits", "orientation 6", "palette", "strips", "JPEG", "CMYK"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-SHARED_SLIDES = Path(__file__).parents[2] / "shared" / "data" / "slides"
+SHARED_SLIDES = Path(__file__).parents[4] / "shared" / "data" / "slides"
 needs_shared = pytest.mark.skipif(not SHARED_SLIDES.is_dir(), reason="the shared slides are not here")
 
 HEIGHT, WIDTH = 401, 523  # no multiple of a tile or of a level's downsample

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from checkpoint_files import ODD, changed, places, without
+from helpers.files.checkpoints import ODD, changed, places, without
 
 Rng = np.random.Generator
 

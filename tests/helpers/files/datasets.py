@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
+from skimage.draw import disk
 
 SHAPE = (12, 16)  # h, w
 
@@ -133,3 +134,33 @@ def write_dsb(root: Path) -> Path:
             mask[3, 4] = 1  # all three claim one pixel
             save((mask > 0).astype(np.uint8) * 255, folder / "masks" / f"{i}f.png")
     return root
+
+
+def write_set(folder: Path, *, images: int = 3, classes: tuple[str, ...] = ()) -> Path:
+    """Dark discs on a pale ground, 96 px at 0.5 um per px; patients p0, p1 ..."""
+    for name in ("images", "labels", "classes"):
+        (folder / name).mkdir(parents=True)
+    for index in range(images):
+        rng = np.random.default_rng(index)
+        image, labels = np.full((96, 96, 3), (225, 190, 215), np.uint8), np.zeros((96, 96), np.uint16)
+        for y in (24, 72):
+            for x in (24, 72):
+                labels[disk((y + rng.integers(-4, 5), x + rng.integers(-4, 5)), 9)] = labels.max() + 1
+        image[labels > 0] = (90, 60, 140)
+        Image.fromarray(image).save(folder / "images" / f"i{index}.png")
+        Image.fromarray(labels).save(folder / "labels" / f"i{index}.png")
+        lines = [f"{label},{classes[label % len(classes)]}" for label in range(1, 5)] if classes else []
+        (folder / "classes" / f"i{index}.csv").write_text("\n".join(["label,class", *lines]) + "\n")
+    rows = [f"i{index},p{index},0.5" for index in range(images)]
+    (folder / "manifest.csv").write_text("\n".join(["name,patient,mpp", *rows]) + "\n")
+    if classes:
+        (folder / "classes.csv").write_text("\n".join(["name", *classes]) + "\n")
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and ".synthesis" not in p.parts
+    }

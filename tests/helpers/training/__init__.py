@@ -1,0 +1,1 @@
+"""Small trainings: images, settings, a teacher that knows the answer."""
