@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -94,7 +95,7 @@ def label_shape(path: Path) -> tuple[int, int]:
         return page.imagelength, page.imagewidth
 
 
-def read_values(path: Path) -> tuple[NDArray, tuple[str, ...]]:
+def read_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The file's own values, (h, w) or (h, w, channels), and notes on how they were read; raises DataError."""
     if path.suffix.lower() in _TIFF:
         return _tiff_values(path)
@@ -154,7 +155,7 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
     return page
 
 
-def _tiff_values(path: Path) -> tuple[NDArray, tuple[str, ...]]:
+def _tiff_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     with _tiff(path) as file:
         page = _only_page(file, path)
         try:
@@ -181,7 +182,7 @@ def _png_depth(path: Path) -> int:
         return file.read(25)[24]
 
 
-def _check_palette(image: Image.Image, values: NDArray, path: Path) -> None:
+def _check_palette(image: Image.Image, values: NDArray[Any], path: Path) -> None:
     """Raise DataError for a palette of two colours whose background seems to be the second."""
     used = np.unique(values)
     palette = image.getpalette() or []

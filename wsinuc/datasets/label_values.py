@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -98,7 +99,7 @@ class _Pieces:
         return cls(labels, at, sizes, owner)
 
 
-def instances_of(values: NDArray, source: Path, *, glands: bool = False) -> Instances:
+def instances_of(values: NDArray[Any], source: Path, *, glands: bool = False) -> Instances:
     """One number per nucleus from a label picture of any kind, by the rules of this module.
 
     Parameters
@@ -139,7 +140,7 @@ def mask_note(number: int) -> str:
     return f"hold 0 and {number} only: taken apart into connected components; touching nuclei count as one"
 
 
-def whole_numbers(values: NDArray, source: Path) -> NDArray:
+def whole_numbers(values: NDArray[Any], source: Path) -> NDArray[Any]:
     """The values (h, w) themselves, if they are whole numbers from 0; raises DataError.
 
     Files of MATLAB and of NumPy keep ids as floating-point numbers; those are ids as long as they are whole.
@@ -157,7 +158,7 @@ def whole_numbers(values: NDArray, source: Path) -> NDArray:
     return values
 
 
-def label_ids(values: NDArray, source: Path) -> NDArray[np.int32]:
+def label_ids(values: NDArray[Any], source: Path) -> NDArray[np.int32]:
     """Numbers (h, w) as int32, nothing taken apart; raises DataError for what is no number from 0 to `MAX_LABEL`."""
     numbers = whole_numbers(values, source)
     if numbers.size and numbers.max() > MAX_LABEL:
@@ -194,7 +195,7 @@ def count_notes(notes: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _numbered(values: NDArray, source: Path) -> Instances:
+def _numbered(values: NDArray[Any], source: Path) -> Instances:
     """The picture's numbers as labels; numbers that are too large for tables are numbered anew."""
     numbers = whole_numbers(values, source)
     high = int(numbers.max(initial=0))
@@ -208,7 +209,7 @@ def _numbered(values: NDArray, source: Path) -> Instances:
     return Instances(labels=labels, numbers=large, notes=(SPARSE,))
 
 
-def _without_colour(values: NDArray, source: Path) -> tuple[NDArray, tuple[str, ...]]:
+def _without_colour(values: NDArray[Any], source: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     """One number per pixel of a picture (h, w, channels), and the note on it; transparent pixels are background."""
     channels = values.shape[2]
     if channels not in (1, 2, 3, 4):
@@ -236,7 +237,7 @@ def _without_colour(values: NDArray, source: Path) -> tuple[NDArray, tuple[str, 
     return numbers, (COLOURS,)
 
 
-def _opaque(values: NDArray, source: Path) -> NDArray:
+def _opaque(values: NDArray[Any], source: Path) -> NDArray[Any]:
     """The colours of a picture whose last channel is alpha, transparent pixels black; raises DataError."""
     colours = values[..., :-1]
     alpha = values[..., -1]
@@ -349,7 +350,7 @@ def _taken_apart(found: Instances, pieces: _Pieces, which: NDArray[np.bool_]) ->
     return replace(found, labels=labels, numbers=found.numbers[origin])
 
 
-def _neighbours(labels: NDArray) -> tuple[tuple[tuple[slice, ...], tuple[slice, ...]], ...]:
+def _neighbours(labels: NDArray[Any]) -> tuple[tuple[tuple[slice, ...], tuple[slice, ...]], ...]:
     """Slices of a picture that put every pixel beside its lower, then beside its right neighbour."""
     below = (np.s_[:-1, :], np.s_[1:, :])
     right = (np.s_[:, :-1], np.s_[:, 1:])

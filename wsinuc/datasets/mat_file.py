@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ class Variable:
     """The matrix' bytes, compressed or not."""
     packed: bool
 
-    def numbers(self) -> NDArray:
+    def numbers(self) -> NDArray[Any]:
         """All numbers in the type in which they are stored; raises _BrokenError or zlib.error."""
         count = math.prod(self.shape)
         content = _unpacked(self.data, _LISTING + 8 * count) if self.packed else self.data
@@ -87,7 +88,7 @@ def list_variables(path: Path) -> dict[str, Variable]:
         raise DataError(f"{path} is no whole MATLAB file ({error}); copy it again") from error
 
 
-def read_variable(variable: Variable, path: Path) -> NDArray:
+def read_variable(variable: Variable, path: Path) -> NDArray[Any]:
     """The numbers of a matrix (``path`` is for messages); raises DataError where it holds others,
     or fewer than it claims."""
     if not variable.is_plain:

@@ -175,7 +175,8 @@ def check_reader(reader: str) -> None:
 
 def _reader_class(name: str) -> type[Slide]:
     module, attribute = READERS[name].split(":")
-    return getattr(import_module(module), attribute)
+    reader_class: type[Slide] = getattr(import_module(module), attribute)
+    return reader_class
 
 
 def check_slide_file(path: Place) -> None:

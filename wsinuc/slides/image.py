@@ -200,7 +200,7 @@ def _orientation(exif: Image.Exif, data: bytes | None) -> int:
     return value if value in TURNS else 1
 
 
-def _decode_image(path: Path) -> NDArray:
+def _decode_image(path: Path) -> NDArray[Any]:
     stored = _look_at(path)
     decode = imagecodecs.png_decode if stored.kind == "png" else imagecodecs.jpeg8_decode
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -226,7 +226,7 @@ def _describe_tiff(path: Path) -> tuple[SlideHeader, Dialect]:
         return header_of(layout, dialect, notes), dialect
 
 
-def _decode_tiff(path: Path) -> NDArray:
+def _decode_tiff(path: Path) -> NDArray[Any]:
     with open_tiff(path) as tiff:
         layout = read_layout(tiff, path.name)
         whole = Box.of_shape((layout.first.imagelength, layout.first.imagewidth))

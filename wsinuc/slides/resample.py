@@ -38,7 +38,7 @@ class Taps:
     @property
     def stop(self) -> int:
         """One past the last source pixel that any output pixel needs."""
-        return int(self.first[-1]) + self.weights.shape[1]
+        return int(self.first[-1]) + int(self.weights.shape[1])
 
 
 def taps_for(start: int, stop: int, scale: float, length: int) -> Taps:
@@ -72,14 +72,15 @@ def resample(source: NDArray[np.uint8], rows: Taps, columns: Taps) -> NDArray[np
 
 
 @kernel
-def _shrink_rows(source, first, weights):  # type: ignore[no-untyped-def]
+def _shrink_rows(source: NDArray[np.uint8], first: NDArray[np.int64], weights: NDArray[np.int32]) -> NDArray[np.uint16]:
     """uint8 (h, k) to uint16 (n, k) with 8 fraction bits."""
-    count, width = len(first), source.shape[1]
+    count = len(first)
+    width = source.shape[1]
     out = np.empty((count, width), np.uint16)
     total = np.empty(width, np.int32)
     drop = _WEIGHT_BITS - _KEPT_BITS
     for j in range(count):
-        total[:] = 1 << (drop - 1)
+        total[:] = 1 << (drop - 1)  # a half, so that cutting off the lowest bits rounds
         for t in range(weights.shape[1]):
             weight = weights[j, t]
             if weight != 0:
@@ -92,9 +93,13 @@ def _shrink_rows(source, first, weights):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _shrink_columns(source, first, weights):  # type: ignore[no-untyped-def]
+def _shrink_columns(
+    source: NDArray[np.uint16], first: NDArray[np.int64], weights: NDArray[np.int32]
+) -> NDArray[np.uint8]:
     """uint16 (n, w, 3) with 8 fraction bits to uint8 (n, m, 3)."""
-    height, count, taps = source.shape[0], len(first), weights.shape[1]
+    height = source.shape[0]
+    count = len(first)
+    taps = weights.shape[1]
     out = np.empty((height, count, 3), np.uint8)
     drop = _WEIGHT_BITS + _KEPT_BITS
     half = np.int32(1 << (drop - 1))

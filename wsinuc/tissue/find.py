@@ -94,14 +94,15 @@ def _without(padding: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[
     if beside.all():
         return np.zeros_like(density)
     rows, columns = ndimage.distance_transform_edt(beside, return_distances=False, return_indices=True)
-    filled = density[rows, columns]
+    filled: NDArray[np.int16] = density[rows, columns]
     filled[padding] = 0
     return filled
 
 
 def _beside(padding: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Padding and the cells that resampling mixes with it."""
-    return ndimage.binary_dilation(padding, np.ones((3, 3), np.bool_), iterations=2)
+    beside: NDArray[np.bool_] = ndimage.binary_dilation(padding, np.ones((3, 3), np.bool_), iterations=2)
+    return beside
 
 
 def clean_mask(mask: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:

@@ -97,4 +97,5 @@ def _stained(dark: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[np.
 def _sum_of_nine(values: NDArray[np.generic]) -> NDArray[np.int32]:
     """(h, w) sums over 3 x 3 cells."""
     rows = ndimage.correlate1d(values.astype(np.int32), [1, 1, 1], axis=0, mode="constant")
-    return ndimage.correlate1d(rows, [1, 1, 1], axis=1, mode="constant")
+    sums: NDArray[np.int32] = ndimage.correlate1d(rows, [1, 1, 1], axis=1, mode="constant")
+    return sums

@@ -89,10 +89,12 @@ def _black(channels: Channels) -> NDArray[np.bool_]:
     lightest = np.minimum(np.minimum(*channels[:2]), channels[2])
     darkest = np.maximum(np.maximum(*channels[:2]), channels[2])
     smooth = np.abs(9 * lightest - 9 * ndimage.uniform_filter(lightest, 3)) <= 9 * _ROUGH
-    return (lightest >= 400) & (10 * (darkest - lightest) <= 3 * darkest) & smooth
+    black: NDArray[np.bool_] = (lightest >= 400) & (10 * (darkest - lightest) <= 3 * darkest) & smooth
+    return black
 
 
 def _black_fringe(channels: Channels) -> NDArray[np.bool_]:
     lightest = np.minimum(np.minimum(*channels[:2]), channels[2])
     darkest = np.maximum(np.maximum(*channels[:2]), channels[2])
-    return (lightest >= 20) & (10 * (darkest - lightest) <= 3 * darkest)
+    fringe: NDArray[np.bool_] = (lightest >= 20) & (10 * (darkest - lightest) <= 3 * darkest)
+    return fringe

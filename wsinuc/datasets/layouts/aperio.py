@@ -24,7 +24,7 @@ from xml.etree.ElementTree import Element, ParseError
 import numpy as np
 from defusedxml import DefusedXmlException, ElementTree
 from numpy.typing import NDArray
-from skimage.draw import polygon
+from skimage import draw
 
 from wsinuc.datasets.base import Annotation, Layout, Row
 from wsinuc.datasets.files import by_name, image_shape, read_image
@@ -180,9 +180,8 @@ def paint_regions(regions: list[NDArray[np.float64]], shape: tuple[int, int]) ->
     labels = np.zeros(shape, np.int32)
     label = 0
     for region in (r for r in regions if len(r)):
-        y, x = polygon(
-            region[:, 0] - 0.5, region[:, 1] - 0.5, shape
-        )  # from edges to the centres of pixels, which polygon() counts from
+        # scikit-image counts from the centres of pixels, Aperio from the image's corner.
+        y, x = draw.polygon(region[:, 0] - 0.5, region[:, 1] - 0.5, shape)  # type: ignore[no-untyped-call]  # without types
         free = labels[y, x] == 0
         if free.any():
             label += 1
@@ -220,5 +219,5 @@ def _pairs(path: Path) -> Iterator[tuple[Path, Path]]:
         for image in path.glob(f"{depth}*.tif"):
             if image.parent.name.lower() == "tissue images":
                 yield image, image.parents[1] / "Annotations" / f"{image.stem}.xml"
-            elif (xml := image.with_suffix(".xml")).is_file():
-                yield image, xml
+            elif image.with_suffix(".xml").is_file():
+                yield image, image.with_suffix(".xml")

@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -172,7 +172,8 @@ class LizardLayout(Layout):
         return labels
 
     def read(self, row: Row) -> Annotation:
-        image, path = self._images[row["name"]], self._labels / f"{row['name']}.mat"
+        image = self._images[row["name"]]
+        path = self._labels / f"{row['name']}.mat"
         found = read_mat(path, ("inst_map", "id", "class"), image)
         instances = instances_of(found["inst_map"], path)
         ids, types = (label_ids(found[key].reshape(1, -1), path)[0] for key in ("id", "class"))
@@ -186,7 +187,7 @@ class LizardLayout(Layout):
         return Annotation(image=read_image(image), labels=instances.labels, classes=classes, notes=instances.notes)
 
 
-def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, NDArray]:
+def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, NDArray[Any]]:
     """Variables of a MATLAB file (version 5); maps are (h, w) like their image, else DataError before they are read."""
     if not path.is_file():
         raise DataError(f"{path} is missing; images and labels are paired by their file names")
@@ -194,7 +195,8 @@ def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, N
         found = list_variables(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
-    if missing := [name for name in variables if name not in found]:
+    missing = [name for name in variables if name not in found]
+    if missing:
         raise DataError(f"{path} has no variable {missing[0]!r}; it has {listed(found)}")
     size = image_shape(image)
     for name in variables:
@@ -210,7 +212,8 @@ def _commonest(labels: NDArray[np.int32], types: NDArray[np.integer]) -> NDArray
     inside = (labels > 0) & (types > 0)
     width = int(types.max(initial=0)) + 1
     counts = np.bincount(labels[inside] * width + types[inside], minlength=(int(labels.max(initial=0)) + 1) * width)
-    return counts.reshape(-1, width).argmax(axis=1).astype(np.int32)
+    commonest: NDArray[np.int32] = counts.reshape(-1, width).argmax(axis=1).astype(np.int32)
+    return commonest
 
 
 def _paired_images(path: Path) -> Iterator[Path]:

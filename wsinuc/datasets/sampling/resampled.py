@@ -94,4 +94,5 @@ def _nearest(labels: NDArray[np.int32], shape: tuple[int, ...], scale: float) ->
         ((np.arange(new) + 0.5) * scale).astype(np.int64).clip(max=old - 1)
         for new, old in zip(shape, labels.shape, strict=True)
     )
-    return labels[rows[:, None], columns]
+    nearest: NDArray[np.int32] = labels[rows[:, None], columns]
+    return nearest

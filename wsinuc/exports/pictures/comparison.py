@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from skimage.segmentation import find_boundaries
 
-from wsinuc.exports.pictures.drawing import font, printable
+from wsinuc.exports.pictures.drawing import boundaries, font, printable
 from wsinuc.grid import ceil_div
 from wsinuc.metrics.segmentation import count_overlaps
 from wsinuc.own_files import create
@@ -106,15 +106,16 @@ def _mistaken(shown: Comparison, judged: Comparison) -> NDArray[np.uint8]:
     found = np.isin(shown.truth, table.true_labels[table.true_index[table.found]])
     right = np.isin(shown.predicted, table.predicted_labels[table.predicted_index[table.found]])
     picture = shown.image.copy()
-    picture[find_boundaries(np.where(right, shown.predicted, 0), mode="inner")] = BOTH
-    picture[find_boundaries(np.where(right, 0, shown.predicted), mode="thick")] = PREDICTION
-    picture[find_boundaries(np.where(found, 0, shown.truth), mode="thick")] = TRUTH
+    picture[boundaries(np.where(right, shown.predicted, 0))] = BOTH
+    picture[boundaries(np.where(right, 0, shown.predicted), "thick")] = PREDICTION
+    picture[boundaries(np.where(found, 0, shown.truth), "thick")] = TRUTH
     return picture
 
 
 def _write_caption(page: Image.Image, text: str, at: tuple[int, int], width: int, size: int) -> None:
     """The caption on one line; letters shrink until it fits."""
-    draw, text = ImageDraw.Draw(page), printable(text)
+    draw = ImageDraw.Draw(page)
+    text = printable(text)
     while size > 9 and draw.textlength(text, font(size)) > width - 6:
         size -= 1
     draw.text((at[0] + 3, at[1] + 4), text, fill="black", font=font(size))
@@ -138,9 +139,11 @@ def _resized(row: Comparison, side: int) -> Comparison:
 
 def _outlined(row: Comparison, zoom: int) -> NDArray[np.uint8]:
     """The enlarged image with both sets of outlines, each drawn on the nucleus' own outermost pixels."""
-    truth, predicted = (find_boundaries(labels, mode="inner") for labels in (row.truth, row.predicted))
+    truth, predicted = (boundaries(labels) for labels in (row.truth, row.predicted))
     picture = row.image.copy()
-    picture[truth], picture[predicted], picture[truth & predicted] = TRUTH, PREDICTION, BOTH
+    picture[truth] = TRUTH
+    picture[predicted] = PREDICTION
+    picture[truth & predicted] = BOTH
     enlarged = _enlarge(picture, zoom)
     return enlarged if row.true_points is None else _dotted(enlarged, row.true_points * zoom)
 
@@ -154,5 +157,5 @@ def _dotted(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[
     return np.asarray(image)
 
 
-def _enlarge(array: NDArray, zoom: int) -> NDArray:
+def _enlarge(array: NDArray[Any], zoom: int) -> NDArray[Any]:
     return array.repeat(zoom, axis=0).repeat(zoom, axis=1)

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from skimage.segmentation import find_boundaries
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.exports.atomic import replacing
-from wsinuc.exports.pictures.drawing import GREY, INK, font, frame, printable
+from wsinuc.exports.pictures.drawing import GREY, INK, boundaries, font, frame, printable
 from wsinuc.grid import ceil_div
 from wsinuc.nuclei.classes import NucleusClass
 
@@ -72,7 +71,7 @@ def _tile(image: LabelledImage, colors: NDArray[np.uint8]) -> Image.Image:
     rows, columns = (((np.arange(n) + 0.5) / scale).astype(int) for n in shape)
     labels = image.labels[y0 + rows.clip(max=height - 1)][:, x0 + columns.clip(max=width - 1)]
     picture = np.array(pixels)
-    edge = find_boundaries(labels, mode="inner")
+    edge = boundaries(labels)
     kinds = np.ones(int(labels.max(initial=0)) + 1, np.int32) if image.classes is None else image.classes
     picture[edge] = colors[kinds[labels[edge]]]
     tile = Image.new("RGB", (TILE_PX, TILE_PX), "white")

@@ -114,7 +114,9 @@ def _share_edges(geometry: shapely.MultiPolygon) -> bool:
     if shapely.is_valid(geometry):  # parts of a valid one meet in points at most
         return False
     outlines = [part.exterior for part in geometry.geoms]
-    return shapely.union_all(outlines).length < sum(line.length for line in outlines) * (1 - 1e-9)
+    together = float(shapely.union_all(outlines).length)
+    apart = float(sum(line.length for line in outlines))
+    return together < apart * (1 - 1e-9)  # sums of lengths are exact to rounding
 
 
 def _reduction_issues(geometry: shapely.Geometry, coordinates: Coordinates) -> Iterator[Issue]:

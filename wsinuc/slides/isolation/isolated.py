@@ -94,7 +94,8 @@ class IsolatedSlide(Slide):
     reader = "isolated"
 
     def __init__(self, path: Place, *, mpp: float | None, reader: str, limits: ReaderLimits) -> None:
-        self._asked, self._limits = reader, limits
+        self._asked = reader
+        self._limits = limits
         self._deaths: list[str] = []  # shared by duplicates: whoever comes later need not see it happen again
         super().__init__(path, mpp=mpp)
 
@@ -106,7 +107,7 @@ class IsolatedSlide(Slide):
             handle.close()
 
     def _describe(self) -> SlideHeader:
-        session = self._acquire()
+        session: _Session = self._acquire()
         self.reader = session.facts["reader"]  # type: ignore[misc]  # who reads is known only now
         self._asked = self.reader
         return header_from_json(session.facts["header"])
@@ -121,7 +122,7 @@ class IsolatedSlide(Slide):
 
     def _read_inside(self, box: Box, level: int) -> NDArray[np.uint8]:
         self._refuse_if_dead()
-        session = self._acquire()
+        session: _Session = self._acquire()
         try:
             return session.read(box, level)
         except _DiedError as death:
@@ -130,7 +131,7 @@ class IsolatedSlide(Slide):
                 raise self._died(f"{death} while decoding {_where(box, level)}") from death
         return self._read_inside(box, level)  # in a fresh process, whose death would be the slide's fault
 
-    def _decode(self, handle: Any, box: Box, level: int) -> NDArray[np.uint8]:
+    def _decode(self, handle: _Session, box: Box, level: int) -> NDArray[np.uint8]:
         return handle.read(box, level)
 
     def _refuse_if_dead(self) -> None:
@@ -222,7 +223,8 @@ class _Session:
     def close(self) -> None:
         """Give the process back, unless another thread still reads from it."""
         with self._lock:
-            connections, self._idle = self._idle, []
+            connections = self._idle
+            self._idle = []
             busy = self._busy
         try:
             if not busy and connections:

@@ -260,4 +260,4 @@ def _positive_fraction(value: object) -> float | None:
     """A TIFF rational as a number, when both of its parts are positive."""
     if not isinstance(value, tuple) or len(value) != 2 or not all(part > 0 for part in value):
         return None
-    return value[0] / value[1]
+    return float(value[0] / value[1])

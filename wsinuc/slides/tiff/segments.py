@@ -40,12 +40,12 @@ class SegmentReader:
     def __init__(self, tiff: tifffile.TiffFile, keep: int = KEPT_STRIPS) -> None:
         self._tiff = tiff
         self._lock = threading.Lock()
-        self._strips: Recent[NDArray] = Recent(keep)
+        self._strips: Recent[NDArray[Any]] = Recent(keep)
 
     def __del__(self) -> None:
         self._tiff.close()  # pages and their file refer to each other, so it would stay open until a collection
 
-    def read(self, pages: tuple[tifffile.TiffPage, ...], box: Box, dialect: Dialect) -> NDArray:
+    def read(self, pages: tuple[tifffile.TiffPage, ...], box: Box, dialect: Dialect) -> NDArray[Any]:
         """Samples ``(h, w, samples)`` of a box inside a level; white where the file holds nothing.
 
         Parameters
@@ -62,7 +62,7 @@ class SegmentReader:
             self._fill(page, box, stored[..., plane : plane + 1] if len(pages) > 1 else stored)
         return stored
 
-    def _fill(self, page: tifffile.TiffPage, box: Box, out: NDArray) -> None:
+    def _fill(self, page: tifffile.TiffPage, box: Box, out: NDArray[Any]) -> None:
         height, width = _segment_shape(page)
         down = math.ceil(page.imagelength / height)
         across = math.ceil(page.imagewidth / width)
@@ -77,7 +77,7 @@ class SegmentReader:
                         page, index, extent.clip(Box.of_shape((page.imagelength, page.imagewidth))), box, target
                     )
 
-    def _paste(self, page: tifffile.TiffPage, index: int, extent: Box, box: Box, out: NDArray) -> None:
+    def _paste(self, page: tifffile.TiffPage, index: int, extent: Box, box: Box, out: NDArray[Any]) -> None:
         wanted = extent.clip(box)
         if reads_by_row(page):
             self._paste_rows(page, index, extent, wanted, out[wanted.relative_to(box).slices])
@@ -86,7 +86,7 @@ class SegmentReader:
         if pixels is not None:
             out[wanted.relative_to(box).slices] = pixels[wanted.relative_to(extent).slices]
 
-    def _paste_rows(self, page: tifffile.TiffPage, index: int, extent: Box, wanted: Box, out: NDArray) -> None:
+    def _paste_rows(self, page: tifffile.TiffPage, index: int, extent: Box, wanted: Box, out: NDArray[Any]) -> None:
         """A part of an uncompressed strip, some rows at a time."""
         band = max(1, ROWS_AT_ONCE // max(1, page.imagewidth * page.samplesperpixel))
         for first in range(wanted.y0, wanted.y1, band):
@@ -95,12 +95,12 @@ class SegmentReader:
             if pixels is not None:
                 out[first - wanted.y0 : last - wanted.y0] = pixels[:, wanted.x0 : wanted.x1]
 
-    def _segment(self, page: tifffile.TiffPage, index: int) -> NDArray | None:
+    def _segment(self, page: tifffile.TiffPage, index: int) -> NDArray[Any] | None:
         """Decoded samples ``(h, w, samples)`` of a strip or tile; None when the file holds nothing there."""
         key = (page.offset, index)
-        held = None if page.is_tiled else self._strips.get(key)
-        if held is not None:
-            return held
+        recent = None if page.is_tiled else self._strips.get(key)
+        if recent is not None:
+            return recent
         data = self._bytes(page, index)
         if data is None:
             return None
@@ -110,7 +110,7 @@ class SegmentReader:
         decoded, _, _ = page.decode(data, index, **tables)
         if decoded is None:
             return None
-        pixels = decoded[0]
+        pixels: NDArray[Any] = decoded[0]
         if not page.is_tiled:
             self._strips.keep(key, pixels, pixels.nbytes)
         return pixels
@@ -122,7 +122,7 @@ class SegmentReader:
             return None
         return self._read(offset, count)
 
-    def _rows(self, page: tifffile.TiffPage, index: int, first: int, last: int) -> NDArray | None:
+    def _rows(self, page: tifffile.TiffPage, index: int, first: int, last: int) -> NDArray[Any] | None:
         """Rows of an uncompressed strip, whatever its size."""
         if page.dataoffsets[index] == 0 or page.databytecounts[index] == 0:
             return None
