@@ -118,10 +118,6 @@ class Nuclei:
         """Centroids in level-0 pixels, float64 ``(n, 2)`` (y, x)."""
         return self.centroids * self.frame.downsample
 
-    def level0_outlines(self) -> NDArray[np.float64]:
-        """Corner points in level-0 pixels, float64 ``(m, 2)`` (y, x), in rings as ``offsets`` says."""
-        return self.outlines * np.asarray(self.frame.downsample)
-
 
 def concatenate(parts: Sequence[Nuclei]) -> Nuclei:
     """All nuclei of several tables of one slide, in the given order, with the ids that they have.

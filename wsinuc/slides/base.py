@@ -186,12 +186,6 @@ class Slide(ABC):
         scale = max(1.0, max(height, width) / size)
         return read_scaled(self, level, scale, Box(0, 0, max(1, round(height / scale)), max(1, round(width / scale))))
 
-    def reopen(self) -> None:
-        """Replace the handle; reads that are under way finish on the old one."""
-        with self._lock:
-            self._handle = None
-        self._acquire()
-
     def duplicate(self) -> Self:
         """A second slide on the same file with a handle of its own, which no other thread's failed read can spoil."""
         return copy.copy(self)

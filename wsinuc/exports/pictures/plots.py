@@ -65,21 +65,6 @@ def draw_heat_map(
     _save(figure, path)
 
 
-def draw_bars(groups: Mapping[str, Mapping[str, float]], path: Path, *, y: str, title: str = "") -> None:
-    """Bars side by side: for each group, one bar per name."""
-    names = list(dict.fromkeys(name for group in groups.values() for name in group))
-    figure = _figure(2 + 0.5 * len(names) * len(groups), 4)
-    axes = figure.add_subplot()
-    width = 0.8 / len(groups)
-    for i, (label, group) in enumerate(groups.items()):
-        axes.bar(np.arange(len(names)) + i * width, [group.get(name, 0.0) for name in names], width, label=label)
-    axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names)
-    axes.set(ylabel=y, title=title)
-    if len(groups) > 1:
-        axes.legend()
-    _save(figure, path)
-
-
 def draw_histograms(
     panels: Mapping[str, Mapping[str, ArrayLike]], path: Path, *, columns: int = 3, bins: int = 30, title: str = ""
 ) -> None:

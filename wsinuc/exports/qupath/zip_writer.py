@@ -2,7 +2,8 @@
 
 ``zipfile`` compresses in the thread that writes, and has no public way to take what is compressed already. So the
 records around the data are written here, as PKWARE's APPNOTE.TXT 6.3.10 lays them out (section numbers below), with
-64-bit fields only where an offset needs them. Times are fixed and names are ASCII: the same entries give the same bytes.
+64-bit fields only where an offset needs them. Times are fixed and names are ASCII, so that the same entries give the
+same bytes.
 """
 
 from __future__ import annotations
