@@ -139,7 +139,8 @@ def _resized(row: Comparison, side: int) -> Comparison:
 
 def _outlined(row: Comparison, zoom: int) -> NDArray[np.uint8]:
     """The enlarged image with both sets of outlines, each drawn on the nucleus' own outermost pixels."""
-    truth, predicted = (boundaries(labels) for labels in (row.truth, row.predicted))
+    truth = boundaries(row.truth)
+    predicted = boundaries(row.predicted)
     picture = row.image.copy()
     picture[truth] = TRUTH
     picture[predicted] = PREDICTION

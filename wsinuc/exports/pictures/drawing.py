@@ -104,7 +104,7 @@ def _density(counts: NDArray[np.float32], colors: tuple[tuple[int, int, int], ..
     return rgba
 
 
-def boundaries(labels: NDArray[np.int32], mode: str = "inner") -> NDArray[np.bool_]:
+def boundaries(labels: NDArray[np.integer], mode: str = "inner") -> NDArray[np.bool_]:
     """(h, w) pixels at the borders of labels: ``inner`` ones, which belong to a label, or ``thick``, on both sides."""
     # Imported here, since every run draws a preview, which has no need of it.
     from skimage.segmentation import find_boundaries
