@@ -114,7 +114,8 @@ class Dialect:
         """RGB ``(h, w, 3)`` on white, not yet turned, of stored samples ``(h, w, samples)``."""
         if self.color == "palette":
             colors: NDArray[np.uint8] = np.frombuffer(self.palette, np.uint8).reshape(-1, 3)
-            return colors[stored[..., 0]]
+            rgb: NDArray[np.uint8] = colors[stored[..., 0]]
+            return rgb
         light = _to_8_bits(stored, self.bits)
         rgb = self._color(light)
         if self.alpha == "none":
@@ -146,8 +147,8 @@ def _to_8_bits(stored: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     table: NDArray[np.uint8] = np.minimum(light, 255).astype(np.uint8)
     # tifffile gives bool for 1-bit samples, which would select rows of the table instead of looking samples up.
     samples = stored.astype(np.uint8) if stored.dtype == np.bool_ else stored
-    rgb: NDArray[np.uint8] = table[samples]
-    return rgb
+    levels: NDArray[np.uint8] = table[samples]
+    return levels
 
 
 def _through_pillow(samples: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:

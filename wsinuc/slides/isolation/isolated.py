@@ -5,8 +5,8 @@ loop, or take memory without end. ``open_isolated`` gives a ``Slide`` like any o
 touches the file runs in a reader process with limits on memory and time. When that dies, the slide
 raises SlideError, now and at every later read; the process that asked goes on with the next slide.
 
-Starting a reader process takes 0.2 s of CPU, so one that has served a slide well serves another. Its death is
-then no proof against the slide it had last: only a fresh process that dies is.
+Starting a reader process takes 0.2 s of CPU, so one that has served a slide well, or refused it, serves another. Its
+death is then no proof against the slide it had last: only a fresh process that dies is.
 """
 
 from __future__ import annotations
@@ -209,7 +209,11 @@ class _Session:
         self._busy = 0
         self._lock = threading.Lock()
         question = {"ask": "open", "place": place_to_text(where), "url": isinstance(where, Url), "reader": reader}
-        self.facts = self._ask(question)
+        try:
+            self.facts = self._ask(question)
+        except WsinucError:
+            self._let_go(self._idle)
+            raise
 
     def read(self, box: Box, level: int) -> NDArray[np.uint8]:
         """Pixels of a box inside the level; raises ReadError, or _DiedError."""
@@ -232,6 +236,10 @@ class _Session:
                 _keep(self.process)
         except (_DiedError, WsinucError):
             self.process.end()
+        self._let_go(connections)
+
+    @staticmethod
+    def _let_go(connections: list[Connection]) -> None:
         for connection in connections:
             connection.close()
 
@@ -270,8 +278,8 @@ def _open_session(where: Place, reader: str, limits: ReaderLimits) -> _Session:
     except _DiedError:
         if process.fresh:
             raise
-    except WsinucError:
-        process.end()
+    except WsinucError:  # it refused the file, and serves the next one
+        _keep(process)
         raise
     return _Session(_Process(limits), where, reader)
 
