@@ -31,7 +31,7 @@ from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.augmentation.counterstain import counterstained
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
-from wsinuc.datasets.sampling.patches import Ahead
+from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseOutput
@@ -197,7 +197,7 @@ def train(data: Path, taught: Path, former: Path, out: Path) -> None:
     network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     settings = DistillConfig()
     with ExitStack() as stack:
-        ahead = Ahead(batches(soft_source(taught), hard_source(data)), threads=1)
+        ahead = Prefetcher(batches(soft_source(taught), hard_source(data)), threads=1)
         stack.callback(ahead.close)
 
         def loss(step: int) -> torch.Tensor:

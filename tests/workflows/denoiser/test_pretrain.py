@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from slide_files import write_pyramid
-from wsinuc.datasets.sampling.patches import Ahead, PatchSource
+from wsinuc.datasets.sampling.patches import Prefetcher, PatchSource
 from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, SlidePixels
 from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import CheckpointError, ConfigError, DataError, MppError, OutputError
@@ -135,7 +135,7 @@ def test_missing_sources_and_resolutions_are_named(tmp_path: Path) -> None:
 
 
 def test_values_computed_ahead_are_the_values() -> None:
-    ahead = Ahead(lambda k: np.array([k * k]), threads=2, stride=2)
+    ahead = Prefetcher(lambda k: np.array([k * k]), threads=2, stride=2)
     assert [int(ahead(k)[0]) for k in (1, 3, 5, 0, 100, 102)] == [1, 9, 25, 0, 10_000, 10_404]
     ahead.close()
 

@@ -77,7 +77,7 @@ def area(image: Pixels) -> float:
     return image.area if isinstance(image, Placing) else float(image.shape[0] * image.shape[1])
 
 
-class Ahead(Generic[Value]):
+class Prefetcher(Generic[Value]):
     """The values of a function of 0, 1, 2 ..., computed by threads a few numbers ahead of who asks for them.
 
     Asking in any order gives the same values; asking in ascending order gives them sooner.

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import wsinuc
-from wsinuc.datasets.sampling.patches import Ahead, PatchSource
+from wsinuc.datasets.sampling.patches import Prefetcher, PatchSource
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint
@@ -197,7 +197,7 @@ class _StepLoss:
         self.size = part_size(config.batch, config.fit, processes)
         self.patches: Callable[[int], np.ndarray] = lambda part: source.batch(part, self.size)
         if torch.device(device).type != "cpu":
-            ahead = Ahead(self.patches, threads=_THREADS, stride=processes.count)
+            ahead = Prefetcher(self.patches, threads=_THREADS, stride=processes.count)
             stack.callback(ahead.close)
             self.patches = ahead
 

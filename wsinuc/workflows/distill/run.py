@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import wsinuc
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
-from wsinuc.datasets.sampling.patches import Ahead
+from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError, OutputError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
@@ -246,7 +246,7 @@ class _BatchLoss:
 
 
 def _ahead(function: Callable[[int], Any], stack: ExitStack) -> Callable[[int], Any]:
-    ahead = Ahead(function, threads=_THREADS)
+    ahead = Prefetcher(function, threads=_THREADS)
     stack.callback(ahead.close)
     return ahead
 

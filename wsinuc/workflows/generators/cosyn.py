@@ -19,7 +19,7 @@ from torch import Tensor
 
 import wsinuc
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.sampling.patches import Ahead
+from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.cosyn import KIND, network_config, read_cosyn
@@ -241,7 +241,7 @@ class _StepLoss:
             examples.example(k) for k in self._numbers(part)
         ]
         if torch.device(device).type != "cpu":
-            ahead = Ahead(self.examples, threads=_THREADS, stride=processes.count)
+            ahead = Prefetcher(self.examples, threads=_THREADS, stride=processes.count)
             stack.callback(ahead.close)
             self.examples = ahead
 

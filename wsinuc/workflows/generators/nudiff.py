@@ -28,7 +28,7 @@ import wsinuc
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
-from wsinuc.datasets.sampling.patches import Ahead
+from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE, adopt
@@ -212,7 +212,7 @@ class StepLoss:
             [example(crop, config) for crop in source.batch(part, self.size)]
         )
         if torch.device(device).type != "cpu":
-            ahead = Ahead(self.examples, threads=_THREADS, stride=processes.count)
+            ahead = Prefetcher(self.examples, threads=_THREADS, stride=processes.count)
             stack.callback(ahead.close)
             self.examples = ahead
 
