@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from slide_files import write_pyramid
-from wsinuc.datasets.sampling.patches import Prefetcher, PatchSource
+from wsinuc.datasets.sampling.patches import PatchSource, Prefetcher
 from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, SlidePixels
 from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import CheckpointError, ConfigError, DataError, MppError, OutputError

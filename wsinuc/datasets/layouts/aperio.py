@@ -34,7 +34,7 @@ from wsinuc.limits import listed, open_bounded
 MAX_PLACE = 1e6
 """Largest coordinate in pixels; annotated images are far smaller, and outlines may reach beyond their edge."""
 MAX_CORNERS = 5_000
-"""Of an outline: painting asks every pixel around it for every corner."""
+"""Most corners of an outline: painting asks every pixel around it for every corner."""
 MAX_DEPTH = 32
 """Elements in elements; Aperio's XML has six."""
 _VERTEX = ("Annotation", "Regions", "Region", "Vertices", "Vertex")
@@ -156,13 +156,14 @@ def _outlines(file: BinaryIO, path: Path) -> Iterator[NDArray[np.float64]]:
             if len(open_tags) > MAX_DEPTH:
                 raise DataError(f"{path}: elements in elements without end, expected Aperio's XML")
             continue
-        place = tuple(tag.tag for tag in open_tags[1:])
+        tags = tuple(tag.tag for tag in open_tags[1:])  # without the root
         open_tags.pop()
-        if place == _VERTEX:
+        if tags == _VERTEX:
             corners.extend(_corner(element, path))
-        elif place == _VERTEX[:3]:
+        elif tags == _VERTEX[:3]:
             yield _outline(corners, element, path)
             corners = array("d")
+        # ElementTree keeps every element below its parent; without this a file of outlines becomes a tree of them.
         element.clear()
         if open_tags:
             open_tags[-1].remove(element)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsinuc.datasets.augmentation.augment import jitter_stain
-from wsinuc.datasets.sampling.pixels import Pixels, Placing
+from wsinuc.datasets.sampling.pixels import CornerSampler, Pixels
 from wsinuc.errors import DataError
 from wsinuc.orientation import dihedral
 
@@ -67,14 +67,14 @@ class PatchSource:
 def corner(image: Pixels, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
     """(y, x) of the corner of a random patch of that size inside the image, on tissue where the
     image knows its tissue."""
-    if isinstance(image, Placing):
-        return image.place(rng, height, width)
+    if isinstance(image, CornerSampler):
+        return image.sample_corner(rng, height, width)
     return rng.uniform(0, image.shape[0] - height), rng.uniform(0, image.shape[1] - width)
 
 
 def area(image: Pixels) -> float:
     """Pixels worth cutting from: a slide's tissue, all of an image."""
-    return image.area if isinstance(image, Placing) else float(image.shape[0] * image.shape[1])
+    return image.area if isinstance(image, CornerSampler) else float(image.shape[0] * image.shape[1])
 
 
 class Prefetcher(Generic[Value]):

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import wsinuc
-from wsinuc.datasets.sampling.patches import Prefetcher, PatchSource
+from wsinuc.datasets.sampling.patches import PatchSource, Prefetcher
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint
