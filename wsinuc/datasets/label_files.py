@@ -8,6 +8,7 @@ numbers mean is decided by `label_values`.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ def read_labels(path: Path, *, glands: bool = False) -> Instances:
         The file is missing or damaged, or is no label picture.
     """
     values, notes = read_values(path)
-    found = instances_of(values, path, glands=glands)
-    return Instances(labels=found.labels, numbers=found.numbers, notes=notes + found.notes)
+    instances = instances_of(values, path, glands=glands)
+    return replace(instances, notes=notes + instances.notes)
 
 
 def read_ids(path: Path) -> NDArray[np.int32]:
@@ -66,8 +67,8 @@ def read_annotation(image: Path, labels: Path, *, glands: bool = False) -> Annot
     """An image and its label picture; raises DataError, for unequal sizes before any pixel is decoded."""
     check_shape(labels, label_shape(labels), image, image_shape(image))
     pixels = read_image(image)
-    found = read_labels(labels, glands=glands)
-    return Annotation(image=pixels, labels=found.labels, numbers=found.numbers, notes=found.notes)
+    instances = read_labels(labels, glands=glands)
+    return Annotation(image=pixels, labels=instances.labels, numbers=instances.numbers, notes=instances.notes)
 
 
 def read_mask(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
@@ -166,6 +167,7 @@ def _tiff_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
         photometric = _name(tifffile.PHOTOMETRIC, page.photometric)
     if separate:
         values = np.moveaxis(values, 0, -1)
+    # Of masks, which have no numbers, the photometric interpretation counts: there white is 0.
     if photometric == "MINISWHITE" and values.dtype == np.bool_:
         values = ~values
     return values, (PALETTE,) if photometric == "PALETTE" else ()
@@ -179,7 +181,7 @@ def _name(kinds: type[IntEnum], value: int) -> str:
 def _png_depth(path: Path) -> int:
     """Bits per sample as the header of a PNG has them."""
     with path.open("rb") as file:
-        return file.read(25)[24]
+        return file.read(25)[24]  # 8 bytes of signature, 8 of the first chunk's head, 8 of width and height
 
 
 def _check_palette(image: Image.Image, values: NDArray[Any], path: Path) -> None:

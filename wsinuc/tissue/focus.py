@@ -43,11 +43,11 @@ def blurred(tissue: NDArray[np.bool_], density: NDArray[np.int16], low: SlideVie
     glass
         Its colour of glass.
     """
-    found = np.zeros_like(tissue)
+    soft = np.zeros_like(tissue)
     for window in _suspects(tissue, density[..., 1], round(WINDOW_UM / CELL_UM)):
         if _looks_blurred(low, window, glass):
-            found[window.slices] = tissue[window.slices]
-    return found
+            soft[window.slices] = tissue[window.slices]
+    return soft
 
 
 def _suspects(tissue: NDArray[np.bool_], green: NDArray[np.int16], side: int) -> list[Box]:

@@ -45,12 +45,12 @@ def pen(density: NDArray[np.int16], mpp: float, *, glass_seen: bool) -> NDArray[
     channels = (red, green, blue)
     sure = _green_or_blue(channels)
     pale = _green_or_blue_fringe(channels)
-    found = _strokes(pieces(sure, _CORE_UM2, mpp), pale, _FRINGE_UM, mpp)
-    found |= _strokes(pieces(sure, _SURE_CORE_UM2, mpp), pale, _SURE_FRINGE_UM, mpp)
+    ink = _strokes(pieces(sure, _CORE_UM2, mpp), pale, _FRINGE_UM, mpp)
+    ink |= _strokes(pieces(sure, _SURE_CORE_UM2, mpp), pale, _SURE_FRINGE_UM, mpp)
     if glass_seen:
-        found |= _strokes(pieces(_red(channels), _CORE_UM2, mpp), _red_fringe(channels), _FRINGE_UM, mpp)
-        found |= _strokes(pieces(_black(channels), _CORE_UM2, mpp), _black_fringe(channels), _FRINGE_UM, mpp)
-    return found
+        ink |= _strokes(pieces(_red(channels), _CORE_UM2, mpp), _red_fringe(channels), _FRINGE_UM, mpp)
+        ink |= _strokes(pieces(_black(channels), _CORE_UM2, mpp), _black_fringe(channels), _FRINGE_UM, mpp)
+    return ink
 
 
 def _strokes(cores: NDArray[np.bool_], fringe: NDArray[np.bool_], reach_um: float, mpp: float) -> NDArray[np.bool_]:

@@ -105,7 +105,7 @@ def _beside(
     middle = [(side.start + side.stop) / 2 for side in anchor]
     reach = max(side.stop - side.start for side in anchor) / 2 + max(height, width) / 2
     area = np.count_nonzero(nucleus.mask)
-    # Nuclei are round at best, so a copy may fit closer than the reach of both boxes; a third is near enough to try.
+    # Long nuclei that lie side by side are nearer to each other than half of both lengths.
     for distance in np.arange(reach / 3, reach + 1):
         y = round(middle[0] + distance * np.sin(angle) - height / 2)
         x = round(middle[1] + distance * np.cos(angle) - width / 2)

@@ -97,10 +97,10 @@ def _draw_caption(draw: ImageDraw.ImageDraw, image: LabelledImage, corner: tuple
     x, y = corner
     height, width = image.labels.shape
     shown = f"middle of {width} x {height} px" if max(height, width) > CENTRE_PX else f"{width} x {height} px"
-    found = len(np.unique(image.labels[image.labels > 0])) if image.points is None else len(image.points)
+    count = len(np.unique(image.labels[image.labels > 0])) if image.points is None else len(image.points)
     known = [v for k, v in image.attributes.items() if k in ("tissue", "organ", "source", "split", "stain") and v]
     draw.text((x, y), _fit(draw, image.name, 15), fill=INK, font=font(15))
-    draw.text((x, y + 19), _fit(draw, ", ".join([f"{found} annotated", shown, *known]), 13), fill=GREY, font=font(13))
+    draw.text((x, y + 19), _fit(draw, ", ".join([f"{count} annotated", shown, *known]), 13), fill=GREY, font=font(13))
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, size: int) -> str:

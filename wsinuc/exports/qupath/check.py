@@ -150,7 +150,7 @@ class _Ledger:
         """Nothing of it is imported."""
         self.__init__()  # type: ignore[misc]
 
-    def take(self, other: _Ledger) -> None:
+    def add_all(self, other: _Ledger) -> None:
         """Add all of another ledger; of what both have noted this one's place stays."""
         for issue, count in other.counts.items():
             self.counts[issue] += count
@@ -268,10 +268,10 @@ def _check_document(opened: Callable[[], BinaryIO], ledger: _Ledger, prefix: str
     limit = MAX_BYTES if limit is None else limit
     try:
         for read in (_stream, _tolerant):
-            found = _Ledger()
+            part = _Ledger()
             source = _Counted(opened(), limit)
             try:
-                _add_features(read(source, found), found, prefix)
+                _add_features(read(source, part), part, prefix)
             except TooMuch as error:
                 reason = str(error)
                 break
@@ -280,7 +280,7 @@ def _check_document(opened: Callable[[], BinaryIO], ledger: _Ledger, prefix: str
                 continue
             finally:
                 ledger.largest = max(ledger.largest, source.count)
-            ledger.take(found)
+            ledger.add_all(part)
             return
     except _TooLarge:
         shrank = limit < MAX_BYTES

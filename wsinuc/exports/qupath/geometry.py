@@ -103,9 +103,9 @@ def _multipolygon_issues(coordinates: Coordinates) -> Iterator[Issue]:
         yield _NOT_LOOKED_AT
         return
     geometry = coordinates.to_shapely("MultiPolygon")
-    found = list(_reduction_issues(geometry, coordinates))
-    yield from found
-    if _CROSSES not in found and _share_edges(geometry):
+    issues = list(_reduction_issues(geometry, coordinates))
+    yield from issues
+    if _CROSSES not in issues and _share_edges(geometry):
         yield Issue("odd", "parts of a MultiPolygon that share an edge are fused by QuPath 0.6 and later")
 
 

@@ -45,13 +45,13 @@ def _series_of(path: Path) -> str | None:
 
 def _below(folder: Path) -> list[Path]:
     """Files below a folder; what operating systems leave there is no part of a slide."""
-    found: list[Path] = []
+    files: list[Path] = []
     for root, folders, names in os.walk(folder):
         folders.sort()
-        found += [Path(root) / name for name in names if not name.startswith(".") and name != "Thumbs.db"]
-        if len(found) > MOST:
+        files += [Path(root) / name for name in names if not name.startswith(".") and name != "Thumbs.db"]
+        if len(files) > MOST:
             break
-    return sorted(path for path in found if path.is_file())[:MOST]
+    return sorted(path for path in files if path.is_file())[:MOST]
 
 
 def _beside(path: Path) -> list[Path]:

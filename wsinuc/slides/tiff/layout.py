@@ -90,12 +90,12 @@ def read_layout(tiff: tifffile.TiffFile, name: str) -> TiffLayout:
     SlideError
         tifffile finds no image at all.
     """
-    found = directories(tiff, name)
-    if not found:
+    entries = directories(tiff, name)
+    if not entries:
         raise SlideError(f"{name}: a TIFF file without an image that tifffile can read")
-    xml = found[0].page.description if found[0].page.is_ome else ""
+    xml = entries[0].page.description if entries[0].page.is_ome else ""
     images = read_ome(xml, name) if xml else ()
-    layout = _of_ome(images, found, name) if images else _of_tags(found, tiff, name)
+    layout = _of_ome(images, entries, name) if images else _of_tags(entries, tiff, name)
     if layout.vendor != "hamamatsu":  # whose strips are whole levels, which OpenSlide takes apart
         check_pages(layout, name)
     return layout
@@ -108,14 +108,14 @@ def check_pages(layout: TiffLayout, name: str) -> None:
             check_segments(page, name)
 
 
-def _of_ome(images: Sequence[OmeImage], found: Sequence[Directory], name: str) -> TiffLayout:
+def _of_ome(images: Sequence[OmeImage], entries: Sequence[Directory], name: str) -> TiffLayout:
     slides = [image for image in images if not _SIDE_IMAGE.search(image.name)] or list(images)
     chosen = max(slides, key=lambda image: image.shape[0] * image.shape[1])
-    image = _as_stored(chosen, found)
+    image = _as_stored(chosen, entries)
     check_brightfield(image, name)
-    if any(not 0 <= plane < len(found) for plane in image.planes):
+    if any(not 0 <= plane < len(entries) for plane in image.planes):
         raise DirectoryError(f"{name}: its OME-XML names planes that the file does not hold: damaged or incomplete")
-    planes = tuple(found[plane] for plane in image.planes)
+    planes = tuple(entries[plane] for plane in image.planes)
     first = planes[0].page
     if any((plane.page.imagelength, plane.page.imagewidth) != image.shape for plane in planes):
         raise DirectoryError(
@@ -139,26 +139,26 @@ def _of_ome(images: Sequence[OmeImage], found: Sequence[Directory], name: str) -
     )
 
 
-def _as_stored(image: OmeImage, found: Sequence[Directory]) -> OmeImage:
+def _as_stored(image: OmeImage, entries: Sequence[Directory]) -> OmeImage:
     """The image with its colours in one plane, where the file has them so and its XML forgot to say it."""
-    plane = image.planes[0] if image.planes else len(found)
-    if not 0 <= plane < len(found) or image.samples > 1 or image.channels == 1:
+    plane = image.planes[0] if image.planes else len(entries)
+    if not 0 <= plane < len(entries) or image.samples > 1 or image.channels == 1:
         return image
-    if found[plane].page.samplesperpixel != image.channels:
+    if entries[plane].page.samplesperpixel != image.channels:
         return image
     return replace(image, samples=image.channels, planes=image.planes[:1])
 
 
-def _of_tags(found: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -> TiffLayout:
-    pages = [page for directory in found for page in (directory.page, *directory.below) if _is_image(page)]
+def _of_tags(entries: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -> TiffLayout:
+    pages = [page for directory in entries for page in (directory.page, *directory.below) if _is_image(page)]
     if not pages:
         raise DialectError(f"{name}: a TIFF file without an image")
     slides = [page for page in pages if not _title(page)] or pages
     first = max(slides, key=_area)
     vendor = next((vendor for kind, vendor in _VENDORS.items() if getattr(tiff, f"is_{kind}", False)), "tiff")
     if vendor == "tiff":
-        _refuse_stacks(first, found, tiff, name)
-    own = next((directory.below for directory in found if directory.page is first), ())
+        _refuse_stacks(first, entries, tiff, name)
+    own = next((directory.below for directory in entries if directory.page is first), ())
     below = [(page,) for page in pages if page is not first and _may_be_level(page, first, own)]
     levels = _pyramid((first,), below, name)
     used = {page.offset for pages in levels for page in pages}
@@ -185,12 +185,12 @@ def _area(page: tifffile.TiffPage) -> int:
 
 def _title(page: tifffile.TiffPage) -> str:
     """What the image shows, where Aperio, Philips, Ventana and others say so: label, macro, thumbnail."""
-    found = _SIDE_TITLE.match(page.description)
-    return found[1].lower() if found else ""
+    match = _SIDE_TITLE.match(page.description)
+    return match[1].lower() if match else ""
 
 
-def _refuse_stacks(first: tifffile.TiffPage, found: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -> None:
-    alike = [d.page for d in found if _is_image(d.page) and d.page.shape == first.shape and not d.page.is_reduced]
+def _refuse_stacks(first: tifffile.TiffPage, entries: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -> None:
+    alike = [d.page for d in entries if _is_image(d.page) and d.page.shape == first.shape and not d.page.is_reduced]
     imagej = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
     count = max(len(alike), first.imagedepth, int(imagej.get("images", 1)))
     if count > 1:

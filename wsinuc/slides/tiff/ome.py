@@ -91,14 +91,14 @@ def _image(image: Any, root: Any, file_name: str) -> OmeImage:
 
 def _planes(pixels: Any, count: int) -> tuple[int, ...]:
     """Directory of each of the first ``count`` planes; what ``TiffData`` leaves out follows in order."""
-    found = list(range(count))
+    planes = list(range(count))
     for data in pixels.findall("{*}TiffData"):
         first = int(data.get("IFD", 0))
         start = int(data.get("FirstC", 0))
         length = int(data.get("PlaneCount", 1 if "IFD" in data.attrib else count))
         for i in range(max(start, 0), min(start + length, count)):
-            found[i] = first + i - start
-    return tuple(found)
+            planes[i] = first + i - start
+    return tuple(planes)
 
 
 def _is_elsewhere(pixels: Any, root: Any, file_name: str) -> bool:
