@@ -23,12 +23,19 @@ from wsinuc.grid import ceil_div
 from wsinuc.metrics.segmentation import count_overlaps
 from wsinuc.own_files import create
 
-TRUTH, PREDICTION, BOTH = (0, 230, 70), (255, 0, 220), (255, 235, 0)
-GAP_PX, CAPTION_PX = 12, 30
+TRUTH = (0, 230, 70)
+PREDICTION = (255, 0, 220)
+BOTH = (255, 235, 0)
+"""Colours that neither of the stains has."""
+GAP_PX = 12
+CAPTION_PX = 30
 DOT_RADIUS_PX = 4
-CELL_PX, MOST_COLUMNS = 480, 4
-PAIR_PX, PAIR_COLUMNS = 512, 2
-"""Side of an image in a pair, and pairs beside each other."""
+CELL_PX = 480
+MOST_COLUMNS = 4
+PAIR_PX = 512
+"""Side of an image in a pair."""
+PAIR_COLUMNS = 2
+"""Pairs beside each other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,10 +71,12 @@ def write_comparisons(rows: Sequence[Comparison], path: Path, *, zoom: int = 2) 
 def write_overlays(cells: Iterable[Comparison], count: int, path: Path) -> None:
     """Write one page (PNG) of ``count`` images with outlines, each as large as its cell allows, read one by one."""
     columns = min(count, MOST_COLUMNS)
-    step_x, step_y = CELL_PX + GAP_PX, CELL_PX + CAPTION_PX + GAP_PX
+    step_x = CELL_PX + GAP_PX
+    step_y = CELL_PX + CAPTION_PX + GAP_PX
     page = Image.new("RGB", (columns * step_x - GAP_PX, ceil_div(count, columns) * step_y - GAP_PX), "white")
     for i, cell in enumerate(cells):
-        x, y = i % columns * step_x, i // columns * step_y
+        x = i % columns * step_x
+        y = i // columns * step_y
         _write_caption(page, cell.caption, (x, y), CELL_PX, 15)
         page.paste(Image.fromarray(_outlined(_resized(cell, CELL_PX), 1)), (x, y + CAPTION_PX))
     with create(path) as file:
@@ -82,15 +91,18 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
     """
     columns = min(count, PAIR_COLUMNS)
     width = 2 * PAIR_PX + GAP_PX // 4
-    step_x, step_y = width + GAP_PX, CAPTION_PX + PAIR_PX + GAP_PX
+    step_x = width + GAP_PX
+    step_y = CAPTION_PX + PAIR_PX + GAP_PX
     top = CAPTION_PX
     page = Image.new("RGB", (columns * step_x - GAP_PX, top + ceil_div(count, columns) * step_y - GAP_PX), "white")
     for i, row in enumerate(rows):
         if i == 0:
-            key = "green: missed, magenta: wrong, yellow: predicted and right (IoU above one half)"
-            points = "green: annotated, magenta: predicted"
-            _write_caption(page, key if row.true_points is None else points, (0, 0), width, 18)
-        x, y = i % columns * step_x, top + i // columns * step_y
+            key = "green: annotated, magenta: predicted"
+            if row.true_points is None:
+                key = "green: missed, magenta: wrong, yellow: predicted and right (IoU above one half)"
+            _write_caption(page, key, (0, 0), width, 18)
+        x = i % columns * step_x
+        y = top + i // columns * step_y
         shown = _resized(row, PAIR_PX)
         picture = _outlined(shown, 1) if row.true_points is not None else _mistaken(shown, row)
         _write_caption(page, f"{i + 1}. {row.caption}", (x, y), width, 18)

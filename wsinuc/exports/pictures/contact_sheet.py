@@ -1,5 +1,4 @@
-"""One page of a data set's images with their annotation drawn in, because people should look at
-data before using them."""
+"""One page of a data set's images with their annotation drawn in: people should look at data before using them."""
 
 from __future__ import annotations
 
@@ -16,7 +15,10 @@ from wsinuc.exports.pictures.drawing import GREY, INK, boundaries, font, frame, 
 from wsinuc.grid import ceil_div
 from wsinuc.nuclei.classes import NucleusClass
 
-TILE_PX, GAP_PX, CAPTION_PX, LEGEND_PX = 360, 14, 46, 40
+TILE_PX = 360
+GAP_PX = 14
+CAPTION_PX = 46
+LEGEND_PX = 40
 CENTRE_PX = 512
 """Of larger images the middle is shown, so that outlines stay lines."""
 UNCLASSIFIED = (0, 230, 70)
@@ -51,7 +53,8 @@ def write_contact_sheet(
     _draw_legend(ImageDraw.Draw(page), classes)
     for i, image in enumerate(images):
         row, column = divmod(i, columns)
-        x, y = GAP_PX + column * (TILE_PX + GAP_PX), top + row * (TILE_PX + CAPTION_PX + GAP_PX)
+        x = GAP_PX + column * (TILE_PX + GAP_PX)
+        y = top + row * (TILE_PX + CAPTION_PX + GAP_PX)
         tile = _tile(image, colors)
         frame(tile)
         page.paste(tile, (x, y))
@@ -68,17 +71,18 @@ def _tile(image: LabelledImage, colors: NDArray[np.uint8]) -> Image.Image:
     pixels = Image.fromarray(image.image[y0 : y0 + height, x0 : x0 + width]).resize(
         shape[::-1], Image.Resampling.LANCZOS
     )
+    # Labels take the nearest pixel: means of numbers would be other nuclei.
     rows, columns = (((np.arange(n) + 0.5) / scale).astype(int) for n in shape)
     labels = image.labels[y0 + rows.clip(max=height - 1)][:, x0 + columns.clip(max=width - 1)]
     picture = np.array(pixels)
     edge = boundaries(labels)
-    kinds = np.ones(int(labels.max(initial=0)) + 1, np.int32) if image.classes is None else image.classes
-    picture[edge] = colors[kinds[labels[edge]]]
+    class_of = np.ones(int(labels.max(initial=0)) + 1, np.int32) if image.classes is None else image.classes
+    picture[edge] = colors[class_of[labels[edge]]]
     tile = Image.new("RGB", (TILE_PX, TILE_PX), "white")
     tile.paste(Image.fromarray(picture), (0, 0))
     if image.points is not None:
-        kinds = np.ones(len(image.points), np.int32) if image.point_classes is None else image.point_classes
-        _draw_points(ImageDraw.Draw(tile), (image.points - (y0, x0)) * scale, colors[kinds])
+        classes = np.ones(len(image.points), np.int32) if image.point_classes is None else image.point_classes
+        _draw_points(ImageDraw.Draw(tile), (image.points - (y0, x0)) * scale, colors[classes])
     return tile
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from wsinuc.annotations.coordinates import HEIGHTS, NOT_NESTED, Coordinates, empty
 
 ALL_VERSIONS = ("0.5.1", "0.6.0", "0.7.0")
-OLD, NEW = ALL_VERSIONS[:1], ALL_VERSIONS[1:]
+OLD = ALL_VERSIONS[:1]
+NEW = ALL_VERSIONS[1:]
 GRID = 0.01
 """px; QuPath 0.6 and later round coordinates to it."""
 

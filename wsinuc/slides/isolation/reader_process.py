@@ -114,7 +114,8 @@ class _Desk:
         return np.ascontiguousarray(pixels).data.cast("B")
 
     def _close(self) -> None:
-        slide, self._slide = self._slide, None
+        slide = self._slide
+        self._slide = None
         if slide is not None:
             slide.close()
 

@@ -109,7 +109,8 @@ def _check(page: tifffile.TiffPage, tiff: tifffile.TiffFile, name: str) -> None:
         value = getattr(page, attribute)
         if not isinstance(value, int):
             raise DirectoryError(f"{name}: its {attribute} must be one whole number, got {str(value)[:60]}: damaged")
-    width, height = page.imagewidth, page.imagelength
+    width = page.imagewidth
+    height = page.imagelength
     if max(width, height) > MAX_SIDE:
         raise DirectoryError(f"{name}: claims an image of {width} x {height} pixels: damaged, no glass is so large")
     if page.is_tiled and max(page.tilewidth, page.tilelength) > MAX_TILE_SIDE:
