@@ -88,13 +88,15 @@ def _series_of(folder: Sequence[tuple[int, Instance | None]]) -> list[Series]:
     """The series among the files of one folder that have several files."""
     by_uid: dict[str, dict[int, Instance]] = {}
     for number, instance in folder:
-        uid = f"{number}" if instance is None else instance.series
+        uid = f"{number}" if instance is None else instance.series  # an unreadable file is a series of its own
         members = by_uid.setdefault(uid, {})
         if instance is not None:
             members[number] = instance
     series = []
     for members in by_uid.values():
         if len(members) > 1:
+            # The widest file of the kind VOLUME is the finest level; names decide among equals, so that the order in
+            # which files were given does not.
             best = min(members.values(), key=lambda each: (not each.volume, -each.width, each.path.name))
             series.append(Series(members=tuple(members), path=best.path, alone=len(by_uid) == 1))
     return series

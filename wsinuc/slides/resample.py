@@ -59,6 +59,7 @@ def taps_for(start: int, stop: int, scale: float, length: int) -> Taps:
     # Rounding the running sum, not the weights, makes every row add up exactly.
     edges = np.rint(share * (1 << _WEIGHT_BITS)).astype(np.int32)
     weights = np.diff(edges, axis=1, prepend=np.int32(0))
+    # Far ends of all rows may round to nothing; every tap costs a pass over the source.
     used = int(np.flatnonzero(weights.any(axis=0))[-1]) + 1
     return Taps(first=first, weights=np.ascontiguousarray(weights[:, :used]))
 
@@ -87,6 +88,7 @@ def _shrink_rows(source: NDArray[np.uint8], first: NDArray[np.int64], weights: N
                 row = source[first[j] + t]
                 for k in range(width):
                     total[k] += weight * np.int32(row[k])
+        # Weights are never negative and sum to 2**14, so no sum leaves the 16 bits.
         for k in range(width):
             out[j, k] = total[k] >> drop
     return out

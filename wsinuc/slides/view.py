@@ -105,9 +105,10 @@ def _read_retrying(view: SlideView, box: Box, piece: int) -> tuple[NDArray[np.ui
 
 
 def _read_or_none(view: SlideView, box: Box, attempts: int) -> NDArray[np.uint8] | None:
+    # The handle of a failed read is thrown away, so each attempt has a fresh one.
     for _ in range(attempts):
         try:
             return view.read(box)
         except ReadError:
-            continue  # the failed handle is gone; the next read opens a fresh one
+            continue
     return None

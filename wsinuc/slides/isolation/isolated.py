@@ -127,6 +127,7 @@ class IsolatedSlide(Slide):
             return session.read(box, level)
         except _DiedError as death:
             self._discard(session)
+            # A process that served other slides may have died of what those left behind.
             if self._deaths or session.process.fresh:
                 raise self._died(f"{death} while decoding {_where(box, level)}") from death
         return self._read_inside(box, level)  # in a fresh process, whose death would be the slide's fault
@@ -193,6 +194,7 @@ class _Process:
     def death(self) -> _DiedError:
         """How it ended, or that it is ended now."""
         try:
+            # A process whose socket closed is about to end and says how; one that is late will not.
             code = self._popen.wait(0 if self._late else 5)
         except subprocess.TimeoutExpired:
             code = None
@@ -312,6 +314,7 @@ def _keep(process: _Process) -> None:
 
 
 def _start(theirs: socket.socket, limits: ReaderLimits) -> subprocess.Popen[bytes]:
+    # -P: the current folder stays off the path, where a file named like a module would be run.
     command = [sys.executable, "-P", "-c", _START, json.dumps([str(entry) for entry in sys.path])]
     environment = {**os.environ, **_FEW_THREADS}
     try:
@@ -354,6 +357,7 @@ def _where(box: Box, level: int) -> str:
 
 def _error(answer: dict[str, Any]) -> WsinucError:
     """The error that the reader raised, of the same kind and with the same text."""
+    # The name comes from a process that a hostile file may have taken over: nothing but our own errors is made.
     kind = getattr(errors, str(answer["error"]), SlideError)
     if not (isinstance(kind, type) and issubclass(kind, WsinucError)):
         kind = SlideError

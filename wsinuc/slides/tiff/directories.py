@@ -85,6 +85,7 @@ def _first(tiff: tifffile.TiffFile) -> int:
 
 
 def _numbers(tiff: tifffile.TiffFile) -> TiffNumbers:
+    # tifffile knows NDPI by tags that Hamamatsu alone writes, and reads its offsets with 64 bits above 4 GiB.
     return TiffNumbers(tiff.byteorder, big=tiff.is_bigtiff, wide_next=tiff.tiff.offsetsize == 8)
 
 
@@ -111,6 +112,7 @@ def _check(page: tifffile.TiffPage, tiff: tifffile.TiffFile, name: str) -> None:
             raise DirectoryError(f"{name}: its {attribute} must be one whole number, got {str(value)[:60]}: damaged")
     width = page.imagewidth
     height = page.imagelength
+    # From here on these are numbers, and libraries allocate by them.
     if max(width, height) > MAX_SIDE:
         raise DirectoryError(f"{name}: claims an image of {width} x {height} pixels: damaged, no glass is so large")
     if page.is_tiled and max(page.tilewidth, page.tilelength) > MAX_TILE_SIDE:
@@ -119,6 +121,7 @@ def _check(page: tifffile.TiffPage, tiff: tifffile.TiffFile, name: str) -> None:
         raise DirectoryError(f"{name}: claims {page.samplesperpixel} samples for each pixel: damaged")
     if tiff.is_ndpi or not width or not height or page.dtype is None:
         return  # Hamamatsu lists its tiles in a way of its own
+    # A reader that trusts the size would look for tiles beyond the end of these lists.
     needed = math.prod(page.chunked)
     if needed > len(page.dataoffsets):
         kind = "tiles" if page.is_tiled else "strips"
@@ -144,5 +147,6 @@ def check_segments(page: tifffile.TiffPage, name: str) -> None:
 
 def reads_by_row(page: tifffile.TiffPage) -> bool:
     """Whether any rows of a strip can be read without the rest: not packed, whole bytes."""
+    # FillOrder 2 mirrors the bits of every byte, and a predictor stores differences along rows.
     whole = page.bitspersample in (8, 16) and page.fillorder == 1
     return not page.is_tiled and page.compression == 1 and page.predictor == 1 and whole

@@ -57,6 +57,7 @@ class SegmentReader:
         dtype = pages[0].dtype
         assert dtype is not None
         stored = np.empty((*box.shape, samples), dtype.newbyteorder("="))
+        # Scanners leave tiles without tissue out of the file: what is not stored is glass.
         stored[:] = dialect.paper(samples, stored.dtype)
         for plane, page in enumerate(pages):
             self._fill(page, box, stored[..., plane : plane + 1] if len(pages) > 1 else stored)
@@ -66,6 +67,7 @@ class SegmentReader:
         height, width = _segment_shape(page)
         down = math.ceil(page.imagelength / height)
         across = math.ceil(page.imagewidth / width)
+        # PlanarConfiguration 2: all tiles of the first sample, then all of the second, and so on.
         separate = page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
         for plane in range(page.samplesperpixel if separate else 1):
             target = out[..., plane : plane + 1] if separate else out
@@ -82,6 +84,7 @@ class SegmentReader:
         if reads_by_row(page):
             self._paste_rows(page, index, extent, wanted, out[wanted.relative_to(box).slices])
             return
+        # A decoder gives the whole tile, or its part inside the image; either begins at the extent's corner.
         pixels = self._segment(page, index)
         if pixels is not None:
             out[wanted.relative_to(box).slices] = pixels[wanted.relative_to(extent).slices]
@@ -104,6 +107,7 @@ class SegmentReader:
         data = self._bytes(page, index)
         if data is None:
             return None
+        # JPEGTables (347): quantisation and Huffman tables stand once in the directory, not in every tile.
         tables: dict[str, Any] = {}
         if page.compression in _JPEG:
             tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
@@ -118,7 +122,7 @@ class SegmentReader:
     def _bytes(self, page: tifffile.TiffPage, index: int) -> bytes | None:
         offset = page.dataoffsets[index]
         count = page.databytecounts[index]
-        if offset == 0 or count == 0:
+        if offset == 0 or count == 0:  # how a sparse TIFF marks a tile that it does not hold
             return None
         return self._read(offset, count)
 
@@ -129,6 +133,7 @@ class SegmentReader:
         together = page.samplesperpixel if page.planarconfig == PLANARCONFIG.CONTIG else 1
         dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
         row = page.imagewidth * together * dtype.itemsize
+        # The last strip holds fewer rows, but never fewer than the image needs of it.
         if last * row > page.databytecounts[index]:
             raise ValueError("a strip is shorter than its rows")
         data = self._read(page.dataoffsets[index] + first * row, (last - first) * row)
