@@ -12,6 +12,8 @@ is why connectivity is 4 for the regions *and* for their surroundings everywhere
 
 from __future__ import annotations
 
+from typing import Any
+
 import cc3d
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -56,12 +58,12 @@ def trace_outlines(labels: Int) -> tuple[Int, Int, Offsets]:
 def paint_outlines(
     outlines: Int,
     offsets: Offsets,
-    values: NDArray,
+    values: NDArray[Any],
     box: Box,
     *,
     dtype: DTypeLike = np.int32,
-    out: NDArray | None = None,
-) -> NDArray:
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
     """Fill rings with their values, the inverse of `trace_outlines`; where rings overlap the later one wins.
 
     Parameters
@@ -142,13 +144,16 @@ def fill_enclosed(labels: Int) -> Int:
     holed = np.flatnonzero(enclosed > pixel_counts(labels)[ids])
     # Filled regions are nested or apart, so painting from small to large lets the outermost win.
     holed = holed[np.argsort(enclosed[holed], kind="stable")]
+    if not len(holed):
+        return labels
     rings = take_rings(outlines, offsets, holed)
-    return paint_outlines(*rings, ids[holed], Box.of_shape(labels.shape), out=labels) if len(holed) else labels
+    return paint_outlines(*rings, ids[holed], Box.of_shape(labels.shape), out=labels)
 
 
 @kernel
-def _trace(labels):
+def _trace(labels: Int) -> tuple[Int, Int, Offsets]:
     height, width = labels.shape
+    # Place in raster order of each label's first pixel, whose top left corner is always on the outer boundary.
     first = np.full(labels.max() + 1 if labels.size else 1, -1, np.int64)
     count = 0
     for y in range(height):
@@ -160,19 +165,26 @@ def _trace(labels):
     ids = np.empty(count, np.int32)
     offsets = np.zeros(count + 1, np.int64)
     corners = np.empty((16 * count + 16, 2), np.int32)
-    used, ring = 0, 0
+    used = 0
+    ring = 0
     for label in range(1, len(first)):
         if first[label] < 0:
             continue
         y0, x0 = divmod(first[label], width)
-        y, x, heading, turned = y0, x0, 0, True
+        y = y0
+        x = x0
+        heading = 0  # east: along the top edge of the first pixel
+        turned = True
         while True:
             if turned:
                 if used == len(corners):
                     corners = np.concatenate((corners, np.empty_like(corners)))
-                corners[used, 0], corners[used, 1] = y, x
+                corners[used, 0] = y
+                corners[used, 1] = x
                 used += 1
-            y, x = y + _STEP_Y[heading], x + _STEP_X[heading]
+            y += _STEP_Y[heading]
+            x += _STEP_X[heading]
+            # A walk that keeps to the outer way passes its first corner once, so coming back there ends the ring.
             if y == y0 and x == x0:
                 break
             turn = _turn(labels, label, y, x, heading)
@@ -187,12 +199,14 @@ def _trace(labels):
 _STEP_Y = np.array([0, 1, 0, -1])
 _STEP_X = np.array([1, 0, -1, 0])
 # The two pixels in front of a walker at a crack corner, by heading (east, south, west, north).
-_LEFT_Y, _LEFT_X = np.array([-1, 0, 0, -1]), np.array([0, 0, -1, -1])
-_RIGHT_Y, _RIGHT_X = np.array([0, 0, -1, -1]), np.array([0, -1, -1, 0])
+_LEFT_Y = np.array([-1, 0, 0, -1])
+_LEFT_X = np.array([0, 0, -1, -1])
+_RIGHT_Y = np.array([0, 0, -1, -1])
+_RIGHT_X = np.array([0, -1, -1, 0])
 
 
 @kernel
-def _turn(labels, label, y, x, heading):
+def _turn(labels: Int, label: int, y: int, x: int, heading: int) -> int:
     """-1 left, 0 straight on, +1 right, for a walker who keeps the label on the right hand."""
     # Left is asked first: at a corner where the label touches itself this takes the outer way.
     if _is(labels, label, y + _LEFT_Y[heading], x + _LEFT_X[heading]):
@@ -201,24 +215,28 @@ def _turn(labels, label, y, x, heading):
 
 
 @kernel
-def _is(labels, label, y, x):
-    return 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label
+def _is(labels: Int, label: int, y: int, x: int) -> bool:
+    # A pixel outside the array is no label, whatever it would be on a larger one.
+    return bool(0 <= y < labels.shape[0] and 0 <= x < labels.shape[1] and labels[y, x] == label)
 
 
 @kernel
-def _ring_areas(outlines, offsets):
+def _ring_areas(outlines: Int, offsets: Offsets) -> NDArray[np.int64]:
     areas = np.zeros(len(offsets) - 1, np.int64)
     for i in range(len(areas)):
         previous = offsets[i + 1] - 1
         for k in range(offsets[i], offsets[i + 1]):
-            # Only horizontal runs count: height times signed length.
+            # The shoelace formula; only horizontal runs count: height times signed length. In int64, since the
+            # products of a whole slide's coordinates leave int32.
             areas[i] += np.int64(outlines[k, 0]) * (outlines[previous, 1] - outlines[k, 1])
             previous = k
     return areas
 
 
 @kernel
-def _paint(outlines, offsets, values, y_origin, x_origin, out):
+def _paint(
+    outlines: Int, offsets: Offsets, values: NDArray[Any], y_origin: int, x_origin: int, out: NDArray[Any]
+) -> None:
     height, width = out.shape
     for i in range(len(offsets) - 1):
         ring = outlines[offsets[i] : offsets[i + 1]]
@@ -232,7 +250,9 @@ def _paint(outlines, offsets, values, y_origin, x_origin, out):
         steps = np.zeros((y1 - y0, x1 - x0), np.int8)
         previous = len(ring) - 1
         for k in range(len(ring)):
-            top, bottom = ring[previous, 0] - y_origin, ring[k, 0] - y_origin
+            top = ring[previous, 0] - y_origin
+            bottom = ring[k, 0] - y_origin
+            # An edge left of the box counts at the box's first column, so that sums inside start right.
             x = max(ring[k, 1] - x_origin, x0)
             if x < x1:
                 for y in range(max(min(top, bottom), y0), min(max(top, bottom), y1)):
@@ -247,7 +267,7 @@ def _paint(outlines, offsets, values, y_origin, x_origin, out):
 
 
 @kernel
-def _pixel_counts(labels):
+def _pixel_counts(labels: NDArray[np.integer]) -> NDArray[np.int64]:
     counts = np.zeros(np.int64(labels.max()) + 1 if labels.size else 1, np.int64)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
@@ -256,7 +276,7 @@ def _pixel_counts(labels):
 
 
 @kernel
-def _relabel(labels, min_area):
+def _relabel(labels: Int, min_area: int) -> Int:
     areas = _pixel_counts(labels)
     new = np.zeros(len(areas), np.int32)
     count = 0
@@ -273,13 +293,14 @@ def _relabel(labels, min_area):
 
 
 @kernel
-def _largest_pieces(labels, pieces):
+def _largest_pieces(labels: Int, pieces: Int) -> Int:
     areas = _pixel_counts(pieces)
     best = np.zeros(labels.max() + 1 if labels.size else 1, np.int32)
     out = np.zeros_like(labels)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
-            label, piece = labels[y, x], pieces[y, x]
+            label = labels[y, x]
+            piece = pieces[y, x]
             # Raster order and a strict comparison: of equal pieces the first one stays.
             if label > 0 and (best[label] == 0 or areas[piece] > areas[best[label]]):
                 best[label] = piece

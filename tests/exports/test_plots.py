@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from wsinuc.exports.pictures.plots import (
-    draw_bars,
     draw_curves,
     draw_detector,
     draw_heat_map,
@@ -26,7 +25,6 @@ DRAWINGS = {
         [[0.1, np.nan], [0.3, 0.4]], ["50", "150"], ["6,8", "10,12"], path, x="blocks", y="t"
     ),
     "empty heat": lambda path: draw_heat_map([[np.nan]], ["50"], ["6"], path, x="blocks", y="t"),
-    "bars": lambda path: draw_bars({"real": {"x": 1, "y": 2}, "made": {"x": 2}}, path, y="count"),
     "reliability": lambda path: draw_reliability(reliability([0.6, 0.9, 0.95], [False, True, True]), path),
     "detector": lambda path: draw_detector(
         {"doubt (AUC 1)": ([0.0, 1.0], ([0, 0, 1], [0, 1, 1]))}, path, title="wrong"

@@ -15,6 +15,7 @@ from PIL import Image
 
 from helpers.files.slides import SHARED_SLIDES, needs_shared
 from helpers.odd.tissue import (
+    GLASS,
     INKS,
     MPP,
     SLIDE,
@@ -41,7 +42,7 @@ from wsinuc.slides.array import ArraySlide
 from wsinuc.store import iter_nuclei
 from wsinuc.tissue import TissueMask, find_tissue, whole
 from wsinuc.tissue.find import classify
-from wsinuc.tissue.kinds import Kind, densities
+from wsinuc.tissue.kinds import Kind, densities, flat
 from wsinuc.workflows.segment.run import plan_segment
 from wsinuc_cli.main import main
 
@@ -144,6 +145,34 @@ class TestPadding:
         assert black.area_px() == pytest.approx(white.area_px(), rel=0.03)
         assert black.left_out()["black"] == pytest.approx(white.left_out()["blank"], rel=0.03)
         assert white.left_out()["black"] == 0.0
+
+    @pytest.mark.parametrize("level", [60, 90, 128, 200])
+    @pytest.mark.parametrize("with_glass", [True, False])
+    def test_flat_grey_padding_is_neither_tissue_nor_pen(self, level, with_glass):
+        pixels = half_tissue() if with_glass else tissue()
+        mask, white = found(padded(pixels, level)), found(padded(pixels, 255))
+        assert mask.area_px() == pytest.approx(white.area_px(), rel=0.03)
+        assert mask.left_out()["grey"] == pytest.approx(white.left_out()["blank"], rel=0.03)
+        assert mask.left_out()["pen"] == 0.0
+        assert not mask.touches(Box(0, 0, 300, 2000))
+
+    def test_grey_with_texture_and_small_flat_spots_are_not_flat(self):
+        cells = np.full((60, 60, 3), 128, np.uint8)
+        assert flat(cells, 8.0).all()
+        small = np.random.default_rng(0).integers(126, 131, cells.shape).astype(np.uint8)
+        assert not flat(small, 8.0).any()
+        small[20:32, 20:32] = 128  # 96 um a side
+        assert not flat(small, 8.0).any()
+        small[20:33, 20:33] = 128
+        np.testing.assert_array_equal(np.argwhere(flat(small, 8.0))[[0, -1]], [[20, 20], [32, 32]])
+
+    def test_flat_areas_of_a_colour_or_as_bright_as_glass_are_no_padding(self):
+        pixels = half_tissue()
+        pixels[200:800, 200:800] = (200, 140, 180)
+        pixels[200:800, 1600:2200] = GLASS
+        mask = found(pixels)
+        assert share(mask, Box(200, 200, 800, 800), Kind.TISSUE) == 1.0
+        assert share(mask, Box(200, 1600, 800, 2200), Kind.GLASS) == 1.0
 
     def test_padding_is_read_as_white_and_dark_nuclei_are_not(self):
         pixels = half_tissue()

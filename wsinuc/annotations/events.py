@@ -38,7 +38,9 @@ class TooMuch(JsonError):
 
 def json_events(stream: BinaryIO) -> Iterator[Event]:
     """Events of one JSON document in UTF-8, with or without a byte order mark; to be read inside ``plain_errors``."""
-    return ijson.basic_parse(_Text(stream), use_float=True, buf_size=_BUFFER)
+    # Without use_float ijson makes a Decimal of every number, an object each.
+    events: Iterator[Event] = ijson.basic_parse(_Text(stream), use_float=True, buf_size=_BUFFER)
+    return events
 
 
 @contextmanager

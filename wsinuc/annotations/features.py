@@ -60,8 +60,8 @@ def read_features(path: str | Path, limit: int | None = None) -> Iterator[Featur
         The file is missing, damaged, too large or no GeoJSON, or a geometry's coordinates are no numbers; the message
         names the feature.
     """
-    with documents(Path(path), limit) as found:
-        for document in found:
+    with documents(Path(path), limit) as members:
+        for document in members:
             try:
                 for number, item in enumerate(_tolerantly(document)):
                     yield from _features(item, f"{document.name}, feature {number}")
@@ -231,8 +231,8 @@ def _geometries(geometry: Any, about: dict[str, Any], where: str) -> Iterator[Fe
 
 def _children(properties: Any) -> list[Any]:
     """What QuPath keeps inside an annotation."""
-    found = properties.get("childObjects", properties.get("children")) if isinstance(properties, dict) else None
-    return found if isinstance(found, list) else []
+    children = properties.get("childObjects", properties.get("children")) if isinstance(properties, dict) else None
+    return children if isinstance(children, list) else []
 
 
 def _about(item: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:

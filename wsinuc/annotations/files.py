@@ -65,19 +65,19 @@ def documents(path: Path, limit: int | None = None) -> Iterator[list[Document]]:
 
 
 def _entries(archive: zipfile.ZipFile, path: Path, limit: int) -> list[Document]:
-    found = [entry for entry in archive.infolist() if _is_wanted(entry)]
+    entries = [entry for entry in archive.infolist() if _is_wanted(entry)]
     if len(archive.infolist()) > MAX_ENTRIES:
         raise DataError(f"{path} has {len(archive.infolist()):,} entries, up to {MAX_ENTRIES:,} are read")
-    if not found:
+    if not entries:
         raise DataError(f"{path}: a zip without a .geojson file in it, expected one as QuPath exports it")
-    if sum(entry.file_size for entry in found) > limit:
+    if sum(entry.file_size for entry in entries) > limit:
         raise DataError(f"{path} holds more than {limit / 2**20:.0f} MiB when unpacked: export the regions alone")
-    for entry in found:
+    for entry in entries:
         if entry.file_size > MAX_RATIO * entry.compress_size + MAX_RATIO * 1024:
             raise DataError(
                 f"{path}: {listed([entry.filename])} shrank more than {MAX_RATIO} times, it is not unpacked"
             )
-    return [Document(f"{path}, {listed([entry.filename])}", partial(_open_entry, archive, entry)) for entry in found]
+    return [Document(f"{path}, {listed([entry.filename])}", partial(_open_entry, archive, entry)) for entry in entries]
 
 
 def _open_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> BinaryIO:

@@ -72,33 +72,36 @@ def open_dataset(
 
     named, equals, folder = str(source).partition("=")
     if equals and named in LAYOUTS and not Path(source).exists():
-        source, layout = folder, named
+        source = folder
+        layout = named
     path = Path(source)
     named_class = None if layout == "auto" else _layout_class(layout)
     if not path.is_dir():
         raise DataError(f"{path} is no folder; a data set is the folder that its authors published, or one's own")
-    found = (named_class or _recognise(path))(path)
-    if found.kind == UNLABELLED and not pixels_only and found.scan():
+    bound = (named_class or _recognise(path))(path)
+    if bound.kind == UNLABELLED and not pixels_only and bound.scan():
         raise DataError(
             f"{path} holds images without annotation, which pretrain and distill take; "
             "to learn from or to measure with, it needs labels/NAME.png or points/NAME.csv"
         )
-    return Dataset.open(found, mpp=mpp, otherwise=otherwise)
+    return Dataset.open(bound, mpp=mpp, otherwise=otherwise)
 
 
 def _layout_class(name: str) -> type[Layout]:
     if name not in LAYOUTS:
         raise ConfigError(f"no data set layout is called {name!r}; there are: {', '.join(sorted(LAYOUTS))}")
     module, attribute = LAYOUTS[name].split(":")
-    return getattr(import_module(module), attribute)
+    layout_class: type[Layout] = getattr(import_module(module), attribute)
+    return layout_class
 
 
 def _recognise(path: Path) -> type[Layout]:
     from wsinuc.datasets.base import contents
 
     for name in LAYOUTS:
-        if (chosen := _layout_class(name)).recognises(path):
-            return chosen
+        candidate = _layout_class(name)
+        if candidate.recognises(path):
+            return candidate
     raise DataError(
         f"{path} has the layout of no data set known here ({', '.join(LAYOUTS)}); it holds {contents(path)}. "
         f"One's own data needs {_layout_class('folder').expected}"

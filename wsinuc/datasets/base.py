@@ -169,15 +169,15 @@ class Dataset(Sequence[LabelledImage]):
         """
         for attribute, values in [*wanted.items(), *unwanted.items()]:
             self._check_condition(attribute, values)
-        kept = [
+        indices = [
             i
             for i, row in enumerate(self.rows)
             if all(row[attribute] in values for attribute, values in wanted.items())
             and not any(row[attribute] in values for attribute, values in unwanted.items())
         ]
-        if not kept:
+        if not indices:
             raise DataError(f"none of the {len(self)} images of {self.path} meets all conditions together")
-        return self._at(kept)
+        return self._at(indices)
 
     def patches(self, places: Sequence[tuple[str, Box | None]]) -> Dataset:
         """The images of these names, or parts of them, in this order; raises DataError for unknown names."""
@@ -213,29 +213,35 @@ class Dataset(Sequence[LabelledImage]):
         """The image at ``index``, read now, or a part of the data set; raises DataError for damaged files."""
         if isinstance(index, slice):
             return self._at(range(len(self))[index])
-        row, box = self.rows[index], self.boxes[index]
-        read = self.layout.read(row)
-        if read.image.shape[:2] != read.labels.shape:
+        row = self.rows[index]
+        box = self.boxes[index]
+        image = self._checked(row, self.layout.read(row))
+        return image if box is None else cut(image, box)
+
+    def _checked(self, row: Row, annotation: Annotation) -> LabelledImage:
+        """What a layout has read, if its parts fit together; raises DataError."""
+        labels = annotation.labels
+        classes = annotation.classes
+        if annotation.image.shape[:2] != labels.shape:
             raise DataError(
-                f"{row['name']}: the image is {read.image.shape[:2]} (h, w) but its labels are {read.labels.shape}"
+                f"{row['name']}: the image is {annotation.image.shape[:2]} (h, w) but its labels are {labels.shape}"
             )
-        if read.classes is not None and read.classes.max(initial=0) > len(self.classes):
+        if classes is not None and classes.max(initial=0) > len(self.classes):
             raise DataError(
-                f"{row['name']}: class {read.classes.max()} is annotated, but {self.layout.name} has only "
+                f"{row['name']}: class {classes.max()} is annotated, but {self.layout.name} has only "
                 f"{len(self.classes)}: {', '.join(c.name for c in self.classes)}"
             )
-        image = LabelledImage(
+        return LabelledImage(
             name=row["name"],
-            image=read.image,
-            labels=read.labels,
+            image=annotation.image,
+            labels=labels,
             attributes=row,
             mpp=self.resolution(row),
-            classes=read.classes,
-            points=read.points,
-            point_classes=read.point_classes,
-            notes=read.notes,
+            classes=classes,
+            points=annotation.points,
+            point_classes=annotation.point_classes,
+            notes=annotation.notes,
         )
-        return image if box is None else cut(image, box)
 
 
 def cut(image: LabelledImage, box: Box) -> LabelledImage:
@@ -244,10 +250,12 @@ def cut(image: LabelledImage, box: Box) -> LabelledImage:
     if not (0 <= box.y0 < box.y1 <= height and 0 <= box.x0 < box.x1 <= width):
         raise DataError(f"{image.name} is {(height, width)} (h, w) and does not hold {box}: it is another image")
     window = (slice(box.y0, box.y1), slice(box.x0, box.x1))
-    points, classes = image.points, image.point_classes
+    points = image.points
+    classes = image.point_classes
     if points is not None:
         inside = ((points >= (box.y0, box.x0)) & (points < (box.y1, box.x1))).all(1)
-        points, classes = points[inside] - (box.y0, box.x0), None if classes is None else classes[inside]
+        points = points[inside] - (box.y0, box.x0)
+        classes = None if classes is None else classes[inside]
     return replace(
         image,
         name=f"{image.name}_{box.y0}_{box.x0}",
@@ -281,10 +289,19 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
 
 
 def resolution_of(row: Row, given: float | None, layout: Layout, otherwise: float | None = None) -> float:
-    """um per pixel of an image: the user's word, else the image's own, else what was published;
-    MppError, never a guess.
+    """um per pixel of an image: the user's word, else the image's own, else what was published, never a guess.
 
-    ``otherwise`` is the user's word for images without any of these.
+    Parameters
+    ----------
+    given
+        What the user says of all images.
+    otherwise
+        What the user says of images whose resolution nothing else tells.
+
+    Raises
+    ------
+    MppError
+        Nothing tells it, or it is no microscope's.
     """
     try:
         mpp = given or float(row.get("mpp") or layout.mpp or otherwise or "")

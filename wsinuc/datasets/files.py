@@ -44,11 +44,11 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def check_shape(labels: Path, found: tuple[int, ...], image: Path, expected: tuple[int, ...]) -> None:
+def check_shape(labels: Path, shape: tuple[int, ...], image: Path, expected: tuple[int, ...]) -> None:
     """Raise DataError unless labels have the (height, width) of their image."""
-    if found != expected:
+    if shape != expected:
         raise DataError(
-            f"{labels}: the labels are {found} (h, w) but the image {image.name} is {expected}: "
+            f"{labels}: the labels are {shape} (h, w) but the image {image.name} is {expected}: "
             "they belong to another image, or one of the two was cropped or resized"
         )
 
@@ -66,13 +66,19 @@ def read_table(path: Path, columns: tuple[str, ...]) -> tuple[Mapping[str, str],
 
 
 def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, str]]:
-    """Lines of a CSV file that must have at least these columns, blanks around names and values
-    dropped; raises DataError."""
+    """Lines of a CSV file, without the blanks around names and values.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is no CSV, or lacks one of the columns.
+    """
     try:
         with text_lines(path) as file:
             reader = csv.DictReader(file, restval="")
             header = [name.strip() for name in reader.fieldnames or ()]
-            if missing := [column for column in columns if column not in header]:
+            missing = [column for column in columns if column not in header]
+            if missing:
                 raise DataError(f"{path} has no column {missing[0]!r}; it has {listed(header)}")
             for line in reader:
                 # A line that is longer than the header has its surplus under the key None.
@@ -84,24 +90,31 @@ def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, st
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files of a folder with one of the suffixes, by their names without it, sorted; raises
-    DataError for two of one name."""
-    found: dict[str, Path] = {}
+    """Files of a folder with one of the suffixes, by their names without it, sorted.
+
+    Raises
+    ------
+    DataError
+        Two files differ in their suffix alone.
+    """
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir() if folder.is_dir() else ()):
+        # macOS leaves a hidden "._name.png" beside every file that it copies to a foreign disk.
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            if path.stem in found:
-                raise DataError(f"{folder} holds both {found[path.stem].name} and {path.name}; keep one of them")
-            found[path.stem] = path
-    return found
+            if path.stem in files:
+                raise DataError(f"{folder} holds both {files[path.stem].name} and {path.name}; keep one of them")
+            files[path.stem] = path
+    return files
 
 
 def by_name(images: Iterable[Path], name: Callable[[Path], str] = lambda path: path.stem) -> dict[str, Path]:
     """Images by their names, sorted by path; raises DataError where two have one name."""
-    found: dict[str, Path] = {}
+    named: dict[str, Path] = {}
     for path in sorted(images):
-        if (first := found.setdefault(name(path), path)) != path:
+        first = named.setdefault(name(path), path)
+        if first != path:
             raise DataError(f"{first} and {path} have the same name; is the data set there twice?")
-    return found
+    return named
 
 
 def opened(path: Path) -> Image.Image:
@@ -135,4 +148,5 @@ def _damaged(path: Path, error: Exception) -> DataError:
 
 
 def _contents(image: Image.Image) -> str:
-    return _MODES.get(image.mode, f"a 16-bit {image.mode} image" if "16" in image.mode else f"a {image.mode} image")
+    depth = "16-bit " if "16" in image.mode else ""
+    return _MODES.get(image.mode, f"a {depth}{image.mode} image")

@@ -8,8 +8,10 @@ numbers mean is decided by `label_values`.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -52,8 +54,8 @@ def read_labels(path: Path, *, glands: bool = False) -> Instances:
         The file is missing or damaged, or is no label picture.
     """
     values, notes = read_values(path)
-    found = instances_of(values, path, glands=glands)
-    return Instances(labels=found.labels, numbers=found.numbers, notes=notes + found.notes)
+    instances = instances_of(values, path, glands=glands)
+    return replace(instances, notes=notes + instances.notes)
 
 
 def read_ids(path: Path) -> NDArray[np.int32]:
@@ -65,8 +67,8 @@ def read_annotation(image: Path, labels: Path, *, glands: bool = False) -> Annot
     """An image and its label picture; raises DataError, for unequal sizes before any pixel is decoded."""
     check_shape(labels, label_shape(labels), image, image_shape(image))
     pixels = read_image(image)
-    found = read_labels(labels, glands=glands)
-    return Annotation(image=pixels, labels=found.labels, numbers=found.numbers, notes=found.notes)
+    instances = read_labels(labels, glands=glands)
+    return Annotation(image=pixels, labels=instances.labels, numbers=instances.numbers, notes=instances.notes)
 
 
 def read_mask(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
@@ -94,7 +96,7 @@ def label_shape(path: Path) -> tuple[int, int]:
         return page.imagelength, page.imagewidth
 
 
-def read_values(path: Path) -> tuple[NDArray, tuple[str, ...]]:
+def read_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     """The file's own values, (h, w) or (h, w, channels), and notes on how they were read; raises DataError."""
     if path.suffix.lower() in _TIFF:
         return _tiff_values(path)
@@ -154,7 +156,7 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
     return page
 
 
-def _tiff_values(path: Path) -> tuple[NDArray, tuple[str, ...]]:
+def _tiff_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     with _tiff(path) as file:
         page = _only_page(file, path)
         try:
@@ -165,6 +167,7 @@ def _tiff_values(path: Path) -> tuple[NDArray, tuple[str, ...]]:
         photometric = _name(tifffile.PHOTOMETRIC, page.photometric)
     if separate:
         values = np.moveaxis(values, 0, -1)
+    # Of masks, which have no numbers, the photometric interpretation counts: there white is 0.
     if photometric == "MINISWHITE" and values.dtype == np.bool_:
         values = ~values
     return values, (PALETTE,) if photometric == "PALETTE" else ()
@@ -178,10 +181,10 @@ def _name(kinds: type[IntEnum], value: int) -> str:
 def _png_depth(path: Path) -> int:
     """Bits per sample as the header of a PNG has them."""
     with path.open("rb") as file:
-        return file.read(25)[24]
+        return file.read(25)[24]  # 8 bytes of signature, 8 of the first chunk's head, 8 of width and height
 
 
-def _check_palette(image: Image.Image, values: NDArray, path: Path) -> None:
+def _check_palette(image: Image.Image, values: NDArray[Any], path: Path) -> None:
     """Raise DataError for a palette of two colours whose background seems to be the second."""
     used = np.unique(values)
     palette = image.getpalette() or []

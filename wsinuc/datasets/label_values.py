@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cc3d
 import numpy as np
@@ -98,7 +99,7 @@ class _Pieces:
         return cls(labels, at, sizes, owner)
 
 
-def instances_of(values: NDArray, source: Path, *, glands: bool = False) -> Instances:
+def instances_of(values: NDArray[Any], source: Path, *, glands: bool = False) -> Instances:
     """One number per nucleus from a label picture of any kind, by the rules of this module.
 
     Parameters
@@ -118,20 +119,20 @@ def instances_of(values: NDArray, source: Path, *, glands: bool = False) -> Inst
     notes: tuple[str, ...] = ()
     if values.ndim == 3:
         values, notes = _without_colour(values, source)
-    found = _numbered(values, source)
-    notes += found.notes
-    if not found.labels.any():
-        return replace(found, notes=(EMPTY,))
-    pieces = _Pieces.of(found.labels)
-    _refuse_borders(pieces, found.numbers, source)
+    instances = _numbered(values, source)
+    notes += instances.notes
+    if not instances.labels.any():
+        return replace(instances, notes=(EMPTY,))
+    pieces = _Pieces.of(instances.labels)
+    _refuse_borders(pieces, instances.numbers, source)
     _refuse_rims(pieces, source)
-    apart, note = _what_to_take_apart(pieces, found.numbers, coloured=COLOURS in notes)
-    found = replace(found, notes=notes + note)
+    apart, note = _what_to_take_apart(pieces, instances.numbers, coloured=COLOURS in notes)
+    instances = replace(instances, notes=notes + note)
     if apart.any():
-        found = _taken_apart(found, pieces, apart)
+        instances = _separate(instances, pieces, apart)
     if not glands:
-        check_cover(found.labels, source)
-    return found
+        check_cover(instances.labels, source)
+    return instances
 
 
 def mask_note(number: int) -> str:
@@ -139,7 +140,7 @@ def mask_note(number: int) -> str:
     return f"hold 0 and {number} only: taken apart into connected components; touching nuclei count as one"
 
 
-def whole_numbers(values: NDArray, source: Path) -> NDArray:
+def whole_numbers(values: NDArray[Any], source: Path) -> NDArray[Any]:
     """The values (h, w) themselves, if they are whole numbers from 0; raises DataError.
 
     Files of MATLAB and of NumPy keep ids as floating-point numbers; those are ids as long as they are whole.
@@ -157,7 +158,7 @@ def whole_numbers(values: NDArray, source: Path) -> NDArray:
     return values
 
 
-def label_ids(values: NDArray, source: Path) -> NDArray[np.int32]:
+def label_ids(values: NDArray[Any], source: Path) -> NDArray[np.int32]:
     """Numbers (h, w) as int32, nothing taken apart; raises DataError for what is no number from 0 to `MAX_LABEL`."""
     numbers = whole_numbers(values, source)
     if numbers.size and numbers.max() > MAX_LABEL:
@@ -194,7 +195,7 @@ def count_notes(notes: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _numbered(values: NDArray, source: Path) -> Instances:
+def _numbered(values: NDArray[Any], source: Path) -> Instances:
     """The picture's numbers as labels; numbers that are too large for tables are numbered anew."""
     numbers = whole_numbers(values, source)
     high = int(numbers.max(initial=0))
@@ -208,7 +209,7 @@ def _numbered(values: NDArray, source: Path) -> Instances:
     return Instances(labels=labels, numbers=large, notes=(SPARSE,))
 
 
-def _without_colour(values: NDArray, source: Path) -> tuple[NDArray, tuple[str, ...]]:
+def _without_colour(values: NDArray[Any], source: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     """One number per pixel of a picture (h, w, channels), and the note on it; transparent pixels are background."""
     channels = values.shape[2]
     if channels not in (1, 2, 3, 4):
@@ -236,7 +237,7 @@ def _without_colour(values: NDArray, source: Path) -> tuple[NDArray, tuple[str, 
     return numbers, (COLOURS,)
 
 
-def _opaque(values: NDArray, source: Path) -> NDArray:
+def _opaque(values: NDArray[Any], source: Path) -> NDArray[Any]:
     """The colours of a picture whose last channel is alpha, transparent pixels black; raises DataError."""
     colours = values[..., :-1]
     alpha = values[..., -1]
@@ -315,13 +316,13 @@ def _what_to_take_apart(
 
 def _scattered(pieces: _Pieces) -> NDArray[np.bool_]:
     """Which labels ``(most + 1,)`` have a piece that is `FAR` from their largest one."""
-    found = np.zeros(int(pieces.labels.max()) + 1, np.bool_)
+    far = np.zeros(int(pieces.labels.max()) + 1, np.bool_)
     counted = pieces.sizes >= MIN_PIECE_PX
     counted[0] = False
-    times = np.bincount(pieces.owner[counted], minlength=len(found))
+    times = np.bincount(pieces.owner[counted], minlength=len(far))
     several = np.flatnonzero(times > 1)
     if not len(several):
-        return found
+        return far
     boxes = _boxes(pieces.at, len(pieces.sizes))
     order = np.flatnonzero(counted & (times[pieces.owner] > 1))
     order = order[np.argsort(pieces.owner[order], kind="stable")]
@@ -332,24 +333,24 @@ def _scattered(pieces: _Pieces) -> NDArray[np.bool_]:
         others = boxes[group]
         apart_y = np.maximum(others[:, 0] - largest[2], largest[0] - others[:, 2])
         apart_x = np.maximum(others[:, 1] - largest[3], largest[1] - others[:, 3])
-        found[label] = (np.maximum(apart_y, apart_x) > FAR * length).any()
-    return found
+        far[label] = (np.maximum(apart_y, apart_x) > FAR * length).any()
+    return far
 
 
-def _taken_apart(found: Instances, pieces: _Pieces, which: NDArray[np.bool_]) -> Instances:
+def _separate(instances: Instances, pieces: _Pieces, which: NDArray[np.bool_]) -> Instances:
     """The picture with every piece of these labels as a label of its own, numbered from 1."""
-    first = int(found.labels.max())
-    split = np.where(which[found.labels] & (found.labels > 0), first + pieces.at, found.labels)
+    first = int(instances.labels.max())
+    split = np.where(which[instances.labels] & (instances.labels > 0), first + pieces.at, instances.labels)
     values, dense = np.unique(split, return_inverse=True)
     if values[0] != 0:
         values = np.concatenate([[0], values])
         dense = dense + 1
     origin = np.where(values > first, pieces.owner[np.maximum(values - first, 0)], np.minimum(values, first))
-    labels = dense.reshape(found.labels.shape).astype(np.int32)
-    return replace(found, labels=labels, numbers=found.numbers[origin])
+    labels = dense.reshape(instances.labels.shape).astype(np.int32)
+    return replace(instances, labels=labels, numbers=instances.numbers[origin])
 
 
-def _neighbours(labels: NDArray) -> tuple[tuple[tuple[slice, ...], tuple[slice, ...]], ...]:
+def _neighbours(labels: NDArray[Any]) -> tuple[tuple[tuple[slice, ...], tuple[slice, ...]], ...]:
     """Slices of a picture that put every pixel beside its lower, then beside its right neighbour."""
     below = (np.s_[:-1, :], np.s_[1:, :])
     right = (np.s_[:, :-1], np.s_[:, 1:])

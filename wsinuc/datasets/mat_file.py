@@ -1,5 +1,4 @@
-"""Arrays of numbers from MATLAB files of version 5, of which nothing is believed before it was
-compared with what is there.
+"""Arrays of numbers from MATLAB files of version 5; nothing that a file claims is believed unchecked.
 
 SciPy reads all that such a file can hold, cells and objects among it, and a damaged file may end
 the process in its compiled code. Annotated sets need plain arrays alone, and these are simple: a
@@ -15,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,8 @@ from wsinuc.errors import DataError
 from wsinuc.limits import read_bounded
 
 _HEADER = 128
-_MATRIX, _COMPRESSED = 14, 15
+_MATRIX = 14
+_COMPRESSED = 15
 _LISTING = 1024
 """Bytes of a matrix that hold its flags, sizes and name; names have up to 63 letters."""
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -52,7 +53,7 @@ class Variable:
     """The matrix' bytes, compressed or not."""
     packed: bool
 
-    def numbers(self) -> NDArray:
+    def numbers(self) -> NDArray[Any]:
         """All numbers in the type in which they are stored; raises _BrokenError or zlib.error."""
         count = math.prod(self.shape)
         content = _unpacked(self.data, _LISTING + 8 * count) if self.packed else self.data
@@ -87,7 +88,7 @@ def list_variables(path: Path) -> dict[str, Variable]:
         raise DataError(f"{path} is no whole MATLAB file ({error}); copy it again") from error
 
 
-def read_variable(variable: Variable, path: Path) -> NDArray:
+def read_variable(variable: Variable, path: Path) -> NDArray[Any]:
     """The numbers of a matrix (``path`` is for messages); raises DataError where it holds others,
     or fewer than it claims."""
     if not variable.is_plain:
@@ -141,6 +142,14 @@ def _elements(content: bytes, order: str, count: int | None = None) -> Iterator[
         if size > len(content) - start or (start == at + 4 and size > 4):
             raise _BrokenError("an element that is longer than the file")
         yield kind, content[start : start + size]
-        # compressed elements alone are not filled up to eight bytes
-        at = at + 8 if start == at + 4 else start + size + (-size % 8 if kind != _COMPRESSED else 0)
+        at = _next_element(at, start, size, kind)
         count = None if count is None else count - 1
+
+
+def _next_element(at: int, start: int, size: int, kind: int) -> int:
+    """Where the element behind the one at ``at`` begins, whose ``size`` bytes of content begin at ``start``."""
+    if start == at + 4:  # a small one takes eight bytes in all
+        return at + 8
+    if kind == _COMPRESSED:  # the only kind that is not filled up to eight bytes
+        return start + size
+    return start + size + -size % 8

@@ -80,13 +80,14 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
 
 
 def _open_tiff(path: Place, mpp: float | None) -> Slide:
+    """The slide in a TIFF by the rules 1 and 2 of this module."""
     from wsinuc.slides.choose import sees_less
     from wsinuc.slides.dialect import DialectError, StackError
     from wsinuc.slides.tiff.directories import DirectoryError
     from wsinuc.slides.tiff.reader import survey
 
     try:
-        found = survey(path)
+        overview = survey(path)
     except StackError as stack:
         return _from_its_maker(path, mpp, stack)
     except (DirectoryError, DialectError):
@@ -94,24 +95,26 @@ def _open_tiff(path: Place, mpp: float | None) -> Slide:
     except SlideError as error:  # no TIFF that tifffile understands; perhaps OpenSlide does
         if isinstance(path, Url):
             raise
-        return _first_that_opens(path, ("openslide", "image"), mpp, said=[f"tiff: {_reason(error)}"])
-    if found.header.vendor == "ventana":  # its tiles overlap, and only OpenSlide knows by how much
+        return _first_that_opens(path, ("openslide", "image"), mpp, refusals=(f"tiff: {_reason(error)}",))
+    # Ventana's BIF: neighbouring tiles overlap by amounts that its XML lists, and only OpenSlide lays them right.
+    if overview.header.vendor == "ventana":
         return _first_that_opens(path, ("openslide",), mpp)
-    rest: tuple[str, ...] = ("image", "tiff") if found.is_one_striped_image else ("tiff", "image")
-    if found.is_vendors and found.header.dialect == "rgb":
+    rest: tuple[str, ...] = ("image", "tiff") if overview.is_one_striped_image else ("tiff", "image")
+    if overview.is_vendors and overview.header.dialect == "rgb":
         rest = ("tiffslide", *rest)
     if isinstance(path, Url):
         return _first_that_opens(path, rest, mpp)
     try:
         slide = _reader_class("openslide")(path, mpp=mpp)
     except SlideError as error:
-        return _first_that_opens(path, rest, mpp, said=[f"openslide: {_reason(error)}"])
-    return slide if sees_less(slide.header, found.header) is None else _first_that_opens(path, rest, mpp)
+        return _first_that_opens(path, rest, mpp, refusals=(f"openslide: {_reason(error)}",))
+    if sees_less(slide.header, overview.header) is None:
+        return slide
+    return _first_that_opens(path, rest, mpp)
 
 
 def _from_its_maker(path: Place, mpp: float | None, stack: SlideError) -> Slide:
-    """The slide when OpenSlide knows the scanner, and with it which plane of the stack is meant;
-    else raises ``stack``."""
+    """The slide if OpenSlide knows the scanner, and so which plane of the stack is meant; else raises ``stack``."""
     try:
         slide = _reader_class("openslide")(path, mpp=mpp)
     except SlideError:
@@ -121,22 +124,24 @@ def _from_its_maker(path: Place, mpp: float | None, stack: SlideError) -> Slide:
     return slide
 
 
-def _first_that_opens(path: Place, readers: tuple[str, ...], mpp: float | None, said: list[str] | None = None) -> Slide:
+def _first_that_opens(
+    path: Place, readers: tuple[str, ...], mpp: float | None, *, refusals: tuple[str, ...] = ()
+) -> Slide:
+    """The slide as the first reader that takes it sees it; ``refusals`` are those of readers asked already."""
     from wsinuc.slides.companions import hint
 
     if len(readers) == 1:
         return _reader_class(readers[0])(path, mpp=mpp)
-    refusals = said or []
     for name in readers:
         try:
             return _reader_class(name)(path, mpp=mpp)
         except SlideError as error:
-            refusals.append(f"{name}: {_reason(error)}")
+            refusals = (*refusals, f"{name}: {_reason(error)}")
     kind = None if isinstance(path, Url) else hint(path)
     if kind:
         raise SlideError(f"{path.name}: {kind}")
-    all_said = " ".join("; ".join(refusals).split())
-    raise SlideError(f"{path.name}: no slide or image that can be read, or damaged ({all_said})")
+    reasons = " ".join("; ".join(refusals).split())
+    raise SlideError(f"{path.name}: no slide or image that can be read, or damaged ({reasons})")
 
 
 def _check_tiff(path: Place, reader: str) -> None:
@@ -146,7 +151,7 @@ def _check_tiff(path: Place, reader: str) -> None:
     from wsinuc.slides.tiff.reader import survey
 
     try:
-        found = survey(path)
+        overview = survey(path)
     except StackError as stack:
         _from_its_maker(path, None, stack).close()
         return
@@ -156,9 +161,9 @@ def _check_tiff(path: Place, reader: str) -> None:
         if reader != "openslide":  # the others read directories as it was tried here
             raise
         return
-    if found.header.dialect != "rgb":
+    if overview.header.dialect != "rgb":
         raise SlideError(
-            f"{path.name}: the reader {reader!r} would show its pixels wrongly ({found.header.dialect}): "
+            f"{path.name}: the reader {reader!r} would show its pixels wrongly ({overview.header.dialect}): "
             "use --reader auto or tiff"
         )
 
@@ -175,12 +180,20 @@ def check_reader(reader: str) -> None:
 
 def _reader_class(name: str) -> type[Slide]:
     module, attribute = READERS[name].split(":")
-    return getattr(import_module(module), attribute)
+    reader_class: type[Slide] = getattr(import_module(module), attribute)
+    return reader_class
 
 
 def check_slide_file(path: Place) -> None:
-    """Raise SlideError for what is no file, is empty or cannot be read; RemoteError for a URL that
-    cannot be reached."""
+    """Look at a file before any reader does, so that the message says what is wrong with it.
+
+    Raises
+    ------
+    SlideError
+        It is no file, is empty or cannot be read.
+    RemoteError
+        The URL cannot be reached.
+    """
     if isinstance(path, Url):
         if not path.size():
             raise SlideError(f"{path} is empty: the copy or upload probably failed")

@@ -56,12 +56,15 @@ class ArraySlide(Slide):
         return SlideHeader(vendor="array", level_shapes=shapes, bounds=self._bounds)
 
     def _decode(self, handle: Any, box: Box, level: int) -> NDArray[np.uint8]:
-        return handle[level][box.slices].copy()
+        pixels: NDArray[np.uint8] = handle[level][box.slices].copy()
+        return pixels
 
 
 def _block_means(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     if factor == 1:
         return pixels
-    height, width = pixels.shape[0] // factor, pixels.shape[1] // factor
+    height = pixels.shape[0] // factor
+    width = pixels.shape[1] // factor
     blocks = pixels[: height * factor, : width * factor].reshape(height, factor, width, factor, 3)
-    return np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    means: NDArray[np.uint8] = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return means

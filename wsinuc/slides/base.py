@@ -151,6 +151,7 @@ class Slide(ABC):
             A part of the box cannot be decoded.
         """
         extent = Box.of_shape(self.level_shapes[level])
+        # The usual case, without a second array of the box's size.
         if box.overlaps(extent) and box.clip(extent) == box:
             return self._read_inside(box, level)
         pixels = np.full((*box.shape, 3), WHITE, np.uint8)
@@ -167,10 +168,12 @@ class Slide(ABC):
         """
         from wsinuc.slides.view import SlideView  # takes a compiler and Arrow, which reader processes do without
 
+        # The geometric mean keeps areas right where a level is not shrunk by the same factor along y and x.
         level_mpp = [self.mpp * math.sqrt(y * x) for y, x in self.level_downsamples]
         nearest = min(range(len(level_mpp)), key=lambda i: abs(level_mpp[i] / mpp - 1.0))
         if abs(level_mpp[nearest] / mpp - 1.0) <= tolerance:
             return SlideView(self, nearest, 1.0, level_mpp[nearest])
+        # Shrinking loses nothing but detail; enlarging a coarser level would invent it.
         finer = [i for i, value in enumerate(level_mpp) if value <= mpp]
         level = max(finer, key=lambda i: level_mpp[i], default=0)
         return SlideView(self, level, mpp / level_mpp[level], mpp)
@@ -186,12 +189,6 @@ class Slide(ABC):
         scale = max(1.0, max(height, width) / size)
         return read_scaled(self, level, scale, Box(0, 0, max(1, round(height / scale)), max(1, round(width / scale))))
 
-    def reopen(self) -> None:
-        """Replace the handle; reads that are under way finish on the old one."""
-        with self._lock:
-            self._handle = None
-        self._acquire()
-
     def duplicate(self) -> Self:
         """A second slide on the same file with a handle of its own, which no other thread's failed read can spoil."""
         return copy.copy(self)
@@ -199,7 +196,8 @@ class Slide(ABC):
     def close(self) -> None:
         """Let go of the file; later reads raise SlideError."""
         with self._lock:
-            self._handle, self._closed = None, True
+            self._handle = None
+            self._closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -221,7 +219,7 @@ class Slide(ABC):
         handle = self._acquire()
         try:
             return self._decode(handle, box, level)
-        except MemoryError:
+        except MemoryError:  # says nothing of the file, and white pixels instead would lose nuclei
             raise
         except RemoteError:  # the store failed, not the file: to take the box for white would lose nuclei
             self._discard(handle)
@@ -285,7 +283,8 @@ def level_downsamples(level_shapes: tuple[tuple[int, int], ...]) -> tuple[tuple[
 
     def along(full: int, size: int) -> float:
         ratio = full / size
-        candidates = 2.0 ** round(math.log2(ratio)), float(round(ratio))  # on tiny levels many fit: then a power of two
+        # On tiny levels many whole numbers fit, and scanners halve: so a power of two is tried first.
+        candidates = (2.0 ** round(math.log2(ratio)), float(round(ratio)))
         return next((whole for whole in candidates if abs(full / whole - size) < 1), ratio)
 
     height, width = level_shapes[0]

@@ -39,8 +39,10 @@ def sees_less(seen: SlideHeader, tiff: SlideHeader) -> str | None:
     """
     if tiff.dialect != "rgb":
         return f"it does not read {tiff.dialect}"
+    # Of its makers' formats OpenSlide knows more than tags say; only a much smaller image means that it got lost.
     if seen.vendor != "generic-tiff":
         return "it sees a smaller image" if _pixels(tiff) > MUCH_LARGER * _pixels(seen) else None
+    # OpenSlide opens it as a generic TIFF: without the pyramid in SubIFDs, channels and resolution.
     if tiff.vendor == "ome-tiff":
         return "it does not read OME-XML"
     if seen.level_shapes != tiff.level_shapes:

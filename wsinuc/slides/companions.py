@@ -75,14 +75,15 @@ def _check_vsi(path: Path) -> None:
 
 def _check_hamamatsu(path: Path) -> None:
     """The parts that a Hamamatsu index names; a file that is no such index is left to the readers."""
+    # An index is a few kilobytes of "key=value" lines; what is longer is none, and not read whole.
     with path.open("rb") as file:
         text = file.read(2**16).decode("latin-1")
     named = [line.partition("=")[2].strip() for line in text.splitlines() if line.lower().startswith("imagefile")]
     # os.path says no to a name that no file can have, where Path raises
     missing = [name for name in named if name and not os.path.isfile(path.parent / Path(name).name)]
     if missing:
+        others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise SlideError(
-            f"{path}: {missing[0]} is missing beside {path.name}"
-            + (f", and {len(missing) - 1} more" if len(missing) > 1 else "")
-            + ": the slide consists of all of these files, copy them, too"
+            f"{path}: {missing[0]} is missing beside {path.name}{others}: the slide consists of all of these "
+            "files, copy them, too"
         )

@@ -8,6 +8,7 @@ microscope's screen would show on white. Readers of files make Dialects; nothing
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ class Dialect:
             notes.append("a channel that the file does not call transparency was left out")
         return tuple(notes)
 
-    def paper(self, samples: int, dtype: np.dtype) -> NDArray:
+    def paper(self, samples: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Sample values ``(samples,)`` of a white pixel: for parts of a file that hold nothing."""
         dark = self.color in ("inverted", "cmyk", "palette")
         value = np.full(samples, 0 if dark else 2**self.bits - 1, dtype)
@@ -109,10 +110,12 @@ class Dialect:
             value[0] = _lightest(self.palette)
         return value
 
-    def to_rgb(self, stored: NDArray) -> NDArray[np.uint8]:
+    def to_rgb(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
         """RGB ``(h, w, 3)`` on white, not yet turned, of stored samples ``(h, w, samples)``."""
         if self.color == "palette":
-            return np.frombuffer(self.palette, np.uint8).reshape(-1, 3)[stored[..., 0]]
+            colors: NDArray[np.uint8] = np.frombuffer(self.palette, np.uint8).reshape(-1, 3)
+            rgb: NDArray[np.uint8] = colors[stored[..., 0]]
+            return rgb
         light = _to_8_bits(stored, self.bits)
         rgb = self._color(light)
         if self.alpha == "none":
@@ -132,7 +135,7 @@ class Dialect:
         return light[..., list(self.order)]
 
 
-def _to_8_bits(stored: NDArray, bits: int) -> NDArray[np.uint8]:
+def _to_8_bits(stored: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     """Samples of ``bits`` bits as 0 to 255: the upper 8 of more bits; larger ones are full light.
 
     Cutting off gives back 8-bit samples exactly, whether they had been shifted up or stretched to the whole range.
@@ -141,8 +144,11 @@ def _to_8_bits(stored: NDArray, bits: int) -> NDArray[np.uint8]:
         return stored
     values = np.arange(256 if stored.dtype.itemsize == 1 else 2**16)
     light = values >> (bits - 8) if bits > 8 else values * 255 // (2**bits - 1)
-    table = np.minimum(light, 255).astype(np.uint8)
-    return table[stored.astype(np.uint8) if stored.dtype == np.bool_ else stored]
+    table: NDArray[np.uint8] = np.minimum(light, 255).astype(np.uint8)
+    # tifffile gives bool for 1-bit samples, which would select rows of the table instead of looking samples up.
+    samples = stored.astype(np.uint8) if stored.dtype == np.bool_ else stored
+    levels: NDArray[np.uint8] = table[samples]
+    return levels
 
 
 def _through_pillow(samples: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:
@@ -152,7 +158,10 @@ def _through_pillow(samples: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:
 
 def _on_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], *, premultiplied: bool) -> NDArray[np.uint8]:
     if premultiplied:
-        return np.minimum(rgb.astype(np.uint16) + (255 - alpha)[..., None], 255).astype(np.uint8)
+        # In 16 bits: dishonest files hold colours brighter than their transparency allows, which would wrap.
+        bright = rgb.astype(np.uint16) + (255 - alpha)[..., None]
+        on_white: NDArray[np.uint8] = np.minimum(bright, 255).astype(np.uint8)
+        return on_white
     layer = Image.fromarray(np.concatenate([rgb, alpha[..., None]], axis=2))
     return np.asarray(Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB"))
 

@@ -59,10 +59,10 @@ def read_instance(path: Path) -> Instance | None:
         return None
     try:
         with path.open("rb") as file:
-            found = read_partial(file, stop_when=_behind, specific_tags=list(_WANTED))
-        series = str(found.get("SeriesInstanceUID") or "")
-        kinds = [str(each).upper() for each in found.get("ImageType") or ()]
-        width = int(found.get("TotalPixelMatrixColumns") or 0)
+            header = read_partial(file, stop_when=_behind, specific_tags=list(_WANTED))
+        series = str(header.get("SeriesInstanceUID") or "")
+        kinds = [str(each).upper() for each in header.get("ImageType") or ()]
+        width = int(header.get("TotalPixelMatrixColumns") or 0)
     except Exception:  # a damaged header makes anything of a parser; whoever opens the slide says what is wrong
         return None
     return Instance(path=path, series=series, volume="VOLUME" in kinds, width=width) if series else None
@@ -77,27 +77,29 @@ def find_series(paths: Sequence[object]) -> tuple[Series, ...]:
     for number, path in enumerate(paths):
         if is_dicom(path):
             named.setdefault(Path(str(path)).parent, []).append(number)
-    found = []
+    series = []
     for numbers in named.values():
         if len(numbers) > 1:
-            found += _series_of([(number, read_instance(Path(str(paths[number])))) for number in numbers])
-    return tuple(found)
+            series += _series_of([(number, read_instance(Path(str(paths[number])))) for number in numbers])
+    return tuple(series)
 
 
 def _series_of(folder: Sequence[tuple[int, Instance | None]]) -> list[Series]:
     """The series among the files of one folder that have several files."""
     by_uid: dict[str, dict[int, Instance]] = {}
     for number, instance in folder:
-        uid = f"{number}" if instance is None else instance.series
+        uid = f"{number}" if instance is None else instance.series  # an unreadable file is a series of its own
         members = by_uid.setdefault(uid, {})
         if instance is not None:
             members[number] = instance
-    found = []
+    series = []
     for members in by_uid.values():
         if len(members) > 1:
+            # The widest file of the kind VOLUME is the finest level; names decide among equals, so that the order in
+            # which files were given does not.
             best = min(members.values(), key=lambda each: (not each.volume, -each.width, each.path.name))
-            found.append(Series(members=tuple(members), path=best.path, alone=len(by_uid) == 1))
-    return found
+            series.append(Series(members=tuple(members), path=best.path, alone=len(by_uid) == 1))
+    return series
 
 
 def files_in(folder: Path) -> list[Path]:

@@ -41,8 +41,8 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type, once decoded
 _JPEG_SAMPLES = {"L": 1, "RGB": 3, "CMYK": 4}
-_JPEG_END = b"\xff\xd9"
-_START_OF_SCAN = 0xDA
+_JPEG_END = b"\xff\xd9"  # EOI
+_START_OF_SCAN = 0xDA  # second byte of SOS; sizes and tables stand before it
 _PNG_BITS = 24  # offset of the bit depth in a PNG file; the colour type follows
 
 
@@ -131,10 +131,12 @@ def _look_at(path: Path) -> _Stored:
 
 def _look_at_png(image: Image.Image, bits: int, color_type: int, name: str, size: int) -> _Stored:
     samples = _PNG_SAMPLES[color_type]
+    # A tRNS chunk makes one colour, or entries of the palette, transparent: the decoder adds a channel.
     if color_type in (0, 2, 3) and "transparency" in image.info:
         samples += 1
     shape = image.height, image.width
-    row = math.ceil(image.width * bits * (1 if color_type == 3 else _PNG_SAMPLES[color_type]) / 8)
+    stored = 1 if color_type == 3 else _PNG_SAMPLES[color_type]  # of a palette the indices are stored
+    row = math.ceil(image.width * bits * stored / 8)
     _check_inflation(name, row * image.height, size, "png")
     check_size(name, shape, samples * (2 if bits == 16 else 1))
     orientation = _orientation(Image.Exif(), image.info.get("exif"))  # Pillow's getexif may decode the whole image
@@ -152,6 +154,7 @@ def _look_at_jpeg(image: JpegImagePlugin.JpegImageFile, path: Path, size: int) -
     samples = _JPEG_SAMPLES[image.mode]
     shape = image.height, image.width
     _check_inflation(name, math.prod(shape), size, "jpeg")
+    # A baseline file may have several scans, too, one for each colour; both kinds need all coefficients at once.
     several = bool(image.info.get("progressive")) or _first_scan(path)[0] != samples
     check_size(name, shape, samples + (_coefficients(image) if several else 0))
     color = {1: "grey", 3: "rgb", 4: "cmyk"}[samples]
@@ -175,12 +178,14 @@ def _first_scan(path: Path) -> tuple[int, int]:
 
 def _coefficients(image: JpegImagePlugin.JpegImageFile) -> float:
     """Bytes per pixel that the decoder keeps besides the image, all coefficients, where they come in several scans."""
+    # Colour is often stored with half the resolution along each axis, so a channel has a share of the largest one's.
     areas = [across * down for _, across, down, _ in image.layer]
     largest = max(across for _, across, _, _ in image.layer) * max(down for _, _, down, _ in image.layer)
     return 2 * sum(areas) / largest
 
 
 def _check_inflation(name: str, declared: int, size: int, kind: str) -> None:
+    # The constant is for small honest images, whose headers outweigh their pixels.
     if declared > MAX_INFLATION[kind] * size + 2**16:
         raise SlideError(
             f"{name}: claims {declared:,} bytes of pixels, more than a file of {size:,} bytes can hold: "
@@ -200,9 +205,10 @@ def _orientation(exif: Image.Exif, data: bytes | None) -> int:
     return value if value in TURNS else 1
 
 
-def _decode_image(path: Path) -> NDArray:
+def _decode_image(path: Path) -> NDArray[Any]:
     stored = _look_at(path)
     decode = imagecodecs.png_decode if stored.kind == "png" else imagecodecs.jpeg8_decode
+    # Mapped, so that the compressed bytes are not copied into memory beside the pixels.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         # The decoder paints what is missing grey; an end that belongs to a thumbnail stands before the first scan.
         if stored.kind == "jpeg" and data.rfind(_JPEG_END) < _first_scan(path)[1]:
@@ -226,8 +232,9 @@ def _describe_tiff(path: Path) -> tuple[SlideHeader, Dialect]:
         return header_of(layout, dialect, notes), dialect
 
 
-def _decode_tiff(path: Path) -> NDArray:
+def _decode_tiff(path: Path) -> NDArray[Any]:
     with open_tiff(path) as tiff:
         layout = read_layout(tiff, path.name)
+        # Nothing is kept of what was decoded: each strip is wanted once.
         whole = Box.of_shape((layout.first.imagelength, layout.first.imagewidth))
         return SegmentReader(tiff, keep=0).read(layout.levels[0], whole, layout.dialect)

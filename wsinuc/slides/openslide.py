@@ -53,6 +53,7 @@ class OpenSlideSlide(Slide):
             return _region(handle, box, level)
         pixels = np.empty((*box.shape, 3), np.uint8)
         for y in range(box.y0 // _CELL * _CELL, box.y1, _CELL):
+            # A cell reaches beyond the level at its end, where OpenSlide gives transparent pixels.
             for x in range(box.x0 // _CELL * _CELL, box.x1, _CELL):
                 cell = Box(y, x, y + _CELL, x + _CELL)
                 wanted = cell.clip(box)
@@ -64,8 +65,10 @@ def _region(handle: Any, box: Box, level: int) -> NDArray[np.uint8]:
     """RGB of a box of level pixels, transparent parts on white."""
     downsample = handle.level_downsamples[level]
     height, width = box.shape
+    # OpenSlide takes corners in level-0 pixels, x first, at whatever level it reads.
     corner = (round(box.x0 * downsample), round(box.y0 * downsample))
     image = handle.read_region(corner, level, (width, height))
+    # Compositing is slow, and nearly all regions are opaque. Transparent is what was not scanned (MIRAX, bounds).
     if image.getchannel("A").getextrema()[0] < 255:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))

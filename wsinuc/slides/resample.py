@@ -38,7 +38,7 @@ class Taps:
     @property
     def stop(self) -> int:
         """One past the last source pixel that any output pixel needs."""
-        return int(self.first[-1]) + self.weights.shape[1]
+        return int(self.first[-1]) + int(self.weights.shape[1])
 
 
 def taps_for(start: int, stop: int, scale: float, length: int) -> Taps:
@@ -59,6 +59,7 @@ def taps_for(start: int, stop: int, scale: float, length: int) -> Taps:
     # Rounding the running sum, not the weights, makes every row add up exactly.
     edges = np.rint(share * (1 << _WEIGHT_BITS)).astype(np.int32)
     weights = np.diff(edges, axis=1, prepend=np.int32(0))
+    # Far ends of all rows may round to nothing; every tap costs a pass over the source.
     used = int(np.flatnonzero(weights.any(axis=0))[-1]) + 1
     return Taps(first=first, weights=np.ascontiguousarray(weights[:, :used]))
 
@@ -72,29 +73,35 @@ def resample(source: NDArray[np.uint8], rows: Taps, columns: Taps) -> NDArray[np
 
 
 @kernel
-def _shrink_rows(source, first, weights):  # type: ignore[no-untyped-def]
+def _shrink_rows(source: NDArray[np.uint8], first: NDArray[np.int64], weights: NDArray[np.int32]) -> NDArray[np.uint16]:
     """uint8 (h, k) to uint16 (n, k) with 8 fraction bits."""
-    count, width = len(first), source.shape[1]
+    count = len(first)
+    width = source.shape[1]
     out = np.empty((count, width), np.uint16)
     total = np.empty(width, np.int32)
     drop = _WEIGHT_BITS - _KEPT_BITS
     for j in range(count):
-        total[:] = 1 << (drop - 1)
+        total[:] = 1 << (drop - 1)  # a half, so that cutting off the lowest bits rounds
         for t in range(weights.shape[1]):
             weight = weights[j, t]
             if weight != 0:
                 row = source[first[j] + t]
                 for k in range(width):
                     total[k] += weight * np.int32(row[k])
+        # Weights are never negative and sum to 2**14, so no sum leaves the 16 bits.
         for k in range(width):
             out[j, k] = total[k] >> drop
     return out
 
 
 @kernel
-def _shrink_columns(source, first, weights):  # type: ignore[no-untyped-def]
+def _shrink_columns(
+    source: NDArray[np.uint16], first: NDArray[np.int64], weights: NDArray[np.int32]
+) -> NDArray[np.uint8]:
     """uint16 (n, w, 3) with 8 fraction bits to uint8 (n, m, 3)."""
-    height, count, taps = source.shape[0], len(first), weights.shape[1]
+    height = source.shape[0]
+    count = len(first)
+    taps = weights.shape[1]
     out = np.empty((height, count, 3), np.uint8)
     drop = _WEIGHT_BITS + _KEPT_BITS
     half = np.int32(1 << (drop - 1))

@@ -19,6 +19,7 @@ from wsinuc.errors import MppError
 ANISOTROPY = 0.05
 """Largest relative difference between um per pixel along y and x that is taken for rounding."""
 
+# The sign for micro exists twice in Unicode, as U+00B5 and as the Greek letter; both are met.
 _UM_PER_UNIT = {"µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 _OME = "{*}Image/{*}Pixels"
 
@@ -74,7 +75,7 @@ def mpp_from_ome(xml: str) -> tuple[float, float] | None:
     """
     try:
         pixels = ElementTree.fromstring(xml).find(_OME)
-    except (ElementTree.ParseError, DefusedXmlException):
+    except (ElementTree.ParseError, DefusedXmlException):  # another reader says what is wrong with the text
         return None
     return None if pixels is None else mpp_of_pixels(pixels)
 
@@ -83,8 +84,9 @@ def mpp_of_pixels(pixels: Any) -> tuple[float, float] | None:
     """(y, x) um per pixel of a ``Pixels`` element of OME-XML; None when it has none, or in a unit that is no length."""
     pair = _positive_pair(pixels.get("PhysicalSizeY"), pixels.get("PhysicalSizeX"))
     units = [_UM_PER_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"]
+    # A unit such as "pixel" or "reference frame" says nothing about um.
     if pair is None or units[0] is None or units[1] is None:
-        return None  # a unit such as "pixel" says nothing about um
+        return None
     return pair[0] * units[0], pair[1] * units[1]
 
 

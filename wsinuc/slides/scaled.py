@@ -35,7 +35,8 @@ def read_scaled(slide: Levels, level: int, scale: float, box: Box) -> NDArray[np
 
 def _read_piece(slide: Levels, level: int, scale: float, box: Box) -> NDArray[np.uint8]:
     height, width = slide.level_shapes[level]
-    rows, columns = taps_for(box.y0, box.y1, scale, height), taps_for(box.x0, box.x1, scale, width)
+    rows = taps_for(box.y0, box.y1, scale, height)
+    columns = taps_for(box.x0, box.x1, scale, width)
     source = slide.read(Box(rows.start, columns.start, rows.stop, columns.stop), level)
     return resample(source, rows, columns)
 

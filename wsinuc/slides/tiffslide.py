@@ -52,7 +52,7 @@ class TiffSlideSlide(Slide):
             slide = _LevelSlide(file, tifffile_options={"name": self.name})
         else:
             slide = _LevelSlide(str(self.path))
-        handle = _Handle(slide)
+        handle = _Handle(slide)  # from here on the file closes whatever is raised
         _refuse_other_than_rgb(slide)
         return handle
 
@@ -64,6 +64,7 @@ class TiffSlideSlide(Slide):
         return SlideHeader(
             vendor=properties.get("tiffslide.vendor", "ome-tiff" if ome else "tiff"),
             level_shapes=tuple((height, width) for width, height in slide.level_dimensions),
+            # tiffslide does not look at OME-XML.
             mpp_yx=ome_mpp or mpp_from_properties(properties, "tiffslide"),
             mpp_source="OME PhysicalSizeX, PhysicalSizeY" if ome_mpp else "tiffslide.mpp-x, tiffslide.mpp-y",
             objective_power=power_from_properties(properties, "tiffslide"),
@@ -82,6 +83,7 @@ class TiffSlideSlide(Slide):
 
 
 def _refuse_other_than_rgb(slide: tiffslide.TiffSlide) -> None:
+    # Reading nothing tells type and channels, at no cost.
     sample = slide.read_region((0, 0), slide.level_count - 1, (0, 0), as_array=True, padding=False)
     if sample.dtype != np.uint8 or sample.shape[2] != 3:
         raise ValueError(f"expected 8-bit RGB, got {sample.dtype} with {sample.shape[2]} channels")

@@ -24,6 +24,7 @@ class Turn:
 
     def stored_box(self, box: Box, stored: tuple[int, int]) -> Box:
         """Where the pixels of an upright box lie in the stored image of the given (height, width)."""
+        # Undone in reverse: an upright image was transposed first and flipped then.
         height, width = self.shape(stored)
         rows = (height - box.y1, height - box.y0) if self.flips_rows else (box.y0, box.y1)
         columns = (width - box.x1, width - box.x0) if self.flips_columns else (box.x0, box.x1)

@@ -96,18 +96,19 @@ def _read_retrying(view: SlideView, box: Box, piece: int) -> tuple[NDArray[np.ui
     unreadable = []
     for cell in cells_of(box, piece):
         part = cell.clip(box)
-        found = _read_or_none(view, cell, attempts=2)  # the whole cell: two boxes that share it agree on it
-        if found is None:
+        whole = _read_or_none(view, cell, attempts=2)  # the whole cell: two boxes that share it agree on it
+        if whole is None:
             unreadable.append(part)
         else:
-            pixels[part.relative_to(box).slices] = found[part.relative_to(cell).slices]
+            pixels[part.relative_to(box).slices] = whole[part.relative_to(cell).slices]
     return pixels, unreadable
 
 
 def _read_or_none(view: SlideView, box: Box, attempts: int) -> NDArray[np.uint8] | None:
+    # The handle of a failed read is thrown away, so each attempt has a fresh one.
     for _ in range(attempts):
         try:
             return view.read(box)
         except ReadError:
-            continue  # the failed handle is gone; the next read opens a fresh one
+            continue
     return None

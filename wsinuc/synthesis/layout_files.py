@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from wsinuc.annotations import is_geojson, read_features
-from wsinuc.errors import DataError, OutputError
+from wsinuc.errors import DataError
 from wsinuc.limits import listed, text_lines
 from wsinuc.synthesis.layouts import NucleusLayout
 
@@ -65,18 +65,6 @@ def read_layout(
         return NucleusLayout(shape=shape or _smallest_shape(points), points=points, classes=classes)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-
-
-def write_layout(layout: NucleusLayout, path: str | Path, class_names: Sequence[str]) -> None:
-    """A CSV file from which `read_layout` makes the same layout again, given its shape; raises OutputError."""
-    try:
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            lines = csv.writer(file, lineterminator="\n")
-            lines.writerow(("x", "y", "class"))
-            for (y, x), number in zip(layout.points.tolist(), layout.classes.tolist(), strict=True):
-                lines.writerow((repr(x), repr(y), class_names[number - 1]))
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write the layout ({error.strerror or error})") from error
 
 
 class _Classes:

@@ -9,8 +9,6 @@ reason is taken out by what it is: see ``wsinuc.tissue.kinds``, ``pen`` and ``fo
 
 from __future__ import annotations
 
-import math
-
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,7 @@ from scipy import ndimage
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.slides.view import SlideView, read_resilient
 from wsinuc.tissue.focus import blurred
-from wsinuc.tissue.kinds import Colour, Kind, black, blank, densities, grey
+from wsinuc.tissue.kinds import Colour, Kind, black, blank, densities, flat, grey
 from wsinuc.tissue.mask import CELL_UM, TissueMask, check_extent
 from wsinuc.tissue.pen import pen
 
@@ -36,7 +34,8 @@ _USUAL_GLASS: Colour = (240.0, 240.0, 240.0)
 _DARKEST_GLASS = 210
 _GLASS_TINT = 8  # grey levels between the channels of the brightest pixels; more is pale tissue, no glass
 _PADDING = 254  # brighter pixels lie outside the scan
-_STEP, _PIECE = 512, 32  # low-resolution pixels a side that are read at once, and given up at once
+_STEP = 512  # low-resolution pixels a side that are read at once
+_PIECE = 32  # and that are given up at once
 
 
 def find_tissue(view: SlideView) -> TissueMask:
@@ -53,11 +52,15 @@ def find_tissue(view: SlideView) -> TissueMask:
     check_extent(low.shape, low.mpp, view.slide.name)
     pixels, unreadable = _read_whole(low)
     glass = _glass_colour(pixels)
+    density = densities(pixels, glass or _USUAL_GLASS)
     padding = black(pixels, low.mpp)
-    density = _without(padding, densities(pixels, glass or _USUAL_GLASS))
+    # Flat areas as bright as glass stay glass: behind strong compression glass itself is flat.
+    grey_padding = flat(pixels, low.mpp) & _is_dark(density) & ~padding
+    density = _without(padding | grey_padding, density)
     kinds = classify(density, low.mpp, glass_seen=glass is not None)
     kinds[(kinds == Kind.GLASS) & blank(pixels)] = Kind.BLANK
     kinds[(kinds == Kind.GLASS) & padding] = Kind.BLACK
+    kinds[(kinds == Kind.GLASS) & grey_padding] = Kind.GREY
     kinds[blurred(kinds == Kind.TISSUE, density, low, glass or _USUAL_GLASS)] = Kind.BLURRED
     for box in unreadable:
         kinds[box.slices] = Kind.TISSUE
@@ -77,13 +80,19 @@ def classify(density: NDArray[np.int16], mpp: float, *, glass_seen: bool) -> NDA
         Whether the glass's colour is known rather than assumed; without it grey may be tissue under a tinted lamp.
     """
     ink = pen(density, mpp, glass_seen=glass_seen)
-    dark = (density.max(axis=2) > round(1000 * ABSORBANCE)) & ~ink
+    dark = _is_dark(density) & ~ink
     shadow = grey(dark, density) if glass_seen else np.zeros_like(dark)
     tissue = clean_mask(dark & ~shadow, mpp)
     kinds = np.where(tissue, np.uint8(Kind.TISSUE), np.uint8(Kind.GLASS))
     kinds[~tissue & shadow] = Kind.GREY
     kinds[ink] = Kind.PEN
     return kinds
+
+
+def _is_dark(density: NDArray[np.int16]) -> NDArray[np.bool_]:
+    """Cells that absorb more than glass does."""
+    dark: NDArray[np.bool_] = density.max(axis=2) > round(1000 * ABSORBANCE)
+    return dark
 
 
 def _without(padding: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -94,24 +103,26 @@ def _without(padding: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[
     if beside.all():
         return np.zeros_like(density)
     rows, columns = ndimage.distance_transform_edt(beside, return_distances=False, return_indices=True)
-    filled = density[rows, columns]
+    filled: NDArray[np.int16] = density[rows, columns]
     filled[padding] = 0
     return filled
 
 
 def _beside(padding: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Padding and the cells that resampling mixes with it."""
-    return ndimage.binary_dilation(padding, np.ones((3, 3), np.bool_), iterations=2)
+    beside: NDArray[np.bool_] = ndimage.binary_dilation(padding, np.ones((3, 3), np.bool_), iterations=2)
+    return beside
 
 
 def clean_mask(mask: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
     """The mask without specks and small gaps, and with a margin; ``mpp`` in um per pixel of the mask."""
     speck = min(SPECK_UM2 / mpp**2, mask.size / 100)
-    kept = cc3d.dust(mask, threshold=max(1, round(speck)), connectivity=8)
-    gaps = cc3d.dust(~kept, threshold=max(1, round(HOLE_UM2 / mpp**2)), connectivity=4)
-    kept = ~gaps if kept.any() else kept
-    distance = ndimage.distance_transform_edt(~kept) if kept.any() else np.full(mask.shape, math.inf)
-    return distance <= MARGIN_UM / mpp
+    pieces = cc3d.dust(mask, threshold=max(1, round(speck)), connectivity=8)
+    if not pieces.any():
+        return np.zeros(mask.shape, np.bool_)
+    gaps = cc3d.dust(~pieces, threshold=max(1, round(HOLE_UM2 / mpp**2)), connectivity=4)
+    near: NDArray[np.bool_] = ndimage.distance_transform_edt(gaps) <= MARGIN_UM / mpp
+    return near
 
 
 def _glass_colour(pixels: NDArray[np.uint8]) -> Colour | None:

@@ -43,11 +43,11 @@ def blurred(tissue: NDArray[np.bool_], density: NDArray[np.int16], low: SlideVie
     glass
         Its colour of glass.
     """
-    found = np.zeros_like(tissue)
+    soft = np.zeros_like(tissue)
     for window in _suspects(tissue, density[..., 1], round(WINDOW_UM / CELL_UM)):
         if _looks_blurred(low, window, glass):
-            found[window.slices] = tissue[window.slices]
-    return found
+            soft[window.slices] = tissue[window.slices]
+    return soft
 
 
 def _suspects(tissue: NDArray[np.bool_], green: NDArray[np.int16], side: int) -> list[Box]:
@@ -88,7 +88,8 @@ def _looks_blurred(low: SlideView, window: Box, glass: Colour) -> bool:
 
 def _fades(density: NDArray[np.float64], limit: float) -> bool:
     """Whether the structure at the finest scale is less than ``limit`` of that at the next."""
-    fine, coarse = _structure(density), _structure(_halved(density))
+    fine = _structure(density)
+    coarse = _structure(_halved(density))
     return coarse > _FLAT and fine < limit * coarse
 
 
@@ -100,5 +101,8 @@ def _structure(density: NDArray[np.float64]) -> float:
 
 
 def _halved(density: NDArray[np.float64]) -> NDArray[np.float64]:
-    height, width = density.shape[0] // 2 * 2, density.shape[1] // 2 * 2
-    return density[:height, :width].reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
+    height = density.shape[0] // 2 * 2
+    width = density.shape[1] // 2 * 2
+    cells = density[:height, :width].reshape(height // 2, 2, width // 2, 2)
+    means: NDArray[np.float64] = cells.mean(axis=(1, 3))
+    return means

@@ -32,7 +32,7 @@ class Kind(IntEnum):
     PEN = 4
     """Strokes of a marker, over glass or tissue."""
     GREY = 5
-    """Casts a shadow but is not stained: edges of a coverslip, bubbles, lines of the scanner."""
+    """Casts a shadow but is not stained: edges of a coverslip, bubbles, lines of the scanner; and flat grey padding."""
     BLURRED = 6
     """So far out of focus that nuclei cannot be seen."""
 
@@ -44,6 +44,8 @@ BLACKEST = 10
 """Grey level up to which a cell is padding in all channels; a cell of the darkest stain is above 25."""
 _WHITEST = 254
 _SPECK_UM2 = 50.0**2
+_FLAT_UM2 = 100.0**2  # of one grey to the last bit: no tissue has a dozen cells a side alike
+_FLAT_TINT = 2  # grey levels between the channels of grey that went through JPEG
 _STAIN_SHARE = 4  # a stained cell's densities differ between channels by at least a fourth of the largest
 _FAINTEST_STAIN = 8  # and by this much: less is the noise of compression
 _STAINED_OF_PIECE = 10  # one cell in 10 of a piece must be stained, else it is an edge or a bubble
@@ -65,6 +67,20 @@ def blank(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """(h, w) cells of pure white."""
     white: NDArray[np.bool_] = pixels.min(axis=2) >= _WHITEST
     return white
+
+
+def flat(pixels: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
+    """(h, w) cells of exactly constant grey in large pieces, whatever its level: converters pad with it.
+
+    Nuclei and fibres give tissue texture even in means over 8 um, so flatness tells what was filled in from what was
+    seen, where darkness cannot.
+    """
+    alike = ndimage.maximum_filter(pixels, size=(3, 3, 1)) == ndimage.minimum_filter(pixels, size=(3, 3, 1))
+    neutral = pixels.max(axis=2) - pixels.min(axis=2) <= _FLAT_TINT
+    inner = alike.all(axis=2) & neutral
+    # All neighbours of an inner cell equal it, so growing back by one cell stays within the same grey.
+    whole = ndimage.binary_dilation(inner, np.ones((3, 3), np.bool_))
+    return pieces(whole, _FLAT_UM2, mpp)
 
 
 def grey(dark: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[np.bool_]:
@@ -97,4 +113,5 @@ def _stained(dark: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[np.
 def _sum_of_nine(values: NDArray[np.generic]) -> NDArray[np.int32]:
     """(h, w) sums over 3 x 3 cells."""
     rows = ndimage.correlate1d(values.astype(np.int32), [1, 1, 1], axis=0, mode="constant")
-    return ndimage.correlate1d(rows, [1, 1, 1], axis=1, mode="constant")
+    sums: NDArray[np.int32] = ndimage.correlate1d(rows, [1, 1, 1], axis=1, mode="constant")
+    return sums

@@ -38,7 +38,8 @@ class TissueMask:
 
     def touches(self, box: Box) -> bool:
         """Whether any cell that shares a view pixel with ``box`` holds tissue."""
-        rows, columns = _overlaps(box.y0, box.y1, self, 0)[0], _overlaps(box.x0, box.x1, self, 1)[0]
+        rows, _ = _overlaps(box.y0, box.y1, self, 0)
+        columns, _ = _overlaps(box.x0, box.x1, self, 1)
         return bool(self.mask[rows, columns].any())
 
     def share(self, box: Box) -> float:
@@ -61,7 +62,8 @@ class TissueMask:
             // self.shape[axis]
             for axis in (0, 1)
         ]
-        return self.mask[cells[0], cells[1]]
+        inside: NDArray[np.bool_] = self.mask[cells[0], cells[1]]
+        return inside
 
     def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
         """RGB ``(h, w, 3)`` of a box with black padding made white: a network takes a black edge for a nucleus."""
@@ -95,7 +97,8 @@ class TissueMask:
         columns = np.flatnonzero(self.mask.any(axis=0))
         if not len(rows):
             return None
-        (height, width), (down, across) = self.shape, self.mask.shape
+        height, width = self.shape
+        down, across = self.mask.shape
         return Box(
             int(rows[0]) * height // down,
             int(columns[0]) * width // across,
@@ -106,9 +109,12 @@ class TissueMask:
 
 def _overlaps(start: int, stop: int, tissue: TissueMask, axis: int) -> tuple[slice, NDArray[np.float64]]:
     """Cells that an interval of view pixels meets along an axis, and how many view pixels it shares with each."""
-    count, length = tissue.mask.shape[axis], tissue.shape[axis]
-    start, stop = max(0, min(start, length)), max(0, min(stop, length))
-    first, last = start * count // length, ceil_div(stop * count, length)
+    count = tissue.mask.shape[axis]
+    length = tissue.shape[axis]
+    start = max(0, min(start, length))
+    stop = max(0, min(stop, length))
+    first = start * count // length
+    last = ceil_div(stop * count, length)
     edges = np.arange(first, last + 1) * (length / count)
     shared = np.minimum(edges[1:], stop) - np.maximum(edges[:-1], start)
     return slice(first, last), np.maximum(shared, 0.0)

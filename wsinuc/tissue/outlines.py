@@ -55,7 +55,12 @@ class Outlines:
 
 
 @kernel
-def _contains(points, xy, ring_ends, part_ends):
+def _contains(
+    points: NDArray[np.float64],
+    xy: NDArray[np.float64],
+    ring_ends: NDArray[np.int64],
+    part_ends: NDArray[np.int64],
+) -> NDArray[np.bool_]:
     """``points`` are sorted by y."""
     inside = np.zeros(len(points), np.bool_)
     odd = np.zeros(len(points), np.bool_)
@@ -70,18 +75,25 @@ def _contains(points, xy, ring_ends, part_ends):
             end = ring_ends[ring]
             previous = end - 1
             for k in range(start, end):
-                x0, y0, x1, y1 = xy[previous, 0], xy[previous, 1], xy[k, 0], xy[k, 1]
+                x0 = xy[previous, 0]
+                y0 = xy[previous, 1]
+                x1 = xy[k, 0]
+                y1 = xy[k, 1]
                 previous = k
-                low, high = min(y0, y1), max(y0, y1)
+                low = min(y0, y1)
+                high = max(y0, y1)
                 if high < ys[0] or low > ys[-1]:
                     continue
                 i = np.searchsorted(ys, low)
                 first = min(first, i)
                 while i < len(ys) and ys[i] <= high:
-                    x, y = points[i, 0], points[i, 1]
+                    x = points[i, 0]
+                    y = points[i, 1]
+                    # Which side of the edge the point lies on; 0 on its line.
                     side = (x1 - x0) * (y - y0) - (x - x0) * (y1 - y0)
                     if side == 0 and min(x0, x1) <= x <= max(x0, x1):
                         on_border[i] = True
+                    # Half-open in y, so that a ray through a corner crosses one of its two edges, not both.
                     elif (y0 <= y) != (y1 <= y) and (side > 0) == (y1 > y0):
                         odd[i] = not odd[i]
                     i += 1
@@ -96,18 +108,23 @@ def _contains(points, xy, ring_ends, part_ends):
 
 
 @kernel
-def _touch(xy, ring_ends, cell_x, cell_y, mask):
+def _touch(
+    xy: NDArray[np.float64], ring_ends: NDArray[np.int64], cell_x: float, cell_y: float, mask: NDArray[np.bool_]
+) -> None:
     """Mark the cells that an edge passes through."""
     height, width = mask.shape
     start = 0
     for end in ring_ends:
         previous = end - 1
         for k in range(start, end):
-            x0, y0 = xy[previous, 0] / cell_x, xy[previous, 1] / cell_y
-            x1, y1 = xy[k, 0] / cell_x, xy[k, 1] / cell_y
+            x0 = xy[previous, 0] / cell_x
+            y0 = xy[previous, 1] / cell_y
+            x1 = xy[k, 0] / cell_x
+            y1 = xy[k, 1] / cell_y
             previous = k
-            if y0 > y1:
-                x0, y0, x1, y1 = x1, y1, x0, y0
+            if y0 > y1:  # from the top down
+                x0, x1 = x1, x0
+                y0, y1 = y1, y0
             if y1 < 0 or y0 > height or max(x0, x1) < 0 or min(x0, x1) > width:
                 continue
             slope = (x1 - x0) / (y1 - y0) if y1 > y0 else 0.0
@@ -115,7 +132,8 @@ def _touch(xy, ring_ends, cell_x, cell_y, mask):
                 # Where the edge enters and leaves the row; a flat edge has its whole length in one row.
                 a = x0 + slope * (row - y0) if y0 < row else x0
                 b = x0 + slope * (row + 1 - y0) if y1 > row + 1 else x1
-                left, right = min(a, b), max(a, b)
+                left = min(a, b)
+                right = max(a, b)
                 if right < 0 or left > width:
                     continue
                 for column in range(int(max(0.0, np.floor(left))), int(min(width - 1.0, np.floor(right))) + 1):
@@ -124,9 +142,17 @@ def _touch(xy, ring_ends, cell_x, cell_y, mask):
 
 
 @kernel
-def _fill(xy, ring_ends, part_ends, cell_x, cell_y, changes):
+def _fill(
+    xy: NDArray[np.float64],
+    ring_ends: NDArray[np.int64],
+    part_ends: NDArray[np.int64],
+    cell_x: float,
+    cell_y: float,
+    changes: NDArray[np.int32],
+) -> None:
     """Add 1 where, along the middle of a row of cells, a polygon begins, and subtract it where it ends."""
-    height, width = changes.shape[0], changes.shape[1] - 1
+    height = changes.shape[0]
+    width = changes.shape[1] - 1
     rows = np.empty(64, np.int64)
     crossings = np.empty(64, np.float64)
     ring = 0
@@ -137,10 +163,14 @@ def _fill(xy, ring_ends, part_ends, cell_x, cell_y, changes):
             end = ring_ends[ring]
             previous = end - 1
             for k in range(start, end):
-                x0, y0 = xy[previous, 0] / cell_x, xy[previous, 1] / cell_y
-                x1, y1 = xy[k, 0] / cell_x, xy[k, 1] / cell_y
+                x0 = xy[previous, 0] / cell_x
+                y0 = xy[previous, 1] / cell_y
+                x1 = xy[k, 0] / cell_x
+                y1 = xy[k, 1] / cell_y
                 previous = k
-                low, high = min(y0, y1), max(y0, y1)
+                low = min(y0, y1)
+                high = max(y0, y1)
+                # Rows whose middle, at .5, the edge crosses. Clipped as floats: far outlines leave the integers.
                 top = int(min(max(np.ceil(low - 0.5), 0.0), float(height)))
                 bottom = int(min(max(np.ceil(high - 0.5), 0.0), float(height)))
                 for row in range(top, bottom):
@@ -153,10 +183,12 @@ def _fill(xy, ring_ends, part_ends, cell_x, cell_y, changes):
             start = end
             ring += 1
         order = np.argsort(crossings[:count])
+        # By row, and within a row by place: the second sort is stable (numba knows it as mergesort).
         order = order[np.argsort(rows[:count][order], kind="mergesort")]
         for i in range(0, count - 1, 2):  # each row has an even number of crossings, so pairs never span two rows
             row = rows[order[i]]
-            left, right = crossings[order[i]], crossings[order[i + 1]]
+            left = crossings[order[i]]
+            right = crossings[order[i + 1]]
             first = int(min(max(np.ceil(left - 0.5), 0.0), float(width)))
             last = int(min(max(np.ceil(right - 0.5), 0.0), float(width)))
             changes[row, first] += 1

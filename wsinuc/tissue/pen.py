@@ -45,12 +45,12 @@ def pen(density: NDArray[np.int16], mpp: float, *, glass_seen: bool) -> NDArray[
     channels = (red, green, blue)
     sure = _green_or_blue(channels)
     pale = _green_or_blue_fringe(channels)
-    found = _strokes(pieces(sure, _CORE_UM2, mpp), pale, _FRINGE_UM, mpp)
-    found |= _strokes(pieces(sure, _SURE_CORE_UM2, mpp), pale, _SURE_FRINGE_UM, mpp)
+    ink = _strokes(pieces(sure, _CORE_UM2, mpp), pale, _FRINGE_UM, mpp)
+    ink |= _strokes(pieces(sure, _SURE_CORE_UM2, mpp), pale, _SURE_FRINGE_UM, mpp)
     if glass_seen:
-        found |= _strokes(pieces(_red(channels), _CORE_UM2, mpp), _red_fringe(channels), _FRINGE_UM, mpp)
-        found |= _strokes(pieces(_black(channels), _CORE_UM2, mpp), _black_fringe(channels), _FRINGE_UM, mpp)
-    return found
+        ink |= _strokes(pieces(_red(channels), _CORE_UM2, mpp), _red_fringe(channels), _FRINGE_UM, mpp)
+        ink |= _strokes(pieces(_black(channels), _CORE_UM2, mpp), _black_fringe(channels), _FRINGE_UM, mpp)
+    return ink
 
 
 def _strokes(cores: NDArray[np.bool_], fringe: NDArray[np.bool_], reach_um: float, mpp: float) -> NDArray[np.bool_]:
@@ -89,10 +89,12 @@ def _black(channels: Channels) -> NDArray[np.bool_]:
     lightest = np.minimum(np.minimum(*channels[:2]), channels[2])
     darkest = np.maximum(np.maximum(*channels[:2]), channels[2])
     smooth = np.abs(9 * lightest - 9 * ndimage.uniform_filter(lightest, 3)) <= 9 * _ROUGH
-    return (lightest >= 400) & (10 * (darkest - lightest) <= 3 * darkest) & smooth
+    black: NDArray[np.bool_] = (lightest >= 400) & (10 * (darkest - lightest) <= 3 * darkest) & smooth
+    return black
 
 
 def _black_fringe(channels: Channels) -> NDArray[np.bool_]:
     lightest = np.minimum(np.minimum(*channels[:2]), channels[2])
     darkest = np.maximum(np.maximum(*channels[:2]), channels[2])
-    return (lightest >= 20) & (10 * (darkest - lightest) <= 3 * darkest)
+    fringe: NDArray[np.bool_] = (lightest >= 20) & (10 * (darkest - lightest) <= 3 * darkest)
+    return fringe

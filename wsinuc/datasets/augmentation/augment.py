@@ -79,6 +79,13 @@ def density(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return levels
 
 
+def grey_levels(densities: NDArray[np.float32], light: float = 1.0) -> NDArray[np.uint8]:
+    """The inverse of `density`, under a lamp of ``light`` times the brightness."""
+    # Cut off rather than rounded: rounding would draw other training crops from the same seed.
+    levels: NDArray[np.float32] = np.clip(np.exp(-densities) * 256 * light - 1, 0, 255)
+    return levels.astype(np.uint8)
+
+
 def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
     """The image ``(h, w, 3)`` as if stained and scanned elsewhere.
 
@@ -90,7 +97,7 @@ def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: f
     shift = rng.uniform(-strength, strength, 3) / 5
     mixed = (stains * gain + shift).astype(np.float32) @ STAINS.astype(np.float32)
     light = 1 + rng.uniform(-strength, strength) / 5
-    return np.clip(np.exp(-mixed) * 256 * light - 1, 0, 255).reshape(image.shape).astype(np.uint8)
+    return grey_levels(mixed, light).reshape(image.shape)
 
 
 def mix_densities(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
@@ -101,7 +108,7 @@ def mix_densities(image: NDArray[np.uint8], rng: np.random.Generator, strength: 
     stains gives. Glass stays white; 0 changes nothing (up to rounding).
     """
     mixed = density(image.reshape(-1, 3)) @ (np.eye(3) + strength * rng.standard_normal((3, 3))).astype(np.float32)
-    return np.clip(np.exp(-mixed) * 256 - 1, 0, 255).reshape(image.shape).astype(np.uint8)
+    return grey_levels(mixed).reshape(image.shape)
 
 
 def augmented_crop(
@@ -166,7 +173,8 @@ def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 
 
 def _clipped(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    levels: NDArray[np.floating] = np.clip(np.rint(values), 0, 255)
+    return levels.astype(np.uint8)
 
 
 def resized(sample: LabelledImage, window: Box, shape: tuple[int, int]) -> View:

@@ -47,17 +47,20 @@ def compacted(
     for _ in range(2):  # columns, then rows, each as the columns of the transposed image
         wanted = min(size, labels.shape[1])
         energy = _conspicuous(image, labels, rng)
-        pixels, numbers = np.array(image, order="C"), np.array(labels, order="C")
+        pixels = np.array(image, order="C")
+        numbers = np.array(labels, order="C")
         width = _carve(pixels, numbers, energy, wanted, _NUCLEUS)
-        image, labels = np.swapaxes(pixels[:, :width], 0, 1), np.swapaxes(numbers[:, :width], 0, 1)
+        image = np.swapaxes(pixels[:, :width], 0, 1)
+        labels = np.swapaxes(numbers[:, :width], 0, 1)
     return np.ascontiguousarray(image), np.ascontiguousarray(labels)
 
 
 def _conspicuous(image: NDArray[np.uint8], labels: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.float32]:
     """What it costs to take out each pixel."""
-    away = np.full(labels.shape, np.inf) if not labels.any() else ndimage.distance_transform_edt(labels == 0)
+    # Without a nucleus there is nothing that distances could be measured from.
+    away = ndimage.distance_transform_edt(labels == 0) if labels.any() else np.full(labels.shape, np.inf)
     edges = ndimage.gaussian_gradient_magnitude(image.mean(axis=2, dtype=np.float32), 1.0)
-    energy = 1 + rng.uniform(0, _GRAIN, labels.shape).astype(np.float32) + _EDGE * edges
+    energy: NDArray[np.float32] = 1 + rng.uniform(0, _GRAIN, labels.shape).astype(np.float32) + _EDGE * edges
     energy += _NEAR * np.minimum(away, _FAR).astype(np.float32)
     energy[away <= 1] += _RIM
     energy[labels > 0] = _NUCLEUS
@@ -65,10 +68,15 @@ def _conspicuous(image: NDArray[np.uint8], labels: NDArray[np.int32], rng: np.ra
 
 
 @kernel
-def _carve(image, labels, energy, wanted, blocked):
-    """Take out the cheapest paths from top to bottom, in place, until so many columns are left; the
-    columns that are left."""
-    height, width = labels.shape
+def _carve(
+    image: NDArray[np.uint8], labels: NDArray[np.int32], energy: NDArray[np.float32], wanted: int, blocked: np.float32
+) -> int:
+    """Take out the cheapest paths from top to bottom, in place, until ``wanted`` columns are left.
+
+    The first so many columns as it returns hold what is left.
+    """
+    height: int = labels.shape[0]
+    width: int = labels.shape[1]
     while width > wanted:
         path, cost = _cheapest(energy[:, :width])
         if cost >= blocked:
@@ -83,7 +91,7 @@ def _carve(image, labels, energy, wanted, blocked):
 
 
 @kernel
-def _cheapest(energy):
+def _cheapest(energy: NDArray[np.float32]) -> tuple[NDArray[np.int64], np.float32]:
     """Column of the cheapest 8-connected path in every row, and what it costs; of equally cheap ones the leftmost."""
     height, width = energy.shape
     cost = np.empty((height, width), np.float32)

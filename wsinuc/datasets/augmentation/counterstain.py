@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsinuc.datasets.augmentation.augment import EOSIN, STAINS, UNMIX, density
+from wsinuc.datasets.augmentation.augment import EOSIN, STAINS, UNMIX, density, grey_levels
 
 INSIDE = 0.3
 """Share of the eosin that is seen in nuclei, which keep little of it."""
 _SOFTNESS = 1.0  # px, standard deviation of the step at a nucleus' border
-_HAEMATOXYLIN, _EOSIN = (0.7, 1.1), (0.6, 1.3)  # factors drawn for the image's own density and for the eosin's
+_HAEMATOXYLIN = (0.7, 1.1)  # factor drawn for the image's own density
+_EOSIN = (0.6, 1.3)  # factor drawn for the donor's eosin
 
 
 def counterstained(
@@ -43,6 +44,8 @@ def counterstained(
     eosin = np.pad(eosin, missing, mode="symmetric")
     y, x = (int(rng.integers(own - side + 1)) for own, side in zip(eosin.shape, (height, width), strict=True))
     inside = ndimage.gaussian_filter((labels > 0).astype(np.float32), _SOFTNESS)
-    seen = eosin[y : y + height, x : x + width] * (1 - (1 - INSIDE) * inside)
-    mixed = density(image) * rng.uniform(*_HAEMATOXYLIN) + (seen * rng.uniform(*_EOSIN))[..., None] * STAINS[EOSIN]
-    return np.clip(np.exp(-mixed) * 256 - 1, 0, 255).astype(np.uint8)
+    around = eosin[y : y + height, x : x + width] * (1 - (1 - INSIDE) * inside)
+    # The order of the two draws is part of what a seed gives.
+    own = density(image) * rng.uniform(*_HAEMATOXYLIN)
+    mixed = own + (around * rng.uniform(*_EOSIN))[..., None] * STAINS[EOSIN]
+    return grey_levels(mixed)

@@ -53,36 +53,41 @@ def crowded(
     tuple
         A new image and new labels of the same shapes.
     """
-    image, labels = image.copy(), labels.copy()
-    places = {i: place for i, place in enumerate(ndimage.find_objects(labels), 1) if place and _inside(place, labels)}
-    if len(places) < 2:
+    image = image.copy()
+    labels = labels.copy()
+    windows = {
+        number: window
+        for number, window in enumerate(ndimage.find_objects(labels), start=1)
+        if window and _inside(window, labels)  # find_objects gives None for numbers that nothing has
+    }
+    if len(windows) < 2:
         return image, labels
-    numbers = list(places)
+    numbers = list(windows)
     for _ in range(round(share * len(numbers))):
         donor, anchor = (int(i) for i in rng.choice(numbers, 2, replace=False))
-        copy = _cut(image, labels, donor, places[donor], int(rng.integers(8)))
+        copy = _cut(image, labels, donor, windows[donor], int(rng.integers(8)))
         if copy is None:
             continue
         for angle in rng.uniform(0, 2 * np.pi, _TRIES):
-            corner = _beside(labels, copy, places[anchor], float(angle))
+            corner = _beside(labels, copy, windows[anchor], float(angle))
             if corner is not None:
                 _paste(image, labels, copy, corner)
                 break
     return image, labels
 
 
-def _inside(place: tuple[slice, ...], labels: NDArray[np.int32]) -> bool:
+def _inside(window: tuple[slice, ...], labels: NDArray[np.int32]) -> bool:
     """Whether a box keeps away from the array's edge by the rim."""
     return all(
-        side.start >= _RIM and side.stop <= extent - _RIM for side, extent in zip(place, labels.shape, strict=True)
+        side.start >= _RIM and side.stop <= extent - _RIM for side, extent in zip(window, labels.shape, strict=True)
     )
 
 
 def _cut(
-    image: NDArray[np.uint8], labels: NDArray[np.int32], label: int, place: tuple[slice, ...], turn: int
+    image: NDArray[np.uint8], labels: NDArray[np.int32], label: int, box: tuple[slice, ...], turn: int
 ) -> _Nucleus | None:
     """A nucleus with its rim, turned; None where pastes have covered it."""
-    window = tuple(slice(side.start - _RIM, side.stop + _RIM) for side in place)
+    window = tuple(slice(side.start - _RIM, side.stop + _RIM) for side in box)
     mask = labels[window] == label
     if not mask.any():
         return None
@@ -92,12 +97,15 @@ def _cut(
 def _beside(
     labels: NDArray[np.int32], nucleus: _Nucleus, anchor: tuple[slice, ...], angle: float
 ) -> tuple[int, int] | None:
-    """Upper left corner of the nearest place in a direction from the anchor's middle where the copy
-    fits; None if nowhere."""
+    """Upper left corner of the nearest spot where the copy fits, going from the anchor's middle in a direction.
+
+    None where it fits nowhere, or would touch a nucleus of its own number.
+    """
     height, width = nucleus.mask.shape
     middle = [(side.start + side.stop) / 2 for side in anchor]
     reach = max(side.stop - side.start for side in anchor) / 2 + max(height, width) / 2
     area = np.count_nonzero(nucleus.mask)
+    # Long nuclei that lie side by side are nearer to each other than half of both lengths.
     for distance in np.arange(reach / 3, reach + 1):
         y = round(middle[0] + distance * np.sin(angle) - height / 2)
         x = round(middle[1] + distance * np.cos(angle) - width / 2)
@@ -114,7 +122,7 @@ def _beside(
 def _paste(image: NDArray[np.uint8], labels: NDArray[np.int32], nucleus: _Nucleus, corner: tuple[int, int]) -> None:
     """Lay the copy under what is there, its edge faded."""
     window = tuple(slice(start, start + extent) for start, extent in zip(corner, nucleus.mask.shape, strict=True))
-    seen = nucleus.mask & (labels[window] == 0)
-    alpha = ndimage.gaussian_filter(seen.astype(np.float32), _SOFTNESS)[..., None]
+    visible = nucleus.mask & (labels[window] == 0)
+    alpha = ndimage.gaussian_filter(visible.astype(np.float32), _SOFTNESS)[..., None]
     image[window] = np.rint(alpha * nucleus.image + (1 - alpha) * image[window]).astype(np.uint8)
-    labels[window][seen] = nucleus.label
+    labels[window][visible] = nucleus.label

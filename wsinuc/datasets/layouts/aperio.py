@@ -24,7 +24,7 @@ from xml.etree.ElementTree import Element, ParseError
 import numpy as np
 from defusedxml import DefusedXmlException, ElementTree
 from numpy.typing import NDArray
-from skimage.draw import polygon
+from skimage import draw
 
 from wsinuc.datasets.base import Annotation, Layout, Row
 from wsinuc.datasets.files import by_name, image_shape, read_image
@@ -34,7 +34,7 @@ from wsinuc.limits import listed, open_bounded
 MAX_PLACE = 1e6
 """Largest coordinate in pixels; annotated images are far smaller, and outlines may reach beyond their edge."""
 MAX_CORNERS = 5_000
-"""Of an outline: painting asks every pixel around it for every corner."""
+"""Most corners of an outline: painting asks every pixel around it for every corner."""
 MAX_DEPTH = 32
 """Elements in elements; Aperio's XML has six."""
 _VERTEX = ("Annotation", "Regions", "Region", "Vertices", "Vertex")
@@ -156,13 +156,14 @@ def _outlines(file: BinaryIO, path: Path) -> Iterator[NDArray[np.float64]]:
             if len(open_tags) > MAX_DEPTH:
                 raise DataError(f"{path}: elements in elements without end, expected Aperio's XML")
             continue
-        place = tuple(tag.tag for tag in open_tags[1:])
+        tags = tuple(tag.tag for tag in open_tags[1:])  # without the root
         open_tags.pop()
-        if place == _VERTEX:
+        if tags == _VERTEX:
             corners.extend(_corner(element, path))
-        elif place == _VERTEX[:3]:
+        elif tags == _VERTEX[:3]:
             yield _outline(corners, element, path)
             corners = array("d")
+        # ElementTree keeps every element below its parent; without this a file of outlines becomes a tree of them.
         element.clear()
         if open_tags:
             open_tags[-1].remove(element)
@@ -180,9 +181,8 @@ def paint_regions(regions: list[NDArray[np.float64]], shape: tuple[int, int]) ->
     labels = np.zeros(shape, np.int32)
     label = 0
     for region in (r for r in regions if len(r)):
-        y, x = polygon(
-            region[:, 0] - 0.5, region[:, 1] - 0.5, shape
-        )  # from edges to the centres of pixels, which polygon() counts from
+        # scikit-image counts from the centres of pixels, Aperio from the image's corner.
+        y, x = draw.polygon(region[:, 0] - 0.5, region[:, 1] - 0.5, shape)  # type: ignore[no-untyped-call]  # without types
         free = labels[y, x] == 0
         if free.any():
             label += 1
@@ -220,5 +220,5 @@ def _pairs(path: Path) -> Iterator[tuple[Path, Path]]:
         for image in path.glob(f"{depth}*.tif"):
             if image.parent.name.lower() == "tissue images":
                 yield image, image.parents[1] / "Annotations" / f"{image.stem}.xml"
-            elif (xml := image.with_suffix(".xml")).is_file():
-                yield image, xml
+            elif image.with_suffix(".xml").is_file():
+                yield image, image.with_suffix(".xml")

@@ -14,7 +14,6 @@ Classes, where there are any: ``classes.csv`` lists them (``name``, and optional
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageColor
 
-from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, read_table, table_rows
+from wsinuc.datasets.base import Annotation, Row
+from wsinuc.datasets.files import by_stem, read_table, table_rows
 from wsinuc.datasets.label_files import LABEL_SUFFIXES, read_annotation
+from wsinuc.datasets.layouts.manifest import ManifestLayout
 from wsinuc.errors import DataError
 from wsinuc.nuclei.classes import NucleusClass
 
@@ -33,7 +33,7 @@ PALETTE = ("#c8001e", "#00a0c8", "#2d8c2d", "#f0b400", "#8c46c8", "#ff8200", "#0
 """Colours of classes that name none, in turn."""
 
 
-class FolderLayout(Layout):
+class FolderLayout(ManifestLayout):
     """Images and label images paired by name."""
 
     name = "folder"
@@ -47,32 +47,20 @@ class FolderLayout(Layout):
     def recognises(cls, path: Path) -> bool:
         return (path / "labels").is_dir() and ((path / "manifest.csv").is_file() or (path / "images").is_dir())
 
-    def scan(self) -> tuple[Row, ...]:
-        if (self.path / "manifest.csv").is_file():
-            return read_manifest(self.path / "manifest.csv")
-        return tuple({"name": name} for name in self._images)
-
     def read(self, row: Row) -> Annotation:
         name = row["name"]
-        found = read_annotation(
-            self._images.get(name, self.path / "images" / f"{name}.png"),
-            self._labels.get(name, self.path / "labels" / f"{name}.png"),
-        )
-        if not self.classes or found.numbers is None:
-            return found
-        return replace(found, classes=self.classes_of(name, found.labels, found.numbers))
-
-    @cached_property
-    def _images(self) -> dict[str, Path]:
-        return by_stem(self.path / "images", IMAGE_SUFFIXES)
+        labels = self._labels.get(name, self.path / "labels" / f"{name}.png")
+        annotation = read_annotation(self.image_path(name), labels)
+        if not self.classes or annotation.numbers is None:
+            return annotation
+        return replace(annotation, classes=self.classes_of(name, annotation.labels, annotation.numbers))
 
     @cached_property
     def _labels(self) -> dict[str, Path]:
         return by_stem(self.path / "labels", LABEL_SUFFIXES)
 
     def classes_of(self, name: str, labels: NDArray[np.int32], numbers: NDArray[np.int64]) -> NDArray[np.int32]:
-        """(labels.max() + 1,) class of each label as ``classes/NAME.csv`` has it, 0 where it says
-        nothing; raises DataError.
+        """(labels.max() + 1,) class of each label as ``classes/NAME.csv`` has it, 0 where it says nothing.
 
         Parameters
         ----------
@@ -80,21 +68,27 @@ class FolderLayout(Layout):
             (h, w) of the image.
         numbers
             (labels.max() + 1,) the number by which the table knows each label; several may have one.
+
+        Raises
+        ------
+        DataError
+            The table is damaged, or names a class or a nucleus that is not there.
         """
         number = {c.name: i for i, c in enumerate(self.classes, start=1)}
         path = self.path / "classes" / f"{name}.csv"
         present = np.bincount(labels.ravel(), minlength=len(numbers)) > 0
         present[0] = False
         known = set(numbers[present].tolist())
-        given: dict[int, int] = {}
+        class_of: dict[int, int] = {}
         for row in table_rows(path, ("label", "class")):
             if row["class"] not in number:
                 raise DataError(f"{path}: class {row['class']!r} is not in classes.csv, which has {', '.join(number)}")
+            # Python refuses to read thousands of digits, and no label has 20.
             label = int(row["label"]) if row["label"].isdecimal() and len(row["label"]) < 20 else 0
             if label not in known:
                 raise DataError(f"{path}: there is no nucleus {row['label']!r} in the labels of {name}")
-            given[label] = number[row["class"]]
-        classes = [given.get(each, 0) if there else 0 for each, there in zip(numbers.tolist(), present, strict=True)]
+            class_of[label] = number[row["class"]]
+        classes = [class_of.get(each, 0) if there else 0 for each, there in zip(numbers.tolist(), present, strict=True)]
         return np.array(classes, np.int32)
 
 
@@ -110,18 +104,3 @@ def read_classes(path: Path) -> tuple[NucleusClass, ...]:
             raise DataError(f"{path}: a color looks like #c8001e, got {row['color']!r}") from None
         classes.append(NucleusClass(row["name"], (color[0], color[1], color[2])))
     return tuple(classes)
-
-
-def read_manifest(path: Path) -> tuple[Row, ...]:
-    """The images of a ``manifest.csv`` with what is known of them, in its order; raises DataError."""
-    rows = read_table(path, ("name",))
-    if not rows:
-        raise DataError(f"{path} must have a header with a column 'name' and one line per image")
-    names = [row["name"] for row in rows]
-    for name in names:
-        if not name or Path(name).name != name:
-            raise DataError(f"{path}: a name must be a plain file name without its extension, got {name!r}")
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise DataError(f"{path}: each name may stand once, got {name!r} twice")
-    return rows

@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from wsinuc.datasets.base import UNLABELLED, Annotation, Layout, Row
-from wsinuc.datasets.files import by_stem, read_image
-from wsinuc.datasets.layouts.folder import read_manifest
+from wsinuc.datasets.base import UNLABELLED, Annotation, Row
+from wsinuc.datasets.files import read_image
+from wsinuc.datasets.layouts.manifest import ManifestLayout
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 """Of images that are read whole; a TIFF may be a slide, which the commands read by region."""
@@ -21,12 +20,13 @@ ANNOTATION = ("labels", "points", "csv")
 """Folders that other layouts read annotation from."""
 
 
-class ImagesLayout(Layout):
+class ImagesLayout(ManifestLayout):
     """Images without annotation; attributes from the manifest."""
 
     name = "images"
     expected = "images/NAME.png (or .jpg) and manifest.csv with a column 'name', without labels/ or points/"
     kind = UNLABELLED
+    suffixes = SUFFIXES
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -36,16 +36,6 @@ class ImagesLayout(Layout):
             return False
         return any(file.suffix.lower() in SUFFIXES for file in (path / "images").iterdir())
 
-    def scan(self) -> tuple[Row, ...]:
-        if (self.path / "manifest.csv").is_file():
-            return read_manifest(self.path / "manifest.csv")
-        return tuple({"name": name} for name in self._images)
-
-    @cached_property
-    def _images(self) -> dict[str, Path]:
-        return by_stem(self.path / "images", SUFFIXES)
-
     def read(self, row: Row) -> Annotation:
-        name = row["name"]
-        pixels = read_image(self._images.get(name, self.path / "images" / f"{name}.png"))
+        pixels = read_image(self.image_path(row["name"]))
         return Annotation(image=pixels, labels=np.zeros(pixels.shape[:2], np.int32))

@@ -52,7 +52,7 @@ class TnbcLayout(Layout):
         mask = _tnbc_mask(image)
         check_shape(mask, image_shape(mask), image, image_shape(image))
         nuclear, notes = read_mask(mask)
-        labels = ndimage.label(nuclear)[0].astype(np.int32)
+        labels = ndimage.label(nuclear)[0].astype(np.int32)  # 4-connected by default
         check_cover(labels, mask)
         return Annotation(image=read_image(image), labels=labels, notes=notes)
 
@@ -88,9 +88,9 @@ class Dsb2018Layout(Layout):
         notes: dict[str, None] = {}
         for label, path in enumerate(masks, start=1):
             check_shape(path, image_shape(path), image, shape)
-            nuclear, found = read_mask(path)
+            nuclear, mask_notes = read_mask(path)
             labels[nuclear & (labels == 0)] = label
-            notes |= dict.fromkeys(found)
+            notes |= dict.fromkeys(mask_notes)
         return Annotation(image=read_image(image), labels=labels, notes=tuple(notes))
 
 

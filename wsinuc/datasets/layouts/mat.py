@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,9 +73,9 @@ class ConsepLayout(_PairedLayout):
     def read(self, row: Row) -> Annotation:
         image = self._images[row["name"]]
         path = _labels_of(image)
-        found = read_mat(path, ("inst_map", "type_map"), image)
-        instances = instances_of(found["inst_map"], path)
-        types = label_ids(found["type_map"], path)
+        arrays = read_mat(path, ("inst_map", "type_map"), image)
+        instances = instances_of(arrays["inst_map"], path)
+        types = label_ids(arrays["type_map"], path)
         if types.max(initial=0) >= len(self.grouping):
             raise DataError(f"{path}: type_map must hold 0 to {len(self.grouping) - 1}, got {types.max()}")
         classes = _commonest(instances.labels, np.asarray(self.grouping)[types])
@@ -112,8 +112,8 @@ class CpmLayout(_PairedLayout):
     def read(self, row: Row) -> Annotation:
         image = self._images[row["name"]]
         path = _labels_of(image)
-        found = instances_of(read_mat(path, ("inst_map",), image)["inst_map"], path)
-        return Annotation(image=read_image(image), labels=found.labels, notes=found.notes)
+        instances = instances_of(read_mat(path, ("inst_map",), image)["inst_map"], path)
+        return Annotation(image=read_image(image), labels=instances.labels, notes=instances.notes)
 
     def _name(self, image: Path) -> str:
         row = self._attributes(image)
@@ -172,10 +172,11 @@ class LizardLayout(Layout):
         return labels
 
     def read(self, row: Row) -> Annotation:
-        image, path = self._images[row["name"]], self._labels / f"{row['name']}.mat"
-        found = read_mat(path, ("inst_map", "id", "class"), image)
-        instances = instances_of(found["inst_map"], path)
-        ids, types = (label_ids(found[key].reshape(1, -1), path)[0] for key in ("id", "class"))
+        image = self._images[row["name"]]
+        path = self._labels / f"{row['name']}.mat"
+        arrays = read_mat(path, ("inst_map", "id", "class"), image)
+        instances = instances_of(arrays["inst_map"], path)
+        ids, types = (label_ids(arrays[key].reshape(1, -1), path)[0] for key in ("id", "class"))
         if len(ids) != len(types) or types.max(initial=0) > len(self.classes):
             raise DataError(
                 f"{path}: expected one class (1 to {len(self.classes)}) per id, got {len(types)} for {len(ids)}"
@@ -186,23 +187,24 @@ class LizardLayout(Layout):
         return Annotation(image=read_image(image), labels=instances.labels, classes=classes, notes=instances.notes)
 
 
-def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, NDArray]:
+def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, NDArray[Any]]:
     """Variables of a MATLAB file (version 5); maps are (h, w) like their image, else DataError before they are read."""
     if not path.is_file():
         raise DataError(f"{path} is missing; images and labels are paired by their file names")
     try:
-        found = list_variables(path)
+        listing = list_variables(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
-    if missing := [name for name in variables if name not in found]:
-        raise DataError(f"{path} has no variable {missing[0]!r}; it has {listed(found)}")
+    missing = [name for name in variables if name not in listing]
+    if missing:
+        raise DataError(f"{path} has no variable {missing[0]!r}; it has {listed(listing)}")
     size = image_shape(image)
     for name in variables:
         if name.endswith("_map"):
-            check_shape(path, found[name].shape, image, size)
-        elif math.prod(found[name].shape) > math.prod(size):  # before it is unpacked: it may not fit
-            raise DataError(f"{path}: {name} claims {found[name].shape} values, more than the image has pixels")
-    return {name: read_variable(found[name], path) for name in variables}
+            check_shape(path, listing[name].shape, image, size)
+        elif math.prod(listing[name].shape) > math.prod(size):  # before it is unpacked: it may not fit
+            raise DataError(f"{path}: {name} claims {listing[name].shape} values, more than the image has pixels")
+    return {name: read_variable(listing[name], path) for name in variables}
 
 
 def _commonest(labels: NDArray[np.int32], types: NDArray[np.integer]) -> NDArray[np.int32]:
@@ -210,7 +212,8 @@ def _commonest(labels: NDArray[np.int32], types: NDArray[np.integer]) -> NDArray
     inside = (labels > 0) & (types > 0)
     width = int(types.max(initial=0)) + 1
     counts = np.bincount(labels[inside] * width + types[inside], minlength=(int(labels.max(initial=0)) + 1) * width)
-    return counts.reshape(-1, width).argmax(axis=1).astype(np.int32)
+    commonest: NDArray[np.int32] = counts.reshape(-1, width).argmax(axis=1).astype(np.int32)
+    return commonest
 
 
 def _paired_images(path: Path) -> Iterator[Path]:
@@ -234,5 +237,5 @@ def _lizard_images(path: Path) -> Iterator[Path]:
 
 
 def _lizard_labels(path: Path) -> Path | None:
-    found = (labels for depth in ("*/", "*/*/") for labels in path.glob(f"{depth}Labels"))
-    return next((labels for labels in found if labels.parent.name.lower() == "lizard_labels"), None)
+    candidates = (labels for depth in ("*/", "*/*/") for labels in path.glob(f"{depth}Labels"))
+    return next((labels for labels in candidates if labels.parent.name.lower() == "lizard_labels"), None)

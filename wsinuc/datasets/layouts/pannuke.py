@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,13 +72,14 @@ class PanNukeLayout(Layout):
         return {number: folds[path] for number, path in by_name(folds, lambda path: folds[path].number).items()}
 
     def read(self, row: Row) -> Annotation:
-        fold, index = self._folds[row["fold"]], int(row["name"].rpartition("_")[2])
+        fold = self._folds[row["fold"]]
+        index = int(row["name"].rpartition("_")[2])
         labels, classes, notes = merge_channels(np.asarray(_map(fold.masks)[index]), fold.masks)
         pixels = _pixels(np.asarray(_map(fold.images)[index]), row)
         return Annotation(image=pixels, labels=labels, classes=classes, notes=notes)
 
 
-def merge_channels(masks: NDArray, source: Path) -> tuple[NDArray[np.int32], NDArray[np.int32], tuple[str, ...]]:
+def merge_channels(masks: NDArray[Any], source: Path) -> tuple[NDArray[np.int32], NDArray[np.int32], tuple[str, ...]]:
     """One label image from one channel of ids per class; contested pixels become background.
 
     Parameters
@@ -100,16 +102,16 @@ def merge_channels(masks: NDArray, source: Path) -> tuple[NDArray[np.int32], NDA
     labels = np.zeros(masks.shape[:2], np.int32)
     classes = [np.zeros(1, np.int32)]
     notes: dict[str, None] = {}
-    taken = 0
+    count = 0
     for number in range(1, CHANNELS):
-        found = instances_of(masks[..., number - 1], source)
-        ids = np.where(claimed == 1, found.labels, 0)
+        instances = instances_of(masks[..., number - 1], source)
+        ids = np.where(claimed == 1, instances.labels, 0)
         values, dense = np.unique(ids[ids > 0], return_inverse=True)
-        labels[ids > 0] = dense + taken + 1
-        taken += len(values)
+        labels[ids > 0] = dense + count + 1
+        count += len(values)
         classes.append(np.full(len(values), number, np.int32))
-        notes |= dict.fromkeys(note for note in found.notes if note != EMPTY)
-    empty = () if taken else (EMPTY,)
+        notes |= dict.fromkeys(note for note in instances.notes if note != EMPTY)
+    empty = () if count else (EMPTY,)
     return labels, np.concatenate(classes), (*notes, *empty)
 
 
@@ -118,7 +120,8 @@ def _find_folds(path: Path) -> Iterator[_Fold]:
     for depth in ("", "*/", "images/*/", "*/images/*/", "*/*/images/*/"):
         for images in path.glob(f"{depth}images.npy"):
             above = images.parents[2] if len(images.parents) > 2 else images.parent
-            beside, across = images.with_name("masks.npy"), above / "masks" / images.parent.name / "masks.npy"
+            beside = images.with_name("masks.npy")
+            across = above / "masks" / images.parent.name / "masks.npy"
             masks = beside if beside.is_file() else across
             if masks.is_file():
                 yield _Fold(_number(images.parent), images, masks, images.with_name("types.npy"))
@@ -131,13 +134,15 @@ def _find_folds(path: Path) -> Iterator[_Fold]:
 def _number(path: Path) -> str:
     """The fold's number from the nearest folder that says one."""
     for name in (path.stem, *(parent.name for parent in path.parents)):
-        if found := re.search(r"fold[ _-]*(\d+)", name, re.IGNORECASE):
-            return found[1]
+        match = re.search(r"fold[ _-]*(\d+)", name, re.IGNORECASE)
+        if match:
+            return match[1]
     return "1"
 
 
 def _rows(fold: _Fold) -> Iterator[Row]:
-    images, masks = _map(fold.images), _map(fold.masks)
+    images = _map(fold.images)
+    masks = _map(fold.masks)
     if images.ndim != 4 or images.shape[3] != 3 or masks.shape != (*images.shape[:3], CHANNELS):
         raise DataError(
             f"{fold.masks}: expected images (n, 256, 256, 3) and masks (n, 256, 256, 6), got {images.shape} and "
@@ -150,20 +155,22 @@ def _rows(fold: _Fold) -> Iterator[Row]:
         yield {"name": f"fold{fold.number}_{index:04d}", "fold": fold.number, "tissue": tissue}
 
 
-def _pixels(image: NDArray, row: Row) -> NDArray[np.uint8]:
+def _pixels(image: NDArray[Any], row: Row) -> NDArray[np.uint8]:
     """The patch as 8-bit RGB; it is published as floating-point numbers from 0 to 255."""
     if not (image.min() >= 0 and image.max() <= 255):
         raise DataError(f"{row['name']}: pixels must lie between 0 and 255, got {image.min():g} to {image.max():g}")
     if image.dtype.kind == "f" and 0 < image.max() <= 1:
         raise DataError(f"{row['name']}: pixels lie between 0 and 1; the published arrays go to 255, multiply by that")
-    return np.rint(image).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(image).astype(np.uint8)
+    return pixels
 
 
-def _map(path: Path) -> NDArray:
+def _map(path: Path) -> NDArray[Any]:
     """An array on disk, mapped: only what is indexed is read, and its size is known from the header."""
     try:
         refuse_special(path)
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)  # a pickle would run code
+        return array
     except FileNotFoundError:
         raise DataError(f"{path} is missing; a fold has images.npy, types.npy and masks.npy") from None
     except DataError:

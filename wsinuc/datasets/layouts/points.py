@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Annotation, Layout, Row
 from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, image_shape, read_image, read_table, table_rows
-from wsinuc.datasets.layouts.folder import read_classes, read_manifest
+from wsinuc.datasets.layouts.folder import read_classes
+from wsinuc.datasets.layouts.manifest import ManifestLayout
 from wsinuc.errors import DataError
 from wsinuc.limits import text_lines
 from wsinuc.nuclei.classes import NucleusClass
@@ -72,7 +73,7 @@ class NuclsLayout(Layout):
         return _annotation(image, points, classes, len(self.classes))
 
 
-class PointFolderLayout(Layout):
+class PointFolderLayout(ManifestLayout):
     """One's own images with points: classes are named in ``classes.csv``, images described in ``manifest.csv``.
 
     ``points/NAME.csv`` has the columns x, y (pixels) and class, a name from ``classes.csv``; empty is not known.
@@ -92,18 +93,8 @@ class PointFolderLayout(Layout):
         folders = all((path / name).is_dir() for name in ("images", "points"))
         return folders and (path / "classes.csv").is_file() and not (path / "labels").is_dir()
 
-    def scan(self) -> tuple[Row, ...]:
-        if (self.path / "manifest.csv").is_file():
-            return read_manifest(self.path / "manifest.csv")
-        return tuple({"name": name} for name in self._images)
-
-    @cached_property
-    def _images(self) -> dict[str, Path]:
-        return by_stem(self.path / "images", IMAGE_SUFFIXES)
-
     def read(self, row: Row) -> Annotation:
         name = row["name"]
-        image = self._images.get(name, self.path / "images" / f"{name}.png")
         table = self.path / "points" / f"{name}.csv"
         rows = read_table(table, ("x", "y", "class"))
         number = {"": 0} | {c.name: i for i, c in enumerate(self.classes, start=1)}
@@ -112,7 +103,8 @@ class PointFolderLayout(Layout):
                 known = ", ".join(c.name for c in self.classes)
                 raise DataError(f"{table}: class {line['class']!r} is not in classes.csv, which has {known}")
         classes = np.array([number[line["class"]] for line in rows], np.float64)
-        return _annotation(image, _numbers(rows, ("y", "x"), table), classes, len(self.classes))
+        points = _numbers(rows, ("y", "x"), table)
+        return _annotation(self.image_path(name), points, classes, len(self.classes))
 
 
 class EndoNukeLayout(Layout):
@@ -140,14 +132,15 @@ class EndoNukeLayout(Layout):
 
     @cached_property
     def _files(self) -> dict[str, tuple[Path, Path]]:
-        found: dict[str, tuple[Path, Path]] = {}
+        tiles: dict[str, tuple[Path, Path]] = {}
         for folder in _roots(self.path):
             images = by_stem(folder / "images", IMAGE_SUFFIXES)
             for text in sorted((folder / "labels" / "bulk").rglob("*.txt")):
-                if text.stem in found:
-                    raise DataError(f"{text} and {found[text.stem][1]} label the same tile; keep one of them")
-                found[text.stem] = images.get(text.stem, folder / "images" / f"{text.stem}.png"), text
-        return dict(sorted(found.items()))
+                if text.stem in tiles:
+                    raise DataError(f"{text} and {tiles[text.stem][1]} label the same tile; keep one of them")
+                image = images.get(text.stem, folder / "images" / f"{text.stem}.png")
+                tiles[text.stem] = (image, text)
+        return dict(sorted(tiles.items()))
 
     def _row(self, name: str, image: Path, text: Path) -> Row:
         annotator = "" if text.parent.name == "bulk" else text.parent.name

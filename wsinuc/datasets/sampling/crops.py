@@ -68,10 +68,11 @@ class CropSource:
     @property
     def shares(self) -> NDArray[np.float64]:
         """Probability of each image."""
-        shares = np.asarray(
-            self.weights if self.weights is not None else [s.labels.size * s.mpp**2 for s in self.images], np.float64
-        )
-        return shares / shares.sum()
+        weights = self.weights
+        if weights is None:  # areas on the glass, so that every place is equally likely whatever the resolution
+            weights = [sample.labels.size * sample.mpp**2 for sample in self.images]
+        shares: NDArray[np.float64] = np.asarray(weights, np.float64)
+        return shares / float(shares.sum())
 
     def crop(self, index: int) -> Crop:
         """Crop number ``index``."""

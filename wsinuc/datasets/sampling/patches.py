@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsinuc.datasets.augmentation.augment import jitter_stain
-from wsinuc.datasets.sampling.pixels import Pixels, Placing
+from wsinuc.datasets.sampling.pixels import CornerSampler, Pixels
 from wsinuc.errors import DataError
 from wsinuc.orientation import dihedral
 
@@ -53,7 +53,9 @@ class PatchSource:
         field = self.size * float(np.exp(rng.uniform(-1, 1) * np.log(self.zoom)))
         height, width = (min(field, side) for side in image.shape[:2])
         y, x = corner(image, rng, height, width)
-        y0, x0 = int(y), int(x)
+        y0 = int(y)
+        x0 = int(x)
+        # Two pixels more than the field, since it begins and ends between pixels.
         cut = Image.fromarray(image[y0 : int(y + height) + 2, x0 : int(x + width) + 2])
         box = (x - x0, y - y0, min(x - x0 + width, cut.width), min(y - y0 + height, cut.height))
         patch = np.asarray(cut.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
@@ -65,16 +67,15 @@ class PatchSource:
 
 
 def corner(image: Pixels, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
-    """(y, x) of the corner of a random patch of that size inside the image, on tissue where the
-    image knows its tissue."""
-    if isinstance(image, Placing):
-        return image.random_corner(rng, height, width)
+    """(y, x) of the corner of a random patch of that size, on tissue where the image knows its tissue."""
+    if isinstance(image, CornerSampler):
+        return image.sample_corner(rng, height, width)
     return rng.uniform(0, image.shape[0] - height), rng.uniform(0, image.shape[1] - width)
 
 
 def area(image: Pixels) -> float:
     """Pixels worth cutting from: a slide's tissue, all of an image."""
-    return image.area if isinstance(image, Placing) else float(image.shape[0] * image.shape[1])
+    return image.area if isinstance(image, CornerSampler) else float(image.shape[0] * image.shape[1])
 
 
 class Prefetcher(Generic[Value]):
@@ -84,7 +85,9 @@ class Prefetcher(Generic[Value]):
     """
 
     def __init__(self, function: Callable[[int], Value], *, threads: int, stride: int = 1) -> None:
-        self._function, self._stride, self._threads = function, stride, threads
+        self._function = function
+        self._stride = stride
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
         self._coming: dict[int, Future[Value]] = {}
 

@@ -38,14 +38,14 @@ class Pixels(Protocol):
 
 
 @runtime_checkable
-class Placing(Protocol):
-    """Pixels that know where patches should lie; patches of others may lie anywhere."""
+class CornerSampler(Protocol):
+    """Pixels that choose where patches lie; patches of others may lie anywhere."""
 
     @property
     def area(self) -> float:
         """Pixels worth cutting from: its weight among other sources."""
 
-    def random_corner(self, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
+    def sample_corner(self, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
         """(y, x) of the corner of a patch of that size, inside the image."""
 
 
@@ -59,7 +59,8 @@ class PixelCache(Recent[NDArray[np.uint8]]):
         """The array of ``key``, read now unless it is held."""
         array = self.get(key)
         if array is None:
-            array = read()  # two threads may read the same twice, but none waits for another's slide
+            # Not under the lock: two threads may read the same twice, but none waits for another's slide.
+            array = read()
             self.keep(key, array, array.nbytes)
         return array
 
@@ -110,7 +111,7 @@ class SlidePixels:
         """Pixels of tissue."""
         return self.tissue.area_px()
 
-    def random_corner(self, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
+    def sample_corner(self, rng: np.random.Generator, height: float, width: float) -> tuple[float, float]:
         """(y, x) of the corner of a patch whose centre lies in a random cell of tissue, moved inside the slide."""
         cell = np.array(divmod(int(self._cells[rng.integers(len(self._cells))]), self.tissue.mask.shape[1]))
         extent = np.array(self.view.shape)

@@ -42,8 +42,10 @@ class ResampledLayout(Layout):
 
     def __init__(self, source: Dataset, mpp: float) -> None:
         super().__init__(source.path)
-        self.source, self.target = source, mpp
-        self.classes, self.kind = source.classes, source.layout.kind
+        self.source = source
+        self.target = mpp
+        self.classes = source.classes
+        self.kind = source.layout.kind
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -54,13 +56,14 @@ class ResampledLayout(Layout):
 
     def read(self, row: Row) -> Annotation:
         image = self.source[self._names.index(row["name"])]
-        if (scale := float(row["mpp"]) / image.mpp) == 1:
-            pixels, labels = image.image, image.labels
-        else:
+        scale = float(row["mpp"]) / image.mpp
+        pixels = image.image
+        labels = image.labels
+        if scale != 1:
             with ArraySlide(image.image, mpp=image.mpp) as slide:
                 view = slide.at(self.target, tolerance=0)
                 pixels = view.read(Box.of_shape(view.shape))
-            labels = _nearest(image.labels, pixels.shape[:2], scale)
+            labels = _nearest(labels, pixels.shape[:2], scale)
         points = None if image.points is None else image.points / scale
         return Annotation(
             image=pixels,
@@ -85,7 +88,7 @@ class ResampledLayout(Layout):
             )
         name = row["name"] if box is None else f"{row['name']}_{box.y0}_{box.x0}"
         real = own if abs(own / self.target - 1) <= TOLERANCE else self.target
-        return {**row, "name": name, "mpp": f"{real:.17g}"}
+        return {**row, "name": name, "mpp": f"{real:.17g}"}  # 17 digits give the same double when read back
 
 
 def _nearest(labels: NDArray[np.int32], shape: tuple[int, ...], scale: float) -> NDArray[np.int32]:
@@ -94,4 +97,5 @@ def _nearest(labels: NDArray[np.int32], shape: tuple[int, ...], scale: float) ->
         ((np.arange(new) + 0.5) * scale).astype(np.int64).clip(max=old - 1)
         for new, old in zip(shape, labels.shape, strict=True)
     )
-    return labels[rows[:, None], columns]
+    nearest: NDArray[np.int32] = labels[rows[:, None], columns]
+    return nearest

@@ -21,7 +21,8 @@ from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box
 from wsinuc.limits import read_json
 
-FORMAT, VERSION = "wsinuc-split", 1
+FORMAT = "wsinuc-split"
+VERSION = 1
 GROUPS = ("tissue", "organ", "patient", "source")
 """Attributes over which few patches are spread; the first that the images have, and that differs among them."""
 DENSITIES = 4
@@ -155,6 +156,7 @@ def split_images(
             )
     together: dict[str, list[int]] = {}
     for i, row in enumerate(dataset.rows):
+        # No attribute holds a NUL, so images that stand alone share their key with none.
         together.setdefault((group and row[group]) or f"\0{i}", []).append(i)
     strata = [row[stratify] if stratify else "" for row in dataset.rows]
     assigned = _assign(list(together.values()), strata, fractions, seed)
@@ -178,15 +180,16 @@ def _assign(
     number = np.array([values.index(value) for value in strata])
     lacking = shares[:, None] * np.bincount(number, minlength=len(values))  # images, (part, stratum)
     order = np.random.default_rng(seed).permutation(len(units))
-    given: dict[str | None, list[int]] = {name: [] for name in names}
+    members: dict[str | None, list[int]] = {name: [] for name in names}
+    # Large units first, while there is room for them everywhere; a stable sort keeps chance among equals.
     for i in sorted(order.tolist(), key=lambda i: -len(units[i])):
-        held = np.bincount(number[units[i]], minlength=len(values))
+        images = np.bincount(number[units[i]], minlength=len(values))
         # The part as a whole counts too: strata too small to be divided would all go to the largest part.
-        need = lacking @ held / held.sum() + lacking.sum(axis=1)
+        need = lacking @ images / images.sum() + lacking.sum(axis=1)
         part = int(np.where(shares > 0, need, -np.inf).argmax())
-        lacking[part] -= held
-        given[names[part]] += units[i]
-    return {name: given[name] for name in fractions}
+        lacking[part] -= images
+        members[names[part]] += units[i]
+    return {name: members[name] for name in fractions}
 
 
 def _grid(shape: tuple[int, ...], size: int) -> list[Box]:
@@ -211,7 +214,8 @@ def _count(image: LabelledImage, box: Box, classes: int) -> NDArray[np.int64]:
 
 def place_of(dataset: Dataset, index: int, box: Box, image: LabelledImage) -> Place:
     """A box of what the data set gives as image ``index``, as a place in the file behind it."""
-    outer, name = dataset.boxes[index], dataset.rows[index]["name"]
+    outer = dataset.boxes[index]
+    name = dataset.rows[index]["name"]
     if box.shape == image.labels.shape:
         return name, outer
     return name, box if outer is None else box.shift(outer.y0, outer.x0)
@@ -222,22 +226,24 @@ def _traits(dataset: Dataset, images: Sequence[int], counts: NDArray[np.int64]) 
     ranks = counts.sum(axis=1).argsort(kind="stable").argsort(kind="stable")
     kinds: list[Sequence[str] | Sequence[int]] = [images, (ranks * DENSITIES // len(ranks)).tolist()]
     varied = (a for a in GROUPS if len({row.get(a, "") for row in dataset.rows}) > 1)
-    if attribute := next(varied, None):
+    attribute = next(varied, None)
+    if attribute:
         kinds.append([dataset.rows[i][attribute] for i in images])
     return [np.unique(np.asarray(kind), return_inverse=True)[1] for kind in kinds]
 
 
 def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], count: int, seed: int) -> list[int]:
-    """Indices of candidates, greedily: the one whose traits and classes are furthest behind their
-    share of the chosen."""
+    """Indices of candidates, chosen greedily: next is the one whose traits and classes lag most behind their shares."""
     total = len(classes)
     shares = [*(np.bincount(values) / total for values in traits), classes.mean(axis=0)]
-    taken = [np.zeros(len(share)) for share in shares]
-    missing, rarity = classes.sum(axis=0) > 0, np.argsort(classes.sum(axis=0), kind="stable")
+    # How often each value of each trait, and each class (last), is among the chosen.
+    counts = [np.zeros(len(share)) for share in shares]
+    missing = classes.sum(axis=0) > 0
+    rarity = np.argsort(classes.sum(axis=0), kind="stable")
     chance = np.random.default_rng(seed).random(total) / 4  # decides among those that are needed about equally
     chosen: list[int] = []
     for step in range(1, count + 1):
-        behind = [share * step - have for share, have in zip(shares, taken, strict=True)]
+        behind = [share * step - have for share, have in zip(shares, counts, strict=True)]
         score = chance + classes @ behind[-1]
         for values, lacking in zip(traits, behind, strict=False):
             score += lacking[values]
@@ -247,9 +253,9 @@ def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], coun
         score[chosen] = -np.inf
         best = int(score.argmax())
         chosen.append(best)
-        for values, have in zip(traits, taken, strict=False):
+        for values, have in zip(traits, counts, strict=False):
             have[values[best]] += 1
-        taken[-1] += classes[best]
+        counts[-1] += classes[best]
         missing &= ~classes[best]
     return chosen
 

@@ -12,23 +12,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from skimage.segmentation import find_boundaries
 
-from wsinuc.exports.pictures.drawing import font, printable
+from wsinuc.exports.pictures.drawing import boundaries, font, printable
 from wsinuc.grid import ceil_div
 from wsinuc.metrics.segmentation import count_overlaps
 from wsinuc.own_files import create
 
-TRUTH, PREDICTION, BOTH = (0, 230, 70), (255, 0, 220), (255, 235, 0)
-GAP_PX, CAPTION_PX = 12, 30
+TRUTH = (0, 230, 70)
+PREDICTION = (255, 0, 220)
+BOTH = (255, 235, 0)
+"""Colours that neither of the stains has."""
+GAP_PX = 12
+CAPTION_PX = 30
 DOT_RADIUS_PX = 4
-CELL_PX, MOST_COLUMNS = 480, 4
-PAIR_PX, PAIR_COLUMNS = 512, 2
-"""Side of an image in a pair, and pairs beside each other."""
+CELL_PX = 480
+MOST_COLUMNS = 4
+PAIR_PX = 512
+"""Side of an image in a pair."""
+PAIR_COLUMNS = 2
+"""Pairs beside each other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,10 +71,12 @@ def write_comparisons(rows: Sequence[Comparison], path: Path, *, zoom: int = 2) 
 def write_overlays(cells: Iterable[Comparison], count: int, path: Path) -> None:
     """Write one page (PNG) of ``count`` images with outlines, each as large as its cell allows, read one by one."""
     columns = min(count, MOST_COLUMNS)
-    step_x, step_y = CELL_PX + GAP_PX, CELL_PX + CAPTION_PX + GAP_PX
+    step_x = CELL_PX + GAP_PX
+    step_y = CELL_PX + CAPTION_PX + GAP_PX
     page = Image.new("RGB", (columns * step_x - GAP_PX, ceil_div(count, columns) * step_y - GAP_PX), "white")
     for i, cell in enumerate(cells):
-        x, y = i % columns * step_x, i // columns * step_y
+        x = i % columns * step_x
+        y = i // columns * step_y
         _write_caption(page, cell.caption, (x, y), CELL_PX, 15)
         page.paste(Image.fromarray(_outlined(_resized(cell, CELL_PX), 1)), (x, y + CAPTION_PX))
     with create(path) as file:
@@ -82,15 +91,18 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
     """
     columns = min(count, PAIR_COLUMNS)
     width = 2 * PAIR_PX + GAP_PX // 4
-    step_x, step_y = width + GAP_PX, CAPTION_PX + PAIR_PX + GAP_PX
+    step_x = width + GAP_PX
+    step_y = CAPTION_PX + PAIR_PX + GAP_PX
     top = CAPTION_PX
     page = Image.new("RGB", (columns * step_x - GAP_PX, top + ceil_div(count, columns) * step_y - GAP_PX), "white")
     for i, row in enumerate(rows):
         if i == 0:
-            key = "green: missed, magenta: wrong, yellow: predicted and right (IoU above one half)"
-            points = "green: annotated, magenta: predicted"
-            _write_caption(page, key if row.true_points is None else points, (0, 0), width, 18)
-        x, y = i % columns * step_x, top + i // columns * step_y
+            key = "green: annotated, magenta: predicted"
+            if row.true_points is None:
+                key = "green: missed, magenta: wrong, yellow: predicted and right (IoU above one half)"
+            _write_caption(page, key, (0, 0), width, 18)
+        x = i % columns * step_x
+        y = top + i // columns * step_y
         shown = _resized(row, PAIR_PX)
         picture = _outlined(shown, 1) if row.true_points is not None else _mistaken(shown, row)
         _write_caption(page, f"{i + 1}. {row.caption}", (x, y), width, 18)
@@ -103,18 +115,19 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
 def _mistaken(shown: Comparison, judged: Comparison) -> NDArray[np.uint8]:
     """The image with missed, wrong and right nuclei; which is which is decided at the size of ``judged``."""
     table = count_overlaps(judged.truth, judged.predicted)
-    found = np.isin(shown.truth, table.true_labels[table.true_index[table.found]])
+    hits = np.isin(shown.truth, table.true_labels[table.true_index[table.found]])
     right = np.isin(shown.predicted, table.predicted_labels[table.predicted_index[table.found]])
     picture = shown.image.copy()
-    picture[find_boundaries(np.where(right, shown.predicted, 0), mode="inner")] = BOTH
-    picture[find_boundaries(np.where(right, 0, shown.predicted), mode="thick")] = PREDICTION
-    picture[find_boundaries(np.where(found, 0, shown.truth), mode="thick")] = TRUTH
+    picture[boundaries(np.where(right, shown.predicted, 0))] = BOTH
+    picture[boundaries(np.where(right, 0, shown.predicted), "thick")] = PREDICTION
+    picture[boundaries(np.where(hits, 0, shown.truth), "thick")] = TRUTH
     return picture
 
 
 def _write_caption(page: Image.Image, text: str, at: tuple[int, int], width: int, size: int) -> None:
     """The caption on one line; letters shrink until it fits."""
-    draw, text = ImageDraw.Draw(page), printable(text)
+    draw = ImageDraw.Draw(page)
+    text = printable(text)
     while size > 9 and draw.textlength(text, font(size)) > width - 6:
         size -= 1
     draw.text((at[0] + 3, at[1] + 4), text, fill="black", font=font(size))
@@ -138,9 +151,12 @@ def _resized(row: Comparison, side: int) -> Comparison:
 
 def _outlined(row: Comparison, zoom: int) -> NDArray[np.uint8]:
     """The enlarged image with both sets of outlines, each drawn on the nucleus' own outermost pixels."""
-    truth, predicted = (find_boundaries(labels, mode="inner") for labels in (row.truth, row.predicted))
+    truth = boundaries(row.truth)
+    predicted = boundaries(row.predicted)
     picture = row.image.copy()
-    picture[truth], picture[predicted], picture[truth & predicted] = TRUTH, PREDICTION, BOTH
+    picture[truth] = TRUTH
+    picture[predicted] = PREDICTION
+    picture[truth & predicted] = BOTH
     enlarged = _enlarge(picture, zoom)
     return enlarged if row.true_points is None else _dotted(enlarged, row.true_points * zoom)
 
@@ -154,5 +170,5 @@ def _dotted(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[
     return np.asarray(image)
 
 
-def _enlarge(array: NDArray, zoom: int) -> NDArray:
+def _enlarge(array: NDArray[Any], zoom: int) -> NDArray[Any]:
     return array.repeat(zoom, axis=0).repeat(zoom, axis=1)

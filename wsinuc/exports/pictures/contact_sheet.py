@@ -1,5 +1,4 @@
-"""One page of a data set's images with their annotation drawn in, because people should look at
-data before using them."""
+"""One page of a data set's images with their annotation drawn in: people should look at data before using them."""
 
 from __future__ import annotations
 
@@ -9,15 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from skimage.segmentation import find_boundaries
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.exports.atomic import replacing
-from wsinuc.exports.pictures.drawing import GREY, INK, font, frame, printable
+from wsinuc.exports.pictures.drawing import GREY, INK, boundaries, font, frame, printable
 from wsinuc.grid import ceil_div
 from wsinuc.nuclei.classes import NucleusClass
 
-TILE_PX, GAP_PX, CAPTION_PX, LEGEND_PX = 360, 14, 46, 40
+TILE_PX = 360
+GAP_PX = 14
+CAPTION_PX = 46
+LEGEND_PX = 40
 CENTRE_PX = 512
 """Of larger images the middle is shown, so that outlines stay lines."""
 UNCLASSIFIED = (0, 230, 70)
@@ -52,7 +53,8 @@ def write_contact_sheet(
     _draw_legend(ImageDraw.Draw(page), classes)
     for i, image in enumerate(images):
         row, column = divmod(i, columns)
-        x, y = GAP_PX + column * (TILE_PX + GAP_PX), top + row * (TILE_PX + CAPTION_PX + GAP_PX)
+        x = GAP_PX + column * (TILE_PX + GAP_PX)
+        y = top + row * (TILE_PX + CAPTION_PX + GAP_PX)
         tile = _tile(image, colors)
         frame(tile)
         page.paste(tile, (x, y))
@@ -69,17 +71,18 @@ def _tile(image: LabelledImage, colors: NDArray[np.uint8]) -> Image.Image:
     pixels = Image.fromarray(image.image[y0 : y0 + height, x0 : x0 + width]).resize(
         shape[::-1], Image.Resampling.LANCZOS
     )
+    # Labels take the nearest pixel: means of numbers would be other nuclei.
     rows, columns = (((np.arange(n) + 0.5) / scale).astype(int) for n in shape)
     labels = image.labels[y0 + rows.clip(max=height - 1)][:, x0 + columns.clip(max=width - 1)]
     picture = np.array(pixels)
-    edge = find_boundaries(labels, mode="inner")
-    kinds = np.ones(int(labels.max(initial=0)) + 1, np.int32) if image.classes is None else image.classes
-    picture[edge] = colors[kinds[labels[edge]]]
+    edge = boundaries(labels)
+    class_of = np.ones(int(labels.max(initial=0)) + 1, np.int32) if image.classes is None else image.classes
+    picture[edge] = colors[class_of[labels[edge]]]
     tile = Image.new("RGB", (TILE_PX, TILE_PX), "white")
     tile.paste(Image.fromarray(picture), (0, 0))
     if image.points is not None:
-        kinds = np.ones(len(image.points), np.int32) if image.point_classes is None else image.point_classes
-        _draw_points(ImageDraw.Draw(tile), (image.points - (y0, x0)) * scale, colors[kinds])
+        classes = np.ones(len(image.points), np.int32) if image.point_classes is None else image.point_classes
+        _draw_points(ImageDraw.Draw(tile), (image.points - (y0, x0)) * scale, colors[classes])
     return tile
 
 
@@ -98,10 +101,10 @@ def _draw_caption(draw: ImageDraw.ImageDraw, image: LabelledImage, corner: tuple
     x, y = corner
     height, width = image.labels.shape
     shown = f"middle of {width} x {height} px" if max(height, width) > CENTRE_PX else f"{width} x {height} px"
-    found = len(np.unique(image.labels[image.labels > 0])) if image.points is None else len(image.points)
+    count = len(np.unique(image.labels[image.labels > 0])) if image.points is None else len(image.points)
     known = [v for k, v in image.attributes.items() if k in ("tissue", "organ", "source", "split", "stain") and v]
     draw.text((x, y), _fit(draw, image.name, 15), fill=INK, font=font(15))
-    draw.text((x, y + 19), _fit(draw, ", ".join([f"{found} annotated", shown, *known]), 13), fill=GREY, font=font(13))
+    draw.text((x, y + 19), _fit(draw, ", ".join([f"{count} annotated", shown, *known]), 13), fill=GREY, font=font(13))
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, size: int) -> str:

@@ -29,7 +29,8 @@ class Picture:
         self.base = Image.fromarray(pixels)
         self.box = box
         self.scale = self.base.width / box.shape[1]
-        self._fill, self._smoothness = fill, smoothness
+        self._fill = fill
+        self._smoothness = smoothness
         self._overlay: Image.Image | None = None
         self._counts: NDArray[np.float32] | None = None
         self._colors: tuple[tuple[int, int, int], ...] = ()
@@ -77,7 +78,8 @@ class Picture:
         reach = 100  # view px; more than the radius of any nucleus
         box = self.box.grow(reach)
         y, x = part.centroids.T
-        return (y >= box.y0) & (y < box.y1) & (x >= box.x0) & (x < box.x1)
+        near: NDArray[np.bool_] = (y >= box.y0) & (y < box.y1) & (x >= box.x0) & (x < box.x1)
+        return near
 
 
 def _edge_midpoints(ring: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -85,7 +87,10 @@ def _edge_midpoints(ring: NDArray[np.int32]) -> NDArray[np.float64]:
     step = np.roll(ring, -1, axis=0) - ring
     lengths = np.abs(step).sum(axis=1)
     along = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 0.5
-    return np.repeat(ring, lengths, axis=0) + np.repeat(np.sign(step), lengths, axis=0) * along[:, None]
+    middles: NDArray[np.float64] = (
+        np.repeat(ring, lengths, axis=0) + np.repeat(np.sign(step), lengths, axis=0) * along[:, None]
+    )
+    return middles
 
 
 def _density(counts: NDArray[np.float32], colors: tuple[tuple[int, int, int], ...]) -> NDArray[np.uint8]:
@@ -97,6 +102,15 @@ def _density(counts: NDArray[np.float32], colors: tuple[tuple[int, int, int], ..
     rgba[..., :3] = np.tensordot(share, np.asarray(colors, np.float32), axes=(0, 0)).round()
     rgba[..., 3] = (230 * (1 - np.exp(-3.0 * total))).round()
     return rgba
+
+
+def boundaries(labels: NDArray[np.integer], mode: str = "inner") -> NDArray[np.bool_]:
+    """(h, w) pixels at the borders of labels: ``inner`` ones, which belong to a label, or ``thick``, on both sides."""
+    # Imported here, since every run draws a preview, which has no need of it.
+    from skimage.segmentation import find_boundaries
+
+    edge: NDArray[np.bool_] = find_boundaries(labels, mode=mode)  # type: ignore[no-untyped-call]  # it has no types
+    return edge
 
 
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -122,7 +136,8 @@ def scale_bar(picture: Image.Image, um_per_px: float) -> None:
     draw = ImageDraw.Draw(picture, "RGBA")
     text = font(20)
     wide = max(width, draw.textlength(label, text))
-    left, bottom = 18, picture.height - 18
+    left = 18
+    bottom = picture.height - 18
     draw.rounded_rectangle((left - 8, bottom - 42, left + wide + 8, bottom + 8), 6, fill=(255, 255, 255, 215))
     draw.rectangle((left, bottom - 6, left + width, bottom), fill=INK)
     draw.text((left, bottom - 12), label, fill=INK, font=text, anchor="ls")

@@ -19,7 +19,8 @@ _COLORS = {Kind.BLACK: (214, 51, 132), Kind.PEN: (230, 110, 0), Kind.GREY: (0, 1
 _SLOPES = {Kind.BLACK: (1, 1), Kind.PEN: (1, -1), Kind.GREY: (0, 1), Kind.BLURRED: (1, 0)}  # each its own direction
 _PERIOD = 12  # px of the picture from line to line
 _LINE = 2
-_FILL_ALPHA, _LINE_ALPHA = 45, 215
+_FILL_ALPHA = 45
+_LINE_ALPHA = 215
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def hatch_left_out(picture: Image.Image, tissue: TissueMask, mm2: float) -> tupl
             continue
         cells = Image.fromarray(tissue.kinds == kind).resize(picture.size, Image.Resampling.NEAREST)
         alpha = _hatched(np.asarray(cells), _SLOPES[kind])
+        # Cells have one kind each, so opacities never add up beyond one kind's.
         overlay[alpha > 0] = (*color, 0)
         overlay[..., 3] += alpha
         entries.append(LegendEntry(f"{kind.name.lower()} {area:.2g} mm2", color))

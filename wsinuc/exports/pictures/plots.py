@@ -1,5 +1,4 @@
-"""The few plots that commands draw of their own figures, as PNG; matplotlib without a screen and
-without global state."""
+"""The few plots that commands draw of their own figures, as PNG; matplotlib without a screen or global state."""
 
 from __future__ import annotations
 
@@ -27,7 +26,8 @@ def draw_curves(
     figure = _figure(7, 4.5)
     axes = figure.add_subplot()
     for name, (where, values) in curves.items():
-        where, values = np.asarray(where), np.asarray(values, float)
+        where = np.asarray(where)
+        values = np.asarray(values, float)
         mean = values[0] if values.ndim == 2 else values
         (line,) = axes.plot(where, mean, label=name, marker="o" if len(where) < 20 else None)
         if values.ndim == 2:
@@ -50,7 +50,7 @@ def draw_heat_map(
     table = np.asarray(values, float)
     figure = _figure(2.5 + 0.75 * len(columns), 2 + 0.45 * len(rows))
     axes = figure.add_subplot()
-    shown = axes.imshow(table, cmap="viridis", aspect="auto")
+    image = axes.imshow(table, cmap="viridis", aspect="auto")
     whole = bool(np.all(np.mod(table[np.isfinite(table)], 1) == 0))
     limit = np.nanmean([np.nanmin(table), np.nanmax(table)]) if np.isfinite(table).any() else 0.0
     for (i, j), value in np.ndenumerate(table):
@@ -61,31 +61,16 @@ def draw_heat_map(
     axes.set_xticks(range(len(columns)), columns, rotation=45 if slanted else 0, ha="right" if slanted else "center")
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel=x, ylabel=y, title=title)
-    figure.colorbar(shown)
-    _save(figure, path)
-
-
-def draw_bars(groups: Mapping[str, Mapping[str, float]], path: Path, *, y: str, title: str = "") -> None:
-    """Bars side by side: for each group, one bar per name."""
-    names = list(dict.fromkeys(name for group in groups.values() for name in group))
-    figure = _figure(2 + 0.5 * len(names) * len(groups), 4)
-    axes = figure.add_subplot()
-    width = 0.8 / len(groups)
-    for i, (label, group) in enumerate(groups.items()):
-        axes.bar(np.arange(len(names)) + i * width, [group.get(name, 0.0) for name in names], width, label=label)
-    axes.set_xticks(np.arange(len(names)) + 0.4 - width / 2, names)
-    axes.set(ylabel=y, title=title)
-    if len(groups) > 1:
-        axes.legend()
+    figure.colorbar(image)
     _save(figure, path)
 
 
 def draw_histograms(
     panels: Mapping[str, Mapping[str, ArrayLike]], path: Path, *, columns: int = 3, bins: int = 30, title: str = ""
 ) -> None:
-    """One panel per quantity with the distributions of all groups over the same bins, in percent of
-    each group's values.
+    """One panel per quantity with the distributions of all groups over the same bins.
 
+    Heights are percent of each group's values, so that groups of different sizes compare.
     The bins hold the middle 99 % of all values together; what lies outside is counted in the first
     and the last. A dashed line marks each group's median. A panel without values says so.
     """
@@ -101,8 +86,10 @@ def draw_histograms(
 
 
 def draw_reliability(bins: Reliability, path: Path, *, title: str = "") -> None:
-    """Share of right nuclei against their probability, and below how many nuclei each bin holds;
-    empty bins have no point."""
+    """Share of right nuclei against their probability, and below how many nuclei each bin holds.
+
+    Bins without nuclei have no point.
+    """
     figure = _figure(5, 5.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     used = bins.counts > 0
@@ -149,6 +136,7 @@ def _draw_panel(axes: Axes, groups: Mapping[str, NDArray[np.float64]], bins: int
         axes.text(0.5, 0.5, "no values", ha="center", va="center", transform=axes.transAxes)
         return
     low, high = np.quantile(together, (0.005, 0.995))
+    # Where all values are one, bins of no width would be an error of numpy's.
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     for color, (label, values) in enumerate(groups.items()):
         if not len(values):

@@ -136,21 +136,16 @@ class _Ledger:
             self.note(issue, where)
         self.types[feature.object_type] += 1
         self.classes[feature.class_name or "none"] += 1
-        if (
-            feature.color is not None
-            and self.colors.setdefault(str(feature.class_name), feature.color) != feature.color
-        ):
-            self.note(odd("a class comes in two colors: QuPath uses the first"), where)
+        if feature.color is not None:
+            first_color = self.colors.setdefault(str(feature.class_name), feature.color)
+            if first_color != feature.color:
+                self.note(odd("a class comes in two colors: QuPath uses the first"), where)
         if isinstance(identity, str):
             if identity in self.ids:
                 self.note(odd("an id occurs twice"), where)
             self.ids.add(identity)
 
-    def forget(self) -> None:
-        """Nothing of it is imported."""
-        self.__init__()  # type: ignore[misc]
-
-    def take(self, other: _Ledger) -> None:
+    def add_all(self, other: _Ledger) -> None:
         """Add all of another ledger; of what both have noted this one's place stays."""
         for issue, count in other.counts.items():
             self.counts[issue] += count
@@ -210,7 +205,8 @@ def _check_zip(stream: BinaryIO, ledger: _Ledger) -> None:
     """Every entry by itself: QuPath leaves out a bad one without a word."""
     try:
         with zipfile.ZipFile(stream) as archive:
-            if bomb := _bomb(archive.infolist()):
+            bomb = _bomb(archive.infolist())
+            if bomb:
                 ledger.note(rejected(bomb))
                 return
             for entry in archive.infolist():
@@ -262,16 +258,20 @@ def _merge(inner: _Ledger, ledger: _Ledger, entry: str) -> None:
 
 
 def _check_document(opened: Callable[[], BinaryIO], ledger: _Ledger, prefix: str, limit: int | None = None) -> None:
-    """One JSON document of at most ``limit`` bytes, first as a stream; what is no JSON is read as
-    tolerantly as QuPath does."""
+    """Check one JSON document of at most ``limit`` bytes.
+
+    It is read as a stream first, and as tolerantly as QuPath reads when that finds that it is no JSON.
+    """
     where = prefix.rstrip(", ") or "file"
     limit = MAX_BYTES if limit is None else limit
     try:
         for read in (_stream, _tolerant):
-            found = _Ledger()
+            part = _Ledger()
             source = _Counted(opened(), limit)
             try:
-                _add_features(read(source, found), found, prefix)
+                _add_features(read(source, part), part, prefix)
+            except Unrecognised:
+                part = _unrecognised()  # whatever its features are
             except TooMuch as error:
                 reason = str(error)
                 break
@@ -280,35 +280,31 @@ def _check_document(opened: Callable[[], BinaryIO], ledger: _Ledger, prefix: str
                 continue
             finally:
                 ledger.largest = max(ledger.largest, source.count)
-            ledger.take(found)
+            ledger.add_all(part)
             return
     except _TooLarge:
-        shrank = limit < MAX_BYTES
-        ledger.note(
-            rejected(
-                f"the file shrank more than {MAX_RATIO} times: no GeoJSON does, it is not unpacked"
-                if shrank
-                else f"more than {MAX_BYTES >> 30} GB of JSON in one piece: write a .zip of shards"
-            )
-        )
+        reason = f"more than {MAX_BYTES >> 30} GB of JSON in one piece: write a .zip of shards"
+        if limit < MAX_BYTES:
+            reason = f"the file shrank more than {MAX_RATIO} times: no GeoJSON does, it is not unpacked"
+        ledger.note(rejected(reason))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         ledger.note(rejected(f"the compressed data is damaged ({error})"), where)
     else:
         ledger.note(rejected(f"no valid JSON: {reason}"), where)
 
 
+def _unrecognised() -> _Ledger:
+    ledger = _Ledger()
+    ledger.note(Issue("lost", "QuPath finds no FeatureCollection, Feature or geometry in the file: it imports nothing"))
+    return ledger
+
+
 def _add_features(events: Iterator[Event], ledger: _Ledger, prefix: str) -> None:
-    """Judge every feature of a document."""
-    try:
-        with plain_errors():
-            for number, feature in enumerate(raw_features(events)):
-                identity = feature.get("id") if isinstance(feature, dict) else None
-                ledger.add(read_feature(feature), identity, f"{prefix}feature {number}")
-    except Unrecognised:
-        ledger.forget()
-        ledger.note(
-            Issue("lost", "QuPath finds no FeatureCollection, Feature or geometry in the file: it imports nothing")
-        )
+    """Judge every feature of a document; raises Unrecognised at its end when QuPath would import none of them."""
+    with plain_errors():
+        for number, feature in enumerate(raw_features(events)):
+            identity = feature.get("id") if isinstance(feature, dict) else None
+            ledger.add(read_feature(feature), identity, f"{prefix}feature {number}")
 
 
 def _stream(source: _Counted, ledger: _Ledger) -> Iterator[Event]:
@@ -317,11 +313,10 @@ def _stream(source: _Counted, ledger: _Ledger) -> Iterator[Event]:
 
 
 def _tolerant(source: _Counted, ledger: _Ledger) -> Iterator[Event]:
-    """JSON as QuPath's reader takes it: bytes that are no UTF-8, NaN, a comma before the last
-    bracket of a list, nothing."""
+    """JSON as QuPath's reader takes it: with bytes that are no UTF-8, NaN, a comma too many, or nothing at all."""
     data = source.read()
     if not data.strip():
-        return iter([("null", None)])
+        return iter([("null", None)])  # what QuPath's reader makes of an empty text
     if not _is_utf8(data):
         ledger.note(odd("the file is not UTF-8: letters such as µ are lost"))
         data = data.decode("utf-8-sig", errors="replace").encode()

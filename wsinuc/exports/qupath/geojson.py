@@ -15,17 +15,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import uuid
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
-import imagecodecs
 import numpy as np
 import orjson
 from numpy.typing import NDArray
@@ -33,6 +30,7 @@ from numpy.typing import NDArray
 from wsinuc.errors import DataError, OutputError
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.qupath.polygons import Polygons, level0_polygons
+from wsinuc.exports.qupath.zip_writer import Deflated, ZipWriter
 from wsinuc.nuclei import Nuclei, concatenate
 
 ONE_FILE_LIMIT = 50_000
@@ -52,11 +50,9 @@ SHAPE_NAMES = {
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "wsinuc:nucleus")
 _BATCH = 4096
 _GZIP_LEVEL = 4
-_ZIP_LEVEL = 1
-"""Of libdeflate, whose first level is as small as zlib's fourth in a third of the time."""
-_OPEN, _BETWEEN, _CLOSE = b'{"type":"FeatureCollection","features":[\n', b",\n", b"\n]}\n"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
-
+_OPEN = b'{"type":"FeatureCollection","features":[\n'
+_BETWEEN = b",\n"
+_CLOSE = b"\n]}\n"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -133,6 +129,8 @@ def write_geojson(
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
+    """Numbers of an ``ExportReport`` that add up over portions."""
+
     count: int = 0
     repaired: int = 0
     dropped: int = 0
@@ -142,8 +140,9 @@ class _Tally:
 
 
 def _tally(polygons: Polygons) -> _Tally:
-    kept = int(polygons.keep.sum())
-    return _Tally(kept, sum(bool(polygons.keep[i]) for i in polygons.repaired), len(polygons.keep) - kept)
+    count = int(polygons.keep.sum())
+    repaired = sum(bool(polygons.keep[i]) for i in polygons.repaired)
+    return _Tally(count, repaired, len(polygons.keep) - count)
 
 
 def _writer(path: Path) -> Callable[[BinaryIO, Iterable[Nuclei], _Encoder, int], _Tally]:
@@ -156,7 +155,8 @@ def _writer(path: Path) -> Callable[[BinaryIO, Iterable[Nuclei], _Encoder, int],
 
 def _write_collection(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, workers: int) -> _Tally:
     """One FeatureCollection, a feature per line."""
-    separator, total = _OPEN, _Tally()
+    separator = _OPEN
+    total = _Tally()
     with closing(_in_order(encoder.lines, _portions(nuclei, _BATCH), workers)) as encoded:
         for lines, tally in encoded:
             total += tally
@@ -170,51 +170,25 @@ def _write_collection(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Enco
 def _write_gzip(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, workers: int) -> _Tally:
     """The collection compressed, without name or time in the header so that the bytes are reproducible."""
     with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=_GZIP_LEVEL) as packed:
-        return _write_collection(packed, nuclei, encoder, workers)  # type: ignore[arg-type]
+        return _write_collection(cast(BinaryIO, packed), nuclei, encoder, workers)
 
 
 def _write_zip(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, workers: int) -> _Tally:
     """A zip of collections of at most ``SHARD`` nuclei, with fixed times; at least one entry."""
     total = _Tally()
-    with (
-        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
-        closing(_in_order(encoder.entry, _portions(nuclei, SHARD), workers)) as encoded,
-    ):
+    archive = ZipWriter(stream)
+    with closing(_in_order(encoder.entry, _portions(nuclei, SHARD), workers)) as encoded:
         for entry, tally in encoded:
             total += tally
-            _add_entry(archive, entry)
-        if not archive.filelist:
-            _add_entry(archive, _deflate(_collection([])))
+            archive.add(_entry_name(archive.count), entry)
+    if not archive.count:
+        archive.add(_entry_name(0), Deflated.of(_collection([])))
+    archive.close()
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """The content of a file in a zip, compressed."""
-
-    deflated: bytes
-    crc: int
-    size: int
-
-
-def _deflate(content: bytes) -> _Entry:
-    deflated = bytes(imagecodecs.deflate_encode(content, level=_ZIP_LEVEL, raw=True))
-    return _Entry(deflated, zlib.crc32(content), len(content))
-
-
-def _add_entry(archive: zipfile.ZipFile, entry: _Entry) -> None:
-    """Append what is compressed already, which ``ZipFile`` itself would compress in this thread, and slowly."""
-    info = zipfile.ZipInfo(f"nuclei-{len(archive.filelist):05d}.geojson", _EPOCH)
-    info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, 3, 0o644 << 16
-    info.CRC, info.file_size, info.compress_size = entry.crc, entry.size, len(entry.deflated)
-    stream = archive.fp
-    assert stream is not None
-    info.header_offset = stream.tell()
-    stream.write(info.FileHeader(zip64=False))
-    stream.write(entry.deflated)
-    archive.filelist.append(info)
-    archive.NameToInfo[info.filename] = info
-    archive.start_dir = stream.tell()
+def _entry_name(number: int) -> str:
+    return f"nuclei-{number:05d}.geojson"
 
 
 def _collection(features: list[bytes]) -> bytes:
@@ -231,10 +205,12 @@ def _portions(parts: Iterable[Nuclei], size: int) -> Iterator[Nuclei]:
         while start < len(part):
             stop = min(len(part), start + size - count)
             waiting.append(part if stop - start == len(part) else part.select(np.arange(start, stop)))
-            count, start = count + stop - start, stop
+            count += stop - start
+            start = stop
             if count == size:
                 yield concatenate(waiting)
-                waiting, count = [], 0
+                waiting = []
+                count = 0
     if waiting:
         yield concatenate(waiting)
 
@@ -265,11 +241,11 @@ class _Encoder:
     origin_yx: tuple[float, float]
     run_id: str
 
-    def entry(self, part: Nuclei) -> tuple[_Entry, _Tally]:
+    def entry(self, part: Nuclei) -> tuple[Deflated, _Tally]:
         """A whole collection, compressed."""
         batches = [self.lines(batch) for batch in _portions([part], _BATCH)]
         content = _collection([lines for lines, _ in batches if lines])
-        return _deflate(content), sum((tally for _, tally in batches), _Tally())
+        return Deflated.of(content), sum((tally for _, tally in batches), _Tally())
 
     def lines(self, part: Nuclei) -> tuple[bytes, _Tally]:
         """A feature per nucleus that is kept, with commas between them."""
@@ -285,16 +261,18 @@ def _features(part: Nuclei, polygons: Polygons, run_id: str) -> Iterator[bytes]:
         orjson.Fragment(orjson.dumps({"name": name, "color": color}))
         for name, color in zip(part.class_names, part.class_colors, strict=True)
     ]
-    rows, ids, chosen = values.tolist(), _uuids(run_id, part.ids), part.classes.tolist()
+    rows = values.tolist()
+    class_of = part.classes.tolist()
+    ids = _uuids(run_id, part.ids)
     for i in np.flatnonzero(polygons.keep).tolist():
         measured = dict(zip(names, rows[i], strict=True))
-        if not finite[i]:
+        if not finite[i]:  # orjson would write null, which is no measurement
             measured = {name: value for name, value in measured.items() if np.isfinite(value)}
         feature = {
             "type": "Feature",
             "id": ids[i],
             "geometry": {"type": "Polygon", "coordinates": polygons.rings(i)},
-            "properties": {"objectType": "detection", "classification": classes[chosen[i]], "measurements": measured},
+            "properties": {"objectType": "detection", "classification": classes[class_of[i]], "measurements": measured},
         }
         yield orjson.dumps(feature, option=orjson.OPT_SERIALIZE_NUMPY)
 

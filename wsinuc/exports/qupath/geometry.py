@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from wsinuc.annotations.coordinates import HEIGHTS, NOT_NESTED, Coordinates, empty
 
 ALL_VERSIONS = ("0.5.1", "0.6.0", "0.7.0")
-OLD, NEW = ALL_VERSIONS[:1], ALL_VERSIONS[1:]
+OLD = ALL_VERSIONS[:1]
+NEW = ALL_VERSIONS[1:]
 GRID = 0.01
 """px; QuPath 0.6 and later round coordinates to it."""
 
@@ -103,9 +104,9 @@ def _multipolygon_issues(coordinates: Coordinates) -> Iterator[Issue]:
         yield _NOT_LOOKED_AT
         return
     geometry = coordinates.to_shapely("MultiPolygon")
-    found = list(_reduction_issues(geometry, coordinates))
-    yield from found
-    if _CROSSES not in found and _share_edges(geometry):
+    issues = list(_reduction_issues(geometry, coordinates))
+    yield from issues
+    if _CROSSES not in issues and _share_edges(geometry):
         yield Issue("odd", "parts of a MultiPolygon that share an edge are fused by QuPath 0.6 and later")
 
 
@@ -114,7 +115,9 @@ def _share_edges(geometry: shapely.MultiPolygon) -> bool:
     if shapely.is_valid(geometry):  # parts of a valid one meet in points at most
         return False
     outlines = [part.exterior for part in geometry.geoms]
-    return shapely.union_all(outlines).length < sum(line.length for line in outlines) * (1 - 1e-9)
+    together = float(shapely.union_all(outlines).length)
+    apart = float(sum(line.length for line in outlines))
+    return together < apart * (1 - 1e-9)  # sums of lengths are exact to rounding
 
 
 def _reduction_issues(geometry: shapely.Geometry, coordinates: Coordinates) -> Iterator[Issue]:

@@ -7,6 +7,7 @@ that grid. So we round first and then ask whether the polygon is valid, for thou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -61,11 +62,13 @@ def level0_polygons(nuclei: Nuclei, start: int, stop: int, origin_yx: tuple[floa
         ]
     keep = shapely.area(polygons) >= MIN_AREA
     if all(float(v).is_integer() for v in (*nuclei.frame.downsample, *origin_yx)):
-        xy, repaired = xy.astype(np.int32), {i: [r.astype(np.int32) for r in rings] for i, rings in repaired.items()}
+        # Integers are written without ".0", which saves two bytes for every coordinate.
+        xy = xy.astype(np.int32)
+        repaired = {i: [ring.astype(np.int32) for ring in rings] for i, rings in repaired.items()}
     return Polygons(xy=np.ascontiguousarray(xy), offsets=offsets, keep=keep, repaired=repaired)
 
 
-def _without_repeats(xy: NDArray, offsets: NDArray) -> tuple[NDArray, NDArray]:
+def _without_repeats(xy: NDArray[Any], offsets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Open rings without corners that equal the one before them (cyclically)."""
     lengths = np.diff(offsets)
     previous = np.arange(len(xy)) - 1
@@ -79,7 +82,7 @@ def _without_repeats(xy: NDArray, offsets: NDArray) -> tuple[NDArray, NDArray]:
     return xy[different], counts[offsets]
 
 
-def _close(xy: NDArray, offsets: NDArray) -> tuple[NDArray, NDArray]:
+def _close(xy: NDArray[Any], offsets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Rings that end with their first corner, the same bits."""
     lengths = np.diff(offsets)
     filled = lengths > 0
@@ -90,17 +93,20 @@ def _close(xy: NDArray, offsets: NDArray) -> tuple[NDArray, NDArray]:
     return out, closed
 
 
-def _build(xy: NDArray, offsets: NDArray, enough: NDArray[np.bool_]) -> NDArray[np.object_]:
+def _build(xy: NDArray[Any], offsets: NDArray[Any], enough: NDArray[np.bool_]) -> NDArray[np.object_]:
     """Shapely polygons of the rings with ``enough`` corners."""
     if not enough.all():
         lengths = np.diff(offsets)
         xy = xy[np.repeat(enough, lengths)]
         offsets = np.concatenate([[0], np.cumsum(lengths[enough])])
-    return shapely.from_ragged_array(shapely.GeometryType.POLYGON, xy, (offsets, np.arange(len(offsets))))
+    polygons: NDArray[np.object_] = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, xy, (offsets, np.arange(len(offsets)))
+    )
+    return polygons
 
 
 @kernel
-def _plainly_valid(xy, offsets):
+def _plainly_valid(xy: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which closed rings are staircases (every corner a right angle) that nowhere touch themselves.
 
     That is what outlines of pixels are, and saying so takes a fifth of what asking GEOS takes; all others are asked.
@@ -112,7 +118,7 @@ def _plainly_valid(xy, offsets):
 
 
 @kernel
-def _is_simple_staircase(ring):
+def _is_simple_staircase(ring: NDArray[np.float64]) -> bool:
     edges = len(ring) - 1
     if edges < 4 or edges % 2:
         return False
@@ -122,8 +128,10 @@ def _is_simple_staircase(ring):
         if ring[k, still] != ring[k + 1, still] or ring[k, 1 - still] == ring[k + 1, 1 - still]:
             return False
     for a in range(edges):
-        low_x, high_x = min(ring[a, 0], ring[a + 1, 0]), max(ring[a, 0], ring[a + 1, 0])
-        low_y, high_y = min(ring[a, 1], ring[a + 1, 1]), max(ring[a, 1], ring[a + 1, 1])
+        low_x = min(ring[a, 0], ring[a + 1, 0])
+        high_x = max(ring[a, 0], ring[a + 1, 0])
+        low_y = min(ring[a, 1], ring[a + 1, 1])
+        high_y = max(ring[a, 1], ring[a + 1, 1])
         for b in range(a + 2, edges if a else edges - 1):  # neighbours share a corner and nothing else
             if (
                 min(ring[b, 0], ring[b + 1, 0]) <= high_x

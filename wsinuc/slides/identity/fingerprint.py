@@ -33,12 +33,15 @@ from wsinuc.urls import Place, Url, remote_errors
 WHOLE = 4 * 2**20
 """Bytes up to which a file is read as a whole."""
 END = 2**20
+"""Bytes at either end of a larger file that are always read: headers stand there."""
 SAMPLE = 64 * 2**10
+"""Bytes of each sample in between."""
 STRIDE = 4 * 2**20
 """Bytes from one sample to the next, at least."""
 MOST_SAMPLES = 1024
-"""Of one slide."""
+"""Samples of one slide, at most."""
 REMOTE_SAMPLES = 16
+"""Samples of a slide at a URL, where each is a request."""
 _CHUNK = 2**20
 _PAGE = 4096
 _VERSION = b"slide 2 "
@@ -71,6 +74,7 @@ def fingerprint(path: Place) -> str:
         raise SlideError(f"{path}: its file {error.filename} cannot be read ({error.strerror})") from error
     if len(digests) == 1:
         return digests[0][:32]
+    # The named file first, the others by content: what they are called does not make another slide.
     return _joined([digests[0], *sorted(digests[1:])])[:32]
 
 
@@ -95,8 +99,7 @@ def sha256_of(path: Place) -> str:
 
 
 def stamp(path: Place) -> str:
-    """What the file system says of a slide's files without opening them: sizes, times, numbers;
-    empty when it says nothing.
+    """What the file system says of a slide's files without opening them: sizes, times, numbers; empty for nothing.
 
     Two equal stamps mean that nothing was written in between. Different ones mean nothing: a copy has another.
     """
@@ -125,12 +128,13 @@ def hole_share(path: Place) -> float:
 def hash_all(file: BinaryIO) -> str:
     """SHA-256 of what is left in an open file."""
     digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
+    for chunk in iter(lambda: file.read(_CHUNK), b""):
         digest.update(chunk)
     return digest.hexdigest()
 
 
 def _of_file(path: Path, stride: int) -> str:
+    # Unbuffered: a buffer would read on behind every sample.
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         digest = hashlib.sha256(_head(size))

@@ -45,13 +45,13 @@ def _series_of(path: Path) -> str | None:
 
 def _below(folder: Path) -> list[Path]:
     """Files below a folder; what operating systems leave there is no part of a slide."""
-    found: list[Path] = []
+    files: list[Path] = []
     for root, folders, names in os.walk(folder):
         folders.sort()
-        found += [Path(root) / name for name in names if not name.startswith(".") and name != "Thumbs.db"]
-        if len(found) > MOST:
+        files += [Path(root) / name for name in names if not name.startswith(".") and name != "Thumbs.db"]
+        if len(files) > MOST:  # a folder that is no part of a slide, a home say
             break
-    return sorted(path for path in found if path.is_file())[:MOST]
+    return sorted(path for path in files if path.is_file())[:MOST]
 
 
 def _beside(path: Path) -> list[Path]:
@@ -63,6 +63,7 @@ def _beside(path: Path) -> list[Path]:
 def _named_in(path: Path) -> list[Path]:
     """Files of the same folder that an index names as values of its keys."""
     names = {os.fsdecode(value.strip()) for value in _VALUE.findall(_head(path, _INDEX_BYTES))}
+    # A name with a path in it would lead out of the folder; no Hamamatsu index has one.
     plain = sorted(name for name in names if "/" not in name and "\\" not in name and "\0" not in name)
     return [path.parent / name for name in plain if name != path.name and (path.parent / name).is_file()]
 

@@ -5,8 +5,8 @@ loop, or take memory without end. ``open_isolated`` gives a ``Slide`` like any o
 touches the file runs in a reader process with limits on memory and time. When that dies, the slide
 raises SlideError, now and at every later read; the process that asked goes on with the next slide.
 
-Starting a reader process takes 0.2 s of CPU, so one that has served a slide well serves another. Its death is
-then no proof against the slide it had last: only a fresh process that dies is.
+Starting a reader process takes 0.2 s of CPU, so one that has served a slide well, or refused it, serves another. Its
+death is then no proof against the slide it had last: only a fresh process that dies is.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class IsolatedSlide(Slide):
     reader = "isolated"
 
     def __init__(self, path: Place, *, mpp: float | None, reader: str, limits: ReaderLimits) -> None:
-        self._asked, self._limits = reader, limits
+        self._asked = reader
+        self._limits = limits
         self._deaths: list[str] = []  # shared by duplicates: whoever comes later need not see it happen again
         super().__init__(path, mpp=mpp)
 
@@ -106,7 +107,7 @@ class IsolatedSlide(Slide):
             handle.close()
 
     def _describe(self) -> SlideHeader:
-        session = self._acquire()
+        session: _Session = self._acquire()
         self.reader = session.facts["reader"]  # type: ignore[misc]  # who reads is known only now
         self._asked = self.reader
         return header_from_json(session.facts["header"])
@@ -121,16 +122,17 @@ class IsolatedSlide(Slide):
 
     def _read_inside(self, box: Box, level: int) -> NDArray[np.uint8]:
         self._refuse_if_dead()
-        session = self._acquire()
+        session: _Session = self._acquire()
         try:
             return session.read(box, level)
         except _DiedError as death:
             self._discard(session)
+            # A process that served other slides may have died of what those left behind.
             if self._deaths or session.process.fresh:
                 raise self._died(f"{death} while decoding {_where(box, level)}") from death
         return self._read_inside(box, level)  # in a fresh process, whose death would be the slide's fault
 
-    def _decode(self, handle: Any, box: Box, level: int) -> NDArray[np.uint8]:
+    def _decode(self, handle: _Session, box: Box, level: int) -> NDArray[np.uint8]:
         return handle.read(box, level)
 
     def _refuse_if_dead(self) -> None:
@@ -192,6 +194,7 @@ class _Process:
     def death(self) -> _DiedError:
         """How it ended, or that it is ended now."""
         try:
+            # A process whose socket closed is about to end and says how; one that is late will not.
             code = self._popen.wait(0 if self._late else 5)
         except subprocess.TimeoutExpired:
             code = None
@@ -208,7 +211,11 @@ class _Session:
         self._busy = 0
         self._lock = threading.Lock()
         question = {"ask": "open", "place": place_to_text(where), "url": isinstance(where, Url), "reader": reader}
-        self.facts = self._ask(question)
+        try:
+            self.facts = self._ask(question)
+        except WsinucError:
+            self._let_go(self._idle)
+            raise
 
     def read(self, box: Box, level: int) -> NDArray[np.uint8]:
         """Pixels of a box inside the level; raises ReadError, or _DiedError."""
@@ -222,7 +229,8 @@ class _Session:
     def close(self) -> None:
         """Give the process back, unless another thread still reads from it."""
         with self._lock:
-            connections, self._idle = self._idle, []
+            connections = self._idle
+            self._idle = []
             busy = self._busy
         try:
             if not busy and connections:
@@ -230,6 +238,10 @@ class _Session:
                 _keep(self.process)
         except (_DiedError, WsinucError):
             self.process.end()
+        self._let_go(connections)
+
+    @staticmethod
+    def _let_go(connections: list[Connection]) -> None:
         for connection in connections:
             connection.close()
 
@@ -268,8 +280,8 @@ def _open_session(where: Place, reader: str, limits: ReaderLimits) -> _Session:
     except _DiedError:
         if process.fresh:
             raise
-    except WsinucError:
-        process.end()
+    except WsinucError:  # it refused the file, and serves the next one
+        _keep(process)
         raise
     return _Session(_Process(limits), where, reader)
 
@@ -302,6 +314,7 @@ def _keep(process: _Process) -> None:
 
 
 def _start(theirs: socket.socket, limits: ReaderLimits) -> subprocess.Popen[bytes]:
+    # -P: the current folder stays off the path, where a file named like a module would be run.
     command = [sys.executable, "-P", "-c", _START, json.dumps([str(entry) for entry in sys.path])]
     environment = {**os.environ, **_FEW_THREADS}
     try:
@@ -344,6 +357,7 @@ def _where(box: Box, level: int) -> str:
 
 def _error(answer: dict[str, Any]) -> WsinucError:
     """The error that the reader raised, of the same kind and with the same text."""
+    # The name comes from a process that a hostile file may have taken over: nothing but our own errors is made.
     kind = getattr(errors, str(answer["error"]), SlideError)
     if not (isinstance(kind, type) and issubclass(kind, WsinucError)):
         kind = SlideError

@@ -15,7 +15,8 @@ from typing import Any
 
 from wsinuc.urls import Place, Url
 
-_HEAD = struct.Struct("!IQ")  # bytes of JSON, bytes of pixels
+# Bytes of JSON, bytes of pixels: both are known, and can be refused, before anything is allocated for them.
+_HEAD = struct.Struct("!IQ")
 MAX_JSON = 64 * 2**20
 """Longest text that is taken: OME-XML of whole plates stays far below."""
 BUFFER = 2**20
@@ -70,6 +71,7 @@ class Connection:
         return data
 
     def _fill(self, view: memoryview) -> None:
+        # A stream gives what has come, not what was sent in one go.
         done = 0
         while done < len(view):
             count = self._socket.recv_into(view[done:])

@@ -51,6 +51,7 @@ def _take_standard_input() -> socket.socket:
     """The socket that lies there; the terminal's and the batch system's signals are the other side's business."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # Nothing that a decoder starts or reads may find the socket as its standard input.
     control = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -58,7 +59,7 @@ def _take_standard_input() -> socket.socket:
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # gigabytes of core dump for every damaged slide
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     wanted = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
     with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
@@ -114,7 +115,8 @@ class _Desk:
         return np.ascontiguousarray(pixels).data.cast("B")
 
     def _close(self) -> None:
-        slide, self._slide = self._slide, None
+        slide = self._slide
+        self._slide = None
         if slide is not None:
             slide.close()
 
@@ -125,4 +127,5 @@ def _describe(error: Exception) -> dict[str, Any]:
         return {"error": "MemoryError", "message": "", "cause": None}
     kind = type(error).__name__ if isinstance(error, WsinucError) else "SlideError"
     message = str(error) if isinstance(error, WsinucError) else one_line(error)
-    return {"error": kind, "message": message, "cause": error.__cause__ and one_line(error.__cause__)}
+    cause = None if error.__cause__ is None else one_line(error.__cause__)
+    return {"error": kind, "message": message, "cause": cause}

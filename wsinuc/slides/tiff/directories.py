@@ -1,23 +1,22 @@
-"""The directories of a TIFF file, walked with suspicion.
+"""The images of a TIFF file, and whether what it claims of them can be.
 
-A file of a kilobyte can claim a billion pixels a side, or directories that follow each other in a circle; libraries
-then allocate, or loop. What a file claims is held against sane bounds and against its own size here, before any
-library decodes a pixel of it.
+A file of a kilobyte can claim a billion pixels a side; libraries then allocate, or loop. What a file claims is held
+against sane bounds and against its own size here, before any library decodes a pixel of it. The directories themselves
+are followed by ``walk``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import BinaryIO, cast
 
 import tifffile
 from tifffile import PLANARCONFIG
 
 from wsinuc.errors import RemoteError, SlideError
+from wsinuc.slides.tiff.walk import MAX_DIRECTORIES, CircleError, TiffNumbers, walk
 
-MAX_DIRECTORIES = 2048
-"""Most images in one file; slides have about ten, stacks hundreds."""
 MAX_SIDE = 4_000_000
 """Largest side of an image in pixels: a metre of glass at 0.25 um per pixel."""
 MAX_TILE_SIDE = 65_536
@@ -51,48 +50,56 @@ def directories(tiff: tifffile.TiffFile, name: str) -> tuple[Directory, ...]:
     DirectoryError
         Directories in a circle, too many of them, or a size that is absurd or at odds with what the file lists.
     """
-    found: list[Directory] = []
-    seen: set[int] = set()
-    for directory in _walk(tiff):
-        for page in (directory.page, *directory.below):
-            if page.offset in seen:
-                raise DirectoryError(
-                    f"{name}: its TIFF directories follow each other in a circle: damaged, copy it again"
-                )
-            if len(seen) >= MAX_DIRECTORIES:
+    images: dict[int, tuple[tifffile.TiffPage, list[tifffile.TiffPage]]] = {}
+    count = 0
+    try:
+        for raw in walk(cast(BinaryIO, tiff.filehandle), _numbers(tiff), _first(tiff), nested=False):
+            page = _page(tiff, raw.offset, index=len(images))
+            if page is None and raw.parent is None:
+                break
+            if page is None:
+                continue
+            count += 1
+            if count > MAX_DIRECTORIES:
                 raise DirectoryError(f"{name}: more than {MAX_DIRECTORIES} images in one TIFF: no slide has so many")
-            seen.add(page.offset)
             _check(page, tiff, name)
-        found.append(directory)
-    return tuple(found)
+            if raw.parent is None:
+                images[raw.offset] = (page, [])
+            else:
+                images[raw.parent][1].append(page)
+    except CircleError:
+        raise DirectoryError(
+            f"{name}: its TIFF directories follow each other in a circle: damaged, copy it again"
+        ) from None
+    return tuple(Directory(page, tuple(below)) for page, below in images.values())
 
 
-def _walk(tiff: tifffile.TiffFile) -> Iterator[Directory]:
-    tiff.pages.useframes = False
-    for i in range(MAX_DIRECTORIES + 1):
-        try:
-            page = tiff.pages[i]
-        except RemoteError:
-            raise
-        except Exception:  # tifffile raises index, value, struct, key and its own errors
-            return
-        assert isinstance(page, tifffile.TiffPage)
-        yield Directory(page, tuple(_below(page)))
+def _first(tiff: tifffile.TiffFile) -> int:
+    """Offset of the first directory; 0 when it cannot be read."""
+    try:
+        return int(tiff.pages.first.offset)
+    except RemoteError:
+        raise
+    except Exception:  # tifffile raises index, value, struct, key and its own errors
+        return 0
 
 
-def _below(page: tifffile.TiffPage) -> Iterator[tifffile.TiffPage]:
-    """Only the directories that the tag lists: a chain behind one of them is another way to a circle."""
-    file = page.parent.filehandle
-    for i, offset in enumerate((page.subifds or ())[: MAX_DIRECTORIES + 1]):
-        if not 8 <= offset < file.size:
-            continue
-        file.seek(offset)
-        try:
-            yield tifffile.TiffPage(page.parent, (page.index, i))
-        except RemoteError:
-            raise
-        except Exception:
-            continue
+def _numbers(tiff: tifffile.TiffFile) -> TiffNumbers:
+    # tifffile knows NDPI by tags that Hamamatsu alone writes, and reads its offsets with 64 bits above 4 GiB.
+    return TiffNumbers(tiff.byteorder, big=tiff.is_bigtiff, wide_next=tiff.tiff.offsetsize == 8)
+
+
+def _page(tiff: tifffile.TiffFile, offset: int, index: int) -> tifffile.TiffPage | None:
+    """The image of the directory at an offset; None where tifffile cannot read it."""
+    if not 8 <= offset < tiff.filehandle.size:
+        return None
+    tiff.filehandle.seek(offset)
+    try:
+        return tifffile.TiffPage(tiff, index)
+    except RemoteError:
+        raise
+    except Exception:  # as in _first
+        return None
 
 
 _ONE_NUMBER = ("imagewidth", "imagelength", "imagedepth", "tilewidth", "tilelength", "samplesperpixel", "rowsperstrip")
@@ -103,7 +110,9 @@ def _check(page: tifffile.TiffPage, tiff: tifffile.TiffFile, name: str) -> None:
         value = getattr(page, attribute)
         if not isinstance(value, int):
             raise DirectoryError(f"{name}: its {attribute} must be one whole number, got {str(value)[:60]}: damaged")
-    width, height = page.imagewidth, page.imagelength
+    width = page.imagewidth
+    height = page.imagelength
+    # From here on these are numbers, and libraries allocate by them.
     if max(width, height) > MAX_SIDE:
         raise DirectoryError(f"{name}: claims an image of {width} x {height} pixels: damaged, no glass is so large")
     if page.is_tiled and max(page.tilewidth, page.tilelength) > MAX_TILE_SIDE:
@@ -112,6 +121,7 @@ def _check(page: tifffile.TiffPage, tiff: tifffile.TiffFile, name: str) -> None:
         raise DirectoryError(f"{name}: claims {page.samplesperpixel} samples for each pixel: damaged")
     if tiff.is_ndpi or not width or not height or page.dtype is None:
         return  # Hamamatsu lists its tiles in a way of its own
+    # A reader that trusts the size would look for tiles beyond the end of these lists.
     needed = math.prod(page.chunked)
     if needed > len(page.dataoffsets):
         kind = "tiles" if page.is_tiled else "strips"
@@ -137,5 +147,6 @@ def check_segments(page: tifffile.TiffPage, name: str) -> None:
 
 def reads_by_row(page: tifffile.TiffPage) -> bool:
     """Whether any rows of a strip can be read without the rest: not packed, whole bytes."""
+    # FillOrder 2 mirrors the bits of every byte, and a predictor stores differences along rows.
     whole = page.bitspersample in (8, 16) and page.fillorder == 1
     return not page.is_tiled and page.compression == 1 and page.predictor == 1 and whole

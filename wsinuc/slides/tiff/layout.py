@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import tifffile
 from tifffile import PHOTOMETRIC
@@ -23,9 +24,13 @@ from wsinuc.slides.tiff.samples import dialect_of
 MAX_LEVELS = 64
 """Most levels of a pyramid; 30 halvings make one pixel of the largest image."""
 
+# Bio-Formats calls these images of an OME-TIFF "label image", "macro image" and the like, in any spelling.
 _SIDE_IMAGE = re.compile(r"(?i)(^|[^a-z])(macro|label|thumb(nail)?|overview|barcode)([^a-z]|$)")
+# Aperio's ImageDescription has the scanner's line first ("Aperio Image Library ..."), then the title; others the title
+# alone. A slide's own description has a size there, or nothing.
 _SIDE_TITLE = re.compile(r"(?i)\s*(?:aperio[^\n]*\n\s*)?(macro|label|thumbnail|overview)\b")
-_MASK = 4  # bit of NewSubfileType
+_MASK = 4  # bit of NewSubfileType (254): a transparency mask for another image of the file
+# By tifffile's names for formats, which it tells by what makers write into tags of the first directory.
 _VENDORS = {
     "svs": "aperio",
     "scn": "leica",
@@ -33,8 +38,8 @@ _VENDORS = {
     "philips": "philips",
     "bif": "ventana",
 }
-_UM_PER_UNIT = {2: 25_400.0, 3: 10_000.0}  # ResolutionUnit: inch, centimetre
-_INCH = 2
+_UM_PER_UNIT = {2: 25_400.0, 3: 10_000.0}  # ResolutionUnit (296): inch, centimetre; 1 is no unit at all
+_INCH = 2  # what TIFF 6.0 takes a missing ResolutionUnit for
 
 Pages = tuple[tifffile.TiffPage, ...]
 
@@ -90,12 +95,12 @@ def read_layout(tiff: tifffile.TiffFile, name: str) -> TiffLayout:
     SlideError
         tifffile finds no image at all.
     """
-    found = directories(tiff, name)
-    if not found:
+    entries = directories(tiff, name)
+    if not entries:
         raise SlideError(f"{name}: a TIFF file without an image that tifffile can read")
-    xml = found[0].page.description if found[0].page.is_ome else ""
+    xml = entries[0].page.description if entries[0].page.is_ome else ""
     images = read_ome(xml, name) if xml else ()
-    layout = _of_ome(images, found, name) if images else _of_tags(found, tiff, name)
+    layout = _of_ome(images, entries, name) if images else _of_tags(entries, tiff, name)
     if layout.vendor != "hamamatsu":  # whose strips are whole levels, which OpenSlide takes apart
         check_pages(layout, name)
     return layout
@@ -108,24 +113,27 @@ def check_pages(layout: TiffLayout, name: str) -> None:
             check_segments(page, name)
 
 
-def _of_ome(images: Sequence[OmeImage], found: Sequence[Directory], name: str) -> TiffLayout:
+def _of_ome(images: Sequence[OmeImage], entries: Sequence[Directory], name: str) -> TiffLayout:
+    # A file may hold nothing but a label: then that is what was asked for.
     slides = [image for image in images if not _SIDE_IMAGE.search(image.name)] or list(images)
     chosen = max(slides, key=lambda image: image.shape[0] * image.shape[1])
-    image = _as_stored(chosen, found)
+    image = _as_stored(chosen, entries)
     check_brightfield(image, name)
-    if any(not 0 <= plane < len(found) for plane in image.planes):
+    if any(not 0 <= plane < len(entries) for plane in image.planes):
         raise DirectoryError(f"{name}: its OME-XML names planes that the file does not hold: damaged or incomplete")
-    planes = tuple(found[plane] for plane in image.planes)
+    planes = tuple(entries[plane] for plane in image.planes)
     first = planes[0].page
     if any((plane.page.imagelength, plane.page.imagewidth) != image.shape for plane in planes):
         raise DirectoryError(
             f"{name}: its OME-XML claims {image.shape[1]} x {image.shape[0]} pixels, the image has others"
         )
     dialect = dialect_of(first, name)
+    # Red, green and blue as channels of their own: each is stored as a grey image.
     if len(planes) == 3:
         if dialect.color != "grey" or any(dialect_of(plane.page, name) != dialect for plane in planes):
             raise DialectError(f"{name}: three channels that are not stored alike as grey")
         dialect = replace(dialect, color="rgb", planar=True, order=rgb_order(image, name))
+    # OME-TIFF keeps the levels of each plane in its SubIFDs; a level needs all of its channels.
     depth = min(len(plane.below) for plane in planes)
     below = [tuple(plane.below[i] for plane in planes) for i in range(depth)]
     return TiffLayout(
@@ -139,29 +147,30 @@ def _of_ome(images: Sequence[OmeImage], found: Sequence[Directory], name: str) -
     )
 
 
-def _as_stored(image: OmeImage, found: Sequence[Directory]) -> OmeImage:
+def _as_stored(image: OmeImage, entries: Sequence[Directory]) -> OmeImage:
     """The image with its colours in one plane, where the file has them so and its XML forgot to say it."""
-    plane = image.planes[0] if image.planes else len(found)
-    if not 0 <= plane < len(found) or image.samples > 1 or image.channels == 1:
+    plane = image.planes[0] if image.planes else len(entries)
+    if not 0 <= plane < len(entries) or image.samples > 1 or image.channels == 1:
         return image
-    if found[plane].page.samplesperpixel != image.channels:
+    if entries[plane].page.samplesperpixel != image.channels:
         return image
     return replace(image, samples=image.channels, planes=image.planes[:1])
 
 
-def _of_tags(found: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -> TiffLayout:
-    pages = [page for directory in found for page in (directory.page, *directory.below) if _is_image(page)]
+def _of_tags(entries: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -> TiffLayout:
+    pages = [page for directory in entries for page in (directory.page, *directory.below) if _is_image(page)]
     if not pages:
         raise DialectError(f"{name}: a TIFF file without an image")
     slides = [page for page in pages if not _title(page)] or pages
+    # Vendors put thumbnails and macros in front, between and behind the levels; only size is a rule without exception.
     first = max(slides, key=_area)
     vendor = next((vendor for kind, vendor in _VENDORS.items() if getattr(tiff, f"is_{kind}", False)), "tiff")
     if vendor == "tiff":
-        _refuse_stacks(first, found, tiff, name)
-    own = next((directory.below for directory in found if directory.page is first), ())
+        _refuse_stacks(first, entries, tiff, name)
+    own = next((directory.below for directory in entries if directory.page is first), ())
     below = [(page,) for page in pages if page is not first and _may_be_level(page, first, own)]
     levels = _pyramid((first,), below, name)
-    used = {page.offset for pages in levels for page in pages}
+    used = {page.offset for pages in levels for page in pages}  # what is no level is an associated image
     aperio = tifffile.tifffile.svs_description_metadata(first.description) if first.is_svs else {}
     mpp = _positive(aperio.get("MPP"))
     return TiffLayout(
@@ -185,14 +194,15 @@ def _area(page: tifffile.TiffPage) -> int:
 
 def _title(page: tifffile.TiffPage) -> str:
     """What the image shows, where Aperio, Philips, Ventana and others say so: label, macro, thumbnail."""
-    found = _SIDE_TITLE.match(page.description)
-    return found[1].lower() if found else ""
+    match = _SIDE_TITLE.match(page.description)
+    return match[1].lower() if match else ""
 
 
-def _refuse_stacks(first: tifffile.TiffPage, found: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -> None:
-    alike = [d.page for d in found if _is_image(d.page) and d.page.shape == first.shape and not d.page.is_reduced]
-    imagej = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
-    count = max(len(alike), first.imagedepth, int(imagej.get("images", 1)))
+def _refuse_stacks(first: tifffile.TiffPage, entries: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -> None:
+    # A pyramid behind the slide has other sizes, and thumbnails of the slide's size do not exist: equals are a stack.
+    alike = [d.page for d in entries if _is_image(d.page) and d.page.shape == first.shape and not d.page.is_reduced]
+    # ImageJ writes large stacks as one directory, whose description alone says how many images follow it.
+    count = max(len(alike), first.imagedepth, int(_imagej(tiff).get("images", 1)))
     if count > 1:
         raise StackError(
             f"{name}: expected one image, got a stack of {count} (planes of focus, points of time or channels): "
@@ -201,10 +211,14 @@ def _refuse_stacks(first: tifffile.TiffPage, found: Sequence[Directory], tiff: t
 
 
 def _may_be_level(page: tifffile.TiffPage, first: tifffile.TiffPage, own: Sequence[tifffile.TiffPage]) -> bool:
-    """Whether an image is stored as the slide's levels are: a thumbnail has the slide's shape, too,
-    but is not tiled."""
+    """Whether an image is stored as the slide's levels are.
+
+    A thumbnail has the slide's shape, too, but is not tiled.
+    """
     if _title(page):
         return False
+    # NewSubfileType says "reduced version of another image" of levels, but also of some makers' thumbnails and macros,
+    # whose shape or title tells them apart.
     marked = page.is_reduced or any(page is other for other in own)
     return marked or (first.is_tiled and page.is_tiled)
 
@@ -213,20 +227,21 @@ def _pyramid(first: Pages, below: Sequence[Pages], name: str) -> tuple[Pages, ..
     """The levels among images that may be some, by size; those of another shape or colour are left out."""
     dialect = replace(dialect_of(first[0], name), orientation=1)  # which smaller levels often lack
     levels = {_area(first[0]): first}
-    for pages in below[: MAX_LEVELS * 4]:
+    for pages in below[: MAX_LEVELS * 4]:  # a stack of thousands is not compared image by image
         if _area(pages[0]) < _area(first[0]) and _is_smaller_version(pages[0], first[0]):
             try:
                 alike = all(replace(dialect_of(page, name), orientation=1) == dialect for page in pages)
             except DialectError:
                 continue
             if alike and pages[0].samplesperpixel == first[0].samplesperpixel:
-                levels.setdefault(_area(pages[0]), pages)
+                levels.setdefault(_area(pages[0]), pages)  # of two of one size the first
     return tuple(levels[area] for area in sorted(levels, reverse=True)[:MAX_LEVELS])
 
 
 def _is_smaller_version(page: tifffile.TiffPage, first: tifffile.TiffPage) -> bool:
     """Whether both sides shrank alike, up to a row or column that was cut off or padded."""
     expected = first.imagewidth * page.imagelength / first.imagelength
+    # A row too many or too few is that much of a width on a slide that is wider than high.
     slack = 1.5 * max(1.0, first.imagewidth / first.imagelength)
     return abs(expected - page.imagewidth) <= slack
 
@@ -241,11 +256,21 @@ def _mpp_of_tags(page: tifffile.TiffPage) -> tuple[float, float] | None:
 
 
 def _mpp_of_imagej(page: tifffile.TiffPage, tiff: tifffile.TiffFile) -> tuple[float, float] | None:
-    metadata = (tiff.imagej_metadata or {}) if tiff.is_imagej else {}
-    if str(metadata.get("unit", "")).lower() not in ("micron", "microns", "um", "µm", "\\u00b5m"):
+    """um per pixel (y, x) as ImageJ writes it: pixels per unit in the resolution tags, the unit in the description."""
+    # The last spelling is how ImageJ escapes the sign in its description.
+    if str(_imagej(tiff).get("unit", "")).lower() not in ("micron", "microns", "um", "µm", "\\u00b5m"):
         return None
     pair = [_positive_fraction(page.tags.valueof(f"{axis}Resolution")) for axis in "YX"]
-    return None if pair[0] is None or pair[1] is None else (1 / pair[0], 1 / pair[1])
+    if pair[0] is None or pair[1] is None:
+        return None
+    return 1 / pair[0], 1 / pair[1]
+
+
+def _imagej(tiff: tifffile.TiffFile) -> dict[str, Any]:
+    """What ImageJ wrote into the file; nothing where another program wrote it."""
+    if not tiff.is_imagej:
+        return {}
+    return tiff.imagej_metadata or {}
 
 
 def _positive(value: object) -> float | None:
@@ -260,4 +285,4 @@ def _positive_fraction(value: object) -> float | None:
     """A TIFF rational as a number, when both of its parts are positive."""
     if not isinstance(value, tuple) or len(value) != 2 or not all(part > 0 for part in value):
         return None
-    return value[0] / value[1]
+    return float(value[0] / value[1])

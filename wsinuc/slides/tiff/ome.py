@@ -16,6 +16,7 @@ MAX_PLANES = 64
 """Most planes of an image that are looked for: three are needed, and a file can claim billions."""
 
 _PRIMARIES = ("red", "green", "blue")
+# Names that programs give channels by themselves, "Channel:0:1" or "C2", which say nothing about colours.
 _NUMBERED = re.compile(r"(channel|ch|c)?[\s:_-]*\d*(:\d+)?", re.IGNORECASE)
 
 
@@ -55,6 +56,7 @@ def read_ome(xml: str, file_name: str) -> tuple[OmeImage, ...]:
         root = ElementTree.fromstring(xml)
     except (ElementTree.ParseError, DefusedXmlException):
         return ()
+    # OME-TIFF in several files may keep the XML in one of them, or in a companion; the others hold this pointer.
     pointer = root.find("{*}BinaryOnly")
     if pointer is not None:
         companion = pointer.get("MetadataFile", "another file")
@@ -73,6 +75,7 @@ def _image(image: Any, root: Any, file_name: str) -> OmeImage:
     size_c = int(pixels.attrib["SizeC"])
     samples = int(channels[0].get("SamplesPerPixel", 1)) if channels else 1
     bits = pixels.get("SignificantBits")
+    # SizeC counts colours, so RGB in one plane has SizeC 3 and SamplesPerPixel 3: one plane.
     count = max(1, size_c // max(samples, 1))
     return OmeImage(
         name=image.get("Name") or "",
@@ -91,20 +94,22 @@ def _image(image: Any, root: Any, file_name: str) -> OmeImage:
 
 def _planes(pixels: Any, count: int) -> tuple[int, ...]:
     """Directory of each of the first ``count`` planes; what ``TiffData`` leaves out follows in order."""
-    found = list(range(count))
+    planes = list(range(count))
     for data in pixels.findall("{*}TiffData"):
         first = int(data.get("IFD", 0))
         start = int(data.get("FirstC", 0))
+        # By OME's schema a TiffData with IFD is one plane unless it says more, and one without it means all of them.
         length = int(data.get("PlaneCount", 1 if "IFD" in data.attrib else count))
         for i in range(max(start, 0), min(start + length, count)):
-            found[i] = first + i - start
-    return tuple(found)
+            planes[i] = first + i - start
+    return tuple(planes)
 
 
 def _is_elsewhere(pixels: Any, root: Any, file_name: str) -> bool:
     everywhere = {uuid.text for uuid in root.iterfind(".//{*}UUID")}
     ours = {root.get("UUID"), *(u.text for u in root.iterfind(".//{*}UUID") if u.get("FileName") == file_name)}
-    if len(everywhere) <= 1:  # one file, perhaps renamed since
+    # One UUID alone means one file, and its FileName may be the one that it had before it was renamed.
+    if len(everywhere) <= 1:
         return False
     return any(uuid.text not in ours for uuid in pixels.iterfind(".//{*}UUID"))
 
@@ -140,6 +145,7 @@ def _by_name(names: Sequence[str]) -> list[str]:
 
 
 def _by_color(colors: Sequence[int]) -> list[str]:
+    # OME packs a colour as RGBA into a signed 32-bit number; the lowest byte is alpha.
     pure = {0xFF0000: "red", 0x00FF00: "green", 0x0000FF: "blue"}
     return [pure.get(color >> 8 & 0xFFFFFF, "") for color in colors]
 

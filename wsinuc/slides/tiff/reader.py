@@ -1,6 +1,6 @@
 """Slides in TIFF files of any dialect: OME-TIFF, channels in planes, 16 bits, turned, transparent.
 
-tifffile reads the directories and decodes strips and tiles; what they mean is in ``tiff_layout`` and ``tiff_dialect``.
+tifffile reads the directories and decodes strips and tiles; what they mean is in ``layout`` and ``samples``.
 Files on object stores are read where they are.
 """
 
@@ -27,6 +27,7 @@ SAMPLE_BOXES = 64
 SAMPLE_SIDE = 512
 """Side of each in pixels."""
 
+# Byte order, then 42 for TIFF or 43 for BigTIFF.
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -40,8 +41,9 @@ def is_tiff(path: Place) -> bool:
 
 def open_tiff(path: Place) -> tifffile.TiffFile:
     """The file, read block by block where it is a URL; raises what tifffile raises."""
-    file = path.open() if isinstance(path, Url) else None
-    return tifffile.TiffFile(str(path)) if file is None else tifffile.TiffFile(file, name=path.name)
+    if isinstance(path, Url):
+        return tifffile.TiffFile(path.open(), name=path.name)
+    return tifffile.TiffFile(str(path))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,7 @@ class TiffSlide(Slide):
 
 def header_of(layout: TiffLayout, dialect: Dialect, notes: tuple[str, ...]) -> SlideHeader:
     """What a layout says, for the upright image."""
+    # The tags speak of the stored image, and a turned one has its axes swapped.
     mpp = layout.mpp_yx
     if mpp is not None and dialect.turn.transposed:
         mpp = mpp[1], mpp[0]
@@ -140,14 +143,15 @@ def understood(layout: TiffLayout, reader: SegmentReader, name: str) -> tuple[Di
     dialect = layout.dialect
     notes = []
     first = layout.first
+    # Cameras of 10, 12 or 14 bits store 16, and taken for 16 bits their images would be nearly black.
     if layout.sample_bytes > 1 and dialect.color != "palette":
-        bits, why = stated_bits(first, layout.significant_bits) or _bits_found(layout, reader)
+        bits, why = stated_bits(first, layout.significant_bits) or _bits_in_use(layout, reader)
         dialect = replace(dialect, bits=bits)
         notes.append(bits_note(bits, layout.sample_bytes * 8, why))
     return dialect, (*notes, *dialect.notes)
 
 
-def _bits_found(layout: TiffLayout, reader: SegmentReader) -> tuple[int, str]:
+def _bits_in_use(layout: TiffLayout, reader: SegmentReader) -> tuple[int, str]:
     """Bits of the largest sample of the coarsest level, all of it when it is small."""
     pages = layout.levels[-1]
     extent = Box.of_shape((pages[0].imagelength, pages[0].imagewidth))
@@ -155,6 +159,7 @@ def _bits_found(layout: TiffLayout, reader: SegmentReader) -> tuple[int, str]:
     where = "the coarsest level" if len(layout.levels) > 1 else "the image"
     if max(extent.shape) > 8 * SAMPLE_SIDE:
         where = f"{SAMPLE_BOXES} places of {where}"
+    # Not fewer than 8: a dark image in 16 bits is dark, not one of 6 bits.
     return max(8, largest.bit_length()), f"the largest in {where} is {largest}"
 
 

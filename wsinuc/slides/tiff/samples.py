@@ -9,9 +9,11 @@ from tifffile import COMPRESSION, PHOTOMETRIC, PLANARCONFIG
 from wsinuc.slides.dialect import COLOR_SAMPLES, Dialect, DialectError
 
 _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY)
+# Codecs that convert YCbCr on their own, whatever PhotometricInterpretation says of what they were given.
 _TO_RGB = (*_JPEG, COMPRESSION.JPEG2000, COMPRESSION.WEBP, COMPRESSION.JPEGXL, COMPRESSION.JPEGXR)  # by the decoder
 _MAX_EXTRA = 2  # samples behind the colour: transparency, and one that means nothing here
 
+# PhotometricInterpretation (262); what is missing here (CIELAB, ICC, camera raw) has no plain way to RGB.
 _COLORS: dict[int, str] = {
     PHOTOMETRIC.MINISWHITE: "inverted",
     PHOTOMETRIC.MINISBLACK: "grey",
@@ -20,7 +22,7 @@ _COLORS: dict[int, str] = {
     PHOTOMETRIC.SEPARATED: "cmyk",
     PHOTOMETRIC.YCBCR: "ycbcr",
 }
-_ALPHA = {1: "premultiplied", 2: "straight"}  # ExtraSamples: associated, unassociated
+_ALPHA = {1: "premultiplied", 2: "straight"}  # ExtraSamples (338): associated, unassociated; 0 means nothing
 _MAXIMUM = ("SMaxSampleValue", "MaxSampleValue")
 
 
@@ -33,6 +35,7 @@ def dialect_of(page: tifffile.TiffPage, name: str) -> Dialect:
         The image is no 1- to 16-bit grey or colour: floating point, signed, CIELAB, camera raw, ten channels.
     """
     dtype = page.dtype
+    # tifffile gives one number where all channels have the same, as in every slide.
     if isinstance(page.bitspersample, tuple):
         raise DialectError(f"{name}: channels of different depth {page.bitspersample}: convert it to 8-bit RGB")
     if dtype is None or dtype.kind not in "ub" or page.bitspersample > 16:
@@ -46,6 +49,7 @@ def dialect_of(page: tifffile.TiffPage, name: str) -> Dialect:
     if color is None:
         raise DialectError(f"{name}: {_photometric(page)} pixels: expected RGB or grey; convert it to 8-bit RGB")
     count = COLOR_SAMPLES[color]
+    # InkSet (332): 1 is cyan, magenta, yellow, black; others are inks that only the file's maker knows.
     if page.samplesperpixel < count or (color == "cmyk" and page.tags.valueof("InkSet", 1) != 1):
         raise DialectError(f"{name}: {_photometric(page)} with {page.samplesperpixel} channels: expected {count}")
     if page.samplesperpixel - count > (_MAX_EXTRA if count >= 3 else 1):
@@ -71,6 +75,7 @@ def _photometric(page: tifffile.TiffPage) -> str:
 
 def _decoded_color(page: tifffile.TiffPage, color: str, name: str) -> str:
     """The colours that come out of the decoder, which are not always those that went into the file."""
+    # Adobe's programs store inks inverted, which a marker inside the JPEG alone says.
     if color == "cmyk" and page.compression in _JPEG:
         raise DialectError(f"{name}: CMYK in JPEG, whose inks may be inverted: convert it to 8-bit RGB")
     if color != "ycbcr":
@@ -89,7 +94,8 @@ def _palette(page: tifffile.TiffPage, name: str) -> bytes:
     if colors is None or page.bitspersample > 8:
         raise DialectError(f"{name}: a palette image without its palette, or with one of more than 256 colours")
     colors = np.asarray(colors).T
-    low = colors if colors.max(initial=0) < 256 else colors >> 8  # some writers give 8 bits where TIFF has 16
+    # ColorMap (320) has 16 bits by the standard, and 8 where a writer did not read it.
+    low = colors if colors.max(initial=0) < 256 else colors >> 8
     return low.astype(np.uint8).tobytes()
 
 
@@ -102,8 +108,7 @@ def _orientation(page: tifffile.TiffPage) -> int:
 
 
 def check_decodable(page: tifffile.TiffPage, name: str) -> None:
-    """Raise DialectError for what OpenSlide reads and tifffile does not: YCbCr with fewer colours
-    than pixels, not in JPEG."""
+    """Raise DialectError for YCbCr that OpenSlide reads and tifffile does not, such as subsampled outside of JPEG."""
     if page.photometric != PHOTOMETRIC.YCBCR or page.compression in _TO_RGB:
         return
     if page.is_subsampled or page.bitspersample != 8 or page.compression == COMPRESSION.APERIO_JP2000_YCBC:
@@ -120,6 +125,7 @@ def stated_bits(page: tifffile.TiffPage, significant: int | None) -> tuple[int, 
     """
     assert page.dtype is not None
     stored = page.dtype.itemsize * 8
+    # In the order of trust: how many bits are stored, what OME states, and the range that some cameras' programs note.
     if page.bitspersample < stored:
         return page.bitspersample, "BitsPerSample"
     if significant is not None and 1 <= significant < stored:

@@ -40,12 +40,12 @@ class SegmentReader:
     def __init__(self, tiff: tifffile.TiffFile, keep: int = KEPT_STRIPS) -> None:
         self._tiff = tiff
         self._lock = threading.Lock()
-        self._strips: Recent[NDArray] = Recent(keep)
+        self._strips: Recent[NDArray[Any]] = Recent(keep)
 
     def __del__(self) -> None:
         self._tiff.close()  # pages and their file refer to each other, so it would stay open until a collection
 
-    def read(self, pages: tuple[tifffile.TiffPage, ...], box: Box, dialect: Dialect) -> NDArray:
+    def read(self, pages: tuple[tifffile.TiffPage, ...], box: Box, dialect: Dialect) -> NDArray[Any]:
         """Samples ``(h, w, samples)`` of a box inside a level; white where the file holds nothing.
 
         Parameters
@@ -57,15 +57,17 @@ class SegmentReader:
         dtype = pages[0].dtype
         assert dtype is not None
         stored = np.empty((*box.shape, samples), dtype.newbyteorder("="))
+        # Scanners leave tiles without tissue out of the file: what is not stored is glass.
         stored[:] = dialect.paper(samples, stored.dtype)
         for plane, page in enumerate(pages):
             self._fill(page, box, stored[..., plane : plane + 1] if len(pages) > 1 else stored)
         return stored
 
-    def _fill(self, page: tifffile.TiffPage, box: Box, out: NDArray) -> None:
+    def _fill(self, page: tifffile.TiffPage, box: Box, out: NDArray[Any]) -> None:
         height, width = _segment_shape(page)
         down = math.ceil(page.imagelength / height)
         across = math.ceil(page.imagewidth / width)
+        # PlanarConfiguration 2: all tiles of the first sample, then all of the second, and so on.
         separate = page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
         for plane in range(page.samplesperpixel if separate else 1):
             target = out[..., plane : plane + 1] if separate else out
@@ -77,16 +79,17 @@ class SegmentReader:
                         page, index, extent.clip(Box.of_shape((page.imagelength, page.imagewidth))), box, target
                     )
 
-    def _paste(self, page: tifffile.TiffPage, index: int, extent: Box, box: Box, out: NDArray) -> None:
+    def _paste(self, page: tifffile.TiffPage, index: int, extent: Box, box: Box, out: NDArray[Any]) -> None:
         wanted = extent.clip(box)
         if reads_by_row(page):
             self._paste_rows(page, index, extent, wanted, out[wanted.relative_to(box).slices])
             return
+        # A decoder gives the whole tile, or its part inside the image; either begins at the extent's corner.
         pixels = self._segment(page, index)
         if pixels is not None:
             out[wanted.relative_to(box).slices] = pixels[wanted.relative_to(extent).slices]
 
-    def _paste_rows(self, page: tifffile.TiffPage, index: int, extent: Box, wanted: Box, out: NDArray) -> None:
+    def _paste_rows(self, page: tifffile.TiffPage, index: int, extent: Box, wanted: Box, out: NDArray[Any]) -> None:
         """A part of an uncompressed strip, some rows at a time."""
         band = max(1, ROWS_AT_ONCE // max(1, page.imagewidth * page.samplesperpixel))
         for first in range(wanted.y0, wanted.y1, band):
@@ -95,22 +98,23 @@ class SegmentReader:
             if pixels is not None:
                 out[first - wanted.y0 : last - wanted.y0] = pixels[:, wanted.x0 : wanted.x1]
 
-    def _segment(self, page: tifffile.TiffPage, index: int) -> NDArray | None:
+    def _segment(self, page: tifffile.TiffPage, index: int) -> NDArray[Any] | None:
         """Decoded samples ``(h, w, samples)`` of a strip or tile; None when the file holds nothing there."""
         key = (page.offset, index)
-        held = None if page.is_tiled else self._strips.get(key)
-        if held is not None:
-            return held
+        recent = None if page.is_tiled else self._strips.get(key)
+        if recent is not None:
+            return recent
         data = self._bytes(page, index)
         if data is None:
             return None
+        # JPEGTables (347): quantisation and Huffman tables stand once in the directory, not in every tile.
         tables: dict[str, Any] = {}
         if page.compression in _JPEG:
             tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
         decoded, _, _ = page.decode(data, index, **tables)
         if decoded is None:
             return None
-        pixels = decoded[0]
+        pixels: NDArray[Any] = decoded[0]
         if not page.is_tiled:
             self._strips.keep(key, pixels, pixels.nbytes)
         return pixels
@@ -118,17 +122,18 @@ class SegmentReader:
     def _bytes(self, page: tifffile.TiffPage, index: int) -> bytes | None:
         offset = page.dataoffsets[index]
         count = page.databytecounts[index]
-        if offset == 0 or count == 0:
+        if offset == 0 or count == 0:  # how a sparse TIFF marks a tile that it does not hold
             return None
         return self._read(offset, count)
 
-    def _rows(self, page: tifffile.TiffPage, index: int, first: int, last: int) -> NDArray | None:
+    def _rows(self, page: tifffile.TiffPage, index: int, first: int, last: int) -> NDArray[Any] | None:
         """Rows of an uncompressed strip, whatever its size."""
         if page.dataoffsets[index] == 0 or page.databytecounts[index] == 0:
             return None
         together = page.samplesperpixel if page.planarconfig == PLANARCONFIG.CONTIG else 1
         dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
         row = page.imagewidth * together * dtype.itemsize
+        # The last strip holds fewer rows, but never fewer than the image needs of it.
         if last * row > page.databytecounts[index]:
             raise ValueError("a strip is shorter than its rows")
         data = self._read(page.dataoffsets[index] + first * row, (last - first) * row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wsinuc.errors import MppError, SlideError
 from wsinuc.grid import Box
@@ -70,10 +70,10 @@ def describe_slide(path: str | Place, reader: str = "auto", mpp: float | None = 
     with open_isolated(path, reader=reader, mpp=mpp) as slide:
         found_mpp, problem = _mpp_or_problem(slide)
         share, mm2 = _tissue(slide) if found_mpp is not None else (None, None)
-        return SlideDescription(
+        description = SlideDescription(
             path=path,
             reader=slide.reader,
-            readers={name: _opinion(path, name) for name in READERS},
+            readers={},
             vendor=slide.vendor,
             levels=_levels(slide, found_mpp),
             mpp=found_mpp,
@@ -87,6 +87,8 @@ def describe_slide(path: str | Place, reader: str = "auto", mpp: float | None = 
             tissue_share=share,
             tissue_mm2=mm2,
         )
+    # Once the slide is closed, so that its reader process is asked again instead of a new one for each opinion.
+    return replace(description, readers={name: _opinion(path, name) for name in READERS})
 
 
 def _mpp_or_problem(slide: Slide) -> tuple[float | None, str | None]:
