@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.features.ensemble import EnsembleConfig, MemberNorm, PixelClassifierEnsemble, Votes
-from wsinuc.segmenters.ddpm import decided
+from wsinuc.segmenters.ddpm import majority_probabilities
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble, member_losses
 from wsinuc.workflows.train.pixel_table import IGNORED, PixelTable
 
@@ -183,7 +183,7 @@ def votes(ballots: list[float], disagreement: torch.Tensor | None = None) -> Vot
 def test_the_majority_decides_and_ties_go_to_the_smallest_class(ballots: tuple[float, ...], winner: int) -> None:
     asked = votes(list(ballots))
     assert int(asked.majority) == winner
-    scores = decided(asked)[0, :, 0, 0]
+    scores = majority_probabilities(asked)[0, :, 0, 0]
     assert float(scores.sum()) == pytest.approx(1, abs=1e-5)
     assert bool(scores[0] > 0.5) == (winner == 0), "foreground follows the majority"
     if winner:

@@ -19,10 +19,10 @@ from wsinuc.separation.joining import (
     DESCRIPTORS,
     Joining,
     JoinTree,
-    chosen,
     describe_joins,
     join_fragments,
     join_tree,
+    topmost,
 )
 from wsinuc.separation.targets import centre_distance
 from wsinuc.separation.watershed import fragments, instances_from_distance
@@ -203,11 +203,11 @@ def test_below_a_right_join_nothing_is_asked() -> None:
     top = len(tree.parents) - 1
     inside = sorted(members(tree)[top])
     only = np.arange(len(tree.parts)) == len(tree.parts) - 1
-    home = chosen(tree, only)
+    home = topmost(tree, only)
     assert set(home[inside]) == {top}
     rest = np.setdiff1d(np.arange(len(home)), inside)
     np.testing.assert_array_equal(home[rest], rest)
-    np.testing.assert_array_equal(chosen(tree, np.ones_like(only))[inside], top)
+    np.testing.assert_array_equal(topmost(tree, np.ones_like(only))[inside], top)
 
 
 @pytest.mark.parametrize("what", [{"weights": (1.0,)}, {"fragment_height": 0.0}, {"fragment_height": 1.5}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, member_path, model_path, shipped_models
@@ -32,6 +32,8 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
 
     Parameters
     ----------
+    model
+        A name of `shipped_models`, or the path of a checkpoint of kind ``segmenter``.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
 
@@ -56,14 +58,14 @@ def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch
     if not isinstance(method, str) or method not in METHODS:
         raise CheckpointError(
             f"the model was trained by the method {str(method)[:40]!r}, this version of wsinuc knows "
-            f"{', '.join(METHODS)}: "
-            "upgrade wsinuc"
+            f"{', '.join(METHODS)}: upgrade wsinuc"
         )
     from wsinuc.models.checkpoints.header import one_line
 
     module, _, name = METHODS[method].partition(":")
-    segmenter = getattr(import_module(module), name)
+    kind: Any = getattr(import_module(module), name)
     try:
-        return segmenter.from_checkpoint(checkpoint, device=device, dtype=dtype)
+        segmenter: Segmenter = kind.from_checkpoint(checkpoint, device=device, dtype=dtype)
+        return segmenter
     except ConfigError as error:
         raise CheckpointError(f"the model's header contradicts itself: {one_line(str(error))}") from error

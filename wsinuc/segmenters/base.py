@@ -21,8 +21,7 @@ from wsinuc.nuclei.classes import NucleusClass
 Tile = Annotated[int, Meta(ge=16, le=8192)]
 Margin = Annotated[int, Meta(ge=0, le=4096)]
 Certainty = tuple[Annotated[float, Meta(ge=-1e3, le=1e3)], Annotated[float, Meta(ge=-1e3, le=1e3)]]
-
-
+"""Slope and offset of a logistic curve, see `wsinuc.metrics.calibration.certainty`."""
 Classes = Annotated[tuple[NucleusClass, ...], Meta(min_length=1, max_length=64)]
 """What a model tells apart: each has a channel of its scores."""
 
@@ -36,8 +35,14 @@ def check_classes(classes: tuple[NucleusClass, ...]) -> None:
 
 
 def usual_mpp_range(mpp: float) -> tuple[float, float]:
-    """um per pixel, finest and coarsest, of slides for a model that records nothing else: up to
-    about one level coarser."""
+    """um per pixel, finest and coarsest, of slides for a model that records nothing else.
+
+    Examples
+    --------
+    >>> usual_mpp_range(0.5)
+    (0.1, 1.1)
+    """
+    # Scanners' levels are a factor of 2 apart; the tenth more lets a slide of 0.505 um serve a model of 0.25.
     return 0.1, 2.2 * mpp
 
 
@@ -98,7 +103,7 @@ class Fitted(Segmenter, Protocol):
     """
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
-        """What ``calibrate`` has found, by name; empty before."""
+        """What ``calibrate`` has measured, by name; empty before."""
         ...
 
     def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> Segmenter:

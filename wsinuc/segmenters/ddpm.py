@@ -23,7 +23,7 @@ from wsinuc.models.features.views import MOST, View, merged, views
 from wsinuc.models.networks.norm import fix_statistics, statistics_of, with_statistics
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.models.pixels import to_network
-from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile, usual_mpp_range
+from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
@@ -123,9 +123,9 @@ class DdpmSegmenter(TiledSegmenter):
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.extractor = FeatureExtractor(network, GaussianDiffusion(named_betas(config.betas)), config.features)
         self.ensemble = ensemble.to(device).eval().requires_grad_(False)
-        found = tuple(self.extractor.channels.items())
-        if found != config.ensemble.channels:
-            raise ConfigError(f"the ensemble reads features {config.ensemble.channels}, the denoiser gives {found}")
+        channels = tuple(self.extractor.channels.items())
+        if channels != config.ensemble.channels:
+            raise ConfigError(f"the ensemble reads features {config.ensemble.channels}, the denoiser gives {channels}")
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> DdpmSegmenter:
@@ -151,13 +151,8 @@ class DdpmSegmenter(TiledSegmenter):
         return Checkpoint(kind="segmenter", config=asdict(self.config), provenance=provenance, tensors=unet | ensemble)
 
     @property
-    def mpp_range(self) -> tuple[float, float]:
-        """um per pixel of the slides it accepts, finest and coarsest."""
-        return self.config.mpp_range or usual_mpp_range(self.mpp)
-
-    @property
     def grain(self) -> int:
-        """The noise repeats."""
+        """The period of the noise: the side that is kept must be a multiple, so that every tile sees the same."""
         return NOISE_PERIOD
 
     def calibrate(self, samples: NDArray[np.uint8]) -> DdpmSegmenter:
@@ -170,7 +165,7 @@ class DdpmSegmenter(TiledSegmenter):
         return fitted
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
-        """What ``calibrate`` has found, by layer."""
+        """What ``calibrate`` has measured, by layer."""
         return statistics_of(self.extractor.unet)
 
     def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> DdpmSegmenter:
@@ -190,12 +185,12 @@ class DdpmSegmenter(TiledSegmenter):
         if self.config.views == 1:
             votes = self.ensemble.vote(self.extractor(x), margin=self.margin)
         else:
-            stride, turned = self.config.unet.stride, self.config.separation == "distance"
-            seen = views(self.config.views, stride, turned=turned)
-            votes = merged([self._seen(x, view, stride) for view in seen])
+            stride = self.config.unet.stride
+            ways = views(self.config.views, stride, turned=self.config.separation == "distance")
+            votes = merged([self._votes(x, view, stride) for view in ways])
         return self._quantised(votes).cpu().numpy()
 
-    def _seen(self, x: torch.Tensor, view: View, extra: int) -> Votes:
+    def _votes(self, x: torch.Tensor, view: View, extra: int) -> Votes:
         """The verdict on one view of the tiles, turned back; ``extra`` pixels make room for its move."""
         votes = self.ensemble.vote(self.extractor(view.of(x)), margin=self.margin - extra)
         return Votes(*(view.back(getattr(votes, part.name), extra) for part in fields(votes)))
@@ -203,18 +198,20 @@ class DdpmSegmenter(TiledSegmenter):
     def _quantised(self, votes: Votes) -> torch.Tensor:
         """Votes as uint8 channels; maps in [-1, 1] (H, V) are moved to [0, 1] first."""
         maps = votes.maps / 2 + 0.5 if self.config.separation == "hv" else votes.maps
-        p = votes.probabilities if self.config.vote == "mean" else decided(votes)
+        p = votes.probabilities if self.config.vote == "mean" else majority_probabilities(votes)
         stack = [1 - p[:, :1], votes.disagreement[:, None], p[:, 1:], maps]
         return (torch.cat(stack, dim=1).clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def decided(votes: Votes) -> torch.Tensor:
+def majority_probabilities(votes: Votes) -> torch.Tensor:
     """The members' ballots as probabilities ``(n, classes, h, w)`` that give every pixel the class of the majority.
 
     Background and nucleus are on the majority's side of one half, even where the other classes together have more
     ballots than background, or where the vote is tied; the classes share what is left as they share the ballots.
     """
-    background, rest = votes.ballots[:, :1], votes.ballots[:, 1:]
+    background = votes.ballots[:, :1]
+    rest = votes.ballots[:, 1:]
     outside = (votes.majority == 0)[:, None]
+    # Just beyond one half, which is where the watershed's foreground begins by default.
     settled = torch.where(outside, background.clamp_min(0.51), background.clamp_max(0.49))
     return torch.cat([settled, rest * (1 - settled) / rest.sum(1, keepdim=True).clamp_min(1e-6)], dim=1)

@@ -8,8 +8,7 @@ of its own: it names the files of its members, and their hashes.
 A model finds nuclei of the width that it was trained on best. So the mean area of nuclei in samples
 of the slide says whether they are small, and such a slide is shown enlarged.
 
-All members see the tiles of the joint model. A size other than 1 is a fraction whose grid repeats
-with the tiles, so a place looks the same through whichever tile it is seen.
+All members see the tiles of the joint model, each in its own way (`wsinuc.segmenters.member_view`).
 """
 
 from __future__ import annotations
@@ -19,21 +18,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import cycle
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from msgspec import Meta
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.grid import ceil_div
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.header import Mpp, from_header
-from wsinuc.models.features.views import MOST, View, views
+from wsinuc.models.features.views import MOST, views
 from wsinuc.nuclei.classes import PRINTABLE
-from wsinuc.segmenters.base import Certainty, Classes, Fitted, Margin, Tile
+from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile
+from wsinuc.segmenters.member_view import MemberView, in_size
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
 from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
@@ -44,14 +42,11 @@ METHOD = "joint"
 COLOURS, ENLARGES = "colours", "enlarges"
 """Names among the statistics: the table of a slide's colours, and, where it is shown enlarged, that it is."""
 FEWEST = 50
-"""Whole nuclei without which samples do not tell whether they are small."""
+"""Whole nuclei that samples must show before they tell whether nuclei are small."""
 Sizes = Annotated[
     tuple[Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,2}(/[1-9][0-9]{0,2})?$")], ...], Meta(max_length=16)
 ]
-LARGEST = 8
-"""No size shows the tissue larger, or that much smaller."""
-RIM = 32
-"""Pixels around what is kept that are scored besides where sizes differ, for the interpolation back."""
+"""Fractions as text, which JSON holds exactly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +56,7 @@ class Member:
     model: Annotated[str, Meta(min_length=1, max_length=4096, pattern=PRINTABLE)]
     """Name of a shipped model's file, without ending, or path of a checkpoint."""
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    """Of its file: another model of that name is refused."""
+    """Hash of the model's file; another model of that name is refused."""
     sizes: Sizes = ("1",)
     """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the
     first are moved against what the network pools (`wsinuc.models.features.views`); a size may come
@@ -74,7 +69,7 @@ class Member:
     """Taps of the filter that a plain U-Net sees the tissue through
     (`wsinuc.models.networks.supervised_unet`), whatever it was trained with; 1 leaves that."""
     weight: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
-    """Of each view in the mean."""
+    """Weight of each of its views in the mean."""
     enlarged: Sizes = ()
     """The sizes instead of these on a slide whose nuclei are small."""
 
@@ -139,45 +134,38 @@ class JointSegmenter(TiledSegmenter):
     def __init__(self, config: JointConfig, models: Sequence[TiledSegmenter], *, weights_sha256: str = "") -> None:
         self.config = config
         self.models = tuple(models)
-        self.device, self.dtype = models[0].device, models[0].dtype
+        self.device = models[0].device
+        self.dtype = models[0].dtype
         self.weights_sha256 = weights_sha256
         self.colours: NDArray[np.float32] | None = None
         self.enlarges = False
         for model in models:
-            for what, own, other in (
-                ("um per pixel", self.mpp, model.mpp),
-                ("separation", config.separation, model.config.separation),
-                ("classes", config.classes, model.classes),
-            ):
-                if own != other:
-                    raise ConfigError(f"members of a joint model share its {what}: expected {own}, got {other}")
+            self._check_member(model)
         for member, model in zip(config.members, models, strict=True):
             for sizes in (member.sizes, member.enlarged):
-                self._views(sizes, member, model)
+                self._views(sizes, member, model)  # raises now what would otherwise stop the first tile
+
+    def _check_member(self, model: TiledSegmenter) -> None:
+        """Raise ConfigError where a member says something else than the joint model."""
+        for what, own, other in (
+            ("um per pixel", self.mpp, model.mpp),
+            ("separation", self.config.separation, model.config.separation),
+            ("classes", self.classes, model.classes),
+        ):
+            if own != other:
+                raise ConfigError(f"members of a joint model share its {what}: expected {own}, got {other}")
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> JointSegmenter:
         """A segmenter from a checkpoint of the method ``joint``; raises CheckpointError, also for missing members."""
-        from wsinuc.segmenters import member_path, segmenter_from
+        from wsinuc.segmenters import segmenter_from
 
-        config, models = JointConfig.from_json(checkpoint.config), []
+        config = JointConfig.from_json(checkpoint.config)
+        models = []
         for member in config.members:
-            found = load_checkpoint(member_path(member.model), "segmenter")
-            if found.sha256 != member.sha256:
-                raise CheckpointError(
-                    f"the joint model was made of a model {member.model[:200]!r} with the sha256 "
-                    f"{member.sha256[:12]}..., "
-                    f"and this one has {found.sha256[:12]}...: install the version of wsinuc that it was "
-                    "made with, or join "
-                    "the models anew"
-                )
-            if found.config.get("method") in (METHOD, "typed"):
-                raise CheckpointError(
-                    f"the joint model's member {member.model[:200]!r} is itself put together of others: "
-                    "members have weights"
-                )
-            seen = _blurring(found, member) if member.blur != 1 else found
-            models.append(cast(TiledSegmenter, segmenter_from(seen, device=device, dtype=dtype)))
+            model = segmenter_from(_member_checkpoint(member), device=device, dtype=dtype)
+            assert isinstance(model, TiledSegmenter)  # all methods but those that `_member_checkpoint` refuses
+            models.append(model)
         try:
             return cls(config, models, weights_sha256=checkpoint.sha256)
         except ConfigError as error:
@@ -191,7 +179,7 @@ class JointSegmenter(TiledSegmenter):
         seen = recoloured(samples, fitted.colours)
         fitted.enlarges = self._has_small_nuclei(seen)
         fitted.models = tuple(
-            cast(Any, model).calibrate(_sized(seen, Fraction(fitted.sizes(member)[0])))
+            model.calibrate(in_size(seen, Fraction(fitted.sizes(member)[0])))
             for member, model in zip(self.config.members, self.models, strict=True)
         )
         return fitted
@@ -206,7 +194,7 @@ class JointSegmenter(TiledSegmenter):
             return False
         model = self.models[-1]
         around = [(0, 0), (model.margin, model.margin), (model.margin, model.margin), (0, 0)]
-        scorer = cast(Any, model.calibrate(samples)).with_core(samples.shape[1])  # type: ignore[attr-defined]
+        scorer = model.calibrate(samples).with_core(samples.shape[1])
         areas: list[int] = []
         for sample in samples:
             labels = self.separate(scorer.predict(np.pad(sample[None], around, mode="symmetric"))[0])
@@ -214,26 +202,27 @@ class JointSegmenter(TiledSegmenter):
         return len(areas) >= FEWEST and float(np.mean(areas)) * self.mpp**2 < self.config.small_um2
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
-        """What ``calibrate`` has found: the colours, whether it enlarges, and what each member found, by its number."""
+        """What ``calibrate`` has measured: the colours, whether it enlarges, and each member's own, by its number."""
         own = {} if self.colours is None else {COLOURS: self.colours}
         if self.enlarges:
             own[ENLARGES] = np.ones(1, np.float32)
         members = {
             f"{number}.{name}": values
             for number, model in enumerate(self.models)
-            if isinstance(model, Fitted)
             for name, values in model.statistics().items()
         }
         return own | members
 
     def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> JointSegmenter:
         """A copy on the same weights with the statistics of a calibrated one."""
-        fitted, models = copy.copy(self), []
+        models: list[TiledSegmenter] = []
         for number, model in enumerate(self.models):
             prefix = f"{number}."
             own = {name.removeprefix(prefix): v for name, v in statistics.items() if name.startswith(prefix)}
-            models.append(cast(Any, model).with_statistics(own) if own else model)
-        fitted.models, fitted.colours = tuple(models), statistics.get(COLOURS)
+            models.append(model.with_statistics(own) if own else model)
+        fitted = copy.copy(self)
+        fitted.models = tuple(models)
+        fitted.colours = statistics.get(COLOURS)
         fitted.enlarges = ENLARGES in statistics
         return fitted
 
@@ -253,87 +242,52 @@ class JointSegmenter(TiledSegmenter):
         # Entropy of the mean less the mean entropy, over all members of all models: those inside a
         # model differ by its own doubt.
         mean[:, DISAGREEMENT] = np.clip(_entropy(mean, self) - entropy / weights, 0, 1)
-        return np.rint(mean * 255).astype(np.uint8)
+        levels: NDArray[np.uint8] = np.rint(mean * 255).astype(np.uint8)
+        return levels
 
-    def _views(self, sizes: Sequence[str], member: Member, model: TiledSegmenter) -> list[_View]:
+    def _views(self, sizes: Sequence[str], member: Member, model: TiledSegmenter) -> list[MemberView]:
         """How a member sees a tile; raises ConfigError where a size does not fit the tiles."""
+        # H and V say directions, which a turned view would have to turn back.
         ways = views(MOST, model.grain, turned=member.turned and self.config.separation == "distance")
         return [
-            _View.of(Fraction(size), way, self.config, model) for size, way in zip(sizes, cycle(ways), strict=False)
+            MemberView.fit(Fraction(size), way, self.tile, self.margin, model)
+            for size, way in zip(sizes, cycle(ways), strict=False)
         ]
 
 
-def _blurring(found: Checkpoint, member: Member) -> Checkpoint:
+def _member_checkpoint(member: Member) -> Checkpoint:
+    """The file of a member, its filter set; raises CheckpointError for another file, or one without own weights."""
+    from wsinuc.segmenters import member_path
+
+    checkpoint = load_checkpoint(member_path(member.model), "segmenter")
+    if checkpoint.sha256 != member.sha256:
+        raise CheckpointError(
+            f"the joint model was made of a model {member.model[:200]!r} with the sha256 {member.sha256[:12]}..., "
+            f"and this one has {checkpoint.sha256[:12]}...: install the version of wsinuc that it was made with, "
+            "or join the models anew"
+        )
+    if checkpoint.config.get("method") in (METHOD, "typed"):
+        raise CheckpointError(
+            f"the joint model's member {member.model[:200]!r} is itself put together of others: members have weights"
+        )
+    return checkpoint if member.blur == 1 else _blurred(checkpoint, member)
+
+
+def _blurred(checkpoint: Checkpoint, member: Member) -> Checkpoint:
     """A plain U-Net that sees the tissue through the member's filter."""
-    if found.config.get("method") != "unet":
+    if checkpoint.config.get("method") != "unet":
         raise CheckpointError(f"only a plain U-Net has a filter, and {member.model!r} is none: leave out its blur")
-    return replace(found, config=found.config | {"network": found.config["network"] | {"blur": member.blur}})
+    network = checkpoint.config["network"] | {"blur": member.blur}
+    return replace(checkpoint, config=checkpoint.config | {"network": network})
 
 
 def _entropy(scores: NDArray[np.float32], segmenter: TiledSegmenter) -> NDArray[np.float32]:
     """``(n, h, w)`` entropy over background and classes, in units of log 2 as disagreement is."""
     classes = scores[:, FIRST_CLASS : FIRST_CLASS + len(segmenter.classes)]
+    # 0 log 0 is 0: a floor that no level of 1/255 reaches stands for it.
     p = np.concatenate([1 - scores[:, FOREGROUND : FOREGROUND + 1], classes], axis=1).clip(1e-6, 1)
     result: NDArray[np.float32] = -(p * np.log2(p)).sum(1, dtype=np.float32)
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """One way in which a member sees a tile; all sides in pixels of what it sees but for ``kept``."""
-
-    size: Fraction
-    way: View
-    """How it is turned and moved."""
-    kept: int
-    """Side of what is scored, in pixels of the joint model; the rim included."""
-    tile: int
-    """Side of the whole tile as it is seen."""
-    core: int
-    """Side of what is scored, as it is seen."""
-    scored: int
-    """Side that the member scores, at least that and what the view is moved by."""
-
-    @classmethod
-    def of(cls, size: Fraction, way: View, config: JointConfig, model: TiledSegmenter) -> _View:
-        """The view; raises ConfigError where grids do not fit."""
-        if not Fraction(1, LARGEST) <= size <= LARGEST:
-            raise ConfigError(f"a size lies between 1/{LARGEST} and {LARGEST}, got {size}")
-        inner = config.tile - 2 * config.margin
-        kept = inner if size == 1 else inner + 2 * RIM
-        tile, core, period = (size * side for side in (config.tile, kept, inner))
-        if any(side.denominator != 1 for side in (tile, core, period)) or (tile - core) % 2:
-            raise ConfigError(
-                f"a size of {size} does not fit tiles of {config.tile} px with a margin of {config.margin}"
-            )
-        scored = ceil_div(int(core) + way.moved, model.grain) * model.grain
-        room = int(tile - core) // 2 - max(way.moved, scored - int(core) - way.moved)
-        if room < model.margin:
-            raise ConfigError(
-                f"at a size of {size} a member needs {model.margin} px around what it scores, tiles leave {room}"
-            )
-        return cls(size, way, kept, int(tile), int(core), scored)
-
-    def scores(self, pixels: NDArray[np.uint8], model: TiledSegmenter) -> NDArray[np.float32]:
-        """What the member says of tiles ``(n, tile, tile, 3)`` of the joint model, in [0, 1], on the inner pixels."""
-        turned = np.rot90(pixels, self.way.quarters, (1, 2))
-        seen = turned if self.size == 1 else _resized(turned, self.tile)
-        moved, margin = self.way.moved, model.margin
-        first, side = (self.tile - self.core) // 2 - margin - moved, self.scored + 2 * margin
-        part = np.ascontiguousarray(seen[:, first : first + side, first : first + side])
-        found = cast(Any, model.with_core(self.scored)).predict(part)
-        kept = found[:, :, moved : moved + self.core, moved : moved + self.core]
-        return np.rot90(self._back(kept.astype(np.float32) / np.float32(255)), -self.way.quarters, (2, 3))
-
-    def _back(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores of what was kept as those of the inner pixels of the joint model."""
-        if self.size == 1:
-            return scores
-        back = F.interpolate(
-            torch.from_numpy(scores), size=(self.kept, self.kept), mode="bilinear", antialias=self.size > 1
-        )
-        inner: NDArray[np.float32] = back[:, :, RIM:-RIM, RIM:-RIM].numpy()
-        return inner
 
 
 def _whole_areas(labels: NDArray[np.int32]) -> list[int]:
@@ -342,18 +296,6 @@ def _whole_areas(labels: NDArray[np.int32]) -> list[int]:
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         counts[edge] = 0
     return [int(count) for count in counts[1:] if count]
-
-
-def _sized(pixels: NDArray[np.uint8], size: Fraction) -> NDArray[np.uint8]:
-    """Squares ``(n, h, h, 3)`` as seen in this size, their side rounded."""
-    return pixels if size == 1 else _resized(pixels, round(pixels.shape[1] * size))
-
-
-def _resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Tiles ``(n, h, h, 3)`` with another side, as slides are resampled: by triangles as wide as the coarser pixel."""
-    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
-    resized = F.interpolate(x, size=(side, side), mode="bilinear", antialias=side < pixels.shape[1])
-    return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def joint_checkpoint(config: JointConfig, provenance: dict[str, Any]) -> Checkpoint:

@@ -146,7 +146,7 @@ class NetworkSegmenter(TiledSegmenter):
         return fitted
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
-        """What ``calibrate`` has found, by layer."""
+        """What ``calibrate`` has measured, by layer."""
         return statistics_of(self.network)
 
     def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> NetworkSegmenter:

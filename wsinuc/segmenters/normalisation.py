@@ -25,7 +25,7 @@ Density = Annotated[float, Meta(ge=0, le=10)]
 Triple = tuple[Density, Density, Density]
 
 _GLASS = 0.05
-"""Mean optical density below which a pixel is glass, whose share says nothing of the dyes."""
+"""Mean optical density below which a pixel is glass; how much glass a sample shows says nothing of the dyes."""
 _FEWEST = 100_000
 """Pixels of tissue without which colours are left as they are: what a few dozen cells look like
 says more of their kind than of the dyes. (With fewer, classes of nuclei learnt from images of 57 um
@@ -54,8 +54,9 @@ class ColourNormalisation:
     @classmethod
     def towards(cls, images: list[NDArray[np.uint8]], share: float = 0.5) -> ColourNormalisation:
         """Towards the colours of training images, each ``(h, w, 3)`` counting alike."""
-        seen = [moments for image in images if (moments := _moments(image)) is not None]
-        mean, spread = np.mean([m for m, _ in seen], axis=0), np.mean([s for _, s in seen], axis=0)
+        moments = [pair for pair in map(_moments, images) if pair is not None]
+        mean = np.mean([mean for mean, _ in moments], axis=0)
+        spread = np.mean([spread for _, spread in moments], axis=0)
         return cls(mean=_triple(mean), spread=_triple(spread), share=share)
 
     def table(self, samples: NDArray[np.uint8]) -> NDArray[np.float32] | None:
@@ -70,14 +71,16 @@ class ColourNormalisation:
         -------
         None where there is too little tissue to tell.
         """
-        found = _moments(samples)
-        if found is None:
+        moments = _moments(samples)
+        if moments is None:
             return None
-        mean, spread = found
+        mean, spread = moments
+        # The share of a ratio is taken of its logarithm, so that stretching and squeezing are alike.
         stretch = np.clip((np.array(self.spread) / spread) ** self.share, 1 / _MOST, _MOST)
         to = mean + self.share * (np.array(self.mean) - mean)
         moved = (_density(np.arange(256)[:, None]) - mean) * stretch + to
-        return np.rint(np.clip(np.exp(-moved) * 256 - 1, 0, 255)).astype(np.float32)
+        table: NDArray[np.float32] = np.rint(np.clip(np.exp(-moved) * 256 - 1, 0, 255)).astype(np.float32)
+        return table
 
 
 def recoloured(pixels: NDArray[np.uint8], table: NDArray[np.float32] | None) -> NDArray[np.uint8]:
@@ -95,7 +98,8 @@ def _triple(values: NDArray[np.float64]) -> Triple:
 
 def _density(values: NDArray[np.integer]) -> NDArray[np.float64]:
     """Optical density of grey levels; that of 0 is finite."""
-    return -np.log((values + 1.0) / 256.0)
+    density: NDArray[np.float64] = -np.log((values + 1.0) / 256.0)
+    return density
 
 
 def _moments(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

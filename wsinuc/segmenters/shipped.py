@@ -72,9 +72,10 @@ def shipped_path(name: str) -> Path | None:
 
 def model_path(model: str) -> Path:
     """The file of a shipped model, or of a path; raises CheckpointError for what is neither."""
-    path = Path(model)
-    if (shipped := shipped_path(model)) is not None:
+    shipped = shipped_path(model)
+    if shipped is not None:
         return shipped
+    path = Path(model)
     if not path.suffix and not path.exists():
         raise CheckpointError(f"no model is called {model!r}: there {_what_there_is()}")
     return path

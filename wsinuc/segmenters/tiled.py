@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from dataclasses import asdict, replace
-from typing import Any, Self
+from abc import ABC, abstractmethod
+from dataclasses import Field, asdict, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -15,12 +16,36 @@ from numpy.typing import NDArray
 from wsinuc.errors import ConfigError
 from wsinuc.metrics.calibration import certainty
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.segmenters.base import check_classes
-from wsinuc.separation.channels import FIRST_CLASS
-from wsinuc.separation.watershed import instances_from_distance, instances_from_hv
+from wsinuc.segmenters.base import check_classes, usual_mpp_range
+from wsinuc.separation.channels import FIRST_CLASS, FOREGROUND
+from wsinuc.separation.joining import Joining
+from wsinuc.separation.watershed import WatershedSettings, instances_from_distance, instances_from_hv
 
 MAPS = {"distance": 1, "hv": 2}
-"""Way of separation -> number of maps it regresses."""
+"""Separation -> number of maps that a network regresses for it."""
+
+
+class TiledConfig(Protocol):
+    """What the config of every such segmenter has: a frozen dataclass with these fields."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def watershed(self) -> WatershedSettings: ...
+    @property
+    def separation(self) -> str: ...
+    @property
+    def joining(self) -> Joining | None: ...
+    @property
+    def classes(self) -> tuple[NucleusClass, ...]: ...
+    @property
+    def tile(self) -> int: ...
+    @property
+    def margin(self) -> int: ...
+    @property
+    def mpp_range(self) -> tuple[float, float] | None: ...
+    @property
+    def certainty(self) -> tuple[float, float]: ...
 
 
 def check_tiling(
@@ -35,14 +60,14 @@ def check_tiling(
     check_classes(classes)
 
 
-class TiledSegmenter:
-    """A `wsinuc.segmenters.base.Segmenter` but for ``predict`` and ``calibrate``.
+class TiledSegmenter(ABC):
+    """A `wsinuc.segmenters.base.Fitted` segmenter but for ``predict``; abstract.
 
-    ``config`` is a frozen dataclass with ``watershed``, ``separation``, ``joining``, ``classes``, ``tile``, ``margin``,
-    ``mpp_range`` and ``certainty``.
+    One whose network has statistics of the slide overrides ``calibrate``, ``statistics`` and ``with_statistics``;
+    here there are none.
     """
 
-    config: Any
+    config: TiledConfig
     device: torch.device
     dtype: torch.dtype
     weights_sha256: str
@@ -55,7 +80,7 @@ class TiledSegmenter:
     @property
     def mpp_range(self) -> tuple[float, float]:
         """um per pixel of the slides it accepts, finest and coarsest."""
-        return self.config.mpp_range
+        return self.config.mpp_range or usual_mpp_range(self.mpp)
 
     @property
     def tile(self) -> int:
@@ -90,6 +115,7 @@ class TiledSegmenter:
     @property
     def identity(self) -> str:
         """Names weights, settings, precision, and what else decides a convolution's last bits: device, CPU threads."""
+        # On a CPU the number of threads decides the order in which a convolution adds up.
         threads = torch.get_num_threads() if self.device.type == "cpu" else 0
         facts = [asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type, threads]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -106,6 +132,22 @@ class TiledSegmenter:
         other.config = replace(self.config, tile=side + 2 * self.margin)
         return other
 
+    @abstractmethod
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``, the margin cropped."""
+
+    def calibrate(self, samples: NDArray[np.uint8]) -> TiledSegmenter:
+        """A segmenter adjusted to a slide by samples of its tissue, RGB ``(n, side, side, 3)``."""
+        return self
+
+    def statistics(self) -> dict[str, NDArray[np.float32]]:
+        """What ``calibrate`` has measured, by name; empty before."""
+        return {}
+
+    def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> TiledSegmenter:
+        """A copy on the same weights with the statistics of a calibrated one."""
+        return self
+
     def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """The probability that a nucleus is right, from the mean over its pixels ``(n,)``."""
         return certainty(probabilities, self.config.certainty)
@@ -114,5 +156,5 @@ class TiledSegmenter:
         """Scores ``(channels, h, w)`` to instances ``(h, w)``."""
         maps = scores[FIRST_CLASS + len(self.classes) :]
         if self.config.separation == "hv":
-            return instances_from_hv(scores[0], maps[0], maps[1], self.config.watershed)
-        return instances_from_distance(scores[0], maps[0], self.config.watershed, self.config.joining)
+            return instances_from_hv(scores[FOREGROUND], maps[0], maps[1], self.config.watershed)
+        return instances_from_distance(scores[FOREGROUND], maps[0], self.config.watershed, self.config.joining)

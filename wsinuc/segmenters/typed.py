@@ -29,7 +29,10 @@ from wsinuc.segmenters.base import Certain, Classes, Fitted, Segmenter, check_cl
 from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
 
 METHOD = "typed"
+_BASE = "base."
+"""Prefix in a checkpoint of the weights of the segmenter inside."""
 STAINS = 2
+"""Channels behind those of the base: haematoxylin and eosin (`wsinuc.nuclei.describe.stain_levels`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,25 +78,22 @@ class TypedSegmenter:
         from wsinuc.segmenters import segmenter_from
 
         config = from_header(TypedConfig, checkpoint.config)
-        classes, inner, names = config.classes, config.base, config.descriptors
-        if names != DESCRIPTORS:
+        if config.descriptors != DESCRIPTORS:
             raise CheckpointError(
                 "the model knows nuclei by other descriptors than this version of wsinuc computes; train it again"
             )
-        if inner.get("method") == METHOD:
+        if config.base.get("method") == METHOD:
             raise CheckpointError(
                 "the model gives classes to nuclei that have classes already: its base must not be of its kind"
             )
-        own = {name: t.double().numpy() for name, t in checkpoint.tensors.items() if not name.startswith("base.")}
-        shapes: dict[str, tuple[int, ...]] = {"mean": (len(names),), "scale": (len(names),)}
-        members = len(own["biases"]) if "biases" in own else 0
-        shapes |= {"weights": (members, len(names), len(classes)), "biases": (members, len(classes))}
-        if not members or {name: value.shape for name, value in own.items()} != shapes:
-            raise CheckpointError("the classifier's weights do not fit their own header: the file is damaged")
-        tensors = {name.removeprefix("base."): t for name, t in checkpoint.tensors.items() if name.startswith("base.")}
-        whole = Checkpoint(kind="segmenter", config=inner, provenance={}, tensors=tensors, sha256=checkpoint.sha256)
+        inside = {name.removeprefix(_BASE): t for name, t in checkpoint.tensors.items() if name.startswith(_BASE)}
+        own = {name: t.double().numpy() for name, t in checkpoint.tensors.items() if not name.startswith(_BASE)}
+        classifier = _classifier(own, len(config.classes))
+        whole = Checkpoint(
+            kind="segmenter", config=config.base, provenance={}, tensors=inside, sha256=checkpoint.sha256
+        )
         base = segmenter_from(whole, device=device, dtype=dtype)
-        return cls(base, classes, NucleusClassifier(**own), weights_sha256=checkpoint.sha256)
+        return cls(base, config.classes, classifier, weights_sha256=checkpoint.sha256)
 
     @property
     def mpp(self) -> float:
@@ -121,7 +121,7 @@ class TypedSegmenter:
         return self.base.min_halo + math.ceil(REACH_UM / self.mpp) + 1
 
     def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As of the base, whose nuclei they are."""
+        """The base's own, since the nuclei are; raw probabilities of a base that was not measured."""
         return self.base.certainty(probabilities) if isinstance(self.base, Certain) else probabilities
 
     @property
@@ -137,8 +137,10 @@ class TypedSegmenter:
     @property
     def identity(self) -> str:
         """Names the base, the classes and the classifier."""
-        own = self.classifier
-        parts = [] if own is None else [a.tobytes() for a in (own.mean, own.scale, own.weights, own.biases)]
+        parts: list[bytes] = []
+        if self.classifier is not None:
+            own = self.classifier
+            parts = [array.tobytes() for array in (own.mean, own.scale, own.weights, own.biases)]
         facts = [self.base.identity, [asdict(c) for c in self.classes], DESCRIPTORS]
         return hashlib.sha256(json.dumps(facts).encode() + b"".join(parts)).hexdigest()
 
@@ -196,6 +198,21 @@ class TypedSegmenter:
         return painted
 
 
+def _classifier(weights: dict[str, NDArray[np.float64]], classes: int) -> NucleusClassifier:
+    """The classifier of so many classes that has these weights; raises CheckpointError where they do not fit."""
+    descriptors = len(DESCRIPTORS)
+    members = len(weights["biases"]) if "biases" in weights else 0
+    shapes = {
+        "mean": (descriptors,),
+        "scale": (descriptors,),
+        "weights": (members, descriptors, classes),
+        "biases": (members, classes),
+    }
+    if not members or {name: value.shape for name, value in weights.items()} != shapes:
+        raise CheckpointError("the classifier's weights do not fit their own header: the file is damaged")
+    return NucleusClassifier(**weights)
+
+
 def typed_checkpoint(
     base: Checkpoint, classes: tuple[NucleusClass, ...], classifier: NucleusClassifier, provenance: dict[str, Any]
 ) -> Checkpoint:
@@ -207,5 +224,5 @@ def typed_checkpoint(
         "descriptors": list(DESCRIPTORS),
     }
     own = {name: torch.from_numpy(getattr(classifier, name)) for name in ("mean", "scale", "weights", "biases")}
-    inside = {f"base.{name}": tensor for name, tensor in base.tensors.items()}
+    inside = {f"{_BASE}{name}": tensor for name, tensor in base.tensors.items()}
     return Checkpoint(kind="segmenter", config=config, provenance=provenance, tensors=inside | own)

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROUNDS = 4
-"""A contact moves by at most one pixel per round."""
+"""Rounds of exchange; a contact moves by at most one pixel in each."""
 TOLERANCE = 3.0
-"""A pixel changes sides only for more than so many times what pixels usually deviate from their own
-cone: a noisy map, which cannot say, changes little."""
+"""A pixel changes sides only where the gain exceeds this many times the median misfit, so that a noisy
+map, which cannot tell the sides apart, changes little."""
 CORE = 4
-"""A nucleus' cone is fitted to its pixels with weights d ** CORE: those at a contact, which may be
-another's, hardly count. With equal weights a nucleus that lost some moves away from them, fits the
-rest worse, and loses more."""
+"""A nucleus' cone is fitted to its pixels with weights d ** CORE, so that those at a contact, which may
+belong to the neighbour, hardly count. With equal weights a nucleus that has lost some pixels moves away
+from them, fits the rest worse, and loses more."""
 
 Labels = NDArray[np.int32]
 
@@ -40,33 +40,45 @@ def settle_contacts(labels: Labels, distance: NDArray[np.floating], fixed: NDArr
     -------
     int32 ``(h, w)`` with the same background; a label may be in pieces.
     """
+    # float64, because sums of d ** CORE over a nucleus span many orders of magnitude.
     depth = 1.0 - distance.astype(np.float64)
-    inside = labels > 0
-    for _ in range(ROUNDS if inside.any() else 0):
-        centres, radii = _cones(labels, depth)
-        misfit = _misfit(np.nonzero(inside), labels[inside], depth, centres, radii)
-        best = np.zeros(labels.shape)
-        best[inside] = misfit - TOLERANCE * np.median(misfit)
-        settled = labels.copy()
-        for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
-            other = _neighbour(labels, axis, step)
-            at = np.nonzero(inside & ~fixed & (other > 0) & (other != labels))
-            misfit = _misfit(at, other[at], depth, centres, radii)
-            better = misfit < best[at]
-            chosen = at[0][better], at[1][better]
-            settled[chosen], best[chosen] = other[chosen], misfit[better]
+    if not labels.any():
+        return labels
+    for _ in range(ROUNDS):
+        settled = _exchanged(labels, depth, fixed)
         if np.array_equal(settled, labels):
             break
         labels = settled
     return labels
 
 
+def _exchanged(labels: Labels, depth: NDArray[np.float64], fixed: NDArray[np.bool_]) -> Labels:
+    """Labels after one round in which every pixel at a contact may go to the neighbour whose cone fits it best."""
+    inside = labels > 0
+    centres, radii = _cones(labels, depth)
+    misfit = _misfit(np.nonzero(inside), labels[inside], depth, centres, radii)
+    best = np.zeros(labels.shape)
+    best[inside] = misfit - TOLERANCE * np.median(misfit)
+    settled = labels.copy()
+    # All four neighbours are read from the labels before the round: otherwise the result would depend on their order.
+    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        other = _neighbour(labels, axis, step)
+        at = np.nonzero(inside & ~fixed & (other > 0) & (other != labels))
+        misfit = _misfit(at, other[at], depth, centres, radii)
+        better = misfit < best[at]
+        moving = (at[0][better], at[1][better])
+        settled[moving] = other[moving]
+        best[moving] = misfit[better]
+    return settled
+
+
 def _cones(labels: Labels, depth: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Centre ``(n + 1, 2)`` of each label, and the radius ``(n + 1,)`` that fits r = depth * radius
     best (weighted squares)."""
-    flat, count = labels.ravel(), int(labels.max()) + 1
+    flat = labels.ravel()
+    count = int(labels.max()) + 1
     fall = depth.ravel()
-    weights = np.maximum(1 - fall, 1e-3) ** CORE
+    weights = np.maximum(1 - fall, 1e-3) ** CORE  # never 0, so that a nucleus of rim pixels alone has a centre, too
     total = np.maximum(np.bincount(flat, weights, count), 1e-12)
     rows, columns = (axis.ravel() for axis in np.indices(labels.shape))
     centres = np.stack([np.bincount(flat, weights * position, count) / total for position in (rows, columns)], axis=1)
@@ -84,12 +96,13 @@ def _misfit(
 ) -> NDArray[np.float64]:
     """How many pixels too far or too near a pixel lies for its depth, if it belonged to these labels."""
     away = np.hypot(at[0] - centres[labels, 0], at[1] - centres[labels, 1])
-    return np.abs(depth[at] * radii[labels] - away)
+    misfit: NDArray[np.float64] = np.abs(depth[at] * radii[labels] - away)
+    return misfit
 
 
 def _neighbour(labels: Labels, axis: int, step: int) -> Labels:
     """The label one pixel before (1) or behind (-1) along an axis; 0 beyond the array's edge."""
     moved = np.roll(labels, step, axis)
     edge = 0 if step > 0 else -1
-    moved[(edge, slice(None)) if axis == 0 else (slice(None), edge)] = 0
+    np.moveaxis(moved, axis, 0)[edge] = 0  # np.roll brings the far edge in, which is no neighbour
     return moved

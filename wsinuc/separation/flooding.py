@@ -53,26 +53,46 @@ def split_peaks(levels: UInt8, mask: NDArray[np.bool_], lowest: int, height: int
     already rise by ``height`` above it: then it is a valley and stays 0 (compare h-maxima, and watershed by
     dynamics).
 
+    Parameters
+    ----------
+    levels
+        uint8 ``(h, w)``.
+    mask
+        bool ``(h, w)``; what lies outside belongs to no part.
+    lowest, height
+        In levels, 0 to 255.
+
     Returns
     -------
     int32 ``(h, w)``: 0 or the id of a part; ids are not dense.
+
+    Examples
+    --------
+    >>> levels = np.array([[9, 2, 8, 7, 8]], np.uint8)
+    >>> parts = split_peaks(levels, levels > 0, lowest=1, height=3)
+    >>> [len(np.unique(part[part > 0])) for part in (parts[:, :1], parts[:, 2:], parts)]
+    [1, 1, 2]
     """
     padded = np.pad(np.where(mask, levels, np.uint8(0)), 1)
     order = np.flatnonzero(padded >= max(lowest, 1))
     order = order[np.argsort(255 - padded.ravel()[order], kind="stable")]  # a radix sort for uint8
-    return _split(padded, order, height)[1:-1, 1:-1]
+    parts: Labels = _split(padded, order, height)[1:-1, 1:-1]
+    return parts
 
 
 @kernel
-def _flood_levels(levels, basins, pieces):
+def _flood_levels(levels: UInt8, basins: Labels, pieces: NDArray[np.unsignedinteger]) -> None:
     """Fill zeros of ``basins`` in place, where each level has its own queue; -1 is a wall and surrounds the array.
 
     Connected pieces do not influence each other, so they are flooded one by one: each stays in the cache.
     """
     width = levels.shape[1]
-    heights, flat = levels.ravel(), basins.ravel()
+    heights = levels.ravel()
+    flat = basins.ravel()
+    # A queue per level as a linked list through one array: no queue ever needs to grow.
     following = np.empty(flat.size, np.int32)
-    first, last = np.full(256, -1, np.int32), np.full(256, -1, np.int32)
+    first = np.full(256, -1, np.int32)
+    last = np.full(256, -1, np.int32)
     seeds, starts = _seeds_by_piece(flat, width, pieces.ravel())
     for piece in range(len(starts) - 1):
         level = 255
@@ -89,25 +109,27 @@ def _flood_levels(levels, basins, pieces):
                 neighbour = pixel + step
                 if flat[neighbour] == 0:
                     flat[neighbour] = flat[pixel]
+                    # A pixel below the present level is flooded at once, before what waits at this one.
                     if _has_free_neighbour(flat, width, neighbour):
                         _push(first, last, following, heights[neighbour], neighbour)
                         level = min(level, heights[neighbour])
 
 
 @kernel
-def _seeds_by_piece(flat, width, pieces):
+def _seeds_by_piece(flat: Labels, width: int, pieces: NDArray[np.unsignedinteger]) -> tuple[Labels, NDArray[np.int64]]:
     """Marked pixels that can pass their basin on, sorted by piece (within one by position), and where each begins."""
     count = 0
     starts = np.zeros(pieces.max() + 2, np.int64)
-    found = np.empty(flat.size, np.int32)
+    marked = np.empty(flat.size, np.int32)
     for pixel in range(flat.size):
         if flat[pixel] > 0 and _has_free_neighbour(flat, width, pixel):
-            found[count] = pixel
+            marked[count] = pixel
             count += 1
             starts[pieces[pixel] + 1] += 1
     starts = np.cumsum(starts)
-    ends, seeds = starts.copy(), np.empty(count, np.int32)
-    for pixel in found[:count]:
+    ends = starts.copy()
+    seeds = np.empty(count, np.int32)
+    for pixel in marked[:count]:  # a counting sort, which keeps the raster order within a piece
         piece = pieces[pixel]
         seeds[ends[piece]] = pixel
         ends[piece] += 1
@@ -115,13 +137,14 @@ def _seeds_by_piece(flat, width, pieces):
 
 
 @kernel
-def _has_free_neighbour(flat, width, pixel):
+def _has_free_neighbour(flat: Labels, width: int, pixel: int) -> bool:
     """Whether a pixel can still pass its basin on; if not it never will, and needs no place in a queue."""
-    return flat[pixel - width] == 0 or flat[pixel - 1] == 0 or flat[pixel + 1] == 0 or flat[pixel + width] == 0
+    return bool(flat[pixel - width] == 0 or flat[pixel - 1] == 0 or flat[pixel + 1] == 0 or flat[pixel + width] == 0)
 
 
 @kernel
-def _push(first, last, following, level, pixel):
+def _push(first: Labels, last: Labels, following: Labels, level: int, pixel: int) -> None:
+    """Put a pixel at the end of the queue of its level."""
     following[pixel] = -1
     if first[level] < 0:
         first[level] = pixel
@@ -131,25 +154,30 @@ def _push(first, last, following, level, pixel):
 
 
 @kernel
-def _split(levels, order, height):
+def _split(levels: UInt8, order: NDArray[np.intp], height: int) -> Labels:
+    """The parts of `split_peaks` by union-find, pixels in the given order; the array's rim is padding."""
     width = levels.shape[1]
     heights = levels.ravel()
     parent = np.zeros(heights.size, np.int32)  # 0, a corner of the padding, stands for none
     peak = np.zeros(heights.size, np.uint8)
     for pixel in order:
         level = heights[pixel]
-        tall, last = 0, 0
+        tall = 0
+        last = 0
         for step in (-width, -1, 1, width):
             if parent[pixel + step]:
                 root = root_of(parent, pixel + step)
                 if root != last and peak[root] >= level + height:
-                    tall, last = tall + 1, root
+                    tall += 1
+                    last = root
         if tall > 1:
             continue
-        parent[pixel], peak[pixel] = pixel, level
+        parent[pixel] = pixel
+        peak[pixel] = level
         for step in (-width, -1, 1, width):
             if parent[pixel + step]:
-                mine, other = root_of(parent, pixel), root_of(parent, pixel + step)
+                mine = root_of(parent, pixel)
+                other = root_of(parent, pixel + step)
                 parent[mine] = other
                 peak[other] = max(peak[other], peak[mine])
     parts = np.zeros(levels.shape, np.int32)
@@ -161,8 +189,8 @@ def _split(levels, order, height):
 
 
 @kernel
-def root_of(parent, pixel):
-    """The end of the chain of parents that begins at ``pixel``; shortens it on the way (union-find)."""
+def root_of(parent: NDArray[np.signedinteger], pixel: int) -> int:
+    """The end of the chain of parents that begins at ``pixel``, which is made shorter on the way (union-find)."""
     while parent[pixel] != pixel:
         parent[pixel] = parent[parent[pixel]]
         pixel = parent[pixel]

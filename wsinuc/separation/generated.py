@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,15 @@ from wsinuc.separation.watershed import (
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class GeneratedMaps:
-    """What a generator says about the nuclei of one image; all maps have the same ``(h, w)``."""
+    """What a generator says about the nuclei of one image; all maps have the same ``(h, w)``.
 
-    semantic: NDArray
+    Raises
+    ------
+    DataError
+        A map has another shape than the semantic one, or holds values that are no numbers.
+    """
+
+    semantic: NDArray[np.integer] | NDArray[np.floating]
     """``(h, w)``: integers are classes counted from 1, 0 is background; floats are the probability of a nucleus."""
     hv: NDArray[np.floating] | None = None
     """``(2, h, w)`` in [-1, 1]: H grows from a nucleus' left side to its right one, V from top to bottom; 0 outside."""
@@ -57,7 +64,8 @@ class GeneratedMaps:
                 f"shape {self.semantic.shape}"
             )
         for name, expected in (("hv", (2, *self.semantic.shape)), ("distance", self.semantic.shape)):
-            if (values := getattr(self, name)) is not None and values.shape != expected:
+            values = getattr(self, name)
+            if values is not None and values.shape != expected:
                 raise DataError(f"{name} must be {expected} like the semantic map, got {values.shape}")
         if self.points is not None and (self.points.shape != self.semantic.shape or self.points.dtype.kind not in "iu"):
             raise DataError(
@@ -65,7 +73,8 @@ class GeneratedMaps:
                 f"shape {self.points.shape}"
             )
         for name in ("semantic", "hv", "distance"):
-            if (values := getattr(self, name)) is not None and not np.isfinite(values).all():
+            values = getattr(self, name)
+            if values is not None and not np.isfinite(values).all():
                 raise DataError(f"the {name} map holds values that are no numbers: the sampling went wrong")
 
     @property
@@ -85,7 +94,7 @@ class Instances:
 
 
 SPECK_UM2 = 2.5
-"""What is smaller is no nucleus in any tissue."""
+"""Area in um2 below which nothing is a nucleus in any tissue."""
 
 
 def settings_for_maps(mpp: float, *, smallest_um2: float = SPECK_UM2) -> WatershedSettings:
@@ -111,6 +120,11 @@ def separate(method: str, maps: GeneratedMaps, settings: WatershedSettings) -> I
     settings
         As `settings_for_maps` has them for the maps' resolution.
 
+    Returns
+    -------
+    Instances
+        Labels ``(h, w)`` and the class of each.
+
     Raises
     ------
     ConfigError
@@ -119,7 +133,8 @@ def separate(method: str, maps: GeneratedMaps, settings: WatershedSettings) -> I
     if method not in SEPARATIONS:
         raise ConfigError(f"separation must be one of {', '.join(SEPARATIONS)}, got {method!r}")
     needs, separation = SEPARATIONS[method]
-    if missing := [name for name in needs if getattr(maps, name) is None]:
+    missing = [name for name in needs if getattr(maps, name) is None]
+    if missing:
         raise ConfigError(
             f"separation {method} needs the maps {' and '.join(('semantic', *needs))}, but there is no "
             f"{' and no '.join(missing)}; components and distance need the semantic map alone"
@@ -137,7 +152,7 @@ def _distance(maps: GeneratedMaps, settings: WatershedSettings) -> NDArray[np.in
 
 
 def _hv(maps: GeneratedMaps, settings: WatershedSettings) -> NDArray[np.int32]:
-    assert maps.hv is not None
+    assert maps.hv is not None  # `separate` has checked what SEPARATIONS asks for
     h, v = _levels(maps.hv / 2 + 0.5)
     return instances_from_hv(maps.foreground, h, v, settings)
 
@@ -156,28 +171,33 @@ SEPARATIONS: dict[str, tuple[tuple[str, ...], Separation]] = {
     "hv": (("hv",), _hv),
     "points": (("distance", "points"), _points),
 }
-"""Name of a way -> the maps that it needs beside the semantic one, and the way."""
+"""Name of a separation -> the maps that it needs beside the semantic one, and the function that does it."""
 
 
-def _levels(values: NDArray) -> NDArray[np.uint8]:
+def _levels(values: NDArray[Any]) -> NDArray[np.uint8]:
     """[0, 1] in 256 levels; what a generator drew beyond is cut off."""
-    return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return levels
 
 
 def _classes(labels: NDArray[np.int32], maps: GeneratedMaps, *, by_point: bool) -> NDArray[np.int32]:
     """``(n + 1,)`` class of each label; of equally frequent ones the lower."""
     count = int(labels.max(initial=0))
-    found = np.ones(count + 1, np.int32) if maps.semantic.dtype.kind == "f" else _majority(labels, maps.semantic, count)
+    if maps.semantic.dtype.kind == "f":
+        classes = np.ones(count + 1, np.int32)
+    else:
+        classes = _majority(labels, maps.semantic, count)
     if by_point and maps.points is not None:
         pointed = _majority(labels, maps.points, count)
-        found = np.where(pointed > 0, pointed, found)
-    found[0] = 0
-    return found
+        classes = np.where(pointed > 0, pointed, classes)
+    classes[0] = 0
+    return classes
 
 
-def _majority(labels: NDArray[np.int32], classes: NDArray[np.integer], count: int) -> NDArray[np.int32]:
+def _majority(labels: NDArray[np.int32], classes: NDArray[Any], count: int) -> NDArray[np.int32]:
     """``(count + 1,)`` commonest class in each label, background pixels not counted; 0 where there is none."""
     width = int(classes.max(initial=0)) + 1
     known = (labels > 0) & (classes > 0)
     votes = np.bincount(labels[known] * width + classes[known], minlength=(count + 1) * width).reshape(count + 1, width)
-    return votes.argmax(axis=1).astype(np.int32)
+    majority: NDArray[np.int32] = votes.argmax(axis=1).astype(np.int32)
+    return majority

@@ -48,16 +48,24 @@ DESCRIPTORS = (
 RISE = 6
 """Where the rise stands among them."""
 
-_FLAT = 1e-6  # um: an ellipse is at least this wide
+_FLAT = 1e-6
+"""Pixels that an ellipse is wide at least, so that a row of pixels has a width to divide by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joining:
-    """When fragments are one nucleus: where ``offset + weights . descriptors`` is not negative."""
+    """When fragments are one nucleus: where ``offset + weights . descriptors`` is not negative.
+
+    Raises
+    ------
+    ConfigError
+        There are not as many weights as `DESCRIPTORS`, or ``fragment_height`` is out of range.
+    """
 
     weights: tuple[Annotated[float, Meta(ge=-1e6, le=1e6)], ...]
     """One for each of `DESCRIPTORS`."""
     offset: Annotated[float, Meta(ge=-1e6, le=1e6)]
+    """The logistic regression's intercept."""
     fragment_height: Annotated[float, Meta(gt=0, le=1)] = 0.03
     """Rise above the saddle from which two peaks are two fragments, instead of `WatershedSettings.marker_height`."""
 
@@ -120,7 +128,8 @@ def join_fragments(
     labels = relabel(labels)
     tree = join_tree(labels, heights, foreground, largest)
     right = joining.accepts(describe_joins(tree, mpp))
-    return np.concatenate([[0], chosen(tree, right) + 1]).astype(np.int32)[labels]
+    # 0 stands for the background, so that the fragments' ids index the array directly.
+    return np.concatenate([[0], topmost(tree, right) + 1]).astype(np.int32)[labels]
 
 
 def join_tree(labels: Labels, heights: UInt8, foreground: UInt8, largest: int) -> JoinTree:
@@ -129,7 +138,17 @@ def join_tree(labels: Labels, heights: UInt8, foreground: UInt8, largest: int) -
     count = int(labels.max(initial=0))
     moments, peaks = _measure(labels, heights, count)
     pairs, saddles, lengths, certain = _contacts(labels, heights, foreground)
-    return JoinTree(*_join(moments, peaks, pairs, saddles, lengths, certain, largest))
+    parts, parents, sums, tallest, fragments, passes = _joined(moments, peaks, pairs, saddles, largest)
+    return JoinTree(
+        parts=parts,
+        parents=parents,
+        moments=sums,
+        peaks=tallest,
+        fragments=fragments,
+        saddles=passes,
+        contacts=_sums_by_join(parents, count, pairs, lengths),
+        certain=_sums_by_join(parents, count, pairs, certain),
+    )
 
 
 def describe_joins(tree: JoinTree, mpp: float) -> NDArray[np.float64]:
@@ -139,31 +158,40 @@ def describe_joins(tree: JoinTree, mpp: float) -> NDArray[np.float64]:
     large, small = tree.parts.T
     area = tree.moments[:, 0] * mpp**2
     lower = np.minimum(tree.peaks[large], tree.peaks[small])
-    filled, width = zip(*(_ellipse(tree.moments[nodes], mpp) for nodes in (whole, large, small)), strict=True)
+    filled_whole, width = _ellipse(tree.moments[whole], mpp)
+    filled_large, _ = _ellipse(tree.moments[large], mpp)
+    filled_small, _ = _ellipse(tree.moments[small], mpp)
     return np.stack(
         [
             np.log(area[whole]),
             np.log(area[small]),
-            *filled,
+            filled_whole,
+            filled_large,
+            filled_small,
             lower / 255,
             (lower - tree.saddles) / 255,
             tree.certain / (2 * 255 * tree.contacts),
-            tree.contacts * mpp / width[0],
+            tree.contacts * mpp / width,
             np.log(tree.fragments[whole]),
         ],
         axis=1,
     )
 
 
-def chosen(tree: JoinTree, right: NDArray[np.bool_]) -> NDArray[np.int64]:
+def topmost(tree: JoinTree, right: NDArray[np.bool_]) -> NDArray[np.int64]:
     """For every fragment the node that it ends up in: the topmost of its joins that is right, else itself.
 
     Parameters
     ----------
     right
         bool ``(joins,)``; what lies below a join that is right is not asked.
+
+    Returns
+    -------
+    int64 ``(fragments,)``, nodes of the tree.
     """
-    return _chosen(tree.parts, right, len(tree.parents))
+    nodes: NDArray[np.int64] = _topmost(tree.parts, right, len(tree.parents))
+    return nodes
 
 
 def _ellipse(moments: NDArray[np.int64], mpp: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -172,17 +200,21 @@ def _ellipse(moments: NDArray[np.int64], mpp: float) -> tuple[NDArray[np.float64
     n, y, x, yy, xx, yx = moments.T
     # Exact in integers, so the same wherever the array begins; each pixel is a square, with a variance of 1/12.
     square = (n * n).astype(np.float64)
-    vy, vx, vyx = (n * yy - y * y) / square + 1 / 12, (n * xx - x * x) / square + 1 / 12, (n * yx - y * x) / square
+    vy = (n * yy - y * y) / square + 1 / 12
+    vx = (n * xx - x * x) / square + 1 / 12
+    vyx = (n * yx - y * x) / square
     determinant = np.maximum(vy * vx - vyx * vyx, _FLAT**2)
     half = (vy + vx) / 2
-    narrow = half - np.sqrt(np.maximum(half * half - determinant, 0))
+    narrow = half - np.sqrt(np.maximum(half * half - determinant, 0))  # the smaller eigenvalue of the covariance
+    # An ellipse with variances a^2 / 4 and b^2 / 4 along its axes has the area pi a b and the width 2 b.
     return n / (4 * math.pi * np.sqrt(determinant)), 4 * mpp * np.sqrt(np.maximum(narrow, _FLAT**2))
 
 
 @kernel
-def _measure(labels, heights, count):
+def _measure(labels: Labels, heights: UInt8, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Moments and peaks of the labels 1..count."""
-    moments, peaks = np.zeros((count, 6), np.int64), np.zeros(count, np.int64)
+    moments = np.zeros((count, 6), np.int64)
+    peaks = np.zeros(count, np.int64)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             k = labels[y, x] - 1
@@ -203,64 +235,92 @@ def _contacts(labels: Labels, heights: UInt8, foreground: UInt8) -> tuple[NDArra
     sides = []
     for one, other in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
         met = (labels[one] != labels[other]) & (labels[one] > 0) & (labels[other] > 0)
-        first, second = labels[one][met].astype(np.int64) - 1, labels[other][met].astype(np.int64) - 1
+        first = labels[one][met].astype(np.int64) - 1
+        second = labels[other][met].astype(np.int64) - 1
         level = np.minimum(heights[one][met], heights[other][met])
         both = foreground[one][met].astype(np.int64) + foreground[other][met]
         sides.append((np.minimum(first, second), np.maximum(first, second), level, both))
     low, high, level, both = (np.concatenate(part) for part in zip(*sides, strict=True))
     pairs, which = np.unique(np.stack([low, high], axis=1), axis=0, return_inverse=True)
-    saddles, certain = np.zeros(len(pairs), np.int64), np.zeros(len(pairs), np.int64)
-    np.maximum.at(saddles, which.ravel(), level)
-    np.add.at(certain, which.ravel(), both)
-    return pairs, saddles, np.bincount(which.ravel(), minlength=len(pairs)), certain
+    which = which.ravel()  # its shape differs between versions of NumPy
+    saddles = np.zeros(len(pairs), np.int64)
+    np.maximum.at(saddles, which, level)
+    certain = np.zeros(len(pairs), np.int64)
+    np.add.at(certain, which, both)
+    return pairs, saddles, np.bincount(which, minlength=len(pairs)), certain
 
 
 @kernel
-def _join(moments, peaks, pairs, saddles, lengths, certain, largest):
-    """The fields of the tree; pairs whose lower peak rises least above their saddle are joined
-    first, ties in their order."""
+def _joined(
+    moments: NDArray[np.int64],
+    peaks: NDArray[np.int64],
+    pairs: NDArray[np.int64],
+    saddles: NDArray[np.int64],
+    largest: int,
+) -> tuple[NDArray[np.int64], ...]:
+    """Parts, parents, moments, peaks, fragments and saddles of the tree.
+
+    Pairs whose lower peak rises least above their saddle are joined first, ties in their order.
+    """
     count = len(moments)
     most = max(2 * count - 1, count)
-    parents, top = np.full(most, -1, np.int64), np.arange(most)
-    sums, tallest, fragments = np.zeros((most, 6), np.int64), np.zeros(most, np.int64), np.ones(most, np.int64)
-    sums[:count], tallest[:count] = moments, peaks
-    parts, passes = np.zeros((most - count, 2), np.int64), np.zeros(most - count, np.int64)
+    parents = np.full(most, -1, np.int64)
+    top = np.arange(most)
+    sums = np.zeros((most, 6), np.int64)
+    sums[:count] = moments
+    tallest = np.zeros(most, np.int64)
+    tallest[:count] = peaks
+    fragments = np.ones(most, np.int64)
+    parts = np.zeros((most - count, 2), np.int64)
+    passes = np.zeros(most - count, np.int64)
     queue = [(min(peaks[pairs[k, 0]], peaks[pairs[k, 1]]) - saddles[k], k) for k in range(len(pairs))]
     heapq.heapify(queue)
     node = count
     while queue:
         rise, k = heapq.heappop(queue)
-        a, b = root_of(top, pairs[k, 0]), root_of(top, pairs[k, 1])
+        a = root_of(top, pairs[k, 0])
+        b = root_of(top, pairs[k, 1])
         if a == b or sums[a, 0] + sums[b, 0] > largest:
             continue
         now = min(tallest[a], tallest[b]) - saddles[k]
-        if now > rise:  # one of them has grown since
+        if now > rise:  # one of them has grown since: a rise never falls, so the pair's turn comes later
             heapq.heappush(queue, (now, k))
             continue
         if sums[a, 0] < sums[b, 0]:
             a, b = b, a
-        parts[node - count], passes[node - count] = (a, b), saddles[k]
-        sums[node], tallest[node] = sums[a] + sums[b], max(tallest[a], tallest[b])
+        parts[node - count, 0] = a
+        parts[node - count, 1] = b
+        passes[node - count] = saddles[k]
+        sums[node] = sums[a] + sums[b]
+        tallest[node] = max(tallest[a], tallest[b])
         fragments[node] = fragments[a] + fragments[b]
         parents[a] = parents[b] = top[a] = top[b] = node
         node += 1
-    made = node - count
-    length, sure = np.zeros(made, np.int64), np.zeros(made, np.int64)
-    for k in range(len(pairs)):  # a contact lies between the parts of the lowest join of both its fragments
-        a, b = pairs[k]
+    return parts[: node - count], parents[:node], sums[:node], tallest[:node], fragments[:node], passes[: node - count]
+
+
+@kernel
+def _sums_by_join(
+    parents: NDArray[np.int64], fragments: int, pairs: NDArray[np.int64], values: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """``(joins,)`` sums of the pairs' values; a contact lies between the parts of the lowest join of both fragments."""
+    sums = np.zeros(len(parents) - fragments, np.int64)
+    for k in range(len(pairs)):
+        a = pairs[k, 0]
+        b = pairs[k, 1]
+        # Parents have larger numbers than their parts, so the smaller node climbs until the two meet.
         while a != b and a >= 0 and b >= 0:
             if a < b:
                 a = parents[a]
             else:
                 b = parents[b]
         if a == b:
-            length[a - count] += lengths[k]
-            sure[a - count] += certain[k]
-    return (parts[:made], parents[:node], sums[:node], tallest[:node], fragments[:node], passes[:made], length, sure)
+            sums[a - fragments] += values[k]
+    return sums
 
 
 @kernel
-def _chosen(parts, right, nodes):
+def _topmost(parts: NDArray[np.int64], right: NDArray[np.bool_], nodes: int) -> NDArray[np.int64]:
     """Joins from the last made to the first: every part belongs to what its join belongs to, or is free."""
     count = nodes - len(parts)
     home = np.arange(nodes)

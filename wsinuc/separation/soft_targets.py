@@ -19,7 +19,7 @@ from wsinuc.synthesis.structures import turned
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SoftTarget:
-    """What a network should give for one image."""
+    """What a network should put out for one image."""
 
     probabilities: NDArray[np.float32]
     """``(1 + classes, h, w)`` of background and classes; sums to 1."""
@@ -27,28 +27,45 @@ class SoftTarget:
     """``(1, h, w)`` distance in [0, 1], or ``(2, h, w)`` H and V in [-1, 1]."""
 
     def turned(self, k: int) -> SoftTarget:
-        """That of the image turned by ``dihedral`` k, 0 to 7."""
+        """The target of the image turned by ``dihedral`` k, 0 to 7."""
         probabilities = _turn_planes(self.probabilities, k)
         if len(self.maps) == 2:
+            # H and V change place and sign as the halves of a structure do, which `turned` knows.
             nuclei = 1 - self.probabilities[:1]
             return SoftTarget(probabilities, turned(np.concatenate([nuclei, self.maps]), k)[1:])
         return SoftTarget(probabilities, _turn_planes(self.maps, k))
 
 
 def soft_target(scores: NDArray[np.uint8], classes: int, separation: str) -> SoftTarget:
-    """What scores ``(channels, h, w)`` of a segmenter with so many classes say.
+    """The target that a segmenter's scores stand for.
 
     Where a network tells nucleus from background apart from the classes (HoVer-Net), the classes
     share what the nucleus has.
 
     Parameters
     ----------
+    scores
+        uint8 ``(channels, h, w)``, see `wsinuc.separation.channels`.
+    classes
+        Number of classes of nuclei, without background.
     separation
         ``distance`` or ``hv``, the meaning of the last channels.
+
+    Returns
+    -------
+    SoftTarget
+        Probabilities that sum to 1, and maps in [0, 1] (``distance``) or [-1, 1] (``hv``).
+
+    Examples
+    --------
+    >>> scores = np.array([204, 0, 51, 153, 255], np.uint8).reshape(5, 1, 1)
+    >>> target = soft_target(scores, classes=2, separation="distance")
+    >>> target.probabilities.ravel().round(2), target.maps.ravel()
+    (array([0.2, 0.2, 0.6], dtype=float32), array([1.], dtype=float32))
     """
     values: NDArray[np.float32] = scores.astype(np.float32) / np.float32(255)
     foreground = values[FOREGROUND]
-    parts = values[FIRST_CLASS : FIRST_CLASS + classes] + np.float32(1e-6)
+    parts = values[FIRST_CLASS : FIRST_CLASS + classes] + np.float32(1e-6)  # where all classes are 0 they share alike
     shared = parts / parts.sum(0) * foreground
     maps = values[FIRST_CLASS + classes :]
     return SoftTarget(

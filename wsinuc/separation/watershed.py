@@ -43,8 +43,8 @@ __all__ = [
 ]
 
 NECK_UM = 0.2
-"""Two bulges of one blob are two nuclei when the neck between them is narrower than either by this much on each side.
-"""
+"""Two bulges of one blob are two nuclei when the neck between them is narrower than either by this many um on each
+side."""
 
 UInt8 = NDArray[np.uint8]
 Labels = NDArray[np.int32]
@@ -52,14 +52,20 @@ Labels = NDArray[np.int32]
 Threshold = Annotated[float, Meta(gt=0, le=1)]
 Area = Annotated[float, Meta(ge=0, le=1e5)]
 MAX_DIAMETER_UM = 500.0
-"""No nucleus is wider, and no halo."""
+"""Widest nucleus in um that settings may ask for; it decides the halo."""
 MAX_TAPS = 255
-"""Of a smoothing kernel: a standard deviation of 8 px; the numbers of a longer one would not be exact."""
+"""Longest smoothing kernel in pixels, a standard deviation of 8 px; the numbers of a longer one would not be exact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatershedSettings:
-    """How scores become instances. Lengths are in um, so one setting serves every resolution."""
+    """How scores become instances. Lengths are in um, so one setting serves every resolution.
+
+    Raises
+    ------
+    ConfigError
+        A number is out of its range, or a kernel would be longer than `MAX_TAPS`.
+    """
 
     mpp: float
     """um per pixel of the maps."""
@@ -117,7 +123,7 @@ class WatershedSettings:
 
     @property
     def max_area_um2(self) -> float:
-        """Of a disc as wide as the largest nucleus."""
+        """Area of a disc as wide as the largest nucleus."""
         return math.pi * self.max_diameter_um**2 / 4
 
     def area_px(self, area_um2: float) -> int:
@@ -146,9 +152,18 @@ def instances_from_distance(
     Returns
     -------
     int32 ``(h, w)``: 0 background, 1..n in raster order, each one 4-connected piece without holes.
+
+    Examples
+    --------
+    >>> foreground = np.full((5, 11), 255, np.uint8)
+    >>> distance = np.tile(np.array([50, 150, 250, 150, 50, 20, 50, 150, 250, 150, 50], np.uint8), (5, 1))
+    >>> settings = WatershedSettings(mpp=1.0, smoothing_um=0.0)
+    >>> instances_from_distance(foreground, distance, settings)[2]
+    array([1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2], dtype=int32)
     """
     if joining is None:
-        return _simple(fragments(foreground, distance, settings, settings.marker_height)[0], settings)
+        pieces, _ = fragments(foreground, distance, settings, settings.marker_height)
+        return _simple(pieces, settings)
     pieces, heights = fragments(foreground, distance, settings, joining.fragment_height)
     largest = settings.area_px(settings.max_area_um2)
     return _simple(join_fragments(pieces, heights, foreground, joining, mpp=settings.mpp, largest=largest), settings)
@@ -189,6 +204,7 @@ def instances_from_hv(foreground: UInt8, h: UInt8, v: UInt8, settings: Watershed
     taps = settings.sobel_taps
     edges = np.maximum(_falls(h, mask, taps, axis=1), _falls(v, mask, taps, axis=0))
     inner = _fill_gaps(mask & (edges < 255 * settings.edge_threshold), settings.area_px(settings.max_hole_um2)) & mask
+    # HoVer-Net's opening by a 5 px ellipse at 0.25 um per pixel: thin bridges between two markers break.
     inner = ndimage.binary_opening(inner, _disc(0.5 / settings.mpp))
     pieces = cc3d.connected_components(inner, connectivity=4).astype(np.int32, copy=False)
     markers = relabel(pieces, settings.area_px(settings.min_marker_um2))
@@ -242,7 +258,7 @@ def instances_from_shape(foreground: UInt8, settings: WatershedSettings) -> Labe
     mask = _nuclear(foreground, settings)
     if mask.all():  # there is no border to measure from
         return _flood(np.zeros_like(foreground), np.zeros(mask.shape, np.int32), mask, settings)
-    level_um = settings.max_diameter_um / 2 / 255
+    level_um = settings.max_diameter_um / 2 / 255  # a fixed scale: one by the deepest nucleus would depend on the crop
     depth_um = np.asarray(ndimage.distance_transform_edt(mask)) * settings.mpp
     depth = _smooth(np.minimum(depth_um / level_um, 255).astype(np.uint8), settings.taps(settings.smoothing_um))
     markers = relabel(split_peaks(depth, mask, 1, math.ceil(NECK_UM / level_um)))
@@ -277,7 +293,7 @@ def _fill_gaps(mask: NDArray[np.bool_], largest: int) -> NDArray[np.bool_]:
     small = pixel_counts(gaps) <= largest
     for edge in (gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]):
         small[edge] = False
-    small[0] = True
+    small[0] = True  # label 0 is the mask itself
     return small[gaps]
 
 
@@ -289,7 +305,8 @@ def _flood(levels: UInt8, markers: Labels, mask: NDArray[np.bool_], settings: Wa
 def _one_per_piece(markers: Labels, mask: NDArray[np.bool_]) -> Labels:
     """The markers, and each piece of the mask that has none as a marker of its own."""
     pieces = cc3d.connected_components(mask, connectivity=4).astype(np.int32, copy=False)
-    return _with_unmarked(markers, pieces)
+    marked: Labels = _with_unmarked(markers, pieces)
+    return marked
 
 
 def _simple(labels: Labels, settings: WatershedSettings) -> Labels:
@@ -306,14 +323,16 @@ def _smooth(levels: UInt8, taps: int) -> UInt8:
     """Binomial smoothing, exact up to the final rounding, so that it does not depend on position."""
     if taps == 1:
         return levels
-    return _smooth_rows(levels, _binomial(taps))
+    smooth: UInt8 = _smooth_rows(levels, _binomial(taps))
+    return smooth
 
 
 @kernel
-def _smooth_rows(levels, weights):
+def _smooth_rows(levels: UInt8, weights: NDArray[np.float64]) -> UInt8:
     """Both passes row by row, so that what is read again is still in the cache; edges repeat their last pixel."""
     height, width = levels.shape
-    reach, total = len(weights) // 2, weights.sum() ** 2
+    reach = len(weights) // 2
+    total = weights.sum() ** 2
     out = np.empty_like(levels)
     column = np.empty(width + 2 * reach, np.float64)
     for y in range(height):
@@ -322,17 +341,18 @@ def _smooth_rows(levels, weights):
             row = levels[min(max(y + k - reach, 0), height - 1)]
             for x in range(width):
                 column[reach + x] += weights[k] * row[x]
-        column[:reach], column[reach + width :] = column[reach], column[reach + width - 1]
+        column[:reach] = column[reach]
+        column[reach + width :] = column[reach + width - 1]
         for x in range(width):
             value = 0.0
             for k in range(len(weights)):
                 value += weights[k] * column[x + k]
-            out[y, x] = math.floor(value / total + 0.5)
+            out[y, x] = math.floor(value / total + 0.5)  # half up: rounding half to even would favour even levels
     return out
 
 
 @kernel
-def _with_unmarked(markers, pieces):
+def _with_unmarked(markers: Labels, pieces: Labels) -> Labels:
     """The markers, and each piece of foreground that holds none as one more."""
     marked = np.zeros(pieces.max() + 1 if pieces.size else 1, np.bool_)
     for y in range(markers.shape[0]):
@@ -355,8 +375,10 @@ def _falls(values: UInt8, mask: NDArray[np.bool_], taps: int, axis: int) -> UInt
     signed = np.where(mask, 2.0 * values - 255.0, 0.0)
     slope = ndimage.correlate1d(signed, derivative, axis=axis, mode="nearest")
     slope = ndimage.correlate1d(slope, smoothing, axis=1 - axis, mode="nearest")
+    # A fall from +255 to -255 between two pixels gives this response along a straight edge.
     steepest = 2 * 255 * derivative[taps // 2 + 1 :].sum() * smoothing.sum()
-    return np.floor(np.clip(-slope / steepest, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+    levels: UInt8 = np.floor(np.clip(-slope / steepest, 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+    return levels
 
 
 def _disc(radius: float) -> NDArray[np.bool_]:
