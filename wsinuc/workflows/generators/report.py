@@ -16,8 +16,10 @@ from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.samplers import SamplerConfig, walk
 from wsinuc.models.networks.spade_unet import SpadeUNet, SpadeUNetConfig
 from wsinuc.models.networks.unet import UNet
-from wsinuc.workflows.denoiser.report import SAMPLES, SAMPLING_STEPS, PretrainEstimate, estimate_network
+from wsinuc.models.pixels import from_network
+from wsinuc.workflows.denoiser.report import SAMPLES, SAMPLING_STEPS
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
+from wsinuc.workflows.training.cost import NetworkCost, estimate_network, noisy
 
 CONDITIONS = 4
 """Structures on a page of the image model."""
@@ -31,18 +33,18 @@ def build_generator(config: GeneratorConfig) -> UNet | SpadeUNet:
     return SpadeUNet(config.network) if isinstance(config.network, SpadeUNetConfig) else UNet(config.network)
 
 
-def estimate_generator(config: GeneratorConfig, processes: int = 1) -> PretrainEstimate:
+def estimate_generator(config: GeneratorConfig, processes: int = 1) -> NetworkCost:
     """Size and cost of a training."""
-    shapes = [(CHANNELS, config.patch, config.patch)] * (2 if config.kind == IMAGE else 1)
+    structure = (CHANNELS,) if config.kind == IMAGE else ()
+    inputs = noisy(CHANNELS, config.patch, *structure)
     at_once = max(1, config.batch // (config.fit.accumulate * processes))
-    return estimate_network(lambda: build_generator(config), shapes, config.batch, at_once, bf16=config.fit.bf16)
+    return estimate_network(lambda: build_generator(config), inputs, config.batch, at_once, bf16=config.fit.bf16)
 
 
 def as_colours(x: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Maps or images ``(n, 3, h, w)`` in [-1, 1] as RGB ``(n, h, w, 3)``: of a structure red is H,
     green V, blue nucleus."""
-    levels = ((np.clip(x, -1, 1) + 1) * 127.5).round().astype(np.uint8)
-    return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
+    return from_network(torch.from_numpy(x))
 
 
 def structure_colours(x: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,27 +14,13 @@ from wsinuc.models.features.ensemble import PixelClassifierEnsemble
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
-from wsinuc.workflows.denoiser.report import estimate_network
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig, ensemble_shape, load_extractor
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
 from wsinuc.workflows.train.networks import describe_network, starting_point
+from wsinuc.workflows.training.cost import TrainingCost, cost_of_steps, estimate_network
 
 _HALF = 2  # bytes of a feature in the table of pixels
 _PATCH = 64  # side of the patch whose operations are counted; a denoiser's grow with the area
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingCost:
-    """Size and cost of one training."""
-
-    parameters: int
-    """That are learned."""
-    flops: float
-    """Of the whole training, without augmentation and scoring; about."""
-    memory_bytes: float
-    """For weights, optimiser and activations, or for the table of pixels; about."""
-    text: str
-    """The settings that decide it, in a line."""
 
 
 def network_cost(config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], denoiser: Path | None) -> TrainingCost:
@@ -43,23 +28,17 @@ def network_cost(config: NetworkTrainConfig, classes: tuple[NucleusClass, ...], 
     described = describe_network(config, classes or (NUCLEUS,), starting_point(config, denoiser))
     takes = estimate_network(
         lambda: build_network(config.method, described.network),
-        [(3, config.crop, config.crop)],
+        lambda: [torch.zeros(1, 3, config.crop, config.crop)],
         config.batch,
         config.batch,
         bf16=config.fit.bf16,
-        timestep=False,
     )
     text = (
         f"{config.fit.steps} steps of {config.batch} crops of {config.crop} px at "
         f"{described.watershed.mpp:g} um per px, "
         f"learning rate {config.fit.lr:g}"
     )
-    return TrainingCost(
-        parameters=takes.parameters,
-        flops=takes.flops_per_step * config.fit.steps,
-        memory_bytes=takes.memory_bytes,
-        text=text,
-    )
+    return cost_of_steps(takes, config.fit.steps, text)
 
 
 def ddpm_cost(

@@ -12,10 +12,10 @@ import torch
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.training.state import read_log
-from wsinuc.workflows.denoiser import held_out
-from wsinuc.workflows.denoiser.held_out import set_apart
 from wsinuc.workflows.generators import cosyn as train_cosyn
 from wsinuc.workflows.generators.config import GeneratorConfig
+from wsinuc.workflows.training import held_out
+from wsinuc.workflows.training.held_out import set_apart
 
 quick_pages = nudiff.quick_pages
 no_point_process = joint.no_point_process
