@@ -12,7 +12,7 @@ from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.samplers import SamplerConfig, walk
 from wsinuc.models.pixels import from_network
 from wsinuc.workflows.denoiser.config import PretrainConfig
-from wsinuc.workflows.training.cost import NetworkCost, estimate_network, noisy
+from wsinuc.workflows.training.cost import NetworkCost, estimate_network, images_at_once, noisy
 
 SAMPLES = 16
 SAMPLING_STEPS = 25
@@ -21,9 +21,12 @@ SAMPLING_STEPS = 25
 
 def estimate(config: PretrainConfig, processes: int = 1) -> NetworkCost:
     """Size and cost of a training."""
-    at_once = max(1, config.batch // (config.fit.accumulate * processes))
     return estimate_network(
-        lambda: untrained_denoiser(config.unet), noisy(3, config.patch), config.batch, at_once, bf16=config.fit.bf16
+        lambda: untrained_denoiser(config.unet),
+        noisy(3, config.patch),
+        config.batch,
+        images_at_once(config, processes),
+        bf16=config.fit.bf16,
     )
 
 

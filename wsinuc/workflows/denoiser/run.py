@@ -130,6 +130,11 @@ def _checkpoint(
     )
 
 
+def check_start(config: PretrainConfig, init: Path) -> None:
+    """Whether a training can start from these weights; raises CheckpointError where it cannot."""
+    _start(untrained_denoiser(config.unet), init, config)
+
+
 def _start(network: nn.Module, path: Path, config: PretrainConfig) -> dict[str, str]:
     """Load first weights into the network; what to remember of them."""
     tensors = read_weights(path)

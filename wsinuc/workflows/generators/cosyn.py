@@ -25,7 +25,7 @@ from wsinuc.models.conditioning.text import TextEncoder, TextTokens
 from wsinuc.models.conditioning.text_encoders import TemplateEncoder
 from wsinuc.models.diffusion.joint import JointDiffusion, JointNoise, JointUnit
 from wsinuc.models.diffusion.mean_levels import MeanLevels
-from wsinuc.models.networks.cosyn_unet import CoSynUNet
+from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Inspection, Progress
 from wsinuc.models.training.processes import ALONE, Processes
@@ -99,11 +99,11 @@ def train_cosyn(
     check_annotation(images, classes)
     session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
     torch.manual_seed(config.seed)
-    encoder = text_encoder or _built_in_encoder(JointExamples.of(images, classes, config))  # held-out words too
+    encoder = text_encoder or built_in_encoder(images, classes, config)  # of all images: held-out words too
     learned, held_out = set_apart(images, config.held_out, config.seed)
     drawn = None if weights is None else [weights[i] for i in learned]
     examples = JointExamples.of([images[i] for i in learned], classes, config, drawn)
-    shape = replace(config.network, classes=len(classes) + 1, text_width=encoder.width)
+    shape = joint_shape(config, classes, encoder)
     process = JointDiffusion.of(shape.classes, config.steps)
     network = CoSynUNet(shape)
     on_device(network, device).train()
@@ -160,16 +160,38 @@ def mean_levels(examples: JointExamples) -> MeanLevels:
     return MeanLevels.of(to_network(images))
 
 
-def _built_in_encoder(examples: JointExamples) -> TextEncoder:
-    """The template's encoder with the words of the training data."""
+def built_in_encoder(
+    images: Sequence[LabelledImage], classes: Sequence[NucleusClass], config: CoSynTrainConfig
+) -> TemplateEncoder:
+    """The template's encoder with the words of these images.
+
+    Raises
+    ------
+    DataError
+        There are no images, or they lack the column that names their tissue.
+    """
+    examples = JointExamples.of(images, classes, config)
     tissues, stains = (tuple(sorted(set(words))) for words in zip(*examples.tissues, strict=True))
     return TemplateEncoder(
         Vocabulary(
             tissues=() if tissues == ("",) else tissues,
             stains=() if stains == ("",) else stains,
-            classes=tuple(c.name for c in examples.classes),
+            classes=tuple(each.name for each in classes),
         )
     )
+
+
+def joint_shape(config: CoSynTrainConfig, classes: Sequence[NucleusClass], encoder: TextEncoder) -> CoSynConfig:
+    """The shape of the network for these classes, background besides, and this encoder."""
+    return replace(config.network, classes=len(classes) + 1, text_width=encoder.width)
+
+
+def check_start(
+    init: Path, images: Sequence[LabelledImage], classes: Sequence[NucleusClass], config: CoSynTrainConfig
+) -> None:
+    """Whether a training can start from this generator; raises CheckpointError where it cannot."""
+    encoder = built_in_encoder(images, classes, config)
+    _start(CoSynUNet(joint_shape(config, classes, encoder)), init)
 
 
 def _fitted_layouts(images: Sequence[LabelledImage], config: CoSynTrainConfig) -> dict[str, Any]:

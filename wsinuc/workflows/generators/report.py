@@ -1,4 +1,4 @@
-"""What a training of method B's networks will take, and what they make meanwhile: estimates, pages of samples."""
+"""What a training of method B's networks makes meanwhile: pages of samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsinuc.models.checkpoints.generators import IMAGE
 from wsinuc.models.diffusion.gaussian import Denoiser, GaussianDiffusion
 from wsinuc.models.diffusion.guidance import guided
 from wsinuc.models.diffusion.mean_levels import MeanLevels
@@ -19,7 +18,6 @@ from wsinuc.models.networks.unet import UNet
 from wsinuc.models.pixels import from_network
 from wsinuc.workflows.denoiser.report import SAMPLES, SAMPLING_STEPS
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
-from wsinuc.workflows.training.cost import NetworkCost, estimate_network, noisy
 
 CONDITIONS = 4
 """Structures on a page of the image model."""
@@ -31,14 +29,6 @@ _AT_ONCE = 4
 def build_generator(config: GeneratorConfig) -> UNet | SpadeUNet:
     """The untrained network."""
     return SpadeUNet(config.network) if isinstance(config.network, SpadeUNetConfig) else UNet(config.network)
-
-
-def estimate_generator(config: GeneratorConfig, processes: int = 1) -> NetworkCost:
-    """Size and cost of a training."""
-    structure = (CHANNELS,) if config.kind == IMAGE else ()
-    inputs = noisy(CHANNELS, config.patch, *structure)
-    at_once = max(1, config.batch // (config.fit.accumulate * processes))
-    return estimate_network(lambda: build_generator(config), inputs, config.batch, at_once, bf16=config.fit.bf16)
 
 
 def as_colours(x: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -6,12 +6,15 @@ the tensors that it would keep for the backward pass.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from wsinuc.workflows.training.run import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,10 @@ class TrainingCost:
     """For weights, gradients, optimiser, average and activations, or for the table of pixels; about."""
     text: str = ""
     """The settings that decide it, in a line."""
+    seconds: float | None = None
+    """Of the whole training on this machine, where a part of it was timed."""
+    measured: str = ""
+    """What was timed for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +44,22 @@ class NetworkCost:
     """Forward and backward pass of a whole batch; a backward pass costs about two forward passes."""
     memory_bytes: float
     """On the device, for weights, gradients, optimiser, average and the activations of one pass; about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """What one part of a training took on this machine."""
+
+    flops: float
+    seconds: float
+
+
+def measured(run: Callable[[], object]) -> Measurement:
+    """Run one part of a training, and see what it takes. PyTorch's first call is a little slower than others."""
+    begun = time.monotonic()
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return Measurement(flops=float(counter.get_total_flops()), seconds=time.monotonic() - begun)
 
 
 def estimate_network(
@@ -89,6 +112,11 @@ def noisy(channels: int, patch: int, *conditions: int) -> Callable[[], Sequence[
         return (image, torch.zeros(1, dtype=torch.long), *(torch.zeros(1, c, patch, patch) for c in conditions))
 
     return inputs
+
+
+def images_at_once(config: TrainingSettings, processes: int = 1) -> int:
+    """Images of one pass of a training, in each process."""
+    return max(1, config.batch // (config.fit.accumulate * processes))
 
 
 def cost_of_steps(network: NetworkCost, steps: int, text: str) -> TrainingCost:
