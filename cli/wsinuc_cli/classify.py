@@ -15,6 +15,8 @@ from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 METHOD, TRAINING = "Method", "Training"
+FIELDS = {name: name for name in ("folds", "permutations", "seed")}
+"""Option -> the field of `PointTrainConfig` that it sets."""
 
 
 @click.command(cls=SectionedCommand)
@@ -29,9 +31,9 @@ METHOD, TRAINING = "Method", "Training"
     help="Shipped model or checkpoint that finds the nuclei.",
 )
 @condition_options
-@option("--folds", section=TRAINING, type=int, help="Parts of the cross-validation by image; 0: none.  [5]")
-@option("--permutations", section=TRAINING, type=int, help="Trainings on shuffled classes, against chance.  [100]")
-@option("--seed", section=TRAINING, default=0, show_default=True)
+@option("--folds", section=TRAINING, type=int, help="Parts of the cross-validation by image; 0: none.")
+@option("--permutations", section=TRAINING, type=int, help="Trainings on shuffled classes, against chance.")
+@option("--seed", section=TRAINING, type=int)
 @click.option("--dry-run", is_flag=True, help="Check every file, say what would be learned, and stop.")
 @device_option
 @click.pass_context
@@ -48,9 +50,7 @@ def classify(context: click.Context, data: str, output: Path, model: str, device
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
 
-    config = overlaid(
-        PointTrainConfig(), {name: name for name in ("folds", "permutations", "seed")}, given_options(context)
-    )
+    config = overlaid(PointTrainConfig(), FIELDS, given_options(context))
     found = gather_points(
         data,
         mpp=options["mpp"],

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc_cli.images import FILE, condition_options
+from wsinuc_cli.next_command import after_distilling
 from wsinuc_cli.options import device_option
+from wsinuc_cli.overlay import given_options, overlaid
+from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_report import echo_cost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,66 +22,77 @@ if TYPE_CHECKING:
     from wsinuc.workflows.distill.sources import Tissue
     from wsinuc.workflows.distill.teacher import Scales, Teacher
 
-FILE = click.Path(path_type=Path)
+METHOD, WHICH, TRAINING = "Method", "Which images", "Training"
+FIELDS = {
+    "model_mpp": "mpp",
+    "base": "base",
+    "fold": "fold",
+    "patches": "patches",
+    "patch": "patch",
+    "steps": "fit.steps",
+    "batch": "batch",
+    "crop": "crop",
+    "lr": "fit.lr",
+    "label_weight": "label_weight",
+    "held_out": "held_out",
+    "seed": "seed",
+}
+"""Option -> the field of `DistillConfig` that it sets."""
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("teacher")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@click.option("--also", multiple=True, metavar="MODEL", help="Another teacher; scores are averaged. Repeatable.")
-@click.option("--start", type=FILE, metavar="STUDENT", help="An earlier student to go on from.")
-@click.option("--mpp", "file_mpp", type=float, metavar="UM", help="um per pixel of sources that do not say it.")
-@click.option(
-    "--model-mpp", "mpp", type=float, metavar="UM", help="um per pixel of the student [default: the teacher's]."
+@click.argument("sources", nargs=-1, required=True, metavar="DATA...")
+@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@option(
+    "--also",
+    section=METHOD,
+    multiple=True,
+    metavar="MODEL",
+    help="Another teacher; scores are averaged. Repeatable.",
 )
-@click.option("--base", type=int, help="Width of the student's finest level [default: 16].")
-@click.option("--fold", type=int, help="Squares of so many pixels a side are one pixel of that level [default: 1].")
-@click.option("--patches", type=int, metavar="N", help="Patches that the teacher scores, once each [default: 1000].")
-@click.option("--patch", type=int, help="Side of a patch in pixels of the student [default: 256].")
-@click.option("--steps", type=int, help="Training steps of the student [default: 4000].")
-@click.option("--batch", type=int, help="Crops per step, two of each place [default: 10].")
-@click.option("--crop", type=int, help="Side of a crop in pixels, cut from the patches [default: 128].")
-@click.option("--lr", type=float, help="Highest learning rate; it falls along a cosine [default: 0.001].")
-@click.option("--labels", multiple=True, metavar="DATA", help="Annotated data set to learn from besides; repeatable.")
-@click.option("--label-weight", type=float, help="Weight of their loss [default: 1].")
-@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Of data sets only these images.")
-@click.option(
-    "--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Of data sets not these images."
+@option("--start", section=METHOD, type=FILE, metavar="STUDENT", help="An earlier student to go on from.")
+@condition_options
+@option(
+    "--labels",
+    section=WHICH,
+    multiple=True,
+    metavar="DATA",
+    help="Annotated data set to learn from besides; repeatable.",
 )
-@click.option(
+@option(
     "--mix",
+    section=WHICH,
     type=click.Choice(["area", "sources"]),
     default="area",
     show_default=True,
-    help="Draw patches by area of tissue, or from every SOURCE equally often.",
+    help="Draw patches by area of tissue, or from every DATA equally often.",
 )
-@click.option("--held-out", type=float, metavar="SHARE", help="Patches that only measure the agreement [default: 0.1].")
-@click.option("--cache", type=FILE, metavar="DIR", help="Keep the teacher's patches here [default: OUTPUT.patches].")
+@option("--patches", section=TRAINING, type=int, metavar="N", help="Patches that the teacher scores, once each.")
+@option("--patch", section=TRAINING, type=int, help="Side of a patch in pixels of the student.")
+@option("--steps", section=TRAINING, type=int, help="Training steps of the student.")
+@option("--batch", section=TRAINING, type=int, help="Crops per step, two of each place.")
+@option("--crop", section=TRAINING, type=int, help="Side of a crop in pixels, cut from the patches.")
+@option("--lr", section=TRAINING, type=float, help="Highest learning rate; it falls along a cosine.")
+@option("--label-weight", section=TRAINING, type=float, help="Weight of the loss of --labels.")
+@option(
+    "--model-mpp", section=TRAINING, type=float, metavar="UM", help="um per pixel of the student, else the teacher's."
+)
+@option("--base", section=TRAINING, type=int, help="Width of the student's finest level.")
+@option("--fold", section=TRAINING, type=int, help="Squares of so many pixels a side are one pixel of that level.")
+@option("--held-out", section=TRAINING, type=float, metavar="SHARE", help="Patches that only measure the agreement.")
+@option("--seed", section=TRAINING, type=int)
+@click.option("--cache", type=FILE, metavar="DIR", help="Keep the teacher's patches here, not in OUTPUT.patches.")
 @click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="Memory for pixels of the sources.")
-@click.option("--seed", type=int, help="[default: 0]")
 @device_option
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
+@click.option("--dry-run", is_flag=True, help="Check every file, say what would be done and what it takes; then stop.")
+@click.pass_context
 def distill(
-    teacher: str,
-    sources: tuple[str, ...],
-    output: Path,
-    also: tuple[str, ...],
-    file_mpp: float | None,
-    labels: tuple[str, ...],
-    wanted: tuple[str, ...],
-    unwanted: tuple[str, ...],
-    mix: str,
-    start: Path | None,
-    cache: Path | None,
-    memory: float,
-    device: str,
-    dry_run: bool,
-    **options: Any,
+    context: click.Context, /, teacher: str, sources: tuple[str, ...], output: Path, device: str, **options: Any
 ) -> None:
     """Teach a small U-Net to do in one pass what TEACHER does.
 
-    TEACHER is a shipped model (accurate, fast, default) or a segmenter checkpoint. SOURCE is a
+    TEACHER is a shipped model (accurate, fast, default) or a segmenter checkpoint. DATA is a
     slide, an image, a folder of images, or a data set (FOLDER, or NAME=FOLDER) whose annotation is
     ignored. Conditions hold for the data sets that have the column. Interrupted, the same command
     goes on; the teacher's scores are computed once and kept.
@@ -88,24 +103,36 @@ def distill(
     wsinuc distill mine.safetensors tnbc --mpp 0.25 --labels tnbc --where-not patient=09,10,11 -o student.safetensors
     """
     from wsinuc.datasets.base import parse_conditions
+    from wsinuc.regular import require_parent
     from wsinuc.workflows.data.sources import Choice
+    from wsinuc.workflows.distill.config import DistillConfig
     from wsinuc.workflows.distill.patches import scales_of
     from wsinuc.workflows.distill.run import distill as run
     from wsinuc.workflows.distill.sources import gather_labels, gather_tissue
     from wsinuc.workflows.distill.teacher import check_teachers, load_teacher
 
-    config = configured(**options)
-    teachers = [load_teacher(model, device=device) for model in (teacher, *also)]
+    config = overlaid(DistillConfig(), FIELDS, given_options(context))
+    require_parent(output)
+    teachers = [load_teacher(model, device=device) for model in (teacher, *options["also"])]
     check_teachers(teachers)
     scales = scales_of(teachers, config)
-    choice = Choice(parse_conditions(wanted), parse_conditions(unwanted))
+    choice = Choice(parse_conditions(options["wanted"]), parse_conditions(options["unwanted"]))
+    mpp = options["mpp"]
     tissue = gather_tissue(
-        sources, scales, file_mpp=file_mpp, choice=choice, memory=round(memory * 2**30), even=mix == "sources"
+        sources,
+        scales,
+        file_mpp=mpp,
+        choice=choice,
+        memory=round(options["memory"] * 2**30),
+        even=options["mix"] == "sources",
     )
-    labelled, origin = gather_labels(labels, teachers[0].segmenter.classes, mpp=file_mpp, choice=choice)
+    labelled, origin = gather_labels(options["labels"], teachers[0].segmenter.classes, mpp=mpp, choice=choice)
     choice.check()
     _describe(teachers, tissue, len(labelled), scales, config)
-    if dry_run:
+    if options["dry_run"]:
+        from wsinuc.workflows.distill.cost import distill_cost
+
+        echo_cost(distill_cost(teachers, tissue.images, config, start=options["start"], labelled=bool(labelled)))
         return
     agreement = run(
         teachers,
@@ -115,24 +142,15 @@ def distill(
         device=device,
         weights=tissue.weights,
         labelled=labelled,
-        cache=cache,
-        start=start,
-        provenance={"sources": [Path(source).name for source in sources], "mix": mix, "data": origin},
+        cache=options["cache"],
+        start=options["start"],
+        provenance={"sources": [Path(source).name for source in sources], "mix": options["mix"], "data": origin},
         on_event=echo,
     )
     echo(
         f"Written to {output}: on held-out patches Dice {agreement.dice:.3f} with the teacher's nuclei. "
-        f"Next: wsinuc segment slide.svs --model {output}, or wsinuc evaluate DATA --model {output}"
+        f"Next: {after_distilling(sources, options['labels'], mpp, output)}"
     )
-
-
-def configured(*, steps: int | None = None, lr: float | None = None, **options: Any) -> DistillConfig:
-    """The settings with the options that were given; raises ConfigError."""
-    from wsinuc.workflows.distill.config import DistillConfig
-
-    given = {name: value for name, value in options.items() if value is not None}
-    schedule: dict[str, Any] = {name: value for name, value in (("steps", steps), ("lr", lr)) if value is not None}
-    return DistillConfig(fit=replace(DistillConfig().fit, **schedule), **given)
 
 
 def _describe(

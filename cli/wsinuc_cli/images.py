@@ -62,7 +62,8 @@ def gather(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 
-    named = {name: options[name] for name in ("split", "part", "few", "patch", "seed") if name in options}
+    names = ("split", "part", "few", "patch", "fraction", "seed")
+    named = {name: options[name] for name in names if options.get(name) is not None}
     selection = ImageSelection(
         wanted=parse_conditions(options["wanted"]), unwanted=parse_conditions(options["unwanted"]), **named
     )

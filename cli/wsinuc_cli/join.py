@@ -10,10 +10,13 @@ import click
 from wsinuc_cli.images import FILE, condition_options, gather, split_options
 from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
+from wsinuc_cli.overlay import given_options, overlaid
 from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import echo
 
 METHOD, TRAINING = "Method", "Training"
+FIELDS = {"seed": "seed"}
+"""Option -> the field of `JoiningFit` that it sets."""
 _EVERY = 50  # crops between two lines
 
 
@@ -30,10 +33,20 @@ _EVERY = 50  # crops between two lines
 )
 @condition_options
 @split_options
-@option("--seed", section=TRAINING, default=0, show_default=True)
+@option("--seed", section=TRAINING, type=int)
 @click.option("--dry-run", is_flag=True, help="Check every file, say what would be learned, and stop.")
 @device_option
-def join(data: tuple[str, ...], output: Path, model: str, device: str, dry_run: bool, **options: Any) -> None:
+@click.pass_context
+def join(
+    context: click.Context,
+    /,
+    data: tuple[str, ...],
+    output: Path,
+    model: str,
+    device: str,
+    dry_run: bool,
+    **options: Any,
+) -> None:
     """Learn which fragments of nuclei a model should join.
 
     DATA are data sets with outlines. Crops of them are cut too often on purpose, and a rule of ten
@@ -47,7 +60,7 @@ def join(data: tuple[str, ...], output: Path, model: str, device: str, dry_run: 
 
     chosen = gather(data, options)
     model_path(model)  # raises for a model that is not there
-    config = JoiningFit(seed=options["seed"])
+    config = overlaid(JoiningFit(), FIELDS, given_options(context))
     echo(f"joining: {len(chosen.images)} images, {config.crops} crops of them, segmented by {model}")
     if dry_run:
         return

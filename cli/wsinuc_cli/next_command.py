@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +47,67 @@ def next_command(
     else:
         image = output.with_name(f"{output.stem}-image{output.suffix}")
         words = ["pretrain", *sources, "--method", "nudiff-image", "--preset", preset]
-        words += _given("--model-mpp", options["mpp"]) + _chosen(drawn, options) + ["-o", image]
+        words += _given("--model-mpp", options["model_mpp"]) + _chosen(drawn, options) + ["-o", image]
     return quoted("wsinuc", *words)
 
 
-def _chosen(drawn: Path | None, options: dict[str, Any]) -> list[Any]:
+def after_denoiser(output: Path, sources: Sequence[str], preset: str, options: Mapping[str, Any]) -> str:
+    """What makes a segmenter of the denoiser in ``output``, from the first of its sources that is annotated.
+
+    Where none is, the command says ``DATA`` for it. Method D's network is fine-tuned, because pixel
+    classifiers cannot read it; the published one of method A gets the published features.
+
+    Parameters
+    ----------
+    options
+        Those of ``wsinuc pretrain``.
+    """
+    data = next((source for source in sources if _is_annotated(source, options["mpp"])), None)
+    method = {"genselfdiff": ["--method", "finetune"], "paper": ["--preset", "paper"]}.get(preset, [])
+    chosen = [] if data is None else _chosen(None, options)
+    segmenter = output.with_name(f"{output.stem}-segmenter{output.suffix}")
+    return quoted("wsinuc", "train", data or "DATA", *chosen, *method, "--denoiser", output, "-o", segmenter)
+
+
+def after_sweep(data: str, mpp: float | None, folder: Path) -> str:
+    """What trains pixel classifiers on the features that did best, of the denoiser that ``best.json`` names."""
+    best = folder / "best.json"
+    denoiser = json.loads(best.read_text(encoding="utf-8"))["denoiser"]
+    segmenter = folder / "segmenter.safetensors"
+    words = ["--denoiser", denoiser, "--features", best, "-o", segmenter]
+    return quoted("wsinuc", "train", data, *_given("--mpp", mpp), *words)
+
+
+def after_distilling(sources: Sequence[str], labels: Sequence[str], mpp: float | None, student: Path) -> str:
+    """What measures a student on the first annotated data set it knows of, or else shows what it does to a slide."""
+    data = next((source for source in (*labels, *sources) if _is_annotated(source, mpp)), None)
+    if data is not None:
+        return evaluate_command(data, mpp, student)
+    image = next((source for source in sources if Path(source).is_file()), sources[0])
+    return quoted("wsinuc", "segment", image, *_given("--mpp", mpp), "--model", student)
+
+
+def _is_annotated(source: str, mpp: float | None) -> bool:
+    """Whether a source is a data set with outlines, which training and evaluation read."""
+    from wsinuc.datasets import open_dataset
+    from wsinuc.errors import WsinucError
+
+    if Path(source).is_file():
+        return False
+    try:
+        return open_dataset(source, otherwise=mpp).layout.kind == "instances"
+    except WsinucError:
+        return False
+
+
+def _chosen(drawn: Path | None, options: Mapping[str, Any]) -> list[Any]:
     """The options that name the images of the training, as ``pretrain`` and ``synthesize`` share them."""
     part = [] if drawn or options["part"] == "train" else ["--part", options["part"]]
     conditions = [("--where", text) for text in options["wanted"]] + [
         ("--where-not", text) for text in options["unwanted"]
     ]
     return [
-        *_given("--mpp", options["file_mpp"]),
+        *_given("--mpp", options["mpp"]),
         *_given("--split", drawn or options["split"]),
         *part,
         *(word for condition in conditions for word in condition),

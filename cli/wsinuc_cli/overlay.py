@@ -1,14 +1,14 @@
 """From options to settings: a preset, overlaid with exactly the options that were given.
 
 Defaults live in the config dataclasses alone. A command says which option sets which field, by a
-dotted path such as ``fit.lr``; the command line shows the field's default and changes the field only
-when the user wrote the option.
+dotted path such as ``fit.lr``; the help shows the field's value in each preset
+(`wsinuc_cli.stated_defaults`), and the field changes only when the user wrote the option.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import click
@@ -41,17 +41,31 @@ def overlaid(config: Config, paths: Mapping[str, str], given: Mapping[str, Any])
     ConfigError
         A value is one that the config refuses.
     """
-    for name, value in given.items():
-        if name in paths:
-            config = with_field(config, paths[name], value)
-    return config
+    return with_fields(config, {paths[name]: value for name, value in given.items() if name in paths})
 
 
-def with_field(config: Config, path: str, value: Any) -> Config:
-    """A frozen dataclass with one field changed, however deep it lies."""
-    name, _, rest = path.partition(".")
-    inner = with_field(getattr(config, name), rest, value) if rest else value
-    return replace(config, **{name: inner})  # type: ignore[type-var]
+def with_fields(config: Config, changes: Mapping[str, Any]) -> Config:
+    """A frozen dataclass with some fields changed, however deep they lie, all at once.
+
+    One replacement per dataclass: fields that must suit each other, a batch and its passes, are
+    checked together and never one by one.
+
+    Parameters
+    ----------
+    changes
+        Dotted path -> value. A path may lead into a value that is set here as well.
+    """
+    whole = {path: value for path, value in changes.items() if "." not in path}
+    inner: dict[str, dict[str, Any]] = {}
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            inner.setdefault(name, {})[rest] = value
+    for name, deeper in inner.items():
+        start = whole[name] if name in whole else getattr(config, name)
+        whole[name] = with_fields(start, deeper)
+    # mypy cannot know that a type variable is a dataclass
+    return replace(config, **whole)  # type: ignore[type-var]
 
 
 def field_of(config: Any, path: str) -> Any:
@@ -59,16 +73,6 @@ def field_of(config: Any, path: str) -> Any:
     for name in path.split("."):
         config = getattr(config, name)
     return config
-
-
-def default_of(config: type, path: str) -> Any:
-    """The default of a field of a config dataclass, without making one."""
-    name, _, rest = path.partition(".")
-    found = next(field for field in fields(config) if field.name == name)
-    value = found.default if found.default_factory is MISSING else found.default_factory()
-    if rest and is_dataclass(value):
-        return field_of(value, rest)
-    return value
 
 
 def refuse_foreign(given: Mapping[str, Any], owners: Mapping[str, tuple[str, ...]], method: str) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from wsinuc_cli.stated_defaults import stated_defaults
+
 OTHERS = "Other options"
 
 
@@ -18,7 +20,18 @@ class SectionOption(click.Option):
 
 
 class SectionedCommand(click.Command):
-    """A command whose help shows its options by section, in the order in which sections first appear."""
+    """A command whose help shows its options by section, in the order in which sections first appear.
+
+    Behind the help of an option stands the default that the command's settings give its field
+    (`wsinuc_cli.stated_defaults`).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        stated = stated_defaults().get(self.name or "", {})
+        for parameter in self.params:
+            if isinstance(parameter, click.Option) and parameter.name in stated:
+                parameter.help = f"{parameter.help or ''}  [default: {stated[parameter.name]}]".strip()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a heading and the options of each section."""

@@ -3,57 +3,115 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc_cli.images import FILE
+from wsinuc_cli.next_command import after_sweep
 from wsinuc_cli.options import device_option
+from wsinuc_cli.overlay import given_options, overlaid
+from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_report import echo_cost
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
     from wsinuc.workflows.train.sweep import SweepScore
 
-FILE = click.Path(path_type=Path)
+METHOD, WHICH, CHOICES = "Method", "Which images", "What is tried"
+FIELDS = {
+    "timesteps": "timesteps",
+    "blocks": "blocks",
+    "finalists": "finalists",
+    "pixels": "sampling.pixels",
+    "visits": "sampling.visits",
+    "seed": "seed",
+}
+"""Option -> the field of `SweepConfig` that it sets."""
 Sets = tuple[tuple[int, ...], ...]
 
 
-@click.command()
+if TYPE_CHECKING:
+    SetsType = click.ParamType[Sets]
+else:
+    SetsType = click.ParamType  # which older versions of click cannot subscript
+
+
+class NumberSets(SetsType):
+    """Sets of whole numbers, with semicolons between them.
+
+    Parameters
+    ----------
+    each
+        Whether one set alone stands for its members one by one, and then all of them.
+    """
+
+    name = "N,N;N,..."
+
+    def __init__(self, *, each: bool = False) -> None:
+        self.each = each
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Sets:
+        """The sets, their members ascending."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            sets = tuple(tuple(sorted({int(number) for number in part.split(",")})) for part in value.split(";"))
+        except ValueError:
+            self.fail(f"expected sets of whole numbers like 4,5;6,8,10, got {value!r}", param, ctx)
+        if self.each and len(sets) == 1 and len(sets[0]) > 1:
+            return (*((number,) for number in sets[0]), sets[0])
+        return sets
+
+
+@click.command(cls=SectionedCommand)
 @click.argument("data", metavar="DATA")
-@click.option("--denoiser", "denoisers", multiple=True, required=True, type=FILE, help="Checkpoint; may be repeated.")
-@click.option("-o", "--output", required=True, type=FILE, metavar="DIR", help="Folder for tables and heat maps.")
-@click.option(
-    "--timesteps", default="5,50,150,250", show_default=True, help="Each alone and all together; or sets: 50;50,150."
+@option(
+    "--denoiser",
+    "denoisers",
+    section=METHOD,
+    multiple=True,
+    required=True,
+    type=FILE,
+    help="Checkpoint made by wsinuc pretrain; may be repeated.",
 )
-@click.option(
-    "--blocks", help="Sets of decoder blocks: 4,5;6,8,10,12.  [default: as deep as the published 6,8,10,12 of 18]"
+@option(
+    "-o", "--output", section=METHOD, required=True, type=FILE, metavar="DIR", help="Folder for tables and heat maps."
 )
-@click.option("--split", type=FILE, help="Split file; else use --where.")
-@click.option("--part", default="train", show_default=True, help="Part of the split to learn from.")
-@click.option("--validation", default="validation", show_default=True, help="Part of the split to score on.")
-@click.option("--where", "held_out", multiple=True, metavar="COLUMN=VALUE,...", help="Without a split: score on these.")
-@click.option("--mpp", type=float, metavar="UM", help="um per pixel of the images, unless the data set records it.")
-@click.option("--finalists", default=0, show_default=True, help="Try so many of the best as segmenters, for AJI.")
-@click.option("--pixels", default=1000, show_default=True, help="Pixels to learn from, per image and view.")
-@click.option("--visits", default=2, show_default=True, help="Augmented views of every image.")
-@click.option("--seed", default=0, show_default=True)
+@option("--mpp", section=WHICH, type=float, metavar="UM", help="um per pixel of images that do not record it.")
+@option("--split", section=WHICH, type=FILE, help="Split file; else use --where.")
+@option("--part", section=WHICH, default="train", show_default=True, help="Part of the split to learn from.")
+@option("--validation", section=WHICH, default="validation", show_default=True, help="Part of the split to score on.")
+@option(
+    "--where",
+    "held_out",
+    section=WHICH,
+    multiple=True,
+    metavar="COLUMN=VALUE,...",
+    help="Without a split: score on these.",
+)
+@option(
+    "--timesteps",
+    section=CHOICES,
+    type=NumberSets(each=True),
+    help="5,50,150: each alone, and all together; 50;50,150: these sets.",
+)
+@option(
+    "--blocks",
+    section=CHOICES,
+    type=NumberSets(),
+    help="Sets of decoder blocks: 4,5;6,8,10,12. Without: one, as deep in each denoiser as the published one is.",
+)
+@option("--finalists", section=CHOICES, type=int, help="Try so many of the best as segmenters, for AJI.")
+@option("--pixels", section=CHOICES, type=int, help="Pixels to learn from, per image and view.")
+@option("--visits", section=CHOICES, type=int, help="Augmented views of every image.")
+@option("--seed", section=CHOICES, type=int)
 @device_option
+@click.option("--dry-run", is_flag=True, help="Check every file, say what would be tried and what it takes; then stop.")
+@click.pass_context
 def sweep(
-    data: str,
-    denoisers: tuple[Path, ...],
-    output: Path,
-    timesteps: str,
-    blocks: str | None,
-    split: Path | None,
-    part: str,
-    validation: str,
-    held_out: tuple[str, ...],
-    mpp: float | None,
-    finalists: int,
-    pixels: int,
-    visits: int,
-    seed: int,
-    device: str,
+    context: click.Context, /, data: str, denoisers: tuple[Path, ...], output: Path, device: str, **options: Any
 ) -> None:
     """Find the timesteps, decoder blocks and denoiser whose features segment best.
 
@@ -64,27 +122,27 @@ def sweep(
     """
     from wsinuc.datasets import open_dataset
     from wsinuc.workflows.data.training_set import NUCLEUS, label_notes
-    from wsinuc.workflows.train.pixel_table import SamplingConfig
     from wsinuc.workflows.train.sweep import SweepConfig
     from wsinuc.workflows.train.sweep import sweep as task
 
-    whole = open_dataset(data, mpp=mpp)
-    training, scored = _parts(whole, split, part, validation, held_out)
-    config = SweepConfig(
-        timesteps=_sets(timesteps, each=True),
-        blocks=None if blocks is None else _sets(blocks),
-        sampling=SamplingConfig(visits=visits, pixels=pixels),
-        finalists=finalists,
-        seed=seed,
-    )
+    config = overlaid(SweepConfig(), FIELDS, given_options(context))
+    whole = open_dataset(data, mpp=options["mpp"])
+    training, scored = _parts(whole, options["split"], options["part"], options["validation"], options["held_out"])
     images = list(training)
     for note in label_notes(whole, images):
         echo(f"Note: {note}")
-    echo(f"{'denoiser':16}  {'timesteps':16}  {'blocks':20}  features  mean IoU    Dice     AJI")
     classes = whole.classes or (NUCLEUS,)
+    if options["dry_run"]:
+        from wsinuc.workflows.train.cost import sweep_cost
+
+        echo(f"sweep: learns from {len(images)} images, scores on {len(scored)}")
+        echo_cost(sweep_cost(images, scored, classes, denoisers, config))
+        return
+    echo(f"{'denoiser':16}  {'timesteps':16}  {'blocks':20}  features  mean IoU    Dice     AJI")
     best, *_ = task(images, scored, classes, denoisers, output, config, device=device, on_score=_show)
     chosen = f"{best.denoiser}, timesteps {_text(best.timesteps)}, blocks {_text(best.blocks)}"
     echo(f"Best: {chosen}. Written to {output}: sweep.csv, best.json, heat maps")
+    echo(f"Next: {after_sweep(data, options['mpp'], output)}")
 
 
 def _parts(
@@ -102,17 +160,6 @@ def _parts(
         return loaded.of(whole, part), loaded.of(whole, validation)
     conditions = parse_conditions(held_out)
     return whole.where({}, conditions), whole.where(conditions)
-
-
-def _sets(text: str, *, each: bool = False) -> Sets:
-    """Sets between semicolons; with ``each``, one set alone stands for its members one by one, then all."""
-    try:
-        sets = tuple(tuple(sorted({int(number) for number in part.split(",")})) for part in text.split(";"))
-    except ValueError:
-        raise click.BadParameter(f"expected sets of whole numbers like 4,5;6,8,10, got {text!r}") from None
-    if each and len(sets) == 1 and len(sets[0]) > 1:
-        return (*((number,) for number in sets[0]), sets[0])
-    return sets
 
 
 def _text(numbers: tuple[int, ...]) -> str:

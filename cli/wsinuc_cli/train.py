@@ -56,7 +56,13 @@ NETWORK_FIELDS = {
 METHOD, WHICH, TRAINING = "Method", "Which images", "Training"
 
 
-class Numbers(click.ParamType):
+if TYPE_CHECKING:
+    NumbersType = click.ParamType[tuple[int, ...]]
+else:
+    NumbersType = click.ParamType  # which older versions of click cannot subscript
+
+
+class Numbers(NumbersType):
     """Whole numbers between commas."""
 
     name = "N,N,..."
@@ -112,22 +118,22 @@ class Numbers(click.ParamType):
     "--timesteps",
     section=TRAINING,
     type=Numbers(),
-    help="[ddpm] Noise levels of the features.  [50,150; paper 50,150,250]",
+    help="[ddpm] Noise levels of the features.",
 )
 @option(
     "--blocks",
     section=TRAINING,
     type=Numbers(),
-    help="[ddpm] Decoder blocks of the features.  [3,4,5,6; paper 6,8,10,12]",
+    help="[ddpm] Decoder blocks of the features.",
 )
 @option("--features", section=TRAINING, type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
-@option("--members", section=TRAINING, type=int, help="[ddpm] Pixel classifiers in the ensemble.  [5; paper 10]")
-@option("--visits", section=TRAINING, type=int, help="[ddpm] Augmented views of every image.  [8; paper 1]")
+@option("--members", section=TRAINING, type=int, help="[ddpm] Pixel classifiers in the ensemble.")
+@option("--visits", section=TRAINING, type=int, help="[ddpm] Augmented views of every image.")
 @option(
     "--views",
     section=TRAINING,
     type=click.IntRange(1, 4),
-    help="[ddpm] Ways in which segmenting sees every tile; each costs a pass.  [1]",
+    help="[ddpm] Ways in which segmenting sees every tile; each costs a pass.",
 )
 @option(
     "--tune",
@@ -136,43 +142,38 @@ class Numbers(click.ParamType):
     metavar="STEPS",
     help="[ddpm] First tune the denoiser through its classifiers.",
 )
-@option("--steps", section=TRAINING, type=int, help="[networks] Training steps.  [2000; paper 20000]")
-@option("--batch", section=TRAINING, type=int, help="[networks] Crops per step.  [8; paper 8, hovernet and unet 4]")
-@option(
-    "--crop", section=TRAINING, type=int, help="[networks] Side of a crop in pixels.  [128, hovernet 256; paper 256]"
-)
+@option("--steps", section=TRAINING, type=int, help="[networks] Training steps.")
+@option("--batch", section=TRAINING, type=int, help="[networks] Crops per step.")
+@option("--crop", section=TRAINING, type=int, help="[networks] Side of a crop in pixels.")
 @option(
     "--lr",
     section=TRAINING,
     type=float,
-    help="Highest learning rate: of the network, of the pixel classifiers, or of --tune.  "
-    "[1e-3; paper 1e-4, ddpm 1e-3]",
+    help="Highest learning rate: of the network, of the pixel classifiers, or of --tune.",
 )
-@option(
-    "--model-mpp", section=TRAINING, type=float, metavar="UM", help="[hovernet, unet] um per pixel.  [0.5; paper 0.25]"
-)
-@option("--base", section=TRAINING, type=int, help="[unet] Width of the finest level.  [32]")
-@option("--width", section=TRAINING, type=float, help="[hovernet] Channels relative to the published ones.  [1]")
+@option("--model-mpp", section=TRAINING, type=float, metavar="UM", help="[hovernet, unet] um per pixel.")
+@option("--base", section=TRAINING, type=int, help="[unet] Width of the finest level.")
+@option("--width", section=TRAINING, type=float, help="[hovernet] Channels relative to the published ones.")
 @option(
     "--similarity",
     section=TRAINING,
     type=click.Choice(["pixel", "scalar"]),
-    help="[finetune] Structural-similarity loss per pixel, or the scalar form as released.  [pixel]",
+    help="[finetune] Structural-similarity loss per pixel, or the scalar form as released.",
 )
 @option("--from-scratch", section=TRAINING, is_flag=True, help="[finetune] The denoiser's network, but random weights.")
 @option(
     "--separation",
     section=TRAINING,
     type=click.Choice(["distance", "hv"]),
-    help="Map that tells touching nuclei apart.  [distance; hovernet hv]",
+    help="Map that tells touching nuclei apart.",
 )
-@option("--seed", section=TRAINING, default=0, show_default=True)
+@option("--seed", section=TRAINING, type=int)
 @click.option(
     "--dry-run", is_flag=True, help="Check every file, say what would be trained and what it takes; then stop."
 )
 @device_option
 @click.pass_context
-def train(context: click.Context, data: tuple[str, ...], output: Path, device: str, **options: Any) -> None:
+def train(context: click.Context, /, data: tuple[str, ...], output: Path, device: str, **options: Any) -> None:
     """Train a segmenter on annotated images.
 
     DATA is a data set as published (wsinuc data info says whether it is recognised) or a folder
@@ -260,8 +261,7 @@ def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:
         given = {**given, "tuning": FinetuneConfig.of_steps(given["tune"], seed=given.get("seed", config.seed))}
         paths["tuning"] = "tuning"
     paths["lr"] = "tuning.fit.lr" if "tuning" in paths else "fit.lr"
-    order = sorted(given, key=lambda name: name == "lr")  # the rate of a tuning, once there is one
-    return overlaid(config, paths, {name: given[name] for name in order})
+    return overlaid(config, paths, given)
 
 
 def network_config(method: str, preset: str, given: dict[str, Any]) -> NetworkTrainConfig:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import click
@@ -11,18 +12,22 @@ import torch
 from click.testing import CliRunner
 
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
-from wsinuc.models.features.extractor import FeatureExtractor
+from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 from wsinuc.workflows.denoiser.config import PRESETS
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
-from wsinuc_cli.overlay import default_of, field_of, given_options, refuse_foreign, with_field
+from wsinuc_cli.distill import distill
+from wsinuc_cli.overlay import field_of, given_options, overlaid, refuse_foreign, with_fields
+from wsinuc_cli.pretrain import pretrain
+from wsinuc_cli.stated_defaults import current_defaults, stated_defaults
+from wsinuc_cli.sweep import sweep
 from wsinuc_cli.train import DDPM_FIELDS, NETWORK_FIELDS, ddpm_config, network_config, train
 
 
 def test_a_field_changes_and_nothing_else():
     config = DdpmTrainConfig.paper()
-    changed = with_field(config, "features.seed", 7)
+    changed = with_fields(config, {"features.seed": 7})
     assert changed.features.seed == 7
     assert replace(changed, features=config.features) == config
 
@@ -74,29 +79,53 @@ def test_networks_get_their_published_rates(method: str, rate: float, betas: tup
     assert not network_config(method, "paper", {"from_scratch": True}).pretrained
 
 
+def test_fields_that_must_suit_each_other_change_together():
+    """In any order: a batch of 6 in 4 passes would be refused, and so would the old batch in 3."""
+    config = replace(PRESETS["cpu"], batch=8, fit=replace(PRESETS["cpu"].fit, accumulate=4))
+    paths = {"batch": "batch", "accumulate": "fit.accumulate"}
+    for given in ({"batch": 6, "accumulate": 3}, {"accumulate": 3, "batch": 6}):
+        changed = overlaid(config, paths, given)
+        assert (changed.batch, changed.fit.accumulate) == (6, 3)
+
+
+def test_a_path_may_lead_into_a_value_that_is_set_too():
+    config = with_fields(DdpmTrainConfig(), {"features.seed": 3, "features": FeatureConfig(timesteps=(7,))})
+    assert (config.features.timesteps, config.features.seed) == ((7,), 3)
+
+
 def test_options_name_fields_that_exist():
     for path in DDPM_FIELDS.values():
-        assert field_of(DdpmTrainConfig(), path) == default_of(DdpmTrainConfig, path)
+        field_of(DdpmTrainConfig(), path)
     for path in NETWORK_FIELDS.values():
         assert field_of(NetworkTrainConfig.quick("unet"), path) == field_of(NetworkTrainConfig(method="unet"), path)
 
 
-def test_help_says_what_the_presets_hold():
-    """The help is written without importing PyTorch, so this is what keeps its defaults true."""
-    shown = {option.name: option.help or "" for option in train.params if isinstance(option, click.Option)}
-    stated = {name: re.search(r"\[([^\[\]]*)\]$", text.strip()) for name, text in shown.items()}
-    quick, paper = DdpmTrainConfig(), DdpmTrainConfig.paper()
-    for name in ("timesteps", "blocks", "members", "visits"):
-        values = [field_of(config, DDPM_FIELDS[name]) for config in (quick, paper)]
-        texts = [",".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values]
-        assert stated[name] is not None
-        assert stated[name].group(1) == f"{texts[0]}; paper {texts[1]}"  # type: ignore[union-attr]
-    unet, published = NetworkTrainConfig.quick("unet"), NetworkTrainConfig.paper("unet")
-    assert f"[{unet.fit.steps}; paper {published.fit.steps}]" in shown["steps"]
-    assert (
-        f"[{unet.crop}, hovernet {NetworkTrainConfig.quick('hovernet').crop}; paper {published.crop}]" in shown["crop"]
-    )
-    assert f"[{unet.base}]" in shown["base"]
+def test_help_states_the_defaults_that_the_configs_hold():
+    """The help reads them from a file, because the configs import PyTorch; this is what keeps the file true."""
+    assert stated_defaults() == current_defaults(), "run: python -m wsinuc_cli.stated_defaults"
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "text"),
+    [
+        (train, "members", "[default: 5; paper 10]"),
+        (train, "crop", "[default: 128, hovernet 256; paper 256]"),
+        (train, "separation", "[default: distance, hovernet hv]"),
+        (sweep, "timesteps", "[default: 5;50;150;250;50,150,250]"),
+        (distill, "held_out", "[default: 0.1]"),
+        (pretrain, "lr", "[default: cpu 0.001, cosyn 0.0003]"),
+    ],
+)
+def test_help_shows_them(command: click.Command, option: str, text: str):
+    (found,) = [each for each in command.params if each.name == option]
+    assert isinstance(found, click.Option)
+    assert str(found.help).endswith(text)
+    assert found.get_default(click.Context(command)) is None, "the default is the config's, not the option's"
+
+
+def test_help_does_not_wait_for_pytorch():
+    script = "import sys; from wsinuc_cli import train, pretrain, sweep, distill; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_an_option_of_another_method_is_refused():

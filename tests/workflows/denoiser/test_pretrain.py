@@ -30,7 +30,7 @@ from wsinuc.workflows.data.sources import open_sources
 from wsinuc.workflows.denoiser.report import estimate
 from wsinuc.workflows.denoiser.run import PRESETS, PretrainConfig, pretrain
 from wsinuc_cli.main import main
-from wsinuc_cli.pretrain import configured
+from wsinuc_cli.pretrain_settings import pretrain_config
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 TINY = PretrainConfig(
@@ -213,12 +213,12 @@ def test_presets_are_the_published_configurations() -> None:
     assert PRESETS["small"].unet == replace(paper.unet, base=64)
     d = PRESETS["genselfdiff"]
     assert (d.unet, d.betas, d.p2, d.batch) == (AttentionUNetConfig(), "quadratic", (1.0, 1.0), 8)
-    assert configured("cpu", seed=0) == PRESETS["cpu"]
-    assert configured("paper", learn_variance=True).learned_variance
-    assert configured("genselfdiff", base=32).unet.dim == 32
-    assert configured("small", images_seen=3200, batch=32).fit.steps == 100
+    assert pretrain_config("ddpm", "cpu", {"seed": 0}) == PRESETS["cpu"]
+    assert pretrain_config("ddpm", "paper", {"learn_variance": True}).learned_variance
+    assert pretrain_config("ddpm", "genselfdiff", {"base": 32}).unet.dim == 32
+    assert pretrain_config("ddpm", "small", {"images_seen": 3200, "batch": 32}).fit.steps == 100
     with pytest.raises(ConfigError, match="give one of them"):
-        configured("cpu", steps=1, images_seen=16)
+        pretrain_config("ddpm", "cpu", {"steps": 1, "images_seen": 16})
 
 
 def test_the_estimate_counts_what_the_network_does() -> None:
@@ -237,7 +237,7 @@ def test_the_command_says_what_it_would_do_and_does_it(tmp_path: Path) -> None:
     said = CliRunner().invoke(main, [*command, "--device", "cpu", "--dry-run"])
     assert said.exit_code == 0, said.output
     assert "1 images, 0.0 Mpx at 0.5 um/px" in said.output
-    assert "4.9 M parameters" in said.output
+    assert "4.90 M parameters to learn" in said.output
     assert not out.exists()
     done = CliRunner().invoke(main, [*command, "--device", "cpu", "--images-seen", "2", "--accumulate", "2"])
     assert done.exit_code == 0, done.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from wsinuc.workflows.generators import nudiff as train_nudiff
 from wsinuc.workflows.generators import report as generator_report
 from wsinuc_cli.main import main
 from wsinuc_cli.next_command import next_command
-from wsinuc_cli.pretrain_generators import configured
+from wsinuc_cli.pretrain_settings import METHODS, presets, pretrain_config
 
 SHORT = ["--steps", "1", "--patch", "16", "--batch", "1"]
 
@@ -92,7 +93,7 @@ def test_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, calls: li
     data, out = write_set(tmp_path / "data"), tmp_path / "out.safetensors"
     result = pretrain(data, "--method", "nudiff-image", "--preset", "paper", "-o", out, "--device", "cpu", "--dry-run")
     assert result.exit_code == 0, result.output
-    assert "652.1 M parameters" in result.output
+    assert "652.08 M parameters to learn" in result.output
     assert "300000 steps of 1 patches" in result.output
     assert not calls
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
@@ -115,10 +116,22 @@ def test_options_of_other_methods_are_refused(arguments: list[str], message: str
 
 
 def test_steps_and_images_seen_are_one_setting() -> None:
-    assert configured("nudiff-structure", "cpu", images_seen=80).fit.steps == 20
+    assert pretrain_config("nudiff-structure", "cpu", {"images_seen": 80}).fit.steps == 20
     with pytest.raises(ConfigError, match="say the same"):
-        configured("nudiff-structure", "cpu", images_seen=80, steps=3)
-    assert configured("nudiff-structure", "cpu") == configured("nudiff-structure", "cpu", lr=None, patch=None)
+        pretrain_config("nudiff-structure", "cpu", {"images_seen": 80, "steps": 3})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_preset_is_overlaid_with_just_what_was_given(method: str) -> None:
+    """Whatever the method, and fields that must suit each other are checked together."""
+    for name, preset in presets(method).items():
+        assert pretrain_config(method, name, {}) == preset
+        config = pretrain_config(method, name, {"accumulate": 3, "batch": 6, "lr": 0.5, "steps": 7, "seed": 0})
+        assert config == replace(
+            preset.lasting(7), batch=6, fit=replace(preset.lasting(7).fit, accumulate=3, lr=0.5), seed=0
+        )
+    with pytest.raises(ConfigError, match="no preset"):
+        pretrain_config(method, "absent", {})
 
 
 def test_a_patch_that_does_not_fit_is_one_line(tmp_path: Path) -> None:
@@ -205,7 +218,7 @@ def test_after_images_the_closing_line_makes_some(method: str, tmp_path: Path, m
 
 
 def test_patches_that_were_drawn_are_named_by_their_file(tmp_path: Path) -> None:
-    options = {"file_mpp": None, "split": Path("a.json"), "part": "train", "wanted": (), "unwanted": (), "mpp": None}
+    options = {"mpp": None, "split": Path("a.json"), "part": "train", "wanted": (), "unwanted": (), "model_mpp": None}
     said = next_command("nudiff-image", Path("i.safetensors"), ("d",), "cpu", Path("i.split.json"), options)
     assert "--split i.split.json -n" in said
     assert "--part test -o" in next_command(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +18,11 @@ from wsinuc.models.checkpoints.cosyn import read_cosyn
 from wsinuc.models.diffusion.joint import JointDiffusion
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynUNet
-from wsinuc.models.training.processes import ALONE
 from wsinuc.synthesis.distance_map import centroid_distance
 from wsinuc.workflows.generators import cosyn as task
 from wsinuc.workflows.generators.cosyn_config import PRESETS
 from wsinuc.workflows.generators.cosyn_data import JointExamples, as_unit, layout_of_map, layouts_by_tissue
+from wsinuc.workflows.training.run import Session
 
 
 @pytest.fixture(autouse=True)
@@ -112,15 +111,12 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path):
 def test_text_is_withheld_as_often_as_asked():
     examples = JointExamples.of([image()], CLASSES, CONFIG)
     process, network = JointDiffusion.of(3), CoSynUNet(NETWORK)
-    with ExitStack() as stack:
-        loss = task._StepLoss(network, process, examples, Words(), CONFIG, "cpu", ALONE, stack)
-        shown = [loss._draw(number)[1] for number in range(400)]
-        assert np.mean(shown) == pytest.approx(0.9, abs=0.04)
-        assert shown[7] == loss._draw(7)[1]
-        always = task._StepLoss(
-            network, process, examples, Words(), replace(CONFIG, drop_text=0.0), "cpu", ALONE, stack
-        )
-        assert all(always._draw(number)[1] for number in range(50))
+    loss = task.JointStepLoss(network, process, examples, Words(), CONFIG, Session())
+    shown = [loss._draw(number)[1] for number in range(400)]
+    assert np.mean(shown) == pytest.approx(0.9, abs=0.04)
+    assert shown[7] == loss._draw(7)[1]
+    always = task.JointStepLoss(network, process, examples, Words(), replace(CONFIG, drop_text=0.0), Session())
+    assert all(always._draw(number)[1] for number in range(50))
 
 
 def test_a_training_starts_from_another(tmp_path: Path):
@@ -134,7 +130,7 @@ def test_a_training_starts_from_another(tmp_path: Path):
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path):
-    with pytest.raises(OutputError, match="folder does not exist"):
+    with pytest.raises(OutputError, match="there is no folder"):
         train(tmp_path / "no" / "c.safetensors")
     with pytest.raises(DataError, match="class 2, but only 1"):
         task.train_cosyn([image()], CLASSES[:1], tmp_path / "c.safetensors", CONFIG, text_encoder=Words())

@@ -23,6 +23,7 @@ from wsinuc.synthesis.structures import structure_map, to_diffusion
 from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
 from wsinuc.workflows.generators import report as generator_report
 from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS, GeneratorConfig
+from wsinuc.workflows.generators.cost import estimate_generator
 from wsinuc.workflows.generators.nudiff import (
     count_adopted,
     example,
@@ -31,7 +32,6 @@ from wsinuc.workflows.generators.nudiff import (
     train_images,
     train_structures,
 )
-from wsinuc.workflows.generators.report import estimate_generator
 
 
 @pytest.fixture(autouse=True)

@@ -144,7 +144,7 @@ def test_the_command(data: Path, denoiser: Path, tmp_path: Path) -> None:
     ]
     run = CliRunner().invoke(main, [*common, "--where", "patient=3", "--timesteps", "5,20", "--blocks", "1;1,3"])
     assert run.exit_code == 0, run.output
-    assert len(run.output.splitlines()) == 1 + 3 * 2 + 1
+    assert len(run.output.splitlines()) == 1 + 3 * 2 + 2
     assert "Best: random, timesteps" in run.output
     fitting = CliRunner().invoke(main, [*common, "--where", "patient=3", "--timesteps", "5"])
     assert "Best: random, timesteps 5, blocks 1,2,3." in fitting.output, "of 4 blocks, as deep as the published ones"

@@ -42,7 +42,7 @@ class DenoiserHeader:
     learned_variance: bool = False
 
 
-def build_network(config: UNetConfig | AttentionUNetConfig) -> nn.Module:
+def untrained_denoiser(config: UNetConfig | AttentionUNetConfig) -> nn.Module:
     """An untrained network of this shape."""
     return AttentionUNet(config) if isinstance(config, AttentionUNetConfig) else UNet(config)
 

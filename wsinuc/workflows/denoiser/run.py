@@ -11,39 +11,38 @@ with the weights of an uninterrupted one, and neither passes nor processes chang
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import wsinuc
-from wsinuc.datasets.sampling.patches import PatchSource, Prefetcher
+from wsinuc.datasets.sampling.patches import PatchSource
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint
-from wsinuc.models.checkpoints.denoisers import build_network, denoiser_config
+from wsinuc.models.checkpoints.denoisers import denoiser_config, untrained_denoiser
 from wsinuc.models.checkpoints.guided import check_finite, from_guided, read_weights
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.diffusion.variance import Objective
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.pixels import to_network
-from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
+from wsinuc.models.training.loop import Inspection, Progress
 from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.regular import require_parent
 from wsinuc.workflows.denoiser.config import PRESETS, PretrainConfig
-from wsinuc.workflows.denoiser.held_out import SEED as HELD_OUT_SEED
-from wsinuc.workflows.denoiser.held_out import drawn_apart
-from wsinuc.workflows.denoiser.report import draw_training, sample_grid, write_png
+from wsinuc.workflows.denoiser.report import sample_grid
+from wsinuc.workflows.training.files import sample_pages
+from wsinuc.workflows.training.held_out import SEED as HELD_OUT_SEED
+from wsinuc.workflows.training.held_out import drawn_apart
+from wsinuc.workflows.training.run import Session, Training, on_device, origin_of, run_training, take_weights
+from wsinuc.workflows.training.step_loss import StepLoss
 
 __all__ = ["PRESETS", "PretrainConfig", "pretrain"]
-
-_THREADS = 4  # that cut patches while a GPU computes
 
 
 def pretrain(
@@ -89,36 +88,34 @@ def pretrain(
         The loss is no number any more.
     """
     require_parent(out)
+    session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
     torch.manual_seed(config.seed)
     process = GaussianDiffusion(named_betas(config.betas))
     training, held_out = _patch_sources(images, weights, config)
-    network = build_network(config.unet).to(device)
-    network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    started_from = _start(network, init, config) if init else {}
-    figures = {"images": len(images), **started_from, **(provenance or {})}
+    network = on_device(untrained_denoiser(config.unet), device).train()
+    start = _start(network, init, config) if init else {}
+    origin = {"images": len(images), **start, **(provenance or {})}
 
-    def save(average: dict[str, Tensor], path: Path, **more: Any) -> None:
-        save_checkpoint(_checkpoint(network, average, config, figures | more), path)
+    def checkpoint(average: dict[str, Tensor], **more: Any) -> Checkpoint:
+        return _checkpoint(network, average, config, origin | more)
 
-    with ExitStack() as stack:
-        step_loss = _StepLoss(network, process, config, training, device, processes, stack)
-        average = fit(
-            network,
-            step_loss,
-            config.fit,
-            state=out.with_suffix(".state"),
-            on_progress=on_progress,
-            should_stop=should_stop,
-            images=config.batch,
-            settings=config.identity() | {"init": started_from.get("init", "")},
-            inspections=_inspections(network, process, config, held_out, device, out),
-            on_best=lambda average, score: save(average, out.with_suffix(".best.safetensors"), held_out_loss=score),
-            processes=processes,
-            trial=step_loss.trial,
+    def save_best(average: dict[str, Tensor], score: float) -> None:
+        save_checkpoint(checkpoint(average, held_out_loss=score), out.with_suffix(".best.safetensors"))
+
+    with _NoiseLoss(network, process, config, training, session) as loss:
+        run_training(
+            Training(
+                network=network,
+                loss=loss,
+                checkpoint=checkpoint,
+                inspections=_inspections(network, process, config, held_out, device, out),
+                start_sha256=start.get("init", ""),
+                on_best=save_best,
+            ),
+            out,
+            config,
+            session,
         )
-    if processes.main:
-        save(average, out)
-        draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"))
 
 
 def _checkpoint(
@@ -128,14 +125,14 @@ def _checkpoint(
     return Checkpoint(
         kind="denoiser",
         config=denoiser_config(network) | settings,
-        provenance={
-            "wsinuc": wsinuc.__version__,
-            "torch": torch.__version__,
-            "training": dataclasses.asdict(config),
-            **provenance,
-        },
+        provenance=origin_of(config, **provenance),
         tensors=average,
     )
+
+
+def check_start(config: PretrainConfig, init: Path) -> None:
+    """Whether a training can start from these weights; raises CheckpointError where it cannot."""
+    _start(untrained_denoiser(config.unet), init, config)
 
 
 def _start(network: nn.Module, path: Path, config: PretrainConfig) -> dict[str, str]:
@@ -148,13 +145,7 @@ def _start(network: nn.Module, path: Path, config: PretrainConfig) -> dict[str, 
         network.load_state_dict(from_guided(tensors, config.unet))
     else:
         own = load_checkpoint(path, "denoiser")
-        try:
-            network.load_state_dict(own.tensors)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[-1].strip()
-            raise CheckpointError(
-                f"{path} is a denoiser of another shape ({reason}): use the preset it was made with"
-            ) from error
+        take_weights(network, own.tensors, path, "denoiser", "use the preset it was made with")
     return {"init": file_sha256(path), "init_name": path.name}
 
 
@@ -177,8 +168,8 @@ def _patch_sources(
     )
 
 
-class _StepLoss:
-    """Mean loss of part k of the training.
+class _NoiseLoss(StepLoss[NDArray[np.uint8]]):
+    """Mean loss of the noise that was added to the patches of part k.
 
     A step's noise is drawn as a whole and each part takes its slice, so that it does not depend on the number of parts.
     """
@@ -189,31 +180,29 @@ class _StepLoss:
         process: GaussianDiffusion,
         config: PretrainConfig,
         source: PatchSource,
-        device: str,
-        processes: Processes,
-        stack: ExitStack,
+        session: Session,
     ) -> None:
-        self.network, self.process, self.config, self.device = network, process, config, device
-        self.size = part_size(config.batch, config.fit, processes)
-        self.patches: Callable[[int], np.ndarray] = lambda part: source.batch(part, self.size)
-        if torch.device(device).type != "cpu":
-            ahead = Prefetcher(self.patches, threads=_THREADS, stride=processes.count)
-            stack.callback(ahead.close)
-            self.patches = ahead
+        self.network = network
+        self.process = process
+        self.config = config
+        self.source = source
+        super().__init__(config, session)
+
+    def cut(self, part: int) -> NDArray[np.uint8]:
+        return self.source.batch(part, self.size)
 
     def __call__(self, part: int) -> Tensor:
-        step, place = divmod(part, self.config.batch // self.size)
         config = self.config
+        step, place = divmod(part, config.batch // self.size)
         if getattr(config.unet, "dropout", 0.0):
             torch.manual_seed(config.seed * 1_000_003 + part)  # the masks, too, follow the number
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         mine = slice(place * self.size, (place + 1) * self.size)
         t = sample_timesteps(self.process, config.batch, config.timestep_power, generator)[mine]
         eps = torch.randn((config.batch, 3, config.patch, config.patch), generator=generator)[mine]
-        return self._loss(to_network(self.patches(part)), t, eps)
+        return self._loss(to_network(self.batch(part)), t, eps)
 
     def trial(self, count: int) -> Tensor:
-        """Loss of ``count`` images of nothing: what matters is the memory it takes."""
         blank = np.zeros((count, self.config.patch, self.config.patch, 3), np.uint8)
         x0 = to_network(blank)
         return self._loss(x0, torch.zeros(count, dtype=torch.long), torch.zeros_like(x0))
@@ -232,29 +221,52 @@ def _inspections(
     out: Path,
 ) -> list[Inspection]:
     """The held-out loss and the sample grids, where they are asked for."""
-    found = []
-    objective = Objective(p2=config.p2)  # of the noise alone: the bound is no measure of what features need
+    inspections = []
+    if config.validate_every:
+        measure = _HeldOutLoss(network, process, config, held_out, device)
+        inspections.append(Inspection(max(1, config.validate_every // config.batch), measure))
+    if config.sample_every:
+        draw = lambda step: sample_grid(network, process, config)  # noqa: E731
+        inspections.append(sample_pages(draw, out, every=config.sample_every, batch=config.batch))
+    return inspections
+
+
+class _HeldOutLoss:
+    """Mean loss of the noise in held-out patches, at the same timesteps and with the same noise each time."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        process: GaussianDiffusion,
+        config: PretrainConfig,
+        source: PatchSource,
+        device: str,
+    ) -> None:
+        self.network = network
+        self.process = process
+        self.config = config
+        self.source = source
+        self.device = device
+        self.objective = Objective(p2=config.p2)  # of the noise alone: the bound is no measure of what features need
 
     @torch.no_grad()
-    def validate(step: int) -> float:
-        generator, total = torch.Generator().manual_seed(config.seed + HELD_OUT_SEED), 0.0
-        chunk = max(1, config.batch // config.fit.accumulate)
+    def __call__(self, step: int) -> float:
+        config = self.config
+        generator = torch.Generator().manual_seed(config.seed + HELD_OUT_SEED)
+        total = 0.0
+        chunk = max(1, config.batch // config.fit.accumulate)  # what fits into memory in training fits here
         for start in range(0, config.validation_patches, chunk):
             numbers = range(start, min(start + chunk, config.validation_patches))
-            x0 = to_network(np.stack([held_out.patch(i) for i in numbers]))
-            t = sample_timesteps(process, len(numbers), 1.0, generator).to(device)
-            eps = torch.randn(x0.shape, generator=generator).to(device)
-            with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.fit.bf16):
-                predict = lambda x, t: network(x, t)[:, : x.shape[1]]  # noqa: E731
-                total += float(objective(process, predict, x0.to(device), t, eps).sum())
+            total += self._sum(numbers, generator)
         return total / config.validation_patches
 
-    def sample(step: int) -> None:
-        path = out.with_suffix(".samples") / f"{step * config.batch:010d}.png"
-        write_png(sample_grid(network, process, config), path)
+    def _sum(self, numbers: range, generator: torch.Generator) -> float:
+        x0 = to_network(np.stack([self.source.patch(i) for i in numbers]))
+        t = sample_timesteps(self.process, len(numbers), 1.0, generator).to(self.device)
+        eps = torch.randn(x0.shape, generator=generator).to(self.device)
+        with torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.config.fit.bf16):
+            return float(self.objective(self.process, self._noise, x0.to(self.device), t, eps).sum())
 
-    if config.validate_every:
-        found.append(Inspection(max(1, config.validate_every // config.batch), validate))
-    if config.sample_every:
-        found.append(Inspection(max(1, config.sample_every // config.batch), sample))
-    return found
+    def _noise(self, x: Tensor, t: Tensor) -> Tensor:
+        """The predicted noise, without the channels of a learned variance."""
+        return cast(Tensor, self.network(x, t)[:, : x.shape[1]])

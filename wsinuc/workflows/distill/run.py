@@ -128,10 +128,10 @@ def distill(
     patches = make_patches(
         teachers, images, cache or out.with_suffix(".patches"), config, weights=weights, on_event=on_event
     )
-    where, described = pick_device(device), _describe(teacher, config)
+    where, described = pick_device(device), describe_student(teacher, config)
     torch.manual_seed(config.seed)
     network = build_network("unet", described.network)
-    begun_from = _begin_with(network, start, described) if start else None
+    begun_from = begin_with(network, start, described) if start else None
     network = network.to(where).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     source = _soft_source(patches, described, scales, config)
     sources = source_identity(images, weights)
@@ -261,7 +261,7 @@ def _check_output(out: Path, state: Path) -> None:
         )
 
 
-def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
+def describe_student(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
     """What the student's header will say: the teacher's classes, separation and post-processing."""
     taught = teacher.segmenter
     separation, mpp = taught.config.separation, config.mpp or taught.mpp
@@ -280,7 +280,7 @@ def _describe(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
     return replace(described, watershed=watershed, mpp_range=(finest, coarsest))
 
 
-def _begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> str:
+def begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> str:
     """Give the network the weights of an earlier student, folded if it is to be and was not; the sha256 of its file."""
     checkpoint = load_checkpoint(start, "segmenter")
     network_of = checkpoint.config.get("network")

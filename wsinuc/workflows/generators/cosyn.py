@@ -7,44 +7,43 @@ one, and neither passes nor processes change what is learned.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-import wsinuc
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.sampling.patches import Prefetcher
-from wsinuc.errors import CheckpointError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.cosyn import KIND, network_config, read_cosyn
 from wsinuc.models.conditioning.text import TextEncoder, TextTokens
 from wsinuc.models.conditioning.text_encoders import TemplateEncoder
 from wsinuc.models.diffusion.joint import JointDiffusion, JointNoise, JointUnit
 from wsinuc.models.diffusion.mean_levels import MeanLevels
-from wsinuc.models.networks.cosyn_unet import CoSynUNet
+from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
 from wsinuc.models.pixels import to_network
-from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
+from wsinuc.models.training.loop import Inspection, Progress
 from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.regular import require_parent
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.synthesis.prompts import Vocabulary
 from wsinuc.workflows.data.training_set import check_annotation
-from wsinuc.workflows.denoiser.held_out import SEED, held_out_loss, set_apart
-from wsinuc.workflows.denoiser.report import draw_training, write_png
 from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
 from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
 from wsinuc.workflows.generators.cosyn_report import sample_page
+from wsinuc.workflows.training.files import sample_pages
+from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
+from wsinuc.workflows.training.run import Session, Training, on_device, origin_of, run_training, take_weights
+from wsinuc.workflows.training.step_loss import StepLoss
 
 __all__ = ["PRESETS", "CoSynTrainConfig", "train_cosyn"]
 
-_THREADS = 4  # that cut patches while a GPU computes
 _LEVELS = 256  # images that mean levels are measured on
 
 
@@ -98,52 +97,61 @@ def train_cosyn(
     """
     require_parent(out)
     check_annotation(images, classes)
+    session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
     torch.manual_seed(config.seed)
-    encoder = text_encoder or _built_in_encoder(JointExamples.of(images, classes, config))  # held-out words too
-    indices = set_apart(images, config.held_out, config.seed)
-    learned, held_out = ([images[i] for i in part] for part in indices)
-    drawn = None if weights is None else [weights[i] for i in indices[0]]
-    examples = JointExamples.of(learned, classes, config, drawn)
-    shape = dataclasses.replace(config.network, classes=len(classes) + 1, text_width=encoder.width)
+    encoder = text_encoder or built_in_encoder(images, classes, config)  # of all images: held-out words too
+    learned, held_out = set_apart(images, config.held_out, config.seed)
+    drawn = None if weights is None else [weights[i] for i in learned]
+    examples = JointExamples.of([images[i] for i in learned], classes, config, drawn)
+    shape = joint_shape(config, classes, encoder)
     process = JointDiffusion.of(shape.classes, config.steps)
-    network = CoSynUNet(shape).to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    started_from = _start(network, init) if init else {}
-    layouts = (
-        _fitted_layouts(learned, config) if processes.main else {}
-    )  # first: what fails here fails before the training
-
+    network = CoSynUNet(shape)
+    on_device(network, device).train()
+    start = _start(network, init) if init else {}
+    # Before the training, so that what fails here does not fail after days.
+    layouts = _fitted_layouts([images[i] for i in learned], config) if processes.main else {}
     levels = mean_levels(examples)
+    origin = {"images": len(images), **start, **(provenance or {})}
 
-    def draw_samples(step: int) -> None:
-        page = sample_page(network, process, examples, encoder, config, device, levels)
-        write_png(page, out.with_suffix(".samples") / f"{step * config.batch:010d}.png")
+    def checkpoint(average: dict[str, Tensor]) -> Checkpoint:
+        header = _header(network, classes, encoder, layouts, levels, config)
+        return Checkpoint(kind=KIND, config=header, provenance=origin_of(config, **origin), tensors=average)
 
-    every = config.sample_every or config.images_seen
     with ExitStack() as stack:
-        step_loss = _StepLoss(network, process, examples, encoder, config, device, processes, stack)
-        inspections = [Inspection(max(1, every // config.batch), draw_samples)]
+        loss = stack.enter_context(JointStepLoss(network, process, examples, encoder, config, session))
+        inspections = [_sampling(network, process, examples, encoder, config, device, levels, out)]
         if config.validate_every:
-            still = dataclasses.replace(config, seed=config.seed + SEED, drop_text=0.0, zoom=1.0, stain=0.0)
-            apart = JointExamples.of(held_out, classes, still)
-            measured = _StepLoss(network, process, apart, encoder, still, device, processes, stack)
-            inspections.append(held_out_loss(measured, measured.size, still, device))
-        average = fit(
-            network,
-            step_loss,
-            config.fit,
-            state=out.with_suffix(".state"),
-            on_progress=on_progress,
-            should_stop=should_stop,
-            images=config.batch,
-            settings=config.identity() | {"init": started_from.get("init", "")},
+            still = replace(config, seed=config.seed + SEED, drop_text=0.0, zoom=1.0, stain=0.0)
+            measured = JointExamples.of([images[i] for i in held_out], classes, still)
+            apart = stack.enter_context(JointStepLoss(network, process, measured, encoder, still, session))
+            inspections.append(held_out_loss(apart, apart.size, still, device))
+        training = Training(
+            network=network,
+            loss=loss,
+            checkpoint=checkpoint,
             inspections=inspections,
-            processes=processes,
-            trial=step_loss.trial,
+            start_sha256=start.get("init", ""),
+            curve="joint loss",
         )
-    if processes.main:
-        figures = {"images": len(images), **started_from, **(provenance or {})}
-        save_checkpoint(_checkpoint(network, average, classes, encoder, layouts, levels, config, figures), out)
-        draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"), loss="joint loss")
+        run_training(training, out, config, session)
+
+
+def _sampling(
+    network: CoSynUNet,
+    process: JointDiffusion,
+    examples: JointExamples,
+    encoder: TextEncoder,
+    config: CoSynTrainConfig,
+    device: str,
+    levels: MeanLevels,
+    out: Path,
+) -> Inspection:
+    """The pages of samples."""
+
+    def draw(step: int) -> NDArray[np.uint8]:
+        return sample_page(network, process, examples, encoder, config, device, levels)
+
+    return sample_pages(draw, out, every=config.sample_every or config.images_seen, batch=config.batch)
 
 
 def mean_levels(examples: JointExamples) -> MeanLevels:
@@ -152,16 +160,38 @@ def mean_levels(examples: JointExamples) -> MeanLevels:
     return MeanLevels.of(to_network(images))
 
 
-def _built_in_encoder(examples: JointExamples) -> TextEncoder:
-    """The template's encoder with the words of the training data."""
+def built_in_encoder(
+    images: Sequence[LabelledImage], classes: Sequence[NucleusClass], config: CoSynTrainConfig
+) -> TemplateEncoder:
+    """The template's encoder with the words of these images.
+
+    Raises
+    ------
+    DataError
+        There are no images, or they lack the column that names their tissue.
+    """
+    examples = JointExamples.of(images, classes, config)
     tissues, stains = (tuple(sorted(set(words))) for words in zip(*examples.tissues, strict=True))
     return TemplateEncoder(
         Vocabulary(
             tissues=() if tissues == ("",) else tissues,
             stains=() if stains == ("",) else stains,
-            classes=tuple(c.name for c in examples.classes),
+            classes=tuple(each.name for each in classes),
         )
     )
+
+
+def joint_shape(config: CoSynTrainConfig, classes: Sequence[NucleusClass], encoder: TextEncoder) -> CoSynConfig:
+    """The shape of the network for these classes, background besides, and this encoder."""
+    return replace(config.network, classes=len(classes) + 1, text_width=encoder.width)
+
+
+def check_start(
+    init: Path, images: Sequence[LabelledImage], classes: Sequence[NucleusClass], config: CoSynTrainConfig
+) -> None:
+    """Whether a training can start from this generator; raises CheckpointError where it cannot."""
+    encoder = built_in_encoder(images, classes, config)
+    _start(CoSynUNet(joint_shape(config, classes, encoder)), init)
 
 
 def _fitted_layouts(images: Sequence[LabelledImage], config: CoSynTrainConfig) -> dict[str, Any]:
@@ -173,56 +203,39 @@ def _fitted_layouts(images: Sequence[LabelledImage], config: CoSynTrainConfig) -
     }
 
 
-def _checkpoint(
+def _header(
     network: CoSynUNet,
-    average: dict[str, Tensor],
     classes: Sequence[NucleusClass],
     encoder: TextEncoder,
     layouts: dict[str, Any],
     levels: MeanLevels,
     config: CoSynTrainConfig,
-    provenance: dict[str, Any],
-) -> Checkpoint:
-    return Checkpoint(
-        kind=KIND,
-        config={
-            "network": network_config(network.config),
-            "steps": config.steps,
-            "mpp": config.mpp,
-            "size": config.patch,
-            "classes": [{"name": c.name, "color": list(c.color)} for c in classes],
-            "text": encoder.config(),
-            "layouts": layouts,
-            "levels": levels.header(),
-            "tissue_column": config.tissue_column,
-            "drop_rate": config.drop_text,
-        },
-        provenance={
-            "wsinuc": wsinuc.__version__,
-            "torch": torch.__version__,
-            "training": dataclasses.asdict(config),
-            **provenance,
-        },
-        tensors=average,
-    )
+) -> dict[str, Any]:
+    """The checkpoint's config."""
+    return {
+        "network": network_config(network.config),
+        "steps": config.steps,
+        "mpp": config.mpp,
+        "size": config.patch,
+        "classes": [asdict(each) for each in classes],
+        "text": encoder.config(),
+        "layouts": layouts,
+        "levels": levels.header(),
+        "tissue_column": config.tissue_column,
+        "drop_rate": config.drop_text,
+    }
 
 
 def _start(network: CoSynUNet, path: Path) -> dict[str, str]:
     """Load first weights into the network; what to remember of them."""
     checkpoint, trained = read_cosyn(path)
-    try:
-        network.load_state_dict(trained.state_dict())
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"{path} is a generator of another shape ({reason}): use the preset, classes and text encoder it "
-            "was made with"
-        ) from error
+    remedy = "use the preset, classes and text encoder it was made with"
+    take_weights(network, trained.state_dict(), path, "generator", remedy)
     return {"init": checkpoint.sha256, "init_name": path.name}
 
 
-class _StepLoss:
-    """Mean loss of part k of the training; example i of step s is number s * batch + i in all."""
+class JointStepLoss(StepLoss[list[JointExample]]):
+    """Mean loss of the examples of part k; example i of step s is number s * batch + i in all."""
 
     def __init__(
         self,
@@ -231,30 +244,26 @@ class _StepLoss:
         examples: JointExamples,
         encoder: TextEncoder,
         config: CoSynTrainConfig,
-        device: str,
-        processes: Processes,
-        stack: ExitStack,
+        session: Session,
     ) -> None:
-        self.network, self.process, self.encoder = network, process, encoder
-        self.config, self.device, self.size = config, device, part_size(config.batch, config.fit, processes)
-        self.examples: Callable[[int], list[JointExample]] = lambda part: [
-            examples.example(k) for k in self._numbers(part)
-        ]
-        if torch.device(device).type != "cpu":
-            ahead = Prefetcher(self.examples, threads=_THREADS, stride=processes.count)
-            stack.callback(ahead.close)
-            self.examples = ahead
+        self.network = network
+        self.process = process
+        self.examples = examples
+        self.encoder = encoder
+        self.config = config
+        super().__init__(config, session)
 
-    def _numbers(self, part: int) -> range:
-        return range(part * self.size, (part + 1) * self.size)
+    def cut(self, part: int) -> list[JointExample]:
+        """The examples of a part."""
+        return [self.examples.example(number) for number in self.numbers(part)]
 
     def __call__(self, part: int) -> Tensor:
-        examples = self.examples(part)
+        examples = self.batch(part)
         clean, points = as_unit(examples)
-        draws = [self._draw(number) for number in self._numbers(part)]
-        times, kept, noises = zip(*draws, strict=True)
+        draws = [self._draw(number) for number in self.numbers(part)]
+        times, shown, noises = zip(*draws, strict=True)
         text = self.encoder([example.prompt for example in examples])
-        text = TextTokens(text.tokens, text.mask & torch.tensor(kept)[:, None])
+        text = TextTokens(text.tokens, text.mask & torch.tensor(shown)[:, None])
         return self._loss(clean, points, text, torch.cat(times), list(noises))
 
     def _draw(self, number: int) -> tuple[Tensor, bool, JointNoise]:
@@ -266,7 +275,6 @@ class _StepLoss:
         return time, shown, JointNoise.draw(self.process.label.classes, size, generator)
 
     def trial(self, count: int) -> Tensor:
-        """Loss of ``count`` images of nothing: what matters is the memory it takes."""
         size = (self.config.patch, self.config.patch)
         points = torch.zeros((count, *size), dtype=torch.long)
         clean = JointUnit(torch.zeros(count, 3, *size), torch.zeros(count, 1, *size), points)
@@ -278,7 +286,8 @@ class _StepLoss:
         self, clean: JointUnit, points: Tensor, text: TextTokens, times: Tensor, noises: list[JointNoise]
     ) -> Tensor:
         on = self.device
-        points, text = points.to(on), TextTokens(text.tokens.to(on), text.mask.to(on))
+        points = points.to(on)
+        text = TextTokens(text.tokens.to(on), text.mask.to(on))
         return self.process.loss(
             lambda unit, log_snr: self.network(unit, log_snr, points, text),
             clean.to(on),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wsinuc.errors import ConfigError
@@ -66,6 +66,10 @@ class CoSynTrainConfig:
     def images_seen(self) -> int:
         """Patches that the whole training shows."""
         return self.batch * self.fit.steps
+
+    def lasting(self, steps: int) -> CoSynTrainConfig:
+        """The same training over so many steps."""
+        return replace(self, fit=replace(self.fit, steps=steps))
 
     def identity(self) -> dict[str, Any]:
         """What a continued training must share with its beginning: all but its length, its rate,

@@ -24,29 +24,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import wsinuc
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
-from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE, adopt
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.schedules import named_betas
-from wsinuc.models.training.loop import Inspection, Progress, fit, part_size
+from wsinuc.models.pixels import to_network
+from wsinuc.models.training.loop import Inspection, Progress
 from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.models.training.state import read_log
 from wsinuc.regular import require_parent
 from wsinuc.synthesis.structures import structure_map, to_diffusion
 from wsinuc.workflows.data.training_set import NUCLEUS
-from wsinuc.workflows.denoiser.held_out import SEED, held_out_loss, set_apart
-from wsinuc.workflows.denoiser.report import draw_training, write_png
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
 from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
+from wsinuc.workflows.training.files import sample_pages
+from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
+from wsinuc.workflows.training.run import Session, Training, on_device, origin_of, run_training
+from wsinuc.workflows.training.step_loss import StepLoss
 
-_THREADS = 4  # that cut crops while a GPU computes
 _EXAMPLES = 256  # that mean levels are measured on
 _SMALL = 0.03  # share of the nuclei that are smaller than what counts as one
 _DROPPING = 7_919  # tells the draw that leaves a structure out from those of its crop
@@ -110,46 +110,41 @@ def train_generator(
     TrainingError
         The loss is no number any more.
     """
-    apart = set_apart(images, config.held_out, config.seed)
-    images, held_out = ([images[i] for i in part] for part in apart)
+    learned, held_out = set_apart(images, config.held_out, config.seed)
+    measured = [images[i] for i in held_out]
+    images = [images[i] for i in learned]
     _check(kind, images, out, config)
+    session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
     torch.manual_seed(config.seed)
-    process, levels = GaussianDiffusion(named_betas(config.betas)), mean_levels(images, config)
+    process = GaussianDiffusion(named_betas(config.betas))
+    levels = mean_levels(images, config)
     network = build_generator(config)
     start = _start(network, init) if init else {}
-    network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    network = on_device(network, device).train()
+    origin = _origin(config, images, start) | (provenance or {})
+
+    def checkpoint(average: dict[str, Tensor]) -> Checkpoint:
+        steps = int(read_log(out.with_suffix(".jsonl"))[-1]["step"])  # fewer than planned where it was stopped
+        header = _header(config, steps, levels, images)
+        return Checkpoint(kind=kind, config=header, provenance=origin, tensors=average)
+
     with ExitStack() as stack:
-        step_loss = StepLoss(network, process, config, images, device, processes, stack)
+        loss = stack.enter_context(ExampleLoss(network, process, config, images, session))
         inspections = [_sampling(network, process, config, images, levels, out)]
         if config.validate_every:
             still = replace(
                 config, seed=config.seed + SEED, drop_rate=0.0, augmentation=Augmentation(zoom=1.0, stain=0.0)
             )
-            measured = StepLoss(network, process, still, held_out, device, processes, stack)
-            inspections.append(held_out_loss(measured, measured.size, still, device))
-        average = fit(
-            network,
-            step_loss,
-            config.fit,
-            state=out.with_suffix(".state"),
-            on_progress=on_progress,
-            should_stop=should_stop,
-            images=config.batch,
-            settings=config.identity() | {"init": start.get("sha256", "")},
+            apart = stack.enter_context(ExampleLoss(network, process, still, measured, session))
+            inspections.append(held_out_loss(apart, apart.size, still, device))
+        training = Training(
+            network=network,
+            loss=loss,
+            checkpoint=checkpoint,
             inspections=inspections,
-            processes=processes,
-            trial=step_loss.trial,
+            start_sha256=start.get("sha256", ""),
         )
-    if not processes.main:
-        return
-    log = out.with_suffix(".jsonl")
-    done = int(read_log(log)[-1]["step"])
-    origin = _origin(config, images, start) | (provenance or {})
-    header = _header(config, done, levels)
-    if kind == STRUCTURE:
-        header["smallest_um2"] = smallest_nucleus(images)
-    save_checkpoint(Checkpoint(kind=kind, config=header, provenance=origin, tensors=average), out)
-    draw_training(log, out.with_suffix(".png"))
+        run_training(training, out, config, session)
 
 
 def mean_levels(images: Sequence[LabelledImage], config: GeneratorConfig) -> MeanLevels:
@@ -189,11 +184,11 @@ def example(crop: Crop, config: GeneratorConfig) -> NDArray[np.float32]:
     structure = structure_map(crop.labels, smallest_px=config.smallest_px)
     if config.kind == STRUCTURE:
         return to_diffusion(structure)
-    return np.concatenate([crop.image.transpose(2, 0, 1).astype(np.float32) / 127.5 - 1, structure])
+    return np.concatenate([to_network(crop.image[None])[0].numpy(), structure])
 
 
-class StepLoss:
-    """Mean loss of part k of the training, as `wsinuc.models.training.loop.fit` takes it."""
+class ExampleLoss(StepLoss[NDArray[np.float32]]):
+    """Mean loss of the noise that was added to the examples of part k."""
 
     def __init__(
         self,
@@ -201,30 +196,28 @@ class StepLoss:
         process: GaussianDiffusion,
         config: GeneratorConfig,
         images: Sequence[LabelledImage],
-        device: str,
-        processes: Processes,
-        stack: ExitStack,
+        session: Session,
     ) -> None:
-        self.network, self.process, self.config, self.device = network, process, config, device
-        self.size = part_size(config.batch, config.fit, processes)
-        source = _crops(images, config, config.seed)
-        self.examples: Callable[[int], NDArray[np.float32]] = lambda part: np.stack(
-            [example(crop, config) for crop in source.batch(part, self.size)]
-        )
-        if torch.device(device).type != "cpu":
-            ahead = Prefetcher(self.examples, threads=_THREADS, stride=processes.count)
-            stack.callback(ahead.close)
-            self.examples = ahead
+        self.network = network
+        self.process = process
+        self.config = config
+        self.crops = _crops(images, config, config.seed)
+        super().__init__(config, session)
+
+    def cut(self, part: int) -> NDArray[np.float32]:
+        """``(n, channels, h, w)`` what the crops of a part teach; see `example`."""
+        return np.stack([example(crop, self.config) for crop in self.crops.batch(part, self.size)])
 
     def __call__(self, part: int) -> Tensor:
         """The loss of the examples ``part * size`` to ``(part + 1) * size``."""
-        config, examples = self.config, torch.from_numpy(self.examples(part))
+        config = self.config
+        examples = torch.from_numpy(self.batch(part))
+        numbers = self.numbers(part)
+        if config.network.dropout:
+            torch.manual_seed(config.seed * 1_000_003 + numbers[0])  # the masks, too, follow the number
         draws = []
-        for i, shown in enumerate(examples):
-            index = part * self.size + i
+        for index, shown in zip(numbers, examples, strict=True):
             generator = torch.Generator().manual_seed(config.seed * 1_000_003 + index)
-            if config.network.dropout and i == 0:
-                torch.manual_seed(config.seed * 1_000_003 + index)  # the masks, too, follow the number
             t = sample_timesteps(self.process, 1, config.timestep_power, generator)
             draws.append((t, torch.randn((CHANNELS, config.patch, config.patch), generator=generator)))
             if left_out(config, index):
@@ -232,19 +225,18 @@ class StepLoss:
         return self._loss(examples, torch.cat([t for t, _ in draws]), torch.stack([eps for _, eps in draws]))
 
     def trial(self, count: int) -> Tensor:
-        """Loss of ``count`` examples of nothing: what matters is the memory it takes."""
         channels = CHANNELS * (2 if self.config.kind == IMAGE else 1)
         blank = torch.zeros(count, channels, self.config.patch, self.config.patch)
         return self._loss(blank, torch.zeros(count, dtype=torch.long), blank[:, :CHANNELS])
 
     def _loss(self, examples: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        x0, condition = (
-            part.to(self.device).contiguous(memory_format=torch.channels_last)
-            for part in (examples[:, :CHANNELS], examples[:, CHANNELS:])
-        )
-        given = (condition,) if self.config.kind == IMAGE else ()
+        x0 = self._placed(examples[:, :CHANNELS])
+        given = (self._placed(examples[:, CHANNELS:]),) if self.config.kind == IMAGE else ()
         predict = lambda x, t: self.network(x, t, *given)  # noqa: E731
         return self.config.objective(self.process, predict, x0, t.to(self.device), eps.to(self.device)).mean()
+
+    def _placed(self, part: Tensor) -> Tensor:
+        return part.to(self.device).contiguous(memory_format=torch.channels_last)
 
 
 def _check(kind: str, images: Sequence[LabelledImage], out: Path, config: GeneratorConfig) -> None:
@@ -262,12 +254,12 @@ def _crops(images: Sequence[LabelledImage], config: GeneratorConfig, seed: int) 
 def _start(network: nn.Module, path: Path) -> dict[str, Any]:
     """Load first weights into the network; what to remember of them."""
     given = load_checkpoint(path, "denoiser", STRUCTURE, IMAGE)
-    taken = adopt(network, given.tensors)
+    fitting = adopt(network, given.tensors)
     return {
         "sha256": given.sha256,
         "name": path.name,
         "kind": given.kind,
-        "tensors": taken,
+        "tensors": fitting,
         "of": len(network.state_dict()),
     }
 
@@ -275,8 +267,8 @@ def _start(network: nn.Module, path: Path) -> dict[str, Any]:
 def count_adopted(config: GeneratorConfig, init: Path) -> tuple[int, int]:
     """How many of the network's tensors ``init`` would give, and how many there are; raises
     CheckpointError for none."""
-    found = _start(build_generator(config), init)
-    return found["tensors"], found["of"]
+    start = _start(build_generator(config), init)
+    return start["tensors"], start["of"]
 
 
 def _sampling(
@@ -289,18 +281,15 @@ def _sampling(
 ) -> Inspection:
     """The pages of samples."""
 
-    def sample(step: int) -> None:
+    def draw(step: int) -> NDArray[np.uint8]:
         if config.kind == STRUCTURE:
-            drawn = structure_page(network, process, config, levels)
-        else:
-            crops = _crops(images, config, config.seed + _PAGE_SEED).batch(0, CONDITIONS)
-            guidance = (0.0, GUIDANCE) if _dropped(config, step) else (0.0,)
-            shown = np.stack([example(crop, config) for crop in crops])
-            drawn = image_page(network, process, config, shown, guidance, levels)
-        write_png(drawn, out.with_suffix(".samples") / f"{step * config.batch:010d}.png")
+            return structure_page(network, process, config, levels)
+        crops = _crops(images, config, config.seed + _PAGE_SEED).batch(0, CONDITIONS)
+        guidance = (0.0, GUIDANCE) if _dropped(config, step) else (0.0,)
+        shown = np.stack([example(crop, config) for crop in crops])
+        return image_page(network, process, config, shown, guidance, levels)
 
-    every = config.sample_every // config.batch if config.sample_every else config.fit.steps
-    return Inspection(max(1, every), sample)
+    return sample_pages(draw, out, every=config.sample_every or config.images_seen, batch=config.batch)
 
 
 def _dropped(config: GeneratorConfig, done: int) -> bool:
@@ -308,7 +297,7 @@ def _dropped(config: GeneratorConfig, done: int) -> bool:
     return config.drop_rate > 0 and done > config.drop_from
 
 
-def _header(config: GeneratorConfig, done: int, levels: MeanLevels) -> dict[str, Any]:
+def _header(config: GeneratorConfig, done: int, levels: MeanLevels, images: Sequence[LabelledImage]) -> dict[str, Any]:
     """The checkpoint's config after so many steps."""
     header: dict[str, Any] = {
         "network": asdict(config.network),
@@ -316,23 +305,23 @@ def _header(config: GeneratorConfig, done: int, levels: MeanLevels) -> dict[str,
         "steps": len(named_betas(config.betas)),
         "mpp": config.mpp,
         "size": config.patch,
-        "classes": [{"name": NUCLEUS.name, "color": list(NUCLEUS.color)}],
+        "classes": [asdict(NUCLEUS)],
         "smallest_px": config.smallest_px,
         "learned_variance": config.learned_variance,
         "levels": levels.header(),
     }
     if config.kind == IMAGE:
         header["drop_rate"] = config.drop_rate if _dropped(config, done) else 0.0
+    if config.kind == STRUCTURE:
+        header["smallest_um2"] = smallest_nucleus(images)
     return header
 
 
 def _origin(config: GeneratorConfig, images: Sequence[LabelledImage], start: dict[str, Any]) -> dict[str, Any]:
     """Where the weights come from."""
-    return {
-        "wsinuc": wsinuc.__version__,
-        "torch": torch.__version__,
-        "training": asdict(config),
-        "images": [sample.name for sample in images],
-        "nuclei": sum(len(np.unique(sample.labels[sample.labels > 0])) for sample in images),
-        "init": start or None,
-    }
+    return origin_of(
+        config,
+        images=[sample.name for sample in images],
+        nuclei=sum(len(np.unique(sample.labels[sample.labels > 0])) for sample in images),
+        init=start or None,
+    )

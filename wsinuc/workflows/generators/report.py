@@ -1,4 +1,4 @@
-"""What a training of method B's networks will take, and what they make meanwhile: estimates, pages of samples."""
+"""What a training of method B's networks makes meanwhile: pages of samples."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wsinuc.models.checkpoints.generators import IMAGE
 from wsinuc.models.diffusion.gaussian import Denoiser, GaussianDiffusion
 from wsinuc.models.diffusion.guidance import guided
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.samplers import SamplerConfig, walk
 from wsinuc.models.networks.spade_unet import SpadeUNet, SpadeUNetConfig
 from wsinuc.models.networks.unet import UNet
-from wsinuc.workflows.denoiser.report import SAMPLES, SAMPLING_STEPS, PretrainEstimate, estimate_network
+from wsinuc.models.pixels import from_network
+from wsinuc.workflows.denoiser.report import SAMPLES, SAMPLING_STEPS
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
 
 CONDITIONS = 4
@@ -31,18 +31,10 @@ def build_generator(config: GeneratorConfig) -> UNet | SpadeUNet:
     return SpadeUNet(config.network) if isinstance(config.network, SpadeUNetConfig) else UNet(config.network)
 
 
-def estimate_generator(config: GeneratorConfig, processes: int = 1) -> PretrainEstimate:
-    """Size and cost of a training."""
-    shapes = [(CHANNELS, config.patch, config.patch)] * (2 if config.kind == IMAGE else 1)
-    at_once = max(1, config.batch // (config.fit.accumulate * processes))
-    return estimate_network(lambda: build_generator(config), shapes, config.batch, at_once, bf16=config.fit.bf16)
-
-
 def as_colours(x: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Maps or images ``(n, 3, h, w)`` in [-1, 1] as RGB ``(n, h, w, 3)``: of a structure red is H,
     green V, blue nucleus."""
-    levels = ((np.clip(x, -1, 1) + 1) * 127.5).round().astype(np.uint8)
-    return np.ascontiguousarray(levels.transpose(0, 2, 3, 1))
+    return from_network(torch.from_numpy(x))
 
 
 def structure_colours(x: NDArray[np.float32]) -> NDArray[np.uint8]:

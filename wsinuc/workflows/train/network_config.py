@@ -99,6 +99,11 @@ class NetworkTrainConfig:
         return cls(method=method, seed=seed, **(settings | changes))
 
     @property
+    def resolution(self) -> float:
+        """um per pixel of a network that starts without a denoiser."""
+        return 0.5 if self.mpp is None else self.mpp
+
+    @property
     def way(self) -> str:
         """How instances are separated: ``distance`` or ``hv``."""
         return self.separation or ("hv" if self.method == "hovernet" else "distance")

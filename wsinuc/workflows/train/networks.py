@@ -191,7 +191,7 @@ def describe_network(
 ) -> NetworkConfig:
     """What the checkpoint's header will say of the network."""
     shape: dict[str, Any] = {"classes": len(classes) + 1, "maps": MAPS[config.way]}
-    mpp = config.mpp or 0.5
+    mpp = config.resolution
     if config.method == "finetune":
         if start is not None:
             shape["denoiser"], mpp = start.config, float(start.config["mpp"])

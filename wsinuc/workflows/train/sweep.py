@@ -216,13 +216,7 @@ def _trials(
     """Every choice for one denoiser, from two tables: rows to learn from, rows to score."""
     checkpoint = load_checkpoint(path, "denoiser")
     mpp = float(checkpoint.config["mpp"])
-    sets = config.blocks or (_published_blocks(checkpoint),)
-    union = FeatureConfig(
-        timesteps=tuple(sorted({t for chosen in config.timesteps for t in chosen})),
-        blocks=tuple(sorted({b for chosen in sets for b in chosen})),
-        seed=config.seed,
-    )
-    extractor = load_extractor(checkpoint, union, device)
+    extractor = load_extractor(checkpoint, features_to_compute(checkpoint, config), device)
     extractor.unet.to(pick_dtype(device))
     plain = replace(
         config.sampling,
@@ -235,31 +229,62 @@ def _trials(
     )
     table = collect_pixels(training, extractor, mpp, config.sampling, seed=config.seed, folder=out)
     held_out = collect_pixels(validation, extractor, mpp, plain, seed=config.seed, folder=out)
-    for timesteps in config.timesteps:
-        for blocks in sets:
-            chosen = FeatureConfig(timesteps=timesteps, blocks=blocks, seed=config.seed)
-            columns = feature_columns(extractor, chosen)
-            own = FeatureExtractor(extractor.unet, extractor.process, chosen)
-            shape = EnsembleConfig(
+    for features, shape in zip(
+        choices(checkpoint, config), ensembles_to_fit(checkpoint, extractor, config, classes), strict=True
+    ):
+        columns = feature_columns(extractor, features)
+        ensemble = fit_ensemble(table, shape, config.fit, seed=config.seed, columns=columns, device=device)
+        with torch.no_grad():
+            ensemble.third_bias[..., 0] -= math.log(config.sampling.background_share)
+        mean_iou, dice = pixel_scores(held_out.classes.numpy(), _verdicts(ensemble, held_out, columns), classes)
+        score = SweepScore(
+            denoiser=name,
+            timesteps=features.timesteps,
+            blocks=features.blocks,
+            width=shape.width,
+            mean_iou=mean_iou,
+            dice=dice,
+        )
+        yield _Trial(score, path, ensemble, features)
+
+
+def choices(checkpoint: Checkpoint, config: SweepConfig) -> list[FeatureConfig]:
+    """What is tried of a denoiser: every set of timesteps with every set of blocks."""
+    sets = config.blocks or (_published_blocks(checkpoint),)
+    return [
+        FeatureConfig(timesteps=timesteps, blocks=blocks, seed=config.seed)
+        for timesteps in config.timesteps
+        for blocks in sets
+    ]
+
+
+def features_to_compute(checkpoint: Checkpoint, config: SweepConfig) -> FeatureConfig:
+    """All timesteps and blocks of all choices together; they are computed once."""
+    tried = choices(checkpoint, config)
+    return FeatureConfig(
+        timesteps=tuple(sorted({t for features in tried for t in features.timesteps})),
+        blocks=tuple(sorted({b for features in tried for b in features.blocks})),
+        seed=config.seed,
+    )
+
+
+def ensembles_to_fit(
+    checkpoint: Checkpoint, extractor: FeatureExtractor, config: SweepConfig, classes: int
+) -> list[EnsembleConfig]:
+    """The pixel classifiers of each choice, in the order of `choices`."""
+    shapes = []
+    for features in choices(checkpoint, config):
+        own = FeatureExtractor(extractor.unet, extractor.process, features)
+        shapes.append(
+            EnsembleConfig(
                 channels=tuple(own.channels.items()),
                 classes=classes + 1,
                 maps=MAPS["distance"],
                 members=config.members,
                 hidden=config.hidden,
             )
-            ensemble = fit_ensemble(table, shape, config.fit, seed=config.seed, columns=columns, device=device)
-            with torch.no_grad():
-                ensemble.third_bias[..., 0] -= math.log(config.sampling.background_share)
-            mean_iou, dice = pixel_scores(held_out.classes.numpy(), _verdicts(ensemble, held_out, columns), classes)
-            score = SweepScore(
-                denoiser=name,
-                timesteps=timesteps,
-                blocks=blocks,
-                width=shape.width,
-                mean_iou=mean_iou,
-                dice=dice,
-            )
-            yield _Trial(score, path, ensemble, chosen)
+        )
+    return shapes
 
 
 def _published_blocks(checkpoint: Checkpoint) -> tuple[int, ...]:

@@ -13,12 +13,12 @@ from helpers.training import nudiff
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.training.state import read_log
-from wsinuc.workflows.denoiser import held_out
-from wsinuc.workflows.denoiser.held_out import set_apart
 from wsinuc.workflows.generators import cosyn as train_cosyn
 from wsinuc.workflows.generators import report as generator_report
 from wsinuc.workflows.generators.config import GeneratorConfig
 from wsinuc.workflows.generators.nudiff import train_structures
+from wsinuc.workflows.training import held_out
+from wsinuc.workflows.training.held_out import set_apart
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,149 @@
+"""The skeleton of a training of a diffusion model: denoisers and generators are trained by it.
+
+A method brings its network, the loss of one step, the pages it draws and the checkpoint that it
+becomes (`Training`). What is the same for all lies here: resuming, measuring, saving, drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+import wsinuc
+from wsinuc.errors import CheckpointError
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
+from wsinuc.models.training.loop import FitConfig, Inspection, Progress, fit
+from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.workflows.training.files import draw_training
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+class TrainingSettings(Protocol):
+    """The settings of any training that this skeleton runs."""
+
+    @property
+    def patch(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def fit(self) -> FitConfig: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def sample_every(self) -> int: ...
+    @property
+    def validate_every(self) -> int: ...
+    def identity(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Where a training runs, who hears of it and who may stop it."""
+
+    device: str = "cpu"
+    on_progress: Callable[[Progress], None] | None = None
+    should_stop: Callable[[], bool] = lambda: False
+    """Asked after each step; stops early, with the state saved and the weights so far written."""
+    processes: Processes = ALONE
+
+
+class Loss(Protocol):
+    """The loss of one part of a step, and that of any n images, for finding out what fits into memory."""
+
+    def __call__(self, part: int) -> Tensor: ...
+    def trial(self, count: int) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Training:
+    """What one method brings to its training."""
+
+    network: nn.Module
+    """On its device, with its first weights."""
+    loss: Loss
+    checkpoint: Callable[[dict[str, Tensor]], Checkpoint]
+    """From averaged weights, when the training has ended or measured its best loss."""
+    inspections: Sequence[Inspection] = ()
+    start_sha256: str = ""
+    """Of the file that the first weights come from; a training that is continued must have the same."""
+    on_best: Callable[[dict[str, Tensor], float], None] | None = None
+    """Given the averaged weights and their held-out loss whenever that is the lowest so far."""
+    curve: str = "loss of the predicted noise"
+    """What the curves beside the checkpoint show."""
+
+
+def run_training(training: Training, out: Path, config: TrainingSettings, session: Session) -> None:
+    """Train to the end, from where the state beside ``out`` stopped, and write the averaged weights to ``out``.
+
+    Parameters
+    ----------
+    out
+        The checkpoint. Beside it lie the state (``.state``), the log (``.jsonl``) and its curves (``.png``).
+
+    Raises
+    ------
+    CheckpointError
+        The state is damaged or of another training.
+    DeviceMemoryError
+        The device's memory is too small; it says which batch size fits.
+    TrainingError
+        The loss is no number any more.
+    """
+    average = fit(
+        training.network,
+        training.loss,
+        config.fit,
+        state=out.with_suffix(".state"),
+        on_progress=session.on_progress,
+        should_stop=session.should_stop,
+        images=config.batch,
+        settings=config.identity() | {"init": training.start_sha256},
+        inspections=training.inspections,
+        on_best=training.on_best,
+        processes=session.processes,
+        trial=training.loss.trial,
+    )
+    if session.processes.main:
+        save_checkpoint(training.checkpoint(average), out)
+        draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"), loss=training.curve)
+
+
+def on_device(network: nn.Module, device: torch.device | str) -> nn.Module:
+    """The network on a device, its weights in the memory order that convolutions are quick with."""
+    # PyTorch's stubs of Module.to lack memory_format
+    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def take_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, kind: str, remedy: str) -> None:
+    """Load the weights of a checkpoint into a network of the same shape.
+
+    Parameters
+    ----------
+    kind
+        What the checkpoint holds, for the message.
+    remedy
+        What to do when the shapes differ.
+
+    Raises
+    ------
+    CheckpointError
+        They are of another shape.
+    """
+    try:
+        network.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        # the last line names one tensor; PyTorch lists all of them, which may be hundreds
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"{path} is a {kind} of another shape ({reason}): {remedy}") from error
+
+
+def origin_of(config: DataclassInstance, **more: Any) -> dict[str, Any]:
+    """The provenance of a trained checkpoint: versions, all settings, and what else is known."""
+    return {"wsinuc": wsinuc.__version__, "torch": torch.__version__, "training": asdict(config), **more}
