@@ -17,7 +17,15 @@ MPP_RANGE = (0.05, 2.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentConfig:
-    """Settings of ``wsinuc segment`` for one slide."""
+    """Settings of ``wsinuc segment`` for one slide; values outside their range raise `ConfigError`.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.SegmentConfig(model="accurate", mpp=0.25)
+    >>> config.model, config.mpp, config.block
+    ('accurate', 0.25, 2048)
+    """
 
     model: str = "default"
     """Name of a shipped model or path of a segmenter checkpoint."""

@@ -20,7 +20,17 @@ _TAIL = 200
 
 
 class WsinucError(Exception):
-    """Root of all deliberate errors."""
+    """Root of all errors that wsinuc raises on purpose; the message is one line that says what to do.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> try:
+    ...     wsinuc.open_slide("no_such_slide.svs")
+    ... except wsinuc.WsinucError as error:
+    ...     print(error)
+    no_such_slide.svs: no such file
+    """
 
     def __str__(self) -> str:
         """The message, on one line that can be shown."""

@@ -25,7 +25,7 @@ HELD_OUT = {"patient": frozenset({"09", "10", "11"})}
 
 NAMES = ("accurate", "diffusion", "fast", "student")
 DICE_AJI = {"accurate": (0.79, 0.64), "diffusion": (0.78, 0.62), "fast": (0.78, 0.62), "student": (0.77, 0.61)}
-"""On the held-out patients, a little below what docs/experiments/results.md has."""
+"""On the held-out patients, a little below what docs/experiments/2026-11-29-results.md has."""
 
 
 @pytest.fixture(scope="module", params=["accurate", "fast"])

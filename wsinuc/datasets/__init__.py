@@ -67,6 +67,24 @@ def open_dataset(
         The folder is not laid out as expected, or has no annotation and ``pixels_only`` is False.
     MppError
         The resolution is neither given nor recorded.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import wsinuc
+    >>> from PIL import Image
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> labels = np.zeros((64, 64), np.uint16)
+    >>> labels[10:20, 10:20] = 1
+    >>> labels[30:45, 30:45] = 2
+    >>> for name, pixels in (("images", np.full((64, 64, 3), 230, np.uint8)), ("labels", labels)):
+    ...     (folder / name).mkdir()
+    ...     Image.fromarray(pixels).save(folder / name / "field.png")
+    >>> dataset = wsinuc.open_dataset(folder, mpp=0.25)
+    >>> dataset.names, dataset[0].image.shape, int(dataset[0].labels.max())
+    (('field',), (64, 64, 3), 2)
     """
     from wsinuc.datasets.base import UNLABELLED, Dataset
 

@@ -95,9 +95,12 @@ def score(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> Scores:
 
     Examples
     --------
-    >>> truth = np.array([[1, 1, 0, 2], [1, 1, 0, 2]])
-    >>> s = score(truth, np.array([[5, 5, 0, 0], [5, 5, 0, 0]]))
-    >>> s.true_nuclei, s.predicted_nuclei, s.found, s.dice, s.sq
+    >>> import numpy as np
+    >>> import wsinuc
+    >>> annotated = np.array([[1, 1, 0, 2], [1, 1, 0, 2]])
+    >>> predicted = np.array([[5, 5, 0, 0], [5, 5, 0, 0]])
+    >>> scores = wsinuc.score(annotated, predicted)
+    >>> scores.true_nuclei, scores.predicted_nuclei, scores.found, scores.dice, scores.sq
     (2, 1, 1, 0.8, 1.0)
     """
     return score_overlaps(count_overlaps(truth, predicted))

@@ -95,6 +95,19 @@ def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
         When the file is missing, damaged, or no table of nuclei.
     RemoteError
         When the URL cannot be reached.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import wsinuc
+    >>> from wsinuc.nuclei import Frame, empty, write_nuclei
+    >>> path = Path(tempfile.mkdtemp()) / "part.parquet"
+    >>> frame = Frame(mpp=0.25, downsample=(1.0, 1.0))
+    >>> sha256 = write_nuclei(empty(frame, ("Nucleus",), ((0, 200, 80),)), path)
+    >>> nuclei = wsinuc.read_nuclei(path, sha256)
+    >>> len(nuclei), nuclei.class_names, nuclei.frame.mpp
+    (0, ('Nucleus',), 0.25)
     """
     path = to_place(path)
     try:

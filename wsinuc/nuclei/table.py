@@ -44,6 +44,27 @@ class Nuclei:
 
     Outlines run along pixel edges ("cracks"), so a polygon's area is exactly its pixel count and filling it gives
     the same pixels back. They are integers in view pixels; ``frame`` turns them into level-0 pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import wsinuc
+    >>> from wsinuc.grid import Box
+    >>> from wsinuc.nuclei import Frame, measure
+    >>> from wsinuc.nuclei.classes import NucleusClass
+    >>> labels = np.zeros((20, 40), np.int32)
+    >>> labels[5:15, 5:15] = 1
+    >>> labels[5:15, 20:35] = 2
+    >>> scores = np.full((3, 20, 40), 255, np.uint8)  # foreground, disagreement, one class
+    >>> frame = Frame(mpp=0.5, downsample=(1.0, 1.0))
+    >>> nuclei = measure(labels, scores, Box(0, 0, 20, 40), frame, [NucleusClass("Nucleus", (0, 200, 80))])
+    >>> len(nuclei), nuclei.centroids.tolist()
+    (2, [[10.0, 10.0], [10.0, 27.5]])
+    >>> nuclei.measurements["area_um2"].tolist()
+    [25.0, 37.5]
+    >>> large = nuclei.select(nuclei.areas_px > 100)
+    >>> large.ids.tolist(), large.outlines.tolist()
+    ([2], [[5, 20], [5, 35], [15, 35], [15, 20]])
     """
 
     frame: Frame

@@ -43,6 +43,13 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
         There is no such model, or its file is no segmenter.
     DeviceError
         There is no such device here.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> segmenter = wsinuc.load_segmenter("fast", device="cpu")
+    >>> segmenter.mpp, [each.name for each in segmenter.classes]
+    (0.25, ['Nucleus'])
     """
     from wsinuc.models.checkpoints.checkpoint import load_checkpoint
     from wsinuc.models.devices import pick_device, pick_dtype

@@ -59,6 +59,15 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
         The URL cannot be reached.
     MppError
         ``mpp`` is no microscope's. (A file without a resolution opens; asking for ``Slide.mpp`` then raises.)
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> with wsinuc.open_slide("examples/data/CMU-1-Small-Region.svs") as slide:
+    ...     print(slide.reader, slide.mpp, slide.level_shapes)
+    ...     print(slide.thumbnail(size=100).shape)
+    openslide 0.499 ((2967, 2220),)
+    (100, 75, 3)
     """
     from wsinuc.slides.companions import check_companions, is_of_several_files
     from wsinuc.slides.tiff.reader import is_tiff

@@ -50,6 +50,15 @@ def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
         It is no finished result.
     RemoteError
         The URL is out of reach.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> result = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, wsinuc.SegmentConfig(mpp=0.499))
+    >>> sum(len(part) for part in wsinuc.iter_nuclei(result)) == summary.nuclei
+    True
     """
     folder = to_place(directory)
     inspection = inspect(folder)

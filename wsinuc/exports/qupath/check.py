@@ -97,6 +97,18 @@ def check_geojson(path: str | Place) -> CheckReport:
         The file does not exist or cannot be opened at all.
     RemoteError
         The URL cannot be reached.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import wsinuc
+    >>> path = Path(tempfile.mkdtemp()) / "region.geojson"
+    >>> square = '{"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}'
+    >>> _ = path.write_text(f'{{"type": "Feature", "geometry": {square}, "properties": {{}}}}')
+    >>> report = wsinuc.check_geojson(path)
+    >>> report.ok, report.count
+    (True, 1)
     """
     path = to_place(path)
     if isinstance(path, Path) and not path.is_file():

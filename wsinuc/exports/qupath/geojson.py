@@ -119,6 +119,25 @@ def write_geojson(
         The suffix is none of these, or the file cannot be written.
     DataError
         A class has a name that QuPath would refuse or misread.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import wsinuc
+    >>> from wsinuc.grid import Box
+    >>> from wsinuc.nuclei import Frame, measure
+    >>> from wsinuc.nuclei.classes import NucleusClass
+    >>> labels = np.zeros((20, 40), np.int32)
+    >>> labels[5:15, 5:15] = 1
+    >>> labels[5:15, 20:35] = 2
+    >>> scores = np.full((3, 20, 40), 255, np.uint8)  # foreground, disagreement, one class
+    >>> frame = Frame(mpp=0.5, downsample=(1.0, 1.0))
+    >>> nuclei = measure(labels, scores, Box(0, 0, 20, 40), frame, [NucleusClass("Nucleus", (0, 200, 80))])
+    >>> path = tempfile.mkdtemp() + "/nuclei.geojson"
+    >>> report = wsinuc.write_geojson([nuclei], path, run_id="example")
+    >>> report.count, report.repaired, report.dropped
+    (2, 0, 0)
     """
     path = Path(path)
     write = _writer(path)

@@ -90,7 +90,16 @@ class Prepared:
 def plan_segment(
     slide_path: str | Place, out: str | Place, config: SegmentConfig, segmenter: Segmenter | None = None
 ) -> Plan:
-    """What ``segment_slide`` with the same arguments will do; writes nothing. Raises what ``prepare`` raises."""
+    """What ``segment_slide`` with the same arguments will do; writes nothing. Raises what ``prepare`` raises.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.SegmentConfig(mpp=0.499)
+    >>> plan = wsinuc.plan_segment("examples/data/field.png", "field.wsinuc", config)
+    >>> plan.reader, plan.shape, len(plan.blocks), round(plan.slide_mm2, 4)
+    ('image', (479, 479), 1, 0.0143)
+    """
     with prepare(slide_path, out, config, segmenter) as (_, plan):
         return plan
 

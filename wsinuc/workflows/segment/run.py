@@ -75,6 +75,17 @@ def segment_slide(
         cannot be decoded; OutputError when ``out`` cannot be used or the disk is full; RemoteError
         when a store cannot be reached; ClusterError when workers die, or see other files. Finished
         blocks are kept, then and on KeyboardInterrupt.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> result = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, wsinuc.SegmentConfig(mpp=0.499))
+    >>> summary.nuclei > 0
+    True
+    >>> summary.outputs
+    ('labels.ome.zarr', 'nuclei', 'nuclei.geojson', 'preview.png')
     """
     emit = on_event or (lambda event: None)
     executor = executor or ThreadExecutor(config.workers)

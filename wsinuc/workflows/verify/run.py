@@ -64,9 +64,17 @@ def verify(result: str | Place, *, on_bytes: Callable[[int, int], None] | None =
 
     Examples
     --------
-    >>> report = verify("slide.wsinuc")  # doctest: +SKIP
-    >>> report.state, [str(finding) for finding in report.findings]  # doctest: +SKIP
-    ('damaged', ['nuclei/part-00003.parquet is missing'])
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import wsinuc
+    >>> result = Path(tempfile.mkdtemp()) / "field.wsinuc"
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, wsinuc.SegmentConfig(mpp=0.499))
+    >>> wsinuc.verify(result).state
+    'whole'
+    >>> (result / "preview.png").unlink()
+    >>> report = wsinuc.verify(result)
+    >>> report.state, [str(finding) for finding in report.findings]
+    ('damaged', ['preview.png is missing'])
     """
     folder = to_place(result)
     inspection = inspect(folder)
