@@ -90,14 +90,6 @@ class ResultStore:
         self._area: tuple[int, int] | None = None
 
     @property
-    def is_complete(self) -> bool:
-        """Whether the result is finished, and its files have the names and sizes of its manifest.
-
-        Raises RemoteError.
-        """
-        return inspect(self.out).is_whole
-
-    @property
     def is_ours(self) -> bool:
         """Whether wsinuc has made this directory's content."""
         if self.work.is_dir():
