@@ -149,7 +149,7 @@ def test_it_is_read_back_from_where_it_lies(slide: Path, reference: Path, out: s
     there, here = concatenate(list(iter_nuclei(out))), concatenate(list(iter_nuclei(reference)))
     np.testing.assert_array_equal(there.outlines, here.outlines)
     assert check_geojson(f"{out}/nuclei.geojson").count == len(here)
-    assert inspect(out).is_whole
+    assert inspect(Url(out)).is_whole
     with pytest.raises(OutputError, match="not a complete wsinuc result"):
         next(iter_nuclei(f"s3://{BUCKET}/nothing"))
 
