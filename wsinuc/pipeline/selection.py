@@ -52,7 +52,7 @@ class TissueSelection:
         return self.tissue.without_padding(pixels, box)
 
     def wanted_of(self, nuclei: Nuclei) -> Nuclei:
-        """The nuclei with their centroid in tissue, where tissue was searched, and in the region, if any; numbered anew."""
+        """The nuclei with their centroid in tissue, where tissue was searched, and in the region; numbered anew."""
         if not len(nuclei):
             return nuclei
         is_wanted = self.tissue.holds(nuclei.centroids)
