@@ -56,8 +56,8 @@ class SegmentConfig:
     overwrite: bool = False
     """Replace an existing result."""
     work: Path | None = None
-    """For results below a URL: the folder in which they are made, on a file system that all workers see; None takes the
-    user's cache. Does not change the result."""
+    """Folder in which results below a URL are made, on a file system that all workers see; None takes the user's cache.
+    Does not change the result."""
 
     def __post_init__(self) -> None:
         if self.mpp is not None and not MPP_RANGE[0] <= self.mpp <= MPP_RANGE[1]:

@@ -36,7 +36,7 @@ def kernel(function: Function) -> Function:
 
 
 def private_folder() -> Path | None:
-    """A folder among the temporary files that nobody else can write; None where there is none.
+    """A folder among the temporary files that nobody else can write; None where none can be made.
 
     What lies in it is unpickled by numba, so a folder that another user has made under our name is not used.
     """

@@ -42,7 +42,7 @@ def create(path: Path) -> BinaryIO:
 
 
 def create_text(path: Path, *, newline: str | None = None, errors: str = "strict") -> TextIO:
-    """The same for text in UTF-8; ``newline`` and ``errors`` as for ``open``."""
+    """Open a new file for writing text in UTF-8; ``newline`` and ``errors`` as for ``open``, the rest as `create`."""
     _clear(path)
     return open(path, "x", encoding="utf-8", newline=newline, errors=errors)
 

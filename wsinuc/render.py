@@ -56,6 +56,10 @@ def render_labels(
         The numbered nuclei that a block owns, by its index; None for a block that owns none.
     grid
         The blocks; no outline reaches further from its core than the halo.
+    mpp
+        um per view pixel.
+    classes
+        Names and colours of the classes, in the order of their indices.
     for_each
         Runs a job for every block, in any order, perhaps several at once.
     """
@@ -162,7 +166,7 @@ def _halver(fine: zarr.Array[Any], coarse: zarr.Array[Any]) -> Job:
 
 
 def _describe(root: zarr.Group, mpp: float, levels: int, classes: tuple[NucleusClass, ...]) -> None:
-    """Write the OME metadata, last, so that an unfinished image is none."""
+    """Write the OME metadata, without which the image is none to a reader."""
     for name, image_label in (("nuclei", {}), ("nuclei_class", _class_table(classes))):
         root[f"labels/{name}"].attrs["ome"] = {
             "version": NGFF,

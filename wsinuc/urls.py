@@ -180,7 +180,7 @@ class Url:
 
 
 Place = Path | Url
-"""Where a slide or a result is."""
+"""Where a slide or a result lies: a path or a URL."""
 
 
 def to_place(where: str | Path | Url) -> Place:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from helpers.runs import run, tree
-from wsinuc.store import ResultStore
+from wsinuc.store.manifest import inspect
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs signals and process groups")
 
@@ -181,4 +181,4 @@ def test_a_worker_that_is_told_to_end_by_a_stranger_works_on(slide: Path, refere
     _, err = command.process.communicate(timeout=120)
     assert command.process.returncode == 0, err
     assert tree(command.out) == tree(reference)
-    assert ResultStore(command.out).is_complete
+    assert inspect(command.out).is_whole

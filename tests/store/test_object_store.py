@@ -29,6 +29,7 @@ from wsinuc.nuclei import concatenate
 from wsinuc.slides import open_slide
 from wsinuc.slides.view import read_resilient
 from wsinuc.store import ResultStore, iter_nuclei, upload
+from wsinuc.store.manifest import inspect
 from wsinuc.urls import Url
 from wsinuc.workflows.cohort.run import segment_cohort
 from wsinuc.workflows.cohort.slide_list import SlideJob
@@ -149,7 +150,7 @@ def test_it_is_read_back_from_where_it_lies(slide: Path, reference: Path, out: s
     there, here = concatenate(list(iter_nuclei(out))), concatenate(list(iter_nuclei(reference)))
     np.testing.assert_array_equal(there.outlines, here.outlines)
     assert check_geojson(f"{out}/nuclei.geojson").count == len(here)
-    assert ResultStore(out).is_complete
+    assert inspect(Url(out)).is_whole
     with pytest.raises(OutputError, match="not a complete wsinuc result"):
         next(iter_nuclei(f"s3://{BUCKET}/nothing"))
 

@@ -18,6 +18,7 @@ from wsinuc.errors import OutputError
 from wsinuc.nuclei import write_nuclei
 from wsinuc.store import ResultStore, disk_errors, iter_nuclei, settings_hash
 from wsinuc.store.ledger import read_entry, write_sealed
+from wsinuc.store.manifest import inspect
 from wsinuc.store.processes import this_process
 
 SETTINGS = {"segmenter": "a", "block": 512, "shape": [10, 20]}
@@ -112,7 +113,7 @@ def test_publishing_leaves_the_outputs_and_nothing_else(store: ResultStore) -> N
         store.publish({"nuclei": 3})
     assert sorted(path.name for path in store.directory.iterdir()) == ["nuclei", "preview.png", "summary.json"]
     assert json.loads(store.summary.read_text())["nuclei"] == 3
-    assert store.is_complete
+    assert inspect(store.out).is_whole
 
 
 def test_a_complete_result_is_kept_unless_told(store: ResultStore) -> None:
@@ -124,7 +125,7 @@ def test_a_complete_result_is_kept_unless_told(store: ResultStore) -> None:
     with pytest.raises(OutputError, match="complete result"), begin(store):
         pass
     with begin(store, overwrite=True):
-        assert not store.is_complete
+        assert not inspect(store.out).is_whole
         assert not (store.directory / "nuclei").exists()
     assert (store.directory / "notes.txt").read_text() == "mine"
 

@@ -18,5 +18,6 @@ class NucleusClass:
     """A class of nuclei as users see it."""
 
     name: ClassName
+    """At most 100 printable characters."""
     color: tuple[Level, Level, Level]
     """RGB, 0 to 255."""

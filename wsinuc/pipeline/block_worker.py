@@ -1,9 +1,10 @@
-"""Where blocks of one slide are made: the open slide, what of it is wanted, the fitted segmenter, the result's store.
+"""A `BlockWorker` makes the blocks of one slide: it has the slide open, knows which parts of it are wanted, and holds
+the fitted segmenter and the result's store.
 
 Threads share the caller's `BlockWorker`. A worker process sets up one of its own from a ``SlideSpec``, which
 is plain data, and keeps the last few; the model itself is loaded once per process. Setting up
 checks that this process sees the same slide, tissue, model and output as the client, so that a
-worker which does not says so instead of computing something else.
+worker that sees others reports it instead of computing something else.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class SlideSpec:
     identity: str
     """Identity of the segmenter on the workers."""
     tissue: str
-    """Hash of the tissue mask."""
+    """Hash of the tissue mask, see ``TissueSelection.tissue_hash``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,7 @@ class BlockTask:
 
 @dataclass(frozen=True, slots=True)
 class FitTask:
-    """Fits the segmenter to the slide, before the blocks are begun; its item is ignored."""
+    """Fits the segmenter to the slide, before the blocks begin; its item is ignored."""
 
     spec: SlideSpec
 

@@ -37,7 +37,7 @@ class Tissue(Protocol):
 
 
 def calibrated(view: SlideView, segmenter: Segmenter, tissue: Tissue) -> Segmenter:
-    """The segmenter fitted to the tissue of this view; itself where there is none.
+    """The segmenter fitted to the tissue of this view; the same segmenter where the view has no tissue.
 
     Samples are spread evenly over the fields that are at least half tissue, or are the ``COUNT``
     fullest where there are none.

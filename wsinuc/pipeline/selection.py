@@ -52,7 +52,7 @@ class TissueSelection:
         return self.tissue.without_padding(pixels, box)
 
     def wanted_of(self, nuclei: Nuclei) -> Nuclei:
-        """Those with their centroid in tissue, where tissue was searched, and in the region, if any; numbered anew."""
+        """The nuclei with their centroid in tissue, where tissue was searched, and in the region; numbered anew."""
         if not len(nuclei):
             return nuclei
         is_wanted = self.tissue.holds(nuclei.centroids)
@@ -64,7 +64,12 @@ class TissueSelection:
 
 
 def select(view: SlideView, config: SegmentConfig, reach: int) -> TissueSelection:
-    """What ``config.tissue`` and ``config.roi`` ask for.
+    """The tissue and the region that ``config.tissue`` and ``config.roi`` ask for.
+
+    Parameters
+    ----------
+    reach
+        View pixels around the region that are looked at as well.
 
     Raises
     ------
@@ -88,8 +93,10 @@ def select(view: SlideView, config: SegmentConfig, reach: int) -> TissueSelectio
 
 
 def both(tissue: TissueMask, region: TissueMask) -> TissueMask:
-    """Cells of the region whose corner lies in tissue, or those that touch any where that is none;
-    the grids may differ."""
+    """Cells of the region whose corner lies in tissue; where there are no such cells, those that touch any.
+
+    The grids of the two masks may differ.
+    """
     height, width = region.mask.shape
     rows = np.arange(height) * tissue.mask.shape[0] // height
     columns = np.arange(width) * tissue.mask.shape[1] // width

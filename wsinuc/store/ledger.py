@@ -24,7 +24,7 @@ HASHES = {
     "tissue": "the tissue mask, or how tissue is found",
     "roi": "the region",
 }
-"""Settings whose values say nothing to people, and what they stand for."""
+"""Settings whose values say nothing to people, and what those stand for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
-    """In what two runs' settings differ, in words; empty when they are the same.
+    """The differences between two runs' settings, in words; empty when they are the same.
 
     Examples
     --------

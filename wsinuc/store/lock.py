@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 _CLAIM_S = 10.0
 """How long a claim to remove a lock is respected, in seconds: longer than any file system takes to delete a file."""
 _MOST_BYTES = 1 << 16
-"""A lock has a few hundred bytes; what is larger is none."""
+"""A lock has a few hundred bytes; a larger file is no lock."""
 _DIGITS = 10
 """Room for the counter: one beat a second for 300 years."""
 
@@ -65,7 +65,7 @@ class Holder:
     pid: int | None
     host: str
     age_s: float
-    """Since the last sign of life, by the clock of the file system; negative where that clock was set back."""
+    """Seconds since the last sign of life, by the clock of the file system; negative where that clock was set back."""
     alive: bool | None
     """None: a process of another machine, of which only the age is known."""
 
@@ -115,7 +115,12 @@ class Lock:
 def locked(path: Path, timing: LockTiming | None = None) -> Iterator[Lock]:
     """Hold ``path`` as the sign that this process works here.
 
-    Raises LockedError when another run holds it and may be alive, OutputError when the file cannot be written.
+    Raises
+    ------
+    LockedError
+        Another run holds it and may be alive.
+    OutputError
+        The file cannot be written.
     """
     timing = timing or LockTiming()
     sign = {**this_process(), "token": uuid.uuid4().hex, "heartbeat_s": timing.heartbeat_s, "beat": _digits(0).decode()}

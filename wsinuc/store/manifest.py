@@ -30,7 +30,7 @@ from wsinuc.urls import Place, Url, remote_errors
 
 FILES = "files"
 ABSENT = "absent"
-"""Kind of a summary: there is none."""
+"""Kind of a summary: the file is not there."""
 FOREIGN = "foreign"
 """Another program's."""
 PLAIN = "plain"

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 def working_area(url: Url, parent: Path | None) -> Path:
-    """Where the result for ``url`` is made: a folder of its own in ``parent``, by default in the user's cache."""
+    """The folder in which the result for ``url`` is made: one of its own in ``parent``, by default the user's cache."""
     if parent is None:
         parent = _user_cache() / "wsinuc"
     return Path(parent) / f"{url.name or 'result'}-{hashlib.sha256(str(url).encode()).hexdigest()[:16]}"

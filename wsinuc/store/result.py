@@ -90,14 +90,6 @@ class ResultStore:
         self._area: tuple[int, int] | None = None
 
     @property
-    def is_complete(self) -> bool:
-        """Whether the result is finished, and its files have the names and sizes of its manifest.
-
-        Raises RemoteError.
-        """
-        return inspect(self.out).is_whole
-
-    @property
     def is_ours(self) -> bool:
         """Whether wsinuc has made this directory's content."""
         if self.work.is_dir():
@@ -185,7 +177,7 @@ class ResultStore:
         return len(nuclei), sum(nuclei.values())
 
     def holder(self) -> Holder | None:
-        """The run that works here, or has left its lock behind; None when there is neither."""
+        """The run that works here, or has left its lock behind; None when nobody holds the lock."""
         return look(self.work / "lock", probe_in=self.directory.parent)
 
     def add(self, entry: Entry, nuclei: Nuclei) -> Entry:
@@ -223,11 +215,11 @@ class ResultStore:
             (self.work / "done" / f"{block:06d}.json").unlink(missing_ok=True)
 
     def shard(self, block: int) -> Path:
-        """Where the nuclei of a block lie before they are numbered."""
+        """The file of a block's nuclei before they are numbered."""
         return self.work / "blocks" / f"{block:06d}.parquet"
 
     def part(self, block: int) -> Path:
-        """Where the numbered nuclei of a block lie before the result is published."""
+        """The file of a block's numbered nuclei before the result is published."""
         return self.ready / part_name(block)
 
     def start_outputs(self) -> None:

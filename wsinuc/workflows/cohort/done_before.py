@@ -26,7 +26,7 @@ _OPTIONS = ("mpp", "reader", "tissue", "block", "batch_size", "device")
 def differences(
     summary: Mapping[str, Any], slide: Place, out: Place, config: SegmentConfig, segmenter: Segmenter
 ) -> tuple[str, ...]:
-    """In what a complete result differs from what ``config`` asks for; empty when it is the same.
+    """The differences between a complete result and what ``config`` asks for, in words; empty when there are none.
 
     Parameters
     ----------

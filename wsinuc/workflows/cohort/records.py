@@ -43,9 +43,9 @@ class CohortRecords:
         """Reading of the clock from which the tables may be written again."""
         self._files = StateFolder(out)
         self._known: dict[str, SlideState] = {}
-        """Of all slides of the folder, as their files say."""
+        """States of all slides of the folder, as their files say."""
         self._here: dict[str, SlideState] = {}
-        """Of the slides of this run."""
+        """States of the slides of this run."""
         self._before: list[str] = []
         self._left: set[str] = set()
         """Slides whose work was broken off."""

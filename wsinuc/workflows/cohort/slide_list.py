@@ -40,7 +40,7 @@ _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlideJob:
-    """One slide, and the settings in which it differs from the others (None: as all of them)."""
+    """One slide, and the settings in which it differs from the others; None takes the setting of all."""
 
     slide: Place
     mpp: float | None = None
@@ -49,7 +49,7 @@ class SlideJob:
     roi: Path | None = None
     tissue: str | None = None
     name: str | None = None
-    """Of the result's folder; None takes the slide's file name without its ending."""
+    """Name of the result's folder; None takes the slide's file name without its ending."""
     files: int = 1
     """How many of the slide's files were named: those of a DICOM series are one slide."""
 

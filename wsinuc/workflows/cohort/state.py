@@ -31,7 +31,7 @@ class SlideState:
     """One slide of a cohort."""
 
     name: str
-    """Of the result: its folder is ``<name>.wsinuc``."""
+    """Name of the result: its folder is ``<name>.wsinuc``."""
     slide: str
     state: str = "waiting"
     """One of STATES."""
@@ -48,7 +48,8 @@ class SlideState:
     pid: int = 0
     versions: dict[str, str] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
-    """Of a finished slide: nuclei, counts, areas, seconds, notes (fields of ``workflows.segment.summary.Summary``)."""
+    """Figures of a finished slide: nuclei, counts, areas, seconds and notes, fields of
+    ``workflows.segment.summary.Summary``."""
 
 
 class StateFolder:

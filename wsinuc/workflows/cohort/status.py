@@ -31,13 +31,13 @@ class SlideStatus:
     (begun, nobody at it), failed, or skipped (not begun after another's error)."""
     blocks_done: int
     blocks: int | None
-    """With tissue; None when not known yet."""
+    """Blocks with tissue; None while that is not known."""
     nuclei: int
-    """So far."""
+    """Nuclei in the finished blocks."""
     age_s: float | None
-    """Since the last sign of life of the run that is, or was, at it; None when there is none."""
+    """Seconds since the last sign of life of the run that works on it, or did; None when no run holds the lock."""
     holder: str
-    """Who that is; empty when nobody is."""
+    """That run's process and machine; empty when no run holds the lock."""
     attempts: int
     error: str | None
 

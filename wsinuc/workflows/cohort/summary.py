@@ -46,7 +46,7 @@ class CohortSummary:
 
     out: Place
     slides: tuple[SlideState, ...]
-    """In the order in which they were given."""
+    """States of the slides, in the order in which they were given."""
     before: tuple[str, ...]
     """Names of those that an earlier run had done with the same settings."""
 
@@ -103,7 +103,7 @@ def to_csv(states: Sequence[SlideState]) -> str:
 
 
 def to_markdown(states: Sequence[SlideState]) -> str:
-    """The same as a page: how many are done, a table of these, then what went wrong with the others."""
+    """The slides as a page in Markdown: how many are done, a table of these, then what went wrong with the others."""
     classes = _classes(states)
     done = [state for state in states if state.state == "done"]
     counts = {name: sum(state.state == name for state in states) for name in STATES}

@@ -35,7 +35,7 @@ BYTES_PER_NUCLEUS = 1500
 BASE_MEMORY = 450 * 2**20
 """Interpreter and libraries, without weights."""
 BYTES_PER_PIXEL = 20
-"""Of a block besides its scores: RGB, and what separation and rendering take, spread over all pixels."""
+"""Memory of a block besides its scores: RGB, and what separation and rendering take, spread over all pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Plan:
     disk_bytes: int
     """Estimated size of the result at a usual density of nuclei."""
     settings: dict[str, Any]
-    """Everything the result depends on; a run continues only with the same."""
+    """Everything that the result depends on; an interrupted run continues only with the same."""
 
     @property
     def run_id(self) -> str:

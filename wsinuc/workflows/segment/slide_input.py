@@ -26,7 +26,7 @@ class SlideInput:
     stamp: str
     """What the file system says of them; empty when it says nothing."""
     sha256: str | None
-    """Of all they hold; None unless it was asked for."""
+    """SHA-256 of all that they hold; None unless it was asked for."""
     holes: float
     """Share of their bytes that were never written, 0 to 1."""
 

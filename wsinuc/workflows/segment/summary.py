@@ -1,4 +1,4 @@
-"""What a finished run has to say about itself: ``summary.json``.
+"""The summary of a finished run: ``summary.json``.
 
 The only output that holds clock readings and machine facts; all others are the same bytes whenever they are made.
 """
@@ -45,9 +45,9 @@ class Summary:
     """Area of the slide that is no tissue, by kind: glass, blank, black, pen, grey, blurred; empty unless tissue was
     searched for."""
     left_out_share: dict[str, float]
-    """The same as shares of the slide, 0 to 1."""
+    """These areas as shares of the slide, 0 to 1."""
     nuclei_per_mm2: float | None
-    """Per mm2 of tissue; None without tissue."""
+    """Nuclei per mm2 of tissue; None without tissue."""
     seconds: dict[str, float]
     """Wall time of each stage of this run, and of the whole."""
     block_seconds: dict[str, float]
