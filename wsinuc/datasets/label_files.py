@@ -118,8 +118,9 @@ def read_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
         if image.mode == "P":
             _check_palette(image, values, path)
             return values, (PALETTE,)
+    # Pillow spreads few bits over 0 to 255, where labels must stay the numbers that the file holds.
     if image.mode == "L" and depth in (2, 4):
-        values = values // (255 // (2**depth - 1))  # Pillow spreads few bits over 0 to 255
+        values = values // (255 // (2**depth - 1))
     return values, ()
 
 

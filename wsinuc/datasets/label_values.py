@@ -151,7 +151,8 @@ def whole_numbers(values: NDArray[Any], source: Path) -> NDArray[Any]:
         return values
     low = values.min()
     high = values.max()
-    if not (low >= 0 and float(high) < 2.0**63):  # which no NaN is
+    # Written so that a NaN, which compares to nothing, is refused too.
+    if not (low >= 0 and float(high) < 2.0**63):
         raise DataError(f"{source}: ids must be whole numbers from 0, got {low} to {high}; number the nuclei from 1")
     if values.dtype.kind == "f" and not np.array_equal(values, np.floor(values)):
         raise DataError(f"{source}: labels must be whole numbers, one per nucleus, got fractions (a probability map?)")
@@ -226,6 +227,7 @@ def _without_colour(values: NDArray[Any], source: Path) -> tuple[NDArray[Any], t
             "save one number "
             "per nucleus as a 16-bit or 32-bit image"
         )
+    # One number for each colour, and black is 0.
     red, green, blue = np.moveaxis(colours.astype(np.int32), 2, 0)
     numbers = (red << 16) | (green << 8) | blue
     if (numbers == 0).mean() < 0.01:
@@ -262,6 +264,7 @@ def _refuse_rims(pieces: _Pieces, source: Path) -> None:
         touching[pieces.at[other][met]] = True
     specks = small & touching
     share = pieces.sizes[specks].sum() / pieces.sizes[1:].sum()
+    # A few specks are slips of a hand; a smoothed mask has them around every nucleus.
     if share > MAX_SPECKS and specks.sum() >= 20:
         raise DataError(
             f"{source}: {share:.0%} of the labelled pixels have values of their own at the rim of others, as smoothed "
@@ -279,6 +282,7 @@ def _refuse_borders(pieces: _Pieces, numbers: NDArray[np.int64], source: Path) -
         ones += [pieces.labels[one][met], pieces.labels[other][met]]
         others += [pieces.labels[other][met], pieces.labels[one][met]]
     width = len(numbers)
+    # A pair of labels as one number, so that one sort counts how many pixel edges each pair shares.
     pairs, lengths = np.unique(
         np.concatenate(ones).astype(np.int64) * width + np.concatenate(others), return_counts=True
     )
@@ -345,6 +349,7 @@ def _separate(instances: Instances, pieces: _Pieces, which: NDArray[np.bool_]) -
     if values[0] != 0:
         values = np.concatenate([[0], values])
         dense = dense + 1
+    # Numbers of the file stay with the pieces, since tables beside it know nuclei by them.
     origin = np.where(values > first, pieces.owner[np.maximum(values - first, 0)], np.minimum(values, first))
     labels = dense.reshape(instances.labels.shape).astype(np.int32)
     return replace(instances, labels=labels, numbers=instances.numbers[origin])

@@ -53,7 +53,8 @@ _STAINED_OF_PIECE = 10  # one cell in 10 of a piece must be stained, else it is 
 
 def densities(pixels: NDArray[np.uint8], glass: Colour) -> NDArray[np.int16]:
     """(h, w, 3) optical density against glass in thousandths, from -100 (brighter than glass) to 2,400."""
-    levels = np.maximum(np.arange(256), 1)
+    levels = np.maximum(np.arange(256), 1)  # black absorbs without end
+    # 256 logarithms a channel instead of one for each pixel, and integers that are the same on every machine.
     tables = np.rint(1000 * np.log10(np.asarray(glass, np.float64)[:, None] / levels)).astype(np.int16)
     return np.stack([tables[channel][pixels[..., channel]] for channel in range(3)], axis=-1)
 
@@ -92,7 +93,7 @@ def grey(dark: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[np.bool
     sizes = np.bincount(labels.ravel())
     stained = np.bincount(labels.ravel(), weights=_stained(dark, density).ravel(), minlength=len(sizes))
     unstained = stained * _STAINED_OF_PIECE < sizes
-    unstained[0] = False
+    unstained[0] = False  # what is not dark
     return unstained[labels]
 
 

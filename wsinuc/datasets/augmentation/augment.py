@@ -117,6 +117,7 @@ def augmented_crop(
     """
     zoom = float(np.exp(rng.uniform(-1, 1) * np.log(augmentation.zoom)))
     factor = mpp / sample.mpp * zoom
+    # What is off draws no random number, so that it changes no crop of a training without it.
     drawn = augmentation.compact and rng.random() < augmentation.compact
     wide = round(size * rng.uniform(*COMPACT)) if drawn else size
     field_px = max(2, round(wide * factor))
@@ -127,6 +128,7 @@ def augmented_crop(
     image, labels = resized(sample, Box(y, x, y + height, x + width), shape)
     if drawn:
         image, labels = compacted(image, labels, rng, size)
+    # What is missing is shared out at random between both sides, so that mirrors lie anywhere.
     missing = [max(0, size - extent) for extent in labels.shape]
     before = [int(rng.integers(lack + 1)) if lack else 0 for lack in missing]
     around = [(start, lack - start) for start, lack in zip(before, missing, strict=True)]

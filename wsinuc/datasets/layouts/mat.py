@@ -182,7 +182,7 @@ class LizardLayout(Layout):
                 f"{path}: expected one class (1 to {len(self.classes)}) per id, got {len(types)} for {len(ids)}"
             )
         known = dict(zip(ids.tolist(), types.tolist(), strict=True))
-        known[0] = 0
+        known[0] = 0  # whatever the file says of the background
         classes = np.array([known.get(number, 0) for number in instances.numbers.tolist()], np.int32)
         return Annotation(image=read_image(image), labels=instances.labels, classes=classes, notes=instances.notes)
 
