@@ -141,9 +141,19 @@ def mask_note(number: int) -> str:
 
 
 def whole_numbers(values: NDArray[Any], source: Path) -> NDArray[Any]:
-    """The values (h, w) themselves, if they are whole numbers from 0; raises DataError.
+    """The values ``(h, w)`` themselves, if they are whole numbers from 0.
 
     Files of MATLAB and of NumPy keep ids as floating-point numbers; those are ids as long as they are whole.
+
+    Parameters
+    ----------
+    source
+        The file, for messages.
+
+    Raises
+    ------
+    DataError
+        The values are not two-dimensional, no numbers, negative or fractions.
     """
     if values.ndim != 2 or values.dtype.kind not in "biuf":
         raise DataError(f"{source}: labels must be (h, w) numbers, got {values.shape} of type {values.dtype}")
@@ -160,7 +170,18 @@ def whole_numbers(values: NDArray[Any], source: Path) -> NDArray[Any]:
 
 
 def label_ids(values: NDArray[Any], source: Path) -> NDArray[np.int32]:
-    """Numbers (h, w) as int32, nothing taken apart; raises DataError for what is no number from 0 to `MAX_LABEL`."""
+    """Numbers ``(h, w)`` as int32; nothing is taken apart.
+
+    Parameters
+    ----------
+    source
+        The file, for messages.
+
+    Raises
+    ------
+    DataError
+        A value is no whole number from 0 to `MAX_LABEL`.
+    """
     numbers = whole_numbers(values, source)
     if numbers.size and numbers.max() > MAX_LABEL:
         raise DataError(f"{source}: ids must lie between 0 and {MAX_LABEL}, got {numbers.max()}; number them from 1")

@@ -90,8 +90,18 @@ def list_variables(path: Path) -> dict[str, Variable]:
 
 
 def read_variable(variable: Variable, path: Path) -> NDArray[Any]:
-    """The numbers of a matrix (``path`` is for messages); raises DataError where it holds others,
-    or fewer than it claims."""
+    """The numbers of a matrix.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+
+    Raises
+    ------
+    DataError
+        It holds no plain numbers, or fewer than it claims.
+    """
     if not variable.is_plain:
         raise DataError(f"{path} holds text, cells, complex or sparse numbers where an array of numbers is expected")
     try:

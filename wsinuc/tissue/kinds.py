@@ -98,7 +98,15 @@ def grey(dark: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[np.bool
 
 
 def pieces(mask: NDArray[np.bool_], smallest_um2: float, mpp: float) -> NDArray[np.bool_]:
-    """The mask without connected pieces smaller than ``smallest_um2``; ``mpp`` in um per cell."""
+    """(h, w) the mask without small pieces.
+
+    Parameters
+    ----------
+    smallest_um2
+        Area of the smallest piece that stays; cells that meet at a corner are connected.
+    mpp
+        um per cell.
+    """
     return cc3d.dust(mask, threshold=max(1, round(smallest_um2 / mpp**2)), connectivity=8).astype(np.bool_)
 
 

@@ -98,7 +98,13 @@ class SlidePixels:
 
     @classmethod
     def of(cls, view: SlideView, cache: PixelCache) -> SlidePixels:
-        """A view with the tissue that is found on it; raises DataError when there is none."""
+        """A view with the tissue that is found on it.
+
+        Raises
+        ------
+        DataError
+            There is none.
+        """
         return cls(view, find_tissue(view), cache)
 
     @property

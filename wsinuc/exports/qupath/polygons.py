@@ -41,10 +41,15 @@ class Polygons:
 
 
 def level0_polygons(nuclei: Nuclei, start: int, stop: int, origin_yx: tuple[float, float]) -> Polygons:
-    """Polygons of ``nuclei[start:stop]`` in level-0 pixels relative to ``origin_yx``.
+    """Polygons of ``nuclei[start:stop]`` in level-0 pixels.
 
     An outline that touches or crosses itself is repaired: its largest part is kept, with the holes that the
     touching cut out, so that filling it gives the nucleus' own pixels.
+
+    Parameters
+    ----------
+    origin_yx
+        (y, x) of QuPath's image origin in level-0 pixels: ``Slide.origin``.
     """
     offsets = nuclei.offsets[start : stop + 1]
     corners = nuclei.outlines[offsets[0] : offsets[-1]]

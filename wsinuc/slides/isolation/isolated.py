@@ -368,5 +368,11 @@ def _error(answer: dict[str, Any]) -> WsinucError:
 
 
 def header_from_json(facts: dict[str, Any]) -> SlideHeader:
-    """A header as JSON had it; raises what wrong types raise."""
+    """A header as it crossed to this process.
+
+    Raises
+    ------
+    msgspec.ValidationError
+        A field has another type: the reader process is not what it should be.
+    """
     return msgspec.convert(facts, SlideHeader)
