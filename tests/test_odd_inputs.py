@@ -11,7 +11,7 @@ from helpers.odd.doors import DOORS, Gives, Refused
 from helpers.odd.inputs import Row, as_text, table
 from wsinuc.errors import WsinucError
 from wsinuc.shown import shown
-from wsinuc.slides.isolation import isolated
+from wsinuc.slides.isolation import processes
 
 TABLE = table()
 LETTERS = 600
@@ -23,7 +23,7 @@ HOSTILE = Path(__file__).parent / "helpers" / "hostile_reader"
 def test_odd_input(row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if row.door == "a reader process":
         monkeypatch.syspath_prepend(str(HOSTILE))
-        monkeypatch.setattr(isolated, "_idle_processes", [])
+        monkeypatch.setattr(processes, "_idle", [])
     if isinstance(row.expected, Refused):
         with pytest.raises(row.expected.error) as caught:
             row.answer(tmp_path)

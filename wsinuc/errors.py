@@ -35,7 +35,8 @@ class WsinucError(Exception):
     def __str__(self) -> str:
         """The message, on one line that can be shown."""
         text = super().__str__()
-        if len(text) > LETTERS:  # before each letter is looked at: it may be a megabyte
+        # Cut before each letter is looked at: a message may quote a megabyte.
+        if len(text) > LETTERS:
             text = text[:LETTERS] + text[-_TAIL:]
         line = shown(text)
         if len(line) <= LETTERS:

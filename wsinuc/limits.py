@@ -25,11 +25,11 @@ MAX_TEXT = 256 * 2**20
 """Largest GeoJSON, XML, CSV or JSON file that is read whole, in bytes after unpacking."""
 MAX_RATIO = 200
 """Largest ratio of compression that is unpacked: texts shrink 5 to 50 times, a bomb 1,000 times."""
-_PIECE = 1 << 16
+_PIECE = 1 << 16  # bytes that are read in one go
 _FREE = 16 * 2**20
-"""Bytes of objects that any JSON text may become."""
+"""Bytes of objects that any JSON text may become, however small it is."""
 _OBJECT_BYTES = {b"{": 232, b"[": 72, b",": 40, b'"': 30}
-"""About what Python needs for what begins or ends with a sign."""
+"""About how many bytes Python needs for what begins, or ends, with each of these signs."""
 
 
 class Limited(io.RawIOBase):
@@ -51,6 +51,7 @@ class Limited(io.RawIOBase):
         if size < 0:
             return self.readall()
         try:
+            # One byte more than may come tells a file that is too long from one that just fits.
             data = self._stream.read(min(size, self._left + 1))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(
@@ -58,9 +59,9 @@ class Limited(io.RawIOBase):
             ) from error
         self._left -= len(data)
         if self._left < 0:
+            unpacked = " when unpacked" if self._packed else ""
             raise DataError(
-                f"{self._name} holds more than {self._limit / 2**20:.0f} "
-                f"MiB{' when unpacked' if self._packed else ''}: "
+                f"{self._name} holds more than {self._limit / 2**20:.0f} MiB{unpacked}: "
                 "no file of this kind is so large, is it the right one?"
             )
         return data
@@ -123,9 +124,9 @@ def text_lines(path: Path, limit: int | None = None) -> Iterator[TextIO]:
     OSError
         It cannot be opened.
     """
-    with io.TextIOWrapper(
-        cast(Any, io.BufferedReader(cast(Any, open_bounded(path, limit)))), "utf-8-sig", newline=""
-    ) as text:
+    buffered = io.BufferedReader(cast(io.RawIOBase, open_bounded(path, limit)))
+    # newline="": the csv module finds line ends itself, which may stand inside of quotes.
+    with io.TextIOWrapper(buffered, "utf-8-sig", newline="") as text:
         try:
             yield text
         except UnicodeDecodeError as error:
@@ -157,6 +158,7 @@ def read_json(path: Path, limit: int | None = None) -> Any:
 
 def parse_json(text: bytes, name: str) -> Any:
     """The value of a JSON text; ``name`` is for the message of the DataError, see ``read_json``."""
+    # Counted before parsing, since objects of a hostile text may take thirty times its size.
     if sum(size * text.count(sign) for sign, size in _OBJECT_BYTES.items()) > 3 * len(text) + _FREE:
         raise DataError(f"{name} holds hardly anything but brackets: it is damaged, or was never made by wsinuc")
     try:

@@ -25,7 +25,7 @@ from wsinuc.pipeline.executor import open_executor
 from wsinuc.pipeline.executor_config import ExecutorConfig
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import SlideHeader
-from wsinuc.slides.isolation import isolated
+from wsinuc.slides.isolation import isolated, processes
 from wsinuc.slides.isolation.isolated import ReaderLimits, header_from_json, open_isolated
 from wsinuc.slides.view import read_resilient
 from wsinuc.workflows.cohort.run import segment_cohort
@@ -49,7 +49,7 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reader processes find a decoder that goes wrong when the file's name says so, and are allowed little."""
     monkeypatch.syspath_prepend(HOSTILE)
     monkeypatch.setattr(isolated, "ReaderLimits", partial(ReaderLimits, memory_bytes=2**30, cpu_s=2))
-    monkeypatch.setattr(isolated, "_idle_processes", [])
+    monkeypatch.setattr(processes, "_idle", [])
 
 
 def hostile_slide(folder: Path, name: str) -> Path:
@@ -59,7 +59,7 @@ def hostile_slide(folder: Path, name: str) -> Path:
 
 
 def pids() -> set[int]:
-    return {process._popen.pid for process in isolated._idle_processes}
+    return {process._popen.pid for process in processes._idle}
 
 
 class TestSamePixels:
@@ -108,7 +108,7 @@ class TestSamePixels:
             assert all(np.array_equal(pixels, expected) for pixels in found)
 
     def test_a_process_serves_one_slide_after_the_other(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-        monkeypatch.setattr(isolated, "_idle_processes", [])
+        monkeypatch.setattr(processes, "_idle", [])
         open_isolated(EXAMPLE).close()
         first = pids()
         other = write_pyramid(tmp_path / "other.tif", [np.full((200, 300, 3), 90, np.uint8)])
@@ -191,7 +191,7 @@ class TestDeaths:
     def test_only_a_fresh_process_is_a_proof(self, hostile: None, tmp_path: Path):
         """A process that a former slide has spoilt dies at the next one, which is none the worse for it."""
         open_isolated(hostile_slide(tmp_path, "good")).close()
-        (process,) = isolated._idle_processes
+        (process,) = processes._idle
         process._popen.send_signal(signal.SIGABRT)
         process._popen.wait()
         with open_isolated(hostile_slide(tmp_path, "fine")) as slide:

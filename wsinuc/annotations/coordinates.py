@@ -77,6 +77,7 @@ class Coordinates:
             return shapely.LineString(self.xy)
         if kind == "MultiLineString":
             return shapely.MultiLineString(np.split(self.xy, self.ring_ends[:-1]))
+        # GEOS refuses rings of fewer than four positions.
         polygons = [shapely.Polygon(rings[0], rings[1:]) for rings in map(with_area, self.parts()) if rings]
         if kind == "Polygon":
             return polygons[0] if polygons else shapely.Polygon()
@@ -116,6 +117,7 @@ def read_coordinates(events: Iterator[Event]) -> Coordinates:
         event, value = next(events)
         if event == "number":
             reader.numbers += 1
+            # Height and measure may follow; an image has neither.
             if reader.numbers <= 2:
                 reader.xy.append(value)
         elif event == "start_array":
@@ -151,7 +153,7 @@ class _Reader:
         """Numbers of the position that is open."""
         self.flaw: str | None = None
         self.heights: list[int | None] = []
-        """Of each open bracket: levels of brackets in what it holds; None as long as it holds none."""
+        """For each open bracket the levels of brackets in what it holds; None as long as it holds none."""
         self._height: int | None = None
 
     def open(self) -> None:
@@ -184,6 +186,7 @@ class _Reader:
 
     def other(self, event: str, value: Any, events: Iterator[Event]) -> None:
         """Anything but a number or a bracket."""
+        # QuPath's JSON reader takes numbers in quotes, and ``made_plain`` writes such for what no double holds.
         number = _number(value) if event == "string" else None
         if number is not None:
             self.numbers += 1
@@ -192,7 +195,7 @@ class _Reader:
             return
         skip(events, event)
         self.flaw = self.flaw or NO_NUMBERS
-        self.numbers = 2
+        self.numbers = 2  # as if the position were whole, so that this flaw is not taken for a missing number
 
     def result(self) -> Coordinates:
         """All of it."""

@@ -18,6 +18,7 @@ _OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 Event = tuple[str, Any]
 """Kind of event and its value, as ``ijson.basic_parse`` has them."""
 
+# Possessive quantifiers: without them a text that never ends takes time with the square of its length.
 _TOKENS = re.compile(
     rb'"(?:[^"\\]++|\\.)*+"'  # texts come first, so that what stands in them is left alone
     rb"|-?(?:NaN|Infinity)\b"
@@ -92,9 +93,11 @@ class _Text:
         data = self._stream.read(size)
         if self._at_start and data:
             self._at_start = False
+            # JSON begins with ASCII, which has a zero in every other byte in UTF-16.
             if data.startswith(_OTHER_ENCODINGS) or b"\0" in data[:4]:
                 raise JsonError("the text is UTF-16 or UTF-32, expected UTF-8")
             if data.startswith(_BOM):
+                # An empty piece would mean the end of the text.
                 return data[len(_BOM) :] or self._stream.read(size)
         return data
 

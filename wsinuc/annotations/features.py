@@ -105,6 +105,7 @@ def _object(events: Iterator[Event], *, in_list: bool) -> Iterator[Any]:
     for event, key in events:
         if event == "end_map":
             break
+        # A geometry without a feature around it has its coordinates at the top level.
         if key == "coordinates":
             head[key] = read_coordinates(events)
             continue
@@ -184,9 +185,10 @@ def _tolerantly(document: Document) -> Iterator[Any]:
         with closing(document.open()) as stream:
             text = stream.read()
         plain = made_plain(text)
-        if plain == text:
+        if plain == text:  # it is broken for another reason
             raise
-    del text
+    del text  # two copies of the largest file would be too many while features are made
+    # Those before the flaw have been given already.
     yield from islice(_known(BytesIO(plain)), count, None)
 
 
@@ -231,7 +233,9 @@ def _geometries(geometry: Any, about: dict[str, Any], where: str) -> Iterator[Fe
 
 def _children(properties: Any) -> list[Any]:
     """What QuPath keeps inside an annotation."""
-    children = properties.get("childObjects", properties.get("children")) if isinstance(properties, dict) else None
+    if not isinstance(properties, dict):
+        return []
+    children = properties.get("childObjects", properties.get("children"))
     return children if isinstance(children, list) else []
 
 

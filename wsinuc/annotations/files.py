@@ -70,10 +70,12 @@ def _entries(archive: zipfile.ZipFile, path: Path, limit: int) -> list[Document]
         raise DataError(f"{path} has {len(archive.infolist()):,} entries, up to {MAX_ENTRIES:,} are read")
     if not entries:
         raise DataError(f"{path}: a zip without a .geojson file in it, expected one as QuPath exports it")
+    # By the archive's own table of contents; zipfile ends an entry that turns out longer than it says.
     if sum(entry.file_size for entry in entries) > limit:
         raise DataError(f"{path} holds more than {limit / 2**20:.0f} MiB when unpacked: export the regions alone")
     for entry in entries:
-        if entry.file_size > MAX_RATIO * entry.compress_size + MAX_RATIO * 1024:
+        # The constant is for entries of a few bytes, which headers make up.
+        if entry.file_size > MAX_RATIO * (entry.compress_size + 1024):
             raise DataError(
                 f"{path}: {listed([entry.filename])} shrank more than {MAX_RATIO} times, it is not unpacked"
             )

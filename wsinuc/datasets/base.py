@@ -99,11 +99,23 @@ class Layout(ABC):
 
     @abstractmethod
     def scan(self) -> tuple[Row, ...]:
-        """All images in a fixed order, without reading pixels; raises DataError naming what was expected and found."""
+        """All images in a fixed order, without reading pixels.
+
+        Raises
+        ------
+        DataError
+            The folder is not laid out as expected; the message says what was expected and what is there.
+        """
 
     @abstractmethod
     def read(self, row: Row) -> Annotation:
-        """One image; raises DataError for damaged files and for labels of another size than their image."""
+        """One image with its annotation.
+
+        Raises
+        ------
+        DataError
+            A file is missing or damaged, or labels have another size than their image.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +140,22 @@ class Dataset(Sequence[LabelledImage]):
 
     @classmethod
     def open(cls, layout: Layout, *, mpp: float | None = None, otherwise: float | None = None) -> Dataset:
-        """All images of a layout; raises DataError, or MppError when the resolution is unknown or absurd."""
+        """All images of a layout.
+
+        Parameters
+        ----------
+        mpp
+            um per pixel that the user gives for all images.
+        otherwise
+            um per pixel of images whose resolution nothing else tells.
+
+        Raises
+        ------
+        DataError
+            There is no image, or two have one name.
+        MppError
+            A resolution is unknown or absurd.
+        """
         rows = layout.scan()
         if not rows:
             raise DataError(f"{layout.path}: {layout.name} has {layout.expected}; found {contents(layout.path)}")
@@ -180,7 +207,18 @@ class Dataset(Sequence[LabelledImage]):
         return self._at(indices)
 
     def patches(self, places: Sequence[tuple[str, Box | None]]) -> Dataset:
-        """The images of these names, or parts of them, in this order; raises DataError for unknown names."""
+        """Images, or parts of them, in the given order.
+
+        Parameters
+        ----------
+        places
+            Name of an image, and the part of it that is meant; None is all of it.
+
+        Raises
+        ------
+        DataError
+            There is no image of that name.
+        """
         position = {row["name"]: i for i, row in enumerate(self.rows)}
         for name, _ in places:
             if name not in position:
@@ -245,7 +283,13 @@ class Dataset(Sequence[LabelledImage]):
 
 
 def cut(image: LabelledImage, box: Box) -> LabelledImage:
-    """The part of an image inside ``box``, which must lie in it; points are moved along; raises DataError."""
+    """The part of an image inside a box; points are moved along.
+
+    Raises
+    ------
+    DataError
+        The box does not lie in the image.
+    """
     height, width = image.labels.shape
     if not (0 <= box.y0 < box.y1 <= height and 0 <= box.x0 < box.x1 <= width):
         raise DataError(f"{image.name} is {(height, width)} (h, w) and does not hold {box}: it is another image")
@@ -272,7 +316,12 @@ def contents(path: Path) -> str:
 
 
 def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
-    """Conditions as the user writes them; raises DataError for other forms.
+    """Conditions as users write them: an attribute, ``=``, and values with commas between them.
+
+    Raises
+    ------
+    DataError
+        A text has another form.
 
     Examples
     --------

@@ -27,13 +27,25 @@ _COLOURS = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "CMYK", "YCbCr")
 
 
 def image_shape(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels from the file's header, nothing decoded; raises DataError."""
+    """(height, width) in pixels from the header of an image file; nothing is decoded.
+
+    Raises
+    ------
+    DataError
+        The file is missing, damaged or no image.
+    """
     with opened(path) as image:
         return image.height, image.width
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """RGB pixels (h, w, 3) of an 8-bit image file; raises DataError, also for 16-bit and floating-point images."""
+    """RGB pixels ``(h, w, 3)`` of an 8-bit image file.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged, or holds samples of 16 bits or floating-point numbers.
+    """
     with opened(path) as image:
         if image.mode not in _COLOURS:
             raise DataError(
@@ -54,7 +66,13 @@ def check_shape(labels: Path, shape: tuple[int, ...], image: Path, expected: tup
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> tuple[Mapping[str, str], ...]:
-    """All lines of a table at once, see `table_rows`; raises DataError, also beyond ``MAX_CELLS``."""
+    """All lines of a table at once; see `table_rows`.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is no CSV, lacks one of the columns, or has more than ``MAX_CELLS`` cells.
+    """
     rows = []
     cells = 0
     for row in table_rows(path, columns):
@@ -108,7 +126,18 @@ def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 def by_name(images: Iterable[Path], name: Callable[[Path], str] = lambda path: path.stem) -> dict[str, Path]:
-    """Images by their names, sorted by path; raises DataError where two have one name."""
+    """Images by their names, sorted by path.
+
+    Parameters
+    ----------
+    name
+        Makes the name of a path; by default the file's name without its ending.
+
+    Raises
+    ------
+    DataError
+        Two images have one name.
+    """
     named: dict[str, Path] = {}
     for path in sorted(images):
         first = named.setdefault(name(path), path)

@@ -59,12 +59,29 @@ def read_labels(path: Path, *, glands: bool = False) -> Instances:
 
 
 def read_ids(path: Path) -> NDArray[np.int32]:
-    """Numbers (h, w) of a label picture as they stand, nothing taken apart; raises DataError."""
+    """Numbers ``(h, w)`` of a label picture as they stand; nothing is taken apart.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged, or holds what is no number from 0 to `MAX_LABEL`.
+    """
     return label_ids(read_values(path)[0], path)
 
 
 def read_annotation(image: Path, labels: Path, *, glands: bool = False) -> Annotation:
-    """An image and its label picture; raises DataError, for unequal sizes before any pixel is decoded."""
+    """An image and its label picture.
+
+    Parameters
+    ----------
+    glands
+        What is annotated may cover most of the picture.
+
+    Raises
+    ------
+    DataError
+        A file is missing or damaged, labels are none, or the sizes differ, which shows before any pixel is decoded.
+    """
     check_shape(labels, label_shape(labels), image, image_shape(image))
     pixels = read_image(image)
     instances = read_labels(labels, glands=glands)
@@ -72,10 +89,15 @@ def read_annotation(image: Path, labels: Path, *, glands: bool = False) -> Annot
 
 
 def read_mask(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    """Where a black-and-white mask (h, w) is white, and notes on it, whatever the mode it was saved in.
+    """Where a black-and-white mask ``(h, w)`` is white, and notes on it, whatever the mode it was saved in.
 
     White is what is not black, or, where a mask has grey levels in between, what is at least half
-    as bright as its brightest pixel; raises DataError.
+    as bright as its brightest pixel.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged.
     """
     with opened(path) as image:
         decode(image, path)
@@ -88,7 +110,13 @@ def read_mask(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
 
 
 def label_shape(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels of a label picture from the file's header, nothing decoded; raises DataError."""
+    """(height, width) in pixels of a label picture from the file's header; nothing is decoded.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged, or holds several pictures.
+    """
     if path.suffix.lower() not in _TIFF:
         return image_shape(path)
     with _tiff(path) as file:
@@ -97,7 +125,13 @@ def label_shape(path: Path) -> tuple[int, int]:
 
 
 def read_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """The file's own values, (h, w) or (h, w, channels), and notes on how they were read; raises DataError."""
+    """The file's own values, ``(h, w)`` or ``(h, w, channels)``, and notes on how they were read.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged, or of a format that changes numbers.
+    """
     if path.suffix.lower() in _TIFF:
         return _tiff_values(path)
     with opened(path) as image:
@@ -118,8 +152,9 @@ def read_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
         if image.mode == "P":
             _check_palette(image, values, path)
             return values, (PALETTE,)
+    # Pillow spreads few bits over 0 to 255, where labels must stay the numbers that the file holds.
     if image.mode == "L" and depth in (2, 4):
-        values = values // (255 // (2**depth - 1))  # Pillow spreads few bits over 0 to 255
+        values = values // (255 // (2**depth - 1))
     return values, ()
 
 

@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc.datasets.label_pieces import Pieces, refuse_borders, refuse_rims, scattered_labels
 from wsinuc.errors import DataError
 from wsinuc.labels import pixel_counts
 
@@ -35,22 +35,10 @@ MAX_LABEL = 2**24 - 1
 32-bit ones would fill the memory."""
 MASK_NUMBERS = (1, 255, 65535)
 """Numbers that, where they stand alone, are what programs write for "inside"."""
-SPECK_PX = 4
-"""Pieces of fewer pixels that touch another number are no nuclei but the rim of one."""
-MAX_SPECKS = 0.01
-"""Share of the nuclear pixels in such pieces from which a picture is no label picture."""
-MIN_PIECE_PX = 10
-"""A smaller piece that lies apart from its nucleus is a slip of the annotator's hand, not another nucleus."""
-FAR = 2
-"""A piece is far from the largest one of its number when the gap between them exceeds so many times
-that one's length."""
 MAX_COVER = 0.5
 """Share of a picture that one nucleus may cover."""
 COVER_SIDE_PX = 128
 """Smaller pictures may show one nucleus and little else."""
-ENCLOSED = 0.9
-"""Share of its outline along which a number adjoins another one that encloses it."""
-
 EMPTY = "hold nothing but 0: no nucleus is annotated"
 GREY = "hold the same value in all colour channels: read as one channel"
 COLOURS = "hold colours: each connected piece of one colour counts as one nucleus, black as background"
@@ -77,28 +65,6 @@ class Instances:
     """What was done, each to be read after "3 of 40 label images"."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pieces:
-    """Connected pieces of a label picture."""
-
-    labels: NDArray[np.int32]
-    """(h, w) the picture."""
-    at: NDArray[np.int32]
-    """(h, w) number of each pixel's piece, 0 is background."""
-    sizes: NDArray[np.int64]
-    """(pieces + 1,) pixels."""
-    owner: NDArray[np.int32]
-    """(pieces + 1,) label of each piece."""
-
-    @classmethod
-    def of(cls, labels: NDArray[np.int32]) -> _Pieces:
-        at = cc3d.connected_components(labels, connectivity=4).astype(np.int32, copy=False)
-        sizes = pixel_counts(at)
-        owner = np.zeros(len(sizes), np.int32)
-        owner[at.ravel()] = labels.ravel()
-        return cls(labels, at, sizes, owner)
-
-
 def instances_of(values: NDArray[Any], source: Path, *, glands: bool = False) -> Instances:
     """One number per nucleus from a label picture of any kind, by the rules of this module.
 
@@ -123,9 +89,9 @@ def instances_of(values: NDArray[Any], source: Path, *, glands: bool = False) ->
     notes += instances.notes
     if not instances.labels.any():
         return replace(instances, notes=(EMPTY,))
-    pieces = _Pieces.of(instances.labels)
-    _refuse_borders(pieces, instances.numbers, source)
-    _refuse_rims(pieces, source)
+    pieces = Pieces.of(instances.labels)
+    refuse_borders(pieces, instances.numbers, source)
+    refuse_rims(pieces, source)
     apart, note = _what_to_take_apart(pieces, instances.numbers, coloured=COLOURS in notes)
     instances = replace(instances, notes=notes + note)
     if apart.any():
@@ -141,9 +107,19 @@ def mask_note(number: int) -> str:
 
 
 def whole_numbers(values: NDArray[Any], source: Path) -> NDArray[Any]:
-    """The values (h, w) themselves, if they are whole numbers from 0; raises DataError.
+    """The values ``(h, w)`` themselves, if they are whole numbers from 0.
 
     Files of MATLAB and of NumPy keep ids as floating-point numbers; those are ids as long as they are whole.
+
+    Parameters
+    ----------
+    source
+        The file, for messages.
+
+    Raises
+    ------
+    DataError
+        The values are not two-dimensional, no numbers, negative or fractions.
     """
     if values.ndim != 2 or values.dtype.kind not in "biuf":
         raise DataError(f"{source}: labels must be (h, w) numbers, got {values.shape} of type {values.dtype}")
@@ -151,7 +127,8 @@ def whole_numbers(values: NDArray[Any], source: Path) -> NDArray[Any]:
         return values
     low = values.min()
     high = values.max()
-    if not (low >= 0 and float(high) < 2.0**63):  # which no NaN is
+    # Written so that a NaN, which compares to nothing, is refused too.
+    if not (low >= 0 and float(high) < 2.0**63):
         raise DataError(f"{source}: ids must be whole numbers from 0, got {low} to {high}; number the nuclei from 1")
     if values.dtype.kind == "f" and not np.array_equal(values, np.floor(values)):
         raise DataError(f"{source}: labels must be whole numbers, one per nucleus, got fractions (a probability map?)")
@@ -159,7 +136,18 @@ def whole_numbers(values: NDArray[Any], source: Path) -> NDArray[Any]:
 
 
 def label_ids(values: NDArray[Any], source: Path) -> NDArray[np.int32]:
-    """Numbers (h, w) as int32, nothing taken apart; raises DataError for what is no number from 0 to `MAX_LABEL`."""
+    """Numbers ``(h, w)`` as int32; nothing is taken apart.
+
+    Parameters
+    ----------
+    source
+        The file, for messages.
+
+    Raises
+    ------
+    DataError
+        A value is no whole number from 0 to `MAX_LABEL`.
+    """
     numbers = whole_numbers(values, source)
     if numbers.size and numbers.max() > MAX_LABEL:
         raise DataError(f"{source}: ids must lie between 0 and {MAX_LABEL}, got {numbers.max()}; number them from 1")
@@ -226,6 +214,7 @@ def _without_colour(values: NDArray[Any], source: Path) -> tuple[NDArray[Any], t
             "save one number "
             "per nucleus as a 16-bit or 32-bit image"
         )
+    # One number for each colour, and black is 0.
     red, green, blue = np.moveaxis(colours.astype(np.int32), 2, 0)
     numbers = (red << 16) | (green << 8) | blue
     if (numbers == 0).mean() < 0.01:
@@ -249,59 +238,8 @@ def _opaque(values: NDArray[Any], source: Path) -> NDArray[Any]:
     return np.where(alpha[..., None] > 0, colours, 0)
 
 
-def _refuse_rims(pieces: _Pieces, source: Path) -> None:
-    """Raise DataError where rims of in-between values show that a picture was smoothed or compressed with loss."""
-    small = pieces.sizes < SPECK_PX
-    small[0] = False
-    if not small.any():
-        return
-    touching = np.zeros(len(pieces.sizes), np.bool_)
-    for one, other in _neighbours(pieces.labels):
-        met = (pieces.labels[one] != pieces.labels[other]) & (pieces.labels[one] > 0) & (pieces.labels[other] > 0)
-        touching[pieces.at[one][met]] = True
-        touching[pieces.at[other][met]] = True
-    specks = small & touching
-    share = pieces.sizes[specks].sum() / pieces.sizes[1:].sum()
-    if share > MAX_SPECKS and specks.sum() >= 20:
-        raise DataError(
-            f"{source}: {share:.0%} of the labelled pixels have values of their own at the rim of others, as smoothed "
-            "(anti-aliased), resized or JPEG-compressed masks and photographs have; save labels without "
-            "interpolation as PNG"
-        )
-
-
-def _refuse_borders(pieces: _Pieces, numbers: NDArray[np.int64], source: Path) -> None:
-    """Raise DataError where one number encloses most others: a class for borders, or a background with a number."""
-    ones = []
-    others = []
-    for one, other in _neighbours(pieces.labels):
-        met = pieces.labels[one] != pieces.labels[other]
-        ones += [pieces.labels[one][met], pieces.labels[other][met]]
-        others += [pieces.labels[other][met], pieces.labels[one][met]]
-    width = len(numbers)
-    pairs, lengths = np.unique(
-        np.concatenate(ones).astype(np.int64) * width + np.concatenate(others), return_counts=True
-    )
-    inner, outer = np.divmod(pairs, width)
-    outline = np.zeros(width, np.int64)
-    np.add.at(outline, inner, lengths)
-    enclosed = (inner > 0) & (outer > 0) & (lengths >= ENCLOSED * outline[inner])
-    if not enclosed.any():
-        return
-    around = int(np.bincount(outer[enclosed]).argmax())
-    inside = inner[enclosed & (outer == around)]
-    rest = np.count_nonzero(outline[1:]) - 1
-    # One nucleus may well lie in another: a border goes around several pieces.
-    if 2 * len(inside) > rest and np.isin(pieces.owner, inside).sum() > 1:
-        raise DataError(
-            f"{source}: the number {numbers[around]} encloses the others: it stands for borders, or for the "
-            "background; "
-            "give the nuclei, borders included, one number each, and the background 0"
-        )
-
-
 def _what_to_take_apart(
-    pieces: _Pieces, numbers: NDArray[np.int64], *, coloured: bool
+    pieces: Pieces, numbers: NDArray[np.int64], *, coloured: bool
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Which labels ``(most + 1,)`` are to be taken apart, and the note on it."""
     kinds = np.unique(pieces.owner[1:])
@@ -310,34 +248,11 @@ def _what_to_take_apart(
         return np.ones(len(numbers), np.bool_), ()
     if len(kinds) == 1 and number in MASK_NUMBERS and len(pieces.sizes) > 2:
         return np.ones(len(numbers), np.bool_), (mask_note(number),)
-    scattered = _scattered(pieces)
+    scattered = scattered_labels(pieces)
     return scattered, (SCATTERED,) if scattered.any() else ()
 
 
-def _scattered(pieces: _Pieces) -> NDArray[np.bool_]:
-    """Which labels ``(most + 1,)`` have a piece that is `FAR` from their largest one."""
-    far = np.zeros(int(pieces.labels.max()) + 1, np.bool_)
-    counted = pieces.sizes >= MIN_PIECE_PX
-    counted[0] = False
-    times = np.bincount(pieces.owner[counted], minlength=len(far))
-    several = np.flatnonzero(times > 1)
-    if not len(several):
-        return far
-    boxes = _boxes(pieces.at, len(pieces.sizes))
-    order = np.flatnonzero(counted & (times[pieces.owner] > 1))
-    order = order[np.argsort(pieces.owner[order], kind="stable")]
-    groups = np.split(order, np.flatnonzero(np.diff(pieces.owner[order])) + 1)
-    for label, group in zip(several, groups, strict=True):
-        largest = boxes[group[pieces.sizes[group].argmax()]]
-        length = max(largest[2] - largest[0], largest[3] - largest[1])
-        others = boxes[group]
-        apart_y = np.maximum(others[:, 0] - largest[2], largest[0] - others[:, 2])
-        apart_x = np.maximum(others[:, 1] - largest[3], largest[1] - others[:, 3])
-        far[label] = (np.maximum(apart_y, apart_x) > FAR * length).any()
-    return far
-
-
-def _separate(instances: Instances, pieces: _Pieces, which: NDArray[np.bool_]) -> Instances:
+def _separate(instances: Instances, pieces: Pieces, which: NDArray[np.bool_]) -> Instances:
     """The picture with every piece of these labels as a label of its own, numbered from 1."""
     first = int(instances.labels.max())
     split = np.where(which[instances.labels] & (instances.labels > 0), first + pieces.at, instances.labels)
@@ -345,22 +260,7 @@ def _separate(instances: Instances, pieces: _Pieces, which: NDArray[np.bool_]) -
     if values[0] != 0:
         values = np.concatenate([[0], values])
         dense = dense + 1
+    # Numbers of the file stay with the pieces, since tables beside it know nuclei by them.
     origin = np.where(values > first, pieces.owner[np.maximum(values - first, 0)], np.minimum(values, first))
     labels = dense.reshape(instances.labels.shape).astype(np.int32)
     return replace(instances, labels=labels, numbers=instances.numbers[origin])
-
-
-def _neighbours(labels: NDArray[Any]) -> tuple[tuple[tuple[slice, ...], tuple[slice, ...]], ...]:
-    """Slices of a picture that put every pixel beside its lower, then beside its right neighbour."""
-    below = (np.s_[:-1, :], np.s_[1:, :])
-    right = (np.s_[:, :-1], np.s_[:, 1:])
-    return below, right
-
-
-def _boxes(pieces: NDArray[np.int32], count: int) -> NDArray[np.int64]:
-    """``(count, 4)`` y0, x0, y1, x1 of each piece."""
-    slices = cc3d.statistics(pieces)["bounding_boxes"]
-    boxes = np.zeros((count, 4), np.int64)
-    for number, box in enumerate(slices[:count]):
-        boxes[number] = (box[0].start, box[1].start, box[0].stop, box[1].stop)
-    return boxes

@@ -80,6 +80,7 @@ def list_variables(path: Path) -> dict[str, Variable]:
     order = {b"IM": "<", b"MI": ">"}.get(content[126:128])
     if order is None:
         raise DataError(f"{path} is no MATLAB file of version 5; save it in MATLAB with -v7, or copy it again")
+    # Version 0x0200 in the header is that of 7.3 files, which are HDF5 behind 512 bytes.
     if content[:_HEADER].startswith(b"MATLAB 7.3") or struct.unpack(order + "H", content[124:126]) == (0x200,):
         raise DataError(f"{path} is MATLAB 7.3 (HDF5), the published files are version 5; save it with -v7")
     try:
@@ -89,8 +90,18 @@ def list_variables(path: Path) -> dict[str, Variable]:
 
 
 def read_variable(variable: Variable, path: Path) -> NDArray[Any]:
-    """The numbers of a matrix (``path`` is for messages); raises DataError where it holds others,
-    or fewer than it claims."""
+    """The numbers of a matrix.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+
+    Raises
+    ------
+    DataError
+        It holds no plain numbers, or fewer than it claims.
+    """
     if not variable.is_plain:
         raise DataError(f"{path} holds text, cells, complex or sparse numbers where an array of numbers is expected")
     try:
@@ -105,6 +116,7 @@ def _matrices(content: bytes, order: str) -> Iterator[tuple[str, Variable]]:
         if kind not in (_MATRIX, _COMPRESSED):
             continue
         packed = kind == _COMPRESSED
+        # Only the beginning is unpacked here: a kilobyte may claim, and unpack to, gigabytes.
         start = _unpacked(data, _LISTING, whole=False) if packed else data
         (_, flags), (_, sizes), (_, name) = _elements(start, order, 3)
         about = struct.unpack(order + "I", flags[:4])[0]

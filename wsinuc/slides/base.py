@@ -133,7 +133,13 @@ class Slide(ABC):
 
     @property
     def mpp(self) -> float:
-        """um per level-0 pixel: the user's, else the file's; raises MppError when neither can be believed."""
+        """um per level-0 pixel: the user's word, else the file's.
+
+        Raises
+        ------
+        MppError
+            There is neither, or the file's cannot be believed.
+        """
         if self.given_mpp is not None:
             return self.given_mpp
         return resolve_mpp(self.header.mpp_yx, self.header.mpp_source, self.name)
@@ -179,7 +185,18 @@ class Slide(ABC):
         return SlideView(self, level, mpp / level_mpp[level], mpp)
 
     def thumbnail(self, size: int = 1024) -> NDArray[np.uint8]:
-        """The whole slide as RGB of at most ``size`` pixels a side, from its own pixels; raises ReadError."""
+        """The whole slide as RGB ``(h, w, 3)``, made of its own pixels.
+
+        Parameters
+        ----------
+        size
+            Pixels of the longer side, at most.
+
+        Raises
+        ------
+        ReadError
+            A part of the slide cannot be decoded.
+        """
         from wsinuc.slides.scaled import read_scaled
 
         side = max(self.level_shapes[0])
@@ -255,7 +272,13 @@ class Slide(ABC):
 
 
 def local_file(place: Place | None) -> Path:
-    """The path for a library that reads local files only; raises SlideError for a URL."""
+    """The path, for a library that reads local files only.
+
+    Raises
+    ------
+    SlideError
+        The place is a URL.
+    """
     if isinstance(place, Url):
         raise SlideError(
             f"{place.name}: this reader needs a local file: copy it, or use a TIFF, which wsinuc reads from where it is"

@@ -171,5 +171,15 @@ def _lightest(palette: bytes) -> int:
 
 
 def bits_note(bits: int, dtype_bits: int, why: str) -> str:
-    """What a user should know when samples of more than 8 bits were squeezed into 8."""
+    """What a user should know when samples of more than 8 bits were squeezed into 8.
+
+    Parameters
+    ----------
+    bits
+        Bits of a sample that mean something.
+    dtype_bits
+        Bits that it takes in the file.
+    why
+        How the first number came about.
+    """
     return f"{dtype_bits}-bit samples were read as {bits}-bit ones ({why}): {2**bits - 1} counts as white"

@@ -31,7 +31,7 @@ class Instance:
     volume: bool
     """Whether it is a level of the slide, and no label, overview or thumbnail."""
     width: int
-    """Of the level in pixels; 0 where the file does not say."""
+    """Width of the level in pixels; 0 where the file does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,15 @@ def taps_for(start: int, stop: int, scale: float, length: int) -> Taps:
 
 
 def resample(source: NDArray[np.uint8], rows: Taps, columns: Taps) -> NDArray[np.uint8]:
-    """RGB ``(h, w, 3)`` whose pixel (0, 0) is source pixel (rows.start, columns.start), at the taps' positions."""
+    """RGB ``(h, w, 3)`` at the taps' positions.
+
+    Parameters
+    ----------
+    source
+        RGB ``(h, w, 3)`` whose pixel (0, 0) is the source's pixel (rows.start, columns.start).
+    rows, columns
+        Weights of the output's rows and columns; see `taps_for`.
+    """
     height, width = source.shape[:2]
     flat = np.ascontiguousarray(source).reshape(height, width * 3)
     narrow = _shrink_rows(flat, rows.first - rows.start, rows.weights)

@@ -25,7 +25,13 @@ _OME = "{*}Image/{*}Pixels"
 
 
 def check_given_mpp(mpp: float) -> float:
-    """The um per pixel that a user gave; raises MppError when no microscope has it."""
+    """The um per pixel that a user gave.
+
+    Raises
+    ------
+    MppError
+        No microscope has it.
+    """
     if not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
         raise MppError(
             f"--mpp must lie between {MPP_RANGE[0]} and {MPP_RANGE[1]} um per pixel, got {mpp:g}: "
@@ -36,6 +42,15 @@ def check_given_mpp(mpp: float) -> float:
 
 def resolve_mpp(mpp_yx: tuple[float, float] | None, source: str, name: str) -> float:
     """The file's um per level-0 pixel (geometric mean of y and x, so that areas are right).
+
+    Parameters
+    ----------
+    mpp_yx
+        What the file says, unchecked; None where it says nothing.
+    source
+        Which of its fields says so, for messages.
+    name
+        What messages call the slide.
 
     Raises
     ------

@@ -24,7 +24,22 @@ class Levels(Protocol):
 
 
 def read_scaled(slide: Levels, level: int, scale: float, box: Box) -> NDArray[np.uint8]:
-    """RGB ``(h, w, 3)`` of the level shrunk by ``scale``; ``box`` in shrunk pixels, inside the shrunk level."""
+    """RGB ``(h, w, 3)`` of a level shrunk by any factor.
+
+    Parameters
+    ----------
+    level
+        Which level's pixels are shrunk.
+    scale
+        Level pixels per shrunk pixel.
+    box
+        In shrunk pixels, inside the shrunk level.
+
+    Raises
+    ------
+    ReadError
+        A part of the box cannot be decoded.
+    """
     pixels = np.empty((*box.shape, 3), np.uint8)
     side = max(1, int(_SOURCE_SIDE / scale))
     for cell in cells_of(box, side):

@@ -53,7 +53,13 @@ class SlideView:
         return Frame(mpp=self.mpp, downsample=self.downsample)
 
     def read(self, box: Box) -> NDArray[np.uint8]:
-        """RGB ``(h, w, 3)`` of a box in view pixels, white outside; raises ReadError."""
+        """RGB ``(h, w, 3)`` of a box in view pixels, white outside of the slide.
+
+        Raises
+        ------
+        ReadError
+            A part of the box cannot be decoded.
+        """
         if self.scale == 1.0:
             return self.slide.read(box, self.level)
         extent = Box.of_shape(self.shape)

@@ -62,7 +62,7 @@ def find_tissue(view: SlideView) -> TissueMask:
     kinds[(kinds == Kind.GLASS) & padding] = Kind.BLACK
     kinds[(kinds == Kind.GLASS) & grey_padding] = Kind.GREY
     kinds[blurred(kinds == Kind.TISSUE, density, low, glass or _USUAL_GLASS)] = Kind.BLURRED
-    for box in unreadable:
+    for box in unreadable:  # whatever their white pixels were taken for
         kinds[box.slices] = Kind.TISSUE
     return TissueMask(kinds == Kind.TISSUE, view.shape, kinds, _beside(padding) if padding.any() else None)
 
@@ -116,6 +116,7 @@ def _beside(padding: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def clean_mask(mask: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
     """The mask without specks and small gaps, and with a margin; ``mpp`` in um per pixel of the mask."""
+    # On a small image, a crop around one nucleus say, no piece is as large as what is dust on a slide.
     speck = min(SPECK_UM2 / mpp**2, mask.size / 100)
     pieces = cc3d.dust(mask, threshold=max(1, round(speck)), connectivity=8)
     if not pieces.any():
@@ -130,6 +131,7 @@ def _glass_colour(pixels: NDArray[np.uint8]) -> Colour | None:
     scanned = pixels[pixels.min(axis=2) < _PADDING]
     if not len(scanned):
         return None
+    # Not the maximum: a few pixels are overexposed, or sharpened beyond the glass at edges.
     red, green, blue = np.percentile(scanned, 99, axis=0).tolist()
     if min(red, green, blue) < _DARKEST_GLASS or max(red, green, blue) - min(red, green, blue) > _GLASS_TINT:
         return None

@@ -22,10 +22,10 @@ WINDOW_UM = 256.0
 
 _FINE_UM = 2.0
 _FINE_SIDE = 64  # pixels of the fine look: 128 um, a dozen nuclei
-_SUSPECT = 0.35  # structure at 8 um over that at 16 um: sharp tissue 0.6 and more, behind a blur of 5 um 0.2 to 0.4
-_BLURRED = (
-    0.17  # 2 um over 4 um, 4 over 8, or 8 over 16: sharp tissue 0.24 and more, behind a blur of 5 um 0.08 to 0.16
-)
+# Structure at 8 um over that at 16 um: sharp tissue has 0.6 and more, behind a blur of 5 um it has 0.2 to 0.4.
+_SUSPECT = 0.35
+# 2 um over 4 um, 4 over 8, or 8 over 16: sharp tissue has 0.24 and more, behind a blur of 5 um it has 0.08 to 0.16.
+_BLURRED = 0.17
 _FLAT = 5.0**2  # squared thousandths of density: less structure than this at 16 um says nothing about focus
 
 
@@ -55,6 +55,7 @@ def _suspects(tissue: NDArray[np.bool_], green: NDArray[np.int16], side: int) ->
     boxes = [
         Box(y, x, y + side, x + side) for y in _starts(tissue.shape[0], side) for x in _starts(tissue.shape[1], side)
     ]
+    # The edge of the tissue is structure at every scale, so a window needs tissue to be judged by.
     full = (box for box in boxes if 2 * np.count_nonzero(tissue[box.slices]) >= side * side)
     return [box for box in full if _fades(green[box.slices].astype(np.float64), _SUSPECT)]
 
@@ -63,6 +64,7 @@ def _starts(length: int, side: int) -> list[int]:
     """Where windows begin: one every half window, from edge to edge; none where there is no room for one."""
     if length < side:
         return []
+    # Overlapping by half, so that a blurred stripe does not hide on the line between two windows.
     steps = ceil_div(2 * (length - side), side)
     return [i * (length - side) // max(1, steps) for i in range(steps + 1)]
 
@@ -78,7 +80,7 @@ def _looks_blurred(low: SlideView, window: Box, glass: Colour) -> bool:
     half = _FINE_SIDE // 2
     box = Box(middle_y - half, middle_x - half, middle_y + half, middle_x + half)
     pixels, unreadable = read_resilient(fine, box)
-    if unreadable:
+    if unreadable:  # looked at as tissue, so that it gets reported
         return False
     green = densities(pixels, glass)[..., 1].astype(np.float64)
     # Behind a strong blur the finest scales hold nothing but noise; the next coarser ones show it.

@@ -53,7 +53,8 @@ _STAINED_OF_PIECE = 10  # one cell in 10 of a piece must be stained, else it is 
 
 def densities(pixels: NDArray[np.uint8], glass: Colour) -> NDArray[np.int16]:
     """(h, w, 3) optical density against glass in thousandths, from -100 (brighter than glass) to 2,400."""
-    levels = np.maximum(np.arange(256), 1)
+    levels = np.maximum(np.arange(256), 1)  # black absorbs without end
+    # 256 logarithms a channel instead of one for each pixel, and integers that are the same on every machine.
     tables = np.rint(1000 * np.log10(np.asarray(glass, np.float64)[:, None] / levels)).astype(np.int16)
     return np.stack([tables[channel][pixels[..., channel]] for channel in range(3)], axis=-1)
 
@@ -92,12 +93,20 @@ def grey(dark: NDArray[np.bool_], density: NDArray[np.int16]) -> NDArray[np.bool
     sizes = np.bincount(labels.ravel())
     stained = np.bincount(labels.ravel(), weights=_stained(dark, density).ravel(), minlength=len(sizes))
     unstained = stained * _STAINED_OF_PIECE < sizes
-    unstained[0] = False
+    unstained[0] = False  # what is not dark
     return unstained[labels]
 
 
 def pieces(mask: NDArray[np.bool_], smallest_um2: float, mpp: float) -> NDArray[np.bool_]:
-    """The mask without connected pieces smaller than ``smallest_um2``; ``mpp`` in um per cell."""
+    """(h, w) the mask without small pieces.
+
+    Parameters
+    ----------
+    smallest_um2
+        Area of the smallest piece that stays; cells that meet at a corner are connected.
+    mpp
+        um per cell.
+    """
     return cc3d.dust(mask, threshold=max(1, round(smallest_um2 / mpp**2)), connectivity=8).astype(np.bool_)
 
 

@@ -20,8 +20,7 @@ _ASPECT_TOLERANCE = 0.02
 
 
 def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
-    """A user's mask: an image that covers the whole slide (non-zero is tissue), or GeoJSON polygons
-    (QuPath's zip, too).
+    """A user's mask: an image that covers the whole slide (non-zero is tissue), or GeoJSON polygons, QuPath's zip too.
 
     Polygons are in level-0 pixels from ``Slide.origin``, as QuPath draws and exports them.
 
@@ -31,7 +30,7 @@ def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
         The file is missing or neither of the two, selects nothing, or does not fit the slide.
     """
     path = Path(path)
-    if not os.path.exists(path):
+    if not os.path.exists(path):  # which says no to a name that no file can have, where Path raises
         raise DataError(f"{path}: no such tissue mask; give a PNG or GeoJSON file, auto or none")
     require_regular(path)
     if is_geojson(path):
@@ -45,6 +44,7 @@ def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
 def _load_image(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
     try:
         with Image.open(path) as image:
+            # Opaque black would count as tissue by its alpha; other modes are taken as they are, 16 bits too.
             pixels = np.asarray(image.convert("RGB") if image.mode in ("RGBA", "LA") else image)
     except Exception as error:  # Pillow raises struct, syntax and index errors
         raise DataError(f"{path}: expected a tissue mask as PNG or GeoJSON, cannot read it ({error})") from error

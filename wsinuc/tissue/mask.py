@@ -17,8 +17,6 @@ CELL_UM = 8.0
 
 BLACK = 20
 """Grey level up to which a view pixel near black padding is padding in all channels: compression spreads the edge."""
-
-
 MAX_CELLS = 400_000_000
 """Largest mask: 256 cm2 of slide, and the largest glass slides have 230."""
 
@@ -115,6 +113,7 @@ def _overlaps(start: int, stop: int, tissue: TissueMask, axis: int) -> tuple[sli
     stop = max(0, min(stop, length))
     first = start * count // length
     last = ceil_div(stop * count, length)
+    # Cells are not whole pixels wide: a view of any size is covered exactly.
     edges = np.arange(first, last + 1) * (length / count)
     shared = np.minimum(edges[1:], stop) - np.maximum(edges[:-1], start)
     return slice(first, last), np.maximum(shared, 0.0)

@@ -18,7 +18,7 @@ from wsinuc.tissue.outlines import Outlines
 
 MAX_COORDINATE = 1e9
 """px; no slide reaches so far."""
-_PORTION = 4096
+_PORTION = 4096  # corners that are looked at together
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,7 @@ def _united(features: Iterable[Feature], shift_xy: tuple[float, float]) -> Outli
             if not rings or not _has_area(rings[0]):
                 continue
             for ring in rings:
+                # Into one array, since a list of rings would hold every corner twice while it is joined.
                 xy.frombytes(np.ascontiguousarray(ring).view(np.uint8).data)
                 ring_ends.append(len(xy) // 2)
             part_ends.append(len(ring_ends))

@@ -6,7 +6,7 @@ from PIL import Image
 
 from helpers.files.slides import SHARED_SLIDES, needs_shared, pyramid, write_pyramid
 from wsinuc.errors import SlideError
-from wsinuc.slides.isolation import isolated
+from wsinuc.slides.isolation import processes
 from wsinuc.workflows.doctor.info import describe_slide
 
 
@@ -32,14 +32,14 @@ def test_an_image_without_resolution_is_described_and_the_problem_named(tmp_path
 
 
 def test_one_reader_process_gives_all_opinions(tmp_path, monkeypatch):
-    processes = []
-    start = isolated._start
-    monkeypatch.setattr(isolated, "_start", lambda *args: processes.append(start(*args)) or processes[-1])
-    monkeypatch.setattr(isolated, "_idle_processes", [])
+    started = []
+    start = processes._start
+    monkeypatch.setattr(processes, "_start", lambda *args: started.append(start(*args)) or started[-1])
+    monkeypatch.setattr(processes, "_idle", [])
     Image.fromarray(np.full((60, 80, 3), 240, np.uint8)).save(tmp_path / "a.png")
     refusals = describe_slide(tmp_path / "a.png").readers
     assert ["px" in opinion for opinion in refusals.values()] == [False, False, False, True]
-    assert len(processes) == 1
+    assert len(started) == 1
 
 
 def test_no_slide(tmp_path):

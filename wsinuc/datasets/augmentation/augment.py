@@ -87,10 +87,17 @@ def grey_levels(densities: NDArray[np.float32], light: float = 1.0) -> NDArray[n
 
 
 def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
-    """The image ``(h, w, 3)`` as if stained and scanned elsewhere.
+    """The image as if stained and scanned elsewhere.
 
     Each stain's density is multiplied by ``1 + U(-strength, strength)`` and shifted by a fifth of that, then brightness
-    is scaled by up to a fifth of ``strength``. 0 changes nothing (up to rounding).
+    is scaled by up to a fifth of ``strength``.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 ``(h, w, 3)``.
+    strength
+        From 0, which changes nothing (up to rounding), to below 1.
     """
     stains = density(image.reshape(-1, 3)) @ UNMIX.astype(np.float32)
     gain = 1 + rng.uniform(-strength, strength, 3)
@@ -101,11 +108,17 @@ def jitter_stain(image: NDArray[np.uint8], rng: np.random.Generator, strength: f
 
 
 def mix_densities(image: NDArray[np.uint8], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
-    """The image ``(h, w, 3)`` as if its dyes had other colours, or another camera had seen them.
+    """The image as if its dyes had other colours, or another camera had seen them.
 
-    Optical densities are multiplied by the unit matrix plus normal noise of this standard
-    deviation, so a blue haematoxylin becomes a grey or a violet one, which no strength of known
-    stains gives. Glass stays white; 0 changes nothing (up to rounding).
+    Optical densities are multiplied by the unit matrix plus normal noise, so a blue haematoxylin becomes a grey or a
+    violet one, which no strength of known stains gives. Glass stays white.
+
+    Parameters
+    ----------
+    image
+        RGB uint8 ``(h, w, 3)``.
+    strength
+        Standard deviation of the noise; 0 changes nothing (up to rounding).
     """
     mixed = density(image.reshape(-1, 3)) @ (np.eye(3) + strength * rng.standard_normal((3, 3))).astype(np.float32)
     return grey_levels(mixed).reshape(image.shape)
@@ -114,12 +127,30 @@ def mix_densities(image: NDArray[np.uint8], rng: np.random.Generator, strength: 
 def augmented_crop(
     sample: LabelledImage, mpp: float, rng: np.random.Generator, *, size: int, augmentation: Augmentation
 ) -> View:
-    """A random square of ``size`` px at ``mpp``; an image that is smaller is continued by mirroring.
+    """A random square of an annotated image as another laboratory would have shown it.
 
-    Every place is equally likely. The image is anti-aliased where it shrinks, labels take the nearest pixel.
+    Every place is equally likely. The image is anti-aliased where it shrinks, labels take the nearest pixel, and an
+    image smaller than the square is continued by mirroring.
+
+    Parameters
+    ----------
+    mpp
+        um per pixel of the crop, before zooming.
+    size
+        Side of the crop in pixels.
+    augmentation
+        How far it may be from what was annotated.
+
+    Returns
+    -------
+    image
+        RGB uint8 ``(size, size, 3)``.
+    labels
+        int32 ``(size, size)``, with the image's own numbers.
     """
     zoom = float(np.exp(rng.uniform(-1, 1) * np.log(augmentation.zoom)))
     factor = mpp / sample.mpp * zoom
+    # What is off draws no random number, so that it changes no crop of a training without it.
     drawn = augmentation.compact and rng.random() < augmentation.compact
     wide = round(size * rng.uniform(*COMPACT)) if drawn else size
     field_px = max(2, round(wide * factor))
@@ -130,6 +161,7 @@ def augmented_crop(
     image, labels = resized(sample, Box(y, x, y + height, x + width), shape)
     if drawn:
         image, labels = compacted(image, labels, rng, size)
+    # What is missing is shared out at random between both sides, so that mirrors lie anywhere.
     missing = [max(0, size - extent) for extent in labels.shape]
     before = [int(rng.integers(lack + 1)) if lack else 0 for lack in missing]
     around = [(start, lack - start) for start, lack in zip(before, missing, strict=True)]

@@ -42,7 +42,7 @@ def compacted(
     Returns
     -------
     tuple
-        A new image and new labels, at most as large as before. Every nucleus has the pixels that it had.
+        A new image and new labels, at most as large as those given. Every nucleus keeps its pixels.
     """
     for _ in range(2):  # columns, then rows, each as the columns of the transposed image
         wanted = min(size, labels.shape[1])

@@ -129,7 +129,13 @@ class KumarLayout(MoNuSegLayout):
 
 
 def read_regions(path: Path) -> list[NDArray[np.float64]]:
-    """Outlines, each (n, 2) (y, x) in pixels from the image's corner, in the order of the file; raises DataError."""
+    """Outlines, each ``(n, 2)`` (y, x) in pixels from the image's corner, in the order of the file.
+
+    Raises
+    ------
+    DataError
+        The file is missing, no whole XML, not Aperio's, or an outline cannot be one of a nucleus.
+    """
     try:
         with open_bounded(path) as file:
             return list(_outlines(file, path))

@@ -93,7 +93,13 @@ class FolderLayout(ManifestLayout):
 
 
 def read_classes(path: Path) -> tuple[NucleusClass, ...]:
-    """The classes of a ``classes.csv`` (name, color), none where the file is missing; raises DataError."""
+    """The classes of a ``classes.csv`` (name, color); none where the file is missing.
+
+    Raises
+    ------
+    DataError
+        The table is damaged, or a colour is none.
+    """
     if not path.exists():
         return ()
     classes = []

@@ -15,7 +15,7 @@ from wsinuc.datasets.files import read_image
 from wsinuc.datasets.layouts.manifest import ManifestLayout
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
-"""Of images that are read whole; a TIFF may be a slide, which the commands read by region."""
+"""Endings of images that are read whole; a TIFF may be a slide, which the commands read by region."""
 ANNOTATION = ("labels", "points", "csv")
 """Folders that other layouts read annotation from."""
 

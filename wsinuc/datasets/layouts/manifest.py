@@ -20,7 +20,7 @@ class ManifestLayout(Layout):
     """A folder with ``images/``; subclasses say what is annotated."""
 
     suffixes: ClassVar[tuple[str, ...]] = IMAGE_SUFFIXES
-    """Of the files in ``images/`` that count."""
+    """Endings of the files in ``images/`` that count as images."""
 
     def scan(self) -> tuple[Row, ...]:
         if (self.path / "manifest.csv").is_file():

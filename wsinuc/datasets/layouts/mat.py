@@ -182,13 +182,26 @@ class LizardLayout(Layout):
                 f"{path}: expected one class (1 to {len(self.classes)}) per id, got {len(types)} for {len(ids)}"
             )
         known = dict(zip(ids.tolist(), types.tolist(), strict=True))
-        known[0] = 0
+        known[0] = 0  # whatever the file says of the background
         classes = np.array([known.get(number, 0) for number in instances.numbers.tolist()], np.int32)
         return Annotation(image=read_image(image), labels=instances.labels, classes=classes, notes=instances.notes)
 
 
 def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, NDArray[Any]]:
-    """Variables of a MATLAB file (version 5); maps are (h, w) like their image, else DataError before they are read."""
+    """Variables of a MATLAB file (version 5).
+
+    Parameters
+    ----------
+    variables
+        Their names; what ends in ``_map`` must be (h, w) like the image.
+    image
+        The image that they belong to.
+
+    Raises
+    ------
+    DataError
+        The file is missing or damaged, lacks a variable, or one has another size than the image, before it is read.
+    """
     if not path.is_file():
         raise DataError(f"{path} is missing; images and labels are paired by their file names")
     try:

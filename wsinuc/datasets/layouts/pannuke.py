@@ -98,7 +98,7 @@ def merge_channels(masks: NDArray[Any], source: Path) -> tuple[NDArray[np.int32]
     notes
         What was done to a channel that does not hold one number per nucleus; see `wsinuc.datasets.label_values`.
     """
-    claimed = (masks[..., :-1] > 0).sum(axis=2)
+    claimed = (masks[..., :-1] > 0).sum(axis=2)  # how many classes want each pixel
     labels = np.zeros(masks.shape[:2], np.int32)
     classes = [np.zeros(1, np.int32)]
     notes: dict[str, None] = {}
@@ -159,6 +159,7 @@ def _pixels(image: NDArray[Any], row: Row) -> NDArray[np.uint8]:
     """The patch as 8-bit RGB; it is published as floating-point numbers from 0 to 255."""
     if not (image.min() >= 0 and image.max() <= 255):
         raise DataError(f"{row['name']}: pixels must lie between 0 and 255, got {image.min():g} to {image.max():g}")
+    # Taken for grey levels they would all be black; an image of nothing but 0 and 1 is no tissue.
     if image.dtype.kind == "f" and 0 < image.max() <= 1:
         raise DataError(f"{row['name']}: pixels lie between 0 and 1; the published arrays go to 255, multiply by that")
     pixels: NDArray[np.uint8] = np.rint(image).astype(np.uint8)

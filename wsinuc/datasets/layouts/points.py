@@ -158,6 +158,7 @@ class EndoNukeLayout(Layout):
         except (OSError, ValueError) as error:
             raise DataError(f"{text}: expected lines of three numbers, x y class ({error})") from error
         table = np.frombuffer(values).reshape(-1, 3)
+        # x and y become (y, x), and classes count from 1, 0 being not known.
         return _annotation(image, table[:, 1::-1], table[:, 2] + 1, len(self.classes))
 
 

@@ -98,7 +98,13 @@ class SlidePixels:
 
     @classmethod
     def of(cls, view: SlideView, cache: PixelCache) -> SlidePixels:
-        """A view with the tissue that is found on it; raises DataError when there is none."""
+        """A view with the tissue that is found on it.
+
+        Raises
+        ------
+        DataError
+            There is none.
+        """
         return cls(view, find_tissue(view), cache)
 
     @property
@@ -115,6 +121,7 @@ class SlidePixels:
         """(y, x) of the corner of a patch whose centre lies in a random cell of tissue, moved inside the slide."""
         cell = np.array(divmod(int(self._cells[rng.integers(len(self._cells))]), self.tissue.mask.shape[1]))
         extent = np.array(self.view.shape)
+        # Anywhere in the cell: corners on a grid would show the network the same pixels again and again.
         centre = (cell + rng.random(2)) / self.tissue.mask.shape * extent
         size = np.array((height, width))
         y, x = np.clip(centre - size / 2, 0, extent - size)

@@ -42,13 +42,25 @@ class Split:
     seed: int
 
     def of(self, dataset: Dataset, part: str) -> Dataset:
-        """One part; raises DataError for unknown parts, and for a data set without the images that it names."""
+        """One part of a data set.
+
+        Raises
+        ------
+        DataError
+            There is no such part, or the data set lacks an image that it names.
+        """
         if part not in self.parts:
             raise DataError(f"the split has no part {part!r}; it has {', '.join(self.parts)}")
         return dataset.patches(self.parts[part])
 
     def save(self, path: Path) -> None:
-        """Write JSON with one line per image or patch; raises OutputError."""
+        """Write JSON with one line per image or patch.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
         head = {"format": FORMAT, "version": VERSION, "dataset": self.dataset, "seed": self.seed}
         lines = [f" {json.dumps(key)}: {json.dumps(value)}," for key, value in head.items()]
         parts = [
@@ -61,7 +73,13 @@ class Split:
 
     @classmethod
     def load(cls, path: Path) -> Split:
-        """Read what `save` wrote; raises DataError for anything else."""
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        DataError
+            The file is missing, of another version, damaged, or no split.
+        """
         try:
             content = read_json(path)
         except FileNotFoundError:

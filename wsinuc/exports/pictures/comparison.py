@@ -54,7 +54,18 @@ class Comparison:
 
 
 def write_comparisons(rows: Sequence[Comparison], path: Path, *, zoom: int = 2) -> None:
-    """Write one page (PNG) with a row per comparison, each image ``zoom`` times as large as it is."""
+    """Write one page (PNG) with a row per comparison: the image alone, and beside it with both sets of outlines.
+
+    Parameters
+    ----------
+    zoom
+        How many times as large as it is each image is drawn.
+
+    Raises
+    ------
+    OutputError
+        The page cannot be written.
+    """
     pictures = [np.hstack([_enlarge(row.image, zoom), _outlined(row, zoom)]) for row in rows]
     width = max(p.shape[1] for p in pictures)
     height = sum(p.shape[0] + CAPTION_PX + GAP_PX for p in pictures)
@@ -69,7 +80,20 @@ def write_comparisons(rows: Sequence[Comparison], path: Path, *, zoom: int = 2) 
 
 
 def write_overlays(cells: Iterable[Comparison], count: int, path: Path) -> None:
-    """Write one page (PNG) of ``count`` images with outlines, each as large as its cell allows, read one by one."""
+    """Write one page (PNG) of images with outlines, each as large as its cell allows.
+
+    Parameters
+    ----------
+    cells
+        Read one by one, so that one image is in memory at a time.
+    count
+        How many there are.
+
+    Raises
+    ------
+    OutputError
+        The page cannot be written.
+    """
     columns = min(count, MOST_COLUMNS)
     step_x = CELL_PX + GAP_PX
     step_y = CELL_PX + CAPTION_PX + GAP_PX

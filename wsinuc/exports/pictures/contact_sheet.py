@@ -20,7 +20,7 @@ GAP_PX = 14
 CAPTION_PX = 46
 LEGEND_PX = 40
 CENTRE_PX = 512
-"""Of larger images the middle is shown, so that outlines stay lines."""
+"""Side from which the middle of an image is shown instead of all of it, so that outlines stay lines."""
 UNCLASSIFIED = (0, 230, 70)
 """Outlines of nuclei without a class."""
 UNKNOWN = (255, 255, 255)

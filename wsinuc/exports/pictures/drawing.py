@@ -50,6 +50,7 @@ class Picture:
             corners = [(x, y) for y, x in points.tolist()]
             if self._fill:
                 draw.polygon(corners, fill=(*color, self._fill))
+            # The first edge twice, so that the line has a joint, not two ends, where it closes.
             ring_line = [*corners, *corners[:2]]
             if self._fill:  # close up, a pale rim keeps every colour apart from the stain
                 draw.line(ring_line, fill=(255, 255, 255, 130), width=3 * width, joint="curve")
@@ -86,6 +87,7 @@ def _edge_midpoints(ring: NDArray[np.int32]) -> NDArray[np.float64]:
     """Middles of the pixel edges along a ring: the same outline with its stairs cut to slopes."""
     step = np.roll(ring, -1, axis=0) - ring
     lengths = np.abs(step).sum(axis=1)
+    # Along runs of pixel edges: how far each edge's middle lies behind the corner where its run begins.
     along = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 0.5
     middles: NDArray[np.float64] = (
         np.repeat(ring, lengths, axis=0) + np.repeat(np.sign(step), lengths, axis=0) * along[:, None]
@@ -100,6 +102,7 @@ def _density(counts: NDArray[np.float32], colors: tuple[tuple[int, int, int], ..
     rgba = np.zeros((*total.shape, 4), np.uint8)
     share = spread / np.maximum(total, 1e-6)
     rgba[..., :3] = np.tensordot(share, np.asarray(colors, np.float32), axes=(0, 0)).round()
+    # Saturating: one nucleus is visible, and thousands do not hide the tissue altogether.
     rgba[..., 3] = (230 * (1 - np.exp(-3.0 * total))).round()
     return rgba
 

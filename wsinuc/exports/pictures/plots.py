@@ -22,7 +22,19 @@ Curve = tuple[ArrayLike, ArrayLike]
 def draw_curves(
     curves: Mapping[str, Curve], path: Path, *, x: str, y: str, title: str = "", log_x: bool = False
 ) -> None:
-    """Lines with a legend; a curve whose y has two rows is a mean with its spread."""
+    """Draw lines with a legend.
+
+    Parameters
+    ----------
+    curves
+        Name -> x and y; a y of two rows is a mean with its spread, drawn as a band.
+    path
+        PNG to write.
+    x, y
+        What stands along the axes.
+    log_x
+        Whether x is drawn by its powers of two.
+    """
     figure = _figure(7, 4.5)
     axes = figure.add_subplot()
     for name, (where, values) in curves.items():
@@ -46,7 +58,19 @@ def draw_curves(
 def draw_heat_map(
     values: ArrayLike, rows: Sequence[str], columns: Sequence[str], path: Path, *, x: str, y: str, title: str = ""
 ) -> None:
-    """A table (rows, columns) as colours with its figures in the cells; NaN cells stay empty."""
+    """Draw a table as colours with its figures in the cells; NaN cells stay empty.
+
+    Parameters
+    ----------
+    values
+        (rows, columns).
+    rows, columns
+        Their names.
+    path
+        PNG to write.
+    x, y
+        What stands along the axes.
+    """
     table = np.asarray(values, float)
     figure = _figure(2.5 + 0.75 * len(columns), 2 + 0.45 * len(rows))
     axes = figure.add_subplot()

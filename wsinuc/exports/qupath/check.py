@@ -137,6 +137,7 @@ class _Ledger:
         self.largest = 0
 
     def note(self, issue: Issue, where: str = "file") -> None:
+        # Messages quote the file, so that a file can make as many of them as it has features.
         if len(self.counts) >= MAX_KINDS and issue not in self.counts:
             issue = Issue(issue.kind, "problems of further kinds", issue.versions)
         self.counts[issue] += 1
@@ -188,6 +189,7 @@ def _check_file(name: str, stream: BinaryIO, ledger: _Ledger) -> None:
         if name.endswith((".json", ".json.gz")):
             ledger.note(odd("QuPath reads a dropped .json file twice: .geojson is faster"))
         if name.endswith(".gz"):
+            # GeoJSON shrinks 5 to 50 times; what unpacks to far more is a bomb, and ends at the limit.
             packed = stream.seek(0, io.SEEK_END)
             limit = min(MAX_BYTES, MAX_RATIO * (packed + 1024))
             _check_document(lambda: _unpacked(stream), ledger, "", limit)
@@ -239,7 +241,7 @@ def _opener(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], Bi
 
 
 def _bomb(entries: list[zipfile.ZipInfo]) -> str:
-    """Why an archive must not be unpacked, by its own table of contents; empty when it may."""
+    """Why an archive must not be unpacked, by its own table of contents; empty when it may be."""
     total = sum(entry.file_size for entry in entries)
     if len(entries) > MAX_ENTRIES:
         return f"a zip of {len(entries):,} entries: more than {MAX_ENTRIES:,} are not looked at"
@@ -360,6 +362,7 @@ class _Counted(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             return self.readall()
+        # One byte beyond the limit tells a document that is too long from one that just fits.
         data = self._stream.read(min(size, self._limit + 1 - self.count))
         self.count += len(data)
         if self.count > self._limit:

@@ -66,7 +66,7 @@ class ExportReport:
     count: int
     """Nuclei in the file: the number of objects that QuPath must show after import."""
     repaired: int
-    """Of those, nuclei whose outline touched or crossed itself after rounding."""
+    """Nuclei among them whose outline touched or crossed itself after rounding."""
     dropped: int
     """Nuclei left out because less than 1 px^2 remained."""
 
@@ -244,11 +244,12 @@ def _in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: in
         try:
             for item in items:
                 running.append(pool.submit(work, item))
+                # Memory holds as many portions, however much faster the table is read than the file is written.
                 if len(running) > workers:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
-        finally:
+        finally:  # whoever stops listening, on a full disk say, does not wait for portions nobody wants
             for future in running:
                 future.cancel()
 
@@ -314,6 +315,7 @@ def _uuids(run_id: str, numbers: NDArray[np.int64]) -> list[str]:
         digest = identity.copy()
         digest.update(b"%d" % number)
         digests.append(digest.digest())
+    # RFC 4122 takes the first 16 of SHA-1's 20 bytes and overwrites six bits of them.
     raw = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 20)[:, :16].copy()
     raw[:, 6] = raw[:, 6] & 0x0F | 0x50  # version 5
     raw[:, 8] = raw[:, 8] & 0x3F | 0x80  # variant of RFC 4122

@@ -23,7 +23,7 @@ GRID = 0.01
 """px; QuPath 0.6 and later round coordinates to it."""
 
 MAX_CORNERS = 200_000
-"""Of a polygon that GEOS examines: it needs 100 bytes for each, five times what stands in the file."""
+"""Most corners of a polygon that GEOS examines: it needs 100 bytes for each, five times what stands in the file."""
 _FEW = 64
 """Corners up to which GEOS may count all crossings."""
 _PAIRS = 1 << 16
@@ -125,7 +125,8 @@ def _reduction_issues(geometry: shapely.Geometry, coordinates: Coordinates) -> I
     valid = shapely.is_valid(geometry)
     xy = coordinates.xy
     reduced = geometry
-    if not valid or not np.array_equal(np.round(xy, 2), xy):  # else it is its own reduction, and asking GEOS is slow
+    # A valid geometry on the grid is its own reduction, and asking GEOS is slow.
+    if not valid or not np.array_equal(np.round(xy, 2), xy):
         if not valid and len(xy) > _FEW and crosses_itself(np.round(xy, 2), coordinates.ring_ends):
             yield _CROSSES
             return
@@ -154,11 +155,12 @@ def crosses_itself(xy: NDArray[np.float64], ring_ends: NDArray[np.int64]) -> boo
     start = 0
     portion = 1
     while start < len(ends):
+        # Pairs of edges whose boxes meet; only those can cross.
         first, second = tree.query(tree.geometries[start : start + portion])
         first += start
         start += portion
         portion = min(2 * portion, 1 + portion * _PAIRS // max(1, len(first)))
-        later = second > first
+        later = second > first  # each pair once, and no edge with itself
         first = first[later]
         second = second[later]
         apart = _sides(a[first], b[first], a[second], b[second])

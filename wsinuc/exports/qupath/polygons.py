@@ -41,19 +41,26 @@ class Polygons:
 
 
 def level0_polygons(nuclei: Nuclei, start: int, stop: int, origin_yx: tuple[float, float]) -> Polygons:
-    """Polygons of ``nuclei[start:stop]`` in level-0 pixels relative to ``origin_yx``.
+    """Polygons of ``nuclei[start:stop]`` in level-0 pixels.
 
     An outline that touches or crosses itself is repaired: its largest part is kept, with the holes that the
     touching cut out, so that filling it gives the nucleus' own pixels.
+
+    Parameters
+    ----------
+    origin_yx
+        (y, x) of QuPath's image origin in level-0 pixels: ``Slide.origin``.
     """
     offsets = nuclei.offsets[start : stop + 1]
     corners = nuclei.outlines[offsets[0] : offsets[-1]]
+    # Adding 0.0 turns -0.0, which rounding leaves and JSON would show, into 0.0.
     xy = np.round(corners * np.asarray(nuclei.frame.downsample) - np.asarray(origin_yx), DECIMALS)[:, ::-1] + 0.0
     xy, offsets = _close(*_without_repeats(xy, offsets - offsets[0]))
     enough = np.diff(offsets) >= 4
     polygons = np.full(stop - start, shapely.Polygon())
     polygons[enough] = _build(xy, offsets, enough)
     repaired = {}
+    # GEOS is asked for the few outlines that are not plainly valid, all of them in one call.
     doubtful = np.flatnonzero(~_plainly_valid(xy, offsets))
     for i in doubtful[~shapely.is_valid(polygons[doubtful])]:
         polygons[i] = _largest_valid_part(polygons[i])

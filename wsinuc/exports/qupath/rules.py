@@ -106,12 +106,13 @@ def _classification(value: Any) -> tuple[str | None, tuple[Any, ...] | None, lis
     if value is None or value == {}:
         return None, None, []
     if isinstance(value, str):
-        issues = (
-            [odd("classification is JSON inside a text: it becomes the class name")] if value.startswith("{") else []
-        )
-        return value.strip() or None, None, issues + ([] if value.startswith("{") else _class_name_issues(value))
+        issues = _class_name_issues(value)
+        if value.startswith("{"):
+            issues = [odd("classification is JSON inside a text: it becomes the class name")]
+        return value.strip() or None, None, issues
     if not isinstance(value, dict):
         return None, None, [rejected("classification is neither text nor an object with name and color")]
+    # An older form of QuPath's, which all versions here read.
     if "colorRGB" in value or "parentClass" in value:
         return str(value.get("name")), None, []
     if "color" not in value or not ("name" in value or "names" in value):
@@ -124,7 +125,8 @@ def _classification(value: Any) -> tuple[str | None, tuple[Any, ...] | None, lis
         issues = [rejected("a class name in names holds a colon")]
     color = value["color"]
     issues += _class_color_issues(color)
-    return ": ".join(str(n).strip() for n in names), tuple(color) if isinstance(color, list) else None, issues
+    name = ": ".join(str(part).strip() for part in names)
+    return name, tuple(color) if isinstance(color, list) else None, issues
 
 
 def _class_name_issues(name: str) -> list[Issue]:
@@ -134,7 +136,9 @@ def _class_name_issues(name: str) -> list[Issue]:
         return [rejected("a class name holds a line break")]
     if ":" in name:
         return [odd("a colon in a class name makes two levels of classes of it")]
-    return [odd("spaces around a class name are cut off")] if name != name.strip() else []
+    if name != name.strip():
+        return [odd("spaces around a class name are cut off")]
+    return []
 
 
 def _class_color_issues(color: Any) -> list[Issue]:

@@ -20,7 +20,7 @@ _HEAD = struct.Struct("!IQ")
 MAX_JSON = 64 * 2**20
 """Longest text that is taken: OME-XML of whole plates stays far below."""
 BUFFER = 2**20
-"""Of a socket, in bytes: fewer changes between the two processes."""
+"""Bytes that a socket holds: large ones mean fewer changes between the two processes."""
 
 
 class Connection:

@@ -27,7 +27,7 @@ from wsinuc.slides.base import Slide, one_line
 from wsinuc.slides.isolation.messages import Connection, text_to_place
 
 STACK_BYTES = 8 * 2**20
-"""Of a thread; some batch systems give each a gigabyte of address space."""
+"""Stack of a thread; some batch systems give each a gigabyte of address space."""
 FIRST_TO_GO = "1000"
 """For the kernel when memory runs out: this process, before the one that holds hours of work."""
 

@@ -58,7 +58,7 @@ class TiffLayout:
     mpp_source: str = "none"
     objective_power: float | None = None
     significant_bits: int | None = None
-    """Of OME-XML."""
+    """Bits of a sample in use, where OME-XML says so."""
     associated: tuple[str, ...] = ()
 
     @property

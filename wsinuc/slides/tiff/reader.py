@@ -32,7 +32,13 @@ _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def is_tiff(path: Place) -> bool:
-    """Whether a file begins as a TIFF does; raises OSError or RemoteError when it cannot be read."""
+    """Whether a file begins as a TIFF does.
+
+    Raises
+    ------
+    OSError, RemoteError
+        It cannot be read.
+    """
     if isinstance(path, Url):
         return path.read(0, 4) in _TIFF_MAGIC
     with path.open("rb") as file:
@@ -40,7 +46,13 @@ def is_tiff(path: Place) -> bool:
 
 
 def open_tiff(path: Place) -> tifffile.TiffFile:
-    """The file, read block by block where it is a URL; raises what tifffile raises."""
+    """The file as tifffile opens it, read block by block where it is a URL.
+
+    Raises
+    ------
+    Exception
+        Whatever tifffile raises for damaged files: key, value, type, struct and its own errors.
+    """
     if isinstance(path, Url):
         return tifffile.TiffFile(path.open(), name=path.name)
     return tifffile.TiffFile(str(path))
@@ -113,7 +125,17 @@ class TiffSlide(Slide):
 
 
 def header_of(layout: TiffLayout, dialect: Dialect, notes: tuple[str, ...]) -> SlideHeader:
-    """What a layout says, for the upright image."""
+    """What a layout says, for the upright image.
+
+    Parameters
+    ----------
+    layout
+        The slide in the file, as stored.
+    dialect
+        How its samples become RGB, with the bits that they really use.
+    notes
+        What a user should know of that.
+    """
     # The tags speak of the stored image, and a turned one has its axes swapped.
     mpp = layout.mpp_yx
     if mpp is not None and dialect.turn.transposed:
@@ -133,10 +155,21 @@ def header_of(layout: TiffLayout, dialect: Dialect, notes: tuple[str, ...]) -> S
 def understood(layout: TiffLayout, reader: SegmentReader, name: str) -> tuple[Dialect, tuple[str, ...]]:
     """The dialect with the bits that samples really use, and what a user should know of it.
 
+    Parameters
+    ----------
+    layout
+        The slide in the file.
+    reader
+        For a look at samples, where no tag says how many of their bits are used.
+    name
+        What messages call the slide.
+
     Raises
     ------
-    DialectError, DirectoryError
-        tifffile does not decode such colours; a strip or tile is too large.
+    DialectError
+        tifffile does not decode such colours.
+    DirectoryError
+        A strip or tile is too large to be unpacked.
     """
     check_pages(layout, name)
     check_decodable(layout.first, name)
