@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.plots import draw_curves
-from wsinuc.models.checkpoints.denoisers import build_network
+from wsinuc.models.checkpoints.denoisers import build_unet
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.samplers import SamplerConfig, walk
 from wsinuc.models.pixels import from_network
@@ -42,7 +42,7 @@ def estimate(config: PretrainConfig, processes: int = 1) -> PretrainEstimate:
     """Size and cost of a training."""
     at_once = max(1, config.batch // (config.fit.accumulate * processes))
     shapes = [(3, config.patch, config.patch)]
-    return estimate_network(lambda: build_network(config.unet), shapes, config.batch, at_once, bf16=config.fit.bf16)
+    return estimate_network(lambda: build_unet(config.unet), shapes, config.batch, at_once, bf16=config.fit.bf16)
 
 
 def estimate_network(

@@ -26,7 +26,7 @@ from wsinuc.datasets.sampling.patches import Ahead, PatchSource
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint
-from wsinuc.models.checkpoints.denoisers import build_network, denoiser_config
+from wsinuc.models.checkpoints.denoisers import build_unet, denoiser_config
 from wsinuc.models.checkpoints.guided import check_finite, from_guided, read_weights
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.diffusion.schedules import named_betas
@@ -92,7 +92,7 @@ def pretrain(
     torch.manual_seed(config.seed)
     process = GaussianDiffusion(named_betas(config.betas))
     training, held_out = _patch_sources(images, weights, config)
-    network = build_network(config.unet).to(device)
+    network = build_unet(config.unet).to(device)
     network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     started_from = _start(network, init, config) if init else {}
     figures = {"images": len(images), **started_from, **(provenance or {})}
