@@ -131,7 +131,7 @@ def changes(first: NDArray[np.int32], second: NDArray[np.int32], border: int) ->
         places = Points.of_labels(labels).places
         inner = ((places >= border) & (places < np.array(labels.shape) - border)).all(1)
         alone = np.ones(len(places), bool)
-        alone[index[table.found]] = False
+        alone[index[table.matches]] = False
         judged, changed = judged + int(inner.sum()), changed + int((inner & alone).sum())
     differ = (first > 0)[border:-border, border:-border] != (second > 0)[border:-border, border:-border]
     share = changed / judged if judged else None

@@ -13,8 +13,8 @@ from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.samplers import (
     SAMPLERS,
     SamplerConfig,
+    Walk,
     restart_steps,
-    restarted,
     sample,
     sampler_timesteps,
     walk,
@@ -194,7 +194,7 @@ def test_a_restart_takes_out_the_grain_of_flat_images_and_keeps_their_levels() -
     flat = torch.tensor([0.5, -0.25])[None, :, None, None].expand(1, *SHAPE)
     grain, noise = (torch.randn(flat.shape, generator=torch.Generator().manual_seed(k)) for k in (1, 2))
     sampler = SamplerConfig("ddim", 20, restart=100)
-    found = restarted(QUADRATIC, knows_flat_images, flat + 0.1 * grain, sampler, lambda: noise)
+    found = Walk(QUADRATIC, knows_flat_images, sampler, lambda: noise).restarted(flat + 0.1 * grain)
     assert float(found.std((2, 3)).max()) < 0.01
     torch.testing.assert_close(found.mean((2, 3)), flat.mean((2, 3)), atol=0.01, rtol=0)
 

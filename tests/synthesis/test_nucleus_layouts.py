@@ -94,7 +94,7 @@ def test_points_outside_the_canvas_are_refused(point):
 @given(
     st.lists(st.tuples(st.floats(0, 29.99), st.floats(0, 19.99), st.integers(1, 3)), min_size=1, max_size=20),
 )
-def test_what_is_written_is_read_back(tmp_path_factory, rows):
+def test_points_with_all_their_digits_are_read(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("layout") / "points.csv"
     points = np.array([row[:2] for row in rows])
     classes = [row[2] for row in rows]

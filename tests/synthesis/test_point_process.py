@@ -78,8 +78,8 @@ def test_uniform_points_have_no_correlation():
     rng = np.random.default_rng(1)
     pairs = count_pairs(fields([layout(uniform(60, rng), rng.integers(1, 3, 60)) for _ in range(100)]), EDGES, 2)
     np.testing.assert_allclose(pairs.pooled()[2:], 1, atol=0.1)
-    np.testing.assert_array_equal(pairs.found, pairs.found.transpose(1, 0, 2))
-    wide = pairs.found.sum(2) / pairs.expected.sum(2)
+    np.testing.assert_array_equal(pairs.observed, pairs.observed.transpose(1, 0, 2))
+    wide = pairs.observed.sum(2) / pairs.expected.sum(2)
     np.testing.assert_allclose(wide, 1, atol=0.03)
 
 
@@ -108,7 +108,7 @@ def test_clusters_come_back():
 def test_classes_that_seek_each_other_do_so_again():
     real, _, simulated = fitted(attached)
     there, here = (count_pairs(fields(layouts), EDGES, 3) for layouts in (real, simulated))
-    near = [pairs.found[..., :5].sum(2) / pairs.expected[..., :5].sum(2) for pairs in (there, here)]
+    near = [pairs.observed[..., :5].sum(2) / pairs.expected[..., :5].sum(2) for pairs in (there, here)]
     assert near[0][0, 1] > 3
     assert near[1][0, 1] == pytest.approx(near[0][0, 1], rel=0.25)
     for a, b in ((0, 0), (2, 2), (0, 2), (1, 2)):

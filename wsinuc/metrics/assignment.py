@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 
 def assign(rows: NDArray[np.int64], columns: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Positions (in the list of pairs) of the pairs that are chosen; no row and no column is taken twice.
+    """Positions (in the list of pairs) of the pairs of the best assignment; no row and no column is in two of them.
 
     Rows and columns that no chain of pairs links cannot compete, so the Hungarian method runs on each connected group
     alone: the same optimum as on the whole matrix, without the matrix.
@@ -21,6 +21,10 @@ def assign(rows: NDArray[np.int64], columns: NDArray[np.int64], weights: NDArray
         (k,) the two ends of each possible pair, counted from 0; no pair twice.
     weights
         (k,) what each pair is worth, above 0; to leave both ends alone is worth 0.
+
+    Returns
+    -------
+    int64 ``(m,)``, in no particular order.
 
     Examples
     --------
@@ -51,5 +55,6 @@ def _assign_group(
     position[row, column] = pairs
     weight = np.zeros(position.shape)
     weight[row, column] = weights
-    assigned = position[linear_sum_assignment(weight, maximize=True)]
+    # Pairs that are not possible weigh 0, so the best full assignment may hold some: they are left out again.
+    assigned: NDArray[np.int64] = position[linear_sum_assignment(weight, maximize=True)]
     return assigned[assigned >= 0]

@@ -26,10 +26,10 @@ from scipy.stats import rankdata
 from wsinuc.errors import DataError
 
 BINS = 20
-"""Of equal width over [0, 1]. Nuclei have probabilities above the threshold of the foreground:
-about half the bins are used."""
+"""Bins of equal width over [0, 1]. Nuclei have probabilities above the threshold of the foreground, so
+about half of the bins are used."""
 GROUPS = 10
-"""As many nuclei in each, by rising doubt."""
+"""Groups of as many nuclei each, by rising doubt."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,8 +67,11 @@ class Verdicts:
     def doubts(self) -> dict[str, NDArray[np.floating]]:
         """(n,) each: what may point at wrong nuclei. Disagreement is left out where it is 0
         throughout: nobody disagrees."""
-        doubts = {"one_minus_probability": 1 - self.probabilities}
-        return ({"disagreement": self.disagreements} if self.disagreements.any() else {}) | doubts
+        doubts: dict[str, NDArray[np.floating]] = {}
+        if self.disagreements.any():
+            doubts["disagreement"] = self.disagreements
+        doubts["one_minus_probability"] = 1 - self.probabilities
+        return doubts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,18 +123,19 @@ def reliability(probabilities: ArrayLike, right: ArrayLike, *, bins: int = BINS)
 
     Examples
     --------
-    >>> found = reliability([0.2, 0.7, 0.9, 0.9], [False, True, True, False], bins=2)
-    >>> found.counts.tolist(), found.right.round(3).tolist(), round(found.error, 3)
+    >>> result = reliability([0.2, 0.7, 0.9, 0.9], [False, True, True, False], bins=2)
+    >>> result.counts.tolist(), result.right.round(3).tolist(), round(result.error, 3)
     ([1, 3], [0.0, 0.667], 0.175)
     """
-    claimed, hit = _checked(probabilities, right)
-    if not ((claimed >= 0) & (claimed <= 1)).all():
-        raise DataError(f"probabilities must lie between 0 and 1, got {claimed.min():g} to {claimed.max():g}")
-    at = np.minimum((claimed * bins).astype(np.int64), bins - 1)
+    p, hit = _checked(probabilities, right)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise DataError(f"probabilities must lie between 0 and 1, got {p.min():g} to {p.max():g}")
+    at = np.minimum((p * bins).astype(np.int64), bins - 1)
     counts = np.bincount(at, minlength=bins)
-    with np.errstate(invalid="ignore"):
-        means = [np.bincount(at, values, bins) / counts for values in (claimed, hit)]
-    return Reliability(np.arange(bins + 1) / bins, counts, *means)
+    with np.errstate(invalid="ignore"):  # the mean of an empty bin is NaN, as promised
+        mean_probability = np.bincount(at, p, bins) / counts
+        share_right = np.bincount(at, hit, bins) / counts
+    return Reliability(np.arange(bins + 1) / bins, counts, mean_probability, share_right)
 
 
 _EDGE = 1e-3
@@ -152,12 +156,18 @@ def certainty(probabilities: ArrayLike, line: tuple[float, float]) -> NDArray[np
     Returns
     -------
     float32 ``(n,)`` in [0, 1]; the order stays where the slope is positive.
+
+    Examples
+    --------
+    >>> certainty([0.5, 0.8], (1.0, 0.0)), certainty([0.5, 0.8], (0.5, 0.0)).round(3)
+    (array([0.5, 0.8], dtype=float32), array([0.5  , 0.667], dtype=float32))
     """
     given = np.asarray(probabilities, np.float32)
     if line == (1.0, 0.0):
         return given
     slope, offset = line
-    return expit(slope * _log_odds(given) + offset).astype(np.float32)
+    probabilities_right: NDArray[np.float32] = expit(slope * _log_odds(given) + offset).astype(np.float32)
+    return probabilities_right
 
 
 def fit_certainty(probabilities: ArrayLike, right: ArrayLike) -> tuple[float, float]:
@@ -179,9 +189,9 @@ def fit_certainty(probabilities: ArrayLike, right: ArrayLike) -> tuple[float, fl
     rows = np.stack([_log_odds(p), np.ones_like(p)], axis=1)
     line = np.array([1.0, 0.0])
     for _ in range(50):  # Newton's method; the small ridge keeps verdicts that are all alike finite
-        said = expit(rows @ line)
-        curvature = (rows * (said * (1 - said))[:, None]).T @ rows + _EDGE * np.eye(2)
-        line += np.linalg.solve(curvature, rows.T @ (hit - said) - _EDGE * (line - [1.0, 0.0]))
+        predicted = expit(rows @ line)
+        curvature = (rows * (predicted * (1 - predicted))[:, None]).T @ rows + _EDGE * np.eye(2)
+        line += np.linalg.solve(curvature, rows.T @ (hit - predicted) - _EDGE * (line - [1.0, 0.0]))
     return float(line[0]), float(line[1])
 
 
@@ -202,8 +212,11 @@ def area_under_roc(scores: ArrayLike, positive: ArrayLike) -> float:
     0.875
     """
     values, hit = _checked(scores, positive)
-    p, q = int(hit.sum()), int((~hit).sum())
-    return float((rankdata(values)[hit].sum() - p * (p + 1) / 2) / (p * q)) if p and q else float("nan")
+    p = int(hit.sum())
+    q = int((~hit).sum())
+    if not p or not q:
+        return float("nan")
+    return float((rankdata(values)[hit].sum() - p * (p + 1) / 2) / (p * q))
 
 
 def roc_curve(scores: ArrayLike, positive: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -231,11 +244,14 @@ def share_by_group(
     values, hit = _checked(scores, positive)
     parts = np.array_split(np.argsort(values, kind="stable"), min(groups, len(values)) or 1)
     parts = [part for part in parts if len(part)]
-    return np.array([values[part].mean() for part in parts]), np.array([hit[part].mean() for part in parts])
+    means = np.array([values[part].mean() for part in parts])
+    shares = np.array([hit[part].mean() for part in parts])
+    return means, shares
 
 
 def _checked(values: ArrayLike, flags: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    numbers, hit = np.asarray(values, np.float64), np.asarray(flags, np.bool_)
+    numbers = np.asarray(values, np.float64)
+    hit = np.asarray(flags, np.bool_)
     if numbers.ndim != 1 or numbers.shape != hit.shape:
         raise DataError(f"one number and one verdict per nucleus, got {numbers.shape} and {hit.shape}")
     return numbers, hit

@@ -32,7 +32,7 @@ from wsinuc.errors import DataError
 from wsinuc.metrics.assignment import assign
 
 MATCH_RADIUS_UM = 3.0
-"""12 px at 0.25 um/px."""
+"""Published radius of a match: 12 px at 0.25 um per pixel."""
 
 Rule = Literal["hovernet", "within"]
 """Who is paired with whom, see above."""
@@ -60,8 +60,11 @@ class Points:
     def of(cls, places: ArrayLike, classes: ArrayLike | None = None) -> Points:
         """Points of these places (n, 2) and classes (n,), by default all unknown; raises DataError for other shapes."""
         at = np.asarray(places, np.float64)
-        at = at if at.size else at.reshape(0, 2)
-        return cls(at, np.zeros(len(at), np.int64) if classes is None else np.asarray(classes, np.int64))
+        if not at.size:
+            at = at.reshape(0, 2)  # an empty list has the shape (0,)
+        if classes is None:
+            classes = np.zeros(len(at), np.int64)
+        return cls(at, np.asarray(classes, np.int64))
 
     @classmethod
     def of_labels(cls, labels: NDArray[np.integer], classes: NDArray[np.integer] | None = None) -> Points:
@@ -77,6 +80,7 @@ class Points:
         y, x = np.nonzero(labels)
         ids, at = np.unique(labels[y, x], return_inverse=True)
         areas = np.bincount(at, minlength=len(ids))
+        # A pixel's centre lies half a pixel from its corner.
         places = np.stack([np.bincount(at, where, len(ids)) / areas for where in (y, x)], axis=1) + 0.5
         return cls.of(places, None if classes is None else classes_of(ids, classes))
 
@@ -122,7 +126,8 @@ class DetectionCounts:
         FP_d and FN_d the invented and the missed nuclei of type c. Pairs whose annotated class is unknown do not count.
         """
         right = np.diagonal(self.matched)[1:]
-        wrongly_given, not_given = self.matched[1:, 1:].sum(0) - right, self.matched[1:].sum(1) - right
+        wrongly_given = self.matched[1:, 1:].sum(0) - right
+        not_given = self.matched[1:].sum(1) - right
         below = 2 * (right + wrongly_given + not_given) + self.invented[1:] + self.missed[1:]
         return np.where(below > 0, 2 * right / np.maximum(below, 1), np.nan)
 
@@ -170,12 +175,13 @@ def match_points(
         close = distances[i, j] <= radius
         return i[close], j[close]
     near = cKDTree(truth).sparse_distance_matrix(cKDTree(predicted), radius, output_type="ndarray")
-    rows, columns = near["i"].astype(np.int64), near["j"].astype(np.int64)
+    rows = near["i"].astype(np.int64)
+    columns = near["j"].astype(np.int64)
     # One pair more always outweighs all distances that could be saved: their sum is at most pairs * radius.
     worth = (min(len(truth), len(predicted)) + 1) * max(radius, 1e-9)
-    chosen = assign(rows, columns, worth - near["v"])
-    chosen = chosen[np.argsort(rows[chosen])]
-    return rows[chosen], columns[chosen]
+    pairs = assign(rows, columns, worth - near["v"])
+    pairs = pairs[np.argsort(rows[pairs])]
+    return rows[pairs], columns[pairs]
 
 
 def count_detections(

@@ -49,7 +49,8 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     25.0
     """
     a, b = _checked(features_a, features_b)
-    (mean_a, root_a), (mean_b, root_b) = _moments(a), _moments(b)
+    mean_a, root_a = _moments(a)
+    mean_b, root_b = _moments(b)
     shared = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
     distance = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * shared
     return max(0.0, float(distance))  # rounding may leave a little less than nothing of equal sets
@@ -77,9 +78,19 @@ def kernel_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     7.0
     """
     a, b = _checked(features_a, features_b)
-    kernel = lambda x, y: (x @ y.T / x.shape[1] + 1) ** 3  # noqa: E731
-    within = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in (kernel(a, a), kernel(b, b))]
-    return float(sum(within) - 2 * kernel(a, b).mean())
+    return float(_mean_between_rows(a) + _mean_between_rows(b) - 2 * _cubic_kernel(a, b).mean())
+
+
+def _cubic_kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``(x y / d + 1)^3`` of every row of x with every row of y."""
+    kernel: NDArray[np.float64] = (x @ y.T / x.shape[1] + 1) ** 3
+    return kernel
+
+
+def _mean_between_rows(x: NDArray[np.float64]) -> float:
+    """Mean kernel of two different rows: without the diagonal, which is what makes the estimate unbiased."""
+    kernel = _cubic_kernel(x, x)
+    return float((kernel.sum() - np.trace(kernel)) / (len(x) * (len(x) - 1)))
 
 
 def inception_score(probabilities: ArrayLike, splits: int = 10) -> tuple[float, float]:
@@ -156,7 +167,8 @@ def relative_difference(real: float, synthetic: float) -> float:
 
 
 def _checked(features_a: ArrayLike, features_b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    a, b = np.asarray(features_a, np.float64), np.asarray(features_b, np.float64)
+    a = np.asarray(features_a, np.float64)  # float64: covariances of thousands of features cancel in fp32
+    b = np.asarray(features_b, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise DataError(f"expected two sets of features (images, width) of one width, got {a.shape} and {b.shape}")
     if min(len(a), len(b)) < 2:

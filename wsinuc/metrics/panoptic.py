@@ -33,7 +33,7 @@ class PanopticCounts:
     """What panoptic quality is made of, for each class; counts of several images add up with ``+`` or ``sum``."""
 
     true_positives: NDArray[np.int64]
-    """(classes,) pairs found."""
+    """(classes,) matched pairs."""
     false_positives: NDArray[np.int64]
     """(classes,) predicted nuclei in no pair."""
     false_negatives: NDArray[np.int64]
@@ -101,16 +101,18 @@ def count_panoptic(
     highest = max(truth.max(initial=0), predicted.max(initial=0))
     if highest > classes:
         raise DataError(f"there are {classes} classes, but a nucleus is of class {highest}")
-    at, by = table.true_index[table.found], table.predicted_index[table.found]
-    same = truth[at] == predicted[by]
+    true_at = table.true_index[table.matches]
+    predicted_at = table.predicted_index[table.matches]
+    same = truth[true_at] == predicted[predicted_at]
     # What was found on a nucleus of unknown class cannot be judged.
-    judged = np.delete(predicted, by[truth[at] == 0])
-    found = np.bincount(truth[at][same], minlength=classes + 1)[1:]
+    judged = np.delete(predicted, predicted_at[truth[true_at] == 0])
+    of_class = truth[true_at][same]
+    matched = np.bincount(of_class, minlength=classes + 1)[1:]
     return PanopticCounts(
-        true_positives=found,
-        false_positives=np.bincount(judged, minlength=classes + 1)[1:] - found,
-        false_negatives=np.bincount(truth, minlength=classes + 1)[1:] - found,
-        iou=np.bincount(truth[at][same], table.ious[table.found][same], classes + 1)[1:].astype(np.float64),
+        true_positives=matched,
+        false_positives=np.bincount(judged, minlength=classes + 1)[1:] - matched,
+        false_negatives=np.bincount(truth, minlength=classes + 1)[1:] - matched,
+        iou=np.bincount(of_class, table.ious[table.matches][same], classes + 1)[1:].astype(np.float64),
     )
 
 

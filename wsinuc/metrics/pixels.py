@@ -38,14 +38,15 @@ class PixelCounts:
     @property
     def iou(self) -> NDArray[np.float64]:
         """(classes + 1,) I / U of background and each class, NaN for one that occurs nowhere."""
-        both, either = np.diagonal(self.confusion), self.confusion.sum(0) + self.confusion.sum(1)
-        union = either - both
+        both = np.diagonal(self.confusion)
+        union = self.confusion.sum(0) + self.confusion.sum(1) - both
         return np.where(union > 0, both / np.maximum(union, 1), np.nan)
 
     @property
     def dice(self) -> NDArray[np.float64]:
         """(classes + 1,) 2 I / (|truth| + |prediction|), NaN for a class that occurs nowhere."""
-        both, either = np.diagonal(self.confusion), self.confusion.sum(0) + self.confusion.sum(1)
+        both = np.diagonal(self.confusion)
+        either = self.confusion.sum(0) + self.confusion.sum(1)
         return np.where(either > 0, 2 * both / np.maximum(either, 1), np.nan)
 
     @property

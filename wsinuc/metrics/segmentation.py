@@ -52,7 +52,7 @@ class Overlaps:
         return self.shared / self.unions
 
     @property
-    def found(self) -> NDArray[np.bool_]:
+    def matches(self) -> NDArray[np.bool_]:
         """(k,) whether the pair's IoU exceeds one half, which at most one pair of a nucleus can."""
         # Compared in integers, so that exactly one half never counts.
         return 2 * self.shared > self.unions
@@ -172,6 +172,7 @@ def count_overlaps(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -
         raise DataError(f"truth and prediction must have one shape, got {truth.shape} and {predicted.shape}")
     true_at, true_labels, true_areas = _compact(truth)
     predicted_at, predicted_labels, predicted_areas = _compact(predicted)
+    # One number per pair of labels, so that a single sort of the pixels counts all pairs.
     keys, shared = np.unique(true_at * len(predicted_areas) + predicted_at, return_counts=True)
     true_index, predicted_index = np.divmod(keys, len(predicted_areas))
     both = (true_index > 0) & (predicted_index > 0)
@@ -216,6 +217,7 @@ def _dice2(table: Overlaps) -> float:
 
 
 def _aji(table: Overlaps) -> float:
+    # The last key sorts first: by true nucleus, then the best IoU, then the most shared pixels, then the label.
     order = np.lexsort((table.predicted_index, -table.shared, -table.ious, table.true_index))
     _, first = np.unique(table.true_index[order], return_index=True)
     return _aggregated_jaccard(table, order[first])
@@ -225,18 +227,19 @@ def _aji_plus(table: Overlaps) -> float:
     return _aggregated_jaccard(table, assign(table.true_index, table.predicted_index, table.ious))
 
 
-def _aggregated_jaccard(table: Overlaps, chosen: NDArray[np.int64]) -> float:
-    """AJI of the chosen pairs (positions in the table); nuclei in no pair add their area below the line."""
-    true_alone = np.delete(table.true_areas, table.true_index[chosen]).sum()
-    predicted_alone = np.delete(table.predicted_areas, table.predicted_index[chosen]).sum()
-    return _ratio(table.shared[chosen].sum(), table.unions[chosen].sum() + true_alone + predicted_alone, table)
+def _aggregated_jaccard(table: Overlaps, pairs: NDArray[np.int64]) -> float:
+    """AJI of these pairs (positions in the table); nuclei in no pair add their area below the line."""
+    true_alone = np.delete(table.true_areas, table.true_index[pairs]).sum()
+    predicted_alone = np.delete(table.predicted_areas, table.predicted_index[pairs]).sum()
+    return _ratio(table.shared[pairs].sum(), table.unions[pairs].sum() + true_alone + predicted_alone, table)
 
 
 def _pq(table: Overlaps) -> PanopticQuality:
-    found = int(table.found.sum())
-    missed, extra = len(table.true_areas) - found, len(table.predicted_areas) - found
-    dq = _ratio(found, found + (missed + extra) / 2, table)
-    sq = _ratio(table.ious[table.found].sum(), found, table)
+    matched = int(table.matches.sum())
+    missed = len(table.true_areas) - matched
+    extra = len(table.predicted_areas) - matched
+    dq = _ratio(matched, matched + (missed + extra) / 2, table)
+    sq = _ratio(table.ious[table.matches].sum(), matched, table)
     return PanopticQuality(
-        pq=dq * sq, dq=dq, sq=sq, true_positives=found, false_positives=extra, false_negatives=missed
+        pq=dq * sq, dq=dq, sq=sq, true_positives=matched, false_positives=extra, false_negatives=missed
     )

@@ -29,7 +29,7 @@ def largest_fitting(trial: Callable[[int], Tensor], tried: int, model: nn.Module
         model.zero_grad(set_to_none=True)
         _release(model)
         try:
-            trial(count).backward()
+            torch.autograd.backward(trial(count))
             return count
         except torch.OutOfMemoryError:
             count //= 2
@@ -43,9 +43,8 @@ def out_of_memory(model: nn.Module, images: int | None, trial: Callable[[int], T
 
     Call it when the failed pass is over and its tensors are gone, else they count against every trial.
     """
-    device = next(model.parameters()).device
     failed = f"{images} images at once do not" if images else "the batch does not"
-    message = f"{failed} fit into the memory of {_describe(device)}"
+    message = f"{failed} fit into the memory of {_describe(next(model.parameters()).device)}"
     if not trial or not images:
         hint = f"; half of them, {images // 2}, is the next to try" if images and images > 1 else ""
         return DeviceMemoryError(f"{message}{hint}: lower the batch size or the patch size, or use a smaller network")

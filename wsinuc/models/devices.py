@@ -24,7 +24,7 @@ def pick_device(name: str) -> torch.device:
         The name is unknown, or this machine (or this build of PyTorch) has no such device.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = _fastest()
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
         raise DeviceError(f"unknown device {name!r}: expected auto, cpu, cuda, cuda:N or mps")
@@ -37,6 +37,14 @@ def pick_device(name: str) -> torch.device:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device 'mps' was asked for, but this machine has no Apple GPU that PyTorch can use")
     return torch.device(name)
+
+
+def _fastest() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:
@@ -63,15 +71,14 @@ def _cpu_gains_from_bf16() -> bool:
 def _vendor() -> str:
     """``Intel``, ``AMD``, or what else the system says of its processor."""
     try:
-        said = Path("/proc/cpuinfo").read_text()
+        description = Path("/proc/cpuinfo").read_text()
     except OSError:  # not Linux
-        said = platform.processor()
-    return next((name for name in ("AMD", "Intel") if name in said), said)
+        description = platform.processor()
+    return next((name for name in ("AMD", "Intel") if name in description), description)
 
 
 def half_precision(network: Callable[P, Value], device: torch.device) -> Callable[P, Value]:
-    """The network in bf16 where the hardware multiplies it, twice as quick; what is around it stays
-    in its precision."""
+    """The network in bf16 where that is the faster (`pick_dtype`); what is around it stays in its precision."""
     bf16 = pick_dtype(device) is torch.bfloat16
 
     def predict(*args: P.args, **kwargs: P.kwargs) -> Value:

@@ -30,7 +30,8 @@ def centroid_distance(labels: NDArray[np.integer]) -> NDArray[np.float32]:
     y, x = np.nonzero(labels)
     _, nucleus = np.unique(labels[y, x], return_inverse=True)
     count = np.bincount(nucleus)
-    offset_y, offset_x = (v - (np.bincount(nucleus, v) / count)[nucleus] for v in (y, x))
+    offset_y = y - (np.bincount(nucleus, y) / count)[nucleus]
+    offset_x = x - (np.bincount(nucleus, x) / count)[nucleus]
     radius = np.hypot(offset_y, offset_x)
     largest = np.zeros(len(count))
     np.maximum.at(largest, nucleus, radius)

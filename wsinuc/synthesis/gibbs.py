@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from wsinuc.kernels import kernel
 
 _BATCH = 1 << 16
-_STEP_BINS = 3.0  # spread of the short moves: about what a nucleus has room for
+"""Moves whose random numbers are drawn at once."""
+_STEP_BINS = 3.0
+"""Standard deviation of the short moves in bins: about what a nucleus has room for."""
 
 
 def draw_gibbs(
@@ -44,6 +46,15 @@ def draw_gibbs(
     Returns
     -------
     (n, 2) (y, x), at least 0 and less than ``size``.
+
+    Examples
+    --------
+    >>> repelling = np.full((1, 1, 3), 12.0)  # nearer than 3 is as good as never
+    >>> size, kinds = np.array([9.0, 9.0]), np.zeros(3, np.int32)
+    >>> points = draw_gibbs(size, kinds, repelling, 1.0, np.random.default_rng(0), sweeps=200)
+    >>> away = np.abs(points[:, None] - points)
+    >>> bool((np.hypot(*np.moveaxis(np.minimum(away, size - away), 2, 0))[np.triu_indices(3, 1)] >= 3).all())
+    True
     """
     points = _inside(rng.random((len(kinds), 2)) * size, size)
     left = sweeps * len(kinds)
@@ -63,14 +74,25 @@ def _inside(points: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[n
 
 
 @kernel
-def _move(points, kinds, size, potentials, per_length, which, steps, chances):
-    """Try the moves in turn, in place."""
+def _move(
+    points: NDArray[np.float64],
+    kinds: NDArray[np.int32],
+    size: NDArray[np.float64],
+    potentials: NDArray[np.float64],
+    per_length: float,
+    which: NDArray[np.int64],
+    steps: NDArray[np.float64],
+    chances: NDArray[np.float64],
+) -> None:
+    """Try the moves in turn, in place: numba has no config objects, so each array is an argument."""
     bins = potentials.shape[2]
     reach = (bins / per_length) ** 2
     for m in range(len(which)):
         i = which[m]
-        y, x = points[i, 0], points[i, 1]
-        new_y, new_x = (y + steps[m, 0]) % size[0], (x + steps[m, 1]) % size[1]
+        y = points[i, 0]
+        x = points[i, 1]
+        new_y = (y + steps[m, 0]) % size[0]
+        new_x = (x + steps[m, 1]) % size[1]
         change = 0.0
         for j in range(len(points)):
             if j != i:
@@ -80,13 +102,17 @@ def _move(points, kinds, size, potentials, per_length, which, steps, chances):
                     change -= potentials[kinds[i], kinds[j], min(int(math.sqrt(before) * per_length), bins - 1)]
                 if after < reach:
                     change += potentials[kinds[i], kinds[j], min(int(math.sqrt(after) * per_length), bins - 1)]
+        # Metropolis' rule: always downhill, uphill with the odds of the energies.
         if change <= 0 or chances[m] < math.exp(-change):
-            points[i, 0], points[i, 1] = new_y, new_x
+            points[i, 0] = new_y
+            points[i, 1] = new_x
 
 
 @kernel
-def _squared_distance(dy, dx, size):
-    """On the torus, the shorter way round."""
-    dy, dx = abs(dy), abs(dx)
-    dy, dx = min(dy, size[0] - dy), min(dx, size[1] - dx)
+def _squared_distance(dy: float, dx: float, size: NDArray[np.float64]) -> float:
+    """Squared distance on the torus, the shorter way round."""
+    dy = abs(dy)
+    dx = abs(dx)
+    dy = min(dy, size[0] - dy)
+    dx = min(dx, size[1] - dx)
     return dy * dy + dx * dx

@@ -51,16 +51,16 @@ def read_layout(
     path = Path(path)
     suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if suffix == "csv":
-        found = _csv_points(path, _Classes(class_names))
+        content = _csv_points(path, _Classes(class_names))
     elif is_geojson(path):
-        found = _geojson_points(path, _Classes(class_names))
+        content = _geojson_points(path, _Classes(class_names))
     else:
         raise DataError(f"{path}: a layout is a .csv, .geojson, .geojson.gz or .zip file")
-    if not len(found.numbers):
+    if not len(content.numbers):
         raise DataError(f"{path}: expected 1 to {MAX_POINTS} points, found 0")
-    found.classes.check(len(found.numbers), path)
-    points = np.frombuffer(found.xy).reshape(-1, 2)[:, ::-1] * scale
-    classes = np.frombuffer(found.numbers, np.int32)
+    content.classes.check(len(content.numbers), path)
+    points = np.frombuffer(content.xy).reshape(-1, 2)[:, ::-1] * scale  # files count (x, y), layouts (y, x)
+    classes = np.frombuffer(content.numbers, np.int32)
     try:
         return NucleusLayout(shape=shape or _smallest_shape(points), points=points, classes=classes)
     except DataError as error:
@@ -82,7 +82,8 @@ class _Classes:
         """The class, counted from 1; 0 for one that is not known."""
         number = self._numbers.get(name.casefold(), 0)
         if not number:
-            self._first_unknown = self._first_unknown if self._unknown else name
+            if not self._unknown:
+                self._first_unknown = name
             self._unknown += 1
         return number
 
@@ -117,7 +118,7 @@ class _Points:
 
 def _csv_points(path: Path, classes: _Classes) -> _Points:
     """Points and classes of each line."""
-    found = _Points(classes, path)
+    points = _Points(classes, path)
     with _layout_errors(path), text_lines(path, MAX_BYTES) as text:
         lines = csv.DictReader(text, restval="", skipinitialspace=True)
         header = [name.strip().lower() for name in lines.fieldnames or ()]
@@ -126,21 +127,21 @@ def _csv_points(path: Path, classes: _Classes) -> _Points:
             raise DataError(f"{path}: needs the columns x, y and class, has {listed(header)}")
         for line in lines:
             try:
-                place = float(line["x"]), float(line["y"])
+                place = (float(line["x"]), float(line["y"]))
             except ValueError as error:
                 raise DataError(f"{path}, line {lines.line_num}: x and y must be numbers ({error})") from error
-            found.add(place, line.get("class", "").strip())
-    return found
+            points.add(place, line.get("class", "").strip())
+    return points
 
 
 def _geojson_points(path: Path, classes: _Classes) -> _Points:
     """Points of all features, each with the name of its feature's classification."""
-    found = _Points(classes, path)
+    points = _Points(classes, path)
     with _layout_errors(path):
         for feature in read_features(path, MAX_BYTES):
             if feature.kind in ("Point", "MultiPoint"):
-                found.add(feature.coordinates.xy.ravel(), feature.class_name or "")
-    return found
+                points.add(feature.coordinates.xy.ravel(), feature.class_name or "")
+    return points
 
 
 @contextmanager
@@ -157,7 +158,6 @@ def _smallest_shape(points: np.ndarray) -> tuple[int, int]:
     if reach.max() >= MAX_SIDE:
         raise DataError(
             f"its points reach to x {reach[1]:g}, y {reach[0]:g}, too far for a canvas of their own (up to "
-            f"{MAX_SIDE} px): "
-            "are they in coordinates of a slide? Move the region of interest to the origin"
+            f"{MAX_SIDE} px): are they in coordinates of a slide? Move the region of interest to the origin"
         )
     return int(reach[0]) + 1, int(reach[1]) + 1

@@ -91,17 +91,15 @@ def layout_of(labels: NDArray[np.int32], classes: NDArray[np.int32] | None = Non
         raise DataError(f"classes must have one entry per label up to {top} and one for 0, got {len(classes)}")
     areas = np.bincount(ids, minlength=top + 1)
     known = areas > 0 if classes is None else (areas > 0) & (classes[: top + 1] > 0)
-    kept = np.flatnonzero(known)
+    nuclei = np.flatnonzero(known)
     # Pixel (y, x) covers [y, y + 1) x [x, x + 1), so its centre is half a pixel further.
     sums = np.stack([np.bincount(ids, weights=axis + 0.5, minlength=top + 1) for axis in (y, x)], axis=1)
-    points = sums[kept] / areas[kept, None]
-    inside = labels[tuple(points.astype(np.intp).T)] == kept
+    points = sums[nuclei] / areas[nuclei, None]
+    inside = labels[tuple(points.astype(np.intp).T)] == nuclei
     for i in np.flatnonzero(~inside):
-        pixels = np.stack([y[ids == kept[i]], x[ids == kept[i]]], axis=1) + 0.5
+        own = ids == nuclei[i]
+        pixels = np.stack([y[own], x[own]], axis=1) + 0.5
         points[i] = pixels[np.argmin(((pixels - points[i]) ** 2).sum(1))]
+    kinds = np.ones(len(nuclei), np.int32) if classes is None else classes[nuclei].astype(np.int32)
     height, width = labels.shape
-    return NucleusLayout(
-        shape=(height, width),
-        points=points,
-        classes=np.ones(len(kept), np.int32) if classes is None else classes[kept].astype(np.int32),
-    )
+    return NucleusLayout(shape=(height, width), points=points, classes=kinds)

@@ -35,28 +35,30 @@ class Field:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class PairCounts:
-    """Pairs by class and distance, found and expected."""
+    """Pairs by class and distance, observed and expected."""
 
-    found: NDArray[np.float64]
+    observed: NDArray[np.float64]
     """(k, k, bins) ordered pairs of classes a, b; symmetric."""
     expected: NDArray[np.float64]
     """(k, k, bins) the same for points placed uniformly."""
 
     def pooled(self) -> NDArray[np.float64]:
         """(bins,) g of all nuclei, whatever their class; 1 where no pair was expected."""
-        found, expected = self.found.sum((0, 1)), self.expected.sum((0, 1))
-        return np.divide(found, expected, out=np.ones_like(found), where=expected > 0)
+        observed = self.observed.sum((0, 1))
+        expected = self.expected.sum((0, 1))
+        g: NDArray[np.float64] = np.divide(observed, expected, out=np.ones_like(observed), where=expected > 0)
+        return g
 
     def correlation(self, prior: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
         """(k, k, bins) g of each two classes, drawn towards ``prior`` (bins,) as if ``weight`` more
         pairs were expected."""
-        return (self.found + weight * prior) / (self.expected + weight)
+        return (self.observed + weight * prior) / (self.expected + weight)
 
 
 def count_pairs(fields: Iterable[Field], edges: NDArray[np.float64], n_kinds: int) -> PairCounts:
-    """Pairs found and expected between ``edges`` (bins + 1,) in um, which must not exceed the fields' shorter sides."""
+    """Pairs observed and expected between ``edges`` (bins + 1,) in um, at most the shorter side of the fields."""
     bins = len(edges) - 1
-    found = np.zeros((n_kinds, n_kinds, bins))
+    observed = np.zeros((n_kinds, n_kinds, bins))
     expected = np.zeros((n_kinds, n_kinds, bins))
     for field in fields:
         numbers = np.bincount(field.kinds, minlength=n_kinds).astype(float)
@@ -67,15 +69,21 @@ def count_pairs(fields: Iterable[Field], edges: NDArray[np.float64], n_kinds: in
             where = np.searchsorted(edges, distance, side="right") - 1
             inside = (where >= 0) & (where < bins)
             at = (field.kinds[first][inside], field.kinds[second][inside], where[inside])
-            np.add.at(found, at, 1)
-            np.add.at(found, (at[1], at[0], at[2]), 1)
-    return PairCounts(found=found, expected=expected)
+            # A pair is listed once, and counts for both orders of its classes.
+            np.add.at(observed, at, 1)
+            np.add.at(observed, (at[1], at[0], at[2]), 1)
+    return PairCounts(observed=observed, expected=expected)
 
 
 def chance_of_distance(size: tuple[float, float], edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """(bins,) probability that two uniform points of a rectangle lie between two ``edges`` (bins + 1,) apart.
 
     Exact up to the shorter side: the integral of P(r) of the module's formula.
+
+    Examples
+    --------
+    >>> chance_of_distance((1.0, 1.0), np.array([0.0, 0.5, 1.0])).round(3)
+    array([0.483, 0.492])
     """
     height, width = size
     r = np.minimum(edges, min(size))

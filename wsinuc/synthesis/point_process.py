@@ -31,21 +31,33 @@ from wsinuc.synthesis.pair_correlation import Field, PairCounts, count_pairs
 REACH_UM = 24.0
 """Beyond this distance nuclei ignore each other."""
 BIN_UM = 1.0
+"""Width of the bins of distance in which a potential is constant."""
 FIELD_UM = 64.0
 """Side of the fields whose numbers of nuclei are kept: 256 px at 0.25 um per pixel."""
 
-_PRIOR_PAIRS = 4.0  # pairs of two classes count as much as this many of the average of all classes
-_HARDEST = 12.0  # as good as never
+_PRIOR_PAIRS = 4.0
+"""Expected pairs of the average of all classes that are added to those of two classes, of which there may be few."""
+_HARDEST = 12.0
+"""Largest potential: exp(-12) is as good as never."""
 _DEEPEST = -4.0
-_LEAST = 0.01  # g below which nuclei as good as never lie so near
+"""Smallest potential: an attraction that makes pairs 55 times as likely."""
+_LEAST = 0.01
+"""g below which nuclei as good as never lie so near."""
 _ITERATIONS = 24
+"""Simulations by which the potentials are found."""
 _GROWTH = 1.3
-_FIRST_RATE, _LARGEST_RATE, _SMALLEST_RATE = 0.1, 0.5, 0.02
-_POINTS_PER_ITERATION = 3000  # so that chance moves a bin of g by a few percent
+"""Factor by which the step of a bin grows that does not swing."""
+_FIRST_RATE = 0.1
+_LARGEST_RATE = 0.5
+_SMALLEST_RATE = 0.02
+_POINTS_PER_ITERATION = 3000
+"""Points of a simulation, so that chance moves a bin of g by a few percent."""
 _MOST_FIELDS = 512
+"""Real fields that are kept, and times that a real field is simulated in an iteration."""
 _DENSEST = 1.0
 """Nuclei per um2 that no tissue has."""
 _SWEEPS = 50
+"""Moves per nucleus of every simulation, the fit's included."""
 _EDGES = np.arange(0, REACH_UM + BIN_UM / 2, BIN_UM)
 
 
@@ -64,7 +76,14 @@ class PointProcess:
 
     @classmethod
     def fit(cls, layouts: Sequence[NucleusLayout], mpp: float, *, seed: int = 0) -> PointProcess:
-        """The process whose layouts are like these, all of ``mpp`` um per pixel.
+        """The process whose layouts are like these.
+
+        Parameters
+        ----------
+        mpp
+            um per pixel of all layouts.
+        seed
+            Of the simulations; the same gives the same process.
 
         Raises
         ------
@@ -164,7 +183,8 @@ class PointProcess:
         """(k,) nuclei per um^2 of each class, of a real field or, where none shows all wanted classes, of several."""
         density = self.counts / self.sizes.prod(1, keepdims=True)
         if only is None:
-            return density[rng.integers(len(density))]
+            field: NDArray[np.float64] = density[rng.integers(len(density))]
+            return field
         kinds = self.counts.shape[1]
         if not set(only) <= set(range(1, kinds + 1)):
             raise ConfigError(
@@ -177,8 +197,10 @@ class PointProcess:
         whole = np.flatnonzero(shown[:, wanted].all(1))
         if len(whole):
             return np.where(wanted, density[rng.choice(whole)], 0)
-        drawn = [density[rng.choice(np.flatnonzero(shown[:, k])), k] if wanted[k] else 0.0 for k in range(kinds)]
-        return np.array(drawn)
+        numbers = np.zeros(kinds)
+        for k in np.flatnonzero(wanted):
+            numbers[k] = density[rng.choice(np.flatnonzero(shown[:, k])), k]
+        return numbers
 
     def _checked(self, counts: Sequence[int]) -> NDArray[np.int64]:
         numbers = np.asarray(counts)
@@ -191,20 +213,26 @@ class PointProcess:
         prior = real.pooled()
         target = real.correlation(prior, _PRIOR_PAIRS)
         start = -np.log(np.maximum(target, _LEAST))
+        # Attraction feeds on itself (see below), so it begins at half of what the pairs show.
         trial = np.clip(np.where(start < 0, start / 2, start), _DEEPEST, _HARDEST)
-        rates, before = np.full_like(trial, _FIRST_RATE), np.zeros_like(trial)
-        chosen, best, lowest = self._chosen_fields(rng), trial, np.inf
+        rates = np.full_like(trial, _FIRST_RATE)
+        before = np.zeros_like(trial)
+        fields = self._fields_to_simulate(rng)
+        best = trial
+        lowest = np.inf
         for _ in range(_ITERATIONS):
             # By the same moves from the same start as in `simulate`: the potentials answer for what
             # few moves leave out.
-            found = count_pairs([self._simulated_field(i, trial, rng) for i in chosen], _EDGES, self.counts.shape[1])
+            pairs = count_pairs([self._simulated_field(i, trial, rng) for i in fields], _EDGES, self.counts.shape[1])
             # As many pairs as in the real fields, so that both are drawn towards the prior alike.
-            scale = np.divide(real.expected, found.expected, out=np.zeros_like(real.expected), where=found.expected > 0)
-            same = PairCounts(found=found.found * scale, expected=real.expected).correlation(prior, _PRIOR_PAIRS)
+            scale = np.divide(real.expected, pairs.expected, out=np.zeros_like(real.expected), where=pairs.expected > 0)
+            scaled = PairCounts(observed=pairs.observed * scale, expected=real.expected)
+            same = scaled.correlation(prior, _PRIOR_PAIRS)
             excess = np.clip(np.log(np.maximum(same, _LEAST) / np.maximum(target, _LEAST)), -1, 1)
             error = float((real.expected * excess**2).sum())
-            if error < lowest:
-                best, lowest = trial, error
+            if error < lowest:  # simulations are noisy, so the last potentials need not be the best
+                best = trial
+                lowest = error
             # Attraction feeds on itself: full steps would swing between gas and clumps. As in Rprop, a bin that swings
             # steps shorter, one that does not, longer.
             rates = np.clip(np.where(excess * before < 0, rates / 2, rates * _GROWTH), _SMALLEST_RATE, _LARGEST_RATE)
@@ -212,12 +240,13 @@ class PointProcess:
             before = excess
         return replace(self, potentials=best)
 
-    def _chosen_fields(self, rng: np.random.Generator) -> list[int]:
+    def _fields_to_simulate(self, rng: np.random.Generator) -> list[int]:
         """Real fields at random, each several times where they are few, enough of them for steady counts of pairs."""
         totals = self.counts.sum(1)
         repeats = min(_MOST_FIELDS, math.ceil(_POINTS_PER_ITERATION / totals.sum()))
         order = np.concatenate([rng.permutation(len(totals)) for _ in range(repeats)])
-        return order[: np.searchsorted(np.cumsum(totals[order]), _POINTS_PER_ITERATION) + 1].tolist()
+        enough = np.searchsorted(np.cumsum(totals[order]), _POINTS_PER_ITERATION) + 1
+        return [int(i) for i in order[:enough]]
 
     def _simulated_field(self, i: int, potentials: NDArray[np.float64], rng: np.random.Generator) -> Field:
         """Nuclei at new places, as many as in the real field ``i``."""

@@ -101,11 +101,11 @@ class Vocabulary:
         """The same prompt in this vocabulary's spelling and order of classes; raises ConfigError for unknown words."""
         if len({name.casefold() for name in prompt.classes}) < len(prompt.classes):
             raise ConfigError(f"a class is named twice in: {_listed(prompt.classes)}")
-        found = [_find(name, self.classes, "class of nuclei", self) for name in prompt.classes]
+        classes = [_find(name, self.classes, "class of nuclei", self) for name in prompt.classes]
         return Prompt(
             tissue=_find(prompt.tissue, self.known_tissues, "tissue", self),
             stain=_find(prompt.stain, self.known_stains, "stain", self),
-            classes=tuple(sorted(found, key=self.classes.index)),
+            classes=tuple(sorted(classes, key=self.classes.index)),
         )
 
     @property
@@ -142,10 +142,11 @@ def parse_prompt(text: str, vocabulary: Vocabulary) -> Prompt:
     >>> parse_prompt("High quality histopathology colon tissue image with no nucleus", words)
     Prompt(tissue='colon', stain='', classes=())
     """
-    found = _SENTENCE.fullmatch(" ".join(text.split()))
-    if not found:
+    sentence = _SENTENCE.fullmatch(" ".join(text.split()))
+    if not sentence:
         raise ConfigError(f"a prompt must read like {TEMPLATE!r}, got {text!r}; known {vocabulary.words}")
-    subject, listed = found["subject"].casefold(), found["classes"] or ""
+    subject = sentence["subject"].casefold()
+    listed = sentence["classes"] or ""
     if subject not in vocabulary.subjects:
         raise ConfigError(
             f"unknown tissue or stain {subject!r} in a prompt of the form {TEMPLATE!r}; known {vocabulary.words}"
@@ -159,7 +160,7 @@ def _split(listed: str, known: Sequence[str]) -> list[str]:
     """The names in a list such as ``a, b, and c``; known names first, because a name may hold a comma or an ``and``."""
     names = sorted((re.escape(name) for name in known), key=len, reverse=True)
     item = re.compile(rf"({'|'.join(names) or '(?!)'}|.+?)(?:{_SEPARATOR}|$)", re.IGNORECASE)
-    return [found[1] for found in item.finditer(listed)]
+    return [match[1] for match in item.finditer(listed)]
 
 
 def _find(word: str, known: Sequence[str], kind: str, vocabulary: Vocabulary) -> str:

@@ -62,7 +62,13 @@ def turned(structure: NDArray[np.float32], k: int) -> NDArray[np.float32]:
 
 
 def to_diffusion(structure: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Structures ``(..., 3, h, w)`` with all channels in [-1, 1], as the diffusion of stage 1 has them."""
+    """Structures ``(..., 3, h, w)`` with all channels in [-1, 1], as the diffusion of stage 1 has them.
+
+    Examples
+    --------
+    >>> to_diffusion(np.array([[[0.0]], [[0.0]], [[0.5]]], np.float32)).ravel()
+    array([-1. ,  0. ,  0.5], dtype=float32)
+    """
     result = np.array(structure, np.float32)
     result[..., 0, :, :] = 2 * result[..., 0, :, :] - 1
     return result
@@ -103,11 +109,13 @@ def hv_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 
 
 @kernel
-def _signed_positions(labels):
+def _signed_positions(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     """Row of each pixel relative to its label's centroid, each side scaled to 1."""
     count = labels.max() + 1 if labels.size else 1
-    area, total = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    lowest, highest = np.full(count, labels.shape[0], np.int64), np.zeros(count, np.int64)
+    area = np.zeros(count, np.int64)
+    total = np.zeros(count, np.int64)
+    lowest = np.full(count, labels.shape[0], np.int64)
+    highest = np.zeros(count, np.int64)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             label = labels[y, x]

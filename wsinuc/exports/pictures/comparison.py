@@ -139,8 +139,8 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
 def _mistaken(shown: Comparison, judged: Comparison) -> NDArray[np.uint8]:
     """The image with missed, wrong and right nuclei; which is which is decided at the size of ``judged``."""
     table = count_overlaps(judged.truth, judged.predicted)
-    hits = np.isin(shown.truth, table.true_labels[table.true_index[table.found]])
-    right = np.isin(shown.predicted, table.predicted_labels[table.predicted_index[table.found]])
+    hits = np.isin(shown.truth, table.true_labels[table.true_index[table.matches]])
+    right = np.isin(shown.predicted, table.predicted_labels[table.predicted_index[table.matches]])
     picture = shown.image.copy()
     picture[boundaries(np.where(right, shown.predicted, 0))] = BOTH
     picture[boundaries(np.where(right, 0, shown.predicted), "thick")] = PREDICTION

@@ -29,9 +29,8 @@ from wsinuc.regular import require_regular
 _HEADER = "wsinuc"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """First bytes of ``torch.save`` files: a zip archive of pickles, or a bare pickle."""
-
-
 _DTYPES = ("F64", "F32", "F16", "BF16", "I64")
+"""Types of weights that are read: all that wsinuc writes."""
 _HEADERS = {
     "denoiser": "wsinuc.models.checkpoints.denoisers:DenoiserHeader",
     "segmenter": "wsinuc.models.checkpoints.checkpoint:SegmenterHeader",
@@ -49,8 +48,11 @@ class Header:
     """What a checkpoint says of itself."""
 
     kind: Annotated[str, Meta(max_length=64)]
+    """What the file is, see `Checkpoint`."""
     config: dict[str, Any]
+    """Shapes and settings."""
     provenance: dict[str, Any]
+    """Training data, licences, command, versions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 from wsinuc.models.networks.unet import UNet, UNetConfig
 
-NETWORKS: dict[str, tuple[type, type]] = {
+DENOISERS: dict[str, tuple[type[nn.Module], type[Any]]] = {
     "unet": (UNet, UNetConfig),
     "attention_unet": (AttentionUNet, AttentionUNetConfig),
 }
@@ -35,15 +35,19 @@ class DenoiserHeader:
     """What the header of a denoiser says besides its network."""
 
     unet: dict[str, Any]
+    """Shape of the network."""
     mpp: Mpp
     """um per pixel that it was trained at."""
     network: str = "unet"
+    """One of `DENOISERS`."""
     betas: str = "linear"
+    """Noise schedule, one of `wsinuc.models.diffusion.schedules.SCHEDULES`."""
     learned_variance: bool = False
+    """Whether half of its outputs are a variance code."""
 
 
-def untrained_denoiser(config: UNetConfig | AttentionUNetConfig) -> nn.Module:
-    """An untrained network of this shape."""
+def untrained_denoiser(config: UNetConfig | AttentionUNetConfig) -> UNet | AttentionUNet:
+    """A denoiser of this shape with random weights."""
     return AttentionUNet(config) if isinstance(config, AttentionUNetConfig) else UNet(config)
 
 
@@ -56,12 +60,12 @@ def build_denoiser(config: dict[str, Any]) -> nn.Module:
         The network is unknown, or its settings are not those of this version.
     """
     name = config.get("network", "unet")
-    if not isinstance(name, str) or name not in NETWORKS:
+    if not isinstance(name, str) or name not in DENOISERS:
         raise CheckpointError(
-            f"the checkpoint holds a network {str(name)[:40]!r}; this version knows {', '.join(NETWORKS)}: "
+            f"the checkpoint holds a network {str(name)[:40]!r}; this version knows {', '.join(DENOISERS)}: "
             "update wsinuc"
         )
-    network, shape = NETWORKS[name]
+    network, shape = DENOISERS[name]
     try:
         return network(from_header(shape, config["unet"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -74,10 +78,10 @@ def build_denoiser(config: dict[str, Any]) -> nn.Module:
 
 def denoiser_config(module: nn.Module) -> dict[str, Any]:
     """``network`` and ``unet`` of a network, as `build_denoiser` takes them; raises CheckpointError for others."""
-    for name, (network, _) in NETWORKS.items():
+    for name, (network, _) in DENOISERS.items():
         if isinstance(module, network):
             return {"network": name, "unet": dataclasses.asdict(module.config)}  # type: ignore[call-overload]
-    raise CheckpointError(f"{type(module).__name__} is no denoiser; these are: {', '.join(NETWORKS)}")
+    raise CheckpointError(f"{type(module).__name__} is no denoiser; these are: {', '.join(DENOISERS)}")
 
 
 def load_denoiser(checkpoint: Checkpoint) -> tuple[nn.Module, GaussianDiffusion]:

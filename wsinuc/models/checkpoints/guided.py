@@ -56,7 +56,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
         raise CheckpointError(f"{path} is damaged or no weights file ({str(error).splitlines()[0]})") from error
     except Exception as error:  # the unpickler's own error, whose class would have to be imported from where it lives
@@ -64,9 +64,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"{path} holds more than tensors, which could run code, and is not opened: "
             "save its state dict alone, with safetensors.torch.save_file"
         ) from error
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path} is no state dict: expected names and tensors and nothing else")
-    return dict(found)
+    return dict(content)
 
 
 def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -121,8 +121,9 @@ def _translate(module: str) -> str:
         return module
     if match[5]:
         return f"middle.{match[5]}.{_PARTS[part]}"
-    side, number = ("encoder", int(match[2]) - 1) if match[1] == "input_blocks" else ("decoder", int(match[2]))
-    return f"{side}.{number}.{match[3]}.{_PARTS[part]}"
+    if match[1] == "input_blocks":  # their block 0 is our stem
+        return f"encoder.{int(match[2]) - 1}.{match[3]}.{_PARTS[part]}"
+    return f"decoder.{int(match[2])}.{match[3]}.{_PARTS[part]}"
 
 
 def _heads(unet: UNet, name: str) -> int:
@@ -140,24 +141,24 @@ def _queries_first(value: Tensor, heads: int) -> Tensor:
     return value.reshape(heads, 3, -1, *value.shape[1:]).transpose(0, 1).reshape(value.shape)
 
 
-def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def _check(converted: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     """Raise CheckpointError, with the likely cause, unless names and shapes are the same."""
-    if any(name.startswith("label_emb") for name in found):
+    if any(name.startswith("label_emb") for name in converted):
         raise CheckpointError("the published model is conditioned on classes (label_emb): take an unconditional one")
-    unknown, missing = sorted(found.keys() - wanted.keys()), sorted(wanted.keys() - found.keys())
+    unknown = sorted(converted.keys() - wanted.keys())
+    missing = sorted(wanted.keys() - converted.keys())
     if unknown or missing:
         raise CheckpointError(
             f"the published weights are not of this network: {len(unknown)} names too many ({_some(unknown)}), "
             f"{len(missing)} missing ({_some(missing)}): check the levels, the blocks per level, where "
-            "attention stands "
-            "and whether blocks resample (the 256 px models do, the library's defaults do not)"
+            "attention stands and whether blocks resample (the 256 px models do, the library's defaults do not)"
         )
     for name, value in wanted.items():
-        if found[name].shape != value.shape:
+        if converted[name].shape != value.shape:
+            hint = "is the variance learned there?" if name.startswith("head.2") else "check its base width"
             raise CheckpointError(
-                f"{name} is {tuple(found[name].shape)} in the published weights but {tuple(value.shape)} in "
-                "this network: "
-                + ("is the variance learned there?" if name.startswith("head.2") else "check its base width")
+                f"{name} is {tuple(converted[name].shape)} in the published weights but {tuple(value.shape)} in "
+                f"this network: {hint}"
             )
 
 

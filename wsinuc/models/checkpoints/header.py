@@ -26,6 +26,7 @@ Mpp = Annotated[float, Meta(gt=0, le=100)]
 
 T = TypeVar("T")
 _LONGEST = 400
+"""Characters of a quoted file that a message shows at most."""
 _UNFIT = "the model's header does not fit this version of wsinuc"
 
 
@@ -76,12 +77,12 @@ def one_line(text: str) -> str:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the name {twice[:100]!r} stands in it twice")
-    return found
+    return content
 
 
 def _no_number(text: str) -> None:
@@ -115,6 +116,6 @@ def _unknown(made: Any, data: Any) -> str | None:
             if deeper is not None:
                 return f"{name}.{deeper}"
     if isinstance(made, tuple) and isinstance(data, list | tuple):
-        found = (_unknown(*pair) for pair in zip(made, data, strict=False))
-        return next((each for each in found if each is not None), None)
+        unknown = (_unknown(*pair) for pair in zip(made, data, strict=False))
+        return next((name for name in unknown if name is not None), None)
     return None

@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _SCALE = 0.2
+"""Of each branch before it is added, as ESRGAN has it: without norms deep sums would grow."""
 _SLOPE = 0.2
+"""Of the leaky ReLU below 0."""
 _EMBEDDING = 3
+"""Channels of a class at a pixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +29,13 @@ class PointsConfig:
     """Size of the branch; the defaults are the paper's."""
 
     width: Annotated[int, Meta(ge=1, le=1024)] = 64
+    """Channels between the blocks."""
     growth: Annotated[int, Meta(ge=1, le=1024)] = 32
     """Channels that each convolution of a dense block adds."""
     blocks: Annotated[int, Meta(ge=1, le=32)] = 3
     """Residual-in-residual blocks, of ``dense`` dense blocks each."""
     dense: Annotated[int, Meta(ge=1, le=32)] = 3
+    """Dense blocks of a residual-in-residual block."""
 
 
 class _DenseBlock(nn.Module):
@@ -45,14 +50,18 @@ class _DenseBlock(nn.Module):
         seen = x
         for conv in self.growing:
             seen = torch.cat([seen, F.leaky_relu(conv(seen), _SLOPE)], dim=1)
-        return x + _SCALE * self.last(seen)
+        out: Tensor = x + _SCALE * self.last(seen)
+        return out
 
 
 class _Rrdb(nn.Sequential):
     """Dense blocks with a residual around them."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + _SCALE * super().forward(x)
+        h = x
+        for block in self:
+            h = block(h)
+        return x + _SCALE * h
 
 
 class PointsEncoder(nn.Module):
@@ -74,4 +83,5 @@ class PointsEncoder(nn.Module):
 
     def forward(self, points: Tensor) -> Tensor:
         x = self.first(self.embedding(points).movedim(-1, 1))  # channels last in memory already
-        return self.last(F.leaky_relu(self.high(x + self.trunk(x)), _SLOPE))
+        out: Tensor = self.last(F.leaky_relu(self.high(x + self.trunk(x)), _SLOPE))
+        return out

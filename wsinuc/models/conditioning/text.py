@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -26,11 +26,11 @@ class TextEncoder(Protocol):
 
     @property
     def width(self) -> int:
-        """Size of a token."""
+        """Width of a token."""
 
     def __call__(self, prompts: Sequence[Prompt | str]) -> TextTokens:
         """Encode prompts; raises ConfigError, naming the words it knows, for one that it cannot."""
 
-    def config(self) -> dict:
+    def config(self) -> dict[str, Any]:
         """JSON types from which `wsinuc.models.conditioning.text_encoders.load_text_encoder` makes
         the same encoder again."""

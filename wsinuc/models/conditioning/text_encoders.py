@@ -30,7 +30,8 @@ CLIP_LENGTH = 154
 
 _WEIGHTS = "model.safetensors"
 _POSITIONS = "embeddings.position_embedding.weight"
-_CACHED = 4096  # captions; 30 tokens of 512 floats each are 60 kB
+_CACHED = 4096
+"""Captions whose states are kept: one of 30 tokens of 512 floats has 60 kB."""
 
 
 class TemplateEncoder:
@@ -114,6 +115,7 @@ class ClipEncoder:
             config = CLIPTextConfig.from_dict(settings.get("text_config") or settings)
             self._tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
             tensors = _text_tensors(weights)
+            # Twice CLIP's 77 positions, so that a caption may have 154 tokens.
             tensors[_POSITIONS] = tensors[_POSITIONS].repeat(2, 1)[:CLIP_LENGTH]
             config.max_position_embeddings = len(tensors[_POSITIONS])
             model = CLIPTextModel(config)
@@ -154,7 +156,8 @@ class ClipEncoder:
         limit = self._model.config.max_position_embeddings
         if ids.shape[1] > limit:
             raise ConfigError(f"a prompt may have up to {limit} tokens, got {ids.shape[1]}: shorten {text[:60]!r}...")
-        return self._model(input_ids=ids).last_hidden_state[0]
+        states: Tensor = self._model(input_ids=ids).last_hidden_state[0]
+        return states
 
 
 def load_text_encoder(config: dict[str, Any], folder: str | Path | None = None) -> TextEncoder:

@@ -30,7 +30,8 @@ from torch.nn import functional as F
 from wsinuc.errors import ConfigError
 from wsinuc.models.diffusion.cosine import CosineSchedule
 
-_LOG_ZERO = -70.0  # exp of it is 4e-31: no class, and still a number that can be added to
+_LOG_ZERO = -70.0
+"""Log-probability of no class: exp of it is 4e-31, and it is still a number that can be added to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +68,10 @@ class CategoricalDiffusion:
 
     def _mixed(self, log_p: Tensor, log_keep: Tensor) -> Tensor:
         """log(keep p + (1 - keep) / K), where ``log_keep`` ``(n,)`` is at most 0."""
+        # expm1 keeps the digits of 1 - keep where keep is nearly 1; the clamp keeps its logarithm finite at 1.
         log_rest = torch.log(-torch.expm1(log_keep.clamp_max(-1e-12))) - math.log(self.classes)
         keep, rest = (v.to(log_p)[:, None, None, None] for v in (log_keep, log_rest))
         return torch.logaddexp(log_p + keep, rest.expand_as(log_p))
-
-    def forward_step(self, log_p: Tensor, t: Tensor) -> Tensor:
-        """log q(x_t | x_{t-1}) of log-probabilities of x_{t-1}, at timesteps ``t`` ``(n,)`` of at least 1."""
-        return self._mixed(log_p, self.log_alpha_bar(t) - self.log_alpha_bar(t - 1))
 
     def marginal(self, log_x0: Tensor, t: Tensor) -> Tensor:
         """log q(x_t | x_0), ``(n, K, h, w)``, at timesteps ``t`` ``(n,)``."""
@@ -114,11 +112,13 @@ class CategoricalDiffusion:
         clean, noised
             x_0 and x_t, int64 ``(n, h, w)``.
         """
-        log_clean, log_estimate = self.log_one_hot(clean), logits.float().log_softmax(1)
+        log_clean = self.log_one_hot(clean)
+        log_estimate = logits.float().log_softmax(1)  # fp32: bf16 has too few digits for a difference of logarithms
         true = self.posterior(log_clean, noised, t, t - 1)
         model = self.posterior(log_estimate, noised, t, t - 1)
         divergence = (true.exp() * (true - model)).flatten(1).sum(1)
         likelihood = log_estimate.gather(1, clean[:, None]).flatten(1).sum(1)
+        # One timestep stands for the sum over all T: its term counts T times.
         term = torch.where((t == 0).to(logits.device), -likelihood, divergence)
         return (self.steps * term + self.prior_divergence(log_clean)) / (math.log(2) * log_clean[0].numel())
 
@@ -132,6 +132,13 @@ def sample_classes(log_p: Tensor, uniform: Tensor) -> Tensor:
     """Class ids ``(n, h, w)`` drawn from log-probabilities ``(n, K, h, w)`` by the Gumbel-max rule.
 
     ``uniform`` in [0, 1) is all the randomness there is, so that whoever draws it decides what depends on what.
+
+    Examples
+    --------
+    >>> certain = torch.tensor([0.0, -70.0]).reshape(1, 2, 1, 1)
+    >>> sample_classes(certain, torch.full((1, 2, 1, 1), 0.5))
+    tensor([[[0]]])
     """
+    # Both ends are cut off: -log(-log(u)) is infinite at 0 and at 1, which fp32 rounds to.
     gumbel = -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 6e-8)))
     return (log_p + gumbel.to(log_p)).argmax(1)

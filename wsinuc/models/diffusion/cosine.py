@@ -28,6 +28,7 @@ class CosineSchedule:
     """Nichol & Dhariwal's cosine schedule as log-SNR."""
 
     offset: float = 0.008
+    """Keeps the first steps from being too clean to learn from (Nichol & Dhariwal 2021, section 3.2)."""
 
     def __post_init__(self) -> None:
         if self.offset <= 0:
@@ -57,15 +58,21 @@ def scales(log_snr: float) -> tuple[float, float]:
     >>> scales(CLEAN)
     (1.0, 0.0)
     """
-    value = torch.tensor(log_snr, dtype=torch.float64)
+    value = torch.tensor(log_snr, dtype=torch.float64)  # fp32 would make sigma 0 before the signal is clean
     return float(_alpha(value)), float(_alpha(-value))
 
 
 def estimate_clean(x: Tensor, eps: Tensor, log_snr: float, percentile: float | None = 0.95) -> Tensor:
     """Clean values that the predicted noise implies, dynamically thresholded (Saharia et al. 2022, section 2.3).
 
-    Each sample is clipped to [-s, s] and divided by s, the larger of 1 and the ``percentile`` of its magnitudes;
-    None leaves it as it is.
+    Each sample is clipped to [-s, s] and divided by s, the larger of 1 and the ``percentile`` of its magnitudes.
+
+    Parameters
+    ----------
+    x, eps
+        Noisy values and the noise predicted in them, ``(n, c, h, w)``.
+    percentile
+        As a share, 0 to 1; None leaves the values as they are.
     """
     alpha, sigma = scales(log_snr)
     x0 = (x - sigma * eps) / alpha
@@ -79,7 +86,7 @@ def ancestral_step(x: Tensor, x0: Tensor, now: float, later: float, eps: Tensor)
     """One draw from q(x_later | x_now, x_0): Ho et al.'s step between any two log-SNR ``now`` < ``later``."""
     if later == CLEAN:
         return x0
-    share = -math.expm1(now - later)
+    share = -math.expm1(now - later)  # 1 - exp(now - later), with all digits where the two are near
     (alpha, _), (alpha_later, sigma_later) = scales(now), scales(later)
     mean = alpha_later * (x * ((1 - share) / alpha) + share * x0)
     return mean + sigma_later * math.sqrt(share) * eps
@@ -103,6 +110,7 @@ def multistep(
         return x0
     h = (later - now) / 2
     direction = x0
+    # The slope of x_0 over the last step, carried on to the middle of this one.
     if before is not None and x0_before is not None:
         ratio = (now - before) / 2 / h
         direction = x0 + (x0 - x0_before) / (2 * ratio)

@@ -56,11 +56,11 @@ class GaussianDiffusion:
     def posterior_variances(self) -> Tensor:
         """Variance of q(x_{t-1} | x_t, x_0), float64 ``(steps,)``; 0 at t = 0 (Ho et al., equation 7)."""
         abar = self.alphas_bar
-        before = torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1]])
-        return self.betas * (1 - before) / (1 - abar)
+        return self.betas * (1 - _shifted(abar)) / (1 - abar)
 
     def at(self, row: Tensor, t: Tensor, like: Tensor) -> Tensor:
         """The entries ``t`` ``(n,)`` of a row ``(steps,)``, shaped, typed and placed to multiply images ``like``."""
+        # Rows stay float64 until here: 1 - abar of the first steps has few digits in fp32.
         return row[t.cpu()].to(device=like.device, dtype=like.dtype).reshape((-1,) + (1,) * (like.ndim - 1))
 
     def scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,6 +87,13 @@ class GaussianDiffusion:
         """Weights ``1 / (k + SNR_t)^gamma`` of the loss, float64 ``(n,)`` (Choi et al. 2022, equation 8).
 
         With k = gamma = 1, as method D has it, this is ``1 - abar_t``: steps that are nearly clean count little.
+
+        Examples
+        --------
+        >>> process = GaussianDiffusion()
+        >>> t = torch.tensor([0, 999])
+        >>> bool(torch.allclose(process.p2_weights(t), 1 - process.alphas_bar[t]))
+        True
         """
         abar = self.alphas_bar[t.cpu()]
         return (k + abar / (1 - abar)) ** -gamma
@@ -98,7 +105,7 @@ class GaussianDiffusion:
     def posterior_mean(self, x0: Tensor, xt: Tensor, t: Tensor) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x_0) at timesteps ``t`` ``(n,)``."""
         abar = self.alphas_bar
-        before = torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1]])
+        before = _shifted(abar)
         clean = before.sqrt() * self.betas / (1 - abar)
         noisy = (1 - self.betas).sqrt() * (1 - before) / (1 - abar)
         return self.at(clean, t, xt) * x0 + self.at(noisy, t, xt) * xt
@@ -108,7 +115,7 @@ class GaussianDiffusion:
 
         Nichol & Dhariwal 2021, equation 15. The posterior's variance is 0 at t = 0; that of t = 1 stands in for it.
         """
-        low = self.posterior_variances
+        low = self.posterior_variances  # computed anew by the property, so that it may be written to
         low[0] = low[1] if self.steps > 1 else self.betas[0]
         share = (code + 1) / 2
         return share * self.at(self.betas.log(), t, code) + (1 - share) * self.at(low.log(), t, code)
@@ -121,19 +128,36 @@ class GaussianDiffusion:
         """The same process seen at a few of its timesteps only, for quicker sampling (Nichol &
         Dhariwal 2021, section 4).
 
-        Its betas are such that each kept timestep is as noisy as before.
+        Its betas are such that each of them is as noisy as in the whole process.
+
+        Parameters
+        ----------
+        timesteps
+            Ascending, distinct, 0 to ``steps`` - 1.
+
+        Examples
+        --------
+        >>> process = GaussianDiffusion()
+        >>> bool(torch.allclose(process.respaced([50, 250]).alphas_bar, process.alphas_bar[[50, 250]]))
+        True
 
         Raises
         ------
         ConfigError
             The timesteps are not ascending, distinct and in range.
         """
-        kept = torch.tensor(list(timesteps))
-        if not len(kept) or kept[0] < 0 or kept[-1] >= self.steps or bool((kept.diff() <= 0).any()):
-            raise ConfigError(f"timesteps must ascend from at least 0 to at most {self.steps - 1}, got {kept.tolist()}")
-        abar = self.alphas_bar[kept]
-        before = torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1]])
-        return GaussianDiffusion(1 - abar / before, self.named(kept))
+        chosen = torch.tensor(list(timesteps))
+        if not len(chosen) or chosen[0] < 0 or chosen[-1] >= self.steps or bool((chosen.diff() <= 0).any()):
+            raise ConfigError(
+                f"timesteps must ascend from at least 0 to at most {self.steps - 1}, got {chosen.tolist()}"
+            )
+        abar = self.alphas_bar[chosen]
+        return GaussianDiffusion(1 - abar / _shifted(abar), self.named(chosen))
+
+
+def _shifted(abar: Tensor) -> Tensor:
+    """abar_{t-1} for every t; 1 before the first step."""
+    return torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1]])
 
 
 def sample_timesteps(process: GaussianDiffusion, n: int, power: float, generator: torch.Generator) -> Tensor:

@@ -23,7 +23,7 @@ from wsinuc.models.diffusion.gaussian import Denoiser
 
 
 def guided(network: Callable[[Tensor, Tensor, Tensor], Tensor], condition: Tensor, w: float) -> Denoiser:
-    """The network with its condition put in, guided with the paper's weight ``w``, as samplers take it.
+    """The network with its condition put in, guided with method B's weight ``w``, as samplers take it.
 
     Both predictions come from one pass over a batch twice as large; with w = 0 it is one pass over
     the batch itself. Only the noise is guided: a learned variance is the conditional prediction's.
@@ -49,9 +49,9 @@ def guided(network: Callable[[Tensor, Tensor, Tensor], Tensor], condition: Tenso
     both = torch.cat([condition, torch.zeros_like(condition)])
 
     def denoise(x: Tensor, t: Tensor) -> Tensor:
-        told, untold = network(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+        conditional, free = network(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
         channels = x.shape[1]
-        eps = (1 + w) * told[:, :channels] - w * untold[:, :channels]
-        return torch.cat([eps, told[:, channels:]], dim=1)
+        eps = (1 + w) * conditional[:, :channels] - w * free[:, :channels]
+        return torch.cat([eps, conditional[:, channels:]], dim=1)
 
     return denoise

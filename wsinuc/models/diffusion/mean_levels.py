@@ -23,7 +23,7 @@ from torch import Tensor
 from wsinuc.errors import CheckpointError, DataError
 
 _LARGEST = 100
-"""Levels lie in [-1, 1]."""
+"""Largest number that a header may hold; levels lie in [-1, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class MeanLevels:
 
     @classmethod
     def of(cls, images: Tensor) -> MeanLevels:
-        """Measured on images ``(n, c, h, w)``, n at least 2; raises DataError for fewer."""
+        """Mean levels of images ``(n, c, h, w)`` in [-1, 1], n at least 2; raises DataError for fewer."""
         if len(images) < 2:
             raise DataError(f"mean levels need at least 2 images, got {len(images)}")
         means = images.double().mean((2, 3))
@@ -47,7 +47,7 @@ class MeanLevels:
 
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> MeanLevels:
-        """Of a checkpoint; raises CheckpointError."""
+        """Mean levels as a checkpoint's header has them; raises CheckpointError where they are damaged."""
         try:
             levels = cls(
                 tuple(map(float, header["mean"])), tuple(tuple(map(float, row)) for row in header["covariance"])
@@ -64,7 +64,7 @@ class MeanLevels:
         return levels
 
     def header(self) -> dict[str, Any]:
-        """For a checkpoint, as JSON types."""
+        """JSON types for a checkpoint's header."""
         return {"mean": list(self.mean), "covariance": [list(row) for row in self.covariance]}
 
     def corrected(self, x0: Tensor, x: Tensor, alpha_bar: float) -> Tensor:
@@ -72,7 +72,9 @@ class MeanLevels:
         mean = torch.tensor(self.mean, dtype=torch.float64, device=x.device)
         covariance = torch.tensor(self.covariance, dtype=torch.float64, device=x.device)
         noise = (1 - alpha_bar) / (x.shape[2] * x.shape[3]) * torch.eye(len(mean), dtype=torch.float64, device=x.device)
+        # The pseudo-inverse: channels that never vary on their own have a singular covariance.
         gain = alpha_bar**0.5 * covariance @ torch.linalg.pinv(alpha_bar * covariance + noise)
         surprise = x.double().mean((2, 3)) - alpha_bar**0.5 * mean
-        expected = mean + surprise @ gain.T
-        return x0 + (expected - x0.double().mean((2, 3)))[:, :, None, None].to(x0.dtype)
+        expected: Tensor = mean + surprise @ gain.T
+        shift = expected - x0.double().mean((2, 3))
+        return x0 + shift[:, :, None, None].to(x0.dtype)

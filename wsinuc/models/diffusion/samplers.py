@@ -53,7 +53,7 @@ class SamplerConfig:
     steps: int = 20
     """Evaluations of the denoiser, at most the timesteps it was trained on."""
     restart: int = 0
-    """Timestep from which finished images are walked back once more (`restarted`); 0 is none."""
+    """Timestep from which finished images are walked back once more (`Walk.restarted`); 0 is none."""
 
     def __post_init__(self) -> None:
         if self.name not in SAMPLERS:
@@ -99,10 +99,9 @@ def sample(
         A prediction is no number; it names the step and the sample.
     """
     noise = seeded_noise(shape, seeds, device)
-    x = walk(process, denoiser, noise(), sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
-    if not sampler.restart:
-        return x
-    return restarted(process, denoiser, x, sampler, noise, clamp=clamp, levels=levels)
+    way_back = Walk(process, denoiser, sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
+    x = way_back.from_noise(noise())
+    return way_back.restarted(x) if sampler.restart else x
 
 
 def seeded_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device | str) -> Noise:
@@ -117,51 +116,82 @@ def walk(
     denoiser: Denoiser,
     x: Tensor,
     sampler: SamplerConfig,
-    noise: Noise | None = None,
-    *,
-    clamp: bool = True,
-    levels: MeanLevels | None = None,
-    on_step: Callable[[int, int], None] | None = None,
-) -> Tensor:
-    """From pure noise ``x`` ``(n, c, ...)`` to images, shaped and typed alike; raises what `sample` raises.
-
-    ``noise`` gives fresh noise shaped like ``x``; deterministic samplers do without.
-    """
-    kept = process.respaced(sampler_timesteps(process, sampler))
-    return _descend(kept, denoiser, x, sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
-
-
-@torch.no_grad()
-def restarted(
-    process: GaussianDiffusion,
-    denoiser: Denoiser,
-    x: Tensor,
-    sampler: SamplerConfig,
-    noise: Noise,
     *,
     clamp: bool = True,
     levels: MeanLevels | None = None,
 ) -> Tensor:
-    """Finished images noised to timestep ``sampler.restart`` and walked back from there (Xu et al.
-    2023, algorithm 1, K = 1).
+    """From pure noise ``x`` ``(n, c, ...)`` to images by a deterministic sampler, shaped and typed alike.
 
-    A walk adds up the errors of its steps, and a network that was trained on exact noise takes what
-    they leave for texture: grain (exposure bias). Fresh noise hides it, and the way back is short.
-    It takes the sampler's own timesteps below that one.
-
-    Raises
-    ------
-    ConfigError
-        The process has no such timestep.
-    SynthesisError
-        A prediction is no number.
+    Other parameters, and what is raised, are those of `sample`.
     """
-    first = sampler.restart
-    if not 0 < first < process.steps:
-        raise ConfigError(f"images can be restarted from timesteps 1 to {process.steps - 1}, got {first}")
-    kept = process.respaced(restart_timesteps(sampler_timesteps(process, sampler), first)[::-1])
-    noisy = kept.noise(x, torch.full((len(x),), kept.steps - 1, device=x.device), noise())
-    return _descend(kept, denoiser, noisy, sampler, noise, clamp=clamp, levels=levels, on_step=None)
+    return Walk(process, denoiser, sampler, clamp=clamp, levels=levels).from_noise(x)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """A process walked backwards with one denoiser and one sampler; see `sample` for the fields."""
+
+    process: GaussianDiffusion
+    denoiser: Denoiser
+    sampler: SamplerConfig
+    noise: Noise | None = None
+    """Gives fresh noise shaped like the images; deterministic samplers do without."""
+    clamp: bool = True
+    """Keep every prediction of the clean image in [-1, 1]."""
+    levels: MeanLevels | None = None
+    """Mean levels of the training images, which correct those of every prediction."""
+    on_step: Callable[[int, int], None] | None = None
+    """Called with the steps done and their total; a restart's steps are not counted."""
+
+    @torch.no_grad()
+    def from_noise(self, x: Tensor) -> Tensor:
+        """Images of pure noise ``(n, c, ...)``, shaped and typed alike; raises what `sample` raises."""
+        respaced = self.process.respaced(sampler_timesteps(self.process, self.sampler))
+        return self._down(respaced, x, self.on_step)
+
+    @torch.no_grad()
+    def restarted(self, x: Tensor) -> Tensor:
+        """Finished images noised to timestep ``sampler.restart`` and walked back from there.
+
+        A walk adds up the errors of its steps, and a network that was trained on exact noise takes what
+        they leave for texture: grain (exposure bias). Fresh noise hides it, and the way back is short.
+        It takes the sampler's own timesteps below that one (Xu et al. 2023, algorithm 1, K = 1).
+
+        Raises
+        ------
+        ConfigError
+            The process has no such timestep, or there is no noise.
+        SynthesisError
+            A prediction is no number.
+        """
+        first = self.sampler.restart
+        if not 0 < first < self.process.steps:
+            raise ConfigError(f"images can be restarted from timesteps 1 to {self.process.steps - 1}, got {first}")
+        if self.noise is None:
+            raise ConfigError("a restart needs noise")
+        timesteps = restart_timesteps(sampler_timesteps(self.process, self.sampler), first)
+        respaced = self.process.respaced(timesteps[::-1])
+        t = torch.full((len(x),), respaced.steps - 1, device=x.device)
+        return self._down(respaced, respaced.noise(x, t, self.noise()), None)
+
+    def _down(self, process: GaussianDiffusion, x: Tensor, on_step: Callable[[int, int], None] | None) -> Tensor:
+        """From the last timestep of a respaced process to clean images."""
+        step = SAMPLERS[self.sampler.name](process, self.noise)
+        for done, t in enumerate(reversed(range(process.steps)), start=1):
+            at = torch.full((len(x),), t, device=x.device)
+            predicted = self.denoiser(x, process.named(at)).to(x.dtype)
+            _check(predicted, done, process.steps, int(process.named(at)[0]))
+            x0 = self._clamped(process.predict_x0(x, at, predicted[:, : x.shape[1]]))
+            if self.levels is not None:
+                # Levels that move a prediction may move it out of [-1, 1].
+                x0 = self._clamped(self.levels.corrected(x0, x, float(process.alphas_bar[t])))
+            x = step(x, x0, predicted, t)
+            if on_step:
+                on_step(done, process.steps)
+        return x
+
+    def _clamped(self, x0: Tensor) -> Tensor:
+        return x0.clamp(-1, 1) if self.clamp else x0
 
 
 def restart_steps(process: GaussianDiffusion, sampler: SamplerConfig) -> int:
@@ -213,12 +243,12 @@ def sampler_timesteps(process: GaussianDiffusion, sampler: SamplerConfig) -> lis
     log_snr = half_log_snr(process)
     last = max(int((log_snr >= LARGEST_NOISE).sum()), sampler.steps) - 1
     wanted = torch.linspace(float(log_snr[0]), float(log_snr[last]), sampler.steps, dtype=torch.float64)
-    kept = (log_snr[None] - wanted[:, None]).abs().argmin(1).tolist()
-    for i in range(1, len(kept)):  # where even steps fall on one timestep, the next free ones
-        kept[i] = max(kept[i], kept[i - 1] + 1)
-    for i in range(len(kept)):
-        kept[i] = min(kept[i], last - (len(kept) - 1 - i))
-    return kept
+    timesteps: list[int] = (log_snr[None] - wanted[:, None]).abs().argmin(1).tolist()
+    for i in range(1, len(timesteps)):  # where even steps fall on one timestep, the next free ones
+        timesteps[i] = max(timesteps[i], timesteps[i - 1] + 1)
+    for i in range(len(timesteps)):  # and back again where that went beyond the last
+        timesteps[i] = min(timesteps[i], last - (len(timesteps) - 1 - i))
+    return timesteps
 
 
 def half_log_snr(process: GaussianDiffusion) -> Tensor:
@@ -235,7 +265,8 @@ def _ancestral(process: GaussianDiffusion, noise: Noise | None) -> Step:
         raise ConfigError("ancestral sampling (ddpm) needs noise at every step")
 
     def step(x: Tensor, x0: Tensor, predicted: Tensor, t: int) -> Tensor:
-        at, channels = torch.full((len(x),), t, device=x.device), x.shape[1]
+        channels = x.shape[1]
+        at = torch.full((len(x),), t, device=x.device)
         mean = process.posterior_mean(x0, x, at)
         if t == 0:
             return mean
@@ -264,7 +295,7 @@ def _dpm_multistep(process: GaussianDiffusion, noise: Noise | None) -> Step:
     signals, sigmas = _signals_and_sigmas(process)
     log_snr = half_log_snr(process).tolist()
     widths = [low - high for low, high in pairwise(log_snr)]  # h of the step from t + 1 to t, at position t
-    before: list[Tensor] = []  # x_0 as the last step predicted it
+    before: list[Tensor] = []  # x_0 as the last step predicted it; empty before the first step
 
     def step(x: Tensor, x0: Tensor, predicted: Tensor, t: int) -> Tensor:
         if t == 0:

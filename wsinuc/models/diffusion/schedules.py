@@ -14,11 +14,18 @@ from torch import Tensor
 
 from wsinuc.errors import ConfigError
 
-_LARGEST_BETA = 0.999  # the cosine schedule would end with 1, which leaves nothing to go back from
+_LARGEST_BETA = 0.999
+"""Of the cosine schedule, which would end with 1: that leaves nothing to go back from."""
 
 
 def linear_betas(steps: int) -> Tensor:
-    """Ho et al.'s linear schedule, rescaled so that any number of steps ends equally noisy; float64 ``(steps,)``."""
+    """Ho et al.'s linear schedule, rescaled so that any number of steps ends equally noisy; float64 ``(steps,)``.
+
+    Examples
+    --------
+    >>> [round(float(beta), 4) for beta in linear_betas(1000)[[0, -1]]]
+    [0.0001, 0.02]
+    """
     return torch.linspace(1e-4 * 1000 / steps, 0.02 * 1000 / steps, steps, dtype=torch.float64)
 
 
@@ -85,16 +92,26 @@ def quadratic_timesteps(steps: int, count: int) -> list[int]:
     ConfigError
         ``count`` is not between 1 and ``steps``.
     """
-    even = strided_timesteps(steps, count)
-    found: list[int] = []
-    for i in even:
-        found.append(max(round(i * i / max(1, steps - 1)), found[-1] + 1 if found else 0))
-    return found
+    timesteps: list[int] = []
+    following = 0
+    for i in strided_timesteps(steps, count):
+        # Squares fall on one timestep near 0; the next free one is taken there.
+        timesteps.append(max(round(i * i / max(1, steps - 1)), following))
+        following = timesteps[-1] + 1
+    return timesteps
 
 
 def restart_timesteps(timesteps: Sequence[int], restart: int) -> list[int]:
     """Where a restart from timestep ``restart`` asks the network, descending: there, and where the walk did below it.
 
-    None for ``restart`` 0.
+    ``restart`` 0 is no restart and asks nowhere.
+
+    Examples
+    --------
+    >>> restart_timesteps([0, 62, 250, 562, 999], 100)
+    [100, 62, 0]
     """
-    return [restart, *sorted((t for t in timesteps if t < restart), reverse=True)] if restart else []
+    if not restart:
+        return []
+    below = [t for t in timesteps if t < restart]
+    return [restart, *sorted(below, reverse=True)]

@@ -17,12 +17,21 @@ from torch.nn import functional as F
 from wsinuc.errors import ConfigError
 from wsinuc.models.diffusion.gaussian import Denoiser, GaussianDiffusion
 
-_HALF_LEVEL = 1 / 255  # half the distance of two grey levels in [-1, 1]
+_HALF_LEVEL = 1 / 255
+"""Half the distance of two grey levels in [-1, 1]."""
 _SMALLEST_PROBABILITY = 1e-12
+"""Floor of a level's probability, so that its logarithm is finite."""
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
-    """KL(N(mean, var) || N(other)) in nats, element by element."""
+    """KL(N(mean, var) || N(other)) in nats, element by element.
+
+    Examples
+    --------
+    >>> one, zero = torch.ones(1), torch.zeros(1)
+    >>> float(gaussian_kl(one, zero, zero, zero))
+    0.5
+    """
     ratio = (log_variance - other_log_variance).exp()
     distance = (mean - other_mean).square() * (-other_log_variance).exp()
     return 0.5 * (other_log_variance - log_variance - 1 + ratio + distance)
@@ -49,6 +58,7 @@ def variational_bound(process: GaussianDiffusion, predicted: Tensor, x0: Tensor,
         ``(n, 2c, h, w)``: noise and variance code of images ``(n, c, h, w)``.
     """
     eps, code = predicted.to(x0.dtype).chunk(2, dim=1)
+    # The mean is detached: the bound teaches the variance alone, or its noise would drown the plain loss.
     mean = process.posterior_mean(process.predict_x0(xt, t, eps.detach()), xt, t)
     log_variance = process.learned_log_variance(code, t)
     posterior = process.posterior_variances.clone()
@@ -67,6 +77,7 @@ class Objective:
     p2: tuple[float, float] | None = None
     """(k, gamma) of the weights 1 / (k + SNR)^gamma; None weights all timesteps alike."""
     learned_variance: bool = False
+    """Whether the network puts out a variance code, which the variational bound then teaches."""
     rescale: bool = False
     """Multiply the bound by T / 1000, as ``rescale_learned_sigmas`` of the published code does (off in its flags)."""
 
@@ -78,7 +89,8 @@ class Objective:
         ConfigError
             The denoiser's channels do not fit the objective.
         """
-        xt, channels = process.noise(x0, t, eps), x0.shape[1]
+        channels = x0.shape[1]
+        xt = process.noise(x0, t, eps)
         predicted = denoiser(xt, t)
         expected = 2 * channels if self.learned_variance else channels
         if predicted.shape[1] != expected:
@@ -86,7 +98,7 @@ class Objective:
                 f"the denoiser puts out {predicted.shape[1]} channels but {expected} are needed: "
                 f"{channels} of noise{' and as many of variance code' if self.learned_variance else ' alone'}"
             )
-        predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
+        predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))  # squares in bf16 lose digits
         losses = F.mse_loss(predicted[:, :channels], eps, reduction="none").flatten(1).mean(1)
         if self.p2:
             losses = losses * process.p2_weights(t, *self.p2).to(losses)

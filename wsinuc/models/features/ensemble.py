@@ -25,8 +25,7 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.networks.dense import without_rim
 
 NORMS = ("none", "batch")
-UNCERTAIN_SHARE = 0.1
-"""Share of an image's pixels, the least certain ones, whose mean is the image's uncertainty."""
+"""How a pixel classifier normalises: not at all, or by batch normalisation after each ReLU."""
 Layers = list[tuple[Tensor, Tensor]]
 """Weights ``(members, in, out)`` and biases ``(members, 1, out)`` of the three linear layers."""
 
@@ -45,8 +44,11 @@ class EnsembleConfig:
     maps: Annotated[int, Meta(ge=0, le=8)]
     """Regressed maps."""
     members: Annotated[int, Meta(ge=1, le=64)] = 5
+    """Pixel classifiers (10 as published)."""
     hidden: Annotated[int, Meta(ge=1, le=4096)] = 64
+    """Width of the first hidden layer (128 as published)."""
     inner: Annotated[int, Meta(ge=1, le=4096)] = 32
+    """Width of the second hidden layer, 32 as published."""
     norm: str = "none"
     """``batch`` normalises after each ReLU, as published; ``none`` does not."""
     factor: Annotated[int, Meta(ge=1, le=256)] = 1
@@ -93,19 +95,15 @@ class Votes:
         """``(n, h, w)`` class that most members name; ties go to the smallest class."""
         return self.ballots.argmax(1)
 
-    @property
-    def image_uncertainty(self) -> Tensor:
-        """``(n,)`` mean disagreement of the tenth of each image's pixels where it is largest (Baranchuk et al., 5)."""
-        pixels = self.disagreement.flatten(1)
-        return pixels.topk(max(1, int(pixels.shape[1] * UNCERTAIN_SHARE)), dim=1).values.mean(1)
-
 
 class MemberNorm(nn.Module):
     """Batch normalisation of ``(members, k, width)``, each member by its own rows: ``BatchNorm1d`` once per member."""
 
     running_mean: Tensor
     running_var: Tensor
-    momentum, eps = 0.1, 1e-5
+    momentum = 0.1
+    """Share of each batch in the running statistics; PyTorch's own default, as `eps` is."""
+    eps = 1e-5
 
     def __init__(self, members: int, width: int) -> None:
         super().__init__()
@@ -126,6 +124,7 @@ class MemberNorm(nn.Module):
             return x * scale + shift
         var, mean = torch.var_mean(x, dim=1, keepdim=True, correction=0)
         with torch.no_grad():
+            # As BatchNorm1d: the batch is normalised by its own variance, the running one is the unbiased estimate.
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * (x.shape[1] / max(1, x.shape[1] - 1)), self.momentum)
         return (x - mean) * (var + self.eps).rsqrt() * self.weight + self.bias
@@ -144,7 +143,9 @@ class PixelClassifierEnsemble(nn.Module):
     def __init__(self, config: EnsembleConfig) -> None:
         super().__init__()
         self.config = config
-        k, outputs = config.members, config.classes + config.maps
+        k = config.members
+        outputs = config.classes + config.maps
+        # He's start (2 / inputs) before a ReLU, 1 / inputs before the outputs.
         self.first = nn.Parameter(torch.randn(k, config.width, config.hidden) * math.sqrt(2 / config.width))
         self.first_bias = nn.Parameter(torch.zeros(k, 1, config.hidden))
         self.second = nn.Parameter(torch.randn(k, config.hidden, config.inner) * math.sqrt(2 / config.hidden))
@@ -176,7 +177,8 @@ class PixelClassifierEnsemble(nn.Module):
         ]
         for after, norm in enumerate(self.norms, start=1):
             assert isinstance(norm, MemberNorm)
-            (scale, shift), (weight, bias) = norm.affine(), layers[after]
+            scale, shift = norm.affine()
+            weight, bias = layers[after]
             layers[after] = (scale.transpose(1, 2) * weight, bias + shift @ weight)
         return layers
 
@@ -189,16 +191,18 @@ class PixelClassifierEnsemble(nn.Module):
         ConfigError
             The maps are not those the ensemble was trained on, or the margin is no multiple of the coarsest factor.
         """
-        classes, members = self.config.classes, self.config.members
+        classes = self.config.classes
+        members = self.config.members
         mean = entropy = ballots = torch.zeros(())
         for raw in self.raw(maps, margin):
+            # One member after the other, so that memory does not grow with their number.
             log_p = F.log_softmax(raw[:, :classes].float(), dim=1)
             p = log_p.exp()
             mean = mean + torch.cat([p, raw[:, classes:].float()], dim=1)
             entropy = entropy - (p * log_p).sum(1)
             ballots = ballots + F.one_hot(p.argmax(1), classes).movedim(-1, 1)
-        mean, entropy, ballots = mean / members, entropy / members, ballots / members
-        return Votes(mean[:, :classes], ballots, entropy, mean[:, classes:])
+        mean = mean / members
+        return Votes(mean[:, :classes], ballots / members, entropy / members, mean[:, classes:])
 
     def raw(self, maps: dict[int, Tensor], margin: int = 0) -> Iterator[Tensor]:
         """Raw outputs ``(n, classes + maps, h, w)`` of one member after another, differentiable; see ``vote``."""
@@ -214,35 +218,34 @@ class PixelClassifierEnsemble(nn.Module):
 
     def _project(self, maps: dict[int, Tensor], margin: int, weight: Tensor, bias: Tensor) -> dict[int, Tensor]:
         """First layer on every native map; one native pixel of the margin is kept for the interpolation."""
-        projected, start = {}, 0
+        projected = {}
+        start = 0
         for factor, stack in maps.items():
             part = weight[:, start : start + stack.shape[1]].permute(0, 2, 1).reshape(-1, stack.shape[1], 1, 1)
             start += stack.shape[1]
             crop = margin // factor - 1 if margin else 0
             projected[factor] = F.conv2d(without_rim(stack, crop), part.to(stack.dtype))
+        # The bias once, on the finest map: the parts are added up later.
         finest = min(projected)
         projected[finest] = projected[finest] + bias.reshape(1, -1, 1, 1).to(projected[finest].dtype)
         return projected
 
     def _member(self, projected: dict[int, Tensor], member: int, margin: int, later: Layers) -> Tensor:
         """Raw outputs ``(n, classes + maps, h, w)`` of one member."""
-        channels, coarse = slice(member * self.config.hidden, (member + 1) * self.config.hidden), self.config.factor
-        kept = 1 if margin and coarse > 1 else 0  # a ring for the last interpolation
+        channels = slice(member * self.config.hidden, (member + 1) * self.config.hidden)
+        coarse = self.config.factor
+        ring = 1 if margin and coarse > 1 else 0  # pixels kept around for the last interpolation
         parts = []
         for factor, stack in projected.items():
             part = _enlarged(stack[:, channels], factor // coarse)
-            parts.append(_without_border(part, factor // coarse - kept) if margin else part)
+            parts.append(without_rim(part, factor // coarse - ring) if margin else part)
         x = sum(parts[1:], start=parts[0])
         for weight, bias in later:
             x = F.conv2d(torch.relu(x), weight[member].T[:, :, None, None].to(x.dtype), bias[member, 0].to(x.dtype))
-        return _without_border(_enlarged(x, coarse), kept * coarse)
+        return without_rim(_enlarged(x, coarse), ring * coarse)
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return x
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
-
-
-def _without_border(x: Tensor, width: int) -> Tensor:
-    return x[:, :, width : x.shape[2] - width, width : x.shape[3] - width]

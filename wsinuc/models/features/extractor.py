@@ -25,6 +25,7 @@ from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.networks.unet import UNet
 
 NOISE_PERIOD = 64
+"""Side in pixels of the texture of noise; tiles are laid on multiples of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +33,13 @@ class FeatureConfig:
     """Which activations are features."""
 
     timesteps: Annotated[tuple[Annotated[int, Meta(ge=0, lt=1000)], ...], Meta(max_length=64)] = (50, 150, 250)
+    """Noise levels at which the denoiser is asked, as published for method A."""
     blocks: Annotated[tuple[Annotated[int, Meta(ge=0, le=255)], ...], Meta(max_length=64)] = (6, 8, 10, 12)
+    """Decoder blocks whose outputs are features, ascending; as published, for the 18 blocks of the 256 px network."""
     image: bool = False
     """Add the clean RGB itself as three features at full resolution."""
     seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
+    """Of the noise."""
 
     def __post_init__(self) -> None:
         if not self.timesteps or not self.blocks:
@@ -74,12 +78,12 @@ class FeatureExtractor:
     @property
     def channels(self) -> dict[int, int]:
         """Number of features at each down-sampling factor, finest first; their sum is the feature width."""
-        found: dict[int, int] = {1: 3} if self.config.image else {}
+        channels: dict[int, int] = {1: 3} if self.config.image else {}
         for block in self.config.blocks:
             factor = self.unet.config.decoder_factors[block]
             width = self.unet.config.decoder_channels[block] * len(self.config.timesteps)
-            found[factor] = found.get(factor, 0) + width
-        return dict(sorted(found.items()))
+            channels[factor] = channels.get(factor, 0) + width
+        return dict(sorted(channels.items()))
 
     @torch.no_grad()
     def __call__(self, x0: Tensor, shift: tuple[int, int] = (0, 0)) -> dict[int, Tensor]:
@@ -108,9 +112,10 @@ class FeatureExtractor:
         noisy = self.process.noise(x0.repeat(steps, 1, 1, 1), t, noise.repeat_interleave(n, 0))
         noisy = noisy.to(dtype=self.unet.stem.weight.dtype, memory_format=torch.channels_last)
         maps: dict[int, list[Tensor]] = {1: [x0.to(noisy.dtype)]} if self.config.image else {}
-        found = self.unet.activations(noisy, t, self.config.blocks)
+        # All timesteps go through the network as one batch, timestep by timestep.
+        activations = self.unet.activations(noisy, t, self.config.blocks)
         for step in range(steps):
-            for block, activation in zip(self.config.blocks, found, strict=True):
+            for block, activation in zip(self.config.blocks, activations, strict=True):
                 factor = self.unet.config.decoder_factors[block]
                 maps.setdefault(factor, []).append(activation[step * n : (step + 1) * n])
         return {factor: torch.cat(maps[factor], dim=1) for factor in sorted(maps)}
@@ -121,16 +126,18 @@ def sample_features(maps: dict[int, Tensor], index: int, points: Tensor) -> Tens
 
     Bilinear, as ``interpolate(..., align_corners=False)`` would give at full resolution, without building it.
     """
-    columns = []
-    for factor, stack in maps.items():
-        field = stack[index].float()
-        position = ((points.to(field.device).float() + 0.5) / factor - 0.5).clamp_min(0)
-        low = position.floor().long()
-        high = torch.minimum(low + 1, torch.tensor([field.shape[1] - 1, field.shape[2] - 1], device=field.device))
-        low = torch.minimum(low, high)
-        wy, wx = (position - low).unbind(1)
-        corner = lambda a, b: field[:, a[:, 0], b[:, 1]]  # noqa: B023, E731 (used within this iteration)
-        top = corner(low, low) * (1 - wx) + corner(low, high) * wx
-        bottom = corner(high, low) * (1 - wx) + corner(high, high) * wx
-        columns.append((top * (1 - wy) + bottom * wy).T)
-    return torch.cat(columns, dim=1)
+    return torch.cat([_bilinear(stack[index].float(), factor, points) for factor, stack in maps.items()], dim=1)
+
+
+def _bilinear(field: Tensor, factor: int, points: Tensor) -> Tensor:
+    """Values ``(k, c)`` of a map ``(c, h, w)`` at pixels ``(k, 2)`` of an image that is ``factor`` times as large."""
+    # Pixel centres lie at half-integers; before the first centre the border pixel is repeated.
+    position = ((points.to(field.device).float() + 0.5) / factor - 0.5).clamp_min(0)
+    low = position.floor().long()
+    high = torch.minimum(low + 1, torch.tensor([field.shape[1] - 1, field.shape[2] - 1], device=field.device))
+    low = torch.minimum(low, high)
+    wy, wx = (position - low).unbind(1)
+    (y0, x0), (y1, x1) = low.T, high.T
+    top = field[:, y0, x0] * (1 - wx) + field[:, y0, x1] * wx
+    bottom = field[:, y1, x0] * (1 - wx) + field[:, y1, x1] * wx
+    return (top * (1 - wy) + bottom * wy).T

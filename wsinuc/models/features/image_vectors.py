@@ -115,9 +115,11 @@ class DenoiserNetwork:
         device: torch.device | str = "cpu",
     ) -> None:
         config = FeatureConfig(timesteps=(timestep,), blocks=blocks)
+        # PyTorch's stubs of Module.to do not know the memory format, as its documentation does.
         network = unet.float().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._extract = FeatureExtractor(network, process, config)
-        self._device, self._stride = device, unet.config.stride
+        self._device = torch.device(device)
+        self._stride = unet.config.stride
         self.width = sum(self._extract.channels.values())
         self.mpp = mpp
         self.name = f"denoiser:{sha256[:12]}"
@@ -167,6 +169,7 @@ class InceptionNetwork:
         """Vectors and class probabilities of RGB images ``(n, h, w, 3)``."""
         rows = [self._extractor(_channels_first(images[i : i + BATCH]).to(self._device)) for i in _starts(images)]
         if not rows:
+            # 1008 outputs: ImageNet's 1000 classes and those that the published network never used.
             return ImageFeatures(np.zeros((0, self.width), np.float32), np.zeros((0, 1008), np.float32))
         vectors, logits = (torch.cat(part) for part in zip(*rows, strict=True))
         return ImageFeatures(vectors.float().cpu().numpy(), logits.float().softmax(dim=1).cpu().numpy())
@@ -233,17 +236,17 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as archive:
                 return {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 (no mapping)
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the unpickler makes of a strange file
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise CheckpointError(
             f"{path} is no file of weights alone ({reason}): expected a checkpoint of wsinuc, or FID's "
-            "Inception weights "
-            "(pt_inception-2015-12-05-6726825d.pth) as .pth or .safetensors; TorchScript is not read, it can run code"
+            "Inception weights (pt_inception-2015-12-05-6726825d.pth) as .pth or .safetensors; "
+            "TorchScript is not read, it can run code"
         ) from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path} holds more than named tensors: expected the state dict of FID's Inception")
-    return found
+    return content
 
 
 def _build_inception(weights: dict[str, Tensor], path: Path) -> nn.Module:
@@ -268,7 +271,8 @@ def _build_inception(weights: dict[str, Tensor], path: Path) -> nn.Module:
             f"{path} holds the weights of another network than FID's Inception v3 ({reason}): "
             "torchvision's inception_v3 is a different one"
         ) from error
-    return network.eval().requires_grad_(False)
+    frozen: nn.Module = network.eval().requires_grad_(False)
+    return frozen
 
 
 def _channels_first(images: NDArray[np.uint8]) -> Tensor:

@@ -26,9 +26,11 @@ class ClassifierConfig:
     """How a classifier is fitted."""
 
     members: int = 5
+    """Regressions that vote."""
     penalty: float = 0.03
     """Weight of the squared coefficients (of standardised descriptors) against the mean cross-entropy."""
     seed: int = 0
+    """Of the bootstrap."""
 
     def __post_init__(self) -> None:
         if self.members < 1 or self.penalty <= 0:
@@ -64,7 +66,8 @@ class NucleusClassifier:
             ``(n,)`` their Jensen-Shannon divergence / log 2, 0 to 1 (as that of pixel classifiers).
         """
         standard = np.ascontiguousarray((descriptors - self.mean) / self.scale)
-        return _vote(standard, np.ascontiguousarray(self.weights), np.ascontiguousarray(self.biases))
+        mean, disagreement = _vote(standard, np.ascontiguousarray(self.weights), np.ascontiguousarray(self.biases))
+        return mean, disagreement
 
 
 def fit_classifier(
@@ -80,19 +83,36 @@ def fit_classifier(
         ``(n,)`` 0 to ``count`` - 1; one that no nucleus has is hardly ever given.
     images
         ``(n,)`` number of the image that each comes from.
+    count
+        Number of classes.
+
+    Returns
+    -------
+    NucleusClassifier
+        The same for the same nuclei and seed.
+
+    Examples
+    --------
+    >>> size = np.array([[1.0], [1.2], [3.0], [3.3]])
+    >>> classifier = fit_classifier(size, np.array([0, 0, 1, 1]), np.zeros(4, int), 2, ClassifierConfig(members=1))
+    >>> classifier(np.array([[0.9], [3.1]]))[0].argmax(axis=1)
+    array([0, 1])
     """
-    mean, scale = descriptors.mean(axis=0), descriptors.std(axis=0)
-    scale[scale < 1e-12] = 1.0
+    mean = descriptors.mean(axis=0)
+    scale = descriptors.std(axis=0)
+    scale[scale < 1e-12] = 1.0  # a descriptor that never varies says nothing, whatever it is divided by
     standard = (descriptors - mean) / scale
     rng = np.random.default_rng(config.seed)
-    names = np.unique(images)
-    fitted = []
+    numbers = np.unique(images)
+    members = []
     for _ in range(config.members):
-        drawn = np.bincount(rng.choice(len(names), len(names)), minlength=len(names)) if config.members > 1 else None
-        times = np.ones(len(images)) if drawn is None else drawn[np.searchsorted(names, images)].astype(float)
-        fitted.append(_regression(standard, classes, times, count, config.penalty))
-    stacked = np.stack(fitted)
-    return NucleusClassifier(mean, scale, stacked[:, :-1], stacked[:, -1])
+        times = np.ones(len(images))  # how often each nucleus counts; a single member sees every one once
+        if config.members > 1:
+            draws = np.bincount(rng.choice(len(numbers), len(numbers)), minlength=len(numbers))
+            times = draws[np.searchsorted(numbers, images)].astype(float)
+        members.append(_regression(standard, classes, times, count, config.penalty))
+    coefficients = np.stack(members)
+    return NucleusClassifier(mean, scale, coefficients[:, :-1], coefficients[:, -1])
 
 
 def _regression(x: Float, classes: NDArray[np.intp], times: Float, count: int, penalty: float) -> Float:
@@ -105,18 +125,20 @@ def _regression(x: Float, classes: NDArray[np.intp], times: Float, count: int, p
     def loss(flat: Float) -> tuple[float, Float]:
         w = flat.reshape(-1, count)
         z = x @ w[:-1] + w[-1]
-        z -= z.max(axis=1, keepdims=True)
+        z -= z.max(axis=1, keepdims=True)  # so that exp does not overflow; the softmax stays the same
         log_sum = np.log(np.exp(z).sum(axis=1, keepdims=True))
         error = (np.exp(z - log_sum) - truth) * weight[:, None]
         value = -(weight * ((z - log_sum) * truth).sum(axis=1)).sum() + penalty / 2 * (w[:-1] ** 2).sum()
         return value, np.concatenate([x.T @ error + penalty * w[:-1], error.sum(axis=0)[None]]).ravel()
 
     start = np.zeros((x.shape[1] + 1) * count)
-    return optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x.reshape(-1, count)
+    fit = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    coefficients: Float = fit.x.reshape(-1, count)
+    return coefficients
 
 
 @kernel
-def _vote(x, weights, biases):
+def _vote(x: Float, weights: Float, biases: Float) -> tuple[Float, Float]:
     """Nucleus by nucleus: a matrix product's last bits would depend on how many nuclei there are."""
     members, width, classes = weights.shape
     mean = np.zeros((len(x), classes))
@@ -144,7 +166,8 @@ def _vote(x, weights, biases):
 
 
 @kernel
-def _entropy(p):
+def _entropy(p: Float) -> float:
+    """Entropy in nats of probabilities ``(classes,)``."""
     total = 0.0
     for value in p:
         if value > 0:

@@ -16,6 +16,7 @@ from torch import Tensor
 from wsinuc.models.features.ensemble import Votes
 
 MOST = 4
+"""Views that there are; see `views`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class View:
     def back(self, scores: Tensor, extra: int) -> Tensor:
         """Scores ``(..., h, h)`` of the view as those of the tile, ``extra`` pixels on every side left out."""
         turned = torch.rot90(scores, -self.quarters, (-2, -1))
-        start, side = extra + self.moved, turned.shape[-1] - 2 * extra
+        start = extra + self.moved
+        side = turned.shape[-1] - 2 * extra
         return turned[..., start : start + side, start : start + side]
 
 
@@ -46,12 +48,17 @@ def views(count: int, stride: int, *, turned: bool) -> tuple[View, ...]:
     no halving of the resolution joins the same pixels in both.
 
     Scores that say a direction (H and V) must not be ``turned``.
+
+    Examples
+    --------
+    >>> views(2, stride=8, turned=True)
+    (View(quarters=0, moved=0), View(quarters=2, moved=5))
     """
     turns = (0, 2, 1, 3) if turned else (0, 0, 0, 0)
     moves = (0, *(move % stride for move in (stride // 2 | 1, stride // 4 + 2, 3 * stride // 4 + 3)))
     return tuple(View(turn, moved) for turn, moved in list(zip(turns, moves, strict=True))[:count])
 
 
-def merged(seen: Sequence[Votes]) -> Votes:
+def merged(verdicts: Sequence[Votes]) -> Votes:
     """One verdict of all members in all views; their disagreement is that between all of these."""
-    return Votes(*(torch.stack([getattr(votes, part.name) for votes in seen]).mean(0) for part in fields(Votes)))
+    return Votes(*(torch.stack([getattr(votes, part.name) for votes in verdicts]).mean(0) for part in fields(Votes)))

@@ -18,11 +18,16 @@ HEAD = 64
 def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
     """Attention of ``(n, queries, c)`` to ``(n, keys, c)``, by heads; ``mask`` (n, keys) is True where one may look."""
 
-    def split(x: Tensor) -> Tensor:
-        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
     seen = None if mask is None else mask[:, None, None]
-    return F.scaled_dot_product_attention(split(q), split(k), split(v), attn_mask=seen).transpose(1, 2).flatten(2)
+    q, k, v = (_by_heads(x, heads) for x in (q, k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def _by_heads(x: Tensor, heads: int) -> Tensor:
+    """``(n, tokens, c)`` as ``(n, heads, tokens, c / heads)``."""
+    n, tokens, _ = x.shape
+    return x.reshape(n, tokens, heads, -1).transpose(1, 2)
 
 
 class FeedForward(nn.Sequential):
@@ -36,18 +41,18 @@ class FeedForward(nn.Sequential):
 class TokenAttention(nn.Module):
     """Tokens look at a context; the residual is added by the caller.
 
-    With ``itself`` they look at each other as well. A learned null key is always in sight, so that
+    With ``self_attention`` they look at each other as well. A learned null key is always in sight, so that
     there is something to look at when the context says nothing.
     """
 
-    def __init__(self, width: int, context: int, heads: int, *, itself: bool = False) -> None:
+    def __init__(self, width: int, context: int, heads: int, *, self_attention: bool = False) -> None:
         super().__init__()
         inner = heads * HEAD
-        self.heads, self.itself = heads, itself
+        self.heads = heads
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, inner, bias=False)
         self.pair = nn.Sequential(nn.LayerNorm(context), nn.Linear(context, 2 * inner, bias=False))
-        self.own = nn.Linear(width, 2 * inner, bias=False) if itself else None
+        self.own = nn.Linear(width, 2 * inner, bias=False) if self_attention else None
         self.null = nn.Parameter(torch.randn(2 * inner) * 0.02)
         self.out = nn.Linear(inner, width, bias=False)
 
@@ -61,7 +66,8 @@ class TokenAttention(nn.Module):
         if mask is not None:
             mask = F.pad(mask, (0, sum(p.shape[1] for p in pairs[1:])), value=True)
         k, v = torch.cat(pairs, dim=1).chunk(2, dim=-1)
-        return self.out(_attend(self.query(x), k, v, self.heads, mask))
+        out: Tensor = self.out(_attend(self.query(x), k, v, self.heads, mask))
+        return out
 
 
 class PerceiverResampler(nn.Module):
@@ -70,7 +76,7 @@ class PerceiverResampler(nn.Module):
     def __init__(self, width: int, latents: int, depth: int, heads: int, factor: int = 4) -> None:
         super().__init__()
         self.latents = nn.Parameter(torch.randn(latents, width) * 0.02)
-        self.attentions = nn.ModuleList(TokenAttention(width, width, heads, itself=True) for _ in range(depth))
+        self.attentions = nn.ModuleList(TokenAttention(width, width, heads, self_attention=True) for _ in range(depth))
         self.feeds = nn.ModuleList(FeedForward(width, factor) for _ in range(depth))
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
@@ -82,11 +88,11 @@ class PerceiverResampler(nn.Module):
 
 
 class ImageAttention(nn.Module):
-    """Positions of ``(n, c, h, w)`` look at a context, and at each other with ``itself``; residual."""
+    """Positions of ``(n, c, h, w)`` look at a context, and at each other with ``self_attention``; residual."""
 
-    def __init__(self, channels: int, context: int, heads: int, *, itself: bool, factor: int = 0) -> None:
+    def __init__(self, channels: int, context: int, heads: int, *, self_attention: bool, factor: int = 0) -> None:
         super().__init__()
-        self.attention = TokenAttention(channels, context, heads, itself=itself)
+        self.attention = TokenAttention(channels, context, heads, self_attention=self_attention)
         self.feed = FeedForward(channels, factor) if factor else None
         nn.init.zeros_(self.attention.out.weight)
 
@@ -97,4 +103,5 @@ class ImageAttention(nn.Module):
             tokens = tokens + self.feed(tokens)
         # A fresh copy: of a single image the strides of the view above leave open which layout it
         # has, and norms refuse it.
-        return tokens.transpose(1, 2).unflatten(2, x.shape[2:]).clone(memory_format=torch.channels_last)
+        image: Tensor = tokens.transpose(1, 2).view(x.shape)
+        return image.clone(memory_format=torch.channels_last)

@@ -32,7 +32,9 @@ class AttentionUNetConfig:
     multipliers: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(max_length=8)] = (1, 2, 4, 8)
     """Width of each level, finest first, in units of ``dim``."""
     heads: Annotated[int, Meta(ge=1, le=128)] = 4
+    """Attention heads at every resolution."""
     head_width: Annotated[int, Meta(ge=1, le=1024)] = 32
+    """Channels of a head."""
     conv_std: Annotated[float, Meta(ge=0, le=10)] | None = 0.01
     """Convolution weights start as N(0, std), as published; None is PyTorch's own start."""
     norm_std: Annotated[float, Meta(ge=0, le=10)] | None = None
@@ -65,7 +67,8 @@ class Block(nn.Module):
         self.norm = nn.GroupNorm(8, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(self.norm(self.conv(x)))
+        out: Tensor = F.silu(self.norm(self.conv(x)))
+        return out
 
 
 class ResBlock(nn.Module):
@@ -82,7 +85,8 @@ class ResBlock(nn.Module):
         h = self.first(x)
         if self.time is not None:
             h = h + self.time(F.silu(time))[:, :, None, None]
-        return self.skip(x) + self.second(h)
+        out: Tensor = self.skip(x) + self.second(h)
+        return out
 
 
 class FullAttention(nn.Module):
@@ -90,7 +94,8 @@ class FullAttention(nn.Module):
 
     def __init__(self, channels: int, heads: int, width: int) -> None:
         super().__init__()
-        self.heads, self.width = heads, width
+        self.heads = heads
+        self.width = width
         self.norm = nn.GroupNorm(1, channels)
         self.qkv = nn.Conv2d(channels, 3 * heads * width, 1, bias=False)
         self.out = nn.Conv2d(heads * width, channels, 1)
@@ -104,7 +109,8 @@ class FullAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = (part.transpose(-1, -2) for part in self._split(x))
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
-        return x + self.out(mixed.reshape(len(x), -1, *x.shape[2:]))
+        out: Tensor = x + self.out(mixed.reshape(len(x), -1, *x.shape[2:]))
+        return out
 
 
 class LinearAttention(FullAttention):
@@ -116,13 +122,16 @@ class LinearAttention(FullAttention):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self._split(x)
-        q, k = q.softmax(dim=-2) * self.width**-0.5, k.softmax(dim=-1)
+        # Queries are normalised over their channels and keys over the positions, so that k v^T can come first.
+        q = q.softmax(dim=-2) * self.width**-0.5
+        k = k.softmax(dim=-1)
         context = k @ v.transpose(-1, -2)  # (n, heads, width of keys, width of values)
         mixed = context.transpose(-1, -2) @ q
-        return x + self.norm_out(self.out(mixed.reshape(len(x), -1, *x.shape[2:])))
+        out: Tensor = x + self.norm_out(self.out(mixed.reshape(len(x), -1, *x.shape[2:])))
+        return out
 
 
-class Stage(nn.Module):
+class AttentionStage(nn.Module):
     """Two residual blocks and linear attention at one resolution."""
 
     def __init__(self, inputs: int, outputs: int, time_width: int, config: AttentionUNetConfig) -> None:
@@ -132,7 +141,8 @@ class Stage(nn.Module):
         self.attention = LinearAttention(outputs, config.heads, config.head_width)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        return self.attention(self.second(self.first(x, time), time))
+        out: Tensor = self.attention(self.second(self.first(x, time), time))
+        return out
 
 
 class AttentionUNet(nn.Module):
@@ -146,14 +156,14 @@ class AttentionUNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(config.dim, time), nn.GELU(), nn.Linear(time, time))
         self.stem = nn.Conv2d(config.in_channels, config.stem_channels, 7, padding=3)
         inputs = [config.stem_channels, *widths[:-1]]
-        self.encoder = nn.ModuleList(Stage(i, o, time, config) for i, o in zip(inputs, widths, strict=True))
+        self.encoder = nn.ModuleList(AttentionStage(i, o, time, config) for i, o in zip(inputs, widths, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(w, w, 4, stride=2, padding=1) for w in widths[:-1])
         self.middle_first = ResBlock(widths[-1], widths[-1], time)
         self.middle_attention = FullAttention(widths[-1], config.heads, config.head_width)
         self.middle_second = ResBlock(widths[-1], widths[-1], time)
         coming_up = list(reversed(widths))
         self.decoder = nn.ModuleList(
-            Stage(2 * deep, shallow, time, config) for deep, shallow in itertools.pairwise(coming_up)
+            AttentionStage(2 * deep, shallow, time, config) for deep, shallow in itertools.pairwise(coming_up)
         )
         self.up = nn.ModuleList(nn.ConvTranspose2d(w, w, 4, stride=2, padding=1) for w in coming_up[1:])
         self.last = ResBlock(widths[0], widths[0], None)
@@ -178,7 +188,8 @@ class AttentionUNet(nn.Module):
         if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:
             raise ConfigError(f"height and width must be multiples of {self.config.stride}, got {tuple(x.shape[-2:])}")
         time = self.time(timestep_embedding(t, self.config.dim).to(self.stem.weight.dtype))
-        x, skips = self.stem(x), []
+        x = self.stem(x)
+        skips: list[Tensor] = []
         for i, stage in enumerate(self.encoder):
             x = stage(x, time)
             skips.append(x)
@@ -187,8 +198,11 @@ class AttentionUNet(nn.Module):
         x = self.middle_second(self.middle_attention(self.middle_first(x, time)), time)
         for stage, up in zip(self.decoder, self.up, strict=True):
             x = up(stage(torch.cat([x, skips.pop()], dim=1), time))
-        return self.last(x, time)
+        # One skip is left, that of the first stage: the published network does not use it either.
+        out: Tensor = self.last(x, time)
+        return out
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Predicted noise (and variance code, if learned) of noisy images ``x`` in [-1, 1] at timesteps ``t``."""
-        return self.head(self.features(x, t))
+        out: Tensor = self.head(self.features(x, t))
+        return out

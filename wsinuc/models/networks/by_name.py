@@ -17,7 +17,7 @@ from wsinuc.models.networks.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConf
 from wsinuc.models.networks.supervised_unet import SupervisedUNet, SupervisedUNetConfig
 
 COARSEST = 64
-"""No denoiser pools more pixels."""
+"""Pixels that a denoiser pools at most, a side."""
 CORE = 6 * COARSEST
 """Pixels of a tile that are kept, a side. Where a network folds squares of pixels, as many squares."""
 
@@ -29,13 +29,14 @@ class FinetunedShape:
     denoiser: dict[str, Any]
     """A denoiser checkpoint's config."""
     classes: Annotated[int, Meta(ge=2, le=65)]
-    """With background."""
+    """Outputs for classes, with background."""
     maps: Annotated[int, Meta(ge=1, le=8)]
+    """Outputs for separation."""
 
 
 def _finetuned(shape: dict[str, Any]) -> DenseNetwork:
-    found = from_header(FinetunedShape, shape)
-    return FinetunedDenoiser(build_denoiser(found.denoiser), found.classes, found.maps)
+    finetuned = from_header(FinetunedShape, shape)
+    return FinetunedDenoiser(build_denoiser(finetuned.denoiser), finetuned.classes, finetuned.maps)
 
 
 def _unet(shape: dict[str, Any]) -> DenseNetwork:
@@ -95,7 +96,8 @@ def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
         return config.fold * CORE + 2 * margin, margin
     if method == "finetune":
         # Attention is over the whole tile: not larger than what such denoisers are trained on.
-        return (256 if _sees_everything(shape["denoiser"]) else CORE + 64), 32
+        tile = 256 if _sees_everything(shape["denoiser"]) else CORE + 64
+        return tile, 32
     if method == "hovernet":
         margin = ceil_div(LOST, STRIDE) * STRIDE
         return CORE + 2 * margin, margin

@@ -9,6 +9,7 @@ them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ from wsinuc.models.networks.attention import ImageAttention
 from wsinuc.models.networks.norm import GroupNorm
 
 _GROUPS = 8
-_WIDEST = 13  # columns of a kernel that oneDNN has a fast backward pass for
+_WIDEST = 13
+"""Columns of the widest kernel that oneDNN has a fast backward pass for."""
 
 
 class GlobalContext(nn.Module):
@@ -35,7 +37,8 @@ class GlobalContext(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weights = self.weight(x).flatten(2).softmax(-1).to(x.dtype)
         summary = torch.bmm(x.flatten(2), weights.transpose(1, 2))
-        return self.gate(summary[..., None])
+        gate: Tensor = self.gate(summary[..., None])
+        return gate
 
 
 class GatedResBlock(nn.Module):
@@ -53,11 +56,12 @@ class GatedResBlock(nn.Module):
         self, inputs: int, outputs: int, time_width: int, *, context: int = 0, heads: int = 8, gated: bool = False
     ) -> None:
         super().__init__()
-        self.norm_in, self.norm_out = GroupNorm(_GROUPS, inputs), GroupNorm(_GROUPS, outputs)
+        self.norm_in = GroupNorm(_GROUPS, inputs)
+        self.norm_out = GroupNorm(_GROUPS, outputs)
         self.conv_in = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.conv_out = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.time = nn.Linear(time_width, 2 * outputs)
-        self.attention = ImageAttention(outputs, context, heads, itself=False) if context else None
+        self.attention = ImageAttention(outputs, context, heads, self_attention=False) if context else None
         self.gate = GlobalContext(outputs) if gated else None
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
@@ -67,7 +71,10 @@ class GatedResBlock(nn.Module):
             h = self.attention(h, context)
         scale, shift = self.time(F.silu(time))[:, :, None, None].chunk(2, dim=1)
         h = self.conv_out(F.silu(torch.addcmul(shift, self.norm_out(h), 1 + scale)))
-        return self.skip(x) + (h if self.gate is None else h * self.gate(h))
+        if self.gate is not None:
+            h = h * self.gate(h)
+        out: Tensor = self.skip(x) + h
+        return out
 
 
 class Fold(nn.Module):
@@ -78,7 +85,8 @@ class Fold(nn.Module):
         self.conv = nn.Conv2d(4 * inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pixel_unshuffle(x, 2))
+        out: Tensor = self.conv(F.pixel_unshuffle(x, 2))
+        return out
 
 
 class Unfold(nn.Module):
@@ -90,8 +98,9 @@ class Unfold(nn.Module):
         with torch.no_grad():
             first = torch.empty(outputs, inputs, 1, 1)
             nn.init.kaiming_uniform_(first)
+            # The same weights for the 4 pixels that one becomes.
             self.conv.weight.copy_(first.repeat_interleave(4, dim=0))
-            self.conv.bias.zero_()  # type: ignore[union-attr]
+            nn.init.zeros_(cast(Tensor, self.conv.bias))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(F.silu(self.conv(x)), 2)
@@ -106,10 +115,12 @@ class WideConv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        size, width = self.kernel_size[0], x.shape[-1]
+        size = self.kernel_size[0]
+        width = x.shape[-1]
         if x.device.type != "cpu" or size <= _WIDEST:
             return super().forward(x)
-        split, margin = (size + 1) // 2, size // 2
+        split = (size + 1) // 2
+        margin = size // 2
         x = F.pad(x, (margin, margin, margin, margin))
         left = F.conv2d(x[..., : width + split - 1], self.weight[..., :split], self.bias)
         return left + F.conv2d(x[..., split : width + size - 1], self.weight[..., split:])

@@ -13,7 +13,7 @@ the image, the noise of the distance map, and the logits of the clean label.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from msgspec import Meta
@@ -28,8 +28,11 @@ from wsinuc.models.networks.attention import ImageAttention
 from wsinuc.models.networks.cosyn_blocks import CrossEmbed, Fold, GatedResBlock, LogSnrEmbedding, Unfold
 
 _LABEL_WIDTH = 3
+"""Channels of a label's embedding, as many as the image has."""
 _TIME_TOKENS = 2
+"""Context tokens that say how noisy the unit is."""
 _SKIP_SCALE = 2**-0.5
+"""Of skip connections, as Imagen has it: two things of variance 1 side by side keep their total variance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ class CoSynConfig:
     classes: Annotated[int, Meta(ge=2, le=65)] = 2
     """Classes of a pixel, background included."""
     text_width: Annotated[int, Meta(ge=1, le=16384)] = 512
-    """Of the text encoder's tokens."""
+    """Width of the text encoder's tokens; PLIP's is 512."""
     base: Annotated[int, Meta(ge=32, le=1024)] = 128
     """Width at full resolution."""
     multipliers: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(max_length=8)] = (1, 2, 4, 8)
@@ -51,18 +54,21 @@ class CoSynConfig:
     reads: Annotated[tuple[bool, ...], Meta(max_length=8)] = (False, True, True, True)
     """Levels that look at the text."""
     middle_attends: bool = True
+    """Whether the positions of the middle block look at each other."""
     fusion: tuple[Annotated[int, Meta(ge=1, le=4096)], Annotated[int, Meta(ge=1, le=4096)]] = (16, 64)
     """Widths to which image, distance map and label are projected before they are summed."""
     kernels: Annotated[tuple[Annotated[int, Meta(ge=1, le=63)], ...], Meta(min_length=1, max_length=8)] = (3, 7, 15)
-    """Of the stem."""
+    """Sides of the stem's parallel kernels."""
     points: PointsConfig = field(default_factory=PointsConfig)
+    """Shape of the branch that reads the layout."""
     context: Annotated[int, Meta(ge=1, le=8192)] = 128
     """Width of context tokens."""
     latents: Annotated[int, Meta(ge=1, le=1024)] = 32
     """Context tokens of a text."""
     resampler_depth: Annotated[int, Meta(ge=1, le=32)] = 2
+    """Blocks in which the latents read the text."""
     heads: Annotated[int, Meta(ge=1, le=128)] = 8
-    """Of 64 channels each."""
+    """Attention heads, of 64 channels each."""
 
     def __post_init__(self) -> None:
         if not len(self.multipliers) == len(self.blocks) == len(self.attends) == len(self.reads) > 0:
@@ -89,32 +95,37 @@ class _Level(nn.Module):
 
     def __init__(self, config: CoSynConfig, index: int, skip: int = 0) -> None:
         super().__init__()
-        width, time = config.base * config.multipliers[index], config.time_width
+        width = config.base * config.multipliers[index]
+        time = config.time_width
         reading = config.context if config.reads[index] else 0
         self.first = GatedResBlock(width + skip, width, time, context=reading, heads=config.heads)
         self.blocks = nn.ModuleList(
             GatedResBlock(width + skip, width, time, gated=True) for _ in range(config.blocks[index])
         )
         self.attention = (
-            ImageAttention(width, config.context, config.heads, itself=True, factor=2)
+            ImageAttention(width, config.context, config.heads, self_attention=True, factor=2)
             if config.attends[index]
             else None
         )
 
     def down(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Output, and one skip more than there are blocks."""
-        x, skips = self.first(x, time, context), []
+        x = self.first(x, time, context)
+        skips = []
         for block in self.blocks:
             x = block(x, time, context)
             skips.append(x)
-        x = x if self.attention is None else self.attention(x, context)
+        if self.attention is not None:
+            x = self.attention(x, context)
         return x, [*skips, x]
 
     def up(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
         """Output; takes the skips from the end."""
         for block in (self.first, *self.blocks):
             x = block(torch.cat([x, skips.pop() * _SKIP_SCALE], dim=1), time, context)
-        return x if self.attention is None else self.attention(x, context)
+        if self.attention is not None:
+            x = self.attention(x, context)
+        return x
 
 
 class CoSynUNet(nn.Module):
@@ -129,7 +140,9 @@ class CoSynUNet(nn.Module):
     def __init__(self, config: CoSynConfig) -> None:
         super().__init__()
         self.config = config
-        base, time, inner, fused = config.base, config.time_width, *config.fusion
+        base = config.base
+        time = config.time_width
+        inner, fused = config.fusion
         self.label = nn.Embedding(config.classes, _LABEL_WIDTH)
         self.fuse = nn.ModuleList(
             nn.Sequential(nn.Conv2d(c, inner, 1), nn.Conv2d(inner, fused, 1)) for c in (3, 1, _LABEL_WIDTH)
@@ -156,14 +169,15 @@ class CoSynUNet(nn.Module):
             nn.init.zeros_(parameter)
 
     def _build_levels(self, widths: list[int]) -> None:
-        config, before = self.config, [self.config.base, *widths[:-1]]
+        config = self.config
+        before = [config.base, *widths[:-1]]
         self.fold = nn.ModuleList(Fold(a, b) for a, b in zip(before, widths, strict=True))
         self.down = nn.ModuleList(_Level(config, i) for i in range(len(widths)))
         reading = config.context if config.reads[-1] else 0
         self.middle_in = GatedResBlock(widths[-1], widths[-1], config.time_width, context=reading, heads=config.heads)
-        self.middle = (
-            ImageAttention(widths[-1], config.context, config.heads, itself=True) if config.middle_attends else None
-        )
+        self.middle = None
+        if config.middle_attends:
+            self.middle = ImageAttention(widths[-1], config.context, config.heads, self_attention=True)
         self.middle_out = GatedResBlock(widths[-1], widths[-1], config.time_width, context=reading, heads=config.heads)
         self.up = nn.ModuleList(_Level(config, i, skip=width) for i, width in enumerate(widths))
         self.unfold = nn.ModuleList(Unfold(b, a) for a, b in zip(before, widths, strict=True))
@@ -203,18 +217,21 @@ class CoSynUNet(nn.Module):
         hidden = self.time(log_snr)
         tokens, pooled = self.text(text, len(log_snr))
         moments = self.time_tokens(hidden).unflatten(1, (_TIME_TOKENS, -1))
-        return self.time_vector(hidden) + pooled, self.context_norm(
-            torch.cat([tokens, moments.to(tokens.dtype)], dim=1)
-        )
+        context = self.context_norm(torch.cat([tokens, moments.to(tokens.dtype)], dim=1))
+        return self.time_vector(hidden) + pooled, context
 
     def _levels(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
+        # A ModuleList is typed as one of any modules; these hold what `_build_levels` has put into them.
+        down = cast(list[_Level], list(self.down))
+        up = cast(list[_Level], list(self.up))
         skips: list[Tensor] = []
-        for fold, level in zip(self.fold, self.down, strict=True):
-            x, made = level.down(fold(x), time, context)  # type: ignore[operator]
-            skips += made
+        for fold, level in zip(self.fold, down, strict=True):
+            x, own = level.down(fold(x), time, context)
+            skips += own
         x = self.middle_in(x, time, context)
-        x = x if self.middle is None else self.middle(x, context)
+        if self.middle is not None:
+            x = self.middle(x, context)
         x = self.middle_out(x, time, context)
-        for unfold, level in zip(reversed(self.unfold), reversed(self.up), strict=True):  # type: ignore[call-overload]
-            x = unfold(level.up(x, skips, time, context))  # type: ignore[operator]
+        for unfold, level in zip(list(self.unfold)[::-1], up[::-1], strict=True):
+            x = unfold(level.up(x, skips, time, context))
         return x

@@ -37,9 +37,12 @@ class DenseOutput(NamedTuple):
     def float(self) -> DenseOutput:
         """The same in fp32."""
         classes = self.classes.float()
-        if self.nuclei is None or self.nuclei is self.classes:
-            return DenseOutput(classes, self.maps.float(), None if self.nuclei is None else classes)
-        return DenseOutput(classes, self.maps.float(), self.nuclei.float())
+        maps = self.maps.float()
+        if self.nuclei is None:
+            return DenseOutput(classes, maps)
+        # HoVer-Net of one class has the same logits twice: they stay one tensor.
+        nuclei = classes if self.nuclei is self.classes else self.nuclei.float()
+        return DenseOutput(classes, maps, nuclei)
 
 
 class DenseNetwork(nn.Module):
@@ -56,7 +59,8 @@ class DenseNetwork(nn.Module):
 
         A network may leave out what only the others need; the last bits may differ then.
         """
-        return self(x).without(drop - self.lost)
+        whole: DenseOutput = self(x)
+        return whole.without(drop - self.lost)
 
 
 class FinetunedDenoiser(DenseNetwork):

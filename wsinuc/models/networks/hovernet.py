@@ -25,9 +25,11 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput, without_rim
 
 STRIDE = 8
+"""Pixels of which the sides of an input must be multiples."""
 LOST = 46
 """Pixels that the decoders' unpadded convolutions cost on each side: 9 at 1/4, and 5 at 1/2, times 4 and 2."""
 GROUPS = 4
+"""Groups of the dense units' 3x3 convolutions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +72,20 @@ class HoVerNet(DenseNetwork):
         self.stages = nn.ModuleList(
             residual_stage(inputs, config.scaled(middle), outputs, units=units, stride=1 if i == 0 else 2)
             for i, ((inputs, outputs), middle, units) in enumerate(
-                zip(pairwise(widths), (64, 128, 256, 512), (3, 4, 6, 3), strict=True)
+                zip(pairwise(widths), (64, 128, 256, 512), (3, 4, 6, 3), strict=True)  # ResNet-50's
             )
         )
         self.bottleneck = nn.Conv2d(widths[4], widths[3], 1, bias=False)
-        outputs = {"nuclei": 2, "maps": config.maps} | ({"types": config.classes} if config.classes > 2 else {})
+        outputs = {"nuclei": 2, "maps": config.maps}
+        if config.classes > 2:
+            outputs["types"] = config.classes
         self.decoders = nn.ModuleDict({name: Decoder(config, count) for name, count in outputs.items()})
 
     def forward(self, x: Tensor) -> DenseOutput:
         if x.shape[-2] % STRIDE or x.shape[-1] % STRIDE or min(x.shape[-2:]) <= 2 * LOST:
             raise ConfigError(f"height and width must be multiples of 8 above {2 * LOST}, got {tuple(x.shape[-2:])}")
-        x, skips = self.stem(x), []
+        x = self.stem(x)
+        skips: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
             skips.append(x)
@@ -113,7 +118,8 @@ class ResidualUnit(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(x) + self.body(x)
+        out: Tensor = self.shortcut(x) + self.body(x)
+        return out
 
 
 def residual_stage(inputs: int, middle: int, outputs: int, *, units: int, stride: int) -> nn.Sequential:
@@ -144,7 +150,8 @@ class DenseUnits(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for unit in self.units:
             x = torch.cat([x[..., 1:-1, 1:-1], unit(x)], 1)
-        return self.last(x)
+        out: Tensor = self.last(x)
+        return out
 
 
 class Decoder(nn.Module):
@@ -174,7 +181,8 @@ class Decoder(nn.Module):
     def forward(self, d0: Tensor, d1: Tensor, d2: Tensor, d3: Tensor) -> Tensor:
         x = self.coarse(_doubled(d3) + d2)
         x = self.middle(_added(_doubled(x), d1))
-        return self.fine(_added(_doubled(x), d0))
+        out: Tensor = self.fine(_added(_doubled(x), d0))
+        return out
 
 
 def _doubled(x: Tensor) -> Tensor:

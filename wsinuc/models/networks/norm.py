@@ -45,7 +45,9 @@ class _GroupNorm(torch.autograd.Function):
         def group_sum(values: Tensor) -> Tensor:
             return spread((values * weight).view(n, ctx.groups, per_group).sum(2))
 
-        mean, rstd = spread(mean), spread(rstd)
+        mean = spread(mean)
+        rstd = spread(rstd)
+        # Sums over pixels in fp32: a bf16 sum of thousands of pixels has no digits left.
         sum_dy = dy.sum((2, 3), dtype=torch.float32)
         sum_dy_xhat = ((dy * x).sum((2, 3), dtype=torch.float32) - mean * sum_dy) * rstd
         count = per_group * h * w
@@ -73,8 +75,9 @@ class GroupNorm(nn.GroupNorm):
     def fix(self, x: Tensor) -> None:
         """Turn the statistics of a whole batch into one scale and shift per channel."""
         groups = x.float().reshape(len(x), self.num_groups, -1)
-        mean, square = groups.mean((0, 2)), groups.square().mean((0, 2))
-        rstd = (square - mean.square()).clamp_min(0).add(self.eps).rsqrt()
+        mean = groups.mean((0, 2))
+        square = groups.square().mean((0, 2))
+        rstd = (square - mean.square()).clamp_min(0).add(self.eps).rsqrt()  # rounding may make a variance negative
         per_group = self.num_channels // self.num_groups
         weight, bias = self._scale_and_shift(mean)
         scale = weight.float() * rstd.repeat_interleave(per_group)
@@ -87,7 +90,10 @@ class GroupNorm(nn.GroupNorm):
         if self.fixed is not None:
             return torch.addcmul(self.fixed[1], x, self.fixed[0])
         if x.device.type == "cpu" and torch.is_grad_enabled() and self.training:
-            return _GroupNorm.apply(x, *self._scale_and_shift(x), self.num_groups, self.eps)
+            weight, bias = self._scale_and_shift(x)
+            # PyTorch's ``apply`` has no annotation.
+            out: Tensor = _GroupNorm.apply(x, weight, bias, self.num_groups, self.eps)  # type: ignore[no-untyped-call]
+            return out
         return super().forward(x)
 
     def _scale_and_shift(self, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,7 +114,8 @@ def fix_statistics(network: nn.Module, run: Callable[[], object]) -> None:
     """
     norms = list(_norms(network).values())
     for norm in norms:
-        norm.fixed, norm.fitting = None, True
+        norm.fixed = None
+        norm.fitting = True
     run()
     for norm in norms:
         norm.fitting = False  # beyond the last block that is used nothing was seen
@@ -133,6 +140,7 @@ def with_statistics(network: Network, statistics: dict[str, Any]) -> Network:
     KeyError
         They are those of another network.
     """
+    # A copy's memo that holds the tensors already: deepcopy then copies the modules around them alone.
     shared = {id(tensor): tensor for tensor in [*network.parameters(), *network.buffers()]}
     fitted = copy.deepcopy(network, shared)
     norms = _norms(fitted)

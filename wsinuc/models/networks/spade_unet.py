@@ -31,7 +31,7 @@ class SpadeUNetConfig(UNetConfig):
     """Shape of the network: a U-Net's, and that of its norms."""
 
     condition_channels: Annotated[int, Meta(ge=1, le=64)] = 3
-    """Of the map that says what appears where; 3 for a structure."""
+    """Channels of the map that says what appears where; 3 for a structure."""
     spade_width: Annotated[int, Meta(ge=1, le=4096)] = 128
     """Channels between the condition and the scales and shifts that are made of it."""
 
@@ -86,9 +86,10 @@ class SpadeUNet(Trunk):
         x, skips, time = self._encode(x, t)
         maps = self._at_every_size(condition.to(time.dtype))
         x = self.middle(x, time, maps)
-        for stage in self.decoder:
-            x = stage(torch.cat([x, skips.pop()], dim=1), time, maps)
-        return self.head(x)
+        for block in self.decoder:
+            x = block(torch.cat([x, skips.pop()], dim=1), time, maps)
+        out: Tensor = self.head(x)
+        return out
 
     def _at_every_size(self, condition: Tensor) -> dict[int, Tensor]:
         """The condition halved once per level, the nearest pixel taken; by height."""

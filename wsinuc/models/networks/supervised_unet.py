@@ -64,8 +64,9 @@ class SupervisedUNetConfig:
     @property
     def reach(self) -> int:
         """Pixels around one that can influence it: two convolutions a level and way, and what pooling puts together."""
-        coarsest = 2 ** (self.levels - 1)
-        finer = sum(4 * 2**level for level in range(self.levels - 1))
+        coarsest: int = 2 ** (self.levels - 1)
+        finer: int = sum(4 * 2**level for level in range(self.levels - 1))
+        # A mean of 4 pixels in steps of 2 reaches three times as far as a maximum of 2.
         joined = 3 * (coarsest - 1) if self.smooth else coarsest - 1
         return self.fold * (finer + 2 * coarsest + joined) + self.fold - 1 + self.blur // 2
 
@@ -99,9 +100,11 @@ class SupervisedUNet(DenseNetwork):
             x = block(self.pool(x) if level else x)
             skips.append(x)
         skips.pop()
-        starts, begins = self._starts(drop), 0
+        starts = self._starts(drop)
+        begins = 0  # pixels from the edge at which x begins, at its own level
         for lift, block, start in zip(self.lift, self.up, starts[::-1], strict=True):
-            x = block(torch.cat([without_rim(skips.pop(), start), without_rim(lift(x), start - 2 * begins)], 1))
+            lifted = without_rim(lift(x), start - 2 * begins)
+            x = block(torch.cat([without_rim(skips.pop(), start), lifted], 1))
             begins = start
         whole = drop // self.config.fold
         raw = functional.pixel_shuffle(self.head(without_rim(x, whole - begins)), self.config.fold)
@@ -113,7 +116,8 @@ class SupervisedUNet(DenseNetwork):
 
         Two convolutions reach two pixels, and interpolation one of the coarser ones.
         """
-        starts, needed = [], drop // self.config.fold
+        starts = []
+        needed = drop // self.config.fold
         for _ in self.up:
             starts.append(max(0, needed - 2))
             needed = max(0, (starts[-1] - 1) // 2)
@@ -135,10 +139,10 @@ def folded(weights: dict[str, Tensor], fold: int) -> dict[str, Tensor]:
 
     It sees the mean of every square of pixels, and gives all of them the same outputs: a start to train from.
     """
-    first, last = "down.0.0.weight", ("head.weight", "head.bias")
     # Folding puts the pixels of a square side by side for each colour, and takes outputs apart in the same order.
-    begun = {first: weights[first].repeat_interleave(fold**2, 1) / fold**2}
-    return weights | begun | {name: weights[name].repeat_interleave(fold**2, 0) for name in last}
+    first = weights["down.0.0.weight"].repeat_interleave(fold**2, 1) / fold**2
+    last = {name: weights[name].repeat_interleave(fold**2, 0) for name in ("head.weight", "head.bias")}
+    return weights | {"down.0.0.weight": first} | last
 
 
 def _transposed(wide: int, narrow: int) -> nn.Module:

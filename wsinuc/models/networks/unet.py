@@ -37,6 +37,7 @@ class UNetConfig:
     multipliers: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(max_length=8)] = (1, 1, 2, 2, 4, 4)
     """Width of each level, finest first, in units of ``base``."""
     res_blocks: Annotated[int, Meta(ge=1, le=16)] = 2
+    """Residual blocks of an encoder level; a decoder level has one more."""
     attention_factors: Annotated[tuple[Annotated[int, Meta(ge=1, le=128)], ...], Meta(max_length=8)] = (8, 16, 32)
     """Down-sampling factors at which self-attention follows each ResBlock (32, 16 and 8 px of a 256 px input)."""
     head_channels: Annotated[int, Meta(ge=1, le=4096)] = 64
@@ -46,6 +47,7 @@ class UNetConfig:
     resblock_updown: bool = True
     """Resample inside a ResBlock (the 256 px flags) instead of by a strided or plain convolution."""
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Share of activations that each residual block drops in training."""
     middle_attention: bool = True
     """Self-attention in the middle block. Without any attention features depend on their
     surroundings only, so a network trained on small patches works on larger tiles."""
@@ -76,14 +78,23 @@ class UNetConfig:
         """Down-sampling factor of each decoder block's output relative to the input."""
         deepest = len(self.multipliers) - 1
         return tuple(
-            2 ** (level - (1 if level and i == self.res_blocks else 0))
+            2 ** (level - int(level > 0 and i == self.res_blocks))  # the last block of a level has upsampled
             for level in range(deepest, -1, -1)
             for i in range(self.res_blocks + 1)
         )
 
 
 def timestep_embedding(t: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
-    """Sinusoidal embedding ``(n, width)`` of timesteps ``(n,)``: cosine half, then sine half."""
+    """Sinusoidal embedding ``(n, width)`` of timesteps ``(n,)``: cosine half, then sine half.
+
+    The order of the halves and the longest period of 10,000 are those of guided-diffusion, so that its
+    public weights fit.
+
+    Examples
+    --------
+    >>> timestep_embedding(torch.tensor([0]), 4)
+    tensor([[1., 1., 0., 0.]])
+    """
     half = width // 2
     frequencies = torch.exp(-math.log(max_period) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angles = t.float()[:, None] * frequencies[None]
@@ -134,13 +145,16 @@ class ResBlock(nn.Module):
     def _resampled(self, x: Tensor) -> Tensor:
         if self.resample == "up":
             return F.interpolate(x, scale_factor=2, mode="nearest")
-        return F.avg_pool2d(x, 2) if self.resample == "down" else x
+        if self.resample == "down":
+            return F.avg_pool2d(x, 2)
+        return x
 
     def forward(self, x: Tensor, time: Tensor, *condition: Any) -> Tensor:
         h = self.conv_in(self._resampled(F.silu(self.norm_in(x, *condition))))
         scale, shift = self.time(F.silu(time))[:, :, None, None].chunk(2, dim=1)
-        h = torch.addcmul(shift, self.norm_out(h, *condition), 1 + scale)
-        return self.skip(self._resampled(x)) + self.conv_out(self.dropout(F.silu(h)))
+        h = torch.addcmul(shift, self.norm_out(h, *condition), 1 + scale)  # norm (1 + scale) + shift in one pass
+        out: Tensor = self.skip(self._resampled(x)) + self.conv_out(self.dropout(F.silu(h)))
+        return out
 
 
 class Attention(nn.Module):
@@ -157,7 +171,8 @@ class Attention(nn.Module):
         n, c, h, w = x.shape
         q, k, v = self.qkv(self.norm(x)).reshape(n, 3, self.heads, c // self.heads, h * w).transpose(-1, -2).unbind(1)
         mixed = F.scaled_dot_product_attention(q, k, v)
-        return x + self.proj(mixed.transpose(-1, -2).reshape(n, c, h, w))
+        out: Tensor = x + self.proj(mixed.transpose(-1, -2).reshape(n, c, h, w))
+        return out
 
 
 class Resample(nn.Module):
@@ -169,10 +184,13 @@ class Resample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2 if direction == "down" else 1, padding=1)
 
     def forward(self, x: Tensor, *context: Any) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest") if self.direction == "up" else x)
+        if self.direction == "up":
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        out: Tensor = self.conv(x)
+        return out
 
 
-class Stage(nn.ModuleList):
+class ConditionedSequential(nn.ModuleList):
     """One numbered block: its parts run one after another, each given the timestep and the
     condition, if there is one."""
 
@@ -203,7 +221,7 @@ class Trunk(nn.Module):
         widths = [config.base * m for m in config.multipliers]
         self.stem = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
         skips = self._build_encoder(widths)
-        self.middle = Stage([self._res(widths[-1], widths[-1], norm=norm)])
+        self.middle = ConditionedSequential([self._res(widths[-1], widths[-1], norm=norm)])
         if config.middle_attention:
             self.middle.append(self._attention(widths[-1]))
         self.middle.append(self._res(widths[-1], widths[-1], norm=norm))
@@ -230,32 +248,35 @@ class Trunk(nn.Module):
     def _build_encoder(self, widths: Sequence[int]) -> list[int]:
         """Fill ``self.encoder``; returns the channels of every skip connection in the order they are made."""
         self.encoder = nn.ModuleList()
-        channels, skips = widths[0], [widths[0]]
+        channels = widths[0]
+        skips = [widths[0]]
         for level, width in enumerate(widths):
             for _ in range(self.config.res_blocks):
-                stage = Stage([self._res(channels, width)])
+                block = ConditionedSequential([self._res(channels, width)])
                 if 2**level in self.config.attention_factors:
-                    stage.append(self._attention(width))
-                self.encoder.append(stage)
+                    block.append(self._attention(width))
+                self.encoder.append(block)
                 channels = width
                 skips.append(width)
             if level < len(widths) - 1:
-                self.encoder.append(Stage([self._resampler(width, "down")]))
+                self.encoder.append(ConditionedSequential([self._resampler(width, "down")]))
                 skips.append(width)
         return skips
 
     def _build_decoder(self, widths: Sequence[int], skips: list[int], norm: Norm) -> None:
         """Fill ``self.decoder``: block i consumes the last skip that is left."""
         self.decoder = nn.ModuleList()
-        channels, skips = widths[-1], list(skips)
+        channels = widths[-1]
+        skips = list(skips)
         for level, width in reversed(list(enumerate(widths))):
             for i in range(self.config.res_blocks + 1):
-                stage = Stage([self._res(channels + skips.pop(), width, norm=norm)])
+                block = ConditionedSequential([self._res(channels + skips.pop(), width, norm=norm)])
                 if 2**level in self.config.attention_factors:
-                    stage.append(self._attention(width))
+                    block.append(self._attention(width))
+                # The last block of a level upsamples as well: that is what the published block numbers count on.
                 if level and i == self.config.res_blocks:
-                    stage.append(self._resampler(width, "up", norm))
-                self.decoder.append(stage)
+                    block.append(self._resampler(width, "up", norm))
+                self.decoder.append(block)
                 channels = width
 
     def _encode(self, x: Tensor, t: Tensor, blocks: int | None = None) -> tuple[Tensor, list[Tensor], Tensor]:
@@ -264,14 +285,15 @@ class Trunk(nn.Module):
         Only the skips of the first ``blocks`` decoder blocks are kept, of all by default: the
         finest, which an early exit never reads, are the largest.
         """
-        unread = len(self.decoder) - (len(self.decoder) if blocks is None else blocks)
+        # Decoder block i reads the i-th skip from the end, so the first ones belong to blocks that are not run.
+        unread = 0 if blocks is None else len(self.decoder) - blocks
         if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:
             raise ConfigError(f"height and width must be multiples of {self.config.stride}, got {tuple(x.shape[-2:])}")
         time = self.time(timestep_embedding(t, self.config.base).to(self.stem.weight.dtype))
         x = self.stem(x)
         skips = [] if unread else [x]
-        for index, stage in enumerate(self.encoder, start=1):
-            x = stage(x, time)
+        for index, block in enumerate(self.encoder, start=1):
+            x = block(x, time)
             if index >= unread:
                 skips.append(x)
         return x, skips, time
@@ -293,13 +315,14 @@ class UNet(Trunk):
         the output's norm and convolution."""
         x, skips, time = self._encode(x, t)
         x = self.middle(x, time)
-        for stage in self.decoder:
-            x = stage(torch.cat([x, skips.pop()], dim=1), time)
+        for block in self.decoder:
+            x = block(torch.cat([x, skips.pop()], dim=1), time)
         return x
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Predicted noise (and variance code, if learned) of noisy images ``x`` in [-1, 1] at timesteps ``t``."""
-        return self.head(self.features(x, t))
+        out: Tensor = self.head(self.features(x, t))
+        return out
 
     def activations(self, x: Tensor, t: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """Outputs of the decoder blocks ``blocks``, in the order asked for; nothing after the last is computed.
@@ -313,9 +336,9 @@ class UNet(Trunk):
             raise ConfigError(f"decoder blocks are numbered 0 to {len(self.decoder) - 1}, got {tuple(blocks)}")
         x, skips, time = self._encode(x, t, max(blocks) + 1)
         x = self.middle(x, time)
-        found: dict[int, Tensor] = {}
-        for index, stage in enumerate(self.decoder[: max(blocks) + 1]):
-            x = stage(torch.cat([x, skips.pop()], dim=1), time)
+        outputs: dict[int, Tensor] = {}
+        for index, block in enumerate(self.decoder[: max(blocks) + 1]):
+            x = block(torch.cat([x, skips.pop()], dim=1), time)
             if index in blocks:
-                found[index] = x
-        return [found[b] for b in blocks]
+                outputs[index] = x
+        return [outputs[b] for b in blocks]

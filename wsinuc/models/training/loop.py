@@ -33,7 +33,9 @@ class FitConfig:
     """How long and how fast."""
 
     steps: int
+    """Steps of the optimiser."""
     lr: float = 1e-4
+    """Learning rate, before warm-up and decay."""
     warmup: int = 0
     """Steps of linear warm-up."""
     cosine: bool = False
@@ -41,11 +43,13 @@ class FitConfig:
     later: tuple[int, float] | None = None
     """(step, factor): from this step on the rate is multiplied by this; a second phase of the training."""
     weight_decay: float = 0.0
+    """Of AdamW: decoupled from the gradient."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of Adam's two moments."""
     ema: float = 0.9999
     """Decay of the moving average of the weights; it starts lower, at (1 + step) / (10 + step)."""
     bf16: bool = True
+    """Whether forward passes run in bfloat16; weights and gradients stay fp32."""
     clip: float = 1.0
     """Largest gradient norm."""
     accumulate: int = 1
@@ -62,10 +66,21 @@ class FitConfig:
             raise ConfigError("accumulate, save_every and log_every must be at least 1")
 
     def rate(self, step: int) -> float:
-        """Learning rate at a step."""
-        warm = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps)) if self.cosine else 1.0
-        phase = self.later[1] if self.later and step >= self.later[0] else 1.0
+        """Learning rate at a step.
+
+        Examples
+        --------
+        >>> config = FitConfig(steps=100, lr=1.0, warmup=4, later=(50, 0.1))
+        >>> [config.rate(step) for step in (0, 4, 50)]
+        [0.25, 1.0, 0.1]
+        """
+        warm = fall = phase = 1.0
+        if self.warmup:
+            warm = min(1.0, (step + 1) / self.warmup)
+        if self.cosine:
+            fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        if self.later and step >= self.later[0]:
+            phase = self.later[1]
         return self.lr * warm * fall * phase
 
 
@@ -106,9 +121,11 @@ class Progress:
     """One line of the metrics log."""
 
     step: int
+    """Steps done."""
     loss: float
     """Mean since the line before."""
     lr: float
+    """Learning rate of the last step."""
     seconds: float
     """Since this run began."""
     images: int = 0
@@ -176,40 +193,30 @@ def fit(
         model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
     )
     average = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    run = TrainingState(model, optimiser, average, settings or {})
-    run.load(state)
-    if processes.main:
-        trim_log(state.with_suffix(".jsonl"), run.step)
-    meter = _Meter(images, run.step)
-    for step in range(run.step, config.steps):
-        _set_rate(optimiser, config.rate(step))
-        value = _gradients(model, loss, step, config, processes, images, trial)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        _check(value, float(norm), step, config, state)
-        optimiser.step()
-        _average(average, model, min(config.ema, (1 + step) / (10 + step)))
-        run.step = step + 1
-        meter.add(value)
-        stop = _agree(should_stop(), processes, model)
-        last = stop or run.step == config.steps
-        score, due = _inspect(run, inspections, on_best, last, processes)
-        if (run.step % config.log_every == 0 or due or last) and processes.main:
-            progress = meter.line(run.step, config.rate(step), score)
-            append_log(state.with_suffix(".jsonl"), asdict(progress))
-            if on_progress:
-                on_progress(progress)
-        if (run.step % config.save_every == 0 or last) and processes.main:
-            run.save(state)
-        if stop:
-            break
-    processes.wait()
+    progress = TrainingState(model, optimiser, average, settings or {})
+    progress.load(state)
+    training = _Training(
+        state=progress,
+        loss=loss,
+        config=config,
+        path=state,
+        processes=processes,
+        images=images,
+        trial=trial,
+        inspections=inspections,
+        on_progress=on_progress,
+        on_best=on_best,
+        should_stop=should_stop,
+    )
+    training.run()
     return average
 
 
 @contextmanager
 def weights_in_place(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """``model`` with other weights, in evaluation mode, for the length of a block."""
-    own, training = {name: value.clone() for name, value in model.state_dict().items()}, model.training
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    training = model.training
     model.load_state_dict(dict(weights))
     model.eval()
     try:
@@ -223,7 +230,8 @@ class _Meter:
     """Mean loss and speed since the line before."""
 
     def __init__(self, images: int, step: int) -> None:
-        self._images, self._losses = images, list[float]()
+        self._images = images
+        self._losses: list[float] = []
         self._started = self._before = time.monotonic()
         self._step = step
 
@@ -234,90 +242,141 @@ class _Meter:
         now = time.monotonic()
         speed = (step - self._step) * self._images / max(now - self._before, 1e-9)
         loss = sum(self._losses) / len(self._losses)
-        self._losses, self._before, self._step = [], now, step
-        return Progress(step, loss, rate, now - self._started, step * self._images, speed, validation)
+        self._losses = []
+        self._before = now
+        self._step = step
+        return Progress(
+            step=step,
+            loss=loss,
+            lr=rate,
+            seconds=now - self._started,
+            images=step * self._images,
+            images_per_s=speed,
+            validation=validation,
+        )
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Training:
+    """A training under way: what `fit` was given, and the state that its steps move."""
 
+    state: TrainingState
+    loss: Callable[[int], Tensor]
+    config: FitConfig
+    path: Path
+    """Of the state."""
+    processes: Processes
+    images: int
+    trial: Callable[[int], Tensor] | None
+    inspections: Sequence[Inspection]
+    on_progress: Callable[[Progress], None] | None
+    on_best: Callable[[dict[str, Tensor], float], None] | None
+    should_stop: Callable[[], bool]
 
-def _gradients(
-    model: nn.Module,
-    loss: Callable[[int], Tensor],
-    step: int,
-    config: FitConfig,
-    processes: Processes,
-    images: int,
-    trial: Callable[[int], Tensor] | None,
-) -> float:
-    """Leave the step's mean gradients in the parameters; its mean loss over all passes and processes."""
-    device = next(model.parameters()).device
-    total = torch.zeros((), device=device)
-    try:
-        model.zero_grad(set_to_none=True)
-        for i in range(config.accumulate):
-            part = (step * config.accumulate + i) * processes.count + processes.rank
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bf16):
-                value = loss(part)
-            (value / config.accumulate if config.accumulate > 1 else value).backward()
-            total += value.detach().float() / config.accumulate
-        processes.average_gradients(model.parameters())
-        return float(processes.mean(total))
-    except torch.OutOfMemoryError:
-        exhausted = True  # what follows runs after the block, when the failed pass's tensors are gone
-    assert exhausted
-    parts = config.accumulate * processes.count
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.bf16):
-        raise out_of_memory(model, images // parts if images > 1 else None, trial)
+    @property
+    def device(self) -> torch.device:
+        return next(self.state.model.parameters()).device
 
+    def run(self) -> None:
+        """All steps that are left."""
+        log = self.path.with_suffix(".jsonl")
+        if self.processes.main:
+            trim_log(log, self.state.step)
+        meter = _Meter(self.images, self.state.step)
+        for step in range(self.state.step, self.config.steps):
+            meter.add(self._step(step))
+            stop = self._agree(self.should_stop())
+            last = stop or self.state.step == self.config.steps
+            score, due = self._inspect(last)
+            if (self.state.step % self.config.log_every == 0 or due or last) and self.processes.main:
+                line = meter.line(self.state.step, self.config.rate(step), score)
+                append_log(log, asdict(line))
+                if self.on_progress:
+                    self.on_progress(line)
+            if (self.state.step % self.config.save_every == 0 or last) and self.processes.main:
+                self.state.save(self.path)
+            if stop:
+                break
+        self.processes.wait()
 
-def _check(loss: float, norm: float, step: int, config: FitConfig, state: Path) -> None:
-    """Raise TrainingError when a step would spoil the weights."""
-    if math.isfinite(loss) and math.isfinite(norm):
-        return
-    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
-    kept = (
-        f"the last good state is kept in {state}: run again with a lower learning rate to go on from there"
-        if state.exists()
-        else "nothing was saved yet: run again with a lower learning rate or a longer warm-up"
-    )
-    raise TrainingError(
-        f"{what} at step {step + 1}, so the training was stopped; most likely the learning rate ({config.rate(step):g} "
-        f"there) is too high, or an input is no image; {kept}"
-    )
+    def _step(self, step: int) -> float:
+        """One step of the optimiser and of the moving average; the step's mean loss."""
+        model = self.state.model
+        for group in self.state.optimiser.param_groups:
+            group["lr"] = self.config.rate(step)
+        value = self._gradients(step)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), self.config.clip)
+        self._check(value, float(norm), step)
+        self.state.optimiser.step()
+        # The average begins with a short memory, or the random first weights would stay in it for long.
+        _average(self.state.average, model, min(self.config.ema, (1 + step) / (10 + step)))
+        self.state.step = step + 1
+        return value
 
+    def _gradients(self, step: int) -> float:
+        """Leave the step's mean gradients in the parameters; its mean loss over all passes and processes."""
+        passes = self.config.accumulate
+        model = self.state.model
+        total = torch.zeros((), device=self.device)
+        try:
+            model.zero_grad(set_to_none=True)
+            for i in range(passes):
+                part = (step * passes + i) * self.processes.count + self.processes.rank
+                with self._autocast():
+                    value = self.loss(part)
+                torch.autograd.backward(value / passes if passes > 1 else value)
+                total += value.detach().float() / passes
+            self.processes.average_gradients(model.parameters())
+            return float(self.processes.mean(total))
+        except torch.OutOfMemoryError:
+            exhausted = True  # what follows runs after the block, when the failed pass's tensors are gone
+        assert exhausted
+        at_once = self.images // (passes * self.processes.count) if self.images > 1 else None
+        with self._autocast():
+            raise out_of_memory(model, at_once, self.trial)
 
-def _agree(stop: bool, processes: Processes, model: nn.Module) -> bool:
-    """Whether any process wants to stop."""
-    if processes.count == 1:
-        return stop
-    return float(processes.mean(torch.tensor(float(stop), device=next(model.parameters()).device))) > 0
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.config.bf16)
 
+    def _check(self, loss: float, norm: float, step: int) -> None:
+        """Raise TrainingError when a step would spoil the weights."""
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        what = f"the gradient's norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
+        hint = "nothing was saved yet: run again with a lower learning rate or a longer warm-up"
+        if self.path.exists():
+            hint = (
+                f"the last good state is kept in {self.path}: run again with a lower learning rate to go on from there"
+            )
+        raise TrainingError(
+            f"{what} at step {step + 1}, so the training was stopped; most likely the learning rate "
+            f"({self.config.rate(step):g} there) is too high, or an input is no image; {hint}"
+        )
 
-def _inspect(
-    run: TrainingState,
-    inspections: Sequence[Inspection],
-    on_best: Callable[[dict[str, Tensor], float], None] | None,
-    last: bool,
-    processes: Processes,
-) -> tuple[float | None, bool]:
-    """Run what is due, in the main process; the held-out loss, if one was measured, and whether anything ran."""
-    due = [item for item in inspections if run.step % item.every == 0 or last]
-    if not due or not processes.main:
-        return None, bool(due)
-    with weights_in_place(run.model, run.average):
-        scores = [item.run(run.step) for item in due]
-    score = next((value for value in scores if value is not None), None)
-    if score is not None and score < run.best:
-        run.best = score
-        if on_best:
-            on_best(run.average, score)
-    return score, True
+    def _agree(self, stop: bool) -> bool:
+        """Whether any process wants to stop."""
+        if self.processes.count == 1:
+            return stop
+        return float(self.processes.mean(torch.tensor(float(stop), device=self.device))) > 0
+
+    def _inspect(self, last: bool) -> tuple[float | None, bool]:
+        """Run what is due, in the main process; the held-out loss, if one was measured, and whether anything ran."""
+        state = self.state
+        due = [item for item in self.inspections if state.step % item.every == 0 or last]
+        if not due or not self.processes.main:
+            return None, bool(due)
+        with weights_in_place(state.model, state.average):
+            scores = [item.run(state.step) for item in due]
+        score = next((value for value in scores if value is not None), None)
+        if score is not None and score < state.best:
+            state.best = score
+            if self.on_best:
+                self.on_best(state.average, score)
+        return score, True
 
 
 def _average(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    """Move the averaged weights towards the model's; counters, which are no weights, are taken over."""
     for name, value in model.state_dict().items():
         if value.is_floating_point():
             average[name].lerp_(value.detach(), 1 - decay)

@@ -16,6 +16,7 @@ IGNORE = -1
 """Class target of pixels whose class is not known."""
 
 SIMILARITY_FORMS = ("pixel", "scalar")
+"""Forms of `structural_similarity_loss`: as the loss is defined, and as method D's code has it."""
 
 
 def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
@@ -25,6 +26,14 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     ----------
     logits
         ``(n, classes, h, w)``; log p comes from log-softmax, which stays finite where p itself rounds to 0.
+    target
+        int64 ``(n, h, w)``; pixels of `IGNORE` teach nothing.
+
+    Examples
+    --------
+    >>> logits = torch.zeros(1, 2, 1, 1)
+    >>> round(float(focal_loss(logits, torch.zeros(1, 1, 1, dtype=torch.long))), 4)  # (1 / 2)^2 log 2
+    0.1733
     """
     known = target != IGNORE
     log_p = F.log_softmax(logits, 1).gather(1, target.clamp_min(0)[:, None])[:, 0]
@@ -72,12 +81,12 @@ def structural_similarity_loss(
     known = (target != IGNORE)[:, None]
     truth = F.one_hot(target.clamp_min(0), logits.shape[1]).permute(0, 3, 1, 2).to(logits.dtype)
     error = (_standardised(truth, known, constant) - _standardised(logits.softmax(1), known, constant)).abs() * known
-    chosen = (error > beta * error.amax((2, 3), keepdim=True)).to(logits.dtype)
+    differing = (error > beta * error.amax((2, 3), keepdim=True)).to(logits.dtype)
     if form == "scalar":
         entropy = cross_entropy(logits, target)
     else:
         entropy = F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none")[:, None]
-    return (error * chosen * entropy).sum() / chosen.sum().clamp_min(1)
+    return (error * differing * entropy).sum() / differing.sum().clamp_min(1)
 
 
 def _standardised(values: Tensor, known: Tensor, constant: float) -> Tensor:
@@ -100,7 +109,8 @@ def soft_dice_loss(probabilities: Tensor, target: Tensor, smooth: float = 1e-3) 
     known = (target != IGNORE)[:, None]
     truth = F.one_hot(target.clamp_min(0), probabilities.shape[1]).permute(0, 3, 1, 2) * known
     p = probabilities * known
-    both, either = (p * truth).sum((0, 2, 3)), p.sum((0, 2, 3)) + truth.sum((0, 2, 3))
+    both = (p * truth).sum((0, 2, 3))
+    either = p.sum((0, 2, 3)) + truth.sum((0, 2, 3))
     return (1 - (2 * both + smooth) / (either + smooth)).mean()
 
 
@@ -137,8 +147,10 @@ def map_loss(maps: Tensor, truth: Tensor, nuclei: Tensor, importance: Tensor | N
     H and V (two maps) mean nothing outside nuclei and count inside only; a distance is 0 outside and counts everywhere.
     """
     error = (maps - truth).square()
-    where = nuclei if maps.shape[1] == 2 else torch.ones_like(nuclei)
-    return _mean(error, (where if importance is None else where * importance)[:, None].expand_as(error))
+    weights = nuclei if maps.shape[1] == 2 else torch.ones_like(nuclei)
+    if importance is not None:
+        weights = weights * importance
+    return _mean(error, weights[:, None].expand_as(error))
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:

@@ -37,15 +37,20 @@ class Processes:
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a tensor over all processes, the same in each."""
-        return value if self.count == 1 else self.accelerator.reduce(value, reduction="mean")
+        if self.count == 1:
+            return value
+        mean: Tensor = self.accelerator.reduce(value, reduction="mean")
+        return mean
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its mean over all processes."""
         if self.count == 1:
             return
         grads = [p.grad for p in parameters if p.grad is not None]
+        # As one message: hundreds of small ones would wait for the network each.
         flat = self.mean(torch.cat([grad.flatten() for grad in grads]))
-        for grad, mean in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
+        parts = torch.split(flat, [grad.numel() for grad in grads])
+        for grad, mean in zip(grads, parts, strict=True):
             grad.copy_(mean.view_as(grad))
 
     def wait(self) -> None:

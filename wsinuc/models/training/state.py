@@ -9,6 +9,7 @@ of continued as something that neither of them is.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ class TrainingState:
             self.optimiser.load_state_dict(saved["optimiser"])
             for name, value in saved["average"].items():
                 self.average[name].copy_(value)
-            self.step, self.best = int(saved["step"]), float(saved.get("best", "inf"))
+            self.step = int(saved["step"])
+            self.best = float(saved.get("best", "inf"))
             self._check_numbers()
         except Exception as error:
             raise CheckpointError(
@@ -96,7 +98,7 @@ class TrainingState:
 
     def _check_numbers(self) -> None:
         """Raise ValueError for what no training has: weights that are no numbers, fewer than no steps."""
-        if self.step < 0 or self.best != self.best:
+        if self.step < 0 or math.isnan(self.best):
             raise ValueError(f"step {self.step} and best {self.best} are no figures of a training")
         for name, value in [*self.model.state_dict().items(), *self.average.items()]:
             if not bool(torch.isfinite(value).all()):
@@ -104,19 +106,19 @@ class TrainingState:
 
     def _compare(self, saved: Settings, path: Path) -> None:
         """Raise CheckpointError naming the settings that differ; states without settings are older and pass."""
-        known = json.loads(json.dumps(self.settings))
+        known = json.loads(json.dumps(self.settings))  # as the file has them: tuples become lists
         differing = [name for name in sorted(saved.keys() | known.keys()) if saved.get(name) != known.get(name)]
         if saved and known and differing:
             shown = "; ".join(f"{name} was {saved.get(name)}, now {known.get(name)}" for name in differing[:3])
+            rest = " ..." if len(differing) > 3 else ""
             raise CheckpointError(
-                f"{path} is the state of another training: {shown}{' ...' if len(differing) > 3 else ''}. "
-                "Run with the old "
-                "settings to continue it, delete it to start anew, or choose another output"
+                f"{path} is the state of another training: {shown}{rest}. Run with the old settings to continue it, "
+                "delete it to start anew, or choose another output"
             )
 
 
 MAX_LINE = 1 << 16
-"""Bytes of a line of a log."""
+"""Bytes of the longest line of a log that is read."""
 
 
 def append_log(path: Path, line: Mapping[str, Any]) -> None:
@@ -142,11 +144,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 def trim_log(path: Path, step: int) -> None:
     """Drop the lines after ``step``: a run that was killed is repeated from its last state, and logs them again."""
     lines = read_log(path)
-    kept = [line for line in lines if line["step"] <= step]
-    if len(kept) < len(lines):
+    earlier = [line for line in lines if line["step"] <= step]
+    if len(earlier) < len(lines):
         temporary = path.with_name(path.name + ".partial")
         with create_text(temporary) as stream:
-            stream.writelines(json.dumps(line) + "\n" for line in kept)
+            stream.writelines(json.dumps(line) + "\n" for line in earlier)
         durable.sync(temporary)
         durable.rename(temporary, path)
 

@@ -112,7 +112,7 @@ def score_points(truth: Points, predicted: Points, classes: int, radius: float, 
 def _right(table: Overlaps) -> NDArray[np.bool_]:
     """(p,) which predicted nuclei have a partner with an IoU above one half."""
     right = np.zeros(len(table.predicted_labels), np.bool_)
-    right[table.predicted_index[table.found]] = True
+    right[table.predicted_index[table.matches]] = True
     return right
 
 
