@@ -233,17 +233,17 @@ def test_slides_of_one_name_are_refused_before_anything_is_done(wsinuc_in, slide
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGINT")
-def test_ctrl_c_exits_with_130_and_the_same_command_continues(slide: Path, tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_the_same_command_continues(wsinuc_in, slide: Path, tmp_path: Path) -> None:
     code = f"""
         import signal
         import wsinuc.segmenters
         from helpers.oracle import OracleSegmenter
         signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored when the tests run as a background job
-        wsinuc.segmenters.load_segmenter = lambda model, device: OracleSegmenter(delay=DELAY)
+        wsinuc.segmenters.load_segmenter = lambda model, device: OracleSegmenter(delay=0.2)
         from wsinuc_cli.main import main
         main(["segment", {str(slide)!r}, "--tissue", "none", "--block", "128", "--threads", "1"])
     """
-    process = python(code.replace("DELAY", "0.2"), cwd=tmp_path)
+    process = python(code, cwd=tmp_path)
     ledger = tmp_path / "plane.wsinuc"
     end = time.monotonic() + 60
     while not list(ledger.rglob("*.parquet")) and time.monotonic() < end:
@@ -253,11 +253,10 @@ def test_ctrl_c_exits_with_130_and_the_same_command_continues(slide: Path, tmp_p
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == "interrupted; run the same command again to continue"
     assert "Traceback" not in err
-    again = python(code.replace("DELAY", "0.0"), cwd=tmp_path)
-    out, err = again.communicate(timeout=60)
-    assert again.returncode == 0, err
-    assert "done before" in err
-    assert "nuclei on" in out
+    again = wsinuc_in("segment", slide, "--tissue", "none", "--block", 128, "--threads", 1)
+    assert again.exit_code == 0, again.output
+    assert "done before" in again.stderr
+    assert "nuclei on" in again.stdout
 
 
 def test_info_as_text_and_json(wsinuc_in, slide: Path) -> None:

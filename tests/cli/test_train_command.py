@@ -50,6 +50,17 @@ def run(*arguments: object):
     return CliRunner().invoke(train, [*map(str, arguments), "--device", "cpu"])
 
 
+@pytest.fixture(scope="module")
+def pixel_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of method A that has learned from one small patch; its denoiser lies beside it."""
+    folder = tmp_path_factory.mktemp("pixel model")
+    start = write_denoiser(folder / "denoiser.safetensors", UNet(SMALL))
+    few = ["--few", 1, "--patch", 32]
+    done = run(write_set(folder / "set"), "--denoiser", start, *DDPM, *few, "-o", folder / "model.safetensors")
+    assert done.exit_code == 0, done.output
+    return folder / "model.safetensors"
+
+
 METHODS = {
     "ddpm": DDPM,
     "finetune": ["--steps", "2", "--crop", "32", "--batch", "2"],
@@ -57,12 +68,16 @@ METHODS = {
     "unet": ["--steps", "2", "--crop", "32", "--batch", "2", "--base", "8"],
 }
 
+PATCHES = {"ddpm": 32, "finetune": 64, "hovernet": 64, "unet": 64}
+"""Of the pixels of a patch method A learns from every single one."""
+
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_makes_a_model_that_loads(method: str, data: Path, denoiser: Path, tmp_path: Path) -> None:
     out = tmp_path / "model.safetensors"
     start = ["--denoiser", denoiser] if method in ("ddpm", "finetune") else []
-    done = run(data, "--method", method, "--few", 2, "--patch", 64, "--seed", 3, *start, *METHODS[method], "-o", out)
+    few = ["--few", 2, "--patch", PATCHES[method], "--seed", 3]
+    done = run(data, "--method", method, *few, *start, *METHODS[method], "-o", out)
     assert done.exit_code == 0, done.output
     assert "2 images" in done.output
     segmenter = load_segmenter(str(out), device="cpu")
@@ -71,13 +86,11 @@ def test_every_method_makes_a_model_that_loads(method: str, data: Path, denoiser
     provenance = load_checkpoint(out, "segmenter").provenance
     assert provenance["data"][0]["few"] == 2
     drawn = Split.load(tmp_path / "model.split.json")
-    assert [box.shape for _, box in drawn.parts["train"]] == [(64, 64)] * 2
+    assert [box.shape for _, box in drawn.parts["train"]] == [(PATCHES[method], PATCHES[method])] * 2
 
 
-def test_the_noise_schedule_of_the_denoiser_is_kept(data: Path, denoiser: Path, tmp_path: Path) -> None:
-    out = tmp_path / "model.safetensors"
-    assert run(data, "--denoiser", denoiser, *DDPM, "-o", out).exit_code == 0
-    segmenter = load_segmenter(str(out), device="cpu")
+def test_the_noise_schedule_of_the_denoiser_is_kept(pixel_model: Path) -> None:
+    segmenter = load_segmenter(str(pixel_model), device="cpu")
     assert segmenter.config.betas == "quadratic"  # type: ignore[attr-defined]
     assert segmenter.extractor.process.betas[0] == pytest.approx(1e-4)  # type: ignore[attr-defined]
     assert float(segmenter.extractor.process.betas[1]) < 1.1e-4  # type: ignore[attr-defined]
@@ -99,7 +112,7 @@ def test_from_scratch_takes_the_shape_only(data: Path, denoiser: Path, tmp_path:
     first = {}
     for name, option in (("tuned", []), ("scratch", ["--from-scratch"])):
         out = tmp_path / f"{name}.safetensors"
-        settings = ["--steps", "1", "--crop", "32", "--batch", "1", "--lr", "1e-9"]
+        settings = ["--steps", "1", "--crop", "32", "--batch", "1", "--lr", "1e-9", "--few", "1", "--patch", "32"]
         assert run(data, "--method", "finetune", "--denoiser", denoiser, *settings, *option, "-o", out).exit_code == 0
         first[name] = load_checkpoint(out, "segmenter").tensors
     key = next(name for name in first["tuned"] if name.endswith("stem.weight"))
@@ -112,7 +125,8 @@ def test_features_come_from_a_sweep(data: Path, denoiser: Path, tmp_path: Path) 
     best = tmp_path / "best.json"
     best.write_text(json.dumps({"timesteps": [7], "blocks": [2], "dice": 0.5}))
     out = tmp_path / "model.safetensors"
-    done = run(data, "--denoiser", denoiser, "--features", best, "--visits", 1, "--members", 1, "-o", out)
+    few = ["--few", 1, "--patch", 32, "--visits", 1, "--members", 1]
+    done = run(data, "--denoiser", denoiser, "--features", best, *few, "-o", out)
     assert done.exit_code == 0, done.output
     features = load_checkpoint(out, "segmenter").config["features"]
     assert (features["timesteps"], features["blocks"]) == ([7], [2])
@@ -154,10 +168,8 @@ def test_mistakes_on_the_command_line(data: Path, tmp_path: Path, arguments: lis
     assert message in done.output
 
 
-def test_a_segmenter_is_no_denoiser(data: Path, denoiser: Path, tmp_path: Path) -> None:
-    out = tmp_path / "model.safetensors"
-    assert run(data, "--denoiser", denoiser, *DDPM, "-o", out).exit_code == 0
-    done = run(data, "--denoiser", out, *DDPM, "-o", tmp_path / "other.safetensors")
+def test_a_segmenter_is_no_denoiser(data: Path, pixel_model: Path, tmp_path: Path) -> None:
+    done = run(data, "--denoiser", pixel_model, *DDPM, "-o", tmp_path / "other.safetensors")
     assert "holds a segmenter, but a denoiser is needed" in str(done.exception)
 
 

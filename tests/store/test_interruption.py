@@ -34,10 +34,13 @@ segment_slide(Path(sys.argv[1]), Path(sys.argv[2]), config, segmenter=OracleSegm
 """
 
 
-def test_killed_at_ten_random_moments_and_resumed_it_is_the_same(slide: Path, reference: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_resumed_it_is_the_same(
+    slide: Path, reference: Path, tmp_path: Path, kills: int
+) -> None:
     out = tmp_path / "out"
     rng = random.Random(7)
-    for _ in range(10):
+    for _ in range(kills):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(slide), str(out)],
             stdout=subprocess.PIPE,
@@ -59,9 +62,17 @@ def test_killed_at_ten_random_moments_and_resumed_it_is_the_same(slide: Path, re
     assert tree(out) == tree(reference)
 
 
+@pytest.fixture(scope="module")
+def whole_batches(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """How many batches a run asks for that nothing interrupts."""
+    segmenter = OracleSegmenter()
+    run(slide, tmp_path_factory.mktemp("whole") / "out", segmenter)
+    return len(segmenter.batches)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Stop])
 def test_interrupted_it_keeps_finished_blocks_and_goes_on(
-    slide: Path, reference: Path, tmp_path: Path, error: type[BaseException]
+    slide: Path, reference: Path, tmp_path: Path, whole_batches: int, error: type[BaseException]
 ) -> None:
     def interrupt(event: Event) -> None:
         if isinstance(event, BlockDone) and event.done == 5:
@@ -76,9 +87,7 @@ def test_interrupted_it_keeps_finished_blocks_and_goes_on(
     summary = run(slide, tmp_path / "out", second)
     assert 5 <= summary.resumed_blocks < summary.blocks
     assert summary.seconds_per_mm2 is None
-    whole_run = OracleSegmenter()
-    run(slide, tmp_path / "whole", whole_run)
-    assert len(second.batches) < len(whole_run.batches)
+    assert len(second.batches) < whole_batches
     assert tree(tmp_path / "out") == tree(reference)
 
 
