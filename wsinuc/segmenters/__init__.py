@@ -59,7 +59,7 @@ def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch
             f"{', '.join(METHODS)}: "
             "upgrade wsinuc"
         )
-    from wsinuc.models.checkpoints.header import one_line
+    from wsinuc.typed_json import one_line
 
     module, _, name = METHODS[method].partition(":")
     segmenter = getattr(import_module(module), name)

@@ -22,7 +22,6 @@ import weakref
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +31,7 @@ from wsinuc.grid import Box
 from wsinuc.slides import check_reader, check_slide_file, open_slide
 from wsinuc.slides.base import Slide, SlideHeader
 from wsinuc.slides.isolation.messages import Connection, place_to_text
+from wsinuc.typed_json import from_json
 from wsinuc.urls import Place, Url, place
 
 SPARE = 2
@@ -109,7 +109,7 @@ class IsolatedSlide(Slide):
         session = self._acquire()
         self.reader = session.facts["reader"]  # type: ignore[misc]  # who reads is known only now
         self._asked = self.reader
-        return header_from_json(session.facts["header"])
+        return from_json(SlideHeader, session.facts["header"], error=SlideError, subject="the reader's answer")
 
     def _open(self) -> _Session:
         self._refuse_if_dead()
@@ -351,8 +351,3 @@ def _error(answer: dict[str, Any]) -> WsinucError:
     if answer["cause"]:
         error.__cause__ = SlideError(str(answer["cause"]))
     return error
-
-
-def header_from_json(facts: dict[str, Any]) -> SlideHeader:
-    """A header as JSON had it; raises what wrong types raise."""
-    return msgspec.convert(facts, SlideHeader)

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.models.checkpoints.checkpoint import file_sha256
 from wsinuc.models.checkpoints.cosyn import CoSynModel, load_cosyn
+from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.devices import half_precision, pick_device
 from wsinuc.models.diffusion.joint import JointUnit, sample_joint
@@ -126,8 +127,8 @@ class CoSynMaker:
     @property
     def classes(self) -> tuple[NucleusClass, ...]:
         """Those of the model; none where it knows one kind of nucleus only."""
-        known = self.model.config["classes"]
-        return tuple(NucleusClass(c["name"], tuple(c["color"])) for c in known) if len(known) > 1 else ()
+        known = from_header(tuple[NucleusClass, ...], self.model.config["classes"])
+        return known if len(known) > 1 else ()
 
     def identity(self) -> dict[str, Any]:
         """What decides the samples beside the settings of any synthesis, as JSON types."""

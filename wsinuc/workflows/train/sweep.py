@@ -34,6 +34,7 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import create_text
 from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
 from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.typed_json import from_json
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.evaluate.run import evaluate, predict_labels
 from wsinuc.workflows.train.ddpm import load_extractor
@@ -95,6 +96,14 @@ class SweepScore:
     """Of nuclei of any class against background, pooled."""
     aji: float = math.nan
     """Mean over the validation images; of finalists only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Best:
+    """What is read of ``best.json``."""
+
+    timesteps: tuple[int, ...]
+    blocks: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,12 +364,11 @@ def _write(scores: Sequence[SweepScore], denoiser: Path, out: Path) -> None:
 def read_best(path: Path) -> FeatureConfig:
     """The timesteps and blocks of a ``best.json``; raises DataError for other files."""
     try:
-        best = read_json(path)
-        return FeatureConfig(timesteps=tuple(best["timesteps"]), blocks=tuple(best["blocks"]))
-    except DataError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no best.json of wsinuc sweep ({type(error).__name__}: {error})") from error
+        content = read_json(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+    best = from_json(_Best, content, error=DataError, subject=f"{path} is no best.json of wsinuc sweep")
+    return FeatureConfig(timesteps=best.timesteps, blocks=best.blocks)
 
 
 def _draw(scores: Sequence[SweepScore], config: SweepConfig, path: Path) -> None:
