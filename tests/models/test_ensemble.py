@@ -200,14 +200,6 @@ def test_ballots_are_counted_per_member() -> None:
     torch.testing.assert_close(found.ballots.sum(1), torch.ones(2, 3, 3))
 
 
-def test_an_images_uncertainty_is_that_of_its_least_certain_tenth() -> None:
-    disagreement = torch.zeros(2, 10, 10)
-    disagreement[0, 0] = torch.arange(10) / 10
-    disagreement[0, 1, 0] = 0.05
-    found = votes([1.0, 0.0, 0.0], disagreement).image_uncertainty
-    assert found.tolist() == pytest.approx([(4.5 + 0.05) / 10, 0])
-
-
 def test_settings_that_make_no_sense() -> None:
     with pytest.raises(ConfigError, match="norm must be one of none, batch"):
         replace(SHAPE, norm="layer")

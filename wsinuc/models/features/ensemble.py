@@ -25,8 +25,6 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.networks.dense import without_rim
 
 NORMS = ("none", "batch")
-UNCERTAIN_SHARE = 0.1
-"""Share of an image's pixels, the least certain ones, whose mean is the image's uncertainty."""
 Layers = list[tuple[Tensor, Tensor]]
 """Weights ``(members, in, out)`` and biases ``(members, 1, out)`` of the three linear layers."""
 
@@ -92,12 +90,6 @@ class Votes:
     def majority(self) -> Tensor:
         """``(n, h, w)`` class that most members name; ties go to the smallest class."""
         return self.ballots.argmax(1)
-
-    @property
-    def image_uncertainty(self) -> Tensor:
-        """``(n,)`` mean disagreement of the tenth of each image's pixels where it is largest (Baranchuk et al., 5)."""
-        pixels = self.disagreement.flatten(1)
-        return pixels.topk(max(1, int(pixels.shape[1] * UNCERTAIN_SHARE)), dim=1).values.mean(1)
 
 
 class MemberNorm(nn.Module):

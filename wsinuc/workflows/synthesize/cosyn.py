@@ -21,7 +21,8 @@ from wsinuc.models.checkpoints.cosyn import CoSynModel, load_cosyn
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.devices import half_precision, pick_device
-from wsinuc.models.diffusion.joint import JointUnit, sample_joint
+from wsinuc.models.diffusion.joint import JointUnit
+from wsinuc.models.diffusion.joint_sampling import JointRequest, sample_joint
 from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_timesteps
 from wsinuc.models.pixels import from_network
 from wsinuc.nuclei.classes import NucleusClass
@@ -38,7 +39,7 @@ class CoSynRecipe:
     model: Path
     layouts: Layouts
     """A data set, one layout for all samples, or None for random ones."""
-    layout_name: str
+    layout_name: str = "random"
     """What the manifest says of layouts that are of no data set: ``random``, a file's name."""
     prompts: tuple[str, ...] = ()
     """Of sample k the one at k modulo their number; none: the template's, of the sample's own tissue and classes."""
@@ -86,20 +87,22 @@ class CoSynMaker:
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:
         """The samples of these numbers as one batch; raises SynthesisError."""
-        config, scenes = self.recipe.config, [self.source.scene(k) for k in numbers]
+        config = self.recipe.config
+        scenes = [self.source.scene(k) for k in numbers]
         points = np.stack([scene.layout.point_map for scene in scenes]).astype(np.int64)
+        request = JointRequest(
+            points=torch.from_numpy(points),
+            text=self._text(scenes),
+            seeds=[seed_of(config.seed, k, "image") for k in numbers],
+            guidance=self.guidance,
+        )
         unit = sample_joint(
             self.model.process,
             half_precision(self.model.network, self.device),
-            torch.from_numpy(points).to(self.device),
-            self._text(scenes),
-            [seed_of(config.seed, k, "image") for k in numbers],
-            sampler=config.sampler.name,
-            steps=config.sampler.steps,
-            guidance=self.guidance,
+            request,
+            config.sampler,
             device=self.device,
             levels=self.model.levels,
-            restart=config.sampler.restart,
         )
         parts = zip(
             numbers,
