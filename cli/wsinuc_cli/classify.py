@@ -40,7 +40,7 @@ FIELDS = {name: name for name in ("folds", "permutations", "seed")}
 )
 @device_option
 @click.pass_context
-def classify(context: click.Context, data: str, output: Path, model: str, device: str, **options: Any) -> None:
+def classify(context: click.Context, /, data: str, output: Path, model: str, device: str, **options: Any) -> None:
     """Teach a model the classes of the nuclei that it finds.
 
     DATA marks nuclei with points that have classes (such as NuCLS). The checkpoint is BASE with a

@@ -8,8 +8,8 @@ from functools import partial
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import DataError
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.nuclei.describe import DESCRIPTORS
 from wsinuc.segmenters import load_segmenter
-from wsinuc.segmenters.typed import DESCRIPTORS
 from wsinuc.workflows.classify.run import PointTrainConfig
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.training.cost import TrainingCost, cost_of_parts, measured

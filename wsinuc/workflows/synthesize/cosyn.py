@@ -27,9 +27,10 @@ from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_times
 from wsinuc.models.pixels import from_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
-from wsinuc.workflows.synthesize.config import SynthesisConfig, placed, resolved_guidance, seed_of
+from wsinuc.workflows.synthesize.config import SynthesisConfig, resolved_guidance, seed_of
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import Layouts, LayoutSource, Scene
+from wsinuc.workflows.training.run import on_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +84,7 @@ class CoSynMaker:
         )
         model.text_encoder([*recipe.prompts, self.source.scene(0).prompt])  # unknown words, before anything is made
         self.device = pick_device(recipe.device)
-        placed(model.network, self.device)
+        on_device(model.network, self.device).eval()
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:
         """The samples of these numbers as one batch; raises SynthesisError."""
