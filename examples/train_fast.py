@@ -33,6 +33,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
 from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
@@ -191,7 +192,7 @@ def train(data: Path, taught: Path, former: Path, out: Path) -> None:
     """Go on with the training of ``former``, and write the mean of both (Wortsman et al. 2022)."""
     torch.manual_seed(SEED)
     start = load_checkpoint(former, "segmenter")
-    described = NetworkConfig.from_json(start.config)
+    described = from_header(NetworkConfig, start.config)
     network = build_network(described.method, described.network)
     network.load_state_dict({name: value.float() for name, value in start.tensors.items()})
     network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]

@@ -13,6 +13,7 @@ from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
 from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import as_text, echo, echo_text
+from wsinuc_cli.training_report import echo_cost
 
 METHOD, TRAINING = "Method", "Training"
 FIELDS = {name: name for name in ("folds", "permutations", "seed")}
@@ -34,10 +35,12 @@ FIELDS = {name: name for name in ("folds", "permutations", "seed")}
 @option("--folds", section=TRAINING, type=int, help="Parts of the cross-validation by image; 0: none.")
 @option("--permutations", section=TRAINING, type=int, help="Trainings on shuffled classes, against chance.")
 @option("--seed", section=TRAINING, type=int)
-@click.option("--dry-run", is_flag=True, help="Check every file, say what would be learned, and stop.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check every file, say what would be learned and what it takes; then stop."
+)
 @device_option
 @click.pass_context
-def classify(context: click.Context, data: str, output: Path, model: str, device: str, **options: Any) -> None:
+def classify(context: click.Context, /, data: str, output: Path, model: str, device: str, **options: Any) -> None:
     """Teach a model the classes of the nuclei that it finds.
 
     DATA marks nuclei with points that have classes (such as NuCLS). The checkpoint is BASE with a
@@ -48,9 +51,11 @@ def classify(context: click.Context, data: str, output: Path, model: str, device
     wsinuc classify NuCLS --model default -o breast.safetensors
     """
     from wsinuc.datasets.base import parse_conditions
+    from wsinuc.regular import require_parent
     from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
 
     config = overlaid(PointTrainConfig(), FIELDS, given_options(context))
+    require_parent(output)
     found = gather_points(
         data,
         mpp=options["mpp"],
@@ -61,9 +66,9 @@ def classify(context: click.Context, data: str, output: Path, model: str, device
     names = ", ".join(c.name for c in found.classes)
     echo(f"points: {len(found.images)} images, {count:,} points; classes: {names}; segmented by {model}")
     if options["dry_run"]:
-        from wsinuc.segmenters import load_segmenter
+        from wsinuc.workflows.classify.cost import classify_cost
 
-        load_segmenter(model, device="cpu")  # raises for a model that is not there
+        echo_cost(classify_cost(found.images, found.classes, model, config, device=device))
         return
     scores = train_points(
         found.images,

@@ -13,6 +13,7 @@ from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
 from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_report import echo_cost
 
 METHOD, TRAINING = "Method", "Training"
 FIELDS = {"seed": "seed"}
@@ -34,7 +35,9 @@ _EVERY = 50  # crops between two lines
 @condition_options
 @split_options
 @option("--seed", section=TRAINING, type=int)
-@click.option("--dry-run", is_flag=True, help="Check every file, say what would be learned, and stop.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check every file, say what would be learned and what it takes; then stop."
+)
 @device_option
 @click.pass_context
 def join(
@@ -55,14 +58,19 @@ def join(
     \b
     wsinuc join mine/ --mpp 0.25 --model fast -o joined.safetensors
     """
+    from wsinuc.regular import require_parent
     from wsinuc.segmenters import model_path
     from wsinuc.workflows.join.run import JoiningFit, train_joining
 
+    require_parent(output)
     chosen = gather(data, options)
     model_path(model)  # raises for a model that is not there
     config = overlaid(JoiningFit(), FIELDS, given_options(context))
     echo(f"joining: {len(chosen.images)} images, {config.crops} crops of them, segmented by {model}")
     if dry_run:
+        from wsinuc.workflows.join.cost import join_cost
+
+        echo_cost(join_cost(chosen.images, model, config, device=device))
         return
 
     def say(done: int) -> None:

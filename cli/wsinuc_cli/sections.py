@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
 from wsinuc_cli.stated_defaults import stated_defaults
 
 OTHERS = "Other options"
+Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
 
 class SectionOption(click.Option):
@@ -47,6 +49,6 @@ class SectionedCommand(click.Command):
                     formatter.write_dl(records)
 
 
-def option(*names: str, section: str, **settings: Any) -> Any:
+def option(*names: str, section: str, **settings: Any) -> Callable[[Decorated], Decorated]:
     """``click.option`` in a section of the help."""
     return click.option(*names, cls=SectionOption, section=section, **settings)

@@ -93,6 +93,7 @@ EVERY_S = 5.0
 @click.pass_context
 def synthesize(
     context: click.Context,
+    /,
     method: str,
     count: int,
     output: Path,
@@ -264,6 +265,10 @@ def describe_plan(plan: SynthesisPlan, recipe: NudiffRecipe | CoSynRecipe) -> st
         (
             "cost",
             f"{plan.flops_per_sample / 1e9:,.1f} GFLOP per image, {left / 1e12:,.1f} TFLOP in all",
+        ),
+        (
+            "memory",
+            f"at least {plan.weights_bytes * recipe.config.workers / 2**30:.2f} GiB, for the weights",
         ),
         *((role, f"sha256 {sha}") for role, sha in plan.checkpoints.items()),
     ]

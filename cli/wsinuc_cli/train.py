@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc.regular import require_parent
 from wsinuc_cli.images import FILE, condition_options, gather, split_options
 from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid, refuse_foreign
 from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_report import echo_cost
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import LabelledImage
@@ -196,6 +198,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         config = ddpm_config(options["preset"], given)
     else:
         config = network_config(method, options["preset"], given)
+    require_parent(output)
     chosen = gather(data, options)
     count = sum(len(set(image.labels[image.labels > 0].tolist())) for image in chosen.images)
     names = ", ".join(c.name for c in chosen.classes)
@@ -239,11 +242,7 @@ def _say_cost(chosen: TrainingSet, config: Any, options: dict[str, Any]) -> None
         takes = ddpm_cost(chosen.images, config, chosen.classes, options["denoiser"])
     else:
         takes = network_cost(config, chosen.classes, options["denoiser"])
-    echo(takes.text)
-    echo(
-        f"{takes.parameters / 1e6:.2f} M parameters to learn, {takes.flops / 1e12:,.1f} TFLOP in all, about "
-        f"{takes.memory_bytes / 2**30:.2f} GiB"
-    )
+    echo_cost(takes)
 
 
 def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:

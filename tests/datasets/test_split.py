@@ -234,7 +234,7 @@ def test_a_split_of_another_data_set_is_refused():
         (
             '{"format": "wsinuc-split", "version": 1, "dataset": "x", "seed": 0, '
             '"parts": {"a": [{"image": "b", "box": [1]}]}}',
-            "four whole numbers",
+            "box: Expected `array` of length 4",
         ),
         ('{"format": "wsinuc-split", "version": 1, "dataset": "x", "seed": 0, "parts": {"a": ["b"]}}', "damaged split"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -21,15 +22,15 @@ from wsinuc.models.diffusion.cosine import (
     scales,
 )
 from wsinuc.models.diffusion.joint import (
-    SAMPLERS,
     JointDiffusion,
     JointNoise,
     JointPrediction,
     JointUnit,
     JointWeights,
-    sample_joint,
 )
+from wsinuc.models.diffusion.joint_sampling import JointRequest, sample_joint
 from wsinuc.models.diffusion.mean_levels import MeanLevels
+from wsinuc.models.diffusion.samplers import SAMPLERS, SamplerConfig
 from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_timesteps
 
 K, SIDE = 3, 24
@@ -127,7 +128,7 @@ def test_thresholding_is_each_samples_own():
 
 @pytest.mark.parametrize(("sampler", "steps"), [("ddpm", 100), ("ddim", 100), ("dpm++", 20)])
 def test_samplers_reach_the_data(sampler: str, steps: int):
-    unit = sample_joint(PROCESS, perfect, no_points(3), None, [1, 2, 3], sampler=sampler, steps=steps)
+    unit = sample_joint(PROCESS, perfect, ask(3, [1, 2, 3]), SamplerConfig(sampler, steps))
     for part in (unit.image, unit.distance):
         assert part.mean().item() == pytest.approx(MEAN, abs=0.015)
         assert part.std().item() == pytest.approx(VARIANCE**0.5, rel=0.1)
@@ -144,7 +145,7 @@ def test_a_restart_asks_below_its_timestep_and_reaches_the_data_again(sampler: s
         return perfect(unit, log_snr, points, text)
 
     walk = quadratic_timesteps(1000, 20)[::-1]
-    unit = sample_joint(PROCESS, network, no_points(2), None, [1, 2], sampler=sampler, steps=20, restart=300)
+    unit = sample_joint(PROCESS, network, ask(2, [1, 2]), SamplerConfig(sampler, 20, 300))
     assert restart_timesteps(walk, 300) == [300, *(t for t in walk if t < 300)]
     assert len(asked) == 20 + len(restart_timesteps(walk, 300))
     assert asked[20:] == sorted(asked[20:]), "noise only falls on the way back"
@@ -165,13 +166,18 @@ def test_few_timesteps_are_distinct_and_reach_both_ends(count: int):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_sample_is_the_same_in_any_batch(sampler: str):
-    request = {"sampler": sampler, "steps": 6, "restart": 200}
-    together = sample_joint(PROCESS, perfect, no_points(3), None, [4, 5, 6], **request)
-    alone = sample_joint(PROCESS, perfect, no_points(1), None, [5], **request)
+    way = SamplerConfig(sampler, 6, 200)
+    together = sample_joint(PROCESS, perfect, ask(3, [4, 5, 6]), way)
+    alone = sample_joint(PROCESS, perfect, ask(1, [5]), way)
     torch.testing.assert_close(together.image[1:2], alone.image)
     torch.testing.assert_close(together.distance[1:2], alone.distance)
     assert torch.equal(together.label[1:2], alone.label)
     assert not torch.equal(together.label[0], together.label[1])
+
+
+def ask(n: int, seeds: Sequence[int], **more: object) -> JointRequest:
+    """A request for n samples of empty layouts."""
+    return JointRequest(points=no_points(n), seeds=seeds, **more)
 
 
 def text_of(n: int) -> TextTokens:
@@ -185,9 +191,9 @@ def test_guidance_moves_all_three_parts_away_from_no_text():
         asked.append(text is not None)
         return perfect(unit, log_snr, points, text)
 
-    sample_joint(PROCESS, network, no_points(1), text_of(1), [0], steps=2)
+    sample_joint(PROCESS, network, ask(1, [0], text=text_of(1)), SamplerConfig("ddpm", 2))
     assert asked == [True, True], "without guidance one pass is enough"
-    sample_joint(PROCESS, network, no_points(1), text_of(1), [0], steps=1, guidance=1.0)
+    sample_joint(PROCESS, network, ask(1, [0], text=text_of(1), guidance=1.0), SamplerConfig("ddpm", 1))
     assert asked[2:] == [True, False]
     told, free = (JointPrediction(*(torch.full((1, c, 1, 1), v) for c in (3, 1, K))) for v in (3.0, 1.0))
     for weight, expected in ((0.0, 3.0), (-1.0, 1.0), (1.0, 5.0)):  # s = w + 1 = 1, 0, 2
@@ -209,22 +215,24 @@ def test_the_loss_weighs_its_parts():
     torch.testing.assert_close(weighed.total, loss.total * (1 + snr).rsqrt().float())
 
 
+TWO_STEPS = SamplerConfig("ddpm", 2)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("changes", "way", "message"),
     [
-        ({"sampler": "euler"}, "no sampler is called 'euler'"),
-        ({"guidance": 1.0}, "there is none"),
-        ({"seeds": [1, 2]}, "one seed each"),
-        ({"steps": 1001}, "1 to 1000 steps"),
-        ({"restart": 1000}, "timesteps 1 to 999, got 1000"),
-        ({"points": torch.full((1, SIDE, SIDE), K)}, "class 3, but the network knows classes 1 to 2"),
-        ({"text": text_of(2)}, "as many texts"),
+        ({"guidance": 1.0}, TWO_STEPS, "there is none"),
+        ({"seeds": [1, 2]}, TWO_STEPS, "one seed each"),
+        ({}, SamplerConfig("ddpm", 1001), "1 to 1000 steps"),
+        ({}, SamplerConfig("ddpm", 2, 1000), "timesteps 1 to 999, got 1000"),
+        ({"points": torch.full((1, SIDE, SIDE), K)}, TWO_STEPS, "class 3, but the network knows classes 1 to 2"),
+        ({"text": text_of(2)}, TWO_STEPS, "as many texts"),
     ],
 )
-def test_what_cannot_be_sampled_is_refused(arguments: dict, message: str):
-    request = {"points": no_points(1), "text": None, "seeds": [0], "steps": 2} | arguments
+def test_what_cannot_be_sampled_is_refused(changes: dict, way: SamplerConfig, message: str):
+    request = replace(ask(1, [0]), **changes)
     with pytest.raises(ConfigError, match=message):
-        sample_joint(PROCESS, perfect, request.pop("points"), request.pop("text"), request.pop("seeds"), **request)
+        sample_joint(PROCESS, perfect, request, way)
 
 
 def test_what_is_no_number_is_named():
@@ -235,7 +243,7 @@ def test_what_is_no_number_is_named():
         return replace(said)
 
     with pytest.raises(SynthesisError, match=r"sample 1 \(seed 9\) .* step 2 of 4"):
-        sample_joint(PROCESS, broken, no_points(2), None, [8, 9], steps=4)
+        sample_joint(PROCESS, broken, ask(2, [8, 9]), SamplerConfig("ddpm", 4))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -253,9 +261,7 @@ def test_images_keep_the_levels_of_the_training_where_the_network_drifts(sampler
     target, deviation = torch.tensor(levels.mean), torch.tensor(levels.covariance).diagonal().sqrt()
 
     def drawn(held: MeanLevels | None) -> JointUnit:
-        return sample_joint(
-            PROCESS, drifting, no_points(40), None, list(range(40)), sampler=sampler, steps=20, levels=held
-        )
+        return sample_joint(PROCESS, drifting, ask(40, range(40)), SamplerConfig(sampler, 20), levels=held)
 
     free, kept = drawn(None), drawn(levels)
     off = (free.image.mean((2, 3)) - target).abs().mean()

@@ -26,8 +26,9 @@ from wsinuc.pipeline.executor_config import ExecutorConfig
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import SlideHeader
 from wsinuc.slides.isolation import isolated, processes
-from wsinuc.slides.isolation.isolated import ReaderLimits, header_from_json, open_isolated
+from wsinuc.slides.isolation.isolated import ReaderLimits, open_isolated
 from wsinuc.slides.view import read_resilient
+from wsinuc.typed_json import from_json
 from wsinuc.workflows.cohort.run import segment_cohort
 from wsinuc.workflows.cohort.slide_list import SlideJob
 from wsinuc.workflows.segment.run import segment_slide
@@ -89,7 +90,7 @@ class TestSamePixels:
         empty = SlideHeader(level_shapes=((1, 1),))
         assert all(getattr(header, field.name) != getattr(empty, field.name) for field in fields(SlideHeader))
         for each in (header, empty):
-            assert header_from_json(json.loads(json.dumps(asdict(each)))) == each
+            assert from_json(SlideHeader, json.loads(json.dumps(asdict(each))), error=SlideError, subject="") == each
 
     def test_many_threads_read_over_one_process(self):
         with open_isolated(EXAMPLE) as slide:

@@ -67,7 +67,7 @@ def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch
             f"the model was trained by the method {str(method)[:40]!r}, this version of wsinuc knows "
             f"{', '.join(METHODS)}: upgrade wsinuc"
         )
-    from wsinuc.models.checkpoints.header import one_line
+    from wsinuc.typed_json import one_line
 
     module, _, name = METHODS[method].partition(":")
     kind: Any = getattr(import_module(module), name)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
-from wsinuc.models.checkpoints.header import Mpp, from_header, one_line
+from wsinuc.models.checkpoints.header import Mpp, from_header
 from wsinuc.models.checkpoints.weights import load_weights
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.schedules import SCHEDULES, named_betas
@@ -27,6 +27,7 @@ from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile
 from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.typed_json import one_line
 
 VOTES = ("mean", "majority")
 
@@ -83,12 +84,6 @@ class DdpmConfig:
         if self.ensemble.classes != len(self.classes) + 1 or self.ensemble.maps != MAPS[self.separation]:
             raise ConfigError("the ensemble's outputs do not match the classes or the way of separation")
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> DdpmConfig:
-        """The config from a checkpoint's header; raises CheckpointError when fields are missing,
-        unknown or out of range."""
-        return from_header(cls, {name: value for name, value in data.items() if name != "method"})
-
 
 class DdpmSegmenter(TiledSegmenter):
     """Pixels to scores to instances with a frozen denoiser and an ensemble; see
@@ -130,7 +125,7 @@ class DdpmSegmenter(TiledSegmenter):
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> DdpmSegmenter:
         """A segmenter from a checkpoint of kind ``segmenter``."""
-        config = DdpmConfig.from_json(checkpoint.config)
+        config = from_header(DdpmConfig, {name: value for name, value in checkpoint.config.items() if name != "method"})
         parts: dict[str, dict[str, torch.Tensor]] = {"denoiser": {}, "ensemble": {}}
         for name, tensor in checkpoint.tensors.items():
             part, _, inner = name.partition(".")

@@ -108,12 +108,6 @@ class JointConfig:
         if self.small_um2 and not all(member.enlarged for member in self.members):
             raise ConfigError("where slides of small nuclei are enlarged, each member needs sizes for them")
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> JointConfig:
-        """The config from a checkpoint's header; raises CheckpointError when fields are missing,
-        unknown or out of range."""
-        return from_header(cls, data)
-
 
 class JointSegmenter(TiledSegmenter):
     """Pixels to scores to instances with several models; see :class:`wsinuc.segmenters.base.Segmenter`.
@@ -160,7 +154,7 @@ class JointSegmenter(TiledSegmenter):
         """A segmenter from a checkpoint of the method ``joint``; raises CheckpointError, also for missing members."""
         from wsinuc.segmenters import segmenter_from
 
-        config = JointConfig.from_json(checkpoint.config)
+        config = from_header(JointConfig, checkpoint.config)
         models = []
         for member in config.members:
             model = segmenter_from(_member_checkpoint(member), device=device, dtype=dtype)

@@ -77,12 +77,6 @@ class NetworkConfig:
             mpp_range=usual_mpp_range(mpp),
         )
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> NetworkConfig:
-        """The config from a checkpoint's header; raises CheckpointError when fields are missing,
-        unknown or out of range."""
-        return from_header(cls, data)
-
 
 class NetworkSegmenter(TiledSegmenter):
     """Pixels to scores to instances with one network; see :class:`wsinuc.segmenters.base.Segmenter`.
@@ -124,7 +118,7 @@ class NetworkSegmenter(TiledSegmenter):
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> NetworkSegmenter:
         """A segmenter from a checkpoint of kind ``segmenter`` and one of this module's methods;
         raises CheckpointError."""
-        config = NetworkConfig.from_json(checkpoint.config)
+        config = from_header(NetworkConfig, checkpoint.config)
         tensors = {name: _as_float(tensor) for name, tensor in checkpoint.tensors.items()}
         network = load_weights(partial(build_network, config.method, config.network), tensors)
         _check_shape(config)

@@ -10,6 +10,9 @@ from typing import Annotated, Any, TypedDict, TypeVar
 
 import msgspec
 
+from wsinuc.errors import DataError
+from wsinuc.typed_json import from_json
+
 T = TypeVar("T")
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
@@ -52,7 +55,6 @@ def typed(kind: type[T], content: object) -> T | None:
     True
     """
     try:
-        return msgspec.convert(content, kind)
-    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError):
-        # OverflowError: whole numbers too large for a float; UnicodeEncodeError: names of fields that are no Unicode.
+        return from_json(kind, content, error=DataError, subject="stored JSON")
+    except DataError:
         return None

@@ -27,6 +27,7 @@ from wsinuc.errors import ConfigError, DataError
 from wsinuc.synthesis.gibbs import draw_gibbs
 from wsinuc.synthesis.layouts import NucleusLayout
 from wsinuc.synthesis.pair_correlation import Field, PairCounts, count_pairs
+from wsinuc.typed_json import from_json
 
 REACH_UM = 24.0
 """Beyond this distance nuclei ignore each other."""
@@ -59,6 +60,16 @@ _DENSEST = 1.0
 _SWEEPS = 50
 """Moves per nucleus of every simulation, the fit's included."""
 _EDGES = np.arange(0, REACH_UM + BIN_UM / 2, BIN_UM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tables:
+    """A fitted process as JSON has it."""
+
+    mpp: float
+    sizes_um: list[list[float]]
+    counts: list[list[int]]
+    potentials: list[list[list[float]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -159,20 +170,21 @@ class PointProcess:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PointProcess:
         """The process that `to_json` wrote; raises DataError for anything else."""
+        tables = from_json(_Tables, data, error=DataError, subject="this is no fitted point process")
         try:
             process = cls(
-                mpp=float(data["mpp"]),
-                sizes=np.array(data["sizes_um"], np.float64),
-                counts=np.array(data["counts"], np.int32),
-                potentials=np.array(data["potentials"], np.float64),
+                mpp=tables.mpp,
+                sizes=np.array(tables.sizes_um, np.float64),
+                counts=np.array(tables.counts, np.int32),
+                potentials=np.array(tables.potentials, np.float64),
             )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (ValueError, OverflowError) as error:  # rows of different lengths, counts beyond 32 bits
             raise DataError(f"this is no fitted point process ({error!r})") from error
         fields, kinds = process.counts.shape if process.counts.ndim == 2 else (0, 0)
         if process.sizes.shape != (fields, 2) or process.potentials.shape != (kinds, kinds, len(_EDGES) - 1):
             raise DataError("this is no fitted point process: its tables do not fit together")
-        tables = (process.sizes, process.counts, process.potentials)
-        if not (0 < process.mpp <= 100 and fields and all(np.isfinite(table).all() for table in tables)):
+        arrays = (process.sizes, process.counts, process.potentials)
+        if not (0 < process.mpp <= 100 and fields and all(np.isfinite(array).all() for array in arrays)):
             raise DataError("this is no fitted point process: it is empty, or its numbers are not finite")
         density = process.counts / process.sizes.prod(1, keepdims=True)
         if process.sizes.min() <= 0 or process.counts.min(initial=0) < 0 or density.max(initial=0) > _DENSEST:

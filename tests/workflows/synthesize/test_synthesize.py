@@ -17,8 +17,9 @@ from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError, 
 from wsinuc.models.checkpoints.checkpoint import file_sha256, load_checkpoint, save_checkpoint
 from wsinuc.models.diffusion.samplers import SamplerConfig
 from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field
+from wsinuc.workflows.synthesize.cosyn import CoSynRecipe
 from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
-from wsinuc.workflows.synthesize.run import SampleDone, SynthesisStarted, synthesize_cosyn, synthesize_nudiff
+from wsinuc.workflows.synthesize.run import SampleDone, SynthesisStarted, synthesize_recipe
 from wsinuc_cli.synthesize import synthesize
 from wsinuc_cli.train import train
 
@@ -39,6 +40,20 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(command: Any, *arguments: object):
     return CliRunner().invoke(command, [*map(str, arguments), "--device", "cpu"])
+
+
+def synthesize_nudiff(
+    structure: Path | None, image: Path, out: Path, count: int, config: Any, *, structures: Any = None, **more: Any
+) -> None:
+    recipe = NudiffRecipe(
+        structure_model=structure, image_model=image, structures=structures, config=config, device=more.pop("device")
+    )
+    synthesize_recipe(recipe, out, count, **more)
+
+
+def synthesize_cosyn(model: Path, prompts: list[str], out: Path, count: int) -> None:
+    recipe = CoSynRecipe(model=model, layouts=None, prompts=tuple(prompts), config=TWO_STEPS)
+    synthesize_recipe(recipe, out, count)
 
 
 def test_nudiff_makes_a_data_set_that_says_how(models: dict[str, Path], tmp_path: Path) -> None:
@@ -137,8 +152,8 @@ def test_fields_of_real_images_keep_classes_of_cut_nuclei(real: Path) -> None:
 def test_synthetic_and_real_sets_train_together(models: dict[str, Path], real: Path, tmp_path: Path) -> None:
     out, plain = tmp_path / "synthetic", tmp_path / "plain"
     common = {"config": dataclasses.replace(TWO_STEPS, size=48), "device": "cpu"}
-    synthesize_nudiff(None, models["image"], out, 2, structures=open_dataset(real), **common)  # type: ignore[arg-type]
-    synthesize_nudiff(models["structure"], models["image"], plain, 1, **common)  # type: ignore[arg-type]
+    synthesize_nudiff(None, models["image"], out, 2, structures=open_dataset(real), **common)
+    synthesize_nudiff(models["structure"], models["image"], plain, 1, **common)
     tiny = ["--method", "unet", "--steps", 1, "--crop", 32, "--batch", 2, "--base", 8, "-o", tmp_path / "m.safetensors"]
     done = run(train, real, out, *tiny)
     assert done.exit_code == 0, (done.output, done.exception)
@@ -157,7 +172,7 @@ def test_cosyn_keeps_the_levels_that_its_checkpoint_names(models: dict[str, Path
     levels = {"mean": level, "covariance": [[0.0] * 3] * 3}
     save_checkpoint(dataclasses.replace(known, config=known.config | {"levels": levels}), told)
     for name, path in (("old", models["cosyn"]), ("new", told)):
-        synthesize_cosyn(path, None, [], tmp_path / name, 2, TWO_STEPS, device="cpu")
+        synthesize_cosyn(path, [], tmp_path / name, 2)
     old, new = (
         np.array([image.image.mean((0, 1)) for image in open_dataset(tmp_path / name)]) for name in ("old", "new")
     )
@@ -167,7 +182,7 @@ def test_cosyn_keeps_the_levels_that_its_checkpoint_names(models: dict[str, Path
     broken = dataclasses.replace(known, config=known.config | {"levels": {"mean": [0.1]}})
     save_checkpoint(broken, told)
     with pytest.raises(CheckpointError, match="mean levels are damaged"):
-        synthesize_cosyn(told, None, [], tmp_path / "no", 1, TWO_STEPS, device="cpu")
+        synthesize_cosyn(told, [], tmp_path / "no", 1)
 
 
 @pytest.mark.parametrize("layouts", ["random", "file", "data"])
@@ -193,7 +208,7 @@ def test_cosyn_fills_layouts(models: dict[str, Path], real: Path, tmp_path: Path
 def test_prompts_are_taken_in_turn_and_choose_tissue_and_classes(models: dict[str, Path], tmp_path: Path) -> None:
     text = "high-quality histopathology {} tissue image including nuclei types of {}."
     prompts = [text.format("breast", "long"), text.format("colon", "round")]
-    synthesize_cosyn(models["cosyn"], None, prompts, tmp_path / "set", 3, TWO_STEPS, device="cpu")
+    synthesize_cosyn(models["cosyn"], prompts, tmp_path / "set", 3)
     rows = open_dataset(tmp_path / "set").rows
     assert [row["tissue"] for row in rows] == ["breast", "colon", "breast"]
     assert [row["prompt"] for row in rows] == [prompts[0], prompts[1], prompts[0]]

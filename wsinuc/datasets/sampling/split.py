@@ -20,6 +20,7 @@ from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box
 from wsinuc.limits import read_json
+from wsinuc.typed_json import from_json
 
 FORMAT = "wsinuc-split"
 VERSION = 1
@@ -30,6 +31,29 @@ DENSITIES = 4
 
 Place = tuple[str, Box | None]
 """Name of an image, and the part of it that is meant; None is all of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """A place as JSON has it."""
+
+    image: str
+    box: tuple[int, int, int, int] | None = None
+    """y0, x0, y1, x1."""
+
+    @property
+    def place(self) -> Place:
+        """The place; raises ValueError for a box that is none."""
+        return self.image, None if self.box is None else Box(*self.box)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """A split as JSON has it, beside format and version."""
+
+    dataset: str
+    seed: int
+    parts: dict[str, tuple[_Entry, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +116,12 @@ class Split:
             raise DataError(
                 f"{path} is of version {content.get('version')}, this wsinuc reads version {VERSION}; update it"
             )
+        stored = from_json(_Stored, content, error=DataError, subject=f"{path} is a damaged split")
         try:
-            parts = {name: tuple(_from_json(entry) for entry in entries) for name, entries in content["parts"].items()}
-            return cls(parts=parts, dataset=str(content["dataset"]), seed=int(content["seed"]))
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise DataError(f"{path} is a damaged split ({type(error).__name__}: {error})") from error
+            parts = {name: tuple(entry.place for entry in entries) for name, entries in stored.parts.items()}
+        except ValueError as error:  # a box whose end lies before its beginning
+            raise DataError(f"{path} is a damaged split ({error})") from error
+        return cls(parts=parts, dataset=stored.dataset, seed=stored.seed)
 
 
 def few_patches(dataset: Dataset, count: int, *, size_px: int = 256, seed: int) -> Split:
@@ -281,12 +306,3 @@ def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], coun
 def _to_json(place: Place) -> dict[str, object]:
     name, box = place
     return {"image": name} if box is None else {"image": name, "box": [box.y0, box.x0, box.y1, box.x1]}
-
-
-def _from_json(entry: Mapping[str, object]) -> Place:
-    box = entry.get("box")
-    if box is None:
-        return str(entry["image"]), None
-    if not (isinstance(box, list) and len(box) == 4 and all(type(side) is int for side in box)):
-        raise ValueError(f"a box is four whole numbers y0, x0, y1, x1, got {box!r}")
-    return str(entry["image"]), Box(*box)

@@ -22,9 +22,10 @@ from safetensors.torch import save_file
 
 from wsinuc import durable
 from wsinuc.errors import CheckpointError
-from wsinuc.models.checkpoints.header import from_header, one_line, parse_header
+from wsinuc.models.checkpoints.header import from_header, parse_header
 from wsinuc.own_files import create
 from wsinuc.regular import require_regular
+from wsinuc.typed_json import one_line
 
 _HEADER = "wsinuc"
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")

@@ -1,23 +1,18 @@
 """JSON of a checkpoint's header -> the config that it describes, every field of its type and in its range.
 
-A config says what its fields may be where it declares them: ``base: Annotated[int, Meta(ge=32,
-le=1024)]``. So a header from a stranger cannot ask for a billion members: it is refused by the
-field's name, its value and its range, before anything is built. Configs that are made in Python are
-not read through here and check in ``__post_init__`` what depends on several fields.
+Read through `wsinuc.typed_json`, with what a header has beyond other JSON: errors of checkpoints, no
+doubled names, no NaN.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import re
-from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-import msgspec
 from msgspec import Meta
 
 from wsinuc.errors import CheckpointError
+from wsinuc.typed_json import from_json
 
 Real = Annotated[float, Meta(ge=-1e6, le=1e6)]
 """Any number that a calculation can bear."""
@@ -25,8 +20,6 @@ Mpp = Annotated[float, Meta(gt=0, le=100)]
 """um per pixel, of slides that a model takes or of images that it makes."""
 
 T = TypeVar("T")
-_LONGEST = 400
-"""Characters of a quoted file that a message shows at most."""
 _UNFIT = "the model's header does not fit this version of wsinuc"
 
 
@@ -47,19 +40,7 @@ def from_header(kind: type[T], data: Any, *, more: bool = False) -> T:
     CheckpointError
         A field is missing, unknown, of another type, or out of its range; several do not go together.
     """
-    try:
-        made = msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
-        raise CheckpointError(f"{_UNFIT}: {one_line(_explained(error, data))}") from error
-    except (RecursionError, OverflowError) as error:
-        raise CheckpointError(f"{_UNFIT}: {one_line(str(error))}") from error
-    unknown = None if more else _unknown(made, data)
-    if unknown is not None:
-        raise CheckpointError(
-            f"{_UNFIT}: it has a field {unknown[:100]!r} that is unknown here; the "
-            "weights may come from a newer version: upgrade wsinuc"
-        )
-    return made
+    return from_json(kind, data, error=CheckpointError, subject=_UNFIT, more=more)
 
 
 def parse_header(text: str | bytes) -> Any:
@@ -68,12 +49,6 @@ def parse_header(text: str | bytes) -> Any:
         return json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_no_number)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-
-
-def one_line(text: str) -> str:
-    """A text that may quote a file, without control characters and not longer than a few lines of a terminal."""
-    shown = "".join(each if each.isprintable() else " " for each in text)
-    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -87,35 +62,3 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number")
-
-
-def _explained(error: msgspec.ValidationError, data: Any) -> str:
-    """What msgspec says, with the field in front and the value behind."""
-    text, _, path = str(error).partition(" - at `$")
-    steps = re.findall(r"\.([^.\[`]+)|\[(\d+)\]", path)
-    value: Any = data
-    for name, index in steps:
-        try:
-            value = value[name] if name else value[int(index)]
-        except (KeyError, IndexError, TypeError):
-            return f"{path.strip('.`')}: {text}"
-    if not steps:
-        return text
-    shown = repr(value)
-    return f"{path.strip('.`')}: {text}, got {shown if len(shown) <= 60 else shown[:57] + '...'}"
-
-
-def _unknown(made: Any, data: Any) -> str | None:
-    """The first field of the data that a config made of it does not have."""
-    if dataclasses.is_dataclass(made) and isinstance(data, Mapping):
-        known = {field.name for field in dataclasses.fields(made)}
-        for name, value in data.items():
-            if name not in known:
-                return str(name)
-            deeper = _unknown(getattr(made, name), value)
-            if deeper is not None:
-                return f"{name}.{deeper}"
-    if isinstance(made, tuple) and isinstance(data, list | tuple):
-        unknown = (_unknown(*pair) for pair in zip(made, data, strict=False))
-        return next((name for name in unknown if name is not None), None)
-    return None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoints.header import one_line
+from wsinuc.typed_json import one_line
 
 Network = TypeVar("Network", bound=nn.Module)
 

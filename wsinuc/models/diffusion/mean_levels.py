@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from wsinuc.errors import CheckpointError, DataError
+from wsinuc.typed_json import from_json
 
 _LARGEST = 100
 """Largest number that a header may hold; levels lie in [-1, 1]."""
@@ -48,12 +49,7 @@ class MeanLevels:
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> MeanLevels:
         """Mean levels as a checkpoint's header has them; raises CheckpointError where they are damaged."""
-        try:
-            levels = cls(
-                tuple(map(float, header["mean"])), tuple(tuple(map(float, row)) for row in header["covariance"])
-            )
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise CheckpointError("the checkpoint's mean levels are damaged") from error
+        levels = from_json(cls, header, error=CheckpointError, subject="the checkpoint's mean levels are damaged")
         numbers = [*levels.mean, *(value for row in levels.covariance for value in row)]
         if {len(row) for row in levels.covariance} | {len(levels.covariance)} != {len(levels.mean)}:
             raise CheckpointError("the checkpoint's mean levels are damaged: one row of the covariance for each mean")

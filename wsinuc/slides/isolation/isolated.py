@@ -9,9 +9,7 @@ raises SlideError, now and at every later read; the process that asked goes on w
 from __future__ import annotations
 
 import socket
-from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +19,7 @@ from wsinuc.slides import check_reader, check_slide_file, open_slide
 from wsinuc.slides.base import Slide, SlideHeader
 from wsinuc.slides.isolation.processes import DiedError, ReaderLimits
 from wsinuc.slides.isolation.session import Session, box_in_words, open_session
+from wsinuc.typed_json import from_json
 from wsinuc.urls import Place, to_place
 
 
@@ -73,7 +72,7 @@ class IsolatedSlide(Slide):
         session: Session = self._acquire()
         self.reader = session.facts["reader"]  # type: ignore[misc]  # who reads is known only now
         self._asked = self.reader
-        return header_from_json(session.facts["header"])
+        return from_json(SlideHeader, session.facts["header"], error=SlideError, subject="the reader's answer")
 
     def _open(self) -> Session:
         self._refuse_if_dead()
@@ -107,12 +106,3 @@ class IsolatedSlide(Slide):
         return SlideError(self._deaths[0])
 
 
-def header_from_json(facts: dict[str, Any]) -> SlideHeader:
-    """A header as it crossed to this process.
-
-    Raises
-    ------
-    msgspec.ValidationError
-        A field has another type: the reader process is not what it should be.
-    """
-    return msgspec.convert(facts, SlideHeader)

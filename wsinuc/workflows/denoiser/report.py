@@ -19,6 +19,9 @@ SAMPLING_STEPS = 25
 """Of DDIM: enough to see what the model has learned, cheap enough to do often."""
 
 
+_AT_ONCE = 4  # samples of one pass, so that a grid needs no more memory than a step
+
+
 def estimate(config: PretrainConfig, processes: int = 1) -> NetworkCost:
     """Size and cost of a training."""
     return estimate_network(
@@ -37,7 +40,7 @@ def sample_grid(network: nn.Module, process: GaussianDiffusion, config: Pretrain
     noise = torch.randn(SAMPLES, 3, config.patch, config.patch, generator=generator).to(weight.device)
     sampler = SamplerConfig("ddim", SAMPLING_STEPS)
     with torch.autocast(weight.device.type, dtype=torch.bfloat16, enabled=config.fit.bf16):
-        samples = torch.cat([walk(process, network, part, sampler) for part in noise.split(4)])
+        samples = torch.cat([walk(process, network, part, sampler) for part in torch.split(noise, _AT_ONCE)])
     pixels = from_network(samples)
     side = round(SAMPLES**0.5)
     rows = pixels.reshape(side, side, config.patch, config.patch, 3).swapaxes(1, 2)

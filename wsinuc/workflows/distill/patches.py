@@ -56,7 +56,8 @@ class TeacherPatches:
 
     def patch(self, index: int) -> NDArray[np.uint8]:
         """Pixels and scores of a patch, mapped from its file: ``(3 + channels, side, side)``, RGB first."""
-        return np.load(_path(self.folder, index), mmap_mode="r", allow_pickle=False)
+        pixels: NDArray[np.uint8] = np.load(_path(self.folder, index), mmap_mode="r", allow_pickle=False)
+        return pixels
 
 
 def source_identity(images: Sequence[Pixels], weights: Sequence[float] | None) -> str:

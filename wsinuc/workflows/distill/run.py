@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import wsinuc
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
 from wsinuc.datasets.sampling.patches import Prefetcher
@@ -37,13 +36,15 @@ from wsinuc.models.training.loop import Inspection, Progress, fit, part_size, we
 from wsinuc.models.training.processes import ALONE
 from wsinuc.models.training.state import append_log, trim_log
 from wsinuc.regular import require_parent
-from wsinuc.segmenters.network import MAPS, NetworkConfig, network_checkpoint
+from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
+from wsinuc.segmenters.tiled import MAPS
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of, source_identity
 from wsinuc.workflows.distill.teacher import Scales, Teacher
 from wsinuc.workflows.train.network_loss import make_targets, unet_loss
 from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
+from wsinuc.workflows.training.run import on_device, origin_of
 
 __all__ = ["Agreement", "DistillConfig", "distill"]
 
@@ -128,11 +129,12 @@ def distill(
     patches = make_patches(
         teachers, images, cache or out.with_suffix(".patches"), config, weights=weights, on_event=on_event
     )
-    where, described = pick_device(device), describe_student(teacher, config)
+    where = pick_device(device)
+    described = describe_student(teacher, config)
     torch.manual_seed(config.seed)
     network = build_network("unet", described.network)
     begun_from = begin_with(network, start, described) if start else None
-    network = network.to(where).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    on_device(network, where).train()
     source = _soft_source(patches, described, scales, config)
     sources = source_identity(images, weights)
     label_names = [image.name for image in labelled]
@@ -146,15 +148,15 @@ def distill(
     identity = config.identity() | learned
 
     def validate(step: int) -> float:
-        found = measure_agreement(network, source, patches.apart, config)
+        measured = measure_agreement(network, source, patches.apart, config)
         log = out.with_suffix(".agreement.jsonl")
         trim_log(log, step - 1)
-        append_log(log, {"step": step} | asdict(found))
+        append_log(log, {"step": step} | asdict(measured))
         on_event(
-            f"student: step {step}  held-out loss {found.loss:.4f}  Dice with the teacher {found.dice:.4f}  "
-            f"difference {found.difference:.4f}"
+            f"student: step {step}  held-out loss {measured.loss:.4f}  Dice with the teacher {measured.dice:.4f}  "
+            f"difference {measured.difference:.4f}"
         )
-        return found.loss
+        return measured.loss
 
     def report(progress: Progress) -> None:
         on_event(f"student: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
@@ -214,8 +216,11 @@ class _BatchLoss:
         device: torch.device,
         stack: ExitStack,
     ) -> None:
-        self.network, self.labels, self.separation = network, labels, separation
-        self.config, self.device = config, device
+        self.network = network
+        self.labels = labels
+        self.separation = separation
+        self.config = config
+        self.device = device
         size = part_size(config.batch, config.fit, ALONE)
         self.crops: Callable[[int], list[SoftCrop]] = lambda part: source.batch(part, size)
         self.annotated: Callable[[int], list[Crop]] = lambda part: (
@@ -226,10 +231,12 @@ class _BatchLoss:
             self.annotated = _ahead(self.annotated, stack)
 
     def __call__(self, part: int) -> Tensor:
-        soft, hard = self.crops(part), self.annotated(part)
+        soft = self.crops(part)
+        hard = self.annotated(part)
         pixels = to_network(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)])).to(self.device)
         raw: DenseOutput = self.network(pixels)
-        config, count = self.config, len(soft)
+        config = self.config
+        count = len(soft)
         with torch.autocast(self.device.type, enabled=False):
             raw = raw.float()
             taught = DenseOutput(raw.classes[:count], raw.maps[:count])
@@ -264,7 +271,8 @@ def _check_output(out: Path, state: Path) -> None:
 def describe_student(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
     """What the student's header will say: the teacher's classes, separation and post-processing."""
     taught = teacher.segmenter
-    separation, mpp = taught.config.separation, config.mpp or taught.mpp
+    separation = taught.config.separation
+    mpp = config.mpp or taught.mpp
     shape = {
         "classes": len(taught.classes) + 1,
         "maps": MAPS[separation],
@@ -335,10 +343,4 @@ def _label_source(labelled: Sequence[LabelledImage], config: DistillConfig) -> C
 def _origin(teachers: Sequence[Teacher], config: DistillConfig, agreement: Agreement) -> dict[str, Any]:
     """Where the weights come from."""
     taught = [{"name": each.name, "sha256": each.sha256, "provenance": each.provenance} for each in teachers]
-    return {
-        "wsinuc": wsinuc.__version__,
-        "torch": torch.__version__,
-        "teachers": taught,
-        "training": asdict(config),
-        "agreement": asdict(agreement),
-    }
+    return origin_of(config, teachers=taught, agreement=asdict(agreement))

@@ -254,4 +254,5 @@ class JointTeacher:
     def teach(self, image: Pixels, spots: Sequence[Spot]) -> NDArray[np.uint8]:
         """Pixels and mean scores of patches of one image, as `PatchTeacher.teach` gives them."""
         taught = [teacher.teach(image, spots) for teacher in self.teachers]
-        return np.rint(np.mean(taught, axis=0)).astype(np.uint8)
+        mean: NDArray[np.float64] = np.mean(taught, axis=0)
+        return np.rint(mean).astype(np.uint8)

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from wsinuc.models.conditioning.text import TextEncoder
-from wsinuc.models.diffusion.joint import JointDiffusion, sample_joint
+from wsinuc.models.diffusion.joint import JointDiffusion
+from wsinuc.models.diffusion.joint_sampling import JointRequest, sample_joint
 from wsinuc.models.diffusion.mean_levels import MeanLevels
+from wsinuc.models.diffusion.samplers import SamplerConfig
 from wsinuc.models.networks.cosyn_unet import CoSynUNet
 from wsinuc.models.pixels import from_network
 from wsinuc.nuclei.classes import NucleusClass
@@ -40,11 +42,8 @@ def sample_page(
         unit = sample_joint(
             process,
             network,
-            points,
-            text,
-            [config.seed + i for i in range(ROWS)],
-            sampler="dpm++",
-            steps=config.sample_steps,
+            JointRequest(points=points, text=text, seeds=[config.seed + i for i in range(ROWS)]),
+            SamplerConfig("dpm++", config.sample_steps),
             device=device,
             levels=levels,
         )

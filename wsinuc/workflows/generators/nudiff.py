@@ -120,7 +120,7 @@ def train_generator(
     levels = mean_levels(images, config)
     network = build_generator(config)
     start = _start(network, init) if init else {}
-    network = on_device(network, device).train()
+    on_device(network, device).train()
     origin = _origin(config, images, start) | (provenance or {})
 
     def checkpoint(average: dict[str, Tensor]) -> Checkpoint:

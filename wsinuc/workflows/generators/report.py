@@ -52,7 +52,7 @@ def structure_page(
 ) -> NDArray[np.uint8]:
     """4 x 4 samples; the same noise each time, so that pages of one training can be compared."""
     noise = _noise(SAMPLES, config)
-    parts = [_sampled(process, network, part, network, config, levels) for part in noise.split(_AT_ONCE)]
+    parts = [_sampled(process, network, part, network, config, levels) for part in torch.split(noise, _AT_ONCE)]
     pictures = structure_colours(np.concatenate(parts))
     side = round(SAMPLES**0.5)
     return page([pictures[i : i + side] for i in range(0, SAMPLES, side)])

@@ -133,14 +133,8 @@ def fit_joining(
     DataError
         There are too few fragments that touch to learn from.
     """
-    if not isinstance(segmenter, TiledSegmenter) or segmenter.config.separation != "distance":
-        raise ConfigError(
-            "only a model that separates nuclei by distance joins fragments, and this one does not: it "
-            "separates by H and V "
-            "(--separation hv), or adds classes to another model, which is the one to give"
-        )
-    found = _score_crops(cast(Teaching, segmenter), images, config, weights, on_crop)
-    height = segmenter.config.watershed.marker_height
+    found = score_crops(cast(Teaching, segmenter), images, config, weights, on_crop)
+    height = cast(Teaching, segmenter).config.watershed.marker_height
     apart = len(found) * 4 // 5
     trial, held_out = regress(_together(found[:apart]), config.fragment_height), _together(found[apart:])
     joins = _together(found)
@@ -152,14 +146,20 @@ def fit_joining(
     )
 
 
-def _score_crops(
+def score_crops(
     segmenter: Teaching,
     images: Sequence[LabelledImage],
     config: JoiningFit,
-    weights: Sequence[float] | None,
-    on_crop: Callable[[int], None],
+    weights: Sequence[float] | None = None,
+    on_crop: Callable[[int], None] = lambda done: None,
 ) -> list[Joins]:
-    """The joins of every crop."""
+    """The joins of every crop; raises ConfigError for a segmenter that does not separate by distance."""
+    if not isinstance(segmenter, TiledSegmenter) or segmenter.config.separation != "distance":
+        raise ConfigError(
+            "only a model that separates nuclei by distance joins fragments, and this one does not: it "
+            "separates by H and V "
+            "(--separation hv), or adds classes to another model, which is the one to give"
+        )
     side = math.ceil(_SIDE_UM / segmenter.mpp / GRID) * GRID
     tiles = segmenter.with_core(min(side, segmenter.tile - 2 * segmenter.margin))
     source = CropSource(

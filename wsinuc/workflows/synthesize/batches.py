@@ -13,7 +13,7 @@ import multiprocessing
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 
@@ -108,16 +108,16 @@ class _Worker:
 
     def answer(self, numbers: range) -> list[SyntheticSample]:
         try:
-            found = self.pipe.recv()
+            answer = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
             raise SynthesisError(
                 f"the process that made samples {numbers[0]} to {numbers[-1]} ended with code {self.process.exitcode}: "
                 "it may have run out of memory; use fewer workers, and run the same command again to continue"
             ) from None
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(list[SyntheticSample], answer)
 
     def close(self) -> None:
         self.process.kill()  # it is deaf to milder signals, and has nothing to give back

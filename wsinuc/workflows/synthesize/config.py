@@ -8,7 +8,6 @@ import cc3d
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop
 from wsinuc.datasets.base import LabelledImage
@@ -108,8 +107,3 @@ def resolved_guidance(asked: float | None, drop_rate: float, condition: str) -> 
             "trained with drop rate 0: use --guidance 0, or train on with a drop rate"
         )
     return asked
-
-
-def placed(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on a device, its weights in the memory order that convolutions are quick with."""
-    return network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

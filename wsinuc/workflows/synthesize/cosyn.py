@@ -18,16 +18,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.models.checkpoints.checkpoint import file_sha256
 from wsinuc.models.checkpoints.cosyn import CoSynModel, load_cosyn
+from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.devices import half_precision, pick_device
-from wsinuc.models.diffusion.joint import JointUnit, sample_joint
+from wsinuc.models.diffusion.joint import JointUnit
+from wsinuc.models.diffusion.joint_sampling import JointRequest, sample_joint
 from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_timesteps
 from wsinuc.models.pixels import from_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
-from wsinuc.workflows.synthesize.config import SynthesisConfig, placed, resolved_guidance, seed_of
+from wsinuc.workflows.synthesize.config import SynthesisConfig, resolved_guidance, seed_of
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import Layouts, LayoutSource, Scene
+from wsinuc.workflows.training.run import on_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,7 @@ class CoSynRecipe:
     model: Path
     layouts: Layouts
     """A data set, one layout for all samples, or None for random ones."""
-    layout_name: str
+    layout_name: str = "random"
     """What the manifest says of layouts that are of no data set: ``random``, a file's name."""
     prompts: tuple[str, ...] = ()
     """Of sample k the one at k modulo their number; none: the template's, of the sample's own tissue and classes."""
@@ -81,24 +84,26 @@ class CoSynMaker:
         )
         model.text_encoder([*recipe.prompts, self.source.scene(0).prompt])  # unknown words, before anything is made
         self.device = pick_device(recipe.device)
-        placed(model.network, self.device)
+        on_device(model.network, self.device).eval()
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:
         """The samples of these numbers as one batch; raises SynthesisError."""
-        config, scenes = self.recipe.config, [self.source.scene(k) for k in numbers]
+        config = self.recipe.config
+        scenes = [self.source.scene(k) for k in numbers]
         points = np.stack([scene.layout.point_map for scene in scenes]).astype(np.int64)
+        request = JointRequest(
+            points=torch.from_numpy(points),
+            text=self._text(scenes),
+            seeds=[seed_of(config.seed, k, "image") for k in numbers],
+            guidance=self.guidance,
+        )
         unit = sample_joint(
             self.model.process,
             half_precision(self.model.network, self.device),
-            torch.from_numpy(points).to(self.device),
-            self._text(scenes),
-            [seed_of(config.seed, k, "image") for k in numbers],
-            sampler=config.sampler.name,
-            steps=config.sampler.steps,
-            guidance=self.guidance,
+            request,
+            config.sampler,
             device=self.device,
             levels=self.model.levels,
-            restart=config.sampler.restart,
         )
         parts = zip(
             numbers,
@@ -126,8 +131,8 @@ class CoSynMaker:
     @property
     def classes(self) -> tuple[NucleusClass, ...]:
         """Those of the model; none where it knows one kind of nucleus only."""
-        known = self.model.config["classes"]
-        return tuple(NucleusClass(c["name"], tuple(c["color"])) for c in known) if len(known) > 1 else ()
+        known = from_header(tuple[NucleusClass, ...], self.model.config["classes"])
+        return known if len(known) > 1 else ()
 
     def identity(self) -> dict[str, Any]:
         """What decides the samples beside the settings of any synthesis, as JSON types."""

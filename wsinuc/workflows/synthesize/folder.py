@@ -216,7 +216,7 @@ def _whole_lines(manifest: Path) -> list[Mapping[str, str]]:
     return rows if text.endswith(b"\n") else rows[:-1]
 
 
-def _write_png(pixels: NDArray, path: Path) -> None:
+def _write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> None:
     with replacing(path) as file:
         Image.fromarray(pixels).save(file, format="PNG")
 

@@ -32,7 +32,6 @@ from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_ma
 from wsinuc.synthesis.structures import from_diffusion, structure_map
 from wsinuc.workflows.synthesize.config import (
     SynthesisConfig,
-    placed,
     real_field,
     resolved_guidance,
     seed_of,
@@ -40,6 +39,7 @@ from wsinuc.workflows.synthesize.config import (
 )
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import described, tissue_of
+from wsinuc.workflows.training.run import on_device
 
 CONDITIONS = ("instances", "raw")
 _CHANNELS = 3  # of images, and of structures
@@ -95,7 +95,7 @@ class NudiffMaker:
         self.device = pick_device(recipe.device)
         for model in (images, structures):
             if model is not None:
-                placed(model.network, self.device)
+                on_device(model.network, self.device).eval()
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:
         """The samples of these numbers as one batch; raises SynthesisError."""

@@ -7,7 +7,7 @@ on a CPU any number of workers writes the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from wsinuc.datasets.base import Dataset
 from wsinuc.errors import ConfigError
 from wsinuc.models.devices import pick_device
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.synthesize.batches import batches, generate
-from wsinuc.workflows.synthesize.config import SynthesisConfig
 from wsinuc.workflows.synthesize.cosyn import CoSynMaker, CoSynRecipe
 from wsinuc.workflows.synthesize.folder import SHEET, SyntheticSample, SyntheticSet, check_folder, writing
-from wsinuc.workflows.synthesize.layouts import Layouts
 from wsinuc.workflows.synthesize.nudiff import NudiffMaker, NudiffRecipe
 
 
@@ -41,6 +38,8 @@ class SynthesisPlan:
     steps: int
     parameters: int
     """Of all networks."""
+    weights_bytes: int
+    """Of all networks in one process."""
     flops_per_sample: float
     checkpoints: dict[str, str]
     """Role -> sha256."""
@@ -68,105 +67,6 @@ class SampleDone:
 SynthesisEvent = SynthesisStarted | SampleDone
 
 
-def synthesize_nudiff(
-    structure_model: Path | None,
-    image_model: Path,
-    out: Path,
-    count: int,
-    config: SynthesisConfig,
-    *,
-    structures: Dataset | None = None,
-    condition: str = "instances",
-    device: str = "auto",
-    on_event: Callable[[SynthesisEvent], None] = lambda event: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> None:
-    """Make ``count`` samples of method B (Yu et al. 2023) in the folder ``out``.
-
-    Parameters
-    ----------
-    structure_model
-        Checkpoint of kind ``nudiff-structure``; None where ``structures`` are given.
-    image_model
-        Checkpoint of kind ``nudiff-image``.
-    structures
-        Annotated images whose nuclei get new images, instead of generated structures.
-    condition
-        What the image is made for: ``instances``, the structure of the labels, or ``raw``, the generated structure.
-    should_stop
-        Asked after each batch; the same call goes on later.
-
-    Raises
-    ------
-    CheckpointError, ConfigError, DeviceError
-        The checkpoints or the request are not what they should be.
-    OutputError
-        ``out`` holds something else, or samples of other settings.
-    SynthesisError
-        A sample became no number any more, or a process was killed.
-    """
-    recipe = NudiffRecipe(
-        structure_model=structure_model,
-        image_model=image_model,
-        structures=structures,
-        config=config,
-        condition=condition,
-        device=device,
-    )
-    synthesize_recipe(recipe, out, count, on_event=on_event, should_stop=should_stop)
-
-
-def synthesize_cosyn(
-    model: Path,
-    layouts: Layouts,
-    prompts: Sequence[str],
-    out: Path,
-    count: int,
-    config: SynthesisConfig,
-    *,
-    layout_name: str = "random",
-    tissues: Sequence[str] = (),
-    text_encoder: Path | None = None,
-    device: str = "auto",
-    on_event: Callable[[SynthesisEvent], None] = lambda event: None,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> None:
-    """Make ``count`` samples of method C (Min, Oh, Jeong 2024) in the folder ``out``.
-
-    Parameters
-    ----------
-    model
-        Checkpoint of kind ``cosyn``.
-    layouts
-        A data set whose layouts are taken, one layout for all samples, or None for random ones from
-        the point process that the checkpoint holds for each tissue.
-    prompts
-        Sample k has the one at k modulo their number; none: the template's, of its own tissue and classes.
-    layout_name
-        What the manifest calls layouts that are of no data set.
-    tissues
-        Of random layouts and of prompts, in turn; none: those of the prompts or data set, or all that the model knows.
-    text_encoder
-        Folder of CLIP's weights for models that were trained with it.
-
-    Raises
-    ------
-    CheckpointError, ConfigError, DataError, DeviceError, OutputError, SynthesisError
-        As in `synthesize_nudiff`; also for tissues, classes and words that the model does not know.
-    """
-    recipe = CoSynRecipe(
-        model=model,
-        layouts=layouts,
-        layout_name=layout_name,
-        prompts=tuple(prompts),
-        tissues=tuple(tissues),
-        config=config,
-        text_encoder=text_encoder,
-        device=device,
-    )
-    synthesize_recipe(recipe, out, count, on_event=on_event, should_stop=should_stop)
-
-
 def plan_synthesis(recipe: NudiffRecipe | CoSynRecipe, out: Path, count: int) -> SynthesisPlan:
     """What a synthesis would do, nothing written; raises what the synthesis would raise before its first sample."""
     maker, settings, classes = _prepared(recipe, count)
@@ -180,6 +80,7 @@ def plan_synthesis(recipe: NudiffRecipe | CoSynRecipe, out: Path, count: int) ->
         sampler=recipe.config.sampler.name,
         steps=recipe.config.sampler.steps,
         parameters=maker.parameters,
+        weights_bytes=4 * maker.parameters,
         flops_per_sample=maker.flops(),
         checkpoints=settings["checkpoints"],
     )
@@ -193,7 +94,25 @@ def synthesize_recipe(
     on_event: Callable[[SynthesisEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Make samples by a recipe; what `synthesize_nudiff` and `synthesize_cosyn` do, and raise."""
+    """Make ``count`` samples of method B or C in the folder ``out``.
+
+    Parameters
+    ----------
+    recipe
+        What makes them; see `NudiffRecipe` and `CoSynRecipe`.
+    should_stop
+        Asked after each batch; the same call goes on later.
+
+    Raises
+    ------
+    CheckpointError, ConfigError, DataError, DeviceError
+        The checkpoints or the request are not what they should be: tissues, classes and words that the
+        model does not know among them.
+    OutputError
+        ``out`` holds something else, or samples of other settings.
+    SynthesisError
+        A sample became no number any more, or a process was killed.
+    """
     maker, settings, classes = _prepared(recipe, count)
     with writing(out, settings, classes) as target:
         done = sum(i < count for i in target.done)
@@ -234,7 +153,8 @@ def _prepared(
     """The networks, the settings that all samples share, and the classes of their nuclei."""
     if count < 1:
         raise ConfigError(f"at least one sample must be wanted, got {count}")
-    maker, config = recipe.open(), recipe.config
+    maker = recipe.open()
+    config = recipe.config
     shared = {
         "mpp": maker.mpp,
         "size": maker.size,

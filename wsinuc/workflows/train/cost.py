@@ -122,7 +122,7 @@ def feature_flops(extractor: FeatureExtractor) -> float:
     """Operations per pixel of computing features, counted on a small patch; a denoiser's grow with the area."""
     with FlopCounterMode(display=False) as counter:
         extractor(torch.zeros(1, 3, _PATCH, _PATCH))
-    return counter.get_total_flops() / _PATCH**2
+    return float(counter.get_total_flops()) / _PATCH**2
 
 
 def _pixels(images: Sequence[LabelledImage], mpp: float) -> float:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import wsinuc
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -28,13 +27,15 @@ from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 from wsinuc.models.training.loop import FitConfig, Progress
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
+from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
+from wsinuc.segmenters.tiled import MAPS
 from wsinuc.separation.watershed import WatershedSettings
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
 from wsinuc.workflows.train.finetune import FinetuneConfig, disturbed, finetune
 from wsinuc.workflows.train.pixel_table import SamplingConfig, collect_pixels
 from wsinuc.workflows.train.threshold import fit_threshold
+from wsinuc.workflows.training.run import on_device, origin_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,14 +155,8 @@ def train_ddpm(
     if config.fit_threshold:
         watershed = WatershedSettings(mpp=mpp, foreground_threshold=fit_threshold(segmenter, images))
         segmenter.config = replace(segmenter.config, watershed=watershed)
-    origin = {
-        "wsinuc": wsinuc.__version__,
-        "torch": torch.__version__,
-        "training": asdict(config),
-        "images": len(images),
-        "denoiser": {"sha256": checkpoint.sha256, **checkpoint.provenance},
-        **(provenance or {}),
-    }
+    denoiser_origin = {"sha256": checkpoint.sha256, **checkpoint.provenance}
+    origin = origin_of(config, images=len(images), denoiser=denoiser_origin) | (provenance or {})
     save_checkpoint(segmenter.to_checkpoint(origin), out)
 
 
@@ -189,8 +184,7 @@ def load_extractor(checkpoint: Checkpoint, features: FeatureConfig, device: torc
             f"pixel classifiers read the decoder blocks of a guided-diffusion U-Net, and this denoiser is a "
             f"{checkpoint.config['network']}; use the method finetune with it, or pretrain with another preset"
         )
-    network = network.float().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return FeatureExtractor(network, process, features)
+    return FeatureExtractor(on_device(network.float(), device), process, features)
 
 
 def _tune(

@@ -104,7 +104,7 @@ def fit_ensemble(
         for batch in range(batches):
             loss = member_losses(ensemble, table, rows[:, batch * size : (batch + 1) * size], config, columns)
             optimiser.zero_grad(set_to_none=True)
-            loss.sum().backward()
+            torch.autograd.backward(loss.sum())
             optimiser.step()
             if config.cosine:
                 schedule.step()
@@ -129,10 +129,12 @@ def member_losses(
 
     H and V mean nothing outside nuclei and count inside only; centre distance is 0 outside and counts everywhere.
     """
-    device, classes = ensemble.first.device, ensemble.config.classes
+    device = ensemble.first.device
+    classes = ensemble.config.classes
     features = table.features[rows] if columns is None else table.features[rows[..., None], columns]
-    raw = ensemble(features.to(device).float())
-    wanted, maps = table.classes[rows].to(device), table.maps[rows].to(device)
+    raw: Tensor = ensemble(features.to(device).float())
+    wanted = table.classes[rows].to(device)
+    maps = table.maps[rows].to(device)
     each = F.cross_entropy(raw[..., :classes].movedim(-1, 1), wanted, reduction="none", ignore_index=IGNORED)
     loss = each.sum(1) / (wanted != IGNORED).sum(1).clamp_min(1)
     if not ensemble.config.maps:
@@ -195,8 +197,9 @@ def _initialise(ensemble: PixelClassifierEnsemble, config: EnsembleFitConfig, se
 
 def _moments(features: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each feature, chunk by chunk."""
-    total, square = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-    for chunk in features.split(_CHUNK):
+    total = torch.zeros((), dtype=torch.float64)
+    square = torch.zeros((), dtype=torch.float64)
+    for chunk in torch.split(features, _CHUNK):
         wide = (chunk if columns is None else chunk[:, columns]).double()
         total, square = total + wide.sum(0), square + wide.square().sum(0)
     mean = total / len(features)

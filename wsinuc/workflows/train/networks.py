@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import wsinuc
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError
@@ -30,13 +29,15 @@ from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Progress, fit
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.regular import require_parent
-from wsinuc.segmenters.network import MAPS, NetworkConfig, NetworkSegmenter, network_checkpoint
+from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
+from wsinuc.segmenters.tiled import MAPS
 from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
 from wsinuc.workflows.train.network_loss import LOSSES, make_targets
 from wsinuc.workflows.train.threshold import fit_threshold
+from wsinuc.workflows.training.run import on_device, origin_of
 
 
 def train_network(
@@ -88,7 +89,8 @@ def train_network(
         ``out`` lies in no folder.
     """
     require_parent(out)
-    images, classes = list(images), classes or (NUCLEUS,)
+    images = list(images)
+    classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
     start = starting_point(config, denoiser)
     where = pick_device(device)
@@ -97,7 +99,7 @@ def train_network(
     network = build_network(config.method, described.network)
     if start is not None and config.pretrained:
         _take_over(network, start)
-    network = network.to(where).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    on_device(network, where).train()
     source = CropSource(
         images=images,
         mpp=described.watershed.mpp,
@@ -106,7 +108,8 @@ def train_network(
         weights=weights,
         augmentation=config.augmentation,
     )
-    loss, state = _batch_loss(network, source, config, where), out.with_suffix(".state")
+    loss = _batch_loss(network, source, config, where)
+    state = out.with_suffix(".state")
     origin = _origin(config, images, start) | (provenance or {})
 
     def report(progress: Progress) -> None:
@@ -194,7 +197,8 @@ def describe_network(
     mpp = config.resolution
     if config.method == "finetune":
         if start is not None:
-            shape["denoiser"], mpp = start.config, float(start.config["mpp"])
+            shape["denoiser"] = start.config
+            mpp = float(start.config["mpp"])  # features of a denoiser mean nothing at another resolution
         elif config.denoiser is not None:
             shape["denoiser"] = {"unet": asdict(config.denoiser)}
     elif config.method == "unet":
@@ -233,11 +237,9 @@ def _batch_loss(
 
 def _origin(config: NetworkTrainConfig, images: Sequence[LabelledImage], start: Checkpoint | None) -> dict[str, Any]:
     """Where the weights come from."""
-    return {
-        "wsinuc": wsinuc.__version__,
-        "torch": torch.__version__,
-        "training": asdict(config),
-        "images": [sample.name for sample in images],
-        "nuclei": sum(len(np.unique(sample.labels[sample.labels > 0])) for sample in images),
-        "denoiser": {"sha256": start.sha256, **start.provenance} if start else None,
-    }
+    return origin_of(
+        config,
+        images=[sample.name for sample in images],
+        nuclei=sum(len(np.unique(sample.labels[sample.labels > 0])) for sample in images),
+        denoiser={"sha256": start.sha256, **start.provenance} if start else None,
+    )

@@ -117,7 +117,7 @@ class SoftCropSource:
         reach = size * self.step
         box = (left, top, min(left + reach, image.shape[1]), min(top + reach, image.shape[0]))
 
-        def sampled(plane: NDArray) -> NDArray:
+        def sampled(plane: NDArray[np.float32]) -> NDArray[np.float32]:
             return np.array(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR, box=box))
 
         probabilities, maps = (

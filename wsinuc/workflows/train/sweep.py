@@ -32,8 +32,10 @@ from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import create_text
-from wsinuc.segmenters.ddpm import MAPS, DdpmConfig, DdpmSegmenter
+from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
+from wsinuc.segmenters.tiled import MAPS
 from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.typed_json import from_json
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.evaluate.run import evaluate, predict_labels
 from wsinuc.workflows.train.ddpm import load_extractor
@@ -95,6 +97,14 @@ class SweepScore:
     """Of nuclei of any class against background, pooled."""
     aji: float = math.nan
     """Mean over the validation images; of finalists only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Best:
+    """What is read of ``best.json``."""
+
+    timesteps: tuple[int, ...]
+    blocks: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +176,18 @@ def feature_columns(extractor: FeatureExtractor, wanted: FeatureConfig) -> torch
     ConfigError
         The extractor lacks one of the timesteps or blocks.
     """
-    everything, unet = extractor.config, extractor.unet.config
-    missing = set(wanted.timesteps) - set(everything.timesteps), set(wanted.blocks) - set(everything.blocks)
-    if any(missing):
-        raise ConfigError(f"the rows have no timesteps {sorted(missing[0])} or blocks {sorted(missing[1])}")
+    everything = extractor.config
+    unet = extractor.unet.config
+    timesteps = sorted(set(wanted.timesteps) - set(everything.timesteps))
+    blocks = sorted(set(wanted.blocks) - set(everything.blocks))
+    if timesteps or blocks:
+        raise ConfigError(f"the rows have no timesteps {timesteps} or blocks {blocks}")
     columns: list[int] = []
     start = 0
     for factor in extractor.channels:
-        blocks = [b for b in everything.blocks if unet.decoder_factors[b] == factor]
+        of_factor = [b for b in everything.blocks if unet.decoder_factors[b] == factor]
         for timestep in everything.timesteps:
-            for block in blocks:
+            for block in of_factor:
                 width = unet.decoder_channels[block]
                 if timestep in wanted.timesteps and block in wanted.blocks:
                     columns.extend(range(start, start + width))
@@ -298,11 +310,11 @@ def _published_blocks(checkpoint: Checkpoint) -> tuple[int, ...]:
 @torch.no_grad()
 def _verdicts(ensemble: PixelClassifierEnsemble, table: PixelTable, columns: torch.Tensor) -> NDArray[np.int64]:
     """The most probable class of each row, by the members' mean."""
-    found = []
-    for chunk in table.features.split(_CHUNK):
+    verdicts = []
+    for chunk in torch.split(table.features, _CHUNK):
         raw = ensemble(chunk[None][..., columns].to(ensemble.first.device).float())
-        found.append(raw[..., : ensemble.config.classes].softmax(-1).mean(0).argmax(-1).cpu())
-    return torch.cat(found).numpy()
+        verdicts.append(raw[..., : ensemble.config.classes].softmax(-1).mean(0).argmax(-1).cpu())
+    return torch.cat(verdicts).numpy()
 
 
 def _finalist(
@@ -355,20 +367,19 @@ def _write(scores: Sequence[SweepScore], denoiser: Path, out: Path) -> None:
 def read_best(path: Path) -> FeatureConfig:
     """The timesteps and blocks of a ``best.json``; raises DataError for other files."""
     try:
-        best = read_json(path)
-        return FeatureConfig(timesteps=tuple(best["timesteps"]), blocks=tuple(best["blocks"]))
-    except DataError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no best.json of wsinuc sweep ({type(error).__name__}: {error})") from error
+        content = read_json(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+    best = from_json(_Best, content, error=DataError, subject=f"{path} is no best.json of wsinuc sweep")
+    return FeatureConfig(timesteps=best.timesteps, blocks=best.blocks)
 
 
 def _draw(scores: Sequence[SweepScore], config: SweepConfig, path: Path) -> None:
     """Mean IoU of one denoiser: sets of timesteps down, sets of blocks across."""
-    found = {(score.timesteps, score.blocks): score.mean_iou for score in scores}
+    values = {(score.timesteps, score.blocks): score.mean_iou for score in scores}
     sets = sorted({score.blocks for score in scores})
     draw_heat_map(
-        [[found[timesteps, blocks] for blocks in sets] for timesteps in config.timesteps],
+        [[values[timesteps, blocks] for blocks in sets] for timesteps in config.timesteps],
         [_text(timesteps) for timesteps in config.timesteps],
         [_text(blocks) for blocks in sets],
         path,

@@ -6,6 +6,8 @@ the tensors that it would keep for the backward pass.
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -117,6 +119,26 @@ def noisy(channels: int, patch: int, *conditions: int) -> Callable[[], Sequence[
 def images_at_once(config: TrainingSettings, processes: int = 1) -> int:
     """Images of one pass of a training, in each process."""
     return max(1, config.batch // (config.fit.accumulate * processes))
+
+
+def cost_of_parts(part: Measurement, count: int, *, parameters: int, text: str, what: str) -> TrainingCost:
+    """The cost of a training that is mostly so many parts alike, one of which was measured.
+
+    Parameters
+    ----------
+    what
+        What a part is, for the message: ``image``.
+    """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return TrainingCost(
+        parameters=parameters,
+        flops=part.flops * count,
+        # macOS counts bytes, others kibibytes
+        memory_bytes=peak if sys.platform == "darwin" else peak * 1024,
+        text=text,
+        seconds=part.seconds * count,
+        measured=f"one {what} took {part.seconds:.2f} s, memory is what that needed",
+    )
 
 
 def cost_of_steps(network: NetworkCost, steps: int, text: str) -> TrainingCost:

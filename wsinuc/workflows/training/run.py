@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ from wsinuc.workflows.training.files import draw_training
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class TrainingSettings(Protocol):
@@ -115,10 +118,11 @@ def run_training(training: Training, out: Path, config: TrainingSettings, sessio
         draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"), loss=training.curve)
 
 
-def on_device(network: nn.Module, device: torch.device | str) -> nn.Module:
-    """The network on a device, its weights in the memory order that convolutions are quick with."""
-    # PyTorch's stubs of Module.to lack memory_format
-    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+def on_device(network: Network, device: torch.device | str) -> Network:
+    """The network itself, moved to a device, its weights in the memory order that convolutions are quick with."""
+    network.to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in PyTorch's stubs
+    return network
 
 
 def take_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, kind: str, remedy: str) -> None:
