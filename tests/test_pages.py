@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import wsinuc
+from wsinuc.segmenters.shipped import shipped_models
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -57,7 +58,64 @@ def test_the_python_reference_has_every_public_name():
 
 
 def test_every_page_of_the_site_is_in_its_contents():
-    contents = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    indexes = (ROOT / "docs").rglob("index.md")
+    contents = "".join(path.read_text(encoding="utf-8") for path in indexes if "_build" not in path.parts)
     found = [path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts and path.stem != "index"]
-    names = [path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in found]
-    assert not [name for name in names if name not in contents]
+    names = {path: path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in found}
+    entries = set(contents.splitlines())
+    assert not [path for path, name in names.items() if not {name, path.stem} & entries]
+
+
+LONGEST = 100
+"""Letters on a line of prose; tables, code and links of pictures may be longer."""
+NOT_PROSE = ("|", "    ", "!", "<")
+
+
+def prose(page: Path) -> list[str]:
+    """Lines of a page outside code and tables."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return [line for line in text.splitlines() if not line.lstrip().startswith("|") and not line.startswith(NOT_PROSE)]
+
+
+def pages_for_readers() -> list[Path]:
+    """The pages that say what is true now; experiments and the changelog tell history."""
+    site = [page for page in pages() if page.is_relative_to(ROOT / "docs")]
+    top = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    return top + [page for page in site if "experiments" not in page.parts]
+
+
+@pytest.mark.parametrize("page", pages_for_readers(), ids=name_of)
+def test_prose_wraps(page: Path):
+    assert not [line for line in prose(page) if len(line) > LONGEST and " " in line.strip()]
+
+
+@pytest.mark.parametrize("page", pages_for_readers(), ids=name_of)
+def test_pages_tell_no_history(page: Path):
+    told = re.compile(r"\b(former|formerly|no longer|hitherto|anew|nowadays|previously)\b", re.IGNORECASE)
+    assert not [line for line in prose(page) if told.search(line)]
+
+
+@pytest.mark.parametrize("page", pages_for_readers(), ids=name_of)
+def test_pages_write_micrometres_as_people_do(page: Path):
+    lines = [re.sub(r"`[^`]*`|\"[^\"]*\"", "", line) for line in page.read_text(encoding="utf-8").splitlines()]
+    units = re.compile(r"\b(um2?|mm2) |\bum/px|\d um\b")
+    assert not [line for line in lines if not line.startswith("    ") and units.search(line)]
+
+
+def test_the_readme_fits_on_two_screens_and_shows_one_picture():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 95
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
+    assert (ROOT / picture).suffix == ".png"
+    assert (ROOT / picture).stat().st_size < 400_000
+
+
+def test_every_shipped_model_has_a_card():
+    cards = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "models").glob("*.md")}
+    index = cards.pop("index")
+    assert cards.keys() == set(shipped_models()) - {"default"}
+    for name, card in cards.items():
+        assert f"({name}.md)" in index
+        for heading in ("Intended use", "Data and licences", "Scores", "Cost", "Where it fails"):
+            assert f"## {heading}" in card
+        assert "![" in card, "a card shows failures"

@@ -1,7 +1,8 @@
 """The picture of the README: a slide, and the nuclei of a field of it.
 
-wsinuc segment examples/data/CMU-1-Small-Region.svs -o demo
-python examples/figures/field.py examples/data/CMU-1-Small-Region.svs demo/CMU-1-Small-Region.wsinuc docs/images/field.png
+make demo
+S=examples/data/CMU-1-Small-Region.svs
+python examples/figures/field.py $S demo/CMU-1-Small-Region.wsinuc docs/images/field.png
 """
 
 from __future__ import annotations
