@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wsinuc.exports.atomic import replacing
 from wsinuc_cli.overlay import field_of
 
 FILE = Path(__file__).with_suffix(".json")
@@ -135,5 +136,12 @@ def _joined(values: Mapping[str, Mapping[str, str]]) -> str:
     return "; ".join(parts)
 
 
+def write_defaults() -> None:
+    """Write the file anew, after a default has changed; raises OutputError."""
+    text = json.dumps(current_defaults(), indent=1) + "\n"
+    with replacing(FILE) as file:
+        file.write(text.encode())
+
+
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(current_defaults(), indent=1) + "\n", encoding="utf-8")
+    write_defaults()

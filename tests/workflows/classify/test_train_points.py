@@ -199,6 +199,10 @@ def test_training_twice_gives_the_same_file(base: Path, typed: Path):
 def test_the_command_reports_and_records(base: Path, tmp_path: Path):
     data, out = write_point_set(tmp_path / "set"), tmp_path / "breast.safetensors"
     arguments = ["--model", str(base), "--folds", "2", "--permutations", "2", "--mpp", "0.5"]
+    planned = CliRunner().invoke(classify, [str(data), *arguments, "-o", str(out), "--dry-run"], catch_exceptions=False)
+    assert "parameters to learn" in planned.output
+    assert "one image took" in planned.output
+    assert not out.exists()
     done = CliRunner().invoke(classify, [str(data), *arguments, "-o", str(out)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "balanced accuracy" in done.output

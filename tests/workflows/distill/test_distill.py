@@ -215,7 +215,7 @@ def test_annotated_images_are_learnt_from_besides(tmp_path: Path) -> None:
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     out, config = tmp_path / "s.safetensors", replace(TINY, fit=replace(FIT, steps=1))
-    with pytest.raises(OutputError, match="folder does not exist"):
+    with pytest.raises(OutputError, match="there is no folder"):
         distill([teacher()], IMAGES, tmp_path / "no" / "s.safetensors", config, device="cpu")
     with pytest.raises(DataError, match="no images to learn from"):
         distill([teacher()], [], out, config, device="cpu")
@@ -315,10 +315,11 @@ def test_the_command_from_teacher_to_student(folder: Path, tmp_path: Path) -> No
     assert planned.exit_code == 0, planned.output
     assert "2 images and slides" in planned.output
     assert "and 2 annotated images" in planned.output
+    assert "the teacher took" in planned.output
     assert not list(tmp_path.glob("student*"))
     done = CliRunner().invoke(main, [*command, "--steps", "2"])
     assert done.exit_code == 0, done.output
-    assert "Next: wsinuc segment slide.svs --model" in done.output
+    assert f"Next: wsinuc evaluate {folder} --model {out}" in done.output
     provenance = load_checkpoint(out, "segmenter").provenance
     assert provenance["teachers"][0]["name"] == "teacher.safetensors"
     assert provenance["sources"] == ["set"]

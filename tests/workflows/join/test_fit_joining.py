@@ -181,6 +181,8 @@ def test_the_command(annotated: list[LabelledImage], tmp_path: Path, monkeypatch
     planned = CliRunner().invoke(command, [*given, "--dry-run"])
     assert planned.exit_code == 0, planned.output
     assert "2 images, 6 crops" in planned.output
+    assert "11 parameters to learn" in planned.output
+    assert "one crop took" in planned.output
     assert not out.exists()
     done = CliRunner().invoke(command, given)
     assert done.exit_code == 0, done.output

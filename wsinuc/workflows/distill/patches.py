@@ -167,7 +167,8 @@ def _spots(
     shares = np.asarray(weights if weights is not None else [area(image) for image in images], np.float64)
     shares /= shares.sum()
     apart = images_apart(shares, config.held_out, config.seed)
-    inside, outside = np.where(apart, 0, shares), np.where(apart, shares, 0)
+    inside = np.where(apart, 0, shares)
+    outside = np.where(apart, shares, 0)
     parts = [inside / inside.sum(), outside / outside.sum() if apart.any() else shares]
     return {k: draw_spot(images, parts[config.is_apart(k)], scales, config.zoom, (config.seed, k)) for k in numbers}
 
@@ -194,8 +195,10 @@ def _teach(
     on_event: Callable[[str], None],
 ) -> None:
     """Score and keep patches, those of one image after each other."""
-    begun = said = time.monotonic()
-    done, together = 0, teacher.together
+    begun = time.monotonic()
+    reported = begun
+    done = 0
+    together = teacher.together
     for source in sorted({spot.source for spot in spots.values()}):
         mine = [k for k, spot in spots.items() if spot.source == source]
         fitted = teacher.fitted(images[source], (config.seed + _SAMPLE_SEED, source))
@@ -206,8 +209,9 @@ def _teach(
                     np.save(stream, patch, allow_pickle=False)
             done += len(batch)
             now = time.monotonic()
-            if now - said > _EVERY_S or done == len(spots):
-                said, each = now, (now - begun) / done
+            if now - reported > _EVERY_S or done == len(spots):
+                reported = now
+                each = (now - begun) / done
                 left = each * (len(spots) - done)
                 on_event(f"teacher: {done} of {len(spots)} patches  {each:.2f} s each  {left:.0f} s left")
 
@@ -219,7 +223,7 @@ def _path(folder: Path, index: int) -> Path:
 def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
     """Whether a patch was kept; one that cannot be read is made again."""
     try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        patch = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError):
         return False
-    return bool(found.shape == shape and found.dtype == np.uint8)
+    return bool(patch.shape == shape and patch.dtype == np.uint8)

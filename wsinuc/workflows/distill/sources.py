@@ -83,13 +83,13 @@ def gather_labels(
     origin: list[dict[str, Any]] = []
     for source in sources:
         wanted, unwanted = choice.conditions(open_dataset(source, mpp=mpp))
-        found = gather_training_set([source], mpp=mpp, selection=ImageSelection(wanted=wanted, unwanted=unwanted))
+        chosen = gather_training_set([source], mpp=mpp, selection=ImageSelection(wanted=wanted, unwanted=unwanted))
         if len(classes) == 1:
-            images += [replace(image, classes=None) for image in found.images]
-        elif [c.name for c in found.classes] == [c.name for c in classes]:
-            images += found.images
+            images += [replace(image, classes=None) for image in chosen.images]
+        elif [c.name for c in chosen.classes] == [c.name for c in classes]:
+            images += chosen.images
         else:
-            names, needed = (", ".join(c.name for c in group) for group in (found.classes, classes))
+            names, needed = (", ".join(c.name for c in group) for group in (chosen.classes, classes))
             raise DataError(f"{Path(source).name} has the classes {names}, the teacher {needed}: they must be the same")
-        origin += found.origin
+        origin += chosen.origin
     return tuple(images), origin

@@ -61,7 +61,8 @@ def check_teachers(teachers: Sequence[Teacher]) -> None:
     first = teachers[0]
     for other in teachers[1:]:
         for what in ("classes", "separation"):
-            one, two = _trait(first, what), _trait(other, what)
+            one = _trait(first, what)
+            two = _trait(other, what)
             if one != two:
                 raise ConfigError(
                     f"teachers whose scores are averaged must agree in their {what}: {first.name} has {one}, "
@@ -71,7 +72,7 @@ def check_teachers(teachers: Sequence[Teacher]) -> None:
 
 def _trait(teacher: Teacher, what: str) -> str:
     if what == "classes":
-        return ", ".join(found.name for found in teacher.segmenter.classes)
+        return ", ".join(each.name for each in teacher.segmenter.classes)
     return str(getattr(teacher.segmenter.config, what))
 
 
@@ -152,7 +153,8 @@ def cut_square(image: Pixels, y: float, x: float, extent: float, side: int) -> N
     pixels = mirrored(image[inside.slices], inside, box)
     if extent == side and (y, x) == (box.y0, box.x0):
         return np.ascontiguousarray(pixels)
-    left, top = x - box.x0, y - box.y0
+    left = x - box.x0
+    top = y - box.y0
     place = (
         left,
         top,
@@ -219,8 +221,8 @@ class PatchTeacher:
         for y in range(0, inner, self.stride):
             for x in range(0, inner, self.stride):
                 tile = fields[:, y : y + self.segmenter.tile, x : x + self.segmenter.tile]
-                found = self.segmenter.predict(np.ascontiguousarray(tile))
-                scores[:, :, y : y + self.stride, x : x + self.stride] = found
+                inside = self.segmenter.predict(np.ascontiguousarray(tile))
+                scores[:, :, y : y + self.stride, x : x + self.stride] = inside
         return scores
 
     def _as_kept(self, scores: NDArray[np.uint8]) -> NDArray[np.uint8]:

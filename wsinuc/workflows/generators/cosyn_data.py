@@ -116,16 +116,16 @@ def layouts_by_tissue(
     images: Sequence[LabelledImage], config: CoSynTrainConfig
 ) -> Mapping[str, Sequence[NucleusLayout]]:
     """Layouts of whole images at ``config.mpp``, by tissue."""
-    found: dict[str, list[NucleusLayout]] = {}
+    layouts: dict[str, list[NucleusLayout]] = {}
     for image in images:
         factor = image.mpp / config.mpp
         layout = layout_of_map(np.where(image.class_map > 0, image.labels, 0), image.class_map)
         shape = tuple(max(1, round(extent * factor)) for extent in layout.shape)
         scaled = np.clip(layout.points * factor, 0, np.subtract(shape, 1e-6))
-        found.setdefault(tissue_of(image, config)[0], []).append(
+        layouts.setdefault(tissue_of(image, config)[0], []).append(
             NucleusLayout(shape=(shape[0], shape[1]), points=scaled, classes=layout.classes)
         )
-    return found
+    return layouts
 
 
 def as_unit(examples: Sequence[JointExample]) -> tuple[JointUnit, torch.Tensor]:

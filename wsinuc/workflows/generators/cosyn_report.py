@@ -49,7 +49,8 @@ def sample_page(
         )
     images = from_network(unit.image)
     cones = (unit.distance_map * 255).round().byte().cpu().numpy()
-    labels, palette = unit.label.cpu().numpy(), _palette(examples.classes)
+    labels = unit.label.cpu().numpy()
+    palette = _palette(examples.classes)
     rows = [
         [palette[ndimage.grey_dilation(e.points, size=3)], palette[label], np.repeat(cone[..., None], 3, 2), image]
         for e, label, cone, image in zip(shown, labels, cones, images, strict=True)

@@ -79,12 +79,12 @@ def image_page(
     noise = _noise(len(examples), config)
     on = next(network.parameters()).device
     for w in guidance:
-        made = []
+        images = []
         for start in range(0, len(examples), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             condition = torch.from_numpy(np.ascontiguousarray(structures[part])).to(on)
-            made.append(_sampled(process, guided(network, condition, w), noise[part], network, config, levels))
-        rows.append(as_colours(np.concatenate(made)))
+            images.append(_sampled(process, guided(network, condition, w), noise[part], network, config, levels))
+        rows.append(as_colours(np.concatenate(images)))
     return page([*rows, as_colours(examples[:, :CHANNELS])])
 
 
@@ -101,6 +101,7 @@ def _sampled(
     config: GeneratorConfig,
     levels: MeanLevels,
 ) -> NDArray[np.float32]:
-    on, sampler = next(network.parameters()).device, SamplerConfig("ddim", SAMPLING_STEPS)
+    on = next(network.parameters()).device
+    sampler = SamplerConfig("ddim", SAMPLING_STEPS)
     with torch.autocast(on.type, dtype=torch.bfloat16, enabled=config.fit.bf16):
         return walk(process, denoiser, noise.to(on), sampler, levels=levels).float().cpu().numpy()

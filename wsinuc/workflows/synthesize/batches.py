@@ -72,10 +72,10 @@ def generate(
             worker.ask(numbers)
         for i, numbers in enumerate(work):
             worker = pool[i % len(pool)]
-            made = worker.answer(numbers)
+            samples = worker.answer(numbers)
             if i + len(pool) < len(work):
                 worker.ask(work[i + len(pool)])
-            yield made
+            yield samples
 
 
 def _made(make: Maker, numbers: range) -> list[SyntheticSample]:

@@ -81,12 +81,13 @@ class RealField:
 
 def real_field(image: LabelledImage, rng: np.random.Generator, *, mpp: float, size: int) -> RealField:
     """A random square of ``size`` px at ``mpp``, turned or flipped; smaller images are continued by mirroring."""
-    pixels, found = augmented_crop(image, mpp, rng, size=size, augmentation=_PLAIN)
-    labels = cc3d.connected_components(found, connectivity=8).astype(np.int32, copy=False)
+    pixels, nuclei = augmented_crop(image, mpp, rng, size=size, augmentation=_PLAIN)
+    # mirroring shows a nucleus several times, under one number: each piece becomes a nucleus of its own
+    labels = cc3d.connected_components(nuclei, connectivity=8).astype(np.int32, copy=False)
     if image.classes is None:
         return RealField(image, pixels, labels, None)
     classes = np.zeros(labels.max(initial=0) + 1, np.int32)
-    classes[labels] = image.classes[found]
+    classes[labels] = image.classes[nuclei]
     classes[0] = 0
     return RealField(image, pixels, labels, classes)
 

@@ -69,9 +69,11 @@ class CoSynMaker:
     """The loaded networks; calling it with numbers makes these samples."""
 
     def __init__(self, recipe: CoSynRecipe, model: CoSynModel) -> None:
-        self.recipe, self.model = recipe, model
         config = recipe.config
-        self.mpp, self.size = float(model.config["mpp"]), config.size or int(model.config["size"])
+        self.recipe = recipe
+        self.model = model
+        self.mpp = float(model.config["mpp"])
+        self.size = config.size or int(model.config["size"])
         self.guidance = resolved_guidance(config.guidance, float(model.config["drop_rate"]), "text")
         self.source = LayoutSource(
             model=model.config,
@@ -117,7 +119,8 @@ class CoSynMaker:
 
     def flops(self) -> float:
         """Of one sample. The weights are dropped: call it on a maker that is not used afterwards."""
-        network, text = self.model.network.requires_grad_(False).to("meta"), self._text([self.source.scene(0)])
+        text = self._text([self.source.scene(0)])
+        network = self.model.network.requires_grad_(False).to("meta")
         blank = torch.zeros(1, 3, self.size, self.size, device="meta")
         ids = torch.zeros(1, self.size, self.size, dtype=torch.long, device="meta")
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -151,8 +154,8 @@ class CoSynMaker:
         return sum(p.numel() for p in self.model.network.parameters())
 
     def _text(self, scenes: list[Scene]) -> TextTokens:
-        found = self.model.text_encoder([scene.prompt for scene in scenes])
-        return TextTokens(found.tokens.to(self.device), found.mask.to(self.device))
+        text = self.model.text_encoder([scene.prompt for scene in scenes])
+        return TextTokens(text.tokens.to(self.device), text.mask.to(self.device))
 
     def _sample(
         self,
@@ -163,12 +166,12 @@ class CoSynMaker:
         semantic: NDArray[np.int32],
     ) -> SyntheticSample:
         maps = GeneratedMaps(semantic=semantic, distance=distance, points=scene.layout.point_map)
-        found = separate("points", maps, settings_for_maps(self.mpp))
+        nuclei = separate("points", maps, settings_for_maps(self.mpp))
         return SyntheticSample(
             index=index,
             image=image,
-            labels=found.labels,
-            classes=found.classes if self.classes else None,
+            labels=nuclei.labels,
+            classes=nuclei.classes if self.classes else None,
             tissue=scene.tissue,
             prompt=scene.text,
             source=scene.source,

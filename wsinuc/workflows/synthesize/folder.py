@@ -41,8 +41,11 @@ from wsinuc.store.files import disk_errors, read_json, write_json
 from wsinuc.store.lock import locked
 from wsinuc.store.owned import make_area
 
-FORMAT, VERSION = "wsinuc-synthetic", 1
-SETTINGS, MANIFEST, SHEET = "synthesis.json", "manifest.csv", "contact_sheet.png"
+FORMAT = "wsinuc-synthetic"
+VERSION = 1
+SETTINGS = "synthesis.json"
+MANIFEST = "manifest.csv"
+SHEET = "contact_sheet.png"
 COLUMNS = (
     "name",
     "mpp",
@@ -87,7 +90,9 @@ class SyntheticSet:
         self, folder: Path, settings: Mapping[str, Any], classes: Sequence[NucleusClass], done: frozenset[int]
     ) -> None:
         self.folder = folder
-        self._settings, self._classes, self._done = dict(settings), tuple(classes), set(done)
+        self._settings = dict(settings)
+        self._classes = tuple(classes)
+        self._done = set(done)
 
     @property
     def done(self) -> frozenset[int]:
@@ -176,7 +181,8 @@ def check_folder(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nu
     content = [p.name for p in folder.iterdir() if p.name != ".synthesis"] if folder.is_dir() else []
     if not content:
         return frozenset()
-    there, wanted = read_json(folder / SETTINGS), _identity(settings, classes)
+    there = read_json(folder / SETTINGS)
+    wanted = _identity(settings, classes)
     if there.get("format") != FORMAT:
         raise OutputError(f"{folder} holds {content[0]} and no synthesis of wsinuc: choose an empty folder with -o")
     differing = [key for key in {**there, **wanted} if there.get(key) != wanted.get(key)]

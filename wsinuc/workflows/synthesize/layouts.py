@@ -72,10 +72,10 @@ class LayoutSource:
         if isinstance(self.layouts, NucleusLayout):
             self._check(self.layouts)
         for prompt in self.prompts:
-            said = self.parsed(prompt)
-            if said and self.tissues and said.tissue.casefold() not in {name.casefold() for name in self.tissues}:
+            parts = self.parsed(prompt)
+            if parts and self.tissues and parts.tissue.casefold() not in {name.casefold() for name in self.tissues}:
                 raise ConfigError(
-                    f"the prompt speaks of {said.tissue!r}, --tissue of {_listed(self.tissues)}: give one"
+                    f"the prompt speaks of {parts.tissue!r}, --tissue of {_listed(self.tissues)}: give one"
                 )
 
     @property
@@ -112,17 +112,22 @@ class LayoutSource:
     def scene(self, index: int) -> Scene:
         """What sample ``index`` is to show."""
         rng = np.random.default_rng(sequence_of(self.seed, index, "layout"))
-        said = self.parsed(prompt) if (prompt := self._turn(self.prompts, index)) else None
-        tissue, stain = self._turn(self.tissues, index) or (said.tissue if said else ""), ""
+        prompt = self._turn(self.prompts, index)
+        parts = self.parsed(prompt) if prompt else None
+        tissue = self._turn(self.tissues, index) or (parts.tissue if parts else "")
+        stain = ""
+        source = self.name
         if isinstance(self.layouts, Dataset):
             image = self.layouts[int(rng.integers(len(self.layouts)))]
-            layout, source = self._real(image, self._class_numbers(self.layouts), rng), image.name
-            tissue, stain = tissue or tissue_of(image, self.model.get("tissue_column")), _stain_of(image)
+            layout = self._real(image, self._class_numbers(self.layouts), rng)
+            source = image.name
+            tissue = tissue or tissue_of(image, self.model.get("tissue_column"))
+            stain = _stain_of(image)
         elif self.layouts is not None:
-            layout, source = self.layouts, self.name
+            layout = self.layouts
         else:
             tissue = tissue or self._turn(sorted(self.model["layouts"]), index) or ""
-            layout, source = self._random(tissue, said, rng), self.name
+            layout = self._random(tissue, parts, rng)
         if not tissue and len(self.known_tissues) == 1:
             tissue = self.known_tissues[0]
         classes = tuple(self.class_names[c - 1] for c in np.unique(layout.classes).tolist())
@@ -133,14 +138,16 @@ class LayoutSource:
             source=source,
         )
 
-    def _random(self, tissue: str, said: Prompt | None, rng: np.random.Generator) -> NucleusLayout:
+    def _random(self, tissue: str, prompt: Prompt | None, rng: np.random.Generator) -> NucleusLayout:
         """A new layout of a tissue, with the classes that the prompt names if it names any."""
         fitted = {name.casefold(): process for name, process in self.model["layouts"].items()}
         if tissue.casefold() not in fitted:
             raise ConfigError(
                 f"the model has no layouts of tissue {tissue!r}; it has those of {_listed(self.known_tissues)}"
             )
-        only = [self.class_names.index(name) + 1 for name in said.classes] if said and said.classes else None
+        only = None
+        if prompt is not None and prompt.classes:
+            only = [self.class_names.index(name) + 1 for name in prompt.classes]
         process = PointProcess.from_json(fitted[tissue.casefold()])
         return process.simulate((self.size, self.size), rng, mpp=float(self.model["mpp"]), only=only)
 
@@ -160,7 +167,8 @@ class LayoutSource:
             )
         if len(self.class_names) == 1:
             return (np.arange(len(names) + 1) > 0).astype(np.int32)
-        if missing := [name for name in names if name not in self.class_names]:
+        missing = [name for name in names if name not in self.class_names]
+        if missing:
             raise ConfigError(
                 f"the model knows no class {missing[0]!r} of {dataset.path}; it knows {_listed(self.class_names)}"
             )
@@ -192,8 +200,8 @@ def described(dataset: Dataset) -> str:
 def tissue_of(image: LabelledImage, column: str | None = None) -> str:
     """What a data set calls the tissue of an image, lower case; empty where it does not say."""
     columns = (column,) if column else _TISSUES
-    found = next((image.attributes[name] for name in columns if image.attributes.get(name)), "")
-    return " ".join(found.lower().split())
+    tissue = next((image.attributes[name] for name in columns if image.attributes.get(name)), "")
+    return " ".join(tissue.lower().split())
 
 
 def _stain_of(image: LabelledImage) -> str:

@@ -83,8 +83,11 @@ class NudiffMaker:
     """The loaded networks; calling it with numbers makes these samples."""
 
     def __init__(self, recipe: NudiffRecipe, images: ImageModel, structures: StructureModel | None) -> None:
-        self.recipe, self.images, self.structures = recipe, images, structures
-        self.mpp, self.size = float(images.config["mpp"]), recipe.config.size or int(images.config["size"])
+        self.recipe = recipe
+        self.images = images
+        self.structures = structures
+        self.mpp = float(images.config["mpp"])
+        self.size = recipe.config.size or int(images.config["size"])
         self.smallest_px = int(images.config["smallest_px"])
         self.guidance = resolved_guidance(recipe.config.guidance, float(images.config["drop_rate"]), "structure")
         if structures is not None and structures.config["mpp"] != images.config["mpp"]:
@@ -99,14 +102,15 @@ class NudiffMaker:
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:
         """The samples of these numbers as one batch; raises SynthesisError."""
-        made = self._real(numbers) if self.structures is None else self._generated(numbers)
-        conditions = torch.from_numpy(np.stack([condition for condition, _ in made]))
+        drafts = self._real(numbers) if self.structures is None else self._generated(numbers)
+        conditions = torch.from_numpy(np.stack([condition for condition, _ in drafts]))
         pictures = from_network(self._draw(conditions.to(self.device), numbers))
-        return [replace(draft, image=picture) for (_, draft), picture in zip(made, pictures, strict=True)]
+        return [replace(draft, image=picture) for (_, draft), picture in zip(drafts, pictures, strict=True)]
 
     def flops(self) -> float:
         """Of one sample, both networks. Their weights are dropped: call it on a maker that is not used afterwards."""
-        steps, size = self.recipe.config.sampler.steps, self.size
+        steps = self.recipe.config.sampler.steps
+        size = self.size
         passes = 1 if self.guidance == 0 else 2
         image_steps = steps + restart_steps(self.images.process, self.recipe.config.sampler)
         total = image_steps * passes * _flops(self.images.network, size, condition=True)
@@ -141,42 +145,47 @@ class NudiffMaker:
         """Condition and labelled draft of samples whose structures come from noise."""
         assert self.structures is not None
         config = self.recipe.config
-        shape, seeds = (_CHANNELS, self.size, self.size), [seed_of(config.seed, k, "structure") for k in numbers]
-        denoiser = half_precision(self.structures.network, self.device)
-        found = sample(
+        structures = sample(
             self.structures.process,
-            denoiser,
-            shape,
-            seeds,
+            half_precision(self.structures.network, self.device),
+            (_CHANNELS, self.size, self.size),
+            [seed_of(config.seed, k, "structure") for k in numbers],
             replace(config.sampler, restart=0),  # grain of structures ends with the separation
             levels=self.structures.levels,
             device=self.device,
         )
-        made, settings = [], settings_for_maps(self.mpp, smallest_um2=self.structures.smallest_um2)
-        for k, raw in zip(numbers, from_diffusion(found.cpu().numpy()), strict=True):
+        settings = settings_for_maps(self.mpp, smallest_um2=self.structures.smallest_um2)
+        drafts = []
+        for k, raw in zip(numbers, from_diffusion(structures.cpu().numpy()), strict=True):
             labels = separate("hv", GeneratedMaps(semantic=raw[0], hv=raw[1:]), settings).labels
             condition = raw if self.recipe.condition == "raw" else structure_map(labels, smallest_px=self.smallest_px)
-            made.append((condition, _draft(k, labels, source="generated")))
-        return made
+            drafts.append((condition, _draft(k, labels, source="generated")))
+        return drafts
 
     def _real(self, numbers: range) -> list[tuple[NDArray[np.float32], SyntheticSample]]:
         """Condition and labelled draft of samples with the nuclei of real images."""
         assert self.recipe.structures is not None
-        dataset, made = self.recipe.structures, []
+        dataset = self.recipe.structures
+        drafts = []
         for k in numbers:
             rng = np.random.default_rng(sequence_of(self.recipe.config.seed, k, "layout"))
             image = dataset[int(rng.integers(len(dataset)))]
             field = real_field(image, rng, mpp=self.mpp, size=self.size)
             draft = _draft(k, field.labels, field.classes, tissue=tissue_of(image), source=image.name)
-            made.append((structure_map(field.labels, smallest_px=self.smallest_px), draft))
-        return made
+            drafts.append((structure_map(field.labels, smallest_px=self.smallest_px), draft))
+        return drafts
 
     def _draw(self, conditions: Tensor, numbers: range) -> Tensor:
         config = self.recipe.config
         denoiser = half_precision(guided(self.images.network, conditions, self.guidance), self.device)
-        shape, seeds = (_CHANNELS, self.size, self.size), [seed_of(config.seed, k, "image") for k in numbers]
         return sample(
-            self.images.process, denoiser, shape, seeds, config.sampler, levels=self.images.levels, device=self.device
+            self.images.process,
+            denoiser,
+            (_CHANNELS, self.size, self.size),
+            [seed_of(config.seed, k, "image") for k in numbers],
+            config.sampler,
+            levels=self.images.levels,
+            device=self.device,
         )
 
 
@@ -191,7 +200,8 @@ def _draft(
 def _flops(network: nn.Module, size: int, *, condition: bool) -> float:
     """Of one forward pass of one image, counted without data."""
     network = network.to("meta")
-    image, t = torch.zeros(1, _CHANNELS, size, size, device="meta"), torch.zeros(1, dtype=torch.long, device="meta")
+    image = torch.zeros(1, _CHANNELS, size, size, device="meta")
+    t = torch.zeros(1, dtype=torch.long, device="meta")
     more: list[Any] = [image] if condition else []
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(image, t, *more)

@@ -150,15 +150,16 @@ class _Patience:
     """Stops each member by itself: its weights are kept as they are when its loss has not fallen for long enough."""
 
     def __init__(self, ensemble: PixelClassifierEnsemble, patience: int | None) -> None:
-        self._ensemble, self._patience = ensemble, patience
         members = ensemble.config.members
+        self._ensemble = ensemble
+        self._patience = patience
         self._best = torch.full((members,), torch.inf)
         self._waited = torch.zeros(members, dtype=torch.int64)
-        self._kept: dict[int, dict[str, Tensor]] = {}
+        self._stopped: dict[int, dict[str, Tensor]] = {}
 
     @property
     def all_stopped(self) -> bool:
-        return len(self._kept) == len(self._best)
+        return len(self._stopped) == len(self._best)
 
     def exhausted(self, losses: Tensor) -> bool:
         """Take the losses ``(members,)`` of one iteration; whether no member goes on."""
@@ -167,16 +168,16 @@ class _Patience:
         self._best = torch.where(better, losses, self._best)
         self._waited = torch.where(better, 0, self._waited + 1)
         for member in torch.nonzero(self._waited >= (self._patience or 0)).flatten().tolist():
-            if member not in self._kept:
-                self._kept[member] = {k: v[member].detach().clone() for k, v in self._per_member().items()}
+            if member not in self._stopped:
+                self._stopped[member] = {k: v[member].detach().clone() for k, v in self._per_member().items()}
         return self.all_stopped
 
     def restore(self) -> None:
         """Give every member that stopped the weights it had then."""
         state = self._per_member()
         with torch.no_grad():
-            for member, kept in self._kept.items():
-                for name, value in kept.items():
+            for member, weights in self._stopped.items():
+                for name, value in weights.items():
                     state[name][member] = value
 
     def _per_member(self) -> dict[str, Tensor]:
@@ -201,7 +202,8 @@ def _moments(features: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
     square = torch.zeros((), dtype=torch.float64)
     for chunk in torch.split(features, _CHUNK):
         wide = (chunk if columns is None else chunk[:, columns]).double()
-        total, square = total + wide.sum(0), square + wide.square().sum(0)
+        total = total + wide.sum(0)
+        square = square + wide.square().sum(0)
     mean = total / len(features)
     return mean.float(), (square / len(features) - mean.square()).clamp_min(0).sqrt().float()
 

@@ -44,7 +44,7 @@ class FinetuneConfig:
     )
     """With all members."""
     ensemble_zoom: float | None = None
-    """`Augmentation.zoom` with all members; None is as before."""
+    """Zoom with all members; None keeps `Augmentation.zoom`."""
     disturbance: float = 0.3
     """Noise added to each member's start, in units of its layer's standard deviation."""
     share: float = 0.6
@@ -145,15 +145,15 @@ def finetune(
         share = config.share if head.config.members > 1 else 1.0
         losses = []
         for raw in head.raw(maps):
-            kept = _drawn_crops(rng, len(crops), share)
-            found = segmentation_loss(raw[kept], nuclei[kept], targets[kept], config.map_weight, importance[kept])
+            mine = _drawn_crops(rng, len(crops), share)
+            value = segmentation_loss(raw[mine], nuclei[mine], targets[mine], config.map_weight, importance[mine])
             if taught:
                 chosen = _drawn_crops(rng, len(soft), share)
-                said = raw[len(crops) :][chosen].float()
-                answer = DenseOutput(said[:, :2], said[:, 2:])
+                output = raw[len(crops) :][chosen].float()
+                answer = DenseOutput(output[:, :2], output[:, 2:])
                 learnt = soft_loss(answer, [soft[i].target for i in chosen], config.map_weight)
-                found = taught.label_weight * found + learnt
-            losses.append(found)
+                value = taught.label_weight * value + learnt
+            losses.append(value)
         return torch.stack(losses).mean()
 
     average = fit(model, loss, schedule, state=state, on_progress=on_progress, should_stop=should_stop)
@@ -164,8 +164,8 @@ def finetune(
 
 def _drawn_crops(rng: np.random.Generator, count: int, share: float) -> list[int]:
     """Which crops of a batch one member learns from; at least one."""
-    kept = np.flatnonzero(rng.random(count) < share)
-    return [int(i) for i in kept] or [int(rng.integers(count))]
+    drawn = np.flatnonzero(rng.random(count) < share)
+    return [int(i) for i in drawn] or [int(rng.integers(count))]
 
 
 def segmentation_loss(

@@ -121,10 +121,10 @@ def map_targets(labels: NDArray[np.int32], separation: str) -> NDArray[np.float3
 
 def choose_pixels(wanted: NDArray[np.int64], rng: np.random.Generator, config: SamplingConfig) -> NDArray[np.int64]:
     """Pixels ``(k, 2)`` (y, x) that become rows: all nuclei and a share of the background, thinned to ``pixels``."""
-    kept = (wanted != 0) | (rng.random(wanted.shape) < config.background_share)
+    eligible = (wanted != 0) | (rng.random(wanted.shape) < config.background_share)
     if not config.ignored_rows:
-        kept &= wanted != IGNORED
-    places = np.flatnonzero(kept)
+        eligible &= wanted != IGNORED
+    places = np.flatnonzero(eligible)
     if config.pixels is not None and len(places) > config.pixels:
         places = rng.choice(places, config.pixels, replace=False)
     return np.stack(np.unravel_index(places, wanted.shape), axis=1).astype(np.int64)
@@ -141,7 +141,8 @@ def view_of(
     y, x = (int(rng.integers(max(1, side - config.view + 1))) for side in labels.shape)
     window = np.s_[y : y + config.view, x : x + config.view]
     turn = int(rng.integers(8)) if config.turn else 0
-    image, labels = image[window], labels[window]
+    image = image[window]
+    labels = labels[window]
     if config.stain:
         image = jitter_stain(image, rng, config.stain)
     return dihedral(image, turn), dihedral(labels, turn)
@@ -167,14 +168,17 @@ class RowStore:
     """
 
     def __init__(self, width: int, capacity: int | None, memory_gib: float, folder: Path) -> None:
-        self._width, self._folder, self._rows = width, folder, 0
+        self._width = width
+        self._folder = folder
+        self._rows = 0
         fits = capacity is not None and capacity * width * 2 <= memory_gib * 2**30
         self._memory = torch.empty(capacity or 0, width, dtype=torch.float16) if fits else None
         self._file: Path | None = None
 
     def append(self, features: torch.Tensor) -> None:
         """Add rows ``(k, width)``; raises OutputError when the disk is full."""
-        start, self._rows = self._rows, self._rows + len(features)
+        start = self._rows
+        self._rows += len(features)
         if self._memory is not None:
             self._memory[start : self._rows] = features
             return

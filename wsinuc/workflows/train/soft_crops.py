@@ -75,7 +75,8 @@ class SoftCropSource:
         turn = int(rng.integers(8))
         one, other = self._corners(rng, extent / self.step - self.size)
         image = distorted(np.moveaxis(field[:COLORS], 0, 2), self.mpp / self.step, rng, self.augmentation)
-        image, target = dihedral(image, turn), self._target(field).turned(turn)
+        image = dihedral(image, turn)
+        target = self._target(field).turned(turn)
         return self._cut(image, target, one), self._cut(image, target, other)
 
     def whole(self, index: int) -> SoftCrop:
@@ -150,10 +151,12 @@ def inconsistency(raw: DenseOutput, crops: Sequence[SoftCrop]) -> Tensor:
         Outputs for ``crops``, the first crop of all pairs before the second ones, as `SoftCropSource.batch` gives them.
     """
     values = torch.cat([raw.classes.softmax(1)[:, 1:], raw.maps], 1)
-    count, rim = len(crops) // 2, values.shape[-1] // 5
+    count = len(crops) // 2
+    rim = values.shape[-1] // 5  # the edge, where a crop lacks context
     differences = []
     for k in range(count):
-        (y, x), (down, right) = crops[k].corner, crops[count + k].corner
+        y, x = crops[k].corner
+        down, right = crops[count + k].corner
         one = moved(values[k], down - y, right - x)
         other = values[count + k][:, : one.shape[1], : one.shape[2]]
         both = torch.stack([one, other])[..., rim:-rim, rim:-rim]

@@ -34,7 +34,8 @@ def fit_threshold(segmenter: Segmenter, images: Sequence[LabelledImage], *, seed
     the normalisation fitted to it.
     """
     inner = slice(segmenter.margin, segmenter.tile - segmenter.margin)
-    inside, outside = np.zeros(256, np.int64), np.zeros(256, np.int64)
+    inside = np.zeros(256, np.int64)
+    outside = np.zeros(256, np.int64)
     count = min(max(CROPS[0], len(images)), CROPS[1])
     for index in range(count):
         crop = _crop(segmenter, images[index * len(images) // count], seed + index)
@@ -63,8 +64,8 @@ def best_level(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> float:
     >>> best_level(inside, outside)
     80.5
     """
-    found = inside[::-1].cumsum()[::-1]
-    called = found + outside[::-1].cumsum()[::-1]
-    dice = (2 * found / np.maximum(called + inside.sum(), 1))[LEVELS]
+    hits = inside[::-1].cumsum()[::-1]  # pixels of nuclei at a level or above it
+    called = hits + outside[::-1].cumsum()[::-1]
+    dice = (2 * hits / np.maximum(called + inside.sum(), 1))[LEVELS]
     good = np.flatnonzero(dice >= dice.max() - TOLERANCE) + LEVELS.start
     return float(good.mean())
