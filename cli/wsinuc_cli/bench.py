@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import DEFAULTS, device_option, start_logging, verbosity_options
+from wsinuc_cli.sections import INPUT, SectionedCommand, option_in
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
@@ -32,15 +33,21 @@ class Size(click.ParamType):
         return int(match[1]), int(match[2])
 
 
-@click.command()
-@click.option("--slide", type=click.Path(path_type=Path), metavar="FILE", help="A slide of your own.")
+@click.command(cls=SectionedCommand)
 @click.option(
+    "--slide",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A slide of your own, instead of one that is made from real tissue.",
+)
+@option_in(
+    INPUT,
     "--size",
     type=Size(),
     default="4096x4096",
     show_default=True,
     metavar="WxH",
-    help="Pixels of the slide that is made when --slide is not given.",
+    help="Width and height in pixels of the slide that is made when --slide is not given.",
 )
 @click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model, or a checkpoint file.")
 @device_option
@@ -56,7 +63,7 @@ class Size(click.ParamType):
     default="all stages",
     show_default=True,
     metavar="NAME,...",
-    help="Some of read, network, separate, measure, render, export (on one block), all (the slide as a whole).",
+    help="Stages to measure: read, network, separate, measure, render and export on one block; all is the whole slide.",
 )
 @click.option(
     "--repeats",

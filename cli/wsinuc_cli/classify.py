@@ -11,36 +11,40 @@ from wsinuc_cli.images import FILE, condition_options
 from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import as_text, echo, echo_text
-
-METHOD, TRAINING = "Method", "Training"
 
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", metavar="DATA")
-@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@option(
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option(
     "--model",
-    section=METHOD,
     default="default",
     show_default=True,
     metavar="BASE",
     help="Shipped model or checkpoint that finds the nuclei.",
 )
 @condition_options
-@option("--folds", section=TRAINING, type=int, help="Parts of the cross-validation by image; 0: none.  [5]")
-@option("--permutations", section=TRAINING, type=int, help="Trainings on shuffled classes, against chance.  [100]")
-@option("--seed", section=TRAINING, default=0, show_default=True)
-@click.option("--dry-run", is_flag=True, help="Check every file, say what would be learned, and stop.")
+@click.option(
+    "--folds", type=int, metavar="N", help="Folds of the cross-validation, whole images each; 0 for none.  [default: 5]"
+)
+@click.option(
+    "--permutations",
+    type=int,
+    metavar="N",
+    help="Trainings on shuffled classes, to see what chance would reach.  [default: 100]",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn at random.")
+@click.option("--dry-run", is_flag=True, help="Check every file, print what would be learned, and stop.")
 @device_option
 @click.pass_context
 def classify(context: click.Context, data: str, output: Path, model: str, device: str, **options: Any) -> None:
     """Teach a model the classes of the nuclei that it finds.
 
-    DATA marks nuclei with points that have classes (such as NuCLS). The checkpoint is BASE with a
-    classifier of whole nuclei; how well it tells classes apart on images that it has not seen is
-    printed and written beside it.
+    DATA is a data set of points with classes, such as NuCLS. The checkpoint holds BASE and a classifier of
+    whole nuclei. How well it tells the classes apart on images that it has not seen is printed, and
+    written beside the checkpoint.
 
     \b
     wsinuc classify NuCLS --model default -o breast.safetensors

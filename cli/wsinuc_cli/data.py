@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
@@ -24,15 +25,22 @@ WIDEST = 44
 def data() -> None:
     """Look at annotated data sets, and split them.
 
-    A data set is the folder that its authors published, recognised by its files, or NAME=FOLDER to say which it is.
+    A data set is a folder as its authors published it, recognised by its files; NAME=FOLDER says which one it is.
     """
 
 
-@data.command()
+@data.command(cls=SectionedCommand)
 @click.argument("source", metavar="DATA")
-@click.option("-o", "--output", type=FILE, help="Contact sheet to write (.png).")
-@click.option("--mpp", type=float, metavar="UM", help="um per pixel, where the data set does not record it.")
-@click.option("--tiles", type=click.IntRange(1, 200), default=12, show_default=True, help="Images on the sheet.")
+@click.option("-o", "--output", type=FILE, help="Contact sheet to draw (.png).")
+@click.option("--mpp", type=float, metavar="UM", help="um per pixel of a data set that does not record it.")
+@click.option(
+    "--tiles",
+    type=click.IntRange(1, 200),
+    default=12,
+    show_default=True,
+    metavar="N",
+    help="Images on the contact sheet.",
+)
 def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> None:
     """Count what is in DATA: images, sizes, nuclei per class and per organ; draw a contact sheet.
 
@@ -46,17 +54,37 @@ def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> Non
         echo(f"Contact sheet: {output}")
 
 
-@data.command()
+@data.command(cls=SectionedCommand)
 @click.argument("source", metavar="DATA")
 @click.option("-o", "--output", type=FILE, required=True, help="Split to write (.json).")
-@click.option("--parts", default="train=0.8,test=0.2", show_default=True, metavar="NAME=SHARE,...")
 @click.option(
-    "--few", type=click.IntRange(min=1), metavar="N", help="Instead: N patches that stand for all, as part train."
+    "--parts",
+    default="train=0.8,test=0.2",
+    show_default=True,
+    metavar="NAME=SHARE,...",
+    help="Names of the parts and the share of the images that each gets.",
 )
-@click.option("--size", type=click.IntRange(min=16), default=256, show_default=True, help="Side of those patches, px.")
-@click.option("--stratify", metavar="COLUMN", help="Spread the values of this attribute evenly: organ.")
-@click.option("--group", metavar="COLUMN", help="Keep images with the same value together: patient.")
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--few",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Instead of parts of images: N patches that stand for all of them, as the part train.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(min=16),
+    default=256,
+    show_default=True,
+    metavar="PX",
+    help="With --few: side of a patch in pixels.",
+)
+@click.option(
+    "--stratify", metavar="COLUMN", help="Spread the values of this attribute evenly over the parts, such as organ."
+)
+@click.option(
+    "--group", metavar="COLUMN", help="Keep images with the same value of this attribute in one part, such as patient."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn at random.")
 def split(
     source: str,
     output: Path,
@@ -89,27 +117,35 @@ def split(
     echo(f"Written to {output}")
 
 
-@data.command()
+@data.command(cls=SectionedCommand)
 @click.argument("source", metavar="DATA")
-@click.option("-o", "--output", type=FILE, required=True, help="Split to write (.json); its part is train.")
-@click.option("--fraction", default=0.1, show_default=True, help="Share of windows to take, above 0 to 1.")
+@click.option(
+    "-o", "--output", type=FILE, required=True, help="Split to write (.json); the windows are its part train."
+)
+@click.option(
+    "--fraction", default=0.1, show_default=True, metavar="SHARE", help="Share to take, above 0 and at most 1."
+)
 @click.option(
     "--by",
     type=click.Choice(["patches", "nuclei"]),
     default="patches",
     show_default=True,
-    help="Whether the fraction is one of windows or of the nuclei in them.",
+    help="Whether --fraction counts windows or the nuclei in them.",
 )
-@click.option("--clusters", default=6, show_default=True, help="Groups that windows are sorted into.")
-@click.option("--size", default=256, show_default=True, help="Side of a window, px.")
-@click.option("--stride", default=128, show_default=True, help="From window to window, px.")
+@click.option("--clusters", default=6, show_default=True, metavar="N", help="Clusters into which windows are sorted.")
+@click.option("--size", default=256, show_default=True, metavar="PX", help="Side of a window in pixels.")
+@click.option("--stride", default=128, show_default=True, metavar="PX", help="Distance between windows in pixels.")
 @click.option(
-    "--denoiser", type=FILE, help="Network that sees the windows: a denoiser or segmenter [default: the shipped model]."
+    "--denoiser",
+    type=FILE,
+    help="Denoiser or segmenter whose features describe the windows.  [default: the shipped denoiser]",
 )
 @click.option("--mpp", type=float, metavar="UM", help="um per pixel, where the data set does not record it.")
-@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
+@click.option(
+    "--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Take only images with these attributes."
+)
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn at random.")
 @device_option
 def subset(
     source: str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("teacher")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")

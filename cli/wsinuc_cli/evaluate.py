@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from wsinuc_cli.images import WHICH, condition_options
+from wsinuc_cli.images import condition_options
 from wsinuc_cli.options import DEFAULTS, device_option
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from wsinuc.workflows.evaluate.run import Evaluation, ImageScores, Predict
 
 FOLDER = click.Path(path_type=Path)
-PREDICTED, SCORES, OUTPUT = "What is measured", "How it is scored", "Output"
 COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
 POOLED = {
     "f_detection": "F_d",
@@ -47,74 +46,68 @@ BY_CLASS = {
 @click.command(cls=SectionedCommand)
 @click.argument("data", required=False, metavar="[DATA]")
 @condition_options
-@option("--split", section=WHICH, type=FOLDER, metavar="FILE", help="Split of the data set, as training saves it.")
-@option("--part", section=WHICH, metavar="NAME", help="Part of the split, such as test.")
-@option(
+@click.option(
+    "--split", type=FOLDER, metavar="FILE", help="Split of the data set, made by wsinuc data split or by a training."
+)
+@click.option("--part", metavar="NAME", help="Part of the split to measure on, such as test.")
+@click.option(
     "--model",
-    section=PREDICTED,
     default=DEFAULTS["model"],
     show_default=True,
     help="Shipped model or checkpoint to measure.",
+    metavar="NAME|FILE",
 )
-@option(
+@click.option(
     "--pred",
-    section=PREDICTED,
     type=FOLDER,
     metavar="DIR",
-    help="Measure these label images (NAME.png) instead of a model.",
+    help="Label images (NAME.png) to measure instead of a model.",
 )
-@option(
+@click.option(
     "--truth",
-    section=PREDICTED,
     type=FOLDER,
     metavar="DIR",
-    help="With --pred: annotated label images, instead of DATA.",
+    help="With --pred: label images of the annotation, instead of DATA.",
 )
-@option(
+@click.option(
     "--batch-size",
-    section=PREDICTED,
     type=int,
     metavar="N",
-    help="Tiles per step of the network.  [default: 1 on a CPU, else 8]",
+    help="Tiles that the network sees at once.  [default: 1 on a CPU, else 8]",
 )
-@option(
+@click.option(
     "--at-mpp",
-    section=PREDICTED,
     metavar="UM,UM,...",
-    help="Resample the images to each of these um per pixel before the model sees them, and compare there.",
+    help="Resample the images to each of these um per pixel, run the model on them, and score at that resolution.",
 )
-@option(
+@click.option(
     "--classes/--no-classes",
-    section=SCORES,
     default=True,
     show_default=True,
-    help="Score classes where both sides have them.",
+    help="Score classes where both the annotation and the model have them.",
 )
-@option(
+@click.option(
     "--radius-px",
-    section=SCORES,
     type=float,
     metavar="PX",
-    help="How far apart matched nuclei may be for F_d.  [default: 3 um]",
+    help="Largest distance between the centres of matched nuclei, for F_d.  [default: 3 um]",
 )
-@option(
+@click.option(
     "--matching",
-    section=SCORES,
     type=click.Choice(["hovernet", "within"]),
     default="hovernet",
     show_default=True,
-    help="Who is paired with whom for F_d: as published, or the most pairs within the radius.",
+    help="How nuclei are paired for F_d: as HoVer-Net's code does it, or for the most pairs within the radius.",
 )
-@option("-o", "--output", section=OUTPUT, type=FOLDER, metavar="DIR", help="Folder for tables, predictions, pictures.")
-@option("--overwrite", section=OUTPUT, is_flag=True, help="Write into a folder that is not empty.")
-@option(
+@click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
+@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
+@click.option(
     "--worst",
-    section=OUTPUT,
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
     metavar="N",
-    help="Show the N worst images on a page, worst.png.",
+    help="How many of the worst images the page worst.png shows.",
 )
 @device_option
 def evaluate(
@@ -139,7 +132,8 @@ def evaluate(
 ) -> None:
     """Compare a model's nuclei, or label images, with annotated ones.
 
-    DATA is a data set as published, or one's own: images/ and labels/; NAME=DIR names the layout.
+    DATA is a data set as it was published, or a folder with images/ and labels/. NAME=DIR says which layout it has,
+    where the files alone do not tell.
 
     \b
     wsinuc evaluate tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation

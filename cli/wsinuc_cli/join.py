@@ -10,34 +10,32 @@ import click
 from wsinuc_cli.images import FILE, condition_options, gather, split_options
 from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
 
-METHOD, TRAINING = "Method", "Training"
 _EVERY = 50  # crops between two lines
 
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
-@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@option(
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option(
     "--model",
-    section=METHOD,
     default="default",
     show_default=True,
     metavar="BASE",
-    help="Shipped model or checkpoint whose fragments are joined; OUTPUT is it with the rule.",
+    help="Shipped model or checkpoint whose fragments are joined; OUTPUT holds it and the rule.",
 )
 @condition_options
 @split_options
-@option("--seed", section=TRAINING, default=0, show_default=True)
-@click.option("--dry-run", is_flag=True, help="Check every file, say what would be learned, and stop.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn at random.")
+@click.option("--dry-run", is_flag=True, help="Check every file, print what would be learned, and stop.")
 @device_option
 def join(data: tuple[str, ...], output: Path, model: str, device: str, dry_run: bool, **options: Any) -> None:
     """Learn which fragments of nuclei a model should join.
 
-    DATA are data sets with outlines. Crops of them are cut too often on purpose, and a rule of ten
-    weights learns from the annotation which cuts to undo.
+    DATA is a data set with outlines; several are mixed. Nuclei on crops of them are cut into too many
+    fragments on purpose, and a rule of ten weights learns from the annotation which cuts to undo.
 
     \b
     wsinuc join mine/ --mpp 0.25 --model fast -o joined.safetensors

@@ -45,7 +45,7 @@ def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
         default=DEFAULTS["device"],
         show_default=True,
         metavar="auto|cpu|cuda[:N]|mps",
-        help="Where the network runs; auto takes a GPU if there is one.",
+        help="Device on which the network runs; auto takes a GPU if there is one.",
     )(command)
 
 
@@ -55,14 +55,14 @@ def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--mpp",
         type=float,
         metavar="UM",
-        help="um per pixel at full resolution, when the file does not say it or says it wrong.",
+        help="um per pixel at full resolution, for files that record none or a wrong one.",
     )
     reader = click.option(
         "--reader",
         type=click.Choice(["auto", "openslide", "tiffslide", "tiff", "image"]),
         default=DEFAULTS["reader"],
         show_default=True,
-        help="Library that reads the slide.",
+        help="Library that reads the slide; auto takes the first that can.",
     )
     return mpp(reader(command))
 
@@ -78,24 +78,32 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--threads",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Blocks at once in this process, or in each of --workers or --gpus.  [default: 2, 1, 4]",
+            help="Blocks at once in each process.  [default: 2; with --workers 1, with --gpus 4]",
+        ),
+        click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Work in N processes on this machine."),
+        click.option(
+            "--gpus", metavar="all|0,1", help="Work in one process per GPU of this machine: all of them, or these."
+        ),
+        click.option("--scheduler", metavar="ADDRESS", help="Work on the Dask cluster at tcp://HOST:PORT or tls://..."),
+        click.option(
+            "--scheduler-file", type=click.Path(path_type=Path), help="The same, by the file that the scheduler writes."
         ),
         click.option(
-            "--workers", type=click.IntRange(min=1), metavar="N", help="Work in N processes of this machine instead."
+            "--memory-limit",
+            metavar="SIZE",
+            help="Memory of each process, such as 4GB.  [default: its share of the machine]",
         ),
-        click.option("--gpus", metavar="all|0,1", help="Work in one process for each of these GPUs of this machine."),
-        click.option("--scheduler", metavar="ADDRESS", help="Work on the Dask cluster at tcp://HOST:PORT or tls://..."),
-        click.option("--scheduler-file", type=click.Path(path_type=Path), help="Its scheduler's file instead."),
-        click.option("--memory-limit", metavar="SIZE", help="Of each process, such as 4GB.  [default: its share]"),
         click.option(
             "--block-timeout",
             type=float,
             metavar="S",
-            help="A block that takes longer hangs; its process is restarted.  [default: 3600]",
+            help="Seconds after which a block counts as stuck and its process is restarted.  [default: 3600]",
         ),
-        click.option("--retries", type=int, metavar="N", help="Attempts at a block after the first.  [default: 3]"),
+        click.option(
+            "--retries", type=int, metavar="N", help="How often a block that failed is tried again.  [default: 3]"
+        ),
         click.option("--tls-ca-file", type=click.Path(path_type=Path), help="Certificate authority of the cluster."),
-        click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate to show to its scheduler."),
+        click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate to show to the scheduler."),
         click.option("--tls-key", type=click.Path(path_type=Path), help="Key of that certificate."),
     ]
 
@@ -163,7 +171,7 @@ def _flag(name: str) -> str:
 def verbosity_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``-q`` and ``-v``; the command gets ``quiet`` and ``verbose`` and hands them to ``start_logging``."""
     quiet = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-    verbose = click.option("-v", "--verbose", is_flag=True, help="Print debug messages, and tracebacks of errors.")
+    verbose = click.option("-v", "--verbose", is_flag=True, help="Print debug messages and the tracebacks of errors.")
     return quiet(verbose(command))
 
 

@@ -10,6 +10,7 @@ import click
 
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, refuse_foreign
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ BELONGS = {
 """Options that mean something to some methods only."""
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
 @click.option(

@@ -21,6 +21,7 @@ from wsinuc_cli.options import (
     start_logging,
     verbosity_options,
 )
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
@@ -35,27 +36,28 @@ SHOWN = 10
 """Slides that are named in one line."""
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("slides", nargs=-1, required=True, metavar="SLIDE...", type=PLACE)
 @click.option(
     "-o",
     "--output",
     type=PLACE,
     metavar="DIR",
-    help="Folder or URL for the results. Each slide gets DIR/<stem>.wsinuc.  [default: current folder]",
+    help="Folder or URL for the results; that of slide.svs is DIR/slide.wsinuc.  [default: the current folder]",
 )
 @click.option(
     "--work",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="For results at a URL: where they are made, seen by all workers.  [default: the user's cache]",
+    help="With -o URL: the folder in which results are made before they are uploaded; all workers must see it.  "
+    "[default: the user's cache]",
 )
 @click.option(
     "--model",
     default=DEFAULTS["model"],
     show_default=True,
     metavar="NAME|FILE",
-    help=f"Shipped model ({', '.join(shipped_models())}; see wsinuc info --models), or a checkpoint file.",
+    help=f"A shipped model ({', '.join(shipped_models())}; wsinuc info --models describes them) or a checkpoint file.",
 )
 @device_option
 @reader_options
@@ -64,37 +66,47 @@ SHOWN = 10
     default=DEFAULTS["tissue"],
     show_default=True,
     metavar="auto|none|FILE",
-    help="Where to look: found automatically, everywhere, or in a mask (PNG, GeoJSON as for --roi).",
+    help="Where to look for nuclei: in tissue that is found automatically (auto), everywhere (none), or inside a mask "
+    "(a PNG, or GeoJSON as for --roi).",
 )
 @click.option(
     "--roi",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Regions drawn in QuPath (.geojson, .geojson.gz, .zip): keep only nuclei with their centre inside.",
+    help="Regions drawn in QuPath (.geojson, .geojson.gz or .zip); only nuclei whose centre lies inside are kept.",
 )
 @click.option(
-    "--block", default=DEFAULTS["block"], show_default=True, help="Side of a block in pixels; multiple of 64."
+    "--block",
+    default=DEFAULTS["block"],
+    show_default=True,
+    metavar="PX",
+    help="Side of the square blocks in which a slide is worked on, in pixels; a multiple of 64.",
 )
 @click.option(
-    "--batch-size", type=int, metavar="N", help="Tiles per step of the network [default: 1 on a CPU, else 8]."
+    "--batch-size", type=int, metavar="N", help="Tiles that the network sees at once.  [default: 1 on a CPU, else 8]"
 )
 @cluster_options
 @click.option(
     "--max-unreadable",
     default=DEFAULTS["max_unreadable"],
     show_default=True,
-    help="Share of the tissue that may be undecodable before a slide counts as damaged.",
+    metavar="SHARE",
+    help="A slide counts as damaged when more than this share of its tissue cannot be decoded (0 to 1).",
 )
 @click.option(
-    "--verify-input", is_flag=True, help="Hash all of each slide, not samples of it: recorded, compared on resuming."
+    "--verify-input",
+    is_flag=True,
+    help="Hash every byte of each slide instead of samples; the hash is recorded, and compared when a run is resumed.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Continue an interrupted run.")
+@click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Continue an interrupted run, or begin anew."
+)
 @click.option(
     "--skip-errors/--fail-fast",
     default=True,
     show_default=True,
-    help="With several slides: go on when one fails, or stop at the first.",
+    help="With several slides: go on with the others when one fails, or stop there.",
 )
 @click.option(
     "--attempts",
@@ -102,9 +114,13 @@ SHOWN = 10
     default=1,
     show_default=True,
     metavar="N",
-    help="How often a slide is tried, when what went wrong may pass (a network disk, say).",
+    help="How often a slide is tried when the fault may be temporary, such as a network disk that is away.",
 )
-@click.option("--dry-run", is_flag=True, help="Print what would be done and needed, and do nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check everything, print what would be done and what it takes (memory, disk, time), and stop.",
+)
 @verbosity_options
 def segment(
     slides: tuple[Place, ...],
@@ -117,9 +133,10 @@ def segment(
     executor: ExecutorConfig,
     **settings: Any,
 ) -> None:
-    """Find the nuclei of one or many slides, of a table of slides (CSV), or of ordinary images with --mpp.
+    """Find the nuclei of whole-slide images, or of ordinary images whose resolution is given with --mpp.
 
-    The result of slide.svs is the folder slide.wsinuc in the current folder, or in DIR with -o DIR:
+    SLIDE is a slide, a folder of DICOM files, a URL, or a table of slides (CSV); several may be given.
+    The result of slide.svs is the folder slide.wsinuc:
 
     \b
     preview.png        the slide with outlines: look at it first
@@ -128,12 +145,12 @@ def segment(
     labels.ome.zarr    label images, OME-Zarr
     summary.json       counts, area, time, versions
 
-    A table of slides (CSV) gives each its own settings: the column slide, and if wanted mpp, model, roi, tissue and
-    name; paths are relative to the table. Over several slides there are summary.md and summary.csv, too, and
+    A table has the column slide and, where slides differ in their settings, the columns mpp, model, roi, tissue
+    and name; its paths are relative to the table. Several slides also give summary.md and summary.csv, and
     "wsinuc status DIR" says how far they are.
 
-    An interrupted run goes on when the same command is given again, and slides that are complete with the same
-    settings are left as they are. One slide that fails does not stop the others; the exit code is then 1.
+    Give the same command again to continue an interrupted run; slides that are complete with the same settings
+    are left as they are. When a slide fails the others go on, and the exit code is 1.
     """
     from wsinuc.workflows.cohort.slide_list import list_slides
     from wsinuc.workflows.cohort.state import FOLDER

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ FILE = click.Path(path_type=Path)
 Sets = tuple[tuple[int, ...], ...]
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("data", metavar="DATA")
 @click.option("--denoiser", "denoisers", multiple=True, required=True, type=FILE, help="Checkpoint; may be repeated.")
 @click.option("-o", "--output", required=True, type=FILE, metavar="DIR", help="Folder for tables and heat maps.")

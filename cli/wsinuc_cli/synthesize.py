@@ -15,6 +15,7 @@ import click
 from wsinuc.shown import shown
 from wsinuc_cli.options import device_option, start_logging, verbosity_options
 from wsinuc_cli.overlay import given_options, refuse_foreign
+from wsinuc_cli.sections import GENERATED, SectionedCommand, option_in
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ EVERY_S = 5.0
 """Seconds between two plain lines."""
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.option("--method", type=click.Choice(["nudiff", "cosyn"]), required=True, help="Which generator.")
 @click.option("-n", "--count", type=click.IntRange(1), required=True, help="Labelled images to make.")
 @click.option("-o", "--output", type=FILE, required=True, metavar="DIR", help="Folder for them, a data set.")
@@ -60,7 +61,9 @@ EVERY_S = 5.0
     help="[cosyn] Where nuclei lie: new layouts, points (CSV, GeoJSON, QuPath's zip), or those of a data set.",
 )
 @click.option("--prompt", "prompts", multiple=True, help="[cosyn] What images show; several are taken in turn.")
-@click.option("--tissue", "tissues", multiple=True, help="[cosyn] Tissue of the images; several are taken in turn.")
+@option_in(
+    GENERATED, "--tissue", "tissues", multiple=True, help="[cosyn] Tissue of the images; several are taken in turn."
+)
 @click.option("--text-encoder", type=FILE, metavar="DIR", help="[cosyn] CLIP's files, if it was trained with them.")
 @click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only these images of DATA.")
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
@@ -75,7 +78,9 @@ EVERY_S = 5.0
     "[default: 1, or 0 for networks trained without dropping it]",
 )
 @click.option("--sampler", type=click.Choice(["dpm++", "ddim", "ddpm"]), default="dpm++", show_default=True)
-@click.option("--steps", type=int, help="Evaluations of the network per image  [default: 20; ddim 250; ddpm 1000].")
+@option_in(
+    GENERATED, "--steps", type=int, help="Evaluations of the network per image  [default: 20; ddim 250; ddpm 1000]."
+)
 @click.option(
     "--restart",
     type=click.IntRange(0),
@@ -83,7 +88,7 @@ EVERY_S = 5.0
     metavar="T",
     help="Noise finished images to timestep T and go back once more: takes out grain; 150 is a good start.",
 )
-@click.option("--size", type=int, metavar="PX", help="Side of the images  [default: as trained].")
+@option_in(GENERATED, "--size", type=int, metavar="PX", help="Side of the images  [default: as trained].")
 @click.option("--batch-size", type=int, metavar="N", help="Images computed together  [default: 1 on a CPU, else 8].")
 @click.option("--workers", type=int, help="Processes  [default: one per core on a CPU, else 1].")
 @click.option("--seed", default=0, show_default=True, help="Image k depends on the seed and k alone.")

@@ -12,7 +12,7 @@ from wsinuc_cli.images import FILE, condition_options, gather, split_options
 from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid, refuse_foreign
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ NETWORK_FIELDS = {
     "separation": "separation",
     "seed": "seed",
 }
-METHOD, WHICH, TRAINING = "Method", "Which images", "Training"
 
 
 class Numbers(click.ParamType):
@@ -73,19 +72,17 @@ class Numbers(click.ParamType):
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
-@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@option(
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option(
     "--method",
-    section=METHOD,
     type=click.Choice(["ddpm", *NETWORKS]),
     default="ddpm",
     show_default=True,
     help="Pixel classifiers on a frozen denoiser; the denoiser fine-tuned; HoVer-Net; a plain U-Net.",
 )
-@option("--denoiser", section=METHOD, type=FILE, help="[ddpm, finetune] Checkpoint made by wsinuc pretrain.")
-@option(
+@click.option("--denoiser", type=FILE, help="[ddpm, finetune] Checkpoint made by wsinuc pretrain.")
+@click.option(
     "--preset",
-    section=METHOD,
     type=click.Choice(["quick", "paper"]),
     default="quick",
     show_default=True,
@@ -93,80 +90,67 @@ class Numbers(click.ParamType):
 )
 @condition_options
 @split_options
-@option("--few", section=WHICH, type=int, metavar="N", help="Only N patches; OUTPUT.split.json records which.")
-@option("--patch", section=WHICH, default=256, show_default=True, help="With --few: side of a patch in pixels.")
-@option("--add", "whole", section=WHICH, multiple=True, metavar="DATA", help="More data, all of it.")
-@option(
+@click.option("--few", type=int, metavar="N", help="Only N patches; OUTPUT.split.json records which.")
+@click.option("--patch", default=256, show_default=True, help="With --few: side of a patch in pixels.")
+@click.option("--add", "whole", multiple=True, metavar="DATA", help="More data, all of it.")
+@click.option(
     "--add-share",
-    section=WHICH,
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="[networks] Share of the crops that come from --add.  [default: by area]",
 )
-@option(
+@click.option(
     "--validation",
-    section=WHICH,
     metavar="PART",
     help="[networks] Part of the split whose AJI decides which weights stay.",
 )
-@option(
+@click.option(
     "--timesteps",
-    section=TRAINING,
     type=Numbers(),
     help="[ddpm] Noise levels of the features.  [50,150; paper 50,150,250]",
 )
-@option(
+@click.option(
     "--blocks",
-    section=TRAINING,
     type=Numbers(),
     help="[ddpm] Decoder blocks of the features.  [3,4,5,6; paper 6,8,10,12]",
 )
-@option("--features", section=TRAINING, type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
-@option("--members", section=TRAINING, type=int, help="[ddpm] Pixel classifiers in the ensemble.  [5; paper 10]")
-@option("--visits", section=TRAINING, type=int, help="[ddpm] Augmented views of every image.  [8; paper 1]")
-@option(
+@click.option("--features", type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
+@click.option("--members", type=int, help="[ddpm] Pixel classifiers in the ensemble.  [5; paper 10]")
+@click.option("--visits", type=int, help="[ddpm] Augmented views of every image.  [8; paper 1]")
+@click.option(
     "--views",
-    section=TRAINING,
     type=click.IntRange(1, 4),
     help="[ddpm] Ways in which segmenting sees every tile; each costs a pass.  [1]",
 )
-@option(
+@click.option(
     "--tune",
-    section=TRAINING,
     type=int,
     metavar="STEPS",
     help="[ddpm] First tune the denoiser through its classifiers.",
 )
-@option("--steps", section=TRAINING, type=int, help="[networks] Training steps.  [2000; paper 20000]")
-@option("--batch", section=TRAINING, type=int, help="[networks] Crops per step.  [8; paper 8, hovernet and unet 4]")
-@option(
-    "--crop", section=TRAINING, type=int, help="[networks] Side of a crop in pixels.  [128, hovernet 256; paper 256]"
-)
-@option(
+@click.option("--steps", type=int, help="[networks] Training steps.  [2000; paper 20000]")
+@click.option("--batch", type=int, help="[networks] Crops per step.  [8; paper 8, hovernet and unet 4]")
+@click.option("--crop", type=int, help="[networks] Side of a crop in pixels.  [128, hovernet 256; paper 256]")
+@click.option(
     "--lr",
-    section=TRAINING,
     type=float,
     help="Highest learning rate: of the network, of the pixel classifiers, or of --tune.  "
     "[1e-3; paper 1e-4, ddpm 1e-3]",
 )
-@option(
-    "--model-mpp", section=TRAINING, type=float, metavar="UM", help="[hovernet, unet] um per pixel.  [0.5; paper 0.25]"
-)
-@option("--base", section=TRAINING, type=int, help="[unet] Width of the finest level.  [32]")
-@option("--width", section=TRAINING, type=float, help="[hovernet] Channels relative to the published ones.  [1]")
-@option(
+@click.option("--model-mpp", type=float, metavar="UM", help="[hovernet, unet] um per pixel.  [0.5; paper 0.25]")
+@click.option("--base", type=int, help="[unet] Width of the finest level.  [32]")
+@click.option("--width", type=float, help="[hovernet] Channels relative to the published ones.  [1]")
+@click.option(
     "--similarity",
-    section=TRAINING,
     type=click.Choice(["pixel", "scalar"]),
     help="[finetune] Structural-similarity loss per pixel, or the scalar form as released.  [pixel]",
 )
-@option("--from-scratch", section=TRAINING, is_flag=True, help="[finetune] The denoiser's network, but random weights.")
-@option(
+@click.option("--from-scratch", is_flag=True, help="[finetune] The denoiser's network, but random weights.")
+@click.option(
     "--separation",
-    section=TRAINING,
     type=click.Choice(["distance", "hv"]),
     help="Map that tells touching nuclei apart.  [distance; hovernet hv]",
 )
-@option("--seed", section=TRAINING, default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True)
 @click.option(
     "--dry-run", is_flag=True, help="Check every file, say what would be trained and what it takes; then stop."
 )
