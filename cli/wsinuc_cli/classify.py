@@ -13,6 +13,7 @@ from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
 from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import as_text, echo, echo_text
+from wsinuc_cli.training_progress import log_option, telling
 
 
 @click.command(cls=SectionedCommand)
@@ -36,10 +37,11 @@ from wsinuc_cli.terminal import as_text, echo, echo_text
     help="Trainings on shuffled classes, to see what chance would reach.  [default: 100]",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn at random.")
+@log_option
 @click.option("--dry-run", is_flag=True, help="Check every file, print what would be learned, and stop.")
 @device_option
 @click.pass_context
-def classify(context: click.Context, data: str, output: Path, model: str, device: str, **options: Any) -> None:
+def classify(context: click.Context, /, data: str, output: Path, model: str, device: str, **options: Any) -> None:
     """Teach a model the classes of the nuclei that it finds.
 
     DATA is a data set of points with classes, such as NuCLS. The checkpoint holds BASE and a classifier of
@@ -69,16 +71,17 @@ def classify(context: click.Context, data: str, output: Path, model: str, device
 
         load_segmenter(model, device="cpu")  # raises for a model that is not there
         return
-    scores = train_points(
-        found.images,
-        found.classes,
-        model,
-        output,
-        config,
-        device=device,
-        provenance={"data": [found.origin]},
-        on_event=echo,
-    )
+    with telling(options["log"]) as tell:
+        scores = train_points(
+            found.images,
+            found.classes,
+            model,
+            output,
+            config,
+            device=device,
+            provenance={"data": [found.origin]},
+            on_event=tell,
+        )
     if scores is not None:
         echo_text(_table(scores))
     echo(f"Written to {output}. Next: {evaluate_command(data, options['mpp'], output)}")

@@ -1,4 +1,7 @@
-"""What a run over several slides looks like while it goes on: each slide in work, and all of them together."""
+"""What a run over several slides looks like while it goes on: each slide in work, and all of them together.
+
+Slides are named as ``wsinuc status`` and the tables of a cohort name them.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class OneSlide(CohortReporter):
         if not isinstance(event, SlideProgress):
             return self._close()
         if self._show is None:
-            self._show = reporter(event.job.slide.name, quiet=self._quiet, verbose=self._verbose)
+            self._show = reporter(event.job.stem, quiet=self._quiet, verbose=self._verbose)
             self._show.__enter__()
         self._show(event.event)
 
@@ -58,12 +61,12 @@ class CohortLines(CohortReporter):
     def __call__(self, event: CohortEvent) -> None:
         """Pass an event on to its slide's lines."""
         if isinstance(event, SlideProgress):
-            name = event.job.slide.name
+            name = event.job.stem
             if name not in self._lines:
                 self._lines[name] = Lines(name)
             self._lines[name](event.event)
         else:
-            self._lines.pop(event.job.slide.name, None)
+            self._lines.pop(event.job.stem, None)
 
 
 class CohortBars(CohortReporter):
@@ -88,7 +91,7 @@ class CohortBars(CohortReporter):
         stem = event.job.stem
         if isinstance(event, SlideProgress):
             if stem not in self._rows:
-                self._rows[stem] = self._progress.add_task("opening", name=shown(event.job.slide.name), total=None)
+                self._rows[stem] = self._progress.add_task("opening", name=shown(stem), total=None)
             return move_bar(self._progress, self._rows[stem], event.event)
         if stem in self._rows:
             self._progress.remove_task(self._rows.pop(stem))

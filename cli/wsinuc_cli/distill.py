@@ -11,6 +11,7 @@ import click
 from wsinuc_cli.options import device_option
 from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_progress import log_option, telling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +58,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--cache", type=FILE, metavar="DIR", help="Keep the teacher's patches here [default: OUTPUT.patches].")
 @click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="Memory for pixels of the sources.")
 @click.option("--seed", type=int, help="[default: 0]")
+@log_option
 @device_option
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 def distill(
@@ -74,6 +76,7 @@ def distill(
     memory: float,
     device: str,
     dry_run: bool,
+    log: Path | None,
     **options: Any,
 ) -> None:
     """Teach a small U-Net to do in one pass what TEACHER does.
@@ -108,19 +111,20 @@ def distill(
     _describe(teachers, tissue, len(labelled), scales, config)
     if dry_run:
         return
-    agreement = run(
-        teachers,
-        tissue.images,
-        output,
-        config,
-        device=device,
-        weights=tissue.weights,
-        labelled=labelled,
-        cache=cache,
-        start=start,
-        provenance={"sources": [Path(source).name for source in sources], "mix": mix, "data": origin},
-        on_event=echo,
-    )
+    with telling(log) as tell:
+        agreement = run(
+            teachers,
+            tissue.images,
+            output,
+            config,
+            device=device,
+            weights=tissue.weights,
+            labelled=labelled,
+            cache=cache,
+            start=start,
+            provenance={"sources": [Path(source).name for source in sources], "mix": mix, "data": origin},
+            on_event=tell,
+        )
     echo(
         f"Written to {output}: on held-out patches Dice {agreement.dice:.3f} with the teacher's nuclei. "
         f"Next: wsinuc segment slide.svs --model {output}, or wsinuc evaluate DATA --model {output}"

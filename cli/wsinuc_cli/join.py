@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
+from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.images import FILE, condition_options, gather, split_options
 from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
 from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_progress import log_option, telling
 
 _EVERY = 50  # crops between two lines
 
@@ -29,6 +31,7 @@ _EVERY = 50  # crops between two lines
 @condition_options
 @split_options
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn at random.")
+@log_option
 @click.option("--dry-run", is_flag=True, help="Check every file, print what would be learned, and stop.")
 @device_option
 def join(data: tuple[str, ...], output: Path, model: str, device: str, dry_run: bool, **options: Any) -> None:
@@ -50,11 +53,15 @@ def join(data: tuple[str, ...], output: Path, model: str, device: str, dry_run: 
     if dry_run:
         return
 
-    def say(done: int) -> None:
-        if done % _EVERY == 0:
-            echo(f"{done} of {config.crops} crops")
+    with telling(options["log"]) as tell:
 
-    found = train_joining(chosen.images, model, output, config, weights=chosen.weights, device=device, on_crop=say)
+        def report(done: int) -> None:
+            text = f"{done} of {config.crops} crops" if done % _EVERY == 0 else ""
+            tell(ProgressLine(text, stage="joining", unit="crops", done=done, total=config.crops))
+
+        found = train_joining(
+            chosen.images, model, output, config, weights=chosen.weights, device=device, on_crop=report
+        )
     echo(
         f"{found.joins:,} pairs of fragments; by area, {found.decided:.1%} of held-out ones are decided as annotated "
         f"(by one height for all: {found.decided_by_height:.1%})"

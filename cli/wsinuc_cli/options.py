@@ -14,7 +14,7 @@ import click
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, WsinucError
 from wsinuc.urls import Place, place
-from wsinuc_cli.terminal import LogFormatter
+from wsinuc_cli.terminal import LogFormatter, LogHandler
 
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
@@ -185,6 +185,6 @@ def start_logging(quiet: bool = False, verbose: bool = False) -> None:
     logger.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
-    handler = logging.StreamHandler()
-    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
-    logger.addHandler(handler)
+    printing = LogHandler()
+    printing.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
+    logger.addHandler(printing)

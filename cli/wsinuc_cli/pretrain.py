@@ -12,10 +12,10 @@ from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, refuse_foreign
 from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_progress import log_option, telling, training_reports
 
 if TYPE_CHECKING:
     from wsinuc.datasets.sampling.pixels import Pixels
-    from wsinuc.models.training.loop import Progress
     from wsinuc.models.training.processes import Processes
     from wsinuc.workflows.data.sources import Choice
     from wsinuc.workflows.denoiser.config import PretrainConfig
@@ -80,11 +80,13 @@ BELONGS = {
 @click.option("--sample-every", type=int, metavar="N", help="Images seen between two grids of samples; 0: never.")
 @click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="[ddpm] Memory for pixels.")
 @click.option("--seed", type=int, default=0, show_default=True)
+@log_option
 @device_option
 @click.option("--dry-run", is_flag=True, help="Say what would be trained, on what, and what that takes; then stop.")
 @click.pass_context
 def pretrain(
     context: click.Context,
+    /,
     sources: tuple[str, ...],
     output: Path,
     method: str,
@@ -94,6 +96,7 @@ def pretrain(
     init: Path | None,
     device: str,
     dry_run: bool,
+    log: Path | None,
     **options: Any,
 ) -> None:
     """Train a denoising diffusion model on unlabelled images, or a generator on annotated ones.
@@ -116,7 +119,7 @@ def pretrain(
     if method != "ddpm":
         from wsinuc_cli.pretrain_generators import pretrain_generator
 
-        shared: dict[str, Any] = {"file_mpp": file_mpp, "init": init, "device": device, "dry_run": dry_run}
+        shared: dict[str, Any] = {"file_mpp": file_mpp, "init": init, "device": device, "dry_run": dry_run, "log": log}
         pretrain_generator(method, sources, output, preset, **shared, **options)
         return
     from wsinuc.datasets.sampling.pixels import PixelCache
@@ -140,16 +143,17 @@ def pretrain(
     chosen_by = {name: list(options[name]) for name in ("wanted", "unwanted") if options[name]}
     chosen_by |= {"split": options["split"].name, "part": options["part"]} if options["split"] else {}
     provenance = {"sources": [Path(source).name for source in sources], "preset": preset, **chosen_by}
-    run(
-        images,
-        output,
-        config,
-        device=chosen,
-        init=init,
-        provenance=provenance,
-        on_progress=report,
-        processes=processes,
-    )
+    with telling(log, bars=None if processes.main else False) as tell:
+        run(
+            images,
+            output,
+            config,
+            device=chosen,
+            init=init,
+            provenance=provenance,
+            on_progress=training_reports(tell, method, config.fit.steps),
+            processes=processes,
+        )
     if processes.main:
         echo(f"Written to {output}. Next: wsinuc train DATA --denoiser {output} -o segmenter.safetensors")
 
@@ -214,12 +218,3 @@ def _describe(images: list[Pixels], config: PretrainConfig, device: str, process
     )
     others = f", {processes.count} processes" if processes.count > 1 else ""
     echo(f"{config.fit.steps} steps of {config.batch} patches: {config.images_seen:,} images on {device}{others}")
-
-
-def report(progress: Progress) -> None:
-    """A line of a training."""
-    held_out = "" if progress.validation is None else f"  held out {progress.validation:.4f}"
-    echo(
-        f"{progress.images:10,} images  loss {progress.loss:.4f}{held_out}  {progress.images_per_s:6.1f} images/s  "
-        f"{progress.seconds:6.0f} s"
-    )

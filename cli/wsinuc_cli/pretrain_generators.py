@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsinuc_cli.next_command import next_command
-from wsinuc_cli.pretrain import report
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_progress import telling, training_reports
 
 if TYPE_CHECKING:
     from wsinuc.workflows.data.training_set import TrainingSet
@@ -27,6 +27,7 @@ def pretrain_generator(
     init: Path | None,
     device: str,
     dry_run: bool,
+    log: Path | None,
     **options: Any,
 ) -> None:
     """Train one of the three generators on data sets; the options are those of ``wsinuc pretrain``."""
@@ -48,17 +49,18 @@ def pretrain_generator(
         "device": chosen,
         "init": init,
         "provenance": {"data": list(data.origin), "preset": preset},
-        "on_progress": report,
         "processes": processes,
     }
-    if method == "cosyn":
-        from wsinuc.workflows.generators.cosyn import train_cosyn
+    with telling(log, bars=None if processes.main else False) as tell:
+        shared["on_progress"] = training_reports(tell, method, config.fit.steps)
+        if method == "cosyn":
+            from wsinuc.workflows.generators.cosyn import train_cosyn
 
-        train_cosyn(data.images, data.classes, output, config, **shared)
-    else:
-        from wsinuc.workflows.generators.nudiff import train_generator
+            train_cosyn(data.images, data.classes, output, config, **shared)
+        else:
+            from wsinuc.workflows.generators.nudiff import train_generator
 
-        train_generator(method, data.images, output, config, **shared)
+            train_generator(method, data.images, output, config, **shared)
     if processes.main:
         echo(f"Written to {output}. Next: {next_command(method, output, sources, preset, drawn, options)}")
 

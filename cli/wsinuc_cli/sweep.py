@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.options import device_option
 from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_progress import Tell, log_option, telling
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
@@ -38,6 +40,7 @@ Sets = tuple[tuple[int, ...], ...]
 @click.option("--pixels", default=1000, show_default=True, help="Pixels to learn from, per image and view.")
 @click.option("--visits", default=2, show_default=True, help="Augmented views of every image.")
 @click.option("--seed", default=0, show_default=True)
+@log_option
 @device_option
 def sweep(
     data: str,
@@ -55,6 +58,7 @@ def sweep(
     visits: int,
     seed: int,
     device: str,
+    log: Path | None,
 ) -> None:
     """Find the timesteps, decoder blocks and denoiser whose features segment best.
 
@@ -83,7 +87,9 @@ def sweep(
         echo(f"Note: {note}")
     echo(f"{'denoiser':16}  {'timesteps':16}  {'blocks':20}  features  mean IoU    Dice     AJI")
     classes = whole.classes or (NUCLEUS,)
-    best, *_ = task(images, scored, classes, denoisers, output, config, device=device, on_score=_show)
+    with telling(log) as tell:
+        count = _Counted(tell, len(denoisers) * len(config.timesteps) * len(config.blocks or ("published",)), finalists)
+        best, *_ = task(images, scored, classes, denoisers, output, config, device=device, on_score=count)
     chosen = f"{best.denoiser}, timesteps {_text(best.timesteps)}, blocks {_text(best.blocks)}"
     echo(f"Best: {chosen}. Written to {output}: sweep.csv, best.json, heat maps")
 
@@ -120,7 +126,23 @@ def _text(numbers: tuple[int, ...]) -> str:
     return ",".join(map(str, numbers))
 
 
-def _show(score: SweepScore) -> None:
+class _Counted:
+    """Tells a row per choice, and how many of them are scored."""
+
+    def __init__(self, tell: Tell, choices: int, finalists: int) -> None:
+        self._tell = tell
+        self._total = choices + min(choices, finalists)
+        self._done = 0
+
+    def __call__(self, score: SweepScore) -> None:
+        """Tell a score."""
+        self._done += 1
+        self._tell(_row(score))
+        # The row is a result, so it is printed as it is; the empty line beside it moves the bar alone.
+        self._tell(ProgressLine("", stage="sweep", unit="choices", done=self._done, total=self._total))
+
+
+def _row(score: SweepScore) -> str:
     aji = f"{score.aji:8.3f}" if score.aji == score.aji else ""
     choice = f"{score.denoiser[:16]:16}  {_text(score.timesteps):16}  {_text(score.blocks):20}"
-    echo(f"{choice}  {score.width:8d}  {score.mean_iou:8.3f}{score.dice:8.3f}{aji}")
+    return f"{choice}  {score.width:8d}  {score.mean_iou:8.3f}{score.dice:8.3f}{aji}"

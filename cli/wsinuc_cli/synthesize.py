@@ -7,16 +7,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsinuc.shown import shown
+from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.options import device_option, start_logging, verbosity_options
 from wsinuc_cli.overlay import given_options, refuse_foreign
 from wsinuc_cli.sections import GENERATED, SectionedCommand, option_in
 from wsinuc_cli.terminal import as_text, echo, echo_text
+from wsinuc_cli.training_progress import Tell, log_option, telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,11 +95,13 @@ EVERY_S = 5.0
 @click.option("--workers", type=int, help="Processes  [default: one per core on a CPU, else 1].")
 @click.option("--seed", default=0, show_default=True, help="Image k depends on the seed and k alone.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what it takes, and stop.")
+@log_option
 @device_option
 @verbosity_options
 @click.pass_context
 def synthesize(
     context: click.Context,
+    /,
     method: str,
     count: int,
     output: Path,
@@ -127,7 +131,7 @@ def synthesize(
         return
     from wsinuc.workflows.synthesize.run import synthesize_recipe
 
-    with showing(output.name, quiet=quiet, verbose=verbose) as show:
+    with showing(output.name, log=options["log"], quiet=quiet, verbose=verbose) as show:
         synthesize_recipe(recipe, output, count, on_event=show)
     if not quiet:
         echo(f"{count} labelled images in {output}; look at {output / 'contact_sheet.png'}")
@@ -209,52 +213,35 @@ def _layouts(layout: str, config: SynthesisConfig, options: dict[str, Any]) -> D
 
 
 @contextmanager
-def showing(name: str, *, quiet: bool, verbose: bool) -> Iterator[Callable[[SynthesisEvent], None]]:
+def showing(name: str, *, log: Path | None, quiet: bool, verbose: bool) -> Iterator[Callable[[SynthesisEvent], None]]:
     """What shows events of a synthesis: a bar on a terminal that no log messages disturb, else lines, or nothing."""
-    if quiet:
-        yield lambda event: None
-    elif sys.stderr.isatty() and not verbose:
-        with _bar(name) as show:
-            yield show
-    else:
-        yield _lines(name)
+    bars = sys.stderr.isatty() and not verbose and not quiet
+    with telling(log, bars=bars, plain=_silent if quiet else partial(echo, err=True)) as tell:
+        yield _lines(name, tell)
 
 
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[SynthesisEvent], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as progress:
-        task = progress.add_task(shown(name), total=None)
-        yield lambda event: progress.update(task, total=event.count, completed=event.done)
+def _silent(line: str) -> None:
+    """Print nothing."""
 
 
-def _lines(name: str) -> Callable[[SynthesisEvent], None]:
+def _lines(name: str, tell: Tell) -> Callable[[SynthesisEvent], None]:
+    """A line at the beginning, at the end and every few seconds; between them empty ones, which move a bar."""
     from wsinuc_cli.progress import duration
 
     state = {"first": -1, "begin": time.monotonic(), "last": time.monotonic()}
 
     def show(event: SynthesisEvent) -> None:
         now = time.monotonic()
+        text = ""
         if state["first"] < 0:
             state.update(first=event.done, begin=now, last=now)
-            echo(f"{name}: {event.count} images" + (f", {event.done} done before" if event.done else ""), err=True)
+            text = f"{name}: {event.count} images" + (f", {event.done} done before" if event.done else "")
         elif now - state["last"] >= EVERY_S or event.done == event.count:
             state["last"] = now
             left = (now - state["begin"]) / max(1, event.done - state["first"]) * (event.count - event.done)
             wait = f", about {duration(left)} left" if event.done < event.count else ""
-            echo(f"{name}: {event.done} of {event.count} images{wait}", err=True)
+            text = f"{name}: {event.done} of {event.count} images{wait}"
+        tell(ProgressLine(text, stage=name, unit="images", done=event.done, total=event.count))
 
     return show
 

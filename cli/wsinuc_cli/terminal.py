@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -41,11 +41,32 @@ def echo_json(value: Any) -> None:
 
 def _write(text: str, *, err: bool) -> None:
     try:
-        click.echo(text, err=err)
+        # click would look below a live display for the terminal itself, and write into the midst of its bars.
+        click.echo(text, file=_live_display(err), err=err)
     except BrokenPipeError:  # nobody listens any more; the work goes on all the same
         stream = sys.stderr if err else sys.stdout
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_RDWR), stream.fileno())
+
+
+def _live_display(err: bool) -> TextIO | None:
+    """What stands in for a standard stream while rich draws bars: it prints above them; else None."""
+    module = sys.modules.get("rich.file_proxy")  # commands that draw no bars do not import it
+    stream = sys.stderr if err else sys.stdout
+    if module is not None and isinstance(stream, module.FileProxy):
+        return stream
+    return None
+
+
+class LogHandler(logging.Handler):
+    """Messages of logs go through here, too, so that they stand above bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message on stderr."""
+        try:
+            _write(self.format(record), err=True)
+        except Exception:
+            self.handleError(record)
 
 
 class LogFormatter(logging.Formatter):

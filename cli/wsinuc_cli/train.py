@@ -14,6 +14,7 @@ from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid, refuse_foreign
 from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_progress import log_option, telling
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import LabelledImage
@@ -151,12 +152,13 @@ class Numbers(click.ParamType):
     help="Map that tells touching nuclei apart.  [distance; hovernet hv]",
 )
 @click.option("--seed", default=0, show_default=True)
+@log_option
 @click.option(
     "--dry-run", is_flag=True, help="Check every file, say what would be trained and what it takes; then stop."
 )
 @device_option
 @click.pass_context
-def train(context: click.Context, data: tuple[str, ...], output: Path, device: str, **options: Any) -> None:
+def train(context: click.Context, /, data: tuple[str, ...], output: Path, device: str, **options: Any) -> None:
     """Train a segmenter on annotated images.
 
     DATA is a data set as published (wsinuc data info says whether it is recognised) or a folder
@@ -189,8 +191,10 @@ def train(context: click.Context, data: tuple[str, ...], output: Path, device: s
         return
     if chosen.drawn is not None:
         chosen.drawn.save(output.with_suffix(".split.json"))
-    told: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": echo}
-    _run(chosen, config, output, options["denoiser"], _validation(data, options), told)
+    validation = _validation(data, options)
+    with telling(options["log"]) as tell:
+        told: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": tell}
+        _run(chosen, config, output, options["denoiser"], validation, told)
     echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")
 
 

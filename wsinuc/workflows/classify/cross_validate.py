@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -109,12 +110,23 @@ def cross_validate(table: NucleusTable, config: ClassifierConfig, *, folds: int,
 
 
 def permutation_test(
-    table: NucleusTable, config: ClassifierConfig, *, folds: int, times: int, seed: int = 0
+    table: NucleusTable,
+    config: ClassifierConfig,
+    *,
+    folds: int,
+    times: int,
+    seed: int = 0,
+    on_training: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """How often shuffled classes are told apart as well as the true ones.
 
     Everything is fitted anew to classes shuffled over all nuclei. To be affordable, true and shuffled classes are both
     learnt by one member from the original stain alone.
+
+    Parameters
+    ----------
+    on_training
+        Told how many of the ``times`` trainings on shuffled classes are done.
 
     Returns
     -------
@@ -127,12 +139,11 @@ def permutation_test(
     single = replace(config, members=1)
     true = cross_validate(plain, single, folds=folds, seed=seed).balanced_accuracy
     rng = np.random.default_rng(seed)
-    shuffled = [
-        cross_validate(
-            replace(plain, classes=rng.permutation(table.classes)), single, folds=folds, seed=seed
-        ).balanced_accuracy
-        for _ in range(times)
-    ]
+    shuffled: list[float] = []
+    for _ in range(times):
+        by_chance = replace(plain, classes=rng.permutation(table.classes))
+        shuffled.append(cross_validate(by_chance, single, folds=folds, seed=seed).balanced_accuracy)
+        on_training(len(shuffled))
     return {
         "times": times,
         "balanced_accuracy": round(true, 4),

@@ -21,6 +21,7 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import stain_levels
 from wsinuc.pipeline.block import score_box
 from wsinuc.pipeline.calibrate import calibrated
+from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters.typed import STAINS, TypedSegmenter
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import read_resilient
@@ -157,7 +158,8 @@ def gather_nuclei(
     for number, image in enumerate(images):
         rng = np.random.default_rng([seed, number])
         parts.append(_of_image(image, segmenter, views, stain, rng))
-        on_image(f"{image.name}: {parts[-1][2]}")
+        text = f"{image.name}: {parts[-1][2]}"
+        on_image(ProgressLine(text, stage="segmenting", unit="images", done=number + 1, total=len(images)))
     counts = sum((part[2] for part in parts), PointCounts())
     if not counts.points:
         raise DataError("no point with a class to learn from: check the data set's point files and filters")

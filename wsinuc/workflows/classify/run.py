@@ -16,11 +16,13 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.exports.pictures.plots import draw_heat_map
+from wsinuc.grid import ceil_div
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.features.nucleus_classifier import ClassifierConfig
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import create_text
+from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters import model_path, segmenter_from
 from wsinuc.segmenters.typed import METHOD, TypedSegmenter, typed_checkpoint
 from wsinuc.workflows.classify.cross_validate import ClassScores, cross_validate, fit_on, permutation_test
@@ -65,7 +67,7 @@ def gather_points(source: str, *, mpp: float | None, wanted: Conditions, unwante
     if dataset.layout.kind != "points":
         raise DataError(
             f"{dataset.path} has no points ({dataset.layout.name} marks {dataset.layout.kind}); "
-            "train on outlines without --points"
+            "wsinuc train learns from outlines"
         )
     if len(dataset.classes) < 2:
         raise DataError(f"the points of {dataset.path} have no classes to be told apart: two are the least")
@@ -124,8 +126,22 @@ def train_points(
         scores = cross_validate(table, config.classifier, folds=config.folds, seed=config.seed)
         report["cross_validation"] = {"folds": min(config.folds, len(np.unique(table.groups))), **scores.as_json()}
     if config.folds and config.permutations:
+
+        def count(done: int) -> None:
+            if done % ceil_div(config.permutations, 10) == 0:
+                text = f"shuffled classes: {done} of {config.permutations} trainings"
+                line = ProgressLine(
+                    text, stage="shuffled classes", unit="trainings", done=done, total=config.permutations
+                )
+                on_event(line)
+
         tested = permutation_test(
-            table, config.classifier, folds=config.folds, times=config.permutations, seed=config.seed
+            table,
+            config.classifier,
+            folds=config.folds,
+            times=config.permutations,
+            seed=config.seed,
+            on_training=count,
         )
         report["permutation_test"] = tested
         on_event(f"{tested['times']} trainings on shuffled classes: p = {tested['p']:.3g}")
