@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from wsinuc_cli.options import (
 )
 from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import as_text, echo, echo_text
+from wsinuc_cli.time_estimate import Stopwatch, conditions, describe_time
 
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from wsinuc.workflows.cohort.events import CohortEvent
     from wsinuc.workflows.cohort.slide_list import SlideJob
     from wsinuc.workflows.segment.run import Plan, Summary
+    from wsinuc.workflows.segment.run_times import Conditions
 
 
 SHOWN = 10
@@ -164,7 +167,7 @@ def segment(
             echo(f"Note: {job.files} files of one DICOM series are one slide, {job.slide}: {job.folder(out)}", err=True)
     batch = Batch(jobs, out, config, quiet=quiet)
     if dry_run:
-        batch.plan()
+        batch.plan(executor)
         return batch.finish(records=False)
     several = len(jobs) > 1 or any(path.suffix.lower() == ".csv" for path in slides if isinstance(path, Path))
     records = several or (isinstance(out, Path) and (out / FOLDER).is_dir())
@@ -187,9 +190,11 @@ class Batch:
         from wsinuc.workflows.cohort.run import segment_cohort
         from wsinuc_cli.cohort_progress import cohort_reporter
 
+        watch = Stopwatch()
         with cohort_reporter(len(self.jobs), quiet=self.quiet, verbose=verbose) as show:
 
             def on_event(event: CohortEvent) -> None:
+                watch(event)
                 show(event)
                 self._note(event)
 
@@ -199,15 +204,20 @@ class Batch:
                 summary = segment_cohort(
                     self.jobs, self.out, self.config, executor=workers, on_event=on_event, records=records, **options
                 )
+        models = {job.config(self.config).model for job in self.jobs}
+        # Of several models at once, or of slides that failed on the way, nobody can tell what took how long.
+        if len(models) == 1 and not self.failed:
+            watch.keep(conditions(replace(self.config, model=models.pop()), executor))
         if summary.unfinished and self.failed:
             echo(f"stopped: {len(summary.unfinished)} of {len(self.jobs)} slides are not finished", err=True)
 
-    def plan(self) -> None:
-        """Print what segmenting each slide would do."""
+    def plan(self, executor: ExecutorConfig) -> None:
+        """Print what segmenting each slide would do, and how long all of them take."""
         from wsinuc.segmenters import load_segmenter
         from wsinuc.workflows.segment.run import plan_segment
 
         loaded: dict[str, Segmenter] = {}
+        tiles: dict[Conditions | None, list[int]] = {}
         for job in self.jobs:
             try:
                 config = job.config(self.config)
@@ -215,9 +225,15 @@ class Batch:
                 if config.model not in loaded:
                     loaded[config.model] = load_segmenter(config.model, device=config.device)
                 plan = plan_segment(job.slide, job.folder(self.out), config, segmenter=loaded[config.model])
-                echo_text(describe_dry_run(plan))
+                known = conditions(config, executor)
+                echo_text(describe_dry_run(plan, describe_time(plan.tiles, known)))
+                tiles.setdefault(known, []).append(plan.tiles)
             except Exception as error:
                 self._note_error(job, error)
+        if len(self.jobs) > 1:
+            for known, each in tiles.items():
+                model = "" if known is None or len(tiles) == 1 else f" with {known.model.partition(',')[0]}"
+                echo(f"all {len(each)} slides{model}: {describe_time(sum(each), known)}")
 
     def _note(self, event: CohortEvent) -> None:
         from wsinuc.workflows.cohort.events import SlideDone, SlideFailed
@@ -298,8 +314,8 @@ def describe_use(done: Sequence[Summary]) -> str:
     )
 
 
-def describe_dry_run(plan: Plan) -> str:
-    """The plan for one slide, line by line."""
+def describe_dry_run(plan: Plan, duration: str) -> str:
+    """The plan for one slide, line by line; ``duration`` is how long it will take, in words."""
     height, width = plan.shape
     left_out = [f"{kind} {share:.2%}" for kind, share in plan.left_out_share.items() if share]
     rows = [
@@ -311,5 +327,6 @@ def describe_dry_run(plan: Plan) -> str:
         ("blocks", f"{len(plan.blocks)} of {plan.blocks_total}, {plan.tiles} tiles for the network"),
         ("memory", f"about {plan.memory_bytes / 1e9:.1f} GB, and what the network needs"),
         ("disk", f"about {plan.disk_bytes / 1e6:.0f} MB"),
+        ("time", duration),
     ]
     return as_text([str(plan.slide), *(f"  {name:<11}{value}" for name, value in rows)])
