@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
     from wsinuc.workflows.cohort.events import CohortEvent
 
-UNKNOWN = "not known for this model and these workers on this computer: a run of 10 s or more, such as of a --roi, measures it"
+UNKNOWN = (
+    "not known for this model and these workers on this computer: a run of 10 s or more, "
+    "such as one of a --roi, measures it"
+)
 
 
 def run_times_file() -> Path | None:
