@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from wsinuc.workflows.bench.run import BenchReport, StageResult
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """``WIDTHxHEIGHT`` in pixels."""
 
     name = "size"

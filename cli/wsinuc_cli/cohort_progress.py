@@ -31,7 +31,8 @@ class OneSlide(CohortReporter):
     """A single slide, shown as ``progress.reporter`` shows it."""
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
-        self._quiet, self._verbose = quiet, verbose
+        self._quiet = quiet
+        self._verbose = verbose
         self._show: Reporter | None = None
 
     def __exit__(self, *exc_info: object) -> None:

@@ -137,7 +137,8 @@ def _show_progress(what: str, done: int, total: int) -> None:
 
 def _show(comparison: SetComparison) -> None:
     summary = comparison.summary()
-    network, cutting = summary["network"], comparison.cutting
+    network = summary["network"]
+    cutting = comparison.cutting
     echo(f"features: {network['name']} ({network['description']})")
     echo(f"patches: {cutting.size_px} px at {cutting.mpp:g} um per px")
     for name, counts in summary["sets"].items():

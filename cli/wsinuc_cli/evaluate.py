@@ -15,7 +15,7 @@ from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
-    from wsinuc.datasets.base import Dataset
+    from wsinuc.datasets.base import Conditions, Dataset
     from wsinuc.workflows.evaluate.run import Evaluation, ImageScores, Predict
 
 FOLDER = click.Path(path_type=Path)
@@ -193,7 +193,7 @@ def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str 
     return Split.load(split).of(dataset, part)
 
 
-def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[dict, dict]:
+def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[Conditions, Conditions]:
     from wsinuc.datasets.base import parse_conditions
 
     return parse_conditions(wanted), parse_conditions(unwanted)
@@ -248,7 +248,8 @@ def _show(evaluation: Evaluation, output: Path | None) -> None:
 
 
 def _show_means(evaluation: Evaluation) -> None:
-    means, totals = evaluation.means, evaluation.totals
+    means = evaluation.means
+    totals = evaluation.totals
     values = "  ".join(f"{means[column]:8.3f}" for column in COLUMNS)
     names = "  ".join(f"{column.replace('_plus', '+'):>8}" for column in COLUMNS)
     count = f"mean of {len(evaluation.images)} images"

@@ -99,7 +99,8 @@ class LazyGroup(click.Group):
         """Import one command; None when there is no such name."""
         if cmd_name not in COMMANDS:
             return None
-        return getattr(importlib.import_module(f"wsinuc_cli.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"wsinuc_cli.{cmd_name}"), cmd_name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

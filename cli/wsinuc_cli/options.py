@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
 
 
-class PlaceType(click.ParamType):
+class PlaceType(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """A path, or a URL that fsspec knows (``s3://bucket/slide.svs``)."""
 
     name = "path"
@@ -121,7 +121,8 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 PLACES = ("workers", "gpus", "scheduler", "scheduler_file")
 """Those that say where the work is done; at most one of them. Without any it is this process' threads."""
-OURS, THEIRS = ("workers", "gpus"), ("scheduler", "scheduler_file")
+OURS = ("workers", "gpus")
+THEIRS = ("scheduler", "scheduler_file")
 GOES_WITH = {
     **{name: (name,) for name in PLACES},
     "threads": ("threads", *OURS),

@@ -53,7 +53,8 @@ class Lines(Reporter):
     """Plain lines on stderr for logs and pipes."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name, self._clock = name, clock
+        self._name = name
+        self._clock = clock
         self._begin = self._last = clock()
         self._resumed = 0
 

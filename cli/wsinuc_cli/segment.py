@@ -179,7 +179,10 @@ class Batch:
     """Slides with their settings; shows how they go and remembers what went wrong with which."""
 
     def __init__(self, jobs: Sequence[SlideJob], out: Place, config: SegmentConfig, *, quiet: bool) -> None:
-        self.jobs, self.out, self.config, self.quiet = jobs, out, config, quiet
+        self.jobs = jobs
+        self.out = out
+        self.config = config
+        self.quiet = quiet
         self.failed: dict[Place, str] = {}
         self.done: list[Summary] = []
         self.before = 0

@@ -53,9 +53,7 @@ def _live_display(err: bool) -> TextIO | None:
     """What stands in for a standard stream while rich draws bars: it prints above them; else None."""
     module = sys.modules.get("rich.file_proxy")  # commands that draw no bars do not import it
     stream = sys.stderr if err else sys.stdout
-    if module is not None and isinstance(stream, module.FileProxy):
-        return stream
-    return None
+    return stream if module is not None and isinstance(stream, module.FileProxy) else None
 
 
 class LogHandler(logging.Handler):

@@ -56,7 +56,7 @@ NETWORK_FIELDS = {
 }
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """Whole numbers between commas."""
 
     name = "N,N,..."

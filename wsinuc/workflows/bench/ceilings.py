@@ -95,14 +95,14 @@ def flop(work: Callable[[], object]) -> int:
 
     with FlopCounterMode(display=False) as counter:
         work()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def _cpu_seconds(work: Callable[[], object], repeats: int) -> float:
     return max(typical(work, repeats).cpu_seconds, 1e-9)
 
 
-def _squares(image: NDArray, side: int) -> list[NDArray]:
+def _squares(image: NDArray[Any], side: int) -> list[NDArray[Any]]:
     return [
         np.ascontiguousarray(image[y : y + side, x : x + side])
         for y in range(0, image.shape[0], side)

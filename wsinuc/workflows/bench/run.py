@@ -159,7 +159,8 @@ def run_bench(
         tell("prepare")
         if config.slide is None and segmenter is None:  # a wrong name is said before a large slide is made for hours
             segmenter = load_segmenter(config.model, device=config.device)
-        slide, settings = config.slide or _make_slide(config, folder), config.settings
+        slide = config.slide or _make_slide(config, folder)
+        settings = config.settings
         with prepare(slide, folder / "out", settings, segmenter) as (prepared, _):
             results = _measure_apart(config, prepared, folder, tell)
             summary = None
@@ -181,7 +182,8 @@ def _measure_apart(
     wanted = [name for name in config.stages if name != "all"]
     if not wanted:
         return []
-    bench, results = _Bench(config, prepared, folder), []
+    bench = _Bench(config, prepared, folder)
+    results = []
     for name in wanted:
         tell(name)
         results.append(bench.stage(name))
@@ -234,10 +236,11 @@ class _Recorder:
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if len(self.batches) < BATCHES:
             self.batches.append(pixels)
-        return self.wrapped.predict(pixels)
+        scores: NDArray[np.uint8] = self.wrapped.predict(pixels)
+        return scores
 
     def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
-        labels = self.wrapped.separate(scores)
+        labels: NDArray[np.int32] = self.wrapped.separate(scores)
         self.scores.append(scores)
         self.labels.append(labels)
         return labels
@@ -247,7 +250,9 @@ class _Bench:
     """The stages on one block: the one that holds most tissue."""
 
     def __init__(self, config: BenchConfig, prepared: Prepared, folder: Path) -> None:
-        self.config, self.prepared, self.folder = config, prepared, folder
+        self.config = config
+        self.prepared = prepared
+        self.folder = folder
         self.view: SlideView = prepared.view
         self.block = max(prepared.grid, key=lambda block: prepared.selection.wanted.share(block.core))
         if not prepared.selection.wanted.touches(self.block.core):
@@ -256,7 +261,7 @@ class _Bench:
         found = process_block(
             self.view,
             self.block,
-            self.recorder,  # type: ignore[arg-type]
+            self.recorder,
             batch_size=prepared.segmenter.batch_size,
             tissue=prepared.selection,
             gate=nullcontext(),
@@ -269,10 +274,12 @@ class _Bench:
 
     def stage(self, name: str) -> StageResult:
         """Measure one stage and its ceiling."""
-        return getattr(self, f"_{name}")()
+        measured: StageResult = getattr(self, f"_{name}")()
+        return measured
 
     def _read(self) -> StageResult:
-        box, view = self.block.read, self.view
+        box = self.block.read
+        view = self.view
         usage = self._typical(lambda: read_resilient(view, box))
         level = Box.of_shape(view.slide.level_shapes[view.level])
         pixels = view.slide.read(Box(0, 0, SAMPLE, SAMPLE).clip(level), view.level)
@@ -280,7 +287,8 @@ class _Bench:
         return self._result("read", usage, "JPEG decoding", _area(box) / best, megapixels=_area(box) / 1e6)
 
     def _network(self) -> StageResult:
-        segmenter, batches = self.recorder.wrapped, self.recorder.batches
+        segmenter = self.recorder.wrapped
+        batches = self.recorder.batches
 
         def work() -> None:
             for batch in batches:
@@ -303,13 +311,16 @@ class _Bench:
 
     def _measure(self) -> StageResult:
         pairs = list(zip(self.recorder.labels, self.recorder.scores, strict=True))
-        frame, classes = self.view.frame, self.prepared.segmenter.classes
+        frame = self.view.frame
+        classes = self.prepared.segmenter.classes
         usage = self._typical(lambda: [measure(a, b, Box.of_shape(a.shape), frame, classes) for a, b in pairs])
         best = ceilings.copying(max(self.recorder.scores, key=np.size), self.config.repeats)
         return self._result("measure", usage, "copying the scores", sum(a.size for a, _ in pairs) / best)
 
     def _render(self) -> StageResult:
-        core, classes, number = Box.of_shape(self.block.core.shape), self.prepared.segmenter.classes, count()
+        core = Box.of_shape(self.block.core.shape)
+        classes = self.prepared.segmenter.classes
+        number = count()
         outlines = self.nuclei.outlines - np.array([self.block.core.y0, self.block.core.x0], np.int32)
         nuclei = replace(self.nuclei, outlines=outlines)
         grid = BlockGrid(core.shape, self.config.block, self.prepared.grid.halo)
@@ -325,7 +336,8 @@ class _Bench:
         return self._result("render", usage, "compressing", labels.size / best)
 
     def _export(self) -> StageResult:
-        times, path = ceil_div(EXPORTED, len(self.nuclei)), self.folder / "nuclei.geojson.zip"
+        times = ceil_div(EXPORTED, len(self.nuclei))
+        path = self.folder / "nuclei.geojson.zip"
         usage = self._typical(lambda: write_geojson([self.nuclei] * times, path, run_id="bench"))
         nuclei = times * len(self.nuclei)
         best = ceilings.bare_features(self.nuclei, self.config.repeats)

@@ -189,7 +189,8 @@ def _of_image(
     """Descriptors (views, n, d) and classes (n,) of the nuclei with a class, by the path of ``segment``."""
     with ArraySlide(image.image, mpp=image.mpp) as slide:
         view = slide.at(segmenter.mpp)
-        whole, mask = Box.of_shape(view.shape), tissue.whole(view)
+        whole = Box.of_shape(view.shape)
+        mask = tissue.whole(view)
         fitted = calibrated(view, segmenter, mask)
         scores = score_box(view, whole, fitted, batch_size=segmenter.batch_size, tissue=mask)
         pixels, _ = read_resilient(view, whole)
@@ -198,7 +199,8 @@ def _of_image(
     assert image.points is not None, "a set of points"
     assert image.point_classes is not None, "with classes"
     known = image.point_classes > 0
-    points, given = (image.points[known] + 0.5) / downsample, image.point_classes[known]
+    points = (image.points[known] + 0.5) / downsample
+    given = image.point_classes[known]
     label, inside = match_points(points, labels, MATCH_RADIUS_UM / segmenter.mpp)
     classes, conflicts = classes_of_nuclei(label, given, int(labels.max(initial=0)))
     chosen = classes > 0

@@ -17,7 +17,7 @@ from wsinuc.datasets.base import Conditions, LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.exports.pictures.plots import draw_heat_map
 from wsinuc.grid import ceil_div
-from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.features.nucleus_classifier import ClassifierConfig
 from wsinuc.nuclei.classes import NucleusClass
@@ -182,5 +182,5 @@ def _per_class(classes: np.ndarray, names: tuple[str, ...]) -> dict[str, int]:
     return dict(zip(names, np.bincount(classes, minlength=len(names)).tolist(), strict=True))
 
 
-def _name_of_base(checkpoint: Any) -> str:
-    return checkpoint.provenance.get("base", {}).get("model", "which is not recorded")
+def _name_of_base(checkpoint: Checkpoint) -> str:
+    return str(checkpoint.provenance.get("base", {}).get("model", "which is not recorded"))

@@ -86,9 +86,11 @@ def compare_figures(real: PatchFigures, synthetic: PatchFigures, seed: int) -> F
     """All distances and quantities; halves are drawn from ``seed``."""
     rng = np.random.default_rng(seed)
     half = min(len(real) // 2, len(synthetic))
-    same, floor = [], []
+    same = []
+    floor = []
     for _ in range(HALVINGS if half else 0):
-        order, drawn = rng.permutation(len(real)), rng.permutation(len(synthetic))[:half]
+        order = rng.permutation(len(real))
+        drawn = rng.permutation(len(synthetic))[:half]
         first = real.take(order[:half])
         same.append(_distances(first, synthetic.take(drawn)))
         floor.append(_distances(first, real.take(order[half : 2 * half])))
@@ -116,7 +118,8 @@ def _distances(a: PatchFigures, b: PatchFigures) -> dict[Key, float]:
         ("set", "fsd"): frechet_distance(100 * a.proportions, 100 * b.proportions) if enough else NAN,
     }
     for name in QUANTITIES:
-        x, y = a.values(name), b.values(name)
+        x = a.values(name)
+        y = b.values(name)
         both = len(x) > 0 and len(y) > 0
         found["wasserstein", name] = float(wasserstein_distance(x, y)) if both else NAN
         found["relative", name] = abs(relative_difference(float(x.mean()), float(y.mean()))) if both else NAN
@@ -126,7 +129,8 @@ def _distances(a: PatchFigures, b: PatchFigures) -> dict[Key, float]:
 def _quantity(
     name: str, real: PatchFigures, synthetic: PatchFigures, found: Mapping[Key, Distance]
 ) -> QuantityComparison:
-    a, b = Summary.of(real.values(name)), Summary.of(synthetic.values(name))
+    a = Summary.of(real.values(name))
+    b = Summary.of(synthetic.values(name))
     return QuantityComparison(
         real=a,
         synthetic=b,

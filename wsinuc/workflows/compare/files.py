@@ -17,7 +17,8 @@ from wsinuc.exports.pictures.plots import draw_histograms
 from wsinuc.own_files import create_text
 from wsinuc.workflows.compare.patches import QUANTITIES, Cutting, PatchFigures, cut_patches
 
-SHOWN, COLUMNS = 12, 6
+SHOWN = 12
+COLUMNS = 6
 """Patches of each set on the page, at most, and in a row."""
 
 

@@ -126,9 +126,11 @@ def cut_patches(image: LabelledImage, index: int, cutting: Cutting) -> list[Labe
     Where the grid leaves pixels over, they are shared out between its two sides at random; an image
     smaller than a patch has none.
     """
-    scale, size = image.mpp / cutting.mpp, cutting.size_px
+    scale = image.mpp / cutting.mpp
+    size = cutting.size_px
     shape = (max(1, round(image.labels.shape[0] * scale)), max(1, round(image.labels.shape[1] * scale)))
-    rows, columns = shape[0] // size, shape[1] // size
+    rows = shape[0] // size
+    columns = shape[1] // size
     if not rows * columns:
         return []
     pixels, labels = resized(image, Box.of_shape(image.labels.shape), shape)
@@ -156,8 +158,11 @@ def measure_patches(
             f"{dataset.path} marks nuclei with points; sizes and forms are compared of outlined nuclei only"
         )
     places: list[tuple[int, int]] = []
-    seen, proportions, measured = [], [], []
-    too_small, coarsest = 0, 0.0
+    seen = []
+    proportions = []
+    measured = []
+    too_small = 0
+    coarsest = 0.0
     for index, image in enumerate(dataset):
         patches = cut_patches(image, index, cutting)
         coarsest = max(coarsest, image.mpp)
@@ -221,4 +226,6 @@ def _nearest(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distance of each point to the nearest other; nothing where there is no other."""
     if len(points) < 2:
         return np.zeros(0)
-    return cKDTree(points).query(points, k=2)[0][:, 1]
+    # The nearest of all is the point itself.
+    distances: NDArray[np.float64] = cKDTree(points).query(points, k=2)[0][:, 1]
+    return distances

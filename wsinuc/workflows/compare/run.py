@@ -220,7 +220,10 @@ class _Counter:
     """Counts the images of an evaluation for who watches the comparison."""
 
     def __init__(self, what: str, total: int, on_image: Watch) -> None:
-        self._what, self._total, self._on_image, self._done = what, total, on_image, 0
+        self._what = what
+        self._total = total
+        self._on_image = on_image
+        self._done = 0
 
     def __call__(self, scored: ImageScores) -> None:
         self._done += 1

@@ -90,9 +90,11 @@ class Choice:
     def __init__(
         self, wanted: Conditions, unwanted: Conditions, *, split: Split | None = None, part: str = "train"
     ) -> None:
-        self._split, self._part = split, part
+        self._split = split
+        self._part = part
         self._asked = False
-        self._wanted, self._unwanted = wanted, unwanted
+        self._wanted = wanted
+        self._unwanted = unwanted
         self._unmet = {*wanted, *unwanted}
         self._unseen = {(name, value) for name, values in unwanted.items() for value in values}
 

@@ -98,7 +98,8 @@ def gather_training_set(
     if (selection.few or selection.fraction) and len(sources) > 1:
         option = "--few" if selection.few else "--fraction"
         raise DataError(f"few patches are drawn from one data set, got {len(sources)}: name one, or leave out {option}")
-    datasets, drawn = [], None
+    datasets = []
+    drawn = None
     for source in sources:
         dataset = _selected(_outlined(source, mpp), selection)
         if selection.few:

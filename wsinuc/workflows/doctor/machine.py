@@ -107,7 +107,8 @@ def _matrix_rate(device: torch.device, dtype: torch.dtype, at_least_s: float = 0
     """FLOP/s of a product of square matrices, warmed up."""
     left, right = (torch.ones(_MATRIX, _MATRIX, device=device, dtype=dtype) for _ in range(2))
     _value(left @ right)
-    count, begin = 0, time.perf_counter()
+    count = 0
+    begin = time.perf_counter()
     while (elapsed := time.perf_counter() - begin) < at_least_s:
         _value(left @ right)
         count += 1

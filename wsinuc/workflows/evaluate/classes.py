@@ -31,7 +31,8 @@ class ClassMatch:
                 f"the prediction names {len(self.number) - 1} classes, but nuclei are of class "
                 f"{classes.min()} to {classes.max()}"
             )
-        return self.number[classes]
+        numbers: NDArray[np.int64] = self.number[classes]
+        return numbers
 
 
 def match_classes(annotated: Sequence[str], predicted: Sequence[str]) -> ClassMatch:

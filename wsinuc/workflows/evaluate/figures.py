@@ -90,7 +90,8 @@ def score_nuclei(
     counts: dict[str, Any] = {"scores": score_overlaps(table)}
     if classes:
         counts["panoptic"] = count_panoptic(table, truth.classes, predicted.classes, classes)
-        true_map, predicted_map = truth.classes[truth.labels], predicted.classes[predicted.labels]
+        true_map = truth.classes[truth.labels]
+        predicted_map = predicted.classes[predicted.labels]
         # A nucleus of unknown class would pass for background; a predicted one without class is no class's pixel.
         judged = (true_map > 0) | (truth.labels == 0)
         counts["pixels"] = count_pixels(true_map, predicted_map, classes, judged=judged)

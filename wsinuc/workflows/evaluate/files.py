@@ -114,7 +114,8 @@ def _short_caption(image: ImageScores) -> str:
 def _long_caption(image: ImageScores) -> str:
     if (s := image.scores) is None:
         return _short_caption(image)
-    missed, wrong = s.true_nuclei - s.found, s.predicted_nuclei - s.found
+    missed = s.true_nuclei - s.found
+    wrong = s.predicted_nuclei - s.found
     return (
         f"{image.name}  Dice {s.dice:.3f}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  {s.true_nuclei} annotated, "
         f"{s.predicted_nuclei} predicted: {s.found} match, {missed} missed, {wrong} wrong"
@@ -127,7 +128,8 @@ def _draw_calibration(verdicts: Verdicts, out: Path) -> None:
         out / "reliability.png",
         title=f"Detection probability of {len(verdicts.right):,} predicted nuclei",
     )
-    wrong, names = ~verdicts.right, {"disagreement": "disagreement", "one_minus_probability": "1 - probability"}
+    wrong = ~verdicts.right
+    names = {"disagreement": "disagreement", "one_minus_probability": "1 - probability"}
     draw_detector(
         {
             f"{names[name]} (AUC {area_under_roc(doubt, wrong):.3f})": (
@@ -177,7 +179,8 @@ def _nucleus_table(counts: DetectionCounts, unknown: bool) -> np.ndarray:
     order = [*range(1, len(counts.missed)), *([0] if unknown else [])]
     table = np.full((len(order) + 1, len(order) + 1), np.nan)
     table[:-1, :-1] = counts.matched[np.ix_(order, order)]
-    table[:-1, -1], table[-1, :-1] = counts.missed[order], counts.invented[order]
+    table[:-1, -1] = counts.missed[order]
+    table[-1, :-1] = counts.invented[order]
     return table
 
 

@@ -178,7 +178,8 @@ def evaluate_folders(
     scored = []
     notes = []
     for name in names:
-        annotated, predicted = read_nuclei(truth, name), read_nuclei(predictions, name)
+        annotated = read_nuclei(truth, name)
+        predicted = read_nuclei(predictions, name)
         notes.append((annotated.notes, predicted.notes))
         _check_shapes(name, annotated.labels, predicted.labels)
         nuclei = LabelledNuclei(annotated.labels, _known(annotated.classes, annotated.labels))
@@ -195,7 +196,8 @@ def evaluate_folders(
 
 def _score_outlined(image: LabelledImage, predicted: Prediction, match: ClassMatch, scoring: Scoring) -> ImageScores:
     truth = LabelledNuclei(image.labels, _known(image.classes, image.labels))
-    found, radius = _translated(predicted, match), scoring.radius(image.mpp)
+    found = _translated(predicted, match)
+    radius = scoring.radius(image.mpp)
     counts = score_nuclei(truth, found, len(match.names), radius=radius, rule=scoring.rule)
     return ImageScores(name=image.name, attributes=image.attributes, **counts)
 

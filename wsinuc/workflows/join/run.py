@@ -142,7 +142,8 @@ def fit_joining(
     found = _score_crops(cast(Teaching, segmenter), images, config, weights, on_crop)
     height = segmenter.config.watershed.marker_height
     apart = len(found) * 4 // 5
-    trial, held_out = regress(_together(found[:apart]), config.fragment_height), _together(found[apart:])
+    trial = regress(_together(found[:apart]), config.fragment_height)
+    held_out = _together(found[apart:])
     joins = _together(found)
     return FittedJoining(
         joining=regress(joins, config.fragment_height),
@@ -175,7 +176,8 @@ def _score_crops(
     for index in range(config.crops):
         crop = source.crop(index)
         scores = tiles.predict(np.array(crop.image)[None])[0]
-        settings, truth = tiles.config.watershed, crop.labels[inner, inner]
+        settings = tiles.config.watershed
+        truth = crop.labels[inner, inner]
         found.append(joins_of(scores, truth, settings, len(tiles.classes), config.fragment_height))
         on_crop(index + 1)
     return found
@@ -218,7 +220,8 @@ def gains_of(
     A region is worth the pixels that it shares with the nucleus that suits it best, times their IoU: exact regions are
     worth their area, those on background nothing.
     """
-    count, nodes = len(tree.parents) - len(tree.parts), len(tree.parents)
+    count = len(tree.parents) - len(tree.parts)
+    nodes = len(tree.parents)
     _, nuclei = np.unique(truth, return_inverse=True)
     nuclei = nuclei.reshape(truth.shape) + (0 if (truth == 0).any() else 1)
     areas = np.bincount(nuclei.ravel())
@@ -226,16 +229,19 @@ def gains_of(
     np.add.at(shared[:count], (pieces[pieces > 0] - 1, nuclei[pieces > 0]), 1)
     cut = np.zeros(nodes, np.bool_)
     cut[[k - 1 for edge in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]) for k in np.unique(edge) if k]] = True
-    best, gains = np.zeros(nodes), np.zeros(len(tree.parts))
+    best = np.zeros(nodes)
+    gains = np.zeros(len(tree.parts))
     for node in range(nodes):
         if node >= count:
             parts = tree.parts[node - count]
-            shared[node], cut[node] = shared[parts].sum(0), cut[parts].any()
+            shared[node] = shared[parts].sum(0)
+            cut[node] = cut[parts].any()
         worth = _worth(shared[node], areas)
         best[node] = worth
         if node >= count:
             apart = best[parts].sum()
-            gains[node - count], best[node] = worth - apart, max(worth, apart)
+            gains[node - count] = worth - apart
+            best[node] = max(worth, apart)
     return gains, ~cut[count:]
 
 
@@ -253,14 +259,17 @@ def regress(joins: Joins, fragment_height: float) -> Joining:
     DataError
         There are fewer than `FEWEST` joins, or all are right, or all wrong.
     """
-    stakes, right = joins.stakes, joins.gains_um2 > 0
+    stakes = joins.stakes
+    right = joins.gains_um2 > 0
     if len(right) < FEWEST or not stakes[right].sum() or not stakes[~right].sum():
         raise DataError(
             f"too few touching fragments to learn from: {len(right)}, of which {int(right.sum())} belong together; "
             "give more images, or more crops of them"
         )
-    middle, spread = joins.descriptors.mean(0), joins.descriptors.std(0) + 1e-6
-    x, share = (joins.descriptors - middle) / spread, stakes / stakes.sum()
+    middle = joins.descriptors.mean(0)
+    spread = joins.descriptors.std(0) + 1e-6
+    x = (joins.descriptors - middle) / spread
+    share = stakes / stakes.sum()
     sign = np.where(right, 1.0, -1.0)
 
     def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
