@@ -57,15 +57,15 @@ def classify(context: click.Context, /, data: str, output: Path, model: str, dev
     config = overlaid(
         PointTrainConfig(), {name: name for name in ("folds", "permutations", "seed")}, given_options(context)
     )
-    found = gather_points(
+    points = gather_points(
         data,
         mpp=options["mpp"],
         wanted=parse_conditions(options["wanted"]),
         unwanted=parse_conditions(options["unwanted"]),
     )
-    count = sum(len(image.points) for image in found.images if image.points is not None)
-    names = ", ".join(c.name for c in found.classes)
-    echo(f"points: {len(found.images)} images, {count:,} points; classes: {names}; segmented by {model}")
+    count = sum(len(image.points) for image in points.images if image.points is not None)
+    names = ", ".join(c.name for c in points.classes)
+    echo(f"points: {len(points.images)} images, {count:,} points; classes: {names}; segmented by {model}")
     if options["dry_run"]:
         from wsinuc.segmenters import load_segmenter
 
@@ -73,13 +73,13 @@ def classify(context: click.Context, /, data: str, output: Path, model: str, dev
         return
     with telling(options["log"]) as tell:
         scores = train_points(
-            found.images,
-            found.classes,
+            points.images,
+            points.classes,
             model,
             output,
             config,
             device=device,
-            provenance={"data": [found.origin]},
+            provenance={"data": [points.origin]},
             on_event=tell,
         )
     if scores is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -185,8 +186,8 @@ def _distance(distance: Distance) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.4g}"
+    return "-" if math.isnan(value) else f"{value:.4g}"
 
 
 def _percent(value: float) -> str:
-    return "-" if value != value else f"{100 * value:+.1f} %"
+    return "-" if math.isnan(value) else f"{100 * value:+.1f} %"

@@ -108,11 +108,11 @@ def split(
 
     dataset = open_for_counting(source)
     if few:
-        made = few_patches(dataset, few, size_px=size, seed=seed)
+        division = few_patches(dataset, few, size_px=size, seed=seed)
     else:
-        made = split_images(dataset, _shares(parts), stratify=stratify, group=group, seed=seed)
-    made.save(output)
-    for name, places in made.parts.items():
+        division = split_images(dataset, _shares(parts), stratify=stratify, group=group, seed=seed)
+    division.save(output)
+    for name, places in division.parts.items():
         echo(f"{name:<12}{len(places)} {'patches' if few else 'images'}")
     echo(f"Written to {output}")
 
@@ -193,22 +193,22 @@ def describe_subset(chosen: Subset) -> str:
     return as_text(lines)
 
 
-def describe(found: DatasetDescription) -> str:
+def describe(dataset: DatasetDescription) -> str:
     """The facts, a line each."""
-    unlabelled = found.kind == "unlabelled"
-    things = {"points": "points", "glands": "glands"}.get(found.kind, "nuclei")
-    empty = f", {found.empty} without {things}" if found.empty and not unlabelled else ""
-    counted = ("annotation", "none") if unlabelled else (things, f"{found.nuclei:,}" + _diameter(found))
-    sizes = [f"{width} x {height} ({count})" for (height, width), count in found.sizes.items()]
+    unlabelled = dataset.kind == "unlabelled"
+    things = {"points": "points", "glands": "glands"}.get(dataset.kind, "nuclei")
+    empty = f", {dataset.empty} without {things}" if dataset.empty and not unlabelled else ""
+    counted = ("annotation", "none") if unlabelled else (things, f"{dataset.nuclei:,}" + _diameter(dataset))
+    sizes = [f"{width} x {height} ({count})" for (height, width), count in dataset.sizes.items()]
     rows = [
-        ("layout", found.layout),
-        ("images", f"{found.images}{empty}"),
+        ("layout", dataset.layout),
+        ("images", f"{dataset.images}{empty}"),
         ("size", ", ".join(sizes[:4]) + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else "")),
-        ("resolution", _resolution(found)),
+        ("resolution", _resolution(dataset)),
         counted,
-        *((f"  {name}", f"{count:,}") for name, count in found.classes.items()),
+        *((f"  {name}", f"{count:,}") for name, count in dataset.classes.items()),
     ]
-    for attribute, values in found.attributes.items():
+    for attribute, values in dataset.attributes.items():
         rows.append((attribute, f"{len(values)} {'value' if len(values) == 1 else 'values'}"))
         rows += [
             (
@@ -219,25 +219,25 @@ def describe(found: DatasetDescription) -> str:
         ]
     width = min(WIDEST, max(len(name) for name, _ in rows)) + 2
     lines = [f"  {name:<{width}}{value}" for name, value in rows]
-    return as_text([str(found.path), *lines, *(f"Note: {note}" for note in found.notes)])
+    return as_text([str(dataset.path), *lines, *(f"Note: {note}" for note in dataset.notes)])
 
 
-def _resolution(found: DatasetDescription) -> str:
-    if not found.mpp:
+def _resolution(dataset: DatasetDescription) -> str:
+    if not dataset.mpp:
         return "not recorded; give it with --mpp (0.25 is usual for 40x, 0.5 for 20x)"
-    missing = found.images - sum(found.mpp.values())
-    if len(found.mpp) == 1 and not missing:
-        return f"{next(iter(found.mpp)):.4g} um per pixel"
-    known = [f"{mpp:.4g} um per pixel ({count})" for mpp, count in sorted(found.mpp.items())]
+    missing = dataset.images - sum(dataset.mpp.values())
+    if len(dataset.mpp) == 1 and not missing:
+        return f"{next(iter(dataset.mpp)):.4g} um per pixel"
+    known = [f"{mpp:.4g} um per pixel ({count})" for mpp, count in sorted(dataset.mpp.items())]
     return ", ".join(known + [f"not recorded ({missing})"] * bool(missing))
 
 
-def _diameter(found: DatasetDescription) -> str:
-    if math.isnan(found.diameter_px):
+def _diameter(dataset: DatasetDescription) -> str:
+    if math.isnan(dataset.diameter_px):
         return ""
-    one = len(found.mpp) == 1 and sum(found.mpp.values()) == found.images
-    um = f", {found.diameter_px * next(iter(found.mpp)):.1f} um" if one else ""
-    return f", median diameter {found.diameter_px:.0f} px{um}"
+    one = len(dataset.mpp) == 1 and sum(dataset.mpp.values()) == dataset.images
+    um = f", {dataset.diameter_px * next(iter(dataset.mpp)):.1f} um" if one else ""
+    return f", median diameter {dataset.diameter_px:.0f} px{um}"
 
 
 def _shares(text: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Conditions, Dataset
+    from wsinuc.metrics.detection import DetectionCounts
     from wsinuc.workflows.evaluate.run import Evaluation, ImageScores, Predict
 
 FOLDER = click.Path(path_type=Path)
@@ -169,17 +171,24 @@ def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, 
     from wsinuc.workflows.evaluate import resolutions as task
 
     wanted = task.parse_resolutions(resolutions)
-    tell = lambda mpp: echo(f"{mpp:g} um per pixel")  # noqa: E731
+
+    def tell(mpp: float) -> None:
+        echo(f"{mpp:g} um per pixel")
+
     rows = task.resolution_rows(task.evaluate_resolutions(dataset, predict, wanted, on_resolution=tell, **files))
     echo()
     echo("Means over images, compared at the resampled resolution:")
     shown = [name for name in ("mpp", *COLUMNS, "f_detection", "true_nuclei", "predicted_nuclei") if name in rows[0]]
     echo("  ".join(f"{TITLES.get(name, name):>9}" for name in shown))
     for row in rows:
-        texts = (f"{v:9d}" if isinstance(v := row[name], int) else f"{v:9.3f}" for name in shown)
-        echo("  ".join(texts))
+        echo("  ".join(_cell(row[name]) for name in shown))
     if files["out"] is not None:
         echo(f"Written to {files['out']}: resolutions.csv, resolutions.json and a folder per resolution")
+
+
+def _cell(value: float) -> str:
+    """A count, or a figure with three digits, nine letters wide."""
+    return f"{value:9d}" if isinstance(value, int) else f"{value:9.3f}"
 
 
 def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str | None) -> Dataset:
@@ -216,15 +225,20 @@ def _reader(folder: Path) -> tuple[Predict, tuple[str, ...]]:
 
 
 def _show_image(image: ImageScores) -> None:
-    if s := image.scores:
-        values = "  ".join(f"{getattr(s, column):8.3f}" for column in COLUMNS)
-        echo(f"{image.name[:32]:32}  {values}  {s.true_nuclei:9d}  {s.predicted_nuclei:9d}")
-    elif d := image.detection:
-        echo(f"{image.name[:32]:32}  F_d {d.f_detection:6.3f}  {_detected(d.matched, d.missed, d.invented)}")
+    scores = image.scores
+    counts = image.detection
+    if scores is not None:
+        values = "  ".join(f"{getattr(scores, column):8.3f}" for column in COLUMNS)
+        echo(f"{image.name[:32]:32}  {values}  {scores.true_nuclei:9d}  {scores.predicted_nuclei:9d}")
+    elif counts is not None:  # points are annotated, so there are no outlines to compare
+        echo(f"{image.name[:32]:32}  F_d {counts.f_detection:6.3f}  {_detected(counts)}")
 
 
-def _detected(*counts: Any) -> str:
-    matched, missed, invented = (int(each.sum()) for each in counts)
+def _detected(counts: DetectionCounts) -> str:
+    """Nuclei of all classes together."""
+    matched = int(counts.matched.sum())
+    missed = int(counts.missed.sum())
+    invented = int(counts.invented.sum())
     return f"matched {matched}, missed {missed}, invented {invented}"
 
 
@@ -233,8 +247,9 @@ def _show(evaluation: Evaluation, output: Path | None) -> None:
     summary = evaluation.summary()
     if evaluation.means:
         _show_means(evaluation)
-    if (d := evaluation.detection) is not None:
-        echo(f"all {len(evaluation.images)} images: {_detected(d.matched, d.missed, d.invented)}")
+    counts = evaluation.detection
+    if counts is not None:
+        echo(f"all {len(evaluation.images)} images: {_detected(counts)}")
     figures = [f"{text} {_number(summary[name])}" for name, text in POOLED.items() if name in summary]
     echo("  ".join(figures))
     if evaluation.classes:
@@ -264,18 +279,19 @@ def _show_classes(evaluation: Evaluation, summary: Mapping[str, Any]) -> None:
         echo(f"{name[:32]:32}  " + "  ".join(f"{_number(values[name]):>9}" for values in shown.values()))
 
 
-def _show_calibration(found: Mapping[str, Any]) -> None:
+def _show_calibration(calibration: Mapping[str, Any]) -> None:
     areas = {"disagreement": "auc_disagreement", "1 - probability": "auc_one_minus_probability"}
-    shown = ", ".join(f"{text} {_number(found[name])}" for text, name in areas.items() if name in found)
+    doubts = ", ".join(f"{text} {_number(calibration[name])}" for text, name in areas.items() if name in calibration)
     echo(
-        f"mean probability {_number(found['mean_probability'])}, {found['right']} of {found['nuclei']} right, "
-        f"calibration error {_number(found['expected_calibration_error'])}; area under the curve for wrong "
-        f"nuclei: {shown}"
+        f"mean probability {_number(calibration['mean_probability'])}, "
+        f"{calibration['right']} of {calibration['nuclei']} right, "
+        f"calibration error {_number(calibration['expected_calibration_error'])}; area under the curve for wrong "
+        f"nuclei: {doubts}"
     )
 
 
 def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _written(output: Path) -> list[str]:

@@ -59,11 +59,11 @@ def join(data: tuple[str, ...], output: Path, model: str, device: str, dry_run: 
             text = f"{done} of {config.crops} crops" if done % _EVERY == 0 else ""
             tell(ProgressLine(text, stage="joining", unit="crops", done=done, total=config.crops))
 
-        found = train_joining(
+        rule = train_joining(
             chosen.images, model, output, config, weights=chosen.weights, device=device, on_crop=report
         )
     echo(
-        f"{found.joins:,} pairs of fragments; by area, {found.decided:.1%} of held-out ones are decided as annotated "
-        f"(by one height for all: {found.decided_by_height:.1%})"
+        f"{rule.joins:,} pairs of fragments; by area, {rule.decided:.1%} of held-out ones are decided as annotated "
+        f"(by one height for all: {rule.decided_by_height:.1%})"
     )
     echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")

@@ -119,29 +119,29 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-PLACES = ("workers", "gpus", "scheduler", "scheduler_file")
+WHERE = ("workers", "gpus", "scheduler", "scheduler_file")
 """Those that say where the work is done; at most one of them. Without any it is this process' threads."""
-OURS = ("workers", "gpus")
-THEIRS = ("scheduler", "scheduler_file")
-GOES_WITH = {
-    **{name: (name,) for name in PLACES},
-    "threads": ("threads", *OURS),
-    "memory_limit": OURS,
-    **dict.fromkeys(("block_timeout", "retries"), PLACES),
-    **dict.fromkeys(("tls_ca_file", "tls_cert", "tls_key"), THEIRS),
+ON_THIS_MACHINE = ("workers", "gpus")
+ON_A_CLUSTER = ("scheduler", "scheduler_file")
+GOES_WITH: dict[str, tuple[str, ...]] = {
+    **{name: (name,) for name in WHERE},
+    "threads": ("threads", *ON_THIS_MACHINE),
+    "memory_limit": ON_THIS_MACHINE,
+    **dict.fromkeys(("block_timeout", "retries"), WHERE),
+    **dict.fromkeys(("tls_ca_file", "tls_cert", "tls_key"), ON_A_CLUSTER),
 }
 """Where the work must be done for each of the options above to mean something."""
 
 
 def _executor_config(**given: Any) -> ExecutorConfig:
     """The config for the options that were given; raises UsageError when they contradict each other."""
-    where = [name for name in PLACES if name in given]
+    where = [name for name in WHERE if name in given]
     if len(where) > 1:
         raise click.UsageError(f"{' and '.join(map(_flag, where))} name different workers: give one of them")
     place = where[0] if where else "threads"
     for name in given:
         if place not in GOES_WITH[name]:
-            others = " or ".join(_flag(other) for other in GOES_WITH[name] if other in PLACES)
+            others = " or ".join(_flag(other) for other in GOES_WITH[name] if other in WHERE)
             but = "" if place == "threads" else f", not with {_flag(place)}"
             raise click.UsageError(f"{_flag(name)} goes with {others}{but}")
     try:
@@ -183,7 +183,13 @@ def start_logging(quiet: bool = False, verbose: bool = False) -> None:
     """
     logging.getLogger("tifffile").setLevel(logging.WARNING if verbose else logging.CRITICAL + 1)
     logger = logging.getLogger("wsinuc")
-    logger.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
+    level = logging.WARNING
+    if verbose:
+        level = logging.DEBUG
+    elif quiet:
+        level = logging.ERROR
+    logger.setLevel(level)
+    # A second command in the same process, as in tests, would print every message twice.
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
     printing = LogHandler()

@@ -24,7 +24,6 @@ from wsinuc_cli.options import (
 )
 from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import as_text, echo, echo_text
-from wsinuc_cli.time_estimate import Stopwatch, conditions, describe_time
 
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
@@ -192,6 +191,7 @@ class Batch:
         from wsinuc.pipeline.executor import open_executor
         from wsinuc.workflows.cohort.run import segment_cohort
         from wsinuc_cli.cohort_progress import cohort_reporter
+        from wsinuc_cli.time_estimate import Stopwatch, conditions
 
         watch = Stopwatch()
         with cohort_reporter(len(self.jobs), quiet=self.quiet, verbose=verbose) as show:
@@ -218,6 +218,7 @@ class Batch:
         """Print what segmenting each slide would do, and how long all of them take."""
         from wsinuc.segmenters import load_segmenter
         from wsinuc.workflows.segment.run import plan_segment
+        from wsinuc_cli.time_estimate import conditions, describe_time
 
         loaded: dict[str, Segmenter] = {}
         tiles: dict[Conditions | None, list[int]] = {}

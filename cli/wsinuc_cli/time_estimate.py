@@ -14,10 +14,9 @@ from wsinuc.workflows.segment.run_times import (
     Conditions,
     RunTime,
     add_run_time,
-    estimate,
+    pace_of,
     read_run_times,
 )
-from wsinuc_cli.progress import duration
 
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
@@ -57,15 +56,17 @@ def conditions(config: SegmentConfig, executor: ExecutorConfig) -> Conditions | 
 
 def describe_time(tiles: int, known: Conditions | None) -> str:
     """How long so many tiles take, and how that is known."""
+    from wsinuc_cli.progress import duration
+
     if known is None:
         return "not known for a cluster"
     path = run_times_file()
-    expected = None if path is None else estimate(read_run_times(path), known)
-    if expected is None:
+    pace = None if path is None else pace_of(read_run_times(path), known)
+    if pace is None:
         return UNKNOWN
-    runs = f"{expected.runs} run" + "s" * (expected.runs != 1)
+    runs = f"{pace.runs} run" + "s" * (pace.runs != 1)
     return (
-        f"about {duration(expected.seconds(tiles))}, at {expected.s_per_tile:.2g} s per tile as in {runs} "
+        f"about {duration(pace.seconds(tiles))}, at {pace.s_per_tile:.2g} s per tile as in {runs} "
         "with this model and these workers here"
     )
 

@@ -119,7 +119,7 @@ def test_a_dry_run_tells_the_time_that_earlier_runs_took(wsinuc_in, tmp_path: Pa
     assert "not known" in wsinuc_in(*asked, "--threads", "3").stdout
     shutil.copy("a.tiff", "c.tiff")
     several = wsinuc_in("segment", "a.tiff", "c.tiff", "--tissue", "none", "--block", "64", "--dry-run").stdout
-    both = run_times.estimate([kept], kept.conditions)
+    both = run_times.pace_of([kept], kept.conditions)
     assert several.splitlines()[-1].startswith(f"all 2 slides: about {duration(both.seconds(2 * kept.tiles))}")
 
 

@@ -13,7 +13,7 @@ from wsinuc.workflows.segment.run_times import (
     Conditions,
     RunTime,
     add_run_time,
-    estimate,
+    pace_of,
     read_run_times,
 )
 
@@ -26,13 +26,13 @@ def run(tiles: int, seconds: float, startup_s: float = 2.0, conditions: Conditio
 
 def test_the_estimate_is_exact_for_what_was_measured() -> None:
     for tiles, seconds in ((10, 12.0), (400, 250.0)):
-        expected = estimate([run(tiles, seconds)], HERE)
+        expected = pace_of([run(tiles, seconds)], HERE)
         assert expected is not None
         assert expected.seconds(tiles) == pytest.approx(seconds)
 
 
 def test_a_long_run_counts_for_more_than_a_short_one() -> None:
-    expected = estimate([run(10, 22.0), run(990, 992.0, startup_s=2.0)], HERE)
+    expected = pace_of([run(10, 22.0), run(990, 992.0, startup_s=2.0)], HERE)
     assert expected is not None
     assert expected.s_per_tile == pytest.approx((20 + 990) / 1000)
     assert expected.runs == 2
@@ -41,7 +41,7 @@ def test_a_long_run_counts_for_more_than_a_short_one() -> None:
 @pytest.mark.parametrize("field", ["host", "model", "device", "workers"])
 def test_runs_of_other_conditions_say_nothing(field: str) -> None:
     other = replace(HERE, **{field: "other"})
-    assert estimate([run(100, 50.0, conditions=other)], HERE) is None
+    assert pace_of([run(100, 50.0, conditions=other)], HERE) is None
 
 
 def test_runs_are_kept_up_to_a_number_and_read_again(tmp_path: Path) -> None:

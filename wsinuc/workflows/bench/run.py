@@ -258,7 +258,7 @@ class _Bench:
         if not prepared.selection.wanted.touches(self.block.core):
             raise DataError("the slide holds no tissue, so there is nothing to measure: choose another slide or tissue")
         self.recorder = _Recorder(calibrated(self.view, prepared.segmenter, prepared.selection.tissue))
-        found = process_block(
+        result = process_block(
             self.view,
             self.block,
             self.recorder,
@@ -266,7 +266,7 @@ class _Bench:
             tissue=prepared.selection,
             gate=nullcontext(),
         )
-        self.nuclei = found.nuclei
+        self.nuclei = result.nuclei
         if not len(self.nuclei):
             raise DataError(
                 "the model found no nuclei where the slide holds most tissue: choose another slide or model"

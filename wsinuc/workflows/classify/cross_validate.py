@@ -84,12 +84,13 @@ def assign_folds(groups: NDArray[np.intp], folds: int, seed: int) -> NDArray[np.
             f"cross-validation needs 2 images (or patients) with nuclei of a class and 2 folds, got {len(names)} and "
             f"{folds}: add images, or train with --folds 0"
         )
-    held = np.zeros(min(folds, len(names)), np.int64)
+    fold_sizes = np.zeros(min(folds, len(names)), np.int64)
     fold_of = np.empty(len(names), np.intp)
+    # The largest groups first, each into the smallest fold so far; the shuffle decides between equals.
     order = np.random.default_rng(seed).permutation(len(names))
     for i in order[np.argsort(-sizes[order], kind="stable")]:
-        fold_of[i] = held.argmin()
-        held[fold_of[i]] += sizes[i]
+        fold_of[i] = fold_sizes.argmin()
+        fold_sizes[fold_of[i]] += sizes[i]
     return fold_of[np.searchsorted(names, groups)]
 
 

@@ -95,13 +95,13 @@ def match_points(
     """
     if not labels.any():
         return np.zeros(len(points), np.int32), np.zeros(len(points), bool)
-    at = np.clip(np.floor(points).astype(int), 0, np.array(labels.shape) - 1)
-    y, x = at.T
+    pixels = np.clip(np.floor(points).astype(int), 0, np.array(labels.shape) - 1)
+    y, x = pixels.T
     distance, (near_y, near_x) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
-    found = labels[near_y[y, x], near_x[y, x]].astype(np.int32)
+    nearest = labels[near_y[y, x], near_x[y, x]].astype(np.int32)
     inside = labels[y, x] > 0
-    beside = ~inside & (distance[y, x] <= reach_px) & ~np.isin(found, found[inside])
-    return np.where(inside | beside, found, 0).astype(np.int32), inside
+    beside = ~inside & (distance[y, x] <= reach_px) & ~np.isin(nearest, nearest[inside])
+    return np.where(inside | beside, nearest, 0).astype(np.int32), inside
 
 
 def classes_of_nuclei(
@@ -164,9 +164,10 @@ def gather_nuclei(
     if not counts.points:
         raise DataError("no point with a class to learn from: check the data set's point files and filters")
     sizes = [len(part[1]) for part in parts]
-    found = np.concatenate([part[1] for part in parts])
+    numbers = np.concatenate([part[1] for part in parts])
     for i, each in enumerate(classes, start=1):
-        if (n := int((found == i).sum())) < 2:
+        n = int((numbers == i).sum())
+        if n < 2:
             raise DataError(
                 f"the class {each.name} has {n} segmented nuclei with a point, 2 are the least to learn from: "
                 f"mark more, or segment with another --model ({counts})"
@@ -175,7 +176,7 @@ def gather_nuclei(
     _, group = np.unique(group_names, return_inverse=True)
     return NucleusTable(
         descriptors=np.concatenate([part[0] for part in parts], axis=1),
-        classes=found.astype(np.intp) - 1,
+        classes=numbers.astype(np.intp) - 1,
         images=np.repeat(np.arange(len(images)), sizes),
         groups=np.repeat(group, sizes),
         names=tuple(each.name for each in classes),
@@ -200,16 +201,16 @@ def _of_image(
     assert image.point_classes is not None, "with classes"
     known = image.point_classes > 0
     points = (image.points[known] + 0.5) / downsample
-    given = image.point_classes[known]
+    point_classes = image.point_classes[known]
     label, inside = match_points(points, labels, MATCH_RADIUS_UM / segmenter.mpp)
-    classes, conflicts = classes_of_nuclei(label, given, int(labels.max(initial=0)))
+    classes, conflicts = classes_of_nuclei(label, point_classes, int(labels.max(initial=0)))
     chosen = classes > 0
     described = [segmenter.describe(labels, scores)[chosen]]
     for _ in range(views):
         scores[-STAINS:] = stain_levels(jitter_stain(pixels, rng, stain))
         described.append(segmenter.describe(labels, scores)[chosen])
     counts = PointCounts(
-        points=len(given),
+        points=len(point_classes),
         inside=int(inside.sum()),
         near=int(((label > 0) & ~inside).sum()),
         alone=int((label == 0).sum()),

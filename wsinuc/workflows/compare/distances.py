@@ -94,13 +94,13 @@ def compare_figures(real: PatchFigures, synthetic: PatchFigures, seed: int) -> F
         first = real.take(order[:half])
         same.append(_distances(first, synthetic.take(drawn)))
         floor.append(_distances(first, real.take(order[half : 2 * half])))
-    found = {
+    distances = {
         key: Distance(value, _mean(key, same), _mean(key, floor), _sd(key, floor))
         for key, value in _distances(real, synthetic).items()
     }
     return FigureDistances(
-        sets={name: distance for (kind, name), distance in found.items() if kind == "set"},
-        quantities={name: _quantity(name, real, synthetic, found) for name in QUANTITIES},
+        sets={name: distance for (kind, name), distance in distances.items() if kind == "set"},
+        quantities={name: _quantity(name, real, synthetic, distances) for name in QUANTITIES},
         half_size=half,
     )
 
@@ -112,7 +112,7 @@ Key = tuple[str, str]
 def _distances(a: PatchFigures, b: PatchFigures) -> dict[Key, float]:
     """Each distance once; NaN where a set has too few patches for it."""
     enough = min(len(a), len(b)) > 1  # a covariance needs two
-    found = {
+    distances = {
         ("set", "frechet"): frechet_distance(a.vectors, b.vectors) if enough else NAN,
         ("set", "kernel"): kernel_distance(a.vectors, b.vectors) if enough else NAN,
         ("set", "fsd"): frechet_distance(100 * a.proportions, 100 * b.proportions) if enough else NAN,
@@ -121,21 +121,21 @@ def _distances(a: PatchFigures, b: PatchFigures) -> dict[Key, float]:
         x = a.values(name)
         y = b.values(name)
         both = len(x) > 0 and len(y) > 0
-        found["wasserstein", name] = float(wasserstein_distance(x, y)) if both else NAN
-        found["relative", name] = abs(relative_difference(float(x.mean()), float(y.mean()))) if both else NAN
-    return found
+        distances["wasserstein", name] = float(wasserstein_distance(x, y)) if both else NAN
+        distances["relative", name] = abs(relative_difference(float(x.mean()), float(y.mean()))) if both else NAN
+    return distances
 
 
 def _quantity(
-    name: str, real: PatchFigures, synthetic: PatchFigures, found: Mapping[Key, Distance]
+    name: str, real: PatchFigures, synthetic: PatchFigures, distances: Mapping[Key, Distance]
 ) -> QuantityComparison:
     a = Summary.of(real.values(name))
     b = Summary.of(synthetic.values(name))
     return QuantityComparison(
         real=a,
         synthetic=b,
-        wasserstein=found["wasserstein", name],
-        relative_mean=found["relative", name],
+        wasserstein=distances["wasserstein", name],
+        relative_mean=distances["relative", name],
         relative_median=relative_difference(a.median, b.median),
     )
 

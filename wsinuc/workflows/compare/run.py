@@ -203,17 +203,17 @@ def _notes(figures: Mapping[str, PatchFigures], features: FeatureNetwork, cuttin
 
 def _alignment(pair: Mapping[str, Dataset], segmenter: Segmenter, on_image: Watch) -> dict[str, dict[str, float]]:
     """Scores of the segmenter on each set, without classes."""
-    found = {}
+    scores = {}
     for name, dataset in pair.items():
         counter = _Counter(f"segmenting {name}", len(dataset), on_image)
         predict = partial(predict_nuclei, segmenter=segmenter)
         names = [c.name for c in segmenter.classes]
         scoring = Scoring(classes=False)
-        scored = evaluate(dataset, predict, predicted_classes=names, scoring=scoring, on_image=counter)
-        summary = scored.summary()
+        evaluation = evaluate(dataset, predict, predicted_classes=names, scoring=scoring, on_image=counter)
+        summary = evaluation.summary()
         every = {**summary["means"], **summary}
-        found[name] = {score: float(every[score]) for score in SCORES}
-    return found
+        scores[name] = {score: float(every[score]) for score in SCORES}
+    return scores
 
 
 class _Counter:

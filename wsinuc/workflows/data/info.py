@@ -141,18 +141,18 @@ def _count(image: LabelledImage, classes: int) -> tuple[NDArray[np.int64], NDArr
 def _by_class(dataset: Dataset, counts: NDArray[np.int64]) -> dict[str, int]:
     if not dataset.classes:
         return {}
-    found = {c.name: int(count) for c, count in zip(dataset.classes, counts[1:], strict=True)}
-    return found | ({"(not known)": int(counts[0])} if counts[0] else {})
+    counts_by_name = {c.name: int(count) for c, count in zip(dataset.classes, counts[1:], strict=True)}
+    return counts_by_name | ({"(not known)": int(counts[0])} if counts[0] else {})
 
 
 def _by_attribute(dataset: Dataset, nuclei: NDArray[np.int64]) -> dict[str, dict[str, Share]]:
-    found = {}
+    shares = {}
     for attribute in (a for a in dataset.rows[0] if a not in ("name", "mpp")):
         values = [row[attribute] for row in dataset.rows]
         measured = attribute not in NUMBERED and all(value.replace(".", "", 1).isdecimal() for value in values if value)
         if len(set(values)) <= MAX_VALUES and not measured:
-            found[attribute] = {
+            shares[attribute] = {
                 value: Share(images=values.count(value), nuclei=int(nuclei[np.equal(values, value)].sum()))
                 for value in sorted(set(values))
             }
-    return found
+    return shares

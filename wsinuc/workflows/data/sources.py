@@ -159,17 +159,17 @@ def _files(source: Path) -> list[Path]:
         return [source]
     folder = source / "images" if (source / "images").is_dir() else source
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = [
+    images = [
         path
         for path in entries
         if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in _NO_IMAGES
     ]
-    if not found:
+    if not images:
         raise DataError(
             f"{source} is neither a slide, nor a folder that holds images, nor a data set known here "
             f"({', '.join(LAYOUTS)}): check the path"
         )
-    return found
+    return images
 
 
 def _open(path: Path, file_mpp: float | None, opener: Callable[..., Slide] = open_isolated) -> Slide:

@@ -28,8 +28,9 @@ from wsinuc.grid import Box
 from wsinuc.models.features.image_vectors import FeatureNetwork
 
 STARTS = 20
+"""Random sets of windows from which k-means is begun; the tightest clusters stay."""
 ROUNDS = 100
-"""k-means is begun at so many random sets of windows, and runs so many rounds; the tightest clusters stay."""
+"""Of k-means from each start."""
 STRIDE = 32
 """Windows are resized to a multiple of this, which every U-Net can halve often enough."""
 BY = ("patches", "nuclei")

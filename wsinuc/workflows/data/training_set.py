@@ -112,14 +112,14 @@ def gather_training_set(
     chosen = len(datasets)
     datasets += [_outlined(source, mpp) for source in whole]
     classes = _common_classes(datasets)
-    read = [tuple(dataset) for dataset in datasets]
-    images = tuple(_named(image, dataset) for dataset, found in zip(datasets, read, strict=True) for image in found)
-    notes = tuple(line for dataset, found in zip(datasets, read, strict=True) for line in label_notes(dataset, found))
+    groups = [tuple(dataset) for dataset in datasets]
+    images = tuple(_named(image, dataset) for dataset, group in zip(datasets, groups, strict=True) for image in group)
+    notes = tuple(line for dataset, group in zip(datasets, groups, strict=True) for line in label_notes(dataset, group))
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
     origins = [
-        _origin(dataset, selection if i < chosen else _EVERYTHING, label_notes(dataset, found))
-        for i, (dataset, found) in enumerate(zip(datasets, read, strict=True))
+        _origin(dataset, selection if i < chosen else _EVERYTHING, label_notes(dataset, group))
+        for i, (dataset, group) in enumerate(zip(datasets, groups, strict=True))
     ]
     counts = [len(dataset) for dataset in datasets]
     weights = None if whole_share is None else shared_out(images, sum(counts[:chosen]), whole_share)

@@ -80,12 +80,12 @@ def _check_file(name: str, released: str | None, here: bool) -> Finding:
     title = f"weights {name.removesuffix('.safetensors')}"
     if not here:
         return fail(title, "the file is missing", _REINSTALL)
-    found = file_sha256(WEIGHTS / name)
+    digest = file_sha256(WEIGHTS / name)
     if released is None:
-        return warn(title, f"sha256 {found[:16]}, of which no record was shipped", _REINSTALL)
-    if found != released:
-        return fail(title, f"sha256 is {found[:16]}, expected {released[:16]}: damaged or replaced", _REINSTALL)
-    return ok(title, f"sha256 {found[:16]}, as released")
+        return warn(title, f"sha256 {digest[:16]}, of which no record was shipped", _REINSTALL)
+    if digest != released:
+        return fail(title, f"sha256 is {digest[:16]}, expected {released[:16]}: damaged or replaced", _REINSTALL)
+    return ok(title, f"sha256 {digest[:16]}, as released")
 
 
 def _codecs() -> dict[str, tuple[Callable[..., Any], Callable[..., Any], int]]:

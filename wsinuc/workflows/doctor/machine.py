@@ -108,10 +108,12 @@ def _matrix_rate(device: torch.device, dtype: torch.dtype, at_least_s: float = 0
     left, right = (torch.ones(_MATRIX, _MATRIX, device=device, dtype=dtype) for _ in range(2))
     _value(left @ right)
     count = 0
+    elapsed = 0.0
     begin = time.perf_counter()
-    while (elapsed := time.perf_counter() - begin) < at_least_s:
+    while elapsed < at_least_s:
         _value(left @ right)
         count += 1
+        elapsed = time.perf_counter() - begin
     return 2 * _MATRIX**3 * count / elapsed
 
 

@@ -199,7 +199,8 @@ class Evaluation:
         tissues = [_tissue(image.attributes) for image in self.images]
         bpq, by_tissue = mean_by_tissue([image.bpq for image in self.images], tissues)
         summary: dict[str, Any] = {"bpq_pannuke": bpq, "bpq_pannuke_by_tissue": by_tissue}
-        if (pooled := self.panoptic) is None:
+        pooled = self.panoptic
+        if pooled is None:
             return summary
         each = np.array([image.panoptic.pq_pannuke for image in self.images if image.panoptic])
         mpq, by_tissue = mean_by_tissue(each, tissues)
@@ -212,7 +213,8 @@ class Evaluation:
         }
 
     def _pixel_summary(self) -> dict[str, Any]:
-        if (pixels := self.pixels) is None:
+        pixels = self.pixels
+        if pixels is None:
             return {}
         return {
             "miou_pooled_nuclei": pixels.mean_iou,
@@ -221,7 +223,8 @@ class Evaluation:
         }
 
     def _detection_summary(self) -> dict[str, Any]:
-        if (counts := self.detection) is None:
+        counts = self.detection
+        if counts is None:
             return {}
         summary: dict[str, Any] = {"match_radius": self.radius, "match_rule": self.rule}
         summary |= {"f_detection": counts.f_detection, "detection": _detected(counts)}
@@ -231,7 +234,8 @@ class Evaluation:
         return summary
 
     def _calibration_summary(self) -> dict[str, Any]:
-        if (verdicts := self.verdicts) is None:
+        verdicts = self.verdicts
+        if verdicts is None:
             return {}
         bins = reliability(verdicts.probabilities, verdicts.right)
         calibration: dict[str, Any] = {

@@ -58,7 +58,8 @@ def write_tables(evaluation: Evaluation, out: Path) -> None:
     write_json(evaluation.summary(), out / "summary.json")
     if evaluation.classes:
         _draw_confusion(evaluation, out)
-    if (verdicts := evaluation.verdicts) is not None and len(verdicts.right):
+    verdicts = evaluation.verdicts
+    if verdicts is not None and len(verdicts.right):
         _draw_calibration(verdicts, out)
 
 
@@ -93,26 +94,31 @@ def _shown(caption: str, index: int, dataset: Dataset, out: Path) -> Comparison:
 
 
 def _caption(image: ImageScores) -> str:
-    if s := image.scores:
-        return (
-            f"{image.name}  Dice {s.dice:.3f}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  "
-            f"nuclei {s.true_nuclei} annotated (green), {s.predicted_nuclei} predicted (magenta)"
-        )
-    return f"{_short_caption(image)}  annotated green, predicted magenta"
+    s = image.scores
+    if s is None:
+        return f"{_short_caption(image)}  annotated green, predicted magenta"
+    return (
+        f"{image.name}  Dice {s.dice:.3f}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  "
+        f"nuclei {s.true_nuclei} annotated (green), {s.predicted_nuclei} predicted (magenta)"
+    )
 
 
 def _short_caption(image: ImageScores) -> str:
-    if s := image.scores:
+    s = image.scores
+    if s is not None:
         counts = f"{s.true_nuclei} annotated, {s.predicted_nuclei} predicted"
         return f"{image.name}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  {counts}"
     assert image.detection is not None, "a set of points is scored by detection"
     d = image.detection
-    found, missed, invented = (int(counts.sum()) for counts in (d.matched, d.missed, d.invented))
-    return f"{image.name}  F_d {d.f_detection:.3f}  found {found}, missed {missed}, invented {invented}"
+    matched = int(d.matched.sum())
+    missed = int(d.missed.sum())
+    invented = int(d.invented.sum())
+    return f"{image.name}  F_d {d.f_detection:.3f}  found {matched}, missed {missed}, invented {invented}"
 
 
 def _long_caption(image: ImageScores) -> str:
-    if (s := image.scores) is None:
+    s = image.scores
+    if s is None:
         return _short_caption(image)
     missed = s.true_nuclei - s.found
     wrong = s.predicted_nuclei - s.found
@@ -145,7 +151,8 @@ def _draw_calibration(verdicts: Verdicts, out: Path) -> None:
 
 def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
     names = evaluation.classes
-    if (counts := evaluation.detection) is not None:
+    counts = evaluation.detection
+    if counts is not None:
         unknown = ["class unknown"] if _has_unknown(counts) else []
         draw_heat_map(
             _nucleus_table(counts, bool(unknown)),
@@ -156,7 +163,8 @@ def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
             y="annotated",
             title="Nuclei: matched pairs, missed and invented",
         )
-    if (pixels := evaluation.pixels) is not None:
+    pixels = evaluation.pixels
+    if pixels is not None:
         of_row = pixels.confusion.sum(1, keepdims=True)
         draw_heat_map(
             np.where(of_row > 0, pixels.confusion / np.maximum(of_row, 1), np.nan),

@@ -107,10 +107,10 @@ def read_prediction(image: LabelledImage, *, folder: Path) -> Prediction:
 
 def read_nuclei(folder: Path, name: str) -> Prediction:
     """Label image ``folder/NAME.png`` and, where the folder has classes, those of its nuclei; raises DataError."""
-    found = read_labels(folder / f"{name}.png")
+    image = read_labels(folder / f"{name}.png")
     layout = _class_layout(folder)
-    classes = layout.classes_of(name, found.labels, found.numbers) if layout.classes else None
-    return Prediction(found.labels, classes, notes=found.notes)
+    classes = layout.classes_of(name, image.labels, image.numbers) if layout.classes else None
+    return Prediction(image.labels, classes, notes=image.notes)
 
 
 def read_written(folder: Path, name: str) -> NDArray[np.int32]:

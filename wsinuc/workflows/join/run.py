@@ -99,12 +99,12 @@ def train_joining(
     on_crop: Callable[[int], None] = lambda done: None,
 ) -> FittedJoining:
     """`fit_joining` for a shipped model or checkpoint ``model``; ``out`` is that model with the rule in its header."""
-    found = fit_joining(load_segmenter(model, device=device), images, config, weights=weights, on_crop=on_crop)
+    fitted = fit_joining(load_segmenter(model, device=device), images, config, weights=weights, on_crop=on_crop)
     checkpoint = load_checkpoint(model_path(model), "segmenter")
-    header = checkpoint.config | {"joining": asdict(found.joining)}
-    learned = {"joins": found.joins, "decided": found.decided, "from": checkpoint.sha256}
+    header = checkpoint.config | {"joining": asdict(fitted.joining)}
+    learned = {"joins": fitted.joins, "decided": fitted.decided, "from": checkpoint.sha256}
     save_checkpoint(replace(checkpoint, config=header, provenance=checkpoint.provenance | {"joining": learned}), out)
-    return found
+    return fitted
 
 
 def fit_joining(
@@ -139,12 +139,12 @@ def fit_joining(
             "separates by H and V "
             "(--separation hv), or adds classes to another model, which is the one to give"
         )
-    found = _score_crops(cast(Teaching, segmenter), images, config, weights, on_crop)
+    crops = _score_crops(cast(Teaching, segmenter), images, config, weights, on_crop)
     height = segmenter.config.watershed.marker_height
-    apart = len(found) * 4 // 5
-    trial = regress(_together(found[:apart]), config.fragment_height)
-    held_out = _together(found[apart:])
-    joins = _together(found)
+    learned = len(crops) * 4 // 5
+    trial = regress(_together(crops[:learned]), config.fragment_height)
+    held_out = _together(crops[learned:])
+    joins = _together(crops)
     return FittedJoining(
         joining=regress(joins, config.fragment_height),
         joins=len(joins.gains_um2),
@@ -172,15 +172,15 @@ def _score_crops(
         augmentation=config.augmentation,
     )
     inner = slice(tiles.margin, tiles.tile - tiles.margin)
-    found = []
+    joins = []
     for index in range(config.crops):
         crop = source.crop(index)
         scores = tiles.predict(np.array(crop.image)[None])[0]
         settings = tiles.config.watershed
         truth = crop.labels[inner, inner]
-        found.append(joins_of(scores, truth, settings, len(tiles.classes), config.fragment_height))
+        joins.append(joins_of(scores, truth, settings, len(tiles.classes), config.fragment_height))
         on_crop(index + 1)
-    return found
+    return joins
 
 
 def _together(parts: Sequence[Joins]) -> Joins:

@@ -57,28 +57,28 @@ class RunTime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """What a run is expected to take."""
+class Pace:
+    """How fast runs of the same conditions went."""
 
     startup_s: float
     s_per_tile: float
     """Everything after the first block, outputs included, shared out over the tiles."""
     runs: int
-    """On which this rests."""
+    """How many runs it rests on."""
 
     def seconds(self, tiles: int) -> float:
         """For so many tiles."""
         return self.startup_s + self.s_per_tile * tiles
 
 
-def estimate(runs: Iterable[RunTime], conditions: Conditions) -> Estimate | None:
+def pace_of(runs: Iterable[RunTime], conditions: Conditions) -> Pace | None:
     """What runs of these conditions took; None when there is none.
 
     Examples
     --------
     >>> here = Conditions(host="a", model="m", device="cpu", workers="2 threads")
     >>> run = RunTime(conditions=here, tiles=100, startup_s=2.0, seconds=52.0)
-    >>> estimate([run], here).seconds(1000)
+    >>> pace_of([run], here).seconds(1000)
     502.0
     """
     alike = [run for run in runs if run.conditions == conditions and run.tiles > 0]
@@ -88,7 +88,7 @@ def estimate(runs: Iterable[RunTime], conditions: Conditions) -> Estimate | None
     work_s = sum(run.seconds - run.startup_s for run in alike)
     tiles = sum(run.tiles for run in alike)
     startup_s = statistics.median(run.startup_s for run in alike)
-    return Estimate(startup_s=startup_s, s_per_tile=work_s / tiles, runs=len(alike))
+    return Pace(startup_s=startup_s, s_per_tile=work_s / tiles, runs=len(alike))
 
 
 def read_run_times(path: Path) -> list[RunTime]:
