@@ -55,10 +55,10 @@ def split_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def gather(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
     """The annotated images that the options choose; raises DataError, MppError or ConfigError."""
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.workflows.data.training_set import Selection, gather_training_set
+    from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 
     named = {name: options[name] for name in ("split", "part", "few", "patch", "seed") if name in options}
-    selection = Selection(
+    selection = ImageSelection(
         wanted=parse_conditions(options["wanted"]), unwanted=parse_conditions(options["unwanted"]), **named
     )
     chosen = gather_training_set(

@@ -113,9 +113,9 @@ def _presets(method: str) -> dict[str, Any]:
 
 def _training_set(sources: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.workflows.data.training_set import Selection, gather_training_set
+    from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 
-    selection = Selection(
+    selection = ImageSelection(
         wanted=parse_conditions(options["wanted"]),
         unwanted=parse_conditions(options["unwanted"]),
         **{name: options[name] for name in ("split", "part", "fraction", "seed")},

@@ -21,11 +21,11 @@ from wsinuc.models.checkpoints.denoisers import denoiser_config
 from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import load_segmenter
-from wsinuc.workflows.data.training_set import NUCLEUS, Selection, gather_training_set
+from wsinuc.workflows.data.training_set import NUCLEUS, ImageSelection, gather_training_set
 from wsinuc_cli.train import train
 
 SMALL = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
-EVERYTHING = Selection(wanted={}, unwanted={})
+EVERYTHING = ImageSelection(wanted={}, unwanted={})
 DDPM = ["--timesteps", "10", "--blocks", "1,2", "--visits", "1", "--members", "2"]
 
 
@@ -206,7 +206,7 @@ def test_selection_by_split_and_attribute(data: Path, tmp_path: Path) -> None:
     dataset = open_dataset(data)
     split = Split(parts={"train": (("i0", None), ("i1", None)), "test": (("i2", None),)}, dataset="folder", seed=0)
     split.save(tmp_path / "split.json")
-    chosen = Selection(
+    chosen = ImageSelection(
         wanted={}, unwanted=parse_conditions(["patient=p0"]), split=tmp_path / "split.json", part="train"
     )
     found = gather_training_set([str(data)], mpp=None, selection=chosen)
@@ -215,7 +215,7 @@ def test_selection_by_split_and_attribute(data: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_is_chosen_from_what_is_added(data: Path, tmp_path: Path) -> None:
-    chosen = Selection(wanted=parse_conditions(["patient=p0"]), unwanted={}, few=1, patch=32)
+    chosen = ImageSelection(wanted=parse_conditions(["patient=p0"]), unwanted={}, few=1, patch=32)
     more = write_set(tmp_path / "made", images=4)
     alone = gather_training_set([str(data)], mpp=None, selection=chosen)
     both = gather_training_set([str(data)], mpp=None, selection=chosen, whole=[str(more)])

@@ -19,7 +19,7 @@ from wsinuc.datasets.label_values import BLACK_AND_WHITE, SCATTERED, count_notes
 from wsinuc.datasets.layouts.pannuke import merge_channels
 from wsinuc.errors import DataError
 from wsinuc.workflows.data.info import describe_dataset
-from wsinuc.workflows.data.training_set import Selection, gather_training_set
+from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 from wsinuc.workflows.evaluate.run import evaluate_folders
 from wsinuc_cli.main import main
 
@@ -166,7 +166,7 @@ def test_notes_are_counted_once_per_image_and_reach_data_info_and_training(tmp_p
     assert f"Note: 1 of 5 label images {SCATTERED.replace('hold', 'holds', 1)}" in told.output
     assert "1 of 5 label images holds nothing but 0" in told.output
     assert describe_dataset(folder, mpp=0.25).nuclei == 4 * 9
-    found = gather_training_set([str(folder)], mpp=0.25, selection=Selection(wanted={}, unwanted={}))
+    found = gather_training_set([str(folder)], mpp=0.25, selection=ImageSelection(wanted={}, unwanted={}))
     assert found.notes == tuple(f"{folder}: {line}" for line in count_notes(image.notes for image in found.images))
     assert found.origin[0]["labels"] == list(found.notes)
     assert len(found.notes) == 3
@@ -191,7 +191,7 @@ def test_a_set_without_any_nucleus_teaches_nothing(tmp_path):
     empty = next(picture for picture in pictures() if picture.name == "empty")
     folder = write_set(tmp_path / "set", empty, empty)
     with pytest.raises(DataError, match="no annotated nucleus to learn from"):
-        gather_training_set([str(folder)], mpp=0.25, selection=Selection(wanted={}, unwanted={}))
+        gather_training_set([str(folder)], mpp=0.25, selection=ImageSelection(wanted={}, unwanted={}))
 
 
 def test_notes_of_both_sides_stand_in_the_evaluation(tmp_path):

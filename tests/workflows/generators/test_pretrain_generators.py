@@ -17,7 +17,7 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.checkpoints.generators import load_structure_model
-from wsinuc.workflows.data.training_set import Selection, gather_training_set
+from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 from wsinuc.workflows.generators import nudiff as train_nudiff
 from wsinuc.workflows.generators import report as generator_report
 from wsinuc_cli.main import main
@@ -156,9 +156,9 @@ def test_a_fraction_of_the_patches_is_taken_and_recorded(
 def test_a_fraction_is_of_one_data_set_and_not_a_number_too(tmp_path: Path) -> None:
     everything = {"wanted": {}, "unwanted": {}}
     with pytest.raises(DataError, match="--fraction"):
-        gather_training_set(["a", "b"], mpp=None, selection=Selection(fraction=0.1, **everything))
+        gather_training_set(["a", "b"], mpp=None, selection=ImageSelection(fraction=0.1, **everything))
     with pytest.raises(ConfigError, match="not both"):
-        gather_training_set(["a"], mpp=None, selection=Selection(fraction=0.1, few=2, **everything))
+        gather_training_set(["a"], mpp=None, selection=ImageSelection(fraction=0.1, few=2, **everything))
 
 
 def closing_command(result: Result) -> list[str]:

@@ -23,7 +23,7 @@ NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class ImageSelection:
     """Which part of the data sets is used; the defaults take everything."""
 
     wanted: Conditions
@@ -40,7 +40,7 @@ class Selection:
     seed: int = 0
 
 
-_EVERYTHING = Selection(wanted={}, unwanted={})
+_EVERYTHING = ImageSelection(wanted={}, unwanted={})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def gather_training_set(
     sources: Sequence[str],
     *,
     mpp: float | None,
-    selection: Selection,
+    selection: ImageSelection,
     whole: Sequence[str] = (),
     whole_share: float | None = None,
 ) -> TrainingSet:
@@ -160,13 +160,13 @@ def _outlined(source: str, mpp: float | None) -> Dataset:
     return dataset
 
 
-def _selected(dataset: Dataset, selection: Selection) -> Dataset:
+def _selected(dataset: Dataset, selection: ImageSelection) -> Dataset:
     if selection.split is not None:
         dataset = Split.load(selection.split).of(dataset, selection.part)
     return dataset.where(selection.wanted, selection.unwanted)
 
 
-def _typical(dataset: Dataset, selection: Selection, fraction: float) -> Split:
+def _typical(dataset: Dataset, selection: ImageSelection, fraction: float) -> Split:
     """The most typical patches, as the shipped denoiser sees them."""
     network = load_feature_network(FEATURES, device=pick_device("auto"))
     config = SubsetConfig(fraction=fraction, size_px=selection.patch, stride=selection.patch // 2, seed=selection.seed)
@@ -202,7 +202,7 @@ def _named(image: LabelledImage, dataset: Dataset) -> LabelledImage:
     return replace(image, name=f"{dataset.layout.name}/{image.name}")
 
 
-def _origin(dataset: Dataset, selection: Selection, notes: Sequence[str]) -> dict[str, Any]:
+def _origin(dataset: Dataset, selection: ImageSelection, notes: Sequence[str]) -> dict[str, Any]:
     facts = {
         "data": dataset.path.name,
         "layout": dataset.layout.name,

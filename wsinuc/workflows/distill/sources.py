@@ -16,7 +16,7 @@ from wsinuc.datasets.sampling.pixels import PixelCache, Pixels
 from wsinuc.errors import DataError
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.data.sources import Choice, open_sources
-from wsinuc.workflows.data.training_set import Selection, gather_training_set
+from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 from wsinuc.workflows.distill.teacher import Scales
 
 
@@ -83,7 +83,7 @@ def gather_labels(
     origin: list[dict[str, Any]] = []
     for source in sources:
         wanted, unwanted = choice.conditions(open_dataset(source, mpp=mpp))
-        found = gather_training_set([source], mpp=mpp, selection=Selection(wanted=wanted, unwanted=unwanted))
+        found = gather_training_set([source], mpp=mpp, selection=ImageSelection(wanted=wanted, unwanted=unwanted))
         if len(classes) == 1:
             images += [replace(image, classes=None) for image in found.images]
         elif [c.name for c in found.classes] == [c.name for c in classes]:
