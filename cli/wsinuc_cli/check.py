@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from wsinuc.urls import Place
 
 
+SHOWN = 20
+"""Classes in one line."""
+
+
 @click.command()
 @click.argument("file", type=PLACE)
 def check(file: Place) -> None:
@@ -49,16 +53,17 @@ def _verdict(report: CheckReport) -> str:
 
 
 def _objects(count: int) -> str:
-    return f"{count:,} object{'' if count == 1 else 's'}"
+    return f"{count:,} object" if count == 1 else f"{count:,} objects"
 
 
 def _counts(counts: dict[str, int]) -> str:
-    shown = list(counts.items())[:20]
-    more = f", and {len(counts) - 20} more" if len(counts) > 20 else ""
+    shown = list(counts.items())[:SHOWN]
+    more = f", and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
     return ", ".join(f"{name} {count:,}" for name, count in shown) + more
 
 
 def _finding(finding: Finding) -> str:
     times = f" ({finding.count:,} times, first in {finding.where})" if finding.count > 1 else f" ({finding.where})"
+    # A finding about all three versions needs no word about versions.
     only = f" [QuPath {', '.join(finding.versions)}]" if 0 < len(finding.versions) < 3 else ""
     return finding.reason + times + only

@@ -35,7 +35,7 @@ STAGES = {
     "labels": "writing the label image",
     "geojson": "writing the file for QuPath",
     "preview": "drawing the preview",
-    "upload": "bringing the result to its store",
+    "upload": "uploading the result",
 }
 
 
@@ -73,8 +73,9 @@ class Lines(Reporter):
                 self._say(self._blocks(event, now))
 
     def _blocks(self, event: BlockDone, now: float) -> str:
-        made = event.done - self._resumed
-        left = (now - self._begin) / max(1, made) * (event.total - event.done)
+        # Blocks that an interrupted run did say nothing about the speed of this one.
+        new = event.done - self._resumed
+        left = (now - self._begin) / max(1, new) * (event.total - event.done)
         wait = f", about {duration(left)} left" if event.done < event.total else ""
         return f"{event.done} of {event.total} blocks, {event.nuclei:,} nuclei{wait}"
 
@@ -160,8 +161,9 @@ def reporter(name: str, *, quiet: bool, verbose: bool) -> Reporter:
 
 def describe_plan(event: Planned) -> str:
     """The first line of a run."""
-    text = f"{event.blocks} block{'s' * (event.blocks != 1)} with tissue"
-    return f"{text}, {event.resumed} done before ({event.nuclei:,} nuclei)" if event.resumed else text
+    blocks = "1 block" if event.blocks == 1 else f"{event.blocks} blocks"
+    resumed = f", {event.resumed} done before ({event.nuclei:,} nuclei)" if event.resumed else ""
+    return f"{blocks} with tissue{resumed}"
 
 
 def duration(seconds: float) -> str:
@@ -174,4 +176,6 @@ def duration(seconds: float) -> str:
     """
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
