@@ -74,7 +74,7 @@ class CohortBars(CohortReporter):
     """A live bar per slide in work, and one for all slides."""
 
     def __init__(self, slides: int, console: Console | None = None) -> None:
-        # results that go to a file stay there
+        # Results that go to a file stay there: only what goes to the terminal is printed above the bars.
         self._progress = live_bars(console, redirect_stdout=sys.stdout.isatty())
         self._all = self._progress.add_task("", name="all slides", total=slides)
         self._rows: dict[str, RowID] = {}
@@ -96,6 +96,7 @@ class CohortBars(CohortReporter):
             return move_bar(self._progress, self._rows[stem], event.event)
         if stem in self._rows:
             self._progress.remove_task(self._rows.pop(stem))
+        # A slide that will be tried again is not over.
         if not (isinstance(event, SlideFailed) and event.again):
             self._failed += isinstance(event, SlideFailed)
             text = f"{self._failed} failed" if self._failed else ""

@@ -168,10 +168,12 @@ def segment(
     if dry_run:
         batch.plan(executor)
         return batch.finish(records=False)
+    # A folder that keeps records goes on keeping them, also when one slide is added.
     several = len(jobs) > 1 or any(path.suffix.lower() == ".csv" for path in slides if isinstance(path, Path))
     records = several or (isinstance(out, Path) and (out / FOLDER).is_dir())
     batch.segment(executor, records=records, verbose=verbose, skip_errors=skip_errors, attempts=attempts)
-    batch.finish(records=records and isinstance(out, Path))  # tables need a file system
+    # Tables over several slides need a file system; an object store has none.
+    batch.finish(records=records and isinstance(out, Path))
 
 
 class Batch:
@@ -260,7 +262,9 @@ class Batch:
         message = describe_error(error)
         self.failed[job.slide] = message
         if len(self.jobs) > 1:
-            echo(f"error: {message if job.slide.name in message else f'{job.slide}: {message}'}", err=True)
+            # Most messages name the file already.
+            named = message if job.slide.name in message else f"{job.slide}: {message}"
+            echo(f"error: {named}", err=True)
 
     def _say(self, text: str, *, err: bool = False) -> None:
         if not self.quiet:

@@ -51,6 +51,7 @@ def stopping() -> Iterator[None]:
     before = {each: signal.getsignal(each) for each in _SIGNALS}
     heeded = [each for each, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     threading.Thread(target=_watch, args=(outer, frozenset(heeded)), name="wsinuc-signals", daemon=True).start()
+    # Python runs handlers on the main thread only, and late when a library holds it; bytes come at once.
     wakeup = signal.set_wakeup_fd(inner.fileno(), warn_on_full_buffer=False)
     for each in heeded:
         signal.signal(each, _Raise())

@@ -43,7 +43,8 @@ def _write(text: str, *, err: bool) -> None:
     try:
         # click would look below a live display for the terminal itself, and write into the midst of its bars.
         click.echo(text, file=_live_display(err), err=err)
-    except BrokenPipeError:  # nobody listens any more; the work goes on all the same
+    except BrokenPipeError:
+        # Nobody listens any more. The work goes on all the same, and later lines must not fail, either.
         stream = sys.stderr if err else sys.stdout
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_RDWR), stream.fileno())

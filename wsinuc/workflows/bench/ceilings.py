@@ -28,6 +28,7 @@ CHANNELS = 128
 
 def jpeg_decoding(pixels: NDArray[np.uint8], repeats: int) -> float:
     """Pixels decoded per CPU second: tiles of ``pixels`` (h, w, 3) as JPEG in memory."""
+    # In memory, so that the disk is no part of the ceiling.
     tiles = [imagecodecs.jpeg8_encode(tile, level=QUALITY) for tile in _squares(pixels, TILE)]
     decoded = sum(tile.shape[0] * tile.shape[1] for tile in _squares(pixels, TILE))
     return decoded / _cpu_seconds(lambda: [imagecodecs.jpeg8_decode(tile) for tile in tiles], repeats)
@@ -81,6 +82,7 @@ def convolution(device: Any, dtype: Any) -> tuple[Callable[[], None], int]:
 
     def run() -> None:
         with torch.inference_mode():
+            # Ten in a row, so that the time of starting one does not count.
             for _ in range(10):
                 layer(images)
             if device.type == "cuda":

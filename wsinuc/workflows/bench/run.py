@@ -76,7 +76,8 @@ class BenchConfig:
             raise ConfigError(f"no such stage: {', '.join(unknown) or 'none given'}; choose from {', '.join(STAGES)}")
         if self.repeats < 1:
             raise ConfigError(f"repeats must be at least 1, got {self.repeats}")
-        _ = self.settings, self.size  # what cannot be is said before a slide is made
+        # Both check themselves when they are made: what cannot be must show before a slide is made.
+        _ = self.settings, self.size
 
     @property
     def settings(self) -> SegmentConfig:
@@ -157,7 +158,8 @@ def run_bench(
     with tempfile.TemporaryDirectory(prefix="wsinuc-bench-") as name:
         folder = Path(name)
         tell("prepare")
-        if config.slide is None and segmenter is None:  # a wrong name is said before a large slide is made for hours
+        # A wrong name must show before hours are spent on making a large slide.
+        if config.slide is None and segmenter is None:
             segmenter = load_segmenter(config.model, device=config.device)
         slide = config.slide or _make_slide(config, folder)
         settings = config.settings
@@ -179,12 +181,12 @@ def _make_slide(config: BenchConfig, folder: Path) -> Path:
 def _measure_apart(
     config: BenchConfig, prepared: Prepared, folder: Path, tell: Callable[[str], None]
 ) -> list[StageResult]:
-    wanted = [name for name in config.stages if name != "all"]
-    if not wanted:
+    names = [name for name in config.stages if name != "all"]
+    if not names:
         return []
     bench = _Bench(config, prepared, folder)
     results = []
-    for name in wanted:
+    for name in names:
         tell(name)
         results.append(bench.stage(name))
     return results
@@ -254,6 +256,7 @@ class _Bench:
         self.prepared = prepared
         self.folder = folder
         self.view: SlideView = prepared.view
+        # The fullest block: on an emptier one every stage would look faster than it is.
         self.block = max(prepared.grid, key=lambda block: prepared.selection.wanted.share(block.core))
         if not prepared.selection.wanted.touches(self.block.core):
             raise DataError("the slide holds no tissue, so there is nothing to measure: choose another slide or tissue")
@@ -298,6 +301,7 @@ class _Bench:
         megapixels = sum(map(len, batches)) * (segmenter.tile - 2 * segmenter.margin) ** 2 / 1e6
         if not hasattr(segmenter, "device"):
             return _result("network", usage, megapixels, 0, self.view.mpp)
+        # Against wall time: what a GPU does is no CPU time of this process.
         best = ceilings.convolving(segmenter.device, segmenter.dtype, self.config.repeats)
         share = ceilings.flop(work) / best / usage.seconds
         name = f"{str(segmenter.dtype).removeprefix('torch.')} convolution"
@@ -325,6 +329,7 @@ class _Bench:
         nuclei = replace(self.nuclei, outlines=outlines)
         grid = BlockGrid(core.shape, self.config.block, self.prepared.grid.halo)
 
+        # A path of its own for each repetition, so that none finds the files of the one before.
         def work() -> None:
             path = self.folder / f"labels-{next(number)}.zarr"
             render_labels(lambda index: nuclei, grid, path, mpp=self.view.mpp, classes=classes)

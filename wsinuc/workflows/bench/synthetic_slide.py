@@ -114,6 +114,7 @@ def source_square(config: SyntheticSlideConfig) -> RGB:
     scale = mpp / config.mpp
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     image = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    # Mirrored where the image is smaller than a cell: a constant border would be no tissue.
     missing = [(0, max(0, CELL - side)) for side in image.shape[:2]]
     return _darkest(np.pad(image, [*missing, (0, 0)], mode="symmetric"))
 
@@ -173,6 +174,7 @@ class _Level:
         side = self.stamps.shape[1]
         if side % TILE:
             return None
+        # Every 32nd pixel is enough: the waves are as long as a quarter of the slide.
         tissue = self.is_tissue(np.arange(y0, y0 + TILE + 1, 32), np.arange(x0, x0 + TILE + 1, 32))
         if tissue.any() != tissue.all():
             return None

@@ -172,6 +172,7 @@ def gather_nuclei(
                 f"the class {each.name} has {n} segmented nuclei with a point, 2 are the least to learn from: "
                 f"mark more, or segment with another --model ({counts})"
             )
+    # Images of one patient look alike, so a fold never parts them.
     group_names = [image.attributes.get("patient") or image.name for image in images]
     _, group = np.unique(group_names, return_inverse=True)
     return NucleusTable(
@@ -200,6 +201,7 @@ def _of_image(
     assert image.points is not None, "a set of points"
     assert image.point_classes is not None, "with classes"
     known = image.point_classes > 0
+    # Points are pixels of the image; their centres are what has a place in the view.
     points = (image.points[known] + 0.5) / downsample
     point_classes = image.point_classes[known]
     label, inside = match_points(points, labels, MATCH_RADIUS_UM / segmenter.mpp)

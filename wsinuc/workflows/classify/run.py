@@ -1,4 +1,4 @@
-"""A segmenter and a few points with classes -> a segmenter that tells nuclei apart: ``train --points``."""
+"""A segmenter and a few points with classes -> a segmenter that tells nuclei apart: ``wsinuc classify``."""
 
 from __future__ import annotations
 

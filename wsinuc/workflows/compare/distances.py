@@ -92,6 +92,7 @@ def compare_figures(real: PatchFigures, synthetic: PatchFigures, seed: int) -> F
         order = rng.permutation(len(real))
         drawn = rng.permutation(len(synthetic))[:half]
         first = real.take(order[:half])
+        # Both are drawn as large as a half: most distances grow as samples shrink.
         same.append(_distances(first, synthetic.take(drawn)))
         floor.append(_distances(first, real.take(order[half : 2 * half])))
     distances = {

@@ -135,6 +135,7 @@ def cut_patches(image: LabelledImage, index: int, cutting: Cutting) -> list[Labe
         return []
     pixels, labels = resized(image, Box.of_shape(image.labels.shape), shape)
     whole = replace(image, image=pixels, labels=labels, mpp=cutting.mpp, points=None, point_classes=None)
+    # By the image's number, so that its patches are the same whatever the images before it are.
     rng = np.random.default_rng((cutting.seed, index))
     y0, x0 = (int(rng.integers(side % size + 1)) for side in shape)
     corners = [(y0 + row * size, x0 + column * size) for row in range(rows) for column in range(columns)]
@@ -168,6 +169,7 @@ def measure_patches(
         coarsest = max(coarsest, image.mpp)
         too_small += not patches
         places += [(index, i) for i in range(len(patches))]
+        # One pass per image: patches of a whole set would not fit the memory.
         if patches:
             seen.append(network(np.stack([patch.image for patch in patches])))
         proportions += [class_proportions(classes.map_of(patch), len(classes.names)) for patch in patches]

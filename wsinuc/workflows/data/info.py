@@ -83,9 +83,9 @@ def describe_dataset(
         The layout is unknown, or an image or its annotation is damaged.
     """
     dataset = open_for_counting(source, mpp=mpp)
-    shown = (
-        set(np.linspace(0, len(dataset) - 1, min(tiles, len(dataset))).round().astype(int).tolist()) if sheet else ()
-    )
+    shown: set[int] = set()
+    if sheet:
+        shown = set(np.linspace(0, len(dataset) - 1, min(tiles, len(dataset))).round().astype(int).tolist())
     pictures: list[LabelledImage] = []
     counts = np.zeros((len(dataset), len(dataset.classes) + 1), np.int64)
     sizes: Counter[tuple[int, int]] = Counter()
@@ -112,7 +112,7 @@ def describe_dataset(
         images=len(dataset),
         empty=int((total == 0).sum()),
         sizes=dict(sizes.most_common()),
-        mpp=dict(+resolutions),
+        mpp=dict(+resolutions),  # the sign leaves out what was counted zero times
         nuclei=int(total.sum()),
         classes=_by_class(dataset, counts.sum(axis=0)),
         diameter_px=float(np.median(np.sqrt(every * 4 / np.pi))) if len(every) else float("nan"),

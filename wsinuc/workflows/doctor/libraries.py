@@ -48,6 +48,7 @@ def check_readers() -> Iterator[Finding]:
 def check_codecs() -> Iterator[Finding]:
     """Each way in which slides are compressed brings back what was put in."""
     for name, (encode, decode, tolerance) in _codecs().items():
+        # A ramp without edges: JPEG changes it by a few levels only, so a larger change is a fault.
         before = np.repeat(np.arange(0, 192, dtype=np.uint8)[:, None, None], 64, axis=1).repeat(3, axis=2)
         try:
             error = int(np.abs(decode(encode(before)).astype(int) - before).max())

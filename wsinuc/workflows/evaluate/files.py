@@ -48,7 +48,7 @@ def write_tables(evaluation: Evaluation, out: Path) -> None:
     """
     rows = [image.row(evaluation.classes) for image in evaluation.images]
     attributes = [name for name in evaluation.images[0].attributes if name != "name"]
-    # names of images may be no Unicode
+    # Names of images are names of files, which may be no Unicode.
     with create_text(out / "scores.csv", newline="", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*rows[0], *attributes])

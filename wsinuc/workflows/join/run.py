@@ -141,6 +141,7 @@ def fit_joining(
         )
     crops = _score_crops(cast(Teaching, segmenter), images, config, weights, on_crop)
     height = segmenter.config.watershed.marker_height
+    # A fifth is held out to judge a rule; the rule that is kept learns from all of them.
     learned = len(crops) * 4 // 5
     trial = regress(_together(crops[:learned]), config.fragment_height)
     held_out = _together(crops[learned:])
@@ -223,6 +224,7 @@ def gains_of(
     count = len(tree.parents) - len(tree.parts)
     nodes = len(tree.parents)
     _, nuclei = np.unique(truth, return_inverse=True)
+    # Column 0 stands for background, also where the crop has none.
     nuclei = nuclei.reshape(truth.shape) + (0 if (truth == 0).any() else 1)
     areas = np.bincount(nuclei.ravel())
     shared = np.zeros((nodes, len(areas)))
@@ -231,6 +233,7 @@ def gains_of(
     cut[[k - 1 for edge in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]) for k in np.unique(edge) if k]] = True
     best = np.zeros(nodes)
     gains = np.zeros(len(tree.parts))
+    # Children come before their parents, so the best of every part is known when it is asked for.
     for node in range(nodes):
         if node >= count:
             parts = tree.parts[node - count]
