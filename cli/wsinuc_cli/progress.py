@@ -118,12 +118,12 @@ def live_bars(console: Console | None = None, *, redirect_stdout: bool = True) -
     )
 
 
-def training_bars(console: Console | None = None) -> Progress:
+def training_bars(console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> Progress:
     """Bars of a training: stage, bar, counts, loss, times. They stay when the training is over."""
     stage = TextColumn("{task.description}", markup=False)
     counts = TextColumn("{task.fields[counts]}", markup=False)
     loss = TextColumn("{task.fields[loss]}", markup=False)
-    return _bars(stage, BarColumn(bar_width=None), counts, loss, console=console)
+    return _bars(stage, BarColumn(bar_width=None), counts, loss, console=console, get_time=clock)
 
 
 def _bars(*columns: ProgressColumn, console: Console | None, **settings: Any) -> Progress:

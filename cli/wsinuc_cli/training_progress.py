@@ -91,10 +91,10 @@ def _recorder(log: Path) -> Tell:
 class TrainingBars(AbstractContextManager["TrainingBars"]):
     """A bar for each stage: how far it is, the present loss, the times."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         from wsinuc_cli.progress import training_bars
 
-        self._progress = training_bars(console)
+        self._progress = training_bars(console, clock)
         # Models are loaded and images read before the first report; a bar without an end says that work goes on.
         self._row = self._progress.add_task("starting", total=None, counts="", loss="")
         self._stage: str | None = None
@@ -123,12 +123,13 @@ class TrainingBars(AbstractContextManager["TrainingBars"]):
 
     def _begin(self, line: ProgressLine) -> None:
         """A row for a new stage; the one that is over stays where it is."""
+        # From nothing done, whatever an interrupted run did: rich measures speed from the first report on, and
+        # leaves out what that one brings.
+        name = shown(line.stage)
         if self._stage is None:
-            self._progress.remove_task(self._row)
-        # What an interrupted run did counts as done, but not for the speed.
-        self._row = self._progress.add_task(
-            shown(line.stage), total=line.total, completed=line.done, counts="", loss=""
-        )
+            self._progress.update(self._row, description=name, total=line.total)
+        else:
+            self._row = self._progress.add_task(name, total=line.total, counts="", loss="")
         self._stage = line.stage
 
 

@@ -183,7 +183,9 @@ class _Level:
 
 
 def _last(indices: NDArray[np.int64], cells: NDArray[np.uint8], axis: int) -> NDArray[np.int64]:
-    return np.minimum(indices, cells.shape[axis] - 1)
+    # Tiles reach beyond the slide's edge, where the last cell goes on.
+    last: NDArray[np.int64] = np.minimum(indices, cells.shape[axis] - 1)
+    return last
 
 
 def _levels(config: SyntheticSlideConfig, square: RGB) -> list[_Level]:
