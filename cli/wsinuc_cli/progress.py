@@ -23,6 +23,7 @@ from rich.table import Column
 
 from wsinuc.shown import shown
 from wsinuc.workflows.segment.events import BlockDone, Event, Planned, Stage
+from wsinuc_cli.duration import duration
 from wsinuc_cli.terminal import echo
 
 EVERY_S = 5.0
@@ -164,18 +165,3 @@ def describe_plan(event: Planned) -> str:
     blocks = "1 block" if event.blocks == 1 else f"{event.blocks} blocks"
     resumed = f", {event.resumed} done before ({event.nuclei:,} nuclei)" if event.resumed else ""
     return f"{blocks} with tissue{resumed}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    Examples
-    --------
-    >>> duration(42.4), duration(200), duration(7300)
-    ('42 s', '3 min', '2.0 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

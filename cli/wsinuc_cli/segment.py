@@ -12,6 +12,7 @@ import click
 from wsinuc.config import SegmentConfig
 from wsinuc.segmenters.shipped import shipped_models
 from wsinuc.urls import Place, place
+from wsinuc_cli.duration import duration
 from wsinuc_cli.main import Failure, describe_error
 from wsinuc_cli.options import (
     DEFAULTS,
@@ -298,8 +299,6 @@ def check_opens(slide: Place, config: SegmentConfig) -> None:
 
 def describe_result(summary: Summary) -> str:
     """One slide's result in a line, and what its reader should know."""
-    from wsinuc_cli.progress import duration
-
     took = duration(summary.seconds["total"])
     head = f"{summary.slide}: {summary.nuclei:,} nuclei on {summary.tissue_mm2:.3g} mm2 of tissue in {took}"
     return as_text([head, *(f"  note: {note}" for note in summary.notes)])
@@ -322,8 +321,8 @@ def describe_use(done: Sequence[Summary]) -> str:
     )
 
 
-def describe_dry_run(plan: Plan, duration: str) -> str:
-    """The plan for one slide, line by line; ``duration`` is how long it will take, in words."""
+def describe_dry_run(plan: Plan, time_text: str) -> str:
+    """The plan for one slide, line by line; ``time_text`` is how long it will take, in words."""
     height, width = plan.shape
     left_out = [f"{kind} {share:.2%}" for kind, share in plan.left_out_share.items() if share]
     rows = [
@@ -335,6 +334,6 @@ def describe_dry_run(plan: Plan, duration: str) -> str:
         ("blocks", f"{len(plan.blocks)} of {plan.blocks_total}, {plan.tiles} tiles for the network"),
         ("memory", f"about {plan.memory_bytes / 1e9:.1f} GB, and what the network needs"),
         ("disk", f"about {plan.disk_bytes / 1e6:.0f} MB"),
-        ("time", duration),
+        ("time", time_text),
     ]
     return as_text([str(plan.slide), *(f"  {name:<11}{value}" for name, value in rows)])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsinuc.urls import Place
+from wsinuc_cli.duration import duration
 from wsinuc_cli.options import PLACE
 from wsinuc_cli.terminal import as_text, echo_json, echo_text
 
@@ -67,8 +68,6 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _row(slide: SlideStatus) -> tuple[str, str, str, str, str]:
-    from wsinuc_cli.progress import duration
-
     begun = slide.blocks is not None or slide.blocks_done
     life = "" if slide.age_s is None else f"{duration(slide.age_s)} ago, {slide.holder}"
     return (

@@ -226,7 +226,7 @@ def _silent(line: str) -> None:
 
 def _lines(name: str, tell: Tell) -> Callable[[SynthesisEvent], None]:
     """A line at the beginning, at the end and every few seconds; between them empty ones, which move a bar."""
-    from wsinuc_cli.progress import duration
+    from wsinuc_cli.duration import duration
 
     state = {"first": -1, "begin": time.monotonic(), "last": time.monotonic()}
 

@@ -17,6 +17,7 @@ from wsinuc.workflows.segment.run_times import (
     pace_of,
     read_run_times,
 )
+from wsinuc_cli.duration import duration
 
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
@@ -56,8 +57,6 @@ def conditions(config: SegmentConfig, executor: ExecutorConfig) -> Conditions | 
 
 def describe_time(tiles: int, known: Conditions | None) -> str:
     """How long so many tiles take, and how that is known."""
-    from wsinuc_cli.progress import duration
-
     if known is None:
         return "not known for a cluster"
     path = run_times_file()
