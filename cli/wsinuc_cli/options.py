@@ -133,34 +133,34 @@ GOES_WITH: dict[str, tuple[str, ...]] = {
 """Where the work must be done for each of the options above to mean something."""
 
 
-def _executor_config(**given: Any) -> ExecutorConfig:
+def _executor_config(**values: Any) -> ExecutorConfig:
     """The config for the options that were given; raises UsageError when they contradict each other."""
-    where = [name for name in WHERE if name in given]
+    where = [name for name in WHERE if name in values]
     if len(where) > 1:
         raise click.UsageError(f"{' and '.join(map(_flag, where))} name different workers: give one of them")
     place = where[0] if where else "threads"
-    for name in given:
+    for name in values:
         if place not in GOES_WITH[name]:
             others = " or ".join(_flag(other) for other in GOES_WITH[name] if other in WHERE)
             but = "" if place == "threads" else f", not with {_flag(place)}"
             raise click.UsageError(f"{_flag(name)} goes with {others}{but}")
     try:
-        return _build_config(place, given)
+        return _build_config(place, values)
     except WsinucError as error:
         raise click.UsageError(str(error)) from error
 
 
-def _build_config(place: str, given: dict[str, Any]) -> ExecutorConfig:
+def _build_config(place: str, values: dict[str, Any]) -> ExecutorConfig:
     from wsinuc.pipeline.executor import ExecutorConfig
 
     renamed = {"block_timeout": "task_timeout_s", "scheduler": "address"}
-    settings = {renamed.get(name, name): value for name, value in given.items()}
+    settings = {renamed.get(name, name): value for name, value in values.items()}
     if place == "threads":
         return ExecutorConfig(workers=settings.get("threads", DEFAULTS["workers"]))
     if place == "gpus":
         from wsinuc.workflows.segment.gpus import local_gpus
 
-        settings["gpus"] = local_gpus(given["gpus"])
+        settings["gpus"] = local_gpus(values["gpus"])
         settings["workers"] = len(settings["gpus"])
     return ExecutorConfig(kind="processes" if place in ("workers", "gpus") else "scheduler", **settings)
 
