@@ -49,7 +49,13 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
     metavar="WxH",
     help="Width and height in pixels of the slide that is made when --slide is not given.",
 )
-@click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model, or a checkpoint file.")
+@click.option(
+    "--model",
+    default=DEFAULTS["model"],
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Shipped model or checkpoint file.",
+)
 @device_option
 @click.option(
     "--tissue",
@@ -82,13 +88,15 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versi
     metavar="N",
     help="Blocks at once in the stage 'all', as in segment.",
 )
-@click.option("--block", default=1024, show_default=True, help="Side of a block in pixels; multiple of 64.")
+@click.option(
+    "--block", default=1024, show_default=True, metavar="PX", help="Side of a block in pixels; a multiple of 64."
+)
 @click.option(
     "--json",
     "json_path",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     metavar="FILE",
-    help="Write the figures as JSON.",
+    help="File for the figures as JSON.",
 )
 @verbosity_options
 def bench(
@@ -102,8 +110,8 @@ def bench(
 ) -> None:
     """Measure how fast this machine is, stage by stage, and how near each stage comes to what is possible here.
 
-    Makes a slide from real tissue, takes every stage of a run apart on one block of it, and then segments it whole.
-    CPU seconds count all threads and child processes; memory is that of all processes together.
+    A slide is made from real tissue. Every stage of a run is measured alone on one block of it, and then the slide
+    is segmented as a whole. CPU seconds count all threads and child processes; memory is that of all processes.
     """
     from wsinuc.exports.atomic import replacing
     from wsinuc.workflows.bench.run import STAGES, BenchConfig, run_bench

@@ -29,7 +29,7 @@ def data() -> None:
     """
 
 
-@data.command(cls=SectionedCommand)
+@data.command(cls=SectionedCommand, short_help="Count what a data set holds, and draw a contact sheet.")
 @click.argument("source", metavar="DATA")
 @click.option("-o", "--output", type=FILE, help="Contact sheet to draw (.png).")
 @click.option("--mpp", type=float, metavar="UM", help="um per pixel of a data set that does not record it.")
@@ -42,7 +42,7 @@ def data() -> None:
     help="Images on the contact sheet.",
 )
 def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> None:
-    """Count what is in DATA: images, sizes, nuclei per class and per organ; draw a contact sheet.
+    """Count the images of DATA, their sizes, and their nuclei by class and organ; draw a contact sheet.
 
     \b
     wsinuc data info pannuke/ -o pannuke.png
@@ -54,7 +54,7 @@ def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> Non
         echo(f"Contact sheet: {output}")
 
 
-@data.command(cls=SectionedCommand)
+@data.command(cls=SectionedCommand, short_help="Divide a data set into parts, or choose a few patches.")
 @click.argument("source", metavar="DATA")
 @click.option("-o", "--output", type=FILE, required=True, help="Split to write (.json).")
 @click.option(
@@ -95,7 +95,7 @@ def split(
     group: str | None,
     seed: int,
 ) -> None:
-    """Divide the images of DATA, or choose a few patches of them, and save that as a file.
+    """Divide the images of DATA into parts, or choose a few patches of them, and save that as a split file.
 
     \b
     wsinuc data split tnbc/ --parts train=0.7,test=0.3 --group patient -o split.json
@@ -117,7 +117,7 @@ def split(
     echo(f"Written to {output}")
 
 
-@data.command(cls=SectionedCommand)
+@data.command(cls=SectionedCommand, short_help="Choose the windows that are worth labelling.")
 @click.argument("source", metavar="DATA")
 @click.option(
     "-o", "--output", type=FILE, required=True, help="Split to write (.json); the windows are its part train."
@@ -140,7 +140,7 @@ def split(
     type=FILE,
     help="Denoiser or segmenter whose features describe the windows.  [default: the shipped denoiser]",
 )
-@click.option("--mpp", type=float, metavar="UM", help="um per pixel, where the data set does not record it.")
+@click.option("--mpp", type=float, metavar="UM", help="um per pixel of a data set that does not record it.")
 @click.option(
     "--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Take only images with these attributes."
 )
@@ -158,10 +158,10 @@ def subset(
     size: int,
     **options: Any,
 ) -> None:
-    """Choose the windows of DATA to label when only a part can be: the most typical of each kind.
+    """Choose the windows of DATA to label when not all can be: the most typical of each kind.
 
-    Overlapping windows are sorted by k-means on a network's features; from every cluster the same share is taken, the
-    windows nearest to its centre (Nudiff, Yu et al. 2023).
+    Overlapping windows are clustered by k-means on a network's features. The same share is taken from every cluster:
+    the windows nearest to its centre (Nudiff, Yu et al. 2023).
 
     \b
     wsinuc data subset monuseg/ --mpp 0.25 --fraction 0.1 -o tenth.json

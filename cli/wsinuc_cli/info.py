@@ -53,7 +53,9 @@ def _size(model: ShippedModel) -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
     """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it.
-    Or, with --models, which models are shipped."""
+
+    With --models, and without SLIDE, list the shipped models.
+    """
     from wsinuc.workflows.doctor.info import describe_slide
 
     description = describe_slide(slide, reader=reader, mpp=mpp)

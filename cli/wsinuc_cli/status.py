@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def status(outs: tuple[Place, ...], as_json: bool) -> None:
     """Show how far the slides of the output folder OUT are (default: the current folder).
 
-    Works while a run goes on, and from another computer that shares the folder. Also takes a single result
-    (slide.wsinuc).
+    OUT may also be a single result (slide.wsinuc). The command works while a run goes on, and on every computer
+    that shares the folder.
 
     Exit code: 0 all slides are done, 1 one or more failed or are damaged, 2 some are running, waiting or
     interrupted.

@@ -30,8 +30,8 @@ _LARGE = 500 * 2**20
 def verify(results: tuple[Place, ...]) -> None:
     """Say whether every file of RESULT is, byte for byte, what was written.
 
-    RESULT is a result (slide.wsinuc), its URL, or a folder of results. A line per result, one per
-    problem below it, and one for files that are not part of the result, which do no harm.
+    RESULT is a result (slide.wsinuc), its URL, or a folder of results. Each result gets a line, with
+    its problems below, and the files that are not part of it, which do no harm.
 
     Exit code: 0 all are whole, 1 one or more are damaged or cannot be judged, 2 some are not finished.
     """
