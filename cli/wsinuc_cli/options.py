@@ -68,10 +68,10 @@ def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Who does the work; the command gets ``executor``, an ExecutorConfig, and ``workers``, the
-    blocks at once of this process.
+    """Options that say who does the work.
 
-    Click's usage error says which options contradict each other.
+    The command gets ``executor``, an ExecutorConfig, and ``workers``, how many blocks this process works on at
+    once. Options that contradict each other are a usage error that names them.
     """
     options = [
         click.option(
@@ -120,7 +120,7 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 WHERE = ("workers", "gpus", "scheduler", "scheduler_file")
-"""Those that say where the work is done; at most one of them. Without any it is this process' threads."""
+"""Options that say where the work is done, at most one of them; without any, threads of this process do it."""
 ON_THIS_MACHINE = ("workers", "gpus")
 ON_A_CLUSTER = ("scheduler", "scheduler_file")
 GOES_WITH: dict[str, tuple[str, ...]] = {

@@ -23,7 +23,7 @@ TILE = 256
 CHUNK = 512
 QUALITY = 80
 CHANNELS = 128
-"""Of the convolution whose rate is taken for the network's ceiling; what U-Nets have where they spend their time."""
+"""Channels of the convolution that stands for the network; U-Nets have as many where they spend their time."""
 
 
 def jpeg_decoding(pixels: NDArray[np.uint8], repeats: int) -> float:

@@ -29,7 +29,7 @@ class Usage:
     seconds: float
     """Wall time."""
     cpu_seconds: float
-    """Of all threads and child processes."""
+    """CPU time of all threads and child processes."""
     peak_memory_bytes: int
     """Largest sum of the resident memory of this process and its children; pages that they share count for each."""
 
@@ -90,7 +90,7 @@ def _memory(process: psutil.Process) -> int:
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    """Of the process, of children that have ended, and of those that live."""
+    """CPU time of the process, of children that have ended, and of those that live."""
     times = process.cpu_times()
     # The clock of this process is finer than psutil's ticks.
     total = time.process_time() + float(times.children_user) + float(times.children_system)

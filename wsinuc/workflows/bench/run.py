@@ -45,7 +45,7 @@ SHARED = ("model", "device", "tissue", "workers", "block")
 EXPORTED = 20_000
 """Nuclei that are exported, those of the block again and again: one shard."""
 BATCHES = 4
-"""Of the network that are timed, at most."""
+"""Most batches of the network that are timed."""
 SAMPLE = 1024
 """Side of the corner of the slide that is decoded for the ceiling of reading."""
 
@@ -58,14 +58,14 @@ class BenchConfig:
     """A slide; None makes one."""
     width: int = 4096
     height: int = 4096
-    """Of the slide that is made."""
+    """Height in pixels of the slide that is made; ``width`` is its width."""
     model: str = "default"
     device: str = "auto"
     tissue: str = "auto"
     """Where to look, as in ``SegmentConfig``."""
     stages: tuple[str, ...] = STAGES
     repeats: int = 3
-    """Of every stage but ``all``; medians are reported."""
+    """How often every stage but ``all`` is run; medians are reported."""
     workers: int = 2
     block: int = 1024
     """Side of a block in view pixels."""
@@ -81,12 +81,12 @@ class BenchConfig:
 
     @property
     def settings(self) -> SegmentConfig:
-        """Those of a run."""
+        """The settings of a run with these choices."""
         return SegmentConfig(**{name: getattr(self, name) for name in SHARED})
 
     @property
     def size(self) -> SyntheticSlideConfig | None:
-        """Of the slide that is made, if any."""
+        """The slide that is made; None where one is given."""
         return None if self.slide else SyntheticSlideConfig(width=self.width, height=self.height)
 
 
@@ -103,7 +103,7 @@ class StageResult:
     seconds_per_mm2: float
     cpu_seconds_per_mpx: float
     peak_memory_bytes: int
-    """Of all processes together while the stage ran, what was loaded before included."""
+    """Memory of all processes together while the stage ran, with everything that was loaded already."""
     ceiling: str | None
     """What the stage is held against; None for the whole run."""
     share_of_ceiling: float | None

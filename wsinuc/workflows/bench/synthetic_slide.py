@@ -43,7 +43,7 @@ LARGEST_SOURCE = 4096
 LARGEST_SIDE = 1_000_000
 """Pixels of a side of the slide, at most: several times what scanners make."""
 SHIPPED_MPP = 0.5
-"""Of the image that comes with scikit-image, about."""
+"""um per pixel of the image that comes with scikit-image, about."""
 
 RGB = NDArray[np.uint8]
 

@@ -69,7 +69,7 @@ class NucleusTable:
     groups: NDArray[np.intp]
     """(n,) number of the patient, or of the image where patients are not known: what is held out together."""
     names: tuple[str, ...]
-    """Of the classes."""
+    """Names of the classes."""
     counts: PointCounts
 
 

@@ -50,7 +50,7 @@ class Summary:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> Summary:
-        """Of the values ``(n,)``, which may be none."""
+        """The summary of values ``(n,)``; without any, every figure but the count is NaN."""
         if not len(values):
             return cls(0, NAN, NAN, NAN, NAN, NAN)
         sd = float(np.std(values, ddof=1)) if len(values) > 1 else NAN

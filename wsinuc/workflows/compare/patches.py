@@ -52,7 +52,7 @@ class Cutting:
     mpp: float = 0.5
     """um per pixel of the patches; images of another resolution are resampled."""
     seed: int = 0
-    """Of where the grid of patches lies in an image that it does not fill, and of all that is drawn at random."""
+    """Seed of all that is drawn at random, such as where the grid of patches lies in an image that it does not fill."""
 
     def __post_init__(self) -> None:
         if self.size_px < 8:
@@ -92,7 +92,7 @@ class PatchFigures:
         return np.concatenate([np.zeros(0), *self.quantities[name]])
 
     def take(self, chosen: Sequence[int] | NDArray[np.integer]) -> PatchFigures:
-        """The same of some patches."""
+        """The figures of some of the patches."""
         return replace(
             self,
             places=tuple(self.places[i] for i in chosen),

@@ -30,7 +30,7 @@ from wsinuc.models.features.image_vectors import FeatureNetwork
 STARTS = 20
 """Random sets of windows from which k-means is begun; the tightest clusters stay."""
 ROUNDS = 100
-"""Of k-means from each start."""
+"""Iterations of k-means from each start."""
 STRIDE = 32
 """Windows are resized to a multiple of this, which every U-Net can halve often enough."""
 BY = ("patches", "nuclei")
@@ -46,7 +46,7 @@ class SubsetConfig:
     """Side of a window in pixels of the images."""
     stride: int = 128
     by: str = "patches"
-    """Of what ``fraction`` is meant: ``patches``, or ``nuclei``, to which the share of patches is then fitted."""
+    """What ``fraction`` counts: ``patches``, or ``nuclei``, to which the share of patches is then fitted."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class Subset:
     nuclei: int
     """Different nuclei that the chosen windows reach."""
     nuclei_share: float
-    """The same as a share of all nuclei."""
+    """Share of all nuclei, 0 to 1."""
     features: str
     """Name of the network whose features were clustered."""
 

@@ -24,7 +24,7 @@ _REINSTALL = "install wsinuc again in a fresh environment: pip install --force-r
 
 
 def check_versions() -> Finding:
-    """Of Python and the packages on which results depend."""
+    """Versions of Python and of the packages on which results depend."""
     missing = [name for name in PACKAGES if _version(name) is None]
     text = ", ".join(f"{name} {_version(name)}" for name in PACKAGES if name not in missing)
     head = f"wsinuc {wsinuc.__version__}, Python {platform.python_version()}, {text}"

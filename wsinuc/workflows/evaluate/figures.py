@@ -131,7 +131,7 @@ class Evaluation:
     radius: Mapping[str, float] | None = None
     """How far apart a pair of detection may be: ``{"um": 3.0}`` or ``{"px": ...}``; None where nothing says it."""
     rule: Rule = "hovernet"
-    """Who was paired with whom."""
+    """The rule by which nuclei were paired."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 

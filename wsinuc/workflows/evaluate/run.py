@@ -61,7 +61,7 @@ class Scoring:
     classes: bool = True
     """Score classes where both sides have them."""
     rule: Rule = "hovernet"
-    """Who is paired with whom for detection, see `wsinuc.metrics.detection`."""
+    """The rule by which nuclei are paired for detection, see `wsinuc.metrics.detection`."""
     radius_px: float | None = None
     """Largest distance of a matched pair, pixels; None means 3 um, for which the resolution must be known."""
 

@@ -81,11 +81,11 @@ class FittedJoining:
 
     joining: Joining
     joins: int
-    """From how many it was learned."""
+    """Number of joins from which it was learned."""
     decided: float
     """Share of what is at stake that a rule learned from the other crops decides right."""
     decided_by_height: float
-    """The same by ``marker_height`` alone, as it is without a rule."""
+    """What ``marker_height`` alone, which decides where there is no rule, decides right of the same stakes."""
 
 
 def train_joining(
@@ -249,7 +249,7 @@ def gains_of(
 
 
 def _worth(shared: NDArray[np.float64], areas: NDArray[np.int64]) -> float:
-    """Of a region that shares so many pixels with background and each nucleus."""
+    """Worth of a region that shares so many pixels with background and each nucleus."""
     unions = shared.sum() + areas[1:] - shared[1:]
     return float(np.max(shared[1:] ** 2 / np.maximum(unions, 1), initial=0.0))
 
