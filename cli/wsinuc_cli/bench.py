@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import DEFAULTS, device_option, start_logging, verbosity_options
+from wsinuc_cli.sections import INPUT, SectionedCommand, option_in
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.workflows.bench.run import BenchReport, StageResult
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """``WIDTHxHEIGHT`` in pixels."""
 
     name = "size"
@@ -32,17 +33,29 @@ class Size(click.ParamType):
         return int(match[1]), int(match[2])
 
 
-@click.command()
-@click.option("--slide", type=click.Path(path_type=Path), metavar="FILE", help="A slide of your own.")
+@click.command(cls=SectionedCommand)
 @click.option(
+    "--slide",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A slide of your own, instead of one that is made from real tissue.",
+)
+@option_in(
+    INPUT,
     "--size",
     type=Size(),
     default="4096x4096",
     show_default=True,
     metavar="WxH",
-    help="Pixels of the slide that is made when --slide is not given.",
+    help="Width and height in pixels of the slide that is made when --slide is not given.",
 )
-@click.option("--model", default=DEFAULTS["model"], show_default=True, help="Shipped model, or a checkpoint file.")
+@click.option(
+    "--model",
+    default=DEFAULTS["model"],
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Shipped model or checkpoint file.",
+)
 @device_option
 @click.option(
     "--tissue",
@@ -56,7 +69,7 @@ class Size(click.ParamType):
     default="all stages",
     show_default=True,
     metavar="NAME,...",
-    help="Some of read, network, separate, measure, render, export (on one block), all (the slide as a whole).",
+    help="Stages to measure: read, network, separate, measure, render and export on one block; all is the whole slide.",
 )
 @click.option(
     "--repeats",
@@ -75,13 +88,15 @@ class Size(click.ParamType):
     metavar="N",
     help="Blocks at once in the stage 'all', as in segment.",
 )
-@click.option("--block", default=1024, show_default=True, help="Side of a block in pixels; multiple of 64.")
+@click.option(
+    "--block", default=1024, show_default=True, metavar="PX", help="Side of a block in pixels; a multiple of 64."
+)
 @click.option(
     "--json",
     "json_path",
     type=click.Path(path_type=Path, dir_okay=False, writable=True),
     metavar="FILE",
-    help="Write the figures as JSON.",
+    help="File for the figures as JSON.",
 )
 @verbosity_options
 def bench(
@@ -95,8 +110,8 @@ def bench(
 ) -> None:
     """Measure how fast this machine is, stage by stage, and how near each stage comes to what is possible here.
 
-    Makes a slide from real tissue, takes every stage of a run apart on one block of it, and then segments it whole.
-    CPU seconds count all threads and child processes; memory is that of all processes together.
+    A slide is made from real tissue. Every stage of a run is measured alone on one block of it, and then the slide
+    is segmented as a whole. CPU seconds count all threads and child processes; memory is that of all processes.
     """
     from wsinuc.exports.atomic import replacing
     from wsinuc.workflows.bench.run import STAGES, BenchConfig, run_bench

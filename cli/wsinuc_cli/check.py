@@ -14,13 +14,17 @@ if TYPE_CHECKING:
     from wsinuc.urls import Place
 
 
+SHOWN = 20
+"""Classes in one line."""
+
+
 @click.command()
 @click.argument("file", type=PLACE)
 def check(file: Place) -> None:
     """Say whether QuPath 0.5, 0.6 and 0.7 will take FILE, and what they will make of it.
 
-    FILE is GeoJSON (.geojson, .json, also with .gz) or a .zip of such files; a path or a URL. The
-    exit code is 1 when a version refuses the file or leaves something out.
+    FILE is GeoJSON (.geojson or .json, also with .gz) or a .zip of such files, on disk or at a URL.
+    The exit code is 1 when one of the versions refuses the file or leaves something out.
     """
     from wsinuc.exports.qupath.check import check_geojson
 
@@ -49,16 +53,17 @@ def _verdict(report: CheckReport) -> str:
 
 
 def _objects(count: int) -> str:
-    return f"{count:,} object{'' if count == 1 else 's'}"
+    return f"{count:,} object" if count == 1 else f"{count:,} objects"
 
 
 def _counts(counts: dict[str, int]) -> str:
-    shown = list(counts.items())[:20]
-    more = f", and {len(counts) - 20} more" if len(counts) > 20 else ""
+    shown = list(counts.items())[:SHOWN]
+    more = f", and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
     return ", ".join(f"{name} {count:,}" for name, count in shown) + more
 
 
 def _finding(finding: Finding) -> str:
     times = f" ({finding.count:,} times, first in {finding.where})" if finding.count > 1 else f" ({finding.where})"
+    # A finding about all three versions needs no word about versions.
     only = f" [QuPath {', '.join(finding.versions)}]" if 0 < len(finding.versions) < 3 else ""
     return finding.reason + times + only

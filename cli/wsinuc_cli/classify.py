@@ -11,30 +11,35 @@ from wsinuc_cli.images import FILE, condition_options
 from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import as_text, echo, echo_text
+from wsinuc_cli.training_progress import log_option, telling
 from wsinuc_cli.training_report import echo_cost
 
-METHOD, TRAINING = "Method", "Training"
 FIELDS = {name: name for name in ("folds", "permutations", "seed")}
 """Option -> the field of `PointTrainConfig` that it sets."""
 
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", metavar="DATA")
-@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@option(
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option(
     "--model",
-    section=METHOD,
     default="default",
     show_default=True,
     metavar="BASE",
     help="Shipped model or checkpoint that finds the nuclei.",
 )
 @condition_options
-@option("--folds", section=TRAINING, type=int, help="Parts of the cross-validation by image; 0: none.")
-@option("--permutations", section=TRAINING, type=int, help="Trainings on shuffled classes, against chance.")
-@option("--seed", section=TRAINING, type=int)
+@click.option("--folds", type=int, metavar="N", help="Folds of the cross-validation, whole images each; 0 for none.")
+@click.option(
+    "--permutations",
+    type=int,
+    metavar="N",
+    help="Trainings on shuffled classes, to see what chance would reach.",
+)
+@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@log_option
 @click.option(
     "--dry-run", is_flag=True, help="Check every file, say what would be learned and what it takes; then stop."
 )
@@ -43,9 +48,9 @@ FIELDS = {name: name for name in ("folds", "permutations", "seed")}
 def classify(context: click.Context, /, data: str, output: Path, model: str, device: str, **options: Any) -> None:
     """Teach a model the classes of the nuclei that it finds.
 
-    DATA marks nuclei with points that have classes (such as NuCLS). The checkpoint is BASE with a
-    classifier of whole nuclei; how well it tells classes apart on images that it has not seen is
-    printed and written beside it.
+    DATA is a data set of points with classes, such as NuCLS. The checkpoint holds BASE and a classifier of
+    whole nuclei. How well it tells the classes apart on images that it has not seen is printed, and
+    written beside the checkpoint.
 
     \b
     wsinuc classify NuCLS --model default -o breast.safetensors
@@ -56,30 +61,31 @@ def classify(context: click.Context, /, data: str, output: Path, model: str, dev
 
     config = overlaid(PointTrainConfig(), FIELDS, given_options(context))
     require_parent(output)
-    found = gather_points(
+    points = gather_points(
         data,
         mpp=options["mpp"],
         wanted=parse_conditions(options["wanted"]),
         unwanted=parse_conditions(options["unwanted"]),
     )
-    count = sum(len(image.points) for image in found.images if image.points is not None)
-    names = ", ".join(c.name for c in found.classes)
-    echo(f"points: {len(found.images)} images, {count:,} points; classes: {names}; segmented by {model}")
+    count = sum(len(image.points) for image in points.images if image.points is not None)
+    names = ", ".join(c.name for c in points.classes)
+    echo(f"points: {len(points.images)} images, {count:,} points; classes: {names}; segmented by {model}")
     if options["dry_run"]:
         from wsinuc.workflows.classify.cost import classify_cost
 
-        echo_cost(classify_cost(found.images, found.classes, model, config, device=device))
+        echo_cost(classify_cost(points.images, points.classes, model, config, device=device))
         return
-    scores = train_points(
-        found.images,
-        found.classes,
-        model,
-        output,
-        config,
-        device=device,
-        provenance={"data": [found.origin]},
-        on_event=echo,
-    )
+    with telling(options["log"]) as tell:
+        scores = train_points(
+            points.images,
+            points.classes,
+            model,
+            output,
+            config,
+            device=device,
+            provenance={"data": [points.origin]},
+            on_event=tell,
+        )
     if scores is not None:
         echo_text(_table(scores))
     echo(f"Written to {output}. Next: {evaluate_command(data, options['mpp'], output)}")

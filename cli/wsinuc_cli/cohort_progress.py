@@ -1,4 +1,7 @@
-"""What a run over several slides looks like while it goes on: each slide in work, and all of them together."""
+"""What a run over several slides looks like while it goes on: each slide in work, and all of them together.
+
+Slides are named as ``wsinuc status`` and the tables of a cohort name them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ class OneSlide(CohortReporter):
     """A single slide, shown as ``progress.reporter`` shows it."""
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
-        self._quiet, self._verbose = quiet, verbose
+        self._quiet = quiet
+        self._verbose = verbose
         self._show: Reporter | None = None
 
     def __exit__(self, *exc_info: object) -> None:
@@ -39,7 +43,7 @@ class OneSlide(CohortReporter):
         if not isinstance(event, SlideProgress):
             return self._close()
         if self._show is None:
-            self._show = reporter(event.job.slide.name, quiet=self._quiet, verbose=self._verbose)
+            self._show = reporter(event.job.stem, quiet=self._quiet, verbose=self._verbose)
             self._show.__enter__()
         self._show(event.event)
 
@@ -58,19 +62,19 @@ class CohortLines(CohortReporter):
     def __call__(self, event: CohortEvent) -> None:
         """Pass an event on to its slide's lines."""
         if isinstance(event, SlideProgress):
-            name = event.job.slide.name
+            name = event.job.stem
             if name not in self._lines:
                 self._lines[name] = Lines(name)
             self._lines[name](event.event)
         else:
-            self._lines.pop(event.job.slide.name, None)
+            self._lines.pop(event.job.stem, None)
 
 
 class CohortBars(CohortReporter):
     """A live bar per slide in work, and one for all slides."""
 
     def __init__(self, slides: int, console: Console | None = None) -> None:
-        # results that go to a file stay there
+        # Results that go to a file stay there: only what goes to the terminal is printed above the bars.
         self._progress = live_bars(console, redirect_stdout=sys.stdout.isatty())
         self._all = self._progress.add_task("", name="all slides", total=slides)
         self._rows: dict[str, RowID] = {}
@@ -88,10 +92,11 @@ class CohortBars(CohortReporter):
         stem = event.job.stem
         if isinstance(event, SlideProgress):
             if stem not in self._rows:
-                self._rows[stem] = self._progress.add_task("opening", name=shown(event.job.slide.name), total=None)
+                self._rows[stem] = self._progress.add_task("opening", name=shown(stem), total=None)
             return move_bar(self._progress, self._rows[stem], event.event)
         if stem in self._rows:
             self._progress.remove_task(self._rows.pop(stem))
+        # A slide that will be tried again is not over.
         if not (isinstance(event, SlideFailed) and event.again):
             self._failed += isinstance(event, SlideFailed)
             text = f"{self._failed} failed" if self._failed else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from wsinuc.grid import ceil_div
 from wsinuc_cli.options import DEFAULTS, device_option
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from wsinuc.workflows.compare.run import SetComparison
 
 FILE = click.Path(path_type=Path)
-OUTPUT, INPUT, MEASURES = "Output", "Input", "Measures"
 TITLES = {
     "frechet": "Frechet distance of features",
     "kernel": "kernel distance of features",
@@ -32,36 +32,33 @@ USUAL_MPP = 0.5
 @click.command(cls=SectionedCommand)
 @click.argument("real", metavar="REAL")
 @click.argument("synthetic", metavar="SYNTHETIC")
-@option("-o", "--output", section=OUTPUT, type=FILE, metavar="DIR", help="Folder for figures and pictures.")
-@option("--overwrite", section=OUTPUT, is_flag=True, help="Write into a folder that is not empty.")
-@option("--mpp", section=INPUT, type=float, metavar="UM", help="um per pixel of sets that do not record it.")
-@option("--split", section=INPUT, type=FILE, metavar="FILE", help="Split of REAL, as a training saves it.")
-@option("--part", section=INPUT, metavar="NAME", help="Part of the split.  [default: train]")
-@option(
+@click.option("-o", "--output", type=FILE, metavar="DIR", help="Folder for figures and pictures.")
+@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
+@click.option("--mpp", type=float, metavar="UM", help="um per pixel of a set that does not record it.")
+@click.option("--split", type=FILE, metavar="FILE", help="Split of REAL, made by wsinuc data split or by a training.")
+@click.option("--part", metavar="NAME", help="Part of the split to compare with.  [default: train]")
+@click.option(
     "--model",
-    section=MEASURES,
     default=DEFAULTS["model"],
     show_default=True,
-    help="Shipped model or checkpoint that scores the labels of both sets, or none.",
+    metavar="NAME|FILE|none",
+    help="Shipped model or checkpoint that measures how well images and labels agree in both sets; none skips that.",
 )
-@option(
+@click.option(
     "--features",
-    section=MEASURES,
     type=FILE,
     metavar="FILE",
-    help="A denoiser, or FID's Inception weights.  [default: the shipped model's denoiser]",
+    help="Network whose features are compared: a denoiser, or the Inception weights of FID.  [default: the shipped "
+    "denoiser]",
 )
-@option(
-    "--patch", section=MEASURES, type=int, default=128, show_default=True, metavar="PX", help="Side of the patches."
-)
-@option(
+@click.option("--patch", type=int, default=128, show_default=True, metavar="PX", help="Side of the patches in pixels.")
+@click.option(
     "--patch-mpp",
-    section=MEASURES,
     type=float,
     metavar="UM",
-    help="Their um per pixel.  [default: the network's, else 0.5]",
+    help="um per pixel of the patches.  [default: that of the network, else 0.5]",
 )
-@option("--seed", section=MEASURES, type=int, default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is drawn at random.")
 @device_option
 def compare(
     real: str,
@@ -80,8 +77,8 @@ def compare(
 ) -> None:
     """Say how much a SYNTHETIC data set is like a REAL one.
 
-    Distances of features and of measured nuclei are shown beside those between two halves of the
-    real set: what is nearer than that cannot be told apart.
+    Distances between the features and between the measured nuclei of both sets stand beside those between
+    two halves of the real set: sets that are no further apart than the halves cannot be told apart.
 
     \b
     wsinuc compare tnbc synthetic --mpp 0.25 -o comparison
@@ -141,7 +138,8 @@ def _show_progress(what: str, done: int, total: int) -> None:
 
 def _show(comparison: SetComparison) -> None:
     summary = comparison.summary()
-    network, cutting = summary["network"], comparison.cutting
+    network = summary["network"]
+    cutting = comparison.cutting
     echo(f"features: {network['name']} ({network['description']})")
     echo(f"patches: {cutting.size_px} px at {cutting.mpp:g} um per px")
     for name, counts in summary["sets"].items():
@@ -188,8 +186,8 @@ def _distance(distance: Distance) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.4g}"
+    return "-" if math.isnan(value) else f"{value:.4g}"
 
 
 def _percent(value: float) -> str:
-    return "-" if value != value else f"{100 * value:+.1f} %"
+    return "-" if math.isnan(value) else f"{100 * value:+.1f} %"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.options import device_option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
@@ -24,17 +25,24 @@ WIDEST = 44
 def data() -> None:
     """Look at annotated data sets, and split them.
 
-    A data set is the folder that its authors published, recognised by its files, or NAME=FOLDER to say which it is.
+    A data set is a folder as its authors published it, recognised by its files; NAME=FOLDER says which one it is.
     """
 
 
-@data.command()
+@data.command(cls=SectionedCommand, short_help="Count what a data set holds, and draw a contact sheet.")
 @click.argument("source", metavar="DATA")
-@click.option("-o", "--output", type=FILE, help="Contact sheet to write (.png).")
-@click.option("--mpp", type=float, metavar="UM", help="um per pixel, where the data set does not record it.")
-@click.option("--tiles", type=click.IntRange(1, 200), default=12, show_default=True, help="Images on the sheet.")
+@click.option("-o", "--output", type=FILE, help="Contact sheet to draw (.png).")
+@click.option("--mpp", type=float, metavar="UM", help="um per pixel of a data set that does not record it.")
+@click.option(
+    "--tiles",
+    type=click.IntRange(1, 200),
+    default=12,
+    show_default=True,
+    metavar="N",
+    help="Images on the contact sheet.",
+)
 def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> None:
-    """Count what is in DATA: images, sizes, nuclei per class and per organ; draw a contact sheet.
+    """Count the images of DATA, their sizes, and their nuclei by class and organ; draw a contact sheet.
 
     \b
     wsinuc data info pannuke/ -o pannuke.png
@@ -46,17 +54,37 @@ def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> Non
         echo(f"Contact sheet: {output}")
 
 
-@data.command()
+@data.command(cls=SectionedCommand, short_help="Divide a data set into parts, or choose a few patches.")
 @click.argument("source", metavar="DATA")
 @click.option("-o", "--output", type=FILE, required=True, help="Split to write (.json).")
-@click.option("--parts", default="train=0.8,test=0.2", show_default=True, metavar="NAME=SHARE,...")
 @click.option(
-    "--few", type=click.IntRange(min=1), metavar="N", help="Instead: N patches that stand for all, as part train."
+    "--parts",
+    default="train=0.8,test=0.2",
+    show_default=True,
+    metavar="NAME=SHARE,...",
+    help="Names of the parts and the share of the images that each gets.",
 )
-@click.option("--size", type=click.IntRange(min=16), default=256, show_default=True, help="Side of those patches, px.")
-@click.option("--stratify", metavar="COLUMN", help="Spread the values of this attribute evenly: organ.")
-@click.option("--group", metavar="COLUMN", help="Keep images with the same value together: patient.")
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--few",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Instead of parts of images: N patches that stand for all of them, as the part train.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(min=16),
+    default=256,
+    show_default=True,
+    metavar="PX",
+    help="With --few: side of a patch in pixels.",
+)
+@click.option(
+    "--stratify", metavar="COLUMN", help="Spread the values of this attribute evenly over the parts, such as organ."
+)
+@click.option(
+    "--group", metavar="COLUMN", help="Keep images with the same value of this attribute in one part, such as patient."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn at random.")
 def split(
     source: str,
     output: Path,
@@ -67,7 +95,7 @@ def split(
     group: str | None,
     seed: int,
 ) -> None:
-    """Divide the images of DATA, or choose a few patches of them, and save that as a file.
+    """Divide the images of DATA into parts, or choose a few patches of them, and save that as a split file.
 
     \b
     wsinuc data split tnbc/ --parts train=0.7,test=0.3 --group patient -o split.json
@@ -80,36 +108,44 @@ def split(
 
     dataset = open_for_counting(source)
     if few:
-        made = few_patches(dataset, few, size_px=size, seed=seed)
+        division = few_patches(dataset, few, size_px=size, seed=seed)
     else:
-        made = split_images(dataset, _shares(parts), stratify=stratify, group=group, seed=seed)
-    made.save(output)
-    for name, places in made.parts.items():
+        division = split_images(dataset, _shares(parts), stratify=stratify, group=group, seed=seed)
+    division.save(output)
+    for name, places in division.parts.items():
         echo(f"{name:<12}{len(places)} {'patches' if few else 'images'}")
     echo(f"Written to {output}")
 
 
-@data.command()
+@data.command(cls=SectionedCommand, short_help="Choose the windows that are worth labelling.")
 @click.argument("source", metavar="DATA")
-@click.option("-o", "--output", type=FILE, required=True, help="Split to write (.json); its part is train.")
-@click.option("--fraction", default=0.1, show_default=True, help="Share of windows to take, above 0 to 1.")
+@click.option(
+    "-o", "--output", type=FILE, required=True, help="Split to write (.json); the windows are its part train."
+)
+@click.option(
+    "--fraction", default=0.1, show_default=True, metavar="SHARE", help="Share to take, above 0 and at most 1."
+)
 @click.option(
     "--by",
     type=click.Choice(["patches", "nuclei"]),
     default="patches",
     show_default=True,
-    help="Whether the fraction is one of windows or of the nuclei in them.",
+    help="Whether --fraction counts windows or the nuclei in them.",
 )
-@click.option("--clusters", default=6, show_default=True, help="Groups that windows are sorted into.")
-@click.option("--size", default=256, show_default=True, help="Side of a window, px.")
-@click.option("--stride", default=128, show_default=True, help="From window to window, px.")
+@click.option("--clusters", default=6, show_default=True, metavar="N", help="Clusters into which windows are sorted.")
+@click.option("--size", default=256, show_default=True, metavar="PX", help="Side of a window in pixels.")
+@click.option("--stride", default=128, show_default=True, metavar="PX", help="Distance between windows in pixels.")
 @click.option(
-    "--denoiser", type=FILE, help="Network that sees the windows: a denoiser or segmenter [default: the shipped model]."
+    "--denoiser",
+    type=FILE,
+    help="Denoiser or segmenter whose features describe the windows.  [default: the shipped denoiser]",
 )
-@click.option("--mpp", type=float, metavar="UM", help="um per pixel, where the data set does not record it.")
-@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only images with these attributes.")
+@click.option("--mpp", type=float, metavar="UM", help="um per pixel of a data set that does not record it.")
+@click.option(
+    "--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Take only images with these attributes."
+)
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn at random.")
 @device_option
 def subset(
     source: str,
@@ -122,10 +158,10 @@ def subset(
     size: int,
     **options: Any,
 ) -> None:
-    """Choose the windows of DATA to label when only a part can be: the most typical of each kind.
+    """Choose the windows of DATA to label when not all can be: the most typical of each kind.
 
-    Overlapping windows are sorted by k-means on a network's features; from every cluster the same share is taken, the
-    windows nearest to its centre (Nudiff, Yu et al. 2023).
+    Overlapping windows are clustered by k-means on a network's features. The same share is taken from every cluster:
+    the windows nearest to its centre (Nudiff, Yu et al. 2023).
 
     \b
     wsinuc data subset monuseg/ --mpp 0.25 --fraction 0.1 -o tenth.json
@@ -157,22 +193,22 @@ def describe_subset(chosen: Subset) -> str:
     return as_text(lines)
 
 
-def describe(found: DatasetDescription) -> str:
+def describe(dataset: DatasetDescription) -> str:
     """The facts, a line each."""
-    unlabelled = found.kind == "unlabelled"
-    things = {"points": "points", "glands": "glands"}.get(found.kind, "nuclei")
-    empty = f", {found.empty} without {things}" if found.empty and not unlabelled else ""
-    counted = ("annotation", "none") if unlabelled else (things, f"{found.nuclei:,}" + _diameter(found))
-    sizes = [f"{width} x {height} ({count})" for (height, width), count in found.sizes.items()]
+    unlabelled = dataset.kind == "unlabelled"
+    things = {"points": "points", "glands": "glands"}.get(dataset.kind, "nuclei")
+    empty = f", {dataset.empty} without {things}" if dataset.empty and not unlabelled else ""
+    counted = ("annotation", "none") if unlabelled else (things, f"{dataset.nuclei:,}" + _diameter(dataset))
+    sizes = [f"{width} x {height} ({count})" for (height, width), count in dataset.sizes.items()]
     rows = [
-        ("layout", found.layout),
-        ("images", f"{found.images}{empty}"),
+        ("layout", dataset.layout),
+        ("images", f"{dataset.images}{empty}"),
         ("size", ", ".join(sizes[:4]) + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else "")),
-        ("resolution", _resolution(found)),
+        ("resolution", _resolution(dataset)),
         counted,
-        *((f"  {name}", f"{count:,}") for name, count in found.classes.items()),
+        *((f"  {name}", f"{count:,}") for name, count in dataset.classes.items()),
     ]
-    for attribute, values in found.attributes.items():
+    for attribute, values in dataset.attributes.items():
         rows.append((attribute, f"{len(values)} {'value' if len(values) == 1 else 'values'}"))
         rows += [
             (
@@ -183,25 +219,25 @@ def describe(found: DatasetDescription) -> str:
         ]
     width = min(WIDEST, max(len(name) for name, _ in rows)) + 2
     lines = [f"  {name:<{width}}{value}" for name, value in rows]
-    return as_text([str(found.path), *lines, *(f"Note: {note}" for note in found.notes)])
+    return as_text([str(dataset.path), *lines, *(f"Note: {note}" for note in dataset.notes)])
 
 
-def _resolution(found: DatasetDescription) -> str:
-    if not found.mpp:
+def _resolution(dataset: DatasetDescription) -> str:
+    if not dataset.mpp:
         return "not recorded; give it with --mpp (0.25 is usual for 40x, 0.5 for 20x)"
-    missing = found.images - sum(found.mpp.values())
-    if len(found.mpp) == 1 and not missing:
-        return f"{next(iter(found.mpp)):.4g} um per pixel"
-    known = [f"{mpp:.4g} um per pixel ({count})" for mpp, count in sorted(found.mpp.items())]
+    missing = dataset.images - sum(dataset.mpp.values())
+    if len(dataset.mpp) == 1 and not missing:
+        return f"{next(iter(dataset.mpp)):.4g} um per pixel"
+    known = [f"{mpp:.4g} um per pixel ({count})" for mpp, count in sorted(dataset.mpp.items())]
     return ", ".join(known + [f"not recorded ({missing})"] * bool(missing))
 
 
-def _diameter(found: DatasetDescription) -> str:
-    if math.isnan(found.diameter_px):
+def _diameter(dataset: DatasetDescription) -> str:
+    if math.isnan(dataset.diameter_px):
         return ""
-    one = len(found.mpp) == 1 and sum(found.mpp.values()) == found.images
-    um = f", {found.diameter_px * next(iter(found.mpp)):.1f} um" if one else ""
-    return f", median diameter {found.diameter_px:.0f} px{um}"
+    one = len(dataset.mpp) == 1 and sum(dataset.mpp.values()) == dataset.images
+    um = f", {dataset.diameter_px * next(iter(dataset.mpp)):.1f} um" if one else ""
+    return f", median diameter {dataset.diameter_px:.0f} px{um}"
 
 
 def _shares(text: str) -> dict[str, float]:

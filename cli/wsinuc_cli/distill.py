@@ -11,8 +11,9 @@ from wsinuc_cli.images import FILE, condition_options
 from wsinuc_cli.next_command import after_distilling
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_progress import log_option, telling
 from wsinuc_cli.training_report import echo_cost
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from wsinuc.workflows.distill.sources import Tissue
     from wsinuc.workflows.distill.teacher import Scales, Teacher
 
-METHOD, WHICH, TRAINING = "Method", "Which images", "Training"
 FIELDS = {
     "model_mpp": "mpp",
     "base": "base",
@@ -43,45 +43,41 @@ FIELDS = {
 @click.command(cls=SectionedCommand)
 @click.argument("teacher")
 @click.argument("sources", nargs=-1, required=True, metavar="DATA...")
-@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@option(
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option(
     "--also",
-    section=METHOD,
     multiple=True,
     metavar="MODEL",
     help="Another teacher; scores are averaged. Repeatable.",
 )
-@option("--start", section=METHOD, type=FILE, metavar="STUDENT", help="An earlier student to go on from.")
+@click.option("--start", type=FILE, metavar="STUDENT", help="An earlier student to go on from.")
 @condition_options
-@option(
+@click.option(
     "--labels",
-    section=WHICH,
     multiple=True,
     metavar="DATA",
     help="Annotated data set to learn from besides; repeatable.",
 )
-@option(
+@click.option(
     "--mix",
-    section=WHICH,
     type=click.Choice(["area", "sources"]),
     default="area",
     show_default=True,
     help="Draw patches by area of tissue, or from every DATA equally often.",
 )
-@option("--patches", section=TRAINING, type=int, metavar="N", help="Patches that the teacher scores, once each.")
-@option("--patch", section=TRAINING, type=int, help="Side of a patch in pixels of the student.")
-@option("--steps", section=TRAINING, type=int, help="Training steps of the student.")
-@option("--batch", section=TRAINING, type=int, help="Crops per step, two of each place.")
-@option("--crop", section=TRAINING, type=int, help="Side of a crop in pixels, cut from the patches.")
-@option("--lr", section=TRAINING, type=float, help="Highest learning rate; it falls along a cosine.")
-@option("--label-weight", section=TRAINING, type=float, help="Weight of the loss of --labels.")
-@option(
-    "--model-mpp", section=TRAINING, type=float, metavar="UM", help="um per pixel of the student, else the teacher's."
-)
-@option("--base", section=TRAINING, type=int, help="Width of the student's finest level.")
-@option("--fold", section=TRAINING, type=int, help="Squares of so many pixels a side are one pixel of that level.")
-@option("--held-out", section=TRAINING, type=float, metavar="SHARE", help="Patches that only measure the agreement.")
-@option("--seed", section=TRAINING, type=int)
+@click.option("--patches", type=int, metavar="N", help="Patches that the teacher scores, once each.")
+@click.option("--patch", type=int, help="Side of a patch in pixels of the student.")
+@click.option("--steps", type=int, help="Training steps of the student.")
+@click.option("--batch", type=int, help="Crops per step, two of each place.")
+@click.option("--crop", type=int, help="Side of a crop in pixels, cut from the patches.")
+@click.option("--lr", type=float, help="Highest learning rate; it falls along a cosine.")
+@click.option("--label-weight", type=float, help="Weight of the loss of --labels.")
+@click.option("--model-mpp", type=float, metavar="UM", help="um per pixel of the student, else the teacher's.")
+@click.option("--base", type=int, help="Width of the student's finest level.")
+@click.option("--fold", type=int, help="Squares of so many pixels a side are one pixel of that level.")
+@click.option("--held-out", type=float, metavar="SHARE", help="Patches that only measure the agreement.")
+@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@log_option
 @click.option("--cache", type=FILE, metavar="DIR", help="Keep the teacher's patches here, not in OUTPUT.patches.")
 @click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="Memory for pixels of the sources.")
 @device_option
@@ -134,19 +130,21 @@ def distill(
 
         echo_cost(distill_cost(teachers, tissue.images, config, start=options["start"], labelled=bool(labelled)))
         return
-    agreement = run(
-        teachers,
-        tissue.images,
-        output,
-        config,
-        device=device,
-        weights=tissue.weights,
-        labelled=labelled,
-        cache=options["cache"],
-        start=options["start"],
-        provenance={"sources": [Path(source).name for source in sources], "mix": options["mix"], "data": origin},
-        on_event=echo,
-    )
+    provenance = {"sources": [Path(source).name for source in sources], "mix": options["mix"], "data": origin}
+    with telling(options["log"]) as tell:
+        agreement = run(
+            teachers,
+            tissue.images,
+            output,
+            config,
+            device=device,
+            weights=tissue.weights,
+            labelled=labelled,
+            cache=options["cache"],
+            start=options["start"],
+            provenance=provenance,
+            on_event=tell,
+        )
     echo(
         f"Written to {output}: on held-out patches Dice {agreement.dice:.3f} with the teacher's nuclei. "
         f"Next: {after_distilling(sources, options['labels'], mpp, output)}"

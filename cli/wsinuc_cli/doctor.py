@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def doctor(slide: Path | None, output: Path, device: str, as_json: bool) -> None:
-    """Say whether wsinuc works on this computer, how fast, and what to do if not; with SLIDE, whether it can be read.
+    """Say whether wsinuc works on this computer, how fast, and what to do if it does not.
+
+    With SLIDE, say also whether that slide can be read and segmented.
 
     Exit code: 0 it works (perhaps with warnings), 1 something does not.
     """

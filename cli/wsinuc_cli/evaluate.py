@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from wsinuc_cli.images import WHICH, condition_options
+from wsinuc_cli.images import condition_options
 from wsinuc_cli.options import DEFAULTS, device_option
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
-    from wsinuc.datasets.base import Dataset
+    from wsinuc.datasets.base import Conditions, Dataset
+    from wsinuc.metrics.detection import DetectionCounts
     from wsinuc.workflows.evaluate.run import Evaluation, ImageScores, Predict
 
 FOLDER = click.Path(path_type=Path)
-PREDICTED, SCORES, OUTPUT = "What is measured", "How it is scored", "Output"
 COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
 POOLED = {
     "f_detection": "F_d",
@@ -47,74 +48,68 @@ BY_CLASS = {
 @click.command(cls=SectionedCommand)
 @click.argument("data", required=False, metavar="[DATA]")
 @condition_options
-@option("--split", section=WHICH, type=FOLDER, metavar="FILE", help="Split of the data set, as training saves it.")
-@option("--part", section=WHICH, metavar="NAME", help="Part of the split, such as test.")
-@option(
+@click.option(
+    "--split", type=FOLDER, metavar="FILE", help="Split of the data set, made by wsinuc data split or by a training."
+)
+@click.option("--part", metavar="NAME", help="Part of the split to measure on, such as test.")
+@click.option(
     "--model",
-    section=PREDICTED,
     default=DEFAULTS["model"],
     show_default=True,
     help="Shipped model or checkpoint to measure.",
+    metavar="NAME|FILE",
 )
-@option(
+@click.option(
     "--pred",
-    section=PREDICTED,
     type=FOLDER,
     metavar="DIR",
-    help="Measure these label images (NAME.png) instead of a model.",
+    help="Label images (NAME.png) to measure instead of a model.",
 )
-@option(
+@click.option(
     "--truth",
-    section=PREDICTED,
     type=FOLDER,
     metavar="DIR",
-    help="With --pred: annotated label images, instead of DATA.",
+    help="With --pred: label images of the annotation, instead of DATA.",
 )
-@option(
+@click.option(
     "--batch-size",
-    section=PREDICTED,
     type=int,
     metavar="N",
-    help="Tiles per step of the network.  [default: 1 on a CPU, else 8]",
+    help="Tiles that the network sees at once.  [default: 1 on a CPU, else 8]",
 )
-@option(
+@click.option(
     "--at-mpp",
-    section=PREDICTED,
     metavar="UM,UM,...",
-    help="Resample the images to each of these um per pixel before the model sees them, and compare there.",
+    help="Resample the images to each of these um per pixel, run the model on them, and score at that resolution.",
 )
-@option(
+@click.option(
     "--classes/--no-classes",
-    section=SCORES,
     default=True,
     show_default=True,
-    help="Score classes where both sides have them.",
+    help="Score classes where both the annotation and the model have them.",
 )
-@option(
+@click.option(
     "--radius-px",
-    section=SCORES,
     type=float,
     metavar="PX",
-    help="How far apart matched nuclei may be for F_d.  [default: 3 um]",
+    help="Largest distance between the centres of matched nuclei, for F_d.  [default: 3 um]",
 )
-@option(
+@click.option(
     "--matching",
-    section=SCORES,
     type=click.Choice(["hovernet", "within"]),
     default="hovernet",
     show_default=True,
-    help="Who is paired with whom for F_d: as published, or the most pairs within the radius.",
+    help="How nuclei are paired for F_d: as HoVer-Net's code does it, or for the most pairs within the radius.",
 )
-@option("-o", "--output", section=OUTPUT, type=FOLDER, metavar="DIR", help="Folder for tables, predictions, pictures.")
-@option("--overwrite", section=OUTPUT, is_flag=True, help="Write into a folder that is not empty.")
-@option(
+@click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
+@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
+@click.option(
     "--worst",
-    section=OUTPUT,
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
     metavar="N",
-    help="Show the N worst images on a page, worst.png.",
+    help="How many of the worst images the page worst.png shows.",
 )
 @device_option
 def evaluate(
@@ -139,7 +134,8 @@ def evaluate(
 ) -> None:
     """Compare a model's nuclei, or label images, with annotated ones.
 
-    DATA is a data set as published, or one's own: images/ and labels/; NAME=DIR names the layout.
+    DATA is a data set as it was published, or a folder with images/ and labels/. NAME=DIR says which layout it has,
+    where the files alone do not tell.
 
     \b
     wsinuc evaluate tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation
@@ -175,17 +171,24 @@ def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, 
     from wsinuc.workflows.evaluate import resolutions as task
 
     wanted = task.parse_resolutions(resolutions)
-    tell = lambda mpp: echo(f"{mpp:g} um per pixel")  # noqa: E731
+
+    def tell(mpp: float) -> None:
+        echo(f"{mpp:g} um per pixel")
+
     rows = task.resolution_rows(task.evaluate_resolutions(dataset, predict, wanted, on_resolution=tell, **files))
     echo()
     echo("Means over images, compared at the resampled resolution:")
     shown = [name for name in ("mpp", *COLUMNS, "f_detection", "true_nuclei", "predicted_nuclei") if name in rows[0]]
     echo("  ".join(f"{TITLES.get(name, name):>9}" for name in shown))
     for row in rows:
-        texts = (f"{v:9d}" if isinstance(v := row[name], int) else f"{v:9.3f}" for name in shown)
-        echo("  ".join(texts))
+        echo("  ".join(_cell(row[name]) for name in shown))
     if files["out"] is not None:
         echo(f"Written to {files['out']}: resolutions.csv, resolutions.json and a folder per resolution")
+
+
+def _cell(value: float) -> str:
+    """A count, or a figure with three digits, nine letters wide."""
+    return f"{value:9d}" if isinstance(value, int) else f"{value:9.3f}"
 
 
 def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str | None) -> Dataset:
@@ -199,7 +202,7 @@ def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str 
     return Split.load(split).of(dataset, part)
 
 
-def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[dict, dict]:
+def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[Conditions, Conditions]:
     from wsinuc.datasets.base import parse_conditions
 
     return parse_conditions(wanted), parse_conditions(unwanted)
@@ -222,15 +225,20 @@ def _reader(folder: Path) -> tuple[Predict, tuple[str, ...]]:
 
 
 def _show_image(image: ImageScores) -> None:
-    if s := image.scores:
-        values = "  ".join(f"{getattr(s, column):8.3f}" for column in COLUMNS)
-        echo(f"{image.name[:32]:32}  {values}  {s.true_nuclei:9d}  {s.predicted_nuclei:9d}")
-    elif d := image.detection:
-        echo(f"{image.name[:32]:32}  F_d {d.f_detection:6.3f}  {_detected(d.matched, d.missed, d.invented)}")
+    scores = image.scores
+    counts = image.detection
+    if scores is not None:
+        values = "  ".join(f"{getattr(scores, column):8.3f}" for column in COLUMNS)
+        echo(f"{image.name[:32]:32}  {values}  {scores.true_nuclei:9d}  {scores.predicted_nuclei:9d}")
+    elif counts is not None:  # points are annotated, so there are no outlines to compare
+        echo(f"{image.name[:32]:32}  F_d {counts.f_detection:6.3f}  {_detected(counts)}")
 
 
-def _detected(*counts: Any) -> str:
-    matched, missed, invented = (int(each.sum()) for each in counts)
+def _detected(counts: DetectionCounts) -> str:
+    """Nuclei of all classes together."""
+    matched = int(counts.matched.sum())
+    missed = int(counts.missed.sum())
+    invented = int(counts.invented.sum())
     return f"matched {matched}, missed {missed}, invented {invented}"
 
 
@@ -239,8 +247,9 @@ def _show(evaluation: Evaluation, output: Path | None) -> None:
     summary = evaluation.summary()
     if evaluation.means:
         _show_means(evaluation)
-    if (d := evaluation.detection) is not None:
-        echo(f"all {len(evaluation.images)} images: {_detected(d.matched, d.missed, d.invented)}")
+    counts = evaluation.detection
+    if counts is not None:
+        echo(f"all {len(evaluation.images)} images: {_detected(counts)}")
     figures = [f"{text} {_number(summary[name])}" for name, text in POOLED.items() if name in summary]
     echo("  ".join(figures))
     if evaluation.classes:
@@ -254,7 +263,8 @@ def _show(evaluation: Evaluation, output: Path | None) -> None:
 
 
 def _show_means(evaluation: Evaluation) -> None:
-    means, totals = evaluation.means, evaluation.totals
+    means = evaluation.means
+    totals = evaluation.totals
     values = "  ".join(f"{means[column]:8.3f}" for column in COLUMNS)
     names = "  ".join(f"{column.replace('_plus', '+'):>8}" for column in COLUMNS)
     count = f"mean of {len(evaluation.images)} images"
@@ -269,18 +279,19 @@ def _show_classes(evaluation: Evaluation, summary: Mapping[str, Any]) -> None:
         echo(f"{name[:32]:32}  " + "  ".join(f"{_number(values[name]):>9}" for values in shown.values()))
 
 
-def _show_calibration(found: Mapping[str, Any]) -> None:
+def _show_calibration(calibration: Mapping[str, Any]) -> None:
     areas = {"disagreement": "auc_disagreement", "1 - probability": "auc_one_minus_probability"}
-    shown = ", ".join(f"{text} {_number(found[name])}" for text, name in areas.items() if name in found)
+    doubts = ", ".join(f"{text} {_number(calibration[name])}" for text, name in areas.items() if name in calibration)
     echo(
-        f"mean probability {_number(found['mean_probability'])}, {found['right']} of {found['nuclei']} right, "
-        f"calibration error {_number(found['expected_calibration_error'])}; area under the curve for wrong "
-        f"nuclei: {shown}"
+        f"mean probability {_number(calibration['mean_probability'])}, "
+        f"{calibration['right']} of {calibration['nuclei']} right, "
+        f"calibration error {_number(calibration['expected_calibration_error'])}; area under the curve for wrong "
+        f"nuclei: {doubts}"
     )
 
 
 def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}"
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _written(output: Path) -> list[str]:

@@ -9,32 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsinuc_cli.sections import option
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
     from wsinuc.workflows.data.training_set import TrainingSet
 
 FILE = click.Path(path_type=Path)
-WHICH = "Which images"
 
 
 def condition_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--mpp``, ``--where`` and ``--where-not``."""
     options = [
-        option("--mpp", section=WHICH, type=float, metavar="UM", help="um per pixel of images that do not record it."),
-        option(
+        click.option("--mpp", type=float, metavar="UM", help="um per pixel of images that do not record it."),
+        click.option(
             "--where",
             "wanted",
-            section=WHICH,
             multiple=True,
             metavar="COLUMN=VALUE,...",
-            help="Only images with these attributes.",
+            help="Take only images with these attributes.",
         ),
-        option(
+        click.option(
             "--where-not",
             "unwanted",
-            section=WHICH,
             multiple=True,
             metavar="COLUMN=VALUE,...",
             help="Leave these images out.",
@@ -46,13 +42,12 @@ def condition_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def split_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--split`` and ``--part``."""
     options = [
-        option(
+        click.option(
             "--split",
-            section=WHICH,
             type=FILE,
             help="Split file, made by wsinuc data split or by a training with --few.",
         ),
-        option("--part", section=WHICH, default="train", show_default=True, help="Part of the split file."),
+        click.option("--part", default="train", show_default=True, metavar="NAME", help="Part of the split to take."),
     ]
     return functools.reduce(lambda decorated, add: add(decorated), reversed(options), command)
 

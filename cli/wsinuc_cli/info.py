@@ -11,6 +11,7 @@ from wsinuc_cli.options import PLACE, reader_options
 from wsinuc_cli.terminal import as_text, echo, echo_json, echo_text
 
 if TYPE_CHECKING:
+    from wsinuc.segmenters.shipped import ShippedModel
     from wsinuc.urls import Place
     from wsinuc.workflows.doctor.info import SlideDescription
 
@@ -21,22 +22,40 @@ def show_models(context: click.Context, option: click.Parameter, wanted: bool) -
         return
     from wsinuc.segmenters.shipped import MODELS
 
+    echo(f"{'name':<10}{'file':>9}{'parameters':>12}{'um per px':>11}{'channels':>10}  description")
     for model in MODELS:
-        size = f"{model.path.stat().st_size / 1e6:.1f} MB" if model.path.is_file() else "not here"
-        echo(f"{model.name:<10}{size:>9}  {model.file:<22} {model.text}")
+        echo(f"{model.name:<10}{_size(model)}  {model.text}")
+    echo("File and parameters are those of a model with all members that it names; channels are scores of each pixel.")
     context.exit()
+
+
+def _size(model: ShippedModel) -> str:
+    """The figures of a model, in columns."""
+    from wsinuc.segmenters.sizes import model_size
+
+    if not model.path.is_file():
+        return f"{'not here':>9}{'':33}"
+    size = model_size(model.path)
+    return f"{size.bytes / 1e6:>6.1f} MB{size.parameters / 1e6:>10.2f} M{size.mpp:>11.3g}{size.channels:>10}"
 
 
 @click.command()
 @click.argument("slide", type=PLACE)
 @click.option(
-    "--models", is_flag=True, is_eager=True, expose_value=False, callback=show_models, help="List the shipped models."
+    "--models",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_models,
+    help="List the shipped models and their sizes.",
 )
 @reader_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
     """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it.
-    Or, with --models, which models are shipped."""
+
+    With --models, and without SLIDE, list the shipped models.
+    """
     from wsinuc.workflows.doctor.info import describe_slide
 
     description = describe_slide(slide, reader=reader, mpp=mpp)

@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
+from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.images import FILE, condition_options, gather, split_options
 from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_progress import log_option, telling
 from wsinuc_cli.training_report import echo_cost
 
-METHOD, TRAINING = "Method", "Training"
 FIELDS = {"seed": "seed"}
 """Option -> the field of `JoiningFit` that it sets."""
 _EVERY = 50  # crops between two lines
@@ -23,18 +24,18 @@ _EVERY = 50  # crops between two lines
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
-@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@option(
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option(
     "--model",
-    section=METHOD,
     default="default",
     show_default=True,
     metavar="BASE",
-    help="Shipped model or checkpoint whose fragments are joined; OUTPUT is it with the rule.",
+    help="Shipped model or checkpoint whose fragments are joined; OUTPUT holds it and the rule.",
 )
 @condition_options
 @split_options
-@option("--seed", section=TRAINING, type=int)
+@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@log_option
 @click.option(
     "--dry-run", is_flag=True, help="Check every file, say what would be learned and what it takes; then stop."
 )
@@ -52,8 +53,8 @@ def join(
 ) -> None:
     """Learn which fragments of nuclei a model should join.
 
-    DATA are data sets with outlines. Crops of them are cut too often on purpose, and a rule of ten
-    weights learns from the annotation which cuts to undo.
+    DATA is a data set with outlines; several are mixed. Nuclei on crops of them are cut into too many
+    fragments on purpose, and a rule of ten weights learns from the annotation which cuts to undo.
 
     \b
     wsinuc join mine/ --mpp 0.25 --model fast -o joined.safetensors
@@ -73,13 +74,17 @@ def join(
         echo_cost(join_cost(chosen.images, model, config, device=device))
         return
 
-    def say(done: int) -> None:
-        if done % _EVERY == 0:
-            echo(f"{done} of {config.crops} crops")
+    with telling(options["log"]) as tell:
 
-    found = train_joining(chosen.images, model, output, config, weights=chosen.weights, device=device, on_crop=say)
+        def report(done: int) -> None:
+            text = f"{done} of {config.crops} crops" if done % _EVERY == 0 else ""
+            tell(ProgressLine(text, stage="joining", unit="crops", done=done, total=config.crops))
+
+        rule = train_joining(
+            chosen.images, model, output, config, weights=chosen.weights, device=device, on_crop=report
+        )
     echo(
-        f"{found.joins:,} pairs of fragments; by area, {found.decided:.1%} of held-out ones are decided as annotated "
-        f"(by one height for all: {found.decided_by_height:.1%})"
+        f"{rule.joins:,} pairs of fragments; by area, {rule.decided:.1%} of held-out ones are decided as annotated "
+        f"(by one height for all: {rule.decided_by_height:.1%})"
     )
     echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")

@@ -74,7 +74,8 @@ def _without_controls() -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        vars(error)["message"] = shown(error.message)  # declared final, and read by every kind's own show()
+        # The field is declared final, and every kind of usage error prints it in its own show().
+        vars(error)["message"] = shown(error.message)
         raise
 
 
@@ -99,7 +100,8 @@ class LazyGroup(click.Group):
         """Import one command; None when there is no such name."""
         if cmd_name not in COMMANDS:
             return None
-        return getattr(importlib.import_module(f"wsinuc_cli.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"wsinuc_cli.{cmd_name}"), cmd_name)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -123,13 +125,15 @@ class LazyGroup(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt as error:
-            give_all_back()  # what is still owed was about to be given back when the signal came
+            # Locks and scratch folders that were about to be given back when the signal came.
+            give_all_back()
             echo("interrupted; run the same command again to continue", err=True)
             code = error.exit_code if isinstance(error, Stopped) else INTERRUPTED
             raise click.exceptions.Exit(code) from None
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
-                raise  # the reader of our output has gone; click knows what to do
+                # The reader of our output has gone; click ends the program without a word.
+                raise
             raise Failure(describe_error(error)) from error
 
 

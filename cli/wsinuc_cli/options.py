@@ -14,13 +14,13 @@ import click
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, WsinucError
 from wsinuc.urls import Place, to_place
-from wsinuc_cli.terminal import LogFormatter
+from wsinuc_cli.terminal import LogFormatter, LogHandler
 
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor_config import ExecutorConfig
 
 
-class PlaceType(click.ParamType):
+class PlaceType(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """A path, or a URL that fsspec knows (``s3://bucket/slide.svs``)."""
 
     name = "path"
@@ -45,7 +45,7 @@ def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
         default=DEFAULTS["device"],
         show_default=True,
         metavar="auto|cpu|cuda[:N]|mps",
-        help="Where the network runs; auto takes a GPU if there is one.",
+        help="Device on which the network runs; auto takes a GPU if there is one.",
     )(command)
 
 
@@ -55,47 +55,55 @@ def reader_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--mpp",
         type=float,
         metavar="UM",
-        help="um per pixel at full resolution, when the file does not say it or says it wrong.",
+        help="um per pixel at full resolution, for files that record none or a wrong one.",
     )
     reader = click.option(
         "--reader",
         type=click.Choice(["auto", "openslide", "tiffslide", "tiff", "image"]),
         default=DEFAULTS["reader"],
         show_default=True,
-        help="Library that reads the slide.",
+        help="Library that reads the slide; auto takes the first that can.",
     )
     return mpp(reader(command))
 
 
 def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Who does the work; the command gets ``executor``, an ExecutorConfig, and ``workers``, the
-    blocks at once of this process.
+    """Options that say who does the work.
 
-    Click's usage error says which options contradict each other.
+    The command gets ``executor``, an ExecutorConfig, and ``workers``, how many blocks this process works on at
+    once. Options that contradict each other are a usage error that names them.
     """
     options = [
         click.option(
             "--threads",
             type=click.IntRange(min=1),
             metavar="N",
-            help="Blocks at once in this process, or in each of --workers or --gpus.  [default: 2, 1, 4]",
+            help="Blocks at once in each process.  [default: 2; with --workers 1, with --gpus 4]",
+        ),
+        click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Work in N processes on this machine."),
+        click.option(
+            "--gpus", metavar="all|0,1", help="Work in one process per GPU of this machine: all of them, or these."
+        ),
+        click.option("--scheduler", metavar="ADDRESS", help="Work on the Dask cluster at tcp://HOST:PORT or tls://..."),
+        click.option(
+            "--scheduler-file", type=click.Path(path_type=Path), help="The same, by the file that the scheduler writes."
         ),
         click.option(
-            "--workers", type=click.IntRange(min=1), metavar="N", help="Work in N processes of this machine instead."
+            "--memory-limit",
+            metavar="SIZE",
+            help="Memory of each process, such as 4GB.  [default: its share of the machine]",
         ),
-        click.option("--gpus", metavar="all|0,1", help="Work in one process for each of these GPUs of this machine."),
-        click.option("--scheduler", metavar="ADDRESS", help="Work on the Dask cluster at tcp://HOST:PORT or tls://..."),
-        click.option("--scheduler-file", type=click.Path(path_type=Path), help="Its scheduler's file instead."),
-        click.option("--memory-limit", metavar="SIZE", help="Of each process, such as 4GB.  [default: its share]"),
         click.option(
             "--block-timeout",
             type=float,
             metavar="S",
-            help="A block that takes longer hangs; its process is restarted.  [default: 3600]",
+            help="Seconds after which a block counts as stuck and its process is restarted.  [default: 3600]",
         ),
-        click.option("--retries", type=int, metavar="N", help="Attempts at a block after the first.  [default: 3]"),
+        click.option(
+            "--retries", type=int, metavar="N", help="How often a block that failed is tried again.  [default: 3]"
+        ),
         click.option("--tls-ca-file", type=click.Path(path_type=Path), help="Certificate authority of the cluster."),
-        click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate to show to its scheduler."),
+        click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate to show to the scheduler."),
         click.option("--tls-key", type=click.Path(path_type=Path), help="Key of that certificate."),
     ]
 
@@ -111,47 +119,48 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-PLACES = ("workers", "gpus", "scheduler", "scheduler_file")
-"""Those that say where the work is done; at most one of them. Without any it is this process' threads."""
-OURS, THEIRS = ("workers", "gpus"), ("scheduler", "scheduler_file")
-GOES_WITH = {
-    **{name: (name,) for name in PLACES},
-    "threads": ("threads", *OURS),
-    "memory_limit": OURS,
-    **dict.fromkeys(("block_timeout", "retries"), PLACES),
-    **dict.fromkeys(("tls_ca_file", "tls_cert", "tls_key"), THEIRS),
+WHERE = ("workers", "gpus", "scheduler", "scheduler_file")
+"""Options that say where the work is done, at most one of them; without any, threads of this process do it."""
+ON_THIS_MACHINE = ("workers", "gpus")
+ON_A_CLUSTER = ("scheduler", "scheduler_file")
+GOES_WITH: dict[str, tuple[str, ...]] = {
+    **{name: (name,) for name in WHERE},
+    "threads": ("threads", *ON_THIS_MACHINE),
+    "memory_limit": ON_THIS_MACHINE,
+    **dict.fromkeys(("block_timeout", "retries"), WHERE),
+    **dict.fromkeys(("tls_ca_file", "tls_cert", "tls_key"), ON_A_CLUSTER),
 }
 """Where the work must be done for each of the options above to mean something."""
 
 
-def _executor_config(**given: Any) -> ExecutorConfig:
+def _executor_config(**values: Any) -> ExecutorConfig:
     """The config for the options that were given; raises UsageError when they contradict each other."""
-    where = [name for name in PLACES if name in given]
+    where = [name for name in WHERE if name in values]
     if len(where) > 1:
         raise click.UsageError(f"{' and '.join(map(_flag, where))} name different workers: give one of them")
     place = where[0] if where else "threads"
-    for name in given:
+    for name in values:
         if place not in GOES_WITH[name]:
-            others = " or ".join(_flag(other) for other in GOES_WITH[name] if other in PLACES)
+            others = " or ".join(_flag(other) for other in GOES_WITH[name] if other in WHERE)
             but = "" if place == "threads" else f", not with {_flag(place)}"
             raise click.UsageError(f"{_flag(name)} goes with {others}{but}")
     try:
-        return _build_config(place, given)
+        return _build_config(place, values)
     except WsinucError as error:
         raise click.UsageError(str(error)) from error
 
 
-def _build_config(place: str, given: dict[str, Any]) -> ExecutorConfig:
+def _build_config(place: str, values: dict[str, Any]) -> ExecutorConfig:
     from wsinuc.pipeline.executor_config import ExecutorConfig
 
     renamed = {"block_timeout": "task_timeout_s", "scheduler": "address"}
-    settings = {renamed.get(name, name): value for name, value in given.items()}
+    settings = {renamed.get(name, name): value for name, value in values.items()}
     if place == "threads":
         return ExecutorConfig(workers=settings.get("threads", DEFAULTS["workers"]))
     if place == "gpus":
         from wsinuc.workflows.segment.gpus import local_gpus
 
-        settings["gpus"] = local_gpus(given["gpus"])
+        settings["gpus"] = local_gpus(values["gpus"])
         settings["workers"] = len(settings["gpus"])
     return ExecutorConfig(kind="processes" if place in ("workers", "gpus") else "scheduler", **settings)
 
@@ -163,7 +172,7 @@ def _flag(name: str) -> str:
 def verbosity_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``-q`` and ``-v``; the command gets ``quiet`` and ``verbose`` and hands them to ``start_logging``."""
     quiet = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-    verbose = click.option("-v", "--verbose", is_flag=True, help="Print debug messages, and tracebacks of errors.")
+    verbose = click.option("-v", "--verbose", is_flag=True, help="Print debug messages and the tracebacks of errors.")
     return quiet(verbose(command))
 
 
@@ -174,9 +183,15 @@ def start_logging(quiet: bool = False, verbose: bool = False) -> None:
     """
     logging.getLogger("tifffile").setLevel(logging.WARNING if verbose else logging.CRITICAL + 1)
     logger = logging.getLogger("wsinuc")
-    logger.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
+    level = logging.WARNING
+    if verbose:
+        level = logging.DEBUG
+    elif quiet:
+        level = logging.ERROR
+    logger.setLevel(level)
+    # A second command in the same process, as in tests, would print every message twice.
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
-    handler = logging.StreamHandler()
-    handler.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
-    logger.addHandler(handler)
+    printing = LogHandler()
+    printing.setFormatter(LogFormatter("%(levelname)s %(name)s: %(message)s" if verbose else "%(message)s"))
+    logger.addHandler(printing)

@@ -12,86 +12,75 @@ from wsinuc_cli.images import condition_options, split_options
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, refuse_foreign
 from wsinuc_cli.pretrain_settings import METHODS, OWNERS, pretrain_config
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
+from wsinuc_cli.training_progress import log_option
 
 FILE = click.Path(path_type=Path)
-METHOD, TRAINING, LOOKING = "Method", "Training", "Measuring and looking"
 
 
 @click.command(cls=SectionedCommand)
 @click.argument("sources", nargs=-1, required=True, metavar="DATA...")
-@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@option(
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option(
     "--method",
-    section=METHOD,
     type=click.Choice(METHODS),
     default="ddpm",
     show_default=True,
     help="A denoiser of unlabelled images; or, from annotated ones, generators of structures, of images for "
     "structures, of images with labels.",
 )
-@option(
+@click.option(
     "--preset",
-    section=METHOD,
     type=click.Choice(["cpu", "small", "paper", "genselfdiff"]),
     default="cpu",
     show_default=True,
     help="cpu: an hour on two cores; paper: as published (ddpm: method A), small: narrower; "
     "genselfdiff: method D [ddpm]. Options that are given hold with each.",
 )
-@option(
+@click.option(
     "--init",
-    section=METHOD,
     type=FILE,
     help="Start from guided-diffusion weights (.pt, .safetensors), a denoiser, a generator.",
 )
 @condition_options
 @split_options
-@option(
+@click.option(
     "--fraction",
-    section="Which images",
     type=float,
     metavar="SHARE",
     help="[generators] Only the most typical patches: 0.1.",
 )
-@option("--steps", section=TRAINING, type=int, help="Steps to train.")
-@option("--images-seen", section=TRAINING, type=int, metavar="N", help="Patches to train on, instead of --steps.")
-@option("--batch", section=TRAINING, type=int, help="Patches per step, over all passes and GPUs.")
-@option(
+@click.option("--steps", type=int, help="Steps to train.")
+@click.option("--images-seen", type=int, metavar="N", help="Patches to train on, instead of --steps.")
+@click.option("--batch", type=int, help="Patches per step, over all passes and GPUs.")
+@click.option(
     "--accumulate",
-    section=TRAINING,
     type=int,
     help="Passes in which a step is computed: less memory, the same result.",
 )
-@option("--patch", section=TRAINING, type=int, help="Side of a patch in pixels.")
-@option("--model-mpp", section=TRAINING, type=float, metavar="UM", help="um per pixel to train at.")
-@option("--base", section=TRAINING, type=int, help="Width of the network's finest level.")
-@option("--lr", section=TRAINING, type=float, help="(Highest) learning rate.")
-@option(
-    "--learn-variance", section=TRAINING, is_flag=True, help="Learn the variance of the reverse steps too [not cosyn]."
-)
-@option(
+@click.option("--patch", type=int, help="Side of a patch in pixels.")
+@click.option("--model-mpp", type=float, metavar="UM", help="um per pixel to train at.")
+@click.option("--base", type=int, help="Width of the network's finest level.")
+@click.option("--lr", type=float, help="(Highest) learning rate.")
+@click.option("--learn-variance", is_flag=True, help="Learn the variance of the reverse steps too [not cosyn].")
+@click.option(
     "--drop-rate",
-    section=TRAINING,
     type=float,
     metavar="SHARE",
     help="[nudiff-image] How often a structure is left out.",
 )
-@option("--seed", section=TRAINING, type=int)
-@option("--memory", section=TRAINING, default=4.0, show_default=True, metavar="GIB", help="[ddpm] Memory for pixels.")
-@option(
-    "--held-out", section=LOOKING, type=float, metavar="SHARE", help="Share of the images kept for the held-out loss."
-)
-@option(
+@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@log_option
+@click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="[ddpm] Memory for pixels.")
+@click.option("--held-out", type=float, metavar="SHARE", help="Share of the images kept for the held-out loss.")
+@click.option(
     "--validate-every",
-    section=LOOKING,
     type=int,
     metavar="N",
     help="Images seen between two held-out losses; 0: never.",
 )
-@option(
+@click.option(
     "--sample-every",
-    section=LOOKING,
     type=int,
     metavar="N",
     help="Images seen between two grids of samples; 0: never.",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsinuc_cli.next_command import after_denoiser
 from wsinuc_cli.terminal import echo
-from wsinuc_cli.training_report import echo_cost, echo_progress
+from wsinuc_cli.training_progress import telling, training_reports
+from wsinuc_cli.training_report import echo_cost
 
 if TYPE_CHECKING:
     from wsinuc.datasets.sampling.pixels import Pixels
@@ -36,16 +37,17 @@ def pretrain_denoiser(
     if options["dry_run"]:
         _check_start(config, options["init"])
         return
-    run(
-        images,
-        output,
-        config,
-        device=device,
-        init=options["init"],
-        provenance=_provenance(sources, preset, options),
-        on_progress=echo_progress,
-        processes=processes,
-    )
+    with telling(options["log"], bars=None if processes.main else False) as tell:
+        run(
+            images,
+            output,
+            config,
+            device=device,
+            init=options["init"],
+            provenance=_provenance(sources, preset, options),
+            on_progress=training_reports(tell, "ddpm", config.fit.steps),
+            processes=processes,
+        )
     if processes.main:
         echo(f"Written to {output}. Next: {after_denoiser(output, sources, preset, options)}")
 

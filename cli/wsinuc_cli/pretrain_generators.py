@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from wsinuc_cli.images import gather
 from wsinuc_cli.next_command import next_command
 from wsinuc_cli.terminal import echo
-from wsinuc_cli.training_report import echo_cost, echo_progress
+from wsinuc_cli.training_progress import telling, training_reports
+from wsinuc_cli.training_report import echo_cost
 
 if TYPE_CHECKING:
     from wsinuc.workflows.data.training_set import TrainingSet
@@ -41,17 +42,18 @@ def pretrain_generator(
         "device": device,
         "init": init,
         "provenance": {"data": list(data.origin), "preset": preset},
-        "on_progress": echo_progress,
         "processes": processes,
     }
-    if method == "cosyn":
-        from wsinuc.workflows.generators.cosyn import train_cosyn
+    with telling(options["log"], bars=None if processes.main else False) as tell:
+        shared["on_progress"] = training_reports(tell, method, config.fit.steps)
+        if method == "cosyn":
+            from wsinuc.workflows.generators.cosyn import train_cosyn
 
-        train_cosyn(data.images, data.classes, output, config, **shared)
-    else:
-        from wsinuc.workflows.generators.nudiff import train_generator
+            train_cosyn(data.images, data.classes, output, config, **shared)
+        else:
+            from wsinuc.workflows.generators.nudiff import train_generator
 
-        train_generator(method, data.images, output, config, **shared)
+            train_generator(method, data.images, output, config, **shared)
     if processes.main:
         echo(f"Written to {output}. Next: {next_command(method, output, sources, preset, drawn, options)}")
 

@@ -6,25 +6,37 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import TaskID as RowID
+from rich.table import Column
 
 from wsinuc.shown import shown
 from wsinuc.workflows.segment.events import BlockDone, Event, Planned, StageStarted
+from wsinuc_cli.duration import duration
 from wsinuc_cli.terminal import echo
 
 EVERY_S = 5.0
 """Seconds between two plain lines."""
+SPEED_S = 3600.0
+"""Seconds over which speed is measured. With rich's 30 s there is no time left to show where a block takes longer."""
 STAGES = {
     "input": "reading all of the slide",
     "numbering": "numbering the nuclei",
     "labels": "writing the label image",
     "geojson": "writing the file for QuPath",
     "preview": "drawing the preview",
-    "upload": "bringing the result to its store",
+    "upload": "uploading the result",
 }
 
 
@@ -42,7 +54,8 @@ class Lines(Reporter):
     """Plain lines on stderr for logs and pipes."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name, self._clock = name, clock
+        self._name = name
+        self._clock = clock
         self._begin = self._last = clock()
         self._resumed = 0
 
@@ -61,8 +74,9 @@ class Lines(Reporter):
                 self._say(self._blocks(event, now))
 
     def _blocks(self, event: BlockDone, now: float) -> str:
-        made = event.done - self._resumed
-        left = (now - self._begin) / max(1, made) * (event.total - event.done)
+        # Blocks that an interrupted run did say nothing about the speed of this one.
+        new = event.done - self._resumed
+        left = (now - self._begin) / max(1, new) * (event.total - event.done)
         wait = f", about {duration(left)} left" if event.done < event.total else ""
         return f"{event.done} of {event.total} blocks, {event.nuclei:,} nuclei{wait}"
 
@@ -91,16 +105,40 @@ class Bar(Reporter):
 
 def live_bars(console: Console | None = None, *, redirect_stdout: bool = True) -> Progress:
     """Bars of slides: name, bar, blocks, nuclei or stage, times."""
-    return Progress(
-        TextColumn("{task.fields[name]}", markup=False),  # a name such as [/] is no instruction
-        BarColumn(),
+    # The name may be broken into lines, so that it is whole on a narrow terminal; markup off: [/] is no instruction.
+    name = TextColumn("{task.fields[name]}", markup=False, table_column=Column(overflow="fold", min_width=12))
+    text = TextColumn("{task.description}", markup=False)
+    return _bars(
+        name,
+        BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console or Console(stderr=True),
+        text,
+        console=console,
         transient=True,
         redirect_stdout=redirect_stdout,
+    )
+
+
+def training_bars(console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> Progress:
+    """Bars of a training: stage, bar, counts, loss, times. They stay when the training is over."""
+    stage = TextColumn("{task.description}", markup=False)
+    counts = TextColumn("{task.fields[counts]}", markup=False)
+    loss = TextColumn("{task.fields[loss]}", markup=False)
+    return _bars(stage, BarColumn(bar_width=None), counts, loss, console=console, get_time=clock)
+
+
+def _bars(*columns: ProgressColumn, console: Console | None, **settings: Any) -> Progress:
+    """Bars with labelled times after their own columns."""
+    return Progress(
+        *columns,
+        TextColumn("elapsed", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("left", markup=False),
+        TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+        speed_estimate_period=SPEED_S,
+        expand=True,
+        **settings,
     )
 
 
@@ -124,18 +162,6 @@ def reporter(name: str, *, quiet: bool, verbose: bool) -> Reporter:
 
 def describe_plan(event: Planned) -> str:
     """The first line of a run."""
-    text = f"{event.blocks} block{'s' * (event.blocks != 1)} with tissue"
-    return f"{text}, {event.resumed} done before ({event.nuclei:,} nuclei)" if event.resumed else text
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    Examples
-    --------
-    >>> duration(42.4), duration(200), duration(7300)
-    ('42 s', '3 min', '2.0 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    blocks = "1 block" if event.blocks == 1 else f"{event.blocks} blocks"
+    resumed = f", {event.resumed} done before ({event.nuclei:,} nuclei)" if event.resumed else ""
+    return f"{blocks} with tissue{resumed}"

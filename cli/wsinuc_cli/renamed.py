@@ -42,19 +42,19 @@ def _translated_train(words: list[str]) -> tuple[list[str], str | None]:
 
 
 def _translated_evaluate(words: list[str]) -> tuple[list[str], str | None]:
-    real, rest = _taken(words[1:], "--real")
-    synthetic, rest = _taken(rest, "--synthetic")
+    real, rest = _without_option(words[1:], "--real")
+    synthetic, rest = _without_option(rest, "--synthetic")
     if real is not None and synthetic is not None:
-        told = "wsinuc evaluate --real REAL --synthetic SYNTHETIC is now wsinuc compare REAL SYNTHETIC"
-        return ["compare", real, synthetic, *rest], f"{told}; the old way ends with version 0.3.0"
-    data, rest = _taken(words[1:], "--data")
+        warning = "wsinuc evaluate --real REAL --synthetic SYNTHETIC is now wsinuc compare REAL SYNTHETIC"
+        return ["compare", real, synthetic, *rest], f"{warning}; the old way ends with version 0.3.0"
+    data, rest = _without_option(words[1:], "--data")
     if data is not None:
-        told = "wsinuc evaluate --data DATA is now wsinuc evaluate DATA; the old way ends with version 0.3.0"
-        return ["evaluate", data, *rest], told
+        warning = "wsinuc evaluate --data DATA is now wsinuc evaluate DATA; the old way ends with version 0.3.0"
+        return ["evaluate", data, *rest], warning
     return words, None
 
 
-def _taken(words: Sequence[str], option: str) -> tuple[str | None, list[str]]:
+def _without_option(words: Sequence[str], option: str) -> tuple[str | None, list[str]]:
     """The value of an option, or None, and the words without it."""
     rest: list[str] = []
     value = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import click
 from wsinuc.config import SegmentConfig
 from wsinuc.segmenters.shipped import shipped_models
 from wsinuc.urls import Place, to_place
+from wsinuc_cli.duration import duration
 from wsinuc_cli.main import Failure, describe_error
 from wsinuc_cli.options import (
     DEFAULTS,
@@ -21,6 +23,7 @@ from wsinuc_cli.options import (
     start_logging,
     verbosity_options,
 )
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
@@ -29,33 +32,35 @@ if TYPE_CHECKING:
     from wsinuc.workflows.cohort.events import CohortEvent
     from wsinuc.workflows.cohort.slide_list import SlideJob
     from wsinuc.workflows.segment.run import Plan, Summary
+    from wsinuc.workflows.segment.run_times import Conditions
 
 
 SHOWN = 10
 """Slides that are named in one line."""
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("slides", nargs=-1, required=True, metavar="SLIDE...", type=PLACE)
 @click.option(
     "-o",
     "--output",
     type=PLACE,
     metavar="DIR",
-    help="Folder or URL for the results. Each slide gets DIR/<stem>.wsinuc.  [default: current folder]",
+    help="Folder or URL for the results; that of slide.svs is DIR/slide.wsinuc.  [default: the current folder]",
 )
 @click.option(
     "--work",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="For results at a URL: where they are made, seen by all workers.  [default: the user's cache]",
+    help="With -o URL: the folder in which results are made before they are uploaded; all workers must see it.  "
+    "[default: the user's cache]",
 )
 @click.option(
     "--model",
     default=DEFAULTS["model"],
     show_default=True,
     metavar="NAME|FILE",
-    help=f"Shipped model ({', '.join(shipped_models())}; see wsinuc info --models), or a checkpoint file.",
+    help=f"A shipped model ({', '.join(shipped_models())}; wsinuc info --models describes them) or a checkpoint file.",
 )
 @device_option
 @reader_options
@@ -64,37 +69,47 @@ SHOWN = 10
     default=DEFAULTS["tissue"],
     show_default=True,
     metavar="auto|none|FILE",
-    help="Where to look: found automatically, everywhere, or in a mask (PNG, GeoJSON as for --roi).",
+    help="Where to look for nuclei: in tissue that is found automatically (auto), everywhere (none), or inside a mask "
+    "(a PNG, or GeoJSON as for --roi).",
 )
 @click.option(
     "--roi",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Regions drawn in QuPath (.geojson, .geojson.gz, .zip): keep only nuclei with their centre inside.",
+    help="Regions drawn in QuPath (.geojson, .geojson.gz or .zip); only nuclei whose centre lies inside are kept.",
 )
 @click.option(
-    "--block", default=DEFAULTS["block"], show_default=True, help="Side of a block in pixels; multiple of 64."
+    "--block",
+    default=DEFAULTS["block"],
+    show_default=True,
+    metavar="PX",
+    help="Side of the square blocks in which a slide is worked on, in pixels; a multiple of 64.",
 )
 @click.option(
-    "--batch-size", type=int, metavar="N", help="Tiles per step of the network [default: 1 on a CPU, else 8]."
+    "--batch-size", type=int, metavar="N", help="Tiles that the network sees at once.  [default: 1 on a CPU, else 8]"
 )
 @cluster_options
 @click.option(
     "--max-unreadable",
     default=DEFAULTS["max_unreadable"],
     show_default=True,
-    help="Share of the tissue that may be undecodable before a slide counts as damaged.",
+    metavar="SHARE",
+    help="A slide counts as damaged when more than this share of its tissue cannot be decoded (0 to 1).",
 )
 @click.option(
-    "--verify-input", is_flag=True, help="Hash all of each slide, not samples of it: recorded, compared on resuming."
+    "--verify-input",
+    is_flag=True,
+    help="Hash every byte of each slide instead of samples; the hash is recorded, and compared when a run is resumed.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Continue an interrupted run.")
+@click.option(
+    "--resume/--no-resume", default=True, show_default=True, help="Continue an interrupted run, or begin anew."
+)
 @click.option(
     "--skip-errors/--fail-fast",
     default=True,
     show_default=True,
-    help="With several slides: go on when one fails, or stop at the first.",
+    help="With several slides: go on with the others when one fails, or stop there.",
 )
 @click.option(
     "--attempts",
@@ -102,9 +117,13 @@ SHOWN = 10
     default=1,
     show_default=True,
     metavar="N",
-    help="How often a slide is tried, when what went wrong may pass (a network disk, say).",
+    help="How often a slide is tried when the fault may be temporary, such as a network disk that is away.",
 )
-@click.option("--dry-run", is_flag=True, help="Print what would be done and needed, and do nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check everything, print what would be done and what it takes (memory, disk, time), and stop.",
+)
 @verbosity_options
 def segment(
     slides: tuple[Place, ...],
@@ -117,9 +136,10 @@ def segment(
     executor: ExecutorConfig,
     **settings: Any,
 ) -> None:
-    """Find the nuclei of one or many slides, of a table of slides (CSV), or of ordinary images with --mpp.
+    """Find the nuclei of whole-slide images, or of ordinary images whose resolution is given with --mpp.
 
-    The result of slide.svs is the folder slide.wsinuc in the current folder, or in DIR with -o DIR:
+    SLIDE is a slide, a folder of DICOM files, a URL, or a table of slides (CSV); several may be given.
+    The result of slide.svs is the folder slide.wsinuc:
 
     \b
     preview.png        the slide with outlines: look at it first
@@ -128,12 +148,12 @@ def segment(
     labels.ome.zarr    label images, OME-Zarr
     summary.json       counts, area, time, versions
 
-    A table of slides (CSV) gives each its own settings: the column slide, and if wanted mpp, model, roi, tissue and
-    name; paths are relative to the table. Over several slides there are summary.md and summary.csv, too, and
+    A table has the column slide and, where slides differ in their settings, the columns mpp, model, roi, tissue
+    and name; its paths are relative to the table. Several slides also give summary.md and summary.csv, and
     "wsinuc status DIR" says how far they are.
 
-    An interrupted run goes on when the same command is given again, and slides that are complete with the same
-    settings are left as they are. One slide that fails does not stop the others; the exit code is then 1.
+    Give the same command again to continue an interrupted run; slides that are complete with the same settings
+    are left as they are. When a slide fails the others go on, and the exit code is 1.
     """
     from wsinuc.workflows.cohort.slide_list import list_slides
     from wsinuc.workflows.cohort.state import FOLDER
@@ -147,19 +167,24 @@ def segment(
             echo(f"Note: {job.files} files of one DICOM series are one slide, {job.slide}: {job.folder(out)}", err=True)
     batch = Batch(jobs, out, config, quiet=quiet)
     if dry_run:
-        batch.plan()
+        batch.plan(executor)
         return batch.finish(records=False)
+    # A folder that keeps records goes on keeping them, also when one slide is added.
     several = len(jobs) > 1 or any(path.suffix.lower() == ".csv" for path in slides if isinstance(path, Path))
     records = several or (isinstance(out, Path) and (out / FOLDER).is_dir())
     batch.segment(executor, records=records, verbose=verbose, skip_errors=skip_errors, attempts=attempts)
-    batch.finish(records=records and isinstance(out, Path))  # tables need a file system
+    # Tables over several slides need a file system; an object store has none.
+    batch.finish(records=records and isinstance(out, Path))
 
 
 class Batch:
     """Slides with their settings; shows how they go and remembers what went wrong with which."""
 
     def __init__(self, jobs: Sequence[SlideJob], out: Place, config: SegmentConfig, *, quiet: bool) -> None:
-        self.jobs, self.out, self.config, self.quiet = jobs, out, config, quiet
+        self.jobs = jobs
+        self.out = out
+        self.config = config
+        self.quiet = quiet
         self.failed: dict[Place, str] = {}
         self.done: list[Summary] = []
         self.before = 0
@@ -169,10 +194,13 @@ class Batch:
         from wsinuc.pipeline.executor import open_executor
         from wsinuc.workflows.cohort.run import segment_cohort
         from wsinuc_cli.cohort_progress import cohort_reporter
+        from wsinuc_cli.time_estimate import Stopwatch, conditions
 
+        watch = Stopwatch()
         with cohort_reporter(len(self.jobs), quiet=self.quiet, verbose=verbose) as show:
 
             def on_event(event: CohortEvent) -> None:
+                watch(event)
                 show(event)
                 self._note(event)
 
@@ -182,15 +210,21 @@ class Batch:
                 summary = segment_cohort(
                     self.jobs, self.out, self.config, executor=workers, on_event=on_event, records=records, **options
                 )
+        models = {job.config(self.config).model for job in self.jobs}
+        # Of several models at once, or of slides that failed on the way, nobody can tell what took how long.
+        if len(models) == 1 and not self.failed:
+            watch.keep(conditions(replace(self.config, model=models.pop()), executor))
         if summary.unfinished and self.failed:
             echo(f"stopped: {len(summary.unfinished)} of {len(self.jobs)} slides are not finished", err=True)
 
-    def plan(self) -> None:
-        """Print what segmenting each slide would do."""
+    def plan(self, executor: ExecutorConfig) -> None:
+        """Print what segmenting each slide would do, and how long all of them take."""
         from wsinuc.segmenters import load_segmenter
         from wsinuc.workflows.segment.run import plan_segment
+        from wsinuc_cli.time_estimate import conditions, describe_time
 
         loaded: dict[str, Segmenter] = {}
+        tiles: dict[Conditions | None, list[int]] = {}
         for job in self.jobs:
             try:
                 config = job.config(self.config)
@@ -198,9 +232,15 @@ class Batch:
                 if config.model not in loaded:
                     loaded[config.model] = load_segmenter(config.model, device=config.device)
                 plan = plan_segment(job.slide, job.folder(self.out), config, segmenter=loaded[config.model])
-                echo_text(describe_dry_run(plan))
+                known = conditions(config, executor)
+                echo_text(describe_dry_run(plan, describe_time(plan.tiles, known)))
+                tiles.setdefault(known, []).append(plan.tiles)
             except Exception as error:
                 self._note_error(job, error)
+        if len(self.jobs) > 1:
+            for known, each in tiles.items():
+                model = "" if known is None or len(tiles) == 1 else f" with {known.model.partition(',')[0]}"
+                echo(f"all {len(each)} slides{model}: {describe_time(sum(each), known)}")
 
     def _note(self, event: CohortEvent) -> None:
         from wsinuc.workflows.cohort.events import SlideDone, SlideFailed
@@ -223,7 +263,9 @@ class Batch:
         message = describe_error(error)
         self.failed[job.slide] = message
         if len(self.jobs) > 1:
-            echo(f"error: {message if job.slide.name in message else f'{job.slide}: {message}'}", err=True)
+            # Most messages name the file already.
+            named = message if job.slide.name in message else f"{job.slide}: {message}"
+            echo(f"error: {named}", err=True)
 
     def _say(self, text: str, *, err: bool = False) -> None:
         if not self.quiet:
@@ -257,8 +299,6 @@ def check_opens(slide: Place, config: SegmentConfig) -> None:
 
 def describe_result(summary: Summary) -> str:
     """One slide's result in a line, and what its reader should know."""
-    from wsinuc_cli.progress import duration
-
     took = duration(summary.seconds["total"])
     head = f"{summary.slide}: {summary.nuclei:,} nuclei on {summary.tissue_mm2:.3g} mm2 of tissue in {took}"
     return as_text([head, *(f"  note: {note}" for note in summary.notes)])
@@ -281,8 +321,8 @@ def describe_use(done: Sequence[Summary]) -> str:
     )
 
 
-def describe_dry_run(plan: Plan) -> str:
-    """The plan for one slide, line by line."""
+def describe_dry_run(plan: Plan, time_text: str) -> str:
+    """The plan for one slide, line by line; ``time_text`` is how long it will take, in words."""
     height, width = plan.shape
     left_out = [f"{kind} {share:.2%}" for kind, share in plan.left_out_share.items() if share]
     rows = [
@@ -294,5 +334,6 @@ def describe_dry_run(plan: Plan) -> str:
         ("blocks", f"{len(plan.blocks)} of {plan.blocks_total}, {plan.tiles} tiles for the network"),
         ("memory", f"about {plan.memory_bytes / 1e9:.1f} GB, and what the network needs"),
         ("disk", f"about {plan.disk_bytes / 1e6:.0f} MB"),
+        ("time", time_text),
     ]
     return as_text([str(plan.slide), *(f"  {name:<11}{value}" for name, value in rows)])

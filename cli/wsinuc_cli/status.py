@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsinuc.urls import Place
+from wsinuc_cli.duration import duration
 from wsinuc_cli.options import PLACE
 from wsinuc_cli.terminal import as_text, echo_json, echo_text
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 def status(outs: tuple[Place, ...], as_json: bool) -> None:
     """Show how far the slides of the output folder OUT are (default: the current folder).
 
-    Works while a run goes on, and from another computer that shares the folder. Also takes a single result
-    (slide.wsinuc).
+    OUT may also be a single result (slide.wsinuc). The command works while a run goes on, and on every computer
+    that shares the folder.
 
     Exit code: 0 all slides are done, 1 one or more failed or are damaged, 2 some are running, waiting or
     interrupted.
@@ -46,34 +47,27 @@ def describe(slides: Sequence[SlideStatus]) -> str:
     """A line per slide, the errors, and how many are in which state."""
     rows = [("slide", "state", "blocks", "nuclei", "last sign of life"), *(_row(slide) for slide in slides)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                row[1].ljust(widths[1]),
-                row[2].rjust(widths[2]),
-                row[3].rjust(widths[3]),
-                row[4],
-            ]
-        ).rstrip()
-        for row in rows
-    ]
+    lines = [_aligned(row, widths) for row in rows]
     errors = [
         f"{slide.name}: {slide.error}" for slide in slides if slide.error and slide.state in ("failed", "damaged")
     ]
     counts = Counter(slide.state for slide in slides)
-    total = f"{counts.pop('done', 0)} of {len(slides)} slides done" + "".join(
-        f", {n} {state}" for state, n in counts.items()
-    )
-    hint = (
-        ["run the same wsinuc segment command again to continue"] if counts.keys() & {"interrupted", "skipped"} else []
-    )
-    return as_text([*lines, *errors, total, *hint])
+    done = counts.pop("done", 0)
+    others = "".join(f", {count} {state}" for state, count in counts.items())
+    lines += [*errors, f"{done} of {len(slides)} slides done{others}"]
+    if counts.keys() & {"interrupted", "skipped"}:
+        lines.append("run the same wsinuc segment command again to continue")
+    return as_text(lines)
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    """A row of the table: words to the left, numbers to the right, and the last column as long as it is."""
+    name, state, blocks, nuclei, life = row
+    words = f"{name:<{widths[0]}}  {state:<{widths[1]}}"
+    return f"{words}  {blocks:>{widths[2]}}  {nuclei:>{widths[3]}}  {life}".rstrip()
 
 
 def _row(slide: SlideStatus) -> tuple[str, str, str, str, str]:
-    from wsinuc_cli.progress import duration
-
     begun = slide.blocks is not None or slide.blocks_done
     life = "" if slide.age_s is None else f"{duration(slide.age_s)} ago, {slide.holder}"
     return (

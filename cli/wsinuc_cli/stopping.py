@@ -48,17 +48,18 @@ def stopping() -> Iterator[None]:
         return
     inner, outer = socket.socketpair()
     inner.setblocking(False)
-    before = {each: signal.getsignal(each) for each in _SIGNALS}
-    heeded = [each for each, handler in before.items() if handler not in (signal.SIG_IGN, None)]
-    threading.Thread(target=_watch, args=(outer, frozenset(heeded)), name="wsinuc-signals", daemon=True).start()
+    handlers = {each: signal.getsignal(each) for each in _SIGNALS}
+    handled = [each for each, handler in handlers.items() if handler not in (signal.SIG_IGN, None)]
+    threading.Thread(target=_watch, args=(outer, frozenset(handled)), name="wsinuc-signals", daemon=True).start()
+    # Python runs handlers on the main thread only, and late when a library holds it; bytes come at once.
     wakeup = signal.set_wakeup_fd(inner.fileno(), warn_on_full_buffer=False)
-    for each in heeded:
+    for each in handled:
         signal.signal(each, _Raise())
     try:
         yield
     finally:
-        for each in heeded:
-            signal.signal(each, before[each])
+        for each in handled:
+            signal.signal(each, handlers[each])
         signal.set_wakeup_fd(wakeup)
         inner.close()
 
@@ -75,7 +76,7 @@ class _Raise:
             raise Stopped(signum)
 
 
-def _watch(signals: socket.socket, heeded: frozenset[int]) -> None:
+def _watch(signals: socket.socket, ending: frozenset[int]) -> None:
     """Read signals until the other end is closed; end the process when an end in order takes too long."""
     first_at: float | None = None
     deadline: float | None = None
@@ -84,12 +85,12 @@ def _watch(signals: socket.socket, heeded: frozenset[int]) -> None:
         while True:
             signals.settimeout(None if deadline is None else max(0.0, deadline - time.monotonic()) + 1e-3)
             try:
-                came = signals.recv(64)
+                numbers = signals.recv(64)
             except TimeoutError:
                 _end_now(code)
-            if not came:
+            if not numbers:
                 return
-            for signum in heeded.intersection(came):
+            for signum in ending.intersection(numbers):
                 now = time.monotonic()
                 code = code or 128 + signum
                 first_at = first_at or now

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.images import FILE
 from wsinuc_cli.next_command import after_sweep
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_progress import Tell, log_option, telling
 from wsinuc_cli.training_report import echo_cost
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
     from wsinuc.workflows.train.sweep import SweepScore
 
-METHOD, WHICH, CHOICES = "Method", "Which images", "What is tried"
 FIELDS = {
     "timesteps": "timesteps",
     "blocks": "blocks",
@@ -67,46 +68,41 @@ class NumberSets(SetsType):
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", metavar="DATA")
-@option(
+@click.option(
     "--denoiser",
     "denoisers",
-    section=METHOD,
     multiple=True,
     required=True,
     type=FILE,
     help="Checkpoint made by wsinuc pretrain; may be repeated.",
 )
-@option(
-    "-o", "--output", section=METHOD, required=True, type=FILE, metavar="DIR", help="Folder for tables and heat maps."
-)
-@option("--mpp", section=WHICH, type=float, metavar="UM", help="um per pixel of images that do not record it.")
-@option("--split", section=WHICH, type=FILE, help="Split file; else use --where.")
-@option("--part", section=WHICH, default="train", show_default=True, help="Part of the split to learn from.")
-@option("--validation", section=WHICH, default="validation", show_default=True, help="Part of the split to score on.")
-@option(
+@click.option("-o", "--output", required=True, type=FILE, metavar="DIR", help="Folder for tables and heat maps.")
+@click.option("--mpp", type=float, metavar="UM", help="um per pixel of images that do not record it.")
+@click.option("--split", type=FILE, help="Split file; else use --where.")
+@click.option("--part", default="train", show_default=True, help="Part of the split to learn from.")
+@click.option("--validation", default="validation", show_default=True, help="Part of the split to score on.")
+@click.option(
     "--where",
     "held_out",
-    section=WHICH,
     multiple=True,
     metavar="COLUMN=VALUE,...",
     help="Without a split: score on these.",
 )
-@option(
+@click.option(
     "--timesteps",
-    section=CHOICES,
     type=NumberSets(each=True),
     help="5,50,150: each alone, and all together; 50;50,150: these sets.",
 )
-@option(
+@click.option(
     "--blocks",
-    section=CHOICES,
     type=NumberSets(),
     help="Sets of decoder blocks: 4,5;6,8,10,12. Without: one, as deep in each denoiser as the published one is.",
 )
-@option("--finalists", section=CHOICES, type=int, help="Try so many of the best as segmenters, for AJI.")
-@option("--pixels", section=CHOICES, type=int, help="Pixels to learn from, per image and view.")
-@option("--visits", section=CHOICES, type=int, help="Augmented views of every image.")
-@option("--seed", section=CHOICES, type=int)
+@click.option("--finalists", type=int, help="Try so many of the best as segmenters, for AJI.")
+@click.option("--pixels", type=int, help="Pixels to learn from, per image and view.")
+@click.option("--visits", type=int, help="Augmented views of every image.")
+@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@log_option
 @device_option
 @click.option("--dry-run", is_flag=True, help="Check every file, say what would be tried and what it takes; then stop.")
 @click.pass_context
@@ -139,7 +135,10 @@ def sweep(
         echo_cost(sweep_cost(images, scored, classes, denoisers, config))
         return
     echo(f"{'denoiser':16}  {'timesteps':16}  {'blocks':20}  features  mean IoU    Dice     AJI")
-    best, *_ = task(images, scored, classes, denoisers, output, config, device=device, on_score=_show)
+    with telling(options["log"]) as tell:
+        choices = len(denoisers) * len(config.timesteps) * len(config.blocks or ("published",))
+        count = _Counted(tell, choices, config.finalists)
+        best, *_ = task(images, scored, classes, denoisers, output, config, device=device, on_score=count)
     chosen = f"{best.denoiser}, timesteps {_text(best.timesteps)}, blocks {_text(best.blocks)}"
     echo(f"Best: {chosen}. Written to {output}: sweep.csv, best.json, heat maps")
     echo(f"Next: {after_sweep(data, options['mpp'], output)}")
@@ -166,7 +165,23 @@ def _text(numbers: tuple[int, ...]) -> str:
     return ",".join(map(str, numbers))
 
 
-def _show(score: SweepScore) -> None:
+class _Counted:
+    """Tells a row per choice, and how many of them are scored."""
+
+    def __init__(self, tell: Tell, choices: int, finalists: int) -> None:
+        self._tell = tell
+        self._total = choices + min(choices, finalists)
+        self._done = 0
+
+    def __call__(self, score: SweepScore) -> None:
+        """Tell a score."""
+        self._done += 1
+        self._tell(_row(score))
+        # The row is a result, so it is printed as it is; the empty line beside it moves the bar alone.
+        self._tell(ProgressLine("", stage="sweep", unit="choices", done=self._done, total=self._total))
+
+
+def _row(score: SweepScore) -> str:
     aji = f"{score.aji:8.3f}" if score.aji == score.aji else ""
     choice = f"{score.denoiser[:16]:16}  {_text(score.timesteps):16}  {_text(score.blocks):20}"
-    echo(f"{choice}  {score.width:8d}  {score.mean_iou:8.3f}{score.dice:8.3f}{aji}")
+    return f"{choice}  {score.width:8d}  {score.mean_iou:8.3f}{score.dice:8.3f}{aji}"

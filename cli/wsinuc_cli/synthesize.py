@@ -7,15 +7,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsinuc.shown import shown
+from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.options import device_option, start_logging, verbosity_options
 from wsinuc_cli.overlay import given_options, refuse_foreign
+from wsinuc_cli.sections import GENERATED, SectionedCommand, option_in
 from wsinuc_cli.terminal import as_text, echo, echo_text
+from wsinuc_cli.training_progress import Tell, log_option, telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +40,7 @@ EVERY_S = 5.0
 """Seconds between two plain lines."""
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.option("--method", type=click.Choice(["nudiff", "cosyn"]), required=True, help="Which generator.")
 @click.option("-n", "--count", type=click.IntRange(1), required=True, help="Labelled images to make.")
 @click.option("-o", "--output", type=FILE, required=True, metavar="DIR", help="Folder for them, a data set.")
@@ -60,7 +63,9 @@ EVERY_S = 5.0
     help="[cosyn] Where nuclei lie: new layouts, points (CSV, GeoJSON, QuPath's zip), or those of a data set.",
 )
 @click.option("--prompt", "prompts", multiple=True, help="[cosyn] What images show; several are taken in turn.")
-@click.option("--tissue", "tissues", multiple=True, help="[cosyn] Tissue of the images; several are taken in turn.")
+@option_in(
+    GENERATED, "--tissue", "tissues", multiple=True, help="[cosyn] Tissue of the images; several are taken in turn."
+)
 @click.option("--text-encoder", type=FILE, metavar="DIR", help="[cosyn] CLIP's files, if it was trained with them.")
 @click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only these images of DATA.")
 @click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
@@ -75,7 +80,9 @@ EVERY_S = 5.0
     "[default: 1, or 0 for networks trained without dropping it]",
 )
 @click.option("--sampler", type=click.Choice(["dpm++", "ddim", "ddpm"]), default="dpm++", show_default=True)
-@click.option("--steps", type=int, help="Evaluations of the network per image  [default: 20; ddim 250; ddpm 1000].")
+@option_in(
+    GENERATED, "--steps", type=int, help="Evaluations of the network per image  [default: 20; ddim 250; ddpm 1000]."
+)
 @click.option(
     "--restart",
     type=click.IntRange(0),
@@ -83,11 +90,12 @@ EVERY_S = 5.0
     metavar="T",
     help="Noise finished images to timestep T and go back once more: takes out grain; 150 is a good start.",
 )
-@click.option("--size", type=int, metavar="PX", help="Side of the images  [default: as trained].")
+@option_in(GENERATED, "--size", type=int, metavar="PX", help="Side of the images  [default: as trained].")
 @click.option("--batch-size", type=int, metavar="N", help="Images computed together  [default: 1 on a CPU, else 8].")
 @click.option("--workers", type=int, help="Processes  [default: one per core on a CPU, else 1].")
 @click.option("--seed", default=0, show_default=True, help="Image k depends on the seed and k alone.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what it takes, and stop.")
+@log_option
 @device_option
 @verbosity_options
 @click.pass_context
@@ -123,7 +131,7 @@ def synthesize(
         return
     from wsinuc.workflows.synthesize.run import synthesize_recipe
 
-    with showing(output.name, quiet=quiet, verbose=verbose) as show:
+    with showing(output.name, log=options["log"], quiet=quiet, verbose=verbose) as show:
         synthesize_recipe(recipe, output, count, on_event=show)
     if not quiet:
         echo(f"{count} labelled images in {output}; look at {output / 'contact_sheet.png'}")
@@ -205,52 +213,35 @@ def _layouts(layout: str, config: SynthesisConfig, options: dict[str, Any]) -> D
 
 
 @contextmanager
-def showing(name: str, *, quiet: bool, verbose: bool) -> Iterator[Callable[[SynthesisEvent], None]]:
+def showing(name: str, *, log: Path | None, quiet: bool, verbose: bool) -> Iterator[Callable[[SynthesisEvent], None]]:
     """What shows events of a synthesis: a bar on a terminal that no log messages disturb, else lines, or nothing."""
-    if quiet:
-        yield lambda event: None
-    elif sys.stderr.isatty() and not verbose:
-        with _bar(name) as show:
-            yield show
-    else:
-        yield _lines(name)
+    bars = sys.stderr.isatty() and not verbose and not quiet
+    with telling(log, bars=bars, plain=_silent if quiet else partial(echo, err=True)) as tell:
+        yield _lines(name, tell)
 
 
-@contextmanager
-def _bar(name: str) -> Iterator[Callable[[SynthesisEvent], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
-    ) as progress:
-        task = progress.add_task(shown(name), total=None)
-        yield lambda event: progress.update(task, total=event.count, completed=event.done)
+def _silent(line: str) -> None:
+    """Print nothing."""
 
 
-def _lines(name: str) -> Callable[[SynthesisEvent], None]:
-    from wsinuc_cli.progress import duration
+def _lines(name: str, tell: Tell) -> Callable[[SynthesisEvent], None]:
+    """A line at the beginning, at the end and every few seconds; between them empty ones, which move a bar."""
+    from wsinuc_cli.duration import duration
 
     state = {"first": -1, "begin": time.monotonic(), "last": time.monotonic()}
 
     def show(event: SynthesisEvent) -> None:
         now = time.monotonic()
+        text = ""
         if state["first"] < 0:
             state.update(first=event.done, begin=now, last=now)
-            echo(f"{name}: {event.count} images" + (f", {event.done} done before" if event.done else ""), err=True)
+            text = f"{name}: {event.count} images" + (f", {event.done} done before" if event.done else "")
         elif now - state["last"] >= EVERY_S or event.done == event.count:
             state["last"] = now
             left = (now - state["begin"]) / max(1, event.done - state["first"]) * (event.count - event.done)
             wait = f", about {duration(left)} left" if event.done < event.count else ""
-            echo(f"{name}: {event.done} of {event.count} images{wait}", err=True)
+            text = f"{name}: {event.done} of {event.count} images{wait}"
+        tell(ProgressLine(text, stage=name, unit="images", done=event.done, total=event.count))
 
     return show
 

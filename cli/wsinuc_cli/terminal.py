@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -41,11 +41,31 @@ def echo_json(value: Any) -> None:
 
 def _write(text: str, *, err: bool) -> None:
     try:
-        click.echo(text, err=err)
-    except BrokenPipeError:  # nobody listens any more; the work goes on all the same
+        # click would look below a live display for the terminal itself, and write into the midst of its bars.
+        click.echo(text, file=_live_display(err), err=err)
+    except BrokenPipeError:
+        # Nobody listens any more. The work goes on all the same, and later lines must not fail, either.
         stream = sys.stderr if err else sys.stdout
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_RDWR), stream.fileno())
+
+
+def _live_display(err: bool) -> TextIO | None:
+    """What stands in for a standard stream while rich draws bars: it prints above them; else None."""
+    module = sys.modules.get("rich.file_proxy")  # commands that draw no bars do not import it
+    stream = sys.stderr if err else sys.stdout
+    return stream if module is not None and isinstance(stream, module.FileProxy) else None
+
+
+class LogHandler(logging.Handler):
+    """Messages of logs go through here, too, so that they stand above bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message on stderr."""
+        try:
+            _write(self.format(record), err=True)
+        except Exception:
+            self.handleError(record)
 
 
 class LogFormatter(logging.Formatter):
@@ -75,8 +95,8 @@ def open_closed_streams() -> None:
 
 
 def _give_to_nobody(number: int) -> None:
-    opened = os.open(os.devnull, os.O_RDWR)
-    if opened != number:
-        os.dup2(opened, number)
-        os.close(opened)
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    if descriptor != number:
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     os.set_inheritable(number, True)

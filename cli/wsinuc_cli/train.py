@@ -13,8 +13,9 @@ from wsinuc_cli.images import FILE, condition_options, gather, split_options
 from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid, refuse_foreign
-from wsinuc_cli.sections import SectionedCommand, option
+from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.training_progress import log_option, telling
 from wsinuc_cli.training_report import echo_cost
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ NETWORK_FIELDS = {
     "separation": "separation",
     "seed": "seed",
 }
-METHOD, WHICH, TRAINING = "Method", "Which images", "Training"
 
 
 if TYPE_CHECKING:
@@ -81,19 +81,17 @@ class Numbers(NumbersType):
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
-@option("-o", "--output", section=METHOD, required=True, type=FILE, help="Checkpoint to write (.safetensors).")
-@option(
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option(
     "--method",
-    section=METHOD,
     type=click.Choice(["ddpm", *NETWORKS]),
     default="ddpm",
     show_default=True,
     help="Pixel classifiers on a frozen denoiser; the denoiser fine-tuned; HoVer-Net; a plain U-Net.",
 )
-@option("--denoiser", section=METHOD, type=FILE, help="[ddpm, finetune] Checkpoint made by wsinuc pretrain.")
-@option(
+@click.option("--denoiser", type=FILE, help="[ddpm, finetune] Checkpoint made by wsinuc pretrain.")
+@click.option(
     "--preset",
-    section=METHOD,
     type=click.Choice(["quick", "paper"]),
     default="quick",
     show_default=True,
@@ -101,75 +99,67 @@ class Numbers(NumbersType):
 )
 @condition_options
 @split_options
-@option("--few", section=WHICH, type=int, metavar="N", help="Only N patches; OUTPUT.split.json records which.")
-@option("--patch", section=WHICH, default=256, show_default=True, help="With --few: side of a patch in pixels.")
-@option("--add", "whole", section=WHICH, multiple=True, metavar="DATA", help="More data, all of it.")
-@option(
+@click.option("--few", type=int, metavar="N", help="Only N patches; OUTPUT.split.json records which.")
+@click.option("--patch", default=256, show_default=True, help="With --few: side of a patch in pixels.")
+@click.option("--add", "whole", multiple=True, metavar="DATA", help="More data, all of it.")
+@click.option(
     "--add-share",
-    section=WHICH,
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="[networks] Share of the crops that come from --add.  [default: by area]",
 )
-@option(
+@click.option(
     "--validation",
-    section=WHICH,
     metavar="PART",
     help="[networks] Part of the split whose AJI decides which weights stay.",
 )
-@option(
+@click.option(
     "--timesteps",
-    section=TRAINING,
     type=Numbers(),
     help="[ddpm] Noise levels of the features.",
 )
-@option(
+@click.option(
     "--blocks",
-    section=TRAINING,
     type=Numbers(),
     help="[ddpm] Decoder blocks of the features.",
 )
-@option("--features", section=TRAINING, type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
-@option("--members", section=TRAINING, type=int, help="[ddpm] Pixel classifiers in the ensemble.")
-@option("--visits", section=TRAINING, type=int, help="[ddpm] Augmented views of every image.")
-@option(
+@click.option("--features", type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
+@click.option("--members", type=int, help="[ddpm] Pixel classifiers in the ensemble.")
+@click.option("--visits", type=int, help="[ddpm] Augmented views of every image.")
+@click.option(
     "--views",
-    section=TRAINING,
     type=click.IntRange(1, 4),
     help="[ddpm] Ways in which segmenting sees every tile; each costs a pass.",
 )
-@option(
+@click.option(
     "--tune",
-    section=TRAINING,
     type=int,
     metavar="STEPS",
     help="[ddpm] First tune the denoiser through its classifiers.",
 )
-@option("--steps", section=TRAINING, type=int, help="[networks] Training steps.")
-@option("--batch", section=TRAINING, type=int, help="[networks] Crops per step.")
-@option("--crop", section=TRAINING, type=int, help="[networks] Side of a crop in pixels.")
-@option(
+@click.option("--steps", type=int, help="[networks] Training steps.")
+@click.option("--batch", type=int, help="[networks] Crops per step.")
+@click.option("--crop", type=int, help="[networks] Side of a crop in pixels.")
+@click.option(
     "--lr",
-    section=TRAINING,
     type=float,
     help="Highest learning rate: of the network, of the pixel classifiers, or of --tune.",
 )
-@option("--model-mpp", section=TRAINING, type=float, metavar="UM", help="[hovernet, unet] um per pixel.")
-@option("--base", section=TRAINING, type=int, help="[unet] Width of the finest level.")
-@option("--width", section=TRAINING, type=float, help="[hovernet] Channels relative to the published ones.")
-@option(
+@click.option("--model-mpp", type=float, metavar="UM", help="[hovernet, unet] um per pixel.")
+@click.option("--base", type=int, help="[unet] Width of the finest level.")
+@click.option("--width", type=float, help="[hovernet] Channels relative to the published ones.")
+@click.option(
     "--similarity",
-    section=TRAINING,
     type=click.Choice(["pixel", "scalar"]),
     help="[finetune] Structural-similarity loss per pixel, or the scalar form as released.",
 )
-@option("--from-scratch", section=TRAINING, is_flag=True, help="[finetune] The denoiser's network, but random weights.")
-@option(
+@click.option("--from-scratch", is_flag=True, help="[finetune] The denoiser's network, but random weights.")
+@click.option(
     "--separation",
-    section=TRAINING,
     type=click.Choice(["distance", "hv"]),
     help="Map that tells touching nuclei apart.",
 )
-@option("--seed", section=TRAINING, type=int)
+@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@log_option
 @click.option(
     "--dry-run", is_flag=True, help="Check every file, say what would be trained and what it takes; then stop."
 )
@@ -209,8 +199,10 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         return
     if chosen.drawn is not None:
         chosen.drawn.save(output.with_suffix(".split.json"))
-    told: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": echo}
-    _run(chosen, config, output, options["denoiser"], _validation(data, options), told)
+    validation = _validation(data, options)
+    with telling(options["log"]) as tell:
+        told: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": tell}
+        _run(chosen, config, output, options["denoiser"], validation, told)
     echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")
 
 

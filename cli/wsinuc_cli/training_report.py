@@ -1,4 +1,4 @@
-"""What every training says of itself: what it takes, before it begins, and a line per report."""
+"""What every training says of itself before it begins: what it takes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
-    from wsinuc.models.training.loop import Progress
     from wsinuc.workflows.training.cost import TrainingCost
-
-
-def echo_progress(progress: Progress) -> None:
-    """Print a line of a training."""
-    held_out = "" if progress.validation is None else f"  held out {progress.validation:.4f}"
-    echo(
-        f"{progress.images:10,} images  loss {progress.loss:.4f}{held_out}  {progress.images_per_s:6.1f} images/s  "
-        f"{progress.seconds:6.0f} s"
-    )
 
 
 def echo_cost(cost: TrainingCost) -> None:

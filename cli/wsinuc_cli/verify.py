@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CODES = {"whole": 0, "unfinished": 2}
 """Exit codes by state; of all others it is 1."""
+SHOWN = 10
+"""Names in one line."""
 _LARGE = 500 * 2**20
 """Bytes of a result from which a bar shows how far it is."""
 
@@ -28,8 +30,8 @@ _LARGE = 500 * 2**20
 def verify(results: tuple[Place, ...]) -> None:
     """Say whether every file of RESULT is, byte for byte, what was written.
 
-    RESULT is a result (slide.wsinuc), its URL, or a folder of results. A line per result, one per
-    problem below it, and one for files that are not part of the result, which do no harm.
+    RESULT is a result (slide.wsinuc), its URL, or a folder of results. Each result gets a line, with
+    its problems below, and the files that are not part of it, which do no harm.
 
     Exit code: 0 all are whole, 1 one or more are damaged or cannot be judged, 2 some are not finished.
     """
@@ -37,11 +39,14 @@ def verify(results: tuple[Place, ...]) -> None:
     from wsinuc.workflows.verify.run import verify as verify_result
 
     codes = set()
-    for result in (inner for given in results for inner in (results_in(given) if isinstance(given, Path) else [given])):
-        with _bar() as on_bytes:
-            report = verify_result(result, on_bytes=on_bytes)
-        echo_text(describe(report))
-        codes.add(CODES.get(report.state, 1))
+    for place in results:
+        # A URL is one result: listing a bucket for more could take hours.
+        for result in results_in(place) if isinstance(place, Path) else [place]:
+            with _bar() as on_bytes:
+                report = verify_result(result, on_bytes=on_bytes)
+            echo_text(describe(report))
+            codes.add(CODES.get(report.state, 1))
+    # Damage outweighs what is not finished, whatever the numbers of the codes.
     raise click.exceptions.Exit(1 if 1 in codes else max(codes))
 
 
@@ -66,8 +71,9 @@ def _verdict(report: Verification) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    more = len(names) - 10
-    return ", ".join(names[:10]) + (f", and {more} more" if more > 0 else "")
+    more = len(names) - SHOWN
+    rest = f", and {more} more" if more > 0 else ""
+    return ", ".join(names[:SHOWN]) + rest
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.workflows.segment import run as task
 from wsinuc.workflows.segment.events import BlockDone, Planned, StageStarted
 from wsinuc_cli import progress
+from wsinuc_cli.duration import duration
 from wsinuc_cli.main import COMMANDS, main
 
 SOURCES = Path(__file__).parents[2]
@@ -325,7 +326,7 @@ def test_quiet_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_durations() -> None:
-    assert [progress.duration(s) for s in (0.2, 42.4, 200, 7300)] == ["0 s", "42 s", "3 min", "2.0 h"]
+    assert [duration(s) for s in (0.2, 42.4, 200, 7300)] == ["0 s", "42 s", "3 min", "2.0 h"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +14,16 @@ from rich.console import Console
 
 import wsinuc.segmenters
 from helpers.oracle import MPP, OracleSegmenter, plane, write_slide
+from wsinuc.config import SegmentConfig
 from wsinuc.errors import SlideError
 from wsinuc.workflows.cohort.events import SlideDone, SlideFailed, SlideProgress
 from wsinuc.workflows.cohort.slide_list import SlideJob
+from wsinuc.workflows.segment import run_times
 from wsinuc.workflows.segment.events import BlockDone, Planned
-from wsinuc_cli.cohort_progress import CohortBars
+from wsinuc.workflows.segment.run import plan_segment
+from wsinuc.workflows.segment.run_times import read_run_times
+from wsinuc_cli.cohort_progress import CohortBars, CohortLines, OneSlide
+from wsinuc_cli.duration import duration
 from wsinuc_cli.main import main
 
 
@@ -92,6 +99,43 @@ def test_bars_show_slides_in_work_and_all_of_them(tmp_path: Path) -> None:
             bars(SlideFailed(job=second, error=SlideError("gone"), again=False))
             bars._progress.refresh()
     screen = (tmp_path / "screen").read_text(encoding="utf-8")
-    for text in ("a.svs", "b.svs", "3/10", "1,234 nuclei", "all slides", "2/7", "1 failed"):
+    for text in ("a ", "b ", "3/10", "1,234 nuclei", "all slides", "2/7", "1 failed"):
         assert text in screen
     assert "3/7" not in screen
+
+
+def test_a_dry_run_tells_the_time_that_earlier_runs_took(wsinuc_in, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(run_times, "LEAST_S", 0.0)
+    asked = ("segment", "a.tiff", "--tissue", "none", "--block", "64", "--dry-run")
+    assert "  time       not known for this model" in wsinuc_in(*asked).stdout
+    assert wsinuc_in("segment", "a.tiff", "-o", "out", "--tissue", "none", "--block", "64").exit_code == 0
+    (kept,) = read_run_times(tmp_path / "cache" / "wsinuc" / "run-times.json")
+    assert kept.tiles == plan_segment("a.tiff", "x", SegmentConfig(tissue="none", block=64), OracleSegmenter()).tiles
+    assert 0 < kept.startup_s < kept.seconds
+    told = wsinuc_in(*asked).stdout
+    assert f"  time       about {duration(kept.seconds)}, at " in told
+    assert "as in 1 run with this model and these workers here" in told
+    assert "not known" in wsinuc_in(*asked, "--threads", "3").stdout
+    shutil.copy("a.tiff", "c.tiff")
+    several = wsinuc_in("segment", "a.tiff", "c.tiff", "--tissue", "none", "--block", "64", "--dry-run").stdout
+    both = run_times.pace_of([kept], kept.conditions)
+    assert several.splitlines()[-1].startswith(f"all 2 slides: about {duration(both.seconds(2 * kept.tiles))}")
+
+
+def test_slides_are_named_as_the_table_names_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = SlideJob(slide=Path("a.svs"), name="Case 1")
+    plan = Planned(blocks=10, resumed=0, nuclei=0, plan=None)  # type: ignore[arg-type]
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    with CohortBars(7, console=console) as bars:
+        bars(SlideProgress(job=job, event=plan))
+        bars._progress.refresh()
+    lines = console.file.getvalue().replace("\r", "\n").splitlines()  # type: ignore[attr-defined]
+    row = next(line for line in reversed(lines) if "0/10" in line)
+    assert row.startswith("Case 1 ")
+    assert "a.svs" not in row
+    assert "elapsed 0:00:0" in row
+    assert "left" in row
+    for reporter in (CohortLines(), OneSlide(quiet=False, verbose=True)):
+        reporter(SlideProgress(job=job, event=plan))
+    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == ["Case 1", "Case 1"]

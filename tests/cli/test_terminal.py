@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import io
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from wsinuc.shown import shown
 from wsinuc_cli import cohort_progress, progress
 from wsinuc_cli.main import main
 from wsinuc_cli.options import start_logging
+from wsinuc_cli.terminal import echo
 
 CLI = Path(__file__).parents[2] / "cli" / "wsinuc_cli"
 STEERING = "\x1b[2J\x1b]0;owned\x07\rdone\x9b31m\u202e\u2066\x7f\u2028"
@@ -160,6 +162,19 @@ class TestOutput:
         for module in (progress, cohort_progress):
             source = Path(module.__file__).read_text()
             assert "name=shown(" in source
+
+    @pytest.mark.parametrize("err", [False, True])
+    def test_lines_stand_above_live_bars(self, err: bool):
+        screen = io.StringIO()
+        with progress.live_bars(Console(file=screen, force_terminal=True, color_system=None)) as bars:
+            bars.add_task("blocks", name="slide", total=2)
+            bars.refresh()
+            start_logging()
+            echo("a result", err=err)
+            logging.getLogger("wsinuc.test").warning("a warning")
+        lines = screen.getvalue().replace("\r", "\n").replace("\x1b[2K", "").splitlines()
+        assert "a result" in lines
+        assert "a warning" in lines
 
 
 class TestFileNames:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+import wsinuc
 from wsinuc.errors import CheckpointError
-from wsinuc.segmenters import shipped
+from wsinuc.models.networks.by_name import build_network
+from wsinuc.segmenters import load_segmenter, shipped
 from wsinuc.segmenters.shipped import MODELS, WEIGHTS, ShippedModel, model_path, shipped_models
+from wsinuc.segmenters.sizes import model_size
 from wsinuc_cli.main import main
 
 
@@ -51,6 +56,41 @@ def test_other_names_are_paths(tmp_path: Path) -> None:
 def test_the_command_line_names_them() -> None:
     listed = CliRunner().invoke(main, ["info", "--models"])
     assert listed.exit_code == 0, listed.output
-    assert [line.split()[0] for line in listed.output.splitlines()] == [model.name for model in MODELS]
+    head, *rows, _ = listed.output.splitlines()
+    assert head.split() == ["name", "file", "parameters", "um", "per", "px", "channels", "description"]
+    assert [row.split()[0] for row in rows] == [model.name for model in MODELS]
+    assert rows[1].split()[:7] == ["accurate", "11.3", "MB", "5.56", "M", "0.25", "4"]
     told = CliRunner().invoke(main, ["segment", "--help"])
-    assert f"Shipped model ({', '.join(shipped_models())}" in " ".join(told.output.split())
+    assert f"A shipped model ({', '.join(shipped_models())}" in " ".join(told.output.split())
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+def test_sizes_are_those_of_the_loaded_models(model: ShippedModel) -> None:
+    size = model_size(model.path)
+    loaded = load_segmenter(model.name, device="cpu")
+    assert (size.mpp, size.channels) == (loaded.mpp, loaded.channels)
+    assert size.classes == tuple(each.name for each in loaded.classes)
+    assert size.bytes == sum(path.stat().st_size for path in size.files)
+
+
+def test_a_joint_model_counts_each_file_once_and_its_members() -> None:
+    size = {model.name: model_size(model.path) for model in MODELS}
+    assert [path.stem for path in size["accurate"].files] == ["accurate", "diffusion", "student"]
+    assert size["accurate"].parameters == size["diffusion"].parameters + size["student"].parameters
+    # Built anew: a loaded network has its normalisation folded into its convolutions.
+    network = build_network("unet", {"base": 16, "classes": 2, "fold": 2, "levels": 4, "maps": 1, "smooth": True})
+    assert size["student"].parameters == sum(each.numel() for each in network.parameters())
+
+
+def test_what_is_no_model_has_no_size(tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="is no checkpoint of wsinuc"):
+        model_size(tmp_path / "x.safetensors")
+
+
+def test_listing_models_needs_no_pytorch() -> None:
+    code = (
+        "import sys; from wsinuc.segmenters.sizes import model_size as m; from wsinuc.segmenters.shipped import MODELS"
+    )
+    code += "; [m(each.path) for each in MODELS]; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(wsinuc.__file__).parents[1])

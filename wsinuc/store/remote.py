@@ -41,11 +41,12 @@ _log = logging.getLogger(__name__)
 def working_area(url: Url, parent: Path | None) -> Path:
     """The folder in which the result for ``url`` is made: one of its own in ``parent``, by default the user's cache."""
     if parent is None:
-        parent = _user_cache() / "wsinuc"
+        parent = user_cache() / "wsinuc"
     return Path(parent) / f"{url.name or 'result'}-{hashlib.sha256(str(url).encode()).hexdigest()[:16]}"
 
 
-def _user_cache() -> Path:
+def user_cache() -> Path:
+    """The folder for caches of this user; raises ConfigError for a user without a home."""
     cache = os.environ.get("XDG_CACHE_HOME")
     if cache:
         return Path(cache)

@@ -1,4 +1,4 @@
-"""``wsinuc train --points``: which nucleus a point marks, what is learnt, what the model then says,
+"""``wsinuc classify``: which nucleus a point marks, what is learnt, what the model then says,
 and what is refused."""
 
 from __future__ import annotations

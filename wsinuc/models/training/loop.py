@@ -26,6 +26,7 @@ from wsinuc.errors import ConfigError, TrainingError
 from wsinuc.models.device_memory import out_of_memory
 from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.models.training.state import TrainingState, append_log, trim_log
+from wsinuc.progress_line import ProgressLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +135,11 @@ class Progress:
     """Since the line before."""
     validation: float | None = None
     """Held-out loss of the averaged weights, where it was measured."""
+
+    def line(self, stage: str, steps: int) -> ProgressLine:
+        """The report as a line of text, with its numbers; ``steps`` is the length of the training."""
+        text = f"{stage}: step {self.step}  loss {self.loss:.4f}  {self.seconds:.0f} s"
+        return ProgressLine(text, stage=stage, unit="steps", done=self.step, total=steps, loss=self.loss)
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,5 +104,3 @@ class IsolatedSlide(Slide):
     def _died(self, what: str) -> SlideError:
         self._deaths.append(f"{self.name}: {what}: the file is damaged or hostile; it is left out")
         return SlideError(self._deaths[0])
-
-

@@ -23,13 +23,14 @@ TILE = 256
 CHUNK = 512
 QUALITY = 80
 CHANNELS = 128
-"""Of the convolution whose rate is taken for the network's ceiling; what U-Nets have where they spend their time."""
+"""Channels of the convolution that stands for the network; U-Nets have as many where they spend their time."""
 
 
 def jpeg_decoding(pixels: NDArray[np.uint8], repeats: int) -> float:
     """Pixels decoded per CPU second: tiles of ``pixels`` (h, w, 3) as JPEG in memory."""
+    # In memory, so that the disk is no part of the ceiling.
     tiles = [imagecodecs.jpeg8_encode(tile, level=QUALITY) for tile in _squares(pixels, TILE)]
-    decoded = sum(tile.shape[0] * tile.shape[1] for tile in _squares(pixels, TILE))
+    decoded = sum(tile.size // 3 for tile in _squares(pixels, TILE))
     return decoded / _cpu_seconds(lambda: [imagecodecs.jpeg8_decode(tile) for tile in tiles], repeats)
 
 
@@ -81,6 +82,7 @@ def convolution(device: Any, dtype: Any) -> tuple[Callable[[], None], int]:
 
     def run() -> None:
         with torch.inference_mode():
+            # Ten in a row, so that the time of starting one does not count.
             for _ in range(10):
                 layer(images)
             if device.type == "cuda":
@@ -95,14 +97,14 @@ def flop(work: Callable[[], object]) -> int:
 
     with FlopCounterMode(display=False) as counter:
         work()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def _cpu_seconds(work: Callable[[], object], repeats: int) -> float:
     return max(typical(work, repeats).cpu_seconds, 1e-9)
 
 
-def _squares(image: NDArray, side: int) -> list[NDArray]:
+def _squares(image: NDArray[Any], side: int) -> list[NDArray[Any]]:
     return [
         np.ascontiguousarray(image[y : y + side, x : x + side])
         for y in range(0, image.shape[0], side)

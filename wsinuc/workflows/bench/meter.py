@@ -29,7 +29,7 @@ class Usage:
     seconds: float
     """Wall time."""
     cpu_seconds: float
-    """Of all threads and child processes."""
+    """CPU time of all threads and child processes."""
     peak_memory_bytes: int
     """Largest sum of the resident memory of this process and its children; pages that they share count for each."""
 
@@ -44,7 +44,8 @@ def metered(work: Callable[[], Result], *, interval_s: float = INTERVAL_S) -> tu
     (499500, True)
     """
     process = psutil.Process()
-    peak, sampling = [_memory(process)], [0.0]
+    peak = [_memory(process)]
+    sampling = [0.0]
     done = threading.Event()
 
     def sample() -> None:
@@ -55,11 +56,14 @@ def metered(work: Callable[[], Result], *, interval_s: float = INTERVAL_S) -> tu
 
     sampler = threading.Thread(target=sample, name="wsinuc-meter", daemon=True)
     sampler.start()
-    cpu, begin = _cpu_seconds(process), time.perf_counter()
+    cpu = _cpu_seconds(process)
+    begin = time.perf_counter()
     try:
         result = work()
     finally:
-        seconds, cpu = time.perf_counter() - begin, _cpu_seconds(process) - cpu
+        # First of all: stopping the sampler below is no part of the work.
+        seconds = time.perf_counter() - begin
+        cpu = _cpu_seconds(process) - cpu
         done.set()
         sampler.join()
     memory = max(peak[0], _memory(process))
@@ -78,7 +82,7 @@ def typical(work: Callable[[], object], repeats: int) -> Usage:
 
 
 def _memory(process: psutil.Process) -> int:
-    total = process.memory_info().rss
+    total = int(process.memory_info().rss)
     for child in process.children(recursive=True):
         with suppress(psutil.Error):  # it has ended meanwhile
             total += child.memory_info().rss
@@ -86,11 +90,12 @@ def _memory(process: psutil.Process) -> int:
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    """Of the process, of children that have ended, and of those that live."""
+    """CPU time of the process, of children that have ended, and of those that live."""
     times = process.cpu_times()
-    total = time.process_time() + times.children_user + times.children_system  # the first is finer than psutil's ticks
+    # The clock of this process is finer than psutil's ticks.
+    total = time.process_time() + float(times.children_user) + float(times.children_system)
     for child in process.children(recursive=True):
         with suppress(psutil.Error):
             own = child.cpu_times()
-            total += own.user + own.system
+            total += float(own.user) + float(own.system)
     return total

@@ -45,7 +45,7 @@ SHARED = ("model", "device", "tissue", "workers", "block")
 EXPORTED = 20_000
 """Nuclei that are exported, those of the block again and again: one shard."""
 BATCHES = 4
-"""Of the network that are timed, at most."""
+"""Most batches of the network that are timed."""
 SAMPLE = 1024
 """Side of the corner of the slide that is decoded for the ceiling of reading."""
 
@@ -58,14 +58,14 @@ class BenchConfig:
     """A slide; None makes one."""
     width: int = 4096
     height: int = 4096
-    """Of the slide that is made."""
+    """Height in pixels of the slide that is made; ``width`` is its width."""
     model: str = "default"
     device: str = "auto"
     tissue: str = "auto"
     """Where to look, as in ``SegmentConfig``."""
     stages: tuple[str, ...] = STAGES
     repeats: int = 3
-    """Of every stage but ``all``; medians are reported."""
+    """How often every stage but ``all`` is run; medians are reported."""
     workers: int = 2
     block: int = 1024
     """Side of a block in view pixels."""
@@ -76,16 +76,17 @@ class BenchConfig:
             raise ConfigError(f"no such stage: {', '.join(unknown) or 'none given'}; choose from {', '.join(STAGES)}")
         if self.repeats < 1:
             raise ConfigError(f"repeats must be at least 1, got {self.repeats}")
-        _ = self.settings, self.size  # what cannot be is said before a slide is made
+        # Both check themselves when they are made: what cannot be must show before a slide is made.
+        _ = self.settings, self.size
 
     @property
     def settings(self) -> SegmentConfig:
-        """Those of a run."""
+        """The settings of a run with these choices."""
         return SegmentConfig(**{name: getattr(self, name) for name in SHARED})
 
     @property
     def size(self) -> SyntheticSlideConfig | None:
-        """Of the slide that is made, if any."""
+        """The slide that is made; None where one is given."""
         return None if self.slide else SyntheticSlideConfig(width=self.width, height=self.height)
 
 
@@ -102,7 +103,7 @@ class StageResult:
     seconds_per_mm2: float
     cpu_seconds_per_mpx: float
     peak_memory_bytes: int
-    """Of all processes together while the stage ran, what was loaded before included."""
+    """Memory of all processes together while the stage ran, with everything that was loaded already."""
     ceiling: str | None
     """What the stage is held against; None for the whole run."""
     share_of_ceiling: float | None
@@ -157,9 +158,11 @@ def run_bench(
     with tempfile.TemporaryDirectory(prefix="wsinuc-bench-") as name:
         folder = Path(name)
         tell("prepare")
-        if config.slide is None and segmenter is None:  # a wrong name is said before a large slide is made for hours
+        # A wrong name must show before hours are spent on making a large slide.
+        if config.slide is None and segmenter is None:
             segmenter = load_segmenter(config.model, device=config.device)
-        slide, settings = config.slide or _make_slide(config, folder), config.settings
+        slide = config.slide or _make_slide(config, folder)
+        settings = config.settings
         with prepare(slide, folder / "out", settings, segmenter) as (prepared, _):
             results = _measure_apart(config, prepared, folder, tell)
             summary = None
@@ -178,11 +181,12 @@ def _make_slide(config: BenchConfig, folder: Path) -> Path:
 def _measure_apart(
     config: BenchConfig, prepared: Prepared, folder: Path, tell: Callable[[str], None]
 ) -> list[StageResult]:
-    wanted = [name for name in config.stages if name != "all"]
-    if not wanted:
+    names = [name for name in config.stages if name != "all"]
+    if not names:
         return []
-    bench, results = _Bench(config, prepared, folder), []
-    for name in wanted:
+    bench = _Bench(config, prepared, folder)
+    results = []
+    for name in names:
         tell(name)
         results.append(bench.stage(name))
     return results
@@ -234,10 +238,11 @@ class _Recorder:
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if len(self.batches) < BATCHES:
             self.batches.append(pixels)
-        return self.wrapped.predict(pixels)
+        scores: NDArray[np.uint8] = self.wrapped.predict(pixels)
+        return scores
 
     def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
-        labels = self.wrapped.separate(scores)
+        labels: NDArray[np.int32] = self.wrapped.separate(scores)
         self.scores.append(scores)
         self.labels.append(labels)
         return labels
@@ -247,21 +252,24 @@ class _Bench:
     """The stages on one block: the one that holds most tissue."""
 
     def __init__(self, config: BenchConfig, prepared: Prepared, folder: Path) -> None:
-        self.config, self.prepared, self.folder = config, prepared, folder
+        self.config = config
+        self.prepared = prepared
+        self.folder = folder
         self.view: SlideView = prepared.view
+        # The fullest block: on an emptier one every stage would look faster than it is.
         self.block = max(prepared.grid, key=lambda block: prepared.selection.wanted.share(block.core))
         if not prepared.selection.wanted.touches(self.block.core):
             raise DataError("the slide holds no tissue, so there is nothing to measure: choose another slide or tissue")
         self.recorder = _Recorder(calibrated(self.view, prepared.segmenter, prepared.selection.tissue))
-        found = process_block(
+        result = process_block(
             self.view,
             self.block,
-            self.recorder,  # type: ignore[arg-type]
+            self.recorder,
             batch_size=prepared.segmenter.batch_size,
             tissue=prepared.selection,
             gate=nullcontext(),
         )
-        self.nuclei = found.nuclei
+        self.nuclei = result.nuclei
         if not len(self.nuclei):
             raise DataError(
                 "the model found no nuclei where the slide holds most tissue: choose another slide or model"
@@ -269,10 +277,12 @@ class _Bench:
 
     def stage(self, name: str) -> StageResult:
         """Measure one stage and its ceiling."""
-        return getattr(self, f"_{name}")()
+        measured: StageResult = getattr(self, f"_{name}")()
+        return measured
 
     def _read(self) -> StageResult:
-        box, view = self.block.read, self.view
+        box = self.block.read
+        view = self.view
         usage = self._typical(lambda: read_resilient(view, box))
         level = Box.of_shape(view.slide.level_shapes[view.level])
         pixels = view.slide.read(Box(0, 0, SAMPLE, SAMPLE).clip(level), view.level)
@@ -280,7 +290,8 @@ class _Bench:
         return self._result("read", usage, "JPEG decoding", _area(box) / best, megapixels=_area(box) / 1e6)
 
     def _network(self) -> StageResult:
-        segmenter, batches = self.recorder.wrapped, self.recorder.batches
+        segmenter = self.recorder.wrapped
+        batches = self.recorder.batches
 
         def work() -> None:
             for batch in batches:
@@ -290,6 +301,7 @@ class _Bench:
         megapixels = sum(map(len, batches)) * (segmenter.tile - 2 * segmenter.margin) ** 2 / 1e6
         if not hasattr(segmenter, "device"):
             return _result("network", usage, megapixels, 0, self.view.mpp)
+        # Against wall time: what a GPU does is no CPU time of this process.
         best = ceilings.convolving(segmenter.device, segmenter.dtype, self.config.repeats)
         share = ceilings.flop(work) / best / usage.seconds
         name = f"{str(segmenter.dtype).removeprefix('torch.')} convolution"
@@ -303,17 +315,21 @@ class _Bench:
 
     def _measure(self) -> StageResult:
         pairs = list(zip(self.recorder.labels, self.recorder.scores, strict=True))
-        frame, classes = self.view.frame, self.prepared.segmenter.classes
+        frame = self.view.frame
+        classes = self.prepared.segmenter.classes
         usage = self._typical(lambda: [measure(a, b, Box.of_shape(a.shape), frame, classes) for a, b in pairs])
         best = ceilings.copying(max(self.recorder.scores, key=np.size), self.config.repeats)
         return self._result("measure", usage, "copying the scores", sum(a.size for a, _ in pairs) / best)
 
     def _render(self) -> StageResult:
-        core, classes, number = Box.of_shape(self.block.core.shape), self.prepared.segmenter.classes, count()
+        core = Box.of_shape(self.block.core.shape)
+        classes = self.prepared.segmenter.classes
+        number = count()
         outlines = self.nuclei.outlines - np.array([self.block.core.y0, self.block.core.x0], np.int32)
         nuclei = replace(self.nuclei, outlines=outlines)
         grid = BlockGrid(core.shape, self.config.block, self.prepared.grid.halo)
 
+        # A path of its own for each repetition, so that none finds the files of the one before.
         def work() -> None:
             path = self.folder / f"labels-{next(number)}.zarr"
             render_labels(lambda index: nuclei, grid, path, mpp=self.view.mpp, classes=classes)
@@ -325,7 +341,8 @@ class _Bench:
         return self._result("render", usage, "compressing", labels.size / best)
 
     def _export(self) -> StageResult:
-        times, path = ceil_div(EXPORTED, len(self.nuclei)), self.folder / "nuclei.geojson.zip"
+        times = ceil_div(EXPORTED, len(self.nuclei))
+        path = self.folder / "nuclei.geojson.zip"
         usage = self._typical(lambda: write_geojson([self.nuclei] * times, path, run_id="bench"))
         nuclei = times * len(self.nuclei)
         best = ceilings.bare_features(self.nuclei, self.config.repeats)

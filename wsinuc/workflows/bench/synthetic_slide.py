@@ -43,7 +43,7 @@ LARGEST_SOURCE = 4096
 LARGEST_SIDE = 1_000_000
 """Pixels of a side of the slide, at most: several times what scanners make."""
 SHIPPED_MPP = 0.5
-"""Of the image that comes with scikit-image, about."""
+"""um per pixel of the image that comes with scikit-image, about."""
 
 RGB = NDArray[np.uint8]
 
@@ -101,16 +101,20 @@ def write_synthetic_slide(path: Path, config: SyntheticSlideConfig) -> Path:
 def source_square(config: SyntheticSlideConfig) -> RGB:
     """The real tissue, ``(CELL, CELL, 3)`` at the slide's resolution: the darkest square of the image."""
     if config.image is None:
-        pixels, mpp = data.immunohistochemistry(), SHIPPED_MPP
+        pixels = data.immunohistochemistry()
+        mpp = SHIPPED_MPP
     else:
         with open_isolated(config.image, mpp=config.image_mpp) as slide:
             height, width = slide.level_shapes[0]
-            y0, x0 = max(0, (height - LARGEST_SOURCE) // 2), max(0, (width - LARGEST_SOURCE) // 2)
+            y0 = max(0, (height - LARGEST_SOURCE) // 2)
+            x0 = max(0, (width - LARGEST_SOURCE) // 2)
             box = Box(y0, x0, min(height, y0 + LARGEST_SOURCE), min(width, x0 + LARGEST_SOURCE))
-            pixels, mpp = slide.read(box), slide.mpp
+            pixels = slide.read(box)
+            mpp = slide.mpp
     scale = mpp / config.mpp
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
     image = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    # Mirrored where the image is smaller than a cell: a constant border would be no tissue.
     missing = [(0, max(0, CELL - side)) for side in image.shape[:2]]
     return _darkest(np.pad(image, [*missing, (0, 0)], mode="symmetric"))
 
@@ -146,17 +150,20 @@ class _Level:
 
     def pixels(self, y0: int, x0: int) -> RGB:
         """A tile of pixels; what lies beyond the slide's edge is continued."""
-        rows, columns = np.arange(y0, y0 + TILE), np.arange(x0, x0 + TILE)
+        rows = np.arange(y0, y0 + TILE)
+        columns = np.arange(x0, x0 + TILE)
         side = self.stamps.shape[1]
         kinds = self.cells[np.ix_(_last(rows // side, self.cells, 0), _last(columns // side, self.cells, 1))]
         kinds = np.where(self.is_tissue(rows, columns), kinds, self.glass)
-        return self.stamps[kinds, (rows % side)[:, None], columns % side]
+        pixels: RGB = self.stamps[kinds, (rows % side)[:, None], columns % side]
+        return pixels
 
     def is_tissue(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Where the sum of waves is above the threshold, at rows and columns of this level."""
         heights = np.zeros((len(rows), len(columns)))
         for amplitude, along_y, along_x, phase in self.waves:
-            angle_y, angle_x = (rows * self.step * along_y + phase), columns * self.step * along_x
+            angle_y = rows * self.step * along_y + phase
+            angle_x = columns * self.step * along_x
             heights += amplitude * (
                 np.outer(np.cos(angle_y), np.cos(angle_x)) - np.outer(np.sin(angle_y), np.sin(angle_x))
             )
@@ -167,6 +174,7 @@ class _Level:
         side = self.stamps.shape[1]
         if side % TILE:
             return None
+        # Every 32nd pixel is enough: the waves are as long as a quarter of the slide.
         tissue = self.is_tissue(np.arange(y0, y0 + TILE + 1, 32), np.arange(x0, x0 + TILE + 1, 32))
         if tissue.any() != tissue.all():
             return None
@@ -175,7 +183,9 @@ class _Level:
 
 
 def _last(indices: NDArray[np.int64], cells: NDArray[np.uint8], axis: int) -> NDArray[np.int64]:
-    return np.minimum(indices, cells.shape[axis] - 1)
+    # Tiles reach beyond the slide's edge, where the last cell goes on.
+    last: NDArray[np.int64] = np.minimum(indices, cells.shape[axis] - 1)
+    return last
 
 
 def _levels(config: SyntheticSlideConfig, square: RGB) -> list[_Level]:
@@ -187,20 +197,23 @@ def _levels(config: SyntheticSlideConfig, square: RGB) -> list[_Level]:
     cells = rng.integers(0, len(stamps) - 1, (ceil_div(config.height, CELL), ceil_div(config.width, CELL)), np.uint8)
     waves = _waves(rng, max(config.width, config.height))
     threshold = _threshold(waves, config)
-    levels, step = [], 1
+    levels = []
+    step = 1
     while True:
         shape = (ceil_div(config.height, step), ceil_div(config.width, step))
         levels.append(_Level(shape, step, stamps, cells, waves, threshold))
         if max(shape) <= 4 * TILE or step * STEP > CELL:
             return levels
-        kinds, side = stamps.shape[0], stamps.shape[1] // STEP
+        kinds = stamps.shape[0]
+        side = stamps.shape[1] // STEP
         stamps = stamps.reshape(kinds, side, STEP, side, STEP, 3).mean((2, 4)).round().astype(np.uint8)
         step *= STEP
 
 
 def _waves(rng: np.random.Generator, extent: int) -> NDArray[np.float64]:
     """Waves of one to four periods over the slide's longer side, in random directions."""
-    periods, direction = rng.uniform(1, 4, WAVES), rng.uniform(0, 2 * np.pi, WAVES)
+    periods = rng.uniform(1, 4, WAVES)
+    direction = rng.uniform(0, 2 * np.pi, WAVES)
     frequency = 2 * np.pi * periods / extent
     along = (frequency * np.sin(direction), frequency * np.cos(direction))
     return np.stack([1 / periods, *along, rng.uniform(0, 2 * np.pi, WAVES)], axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,12 +84,13 @@ def assign_folds(groups: NDArray[np.intp], folds: int, seed: int) -> NDArray[np.
             f"cross-validation needs 2 images (or patients) with nuclei of a class and 2 folds, got {len(names)} and "
             f"{folds}: add images, or train with --folds 0"
         )
-    held = np.zeros(min(folds, len(names)), np.int64)
+    fold_sizes = np.zeros(min(folds, len(names)), np.int64)
     fold_of = np.empty(len(names), np.intp)
+    # The largest groups first, each into the smallest fold so far; the shuffle decides between equals.
     order = np.random.default_rng(seed).permutation(len(names))
     for i in order[np.argsort(-sizes[order], kind="stable")]:
-        fold_of[i] = held.argmin()
-        held[fold_of[i]] += sizes[i]
+        fold_of[i] = fold_sizes.argmin()
+        fold_sizes[fold_of[i]] += sizes[i]
     return fold_of[np.searchsorted(names, groups)]
 
 
@@ -109,12 +111,23 @@ def cross_validate(table: NucleusTable, config: ClassifierConfig, *, folds: int,
 
 
 def permutation_test(
-    table: NucleusTable, config: ClassifierConfig, *, folds: int, times: int, seed: int = 0
+    table: NucleusTable,
+    config: ClassifierConfig,
+    *,
+    folds: int,
+    times: int,
+    seed: int = 0,
+    on_training: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """How often shuffled classes are told apart as well as the true ones.
 
     Everything is fitted anew to classes shuffled over all nuclei. To be affordable, true and shuffled classes are both
     learnt by one member from the original stain alone.
+
+    Parameters
+    ----------
+    on_training
+        Told how many of the ``times`` trainings on shuffled classes are done.
 
     Returns
     -------
@@ -127,12 +140,11 @@ def permutation_test(
     single = replace(config, members=1)
     true = cross_validate(plain, single, folds=folds, seed=seed).balanced_accuracy
     rng = np.random.default_rng(seed)
-    shuffled = [
-        cross_validate(
-            replace(plain, classes=rng.permutation(table.classes)), single, folds=folds, seed=seed
-        ).balanced_accuracy
-        for _ in range(times)
-    ]
+    shuffled: list[float] = []
+    for _ in range(times):
+        by_chance = replace(plain, classes=rng.permutation(table.classes))
+        shuffled.append(cross_validate(by_chance, single, folds=folds, seed=seed).balanced_accuracy)
+        on_training(len(shuffled))
     return {
         "times": times,
         "balanced_accuracy": round(true, 4),

@@ -21,6 +21,7 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import stain_levels
 from wsinuc.pipeline.block import score_box
 from wsinuc.pipeline.calibrate import calibrated
+from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters.typed import STAINS, TypedSegmenter
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import read_resilient
@@ -68,7 +69,7 @@ class NucleusTable:
     groups: NDArray[np.intp]
     """(n,) number of the patient, or of the image where patients are not known: what is held out together."""
     names: tuple[str, ...]
-    """Of the classes."""
+    """Names of the classes."""
     counts: PointCounts
 
 
@@ -94,13 +95,13 @@ def match_points(
     """
     if not labels.any():
         return np.zeros(len(points), np.int32), np.zeros(len(points), bool)
-    at = np.clip(np.floor(points).astype(int), 0, np.array(labels.shape) - 1)
-    y, x = at.T
+    pixels = np.clip(np.floor(points).astype(int), 0, np.array(labels.shape) - 1)
+    y, x = pixels.T
     distance, (near_y, near_x) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
-    found = labels[near_y[y, x], near_x[y, x]].astype(np.int32)
+    nearest = labels[near_y[y, x], near_x[y, x]].astype(np.int32)
     inside = labels[y, x] > 0
-    beside = ~inside & (distance[y, x] <= reach_px) & ~np.isin(found, found[inside])
-    return np.where(inside | beside, found, 0).astype(np.int32), inside
+    beside = ~inside & (distance[y, x] <= reach_px) & ~np.isin(nearest, nearest[inside])
+    return np.where(inside | beside, nearest, 0).astype(np.int32), inside
 
 
 def classes_of_nuclei(
@@ -157,23 +158,26 @@ def gather_nuclei(
     for number, image in enumerate(images):
         rng = np.random.default_rng([seed, number])
         parts.append(_of_image(image, segmenter, views, stain, rng))
-        on_image(f"{image.name}: {parts[-1][2]}")
+        text = f"{image.name}: {parts[-1][2]}"
+        on_image(ProgressLine(text, stage="segmenting", unit="images", done=number + 1, total=len(images)))
     counts = sum((part[2] for part in parts), PointCounts())
     if not counts.points:
         raise DataError("no point with a class to learn from: check the data set's point files and filters")
     sizes = [len(part[1]) for part in parts]
-    found = np.concatenate([part[1] for part in parts])
+    numbers = np.concatenate([part[1] for part in parts])
     for i, each in enumerate(classes, start=1):
-        if (n := int((found == i).sum())) < 2:
+        n = int((numbers == i).sum())
+        if n < 2:
             raise DataError(
                 f"the class {each.name} has {n} segmented nuclei with a point, 2 are the least to learn from: "
                 f"mark more, or segment with another --model ({counts})"
             )
+    # Images of one patient look alike, so a fold never parts them.
     group_names = [image.attributes.get("patient") or image.name for image in images]
     _, group = np.unique(group_names, return_inverse=True)
     return NucleusTable(
         descriptors=np.concatenate([part[0] for part in parts], axis=1),
-        classes=found.astype(np.intp) - 1,
+        classes=numbers.astype(np.intp) - 1,
         images=np.repeat(np.arange(len(images)), sizes),
         groups=np.repeat(group, sizes),
         names=tuple(each.name for each in classes),
@@ -187,7 +191,8 @@ def _of_image(
     """Descriptors (views, n, d) and classes (n,) of the nuclei with a class, by the path of ``segment``."""
     with ArraySlide(image.image, mpp=image.mpp) as slide:
         view = slide.at(segmenter.mpp)
-        whole, mask = Box.of_shape(view.shape), tissue.whole(view)
+        whole = Box.of_shape(view.shape)
+        mask = tissue.whole(view)
         fitted = calibrated(view, segmenter, mask)
         scores = score_box(view, whole, fitted, batch_size=segmenter.batch_size, tissue=mask)
         pixels, _ = read_resilient(view, whole)
@@ -196,16 +201,18 @@ def _of_image(
     assert image.points is not None, "a set of points"
     assert image.point_classes is not None, "with classes"
     known = image.point_classes > 0
-    points, given = (image.points[known] + 0.5) / downsample, image.point_classes[known]
+    # Points are pixels of the image; their centres are what has a place in the view.
+    points = (image.points[known] + 0.5) / downsample
+    point_classes = image.point_classes[known]
     label, inside = match_points(points, labels, MATCH_RADIUS_UM / segmenter.mpp)
-    classes, conflicts = classes_of_nuclei(label, given, int(labels.max(initial=0)))
+    classes, conflicts = classes_of_nuclei(label, point_classes, int(labels.max(initial=0)))
     chosen = classes > 0
     described = [segmenter.describe(labels, scores)[chosen]]
     for _ in range(views):
         scores[-STAINS:] = stain_levels(jitter_stain(pixels, rng, stain))
         described.append(segmenter.describe(labels, scores)[chosen])
     counts = PointCounts(
-        points=len(given),
+        points=len(point_classes),
         inside=int(inside.sum()),
         near=int(((label > 0) & ~inside).sum()),
         alone=int((label == 0).sum()),

@@ -1,4 +1,4 @@
-"""A segmenter and a few points with classes -> a segmenter that tells nuclei apart: ``train --points``."""
+"""A segmenter and a few points with classes -> a segmenter that tells nuclei apart: ``wsinuc classify``."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.exports.pictures.plots import draw_heat_map
-from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.grid import ceil_div
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.features.nucleus_classifier import ClassifierConfig
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import create_text
+from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters import model_path, segmenter_from
 from wsinuc.segmenters.typed import METHOD, TypedSegmenter, typed_checkpoint
 from wsinuc.workflows.classify.cross_validate import ClassScores, cross_validate, fit_on, permutation_test
-from wsinuc.workflows.classify.nuclei import gather_nuclei
+from wsinuc.workflows.classify.nuclei import NucleusTable, gather_nuclei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class PointTrainConfig:
     stain: float = 0.15
     """How far they are from the original, see `jitter_stain`."""
     folds: int = 5
-    """Of the cross-validation; 0 skips it, as many as images leaves one image out at a time."""
+    """Parts of the cross-validation; 0 skips it, as many as there are images leaves one image out at a time."""
     permutations: int = 100
     """Trainings on shuffled classes; 0 skips them."""
     seed: int = 0
@@ -65,7 +67,7 @@ def gather_points(source: str, *, mpp: float | None, wanted: Conditions, unwante
     if dataset.layout.kind != "points":
         raise DataError(
             f"{dataset.path} has no points ({dataset.layout.name} marks {dataset.layout.kind}); "
-            "train on outlines without --points"
+            "wsinuc train learns from outlines"
         )
     if len(dataset.classes) < 2:
         raise DataError(f"the points of {dataset.path} have no classes to be told apart: two are the least")
@@ -124,11 +126,7 @@ def train_points(
         scores = cross_validate(table, config.classifier, folds=config.folds, seed=config.seed)
         report["cross_validation"] = {"folds": min(config.folds, len(np.unique(table.groups))), **scores.as_json()}
     if config.folds and config.permutations:
-        tested = permutation_test(
-            table, config.classifier, folds=config.folds, times=config.permutations, seed=config.seed
-        )
-        report["permutation_test"] = tested
-        on_event(f"{tested['times']} trainings on shuffled classes: p = {tested['p']:.3g}")
+        report["permutation_test"] = _tested_by_chance(table, config, on_event)
     classifier = fit_on(table, np.ones(len(table.classes), bool), config.classifier)
     origin = {
         "wsinuc": wsinuc.__version__,
@@ -143,6 +141,23 @@ def train_points(
     if scores is not None:
         write_confusion(scores, out)
     return scores
+
+
+def _tested_by_chance(table: NucleusTable, config: PointTrainConfig, on_event: Callable[[str], None]) -> dict[str, Any]:
+    """What trainings on shuffled classes reach, and how often as much as the one on the true classes."""
+    times = config.permutations
+
+    def report(done: int) -> None:
+        # Ten reports are enough for a bar, and do not flood a log.
+        if done % ceil_div(times, 10) == 0:
+            text = f"shuffled classes: {done} of {times} trainings"
+            on_event(ProgressLine(text, stage="shuffled classes", unit="trainings", done=done, total=times))
+
+    result = permutation_test(
+        table, config.classifier, folds=config.folds, times=times, seed=config.seed, on_training=report
+    )
+    on_event(f"{result['times']} trainings on shuffled classes: p = {result['p']:.3g}")
+    return result
 
 
 def write_confusion(scores: ClassScores, out: Path) -> None:
@@ -166,5 +181,5 @@ def _per_class(classes: np.ndarray, names: tuple[str, ...]) -> dict[str, int]:
     return dict(zip(names, np.bincount(classes, minlength=len(names)).tolist(), strict=True))
 
 
-def _name_of_base(checkpoint: Any) -> str:
-    return checkpoint.provenance.get("base", {}).get("model", "which is not recorded")
+def _name_of_base(checkpoint: Checkpoint) -> str:
+    return str(checkpoint.provenance.get("base", {}).get("model", "which is not recorded"))

@@ -50,7 +50,7 @@ class Summary:
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> Summary:
-        """Of the values ``(n,)``, which may be none."""
+        """The summary of values ``(n,)``; without any, every figure but the count is NaN."""
         if not len(values):
             return cls(0, NAN, NAN, NAN, NAN, NAN)
         sd = float(np.std(values, ddof=1)) if len(values) > 1 else NAN
@@ -86,19 +86,22 @@ def compare_figures(real: PatchFigures, synthetic: PatchFigures, seed: int) -> F
     """All distances and quantities; halves are drawn from ``seed``."""
     rng = np.random.default_rng(seed)
     half = min(len(real) // 2, len(synthetic))
-    same, floor = [], []
+    same = []
+    floor = []
     for _ in range(HALVINGS if half else 0):
-        order, drawn = rng.permutation(len(real)), rng.permutation(len(synthetic))[:half]
+        order = rng.permutation(len(real))
+        drawn = rng.permutation(len(synthetic))[:half]
         first = real.take(order[:half])
+        # Both are drawn as large as a half: most distances grow as samples shrink.
         same.append(_distances(first, synthetic.take(drawn)))
         floor.append(_distances(first, real.take(order[half : 2 * half])))
-    found = {
+    distances = {
         key: Distance(value, _mean(key, same), _mean(key, floor), _sd(key, floor))
         for key, value in _distances(real, synthetic).items()
     }
     return FigureDistances(
-        sets={name: distance for (kind, name), distance in found.items() if kind == "set"},
-        quantities={name: _quantity(name, real, synthetic, found) for name in QUANTITIES},
+        sets={name: distance for (kind, name), distance in distances.items() if kind == "set"},
+        quantities={name: _quantity(name, real, synthetic, distances) for name in QUANTITIES},
         half_size=half,
     )
 
@@ -110,28 +113,30 @@ Key = tuple[str, str]
 def _distances(a: PatchFigures, b: PatchFigures) -> dict[Key, float]:
     """Each distance once; NaN where a set has too few patches for it."""
     enough = min(len(a), len(b)) > 1  # a covariance needs two
-    found = {
+    distances = {
         ("set", "frechet"): frechet_distance(a.vectors, b.vectors) if enough else NAN,
         ("set", "kernel"): kernel_distance(a.vectors, b.vectors) if enough else NAN,
         ("set", "fsd"): frechet_distance(100 * a.proportions, 100 * b.proportions) if enough else NAN,
     }
     for name in QUANTITIES:
-        x, y = a.values(name), b.values(name)
+        x = a.values(name)
+        y = b.values(name)
         both = len(x) > 0 and len(y) > 0
-        found["wasserstein", name] = float(wasserstein_distance(x, y)) if both else NAN
-        found["relative", name] = abs(relative_difference(float(x.mean()), float(y.mean()))) if both else NAN
-    return found
+        distances["wasserstein", name] = float(wasserstein_distance(x, y)) if both else NAN
+        distances["relative", name] = abs(relative_difference(float(x.mean()), float(y.mean()))) if both else NAN
+    return distances
 
 
 def _quantity(
-    name: str, real: PatchFigures, synthetic: PatchFigures, found: Mapping[Key, Distance]
+    name: str, real: PatchFigures, synthetic: PatchFigures, distances: Mapping[Key, Distance]
 ) -> QuantityComparison:
-    a, b = Summary.of(real.values(name)), Summary.of(synthetic.values(name))
+    a = Summary.of(real.values(name))
+    b = Summary.of(synthetic.values(name))
     return QuantityComparison(
         real=a,
         synthetic=b,
-        wasserstein=found["wasserstein", name],
-        relative_mean=found["relative", name],
+        wasserstein=distances["wasserstein", name],
+        relative_mean=distances["relative", name],
         relative_median=relative_difference(a.median, b.median),
     )
 

@@ -17,7 +17,8 @@ from wsinuc.exports.pictures.plots import draw_histograms
 from wsinuc.own_files import create_text
 from wsinuc.workflows.compare.patches import QUANTITIES, Cutting, PatchFigures, cut_patches
 
-SHOWN, COLUMNS = 12, 6
+SHOWN = 12
+COLUMNS = 6
 """Patches of each set on the page, at most, and in a row."""
 
 
@@ -55,7 +56,7 @@ def _patch(name: str, dataset: Dataset, place: tuple[int, int], cutting: Cutting
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with null where there is no figure: JSON has no NaN."""
+    """A value with None in place of NaN, which JSON does not have."""
     if isinstance(value, Mapping):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):

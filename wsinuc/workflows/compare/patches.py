@@ -52,7 +52,7 @@ class Cutting:
     mpp: float = 0.5
     """um per pixel of the patches; images of another resolution are resampled."""
     seed: int = 0
-    """Of where the grid of patches lies in an image that it does not fill, and of all that is drawn at random."""
+    """Seed of all that is drawn at random, such as where the grid of patches lies in an image that it does not fill."""
 
     def __post_init__(self) -> None:
         if self.size_px < 8:
@@ -92,7 +92,7 @@ class PatchFigures:
         return np.concatenate([np.zeros(0), *self.quantities[name]])
 
     def take(self, chosen: Sequence[int] | NDArray[np.integer]) -> PatchFigures:
-        """The same of some patches."""
+        """The figures of some of the patches."""
         return replace(
             self,
             places=tuple(self.places[i] for i in chosen),
@@ -126,13 +126,16 @@ def cut_patches(image: LabelledImage, index: int, cutting: Cutting) -> list[Labe
     Where the grid leaves pixels over, they are shared out between its two sides at random; an image
     smaller than a patch has none.
     """
-    scale, size = image.mpp / cutting.mpp, cutting.size_px
+    scale = image.mpp / cutting.mpp
+    size = cutting.size_px
     shape = (max(1, round(image.labels.shape[0] * scale)), max(1, round(image.labels.shape[1] * scale)))
-    rows, columns = shape[0] // size, shape[1] // size
+    rows = shape[0] // size
+    columns = shape[1] // size
     if not rows * columns:
         return []
     pixels, labels = resized(image, Box.of_shape(image.labels.shape), shape)
     whole = replace(image, image=pixels, labels=labels, mpp=cutting.mpp, points=None, point_classes=None)
+    # By the image's number, so that its patches are the same whatever the images before it are.
     rng = np.random.default_rng((cutting.seed, index))
     y0, x0 = (int(rng.integers(side % size + 1)) for side in shape)
     corners = [(y0 + row * size, x0 + column * size) for row in range(rows) for column in range(columns)]
@@ -156,13 +159,17 @@ def measure_patches(
             f"{dataset.path} marks nuclei with points; sizes and forms are compared of outlined nuclei only"
         )
     places: list[tuple[int, int]] = []
-    seen, proportions, measured = [], [], []
-    too_small, coarsest = 0, 0.0
+    seen = []
+    proportions = []
+    measured = []
+    too_small = 0
+    coarsest = 0.0
     for index, image in enumerate(dataset):
         patches = cut_patches(image, index, cutting)
         coarsest = max(coarsest, image.mpp)
         too_small += not patches
         places += [(index, i) for i in range(len(patches))]
+        # One pass per image: patches of a whole set would not fit the memory.
         if patches:
             seen.append(network(np.stack([patch.image for patch in patches])))
         proportions += [class_proportions(classes.map_of(patch), len(classes.names)) for patch in patches]
@@ -221,4 +228,6 @@ def _nearest(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Distance of each point to the nearest other; nothing where there is no other."""
     if len(points) < 2:
         return np.zeros(0)
-    return cKDTree(points).query(points, k=2)[0][:, 1]
+    # The nearest of all is the point itself.
+    distances: NDArray[np.float64] = cKDTree(points).query(points, k=2)[0][:, 1]
+    return distances

@@ -159,6 +159,7 @@ def _common_classes(real: Dataset, synthetic: Dataset) -> tuple[dict[str, ClassN
     names = [[c.name.casefold() for c in dataset.classes] for dataset in (real, synthetic)]
     if names[0] and sorted(names[0]) == sorted(names[1]):
         shown = tuple(c.name for c in real.classes)
+        # A nucleus of unknown class is -1, so that it is not taken for background.
         numbers = [np.array([-1, *(names[0].index(name) + 1 for name in each)], np.int64) for each in names]
         return {name: ClassNumbers(shown, number) for name, number in zip(SETS, numbers, strict=True)}, []
     had = [", ".join(c.name for c in dataset.classes) or "none" for dataset in (real, synthetic)]
@@ -203,24 +204,28 @@ def _notes(figures: Mapping[str, PatchFigures], features: FeatureNetwork, cuttin
 
 def _alignment(pair: Mapping[str, Dataset], segmenter: Segmenter, on_image: Watch) -> dict[str, dict[str, float]]:
     """Scores of the segmenter on each set, without classes."""
-    found = {}
+    scores = {}
     for name, dataset in pair.items():
         counter = _Counter(f"segmenting {name}", len(dataset), on_image)
         predict = partial(predict_nuclei, segmenter=segmenter)
         names = [c.name for c in segmenter.classes]
+        # The generator's classes are not the segmenter's, so only nuclei and background are compared.
         scoring = Scoring(classes=False)
-        scored = evaluate(dataset, predict, predicted_classes=names, scoring=scoring, on_image=counter)
-        summary = scored.summary()
+        evaluation = evaluate(dataset, predict, predicted_classes=names, scoring=scoring, on_image=counter)
+        summary = evaluation.summary()
         every = {**summary["means"], **summary}
-        found[name] = {score: float(every[score]) for score in SCORES}
-    return found
+        scores[name] = {score: float(every[score]) for score in SCORES}
+    return scores
 
 
 class _Counter:
     """Counts the images of an evaluation for who watches the comparison."""
 
     def __init__(self, what: str, total: int, on_image: Watch) -> None:
-        self._what, self._total, self._on_image, self._done = what, total, on_image, 0
+        self._what = what
+        self._total = total
+        self._on_image = on_image
+        self._done = 0
 
     def __call__(self, scored: ImageScores) -> None:
         self._done += 1

@@ -83,9 +83,9 @@ def describe_dataset(
         The layout is unknown, or an image or its annotation is damaged.
     """
     dataset = open_for_counting(source, mpp=mpp)
-    shown = (
-        set(np.linspace(0, len(dataset) - 1, min(tiles, len(dataset))).round().astype(int).tolist()) if sheet else ()
-    )
+    shown: set[int] = set()
+    if sheet:
+        shown = set(np.linspace(0, len(dataset) - 1, min(tiles, len(dataset))).round().astype(int).tolist())
     pictures: list[LabelledImage] = []
     counts = np.zeros((len(dataset), len(dataset.classes) + 1), np.int64)
     sizes: Counter[tuple[int, int]] = Counter()
@@ -112,7 +112,7 @@ def describe_dataset(
         images=len(dataset),
         empty=int((total == 0).sum()),
         sizes=dict(sizes.most_common()),
-        mpp=dict(+resolutions),
+        mpp=dict(+resolutions),  # the sign leaves out what was counted zero times
         nuclei=int(total.sum()),
         classes=_by_class(dataset, counts.sum(axis=0)),
         diameter_px=float(np.median(np.sqrt(every * 4 / np.pi))) if len(every) else float("nan"),
@@ -141,18 +141,18 @@ def _count(image: LabelledImage, classes: int) -> tuple[NDArray[np.int64], NDArr
 def _by_class(dataset: Dataset, counts: NDArray[np.int64]) -> dict[str, int]:
     if not dataset.classes:
         return {}
-    found = {c.name: int(count) for c, count in zip(dataset.classes, counts[1:], strict=True)}
-    return found | ({"(not known)": int(counts[0])} if counts[0] else {})
+    counts_by_name = {c.name: int(count) for c, count in zip(dataset.classes, counts[1:], strict=True)}
+    return counts_by_name | ({"(not known)": int(counts[0])} if counts[0] else {})
 
 
 def _by_attribute(dataset: Dataset, nuclei: NDArray[np.int64]) -> dict[str, dict[str, Share]]:
-    found = {}
+    shares = {}
     for attribute in (a for a in dataset.rows[0] if a not in ("name", "mpp")):
         values = [row[attribute] for row in dataset.rows]
         measured = attribute not in NUMBERED and all(value.replace(".", "", 1).isdecimal() for value in values if value)
         if len(set(values)) <= MAX_VALUES and not measured:
-            found[attribute] = {
+            shares[attribute] = {
                 value: Share(images=values.count(value), nuclei=int(nuclei[np.equal(values, value)].sum()))
                 for value in sorted(set(values))
             }
-    return found
+    return shares

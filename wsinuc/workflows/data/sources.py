@@ -90,9 +90,11 @@ class Choice:
     def __init__(
         self, wanted: Conditions, unwanted: Conditions, *, split: Split | None = None, part: str = "train"
     ) -> None:
-        self._split, self._part = split, part
+        self._split = split
+        self._part = part
         self._asked = False
-        self._wanted, self._unwanted = wanted, unwanted
+        self._wanted = wanted
+        self._unwanted = unwanted
         self._unmet = {*wanted, *unwanted}
         self._unseen = {(name, value) for name, values in unwanted.items() for value in values}
 
@@ -157,17 +159,17 @@ def _files(source: Path) -> list[Path]:
         return [source]
     folder = source / "images" if (source / "images").is_dir() else source
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
-    found = [
+    images = [
         path
         for path in entries
         if path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in _NO_IMAGES
     ]
-    if not found:
+    if not images:
         raise DataError(
             f"{source} is neither a slide, nor a folder that holds images, nor a data set known here "
             f"({', '.join(LAYOUTS)}): check the path"
         )
-    return found
+    return images
 
 
 def _open(path: Path, file_mpp: float | None, opener: Callable[..., Slide] = open_isolated) -> Slide:

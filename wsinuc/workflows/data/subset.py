@@ -27,8 +27,10 @@ from wsinuc.errors import ConfigError, DataError
 from wsinuc.grid import Box
 from wsinuc.models.features.image_vectors import FeatureNetwork
 
-STARTS, ROUNDS = 20, 100
-"""k-means is begun at so many random sets of windows, and runs so many rounds; the tightest clusters stay."""
+STARTS = 20
+"""Random sets of windows from which k-means is begun; the tightest clusters stay."""
+ROUNDS = 100
+"""Iterations of k-means from each start."""
 STRIDE = 32
 """Windows are resized to a multiple of this, which every U-Net can halve often enough."""
 BY = ("patches", "nuclei")
@@ -44,7 +46,7 @@ class SubsetConfig:
     """Side of a window in pixels of the images."""
     stride: int = 128
     by: str = "patches"
-    """Of what ``fraction`` is meant: ``patches``, or ``nuclei``, to which the share of patches is then fitted."""
+    """What ``fraction`` counts: ``patches``, or ``nuclei``, to which the share of patches is then fitted."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -69,7 +71,7 @@ class Subset:
     nuclei: int
     """Different nuclei that the chosen windows reach."""
     nuclei_share: float
-    """The same as a share of all nuclei."""
+    """Share of all nuclei, 0 to 1."""
     features: str
     """Name of the network whose features were clustered."""
 
@@ -127,16 +129,20 @@ def choose_subset(
     ranks[order] = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
 
     def nearest(fraction: float) -> NDArray[np.bool_]:
-        return ranks < np.maximum(np.floor(fraction * sizes + 0.5), 1)[members]
+        # At least one window of every cluster, so that no kind of tissue is missing.
+        enough: NDArray[np.bool_] = ranks < np.maximum(np.floor(fraction * sizes + 0.5), 1)[members]
+        return enough
 
-    fraction = config.fraction if config.by == "patches" else _fitted(config.fraction, survey, nearest)
+    fraction = config.fraction
+    if config.by == "nuclei":
+        fraction = _fitted(config.fraction, survey, nearest)
     chosen = nearest(fraction)
-    found = np.bincount(members[chosen], minlength=config.clusters)
+    chosen_of_cluster = np.bincount(members[chosen], minlength=config.clusters)
     largest = np.argsort(-sizes, kind="stable")
-    places = tuple(place for place, taken in zip(survey.places, chosen, strict=True) if taken)
+    places = tuple(place for place, is_chosen in zip(survey.places, chosen, strict=True) if is_chosen)
     return Subset(
         split=Split(parts={"train": places}, dataset=dataset.layout.name, seed=config.seed),
-        clusters=tuple((int(sizes[i]), int(found[i])) for i in largest),
+        clusters=tuple((int(sizes[i]), int(chosen_of_cluster[i])) for i in largest),
         patch_fraction=fraction,
         nuclei=_reached(survey, chosen),
         nuclei_share=_reached(survey, chosen) / survey.total,
@@ -155,7 +161,8 @@ def _look(
     for index, image in enumerate(dataset):
         boxes = windows((image.labels.shape[0], image.labels.shape[1]), size_px=config.size_px, stride=config.stride)
         vectors.append(network(_pixels(image, boxes, network.mpp)).vectors)
-        name, outer = dataset.rows[index]["name"], dataset.boxes[index]
+        name = dataset.rows[index]["name"]
+        outer = dataset.boxes[index]
         for box in boxes:
             places.append(place_of(dataset, index, box, image))
             ids = _nuclei(image, box, outer)
@@ -179,7 +186,9 @@ def _nuclei(image: LabelledImage, box: Box, outer: Box | None) -> list[int]:
     inside = ((image.points >= (box.y0, box.x0)) & (image.points < (box.y1, box.x1))).all(axis=1)
     corner = (outer.y0, outer.x0) if outer else (0, 0)
     y, x = (image.points[inside] + corner).astype(np.int64).T
-    return ((y << 32) | x).tolist()
+    # One number for both coordinates: a point in two windows that overlap counts once.
+    names: list[int] = ((y << 32) | x).tolist()
+    return names
 
 
 def _clusters(vectors: NDArray[np.float64], config: SubsetConfig) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

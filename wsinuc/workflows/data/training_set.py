@@ -98,7 +98,8 @@ def gather_training_set(
     if (selection.few or selection.fraction) and len(sources) > 1:
         option = "--few" if selection.few else "--fraction"
         raise DataError(f"few patches are drawn from one data set, got {len(sources)}: name one, or leave out {option}")
-    datasets, drawn = [], None
+    datasets = []
+    drawn = None
     for source in sources:
         dataset = _selected(_outlined(source, mpp), selection)
         if selection.few:
@@ -111,14 +112,16 @@ def gather_training_set(
     chosen = len(datasets)
     datasets += [_outlined(source, mpp) for source in whole]
     classes = _common_classes(datasets)
-    read = [tuple(dataset) for dataset in datasets]
-    images = tuple(_named(image, dataset) for dataset, found in zip(datasets, read, strict=True) for image in found)
-    notes = tuple(line for dataset, found in zip(datasets, read, strict=True) for line in label_notes(dataset, found))
+    # Once, because every pass over a data set decodes its files again.
+    groups = [tuple(dataset) for dataset in datasets]
+    images = tuple(_named(image, dataset) for dataset, group in zip(datasets, groups, strict=True) for image in group)
+    notes = tuple(line for dataset, group in zip(datasets, groups, strict=True) for line in label_notes(dataset, group))
+    # Data sets that do not classify agree with one another: all of their nuclei are of one class.
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
     origins = [
-        _origin(dataset, selection if i < chosen else _EVERYTHING, label_notes(dataset, found))
-        for i, (dataset, found) in enumerate(zip(datasets, read, strict=True))
+        _origin(dataset, selection if i < chosen else _EVERYTHING, label_notes(dataset, group))
+        for i, (dataset, group) in enumerate(zip(datasets, groups, strict=True))
     ]
     counts = [len(dataset) for dataset in datasets]
     weights = None if whole_share is None else shared_out(images, sum(counts[:chosen]), whole_share)
@@ -154,7 +157,7 @@ def _outlined(source: str, mpp: float | None) -> Dataset:
     if dataset.layout.kind == "points":
         raise DataError(
             f"{dataset.path} marks nuclei with points and has no outlines to learn from; "
-            "it can be measured against with wsinuc evaluate --data, and teaches classes of nuclei with --points"
+            "wsinuc evaluate measures against it, and wsinuc classify learns classes of nuclei from it"
         )
     return dataset
 
@@ -186,9 +189,11 @@ def _common_classes(datasets: Sequence[Dataset]) -> tuple[NucleusClass, ...]:
 def shared_out(images: Sequence[LabelledImage], first: int, share: float) -> tuple[float, ...]:
     """Weights by area, of which the images after the ``first`` ones have ``share``."""
     areas = [image.labels.size * image.mpp**2 for image in images]
-    totals = sum(areas[:first]), sum(areas[first:])
-    return tuple(
-        (1 - share) * area / totals[0] if i < first else share * area / totals[1] for i, area in enumerate(areas)
+    own = sum(areas[:first])
+    added = sum(areas[first:])
+    return (
+        *((1 - share) * area / own for area in areas[:first]),
+        *(share * area / added for area in areas[first:]),
     )
 
 
@@ -207,6 +212,7 @@ def _origin(dataset: Dataset, selection: ImageSelection, notes: Sequence[str]) -
         "layout": dataset.layout.name,
         "images": sorted(set(dataset.names)),
         "patches": len(dataset),
+        # The name alone: a path says something about a computer, not about the data.
         "split": str(selection.split.name) if selection.split else None,
         "part": selection.part if selection.split else None,
         "few": selection.few,

@@ -24,6 +24,7 @@ from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError, DataError
 from wsinuc.exports.atomic import replacing
 from wsinuc.own_files import check_folder
+from wsinuc.progress_line import ProgressLine
 from wsinuc.separation.channels import FOREGROUND
 from wsinuc.store.files import disk_errors, read_json, write_json
 from wsinuc.workflows.distill.config import DistillConfig
@@ -213,7 +214,8 @@ def _teach(
                 reported = now
                 each = (now - begun) / done
                 left = each * (len(spots) - done)
-                on_event(f"teacher: {done} of {len(spots)} patches  {each:.2f} s each  {left:.0f} s left")
+                text = f"teacher: {done} of {len(spots)} patches  {each:.2f} s each  {left:.0f} s left"
+                on_event(ProgressLine(text, stage="teacher", unit="patches", done=done, total=len(spots)))
 
 
 def _path(folder: Path, index: int) -> Path:

@@ -159,7 +159,7 @@ def distill(
         return measured.loss
 
     def report(progress: Progress) -> None:
-        on_event(f"student: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
+        on_event(progress.line("student", config.fit.steps))
 
     with ExitStack() as stack:
         average = fit(

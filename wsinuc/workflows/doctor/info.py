@@ -68,15 +68,18 @@ def describe_slide(path: str | Place, reader: str = "auto", mpp: float | None = 
     """
     path = to_place(path)
     with open_isolated(path, reader=reader, mpp=mpp) as slide:
-        found_mpp, problem = _mpp_or_problem(slide)
-        share, mm2 = _tissue(slide) if found_mpp is not None else (None, None)
+        known_mpp, problem = _mpp_or_problem(slide)
+        share: float | None = None
+        mm2: float | None = None
+        if known_mpp is not None:
+            share, mm2 = _tissue(slide)
         description = SlideDescription(
             path=path,
             reader=slide.reader,
             readers={},
             vendor=slide.vendor,
-            levels=_levels(slide, found_mpp),
-            mpp=found_mpp,
+            levels=_levels(slide, known_mpp),
+            mpp=known_mpp,
             mpp_source="--mpp" if mpp is not None else slide.header.mpp_source,
             mpp_problem=problem,
             objective_power=slide.header.objective_power,
@@ -118,6 +121,7 @@ def _opinion(path: Place, reader: str) -> str:
             height, width = slide.level_shapes[0]
             mpp = "no resolution" if slide.file_mpp is None else f"{slide.file_mpp:.4g} um per pixel"
             count = len(slide.level_shapes)
-            return f"{slide.vendor}, {width} x {height} px, {count} level{'s' if count > 1 else ''}, {mpp}"
+            levels = "1 level" if count == 1 else f"{count} levels"
+            return f"{slide.vendor}, {width} x {height} px, {levels}, {mpp}"
     except SlideError as error:
         return redact(str(error.__cause__ or error))

@@ -24,7 +24,7 @@ _REINSTALL = "install wsinuc again in a fresh environment: pip install --force-r
 
 
 def check_versions() -> Finding:
-    """Of Python and the packages on which results depend."""
+    """Versions of Python and of the packages on which results depend."""
     missing = [name for name in PACKAGES if _version(name) is None]
     text = ", ".join(f"{name} {_version(name)}" for name in PACKAGES if name not in missing)
     head = f"wsinuc {wsinuc.__version__}, Python {platform.python_version()}, {text}"
@@ -48,6 +48,7 @@ def check_readers() -> Iterator[Finding]:
 def check_codecs() -> Iterator[Finding]:
     """Each way in which slides are compressed brings back what was put in."""
     for name, (encode, decode, tolerance) in _codecs().items():
+        # A ramp without edges: JPEG changes it by a few levels only, so a larger change is a fault.
         before = np.repeat(np.arange(0, 192, dtype=np.uint8)[:, None, None], 64, axis=1).repeat(3, axis=2)
         try:
             error = int(np.abs(decode(encode(before)).astype(int) - before).max())
@@ -80,12 +81,12 @@ def _check_file(name: str, released: str | None, here: bool) -> Finding:
     title = f"weights {name.removesuffix('.safetensors')}"
     if not here:
         return fail(title, "the file is missing", _REINSTALL)
-    found = file_sha256(WEIGHTS / name)
+    digest = file_sha256(WEIGHTS / name)
     if released is None:
-        return warn(title, f"sha256 {found[:16]}, of which no record was shipped", _REINSTALL)
-    if found != released:
-        return fail(title, f"sha256 is {found[:16]}, expected {released[:16]}: damaged or replaced", _REINSTALL)
-    return ok(title, f"sha256 {found[:16]}, as released")
+        return warn(title, f"sha256 {digest[:16]}, of which no record was shipped", _REINSTALL)
+    if digest != released:
+        return fail(title, f"sha256 is {digest[:16]}, expected {released[:16]}: damaged or replaced", _REINSTALL)
+    return ok(title, f"sha256 {digest[:16]}, as released")
 
 
 def _codecs() -> dict[str, tuple[Callable[..., Any], Callable[..., Any], int]]:

@@ -64,7 +64,9 @@ def check_open_files() -> Finding:
 
 def check_output(folder: Path) -> Finding:
     """Room and speed of the disk where results go; writes and removes one file of 32 MB."""
+    # A run makes the folder; what counts is the disk on which it will lie.
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    # Random bytes, because a file system that compresses would write zeros in no time.
     block = os.urandom(2**20)
     try:
         with tempfile.TemporaryFile(dir=parent) as file:
@@ -72,6 +74,7 @@ def check_output(folder: Path) -> Finding:
             for _ in range(_PROBE_MB):
                 file.write(block)
             file.flush()
+            # Without this it would be the speed of memory.
             os.fsync(file.fileno())
             speed = _PROBE_MB * 2**20 / 1e6 / (time.perf_counter() - begin)
     except OSError as error:
@@ -106,11 +109,15 @@ def check_device(device: str) -> Finding:
 def _matrix_rate(device: torch.device, dtype: torch.dtype, at_least_s: float = 0.2) -> float:
     """FLOP/s of a product of square matrices, warmed up."""
     left, right = (torch.ones(_MATRIX, _MATRIX, device=device, dtype=dtype) for _ in range(2))
+    # The first product pays for loading the library's kernels.
     _value(left @ right)
-    count, begin = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - begin) < at_least_s:
+    count = 0
+    elapsed = 0.0
+    begin = time.perf_counter()
+    while elapsed < at_least_s:
         _value(left @ right)
         count += 1
+        elapsed = time.perf_counter() - begin
     return 2 * _MATRIX**3 * count / elapsed
 
 
@@ -121,6 +128,7 @@ def _value(product: torch.Tensor) -> float:
 
 def _cgroup_limit() -> int | None:
     """Bytes that the container or batch job may have; None without a limit."""
+    # Version 2 of control groups, then version 1, which writes a number near 2**63 where there is no limit.
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
             text = Path(path).read_text().strip()

@@ -43,8 +43,8 @@ def examine(slide: Path | None = None, *, out: Path = Path(), device: str = "aut
 def run_check(name: str, check: Check) -> Iterator[Finding]:
     """What a check finds; what it raises is a finding, too."""
     try:
-        found = check()
-        yield from [found] if isinstance(found, Finding) else found
+        outcome = check()
+        yield from [outcome] if isinstance(outcome, Finding) else outcome
     except Exception as error:
         text = " ".join(str(error).split())
         if isinstance(error, WsinucError):

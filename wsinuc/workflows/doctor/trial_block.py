@@ -95,8 +95,9 @@ def synthetic() -> NDArray[np.uint8]:
         ry, rx = rng.uniform(6, 10, 2)
         depth = np.maximum(depth, 1 - np.hypot((y - cy) / ry, (x - cx) / rx))
     inside = np.clip(4 * depth, 0, 1)[..., None]
-    image = (1 - inside) * np.array([228, 178, 205]) + inside * np.array([98, 62, 138])
-    return np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+    image: NDArray[np.float64] = (1 - inside) * np.array([228, 178, 205]) + inside * np.array([98, 62, 138])
+    pixels: NDArray[np.uint8] = np.clip(image + rng.normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _one_block(prepared: Prepared, index: int, config: SegmentConfig) -> tuple[int, int]:

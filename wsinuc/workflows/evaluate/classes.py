@@ -31,7 +31,8 @@ class ClassMatch:
                 f"the prediction names {len(self.number) - 1} classes, but nuclei are of class "
                 f"{classes.min()} to {classes.max()}"
             )
-        return self.number[classes]
+        numbers: NDArray[np.int64] = self.number[classes]
+        return numbers
 
 
 def match_classes(annotated: Sequence[str], predicted: Sequence[str]) -> ClassMatch:
@@ -54,15 +55,15 @@ def match_classes(annotated: Sequence[str], predicted: Sequence[str]) -> ClassMa
     if len(annotated) < 2 or len(predicted) < 2:
         return ClassMatch((), np.zeros(len(predicted) + 1, np.int64), _why_not(annotated, predicted))
     number = {name.casefold(): i for i, name in enumerate(annotated, start=1)}
-    given = [name.casefold() for name in predicted]
-    if sorted(given) != sorted(number):
+    predicted_names = [name.casefold() for name in predicted]
+    if sorted(predicted_names) != sorted(number):
         raise DataError(
             f"the annotation has {len(annotated)} classes ({', '.join(annotated)}), "
             f"the prediction {len(predicted)} ({', '.join(predicted)}): the names must be the same, capitals aside. "
             "Measure with data of the classes that the model was trained on, rename the classes of one side in its "
             "classes.csv, or score without classes (--no-classes)"
         )
-    return ClassMatch(tuple(annotated), np.array([0, *(number[name] for name in given)], np.int64), "")
+    return ClassMatch(tuple(annotated), np.array([0, *(number[name] for name in predicted_names)], np.int64), "")
 
 
 def without_classes(predicted: Sequence[str]) -> ClassMatch:

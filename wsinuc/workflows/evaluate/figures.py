@@ -90,7 +90,8 @@ def score_nuclei(
     counts: dict[str, Any] = {"scores": score_overlaps(table)}
     if classes:
         counts["panoptic"] = count_panoptic(table, truth.classes, predicted.classes, classes)
-        true_map, predicted_map = truth.classes[truth.labels], predicted.classes[predicted.labels]
+        true_map = truth.classes[truth.labels]
+        predicted_map = predicted.classes[predicted.labels]
         # A nucleus of unknown class would pass for background; a predicted one without class is no class's pixel.
         judged = (true_map > 0) | (truth.labels == 0)
         counts["pixels"] = count_pixels(true_map, predicted_map, classes, judged=judged)
@@ -130,7 +131,7 @@ class Evaluation:
     radius: Mapping[str, float] | None = None
     """How far apart a pair of detection may be: ``{"um": 3.0}`` or ``{"px": ...}``; None where nothing says it."""
     rule: Rule = "hovernet"
-    """Who was paired with whom."""
+    """The rule by which nuclei were paired."""
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 
@@ -198,7 +199,8 @@ class Evaluation:
         tissues = [_tissue(image.attributes) for image in self.images]
         bpq, by_tissue = mean_by_tissue([image.bpq for image in self.images], tissues)
         summary: dict[str, Any] = {"bpq_pannuke": bpq, "bpq_pannuke_by_tissue": by_tissue}
-        if (pooled := self.panoptic) is None:
+        pooled = self.panoptic
+        if pooled is None:
             return summary
         each = np.array([image.panoptic.pq_pannuke for image in self.images if image.panoptic])
         mpq, by_tissue = mean_by_tissue(each, tissues)
@@ -211,7 +213,8 @@ class Evaluation:
         }
 
     def _pixel_summary(self) -> dict[str, Any]:
-        if (pixels := self.pixels) is None:
+        pixels = self.pixels
+        if pixels is None:
             return {}
         return {
             "miou_pooled_nuclei": pixels.mean_iou,
@@ -220,7 +223,8 @@ class Evaluation:
         }
 
     def _detection_summary(self) -> dict[str, Any]:
-        if (counts := self.detection) is None:
+        counts = self.detection
+        if counts is None:
             return {}
         summary: dict[str, Any] = {"match_radius": self.radius, "match_rule": self.rule}
         summary |= {"f_detection": counts.f_detection, "detection": _detected(counts)}
@@ -230,7 +234,8 @@ class Evaluation:
         return summary
 
     def _calibration_summary(self) -> dict[str, Any]:
-        if (verdicts := self.verdicts) is None:
+        verdicts = self.verdicts
+        if verdicts is None:
             return {}
         bins = reliability(verdicts.probabilities, verdicts.right)
         calibration: dict[str, Any] = {

@@ -48,7 +48,7 @@ def write_tables(evaluation: Evaluation, out: Path) -> None:
     """
     rows = [image.row(evaluation.classes) for image in evaluation.images]
     attributes = [name for name in evaluation.images[0].attributes if name != "name"]
-    # names of images may be no Unicode
+    # Names of images are names of files, which may be no Unicode.
     with create_text(out / "scores.csv", newline="", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*rows[0], *attributes])
@@ -58,7 +58,8 @@ def write_tables(evaluation: Evaluation, out: Path) -> None:
     write_json(evaluation.summary(), out / "summary.json")
     if evaluation.classes:
         _draw_confusion(evaluation, out)
-    if (verdicts := evaluation.verdicts) is not None and len(verdicts.right):
+    verdicts = evaluation.verdicts
+    if verdicts is not None and len(verdicts.right):
         _draw_calibration(verdicts, out)
 
 
@@ -93,28 +94,34 @@ def _shown(caption: str, index: int, dataset: Dataset, out: Path) -> Comparison:
 
 
 def _caption(image: ImageScores) -> str:
-    if s := image.scores:
-        return (
-            f"{image.name}  Dice {s.dice:.3f}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  "
-            f"nuclei {s.true_nuclei} annotated (green), {s.predicted_nuclei} predicted (magenta)"
-        )
-    return f"{_short_caption(image)}  annotated green, predicted magenta"
+    s = image.scores
+    if s is None:
+        return f"{_short_caption(image)}  annotated green, predicted magenta"
+    return (
+        f"{image.name}  Dice {s.dice:.3f}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  "
+        f"nuclei {s.true_nuclei} annotated (green), {s.predicted_nuclei} predicted (magenta)"
+    )
 
 
 def _short_caption(image: ImageScores) -> str:
-    if s := image.scores:
+    s = image.scores
+    if s is not None:
         counts = f"{s.true_nuclei} annotated, {s.predicted_nuclei} predicted"
         return f"{image.name}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  {counts}"
     assert image.detection is not None, "a set of points is scored by detection"
     d = image.detection
-    found, missed, invented = (int(counts.sum()) for counts in (d.matched, d.missed, d.invented))
-    return f"{image.name}  F_d {d.f_detection:.3f}  found {found}, missed {missed}, invented {invented}"
+    matched = int(d.matched.sum())
+    missed = int(d.missed.sum())
+    invented = int(d.invented.sum())
+    return f"{image.name}  F_d {d.f_detection:.3f}  found {matched}, missed {missed}, invented {invented}"
 
 
 def _long_caption(image: ImageScores) -> str:
-    if (s := image.scores) is None:
+    s = image.scores
+    if s is None:
         return _short_caption(image)
-    missed, wrong = s.true_nuclei - s.found, s.predicted_nuclei - s.found
+    missed = s.true_nuclei - s.found
+    wrong = s.predicted_nuclei - s.found
     return (
         f"{image.name}  Dice {s.dice:.3f}  AJI {s.aji:.3f}  PQ {s.pq:.3f}  {s.true_nuclei} annotated, "
         f"{s.predicted_nuclei} predicted: {s.found} match, {missed} missed, {wrong} wrong"
@@ -127,7 +134,8 @@ def _draw_calibration(verdicts: Verdicts, out: Path) -> None:
         out / "reliability.png",
         title=f"Detection probability of {len(verdicts.right):,} predicted nuclei",
     )
-    wrong, names = ~verdicts.right, {"disagreement": "disagreement", "one_minus_probability": "1 - probability"}
+    wrong = ~verdicts.right
+    names = {"disagreement": "disagreement", "one_minus_probability": "1 - probability"}
     draw_detector(
         {
             f"{names[name]} (AUC {area_under_roc(doubt, wrong):.3f})": (
@@ -143,7 +151,8 @@ def _draw_calibration(verdicts: Verdicts, out: Path) -> None:
 
 def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
     names = evaluation.classes
-    if (counts := evaluation.detection) is not None:
+    counts = evaluation.detection
+    if counts is not None:
         unknown = ["class unknown"] if _has_unknown(counts) else []
         draw_heat_map(
             _nucleus_table(counts, bool(unknown)),
@@ -154,7 +163,8 @@ def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
             y="annotated",
             title="Nuclei: matched pairs, missed and invented",
         )
-    if (pixels := evaluation.pixels) is not None:
+    pixels = evaluation.pixels
+    if pixels is not None:
         of_row = pixels.confusion.sum(1, keepdims=True)
         draw_heat_map(
             np.where(of_row > 0, pixels.confusion / np.maximum(of_row, 1), np.nan),
@@ -177,7 +187,8 @@ def _nucleus_table(counts: DetectionCounts, unknown: bool) -> np.ndarray:
     order = [*range(1, len(counts.missed)), *([0] if unknown else [])]
     table = np.full((len(order) + 1, len(order) + 1), np.nan)
     table[:-1, :-1] = counts.matched[np.ix_(order, order)]
-    table[:-1, -1], table[-1, :-1] = counts.missed[order], counts.invented[order]
+    table[:-1, -1] = counts.missed[order]
+    table[-1, :-1] = counts.invented[order]
     return table
 
 
@@ -186,7 +197,7 @@ def _unknown(value: Any) -> bool:
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with None for NaN, which JSON does not have."""
+    """A value with None in place of NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(each) for key, each in value.items()}
     if isinstance(value, list):

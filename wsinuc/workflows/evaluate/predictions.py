@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,8 @@ def predict_nuclei(image: LabelledImage, *, segmenter: Segmenter, batch_size: in
         view = slide.at(segmenter.mpp)
         whole = Box.of_shape(view.shape)
         block = Block(index=0, core=whole, read=whole)
-        size, mask = batch_size or segmenter.batch_size, tissue.whole(view)
+        size = batch_size or segmenter.batch_size
+        mask = tissue.whole(view)
         fitted = calibrated(view, segmenter, mask)
         nuclei = process_block(view, block, fitted, batch_size=size, tissue=mask, gate=Lock()).nuclei
     return Prediction(
@@ -72,7 +74,7 @@ def predict_nuclei(image: LabelledImage, *, segmenter: Segmenter, batch_size: in
     )
 
 
-def _by_id(nuclei: Nuclei, column: NDArray) -> NDArray:
+def _by_id(nuclei: Nuclei, column: NDArray[Any]) -> NDArray[Any]:
     """(largest id + 1,) a column (n,) where ids find it; 0 where no nucleus has the id."""
     values = np.zeros(int(nuclei.ids.max(initial=0)) + 1, column.dtype)
     values[nuclei.ids] = column
@@ -105,10 +107,10 @@ def read_prediction(image: LabelledImage, *, folder: Path) -> Prediction:
 
 def read_nuclei(folder: Path, name: str) -> Prediction:
     """Label image ``folder/NAME.png`` and, where the folder has classes, those of its nuclei; raises DataError."""
-    found = read_labels(folder / f"{name}.png")
+    image = read_labels(folder / f"{name}.png")
     layout = _class_layout(folder)
-    classes = layout.classes_of(name, found.labels, found.numbers) if layout.classes else None
-    return Prediction(found.labels, classes, notes=found.notes)
+    classes = layout.classes_of(name, image.labels, image.numbers) if layout.classes else None
+    return Prediction(image.labels, classes, notes=image.notes)
 
 
 def read_written(folder: Path, name: str) -> NDArray[np.int32]:
@@ -123,7 +125,8 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
 
 def write_label_image(prediction: Prediction, folder: Path, name: str, class_names: Sequence[str]) -> None:
     """Write what `read_nuclei` reads; raises DataError when the labels do not fit a 16-bit PNG."""
-    labels, path = prediction.labels, folder / f"{name}.png"
+    labels = prediction.labels
+    path = folder / f"{name}.png"
     if labels.size and labels.max() > np.iinfo(np.uint16).max:
         raise DataError(f"{path.name}: {labels.max()} nuclei do not fit a 16-bit PNG; evaluate smaller fields")
     path.parent.mkdir(parents=True, exist_ok=True)

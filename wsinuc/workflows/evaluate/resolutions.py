@@ -21,7 +21,7 @@ from wsinuc.workflows.evaluate.figures import METRICS, Evaluation
 from wsinuc.workflows.evaluate.run import Predict, evaluate
 
 FIGURES = ("f_detection", "bpq_pannuke", "mpq_pannuke")
-"""Of a summary, that stand in the table beside the means."""
+"""Figures of a summary that stand in the table beside the means."""
 
 
 def parse_resolutions(text: str) -> tuple[float, ...]:

@@ -61,7 +61,7 @@ class Scoring:
     classes: bool = True
     """Score classes where both sides have them."""
     rule: Rule = "hovernet"
-    """Who is paired with whom for detection, see `wsinuc.metrics.detection`."""
+    """The rule by which nuclei are paired for detection, see `wsinuc.metrics.detection`."""
     radius_px: float | None = None
     """Largest distance of a matched pair, pixels; None means 3 um, for which the resolution must be known."""
 
@@ -178,16 +178,17 @@ def evaluate_folders(
     scored = []
     notes = []
     for name in names:
-        annotated, predicted = read_nuclei(truth, name), read_nuclei(predictions, name)
+        annotated = read_nuclei(truth, name)
+        predicted = read_nuclei(predictions, name)
         notes.append((annotated.notes, predicted.notes))
         _check_shapes(name, annotated.labels, predicted.labels)
         nuclei = LabelledNuclei(annotated.labels, _known(annotated.classes, annotated.labels))
-        found = _translated(predicted, match)
-        counts = score_nuclei(nuclei, found, len(match.names), radius=scoring.radius(mpp), rule=scoring.rule)
+        prediction = _translated(predicted, match)
+        counts = score_nuclei(nuclei, prediction, len(match.names), radius=scoring.radius(mpp), rule=scoring.rule)
         scored.append(ImageScores(name=name, **counts))
         on_image(scored[-1])
-    found_notes = _label_notes((of_truth for of_truth, _ in notes), (of_prediction for _, of_prediction in notes))
-    evaluation = _evaluation(scored, match, scoring, mpp=mpp, notes=found_notes)
+    label_notes = _label_notes((of_truth for of_truth, _ in notes), (of_prediction for _, of_prediction in notes))
+    evaluation = _evaluation(scored, match, scoring, mpp=mpp, notes=label_notes)
     if out is not None:
         files.write_tables(evaluation, out)
     return evaluation
@@ -195,18 +196,19 @@ def evaluate_folders(
 
 def _score_outlined(image: LabelledImage, predicted: Prediction, match: ClassMatch, scoring: Scoring) -> ImageScores:
     truth = LabelledNuclei(image.labels, _known(image.classes, image.labels))
-    found, radius = _translated(predicted, match), scoring.radius(image.mpp)
-    counts = score_nuclei(truth, found, len(match.names), radius=radius, rule=scoring.rule)
+    prediction = _translated(predicted, match)
+    radius = scoring.radius(image.mpp)
+    counts = score_nuclei(truth, prediction, len(match.names), radius=radius, rule=scoring.rule)
     return ImageScores(name=image.name, attributes=image.attributes, **counts)
 
 
 def _score_marked(image: LabelledImage, predicted: Prediction, match: ClassMatch, scoring: Scoring) -> ImageScores:
     if image.points is None:
         raise DataError(f"{image.name}: its data set marks nuclei with points, but this image has none to read")
-    found = _translated(predicted, match)
+    prediction = _translated(predicted, match)
     counts = score_points(
         Points.of(image.points, image.point_classes if match.names else None),
-        Points.of_labels(found.labels, found.classes if match.names else None),
+        Points.of_labels(prediction.labels, prediction.classes if match.names else None),
         len(match.names),
         radius=scoring.radius(image.mpp) or 0.0,
         rule=scoring.rule,
@@ -224,11 +226,19 @@ def _label_notes(annotated: Iterable[tuple[str, ...]], predicted: Iterable[tuple
 def _evaluation(
     scored: Sequence[ImageScores], match: ClassMatch, scoring: Scoring, *, mpp: float | None, notes: Sequence[str] = ()
 ) -> Evaluation:
-    radius = {"px": scoring.radius_px} if scoring.radius_px else {"um": MATCH_RADIUS_UM} if mpp else None
-    said = [*notes, match.note] if match.note else [*notes]
+    radius = None
+    if scoring.radius_px:
+        radius = {"px": scoring.radius_px}
+    elif mpp:
+        radius = {"um": MATCH_RADIUS_UM}
+    all_notes = [*notes]
+    if match.note:
+        all_notes.append(match.note)
     if radius is None:
-        said.append("detection (F_d) is not scored: 3 um are not known in pixels; give --mpp or --radius-px")
-    return Evaluation(images=tuple(scored), classes=match.names, radius=radius, rule=scoring.rule, notes=tuple(said))
+        all_notes.append("detection (F_d) is not scored: 3 um are not known in pixels; give --mpp or --radius-px")
+    return Evaluation(
+        images=tuple(scored), classes=match.names, radius=radius, rule=scoring.rule, notes=tuple(all_notes)
+    )
 
 
 def _as_prediction(predicted: Prediction | NDArray[np.integer], image: LabelledImage) -> Prediction:

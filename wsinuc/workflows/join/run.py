@@ -81,11 +81,11 @@ class FittedJoining:
 
     joining: Joining
     joins: int
-    """From how many it was learned."""
+    """Number of joins from which it was learned."""
     decided: float
     """Share of what is at stake that a rule learned from the other crops decides right."""
     decided_by_height: float
-    """The same by ``marker_height`` alone, as it is without a rule."""
+    """What ``marker_height`` alone, which decides where there is no rule, decides right of the same stakes."""
 
 
 def train_joining(
@@ -99,12 +99,12 @@ def train_joining(
     on_crop: Callable[[int], None] = lambda done: None,
 ) -> FittedJoining:
     """`fit_joining` for a shipped model or checkpoint ``model``; ``out`` is that model with the rule in its header."""
-    found = fit_joining(load_segmenter(model, device=device), images, config, weights=weights, on_crop=on_crop)
+    fitted = fit_joining(load_segmenter(model, device=device), images, config, weights=weights, on_crop=on_crop)
     checkpoint = load_checkpoint(model_path(model), "segmenter")
-    header = checkpoint.config | {"joining": asdict(found.joining)}
-    learned = {"joins": found.joins, "decided": found.decided, "from": checkpoint.sha256}
+    header = checkpoint.config | {"joining": asdict(fitted.joining)}
+    learned = {"joins": fitted.joins, "decided": fitted.decided, "from": checkpoint.sha256}
     save_checkpoint(replace(checkpoint, config=header, provenance=checkpoint.provenance | {"joining": learned}), out)
-    return found
+    return fitted
 
 
 def fit_joining(
@@ -133,11 +133,13 @@ def fit_joining(
     DataError
         There are too few fragments that touch to learn from.
     """
-    found = score_crops(cast(Teaching, segmenter), images, config, weights, on_crop)
+    crops = score_crops(cast(Teaching, segmenter), images, config, weights, on_crop)
     height = cast(Teaching, segmenter).config.watershed.marker_height
-    apart = len(found) * 4 // 5
-    trial, held_out = regress(_together(found[:apart]), config.fragment_height), _together(found[apart:])
-    joins = _together(found)
+    # A fifth is held out to judge a rule; the rule that is kept learns from all of them.
+    learned = len(crops) * 4 // 5
+    trial = regress(_together(crops[:learned]), config.fragment_height)
+    held_out = _together(crops[learned:])
+    joins = _together(crops)
     return FittedJoining(
         joining=regress(joins, config.fragment_height),
         joins=len(joins.gains_um2),
@@ -171,14 +173,15 @@ def score_crops(
         augmentation=config.augmentation,
     )
     inner = slice(tiles.margin, tiles.tile - tiles.margin)
-    found = []
+    joins = []
     for index in range(config.crops):
         crop = source.crop(index)
         scores = tiles.predict(np.array(crop.image)[None])[0]
-        settings, truth = tiles.config.watershed, crop.labels[inner, inner]
-        found.append(joins_of(scores, truth, settings, len(tiles.classes), config.fragment_height))
+        settings = tiles.config.watershed
+        truth = crop.labels[inner, inner]
+        joins.append(joins_of(scores, truth, settings, len(tiles.classes), config.fragment_height))
         on_crop(index + 1)
-    return found
+    return joins
 
 
 def _together(parts: Sequence[Joins]) -> Joins:
@@ -218,29 +221,35 @@ def gains_of(
     A region is worth the pixels that it shares with the nucleus that suits it best, times their IoU: exact regions are
     worth their area, those on background nothing.
     """
-    count, nodes = len(tree.parents) - len(tree.parts), len(tree.parents)
+    count = len(tree.parents) - len(tree.parts)
+    nodes = len(tree.parents)
     _, nuclei = np.unique(truth, return_inverse=True)
+    # Column 0 stands for background, also where the crop has none.
     nuclei = nuclei.reshape(truth.shape) + (0 if (truth == 0).any() else 1)
     areas = np.bincount(nuclei.ravel())
     shared = np.zeros((nodes, len(areas)))
     np.add.at(shared[:count], (pieces[pieces > 0] - 1, nuclei[pieces > 0]), 1)
     cut = np.zeros(nodes, np.bool_)
     cut[[k - 1 for edge in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]) for k in np.unique(edge) if k]] = True
-    best, gains = np.zeros(nodes), np.zeros(len(tree.parts))
+    best = np.zeros(nodes)
+    gains = np.zeros(len(tree.parts))
+    # Children come before their parents, so the best of every part is known when it is asked for.
     for node in range(nodes):
         if node >= count:
             parts = tree.parts[node - count]
-            shared[node], cut[node] = shared[parts].sum(0), cut[parts].any()
+            shared[node] = shared[parts].sum(0)
+            cut[node] = cut[parts].any()
         worth = _worth(shared[node], areas)
         best[node] = worth
         if node >= count:
             apart = best[parts].sum()
-            gains[node - count], best[node] = worth - apart, max(worth, apart)
+            gains[node - count] = worth - apart
+            best[node] = max(worth, apart)
     return gains, ~cut[count:]
 
 
 def _worth(shared: NDArray[np.float64], areas: NDArray[np.int64]) -> float:
-    """Of a region that shares so many pixels with background and each nucleus."""
+    """Worth of a region that shares so many pixels with background and each nucleus."""
     unions = shared.sum() + areas[1:] - shared[1:]
     return float(np.max(shared[1:] ** 2 / np.maximum(unions, 1), initial=0.0))
 
@@ -253,14 +262,17 @@ def regress(joins: Joins, fragment_height: float) -> Joining:
     DataError
         There are fewer than `FEWEST` joins, or all are right, or all wrong.
     """
-    stakes, right = joins.stakes, joins.gains_um2 > 0
+    stakes = joins.stakes
+    right = joins.gains_um2 > 0
     if len(right) < FEWEST or not stakes[right].sum() or not stakes[~right].sum():
         raise DataError(
             f"too few touching fragments to learn from: {len(right)}, of which {int(right.sum())} belong together; "
             "give more images, or more crops of them"
         )
-    middle, spread = joins.descriptors.mean(0), joins.descriptors.std(0) + 1e-6
-    x, share = (joins.descriptors - middle) / spread, stakes / stakes.sum()
+    middle = joins.descriptors.mean(0)
+    spread = joins.descriptors.std(0) + 1e-6
+    x = (joins.descriptors - middle) / spread
+    share = stakes / stakes.sum()
     sign = np.where(right, 1.0, -1.0)
 
     def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -27,6 +27,7 @@ from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 from wsinuc.models.training.loop import FitConfig, Progress
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.tiled import MAPS
 from wsinuc.separation.watershed import WatershedSettings
@@ -201,10 +202,10 @@ def _tune(
     if shape.classes > 2 or shape.norm != "none":
         raise ConfigError("tuning through the ensemble knows one class and no batch norm; use the method finetune")
 
-    def report(progress: Progress) -> None:
-        on_event(f"fine-tuning: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
-
     def run(head: PixelClassifierEnsemble, schedule: FitConfig, suffix: str) -> None:
+        def report(progress: Progress) -> None:
+            on_event(progress.line("fine-tuning", schedule.steps))
+
         state = out.with_suffix(suffix)
         finetune(images, extractor, head, mpp, tuning, schedule, state=state, weights=weights, on_progress=report)
 
@@ -232,7 +233,13 @@ def _fit_on_features(
 
     def visited(done: int, total: int) -> None:
         if done % len(images) == 0:
-            on_event(f"features: {done} of {total} views")
+            text = f"features: {done} of {total} views"
+            on_event(ProgressLine(text, stage="features", unit="views", done=done, total=total))
+
+    def fitted(epoch: int, loss: float) -> None:
+        text = f"ensemble: epoch {epoch + 1}  loss {loss:.4f}"
+        line = ProgressLine(text, stage="ensemble", unit="epochs", done=epoch + 1, total=config.fit.epochs, loss=loss)
+        on_event(line)
 
     table = collect_pixels(
         images,
@@ -250,7 +257,7 @@ def _fit_on_features(
         config.fit,
         seed=config.seed,
         device=device,
-        on_epoch=lambda epoch, loss: on_event(f"ensemble: epoch {epoch + 1}  loss {loss:.4f}"),
+        on_epoch=fitted,
     )
     if config.correct_background:
         with torch.no_grad():

@@ -113,7 +113,7 @@ def train_network(
     origin = _origin(config, images, start) | (provenance or {})
 
     def report(progress: Progress) -> None:
-        on_event(f"{config.method}: step {progress.step}  loss {progress.loss:.4f}  {progress.seconds:.0f} s")
+        on_event(progress.line(config.method, config.fit.steps))
 
     def finished(weights: dict[str, Tensor]) -> NetworkConfig:
         return with_threshold(described, weights, images, where)
