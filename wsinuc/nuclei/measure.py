@@ -78,7 +78,8 @@ def _most(levels: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Index of the largest column, the first of equals; 0 when there are no classes."""
     if not levels.shape[1]:
         return np.zeros(len(levels), np.uint8)
-    return levels.argmax(axis=1).astype(np.uint8)
+    columns: NDArray[np.intp] = levels.argmax(axis=1)
+    return columns.astype(np.uint8)
 
 
 def _measurements(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float) -> dict[str, NDArray[np.float32]]:
