@@ -64,6 +64,7 @@ def sync_tree(folder: Path) -> None:
         files += [Path(root) / name for name in names]
     with ThreadPoolExecutor(STREAMS, thread_name_prefix="wsinuc-sync") as pool:
         list(pool.map(sync, files))
+    # The inner ones first: a name is safe only when what it names is.
     for inner in reversed(folders):
         sync(inner)
 
@@ -71,6 +72,7 @@ def sync_tree(folder: Path) -> None:
 def rename(source: Path, target: Path) -> None:
     """Give a synced file or folder its final name, and keep that name through a power cut."""
     os.replace(source, target)
+    # The name lies in the folder, and is on the disk when the folder is.
     sync(target.parent)
 
 

@@ -133,6 +133,7 @@ class BlockGrid:
     def __post_init__(self) -> None:
         if self.block < 1 or self.halo < 0:
             raise ConfigError(f"block must be positive and halo not negative, got {self.block} and {self.halo}")
+        # Refused here, before anybody goes through them: a wrong resolution makes slides of absurd size.
         count = math.prod(self.counts)
         if count > MAX_BLOCKS:
             height, width = self.shape

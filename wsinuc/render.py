@@ -71,6 +71,7 @@ def render_labels(
     def draw(block: Block) -> None:
         labels, class_labels = _draw(nuclei_of, grid, block)
         if labels.any():
+            # A block's core is one shard, so no two writers ever share a file.
             nuclei[0][block.core.slices] = labels
             class_image[0][block.core.slices] = class_labels
 

@@ -56,6 +56,7 @@ def measure(
     levels = _score_sums(labels, scores[: 2 + len(classes)])[ids]
     # float64 holds these sums exactly, so each mean is rounded once and in the same way everywhere.
     means = (levels / (255.0 * areas[:, None])).astype(np.float32)
+    # From the array's coordinates to the view's.
     outlines += np.array([box.y0, box.x0], np.int32)
     return Nuclei(
         frame=frame,
@@ -78,7 +79,8 @@ def _most(levels: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Index of the largest column, the first of equals; 0 when there are no classes."""
     if not levels.shape[1]:
         return np.zeros(len(levels), np.uint8)
-    return levels.argmax(axis=1).astype(np.uint8)
+    columns: NDArray[np.intp] = levels.argmax(axis=1)
+    return columns.astype(np.uint8)
 
 
 def _measurements(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float) -> dict[str, NDArray[np.float32]]:
@@ -97,6 +99,7 @@ def _measurements(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: fl
 @kernel
 def _position_sums(labels: NDArray[np.int32], y0: int, x0: int) -> NDArray[np.int64]:
     """Area and sums of the rows and columns of each label's pixels, int64 ``(largest + 1, 3)``."""
+    # One row for each label up to the largest; the maximum of an empty array is an error.
     sums = np.zeros((labels.max() + 1 if labels.size else 1, 3), np.int64)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
@@ -113,6 +116,7 @@ def _score_sums(labels: NDArray[np.int32], scores: NDArray[np.uint8]) -> NDArray
     """Sum of every channel over each label's pixels, int64 ``(largest + 1, channels)``."""
     sums = np.zeros((labels.max() + 1 if labels.size else 1, scores.shape[0]), np.int64)
     for y in range(labels.shape[0]):
+        # Channel by channel within a row, so that memory is read in the order in which it lies.
         for channel in range(scores.shape[0]):
             for x in range(labels.shape[1]):
                 label = labels[y, x]

@@ -187,6 +187,7 @@ def _to_table(nuclei: Nuclei) -> pa.Table:
     }
     columns |= {f"probability_{name}": nuclei.class_probabilities[:, i] for i, name in enumerate(nuclei.class_names)}
     columns |= {"area_px": nuclei.areas_px, **nuclei.measurements}
+    # Offsets count corners, and the list counts numbers: two for each corner.
     corners = pa.array(np.ascontiguousarray(nuclei.outlines).reshape(-1))
     columns["outline"] = pa.ListArray.from_arrays(pa.array((2 * nuclei.offsets).astype(np.int32)), corners)
     return pa.table(columns, metadata={KEY: json.dumps(_sealed(_header(nuclei)), sort_keys=True)})
@@ -237,6 +238,7 @@ def _class_indices(column: pa.ChunkedArray, names: tuple[str, ...]) -> NDArray[n
     """Positions in ``names``; a reader may have given the dictionary another order."""
     if not names or len(column) == 0:
         return np.zeros(len(column), np.uint8)
+    # A file of several row groups comes as chunks with a dictionary each.
     column = column.unify_dictionaries().combine_chunks()
     positions = np.array([names.index(name) for name in column.dictionary.to_pylist()], np.uint8)
     indices: NDArray[np.int32] = np.asarray(column.indices)

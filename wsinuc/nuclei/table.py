@@ -131,6 +131,7 @@ class Nuclei:
         """
         if len(self) == 0:
             return np.zeros(0, np.bool_)
+        # Corners of all bounding boxes at once; reduceat takes no empty list of starts, hence the case above.
         low = np.minimum.reduceat(self.outlines, self.offsets[:-1])
         high = np.maximum.reduceat(self.outlines, self.offsets[:-1])
         reach = (low <= (box.y0, box.x0)) | (high >= (box.y1, box.x1))
@@ -159,6 +160,7 @@ def concatenate(parts: Sequence[Nuclei]) -> Nuclei:
                     f"cannot join nuclei whose {name} differ: {getattr(first, name)} and {getattr(part, name)}; "
                     "they come from different slides or models"
                 )
+    # Each table's offsets count from its own first corner.
     starts = np.cumsum([0] + [len(part.outlines) for part in parts])
     offsets = [part.offsets[:-1] + start for part, start in zip(parts, starts[:-1], strict=True)]
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_NUCLEUS}

@@ -79,6 +79,7 @@ class Lock:
         self._file = file
         self._counter_at = counter_at
         self._beats = 0
+        # Given back by a signal handler as well, where no block of ours ends any more.
         self._debt = owe(self.release)
 
     def check(self) -> None:
@@ -127,6 +128,7 @@ def locked(path: Path, timing: LockTiming | None = None) -> Iterator[Lock]:
     with disk_errors(path.parent):
         lock = _take(path, sign, timing)
     stop = threading.Event()
+    # A daemon, so that it keeps no process alive that has come to its end.
     heart = threading.Thread(target=_beat, args=(lock, stop, timing.heartbeat_s), name="wsinuc-lock", daemon=True)
     heart.start()
     try:
@@ -161,6 +163,7 @@ def filesystem_now(folder: Path) -> float:
         with own_files.create(probe) as file:
             file.write(b"now")
             file.flush()
+            # The stamp of a network file system is the server's only when the bytes have arrived there.
             os.fsync(file.fileno())
             now = os.fstat(file.fileno()).st_mtime
         probe.unlink(missing_ok=True)
@@ -232,6 +235,7 @@ def _is_gone(
         end = time.monotonic() + timing.watch_s
         while time.monotonic() < end:
             sleep(min(1.0, timing.watch_s / 5))
+            # The stamp or the counter: some file systems keep stamps to themselves for a while.
             if path.stat().st_mtime_ns != stamp or _read(path) != sign:
                 return False
     except FileNotFoundError:
@@ -249,6 +253,7 @@ def _remove(path: Path, judged: Mapping[str, Any]) -> None:
         _await_end(claim)
         return
     try:
+        # Judged anew under the claim: another run may have put its own lock there meanwhile.
         if _read(path) == judged:
             path.unlink(missing_ok=True)
     finally:

@@ -128,6 +128,7 @@ def parse_summary(data: bytes) -> Made:
     except (DataError, ValueError, RecursionError):
         return broken
     is_ours = content.get("made_by") == "wsinuc"
+    # A seal tells damage, not intent: types are compared before anybody counts on them.
     if is_ours and typed(Facts, content) is None:
         return broken
     signs = is_ours + (FILES in content) + (SEAL in content)

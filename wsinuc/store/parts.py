@@ -108,6 +108,7 @@ class NumberedParts:
         """
         name = part_name(block)
         try:
+            # 32 bytes of it: a slide may have a million blocks, and every task asks.
             with self.index.open("rb") as file:
                 file.seek(block * _HASH)
                 expected = file.read(_HASH)

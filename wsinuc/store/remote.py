@@ -102,6 +102,7 @@ class RemoteResult:
         """
         self.begin()
         upload(folder, files, self.url, notes)
+        # The summary comes last: where it is, the result is complete.
         keep = {*files, SUMMARY, LOCK, INCOMPLETE}
         self._delete([name for name in list_sizes(self.url) if name not in keep and name.partition("/")[0] in OUTPUTS])
         self._put(SUMMARY, with_manifest(summary, files))
@@ -160,6 +161,7 @@ class RemoteResult:
     def _delete(self, names: list[str]) -> None:
         """Delete objects; those that are not there are no error."""
         fs, root = self.url.filesystem()
+        # Some stores raise for objects that are not there, and some do not.
         present = list_sizes(self.url).keys() & names
         with remote_errors(self.url):
             if present:

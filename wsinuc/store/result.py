@@ -146,6 +146,7 @@ class ResultStore:
             A store is out of reach or refuses.
         """
         self._check_ours()
+        # Before the lock is taken, so that a refused run leaves nothing behind.
         if not overwrite:
             self._refuse_finished()
         with disk_errors(self.directory):
@@ -362,6 +363,7 @@ class ResultStore:
             )
         for name in ("blocks", "done"):
             owned.make_folder(self.work / name)
+        # Last, so that settings never stand beside folders that are missing.
         if not before:
             write_sealed(settings, path)
 

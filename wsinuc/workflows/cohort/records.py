@@ -42,12 +42,12 @@ class CohortRecords:
         self._tables_from = -math.inf
         """Reading of the clock from which the tables may be written again."""
         self._files = StateFolder(out)
-        self._known: dict[str, SlideState] = {}
+        self._folder_states: dict[str, SlideState] = {}
         """States of all slides of the folder, as their files say."""
-        self._here: dict[str, SlideState] = {}
+        self._run_states: dict[str, SlideState] = {}
         """States of the slides of this run."""
-        self._before: list[str] = []
-        self._left: set[str] = set()
+        self._earlier: list[str] = []
+        self._interrupted: set[str] = set()
         """Slides whose work was broken off."""
         self._lock = threading.Lock()
 
@@ -58,22 +58,23 @@ class CohortRecords:
                 self.out.mkdir(parents=True, exist_ok=True)
             check_ours(self.out)
             check_folder(self._files.path)
-            self._known = self._files.all()
+            self._folder_states = self._files.all()
         for job in jobs:
-            known = self._known.get(job.stem)
-            self._here[job.stem] = replace(
-                known or SlideState(name=job.stem, slide=str(job.slide)),
+            record = self._folder_states.get(job.stem)
+            self._run_states[job.stem] = replace(
+                record or SlideState(name=job.stem, slide=str(job.slide)),
                 slide=str(job.slide),
                 state="waiting",
                 error=None,
             )
-            is_done = known is not None and known.state == "done"
-            if self._keep and not is_done and self._here[job.stem] != known and not self._is_held(job, known):
-                self._put(self._here[job.stem])
+            # Nothing is written over the state of a finished slide, nor of one that another run is at.
+            is_done = record is not None and record.state == "done"
+            if self._keep and not is_done and self._run_states[job.stem] != record and not self._is_held(job, record):
+                self._put(self._run_states[job.stem])
 
     def running(self, job: SlideJob, blocks: int) -> None:
         """Its work begins: called when the lock is held."""
-        state = self._here[job.stem]
+        state = self._run_states[job.stem]
         self._write_tables()
         self._put(
             replace(
@@ -90,9 +91,9 @@ class CohortRecords:
 
     def done(self, job: SlideJob, figures: dict[str, Any], *, before: bool = False) -> None:
         """It is complete, now or since ``before``."""
-        state = replace(self._here[job.stem], state="done", error=None, figures=figures)
+        state = replace(self._run_states[job.stem], state="done", error=None, figures=figures)
         if before:
-            self._before.append(job.stem)
+            self._earlier.append(job.stem)
             # The tables can wait for the end: this slide took no time.
             self._put(state)
         else:
@@ -104,10 +105,10 @@ class CohortRecords:
         text = " ".join(str(error).split())
         if not isinstance(error, WsinucError):
             text = f"unexpected {type(error).__name__}: {text}"
-        state = replace(self._here[job.stem], state="failed", error=text, ended=timestamp())
+        state = replace(self._run_states[job.stem], state="failed", error=text, ended=timestamp())
         # The run that holds the lock writes down how its slide is; here it only ends in this run's list.
         if isinstance(error, LockedError):
-            self._here[job.stem] = state
+            self._run_states[job.stem] = state
             return
         if state.begun is None:
             state = replace(state, **{**here_and_now(), "ended": timestamp()})
@@ -115,26 +116,27 @@ class CohortRecords:
 
     def interrupted(self, job: SlideJob) -> None:
         """It was left before its end, and waits for the next run."""
-        self._left.add(job.stem)
-        self._put_if_possible(replace(self._here[job.stem], state="waiting", ended=timestamp()))
+        self._interrupted.add(job.stem)
+        self._put_if_possible(replace(self._run_states[job.stem], state="waiting", ended=timestamp()))
 
     def finish(self, jobs: Sequence[SlideJob]) -> CohortSummary:
         """The end of the run; the tables take up what other runs have written meanwhile."""
         if self._keep:
-            self._known = self._files.all()
+            self._folder_states = self._files.all()
             self._write_tables(at_once=True)
         return CohortSummary(
-            out=self.out, slides=tuple(self._here[job.stem] for job in jobs), before=tuple(self._before)
+            out=self.out, slides=tuple(self._run_states[job.stem] for job in jobs), before=tuple(self._earlier)
         )
 
     def skip_waiting(self) -> None:
         """Mark what was never begun, because an error ended the run."""
-        for state in list(self._here.values()):
-            if state.state == "waiting" and state.name not in self._left:
+        # A copy, because writing a state changes the dictionary.
+        for state in list(self._run_states.values()):
+            if state.state == "waiting" and state.name not in self._interrupted:
                 self._put_if_possible(replace(state, state="skipped"))
 
-    def _is_held(self, job: SlideJob, known: SlideState | None) -> bool:
-        if known is None or known.state != "running":
+    def _is_held(self, job: SlideJob, record: SlideState | None) -> bool:
+        if record is None or record.state != "running":
             return False
         return is_held(ResultStore(job.folder(self.out)).holder())
 
@@ -143,13 +145,13 @@ class CohortRecords:
             self._put(state)
             self._write_tables()
         except OutputError as error:
-            self._here[state.name] = state
+            self._run_states[state.name] = state
             _log.warning("cannot note down that %s is %s: %s", state.name, state.state, error)
 
     def _put(self, state: SlideState) -> None:
         with self._lock:
-            self._here[state.name] = state
-            self._known[state.name] = state
+            self._run_states[state.name] = state
+            self._folder_states[state.name] = state
             if self._keep:
                 self._files.write(state)
 
@@ -161,7 +163,7 @@ class CohortRecords:
             begin = self._clock()
             if begin < self._tables_from and not at_once:
                 return
-            write_summaries([state for _, state in sorted(self._known.items())], self.out)
+            write_summaries([state for _, state in sorted(self._folder_states.items())], self.out)
             # The next time follows from how long it took: in a cohort of thousands the tables grow with it.
             end = self._clock()
             self._tables_from = end + _REST * (end - begin)

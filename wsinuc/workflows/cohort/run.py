@@ -212,6 +212,7 @@ class _Cohort:
                 else:
                     on_event(item)
         except BaseException:
+            # Ctrl-C reaches the main thread alone; the others look at the event between two steps.
             self.stop.set()
             raise
         finally:
@@ -230,6 +231,7 @@ class _Cohort:
         """What ``step`` returns; False when it failed, which is remembered and perhaps tried again."""
         try:
             return step(job)
+        # _Stopped is no Exception, so that nothing below takes it for an error of the slide.
         except _Stopped:
             self.records.interrupted(job)
         except Exception as error:
@@ -238,6 +240,7 @@ class _Cohort:
             self.records.interrupted(job)
             raise
         finally:
+            # Whatever happened, or the other slides would wait for ever.
             self.turn.give(job)
         return False
 
@@ -320,6 +323,7 @@ class _Models:
 
     def get(self, model: str) -> Segmenter:
         """Raises CheckpointError or DeviceError."""
+        # Under the lock: two slides that need one model at once load it once.
         with self._lock:
             if model not in self._loaded:
                 self._loaded[model] = segmenters.load_segmenter(model, device=self._device)

@@ -119,6 +119,7 @@ def list_slides(arguments: Iterable[Place]) -> tuple[SlideJob, ...]:
         if isinstance(path, Path) and path.suffix.lower() == ".csv":
             jobs += read_slide_table(path)
         elif isinstance(path, Path) and path.is_dir():
+            # A folder without DICOM files stays a job, which then fails with a message of its own.
             jobs += [SlideJob(slide=file) for file in files_in(path) or [path]]
         else:
             jobs.append(SlideJob(slide=path))
@@ -162,6 +163,7 @@ def check_distinct(jobs: Sequence[SlideJob], out: Place = Path()) -> None:
     owners: dict[str, SlideJob] = {}
     for job in jobs:
         check_room(job)
+        # casefold, because "A.wsinuc" and "a.wsinuc" are one folder on the disks of Windows and macOS.
         other = owners.setdefault(job.stem.casefold(), job)
         if other is not job:
             raise ConfigError(
@@ -180,6 +182,7 @@ def read_slide_table(path: Path) -> list[SlideJob]:
         message names the line.
     """
     text = _read_text(path)
+    # Counted before the rows are parsed, which take much more memory than their bytes.
     if text.count("\n") + text.count("\r") > MAX_SLIDES:
         raise DataError(f"{path} has more than {MAX_SLIDES:,} lines, too many for a list of slides")
     head = text.lstrip().partition("\n")[0]
@@ -206,6 +209,7 @@ def _read_text(path: Path) -> str:
     if len(content) > MAX_BYTES:
         raise DataError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, too large for a list of slides")
     try:
+        # "-sig" takes away the mark that Excel puts before the first column's name.
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no UTF-8 text: in Excel, save it as 'CSV UTF-8 (comma delimited)'") from error

@@ -88,12 +88,12 @@ def _is_result(path: Path) -> bool:
     return path.is_dir() and store.is_ours
 
 
-def _status(folder: Path, known: SlideState | None) -> SlideStatus:
+def _status(folder: Path, record: SlideState | None) -> SlideStatus:
     store = ResultStore(folder)
     name = folder.name.removesuffix(ENDING)
     holder = store.holder()
     inspection = inspect(folder)
-    state = _state(store, inspection, holder, known)
+    state = _state(store, inspection, holder, record)
     if state == "done":
         summary = inspection.made.content
         blocks = summary.get("blocks", 0)
@@ -101,7 +101,7 @@ def _status(folder: Path, known: SlideState | None) -> SlideStatus:
         nuclei = summary.get("nuclei", 0)
     else:
         done, nuclei = store.progress()
-        blocks = known.blocks if known else None
+        blocks = record.blocks if record else None
     return SlideStatus(
         name=name,
         result=folder,
@@ -111,28 +111,29 @@ def _status(folder: Path, known: SlideState | None) -> SlideStatus:
         nuclei=nuclei,
         age_s=max(0.0, holder.age_s) if holder else None,
         holder=f"process {holder.pid} on {holder.host}" if holder else "",
-        attempts=known.attempts if known else 0,
-        error=_error(state, inspection, known),
+        attempts=record.attempts if record else 0,
+        error=_error(state, inspection, record),
     )
 
 
-def _error(state: str, inspection: Inspection, known: SlideState | None) -> str | None:
+def _error(state: str, inspection: Inspection, record: SlideState | None) -> str | None:
     if state == "damaged":
         return f"{inspection.reason}: wsinuc verify lists all that is wrong; segment it again with --overwrite"
-    if state == "failed" and known is not None and known.state == "done":
+    if state == "failed" and record is not None and record.state == "done":
         return "it was done, but the result is gone: segment it again"
-    return known.error if known else None
+    return record.error if record else None
 
 
-def _state(store: ResultStore, inspection: Inspection, holder: Holder | None, known: SlideState | None) -> str:
+def _state(store: ResultStore, inspection: Inspection, holder: Holder | None, record: SlideState | None) -> str:
+    # What is seen now comes first: a run that was killed has left "running" in its file.
     if is_held(holder):
         return "running"
-    if known and known.state == "failed":
+    if record and record.state == "failed":
         return "failed"
     if inspection.is_whole:
         return "done"
     if inspection.is_damaged and not store.is_unfinished:
         return "damaged"
-    if known is None or store.work.is_dir() or known.state == "running":
+    if record is None or store.work.is_dir() or record.state == "running":
         return "interrupted"
-    return "failed" if known.state == "done" else known.state
+    return "failed" if record.state == "done" else record.state

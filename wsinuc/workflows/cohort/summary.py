@@ -157,6 +157,7 @@ def _cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = shown(value)
+    # An apostrophe is how spreadsheets are told that a cell is text.
     return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t")) else text
 
 

@@ -152,6 +152,7 @@ class PartReader:
     @classmethod
     def of(cls, store: ResultStore, owners: Container[int], blocks: int) -> PartReader:
         """A reader of the parts of those blocks that own nuclei, of all ``blocks``."""
+        # Packed, because it travels with every task: 40,000 blocks are 5 kB.
         bits = np.packbits([index in owners for index in range(blocks)])
         return cls(ResultStore(store.directory.absolute()), bits.tobytes())
 

@@ -27,6 +27,7 @@ def local_gpus(wanted: str) -> tuple[str, ...]:
             f"no GPU that PyTorch {torch.__version__} can use: install a CUDA build of PyTorch and check "
             "nvidia-smi, or work on the CPU with --workers"
         )
+    # Its entries may be UUIDs, so they are handed on as they are, and numbers count within them.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
     names = tuple(name.strip() for name in visible.split(","))[:count]
     if wanted == "all":

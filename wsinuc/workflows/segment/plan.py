@@ -168,6 +168,7 @@ def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Place, store: R
     mm2_per_px = (view.mpp / 1000) ** 2
     slide_px = view.shape[0] * view.shape[1]
     tissue_px = selection.wanted.area_px()
+    # What one block reads at most: its halo, and the tiles that reach over that.
     read_px = (config.block + 2 * grid.halo + 2 * segmenter.tile) ** 2
     return Plan(
         slide=slide_path,

@@ -27,7 +27,8 @@ PACKAGES = ("numpy", "numba", "zarr", "dask", "pyarrow", "shapely", "openslide-p
 NOTED_HOLES = 0.001
 """Share of a slide's bytes in holes from which a reader is told."""
 
-_DOUBTFUL = ("pen", "blurred")  # kinds that may cover tissue
+_DOUBTFUL = ("pen", "blurred")
+"""Kinds of what is no tissue that may cover some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +141,7 @@ def summarize(
     """Put the facts of a run together."""
     seconds = timings.seconds
     resumed = timings.resumed
+    # A time per area means something only where this run did all of the work.
     whole_run = resumed == 0 and plan.tissue_mm2 > 0
     return Summary(
         slide=str(plan.slide),
@@ -196,6 +198,7 @@ def peak_memory_bytes() -> int:
     """
     status = Path("/proc/self/status")
     if status.exists():
+        # High-water mark of the resident set, in kB.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     if sys.platform == "win32":
