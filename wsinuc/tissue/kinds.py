@@ -76,9 +76,10 @@ def flat(pixels: NDArray[np.uint8], mpp: float) -> NDArray[np.bool_]:
     Nuclei and fibres give tissue texture even in means over 8 um, so flatness tells what was filled in from what was
     seen, where darkness cannot.
     """
-    inner = _equals_neighbours(pixels) & (pixels.max(axis=2) - pixels.min(axis=2) <= _FLAT_TINT)
-    if not inner.any():  # as on nearly every slide
+    inner = _equals_neighbours(pixels)
+    if not inner.any():  # as on most slides
         return inner
+    inner &= pixels.max(axis=2) - pixels.min(axis=2) <= _FLAT_TINT
     # All neighbours of an inner cell equal it, so growing back by one cell stays within the same grey.
     whole = ndimage.binary_dilation(inner, np.ones((3, 3), np.bool_))
     return pieces(whole, _FLAT_UM2, mpp)
