@@ -39,6 +39,12 @@ def test_importing_is_light(statement):
     assert not loaded_after(statement) & HEAVY
 
 
+def test_models_know_no_slide_and_no_storage():
+    modules = [path.relative_to(ROOT) for path in MODULES if path.is_relative_to(ROOT / "wsinuc" / "models")]
+    names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in modules]
+    assert not loaded_after(f"import {', '.join(names)}") & {"zarr", "dask", "openslide", "tiffslide", "shapely"}
+
+
 @pytest.mark.parametrize("name", wsinuc.__all__)
 def test_public_names_resolve_and_stand_in_the_map(name):
     value = getattr(wsinuc, name)

@@ -48,18 +48,18 @@ def from_header(kind: type[T], data: Any, *, more: bool = False) -> T:
         A field is missing, unknown, of another type, or out of its range; several do not go together.
     """
     try:
-        made = msgspec.convert(data, kind)
+        config = msgspec.convert(data, kind)
     except msgspec.ValidationError as error:
         raise CheckpointError(f"{_UNFIT}: {one_line(_explained(error, data))}") from error
     except (RecursionError, OverflowError) as error:
         raise CheckpointError(f"{_UNFIT}: {one_line(str(error))}") from error
-    unknown = None if more else _unknown(made, data)
+    unknown = None if more else _unknown(config, data)
     if unknown is not None:
         raise CheckpointError(
             f"{_UNFIT}: it has a field {unknown[:100]!r} that is unknown here; the "
             "weights may come from a newer version: upgrade wsinuc"
         )
-    return made
+    return config
 
 
 def parse_header(text: str | bytes) -> Any:
@@ -105,17 +105,17 @@ def _explained(error: msgspec.ValidationError, data: Any) -> str:
     return f"{path.strip('.`')}: {text}, got {shown if len(shown) <= 60 else shown[:57] + '...'}"
 
 
-def _unknown(made: Any, data: Any) -> str | None:
-    """The first field of the data that a config made of it does not have."""
-    if dataclasses.is_dataclass(made) and isinstance(data, Mapping):
-        known = {field.name for field in dataclasses.fields(made)}
+def _unknown(config: Any, data: Any) -> str | None:
+    """The first field of the data that the config made of it does not have."""
+    if dataclasses.is_dataclass(config) and isinstance(data, Mapping):
+        known = {field.name for field in dataclasses.fields(config)}
         for name, value in data.items():
             if name not in known:
                 return str(name)
-            deeper = _unknown(getattr(made, name), value)
+            deeper = _unknown(getattr(config, name), value)
             if deeper is not None:
                 return f"{name}.{deeper}"
-    if isinstance(made, tuple) and isinstance(data, list | tuple):
-        unknown = (_unknown(*pair) for pair in zip(made, data, strict=False))
+    if isinstance(config, tuple) and isinstance(data, list | tuple):
+        unknown = (_unknown(*pair) for pair in zip(config, data, strict=False))
         return next((name for name in unknown if name is not None), None)
     return None

@@ -87,14 +87,16 @@ def ancestral_step(x: Tensor, x0: Tensor, now: float, later: float, eps: Tensor)
     if later == CLEAN:
         return x0
     share = -math.expm1(now - later)  # 1 - exp(now - later), with all digits where the two are near
-    (alpha, _), (alpha_later, sigma_later) = scales(now), scales(later)
+    alpha, _ = scales(now)
+    alpha_later, sigma_later = scales(later)
     mean = alpha_later * (x * ((1 - share) / alpha) + share * x0)
     return mean + sigma_later * math.sqrt(share) * eps
 
 
 def ddim_step(x: Tensor, x0: Tensor, now: float, later: float) -> Tensor:
     """Song et al.'s deterministic step (2021, equation 12 with sigma 0)."""
-    (alpha, sigma), (alpha_later, sigma_later) = scales(now), scales(later)
+    alpha, sigma = scales(now)
+    alpha_later, sigma_later = scales(later)
     return alpha_later * x0 + sigma_later / sigma * (x - alpha * x0)
 
 
@@ -114,5 +116,6 @@ def multistep(
     if before is not None and x0_before is not None:
         ratio = (now - before) / 2 / h
         direction = x0 + (x0 - x0_before) / (2 * ratio)
-    (_, sigma), (alpha_later, sigma_later) = scales(now), scales(later)
+    _, sigma = scales(now)
+    alpha_later, sigma_later = scales(later)
     return sigma_later / sigma * x - alpha_later * math.expm1(-h) * direction

@@ -44,6 +44,7 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) ->
     """
     inverse = (-0.5 * log_variance).exp()
     normal = torch.special.ndtr
+    # 0.999 stands for 1, which rounding of pixels to floats may miss.
     above = torch.where(x > 0.999, torch.ones_like(x), normal((x - mean + _HALF_LEVEL) * inverse))
     below = torch.where(x < -0.999, torch.zeros_like(x), normal((x - mean - _HALF_LEVEL) * inverse))
     return (above - below).clamp_min(_SMALLEST_PROBABILITY).log()

@@ -43,7 +43,7 @@ class FitConfig:
     later: tuple[int, float] | None = None
     """(step, factor): from this step on the rate is multiplied by this; a second phase of the training."""
     weight_decay: float = 0.0
-    """Of AdamW: decoupled from the gradient."""
+    """Weight decay of AdamW, which is decoupled from the gradient."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of Adam's two moments."""
     ema: float = 0.9999
@@ -264,7 +264,7 @@ class _Training:
     loss: Callable[[int], Tensor]
     config: FitConfig
     path: Path
-    """Of the state."""
+    """Where the state is saved."""
     processes: Processes
     images: int
     trial: Callable[[int], Tensor] | None

@@ -37,6 +37,7 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     """
     known = target != IGNORE
     log_p = F.log_softmax(logits, 1).gather(1, target.clamp_min(0)[:, None])[:, 0]
+    # exp of a log-probability may round to a little above 1, and a power of a negative number is NaN.
     return _mean((1 - log_p.exp()).clamp_min(0).pow(gamma) * -log_p, known)
 
 
@@ -122,8 +123,8 @@ def gradient_kernels(dtype: torch.dtype, device: torch.device | None = None) -> 
     exchanged.
     """
     steps = torch.arange(-2, 3, dtype=dtype, device=device)
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
-    square = (x.square() + y.square()).clamp_min(1)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")  # "ij": y varies along rows, which the published code mixes up
+    square = (x.square() + y.square()).clamp_min(1)  # 1 in the middle, where the numerator is 0
     return torch.stack([x / square, y / square])[:, None]
 
 
