@@ -270,7 +270,7 @@ def sample_joint(
         Mean levels of the training's images, which keep the colours of samples from drifting.
     restart
         Timestep to which finished samples are noised, to be walked back once more (see
-        `wsinuc.models.diffusion.samplers.restarted`); 0 is none.
+        `wsinuc.models.diffusion.samplers.Walk.restarted`); 0 is none.
 
     Returns
     -------
