@@ -106,7 +106,13 @@ def training_identity(settings: Any, apart: Collection[str] = ()) -> dict[str, A
 
 
 def part_size(batch: int, config: FitConfig, processes: Processes) -> int:
-    """Patches in one part of a step; raises ConfigError when the batch cannot be shared out evenly."""
+    """Patches in one part of a step; raises ConfigError when the batch cannot be shared out evenly.
+
+    Examples
+    --------
+    >>> part_size(8, FitConfig(steps=1, accumulate=2), Processes(count=2))
+    2
+    """
     parts = config.accumulate * processes.count
     if batch % parts:
         raise ConfigError(

@@ -42,8 +42,23 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor, importance: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over the pixels of known class, weighted by their importance ``(n, h,
-    w)``; 0 where there is none."""
+    """Mean cross-entropy over the pixels of known class; 0 where there is none.
+
+    Parameters
+    ----------
+    logits
+        ``(n, classes, h, w)``.
+    target
+        int64 ``(n, h, w)``; pixels of `IGNORE` teach nothing.
+    importance
+        ``(n, h, w)`` weights of the pixels; None weights them alike.
+
+    Examples
+    --------
+    >>> target = torch.tensor([[[0, IGNORE]]])
+    >>> round(float(cross_entropy(torch.zeros(1, 2, 1, 2), target)), 4)  # log 2
+    0.6931
+    """
     known = target != IGNORE
     where = known if importance is None else known * importance
     return _mean(F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none"), where)
@@ -146,6 +161,15 @@ def map_loss(maps: Tensor, truth: Tensor, nuclei: Tensor, importance: Tensor | N
     """Mean squared error of maps ``(n, m, h, w)``, weighted by the importance of pixels ``(n, h, w)``.
 
     H and V (two maps) mean nothing outside nuclei and count inside only; a distance is 0 outside and counts everywhere.
+
+    Parameters
+    ----------
+    maps, truth
+        ``(n, 2, h, w)`` H and V, or ``(n, 1, h, w)`` the distance.
+    nuclei
+        bool ``(n, h, w)``.
+    importance
+        ``(n, h, w)`` weights of the pixels; None weights them alike.
     """
     error = (maps - truth).square()
     weights = nuclei if maps.shape[1] == 2 else torch.ones_like(nuclei)
