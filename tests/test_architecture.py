@@ -47,6 +47,12 @@ def test_public_names_resolve_and_stand_in_the_map():
         assert name in dir(wsinuc)
 
 
+def test_models_know_no_slide_and_no_storage():
+    modules = [path.relative_to(ROOT) for path in MODULES if path.is_relative_to(ROOT / "wsinuc" / "models")]
+    names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in modules]
+    assert not loaded_after(f"import {', '.join(names)}") & {"zarr", "dask", "openslide", "tiffslide", "shapely"}
+
+
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         wsinuc.nonsense

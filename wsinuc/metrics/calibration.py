@@ -240,6 +240,12 @@ def share_by_group(
     groups for fewer values.
 
     Values that tie are taken in the order in which they come.
+
+    Examples
+    --------
+    >>> scores, shares = share_by_group([0.1, 0.3, 0.6, 0.8], [False, False, True, False], groups=2)
+    >>> scores.round(1).tolist(), shares.tolist()
+    ([0.2, 0.7], [0.0, 0.5])
     """
     values, hit = _checked(scores, positive)
     parts = np.array_split(np.argsort(values, kind="stable"), min(groups, len(values)) or 1)

@@ -213,6 +213,7 @@ def _dice(table: Overlaps) -> float:
 
 
 def _dice2(table: Overlaps) -> float:
+    # Union and intersection together are the areas of both nuclei of a pair.
     return _ratio(2 * table.shared.sum(), (table.unions + table.shared).sum(), table)
 
 

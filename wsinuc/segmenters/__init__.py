@@ -1,4 +1,10 @@
-"""Segmenters: a model's weights file in, something with ``predict`` and ``separate`` out."""
+"""Segmenters: a model's weights file in, something with ``predict`` and ``separate`` out.
+
+``predict`` turns pixels into scores on the accelerator, ``separate`` turns scores into instances on the CPU.
+``base`` says what the pipeline needs of a segmenter; read it first. ``tiled`` has what all kinds that run a
+network share, ``ddpm``, ``network`` and ``joint`` are those kinds, ``typed`` adds classes of whole nuclei to any
+of them, and ``shipped`` knows the models that come with the package.
+"""
 
 from __future__ import annotations
 

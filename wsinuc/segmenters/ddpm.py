@@ -153,6 +153,7 @@ class DdpmSegmenter(TiledSegmenter):
     def calibrate(self, samples: NDArray[np.uint8]) -> DdpmSegmenter:
         """A copy whose normalisation has the statistics of these samples of a slide instead of each tile's own."""
         fitted = copy.copy(self)
+        # A copy of the network, because statistics live in its norms and this segmenter must stay as it is.
         fitted.extractor = FeatureExtractor(
             copy.deepcopy(self.extractor.unet), self.extractor.process, self.config.features
         )

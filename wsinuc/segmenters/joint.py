@@ -39,8 +39,10 @@ from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
 
 METHOD = "joint"
-COLOURS, ENLARGES = "colours", "enlarges"
-"""Names among the statistics: the table of a slide's colours, and, where it is shown enlarged, that it is."""
+COLOURS = "colours"
+"""Name among the statistics of the table of a slide's colours."""
+ENLARGES = "enlarges"
+"""Name among the statistics that says, where it is there, that the slide is shown enlarged."""
 FEWEST = 50
 """Whole nuclei that samples must show before they tell whether nuclei are small."""
 Sizes = Annotated[
@@ -170,6 +172,7 @@ class JointSegmenter(TiledSegmenter):
         fitted to what they see."""
         fitted = copy.copy(self)
         fitted.colours = self.config.colours.table(samples) if self.config.colours else None
+        # Colours first, then the size of nuclei, then the members: each sees what it will see on the slide.
         seen = recoloured(samples, fitted.colours)
         fitted.enlarges = self._has_small_nuclei(seen)
         fitted.models = tuple(
@@ -188,6 +191,7 @@ class JointSegmenter(TiledSegmenter):
             return False
         model = self.models[-1]
         around = [(0, 0), (model.margin, model.margin), (model.margin, model.margin), (0, 0)]
+        # Whole samples as one tile each, their surroundings mirrored, since none is known.
         scorer = model.calibrate(samples).with_core(samples.shape[1])
         areas: list[int] = []
         for sample in samples:

@@ -187,7 +187,10 @@ def _check_shape(config: NetworkConfig) -> None:
 def network_checkpoint(
     config: NetworkConfig, weights: dict[str, torch.Tensor], provenance: dict[str, Any]
 ) -> Checkpoint:
-    """Config and trained weights as a checkpoint of kind ``segmenter``; matrices and kernels as
-    fp16, the rest exact."""
+    """Config and trained weights as a checkpoint of kind ``segmenter``.
+
+    Matrices and kernels become fp16. Vectors (biases, and the statistics of norms) stay exact: they are few,
+    and a variance may lie beyond what fp16 holds.
+    """
     tensors = {name: value.half() if value.ndim > 1 else value for name, value in weights.items()}
     return Checkpoint(kind="segmenter", config=asdict(config), provenance=provenance, tensors=tensors)

@@ -39,11 +39,11 @@ class ColourNormalisation:
     """Where colours are brought to, and how far."""
 
     mean: Triple
-    """Of the training images' optical densities in red, green and blue, natural logarithm."""
+    """Mean optical densities (natural logarithm) of the training images in red, green and blue."""
     spread: Triple
     """Their standard deviations."""
     share: Annotated[float, Meta(ge=0, le=1)] = 0.5
-    """Of the way that a slide's mean goes; its spread goes by the same share of the ratio's logarithm."""
+    """Share of the way that a slide's mean goes, 0 to 1; its spread goes by that share of the ratio's logarithm."""
 
     def __post_init__(self) -> None:
         if len(self.mean) != 3 or len(self.spread) != 3 or min(self.spread) <= 0:
@@ -79,6 +79,7 @@ class ColourNormalisation:
         stretch = np.clip((np.array(self.spread) / spread) ** self.share, 1 / _MOST, _MOST)
         to = mean + self.share * (np.array(self.mean) - mean)
         moved = (_density(np.arange(256)[:, None]) - mean) * stretch + to
+        # Back to grey levels: the inverse of `_density`. float32 holds them exactly, as statistics are kept.
         table: NDArray[np.float32] = np.rint(np.clip(np.exp(-moved) * 256 - 1, 0, 255)).astype(np.float32)
         return table
 
@@ -105,7 +106,7 @@ def _density(values: NDArray[np.integer]) -> NDArray[np.float64]:
 def _moments(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Mean and standard deviation ``(3,)`` of the densities of tissue; None where there is hardly
     any, or it has one colour."""
-    density = _density(np.arange(256))[pixels.reshape(-1, 3)]
+    density = _density(np.arange(256))[pixels.reshape(-1, 3)]  # a table of 256 logarithms for millions of pixels
     tissue = density[density.mean(1) >= _GLASS]
     if len(tissue) < _FEWEST or tissue.std(0).min() < 1e-3:
         return None

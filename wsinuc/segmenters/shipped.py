@@ -21,8 +21,9 @@ class ShippedModel:
     """A name and what it stands for."""
 
     name: str
+    """What users ask for."""
     file: str
-    """In `WEIGHTS`."""
+    """Name of the file in `WEIGHTS`."""
     text: str
     """One line for users."""
 

@@ -51,8 +51,13 @@ class TiledConfig(Protocol):
 def check_tiling(
     tile: int, margin: int, mpp_range: tuple[float, float] | None, classes: tuple[NucleusClass, ...]
 ) -> None:
-    """Raise ConfigError for what no segmenter can have: margins without a core, a range that is
-    empty, classes of one name."""
+    """Check what every segmenter's config says of its tiles and classes.
+
+    Raises
+    ------
+    ConfigError
+        The margins leave no core, the range of um per pixel is empty, or two classes have one name.
+    """
     if tile <= 2 * margin:
         raise ConfigError(f"tile {tile} must exceed twice the margin {margin}")
     if mpp_range is not None and not mpp_range[0] <= mpp_range[1]:

@@ -172,7 +172,16 @@ def instances_from_distance(
 def fragments(foreground: UInt8, distance: UInt8, settings: WatershedSettings, height: float) -> tuple[Labels, UInt8]:
     """The foreground cut wherever two peaks of the smoothed distance rise by ``height``, and that smoothed distance.
 
-    Maps are those of `instances_from_distance`. Labels are not dense; small ones are kept.
+    Maps are those of `instances_from_distance`.
+
+    Parameters
+    ----------
+    height
+        Rise above the saddle between two peaks from which they are apart, as a share of the map's range, 0 to 1.
+
+    Returns
+    -------
+    Labels int32 ``(h, w)`` that are not dense, small ones among them, and the smoothed map, uint8 ``(h, w)``.
     """
     mask = _nuclear(foreground, settings)
     smooth = _smooth(distance, settings.taps(settings.smoothing_um))

@@ -148,7 +148,7 @@ def _geojson_points(path: Path, classes: _Classes) -> _Points:
 def _layout_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except OSError as error:  # damaged gzip files among them
         raise DataError(f"{path}: cannot read the layout ({error.strerror or error})") from error
 
 

@@ -105,6 +105,7 @@ def hv_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     [[0.0, -1.0, 0.0, 1.0]]
     """
     labels = np.ascontiguousarray(labels, dtype=np.int32)
+    # One kernel for both: columns are the rows of the transposed labels.
     return np.stack([_signed_positions(labels.T).T, _signed_positions(labels)])
 
 

@@ -75,7 +75,7 @@ class Checkpoint:
     """Training data, licences, command, versions: JSON types only."""
     tensors: dict[str, torch.Tensor]
     sha256: str = ""
-    """Of the file this was read from; empty before it is saved."""
+    """Hash of the file that this was read from; empty before it is saved."""
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:

@@ -20,7 +20,7 @@ from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
 from wsinuc.nuclei.classes import NucleusClass
 
 KIND = "cosyn"
-"""Of the checkpoints."""
+"""Kind of the checkpoints of this generator."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -141,6 +141,7 @@ def adopt(network: nn.Module, tensors: Mapping[str, Tensor]) -> int:
     CheckpointError
         The first convolution does not fit, so the network has another width and what else fits does so by accident.
     """
+    # By name and shape, because the two networks differ in their norms and in what they put out.
     own = network.state_dict()
     fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
     if "stem.weight" not in fitting:

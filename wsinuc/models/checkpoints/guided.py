@@ -93,7 +93,7 @@ def from_guided(
     CheckpointError
         A name is unknown or missing, or a shape differs: the configuration is not the model's.
     """
-    with torch.device("meta"):
+    with torch.device("meta"):  # shapes alone are needed
         unet = UNet(config)
     converted = {}
     for name, value in published.items():

@@ -27,7 +27,7 @@ def load_weights(build: Callable[[], Network], tensors: Mapping[str, Tensor]) ->
         The network cannot be built, a name is missing or unknown, a shape or type differs.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"):  # shapes without memory
             skeleton = build()
         _check(skeleton.state_dict(), tensors)
         network = build()

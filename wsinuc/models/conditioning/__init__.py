@@ -1,1 +1,5 @@
-"""What tells a generator what to draw: text, as vectors and tokens, and points of nuclei."""
+"""What tells a generator what to draw: prompts as tokens, and points of nuclei as maps.
+
+``text_encoders`` turn prompts into tokens (frozen, on the CPU); ``text_conditioner`` and ``points_encoder``
+are parts of the network that learn to listen. ``text`` says what passes between them; read it first.
+"""

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _SCALE = 0.2
-"""Of each branch before it is added, as ESRGAN has it: without norms deep sums would grow."""
+"""Factor of each branch before it is added, as ESRGAN has it: without norms deep sums would grow."""
 _SLOPE = 0.2
-"""Of the leaky ReLU below 0."""
+"""Slope of the leaky ReLU below 0."""
 _EMBEDDING = 3
 """Channels of a class at a pixel."""
 

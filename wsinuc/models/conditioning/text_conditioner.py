@@ -47,13 +47,15 @@ class TextConditioner(nn.Module):
         """
         null = self.null_token.expand(n, 1, -1)
         if text is None:
-            tokens, mask = null, torch.ones(n, 1, dtype=torch.bool, device=null.device)
+            tokens = null
+            mask = torch.ones(n, 1, dtype=torch.bool, device=null.device)
         else:
             if text.tokens.shape[-1] != self.text_width:
                 raise ConfigError(
                     f"the network reads text tokens {self.text_width} wide, got {text.tokens.shape[-1]}: use the text "
                     "encoder that it was trained with"
                 )
+            # The null token comes first in every text, and is in sight only where no other token is.
             own = self.project(text.tokens.to(self.project.weight.dtype))
             tokens = torch.cat([null.to(own.dtype), own], dim=1)
             mask = torch.cat([~text.mask.any(1, keepdim=True), text.mask], dim=1)

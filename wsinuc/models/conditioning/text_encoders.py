@@ -128,7 +128,7 @@ class ClipEncoder:
             ) from error
         self._model = model.eval().requires_grad_(False)
         self._sha256 = file_sha256(weights)
-        self._hidden = lru_cache(_CACHED)(self._encode)
+        self._hidden = lru_cache(_CACHED)(self._encode)  # a training asks for the same captions again and again
 
     @property
     def width(self) -> int:

@@ -83,18 +83,39 @@ def estimate_clean(x: Tensor, eps: Tensor, log_snr: float, percentile: float | N
 
 
 def ancestral_step(x: Tensor, x0: Tensor, now: float, later: float, eps: Tensor) -> Tensor:
-    """One draw from q(x_later | x_now, x_0): Ho et al.'s step between any two log-SNR ``now`` < ``later``."""
+    """One draw from q(x_later | x_now, x_0): Ho et al.'s step between any two log-SNR.
+
+    Parameters
+    ----------
+    x, x0
+        Noisy values and the estimate of the clean ones, ``(n, c, h, w)``.
+    now, later
+        log-SNR of ``x`` and of the result, ``now`` < ``later``; `CLEAN` gives ``x0``.
+    eps
+        Standard normal noise shaped like ``x``.
+    """
     if later == CLEAN:
         return x0
     share = -math.expm1(now - later)  # 1 - exp(now - later), with all digits where the two are near
-    (alpha, _), (alpha_later, sigma_later) = scales(now), scales(later)
+    alpha, _ = scales(now)
+    alpha_later, sigma_later = scales(later)
     mean = alpha_later * (x * ((1 - share) / alpha) + share * x0)
     return mean + sigma_later * math.sqrt(share) * eps
 
 
 def ddim_step(x: Tensor, x0: Tensor, now: float, later: float) -> Tensor:
-    """Song et al.'s deterministic step (2021, equation 12 with sigma 0)."""
-    (alpha, sigma), (alpha_later, sigma_later) = scales(now), scales(later)
+    """Song et al.'s deterministic step (2021, equation 12 with sigma 0).
+
+    Parameters are those of `ancestral_step`; there is no noise.
+
+    Examples
+    --------
+    >>> noisy, clean = torch.full((1, 1, 1, 1), 3.0), torch.ones(1, 1, 1, 1)
+    >>> ddim_step(noisy, clean, now=0.0, later=CLEAN).item()
+    1.0
+    """
+    alpha, sigma = scales(now)
+    alpha_later, sigma_later = scales(later)
     return alpha_later * x0 + sigma_later / sigma * (x - alpha * x0)
 
 
@@ -103,8 +124,18 @@ def multistep(
 ) -> Tensor:
     """DPM-Solver++(2M): second order in half the log-SNR (Lu et al. 2022, algorithm 2).
 
-    ``before`` and ``x0_before`` are the log-SNR and the estimate of the step before; None makes a
-    first-order step, which is DDIM's.
+    Parameters
+    ----------
+    x, x0, now, later
+        As in `ancestral_step`.
+    before, x0_before
+        log-SNR and estimate of the step before; None makes a first-order step, which is DDIM's.
+
+    Examples
+    --------
+    >>> x, x0 = torch.full((1, 1, 1, 1), 3.0), torch.ones(1, 1, 1, 1)
+    >>> bool(torch.allclose(multistep(x, x0, 0.0, 2.0), ddim_step(x, x0, 0.0, 2.0)))
+    True
     """
     if later == CLEAN:
         return x0
@@ -114,5 +145,6 @@ def multistep(
     if before is not None and x0_before is not None:
         ratio = (now - before) / 2 / h
         direction = x0 + (x0 - x0_before) / (2 * ratio)
-    (_, sigma), (alpha_later, sigma_later) = scales(now), scales(later)
+    _, sigma = scales(now)
+    alpha_later, sigma_later = scales(later)
     return sigma_later / sigma * x - alpha_later * math.expm1(-h) * direction

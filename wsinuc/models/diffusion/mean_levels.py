@@ -32,9 +32,9 @@ class MeanLevels:
     """How the means over the pixels of training images are distributed."""
 
     mean: tuple[float, ...]
-    """Of each channel, in [-1, 1]."""
+    """Mean level of each channel, in [-1, 1]."""
     covariance: tuple[tuple[float, ...], ...]
-    """Between channels."""
+    """Covariance of the levels between channels."""
 
     @classmethod
     def of(cls, images: Tensor) -> MeanLevels:

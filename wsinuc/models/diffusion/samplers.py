@@ -199,32 +199,6 @@ def restart_steps(process: GaussianDiffusion, sampler: SamplerConfig) -> int:
     return len(restart_timesteps(sampler_timesteps(process, sampler), sampler.restart))
 
 
-def _descend(
-    kept: GaussianDiffusion,
-    denoiser: Denoiser,
-    x: Tensor,
-    sampler: SamplerConfig,
-    noise: Noise | None,
-    *,
-    clamp: bool,
-    levels: MeanLevels | None,
-    on_step: Callable[[int, int], None] | None,
-) -> Tensor:
-    """From the last timestep of ``kept`` to clean images."""
-    step = SAMPLERS[sampler.name](kept, noise)
-    for done, t in enumerate(reversed(range(kept.steps)), start=1):
-        at = torch.full((len(x),), t, device=x.device)
-        predicted = denoiser(x, kept.named(at)).to(x.dtype)
-        _check(predicted, done, kept.steps, int(kept.named(at)[0]))
-        x0 = kept.predict_x0(x, at, predicted[:, : x.shape[1]])
-        if levels is not None:
-            x0 = levels.corrected(x0.clamp(-1, 1) if clamp else x0, x, float(kept.alphas_bar[t]))
-        x = step(x, x0.clamp(-1, 1) if clamp else x0, predicted, t)
-        if on_step:
-            on_step(done, kept.steps)
-    return x
-
-
 def sampler_timesteps(process: GaussianDiffusion, sampler: SamplerConfig) -> list[int]:
     """The timesteps that a sampler visits, ascending, the first of the process among them.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from wsinuc.errors import ConfigError
 
 _LARGEST_BETA = 0.999
-"""Of the cosine schedule, which would end with 1: that leaves nothing to go back from."""
+"""Largest beta of the cosine schedule, which would end with 1: that leaves nothing to go back from."""
 
 
 def linear_betas(steps: int) -> Tensor:

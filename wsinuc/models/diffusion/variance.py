@@ -41,9 +41,21 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) ->
     """Log probability in nats of the 8-bit level ``x`` in [-1, 1] under a Gaussian (Ho et al. 2020, equation 13).
 
     A level owns the interval of half a level to each side; black and white own everything beyond them.
+
+    Parameters
+    ----------
+    x, mean, log_variance
+        Of one shape, in units of [-1, 1].
+
+    Examples
+    --------
+    >>> x = torch.zeros(1)
+    >>> float(discretised_log_likelihood(x, x, torch.full((1,), -20.0)))  # a narrow Gaussian on the level itself
+    0.0
     """
     inverse = (-0.5 * log_variance).exp()
     normal = torch.special.ndtr
+    # 0.999 stands for 1, which rounding of pixels to floats may miss.
     above = torch.where(x > 0.999, torch.ones_like(x), normal((x - mean + _HALF_LEVEL) * inverse))
     below = torch.where(x < -0.999, torch.zeros_like(x), normal((x - mean - _HALF_LEVEL) * inverse))
     return (above - below).clamp_min(_SMALLEST_PROBABILITY).log()

@@ -118,7 +118,7 @@ class MemberNorm(nn.Module):
         return scale, self.bias - self.running_mean * scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """By the batch's own statistics in training, by the running ones else."""
+        """``(members, k, width)`` normalised: by the batch's own statistics in training, by the running ones else."""
         if not self.training:
             scale, shift = self.affine()
             return x * scale + shift
@@ -169,6 +169,7 @@ class PixelClassifierEnsemble(nn.Module):
 
     def folded(self) -> Layers:
         """Three layers that need no normalisation: standardisation goes into the first, batch norm into the next."""
+        # W ((x - mean) / std) + b = (W / std) x + (b - mean (W / std))
         first = self.first / self.std[None, :, None]
         layers = [
             (first, self.first_bias - self.mean[None, None] @ first),
@@ -179,6 +180,7 @@ class PixelClassifierEnsemble(nn.Module):
             assert isinstance(norm, MemberNorm)
             scale, shift = norm.affine()
             weight, bias = layers[after]
+            # W (scale x + shift) + b, the norm's rows becoming factors of the next layer's inputs.
             layers[after] = (scale.transpose(1, 2) * weight, bias + shift @ weight)
         return layers
 
@@ -223,7 +225,7 @@ class PixelClassifierEnsemble(nn.Module):
         for factor, stack in maps.items():
             part = weight[:, start : start + stack.shape[1]].permute(0, 2, 1).reshape(-1, stack.shape[1], 1, 1)
             start += stack.shape[1]
-            crop = margin // factor - 1 if margin else 0
+            crop = margin // factor - 1 if margin else 0  # interpolation reads one native pixel beyond what is kept
             projected[factor] = F.conv2d(without_rim(stack, crop), part.to(stack.dtype))
         # The bias once, on the finest map: the parts are added up later.
         finest = min(projected)

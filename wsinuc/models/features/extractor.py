@@ -39,7 +39,7 @@ class FeatureConfig:
     image: bool = False
     """Add the clean RGB itself as three features at full resolution."""
     seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
-    """Of the noise."""
+    """Seed of the noise."""
 
     def __post_init__(self) -> None:
         if not self.timesteps or not self.blocks:
@@ -137,7 +137,8 @@ def _bilinear(field: Tensor, factor: int, points: Tensor) -> Tensor:
     high = torch.minimum(low + 1, torch.tensor([field.shape[1] - 1, field.shape[2] - 1], device=field.device))
     low = torch.minimum(low, high)
     wy, wx = (position - low).unbind(1)
-    (y0, x0), (y1, x1) = low.T, high.T
+    y0, x0 = low.T
+    y1, x1 = high.T
     top = field[:, y0, x0] * (1 - wx) + field[:, y0, x1] * wx
     bottom = field[:, y1, x0] * (1 - wx) + field[:, y1, x1] * wx
     return (top * (1 - wy) + bottom * wy).T

@@ -30,7 +30,7 @@ class ClassifierConfig:
     penalty: float = 0.03
     """Weight of the squared coefficients (of standardised descriptors) against the mean cross-entropy."""
     seed: int = 0
-    """Of the bootstrap."""
+    """Seed of the bootstrap."""
 
     def __post_init__(self) -> None:
         if self.members < 1 or self.penalty <= 0:

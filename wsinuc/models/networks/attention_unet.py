@@ -162,6 +162,7 @@ class AttentionUNet(nn.Module):
         self.middle_attention = FullAttention(widths[-1], config.heads, config.head_width)
         self.middle_second = ResBlock(widths[-1], widths[-1], time)
         coming_up = list(reversed(widths))
+        # Three decoder stages for four encoder stages, as published.
         self.decoder = nn.ModuleList(
             AttentionStage(2 * deep, shallow, time, config) for deep, shallow in itertools.pairwise(coming_up)
         )

@@ -32,7 +32,7 @@ _LABEL_WIDTH = 3
 _TIME_TOKENS = 2
 """Context tokens that say how noisy the unit is."""
 _SKIP_SCALE = 2**-0.5
-"""Of skip connections, as Imagen has it: two things of variance 1 side by side keep their total variance."""
+"""Factor of skip connections, as Imagen and the released code of method C have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,6 +83,7 @@ class FinetunedDenoiser(DenseNetwork):
     def __init__(self, denoiser: nn.Module, classes: int, maps: int) -> None:
         super().__init__()
         self.classes = classes
+        # The last convolution's inputs are the body's outputs, whatever stands around it in the head.
         noise_head = denoiser.get_submodule("head")
         width = [part for part in noise_head.modules() if isinstance(part, nn.Conv2d)][-1].in_channels
         denoiser.head = nn.Sequential()  # hands on what it gets
@@ -92,6 +93,6 @@ class FinetunedDenoiser(DenseNetwork):
         )
 
     def forward(self, x: Tensor) -> DenseOutput:
-        t = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        t = torch.zeros(len(x), dtype=torch.long, device=x.device)  # method D fine-tunes with t fixed to 0
         raw = self.head(self.denoiser(x, t))
         return DenseOutput(raw[:, : self.classes], raw[:, self.classes :])

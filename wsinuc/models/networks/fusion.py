@@ -19,6 +19,7 @@ def fuse_norms(network: nn.Module) -> None:
         if not isinstance(module, nn.Sequential):
             continue
         for (name, layer), (after, norm) in pairwise(list(module.named_children())):
+            # Only a norm behind its convolution can be fused: before it, padding would see the shift as well.
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(layer.eval(), norm.eval()))
-                setattr(module, after, nn.Identity())
+                setattr(module, after, nn.Identity())  # keeps the numbers, and so the names, of what follows

@@ -123,7 +123,17 @@ class ResidualUnit(nn.Module):
 
 
 def residual_stage(inputs: int, middle: int, outputs: int, *, units: int, stride: int) -> nn.Sequential:
-    """Residual units, the first of which resamples, and a last normalisation and activation."""
+    """Residual units, the first of which resamples, and a last normalisation and activation.
+
+    Parameters
+    ----------
+    inputs, middle, outputs
+        Channels before the units, between their 1x1 convolutions, and after them.
+    units
+        How many there are.
+    stride
+        Of the first unit: 2 halves the resolution.
+    """
     parts = [ResidualUnit(inputs, middle, outputs, stride=stride, first=True)]
     parts += [ResidualUnit(outputs, middle, outputs, stride=1, first=False) for _ in range(units - 1)]
     return nn.Sequential(*parts, *_bn_relu(outputs))

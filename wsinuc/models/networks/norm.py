@@ -51,6 +51,7 @@ class _GroupNorm(torch.autograd.Function):
         sum_dy = dy.sum((2, 3), dtype=torch.float32)
         sum_dy_xhat = ((dy * x).sum((2, 3), dtype=torch.float32) - mean * sum_dy) * rstd
         count = per_group * h * w
+        # dx is linear in x and dy, so that one multiply-add each does it, without xhat in memory.
         slope = -rstd * rstd * group_sum(sum_dy_xhat) / count
         offset = -rstd * group_sum(sum_dy) / count - slope * mean
         dx = torch.addcmul(_broadcast(offset, x), x, _broadcast(slope, x)).addcmul_(dy, _broadcast(rstd * weight, x))
@@ -85,6 +86,7 @@ class GroupNorm(nn.GroupNorm):
         self.fixed = (_broadcast(scale[None], weight), _broadcast(shift[None], weight))
 
     def forward(self, x: Tensor) -> Tensor:
+        # The batch that fits a norm goes through the fitted norm at once: the next one must see what it will see later.
         if self.fitting:
             self.fix(x)
         if self.fixed is not None:

@@ -84,6 +84,7 @@ class SpadeUNet(Trunk):
         if tuple(condition.shape) != expected:
             raise ConfigError(f"images {tuple(x.shape)} need a condition {expected}, got {tuple(condition.shape)}")
         x, skips, time = self._encode(x, t)
+        # Once for all norms of a level; strided views cost no memory.
         maps = self._at_every_size(condition.to(time.dtype))
         x = self.middle(x, time, maps)
         for block in self.decoder:

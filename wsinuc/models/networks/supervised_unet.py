@@ -99,7 +99,7 @@ class SupervisedUNet(DenseNetwork):
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)
             skips.append(x)
-        skips.pop()
+        skips.pop()  # the coarsest level is where the way up begins
         starts = self._starts(drop)
         begins = 0  # pixels from the edge at which x begins, at its own level
         for lift, block, start in zip(self.lift, self.up, starts[::-1], strict=True):

@@ -220,6 +220,7 @@ class Trunk(nn.Module):
         )
         widths = [config.base * m for m in config.multipliers]
         self.stem = nn.Conv2d(config.in_channels, widths[0], 3, padding=1)
+        # The names of modules are part of every checkpoint, and `guided` translates the published ones into them.
         skips = self._build_encoder(widths)
         self.middle = ConditionedSequential([self._res(widths[-1], widths[-1], norm=norm)])
         if config.middle_attention:

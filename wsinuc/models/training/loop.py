@@ -44,7 +44,7 @@ class FitConfig:
     later: tuple[int, float] | None = None
     """(step, factor): from this step on the rate is multiplied by this; a second phase of the training."""
     weight_decay: float = 0.0
-    """Of AdamW: decoupled from the gradient."""
+    """Weight decay of AdamW, which is decoupled from the gradient."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of Adam's two moments."""
     ema: float = 0.9999
@@ -107,7 +107,13 @@ def training_identity(settings: Any, apart: Collection[str] = ()) -> dict[str, A
 
 
 def part_size(batch: int, config: FitConfig, processes: Processes) -> int:
-    """Patches in one part of a step; raises ConfigError when the batch cannot be shared out evenly."""
+    """Patches in one part of a step; raises ConfigError when the batch cannot be shared out evenly.
+
+    Examples
+    --------
+    >>> part_size(8, FitConfig(steps=1, accumulate=2), Processes(count=2))
+    2
+    """
     parts = config.accumulate * processes.count
     if batch % parts:
         raise ConfigError(
@@ -270,7 +276,7 @@ class _Training:
     loss: Callable[[int], Tensor]
     config: FitConfig
     path: Path
-    """Of the state."""
+    """Where the state is saved."""
     processes: Processes
     images: int
     trial: Callable[[int], Tensor] | None

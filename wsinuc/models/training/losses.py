@@ -37,12 +37,28 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     """
     known = target != IGNORE
     log_p = F.log_softmax(logits, 1).gather(1, target.clamp_min(0)[:, None])[:, 0]
+    # exp of a log-probability may round to a little above 1, and a power of a negative number is NaN.
     return _mean((1 - log_p.exp()).clamp_min(0).pow(gamma) * -log_p, known)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, importance: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over the pixels of known class, weighted by their importance ``(n, h,
-    w)``; 0 where there is none."""
+    """Mean cross-entropy over the pixels of known class; 0 where there is none.
+
+    Parameters
+    ----------
+    logits
+        ``(n, classes, h, w)``.
+    target
+        int64 ``(n, h, w)``; pixels of `IGNORE` teach nothing.
+    importance
+        ``(n, h, w)`` weights of the pixels; None weights them alike.
+
+    Examples
+    --------
+    >>> target = torch.tensor([[[0, IGNORE]]])
+    >>> round(float(cross_entropy(torch.zeros(1, 2, 1, 2), target)), 4)  # log 2
+    0.6931
+    """
     known = target != IGNORE
     where = known if importance is None else known * importance
     return _mean(F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none"), where)
@@ -122,8 +138,8 @@ def gradient_kernels(dtype: torch.dtype, device: torch.device | None = None) -> 
     exchanged.
     """
     steps = torch.arange(-2, 3, dtype=dtype, device=device)
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
-    square = (x.square() + y.square()).clamp_min(1)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")  # "ij": y varies along rows, which the published code mixes up
+    square = (x.square() + y.square()).clamp_min(1)  # 1 in the middle, where the numerator is 0
     return torch.stack([x / square, y / square])[:, None]
 
 
@@ -145,6 +161,15 @@ def map_loss(maps: Tensor, truth: Tensor, nuclei: Tensor, importance: Tensor | N
     """Mean squared error of maps ``(n, m, h, w)``, weighted by the importance of pixels ``(n, h, w)``.
 
     H and V (two maps) mean nothing outside nuclei and count inside only; a distance is 0 outside and counts everywhere.
+
+    Parameters
+    ----------
+    maps, truth
+        ``(n, 2, h, w)`` H and V, or ``(n, 1, h, w)`` the distance.
+    nuclei
+        bool ``(n, h, w)``.
+    importance
+        ``(n, h, w)`` weights of the pixels; None weights them alike.
     """
     error = (maps - truth).square()
     weights = nuclei if maps.shape[1] == 2 else torch.ones_like(nuclei)

@@ -74,6 +74,7 @@ class TrainingState:
         if not path.exists():
             return
         try:
+            # weights_only: a training state must not be able to run code either.
             saved = torch.load(path, weights_only=True, map_location=next(self.model.parameters()).device)
             settings = json.loads(saved.get("settings", "{}"))
         except Exception as error:  # torch has many words for a file that is none of its own
