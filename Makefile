@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 
 help:
 	@echo "make demo   segment a real slide with the shipped weights; results in demo/"
-	@echo "make test   run the tests, one process per core"
+	@echo "make test   run the tests and the examples in docstrings, one process per core"
 	@echo "make test-slow  run those that take minutes"
 	@echo "make lint   style, types, import contracts and spelling"
 	@echo "make docs   the documentation site, into docs/_build/html"

@@ -296,7 +296,7 @@ def test_every_value_of_the_other_kinds_of_headers_may_be_odd(tmp_path):
         for at in places(header["config"]):
             if at[:1] in (("layouts",), ("text",), ("levels",)) and len(at) > 3:
                 continue  # long tables of numbers
-            for value in (ODD[i] for i in rng.choice(len(ODD), 2, replace=False)):
+            for value in (ODD[i] for i in rng.choice(len(ODD), 1)):
                 odd = header | {"config": changed(header["config"], at, value)}
                 with suppress(WsinucError):
                     made = load(with_header(path, json.dumps(odd), tmp_path / "odd.safetensors"))

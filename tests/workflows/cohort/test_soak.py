@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from soak import compare, soak
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_killed_and_started_anew_every_slide_is_accounted_for(tmp_path: Path) -> None:
     result = soak(tmp_path, slides=8, kills=1)
