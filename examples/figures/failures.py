@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from wsinuc.exports.pictures.comparison import Comparison, write_mistakes
+from wsinuc.exports.pictures.comparison import BOTH, PREDICTION, TRUTH, Comparison, write_mistakes
 
 COLORS = 200
 """Of the palette: a third of the bytes of full colours, and hardly a difference to the eye."""
@@ -36,6 +36,14 @@ def comparison_of(data: Path, evaluation: Path, name: str) -> Comparison:
     )
 
 
+def with_palette(picture: Image.Image) -> Image.Image:
+    """The picture in few colours, the outlines' own among them: thin lines have too few pixels to be chosen."""
+    colors = picture.quantize(COLORS).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*colors[: 3 * COLORS], *TRUTH, *PREDICTION, *BOTH])
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
+
+
 def main() -> None:
     """Read the arguments and write the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -51,7 +59,7 @@ def main() -> None:
         picture = Image.open(page)
         height = round(picture.height * WIDTH / picture.width)
         small = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
-        small.quantize(COLORS, dither=Image.Dither.NONE).save(arguments.picture, optimize=True)
+        with_palette(small).save(arguments.picture, optimize=True)
 
 
 if __name__ == "__main__":
