@@ -17,7 +17,7 @@ from wsinuc_cli.training_report import echo_cost
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
-    from wsinuc.workflows.train.sweep import SweepScore
+    from wsinuc.workflows.train.sweep_report import SweepScore
 
 METHOD, WHICH, CHOICES = "Method", "Which images", "What is tried"
 FIELDS = {

@@ -25,14 +25,8 @@ from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
 from wsinuc.workflows.generators import report as generator_report
 from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS, GeneratorConfig
 from wsinuc.workflows.generators.cost import estimate_generator
-from wsinuc.workflows.generators.nudiff import (
-    count_adopted,
-    example,
-    left_out,
-    smallest_nucleus,
-    train_images,
-    train_structures,
-)
+from wsinuc.workflows.generators.nudiff import count_adopted, smallest_nucleus, train_images, train_structures
+from wsinuc.workflows.generators.nudiff_examples import example, left_out
 
 NARROW = {"base": 32, "multipliers": (1, 1), "res_blocks": 1, "attention_factors": (), "middle_attention": False}
 FIT = FitConfig(steps=4, lr=1e-3, bf16=False, ema=0.9)
