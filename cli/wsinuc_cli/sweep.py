@@ -19,7 +19,7 @@ from wsinuc_cli.training_report import echo_cost
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset
-    from wsinuc.workflows.train.sweep import SweepScore
+    from wsinuc.workflows.train.sweep_report import SweepScore
 
 FIELDS = {
     "timesteps": "timesteps",

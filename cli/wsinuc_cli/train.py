@@ -241,7 +241,7 @@ def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:
     """The settings of method A: the preset with what was given; raises ConfigError."""
     from wsinuc.workflows.train.ddpm import DdpmTrainConfig
     from wsinuc.workflows.train.finetune import FinetuneConfig
-    from wsinuc.workflows.train.sweep import read_best
+    from wsinuc.workflows.train.sweep_report import read_best
 
     config = DdpmTrainConfig.paper() if preset == "paper" else DdpmTrainConfig()
     paths = dict(DDPM_FIELDS)

@@ -24,14 +24,8 @@ from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
 from wsinuc.workflows.generators import report as generator_report
 from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS, GeneratorConfig
 from wsinuc.workflows.generators.cost import estimate_generator
-from wsinuc.workflows.generators.nudiff import (
-    count_adopted,
-    example,
-    left_out,
-    smallest_nucleus,
-    train_images,
-    train_structures,
-)
+from wsinuc.workflows.generators.nudiff import count_adopted, smallest_nucleus, train_images, train_structures
+from wsinuc.workflows.generators.nudiff_examples import example, left_out
 
 
 @pytest.fixture(autouse=True)

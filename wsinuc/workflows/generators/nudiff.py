@@ -26,30 +26,26 @@ from torch import Tensor, nn
 
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.sampling.crops import Crop, CropSource
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE, adopt
-from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.schedules import named_betas
-from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Inspection, Progress
 from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.models.training.state import read_log
 from wsinuc.regular import require_parent
-from wsinuc.synthesis.structures import structure_map, to_diffusion
 from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
+from wsinuc.workflows.generators.nudiff_examples import ExampleLoss, crops_of, example
 from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
 from wsinuc.workflows.training.run import Session, Training, on_device, origin_of, run_training
-from wsinuc.workflows.training.step_loss import StepLoss
 
 _EXAMPLES = 256  # that mean levels are measured on
 _SMALL = 0.03  # share of the nuclei that are smaller than what counts as one
-_DROPPING = 7_919  # tells the draw that leaves a structure out from those of its crop
 _PAGE_SEED = 104_729  # added to the seed of the crops on pages of samples
 
 
@@ -149,7 +145,7 @@ def train_generator(
 
 def mean_levels(images: Sequence[LabelledImage], config: GeneratorConfig) -> MeanLevels:
     """Mean levels of the first examples of a training, which its samples are to have."""
-    crops = _crops(images, config, config.seed).batch(0, _EXAMPLES)
+    crops = crops_of(images, config, config.seed).batch(0, _EXAMPLES)
     return MeanLevels.of(torch.from_numpy(np.stack([example(crop, config)[:CHANNELS] for crop in crops])))
 
 
@@ -171,84 +167,12 @@ def _whole_areas(labels: NDArray[np.int32]) -> NDArray[np.float64]:
     return areas[areas > 0]
 
 
-def left_out(config: GeneratorConfig, index: int) -> bool:
-    """Whether example ``index`` of a training is shown without its structure; a function of the seed and the index."""
-    if index // config.batch < config.drop_from or not config.drop_rate:
-        return False
-    return bool(np.random.default_rng((config.seed, index, _DROPPING)).random() < config.drop_rate)
-
-
-def example(crop: Crop, config: GeneratorConfig) -> NDArray[np.float32]:
-    """What a crop teaches: ``(3, h, w)`` its structure as stage 1 has it; for images ``(6, h, w)``,
-    image, then structure."""
-    structure = structure_map(crop.labels, smallest_px=config.smallest_px)
-    if config.kind == STRUCTURE:
-        return to_diffusion(structure)
-    return np.concatenate([to_network(crop.image[None])[0].numpy(), structure])
-
-
-class ExampleLoss(StepLoss[NDArray[np.float32]]):
-    """Mean loss of the noise that was added to the examples of part k."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        process: GaussianDiffusion,
-        config: GeneratorConfig,
-        images: Sequence[LabelledImage],
-        session: Session,
-    ) -> None:
-        self.network = network
-        self.process = process
-        self.config = config
-        self.crops = _crops(images, config, config.seed)
-        super().__init__(config, session)
-
-    def cut(self, part: int) -> NDArray[np.float32]:
-        """``(n, channels, h, w)`` what the crops of a part teach; see `example`."""
-        return np.stack([example(crop, self.config) for crop in self.crops.batch(part, self.size)])
-
-    def __call__(self, part: int) -> Tensor:
-        """The loss of the examples ``part * size`` to ``(part + 1) * size``."""
-        config = self.config
-        examples = torch.from_numpy(self.batch(part))
-        numbers = self.numbers(part)
-        if config.network.dropout:
-            torch.manual_seed(config.seed * 1_000_003 + numbers[0])  # the masks, too, follow the number
-        draws = []
-        for index, shown in zip(numbers, examples, strict=True):
-            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + index)
-            t = sample_timesteps(self.process, 1, config.timestep_power, generator)
-            draws.append((t, torch.randn((CHANNELS, config.patch, config.patch), generator=generator)))
-            if left_out(config, index):
-                shown[CHANNELS:] = 0
-        return self._loss(examples, torch.cat([t for t, _ in draws]), torch.stack([eps for _, eps in draws]))
-
-    def trial(self, count: int) -> Tensor:
-        channels = CHANNELS * (2 if self.config.kind == IMAGE else 1)
-        blank = torch.zeros(count, channels, self.config.patch, self.config.patch)
-        return self._loss(blank, torch.zeros(count, dtype=torch.long), blank[:, :CHANNELS])
-
-    def _loss(self, examples: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-        x0 = self._placed(examples[:, :CHANNELS])
-        given = (self._placed(examples[:, CHANNELS:]),) if self.config.kind == IMAGE else ()
-        predict = lambda x, t: self.network(x, t, *given)  # noqa: E731
-        return self.config.objective(self.process, predict, x0, t.to(self.device), eps.to(self.device)).mean()
-
-    def _placed(self, part: Tensor) -> Tensor:
-        return part.to(self.device).contiguous(memory_format=torch.channels_last)
-
-
 def _check(kind: str, images: Sequence[LabelledImage], out: Path, config: GeneratorConfig) -> None:
     require_parent(out)
     if config.kind != kind:
         raise ConfigError(f"these are settings of a {config.kind}, but a {kind} is to be trained: take its preset")
     if images and not any(sample.labels.any() for sample in images):
         raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
-
-
-def _crops(images: Sequence[LabelledImage], config: GeneratorConfig, seed: int) -> CropSource:
-    return CropSource(images=images, mpp=config.mpp, size=config.patch, seed=seed, augmentation=config.augmentation)
 
 
 def _start(network: nn.Module, path: Path) -> dict[str, Any]:
@@ -284,7 +208,7 @@ def _sampling(
     def draw(step: int) -> NDArray[np.uint8]:
         if config.kind == STRUCTURE:
             return structure_page(network, process, config, levels)
-        crops = _crops(images, config, config.seed + _PAGE_SEED).batch(0, CONDITIONS)
+        crops = crops_of(images, config, config.seed + _PAGE_SEED).batch(0, CONDITIONS)
         guidance = (0.0, GUIDANCE) if _dropped(config, step) else (0.0,)
         shown = np.stack([example(crop, config) for crop in crops])
         return image_page(network, process, config, shown, guidance, levels)

@@ -8,11 +8,9 @@ as whole segmenters, scored by instances.
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,9 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Dataset, LabelledImage
-from wsinuc.errors import ConfigError, DataError
-from wsinuc.exports.pictures.plots import draw_heat_map
-from wsinuc.limits import read_json
+from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.denoisers import build_denoiser
 from wsinuc.models.devices import pick_device, pick_dtype
@@ -31,16 +27,15 @@ from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsem
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.own_files import create_text
 from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.tiled import MAPS
 from wsinuc.separation.watershed import WatershedSettings
-from wsinuc.typed_json import from_json
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.evaluate.run import evaluate, predict_labels
 from wsinuc.workflows.train.ddpm import load_extractor
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
 from wsinuc.workflows.train.pixel_table import IGNORED, PixelTable, SamplingConfig, collect_pixels
+from wsinuc.workflows.train.sweep_report import SweepScore, draw_scores, write_scores
 
 _CHUNK = 16_384
 """Rows that are classified at once."""
@@ -80,31 +75,6 @@ def published_depths(decoder_blocks: int) -> tuple[int, ...]:
     ((6, 8, 10, 12), (3, 4, 5))
     """
     return tuple(sorted({round(block * decoder_blocks / 18) for block in (6, 8, 10, 12)}))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepScore:
-    """What one choice scored on the validation pixels."""
-
-    denoiser: str
-    timesteps: tuple[int, ...]
-    blocks: tuple[int, ...]
-    width: int
-    """Features per pixel."""
-    mean_iou: float
-    """IoU of each nucleus class pooled over all validation pixels, mean over classes; background is no class."""
-    dice: float
-    """Of nuclei of any class against background, pooled."""
-    aji: float = math.nan
-    """Mean over the validation images; of finalists only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Best:
-    """What is read of ``best.json``."""
-
-    timesteps: tuple[int, ...]
-    blocks: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +130,9 @@ def sweep(
         on_score(score)
     scores = sorted(final, key=lambda score: -score.aji) + [trial.score for trial in trials[config.finalists :]]
     paths = dict(zip(names, denoisers, strict=True))
-    _write(scores, paths[scores[0].denoiser], out)
+    write_scores(scores, paths[scores[0].denoiser], out)
     for number, name in enumerate(names):
-        _draw([s for s in scores if s.denoiser == name], config, out / f"sweep_{number}_{name}.png")
+        draw_scores([s for s in scores if s.denoiser == name], config.timesteps, out / f"sweep_{number}_{name}.png")
     return scores
 
 
@@ -344,46 +314,3 @@ def _names(denoisers: Sequence[Path]) -> list[str]:
         stem if stems.count(stem) == 1 else f"{path.resolve().parent.name}_{stem}"
         for stem, path in zip(stems, denoisers, strict=True)
     ]
-
-
-def _text(numbers: Sequence[int]) -> str:
-    return ",".join(map(str, numbers))
-
-
-def _write(scores: Sequence[SweepScore], denoiser: Path, out: Path) -> None:
-    """``sweep.csv``, best first, and the best choice as ``best.json``."""
-    with create_text(out / "sweep.csv", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(list(asdict(scores[0])))
-        for score in scores:
-            row = asdict(score) | {"timesteps": _text(score.timesteps), "blocks": _text(score.blocks)}
-            writer.writerow("" if isinstance(value, float) and math.isnan(value) else value for value in row.values())
-    best = {name: None if value != value else value for name, value in asdict(scores[0]).items()}
-    text = json.dumps(best | {"denoiser": str(denoiser)}, indent=2)
-    with create_text(out / "best.json") as file:
-        file.write(text + "\n")
-
-
-def read_best(path: Path) -> FeatureConfig:
-    """The timesteps and blocks of a ``best.json``; raises DataError for other files."""
-    try:
-        content = read_json(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
-    best = from_json(_Best, content, error=DataError, subject=f"{path} is no best.json of wsinuc sweep")
-    return FeatureConfig(timesteps=best.timesteps, blocks=best.blocks)
-
-
-def _draw(scores: Sequence[SweepScore], config: SweepConfig, path: Path) -> None:
-    """Mean IoU of one denoiser: sets of timesteps down, sets of blocks across."""
-    values = {(score.timesteps, score.blocks): score.mean_iou for score in scores}
-    sets = sorted({score.blocks for score in scores})
-    draw_heat_map(
-        [[values[timesteps, blocks] for blocks in sets] for timesteps in config.timesteps],
-        [_text(timesteps) for timesteps in config.timesteps],
-        [_text(blocks) for blocks in sets],
-        path,
-        x="decoder blocks",
-        y="timesteps",
-        title=f"mean IoU on the validation pixels, {scores[0].denoiser}",
-    )
