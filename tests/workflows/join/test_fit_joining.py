@@ -182,7 +182,8 @@ def test_the_command(annotated: list[LabelledImage], tmp_path: Path, monkeypatch
     assert planned.exit_code == 0, planned.output
     assert "2 images, 6 crops" in planned.output
     assert not out.exists()
-    done = CliRunner().invoke(command, given)
+    done = CliRunner().invoke(command, [*given, "--log", str(tmp_path / "training.log")])
     assert done.exit_code == 0, done.output
     assert "pairs of fragments" in done.output
+    assert (tmp_path / "training.log").exists()
     assert load_segmenter(str(out), device="cpu").config.joining is not None
