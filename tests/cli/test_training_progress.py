@@ -6,12 +6,14 @@ import io
 import re
 from pathlib import Path
 
+import click
 import pytest
 from rich.console import Console
 
 from wsinuc.errors import OutputError
 from wsinuc.models.training.loop import Progress
 from wsinuc.progress_line import ProgressLine
+from wsinuc_cli.main import main
 from wsinuc_cli.progress import live_bars, training_bars
 from wsinuc_cli.training_progress import TrainingBars, telling, training_reports
 
@@ -121,6 +123,13 @@ def test_reports_of_a_diffusion_model_are_the_lines_they_were() -> None:
     (line,) = told
     assert isinstance(line, ProgressLine)
     assert (line.stage, line.done, line.total, line.unit, line.loss) == ("ddpm", 50, 200, "steps", 0.1)
+
+
+@pytest.mark.parametrize("name", ["pretrain", "train", "classify", "join", "distill", "sweep", "synthesize"])
+def test_every_training_keeps_a_log_if_wanted(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert "log" in {option.name for option in command.params}
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

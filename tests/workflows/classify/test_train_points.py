@@ -198,7 +198,8 @@ def test_training_twice_gives_the_same_file(base: Path, typed: Path):
 
 def test_the_command_reports_and_records(base: Path, tmp_path: Path):
     data, out = write_point_set(tmp_path / "set"), tmp_path / "breast.safetensors"
-    arguments = ["--model", str(base), "--folds", "2", "--permutations", "2", "--mpp", "0.5"]
+    log = tmp_path / "training.log"
+    arguments = ["--model", str(base), "--folds", "2", "--permutations", "2", "--mpp", "0.5", "--log", str(log)]
     planned = CliRunner().invoke(classify, [str(data), *arguments, "-o", str(out), "--dry-run"], catch_exceptions=False)
     assert "parameters to learn" in planned.output
     assert "one image took" in planned.output
@@ -206,6 +207,7 @@ def test_the_command_reports_and_records(base: Path, tmp_path: Path):
     done = CliRunner().invoke(classify, [str(data), *arguments, "-o", str(out)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "balanced accuracy" in done.output
+    assert "shuffled classes: 2 of 2 trainings" in log.read_text()
     report = json.loads(out.with_suffix(".json").read_text())
     confusion = np.loadtxt(out.with_suffix(".confusion.csv"), delimiter=",", skiprows=1, usecols=(1, 2, 3, 4))
     assert np.array_equal(confusion, report["cross_validation"]["confusion"])

@@ -239,9 +239,12 @@ def test_the_command_says_what_it_would_do_and_does_it(tmp_path: Path) -> None:
     assert "1 images, 0.0 Mpx at 0.5 um/px" in said.output
     assert "4.90 M parameters to learn" in said.output
     assert not out.exists()
-    done = CliRunner().invoke(main, [*command, "--device", "cpu", "--images-seen", "2", "--accumulate", "2"])
+    log = tmp_path / "training.log"
+    options = ["--device", "cpu", "--images-seen", "2", "--accumulate", "2", "--log", str(log)]
+    done = CliRunner().invoke(main, [*command, *options])
     assert done.exit_code == 0, done.output
     assert load_checkpoint(out, "denoiser").provenance["preset"] == "cpu"
+    assert " 2 images  loss " in log.read_text()
     assert json.loads(out.with_suffix(".jsonl").read_text())["images"] == 2
     other = CliRunner().invoke(main, [*command, "--device", "cpu", "--images-seen", "4", "--seed", "1"])
     assert other.exit_code == 1

@@ -317,9 +317,12 @@ def test_the_command_from_teacher_to_student(folder: Path, tmp_path: Path) -> No
     assert "and 2 annotated images" in planned.output
     assert "the teacher took" in planned.output
     assert not list(tmp_path.glob("student*"))
-    done = CliRunner().invoke(main, [*command, "--steps", "2"])
+    log = tmp_path / "training.log"
+    done = CliRunner().invoke(main, [*command, "--steps", "2", "--log", str(log)])
     assert done.exit_code == 0, done.output
     assert f"Next: wsinuc evaluate {folder} --model {out}" in done.output
+    for line in ("teacher: 12 of 12 patches", "student: step 2  loss"):
+        assert f"  {line}" in log.read_text()
     provenance = load_checkpoint(out, "segmenter").provenance
     assert provenance["teachers"][0]["name"] == "teacher.safetensors"
     assert provenance["sources"] == ["set"]

@@ -184,7 +184,8 @@ def test_the_command(annotated: list[LabelledImage], tmp_path: Path, monkeypatch
     assert "11 parameters to learn" in planned.output
     assert "one crop took" in planned.output
     assert not out.exists()
-    done = CliRunner().invoke(command, given)
+    done = CliRunner().invoke(command, [*given, "--log", str(tmp_path / "training.log")])
     assert done.exit_code == 0, done.output
     assert "pairs of fragments" in done.output
+    assert (tmp_path / "training.log").exists()
     assert load_segmenter(str(out), device="cpu").config.joining is not None
