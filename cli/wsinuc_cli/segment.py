@@ -25,10 +25,10 @@ from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor import ExecutorConfig
-    from wsinuc.segmenters.base import Segmenter
     from wsinuc.workflows.cohort.events import CohortEvent
     from wsinuc.workflows.cohort.slide_list import SlideJob
-    from wsinuc.workflows.segment.run import Plan, Summary
+    from wsinuc.workflows.segment.plan import Estimate
+    from wsinuc.workflows.segment.run import Summary
 
 
 SHOWN = 10
@@ -187,18 +187,12 @@ class Batch:
 
     def plan(self) -> None:
         """Print what segmenting each slide would do."""
-        from wsinuc.segmenters import load_segmenter
-        from wsinuc.workflows.segment.run import plan_segment
+        from wsinuc.workflows.segment.plan import estimate_segment
 
-        loaded: dict[str, Segmenter] = {}
         for job in self.jobs:
             try:
                 config = job.config(self.config)
-                check_opens(job.slide, config)
-                if config.model not in loaded:
-                    loaded[config.model] = load_segmenter(config.model, device=config.device)
-                plan = plan_segment(job.slide, job.folder(self.out), config, segmenter=loaded[config.model])
-                echo_text(describe_dry_run(plan))
+                echo_text(describe_dry_run(estimate_segment(job.slide, job.folder(self.out), config)))
             except Exception as error:
                 self._note_error(job, error)
 
@@ -247,14 +241,6 @@ class Batch:
             raise Failure(f"{len(self.failed)} of {len(self.jobs)} slides failed: {shown}{more}")
 
 
-def check_opens(slide: Place, config: SegmentConfig) -> None:
-    """Raise SlideError or MppError before a model is loaded for a slide that cannot be read."""
-    from wsinuc.slides.isolation.isolated import open_isolated
-
-    with open_isolated(slide, reader=config.reader, mpp=config.mpp) as opened:
-        opened.require_mpp()
-
-
 def describe_result(summary: Summary) -> str:
     """One slide's result in a line, and what its reader should know."""
     from wsinuc_cli.progress import duration
@@ -281,7 +267,7 @@ def describe_use(done: Sequence[Summary]) -> str:
     )
 
 
-def describe_dry_run(plan: Plan) -> str:
+def describe_dry_run(plan: Estimate) -> str:
     """The plan for one slide, line by line."""
     height, width = plan.shape
     left_out = [f"{kind} {share:.2%}" for kind, share in plan.left_out_share.items() if share]

@@ -20,9 +20,10 @@ from checkpoint_files import ODD, changed, own_header, places, raw_parts, with_h
 from generator_files import write_cosyn, write_nudiff
 from odd_checkpoints import tiny_segmenter
 from wsinuc.errors import CheckpointError, WsinucError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_header, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.cosyn import load_cosyn
 from wsinuc.models.checkpoints.denoisers import denoiser_config, load_denoiser
+from wsinuc.models.checkpoints.file_header import read_header
 from wsinuc.models.checkpoints.generators import load_image_model, load_structure_model
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import load_segmenter, member_path, segmenter_from

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, member_path, model_path, shipped_models
@@ -44,21 +44,18 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
     """
     from wsinuc.models.checkpoints.checkpoint import load_checkpoint
     from wsinuc.models.devices import pick_device, pick_dtype
+    from wsinuc.models.freed_memory import keep_freed_memory
 
     chosen = pick_device(device)
+    if chosen.type == "cpu":
+        keep_freed_memory()
     checkpoint = load_checkpoint(model_path(model), "segmenter")
     return segmenter_from(checkpoint, device=chosen, dtype=pick_dtype(chosen))
 
 
 def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> Segmenter:
     """The segmenter that a checkpoint of kind ``segmenter`` holds; raises CheckpointError for a method unknown here."""
-    method = checkpoint.config.get("method", "ddpm")
-    if not isinstance(method, str) or method not in METHODS:
-        raise CheckpointError(
-            f"the model was trained by the method {str(method)[:40]!r}, this version of wsinuc knows "
-            f"{', '.join(METHODS)}: "
-            "upgrade wsinuc"
-        )
+    method = check_method(checkpoint.config)
     from wsinuc.models.checkpoints.header import one_line
 
     module, _, name = METHODS[method].partition(":")
@@ -67,3 +64,15 @@ def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch
         return segmenter.from_checkpoint(checkpoint, device=device, dtype=dtype)
     except ConfigError as error:
         raise CheckpointError(f"the model's header contradicts itself: {one_line(str(error))}") from error
+
+
+def check_method(config: dict[str, Any]) -> str:
+    """The method that a segmenter's header names; raises CheckpointError for one that is unknown here."""
+    method = config.get("method", "ddpm")
+    if not isinstance(method, str) or method not in METHODS:
+        raise CheckpointError(
+            f"the model was trained by the method {str(method)[:40]!r}, this version of wsinuc knows "
+            f"{', '.join(METHODS)}: "
+            "upgrade wsinuc"
+        )
+    return method

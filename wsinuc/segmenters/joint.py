@@ -35,7 +35,9 @@ from wsinuc.models.features.views import MOST, View, views
 from wsinuc.nuclei.classes import PRINTABLE
 from wsinuc.segmenters.base import Certainty, Classes, Fitted, Margin, Tile
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
-from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
+from wsinuc.segmenters.shipped import check_member
+from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.segmenters.tiling import MAPS, check_tiling
 from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
@@ -163,14 +165,7 @@ class JointSegmenter(TiledSegmenter):
         config, models = JointConfig.from_json(checkpoint.config), []
         for member in config.members:
             found = load_checkpoint(member_path(member.model), "segmenter")
-            if found.sha256 != member.sha256:
-                raise CheckpointError(
-                    f"the joint model was made of a model {member.model[:200]!r} with the sha256 "
-                    f"{member.sha256[:12]}..., "
-                    f"and this one has {found.sha256[:12]}...: install the version of wsinuc that it was "
-                    "made with, or join "
-                    "the models anew"
-                )
+            check_member(member.model, member.sha256, found.sha256)
             if found.config.get("method") in (METHOD, "typed"):
                 raise CheckpointError(
                     f"the joint model's member {member.model[:200]!r} is itself put together of others: "

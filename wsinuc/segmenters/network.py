@@ -27,7 +27,8 @@ from wsinuc.models.networks.norm import GroupNorm, fix_statistics, statistics_of
 from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile, usual_mpp_range
-from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
+from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.segmenters.tiling import MAPS, check_tiling
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
 

@@ -12,30 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsinuc.errors import ConfigError
 from wsinuc.metrics.calibration import certainty
-from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.segmenters.base import check_classes
+from wsinuc.segmenters.tiling import Tiling
 from wsinuc.separation.channels import FIRST_CLASS
 from wsinuc.separation.watershed import instances_from_distance, instances_from_hv
 
-MAPS = {"distance": 1, "hv": 2}
-"""Way of separation -> number of maps it regresses."""
 
-
-def check_tiling(
-    tile: int, margin: int, mpp_range: tuple[float, float] | None, classes: tuple[NucleusClass, ...]
-) -> None:
-    """Raise ConfigError for what no segmenter can have: margins without a core, a range that is
-    empty, classes of one name."""
-    if tile <= 2 * margin:
-        raise ConfigError(f"tile {tile} must exceed twice the margin {margin}")
-    if mpp_range is not None and not mpp_range[0] <= mpp_range[1]:
-        raise ConfigError(f"mpp_range begins with the finest um per pixel, got {mpp_range[0]} to {mpp_range[1]}")
-    check_classes(classes)
-
-
-class TiledSegmenter:
+class TiledSegmenter(Tiling):
     """A `wsinuc.segmenters.base.Segmenter` but for ``predict`` and ``calibrate``.
 
     ``config`` is a frozen dataclass with ``watershed``, ``separation``, ``joining``, ``classes``, ``tile``, ``margin``,
@@ -46,41 +29,6 @@ class TiledSegmenter:
     device: torch.device
     dtype: torch.dtype
     weights_sha256: str
-
-    @property
-    def mpp(self) -> float:
-        """um per pixel the model was trained at."""
-        return self.config.watershed.mpp
-
-    @property
-    def mpp_range(self) -> tuple[float, float]:
-        """um per pixel of the slides it accepts, finest and coarsest."""
-        return self.config.mpp_range
-
-    @property
-    def tile(self) -> int:
-        """Side of a network input in pixels."""
-        return self.config.tile
-
-    @property
-    def margin(self) -> int:
-        """Pixels cropped from each side of a tile's scores."""
-        return self.config.margin
-
-    @property
-    def min_halo(self) -> int:
-        """Pixels to read around a block."""
-        return self.config.watershed.min_halo
-
-    @property
-    def classes(self) -> tuple[NucleusClass, ...]:
-        """What a nucleus can be."""
-        return self.config.classes
-
-    @property
-    def channels(self) -> int:
-        """Score channels: foreground, disagreement, classes, and the maps for separation."""
-        return FIRST_CLASS + len(self.classes) + MAPS[self.config.separation]
 
     @property
     def batch_size(self) -> int:

@@ -27,7 +27,8 @@ from wsinuc.models.training.state import read_log
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
-from wsinuc.segmenters.tiled import MAPS, TiledSegmenter
+from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.segmenters.tiling import MAPS
 from wsinuc.separation.targets import centre_distance, hv_maps
 from wsinuc.workflows.data.sources import Choice
 from wsinuc.workflows.distill.config import DistillConfig
