@@ -14,8 +14,9 @@ from wsinuc.exports.pictures import preview
 from wsinuc.exports.pictures.drawing import Picture, _edge_midpoints, printable, round_length
 from wsinuc.exports.pictures.preview import write_preview
 from wsinuc.grid import Box
-from wsinuc.nuclei import Nuclei, empty, measure
+from wsinuc.nuclei import Nuclei, empty
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.nuclei.measure import measure
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
 

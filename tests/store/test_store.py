@@ -16,7 +16,8 @@ import pytest
 from oracle import CLASSES
 from wsinuc.errors import OutputError
 from wsinuc.grid import Box
-from wsinuc.nuclei import Frame, Nuclei, measure, write_nuclei
+from wsinuc.nuclei import Frame, Nuclei, write_nuclei
+from wsinuc.nuclei.measure import measure
 from wsinuc.store import Entry, ResultStore, disk_errors, iter_nuclei, settings_hash
 from wsinuc.store.ledger import read_entry, write_sealed
 from wsinuc.store.processes import this_process

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
-from wsinuc.labels import take_rings
 
 MEASUREMENTS = ("area_um2", "length_um", "circularity", "solidity", "max_diameter_um", "min_diameter_um")
 """Names of what is measured of a nucleus' shape, in the order in which it is written."""
@@ -84,6 +83,8 @@ class Nuclei:
         """The nuclei named by a mask ``(n,)`` or by positions, in that order, with the ids that they have."""
         index = np.asarray(index)
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.intp)
+        from wsinuc.labels import take_rings  # takes a compiler, which reading a table does without
+
         outlines, offsets = take_rings(self.outlines, self.offsets, index)
         columns = {name: getattr(self, name)[index] for name in PER_NUCLEUS}
         measurements = {name: values[index] for name, values in self.measurements.items()}

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.grid import Block, BlockGrid, Box, Tile, TileGrid
-from wsinuc.nuclei import Nuclei, concatenate, empty, measure
+from wsinuc.nuclei import Nuclei, concatenate, empty
+from wsinuc.nuclei.measure import measure
 from wsinuc.pipeline.scored import ScoredTile, ScoredTiles
 from wsinuc.segmenters.base import Certain, Classifying, Segmenter, Tiled
 from wsinuc.separation.channels import FOREGROUND
