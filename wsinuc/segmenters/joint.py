@@ -318,7 +318,7 @@ class _View:
         part = np.ascontiguousarray(seen[:, first : first + side, first : first + side])
         found = cast(Any, model.with_core(self.scored)).predict(part)
         kept = found[:, :, moved : moved + self.core, moved : moved + self.core]
-        return np.rot90(self._back(kept.astype(np.float32) / np.float32(255)), -self.way.quarters, (2, 3))
+        return np.rot90(self._back(np.divide(kept, np.float32(255), dtype=np.float32)), -self.way.quarters, (2, 3))
 
     def _back(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores of what was kept as those of the inner pixels of the joint model."""
@@ -348,7 +348,7 @@ def _resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Tiles ``(n, h, h, 3)`` with another side, as slides are resampled: by triangles as wide as the coarser pixel."""
     x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
     resized = F.interpolate(x, size=(side, side), mode="bilinear", antialias=side < pixels.shape[1])
-    return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return resized.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def joint_checkpoint(config: JointConfig, provenance: dict[str, Any]) -> Checkpoint:
