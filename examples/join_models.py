@@ -17,7 +17,8 @@ from typing import cast
 
 from train_fast import SEEN, colours
 
-from wsinuc.models.checkpoints.checkpoint import file_sha256, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import save_checkpoint
+from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.segmenters import load_segmenter, member_path
 from wsinuc.segmenters.joint import JointConfig, Member, joint_checkpoint
 from wsinuc.segmenters.tiled import TiledSegmenter

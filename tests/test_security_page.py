@@ -18,7 +18,7 @@ from wsinuc.datasets import files, label_files
 from wsinuc.datasets.layouts import aperio
 from wsinuc.exports.qupath import check as qupath_check
 from wsinuc.grid import MAX_BLOCKS
-from wsinuc.models.checkpoints.checkpoint import MAX_HEADER
+from wsinuc.models.checkpoints.file_header import MAX_HEADER
 from wsinuc.slides import image
 from wsinuc.slides.isolation.isolated import ReaderLimits
 from wsinuc.slides.tiff import directories

@@ -28,10 +28,10 @@ from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
     from wsinuc.pipeline.executor_config import ExecutorConfig
-    from wsinuc.segmenters.base import Segmenter
     from wsinuc.workflows.cohort.events import CohortEvent
     from wsinuc.workflows.cohort.slide_list import SlideJob
-    from wsinuc.workflows.segment.run import Plan, Summary
+    from wsinuc.workflows.segment.plan import Estimate
+    from wsinuc.workflows.segment.run import Summary
     from wsinuc.workflows.segment.run_times import Conditions
 
 
@@ -219,22 +219,17 @@ class Batch:
 
     def plan(self, executor: ExecutorConfig) -> None:
         """Print what segmenting each slide would do, and how long all of them take."""
-        from wsinuc.segmenters import load_segmenter
-        from wsinuc.workflows.segment.run import plan_segment
+        from wsinuc.workflows.segment.plan import estimate_segment
         from wsinuc_cli.time_estimate import conditions, describe_time
 
-        loaded: dict[str, Segmenter] = {}
         tiles: dict[Conditions | None, list[int]] = {}
         for job in self.jobs:
             try:
                 config = job.config(self.config)
-                check_opens(job.slide, config)
-                if config.model not in loaded:
-                    loaded[config.model] = load_segmenter(config.model, device=config.device)
-                plan = plan_segment(job.slide, job.folder(self.out), config, segmenter=loaded[config.model])
+                estimate = estimate_segment(job.slide, job.folder(self.out), config)
                 known = conditions(config, executor)
-                echo_text(describe_dry_run(plan, describe_time(plan.tiles, known)))
-                tiles.setdefault(known, []).append(plan.tiles)
+                echo_text(describe_dry_run(estimate, describe_time(estimate.tiles, known)))
+                tiles.setdefault(known, []).append(estimate.tiles)
             except Exception as error:
                 self._note_error(job, error)
         if len(self.jobs) > 1:
@@ -289,14 +284,6 @@ class Batch:
             raise Failure(f"{len(self.failed)} of {len(self.jobs)} slides failed: {shown}{more}")
 
 
-def check_opens(slide: Place, config: SegmentConfig) -> None:
-    """Raise SlideError or MppError before a model is loaded for a slide that cannot be read."""
-    from wsinuc.slides.isolation.isolated import open_isolated
-
-    with open_isolated(slide, reader=config.reader, mpp=config.mpp) as opened:
-        opened.require_mpp()
-
-
 def describe_result(summary: Summary) -> str:
     """One slide's result in a line, and what its reader should know."""
     took = duration(summary.seconds["total"])
@@ -321,7 +308,7 @@ def describe_use(done: Sequence[Summary]) -> str:
     )
 
 
-def describe_dry_run(plan: Plan, time_text: str) -> str:
+def describe_dry_run(plan: Estimate, time_text: str) -> str:
     """The plan for one slide, line by line; ``time_text`` is how long it will take, in words."""
     height, width = plan.shape
     left_out = [f"{kind} {share:.2%}" for kind, share in plan.left_out_share.items() if share]

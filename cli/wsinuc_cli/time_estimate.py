@@ -20,7 +20,7 @@ from wsinuc.workflows.segment.run_times import (
 from wsinuc_cli.duration import duration
 
 if TYPE_CHECKING:
-    from wsinuc.pipeline.executor import ExecutorConfig
+    from wsinuc.pipeline.executor_config import ExecutorConfig
     from wsinuc.workflows.cohort.events import CohortEvent
 
 UNKNOWN = (

@@ -19,7 +19,7 @@ def echo_cost(cost: TrainingCost) -> None:
         f"{cost.memory_bytes / 2**30:.2f} GiB of memory"
     )
     if cost.seconds is not None:
-        from wsinuc_cli.progress import duration
+        from wsinuc_cli.duration import duration
 
         echo(f"about {duration(cost.seconds)} on this machine ({cost.measured})")
 

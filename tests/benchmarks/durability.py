@@ -26,7 +26,8 @@ import numpy as np
 from helpers.oracle import CLASSES, MPP, PERIOD, scores_of, stamp
 from wsinuc import durable
 from wsinuc.grid import Box
-from wsinuc.nuclei import Frame, Nuclei, measure
+from wsinuc.nuclei import Frame, Nuclei
+from wsinuc.nuclei.measure import measure
 from wsinuc.separation.watershed import WatershedSettings, instances_from_distance
 from wsinuc.store import Entry, ResultStore
 

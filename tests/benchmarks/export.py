@@ -23,7 +23,8 @@ import numpy as np
 from helpers.oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.grid import Box
-from wsinuc.nuclei import Frame, Nuclei, measure
+from wsinuc.nuclei import Frame, Nuclei
+from wsinuc.nuclei.measure import measure
 from wsinuc.workflows.bench.ceilings import bare_features
 from wsinuc.workflows.bench.meter import metered
 

@@ -28,7 +28,8 @@ from skimage.segmentation import watershed
 from helpers.oracle import CLASSES, MPP, OracleSegmenter, plane, scores_of
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.grid import BlockGrid, Box
-from wsinuc.nuclei import Frame, concatenate, measure, read_nuclei, write_nuclei
+from wsinuc.nuclei import Frame, concatenate, read_nuclei, write_nuclei
+from wsinuc.nuclei.measure import measure
 from wsinuc.render import render_labels
 from wsinuc.workflows.bench.meter import typical
 

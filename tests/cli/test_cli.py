@@ -42,6 +42,7 @@ def wsinuc_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """Run ``wsinuc`` in an empty folder with the oracle for a model."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
+    monkeypatch.setattr("wsinuc.segmenters.outline.outline_model", lambda model: OracleSegmenter())
     return lambda *args: CliRunner().invoke(main, [str(arg) for arg in args])
 
 

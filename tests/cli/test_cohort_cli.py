@@ -34,6 +34,7 @@ def wsinuc_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     Image.fromarray(plane((150, 150))).save(tmp_path / "b.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
+    monkeypatch.setattr("wsinuc.segmenters.outline.outline_model", lambda model: OracleSegmenter())
     return lambda *args: CliRunner().invoke(main, [str(arg) for arg in args])
 
 

@@ -55,6 +55,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wsinuc_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
+    monkeypatch.setattr("wsinuc.segmenters.outline.outline_model", lambda model: OracleSegmenter())
     return lambda *args: CliRunner().invoke(main, [str(arg) for arg in args])
 
 

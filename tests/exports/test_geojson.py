@@ -24,8 +24,9 @@ from wsinuc.exports.qupath.check import check_geojson
 from wsinuc.exports.qupath.geojson import check_class_names, default_geojson_name, write_geojson
 from wsinuc.grid import Box
 from wsinuc.labels import fill_enclosed, paint_outlines, relabel
-from wsinuc.nuclei import Frame, Nuclei, empty, measure
+from wsinuc.nuclei import Frame, Nuclei, empty
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.nuclei.measure import measure
 
 CLASSES = (NucleusClass("Epithelial", (200, 0, 0)), NucleusClass("Immune", (0, 0, 200)))
 LABELS = hnp.arrays(np.int32, (12, 14), elements=st.sampled_from([0, 0, 1, 2, 3]))

@@ -11,11 +11,13 @@ from PIL import Image
 
 from wsinuc.errors import OutputError, ReadError
 from wsinuc.exports.pictures import preview
-from wsinuc.exports.pictures.drawing import Picture, _edge_midpoints, printable, round_length
+from wsinuc.exports.pictures.drawing import Picture, printable, round_length
 from wsinuc.exports.pictures.preview import write_preview
+from wsinuc.exports.pictures.strokes import edge_midpoints
 from wsinuc.grid import Box
-from wsinuc.nuclei import Nuclei, empty, measure
+from wsinuc.nuclei import Nuclei, empty
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.nuclei.measure import measure
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
 
@@ -46,9 +48,9 @@ def colored(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
 
 def test_outlines_lie_where_the_nuclei_are() -> None:
     view = glass((200, 300))
-    picture = Picture(view.read(Box(0, 0, 200, 300)), Box(0, 0, 200, 300))
+    picture = Picture((200, 300), Box(0, 0, 200, 300))
     picture.draw_outlines(discs(view, [(50, 60), (120, 250)], radius=20))
-    rows, columns = np.nonzero(colored(np.asarray(picture.finish()), RED))
+    rows, columns = np.nonzero(colored(np.asarray(picture.finish(view.read(picture.box))), RED))
     near = np.minimum(np.hypot(rows - 50, columns - 60), np.hypot(rows - 120, columns - 250))
     assert len(near) > 150
     assert np.abs(near - 20.5).max() < 2.5
@@ -56,18 +58,18 @@ def test_outlines_lie_where_the_nuclei_are() -> None:
 
 def test_outlines_are_colored_by_class() -> None:
     view = glass((100, 100))
-    picture = Picture(view.read(Box(0, 0, 100, 100)), Box(0, 0, 100, 100))
+    picture = Picture((100, 100), Box(0, 0, 100, 100))
     picture.draw_outlines(discs(view, [(50, 50)], kind=1))
-    image = np.asarray(picture.finish())
+    image = np.asarray(picture.finish(view.read(picture.box)))
     assert colored(image, BLUE).sum() > 20
     assert not colored(image, RED).any()
 
 
 def test_dots_mark_centroids() -> None:
     view = glass((100, 100))
-    picture = Picture(np.full((50, 50, 3), 240, np.uint8), Box(0, 0, 100, 100))
+    picture = Picture((50, 50), Box(0, 0, 100, 100))
     picture.draw_dots(discs(view, [(20, 80)]))
-    image = np.asarray(picture.finish()).astype(int)
+    image = np.asarray(picture.finish(np.full((50, 50, 3), 240, np.uint8))).astype(int)
     assert np.unravel_index(image[..., 2].argmin(), image.shape[:2]) == (10, 40)
 
 
@@ -133,9 +135,10 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_edge_midpoints_of_a_pixel_and_of_a_long_bar() -> None:
     pixel = np.array([[0, 0], [0, 1], [1, 1], [1, 0]], np.int32)
-    assert _edge_midpoints(pixel).tolist() == [[0, 0.5], [0.5, 1], [1, 0.5], [0.5, 0]]
     bar = np.array([[0, 0], [0, 9], [1, 9], [1, 0]], np.int32)
-    assert len(_edge_midpoints(bar)) == 20
+    points, offsets = edge_midpoints(np.concatenate([pixel, bar]), np.array([0, 4, 8]))
+    assert points[:4].tolist() == [[0, 0.5], [0.5, 1], [1, 0.5], [0.5, 0]]
+    assert offsets.tolist() == [0, 4, 24]
 
 
 @pytest.mark.parametrize(("um", "round_um"), [(73.0, 50.0), (0.3, 0.2), (1000.0, 1000.0), (999.0, 500.0), (2.0, 2.0)])

@@ -20,9 +20,10 @@ from helpers.files.checkpoints import ODD, changed, own_header, places, raw_part
 from helpers.files.generators import write_cosyn, write_nudiff
 from helpers.odd.checkpoints import tiny_segmenter
 from wsinuc.errors import CheckpointError, WsinucError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_header, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.cosyn import load_cosyn
 from wsinuc.models.checkpoints.denoisers import denoiser_config, load_denoiser
+from wsinuc.models.checkpoints.file_header import read_header
 from wsinuc.models.checkpoints.generators import load_image_model, load_structure_model
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.networks.unet import UNet, UNetConfig

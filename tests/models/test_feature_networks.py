@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save_file
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, file_sha256, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import denoiser_config
+from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.features.image_vectors import DenoiserNetwork, InceptionNetwork, load_feature_network
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import FEATURES

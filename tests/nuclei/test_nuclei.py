@@ -17,7 +17,8 @@ from skimage.measure import regionprops_table
 from wsinuc.errors import DataError, OutputError
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.labels import fill_enclosed, paint_outlines, relabel, trace_outlines
-from wsinuc.nuclei import MEASUREMENTS, Frame, Nuclei, concatenate, empty, measure, read_nuclei, write_nuclei
+from wsinuc.nuclei import MEASUREMENTS, Frame, Nuclei, concatenate, empty, read_nuclei, write_nuclei
+from wsinuc.nuclei.measure import measure
 from wsinuc.nuclei.shape import ring_shapes
 
 FRAME = Frame(mpp=0.5, downsample=(2.0, 2.0))

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from helpers.oracle import MPP, OracleSegmenter, plane, scores_of
 from wsinuc.errors import ConfigError
 from wsinuc.grid import STRIPE, Block, BlockGrid, Box, TileGrid, in_stripes
-from wsinuc.nuclei import Nuclei, concatenate, measure
+from wsinuc.nuclei import Nuclei, concatenate
+from wsinuc.nuclei.measure import measure
 from wsinuc.pipeline.block import BlockResult, in_slots, needs_work, process_block
 from wsinuc.pipeline.run import run_blocks
 from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles

@@ -96,17 +96,17 @@ def test_interrupted_while_writing_it_shows_nothing_half(
     slide: Path, reference: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     functions = {
-        "numbering": "write_nuclei",
-        "labels": "render_labels",
-        "geojson": "write_geojson",
-        "preview": "write_preview",
+        "numbering": (segment, "write_nuclei"),
+        "labels": (segment, "render_labels"),
+        "geojson": (segment, "write_geojson"),
+        "preview": (segment.Preview, "write"),
     }
     with monkeypatch.context() as patch:
 
         def fail(*args: object, **options: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch.setattr(segment, functions[stage], fail)
+        patch.setattr(*functions[stage], fail)
         with pytest.raises(OutputError, match=r"no space left.*goes on"):
             run(slide, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".run"]

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
-from scipy.stats import rankdata
 
 from wsinuc.errors import DataError
 
@@ -216,6 +215,9 @@ def area_under_roc(scores: ArrayLike, positive: ArrayLike) -> float:
     q = int((~hit).sum())
     if not p or not q:
         return float("nan")
+    # Imported here because every segmenter imports this module for `certainty`, and scipy.stats takes half a second.
+    from scipy.stats import rankdata
+
     return float((rankdata(values)[hit].sum() - p * (p + 1) / 2) / (p * q))
 
 

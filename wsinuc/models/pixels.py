@@ -24,8 +24,9 @@ def to_network(rgb: NDArray[np.uint8] | Tensor, device: torch.device | None = No
     tensor([1.])
     """
     pixels = torch.as_tensor(rgb, device=device)
-    # A permuted view keeps its strides through the arithmetic, so the result is channels last without a copy.
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+    # A permuted view keeps its strides through the arithmetic, so the result is channels last.
+    # In place, because on a CPU each copy of a large tile is tens of megabytes that the system clears first.
+    return pixels.permute(0, 3, 1, 2).to(torch.float32, copy=True).div_(127.5).sub_(1)
 
 
 def from_network(images: Tensor) -> NDArray[np.uint8]:

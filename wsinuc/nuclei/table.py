@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
-from wsinuc.labels import take_rings
 
 MEASUREMENTS = ("area_um2", "length_um", "circularity", "solidity", "max_diameter_um", "min_diameter_um")
 """Names of what is measured of a nucleus' shape, in the order in which it is written."""
@@ -103,6 +102,8 @@ class Nuclei:
 
     def select(self, index: NDArray[np.bool_] | NDArray[np.integer[Any]]) -> Nuclei:
         """The nuclei named by a mask ``(n,)`` or by positions, in that order, with the ids that they have."""
+        from wsinuc.labels import take_rings  # takes a compiler, which reading a table does without
+
         rows = np.asarray(index)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp)
         outlines, offsets = take_rings(self.outlines, self.offsets, rows)

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.grid import Block, BlockGrid, Box, Tile, TileGrid
-from wsinuc.nuclei import Nuclei, concatenate, empty, measure
+from wsinuc.nuclei import Nuclei, concatenate, empty
+from wsinuc.nuclei.measure import measure
 from wsinuc.pipeline.scored import ScoredTile, ScoredTiles
-from wsinuc.segmenters.base import Certain, Classifying, Segmenter
+from wsinuc.segmenters.base import Certain, Classifying, Segmenter, Tiled
 from wsinuc.separation.channels import FOREGROUND
 from wsinuc.slides.view import SlideView, read_resilient
 
@@ -159,7 +160,7 @@ def _clipped(boxes: Iterable[Box], to: Box) -> tuple[Box, ...]:
     return tuple(box.clip(to) for box in boxes if box.overlaps(to))
 
 
-def select_tiles(box: Box, segmenter: Segmenter, tissue: SearchArea) -> list[Tile]:
+def select_tiles(box: Box, segmenter: Tiled, tissue: SearchArea) -> list[Tile]:
     """Tiles that together score ``box``, without those whose core is background.
 
     A tile is judged by its own core, wherever ``box`` ends, so that all blocks that need a tile agree.
@@ -167,7 +168,7 @@ def select_tiles(box: Box, segmenter: Segmenter, tissue: SearchArea) -> list[Til
     return [tile for tile in TileGrid(segmenter.tile, segmenter.margin).covering(box) if tissue.touches(tile.core)]
 
 
-def needs_work(block: Block, segmenter: Segmenter, tissue: SearchArea) -> bool:
+def needs_work(block: Block, segmenter: Tiled, tissue: SearchArea) -> bool:
     """Whether any tile over the block's core holds tissue.
 
     Asking the tiles rather than the core itself finds a nucleus just beside the tissue with every block size.

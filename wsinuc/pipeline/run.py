@@ -16,8 +16,6 @@ from itertools import islice
 from queue import Queue
 from typing import Any, TypeVar
 
-import dask.threaded
-
 from wsinuc.errors import ConfigError
 
 Item = TypeVar("Item")
@@ -95,6 +93,8 @@ def _run_threads(
 def _run_graph(work: Callable[[], None], workers: int) -> None:
     """Run ``work`` once in each of ``workers`` threads, as one Dask graph; it returns nothing, so
     the graph holds nothing."""
+    import dask.threaded  # takes a sixth of a second, which a plan does without
+
     graph: dict[Any, Any] = {("worker", index): (work,) for index in range(workers)}
     with ThreadPoolExecutor(workers, thread_name_prefix="wsinuc") as pool:
         dask.threaded.get(graph, list(graph), pool=pool)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wsinuc.grid import Box
 from wsinuc.recent import Recent
 
-MOST_BYTES = 256 * 2**20
+MOST_BYTES = 160 * 2**20
 """Blocks in stripes (`wsinuc.grid.in_stripes`) with tiles of 1,024 px ask for 40 others (4 MB)
 before they come back to one."""
 

@@ -59,20 +59,18 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
     """
     from wsinuc.models.checkpoints.checkpoint import load_checkpoint
     from wsinuc.models.devices import pick_device, pick_dtype
+    from wsinuc.models.freed_memory import keep_freed_memory
 
     chosen = pick_device(device)
+    if chosen.type == "cpu":
+        keep_freed_memory()
     checkpoint = load_checkpoint(model_path(model), "segmenter")
     return segmenter_from(checkpoint, device=chosen, dtype=pick_dtype(chosen))
 
 
 def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> Segmenter:
     """The segmenter that a checkpoint of kind ``segmenter`` holds; raises CheckpointError for a method unknown here."""
-    method = checkpoint.config.get("method", "ddpm")
-    if not isinstance(method, str) or method not in METHODS:
-        raise CheckpointError(
-            f"the model was trained by the method {str(method)[:40]!r}, this version of wsinuc knows "
-            f"{', '.join(METHODS)}: upgrade wsinuc"
-        )
+    method = check_method(checkpoint.config)
     from wsinuc.typed_json import one_line
 
     module, _, name = METHODS[method].partition(":")
@@ -82,3 +80,14 @@ def segmenter_from(checkpoint: Checkpoint, *, device: torch.device, dtype: torch
         return segmenter
     except ConfigError as error:
         raise CheckpointError(f"the model's header contradicts itself: {one_line(str(error))}") from error
+
+
+def check_method(config: dict[str, Any]) -> str:
+    """The method that a segmenter's header names; raises CheckpointError for one that is unknown here."""
+    method = config.get("method", "ddpm")
+    if not isinstance(method, str) or method not in METHODS:
+        raise CheckpointError(
+            f"the model was trained by the method {str(method)[:40]!r}, this version of wsinuc knows "
+            f"{', '.join(METHODS)}: upgrade wsinuc"
+        )
+    return method

@@ -46,15 +46,13 @@ def usual_mpp_range(mpp: float) -> tuple[float, float]:
     return 0.1, 2.2 * mpp
 
 
-@runtime_checkable
-class Segmenter(Protocol):
-    """Pixels to scores to instances, at one resolution.
+class Tiled(Protocol):
+    """How a model sees a slide, which is all that planning needs of it.
 
     ``mpp`` is the resolution that it works at (um per pixel), ``mpp_range`` the finest and coarsest
     of slides that it takes: finer ones are shrunk, coarser ones lack detail. ``min_halo`` is twice
     the diameter of the largest nucleus that the segmenter accepts; blocks are read with at least
-    that. ``batch_size`` is the number of tiles per forward pass that suits its device. ``identity``
-    names weights and settings: two segmenters with equal identity give equal results on one device.
+    that. ``channels`` is the number of its scores.
     """
 
     @property
@@ -71,6 +69,16 @@ class Segmenter(Protocol):
     def classes(self) -> tuple[NucleusClass, ...]: ...
     @property
     def channels(self) -> int: ...
+
+
+@runtime_checkable
+class Segmenter(Tiled, Protocol):
+    """Pixels to scores to instances, at one resolution.
+
+    ``batch_size`` is the number of tiles per forward pass that suits its device. ``identity`` names
+    weights and settings: two segmenters with equal identity give equal results on one device.
+    """
+
     @property
     def batch_size(self) -> int: ...
     @property

@@ -24,7 +24,8 @@ from wsinuc.models.networks.norm import fix_statistics, statistics_of, with_stat
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.models.pixels import to_network
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile
-from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
+from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.segmenters.tiling import MAPS, check_tiling
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
 from wsinuc.typed_json import one_line

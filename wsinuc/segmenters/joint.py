@@ -33,7 +33,9 @@ from wsinuc.nuclei.classes import PRINTABLE
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile
 from wsinuc.segmenters.member_view import MemberView, in_size
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
-from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
+from wsinuc.segmenters.shipped import check_member, member_path
+from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.segmenters.tiling import MAPS, check_tiling
 from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
@@ -255,15 +257,8 @@ class JointSegmenter(TiledSegmenter):
 
 def _member_checkpoint(member: Member) -> Checkpoint:
     """The file of a member, its filter set; raises CheckpointError for another file, or one without own weights."""
-    from wsinuc.segmenters import member_path
-
     checkpoint = load_checkpoint(member_path(member.model), "segmenter")
-    if checkpoint.sha256 != member.sha256:
-        raise CheckpointError(
-            f"the joint model was made of a model {member.model[:200]!r} with the sha256 {member.sha256[:12]}..., "
-            f"and this one has {checkpoint.sha256[:12]}...: install the version of wsinuc that it was made with, "
-            "or join the models anew"
-        )
+    check_member(member.model, member.sha256, checkpoint.sha256)
     if checkpoint.config.get("method") in (METHOD, "typed"):
         raise CheckpointError(
             f"the joint model's member {member.model[:200]!r} is itself put together of others: members have weights"

@@ -90,7 +90,7 @@ class MemberView:
         part = np.ascontiguousarray(seen[:, first : first + side, first : first + side])
         whole = model.with_core(self.member_core).predict(part)
         moved = slice(self.view.moved, self.view.moved + self.core)
-        scores = whole[:, :, moved, moved].astype(np.float32) / np.float32(255)
+        scores = np.divide(whole[:, :, moved, moved], np.float32(255), dtype=np.float32)
         return np.rot90(self._inner(scores), -self.view.quarters, (2, 3))
 
     def _inner(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -119,4 +119,4 @@ def resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """
     x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
     tiles = F.interpolate(x, size=(side, side), mode="bilinear", antialias=side < pixels.shape[1])
-    return tiles.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return tiles.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()

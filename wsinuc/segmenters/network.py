@@ -27,7 +27,8 @@ from wsinuc.models.networks.norm import GroupNorm, fix_statistics, statistics_of
 from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile, usual_mpp_range
-from wsinuc.segmenters.tiled import MAPS, TiledSegmenter, check_tiling
+from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.segmenters.tiling import MAPS, check_tiling
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.watershed import WatershedSettings
 
@@ -156,7 +157,7 @@ class NetworkSegmenter(TiledSegmenter):
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``."""
         scores = self._probabilities(self.network.inner(self._input(pixels), self.margin).float())
-        return (scores.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        return scores.clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu().numpy()
 
     def _probabilities(self, raw: DenseOutput) -> torch.Tensor:
         """Raw outputs as channels in [0, 1]; H and V, in [-1, 1], are moved there first."""

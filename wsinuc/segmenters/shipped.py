@@ -88,6 +88,16 @@ def member_path(name: str) -> Path:
     return path if path.is_file() else model_path(name)
 
 
+def check_member(model: str, wanted: str, found: str) -> None:
+    """Raise CheckpointError unless a joint model's member is the very file that it was made of, by its sha256."""
+    if found != wanted:
+        raise CheckpointError(
+            f"the joint model was made of a model {model[:200]!r} with the sha256 {wanted[:12]}..., "
+            f"and this one has {found[:12]}...: install the version of wsinuc that it was made with, or join "
+            "the models anew"
+        )
+
+
 def _what_there_is() -> str:
     names = shipped_models()
     return f"{'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}; or give the path of a checkpoint"

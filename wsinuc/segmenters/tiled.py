@@ -13,59 +13,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsinuc.errors import ConfigError
 from wsinuc.metrics.calibration import certainty
-from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.segmenters.base import check_classes, usual_mpp_range
+from wsinuc.segmenters.tiling import Tiling, TilingConfig
 from wsinuc.separation.channels import FIRST_CLASS, FOREGROUND
 from wsinuc.separation.joining import Joining
-from wsinuc.separation.watershed import WatershedSettings, instances_from_distance, instances_from_hv
-
-MAPS = {"distance": 1, "hv": 2}
-"""Separation -> number of maps that a network regresses for it."""
+from wsinuc.separation.watershed import instances_from_distance, instances_from_hv
 
 
-class TiledConfig(Protocol):
-    """What the config of every such segmenter has: a frozen dataclass with these fields."""
+class TiledConfig(TilingConfig, Protocol):
+    """What the config of every such segmenter has: a frozen dataclass with these fields and those of a tiling."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
-    def watershed(self) -> WatershedSettings: ...
-    @property
-    def separation(self) -> str: ...
-    @property
     def joining(self) -> Joining | None: ...
-    @property
-    def classes(self) -> tuple[NucleusClass, ...]: ...
-    @property
-    def tile(self) -> int: ...
-    @property
-    def margin(self) -> int: ...
-    @property
-    def mpp_range(self) -> tuple[float, float] | None: ...
     @property
     def certainty(self) -> tuple[float, float]: ...
 
 
-def check_tiling(
-    tile: int, margin: int, mpp_range: tuple[float, float] | None, classes: tuple[NucleusClass, ...]
-) -> None:
-    """Check what every segmenter's config says of its tiles and classes.
-
-    Raises
-    ------
-    ConfigError
-        The margins leave no core, the range of um per pixel is empty, or two classes have one name.
-    """
-    if tile <= 2 * margin:
-        raise ConfigError(f"tile {tile} must exceed twice the margin {margin}")
-    if mpp_range is not None and not mpp_range[0] <= mpp_range[1]:
-        raise ConfigError(f"mpp_range begins with the finest um per pixel, got {mpp_range[0]} to {mpp_range[1]}")
-    check_classes(classes)
-
-
-class TiledSegmenter(ABC):
+class TiledSegmenter(Tiling, ABC):
     """A `wsinuc.segmenters.base.Fitted` segmenter but for ``predict``; abstract.
 
     One whose network has statistics of the slide overrides ``calibrate``, ``statistics`` and ``with_statistics``;
@@ -76,41 +42,6 @@ class TiledSegmenter(ABC):
     device: torch.device
     dtype: torch.dtype
     weights_sha256: str
-
-    @property
-    def mpp(self) -> float:
-        """um per pixel the model was trained at."""
-        return self.config.watershed.mpp
-
-    @property
-    def mpp_range(self) -> tuple[float, float]:
-        """um per pixel of the slides it accepts, finest and coarsest."""
-        return self.config.mpp_range or usual_mpp_range(self.mpp)
-
-    @property
-    def tile(self) -> int:
-        """Side of a network input in pixels."""
-        return self.config.tile
-
-    @property
-    def margin(self) -> int:
-        """Pixels cropped from each side of a tile's scores."""
-        return self.config.margin
-
-    @property
-    def min_halo(self) -> int:
-        """Pixels to read around a block."""
-        return self.config.watershed.min_halo
-
-    @property
-    def classes(self) -> tuple[NucleusClass, ...]:
-        """What a nucleus can be."""
-        return self.config.classes
-
-    @property
-    def channels(self) -> int:
-        """Score channels: foreground, disagreement, classes, and the maps for separation."""
-        return FIRST_CLASS + len(self.classes) + MAPS[self.config.separation]
 
     @property
     def batch_size(self) -> int:

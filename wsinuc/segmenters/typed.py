@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,15 +23,14 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.features.nucleus_classifier import NucleusClassifier
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.nuclei.describe import DESCRIPTORS, REACH_UM, describe, stain_levels
+from wsinuc.nuclei.describe import DESCRIPTORS, describe, stain_levels
 from wsinuc.segmenters.base import Certain, Classes, Fitted, Segmenter, check_classes
+from wsinuc.segmenters.tiling import STAINS, typed_channels, typed_halo
 from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
 
 METHOD = "typed"
 _BASE = "base."
 """Prefix in a checkpoint of the weights of the segmenter inside."""
-STAINS = 2
-"""Channels behind those of the base: haematoxylin and eosin (`wsinuc.nuclei.describe.stain_levels`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +115,8 @@ class TypedSegmenter:
 
     @property
     def min_halo(self) -> int:
-        """Pixels to read around a block: neighbours count in a nucleus' class, and must be whole as it is itself."""
-        return self.base.min_halo + math.ceil(REACH_UM / self.mpp) + 1
+        """Pixels to read around a block."""
+        return typed_halo(self.base.min_halo, self.mpp)
 
     def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """The base's own, since the nuclei are; raw probabilities of a base that was not measured."""
@@ -127,7 +125,7 @@ class TypedSegmenter:
     @property
     def channels(self) -> int:
         """Foreground, disagreement, classes, then what the base has behind its first two, then the stains."""
-        return self.base.channels + len(self.classes) + STAINS
+        return typed_channels(self.base.channels, len(self.classes))
 
     @property
     def batch_size(self) -> int:

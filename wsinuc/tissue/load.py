@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsinuc.annotations import is_geojson
 from wsinuc.errors import DataError
 from wsinuc.regular import require_regular
 from wsinuc.slides.view import SlideView
@@ -29,6 +28,8 @@ def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
     DataError
         The file is missing or neither of the two, selects nothing, or does not fit the slide.
     """
+    from wsinuc.annotations import is_geojson  # takes shapely, which slides without regions do without
+
     path = Path(path)
     if not os.path.exists(path):  # which says no to a name that no file can have, where Path raises
         raise DataError(f"{path}: no such tissue mask; give a PNG or GeoJSON file, auto or none")

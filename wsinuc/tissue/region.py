@@ -6,15 +6,18 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.annotations import Feature, read_features
 from wsinuc.errors import DataError
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue.mask import TissueMask, cell_counts
 from wsinuc.tissue.outlines import Outlines
+
+if TYPE_CHECKING:
+    from wsinuc.annotations import Feature
 
 MAX_COORDINATE = 1e9
 """px; no slide reaches so far."""
@@ -79,6 +82,8 @@ def load_region(path: str | Path, *, origin_yx: tuple[float, float] = (0.0, 0.0)
     DataError
         The file is missing, no GeoJSON, or holds no polygon.
     """
+    from wsinuc.annotations import read_features  # takes shapely, which slides without regions do without
+
     outlines = _united(read_features(path), (origin_yx[1], origin_yx[0]))
     if not len(outlines.part_ends):
         raise DataError(f"{path}: no polygon in it; export closed annotations (rectangle, polygon, brush) as GeoJSON")

@@ -14,7 +14,8 @@ from skimage.draw import disk
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.network import NetworkConfig
-from wsinuc.segmenters.tiled import MAPS, TiledSegmenter
+from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.segmenters.tiling import MAPS
 from wsinuc.separation.targets import centre_distance, hv_maps
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.distill.teacher import Teacher

@@ -18,7 +18,8 @@ from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
 from wsinuc.metrics.segmentation import score
-from wsinuc.nuclei import Frame, measure
+from wsinuc.nuclei import Frame
+from wsinuc.nuclei.measure import measure
 from wsinuc.workflows.evaluate.run import (
     evaluate,
     evaluate_folders,

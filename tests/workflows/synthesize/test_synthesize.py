@@ -14,7 +14,8 @@ from helpers.files.datasets import files, write_set
 from helpers.files.generators import write_cosyn, write_nudiff
 from wsinuc.datasets import open_dataset
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError, SynthesisError
-from wsinuc.models.checkpoints.checkpoint import file_sha256, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.diffusion.samplers import SamplerConfig
 from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field
 from wsinuc.workflows.synthesize.cosyn import CoSynRecipe

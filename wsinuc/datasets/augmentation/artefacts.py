@@ -109,7 +109,8 @@ def _band(shape: tuple[int, ...], half_width_px: float, rng: np.random.Generator
     across = (rows - middle[0]) * np.cos(angle) + (columns - middle[1]) * np.sin(angle)
     along = (columns - middle[1]) * np.cos(angle) - (rows - middle[0]) * np.sin(angle)
     bend = rng.uniform(-0.5, 0.5) / max(shape)
-    return (np.abs(across + bend * along**2) < half_width_px).astype(np.float64)
+    inside: NDArray[np.bool_] = np.abs(across + bend * along**2) < half_width_px
+    return inside.astype(np.float64)
 
 
 def _blob(shape: tuple[int, ...], radius_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -119,4 +120,5 @@ def _blob(shape: tuple[int, ...], radius_px: float, rng: np.random.Generator) ->
     away = np.hypot(rows - middle[0], columns - middle[1])
     turn = np.arctan2(rows - middle[0], columns - middle[1])
     bumps = 1 + rng.uniform(0, 0.4) * np.sin(rng.integers(3, 6) * turn + rng.uniform(0, 2 * np.pi))
-    return (away < radius_px * bumps).astype(np.float64)
+    inside: NDArray[np.bool_] = away < radius_px * bumps
+    return inside.astype(np.float64)

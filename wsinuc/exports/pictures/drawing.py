@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from wsinuc.exports.pictures.strokes import edge_midpoints, stroke
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei
 from wsinuc.shown import shown
@@ -17,62 +18,55 @@ from wsinuc.shown import shown
 INK = (33, 37, 41)
 GREY = (108, 117, 125)
 _LINE = 1.7  # px of the finished picture
+_RIM_OPACITY = 130
 
 
 class Picture:
-    """Pixels of ``box`` (view pixels), ``scale`` picture pixels per view pixel, and the nuclei drawn so far.
+    """The nuclei drawn so far over ``box`` (view pixels), for pixels of a ``shape`` (height, width)."""
 
-    Outlines are drawn ``smoothness`` times as large and shrunk at the end, which is what makes their lines smooth.
-    """
-
-    def __init__(self, pixels: NDArray[np.uint8], box: Box, *, fill: int = 0, smoothness: int = 3) -> None:
-        self.base = Image.fromarray(pixels)
+    def __init__(self, shape: tuple[int, int], box: Box, *, fill: int = 0) -> None:
+        self.shape = shape
         self.box = box
-        self.scale = self.base.width / box.shape[1]
+        self.scale = shape[1] / box.shape[1]
         self._fill = fill
-        self._smoothness = smoothness
-        self._overlay: Image.Image | None = None
+        self._overlay: NDArray[np.uint8] | None = None
         self._counts: NDArray[np.float32] | None = None
         self._colors: tuple[tuple[int, int, int], ...] = ()
 
     def draw_outlines(self, part: Nuclei) -> None:
         """Add the outlines of the nuclei in or near the box, coloured by class."""
         if self._overlay is None:
-            size = (self.base.width * self._smoothness, self.base.height * self._smoothness)
-            self._overlay = Image.new("RGBA", size, (0, 0, 0, 0))
-        draw = ImageDraw.Draw(self._overlay)
-        zoom = self.scale * self._smoothness
-        width = max(1, round(_LINE * self._smoothness))
-        for i in np.flatnonzero(self._near(part)):
-            ring = part.outlines[part.offsets[i] : part.offsets[i + 1]]
-            points = (_edge_midpoints(ring) - (self.box.y0, self.box.x0)) * zoom
-            color = part.class_colors[part.classes[i]]
-            corners = [(x, y) for y, x in points.tolist()]
-            if self._fill:
-                draw.polygon(corners, fill=(*color, self._fill))
-            # The first edge twice, so that the line has a joint, not two ends, where it closes.
-            ring_line = [*corners, *corners[:2]]
-            if self._fill:  # close up, a pale rim keeps every colour apart from the stain
-                draw.line(ring_line, fill=(255, 255, 255, 130), width=3 * width, joint="curve")
-            draw.line(ring_line, fill=(*color, 255), width=width, joint="curve")
+            self._overlay = np.zeros((*self.shape, 4), np.uint8)
+        near = part.select(np.flatnonzero(self._near(part)))
+        if not len(near):
+            return
+        points, offsets = edge_midpoints(near.outlines, near.offsets)
+        points = (points - (self.box.y0, self.box.x0)) * self.scale
+        colors = np.asarray(near.class_colors, np.uint8)[near.classes]
+        if self._fill:
+            self._overlay = _filled(self._overlay, points, offsets, colors, self._fill)
+            # Close up, a pale rim keeps every colour apart from the stain.
+            white = np.full_like(colors, 255)
+            stroke(points, offsets, white, self._overlay, width=3 * _LINE, opacity=_RIM_OPACITY)
+        stroke(points, offsets, colors, self._overlay, width=_LINE, opacity=255)
 
     def draw_dots(self, part: Nuclei) -> None:
         """Add the nuclei as dots that merge into a density where they are many."""
         if self._counts is None:
-            self._counts = np.zeros((len(part.class_names), self.base.height, self.base.width), np.float32)
+            self._counts = np.zeros((len(part.class_names), *self.shape), np.float32)
             self._colors = part.class_colors
         _, height, width = self._counts.shape
         y, x = ((part.centroids - (self.box.y0, self.box.x0)) * self.scale).astype(np.int64).T
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         np.add.at(self._counts, (part.classes[inside], y[inside], x[inside]), 1.0)
 
-    def finish(self) -> Image.Image:
-        """The RGB picture with everything drawn on it."""
-        picture = self.base.convert("RGBA")
+    def finish(self, pixels: NDArray[np.uint8]) -> Image.Image:
+        """The RGB pixels ``(*shape, 3)`` with everything drawn on them."""
+        picture = Image.fromarray(pixels).convert("RGBA")
         if self._counts is not None:
             picture.alpha_composite(Image.fromarray(_density(self._counts, self._colors)))
         if self._overlay is not None:
-            picture.alpha_composite(self._overlay.resize(picture.size, Image.Resampling.BOX))
+            picture.alpha_composite(Image.fromarray(self._overlay))
         return picture.convert("RGB")
 
     def _near(self, part: Nuclei) -> NDArray[np.bool_]:
@@ -83,16 +77,20 @@ class Picture:
         return near
 
 
-def _edge_midpoints(ring: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Middles of the pixel edges along a ring: the same outline with its stairs cut to slopes."""
-    step = np.roll(ring, -1, axis=0) - ring
-    lengths = np.abs(step).sum(axis=1)
-    # Along runs of pixel edges: how far each edge's middle lies behind the corner where its run begins.
-    along = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 0.5
-    middles: NDArray[np.float64] = (
-        np.repeat(ring, lengths, axis=0) + np.repeat(np.sign(step), lengths, axis=0) * along[:, None]
-    )
-    return middles
+def _filled(
+    overlay: NDArray[np.uint8],
+    points: NDArray[np.float64],
+    offsets: NDArray[np.int64],
+    colors: NDArray[np.uint8],
+    opacity: int,
+) -> NDArray[np.uint8]:
+    """The overlay with the insides of rings in a pale colour; their edges lie below the outlines."""
+    image = Image.fromarray(overlay)
+    draw = ImageDraw.Draw(image)
+    for ring, color in enumerate(colors.tolist()):
+        corners = points[offsets[ring] : offsets[ring + 1], ::-1]
+        draw.polygon(corners.ravel().tolist(), fill=(*color, opacity))
+    return np.array(image)
 
 
 def _density(counts: NDArray[np.float32], colors: tuple[tuple[int, int, int], ...]) -> NDArray[np.uint8]:
@@ -112,7 +110,7 @@ def boundaries(labels: NDArray[np.integer], mode: str = "inner") -> NDArray[np.b
     # Imported here, since every run draws a preview, which has no need of it.
     from skimage.segmentation import find_boundaries
 
-    edge: NDArray[np.bool_] = find_boundaries(labels, mode=mode)  # type: ignore[no-untyped-call]  # it has no types
+    edge: NDArray[np.bool_] = find_boundaries(labels, mode=mode)
     return edge
 
 

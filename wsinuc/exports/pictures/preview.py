@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,75 @@ _CELL = 128
 _MARGIN, _GAP, _HEADER = 40, 32, 118
 _LINE_HEIGHT = 36
 _MARK = (13, 110, 253)
+_COMPRESSION = 3  # of 9: 6, the usual, takes twice the time for a file of nearly the same size
+
+
+class Preview:
+    """The picture of a slide, for which parts of its table are added one by one.
+
+    Parameters
+    ----------
+    view
+        The slide as it was segmented.
+    """
+
+    def __init__(self, view: SlideView) -> None:
+        self._view = view
+        mpp = view.mpp * max(1.0, max(view.shape) / OVERVIEW)
+        self._coarse = view.slide.at(mpp) if mpp > view.mpp else view
+        self._mpp = view.mpp * view.shape[1] / self._coarse.shape[1]
+        self._overview = Picture(self._coarse.shape, Box.of_shape(view.shape))
+        self._tally = _Tally.empty(view.shape)
+
+    def add(self, part: Nuclei) -> None:
+        """Count the nuclei of a part, and draw them on the whole slide."""
+        self._tally.add(part)
+        if self._mpp <= OUTLINE_MPP:
+            self._overview.draw_outlines(part)
+        else:
+            self._overview.draw_dots(part)
+
+    def write(
+        self,
+        path: Path | str,
+        near: Callable[[Box], Iterable[Nuclei]],
+        *,
+        tissue_mm2: float | None = None,
+        tissue: TissueMask | None = None,
+    ) -> None:
+        """Write a PNG of the slide with its nuclei coloured by class, beside the densest field magnified.
+
+        Parameters
+        ----------
+        near
+            Parts of the table with all nuclei that reach into a box of the view, perhaps with others.
+        tissue_mm2
+            Area for the caption; the slide's when not given.
+        tissue
+            What was left out, for hatching on the whole slide; None draws nothing of the kind.
+
+        Raises
+        ------
+        OutputError
+            The picture cannot be written.
+        """
+        view = self._view
+        box = self._tally.densest(view.shape)
+        field = Picture((box.shape[0] * ZOOM, box.shape[1] * ZOOM), box, fill=28)
+        for part in near(box):
+            field.draw_outlines(part)
+        left = self._overview.finish(read_resilient(self._coarse, Box.of_shape(self._coarse.shape))[0])
+        right = field.finish(_magnified(view, box))
+        left, legend = hatch_left_out(left, tissue, _mm2(view)) if tissue else (left, [])
+        if box != self._overview.box:
+            _mark(left, box, self._overview.scale)
+        for picture, mpp in ((left, self._mpp), (right, view.mpp / ZOOM)):
+            scale_bar(picture, mpp)
+            frame(picture)
+        tally = self._tally
+        page = _page(left, right, Header(_title(view), tally.caption(view, tissue_mm2), tally.entries(), legend))
+        with replacing(Path(path)) as stream:
+            page.save(stream, format="PNG", compress_level=_COMPRESSION)
 
 
 def write_preview(
@@ -40,45 +109,19 @@ def write_preview(
     tissue_mm2: float | None = None,
     tissue: TissueMask | None = None,
 ) -> None:
-    """Write a PNG of the slide with its nuclei coloured by class, beside the densest field magnified.
+    """`Preview` of a table at once; see there.
 
     Parameters
     ----------
-    view
-        The slide as it was segmented.
     nuclei
         Parts of the table, gone through twice. Pass something that can be iterated again and again; a one-time iterator
         is kept in memory whole.
-    tissue_mm2
-        Area for the caption; the slide's when not given.
-    tissue
-        What was left out, for hatching on the whole slide; None draws nothing of the kind.
-
-    Raises
-    ------
-    OutputError
-        The picture cannot be written.
     """
     parts = list(nuclei) if isinstance(nuclei, Iterator) else nuclei
-    overview, overview_mpp = _overview(view)
-    tally = _Tally.empty(view.shape)
+    preview = Preview(view)
     for part in parts:
-        tally.add(part)
-        (overview.draw_outlines if overview_mpp <= OUTLINE_MPP else overview.draw_dots)(part)
-    box = tally.densest(view.shape)
-    field = Picture(_magnified(view, box), box, fill=28)
-    for part in parts:
-        field.draw_outlines(part)
-    left, right = overview.finish(), field.finish()
-    left, legend = hatch_left_out(left, tissue, _mm2(view)) if tissue else (left, [])
-    if box != overview.box:
-        _mark(left, box, overview.scale)
-    for picture, mpp in ((left, overview_mpp), (right, view.mpp / ZOOM)):
-        scale_bar(picture, mpp)
-        frame(picture)
-    page = _page(left, right, Header(_title(view), tally.caption(view, tissue_mm2), tally.entries(), legend))
-    with replacing(Path(path)) as stream:
-        page.save(stream, format="PNG")
+        preview.add(part)
+    preview.write(path, lambda box: parts, tissue_mm2=tissue_mm2, tissue=tissue)
 
 
 @dataclass(slots=True)
@@ -146,14 +189,6 @@ def _mm2(view: SlideView) -> float:
 
 def _title(view: SlideView) -> str:
     return printable(view.slide.path.name) if view.slide.path else "image in memory"
-
-
-def _overview(view: SlideView) -> tuple[Picture, float]:
-    """The whole slide at no more than ``OVERVIEW`` pixels, and its um per pixel."""
-    mpp = view.mpp * max(1.0, max(view.shape) / OVERVIEW)
-    coarse = view.slide.at(mpp) if mpp > view.mpp else view
-    pixels, _ = read_resilient(coarse, Box.of_shape(coarse.shape))
-    return Picture(pixels, Box.of_shape(view.shape), smoothness=2), view.mpp * view.shape[1] / pixels.shape[1]
 
 
 def _magnified(view: SlideView, box: Box) -> NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoints.checkpoint import file_sha256
+from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.conditioning.text import TextEncoder, TextTokens
 from wsinuc.synthesis.prompts import Prompt, Vocabulary, parse_prompt

@@ -20,8 +20,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoints.checkpoint import file_sha256, load_checkpoint, read_header
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.checkpoints.denoisers import build_denoiser, load_denoiser
+from wsinuc.models.checkpoints.file_header import file_sha256, read_header
 from wsinuc.models.checkpoints.header import Mpp, from_header
 from wsinuc.models.checkpoints.weights import load_weights
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion

@@ -26,7 +26,7 @@ from wsinuc.errors import ConfigError, DataError
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.grid import BlockGrid, Box, ceil_div
 from wsinuc.labels import paint_outlines
-from wsinuc.nuclei import measure
+from wsinuc.nuclei.measure import measure
 from wsinuc.pipeline.block import process_block
 from wsinuc.pipeline.calibrate import calibrated
 from wsinuc.render import render_labels

@@ -22,7 +22,8 @@ from wsinuc.nuclei.describe import stain_levels
 from wsinuc.pipeline.block import score_box
 from wsinuc.pipeline.calibrate import calibrated
 from wsinuc.progress_line import ProgressLine
-from wsinuc.segmenters.typed import STAINS, TypedSegmenter
+from wsinuc.segmenters.tiling import STAINS
+from wsinuc.segmenters.typed import TypedSegmenter
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import read_resilient
 

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from wsinuc.datasets.sampling.patches import PatchSource
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import CheckpointError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, file_sha256, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import denoiser_config, untrained_denoiser
+from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.guided import check_finite, from_guided, read_weights
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.diffusion.schedules import named_betas

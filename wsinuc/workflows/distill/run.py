@@ -37,7 +37,7 @@ from wsinuc.models.training.processes import ALONE
 from wsinuc.models.training.state import append_log, trim_log
 from wsinuc.regular import require_parent
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
-from wsinuc.segmenters.tiled import MAPS
+from wsinuc.segmenters.tiling import MAPS
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of, source_identity

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import wsinuc
-from wsinuc.models.checkpoints.checkpoint import file_sha256
+from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.segmenters import WEIGHTS
 from wsinuc.workflows.doctor.findings import Finding, fail, ok, warn
 

@@ -69,7 +69,7 @@ def source_of(segmenter: Segmenter, config: SegmentConfig) -> SegmenterSource:
 
 
 def _sha256(model: str) -> str:
-    from wsinuc.models.checkpoints.checkpoint import file_sha256
+    from wsinuc.models.checkpoints.file_header import file_sha256
     from wsinuc.segmenters import model_path
 
     return file_sha256(model_path(model))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from wsinuc.exports.qupath.geojson import check_class_names
 from wsinuc.grid import Block, BlockGrid
 from wsinuc.pipeline.block import needs_work, select_tiles
 from wsinuc.pipeline.selection import TissueSelection, select
-from wsinuc.segmenters.base import Segmenter
+from wsinuc.segmenters.base import Segmenter, Tiled
 from wsinuc.slides.base import Slide
 from wsinuc.slides.identity.fingerprint import fingerprint, sha256_of
 from wsinuc.slides.isolation.isolated import open_isolated
@@ -39,8 +39,8 @@ BYTES_PER_PIXEL = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a run will do. Sizes in view pixels, which are the pixels that the model works on."""
+class Estimate:
+    """What a run has to do. Sizes in view pixels, which are the pixels that the model works on."""
 
     slide: Place
     out: Place
@@ -67,6 +67,12 @@ class Plan:
     """Estimated peak, without the network's own."""
     disk_bytes: int
     """Estimated size of the result at a usual density of nuclei."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Estimate):
+    """What a run will do, and with which settings."""
+
     settings: dict[str, Any]
     """Everything that the result depends on; an interrupted run continues only with the same."""
 
@@ -77,14 +83,37 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """Everything a run works with, open and checked."""
+class Terrain:
+    """A slide as a model sees it, open and checked."""
 
     slide: Slide
     view: SlideView
-    segmenter: Segmenter
     grid: BlockGrid
     selection: TissueSelection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared(Terrain):
+    """Everything a run works with."""
+
+    segmenter: Segmenter
+
+
+def estimate_segment(slide_path: str | Place, out: str | Place, config: SegmentConfig) -> Estimate:
+    """What ``segment_slide`` with the same arguments has to do, by the header of the model's file; writes nothing.
+
+    No weights are loaded, and PyTorch is not either, unless ``config.device`` is one that has to be asked for.
+    Raises what ``prepare`` raises, but for weights that do not fit their header.
+    """
+    from wsinuc.segmenters.outline import outline_model
+
+    slide_path = to_place(slide_path)
+    with open_isolated(slide_path, reader=config.reader, mpp=config.mpp) as slide:
+        slide.require_mpp()
+        model = outline_model(config.model)
+        _check_device(config.device)
+        terrain = _survey(slide, slide_path, config, model)
+        return _estimate(terrain, model, config, slide_path, ResultStore(out, config.work))
 
 
 def plan_segment(
@@ -126,19 +155,35 @@ def prepare(
         # Before weights are loaded, which takes seconds.
         slide.require_mpp()
         segmenter = segmenter or _load_segmenter(config)
-        check_class_names(item.name for item in segmenter.classes)
-        check_mpp(slide.mpp, segmenter, str(slide_path))
-        view = slide.at(segmenter.mpp)
-        prepared = Prepared(
-            slide=slide,
-            view=view,
-            segmenter=segmenter,
-            grid=BlockGrid(view.shape, config.block, segmenter.min_halo),
-            selection=select(view, config, reach=segmenter.min_halo),
-        )
-        plan = _plan(prepared, config, slide_path, ResultStore(out, config.work))
-        _check_space(plan)
-        yield prepared, plan
+        terrain = _survey(slide, slide_path, config, segmenter)
+        estimate = _estimate(terrain, segmenter, config, slide_path, ResultStore(out, config.work))
+        prepared = Prepared(**_fields(terrain), segmenter=segmenter)
+        yield prepared, Plan(**_fields(estimate), settings=_settings(prepared, config))
+
+
+def _survey(slide: Slide, path: Place, config: SegmentConfig, model: Tiled) -> Terrain:
+    check_class_names(item.name for item in model.classes)
+    check_mpp(slide.mpp, model, str(path))
+    view = slide.at(model.mpp)
+    return Terrain(
+        slide=slide,
+        view=view,
+        grid=BlockGrid(view.shape, config.block, model.min_halo),
+        selection=select(view, config, reach=model.min_halo),
+    )
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """The fields of a dataclass as they are; `dataclasses.asdict` would copy what they hold."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def _check_device(name: str) -> None:
+    """Raise DeviceError where a device is asked for that is not here; every machine has a processor."""
+    if name not in ("auto", "cpu"):
+        from wsinuc.models.devices import pick_device
+
+        pick_device(name)
 
 
 def _load_segmenter(config: SegmentConfig) -> Segmenter:
@@ -148,7 +193,7 @@ def _load_segmenter(config: SegmentConfig) -> Segmenter:
     return load_segmenter(config.model, device=config.device)
 
 
-def check_mpp(mpp: float, segmenter: Segmenter, name: str) -> None:
+def check_mpp(mpp: float, segmenter: Tiled, name: str) -> None:
     """Raise MppError for a slide that shows less (or absurdly more) than the model was trained to see."""
     finest, coarsest = segmenter.mpp_range
     if not finest <= mpp <= coarsest:
@@ -159,22 +204,24 @@ def check_mpp(mpp: float, segmenter: Segmenter, name: str) -> None:
         )
 
 
-def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Place, store: ResultStore) -> Plan:
-    view = prepared.view
-    grid = prepared.grid
-    segmenter = prepared.segmenter
-    selection = prepared.selection
-    blocks = [block for block in grid if _is_needed(block, prepared)]
+def _estimate(
+    terrain: Terrain, segmenter: Tiled, config: SegmentConfig, slide_path: Place, store: ResultStore
+) -> Estimate:
+    """The estimate; raises OutputError where the disk has no room for the result."""
+    view = terrain.view
+    grid = terrain.grid
+    selection = terrain.selection
+    blocks = [block for block in grid if _is_needed(block, segmenter, selection)]
     mm2_per_px = (view.mpp / 1000) ** 2
     slide_px = view.shape[0] * view.shape[1]
     tissue_px = selection.wanted.area_px()
     # What one block reads at most: its halo, and the tiles that reach over that.
     read_px = (config.block + 2 * grid.halo + 2 * segmenter.tile) ** 2
-    return Plan(
+    estimate = Estimate(
         slide=slide_path,
         out=store.out,
         work=store.directory,
-        reader=prepared.slide.reader,
+        reader=terrain.slide.reader,
         level=view.level,
         mpp=view.mpp,
         shape=view.shape,
@@ -187,13 +234,13 @@ def _plan(prepared: Prepared, config: SegmentConfig, slide_path: Place, store: R
         left_out_share=selection.tissue.left_out(),
         memory_bytes=BASE_MEMORY + config.workers * read_px * (segmenter.channels + BYTES_PER_PIXEL),
         disk_bytes=int(tissue_px * mm2_per_px * NUCLEI_PER_MM2 * BYTES_PER_NUCLEUS),
-        settings=_settings(prepared, config),
     )
+    _check_space(estimate)
+    return estimate
 
 
-def _is_needed(block: Block, prepared: Prepared) -> bool:
-    selection = prepared.selection
-    return selection.near_region(block.core) and needs_work(block, prepared.segmenter, selection)
+def _is_needed(block: Block, segmenter: Tiled, selection: TissueSelection) -> bool:
+    return selection.near_region(block.core) and needs_work(block, segmenter, selection)
 
 
 def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
@@ -228,7 +275,7 @@ def region_identity(roi: Path, origin_yx: tuple[int, int]) -> str:
     return f"{file} from {origin_yx[1]}, {origin_yx[0]}"
 
 
-def _check_space(plan: Plan) -> None:
+def _check_space(plan: Estimate) -> None:
     """Refuse to begin what the disk has no room for."""
     # The result's own folder need not exist yet; the nearest that does is on the same disk.
     parent = next(path for path in (plan.work, *plan.work.absolute().parents) if path.exists())

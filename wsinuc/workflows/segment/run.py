@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError, SlideError
-from wsinuc.exports.pictures.preview import write_preview
+from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
-from wsinuc.grid import Block, in_stripes
-from wsinuc.nuclei import empty, write_nuclei
+from wsinuc.grid import Block, Box, in_stripes
+from wsinuc.nuclei import Nuclei, empty, write_nuclei
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
@@ -202,8 +203,9 @@ class _Run:
         """All outputs into the store's working area; returns nuclei per class."""
         store = self.store
         store.start_outputs()
+        preview = Preview(self.prepared.view)
         with self._stage("numbering"):
-            counts = self._number(owners, total)
+            counts = self._number(owners, total, preview)
         with self._stage("labels"):
             self._render(owners)
         with self._stage("geojson"):
@@ -217,11 +219,19 @@ class _Run:
         with self._stage("preview"):
             picture = store.ready / "preview.png"
             tissue = self.prepared.selection.tissue
-            write_preview(self.prepared.view, store.parts, picture, tissue_mm2=self.plan.tissue_mm2, tissue=tissue)
+            near = partial(self._parts_near, owners)
+            preview.write(picture, near, tissue_mm2=self.plan.tissue_mm2, tissue=tissue)
         return counts
 
-    def _number(self, owners: dict[int, int], total: int) -> dict[str, int]:
-        """Turn shards into parts with ids 1..N in the order of the blocks; returns nuclei per class."""
+    def _parts_near(self, owners: dict[int, int], box: Box) -> Iterator[Nuclei]:
+        """Numbered parts with all nuclei that reach into a box: none is larger than the halo allows for."""
+        for block in self.prepared.grid.overlapping(box.grow(self.prepared.grid.halo)):
+            if block.index in owners:
+                yield self.store.parts.read(block.index)
+
+    def _number(self, owners: dict[int, int], total: int, preview: Preview) -> dict[str, int]:
+        """Turn shards into parts with ids 1..N in the order of the blocks, and show each to the preview while it is at
+        hand; returns nuclei per class."""
         if total > MAX_ID:
             raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
         classes = self.prepared.segmenter.classes
@@ -233,11 +243,13 @@ class _Run:
             nuclei = self.store.read(index).with_ids(start)
             hashes[index] = write_nuclei(nuclei, self.store.part(index))
             counts.update(nuclei.classes.tolist())
+            preview.add(nuclei)
             start += count
-        if not owners:  # a table without rows: readers then still find its columns and classes
-            names = tuple(item.name for item in classes)
-            colors = tuple(item.color for item in classes)
-            hashes[0] = write_nuclei(empty(self.prepared.view.frame, names, colors), self.store.part(0))
+        if not owners:
+            names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
+            nothing = empty(self.prepared.view.frame, names, colors)
+            hashes[0] = write_nuclei(nothing, self.store.part(0))
+            preview.add(nothing)
         self.store.parts.write(hashes)
         return {item.name: counts[index] for index, item in enumerate(classes)}
 

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsinuc.models.checkpoints.checkpoint import file_sha256
 from wsinuc.models.checkpoints.cosyn import CoSynModel, load_cosyn
+from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.devices import half_precision, pick_device

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.datasets.base import Dataset
 from wsinuc.errors import ConfigError
-from wsinuc.models.checkpoints.checkpoint import file_sha256
+from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.generators import ImageModel, StructureModel, load_image_model, load_structure_model
 from wsinuc.models.devices import half_precision, pick_device
 from wsinuc.models.diffusion.guidance import guided

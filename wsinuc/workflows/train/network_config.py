@@ -11,7 +11,7 @@ from wsinuc.models.networks.by_name import NETWORKS
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.losses import SIMILARITY_FORMS
-from wsinuc.segmenters.tiled import MAPS
+from wsinuc.segmenters.tiling import MAPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from wsinuc.models.training.loop import Progress, fit
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.regular import require_parent
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
-from wsinuc.segmenters.tiled import MAPS
+from wsinuc.segmenters.tiling import MAPS
 from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.keep_best import Best, fit_keeping_best

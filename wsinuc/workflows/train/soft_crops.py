@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +33,10 @@ APART = 15
 """Most pixels by which the crops of a pair are moved along each axis: any place of a network that
 joins up to 16 pixels."""
 _EVEN = 0.3  # probability that they are moved by whole pixels of the student: by the network's grid, not the samples
+
+
+Level = TypeVar("Level", np.uint8, np.float32)
+"""What a plane holds: pixels, or what the teacher says."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +123,7 @@ class SoftCropSource:
         reach = size * self.step
         box = (left, top, min(left + reach, image.shape[1]), min(top + reach, image.shape[0]))
 
-        def sampled(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        def sampled(plane: NDArray[Level]) -> NDArray[Level]:
             return np.array(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR, box=box))
 
         probabilities, maps = (

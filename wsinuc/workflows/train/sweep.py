@@ -28,7 +28,7 @@ from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
-from wsinuc.segmenters.tiled import MAPS
+from wsinuc.segmenters.tiling import MAPS
 from wsinuc.separation.watershed import WatershedSettings
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.evaluate.run import evaluate, predict_labels

@@ -1,0 +1,45 @@
+"""Freed memory is used again: large arrays made over and over do not fault their pages in anew."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COUNT = """
+import resource
+import numpy as np
+from wsinuc.models.freed_memory import keep_freed_memory
+kept = keep_freed_memory()
+def faults():
+    np.ones(60 * 2**20, np.uint8)  # above the 32 MiB from which glibc always maps
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+faults()
+before = faults()
+for _ in range(10):
+    after = faults()
+print(kept, after - before)
+"""
+
+
+def run(**variables: str) -> tuple[str, int]:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **variables}
+    done = subprocess.run([sys.executable, "-c", COUNT], env=environment, capture_output=True, text=True, check=True)
+    kept, count = done.stdout.split()
+    return kept, int(count)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_large_arrays_are_made_of_pages_that_are_there() -> None:
+    kept, faults = run()
+    if kept == "False":
+        pytest.skip("another C library")
+    assert faults < 1000  # ten arrays have 153,600 pages
+
+
+def test_an_allocator_that_the_user_has_tuned_is_left_alone() -> None:
+    assert run(MALLOC_TRIM_THRESHOLD_="131072")[0] == "False"
