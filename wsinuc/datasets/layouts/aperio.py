@@ -188,7 +188,9 @@ def paint_regions(regions: list[NDArray[np.float64]], shape: tuple[int, int]) ->
     label = 0
     for region in (r for r in regions if len(r)):
         # scikit-image counts from the centres of pixels, Aperio from the image's corner.
-        y, x = draw.polygon(region[:, 0] - 0.5, region[:, 1] - 0.5, shape)  # type: ignore[no-untyped-call]  # without types
+        rows = region[:, 0] - 0.5
+        columns = region[:, 1] - 0.5
+        y, x = draw.polygon(rows, columns, shape)  # type: ignore[no-untyped-call]  # it has no types
         # The first outline keeps a pixel, as in the challenge's own script.
         free = labels[y, x] == 0
         if free.any():
