@@ -89,6 +89,7 @@ def open_dataset(
     from wsinuc.datasets.base import UNLABELLED, Dataset
 
     named, equals, folder = str(source).partition("=")
+    # A folder may really have an equals sign in its name.
     if equals and named in LAYOUTS and not Path(source).exists():
         source = folder
         layout = named

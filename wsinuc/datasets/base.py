@@ -159,6 +159,7 @@ class Dataset(Sequence[LabelledImage]):
         rows = layout.scan()
         if not rows:
             raise DataError(f"{layout.path}: {layout.name} has {layout.expected}; found {contents(layout.path)}")
+        # Splits and results know images by their names.
         names = Counter(row["name"] for row in rows)
         if names.total() > len(names):
             twice = names.most_common(1)[0][0]
@@ -353,6 +354,7 @@ def resolution_of(row: Row, given: float | None, layout: Layout, otherwise: floa
         Nothing tells it, or it is no microscope's.
     """
     try:
+        # Where nothing tells it, float("") raises ValueError, as text that is no number does.
         mpp = given or float(row.get("mpp") or layout.mpp or otherwise or "")
     except ValueError:
         raise MppError(

@@ -135,6 +135,7 @@ def read_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     if path.suffix.lower() in _TIFF:
         return _tiff_values(path)
     with opened(path) as image:
+        # Of several frames Pillow would read the first and say nothing of the others.
         if image.mode not in _MODES or image.format in _LOSSY or getattr(image, "n_frames", 1) != 1:
             raise DataError(
                 f"{path}: labels must be one channel of whole numbers in a format that keeps them (PNG, TIFF), got "
@@ -224,6 +225,7 @@ def _check_palette(image: Image.Image, values: NDArray[Any], path: Path) -> None
     used = np.unique(values)
     palette = image.getpalette() or []
     colours = [tuple(palette[3 * index : 3 * index + 3]) for index in used.tolist()]
+    # With white as its first colour the background may be either of the two: a person must say which.
     if used.tolist() == [0, 1] and colours[1] == (0, 0, 0):
         raise DataError(
             f"{path}: the palette's first colour is {colours[0]} and its second black, so it is not clear which is the "

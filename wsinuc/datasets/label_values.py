@@ -190,6 +190,7 @@ def _numbered(values: NDArray[Any], source: Path) -> Instances:
     if high <= MAX_LABEL:
         return Instances(labels=numbers.astype(np.int32), numbers=np.arange(high + 1))
     large, dense = np.unique(numbers.astype(np.int64), return_inverse=True)
+    # Without a background every number is a nucleus, and 0 must stay free.
     if large[0] != 0:
         large = np.concatenate([[0], large])
         dense = dense + 1
@@ -230,7 +231,7 @@ def _opaque(values: NDArray[Any], source: Path) -> NDArray[Any]:
     """The colours of a picture whose last channel is alpha, transparent pixels black; raises DataError."""
     colours = values[..., :-1]
     alpha = values[..., -1]
-    if alpha.min() == alpha.max():
+    if alpha.min() == alpha.max():  # it says nothing, even if it is 0 throughout
         return colours
     most = alpha.max()
     if ((alpha > 0) & (alpha < most)).any():

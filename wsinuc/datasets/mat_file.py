@@ -57,12 +57,14 @@ class Variable:
         """All numbers in the type in which they are stored; raises _BrokenError or zlib.error."""
         count = math.prod(self.shape)
         content = _unpacked(self.data, _LISTING + 8 * count) if self.packed else self.data
+        # Flags, sizes and name come first, then the numbers.
         *_, (kind, values) = _elements(content, self.order, 4)
         if kind not in _NUMBERS:
             raise _BrokenError(f"numbers of type {kind}")
         dtype = np.dtype(self.order + _NUMBERS[kind])
         if len(values) != count * dtype.itemsize:
             raise _BrokenError(f"{len(values)} bytes for {count} numbers")
+        # MATLAB stores columns one after the other.
         return np.frombuffer(values, dtype).astype(dtype.newbyteorder("=")).reshape(self.shape, order="F")
 
 
@@ -119,7 +121,7 @@ def _matrices(content: bytes, order: str) -> Iterator[tuple[str, Variable]]:
         # Only the beginning is unpacked here: a kilobyte may claim, and unpack to, gigabytes.
         start = _unpacked(data, _LISTING, whole=False) if packed else data
         (_, flags), (_, sizes), (_, name) = _elements(start, order, 3)
-        about = struct.unpack(order + "I", flags[:4])[0]
+        about = struct.unpack(order + "I", flags[:4])[0]  # the class in the lowest byte, flags in the next
         if about & 0xFF in _WITHOUT_SIZES:
             continue
         if len(sizes) % 4 or len(sizes) < 8:

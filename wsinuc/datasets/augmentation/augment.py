@@ -184,7 +184,7 @@ def distorted(
         image = mix_densities(image, rng, augmentation.dyes)
     if augmentation.light and rng.random() < augmentation.light:
         bright = image * rng.uniform(0.5, 1.5)
-        mean = bright.mean()
+        mean = bright.mean()  # contrast turns around it, so that it does not change the brightness once more
         image = _clipped(mean + (bright - mean) * rng.uniform(0.6, 1.4))
     if augmentation.blur and rng.random() < augmentation.blur:
         sigma = rng.uniform(0.25, 0.5) / mpp
@@ -212,6 +212,7 @@ def _clipped(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 def resized(sample: LabelledImage, window: Box, shape: tuple[int, int]) -> View:
     """The pixels of ``window`` resampled to ``shape`` (h, w)."""
     size = (shape[1], shape[0])
+    # Pillow widens the filter where it shrinks, which is what anti-aliases.
     image = Image.fromarray(sample.image[window.slices]).resize(size, Image.Resampling.BILINEAR)
     labels = Image.fromarray(sample.labels[window.slices]).resize(size, Image.Resampling.NEAREST)
     return np.asarray(image), np.asarray(labels, np.int32)

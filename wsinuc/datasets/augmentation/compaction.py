@@ -82,6 +82,7 @@ def _carve(
         if cost >= blocked:
             break
         width -= 1
+        # What lies behind the path moves up by one; the last column is left as it is and does not count any more.
         for y in range(height):
             for x in range(path[y], width):
                 image[y, x] = image[y, x + 1]

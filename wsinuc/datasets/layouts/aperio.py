@@ -103,7 +103,7 @@ class MoNuSegLayout(Layout):
         return {name: (image, annotations[image]) for name, image in by_name(annotations).items()}
 
     def _row(self, name: str) -> Row:
-        patient = name[:12]
+        patient = name[:12]  # TCGA-XX-XXXX: the part of a TCGA barcode that names the patient
         for split, tables in self.splits.items():
             for organ, patients in (item for table in tables for item in table.items()):
                 if patient in patients:
@@ -188,7 +188,10 @@ def paint_regions(regions: list[NDArray[np.float64]], shape: tuple[int, int]) ->
     label = 0
     for region in (r for r in regions if len(r)):
         # scikit-image counts from the centres of pixels, Aperio from the image's corner.
-        y, x = draw.polygon(region[:, 0] - 0.5, region[:, 1] - 0.5, shape)
+        rows = region[:, 0] - 0.5
+        columns = region[:, 1] - 0.5
+        y, x = draw.polygon(rows, columns, shape)
+        # The first outline keeps a pixel, as in the challenge's own script.
         free = labels[y, x] == 0
         if free.any():
             label += 1

@@ -223,6 +223,7 @@ def read_mat(path: Path, variables: tuple[str, ...], image: Path) -> dict[str, N
 def _commonest(labels: NDArray[np.int32], types: NDArray[np.integer]) -> NDArray[np.int32]:
     """(labels.max() + 1,) the commonest type above 0 among the pixels of each label; the smaller one of a tie."""
     inside = (labels > 0) & (types > 0)
+    # One count for each pair of label and type; argmax takes the first of equal ones.
     width = int(types.max(initial=0)) + 1
     counts = np.bincount(labels[inside] * width + types[inside], minlength=(int(labels.max(initial=0)) + 1) * width)
     commonest: NDArray[np.int32] = counts.reshape(-1, width).argmax(axis=1).astype(np.int32)

@@ -250,6 +250,7 @@ def _count(image: LabelledImage, box: Box, classes: int) -> NDArray[np.int64]:
         inside = ((image.points >= (box.y0, box.x0)) & (image.points < (box.y1, box.x1))).all(axis=1)
         kinds = np.zeros(len(image.points), np.int32) if image.point_classes is None else image.point_classes
         return np.bincount(kinds[inside], minlength=classes + 1)
+    # Numbers that are there at all: labels of a part of an image have gaps.
     ids = 1 + np.flatnonzero(np.bincount(image.labels[box.slices].ravel(), minlength=1)[1:])
     kinds = np.zeros(len(ids), np.int32) if image.classes is None else image.classes[ids]
     return np.bincount(kinds, minlength=classes + 1)
@@ -266,6 +267,7 @@ def place_of(dataset: Dataset, index: int, box: Box, image: LabelledImage) -> Pl
 
 def _traits(dataset: Dataset, images: Sequence[int], counts: NDArray[np.int64]) -> list[NDArray[np.intp]]:
     """Traits that each candidate has one value of, as numbers from 0: its image, its share of density, its group."""
+    # The second argsort turns an order into ranks; shares of ranks are equal where densities are not.
     ranks = counts.sum(axis=1).argsort(kind="stable").argsort(kind="stable")
     kinds: list[Sequence[str] | Sequence[int]] = [images, (ranks * DENSITIES // len(ranks)).tolist()]
     varied = (a for a in GROUPS if len({row.get(a, "") for row in dataset.rows}) > 1)

@@ -41,4 +41,5 @@ def windows(shape: tuple[int, int], *, size_px: int = 256, stride: int = 128) ->
 
 def _starts(side: int, size: int, stride: int) -> list[int]:
     last = max(side - size, 0)
+    # The range ends before the last start, which is there once, whether or not the stride meets it.
     return [*range(0, last, stride), last]

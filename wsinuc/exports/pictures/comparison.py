@@ -142,6 +142,7 @@ def _mistaken(shown: Comparison, judged: Comparison) -> NDArray[np.uint8]:
     hits = np.isin(shown.truth, table.true_labels[table.true_index[table.matches]])
     right = np.isin(shown.predicted, table.predicted_labels[table.predicted_index[table.matches]])
     picture = shown.image.copy()
+    # Mistakes are drawn last and thicker, since they are what the page is for.
     picture[boundaries(np.where(right, shown.predicted, 0))] = BOTH
     picture[boundaries(np.where(right, 0, shown.predicted), "thick")] = PREDICTION
     picture[boundaries(np.where(hits, 0, shown.truth), "thick")] = TRUTH

@@ -58,6 +58,7 @@ class Picture:
         _, height, width = self._counts.shape
         y, x = ((part.centroids - (self.box.y0, self.box.x0)) * self.scale).astype(np.int64).T
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        # Unlike +=, this counts each of several nuclei that fall on one pixel.
         np.add.at(self._counts, (part.classes[inside], y[inside], x[inside]), 1.0)
 
     def finish(self, pixels: NDArray[np.uint8]) -> Image.Image:

@@ -76,6 +76,7 @@ def draw_heat_map(
     axes = figure.add_subplot()
     image = axes.imshow(table, cmap="viridis", aspect="auto")
     whole = bool(np.all(np.mod(table[np.isfinite(table)], 1) == 0))
+    # Figures in the cells are black on the bright half of the colours and white on the dark one.
     limit = np.nanmean([np.nanmin(table), np.nanmax(table)]) if np.isfinite(table).any() else 0.0
     for (i, j), value in np.ndenumerate(table):
         if np.isfinite(value):
@@ -174,6 +175,7 @@ def _draw_panel(axes: Axes, groups: Mapping[str, NDArray[np.float64]], bins: int
 
 
 def _figure(width: float, height: float) -> Figure:
+    # Not by pyplot, which keeps every figure in a global list and asks for a screen.
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -229,6 +229,7 @@ def _check_zip(stream: BinaryIO, ledger: _Ledger) -> None:
                         Issue("lost", "a zip with other entries than .geojson is refused when dropped on QuPath")
                     )
                     continue
+                # Judged apart: of an entry that QuPath leaves out no object counts.
                 inner = _Ledger()
                 _check_document(_opener(archive, entry), inner, f"{entry.filename}, ")
                 _merge(inner, ledger, entry.filename)
@@ -279,6 +280,7 @@ def _check_document(opened: Callable[[], BinaryIO], ledger: _Ledger, prefix: str
     where = prefix.rstrip(", ") or "file"
     limit = MAX_BYTES if limit is None else limit
     try:
+        # Nearly all files are good JSON, and a stream takes the memory of one feature.
         for read in (_stream, _tolerant):
             part = _Ledger()
             source = _Counted(opened(), limit)

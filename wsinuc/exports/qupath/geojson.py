@@ -219,7 +219,7 @@ def _portions(parts: Iterable[Nuclei], size: int) -> Iterator[Nuclei]:
     waiting: list[Nuclei] = []
     count = 0
     for part in parts:
-        check_class_names(part.class_names)
+        check_class_names(part.class_names)  # before anything of the part is written
         start = 0
         while start < len(part):
             stop = min(len(part), start + size - count)
@@ -276,7 +276,9 @@ class _Encoder:
 def _features(part: Nuclei, polygons: Polygons, run_id: str) -> Iterator[bytes]:
     """An encoded feature per nucleus that is kept."""
     names, values = _measurements(part)
+    # A sum is finite only if all of its terms are.
     finite = np.isfinite(values.sum(axis=1)).tolist()
+    # Encoded once for all nuclei of a class.
     classes = [
         orjson.Fragment(orjson.dumps({"name": name, "color": color}))
         for name, color in zip(part.class_names, part.class_colors, strict=True)

@@ -80,6 +80,7 @@ def _without_repeats(xy: NDArray[Any], offsets: NDArray[Any]) -> tuple[NDArray[A
     lengths = np.diff(offsets)
     previous = np.arange(len(xy)) - 1
     filled = lengths > 0
+    # Before a ring's first corner comes its last.
     previous[offsets[:-1][filled]] = offsets[1:][filled] - 1
     same = xy == xy[previous]
     different = ~(same[:, 0] & same[:, 1])
