@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,105 +22,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsinuc.errors import ConfigError, TrainingError
+from wsinuc.errors import TrainingError
 from wsinuc.models.device_memory import out_of_memory
+from wsinuc.models.training.config import FitConfig, part_size, training_identity
 from wsinuc.models.training.processes import ALONE, Processes
 from wsinuc.models.training.state import TrainingState, append_log, trim_log
 from wsinuc.progress_line import ProgressLine
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitConfig:
-    """How long and how fast."""
-
-    steps: int
-    """Steps of the optimiser."""
-    lr: float = 1e-4
-    """Learning rate, before warm-up and decay."""
-    warmup: int = 0
-    """Steps of linear warm-up."""
-    cosine: bool = False
-    """Let the rate fall to 2 % along a cosine instead of keeping it."""
-    later: tuple[int, float] | None = None
-    """(step, factor): from this step on the rate is multiplied by this; a second phase of the training."""
-    weight_decay: float = 0.0
-    """Weight decay of AdamW, which is decoupled from the gradient."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of Adam's two moments."""
-    ema: float = 0.9999
-    """Decay of the moving average of the weights; it starts lower, at (1 + step) / (10 + step)."""
-    bf16: bool = True
-    """Whether forward passes run in bfloat16; weights and gradients stay fp32."""
-    clip: float = 1.0
-    """Largest gradient norm."""
-    accumulate: int = 1
-    """Passes in which a step's batch is computed: less memory, the same result up to rounding."""
-    save_every: int = 500
-    """Steps between saves of the training state."""
-    log_every: int = 50
-    """Steps between lines of the log."""
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.lr <= 0:
-            raise ConfigError(f"a training needs steps and a learning rate, got {self.steps} and {self.lr}")
-        if min(self.accumulate, self.save_every, self.log_every) < 1:
-            raise ConfigError("accumulate, save_every and log_every must be at least 1")
-
-    def rate(self, step: int) -> float:
-        """Learning rate at a step.
-
-        Examples
-        --------
-        >>> config = FitConfig(steps=100, lr=1.0, warmup=4, later=(50, 0.1))
-        >>> [config.rate(step) for step in (0, 4, 50)]
-        [0.25, 1.0, 0.1]
-        """
-        warm = fall = phase = 1.0
-        if self.warmup:
-            warm = min(1.0, (step + 1) / self.warmup)
-        if self.cosine:
-            fall = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-        if self.later and step >= self.later[0]:
-            phase = self.later[1]
-        return self.lr * warm * fall * phase
-
-
-def training_identity(settings: Any, apart: Collection[str] = ()) -> dict[str, Any]:
-    """What a continued training must share with its beginning: all but its length, its rate, and how it is computed.
-
-    Parameters
-    ----------
-    settings
-        A dataclass with a `FitConfig` as ``fit``; groups within it become ``group.name``.
-    apart
-        Fields that change nothing of what is learned.
-    """
-    fields = asdict(settings)
-    free = ("steps", "lr", "accumulate", "save_every", "log_every")
-    fields["fit"] = {name: value for name, value in fields["fit"].items() if name not in free}
-    return {
-        f"{name}.{inner}" if inner else name: value
-        for name, group in fields.items()
-        for inner, value in (group.items() if isinstance(group, dict) else [("", group)])
-        if name not in apart
-    }
-
-
-def part_size(batch: int, config: FitConfig, processes: Processes) -> int:
-    """Patches in one part of a step; raises ConfigError when the batch cannot be shared out evenly.
-
-    Examples
-    --------
-    >>> part_size(8, FitConfig(steps=1, accumulate=2), Processes(count=2))
-    2
-    """
-    parts = config.accumulate * processes.count
-    if batch % parts:
-        raise ConfigError(
-            f"a batch of {batch} patches cannot be shared out evenly to {processes.count} processes of "
-            f"{config.accumulate} passes: make it a multiple of {parts}"
-        )
-    return batch // parts
+__all__ = ["FitConfig", "Inspection", "Progress", "fit", "part_size", "training_identity", "weights_in_place"]
 
 
 @dataclass(frozen=True, slots=True)
