@@ -308,7 +308,7 @@ class TestWords:
 
     def test_the_summary_has_areas_and_shares(self, tmp_path):
         Image.fromarray(stroke(padded(half_tissue(), 0), "green", Box(500, 2100, 1500, 2500))).save(tmp_path / "a.png")
-        summary = run(tmp_path / "a.png", tmp_path / "a.wsinuc", tissue="auto", mpp=MPP)
+        summary = run(tmp_path / "a.png", tmp_path / "a.wsinuc", tissue="auto", mpp=MPP, block=1024)
         assert list(summary.left_out_share) == ["glass", "blank", "black", "pen", "grey", "blurred"]
         total = sum(summary.left_out_mm2.values()) + summary.tissue_mm2
         assert total == pytest.approx(summary.slide_mm2)

@@ -114,8 +114,7 @@ def centroid(ring: tuple[tuple[float, float], ...]) -> np.ndarray:
     return np.array([[center.y, center.x]])
 
 
-@pytest.mark.parametrize("what", ["roi", "tissue"])
-@pytest.mark.parametrize("ending", [".geojson", ".zip"])
+@pytest.mark.parametrize(("what", "ending"), [("roi", ".geojson"), ("tissue", ".zip")])
 def test_what_is_drawn_on_the_same_pixels_gives_the_same_nuclei(
     plain: Path, bounded: Path, tmp_path: Path, what: str, ending: str
 ) -> None:

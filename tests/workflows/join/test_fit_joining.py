@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -159,10 +160,10 @@ def test_a_shipped_model_learns_to_join(annotated: list[LabelledImage], tmp_path
     assert again == fitted
 
 
-@pytest.mark.parametrize("model", [OracleSegmenter(), load_segmenter("breast", device="cpu")])
-def test_other_segmenters_are_refused(model: Segmenter, annotated: list[LabelledImage]) -> None:
+@pytest.mark.parametrize("make", [OracleSegmenter, partial(load_segmenter, "breast", device="cpu")])
+def test_other_segmenters_are_refused(make: Callable[[], Segmenter], annotated: list[LabelledImage]) -> None:
     with pytest.raises(ConfigError, match="separates nuclei by distance"):
-        fit_joining(model, annotated, JoiningFit(crops=1))
+        fit_joining(make(), annotated, JoiningFit(crops=1))
 
 
 def write_set(folder: Path, images: list[LabelledImage]) -> Path:

@@ -140,7 +140,13 @@ def test_two_classes_are_told_apart(denoiser: Path, tmp_path: Path) -> None:
     quick = EnsembleFitConfig(epochs=30, batch=128)
     features = FeatureConfig(timesteps=(5,), blocks=(1, 3))
     config = DdpmTrainConfig(
-        features=features, fit=quick, sampling=replace(PLAIN, pixels=None), members=3, norm="batch", vote="majority"
+        features=features,
+        fit=quick,
+        fit_threshold=False,
+        sampling=replace(PLAIN, pixels=None),
+        members=3,
+        norm="batch",
+        vote="majority",
     )
     out = tmp_path / "two.safetensors"
     train_ddpm([sample()], TWO, denoiser, out, config, device="cpu")
@@ -160,7 +166,10 @@ def test_two_classes_are_told_apart(denoiser: Path, tmp_path: Path) -> None:
 def test_correcting_the_background_gives_it_back_its_odds(denoiser: Path, tmp_path: Path) -> None:
     sampling = replace(PLAIN, background_share=0.1, pixels=200)
     config = DdpmTrainConfig(
-        features=FeatureConfig(timesteps=(5,), blocks=(1,)), sampling=sampling, fit=EnsembleFitConfig(epochs=1)
+        features=FeatureConfig(timesteps=(5,), blocks=(1,)),
+        sampling=sampling,
+        fit=EnsembleFitConfig(epochs=1),
+        fit_threshold=False,
     )
     biases = []
     for correct in (False, True):
