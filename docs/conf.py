@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
+
+from myst_nb.core import render
 
 ROOT = Path(__file__).parents[1]
+HIDDEN_COLON = "\x00"
 sys.path[:0] = [str(ROOT), str(ROOT / "cli")]
 
 # The tutorials run `wsinuc` of this environment, on the code of this checkout.
@@ -62,7 +66,39 @@ def escape_stars(app: object, context: object, lines: list[str]) -> None:
     lines[:] = [line.replace("*", r"\*") for line in lines]
 
 
+def hide_colons(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Keep the colons of a field's docstring from napoleon, which takes what stands before the first for a type."""
+    if what == "attribute":
+        lines[:] = [line.replace(":", HIDDEN_COLON) for line in lines]
+
+
+def show_colons(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Give the colons back when napoleon has been there."""
+    lines[:] = [line.replace(HIDDEN_COLON, ":") for line in lines]
+
+
+def join_streams(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a cell prints as one text, progress (stderr) first; myst-nb ends each piece of it with a line break."""
+    joined: list[dict[str, Any]] = []
+    streams: dict[str, dict[str, Any]] = {}
+    for output in outputs:
+        name = output.get("name", "")
+        if output["output_type"] == "stream" and name in streams:
+            streams[name]["text"] += output["text"]
+            continue
+        if output["output_type"] == "stream":
+            streams[name] = output
+        joined.append(output)
+    return sorted(joined, key=lambda output: output.get("name") != "stderr")
+
+
+render.coalesce_streams = join_streams
+
+
 def setup(app: object) -> None:
     """Called by Sphinx."""
+    # Napoleon's own handler has the priority 500.
+    app.connect("autodoc-process-docstring", hide_colons, priority=400)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-docstring", show_colons, priority=600)  # type: ignore[attr-defined]
     for part in ("description", "options", "arguments"):
         app.connect(f"sphinx-click-process-{part}", escape_stars)  # type: ignore[attr-defined]

@@ -100,13 +100,8 @@ def check_geojson(path: str | Place) -> CheckReport:
 
     Examples
     --------
-    >>> import tempfile
-    >>> from pathlib import Path
     >>> import wsinuc
-    >>> path = Path(tempfile.mkdtemp()) / "region.geojson"
-    >>> square = '{"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}'
-    >>> _ = path.write_text(f'{{"type": "Feature", "geometry": {square}, "properties": {{}}}}')
-    >>> report = wsinuc.check_geojson(path)
+    >>> report = wsinuc.check_geojson("examples/data/region.geojson")
     >>> report.ok, report.count
     (True, 1)
     """
