@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ import click
 
 from wsinuc.shown import shown
 from wsinuc_cli.options import device_option, start_logging, verbosity_options
-from wsinuc_cli.overlay import given_options, refuse_foreign
+from wsinuc_cli.overlay import given_options, overlaid, refuse_foreign
+from wsinuc_cli.sections import SectionedCommand, option
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
@@ -33,60 +35,100 @@ BELONGS = {
     **dict.fromkeys(("model", "layout", "prompts", "tissues", "text_encoder"), ("cosyn",)),
 }
 """Options that mean something to one method only."""
+METHOD, GENERATOR, SHOWN, SAMPLING = "Method", "Generator", "What is shown", "Sampling"
+FIELDS = {
+    "steps": "sampler.steps",
+    "restart": "sampler.restart",
+    "guidance": "guidance",
+    "size": "size",
+    "batch_size": "batch",
+    "workers": "workers",
+    "seed": "seed",
+}
+"""Option -> the field of `SynthesisConfig` that it sets."""
 EVERY_S = 5.0
 """Seconds between two plain lines."""
 
 
-@click.command()
-@click.option("--method", type=click.Choice(["nudiff", "cosyn"]), required=True, help="Which generator.")
-@click.option("-n", "--count", type=click.IntRange(1), required=True, help="Labelled images to make.")
-@click.option("-o", "--output", type=FILE, required=True, metavar="DIR", help="Folder for them, a data set.")
-@click.option("--structure-model", type=FILE, help="[nudiff] Checkpoint that makes structures of nuclei.")
-@click.option("--image-model", type=FILE, help="[nudiff] Checkpoint that makes an image for a structure.")
-@click.option("--structures-from", metavar="DATA", help="[nudiff] New images for the nuclei of this data set instead.")
-@click.option(
+@click.command(cls=SectionedCommand)
+@option("--method", section=METHOD, type=click.Choice(["nudiff", "cosyn"]), required=True, help="Which generator.")
+@option("-n", "--count", section=METHOD, type=click.IntRange(1), required=True, help="Labelled images to make.")
+@option("-o", "--output", section=METHOD, type=FILE, required=True, metavar="DIR", help="Folder for them, a data set.")
+@option("--structure-model", section=GENERATOR, type=FILE, help="[nudiff] Checkpoint that makes structures of nuclei.")
+@option("--image-model", section=GENERATOR, type=FILE, help="[nudiff] Checkpoint that makes an image for a structure.")
+@option(
+    "--structures-from",
+    section=SHOWN,
+    metavar="DATA",
+    help="[nudiff] New images for the nuclei of this data set instead.",
+)
+@option(
     "--condition",
+    section=GENERATOR,
     type=click.Choice(["instances", "raw"]),
     default="instances",
     show_default=True,
     help="[nudiff] Make the image for the structure of the labels, or for the generated one (as published).",
 )
-@click.option("--model", type=FILE, help="[cosyn] Checkpoint.")
-@click.option(
+@option("--model", section=GENERATOR, type=FILE, help="[cosyn] Checkpoint.")
+@option(
     "--layout",
+    section=SHOWN,
     default="random",
     show_default=True,
     metavar="random|FILE|DATA",
     help="[cosyn] Where nuclei lie: new layouts, points (CSV, GeoJSON, QuPath's zip), or those of a data set.",
 )
-@click.option("--prompt", "prompts", multiple=True, help="[cosyn] What images show; several are taken in turn.")
-@click.option("--tissue", "tissues", multiple=True, help="[cosyn] Tissue of the images; several are taken in turn.")
-@click.option("--text-encoder", type=FILE, metavar="DIR", help="[cosyn] CLIP's files, if it was trained with them.")
-@click.option("--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Only these images of DATA.")
-@click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
-@click.option("--split", type=FILE, help="Split file of DATA.")
-@click.option("--part", default="train", show_default=True, help="Part of the split file.")
-@click.option("--mpp", type=float, metavar="UM", help="um per pixel of DATA, if it does not record it.")
-@click.option(
+@option(
+    "--prompt", "prompts", section=SHOWN, multiple=True, help="[cosyn] What images show; several are taken in turn."
+)
+@option(
+    "--tissue", "tissues", section=SHOWN, multiple=True, help="[cosyn] Tissue of the images; several are taken in turn."
+)
+@option(
+    "--text-encoder",
+    section=GENERATOR,
+    type=FILE,
+    metavar="DIR",
+    help="[cosyn] CLIP's files, if it was trained with them.",
+)
+@option(
+    "--where", "wanted", section=SHOWN, multiple=True, metavar="COLUMN=VALUE,...", help="Only these images of DATA."
+)
+@option(
+    "--where-not", "unwanted", section=SHOWN, multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out."
+)
+@option("--split", section=SHOWN, type=FILE, help="Split file of DATA.")
+@option("--part", section=SHOWN, default="train", show_default=True, help="Part of the split file.")
+@option("--mpp", section=SHOWN, type=float, metavar="UM", help="um per pixel of DATA, if it does not record it.")
+@option(
     "--guidance",
+    section=SAMPLING,
     type=float,
     metavar="W",
     help="How much more than learned the condition (nudiff: structure, cosyn: text) counts; method C's s is W + 1.  "
     "[default: 1, or 0 for networks trained without dropping it]",
 )
-@click.option("--sampler", type=click.Choice(["dpm++", "ddim", "ddpm"]), default="dpm++", show_default=True)
-@click.option("--steps", type=int, help="Evaluations of the network per image  [default: 20; ddim 250; ddpm 1000].")
-@click.option(
+@option("--sampler", section=SAMPLING, type=click.Choice(["dpm++", "ddim", "ddpm"]), help="Way back from noise.")
+@option("--steps", section=SAMPLING, type=int, help="Evaluations of the network per image.")
+@option(
     "--restart",
+    section=SAMPLING,
     type=click.IntRange(0),
     default=0,
     metavar="T",
     help="Noise finished images to timestep T and go back once more: takes out grain; 150 is a good start.",
 )
-@click.option("--size", type=int, metavar="PX", help="Side of the images  [default: as trained].")
-@click.option("--batch-size", type=int, metavar="N", help="Images computed together  [default: 1 on a CPU, else 8].")
-@click.option("--workers", type=int, help="Processes  [default: one per core on a CPU, else 1].")
-@click.option("--seed", default=0, show_default=True, help="Image k depends on the seed and k alone.")
+@option("--size", section=SAMPLING, type=int, metavar="PX", help="Side of the images  [default: as trained].")
+@option(
+    "--batch-size",
+    section=SAMPLING,
+    type=int,
+    metavar="N",
+    help="Images computed together  [default: 1 on a CPU, else 8].",
+)
+@option("--workers", section=SAMPLING, type=int, help="Processes  [default: one per core on a CPU, else 1].")
+@option("--seed", section=SAMPLING, type=int, help="Image k depends on the seed and k alone.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what it takes, and stop.")
 @device_option
 @verbosity_options
@@ -114,8 +156,9 @@ def synthesize(
     wsinuc synthesize --method cosyn --model c.safetensors --tissue colon -n 512 -o synthetic
     """
     start_logging(quiet, verbose)
-    refuse_foreign(given_options(context), BELONGS, method)
-    recipe = _recipe(method, _config(options), options)
+    given = given_options(context)
+    refuse_foreign(given, BELONGS, method)
+    recipe = _recipe(method, _config(given, options["device"]), options)
     if dry_run:
         from wsinuc.workflows.synthesize.run import plan_synthesis
 
@@ -129,21 +172,17 @@ def synthesize(
         echo(f"{count} labelled images in {output}; look at {output / 'contact_sheet.png'}")
 
 
-def _config(options: dict[str, Any]) -> SynthesisConfig:
+def _config(given: Mapping[str, Any], device: str) -> SynthesisConfig:
+    """The settings with the options that were given; raises ConfigError."""
     from wsinuc.models.devices import pick_device
     from wsinuc.models.diffusion.samplers import SamplerConfig
     from wsinuc.workflows.synthesize.config import SynthesisConfig
 
-    steps = options["steps"] or {"dpm++": 20, "ddim": 250, "ddpm": 1000}[options["sampler"]]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = options["workers"] or (cores if pick_device(options["device"]).type == "cpu" else 1)
-    fixed = {name: options[name] for name in ("guidance", "size", "seed")}
-    return SynthesisConfig(
-        sampler=SamplerConfig(options["sampler"], steps, options["restart"]),
-        batch=options["batch_size"],
-        workers=workers,
-        **fixed,
-    )
+    start = SynthesisConfig(workers=cores if pick_device(device).type == "cpu" else 1)
+    if "sampler" in given:
+        start = replace(start, sampler=SamplerConfig.usual(given["sampler"]))
+    return overlaid(start, FIELDS, given)
 
 
 def _recipe(method: str, config: SynthesisConfig, options: dict[str, Any]) -> NudiffRecipe | CoSynRecipe:
