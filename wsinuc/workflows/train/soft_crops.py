@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ class SoftCropSource:
         reach = size * self.step
         box = (left, top, min(left + reach, image.shape[1]), min(top + reach, image.shape[0]))
 
-        def sampled(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        def sampled(plane: NDArray[Any]) -> NDArray[Any]:
             return np.array(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR, box=box))
 
         probabilities, maps = (
