@@ -47,6 +47,7 @@ def current_defaults() -> dict[str, dict[str, str]]:
         "distill": stated({only: {only: DistillConfig()}}, distill.FIELDS),
         "sweep": stated({only: {only: SweepConfig()}}, sweep.FIELDS),
         "classify": stated({only: {only: PointTrainConfig()}}, classify.FIELDS),
+        "synthesize": _synthesize(),
         "join": stated({only: {only: JoiningFit()}}, join.FIELDS),
     }
 
@@ -63,6 +64,19 @@ def _train() -> dict[str, str]:
     # what a field that is None stands for is a property of the config
     shown = NETWORK_FIELDS | {"model_mpp": "resolution", "separation": "way"}
     return stated(presets, {**DDPM_FIELDS, "lr": "fit.lr"}, OWNERS, dict.fromkeys(NETWORKS, shown))
+
+
+def _synthesize() -> dict[str, str]:
+    from wsinuc.models.diffusion.samplers import USUAL_STEPS, SamplerConfig
+    from wsinuc.workflows.synthesize.config import SynthesisConfig
+    from wsinuc_cli.synthesize import FIELDS
+
+    start = SynthesisConfig()
+    usual = {name: {"": SynthesisConfig(sampler=SamplerConfig.usual(name))} for name in USUAL_STEPS}
+    first = usual.pop(start.sampler.name)
+    settings = {name: path for name, path in FIELDS.items() if name != "workers"}  # it depends on the machine
+    texts = stated({"": {"": start}}, {"sampler": "sampler.name", **settings})
+    return texts | stated({"": first, **usual}, {"steps": FIELDS["steps"]})
 
 
 def stated(

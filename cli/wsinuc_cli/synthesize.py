@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import click
 
 from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.options import device_option, start_logging, verbosity_options
-from wsinuc_cli.overlay import given_options, refuse_foreign
+from wsinuc_cli.overlay import given_options, overlaid, refuse_foreign
 from wsinuc_cli.sections import GENERATED, SectionedCommand, option_in
 from wsinuc_cli.terminal import as_text, echo, echo_text
 from wsinuc_cli.training_progress import Tell, log_option, telling
@@ -36,6 +37,16 @@ BELONGS = {
     **dict.fromkeys(("model", "layout", "prompts", "tissues", "text_encoder"), ("cosyn",)),
 }
 """Options that mean something to one method only."""
+FIELDS = {
+    "steps": "sampler.steps",
+    "restart": "sampler.restart",
+    "guidance": "guidance",
+    "size": "size",
+    "batch_size": "batch",
+    "workers": "workers",
+    "seed": "seed",
+}
+"""Option -> the field of `SynthesisConfig` that it sets."""
 EVERY_S = 5.0
 """Seconds between two plain lines."""
 
@@ -79,10 +90,8 @@ EVERY_S = 5.0
     help="How much more than learned the condition (nudiff: structure, cosyn: text) counts; method C's s is W + 1.  "
     "[default: 1, or 0 for networks trained without dropping it]",
 )
-@click.option("--sampler", type=click.Choice(["dpm++", "ddim", "ddpm"]), default="dpm++", show_default=True)
-@option_in(
-    GENERATED, "--steps", type=int, help="Evaluations of the network per image  [default: 20; ddim 250; ddpm 1000]."
-)
+@click.option("--sampler", type=click.Choice(["dpm++", "ddim", "ddpm"]), help="Way back from noise.")
+@option_in(GENERATED, "--steps", type=int, help="Evaluations of the network per image.")
 @click.option(
     "--restart",
     type=click.IntRange(0),
@@ -93,7 +102,7 @@ EVERY_S = 5.0
 @option_in(GENERATED, "--size", type=int, metavar="PX", help="Side of the images  [default: as trained].")
 @click.option("--batch-size", type=int, metavar="N", help="Images computed together  [default: 1 on a CPU, else 8].")
 @click.option("--workers", type=int, help="Processes  [default: one per core on a CPU, else 1].")
-@click.option("--seed", default=0, show_default=True, help="Image k depends on the seed and k alone.")
+@click.option("--seed", type=int, help="Image k depends on the seed and k alone.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what it takes, and stop.")
 @log_option
 @device_option
@@ -122,8 +131,9 @@ def synthesize(
     wsinuc synthesize --method cosyn --model c.safetensors --tissue colon -n 512 -o synthetic
     """
     start_logging(quiet, verbose)
-    refuse_foreign(given_options(context), BELONGS, method)
-    recipe = _recipe(method, _config(options), options)
+    given = given_options(context)
+    refuse_foreign(given, BELONGS, method)
+    recipe = _recipe(method, _config(given, options["device"]), options)
     if dry_run:
         from wsinuc.workflows.synthesize.run import plan_synthesis
 
@@ -137,21 +147,17 @@ def synthesize(
         echo(f"{count} labelled images in {output}; look at {output / 'contact_sheet.png'}")
 
 
-def _config(options: dict[str, Any]) -> SynthesisConfig:
+def _config(given: Mapping[str, Any], device: str) -> SynthesisConfig:
+    """The settings with the options that were given; raises ConfigError."""
     from wsinuc.models.devices import pick_device
     from wsinuc.models.diffusion.samplers import SamplerConfig
     from wsinuc.workflows.synthesize.config import SynthesisConfig
 
-    steps = options["steps"] or {"dpm++": 20, "ddim": 250, "ddpm": 1000}[options["sampler"]]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = options["workers"] or (cores if pick_device(options["device"]).type == "cpu" else 1)
-    fixed = {name: options[name] for name in ("guidance", "size", "seed")}
-    return SynthesisConfig(
-        sampler=SamplerConfig(options["sampler"], steps, options["restart"]),
-        batch=options["batch_size"],
-        workers=workers,
-        **fixed,
-    )
+    start = SynthesisConfig(workers=cores if pick_device(device).type == "cpu" else 1)
+    if "sampler" in given:
+        start = replace(start, sampler=SamplerConfig.usual(given["sampler"]))
+    return overlaid(start, FIELDS, given)
 
 
 def _recipe(method: str, config: SynthesisConfig, options: dict[str, Any]) -> NudiffRecipe | CoSynRecipe:

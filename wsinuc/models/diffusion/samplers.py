@@ -55,6 +55,11 @@ class SamplerConfig:
     restart: int = 0
     """Timestep from which finished images are walked back once more (`Walk.restarted`); 0 is none."""
 
+    @classmethod
+    def usual(cls, name: str) -> SamplerConfig:
+        """A sampler with the steps that are usually enough for it; raises ConfigError for unknown ones."""
+        return cls(name, USUAL_STEPS.get(name, 1))
+
     def __post_init__(self) -> None:
         if self.name not in SAMPLERS:
             raise ConfigError(f"no sampler is called {self.name!r}; there are: {', '.join(SAMPLERS)}")
@@ -285,6 +290,8 @@ def _dpm_multistep(process: GaussianDiffusion, noise: Noise | None) -> Step:
     return step
 
 
+USUAL_STEPS = {"dpm++": 20, "ddim": 250, "ddpm": 1000}
+"""Name -> steps that are usually enough: ``ddpm`` takes all that it was trained on."""
 SAMPLERS: dict[str, Callable[[GaussianDiffusion, Noise | None], Step]] = {
     "ddpm": _ancestral,
     "ddim": _ddim,
