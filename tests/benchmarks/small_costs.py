@@ -73,7 +73,7 @@ def whole_run(tree: Path, name: str, folder: Path, side: int, model: str) -> str
 
         write_synthetic_slide(slide, SyntheticSlideConfig(width=side, height=side))
     child = [sys.executable, "-c", SEGMENT, str(slide), str(out), model]
-    done = subprocess.run(child, env=environment(tree), check=True, capture_output=True, text=True)
+    done = subprocess.run(child, cwd=folder, env=environment(tree), check=True, capture_output=True, text=True)
     cost = json.loads(done.stdout.splitlines()[-1])
     cells = (f"{cost['cpu']:.1f}", f"{cost['preview']:.2f}", f"{cost['memory'] / 1e6:,.0f}", f"{cost['faults']:,}")
     print(f"| {side} x {side} | {name} | {' | '.join(cells)} |", flush=True)

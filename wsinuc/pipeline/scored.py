@@ -16,7 +16,7 @@ from wsinuc.grid import Box
 from wsinuc.recent import Recent
 
 MOST_BYTES = 160 * 2**20
-"""Blocks in stripes (`wsinuc.grid.in_stripes`) with tiles of 1,024 px ask for 40 others (4 MB)
+"""Blocks in stripes (`wsinuc.grid.in_stripes`) with tiles of 1,024 px ask for 40 others (4 MiB)
 before they come back to one."""
 
 
