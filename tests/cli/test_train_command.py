@@ -22,7 +22,7 @@ from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetCo
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.workflows.data.training_set import NUCLEUS, Selection, gather_training_set
-from wsinuc.workflows.train import ddpm
+from wsinuc.workflows.train import ddpm, networks
 from wsinuc_cli.train import train
 
 SMALL = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
@@ -116,7 +116,10 @@ def test_method_d_tunes_its_own_network_and_a_leaves_it_alone(data: Path, tmp_pa
     assert "use the method finetune" in str(refused.exception)
 
 
-def test_from_scratch_takes_the_shape_only(data: Path, denoiser: Path, tmp_path: Path) -> None:
+def test_from_scratch_takes_the_shape_only(
+    data: Path, denoiser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "fit_threshold", no_threshold)
     first = {}
     for name, option in (("tuned", []), ("scratch", ["--from-scratch"])):
         out = tmp_path / f"{name}.safetensors"
