@@ -22,6 +22,7 @@ from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetCo
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.workflows.data.training_set import NUCLEUS, ImageSelection, gather_training_set
+from wsinuc.workflows.train import ddpm, networks
 from wsinuc_cli.train import train
 
 SMALL = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
@@ -50,13 +51,20 @@ def run(*arguments: object):
     return CliRunner().invoke(train, [*map(str, arguments), "--device", "cpu"])
 
 
+def no_threshold(segmenter: object, images: object) -> float:
+    """In place of the search for one, which scores a whole tile."""
+    return 0.5
+
+
 @pytest.fixture(scope="module")
 def pixel_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of method A that has learned from one small patch; its denoiser lies beside it."""
     folder = tmp_path_factory.mktemp("pixel model")
     start = write_denoiser(folder / "denoiser.safetensors", UNet(SMALL))
     few = ["--few", 1, "--patch", 32]
-    done = run(write_set(folder / "set"), "--denoiser", start, *DDPM, *few, "-o", folder / "model.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ddpm, "fit_threshold", no_threshold)
+        done = run(write_set(folder / "set"), "--denoiser", start, *DDPM, *few, "-o", folder / "model.safetensors")
     assert done.exit_code == 0, done.output
     return folder / "model.safetensors"
 
@@ -108,7 +116,10 @@ def test_method_d_tunes_its_own_network_and_a_leaves_it_alone(data: Path, tmp_pa
     assert "use the method finetune" in str(refused.exception)
 
 
-def test_from_scratch_takes_the_shape_only(data: Path, denoiser: Path, tmp_path: Path) -> None:
+def test_from_scratch_takes_the_shape_only(
+    data: Path, denoiser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "fit_threshold", no_threshold)
     first = {}
     for name, option in (("tuned", []), ("scratch", ["--from-scratch"])):
         out = tmp_path / f"{name}.safetensors"
@@ -121,7 +132,10 @@ def test_from_scratch_takes_the_shape_only(data: Path, denoiser: Path, tmp_path:
     assert not torch.allclose(first["scratch"][key].float(), start, atol=1e-2)
 
 
-def test_features_come_from_a_sweep(data: Path, denoiser: Path, tmp_path: Path) -> None:
+def test_features_come_from_a_sweep(
+    data: Path, denoiser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ddpm, "fit_threshold", no_threshold)
     best = tmp_path / "best.json"
     best.write_text(json.dumps({"timesteps": [7], "blocks": [2], "dice": 0.5}))
     out = tmp_path / "model.safetensors"

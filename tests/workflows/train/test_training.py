@@ -116,7 +116,7 @@ def test_same_weights_same_identity_other_weights_another(model: Path, denoiser:
     first, again = load_segmenter(str(model), device="cpu"), load_segmenter(str(model), device="cpu")
     assert first.identity == again.identity
     other = model.with_name("other.safetensors")
-    shorter = replace(TRAIN, seed=1, fit=EnsembleFitConfig(epochs=1))
+    shorter = replace(TRAIN, seed=1, fit=EnsembleFitConfig(epochs=1), fit_threshold=False)
     train_ddpm([field(1)], (NUCLEUS,), denoiser, other, shorter, device="cpu")
     assert load_segmenter(str(other), device="cpu").identity != first.identity
 
@@ -125,7 +125,8 @@ def test_fine_tuning_changes_the_denoiser_and_hv_separates(denoiser: Path, tmp_p
     path = tmp_path / "tuned.safetensors"
     schedule = FitConfig(steps=2, lr=1e-3)
     tuning = FinetuneConfig(fit=schedule, ensemble_fit=schedule, crop=64, batch=2)
-    train_ddpm([field(1)], (NUCLEUS,), denoiser, path, replace(TRAIN, separation="hv", tuning=tuning), device="cpu")
+    settings = replace(TRAIN, separation="hv", tuning=tuning, fit_threshold=False)
+    train_ddpm([field(1)], (NUCLEUS,), denoiser, path, settings, device="cpu")
     tuned, frozen = load_checkpoint(path, "segmenter"), load_checkpoint(denoiser, "denoiser")
     assert not torch.allclose(tuned.tensors["denoiser.stem.weight"].float(), frozen.tensors["stem.weight"], atol=1e-6)
     segmenter = load_segmenter(str(path), device="cpu")
