@@ -134,7 +134,7 @@ MODULES = {
     "tasks.generator_config": "workflows.generators.config",
     "tasks.generator_report": "workflows.generators.report",
     "tasks.gpus": "workflows.segment.gpus",
-    "tasks.held_out": "workflows.denoiser.held_out",
+    "tasks.held_out": "workflows.training.held_out",
     "tasks.info": "workflows.doctor.info",
     "tasks.keep_best": "workflows.train.keep_best",
     "tasks.layout_source": "workflows.synthesize.layouts",

@@ -20,7 +20,8 @@ from wsinuc.workflows.train.network_config import NetworkTrainConfig
 from wsinuc_cli.distill import distill
 from wsinuc_cli.overlay import field_of, given_options, overlaid, refuse_foreign, with_fields
 from wsinuc_cli.pretrain import pretrain
-from wsinuc_cli.stated_defaults import current_defaults, stated_defaults
+from wsinuc_cli.config_defaults import current_defaults
+from wsinuc_cli.stated_defaults import stated_defaults
 from wsinuc_cli.sweep import sweep
 from wsinuc_cli.train import DDPM_FIELDS, NETWORK_FIELDS, ddpm_config, network_config, train
 
@@ -102,7 +103,7 @@ def test_options_name_fields_that_exist():
 
 def test_help_states_the_defaults_that_the_configs_hold():
     """The help reads them from a file, because the configs import PyTorch; this is what keeps the file true."""
-    assert stated_defaults() == current_defaults(), "run: python -m wsinuc_cli.stated_defaults"
+    assert stated_defaults() == current_defaults(), "run: python -m wsinuc_cli.config_defaults"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from helpers.files.datasets import write_set
+from helpers.files.denoisers import SMALL, write_denoiser
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import parse_conditions
 from wsinuc.datasets.sampling.split import Split
@@ -25,15 +26,8 @@ from wsinuc.workflows.data.training_set import NUCLEUS, ImageSelection, gather_t
 from wsinuc.workflows.train import ddpm, networks
 from wsinuc_cli.train import train
 
-SMALL = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 EVERYTHING = ImageSelection(wanted={}, unwanted={})
 DDPM = ["--timesteps", "10", "--blocks", "1,2", "--visits", "1", "--members", "2"]
-
-
-def write_denoiser(path: Path, network: torch.nn.Module) -> Path:
-    config = {**denoiser_config(network), "betas": "quadratic", "mpp": 0.5, "learned_variance": False}
-    save_checkpoint(Checkpoint(kind="denoiser", config=config, provenance={}, tensors=network.state_dict()), path)
-    return path
 
 
 @pytest.fixture

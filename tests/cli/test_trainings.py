@@ -11,7 +11,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from test_train_command import SMALL, write_denoiser, write_set
+
+from helpers.files.datasets import write_set
+from helpers.files.denoisers import SMALL, write_denoiser
 
 from wsinuc.models.networks.unet import UNet
 from wsinuc_cli.main import main

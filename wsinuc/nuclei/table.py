@@ -49,7 +49,8 @@ class Nuclei:
     >>> import numpy as np
     >>> import wsinuc
     >>> from wsinuc.grid import Box
-    >>> from wsinuc.nuclei import Frame, measure
+    >>> from wsinuc.nuclei import Frame
+    >>> from wsinuc.nuclei.measure import measure
     >>> from wsinuc.nuclei.classes import NucleusClass
     >>> labels = np.zeros((20, 40), np.int32)
     >>> labels[5:15, 5:15] = 1
