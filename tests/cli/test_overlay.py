@@ -17,10 +17,10 @@ from wsinuc.models.networks.unet import UNet
 from wsinuc.workflows.denoiser.config import PRESETS
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
+from wsinuc_cli.config_defaults import current_defaults
 from wsinuc_cli.distill import distill
 from wsinuc_cli.overlay import field_of, given_options, overlaid, refuse_foreign, with_fields
 from wsinuc_cli.pretrain import pretrain
-from wsinuc_cli.config_defaults import current_defaults
 from wsinuc_cli.stated_defaults import stated_defaults
 from wsinuc_cli.sweep import sweep
 from wsinuc_cli.train import DDPM_FIELDS, NETWORK_FIELDS, ddpm_config, network_config, train

@@ -17,10 +17,9 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import parse_conditions
 from wsinuc.datasets.sampling.split import Split
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.checkpoints.denoisers import denoiser_config
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig
-from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.models.networks.unet import UNet
 from wsinuc.segmenters import load_segmenter
 from wsinuc.workflows.data.training_set import NUCLEUS, ImageSelection, gather_training_set
 from wsinuc.workflows.train import ddpm, networks

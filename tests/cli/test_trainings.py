@@ -14,7 +14,6 @@ from PIL import Image
 
 from helpers.files.datasets import write_set
 from helpers.files.denoisers import SMALL, write_denoiser
-
 from wsinuc.models.networks.unet import UNet
 from wsinuc_cli.main import main
 from wsinuc_cli.next_command import (
