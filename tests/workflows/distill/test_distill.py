@@ -215,7 +215,7 @@ def test_annotated_images_are_learnt_from_besides(tmp_path: Path) -> None:
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     out, config = tmp_path / "s.safetensors", replace(TINY, fit=replace(FIT, steps=1))
-    with pytest.raises(OutputError, match="folder does not exist"):
+    with pytest.raises(OutputError, match="there is no folder"):
         distill([teacher()], IMAGES, tmp_path / "no" / "s.safetensors", config, device="cpu")
     with pytest.raises(DataError, match="no images to learn from"):
         distill([teacher()], [], out, config, device="cpu")

@@ -134,7 +134,7 @@ def test_a_training_starts_from_another(tmp_path: Path):
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path):
-    with pytest.raises(OutputError, match="folder does not exist"):
+    with pytest.raises(OutputError, match="there is no folder"):
         train(tmp_path / "no" / "c.safetensors")
     with pytest.raises(DataError, match="class 2, but only 1"):
         task.train_cosyn([image()], CLASSES[:1], tmp_path / "c.safetensors", CONFIG, text_encoder=Words())
