@@ -171,7 +171,7 @@ def test_what_cannot_be_learnt_is_refused_before_it_is_begun(denoiser: Path, tmp
     ):
         with pytest.raises(DataError, match=message):
             train_network(images, classes, out, PLAIN, device="cpu")
-    with pytest.raises(OutputError, match="folder does not exist"):
+    with pytest.raises(OutputError, match="there is no folder"):
         train_network([field(1)], (), tmp_path / "no" / "x.safetensors", PLAIN, device="cpu")
     assert not out.exists()
 
