@@ -6,7 +6,8 @@ import numpy as np
 
 from helpers.oracle import CLASSES
 from wsinuc.grid import Box
-from wsinuc.nuclei import Frame, Nuclei, measure
+from wsinuc.nuclei import Frame, Nuclei
+from wsinuc.nuclei.measure import measure
 from wsinuc.store import Entry
 
 

@@ -60,12 +60,11 @@ def outlines_in_core(labels: np.ndarray, corner: tuple[int, int], core: tuple[sl
 
 
 def test_the_blobs_of_these_tests_are_crowded_and_are_found():
-    for seed in (1, 2):
-        foreground, _ = noisy_maps(seed)
-        count = whole(seed).max()
-        assert count > 250
-        assert cc3d.connected_components(foreground >= 128, connectivity=4).max() < 0.7 * count
-        assert matched(ellipses((420, 420), 588, seed), whole(seed)) > 0.7
+    foreground, _ = noisy_maps(1)
+    count = whole(1).max()
+    assert count > 250
+    assert cc3d.connected_components(foreground >= 128, connectivity=4).max() < 0.7 * count
+    assert matched(ellipses((420, 420), 588, 1), whole(1)) > 0.7
 
 
 @settings(max_examples=60, deadline=None)

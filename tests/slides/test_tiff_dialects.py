@@ -174,7 +174,7 @@ class TestReader:
 
 
 def test_looking_at_files_leaves_none_open(tmp_path: Path) -> None:
-    for layout in LAYOUTS[::5]:
+    for layout in LAYOUTS[::12]:
         layout.write(tmp_path / f"slide{layout.suffix}")
         describe_slide(tmp_path / f"slide{layout.suffix}", mpp=0.5)
         assert not [f.path for f in psutil.Process().open_files() if str(tmp_path) in f.path]

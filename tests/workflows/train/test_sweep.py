@@ -148,7 +148,7 @@ def test_the_command(data: Path, denoiser: Path, tmp_path: Path) -> None:
     assert run.exit_code == 0, run.output
     assert len(run.output.splitlines()) == 1 + 3 * 2 + 2
     assert "Best: random, timesteps" in run.output
-    rows = run.output.splitlines()[1:-1]
+    rows = run.output.splitlines()[1:-2]
     assert [line.partition("  ")[2] for line in log.read_text().splitlines()] == rows
     fitting = CliRunner().invoke(main, [*common, "--where", "patient=3", "--timesteps", "5"])
     assert "Best: random, timesteps 5, blocks 1,2,3." in fitting.output, "of 4 blocks, as deep as the published ones"
