@@ -44,7 +44,7 @@ IMAGES = tuple(labelled(seed) for seed in range(4))
 @pytest.fixture(autouse=True)
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint of a segmenter that needs no training."""
-    monkeypatch.setitem(segmenters.METHODS, "dark", "point_sets:DarkSegmenter")
+    monkeypatch.setitem(segmenters.METHODS, "dark", "helpers.files.point_sets:DarkSegmenter")
     path = tmp_path / "base.safetensors"
     tensors = {"nothing": torch.zeros(1)}
     save_checkpoint(Checkpoint(kind="segmenter", config={"method": "dark"}, provenance={}, tensors=tensors), path)
