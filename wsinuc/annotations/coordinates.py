@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -58,12 +58,6 @@ class Coordinates:
         rings = np.split(self.xy, self.ring_ends[:-1]) if len(self.ring_ends) else []
         starts = [0, *self.part_ends[:-1].tolist()]
         return [rings[start:end] for start, end in zip(starts, self.part_ends.tolist(), strict=False)]
-
-    def shifted(self, origin_yx: tuple[float, float]) -> Coordinates:
-        """The same in level-0 pixels of a slide, when (0, 0) of the file is its ``origin_yx``."""
-        if not any(origin_yx):
-            return self
-        return replace(self, xy=self.xy + np.array([origin_yx[1], origin_yx[0]], np.float64))
 
     def to_shapely(self, kind: str) -> BaseGeometry:
         """The geometry of type ``kind``, as it is in the file: possibly invalid, empty where a ring has no area."""

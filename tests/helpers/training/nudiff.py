@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,16 @@ import torch
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE
 from wsinuc.models.networks.spade_unet import SpadeUNetConfig
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.state import read_log
 from wsinuc.workflows.generators.config import GeneratorConfig
-from wsinuc.workflows.generators.nudiff import (
-    train_images,
-    train_structures,
-)
+from wsinuc.workflows.generators.nudiff import train_generator
+
+train_structures = partial(train_generator, STRUCTURE)
+train_images = partial(train_generator, IMAGE)
 
 NARROW = {"base": 32, "multipliers": (1, 1), "res_blocks": 1, "attention_factors": (), "middle_attention": False}
 

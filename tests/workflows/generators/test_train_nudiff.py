@@ -10,7 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.training.nudiff import DATA, FIT, IMAGES, NARROW, STRUCTURES, interrupted, tissue, trained
+from helpers.training.nudiff import (
+    DATA,
+    FIT,
+    IMAGES,
+    NARROW,
+    STRUCTURES,
+    interrupted,
+    tissue,
+    train_images,
+    train_structures,
+    trained,
+)
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
@@ -24,7 +35,7 @@ from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
 from wsinuc.workflows.generators import report as generator_report
 from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS, GeneratorConfig
 from wsinuc.workflows.generators.cost import estimate_generator
-from wsinuc.workflows.generators.nudiff import count_adopted, smallest_nucleus, train_images, train_structures
+from wsinuc.workflows.generators.nudiff import count_adopted, smallest_nucleus
 from wsinuc.workflows.generators.nudiff_examples import example, left_out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,29 +99,6 @@ class Preview:
         page = _page(left, right, Header(_title(view), tally.caption(view, tissue_mm2), tally.entries(), legend))
         with replacing(Path(path)) as stream:
             page.save(stream, format="PNG", compress_level=_COMPRESSION)
-
-
-def write_preview(
-    view: SlideView,
-    nuclei: Iterable[Nuclei],
-    path: Path | str,
-    *,
-    tissue_mm2: float | None = None,
-    tissue: TissueMask | None = None,
-) -> None:
-    """`Preview` of a table at once; see there.
-
-    Parameters
-    ----------
-    nuclei
-        Parts of the table, gone through twice. Pass something that can be iterated again and again; a one-time iterator
-        is kept in memory whole.
-    """
-    parts = list(nuclei) if isinstance(nuclei, Iterator) else nuclei
-    preview = Preview(view)
-    for part in parts:
-        preview.add(part)
-    preview.write(path, lambda box: parts, tissue_mm2=tissue_mm2, tissue=tissue)
 
 
 @dataclass(slots=True)

@@ -49,18 +49,6 @@ _SMALL = 0.03  # share of the nuclei that are smaller than what counts as one
 _PAGE_SEED = 104_729  # added to the seed of the crops on pages of samples
 
 
-def train_structures(images: Sequence[LabelledImage], out: Path, config: GeneratorConfig, **options: Any) -> None:
-    """Train a generator of structures and write it as a checkpoint of kind ``nudiff-structure``;
-    see `train_generator`."""
-    train_generator(STRUCTURE, images, out, config, **options)
-
-
-def train_images(images: Sequence[LabelledImage], out: Path, config: GeneratorConfig, **options: Any) -> None:
-    """Train a generator of images for structures; writes a checkpoint of kind ``nudiff-image``; see
-    `train_generator`."""
-    train_generator(IMAGE, images, out, config, **options)
-
-
 def train_generator(
     kind: str,
     images: Sequence[LabelledImage],
