@@ -1,7 +1,7 @@
 """Annotated images to train and measure with; one layout per way that people publish them.
 
 `open_dataset` is the only door. A layout is named in `LAYOUTS` as text and imported when it is asked for, so that
-listing them costs nothing.
+listing them costs nothing. Read `base` first: what every layout looks like from outside.
 """
 
 from __future__ import annotations

@@ -1,17 +1,8 @@
 """Whole-slide images: opening them, whoever can read them.
 
-``open_slide`` gives a ``Slide``; ``slide.at(mpp)`` gives a ``SlideView``, which is what everything else reads from.
-A new reader is a subclass of ``Slide`` and a line in ``READERS``.
-
-With ``auto`` the reader is chosen so that the better view wins (``choose.py``):
-
-1. A TIFF in a scanner's own format: OpenSlide (tiffslide at a URL, or where OpenSlide refuses), unless its pixels are
-   not plain 8-bit RGB or grey, or it sees a much smaller image than the file holds; then ``tiff``.
-2. Any other TIFF: OpenSlide, when it sees the same levels and resolution and the pixels are plain; else ``tiff``. A
-   single image in strips, which nothing can be read of without the rest, is an ordinary ``image``.
-3. What is no TIFF: OpenSlide (MIRAX, DICOM, Hamamatsu VMS, ...), else ``image`` (PNG, JPEG).
-
-What is understood and cannot be right (floating point, stacks, fluorescence) is refused, whoever would open it.
+``open_slide`` takes a path or URL and gives a ``Slide``; ``slide.at(mpp)`` gives a ``SlideView``,
+which is what everything else reads from. ``choose`` says which reader opens what when none is
+named. A new reader is a subclass of ``Slide`` and a line in ``READERS``. Read ``base`` first.
 """
 
 from __future__ import annotations
