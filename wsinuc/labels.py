@@ -211,7 +211,9 @@ def _turn(labels: Int, label: int, y: int, x: int, heading: int) -> int:
     # Left is asked first: at a corner where the label touches itself this takes the outer way.
     if _is(labels, label, y + _LEFT_Y[heading], x + _LEFT_X[heading]):
         return -1
-    return 0 if _is(labels, label, y + _RIGHT_Y[heading], x + _RIGHT_X[heading]) else 1
+    if _is(labels, label, y + _RIGHT_Y[heading], x + _RIGHT_X[heading]):
+        return 0
+    return 1
 
 
 @kernel

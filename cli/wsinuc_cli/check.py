@@ -63,7 +63,12 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    times = f" ({finding.count:,} times, first in {finding.where})" if finding.count > 1 else f" ({finding.where})"
+    if finding.count > 1:
+        times = f" ({finding.count:,} times, first in {finding.where})"
+    else:
+        times = f" ({finding.where})"
     # A finding about all three versions needs no word about versions.
-    only = f" [QuPath {', '.join(finding.versions)}]" if 0 < len(finding.versions) < 3 else ""
+    only = ""
+    if 0 < len(finding.versions) < 3:
+        only = f" [QuPath {', '.join(finding.versions)}]"
     return finding.reason + times + only

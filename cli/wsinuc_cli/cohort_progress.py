@@ -109,4 +109,6 @@ def cohort_reporter(slides: int, *, quiet: bool, verbose: bool) -> CohortReporte
         return OneSlide(quiet=quiet, verbose=verbose)
     if quiet:
         return CohortReporter()
-    return CohortBars(slides) if sys.stderr.isatty() and not verbose else CohortLines()
+    if sys.stderr.isatty() and not verbose:
+        return CohortBars(slides)
+    return CohortLines()

@@ -197,8 +197,13 @@ def describe(dataset: DatasetDescription) -> str:
     """The facts, a line each."""
     unlabelled = dataset.kind == "unlabelled"
     things = {"points": "points", "glands": "glands"}.get(dataset.kind, "nuclei")
-    empty = f", {dataset.empty} without {things}" if dataset.empty and not unlabelled else ""
-    counted = ("annotation", "none") if unlabelled else (things, f"{dataset.nuclei:,}" + _diameter(dataset))
+    empty = ""
+    if dataset.empty and not unlabelled:
+        empty = f", {dataset.empty} without {things}"
+    if unlabelled:
+        counted = ("annotation", "none")
+    else:
+        counted = (things, f"{dataset.nuclei:,}" + _diameter(dataset))
     sizes = [f"{width} x {height} ({count})" for (height, width), count in dataset.sizes.items()]
     rows = [
         ("layout", dataset.layout),

@@ -157,7 +157,10 @@ def evaluate(
         _show(task.evaluate_folders(pred, truth, mpp=mpp, **files), output)
     elif data is not None and truth is None:
         dataset = _open_dataset(data, mpp, split, part).where(*_conditions(wanted, unwanted))
-        predict, names = _predictor(model, device, batch_size) if pred is None else _reader(pred)
+        if pred is None:
+            predict, names = _predictor(model, device, batch_size)
+        else:
+            predict, names = _reader(pred)
         files |= {"predicted_classes": names, "worst": worst}
         if at_mpp is not None:
             return _evaluate_resolutions(dataset, predict, at_mpp, files)
@@ -188,7 +191,9 @@ def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, 
 
 def _cell(value: float) -> str:
     """A count, or a figure with three digits, nine letters wide."""
-    return f"{value:9d}" if isinstance(value, int) else f"{value:9.3f}"
+    if isinstance(value, int):
+        return f"{value:9d}"
+    return f"{value:9.3f}"
 
 
 def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str | None) -> Dataset:

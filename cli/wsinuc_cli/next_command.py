@@ -102,7 +102,10 @@ def _is_annotated(source: str, mpp: float | None) -> bool:
 
 def _chosen(drawn: Path | None, options: Mapping[str, Any]) -> list[Any]:
     """The options that name the images of the training, as ``pretrain`` and ``synthesize`` share them."""
-    part = [] if drawn or options["part"] == "train" else ["--part", options["part"]]
+    if drawn or options["part"] == "train":
+        part = []
+    else:
+        part = ["--part", options["part"]]
     conditions = [("--where", text) for text in options["wanted"]] + [
         ("--where-not", text) for text in options["unwanted"]
     ]

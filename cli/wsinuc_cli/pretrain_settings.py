@@ -49,7 +49,9 @@ def presets(method: str) -> Mapping[str, AnyConfig]:
         return JOINT_PRESETS
     from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS
 
-    return IMAGE_PRESETS if method == "nudiff-image" else STRUCTURE_PRESETS
+    if method == "nudiff-image":
+        return IMAGE_PRESETS
+    return STRUCTURE_PRESETS
 
 
 def pretrain_config(method: str, preset: str, given: Mapping[str, Any]) -> AnyConfig:

@@ -157,11 +157,15 @@ def reporter(name: str, *, quiet: bool, verbose: bool) -> Reporter:
     """The reporter that fits: a bar needs a terminal that no log messages disturb."""
     if quiet:
         return Reporter()
-    return Bar(name) if sys.stderr.isatty() and not verbose else Lines(name)
+    if sys.stderr.isatty() and not verbose:
+        return Bar(name)
+    return Lines(name)
 
 
 def describe_plan(event: Planned) -> str:
     """The first line of a run."""
     blocks = "1 block" if event.blocks == 1 else f"{event.blocks} blocks"
-    resumed = f", {event.resumed} done before ({event.nuclei:,} nuclei)" if event.resumed else ""
+    resumed = ""
+    if event.resumed:
+        resumed = f", {event.resumed} done before ({event.nuclei:,} nuclei)"
     return f"{blocks} with tissue{resumed}"

@@ -234,7 +234,10 @@ class Batch:
                 self._note_error(job, error)
         if len(self.jobs) > 1:
             for known, each in tiles.items():
-                model = "" if known is None or len(tiles) == 1 else f" with {known.model.partition(',')[0]}"
+                if known is None or len(tiles) == 1:
+                    model = ""
+                else:
+                    model = f" with {known.model.partition(',')[0]}"
                 echo(f"all {len(each)} slides{model}: {describe_time(sum(each), known)}")
 
     def _note(self, event: CohortEvent) -> None:
@@ -259,7 +262,10 @@ class Batch:
         self.failed[job.slide] = message
         if len(self.jobs) > 1:
             # Most messages name the file already.
-            named = message if job.slide.name in message else f"{job.slide}: {message}"
+            if job.slide.name in message:
+                named = message
+            else:
+                named = f"{job.slide}: {message}"
             echo(f"error: {named}", err=True)
 
     def _say(self, text: str, *, err: bool = False) -> None:
@@ -280,7 +286,9 @@ class Batch:
             raise Failure(*self.failed.values())
         if self.failed:
             shown = ", ".join(map(str, list(self.failed)[:SHOWN]))
-            more = f" and {len(self.failed) - SHOWN:,} more" if len(self.failed) > SHOWN else ""
+            more = ""
+            if len(self.failed) > SHOWN:
+                more = f" and {len(self.failed) - SHOWN:,} more"
             raise Failure(f"{len(self.failed)} of {len(self.jobs)} slides failed: {shown}{more}")
 
 

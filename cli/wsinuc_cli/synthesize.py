@@ -153,7 +153,10 @@ def _config(given: Mapping[str, Any], device: str) -> SynthesisConfig:
     from wsinuc.models.diffusion.samplers import SamplerConfig
     from wsinuc.workflows.synthesize.config import SynthesisConfig
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
     start = SynthesisConfig(workers=cores if pick_device(device).type == "cpu" else 1)
     if "sampler" in given:
         start = replace(start, sampler=SamplerConfig.usual(given["sampler"]))
@@ -245,7 +248,9 @@ def _lines(name: str, tell: Tell) -> Callable[[SynthesisEvent], None]:
         elif now - state["last"] >= EVERY_S or event.done == event.count:
             state["last"] = now
             left = (now - state["begin"]) / max(1, event.done - state["first"]) * (event.count - event.done)
-            wait = f", about {duration(left)} left" if event.done < event.count else ""
+            wait = ""
+            if event.done < event.count:
+                wait = f", about {duration(left)} left"
             text = f"{name}: {event.done} of {event.count} images{wait}"
         tell(ProgressLine(text, stage=name, unit="images", done=event.done, total=event.count))
 

@@ -259,7 +259,10 @@ def network_config(method: str, preset: str, given: dict[str, Any]) -> NetworkTr
     """The settings of a network that segments in one pass: the preset with what was given; raises ConfigError."""
     from wsinuc.workflows.train.network_config import NetworkTrainConfig
 
-    config = NetworkTrainConfig.paper(method) if preset == "paper" else NetworkTrainConfig.quick(method)
+    if preset == "paper":
+        config = NetworkTrainConfig.paper(method)
+    else:
+        config = NetworkTrainConfig.quick(method)
     if given.get("from_scratch"):
         given = {**given, "pretrained": False}
     return overlaid(config, {**NETWORK_FIELDS, "pretrained": "pretrained"}, given)

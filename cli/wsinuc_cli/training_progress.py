@@ -137,7 +137,9 @@ def training_reports(tell: Tell, stage: str, steps: int) -> Callable[[Progress],
     """What turns the reports of ``models.training.loop`` into lines for ``tell``."""
 
     def report(progress: Progress) -> None:
-        held_out = "" if progress.validation is None else f"  held out {progress.validation:.4f}"
+        held_out = ""
+        if progress.validation is not None:
+            held_out = f"  held out {progress.validation:.4f}"
         text = (
             f"{progress.images:10,} images  loss {progress.loss:.4f}{held_out}  {progress.images_per_s:6.1f} images/s  "
             f"{progress.seconds:6.0f} s"

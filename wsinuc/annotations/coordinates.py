@@ -55,7 +55,10 @@ class Coordinates:
 
     def parts(self) -> list[list[NDArray[np.float64]]]:
         """The rings, (n, 2) each, of every polygon."""
-        rings = np.split(self.xy, self.ring_ends[:-1]) if len(self.ring_ends) else []
+        if len(self.ring_ends):
+            rings = np.split(self.xy, self.ring_ends[:-1])
+        else:
+            rings = []
         starts = [0, *self.part_ends[:-1].tolist()]
         return [rings[start:end] for start, end in zip(starts, self.part_ends.tolist(), strict=False)]
 

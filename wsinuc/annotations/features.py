@@ -224,7 +224,10 @@ def _geometries(geometry: Any, about: dict[str, Any], where: str) -> Iterator[Fe
             yield from _geometries(member, about, where)
     elif isinstance(kind, str) and kind in HEIGHTS:
         given = geometry.get("coordinates")
-        coordinates = given if isinstance(given, Coordinates) else empty("it has no coordinates")
+        if isinstance(given, Coordinates):
+            coordinates = given
+        else:
+            coordinates = empty("it has no coordinates")
         flaw = coordinates.flaw_as(kind)
         if flaw is not None:
             raise DataError(f"{where}: expected GeoJSON as QuPath exports it, cannot parse the {kind} ({flaw})")

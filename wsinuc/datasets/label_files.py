@@ -211,7 +211,9 @@ def _tiff_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
 
 def _name(kinds: type[IntEnum], value: int) -> str:
     """Name of a TIFF tag's value; the number itself where nobody has named it."""
-    return kinds(value).name if value in kinds._value2member_map_ else str(value)
+    if value in kinds._value2member_map_:
+        return kinds(value).name
+    return str(value)
 
 
 def _png_depth(path: Path) -> int:

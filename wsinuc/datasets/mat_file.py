@@ -56,7 +56,10 @@ class Variable:
     def numbers(self) -> NDArray[Any]:
         """All numbers in the type in which they are stored; raises _BrokenError or zlib.error."""
         count = math.prod(self.shape)
-        content = _unpacked(self.data, _LISTING + 8 * count) if self.packed else self.data
+        if self.packed:
+            content = _unpacked(self.data, _LISTING + 8 * count)
+        else:
+            content = self.data
         # Flags, sizes and name come first, then the numbers.
         *_, (kind, values) = _elements(content, self.order, 4)
         if kind not in _NUMBERS:

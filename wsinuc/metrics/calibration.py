@@ -91,7 +91,9 @@ class Reliability:
         """Expected calibration error, 0 to 1; NaN without nuclei. Chance alone gives about 0.4 sqrt(bins / n)."""
         used = self.counts > 0
         gaps = np.abs(self.right[used] - self.probabilities[used])
-        return float(np.average(gaps, weights=self.counts[used])) if used.any() else float("nan")
+        if used.any():
+            return float(np.average(gaps, weights=self.counts[used]))
+        return float("nan")
 
     def rows(self) -> list[dict[str, float]]:
         """A line per bin that holds nuclei: from, to, nuclei, mean_probability, share_right."""

@@ -204,7 +204,9 @@ def _ratio(numerator: float, denominator: float, table: Overlaps) -> float:
     """The quotient, or what empty label images are agreed to score."""
     if denominator:
         return float(numerator / denominator)
-    return 1.0 if not len(table.true_areas) and not len(table.predicted_areas) else 0.0
+    if not len(table.true_areas) and not len(table.predicted_areas):
+        return 1.0
+    return 0.0
 
 
 def _dice(table: Overlaps) -> float:

@@ -79,7 +79,9 @@ class ClusterExecutor:
         self, task: Callable[[Item], Result], items: Iterable[Item], *, accelerator: bool = False
     ) -> Generator[tuple[Item, Result], None, None]:
         """See ``Executor``."""
-        needs = {ACCELERATOR: 1} if accelerator and _accelerators(self._workers()) else None
+        needs = None
+        if accelerator and _accelerators(self._workers()):
+            needs = {ACCELERATOR: 1}
         stream = _Stream(self._client, self._config, task, needs)
         source = iter(items)
 

@@ -40,7 +40,9 @@ class ScoredTiles:
 
     def get(self, core: Box) -> ScoredTile | None:
         """The tile with this core, if it is still kept."""
-        return None if self._memory is None else self._memory.get((self._slide, core))
+        if self._memory is None:
+            return None
+        return self._memory.get((self._slide, core))
 
     def keep(self, core: Box, tile: ScoredTile) -> None:
         """Keep a tile for the blocks around."""

@@ -194,8 +194,14 @@ class DdpmSegmenter(TiledSegmenter):
 
     def _quantised(self, votes: Votes) -> torch.Tensor:
         """Votes as uint8 channels; maps in [-1, 1] (H, V) are moved to [0, 1] first."""
-        maps = votes.maps / 2 + 0.5 if self.config.separation == "hv" else votes.maps
-        p = votes.probabilities if self.config.vote == "mean" else majority_probabilities(votes)
+        if self.config.separation == "hv":
+            maps = votes.maps / 2 + 0.5
+        else:
+            maps = votes.maps
+        if self.config.vote == "mean":
+            p = votes.probabilities
+        else:
+            p = majority_probabilities(votes)
         stack = [1 - p[:, :1], votes.disagreement[:, None], p[:, 1:], maps]
         return (torch.cat(stack, dim=1).clamp(0, 1) * 255).round().to(torch.uint8)
 

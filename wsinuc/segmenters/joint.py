@@ -173,7 +173,9 @@ class JointSegmenter(TiledSegmenter):
         """A copy with the colours of these samples of a slide and the size of their nuclei, members
         fitted to what they see."""
         fitted = copy.copy(self)
-        fitted.colours = self.config.colours.table(samples) if self.config.colours else None
+        fitted.colours = None
+        if self.config.colours:
+            fitted.colours = self.config.colours.table(samples)
         # Colours first, then the size of nuclei, then the members: each sees what it will see on the slide.
         seen = recoloured(samples, fitted.colours)
         fitted.enlarges = self._has_small_nuclei(seen)
@@ -263,7 +265,9 @@ def _member_checkpoint(member: Member) -> Checkpoint:
         raise CheckpointError(
             f"the joint model's member {member.model[:200]!r} is itself put together of others: members have weights"
         )
-    return checkpoint if member.blur == 1 else _blurred(checkpoint, member)
+    if member.blur == 1:
+        return checkpoint
+    return _blurred(checkpoint, member)
 
 
 def _blurred(checkpoint: Checkpoint, member: Member) -> Checkpoint:

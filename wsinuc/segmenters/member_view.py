@@ -106,7 +106,9 @@ class MemberView:
 
 def in_size(pixels: NDArray[np.uint8], size: Fraction) -> NDArray[np.uint8]:
     """Squares ``(n, h, h, 3)`` as seen in this size, their side rounded."""
-    return pixels if size == 1 else resized(pixels, round(pixels.shape[1] * size))
+    if size == 1:
+        return pixels
+    return resized(pixels, round(pixels.shape[1] * size))
 
 
 def resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -162,7 +162,10 @@ class NetworkSegmenter(TiledSegmenter):
     def _probabilities(self, raw: DenseOutput) -> torch.Tensor:
         """Raw outputs as channels in [0, 1]; H and V, in [-1, 1], are moved there first."""
         classes = raw.classes.softmax(1)
-        foreground = 1 - classes[:, :1] if raw.nuclei is None else raw.nuclei.softmax(1)[:, 1:]
+        if raw.nuclei is None:
+            foreground = 1 - classes[:, :1]
+        else:
+            foreground = raw.nuclei.softmax(1)[:, 1:]
         maps = raw.maps / 2 + 0.5 if self.config.separation == "hv" else raw.maps
         return torch.cat([foreground, torch.zeros_like(foreground), classes[:, 1:], maps], 1)
 

@@ -120,7 +120,9 @@ class TypedSegmenter:
 
     def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """The base's own, since the nuclei are; raw probabilities of a base that was not measured."""
-        return self.base.certainty(probabilities) if isinstance(self.base, Certain) else probabilities
+        if isinstance(self.base, Certain):
+            return self.base.certainty(probabilities)
+        return probabilities
 
     @property
     def channels(self) -> int:
@@ -148,11 +150,15 @@ class TypedSegmenter:
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
         """Those of the base."""
-        return self.base.statistics() if isinstance(self.base, Fitted) else {}
+        if isinstance(self.base, Fitted):
+            return self.base.statistics()
+        return {}
 
     def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> TypedSegmenter:
         """A copy whose base has the statistics of a calibrated one."""
-        return self._on(self.base.with_statistics(statistics)) if isinstance(self.base, Fitted) else self
+        if isinstance(self.base, Fitted):
+            return self._on(self.base.with_statistics(statistics))
+        return self
 
     def _on(self, base: Segmenter) -> TypedSegmenter:
         if base is self.base:

@@ -99,7 +99,11 @@ def _open_tiff(path: Place, mpp: float | None) -> Slide:
     # Ventana's BIF: neighbouring tiles overlap by amounts that its XML lists, and only OpenSlide lays them right.
     if overview.header.vendor == "ventana":
         return _first_that_opens(path, ("openslide",), mpp)
-    rest: tuple[str, ...] = ("image", "tiff") if overview.is_one_striped_image else ("tiff", "image")
+    rest: tuple[str, ...]
+    if overview.is_one_striped_image:
+        rest = ("image", "tiff")
+    else:
+        rest = ("tiff", "image")
     if overview.is_vendors and overview.header.dialect == "rgb":
         rest = ("tiffslide", *rest)
     if isinstance(path, Url):

@@ -49,7 +49,9 @@ def sees_less(seen: SlideHeader, tiff: SlideHeader) -> str | None:
         return f"it does not read {tiff.dialect}"
     # Of its makers' formats OpenSlide knows more than tags say; only a much smaller image means that it got lost.
     if seen.vendor != "generic-tiff":
-        return "it sees a smaller image" if _pixels(tiff) > MUCH_LARGER * _pixels(seen) else None
+        if _pixels(tiff) > MUCH_LARGER * _pixels(seen):
+            return "it sees a smaller image"
+        return None
     # OpenSlide opens it as a generic TIFF: without the pyramid in SubIFDs, channels and resolution.
     if tiff.vendor == "ome-tiff":
         return "it does not read OME-XML"

@@ -65,7 +65,9 @@ def read_instance(path: Path) -> Instance | None:
         width = int(header.get("TotalPixelMatrixColumns") or 0)
     except Exception:  # a damaged header makes anything of a parser; whoever opens the slide says what is wrong
         return None
-    return Instance(path=path, series=series, volume="VOLUME" in kinds, width=width) if series else None
+    if series:
+        return Instance(path=path, series=series, volume="VOLUME" in kinds, width=width)
+    return None
 
 
 def find_series(paths: Sequence[object]) -> tuple[Series, ...]:

@@ -58,7 +58,9 @@ class ImageSlide(Slide):
     def _open(self) -> Any:
         """The whole image as it is stored, ``(h, w, samples)``."""
         assert isinstance(self.path, Path)
-        return _decode_tiff(self.path) if is_tiff(self.path) else _decode_image(self.path)
+        if is_tiff(self.path):
+            return _decode_tiff(self.path)
+        return _decode_image(self.path)
 
     def _describe(self) -> SlideHeader:
         assert isinstance(self.path, Path)
@@ -207,7 +209,10 @@ def _orientation(exif: Image.Exif, data: bytes | None) -> int:
 
 def _decode_image(path: Path) -> NDArray[Any]:
     stored = _look_at(path)
-    decode = imagecodecs.png_decode if stored.kind == "png" else imagecodecs.jpeg8_decode
+    if stored.kind == "png":
+        decode = imagecodecs.png_decode
+    else:
+        decode = imagecodecs.jpeg8_decode
     # Mapped, so that the compressed bytes are not copied into memory beside the pixels.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         # The decoder paints what is missing grey; an end that belongs to a thumbnail stands before the first scan.
@@ -225,7 +230,10 @@ def _describe_tiff(path: Path) -> tuple[SlideHeader, Dialect]:
     with open_tiff(path) as tiff:
         layout = read_layout(tiff, path.name)
         first = layout.first
-        samples = len(layout.levels[0]) if len(layout.levels[0]) > 1 else first.samplesperpixel
+        if len(layout.levels[0]) > 1:
+            samples = len(layout.levels[0])
+        else:
+            samples = first.samplesperpixel
         check_size(path.name, (first.imagelength, first.imagewidth), samples * layout.sample_bytes)
         layout = replace(layout, levels=layout.levels[:1])
         dialect, notes = understood(layout, SegmentReader(tiff, keep=0), path.name)

@@ -110,4 +110,6 @@ def _positive_pair(y: object, x: object) -> tuple[float, float] | None:
         pair = float(str(y)), float(str(x))
     except ValueError:
         return None
-    return pair if all(math.isfinite(v) and v > 0 for v in pair) else None
+    if all(math.isfinite(v) and v > 0 for v in pair):
+        return pair
+    return None

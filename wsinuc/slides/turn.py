@@ -26,8 +26,14 @@ class Turn:
         """Where the pixels of an upright box lie in the stored image of the given (height, width)."""
         # Undone in reverse: an upright image was transposed first and flipped then.
         height, width = self.shape(stored)
-        rows = (height - box.y1, height - box.y0) if self.flips_rows else (box.y0, box.y1)
-        columns = (width - box.x1, width - box.x0) if self.flips_columns else (box.x0, box.x1)
+        if self.flips_rows:
+            rows = (height - box.y1, height - box.y0)
+        else:
+            rows = (box.y0, box.y1)
+        if self.flips_columns:
+            columns = (width - box.x1, width - box.x0)
+        else:
+            columns = (box.x0, box.x1)
         if self.transposed:
             return Box(columns[0], rows[0], columns[1], rows[1])
         return Box(rows[0], columns[0], rows[1], columns[1])

@@ -113,7 +113,9 @@ class ResultStore:
         """
         inspection = inspect(self.out)
         self._check_damage(inspection)
-        return dict(inspection.made.content) if inspection.is_whole else {}
+        if inspection.is_whole:
+            return dict(inspection.made.content)
+        return {}
 
     def clear_up(self) -> None:
         """Remove what is left of a run that was killed after it had completed the result. Raises RemoteError."""

@@ -91,7 +91,10 @@ class _Classes:
         """Raise DataError when any of the ``count`` points had no known class."""
         if self._unknown:
             first = self._first_unknown
-            what = f"of the unknown class {first[:80]!r}" if first else "without a class"
+            if first:
+                what = f"of the unknown class {first[:80]!r}"
+            else:
+                what = "without a class"
             raise DataError(
                 f"{path}: {self._unknown} of {count} points have no known class, the first is {what}; "
                 f"the classes are: {', '.join(self._names)}"

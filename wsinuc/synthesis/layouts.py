@@ -53,7 +53,10 @@ class NucleusLayout:
     def point_map(self) -> NDArray[np.int32]:
         """(h, w) class at the pixel of each nucleus, 0 elsewhere; of nuclei that share a pixel the last stays."""
         canvas = np.zeros(self.shape, np.int32)
-        y, x = self.points.astype(np.intp).T if len(self.points) else np.zeros((2, 0), np.intp)
+        if len(self.points):
+            y, x = self.points.astype(np.intp).T
+        else:
+            y, x = np.zeros((2, 0), np.intp)
         canvas[y, x] = self.classes
         return canvas
 
@@ -100,6 +103,9 @@ def layout_of(labels: NDArray[np.int32], classes: NDArray[np.int32] | None = Non
         own = ids == nuclei[i]
         pixels = np.stack([y[own], x[own]], axis=1) + 0.5
         points[i] = pixels[np.argmin(((pixels - points[i]) ** 2).sum(1))]
-    kinds = np.ones(len(nuclei), np.int32) if classes is None else classes[nuclei].astype(np.int32)
+    if classes is None:
+        kinds = np.ones(len(nuclei), np.int32)
+    else:
+        kinds = classes[nuclei].astype(np.int32)
     height, width = labels.shape
     return NucleusLayout(shape=(height, width), points=points, classes=kinds)

@@ -51,7 +51,10 @@ class Prompt:
         subject = " ".join(
             word for word in ("histopathology", _subject(self.stain, self.tissue), "tissue image") if word
         )
-        nuclei = f"including nuclei types of {_listed(self.classes)}" if self.classes else "with no nucleus"
+        if self.classes:
+            nuclei = f"including nuclei types of {_listed(self.classes)}"
+        else:
+            nuclei = "with no nucleus"
         return f"high-quality {subject} {nuclei}."
 
 
@@ -177,7 +180,9 @@ def _subject(stain: str, tissue: str) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b, and c``."""
-    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])}, and {names[-1]}"
+    if len(names) < 3:
+        return " and ".join(names)
+    return f"{', '.join(names[:-1])}, and {names[-1]}"
 
 
 def _named(words: Sequence[str], empty: str) -> str:

@@ -58,7 +58,10 @@ def compacted(
 def _conspicuous(image: NDArray[np.uint8], labels: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.float32]:
     """What it costs to take out each pixel."""
     # Without a nucleus there is nothing that distances could be measured from.
-    away = ndimage.distance_transform_edt(labels == 0) if labels.any() else np.full(labels.shape, np.inf)
+    if labels.any():
+        away = ndimage.distance_transform_edt(labels == 0)
+    else:
+        away = np.full(labels.shape, np.inf)
     edges = ndimage.gaussian_gradient_magnitude(image.mean(axis=2, dtype=np.float32), 1.0)
     energy: NDArray[np.float32] = 1 + rng.uniform(0, _GRAIN, labels.shape).astype(np.float32) + _EDGE * edges
     energy += _NEAR * np.minimum(away, _FAR).astype(np.float32)

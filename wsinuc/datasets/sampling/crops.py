@@ -80,7 +80,10 @@ class CropSource:
         source = int(rng.choice(len(self.images), p=self.shares))
         sample = self.images[source]
         image, labels = augmented_crop(sample, self.mpp, rng, size=self.size, augmentation=self.augmentation)
-        classes = (labels > 0).astype(np.int32) if sample.classes is None else sample.classes[labels]
+        if sample.classes is None:
+            classes = (labels > 0).astype(np.int32)
+        else:
+            classes = sample.classes[labels]
         # Mirroring can show a nucleus twice, and each copy has a centre of its own.
         pieces = cc3d.connected_components(labels, connectivity=8).astype(np.int32, copy=False)
         return Crop(image, pieces, classes, source)

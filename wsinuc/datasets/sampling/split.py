@@ -205,7 +205,10 @@ def split_images(
     assigned = _assign(list(together.values()), strata, fractions, seed)
     for name, indices in assigned.items():
         if not indices:
-            what = f"{len(together)} values of {group}" if group else f"{len(dataset)} images"
+            if group:
+                what = f"{len(together)} values of {group}"
+            else:
+                what = f"{len(dataset)} images"
             raise DataError(f"part {name!r} would be empty: {what} cannot be divided like that; choose other shares")
     parts = {
         name: tuple((dataset.names[i], dataset.boxes[i]) for i in sorted(indices)) for name, indices in assigned.items()
@@ -248,11 +251,17 @@ def _count(image: LabelledImage, box: Box, classes: int) -> NDArray[np.int64]:
     """(classes + 1,) nuclei of each class inside a box; the first are those of no known class."""
     if image.points is not None:
         inside = ((image.points >= (box.y0, box.x0)) & (image.points < (box.y1, box.x1))).all(axis=1)
-        kinds = np.zeros(len(image.points), np.int32) if image.point_classes is None else image.point_classes
+        if image.point_classes is None:
+            kinds = np.zeros(len(image.points), np.int32)
+        else:
+            kinds = image.point_classes
         return np.bincount(kinds[inside], minlength=classes + 1)
     # Numbers that are there at all: labels of a part of an image have gaps.
     ids = 1 + np.flatnonzero(np.bincount(image.labels[box.slices].ravel(), minlength=1)[1:])
-    kinds = np.zeros(len(ids), np.int32) if image.classes is None else image.classes[ids]
+    if image.classes is None:
+        kinds = np.zeros(len(ids), np.int32)
+    else:
+        kinds = image.classes[ids]
     return np.bincount(kinds, minlength=classes + 1)
 
 
@@ -307,4 +316,6 @@ def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], coun
 
 def _to_json(place: Place) -> dict[str, object]:
     name, box = place
-    return {"image": name} if box is None else {"image": name, "box": [box.y0, box.x0, box.y1, box.x1]}
+    if box is None:
+        return {"image": name}
+    return {"image": name, "box": [box.y0, box.x0, box.y1, box.x1]}

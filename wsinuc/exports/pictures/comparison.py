@@ -128,7 +128,10 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
         x = i % columns * step_x
         y = top + i // columns * step_y
         shown = _resized(row, PAIR_PX)
-        picture = _outlined(shown, 1) if row.true_points is not None else _mistaken(shown, row)
+        if row.true_points is not None:
+            picture = _outlined(shown, 1)
+        else:
+            picture = _mistaken(shown, row)
         _write_caption(page, f"{i + 1}. {row.caption}", (x, y), width, 18)
         page.paste(Image.fromarray(shown.image), (x, y + CAPTION_PX))
         page.paste(Image.fromarray(picture), (x + width - PAIR_PX, y + CAPTION_PX))
@@ -183,7 +186,9 @@ def _outlined(row: Comparison, zoom: int) -> NDArray[np.uint8]:
     picture[predicted] = PREDICTION
     picture[truth & predicted] = BOTH
     enlarged = _enlarge(picture, zoom)
-    return enlarged if row.true_points is None else _dotted(enlarged, row.true_points * zoom)
+    if row.true_points is None:
+        return enlarged
+    return _dotted(enlarged, row.true_points * zoom)
 
 
 def _dotted(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.uint8]:

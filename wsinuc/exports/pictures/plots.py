@@ -77,7 +77,10 @@ def draw_heat_map(
     image = axes.imshow(table, cmap="viridis", aspect="auto")
     whole = bool(np.all(np.mod(table[np.isfinite(table)], 1) == 0))
     # Figures in the cells are black on the bright half of the colours and white on the dark one.
-    limit = np.nanmean([np.nanmin(table), np.nanmax(table)]) if np.isfinite(table).any() else 0.0
+    if np.isfinite(table).any():
+        limit = np.nanmean([np.nanmin(table), np.nanmax(table)])
+    else:
+        limit = 0.0
     for (i, j), value in np.ndenumerate(table):
         if np.isfinite(value):
             text = f"{value:.0f}" if whole else f"{value:.3f}"

@@ -89,7 +89,9 @@ class Preview:
             field.draw_outlines(part)
         left = self._overview.finish(read_resilient(self._coarse, Box.of_shape(self._coarse.shape))[0])
         right = field.finish(_magnified(view, box))
-        left, legend = hatch_left_out(left, tissue, _mm2(view)) if tissue else (left, [])
+        legend: list[LegendEntry] = []
+        if tissue:
+            left, legend = hatch_left_out(left, tissue, _mm2(view))
         if box != self._overview.box:
             _mark(left, box, self._overview.scale)
         for picture, mpp in ((left, self._mpp), (right, view.mpp / ZOOM)):
@@ -165,7 +167,9 @@ def _mm2(view: SlideView) -> float:
 
 
 def _title(view: SlideView) -> str:
-    return printable(view.slide.path.name) if view.slide.path else "image in memory"
+    if view.slide.path:
+        return printable(view.slide.path.name)
+    return "image in memory"
 
 
 def _magnified(view: SlideView, box: Box) -> NDArray[np.uint8]:
@@ -187,11 +191,16 @@ def _page(left: Image.Image, right: Image.Image, header: Header) -> Image.Image:
     """Both pictures on white under a header: side by side, or one below the other when the slide is wide."""
     below = left.width > 1.5 * left.height
     top = header.height
-    width = max(left.width, right.width) if below else left.width + _GAP + right.width
-    height = left.height + _GAP + right.height if below else max(left.height, right.height)
+    if below:
+        width = max(left.width, right.width)
+        height = left.height + _GAP + right.height
+        corner = (_MARGIN, top + left.height + _GAP)
+    else:
+        width = left.width + _GAP + right.width
+        height = max(left.height, right.height)
+        corner = (_MARGIN + left.width + _GAP, top)
     page = Image.new("RGB", (width + 2 * _MARGIN, top + height + _MARGIN), (255, 255, 255))
     page.paste(left, (_MARGIN, top))
-    corner = (_MARGIN, top + left.height + _GAP) if below else (_MARGIN + left.width + _GAP, top)
     page.paste(right, corner)
     _draw_header(page, header)
     return page

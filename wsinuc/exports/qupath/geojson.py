@@ -73,7 +73,9 @@ class ExportReport:
 
 def default_geojson_name(count: int) -> str:
     """File name for ``count`` nuclei: one plain file while QuPath can load it with ease, else a zip of shards."""
-    return "nuclei.geojson" if count <= ONE_FILE_LIMIT else "nuclei.geojson.zip"
+    if count <= ONE_FILE_LIMIT:
+        return "nuclei.geojson"
+    return "nuclei.geojson.zip"
 
 
 def check_class_names(names: Iterable[str]) -> None:

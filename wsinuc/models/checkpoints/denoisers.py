@@ -48,7 +48,9 @@ class DenoiserHeader:
 
 def untrained_denoiser(config: UNetConfig | AttentionUNetConfig) -> UNet | AttentionUNet:
     """A denoiser of this shape with random weights."""
-    return AttentionUNet(config) if isinstance(config, AttentionUNetConfig) else UNet(config)
+    if isinstance(config, AttentionUNetConfig):
+        return AttentionUNet(config)
+    return UNet(config)
 
 
 def build_denoiser(config: dict[str, Any]) -> nn.Module:

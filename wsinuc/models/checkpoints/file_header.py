@@ -84,7 +84,9 @@ def read_header(path: Path) -> Header | None:
     require_regular(path, CheckpointError)
     try:
         described = parse_header(_raw_header(path))
-        metadata = described.get("__metadata__") if isinstance(described, dict) else None
+        metadata = None
+        if isinstance(described, dict):
+            metadata = described.get("__metadata__")
         own = metadata.get(HEADER_NAME) if isinstance(metadata, dict) else None
         if not isinstance(own, str):
             return None

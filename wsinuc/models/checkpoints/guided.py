@@ -155,7 +155,10 @@ def _check(converted: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Non
         )
     for name, value in wanted.items():
         if converted[name].shape != value.shape:
-            hint = "is the variance learned there?" if name.startswith("head.2") else "check its base width"
+            if name.startswith("head.2"):
+                hint = "is the variance learned there?"
+            else:
+                hint = "check its base width"
             raise CheckpointError(
                 f"{name} is {tuple(converted[name].shape)} in the published weights but {tuple(value.shape)} in "
                 f"this network: {hint}"

@@ -65,7 +65,10 @@ class TemplateEncoder:
         tissues, stains, classes = self._words
         tokens = torch.zeros(len(prompts), 2 + len(classes), self.width)
         for sample, given in zip(tokens, prompts, strict=True):
-            prompt = parse_prompt(given, self.vocabulary) if isinstance(given, str) else self.vocabulary.checked(given)
+            if isinstance(given, str):
+                prompt = parse_prompt(given, self.vocabulary)
+            else:
+                prompt = self.vocabulary.checked(given)
             sample[0, tissues.index(prompt.tissue)] = 1
             sample[1, len(tissues) + stains.index(prompt.stain)] = 1
             for i in map(classes.index, prompt.classes):

@@ -122,7 +122,9 @@ class GaussianDiffusion:
 
     def named(self, t: Tensor) -> Tensor:
         """What the denoiser calls the timesteps ``t``."""
-        return t if self.original is None else self.original.to(t.device)[t]
+        if self.original is None:
+            return t
+        return self.original.to(t.device)[t]
 
     def respaced(self, timesteps: Sequence[int]) -> GaussianDiffusion:
         """The same process seen at a few of its timesteps only, for quicker sampling (Nichol &

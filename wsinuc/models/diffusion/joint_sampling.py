@@ -174,7 +174,9 @@ class _Gaussian:
         self.before: tuple[float, Tensor] | None = None
 
     def log_snr(self, t: int) -> float:
-        return CLEAN if t < 0 else float(self.schedule.log_snr(torch.tensor(t / self.steps)))
+        if t < 0:
+            return CLEAN
+        return float(self.schedule.log_snr(torch.tensor(t / self.steps)))
 
     def step(self, x: Tensor, x0: Tensor, t: int, s: int, eps: Tensor) -> Tensor:
         now = self.log_snr(t)

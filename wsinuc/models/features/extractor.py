@@ -111,7 +111,11 @@ class FeatureExtractor:
         t = torch.tensor(self.config.timesteps, device=x0.device).repeat_interleave(n)
         noisy = self.process.noise(x0.repeat(steps, 1, 1, 1), t, noise.repeat_interleave(n, 0))
         noisy = noisy.to(dtype=self.unet.stem.weight.dtype, memory_format=torch.channels_last)
-        maps: dict[int, list[Tensor]] = {1: [x0.to(noisy.dtype)]} if self.config.image else {}
+        maps: dict[int, list[Tensor]]
+        if self.config.image:
+            maps = {1: [x0.to(noisy.dtype)]}
+        else:
+            maps = {}
         # All timesteps go through the network as one batch, timestep by timestep.
         activations = self.unet.activations(noisy, t, self.config.blocks)
         for step in range(steps):

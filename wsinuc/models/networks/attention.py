@@ -52,7 +52,9 @@ class TokenAttention(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, inner, bias=False)
         self.pair = nn.Sequential(nn.LayerNorm(context), nn.Linear(context, 2 * inner, bias=False))
-        self.own = nn.Linear(width, 2 * inner, bias=False) if self_attention else None
+        self.own = None
+        if self_attention:
+            self.own = nn.Linear(width, 2 * inner, bias=False)
         self.null = nn.Parameter(torch.randn(2 * inner) * 0.02)
         self.out = nn.Linear(inner, width, bias=False)
 

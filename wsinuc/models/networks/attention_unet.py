@@ -79,7 +79,10 @@ class ResBlock(nn.Module):
         self.time = None if time_width is None else nn.Linear(time_width, outputs)
         self.first = Block(inputs, outputs)
         self.second = Block(outputs, outputs)
-        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        if inputs == outputs:
+            self.skip = nn.Identity()
+        else:
+            self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         h = self.first(x)

@@ -102,11 +102,9 @@ class _Level(nn.Module):
         self.blocks = nn.ModuleList(
             GatedResBlock(width + skip, width, time, gated=True) for _ in range(config.blocks[index])
         )
-        self.attention = (
-            ImageAttention(width, config.context, config.heads, self_attention=True, factor=2)
-            if config.attends[index]
-            else None
-        )
+        self.attention = None
+        if config.attends[index]:
+            self.attention = ImageAttention(width, config.context, config.heads, self_attention=True, factor=2)
 
     def down(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Output, and one skip more than there are blocks."""

@@ -140,7 +140,10 @@ class ResBlock(nn.Module):
         self.norm_out = norm(outputs)
         self.dropout = nn.Dropout(dropout)
         self.conv_out = _zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
-        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        if inputs == outputs:
+            self.skip = nn.Identity()
+        else:
+            self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def _resampled(self, x: Tensor) -> Tensor:
         if self.resample == "up":

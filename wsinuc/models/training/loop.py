@@ -252,7 +252,9 @@ class _Training:
         except torch.OutOfMemoryError:
             exhausted = True  # what follows runs after the block, when the failed pass's tensors are gone
         assert exhausted
-        at_once = self.images // (passes * self.processes.count) if self.images > 1 else None
+        at_once = None
+        if self.images > 1:
+            at_once = self.images // (passes * self.processes.count)
         with self._autocast():
             raise out_of_memory(model, at_once, self.trial)
 
@@ -263,7 +265,10 @@ class _Training:
         """Raise TrainingError when a step would spoil the weights."""
         if math.isfinite(loss) and math.isfinite(norm):
             return
-        what = f"the gradient's norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
+        if math.isfinite(loss):
+            what = f"the gradient's norm is {norm}"
+        else:
+            what = f"the loss is {loss}"
         hint = "nothing was saved yet: run again with a lower learning rate or a longer warm-up"
         if self.path.exists():
             hint = (

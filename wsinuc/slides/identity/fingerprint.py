@@ -95,7 +95,9 @@ def sha256_of(path: Place) -> str:
     for part in slide_files(path):
         with part.open("rb") as file:
             digests.append(hash_all(file))
-    return digests[0] if len(digests) == 1 else _joined(sorted(digests))
+    if len(digests) == 1:
+        return digests[0]
+    return _joined(sorted(digests))
 
 
 def stamp(path: Place) -> str:
@@ -172,7 +174,9 @@ def _remote_stamp(url: Url) -> str:
     with remote_errors(url):
         about = fs.info(path)
     version = about.get("ETag") or about.get("etag")
-    return _joined([str(about.get("size")), str(version)])[:32] if version else ""
+    if version:
+        return _joined([str(about.get("size")), str(version)])[:32]
+    return ""
 
 
 def _holes(path: Path) -> int:

@@ -61,7 +61,10 @@ def _take_standard_input() -> socket.socket:
 def _limit_memory(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # gigabytes of core dump for every damaged slide
     _, most = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
+    if most == resource.RLIM_INFINITY:
+        wanted = memory_bytes
+    else:
+        wanted = min(memory_bytes, most)
     with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
     with contextlib.suppress(OSError):  # Linux only

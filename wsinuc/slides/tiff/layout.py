@@ -100,7 +100,10 @@ def read_layout(tiff: tifffile.TiffFile, name: str) -> TiffLayout:
         raise SlideError(f"{name}: a TIFF file without an image that tifffile can read")
     xml = entries[0].page.description if entries[0].page.is_ome else ""
     images = read_ome(xml, name) if xml else ()
-    layout = _of_ome(images, entries, name) if images else _of_tags(entries, tiff, name)
+    if images:
+        layout = _of_ome(images, entries, name)
+    else:
+        layout = _of_tags(entries, tiff, name)
     if layout.vendor != "hamamatsu":  # whose strips are whole levels, which OpenSlide takes apart
         check_pages(layout, name)
     return layout
@@ -171,7 +174,10 @@ def _of_tags(entries: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -
     below = [(page,) for page in pages if page is not first and _may_be_level(page, first, own)]
     levels = _pyramid((first,), below, name)
     used = {page.offset for pages in levels for page in pages}  # what is no level is an associated image
-    aperio = tifffile.tifffile.svs_description_metadata(first.description) if first.is_svs else {}
+    if first.is_svs:
+        aperio = tifffile.tifffile.svs_description_metadata(first.description)
+    else:
+        aperio = {}
     mpp = _positive(aperio.get("MPP"))
     return TiffLayout(
         vendor=vendor,

@@ -86,7 +86,9 @@ def _decoded_color(page: tifffile.TiffPage, color: str, name: str) -> str:
 def _alpha(page: tifffile.TiffPage, count: int) -> str:
     """The first sample behind the colour is transparency only when the file says so."""
     extra = page.extrasamples[:1]
-    return _ALPHA.get(int(extra[0]), "none") if extra and page.samplesperpixel > count else "none"
+    if extra and page.samplesperpixel > count:
+        return _ALPHA.get(int(extra[0]), "none")
+    return "none"
 
 
 def _palette(page: tifffile.TiffPage, name: str) -> bytes:

@@ -130,7 +130,10 @@ class SegmentReader:
         """Rows of an uncompressed strip, whatever its size."""
         if page.dataoffsets[index] == 0 or page.databytecounts[index] == 0:
             return None
-        together = page.samplesperpixel if page.planarconfig == PLANARCONFIG.CONTIG else 1
+        if page.planarconfig == PLANARCONFIG.CONTIG:
+            together = page.samplesperpixel
+        else:
+            together = 1
         dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
         row = page.imagewidth * together * dtype.itemsize
         # The last strip holds fewer rows, but never fewer than the image needs of it.

@@ -147,7 +147,10 @@ def _read_directory(file: BinaryIO, numbers: TiffNumbers, offset: int, parent: i
     body = _read(file, offset + len(head), size + struct.calcsize(numbers.next))
     entries = body[:size]
     tail = body[size:]
-    following = struct.unpack(numbers.next, tail)[0] if len(tail) == struct.calcsize(numbers.next) else 0
+    if len(tail) == struct.calcsize(numbers.next):
+        following = struct.unpack(numbers.next, tail)[0]
+    else:
+        following = 0
     return RawDirectory(offset, parent, entries, _sub_ifds(file, numbers, entries), following)
 
 
@@ -166,7 +169,10 @@ def _sub_ifds(file: BinaryIO, numbers: TiffNumbers, entries: bytes) -> tuple[int
     offsets: list[int] = []
     for tag, kind, size, inline in _entries(numbers, entries):
         if tag == _SUB_IFDS:
-            data = inline[:size] if size <= room else _far(file, numbers, inline, size)
+            if size <= room:
+                data = inline[:size]
+            else:
+                data = _far(file, numbers, inline, size)
             offsets += _offsets(numbers, kind, data)
     return tuple(offsets)
 

@@ -87,7 +87,9 @@ class BenchConfig:
     @property
     def size(self) -> SyntheticSlideConfig | None:
         """The slide that is made; None where one is given."""
-        return None if self.slide else SyntheticSlideConfig(width=self.width, height=self.height)
+        if self.slide:
+            return None
+        return SyntheticSlideConfig(width=self.width, height=self.height)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -365,7 +367,8 @@ class _Bench:
         nuclei: int | None = None,
     ) -> StageResult:
         """A stage of the block, held against the CPU seconds that its ceiling would take for the same."""
-        megapixels = _area(self.block.core) / 1e6 if megapixels is None else megapixels
+        if megapixels is None:
+            megapixels = _area(self.block.core) / 1e6
         result = _result(stage, usage, megapixels, len(self.nuclei) if nuclei is None else nuclei, self.view.mpp)
         return replace(result, ceiling=ceiling, share_of_ceiling=best_s / max(usage.cpu_seconds, 1e-9))
 

@@ -178,7 +178,10 @@ class _Level:
         tissue = self.is_tissue(np.arange(y0, y0 + TILE + 1, 32), np.arange(x0, x0 + TILE + 1, 32))
         if tissue.any() != tissue.all():
             return None
-        kind = int(self.cells[y0 // side, x0 // side]) if tissue.all() else self.glass
+        if tissue.all():
+            kind = int(self.cells[y0 // side, x0 // side])
+        else:
+            kind = self.glass
         return kind, y0 % side, x0 % side
 
 

@@ -122,8 +122,14 @@ def _distances(a: PatchFigures, b: PatchFigures) -> dict[Key, float]:
         x = a.values(name)
         y = b.values(name)
         both = len(x) > 0 and len(y) > 0
-        distances["wasserstein", name] = float(wasserstein_distance(x, y)) if both else NAN
-        distances["relative", name] = abs(relative_difference(float(x.mean()), float(y.mean()))) if both else NAN
+        if both:
+            distances["wasserstein", name] = float(wasserstein_distance(x, y))
+        else:
+            distances["wasserstein", name] = NAN
+        if both:
+            distances["relative", name] = abs(relative_difference(float(x.mean()), float(y.mean())))
+        else:
+            distances["relative", name] = NAN
     return distances
 
 
@@ -142,8 +148,12 @@ def _quantity(
 
 
 def _mean(key: Key, drawn: Sequence[Mapping[Key, float]]) -> float:
-    return float(np.mean([each[key] for each in drawn])) if drawn else NAN
+    if drawn:
+        return float(np.mean([each[key] for each in drawn]))
+    return NAN
 
 
 def _sd(key: Key, drawn: Sequence[Mapping[Key, float]]) -> float:
-    return float(np.std([each[key] for each in drawn])) if drawn else NAN
+    if drawn:
+        return float(np.std([each[key] for each in drawn]))
+    return NAN

@@ -124,7 +124,9 @@ def gather_training_set(
         for i, (dataset, group) in enumerate(zip(datasets, groups, strict=True))
     ]
     counts = [len(dataset) for dataset in datasets]
-    weights = None if whole_share is None else shared_out(images, sum(counts[:chosen]), whole_share)
+    weights = None
+    if whole_share is not None:
+        weights = shared_out(images, sum(counts[:chosen]), whole_share)
     return TrainingSet(images, classes, tuple(origins), drawn, weights, notes)
 
 

@@ -181,7 +181,10 @@ class PatchTeacher:
         self.side = scales.side / self.factor
         """Of a patch in pixels of the teacher."""
         core = math.ceil(self.side / GRID) * GRID
-        self.segmenter = segmenter.with_core(core) if core < segmenter.tile - 2 * segmenter.margin else segmenter
+        if core < segmenter.tile - 2 * segmenter.margin:
+            self.segmenter = segmenter.with_core(core)
+        else:
+            self.segmenter = segmenter
         self.scales = scales
         self.stride = self.segmenter.tile - 2 * self.segmenter.margin
         self.tiles = math.ceil(self.side / self.stride)

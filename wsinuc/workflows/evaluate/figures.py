@@ -62,7 +62,9 @@ class ImageScores:
     @property
     def bpq(self) -> float:
         """PanNuke's PQ of all nuclei as one class: NaN where none is annotated."""
-        return self.scores.pq if self.scores and self.scores.true_nuclei else float("nan")
+        if self.scores and self.scores.true_nuclei:
+            return self.scores.pq
+        return float("nan")
 
     def row(self, classes: Sequence[str]) -> dict[str, Any]:
         """The line of this image in a table, without its attributes."""
@@ -139,31 +141,41 @@ class Evaluation:
     def means(self) -> dict[str, float]:
         """Mean of each metric over the images (each counts the same); empty where points are annotated."""
         scored = [image.scores for image in self.images if image.scores]
-        return {name: fmean(getattr(s, name) for s in scored) for name in METRICS} if scored else {}
+        if scored:
+            return {name: fmean(getattr(s, name) for s in scored) for name in METRICS}
+        return {}
 
     @property
     def totals(self) -> dict[str, int]:
         """Sum of each count over the images; empty where points are annotated."""
         scored = [image.scores for image in self.images if image.scores]
-        return {name: sum(getattr(s, name) for s in scored) for name in COUNTS} if scored else {}
+        if scored:
+            return {name: sum(getattr(s, name) for s in scored) for name in COUNTS}
+        return {}
 
     @property
     def detection(self) -> DetectionCounts | None:
         """Matched, missed and invented nuclei of all images."""
         counts = [image.detection for image in self.images if image.detection]
-        return sum(counts, DetectionCounts.zero(len(self.classes))) if counts else None
+        if counts:
+            return sum(counts, DetectionCounts.zero(len(self.classes)))
+        return None
 
     @property
     def panoptic(self) -> PanopticCounts | None:
         """Pairs of each class, all images together."""
         counts = [image.panoptic for image in self.images if image.panoptic]
-        return sum(counts, PanopticCounts.zero(len(self.classes))) if counts else None
+        if counts:
+            return sum(counts, PanopticCounts.zero(len(self.classes)))
+        return None
 
     @property
     def pixels(self) -> PixelCounts | None:
         """Confusion of the pixels of all images; without classes that of nucleus and background."""
         counts = [image.pixels for image in self.images if image.pixels]
-        return sum(counts, PixelCounts.zero(max(1, len(self.classes)))) if counts else None
+        if counts:
+            return sum(counts, PixelCounts.zero(max(1, len(self.classes))))
+        return None
 
     @property
     def verdicts(self) -> Verdicts | None:

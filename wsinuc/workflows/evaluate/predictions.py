@@ -109,7 +109,9 @@ def read_nuclei(folder: Path, name: str) -> Prediction:
     """Label image ``folder/NAME.png`` and, where the folder has classes, those of its nuclei; raises DataError."""
     image = read_labels(folder / f"{name}.png")
     layout = _class_layout(folder)
-    classes = layout.classes_of(name, image.labels, image.numbers) if layout.classes else None
+    classes = None
+    if layout.classes:
+        classes = layout.classes_of(name, image.labels, image.numbers)
     return Prediction(image.labels, classes, notes=image.notes)
 
 

@@ -75,7 +75,9 @@ class Scoring:
 
     def match(self, annotated: Sequence[str], predicted: Sequence[str]) -> ClassMatch:
         """Which classes are scored; raises DataError for names that do not fit."""
-        return match_classes(annotated, predicted) if self.classes else without_classes(predicted)
+        if self.classes:
+            return match_classes(annotated, predicted)
+        return without_classes(predicted)
 
 
 STANDARD = Scoring()
@@ -242,7 +244,10 @@ def _evaluation(
 
 
 def _as_prediction(predicted: Prediction | NDArray[np.integer], image: LabelledImage) -> Prediction:
-    prediction = predicted if isinstance(predicted, Prediction) else Prediction(predicted)
+    if isinstance(predicted, Prediction):
+        prediction = predicted
+    else:
+        prediction = Prediction(predicted)
     _check_shapes(image.name, image.labels, prediction.labels)
     return prediction
 
@@ -268,4 +273,6 @@ def _translated(predicted: Prediction, match: ClassMatch) -> LabelledNuclei:
 
 def _known(classes: NDArray[np.integer] | None, labels: NDArray[np.integer]) -> NDArray[np.integer]:
     """Class of each label, all unknown where the annotation has none."""
-    return np.zeros(int(labels.max(initial=0)) + 1, np.int64) if classes is None else classes
+    if classes is None:
+        return np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    return classes

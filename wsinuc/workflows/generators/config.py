@@ -81,7 +81,9 @@ class GeneratorConfig:
     @property
     def kind(self) -> str:
         """Of the checkpoint that the training makes: ``nudiff-structure`` or ``nudiff-image``."""
-        return IMAGE if isinstance(self.network, SpadeUNetConfig) else STRUCTURE
+        if isinstance(self.network, SpadeUNetConfig):
+            return IMAGE
+        return STRUCTURE
 
     @property
     def learned_variance(self) -> bool:
@@ -101,7 +103,9 @@ class GeneratorConfig:
     def lasting(self, steps: int) -> GeneratorConfig:
         """The same training over so many steps, its phases the same shares of it."""
         share = steps / self.fit.steps
-        later = (round(self.fit.later[0] * share), self.fit.later[1]) if self.fit.later else None
+        later = None
+        if self.fit.later:
+            later = (round(self.fit.later[0] * share), self.fit.later[1])
         fit = dataclasses.replace(self.fit, steps=steps, later=later)
         return dataclasses.replace(self, fit=fit, drop_from=round(self.drop_from * share))
 

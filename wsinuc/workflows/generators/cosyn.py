@@ -109,7 +109,10 @@ def train_cosyn(
     on_device(network, device).train()
     start = _start(network, init) if init else {}
     # Before the training, so that what fails here does not fail after days.
-    layouts = _fitted_layouts([images[i] for i in learned], config) if processes.main else {}
+    if processes.main:
+        layouts = _fitted_layouts([images[i] for i in learned], config)
+    else:
+        layouts = {}
     levels = mean_levels(examples)
     origin = {"images": len(images), **start, **(provenance or {})}
 

@@ -28,7 +28,9 @@ _AT_ONCE = 4
 
 def build_generator(config: GeneratorConfig) -> UNet | SpadeUNet:
     """The untrained network."""
-    return SpadeUNet(config.network) if isinstance(config.network, SpadeUNetConfig) else UNet(config.network)
+    if isinstance(config.network, SpadeUNetConfig):
+        return SpadeUNet(config.network)
+    return UNet(config.network)
 
 
 def as_colours(x: NDArray[np.float32]) -> NDArray[np.uint8]:

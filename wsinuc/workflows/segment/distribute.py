@@ -109,7 +109,10 @@ class _CheckedJob:
 def _spec(prepared: Prepared, plan: Plan, store: ResultStore, config: SegmentConfig) -> SlideSpec:
     path = prepared.slide.path
     assert path is not None  # segment_slide opens files
-    tissue = config.tissue if config.tissue in ("auto", "none") else str(Path(config.tissue).absolute())
+    if config.tissue in ("auto", "none"):
+        tissue = config.tissue
+    else:
+        tissue = str(Path(config.tissue).absolute())
     # All paths are absolute, because workers have another current folder.
     return SlideSpec(
         slide=path.absolute() if isinstance(path, Path) else path,

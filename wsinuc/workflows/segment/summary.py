@@ -222,10 +222,16 @@ def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
         notes.append(f"not searched, as shares of the slide: {', '.join(doubtful)}; --tissue none looks there as well")
     if total.unreadable:
         count = len(total.unreadable)
-        regions = "1 undecodable region was" if count == 1 else f"{count} undecodable regions were"
+        if count == 1:
+            regions = "1 undecodable region was"
+        else:
+            regions = f"{count} undecodable regions were"
         notes.append(f"{regions} taken for white: nuclei there are missing")
     if total.at_edge:
-        nuclei = "1 nucleus is" if total.at_edge == 1 else f"{total.at_edge} nuclei are"
+        if total.at_edge == 1:
+            nuclei = "1 nucleus is"
+        else:
+            nuclei = f"{total.at_edge} nuclei are"
         notes.append(f"{nuclei} larger than the model allows for, and may be cut at a block's edge")
     return tuple(notes)
 

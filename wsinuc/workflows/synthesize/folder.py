@@ -178,7 +178,10 @@ def check_folder(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nu
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, a folder for the samples is needed: choose another place with -o")
-    content = [p.name for p in folder.iterdir() if p.name != ".synthesis"] if folder.is_dir() else []
+    if folder.is_dir():
+        content = [p.name for p in folder.iterdir() if p.name != ".synthesis"]
+    else:
+        content = []
     if not content:
         return frozenset()
     there = read_json(folder / SETTINGS)
@@ -229,7 +232,10 @@ def _write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> No
 
 def _write_classes(sample: SyntheticSample, classes: Sequence[NucleusClass], path: Path) -> None:
     present = np.unique(sample.labels[sample.labels > 0]).tolist()
-    kinds = np.zeros(sample.labels.max(initial=0) + 1, np.int32) if sample.classes is None else sample.classes
+    if sample.classes is None:
+        kinds = np.zeros(sample.labels.max(initial=0) + 1, np.int32)
+    else:
+        kinds = sample.classes
     known = [(label, classes[kinds[label] - 1].name) for label in present if kinds[label]]
     _write_text("label,class\n" + "".join(f'{label},"{name}"\n' for label, name in known), path)
 

@@ -41,7 +41,9 @@ class Scene:
     @property
     def text(self) -> str:
         """The prompt as a sentence."""
-        return self.prompt if isinstance(self.prompt, str) else self.prompt.text()
+        if isinstance(self.prompt, str):
+            return self.prompt
+        return self.prompt.text()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,7 +208,9 @@ def tissue_of(image: LabelledImage, column: str | None = None) -> str:
 
 def _stain_of(image: LabelledImage) -> str:
     stain = image.attributes.get("stain", "")
-    return "" if stain.casefold() in _PLAIN_STAINS else " ".join(stain.lower().split())
+    if stain.casefold() in _PLAIN_STAINS:
+        return ""
+    return " ".join(stain.lower().split())
 
 
 def _digest(content: bytes) -> str:

@@ -75,7 +75,9 @@ class NudiffRecipe:
         if (self.structure_model is None) == (self.structures is None):
             raise ConfigError("structures come from a structure model or from a data set: give one of the two")
         images = load_image_model(self.image_model)
-        structures = None if self.structure_model is None else load_structure_model(self.structure_model)
+        structures = None
+        if self.structure_model is not None:
+            structures = load_structure_model(self.structure_model)
         return NudiffMaker(self, images, structures)
 
 
@@ -102,7 +104,10 @@ class NudiffMaker:
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:
         """The samples of these numbers as one batch; raises SynthesisError."""
-        drafts = self._real(numbers) if self.structures is None else self._generated(numbers)
+        if self.structures is None:
+            drafts = self._real(numbers)
+        else:
+            drafts = self._generated(numbers)
         conditions = torch.from_numpy(np.stack([condition for condition, _ in drafts]))
         pictures = from_network(self._draw(conditions.to(self.device), numbers))
         return [replace(draft, image=picture) for (_, draft), picture in zip(drafts, pictures, strict=True)]
@@ -121,7 +126,9 @@ class NudiffMaker:
     @property
     def classes(self) -> tuple[NucleusClass, ...]:
         """Those of the real structures; generated ones have none."""
-        return () if self.recipe.structures is None else self.recipe.structures.classes
+        if self.recipe.structures is None:
+            return ()
+        return self.recipe.structures.classes
 
     def identity(self) -> dict[str, Any]:
         """What decides the samples beside the settings of any synthesis, as JSON types."""
@@ -158,7 +165,10 @@ class NudiffMaker:
         drafts = []
         for k, raw in zip(numbers, from_diffusion(structures.cpu().numpy()), strict=True):
             labels = separate("hv", GeneratedMaps(semantic=raw[0], hv=raw[1:]), settings).labels
-            condition = raw if self.recipe.condition == "raw" else structure_map(labels, smallest_px=self.smallest_px)
+            if self.recipe.condition == "raw":
+                condition = raw
+            else:
+                condition = structure_map(labels, smallest_px=self.smallest_px)
             drafts.append((condition, _draft(k, labels, source="generated")))
         return drafts
 

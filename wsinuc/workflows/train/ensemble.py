@@ -131,7 +131,10 @@ def member_losses(
     """
     device = ensemble.first.device
     classes = ensemble.config.classes
-    features = table.features[rows] if columns is None else table.features[rows[..., None], columns]
+    if columns is None:
+        features = table.features[rows]
+    else:
+        features = table.features[rows[..., None], columns]
     raw: Tensor = ensemble(features.to(device).float())
     wanted = table.classes[rows].to(device)
     maps = table.maps[rows].to(device)
@@ -192,7 +195,10 @@ def _initialise(ensemble: PixelClassifierEnsemble, config: EnsembleFitConfig, se
             key = np.random.SeedSequence((seed, first_member + member)).generate_state(1)[0]
             generator = torch.Generator().manual_seed(int(key))
             for weight, gain in ((ensemble.first, 2), (ensemble.second, 2), (ensemble.third, 1)):
-                std = config.init_std if config.init_std is not None else (gain / weight.shape[1]) ** 0.5
+                if config.init_std is not None:
+                    std = config.init_std
+                else:
+                    std = (gain / weight.shape[1]) ** 0.5
                 weight[member] = std * torch.randn(weight.shape[1:], generator=generator)
 
 

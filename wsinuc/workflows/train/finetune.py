@@ -130,7 +130,10 @@ def finetune(
 
     def loss(step: int) -> torch.Tensor:
         crops = source.batch(step, config.batch)
-        soft = [taught.source.pair(step * taught.batch + i)[0] for i in range(taught.batch)] if taught else []
+        if taught:
+            soft = [taught.source.pair(step * taught.batch + i)[0] for i in range(taught.batch)]
+        else:
+            soft = []
         labels = np.stack([crop.labels for crop in crops])
         images = [crop.image for crop in crops] + [crop.image for crop in soft]
         pixels = torch.from_numpy(np.stack(images)).to(device)

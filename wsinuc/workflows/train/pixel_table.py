@@ -116,7 +116,9 @@ def class_targets(
 
 def map_targets(labels: NDArray[np.int32], separation: str) -> NDArray[np.float32]:
     """Maps to regress, ``(maps, h, w)``: centre distance, or H and V."""
-    return hv_maps(labels) if separation == "hv" else centre_distance(labels)[None]
+    if separation == "hv":
+        return hv_maps(labels)
+    return centre_distance(labels)[None]
 
 
 def choose_pixels(wanted: NDArray[np.int64], rng: np.random.Generator, config: SamplingConfig) -> NDArray[np.int64]:
@@ -172,7 +174,9 @@ class RowStore:
         self._folder = folder
         self._rows = 0
         fits = capacity is not None and capacity * width * 2 <= memory_gib * 2**30
-        self._memory = torch.empty(capacity or 0, width, dtype=torch.float16) if fits else None
+        self._memory = None
+        if fits:
+            self._memory = torch.empty(capacity or 0, width, dtype=torch.float16)
         self._file: Path | None = None
 
     def append(self, features: torch.Tensor) -> None:
@@ -238,7 +242,9 @@ def collect_pixels(
     OutputError
         The rows fit neither memory nor disk.
     """
-    capacity = None if config.pixels is None else config.visits * len(dataset) * config.pixels
+    capacity = None
+    if config.pixels is not None:
+        capacity = config.visits * len(dataset) * config.pixels
     where = folder or Path(tempfile.gettempdir())
     store = RowStore(sum(extractor.channels.values()), capacity, config.memory_gib, where)
     targets = []
@@ -272,7 +278,10 @@ def _visits(
             points = choose_pixels(wanted, rng, config)
             maps = map_targets(labels, separation)
             pixels = to_network(padded(image)[None], weight.device)
-            shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD))) if config.shift else (0, 0)
+            if config.shift:
+                shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
+            else:
+                shift = (0, 0)
             yield (
                 sample_features(extractor(pixels, shift), 0, torch.from_numpy(points)).cpu(),
                 torch.from_numpy(wanted[points[:, 0], points[:, 1]]),

@@ -163,7 +163,9 @@ def _problem(path: Place, file: Digest) -> str:
         if isinstance(path, Url):
             raise
         return f"cannot be read ({error.strerror or error})"
-    return "" if sha256 == file.sha256 else "has another content than was written"
+    if sha256 == file.sha256:
+        return ""
+    return "has another content than was written"
 
 
 def _open(path: Place) -> BinaryIO:
