@@ -50,7 +50,9 @@ def private_folder() -> Path | None:
     except (OSError, AttributeError):  # no room anywhere; no user ids on Windows
         return None
     is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
-    return folder if is_ours and os.access(folder, os.W_OK) else None
+    if is_ours and os.access(folder, os.W_OK):
+        return folder
+    return None
 
 
 def _has_home() -> bool:

@@ -151,10 +151,19 @@ def fill_enclosed(labels: Int) -> Int:
 
 
 @kernel
+def table_length(labels: Int) -> int:
+    """Entries of a table with one for each label up to the largest and one for the background; for other kernels."""
+    # In 64 bits, where the largest number of a narrow type has a successor; an empty array has no maximum.
+    if labels.size == 0:
+        return 1
+    return np.int64(labels.max()) + 1
+
+
+@kernel
 def _trace(labels: Int) -> tuple[Int, Int, Offsets]:
     height, width = labels.shape
     # Place in raster order of each label's first pixel, whose top left corner is always on the outer boundary.
-    first = np.full(labels.max() + 1 if labels.size else 1, -1, np.int64)
+    first = np.full(table_length(labels), -1, np.int64)
     count = 0
     for y in range(height):
         for x in range(width):
@@ -270,7 +279,7 @@ def _paint(
 
 @kernel
 def _pixel_counts(labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    counts = np.zeros(np.int64(labels.max()) + 1 if labels.size else 1, np.int64)
+    counts = np.zeros(table_length(labels), np.int64)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             counts[labels[y, x]] += 1
@@ -297,7 +306,7 @@ def _relabel(labels: Int, min_area: int) -> Int:
 @kernel
 def _largest_pieces(labels: Int, pieces: Int) -> Int:
     areas = _pixel_counts(pieces)
-    best = np.zeros(labels.max() + 1 if labels.size else 1, np.int32)
+    best = np.zeros(table_length(labels), np.int32)
     out = np.zeros_like(labels)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):

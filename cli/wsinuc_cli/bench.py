@@ -119,9 +119,8 @@ def bench(
     start_logging(quiet, verbose)
     if json_path and not json_path.absolute().parent.is_dir():
         raise click.UsageError(f"--json {json_path}: there is no folder {json_path.parent}")
-    if stages == "all stages":
-        names = STAGES
-    else:
+    names: tuple[str, ...] = STAGES
+    if stages != "all stages":
         names = tuple(name.strip() for name in stages.split(","))
     config = BenchConfig(slide=slide, width=size[0], height=size[1], stages=names, **settings)
     report = run_bench(config, on_stage=None if quiet else lambda name: echo(f"... {name}", err=True))

@@ -53,12 +53,16 @@ def _verdict(report: CheckReport) -> str:
 
 
 def _objects(count: int) -> str:
-    return f"{count:,} object" if count == 1 else f"{count:,} objects"
+    if count == 1:
+        return f"{count:,} object"
+    return f"{count:,} objects"
 
 
 def _counts(counts: dict[str, int]) -> str:
     shown = list(counts.items())[:SHOWN]
-    more = f", and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
+    more = ""
+    if len(counts) > SHOWN:
+        more = f", and {len(counts) - SHOWN} more"
     return ", ".join(f"{name} {count:,}" for name, count in shown) + more
 
 

@@ -94,7 +94,9 @@ def compare(
         raise click.UsageError("--part is of a split file: give --split too")
     network: FeatureNetwork = load_feature_network(features or FEATURES, device=pick_device(device))
     cutting = Cutting(size_px=patch, mpp=patch_mpp or network.mpp or USUAL_MPP, seed=seed)
-    segmenter = None if model == "none" else load_segmenter(model, device=device)
+    segmenter = None
+    if model != "none":
+        segmenter = load_segmenter(model, device=device)
     comparison = compare_sets(
         _chosen(_open(real, mpp), split, part),
         _open(synthetic, mpp),
@@ -186,8 +188,12 @@ def _distance(distance: Distance) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4g}"
+    if math.isnan(value):
+        return "-"
+    return f"{value:.4g}"
 
 
 def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:+.1f} %"
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:+.1f} %"

@@ -122,7 +122,9 @@ def _text(config: Any, path: str) -> str:
     if isinstance(value, tuple):
         separator = ";" if value and isinstance(value[0], tuple) else ","
         return separator.join(",".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
 
 
 def _joined(values: Mapping[str, Mapping[str, str]]) -> str:

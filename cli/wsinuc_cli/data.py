@@ -241,7 +241,9 @@ def _diameter(dataset: DatasetDescription) -> str:
     if math.isnan(dataset.diameter_px):
         return ""
     one = len(dataset.mpp) == 1 and sum(dataset.mpp.values()) == dataset.images
-    um = f", {dataset.diameter_px * next(iter(dataset.mpp)):.1f} um" if one else ""
+    um = ""
+    if one:
+        um = f", {dataset.diameter_px * next(iter(dataset.mpp)):.1f} um"
     return f", median diameter {dataset.diameter_px:.0f} px{um}"
 
 

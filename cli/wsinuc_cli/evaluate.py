@@ -296,7 +296,9 @@ def _show_calibration(calibration: Mapping[str, Any]) -> None:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}"
 
 
 def _written(output: Path) -> list[str]:

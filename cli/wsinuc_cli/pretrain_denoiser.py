@@ -58,7 +58,9 @@ def _choice(options: dict[str, Any]) -> Choice:
     from wsinuc.datasets.sampling.split import Split
     from wsinuc.workflows.data.sources import Choice
 
-    split = None if options["split"] is None else Split.load(options["split"])
+    split = None
+    if options["split"] is not None:
+        split = Split.load(options["split"])
     wanted = parse_conditions(options["wanted"])
     return Choice(wanted, parse_conditions(options["unwanted"]), split=split, part=options["part"])
 

@@ -35,7 +35,9 @@ def pretrain_generator(
         _describe_start(method, data, config, init)
     if options["dry_run"]:
         return
-    drawn = None if data.drawn is None else output.with_suffix(".split.json")
+    drawn = None
+    if data.drawn is not None:
+        drawn = output.with_suffix(".split.json")
     if data.drawn is not None and drawn is not None and processes.main:
         data.drawn.save(drawn)
     shared: dict[str, Any] = {

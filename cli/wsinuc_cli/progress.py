@@ -77,7 +77,9 @@ class Lines(Reporter):
         # Blocks that an interrupted run did say nothing about the speed of this one.
         new = event.done - self._resumed
         left = (now - self._begin) / max(1, new) * (event.total - event.done)
-        wait = f", about {duration(left)} left" if event.done < event.total else ""
+        wait = ""
+        if event.done < event.total:
+            wait = f", about {duration(left)} left"
         return f"{event.done} of {event.total} blocks, {event.nuclei:,} nuclei{wait}"
 
     def _say(self, text: str) -> None:

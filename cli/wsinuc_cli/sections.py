@@ -194,4 +194,6 @@ def _rank(option: click.Option) -> int:
     """Place of an option below its heading."""
     flags = HEADINGS[heading_of(option)]
     flag = long_flag(option)
-    return flags.index(flag) if flag in flags else len(flags)
+    if flag in flags:
+        return flags.index(flag)
+    return len(flags)

@@ -302,7 +302,9 @@ def describe_result(summary: Summary) -> str:
 def describe_use(done: Sequence[Summary]) -> str:
     """Where the results are and what to do with them."""
     folders = [to_place(summary.out) for summary in done]
-    more = f" and {len(folders) - SHOWN:,} more" if len(folders) > SHOWN else ""
+    more = ""
+    if len(folders) > SHOWN:
+        more = f" and {len(folders) - SHOWN:,} more"
     example = folders[0]
     geojson = next((name for name in done[0].outputs if name.startswith("nuclei.geojson")), "nuclei.geojson")
     return as_text(

@@ -54,9 +54,9 @@ def _live_display(err: bool) -> TextIO | None:
     """What stands in for a standard stream while rich draws bars: it prints above them; else None."""
     module = sys.modules.get("rich.file_proxy")  # commands that draw no bars do not import it
     stream = sys.stderr if err else sys.stdout
-    if module is not None and isinstance(stream, module.FileProxy):
-        return stream
-    return None
+    if module is None or not isinstance(stream, module.FileProxy):
+        return None
+    return stream
 
 
 class LogHandler(logging.Handler):

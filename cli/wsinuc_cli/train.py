@@ -243,7 +243,10 @@ def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:
     from wsinuc.workflows.train.finetune import FinetuneConfig
     from wsinuc.workflows.train.sweep_report import read_best
 
-    config = DdpmTrainConfig.paper() if preset == "paper" else DdpmTrainConfig()
+    if preset == "paper":
+        config = DdpmTrainConfig.paper()
+    else:
+        config = DdpmTrainConfig()
     paths = dict(DDPM_FIELDS)
     if given.get("features") is not None:
         given = {**given, "all_features": read_best(given["features"])}

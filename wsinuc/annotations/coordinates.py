@@ -77,7 +77,9 @@ class Coordinates:
         # GEOS refuses rings of fewer than four positions.
         polygons = [shapely.Polygon(rings[0], rings[1:]) for rings in map(with_area, self.parts()) if rings]
         if kind == "Polygon":
-            return polygons[0] if polygons else shapely.Polygon()
+            if polygons:
+                return polygons[0]
+            return shapely.Polygon()
         return shapely.MultiPolygon(polygons)
 
 
@@ -221,4 +223,6 @@ def _number(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        return math.nan if text.strip().lower() == "nan" else None
+        if text.strip().lower() == "nan":
+            return math.nan
+        return None

@@ -239,7 +239,9 @@ def _children(properties: Any) -> list[Any]:
     if not isinstance(properties, dict):
         return []
     children = properties.get("childObjects", properties.get("children"))
-    return children if isinstance(children, list) else []
+    if isinstance(children, list):
+        return children
+    return []
 
 
 def _about(item: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:

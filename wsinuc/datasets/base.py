@@ -255,7 +255,9 @@ class Dataset(Sequence[LabelledImage]):
         row = self.rows[index]
         box = self.boxes[index]
         image = self._checked(row, self.layout.read(row))
-        return image if box is None else cut(image, box)
+        if box is None:
+            return image
+        return cut(image, box)
 
     def _checked(self, row: Row, annotation: Annotation) -> LabelledImage:
         """What a layout has read, if its parts fit together; raises DataError."""

@@ -163,7 +163,9 @@ def relative_difference(real: float, synthetic: float) -> float:
     >>> relative_difference(40.0, 46.0)
     0.15
     """
-    return (synthetic - real) / real if real else float("nan")
+    if real:
+        return (synthetic - real) / real
+    return float("nan")
 
 
 def _checked(features_a: ArrayLike, features_b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

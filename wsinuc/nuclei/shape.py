@@ -115,7 +115,10 @@ def _hull(points: NDArray[np.int64]) -> NDArray[np.int64]:
     for direction in (1, -1):
         base = used
         for k in range(len(points)):
-            point = points[k] if direction == 1 else points[len(points) - 1 - k]
+            if direction == 1:
+                point = points[k]
+            else:
+                point = points[len(points) - 1 - k]
             while used >= base + 2 and _cross(hull[used - 2], hull[used - 1], point) <= 0:
                 used -= 1
             hull[used] = point

@@ -106,7 +106,10 @@ class Nuclei:
         from wsinuc.labels import take_rings  # takes a compiler, which reading a table does without
 
         rows = np.asarray(index)
-        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        else:
+            rows = rows.astype(np.intp)
         outlines, offsets = take_rings(self.outlines, self.offsets, rows)
         columns = {name: getattr(self, name)[rows] for name in PER_NUCLEUS}
         measurements = {name: values[rows] for name, values in self.measurements.items()}

@@ -187,7 +187,9 @@ class JointSegmenter(TiledSegmenter):
 
     def sizes(self, member: Member) -> tuple[str, ...]:
         """In which sizes a member sees the slide."""
-        return member.enlarged if self.enlarges else member.sizes
+        if self.enlarges:
+            return member.enlarged
+        return member.sizes
 
     def _has_small_nuclei(self, samples: NDArray[np.uint8]) -> bool:
         """Whether the nuclei that the last member finds in these samples are small on average; not if they are few."""

@@ -166,13 +166,18 @@ class NetworkSegmenter(TiledSegmenter):
             foreground = 1 - classes[:, :1]
         else:
             foreground = raw.nuclei.softmax(1)[:, 1:]
-        maps = raw.maps / 2 + 0.5 if self.config.separation == "hv" else raw.maps
+        if self.config.separation == "hv":
+            maps = raw.maps / 2 + 0.5
+        else:
+            maps = raw.maps
         return torch.cat([foreground, torch.zeros_like(foreground), classes[:, 1:], maps], 1)
 
 
 def _as_float(tensor: torch.Tensor) -> torch.Tensor:
     """Weights as fp32; counters stay whole numbers."""
-    return tensor.float() if tensor.is_floating_point() else tensor
+    if tensor.is_floating_point():
+        return tensor.float()
+    return tensor
 
 
 def _check_shape(config: NetworkConfig) -> None:

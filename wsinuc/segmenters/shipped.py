@@ -85,7 +85,9 @@ def model_path(model: str) -> Path:
 def member_path(name: str) -> Path:
     """The file that a joint model names: one in `WEIGHTS` by its stem, else a path; raises CheckpointError."""
     path = WEIGHTS / f"{name}.safetensors"
-    return path if path.is_file() else model_path(name)
+    if path.is_file():
+        return path
+    return model_path(name)
 
 
 def check_member(model: str, wanted: str, found: str) -> None:

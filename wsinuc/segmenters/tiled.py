@@ -52,7 +52,10 @@ class TiledSegmenter(Tiling, ABC):
     def identity(self) -> str:
         """Names weights, settings, precision, and what else decides a convolution's last bits: device, CPU threads."""
         # On a CPU the number of threads decides the order in which a convolution adds up.
-        threads = torch.get_num_threads() if self.device.type == "cpu" else 0
+        if self.device.type == "cpu":
+            threads = torch.get_num_threads()
+        else:
+            threads = 0
         facts = [asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type, threads]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

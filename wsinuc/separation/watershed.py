@@ -26,7 +26,7 @@ from scipy import ndimage
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import ConfigError
 from wsinuc.kernels import kernel
-from wsinuc.labels import fill_enclosed, pixel_counts, relabel
+from wsinuc.labels import fill_enclosed, pixel_counts, relabel, table_length
 from wsinuc.separation.contacts import settle_contacts
 from wsinuc.separation.flooding import level_watershed, split_peaks
 from wsinuc.separation.joining import Joining, join_fragments
@@ -363,7 +363,7 @@ def _smooth_rows(levels: UInt8, weights: NDArray[np.float64]) -> UInt8:
 @kernel
 def _with_unmarked(markers: Labels, pieces: Labels) -> Labels:
     """The markers, and each piece of foreground that holds none as one more."""
-    marked = np.zeros(pieces.max() + 1 if pieces.size else 1, np.bool_)
+    marked = np.zeros(table_length(pieces), np.bool_)
     for y in range(markers.shape[0]):
         for x in range(markers.shape[1]):
             if markers[y, x] > 0:

@@ -20,7 +20,9 @@ class Turn:
 
     def shape(self, stored: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the upright image."""
-        return (stored[1], stored[0]) if self.transposed else stored
+        if self.transposed:
+            return (stored[1], stored[0])
+        return stored
 
     def stored_box(self, box: Box, stored: tuple[int, int]) -> Box:
         """Where the pixels of an upright box lie in the stored image of the given (height, width)."""

@@ -289,7 +289,9 @@ def _read_once(path: Path) -> dict[str, Any]:
         content = parse_json(own_files.read(path, limit=_MOST_BYTES), str(path))
     except (OSError, DataError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if isinstance(content, dict):
+        return content
+    return {}
 
 
 def _name(sign: Mapping[str, Any]) -> str:

@@ -186,7 +186,9 @@ def _read(path: Place) -> bytes | None:
     """A file's bytes; None when it is not there."""
     if isinstance(path, Path):
         try:
-            return read_bounded(path) if path.is_file() else None
+            if path.is_file():
+                return read_bounded(path)
+            return None
         except (OSError, DataError):
             # It is there and cannot be read: empty is a summary that nobody believes.
             return b""
@@ -269,4 +271,6 @@ def _size(path: Path) -> int:
         status = path.stat()
     except OSError:
         return -1
-    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+    if stat.S_ISREG(status.st_mode):
+        return status.st_size
+    return -1

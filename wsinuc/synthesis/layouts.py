@@ -93,7 +93,10 @@ def layout_of(labels: NDArray[np.int32], classes: NDArray[np.int32] | None = Non
     if classes is not None and len(classes) <= top:
         raise DataError(f"classes must have one entry per label up to {top} and one for 0, got {len(classes)}")
     areas = np.bincount(ids, minlength=top + 1)
-    known = areas > 0 if classes is None else (areas > 0) & (classes[: top + 1] > 0)
+    if classes is None:
+        known = areas > 0
+    else:
+        known = (areas > 0) & (classes[: top + 1] > 0)
     nuclei = np.flatnonzero(known)
     # Pixel (y, x) covers [y, y + 1) x [x, x + 1), so its centre is half a pixel further.
     sums = np.stack([np.bincount(ids, weights=axis + 0.5, minlength=top + 1) for axis in (y, x)], axis=1)

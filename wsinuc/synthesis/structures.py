@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.kernels import kernel
+from wsinuc.labels import table_length
 
 SMALLEST_PX = 30
 """Nuclei with fewer pixels in a patch of 0.25 um per pixel get no H and V, as published."""
@@ -112,7 +113,7 @@ def hv_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 @kernel
 def _signed_positions(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     """Row of each pixel relative to its label's centroid, each side scaled to 1."""
-    count = labels.max() + 1 if labels.size else 1
+    count = table_length(labels)
     area = np.zeros(count, np.int64)
     total = np.zeros(count, np.int64)
     lowest = np.full(count, labels.shape[0], np.int64)

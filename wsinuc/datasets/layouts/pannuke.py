@@ -119,7 +119,10 @@ def _find_folds(path: Path) -> Iterator[_Fold]:
     """Folds in any of the layouts, judged by names alone."""
     for depth in ("", "*/", "images/*/", "*/images/*/", "*/*/images/*/"):
         for images in path.glob(f"{depth}images.npy"):
-            above = images.parents[2] if len(images.parents) > 2 else images.parent
+            if len(images.parents) > 2:
+                above = images.parents[2]
+            else:
+                above = images.parent
             beside = images.with_name("masks.npy")
             across = above / "masks" / images.parent.name / "masks.npy"
             masks = beside if beside.is_file() else across

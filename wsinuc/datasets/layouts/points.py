@@ -217,7 +217,9 @@ def _annotation(image: Path, points: NDArray[np.float64], classes: NDArray[np.fl
 
 
 def _tcga_patient(name: str) -> str:
-    return name[:12] if name.startswith("TCGA-") else ""
+    if name.startswith("TCGA-"):
+        return name[:12]
+    return ""
 
 
 def _roots(path: Path) -> Iterator[Path]:

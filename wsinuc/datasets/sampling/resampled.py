@@ -86,8 +86,14 @@ class ResampledLayout(Layout):
                 "that was not "
                 f"recorded cannot be measured; ask for {own:g} or more"
             )
-        name = row["name"] if box is None else f"{row['name']}_{box.y0}_{box.x0}"
-        real = own if abs(own / self.target - 1) <= TOLERANCE else self.target
+        if box is None:
+            name = row["name"]
+        else:
+            name = f"{row['name']}_{box.y0}_{box.x0}"
+        if abs(own / self.target - 1) <= TOLERANCE:
+            real = own
+        else:
+            real = self.target
         return {**row, "name": name, "mpp": f"{real:.17g}"}  # 17 digits give the same double when read back
 
 

@@ -106,7 +106,9 @@ def sample(
     noise = seeded_noise(shape, seeds, device)
     way_back = Walk(process, denoiser, sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
     x = way_back.from_noise(noise())
-    return way_back.restarted(x) if sampler.restart else x
+    if sampler.restart:
+        return way_back.restarted(x)
+    return x
 
 
 def seeded_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device | str) -> Noise:

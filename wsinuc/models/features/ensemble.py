@@ -152,7 +152,10 @@ class PixelClassifierEnsemble(nn.Module):
         self.second_bias = nn.Parameter(torch.zeros(k, 1, config.inner))
         self.third = nn.Parameter(torch.randn(k, config.inner, outputs) * math.sqrt(1 / config.inner))
         self.third_bias = nn.Parameter(torch.zeros(k, 1, outputs))
-        widths = (config.hidden, config.inner) if config.norm == "batch" else ()
+        if config.norm == "batch":
+            widths = (config.hidden, config.inner)
+        else:
+            widths = ()
         self.norms = nn.ModuleList(MemberNorm(k, width) for width in widths)
         self.register_buffer("mean", torch.zeros(config.width))
         self.register_buffer("std", torch.ones(config.width))
@@ -162,9 +165,11 @@ class PixelClassifierEnsemble(nn.Module):
         as used in training."""
         x = (features - self.mean) / self.std
         x = torch.relu(x @ self.first + self.first_bias)
-        x = self.norms[0](x) if self.norms else x
+        if self.norms:
+            x = self.norms[0](x)
         x = torch.relu(x @ self.second + self.second_bias)
-        x = self.norms[1](x) if self.norms else x
+        if self.norms:
+            x = self.norms[1](x)
         return x @ self.third + self.third_bias
 
     def folded(self) -> Layers:

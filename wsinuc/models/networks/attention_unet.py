@@ -76,12 +76,13 @@ class ResBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, time_width: int | None) -> None:
         super().__init__()
-        self.time = None if time_width is None else nn.Linear(time_width, outputs)
+        self.time = None
+        if time_width is not None:
+            self.time = nn.Linear(time_width, outputs)
         self.first = Block(inputs, outputs)
         self.second = Block(outputs, outputs)
-        if inputs == outputs:
-            self.skip = nn.Identity()
-        else:
+        self.skip: nn.Module = nn.Identity()
+        if inputs != outputs:
             self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:

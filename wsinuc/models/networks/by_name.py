@@ -80,7 +80,9 @@ def stride_of(method: str, shape: dict[str, Any]) -> int:
     """Pixels of which the sides of an input must be multiples."""
     if method == "unet":
         return SupervisedUNetConfig(**shape).stride
-    return STRIDE if method == "hovernet" else COARSEST
+    if method == "hovernet":
+        return STRIDE
+    return COARSEST
 
 
 def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:

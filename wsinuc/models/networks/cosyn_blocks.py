@@ -65,9 +65,8 @@ class GatedResBlock(nn.Module):
         if context:
             self.attention = ImageAttention(outputs, context, heads, self_attention=False)
         self.gate = GlobalContext(outputs) if gated else None
-        if inputs == outputs:
-            self.skip = nn.Identity()
-        else:
+        self.skip: nn.Module = nn.Identity()
+        if inputs != outputs:
             self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:

@@ -115,10 +115,9 @@ class ResidualUnit(nn.Module):
             nn.Conv2d(middle, outputs, 1, bias=False),
         )
         changes = stride != 1 or inputs != outputs
+        self.shortcut: nn.Module = nn.Identity()
         if changes:
             self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
-        else:
-            self.shortcut = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.shortcut(x) + self.body(x)

@@ -149,10 +149,9 @@ def with_statistics(network: Network, statistics: dict[str, Any]) -> Network:
     for norm in norms.values():
         norm.fixed = None
     for name in {key.rpartition(".")[0] for key in statistics}:
+        like: Tensor = next(network.parameters()).float()
         if norms[name].affine:
             like = norms[name].weight
-        else:
-            like = next(network.parameters()).float()
         scale, shift = (torch.from_numpy(statistics[f"{name}.{part}"]).to(like) for part in ("scale", "shift"))
         norms[name].fixed = (scale[None, :, None, None], shift[None, :, None, None])
     return fitted

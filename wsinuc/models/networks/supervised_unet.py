@@ -80,10 +80,9 @@ class SupervisedUNet(DenseNetwork):
         widths = [config.base * 2**level for level in range(config.levels)]
         self.down = nn.ModuleList(_double(a, b) for a, b in zip([3 * config.fold**2, *widths], widths, strict=False))
         # Four pixels wide, a mean lets nothing through at the frequency that half the resolution cannot hold.
+        self.pool: nn.Module = nn.MaxPool2d(2)
         if config.smooth:
             self.pool = nn.AvgPool2d(4, 2, 1, count_include_pad=False)
-        else:
-            self.pool = nn.MaxPool2d(2)
         coarser = list(pairwise(widths))[::-1]
         lift = _interpolated if config.smooth else _transposed
         self.lift = nn.ModuleList(lift(wide, narrow) for narrow, wide in coarser)

@@ -140,9 +140,8 @@ class ResBlock(nn.Module):
         self.norm_out = norm(outputs)
         self.dropout = nn.Dropout(dropout)
         self.conv_out = _zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
-        if inputs == outputs:
-            self.skip = nn.Identity()
-        else:
+        self.skip: nn.Module = nn.Identity()
+        if inputs != outputs:
             self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def _resampled(self, x: Tensor) -> Tensor:

@@ -124,7 +124,9 @@ def hole_share(path: Place) -> float:
         return 0.0
     files = slide_files(path)
     size = sum(file.stat().st_size for file in files)
-    return sum(_holes(file) for file in files) / size if size else 0.0
+    if size:
+        return sum(_holes(file) for file in files) / size
+    return 0.0
 
 
 def hash_all(file: BinaryIO) -> str:

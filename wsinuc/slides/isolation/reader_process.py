@@ -128,7 +128,11 @@ def _describe(error: Exception) -> dict[str, Any]:
     """An error as data; the other side makes the same of it."""
     if isinstance(error, MemoryError):
         return {"error": "MemoryError", "message": "", "cause": None}
-    kind = type(error).__name__ if isinstance(error, WsinucError) else "SlideError"
-    message = str(error) if isinstance(error, WsinucError) else one_line(error)
+    if isinstance(error, WsinucError):
+        kind = type(error).__name__
+        message = str(error)
+    else:
+        kind = "SlideError"
+        message = one_line(error)
     cause = None if error.__cause__ is None else one_line(error.__cause__)
     return {"error": kind, "message": message, "cause": cause}

@@ -74,7 +74,10 @@ class Session:
 
     def _take(self) -> Connection:
         with self._lock:
-            connection = self._idle.pop() if self._idle else self.process.connect()
+            if self._idle:
+                connection = self._idle.pop()
+            else:
+                connection = self.process.connect()
             self._busy += 1
         return connection
 

@@ -284,7 +284,9 @@ def _positive(value: object) -> float | None:
         number = float(str(value))
     except ValueError:
         return None
-    return number if 0 < number < float("inf") else None
+    if 0 < number < float("inf"):
+        return number
+    return None
 
 
 def _positive_fraction(value: object) -> float | None:

@@ -80,7 +80,9 @@ def _decoded_color(page: tifffile.TiffPage, color: str, name: str) -> str:
         raise DialectError(f"{name}: CMYK in JPEG, whose inks may be inverted: convert it to 8-bit RGB")
     if color != "ycbcr":
         return color
-    return "rgb" if page.compression in _TO_RGB else color
+    if page.compression in _TO_RGB:
+        return "rgb"
+    return color
 
 
 def _alpha(page: tifffile.TiffPage, count: int) -> str:
@@ -104,7 +106,9 @@ def _palette(page: tifffile.TiffPage, name: str) -> bytes:
 def _orientation(page: tifffile.TiffPage) -> int:
     value = page.tags.valueof("Orientation", 1)
     try:
-        return int(value) if 1 <= int(value) <= 8 else 1
+        if 1 <= int(value) <= 8:
+            return int(value)
+        return 1
     except (TypeError, ValueError):
         return 1
 

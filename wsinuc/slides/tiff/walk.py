@@ -48,22 +48,30 @@ class TiffNumbers:
     @property
     def count(self) -> str:
         """Format of the number of entries."""
-        return self.order + ("Q" if self.big else "H")
+        if self.big:
+            return self.order + "Q"
+        return self.order + "H"
 
     @property
     def entry(self) -> str:
         """Format of tag, type and number of values; the value or its offset follows."""
-        return self.order + ("HHQ" if self.big else "HHI")
+        if self.big:
+            return self.order + "HHQ"
+        return self.order + "HHI"
 
     @property
     def offset(self) -> str:
         """Format of the place of a value."""
-        return self.order + ("Q" if self.big else "I")
+        if self.big:
+            return self.order + "Q"
+        return self.order + "I"
 
     @property
     def next(self) -> str:
         """Format of the place of the next directory."""
-        return self.order + ("Q" if self.big or self.wide_next else "I")
+        if self.big or self.wide_next:
+            return self.order + "Q"
+        return self.order + "I"
 
     @property
     def entry_bytes(self) -> int:

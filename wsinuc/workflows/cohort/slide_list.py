@@ -259,7 +259,9 @@ def _job(header: list[str], row: list[str], path: Path, line: int) -> SlideJob:
 def _slide(text: str, folder: Path) -> Place:
     """A URL as it is, a path from the table's folder."""
     where = to_place(text)
-    return folder / where if isinstance(where, Path) else where
+    if isinstance(where, Path):
+        return folder / where
+    return where
 
 
 def _mpp(text: str) -> float:
@@ -273,8 +275,12 @@ def _mpp(text: str) -> float:
 
 def _model(text: str, folder: Path) -> str:
     """A shipped model keeps its name, a checkpoint is found from the table."""
-    return str(folder / text) if Path(text).suffix else text
+    if Path(text).suffix:
+        return str(folder / text)
+    return text
 
 
 def _tissue(text: str, folder: Path) -> str:
-    return text if text in ("auto", "none") else str(folder / text)
+    if text in ("auto", "none"):
+        return text
+    return str(folder / text)

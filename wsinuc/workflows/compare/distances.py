@@ -112,24 +112,20 @@ Key = tuple[str, str]
 
 def _distances(a: PatchFigures, b: PatchFigures) -> dict[Key, float]:
     """Each distance once; NaN where a set has too few patches for it."""
-    enough = min(len(a), len(b)) > 1  # a covariance needs two
-    distances = {
-        ("set", "frechet"): frechet_distance(a.vectors, b.vectors) if enough else NAN,
-        ("set", "kernel"): kernel_distance(a.vectors, b.vectors) if enough else NAN,
-        ("set", "fsd"): frechet_distance(100 * a.proportions, 100 * b.proportions) if enough else NAN,
-    }
+    distances = {("set", name): NAN for name in ("frechet", "kernel", "fsd")}
+    # A covariance needs two patches.
+    if min(len(a), len(b)) > 1:
+        distances["set", "frechet"] = frechet_distance(a.vectors, b.vectors)
+        distances["set", "kernel"] = kernel_distance(a.vectors, b.vectors)
+        distances["set", "fsd"] = frechet_distance(100 * a.proportions, 100 * b.proportions)
     for name in QUANTITIES:
         x = a.values(name)
         y = b.values(name)
-        both = len(x) > 0 and len(y) > 0
-        if both:
+        distances["wasserstein", name] = NAN
+        distances["relative", name] = NAN
+        if len(x) > 0 and len(y) > 0:
             distances["wasserstein", name] = float(wasserstein_distance(x, y))
-        else:
-            distances["wasserstein", name] = NAN
-        if both:
             distances["relative", name] = abs(relative_difference(float(x.mean()), float(y.mean())))
-        else:
-            distances["relative", name] = NAN
     return distances
 
 

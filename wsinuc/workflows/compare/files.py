@@ -45,7 +45,10 @@ def write_patches(
         shown += [_patch(name, dataset, figures[name].places[i], cutting) for i in chosen]
     same = len({tuple(c.name for c in dataset.classes) for dataset in sets.values()}) == 1
     classes = next(iter(sets.values())).classes if same else ()
-    pages = shown if same else [replace(patch, classes=None) for patch in shown]
+    if same:
+        pages = shown
+    else:
+        pages = [replace(patch, classes=None) for patch in shown]
     write_contact_sheet(pages, classes, out / "patches.png", columns=columns)
 
 

@@ -221,4 +221,6 @@ def _origin(dataset: Dataset, selection: ImageSelection, notes: Sequence[str]) -
         "fraction": selection.fraction,
         "seed": selection.seed,
     }
-    return facts | {"labels": list(notes)} if notes else facts
+    if notes:
+        return facts | {"labels": list(notes)}
+    return facts

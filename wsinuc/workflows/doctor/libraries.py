@@ -41,7 +41,9 @@ def check_readers() -> Iterator[Finding]:
         except Exception as error:  # a broken shared library raises whatever it likes
             yield fail(f"reader {package}", f"cannot be loaded: {error}", _REINSTALL)
             continue
-        library = loaded.__library_version__ if module == "openslide" else None
+        library = None
+        if module == "openslide":
+            library = loaded.__library_version__
         yield ok(f"reader {package}", f"{_version(package)}{f', OpenSlide {library}' if library else ''}")
 
 

@@ -181,7 +181,9 @@ class Evaluation:
     def verdicts(self) -> Verdicts | None:
         """Which predicted nuclei of all images are right; None where nothing says how sure the model was."""
         verdicts = [image.verdicts for image in self.images if image.verdicts]
-        return sum(verdicts, Verdicts.none()) if verdicts else None
+        if verdicts:
+            return sum(verdicts, Verdicts.none())
+        return None
 
     @property
     def pixel_classes(self) -> tuple[str, ...]:
@@ -264,7 +266,9 @@ class Evaluation:
 def _rank(image: ImageScores) -> float:
     if image.scores:
         return image.scores.aji
-    return image.detection.f_detection if image.detection else 0.0
+    if image.detection:
+        return image.detection.f_detection
+    return 0.0
 
 
 def _tissue(attributes: Row) -> str:

@@ -98,7 +98,10 @@ def tissue_of(image: LabelledImage, config: CoSynTrainConfig) -> tuple[str, str]
     row = image.attributes
     if config.tissue_column and config.tissue_column not in row:
         raise DataError(f"the images have no {config.tissue_column!r} to name their tissue; they have {', '.join(row)}")
-    columns = (config.tissue_column,) if config.tissue_column else _TISSUE_COLUMNS
+    if config.tissue_column:
+        columns = (config.tissue_column,)
+    else:
+        columns = _TISSUE_COLUMNS
     tissue = next((row[name] for name in columns if row.get(name)), config.tissue)
     stain = row.get("stain", "")
     plain = stain.casefold() in _PLAIN_STAINS

@@ -144,7 +144,9 @@ def smallest_nucleus(images: Sequence[LabelledImage]) -> float:
     """
     areas = [_whole_areas(image.labels) * image.mpp**2 for image in images]
     joined = np.concatenate([*areas, np.zeros(0)])
-    return float(np.quantile(joined, _SMALL)) if joined.size else 0.0
+    if joined.size:
+        return float(np.quantile(joined, _SMALL))
+    return 0.0
 
 
 def _whole_areas(labels: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -223,7 +225,10 @@ def _header(config: GeneratorConfig, done: int, levels: MeanLevels, images: Sequ
         "levels": levels.header(),
     }
     if config.kind == IMAGE:
-        header["drop_rate"] = config.drop_rate if _dropped(config, done) else 0.0
+        if _dropped(config, done):
+            header["drop_rate"] = config.drop_rate
+        else:
+            header["drop_rate"] = 0.0
     if config.kind == STRUCTURE:
         header["smallest_um2"] = smallest_nucleus(images)
     return header

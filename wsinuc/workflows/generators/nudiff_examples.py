@@ -91,11 +91,10 @@ class ExampleLoss(StepLoss[NDArray[np.float32]]):
 
     def _loss(self, examples: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         x0 = self._placed(examples[:, :CHANNELS])
+        condition: tuple[Tensor, ...] = ()
         if self.config.kind == IMAGE:
-            given = (self._placed(examples[:, CHANNELS:]),)
-        else:
-            given = ()
-        predict = lambda x, t: self.network(x, t, *given)  # noqa: E731
+            condition = (self._placed(examples[:, CHANNELS:]),)
+        predict = lambda x, t: self.network(x, t, *condition)  # noqa: E731
         return self.config.objective(self.process, predict, x0, t.to(self.device), eps.to(self.device)).mean()
 
     def _placed(self, part: Tensor) -> Tensor:

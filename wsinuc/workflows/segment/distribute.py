@@ -162,4 +162,6 @@ class PartReader:
     def __call__(self, block: int) -> Nuclei | None:
         """The nuclei; None for a block that owns none."""
         owns = self.owners[block // 8] >> (7 - block % 8) & 1
-        return self.store.parts.read(block) if owns else None
+        if owns:
+            return self.store.parts.read(block)
+        return None

@@ -222,7 +222,9 @@ def _whole_lines(manifest: Path) -> list[Mapping[str, str]]:
     if b"\n" not in text:
         return []
     rows = list(read_table(manifest, ("name", "index")))
-    return rows if text.endswith(b"\n") else rows[:-1]
+    if text.endswith(b"\n"):
+        return rows
+    return rows[:-1]
 
 
 def _write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> None:

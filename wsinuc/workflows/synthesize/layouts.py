@@ -188,7 +188,9 @@ class LayoutSource:
 
     @staticmethod
     def _turn(items: Sequence[str], index: int) -> str:
-        return items[index % len(items)] if items else ""
+        if items:
+            return items[index % len(items)]
+        return ""
 
 
 def described(dataset: Dataset) -> str:

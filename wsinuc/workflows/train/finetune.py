@@ -83,7 +83,10 @@ def disturbed(head: PixelClassifierEnsemble, members: int, strength: float) -> P
     """An ensemble whose members start from the one classifier ``head``, each with noise of its own."""
     ensemble = PixelClassifierEnsemble(replace(head.config, members=members)).to(head.first.device)
     for name, value in head.named_parameters():
-        spread = value.detach().std() if value.numel() > 1 else torch.zeros(())
+        if value.numel() > 1:
+            spread = value.detach().std()
+        else:
+            spread = torch.zeros(())
         start = value.detach().expand_as(getattr(ensemble, name)).clone()
         getattr(ensemble, name).data = start + strength * spread * torch.randn_like(start)
     return ensemble

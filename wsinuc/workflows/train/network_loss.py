@@ -83,11 +83,9 @@ def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig)
     assert raw.nuclei is not None
     shapes = (raw.maps - wanted.maps).square().mean() + losses.gradient_loss(raw.maps, wanted.maps, wanted.nuclei)
     nuclei = _entropy_and_dice(raw.nuclei, wanted.nuclei.long())
-    if raw.classes is not raw.nuclei:
-        types = _entropy_and_dice(raw.classes, wanted.classes)
-    else:
-        types = 0.0
-    return nuclei + shapes + types
+    if raw.classes is raw.nuclei:
+        return nuclei + shapes
+    return nuclei + shapes + _entropy_and_dice(raw.classes, wanted.classes)
 
 
 Loss = Callable[[DenseOutput, Targets, "NetworkTrainConfig"], Tensor]

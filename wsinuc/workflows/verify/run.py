@@ -169,4 +169,6 @@ def _problem(path: Place, file: Digest) -> str:
 
 
 def _open(path: Place) -> BinaryIO:
-    return path.open() if isinstance(path, Url) else path.open("rb")
+    if isinstance(path, Url):
+        return path.open()
+    return path.open("rb")
