@@ -151,12 +151,11 @@ def fill_enclosed(labels: Int) -> Int:
 
 
 @kernel
-def table_length(labels: Int) -> int:
+def table_length(labels: NDArray[np.integer]) -> int:
     """Entries of a table with one for each label up to the largest and one for the background; for other kernels."""
-    # In 64 bits, where the largest number of a narrow type has a successor; an empty array has no maximum.
     if labels.size == 0:
-        return 1
-    return np.int64(labels.max()) + 1
+        return 1  # an empty array has no maximum
+    return int(labels.max()) + 1
 
 
 @kernel

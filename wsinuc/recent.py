@@ -38,7 +38,9 @@ class Recent(Generic[Value]):
         """The value of ``key``, if it is still held."""
         with self._lock:
             pair = self._pairs.get(key)
-        return None if pair is None else pair[0]
+        if pair is None:
+            return None
+        return pair[0]
 
     def keep(self, key: Hashable, value: Value, size: int) -> None:
         """Hold a value of ``size`` bytes, unless one of that key is held or there is not so much room at all."""

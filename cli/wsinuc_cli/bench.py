@@ -151,7 +151,10 @@ def describe(report: BenchReport) -> str:
 
 
 def _row(stage: StageResult) -> str:
-    rate = f"{stage.nuclei / stage.seconds:,.0f}" if stage.nuclei else "-"
+    if stage.nuclei:
+        rate = f"{stage.nuclei / stage.seconds:,.0f}"
+    else:
+        rate = "-"
     share = ""
     if stage.share_of_ceiling is not None:
         share = f"{stage.share_of_ceiling:.0%} of {stage.ceiling}"

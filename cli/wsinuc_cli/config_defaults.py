@@ -120,7 +120,10 @@ def _text(config: Any, path: str) -> str:
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, tuple):
-        separator = ";" if value and isinstance(value[0], tuple) else ","
+        if value and isinstance(value[0], tuple):
+            separator = ";"
+        else:
+            separator = ","
         return separator.join(",".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value)
     if isinstance(value, float):
         return f"{value:g}"

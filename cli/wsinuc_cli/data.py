@@ -200,28 +200,29 @@ def describe(dataset: DatasetDescription) -> str:
     empty = ""
     if dataset.empty and not unlabelled:
         empty = f", {dataset.empty} without {things}"
+    sizes = [f"{width} x {height} ({count})" for (height, width), count in dataset.sizes.items()]
+    more = ""
+    if len(sizes) > 4:
+        more = f" and {len(sizes) - 4} more"
     if unlabelled:
         counted = ("annotation", "none")
     else:
         counted = (things, f"{dataset.nuclei:,}" + _diameter(dataset))
-    sizes = [f"{width} x {height} ({count})" for (height, width), count in dataset.sizes.items()]
     rows = [
         ("layout", dataset.layout),
         ("images", f"{dataset.images}{empty}"),
-        ("size", ", ".join(sizes[:4]) + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else "")),
+        ("size", ", ".join(sizes[:4]) + more),
         ("resolution", _resolution(dataset)),
         counted,
         *((f"  {name}", f"{count:,}") for name, count in dataset.classes.items()),
     ]
     for attribute, values in dataset.attributes.items():
         rows.append((attribute, f"{len(values)} {'value' if len(values) == 1 else 'values'}"))
-        rows += [
-            (
-                f"  {value or '(none)'}",
-                ("" if unlabelled else f"{share.nuclei:,} {things} in ") + f"{share.images} images",
-            )
-            for value, share in values.items()
-        ]
+        for value, share in values.items():
+            count = f"{share.images} images"
+            if not unlabelled:
+                count = f"{share.nuclei:,} {things} in {count}"
+            rows.append((f"  {value or '(none)'}", count))
     width = min(WIDEST, max(len(name) for name, _ in rows)) + 2
     lines = [f"  {name:<{width}}{value}" for name, value in rows]
     return as_text([str(dataset.path), *lines, *(f"Note: {note}" for note in dataset.notes)])

@@ -158,7 +158,9 @@ def _describe(
     from wsinuc.datasets.sampling.patches import area
 
     pixels = sum(area(image) for image in tissue.images)
-    beside = f", and {labelled} annotated images" if labelled else ""
+    beside = ""
+    if labelled:
+        beside = f", and {labelled} annotated images"
     size = (3 + teachers[0].segmenter.channels) * scales.side**2 * config.patches
     for each in teachers:
         echo(f"teacher {each.name} ({each.sha256[:12]}) at {each.segmenter.mpp:g} um/px")

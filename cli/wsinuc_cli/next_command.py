@@ -118,7 +118,9 @@ def _chosen(drawn: Path | None, options: Mapping[str, Any]) -> list[Any]:
 
 
 def _given(flag: str, value: Any) -> list[Any]:
-    return [] if value is None else [flag, value]
+    if value is None:
+        return []
+    return [flag, value]
 
 
 def quoted(*words: Any) -> str:

@@ -142,7 +142,9 @@ def _executor_config(**values: Any) -> ExecutorConfig:
     for name in values:
         if place not in GOES_WITH[name]:
             others = " or ".join(_flag(other) for other in GOES_WITH[name] if other in WHERE)
-            but = "" if place == "threads" else f", not with {_flag(place)}"
+            but = ""
+            if place != "threads":
+                but = f", not with {_flag(place)}"
             raise click.UsageError(f"{_flag(name)} goes with {others}{but}")
     try:
         return _build_config(place, values)

@@ -95,7 +95,9 @@ def _describe(images: list[Pixels], config: PretrainConfig, device: str, process
 
     slides = sum(isinstance(image, SlidePixels) for image in images)
     pixels = sum(area(image) for image in images)
-    counted = f"{len(images) - slides} images" + (f" and {slides} slides" if slides else "")
+    counted = f"{len(images) - slides} images"
+    if slides:
+        counted += f" and {slides} slides"
     echo(
         f"{counted}, {pixels / 1e6:.1f} Mpx at {config.mpp:g} um/px, {pixels / config.patch**2:,.0f} patches of "
         f"{config.patch} px side by side"

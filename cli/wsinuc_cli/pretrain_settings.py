@@ -77,7 +77,10 @@ def pretrain_config(method: str, preset: str, given: Mapping[str, Any]) -> AnyCo
         # as many channels again: how far the variance lies between its two bounds
         values["out_channels"] = 2 * int(field_of(start, f"{shape}.in_channels"))
     # the attention U-Net calls its width ``dim``, as its authors do
-    width = "dim" if hasattr(field_of(start, shape), "dim") else "base"
+    if hasattr(field_of(start, shape), "dim"):
+        width = "dim"
+    else:
+        width = "base"
     paths = FIELDS | {"base": f"{shape}.{width}", "out_channels": f"{shape}.out_channels"}
     return overlaid(start, paths, values)
 

@@ -166,7 +166,10 @@ def reporter(name: str, *, quiet: bool, verbose: bool) -> Reporter:
 
 def describe_plan(event: Planned) -> str:
     """The first line of a run."""
-    blocks = "1 block" if event.blocks == 1 else f"{event.blocks} blocks"
+    if event.blocks == 1:
+        blocks = "1 block"
+    else:
+        blocks = f"{event.blocks} blocks"
     resumed = ""
     if event.resumed:
         resumed = f", {event.resumed} done before ({event.nuclei:,} nuclei)"

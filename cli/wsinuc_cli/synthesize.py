@@ -244,7 +244,9 @@ def _lines(name: str, tell: Tell) -> Callable[[SynthesisEvent], None]:
         text = ""
         if state["first"] < 0:
             state.update(first=event.done, begin=now, last=now)
-            text = f"{name}: {event.count} images" + (f", {event.done} done before" if event.done else "")
+            text = f"{name}: {event.count} images"
+            if event.done:
+                text += f", {event.done} done before"
         elif now - state["last"] >= EVERY_S or event.done == event.count:
             state["last"] = now
             left = (now - state["begin"]) / max(1, event.done - state["first"]) * (event.count - event.done)

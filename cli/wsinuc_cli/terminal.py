@@ -54,9 +54,8 @@ def _live_display(err: bool) -> TextIO | None:
     """What stands in for a standard stream while rich draws bars: it prints above them; else None."""
     module = sys.modules.get("rich.file_proxy")  # commands that draw no bars do not import it
     stream = sys.stderr if err else sys.stdout
-    if module is None or not isinstance(stream, module.FileProxy):
-        return None
-    return stream
+    drawn_over = module is not None and isinstance(stream, module.FileProxy)
+    return stream if drawn_over else None
 
 
 class LogHandler(logging.Handler):

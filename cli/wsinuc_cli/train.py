@@ -254,7 +254,10 @@ def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:
     if given.get("tune"):
         given = {**given, "tuning": FinetuneConfig.of_steps(given["tune"], seed=given.get("seed", config.seed))}
         paths["tuning"] = "tuning"
-    paths["lr"] = "tuning.fit.lr" if "tuning" in paths else "fit.lr"
+    if "tuning" in paths:
+        paths["lr"] = "tuning.fit.lr"
+    else:
+        paths["lr"] = "fit.lr"
     return overlaid(config, paths, given)
 
 

@@ -63,7 +63,9 @@ def telling(log: Path | None = None, *, bars: bool | None = None, plain: Tell = 
         bars = sys.stderr.isatty() and sys.stdout.isatty()
     record = None if log is None else _recorder(log)
     with ExitStack() as stack:
-        drawn = stack.enter_context(TrainingBars()) if bars else None
+        drawn = None
+        if bars:
+            drawn = stack.enter_context(TrainingBars())
 
         def tell(line: str) -> None:
             if record is not None and line:
@@ -118,7 +120,9 @@ class TrainingBars(AbstractContextManager["TrainingBars"]):
             self._begin(line)
         self._done = line.done
         counts = f"{line.done:,}/{line.total:,} {line.unit}"
-        loss = "" if line.loss is None else f"loss {line.loss:.4f}"
+        loss = ""
+        if line.loss is not None:
+            loss = f"loss {line.loss:.4f}"
         self._progress.update(self._row, completed=line.done, counts=counts, loss=loss)
 
     def _begin(self, line: ProgressLine) -> None:

@@ -94,7 +94,9 @@ def open_dataset(
         source = folder
         layout = named
     path = Path(source)
-    named_class = None if layout == "auto" else _layout_class(layout)
+    named_class = None
+    if layout != "auto":
+        named_class = _layout_class(layout)
     if not path.is_dir():
         raise DataError(f"{path} is no folder; a data set is the folder that its authors published, or one's own")
     bound = (named_class or _recognise(path))(path)

@@ -302,7 +302,8 @@ def cut(image: LabelledImage, box: Box) -> LabelledImage:
     if points is not None:
         inside = ((points >= (box.y0, box.x0)) & (points < (box.y1, box.x1))).all(1)
         points = points[inside] - (box.y0, box.x0)
-        classes = None if classes is None else classes[inside]
+        if classes is not None:
+            classes = classes[inside]
     return replace(
         image,
         name=f"{image.name}_{box.y0}_{box.x0}",

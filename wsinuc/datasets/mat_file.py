@@ -122,7 +122,10 @@ def _matrices(content: bytes, order: str) -> Iterator[tuple[str, Variable]]:
             continue
         packed = kind == _COMPRESSED
         # Only the beginning is unpacked here: a kilobyte may claim, and unpack to, gigabytes.
-        start = _unpacked(data, _LISTING, whole=False) if packed else data
+        if packed:
+            start = _unpacked(data, _LISTING, whole=False)
+        else:
+            start = data
         (_, flags), (_, sizes), (_, name) = _elements(start, order, 3)
         about = struct.unpack(order + "I", flags[:4])[0]  # the class in the lowest byte, flags in the next
         if about & 0xFF in _WITHOUT_SIZES:
@@ -160,7 +163,8 @@ def _elements(content: bytes, order: str, count: int | None = None) -> Iterator[
             raise _BrokenError("an element that is longer than the file")
         yield kind, content[start : start + size]
         at = _next_element(at, start, size, kind)
-        count = None if count is None else count - 1
+        if count is not None:
+            count -= 1
 
 
 def _next_element(at: int, start: int, size: int, kind: int) -> int:

@@ -110,7 +110,9 @@ class BlockWorker:
         self._scored = ScoredTiles(_tiles)
         self._lock = threading.Lock()
         path = view.slide.path
-        self._fingerprint = None if path is None else fingerprint(path)
+        self._fingerprint = None
+        if path is not None:
+            self._fingerprint = fingerprint(path)
 
     def fit(self) -> Segmenter:
         """The segmenter fitted to this slide: by the statistics in the store, or else now, and then they lie there."""

@@ -240,7 +240,9 @@ class _Stream:
         if not isinstance(error, KilledWorker | MemoryError):
             return error
         limit = self._config.task_timeout_s
-        hung = f", or it took longer than {limit:g} s" if limit else ""
+        hung = ""
+        if limit:
+            hung = f", or it took longer than {limit:g} s"
         return ClusterError(
             f"{_name(self._task)}, {_name(self.pending[failed])}: the worker died in each of "
             f"{self._config.retries + 1} attempts, most likely out of memory{hung}: use a smaller --block, "

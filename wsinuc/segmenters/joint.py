@@ -207,7 +207,10 @@ class JointSegmenter(TiledSegmenter):
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
         """What ``calibrate`` has measured: the colours, whether it enlarges, and each member's own, by its number."""
-        own = {} if self.colours is None else {COLOURS: self.colours}
+        if self.colours is None:
+            own = {}
+        else:
+            own = {COLOURS: self.colours}
         if self.enlarges:
             own[ENLARGES] = np.ones(1, np.float32)
         members = {
@@ -223,7 +226,9 @@ class JointSegmenter(TiledSegmenter):
         for number, model in enumerate(self.models):
             prefix = f"{number}."
             own = {name.removeprefix(prefix): v for name, v in statistics.items() if name.startswith(prefix)}
-            models.append(model.with_statistics(own) if own else model)
+            if own:
+                model = model.with_statistics(own)
+            models.append(model)
         fitted = copy.copy(self)
         fitted.models = tuple(models)
         fitted.colours = statistics.get(COLOURS)

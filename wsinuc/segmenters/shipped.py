@@ -102,4 +102,5 @@ def check_member(model: str, wanted: str, found: str) -> None:
 
 def _what_there_is() -> str:
     names = shipped_models()
-    return f"{'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}; or give the path of a checkpoint"
+    verb = "is" if len(names) == 1 else "are"
+    return f"{verb} {', '.join(names) or 'none'}; or give the path of a checkpoint"

@@ -46,7 +46,9 @@ class TiledSegmenter(Tiling, ABC):
     @property
     def batch_size(self) -> int:
         """Tiles per forward pass: a CPU gains nothing from batches and would only compute their padding."""
-        return 1 if self.device.type == "cpu" else 8
+        if self.device.type == "cpu":
+            return 1
+        return 8
 
     @property
     def identity(self) -> str:

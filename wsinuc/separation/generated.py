@@ -80,7 +80,9 @@ class GeneratedMaps:
     @property
     def foreground(self) -> NDArray[np.uint8]:
         """uint8 ``(h, w)``, 255 = certainly nucleus."""
-        return _levels(self.semantic if self.semantic.dtype.kind == "f" else self.semantic > 0)
+        if self.semantic.dtype.kind == "f":
+            return _levels(self.semantic)
+        return _levels(self.semantic > 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -71,7 +71,11 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
         if reader == "auto" and is_of_several_files(path):
             reader = "openslide"
     if not is_tiff(path):
-        return _first_that_opens(path, tuple(READERS) if reader == "auto" else (reader,), mpp)
+        if reader == "auto":
+            readers = tuple(READERS)
+        else:
+            readers = (reader,)
+        return _first_that_opens(path, readers, mpp)
     if reader == "auto":
         return _open_tiff(path, mpp)
     if reader in ("openslide", "tiffslide"):

@@ -72,7 +72,9 @@ class Slide(ABC):
 
     def __init__(self, path: Place | None, *, mpp: float | None = None) -> None:
         self.path = path
-        self.given_mpp = None if mpp is None else check_given_mpp(mpp)
+        self.given_mpp = None
+        if mpp is not None:
+            self.given_mpp = check_given_mpp(mpp)
         self._handle: Any = None
         self._closed = False
         self._lock = threading.Lock()

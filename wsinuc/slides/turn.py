@@ -51,9 +51,11 @@ class Turn:
         """
         if self.transposed:
             pixels = pixels.swapaxes(0, 1)
-        rows = slice(None, None, -1) if self.flips_rows else slice(None)
-        columns = slice(None, None, -1) if self.flips_columns else slice(None)
-        return pixels[rows, columns]
+        if self.flips_rows:
+            pixels = pixels[::-1]
+        if self.flips_columns:
+            pixels = pixels[:, ::-1]
+        return pixels
 
 
 TURNS = {

@@ -132,7 +132,10 @@ def _walk(work: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
         folder = folders.pop()
         with os.scandir(work / folder) as entries:
             for entry in entries:
-                name = f"{folder}/{entry.name}" if folder else entry.name
+                if folder:
+                    name = f"{folder}/{entry.name}"
+                else:
+                    name = entry.name
                 yield entry, name
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(name)

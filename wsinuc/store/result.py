@@ -346,7 +346,10 @@ class ResultStore:
 
     def _check_parts(self, files: Mapping[str, Digest]) -> None:
         """Raise OutputError when a part of the table is not the one that was numbered."""
-        expected = self.parts.hashes() if self.parts.index.is_file() else {}
+        if self.parts.index.is_file():
+            expected = self.parts.hashes()
+        else:
+            expected = {}
         for name, sha256 in expected.items():
             if name not in files or files[name].sha256 != sha256:
                 raise OutputError(

@@ -155,7 +155,10 @@ def parse_prompt(text: str, vocabulary: Vocabulary) -> Prompt:
             f"unknown tissue or stain {subject!r} in a prompt of the form {TEMPLATE!r}; known {vocabulary.words}"
         )
     stain, tissue = vocabulary.subjects[subject]
-    classes = tuple(_split(listed, vocabulary.classes)) if listed else ()
+    if listed:
+        classes = tuple(_split(listed, vocabulary.classes))
+    else:
+        classes = ()
     return vocabulary.checked(Prompt(tissue=tissue, stain=stain, classes=classes))
 
 

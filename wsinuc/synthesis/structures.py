@@ -132,6 +132,9 @@ def _signed_positions(labels: NDArray[np.int32]) -> NDArray[np.float32]:
             # Times the area, so that positions are integers and mirrored labels give mirrored maps exactly.
             offset = y * area[label] - total[label]
             if label > 0 and offset != 0:
-                end = lowest[label] if offset < 0 else highest[label]
+                if offset < 0:
+                    end = lowest[label]
+                else:
+                    end = highest[label]
                 maps[y, x] = offset / abs(end * area[label] - total[label])
     return maps

@@ -131,7 +131,10 @@ def _touch(
             for row in range(int(max(0.0, np.floor(y0))), int(min(height - 1.0, np.floor(y1))) + 1):
                 # Where the edge enters and leaves the row; a flat edge has its whole length in one row.
                 a = x0 + slope * (row - y0) if y0 < row else x0
-                b = x0 + slope * (row + 1 - y0) if y1 > row + 1 else x1
+                if y1 > row + 1:
+                    b = x0 + slope * (row + 1 - y0)
+                else:
+                    b = x1
                 left = min(a, b)
                 right = max(a, b)
                 if right < 0 or left > width:

@@ -143,7 +143,9 @@ class EndoNukeLayout(Layout):
         return dict(sorted(tiles.items()))
 
     def _row(self, name: str, image: Path, text: Path) -> Row:
-        annotator = "" if text.parent.name == "bulk" else text.parent.name
+        annotator = ""
+        if text.parent.name != "bulk":
+            annotator = text.parent.name
         return {"name": name, "annotator": annotator, "mpp": f"{TILE_UM / image_shape(image)[1]:.6g}"}
 
     def read(self, row: Row) -> Annotation:

@@ -64,7 +64,9 @@ class ResampledLayout(Layout):
                 view = slide.at(self.target, tolerance=0)
                 pixels = view.read(Box.of_shape(view.shape))
             labels = _nearest(labels, pixels.shape[:2], scale)
-        points = None if image.points is None else image.points / scale
+        points = None
+        if image.points is not None:
+            points = image.points / scale
         return Annotation(
             image=pixels,
             labels=labels,

@@ -45,7 +45,10 @@ class Preview:
     def __init__(self, view: SlideView) -> None:
         self._view = view
         mpp = view.mpp * max(1.0, max(view.shape) / OVERVIEW)
-        self._coarse = view.slide.at(mpp) if mpp > view.mpp else view
+        if mpp > view.mpp:
+            self._coarse = view.slide.at(mpp)
+        else:
+            self._coarse = view
         self._mpp = view.mpp * view.shape[1] / self._coarse.shape[1]
         self._overview = Picture(self._coarse.shape, Box.of_shape(view.shape))
         self._tally = _Tally.empty(view.shape)

@@ -214,10 +214,10 @@ def _checked_files(folder: Path) -> Path:
     weights = folder / _WEIGHTS
     if not weights.is_file():
         pickled = next(iter(sorted(folder.glob("*.bin"))), None)
-        raise CheckpointError(
-            f"{folder} has no {_WEIGHTS}"
-            + (f" but {pickled.name}, a pickle, which can run code: convert it where you trust it" if pickled else "")
-        )
+        advice = ""
+        if pickled:
+            advice = f" but {pickled.name}, a pickle, which can run code: convert it where you trust it"
+        raise CheckpointError(f"{folder} has no {_WEIGHTS}{advice}")
     has = {path.name for path in folder.iterdir()}
     if "config.json" not in has or not ("tokenizer.json" in has or {"vocab.json", "merges.txt"} <= has):
         raise CheckpointError(

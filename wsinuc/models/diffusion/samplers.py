@@ -198,7 +198,9 @@ class Walk:
         return x
 
     def _clamped(self, x0: Tensor) -> Tensor:
-        return x0.clamp(-1, 1) if self.clamp else x0
+        if self.clamp:
+            return x0.clamp(-1, 1)
+        return x0
 
 
 def restart_steps(process: GaussianDiffusion, sampler: SamplerConfig) -> int:

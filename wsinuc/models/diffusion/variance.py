@@ -104,11 +104,15 @@ class Objective:
         channels = x0.shape[1]
         xt = process.noise(x0, t, eps)
         predicted = denoiser(xt, t)
-        expected = 2 * channels if self.learned_variance else channels
+        expected = channels
+        also = "alone"
+        if self.learned_variance:
+            expected = 2 * channels
+            also = "and as many of variance code"
         if predicted.shape[1] != expected:
             raise ConfigError(
                 f"the denoiser puts out {predicted.shape[1]} channels but {expected} are needed: "
-                f"{channels} of noise{' and as many of variance code' if self.learned_variance else ' alone'}"
+                f"{channels} of noise {also}"
             )
         predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))  # squares in bf16 lose digits
         losses = F.mse_loss(predicted[:, :channels], eps, reduction="none").flatten(1).mean(1)

@@ -152,10 +152,9 @@ class PixelClassifierEnsemble(nn.Module):
         self.second_bias = nn.Parameter(torch.zeros(k, 1, config.inner))
         self.third = nn.Parameter(torch.randn(k, config.inner, outputs) * math.sqrt(1 / config.inner))
         self.third_bias = nn.Parameter(torch.zeros(k, 1, outputs))
+        widths: tuple[int, ...] = ()
         if config.norm == "batch":
             widths = (config.hidden, config.inner)
-        else:
-            widths = ()
         self.norms = nn.ModuleList(MemberNorm(k, width) for width in widths)
         self.register_buffer("mean", torch.zeros(config.width))
         self.register_buffer("std", torch.ones(config.width))

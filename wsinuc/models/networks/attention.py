@@ -95,7 +95,9 @@ class ImageAttention(nn.Module):
     def __init__(self, channels: int, context: int, heads: int, *, self_attention: bool, factor: int = 0) -> None:
         super().__init__()
         self.attention = TokenAttention(channels, context, heads, self_attention=self_attention)
-        self.feed = FeedForward(channels, factor) if factor else None
+        self.feed = None
+        if factor:
+            self.feed = FeedForward(channels, factor)
         nn.init.zeros_(self.attention.out.weight)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:

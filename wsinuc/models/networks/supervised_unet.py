@@ -67,7 +67,10 @@ class SupervisedUNetConfig:
         coarsest: int = 2 ** (self.levels - 1)
         finer: int = sum(4 * 2**level for level in range(self.levels - 1))
         # A mean of 4 pixels in steps of 2 reaches three times as far as a maximum of 2.
-        joined = 3 * (coarsest - 1) if self.smooth else coarsest - 1
+        if self.smooth:
+            joined = 3 * (coarsest - 1)
+        else:
+            joined = coarsest - 1
         return self.fold * (finer + 2 * coarsest + joined) + self.fold - 1 + self.blur // 2
 
 

@@ -183,7 +183,8 @@ class Resample(nn.Module):
     def __init__(self, channels: int, direction: str) -> None:
         super().__init__()
         self.direction = direction
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2 if direction == "down" else 1, padding=1)
+        stride = 2 if direction == "down" else 1
+        self.conv = nn.Conv2d(channels, channels, 3, stride=stride, padding=1)
 
     def forward(self, x: Tensor, *context: Any) -> Tensor:
         if self.direction == "up":
@@ -289,7 +290,10 @@ class Trunk(nn.Module):
         finest, which an early exit never reads, are the largest.
         """
         # Decoder block i reads the i-th skip from the end, so the first ones belong to blocks that are not run.
-        unread = 0 if blocks is None else len(self.decoder) - blocks
+        if blocks is None:
+            unread = 0
+        else:
+            unread = len(self.decoder) - blocks
         if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:
             raise ConfigError(f"height and width must be multiples of {self.config.stride}, got {tuple(x.shape[-2:])}")
         time = self.time(timestep_embedding(t, self.config.base).to(self.stem.weight.dtype))

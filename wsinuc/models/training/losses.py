@@ -172,7 +172,10 @@ def map_loss(maps: Tensor, truth: Tensor, nuclei: Tensor, importance: Tensor | N
         ``(n, h, w)`` weights of the pixels; None weights them alike.
     """
     error = (maps - truth).square()
-    weights = nuclei if maps.shape[1] == 2 else torch.ones_like(nuclei)
+    if maps.shape[1] == 2:
+        weights = nuclei
+    else:
+        weights = torch.ones_like(nuclei)
     if importance is not None:
         weights = weights * importance
     return _mean(error, weights[:, None].expand_as(error))

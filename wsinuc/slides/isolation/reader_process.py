@@ -134,5 +134,7 @@ def _describe(error: Exception) -> dict[str, Any]:
     else:
         kind = "SlideError"
         message = one_line(error)
-    cause = None if error.__cause__ is None else one_line(error.__cause__)
+    cause = None
+    if error.__cause__ is not None:
+        cause = one_line(error.__cause__)
     return {"error": kind, "message": message, "cause": cause}

@@ -98,7 +98,9 @@ def read_layout(tiff: tifffile.TiffFile, name: str) -> TiffLayout:
     entries = directories(tiff, name)
     if not entries:
         raise SlideError(f"{name}: a TIFF file without an image that tifffile can read")
-    xml = entries[0].page.description if entries[0].page.is_ome else ""
+    xml = ""
+    if entries[0].page.is_ome:
+        xml = entries[0].page.description
     images = read_ome(xml, name) if xml else ()
     if images:
         layout = _of_ome(images, entries, name)

@@ -138,7 +138,10 @@ def stated_bits(page: tifffile.TiffPage, significant: int | None) -> tuple[int, 
         return significant, "OME SignificantBits"
     for tag in _MAXIMUM:
         value = page.tags.valueof(tag)
-        largest = max(value) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            largest = max(value)
+        else:
+            largest = value
         if isinstance(largest, int | float) and 1 <= largest < 2**stored - 1:
             return max(8, int(largest).bit_length()), tag
     return None

@@ -53,7 +53,10 @@ class SegmentReader:
         pages
             One directory, or one for each channel.
         """
-        samples = len(pages) if len(pages) > 1 else pages[0].samplesperpixel
+        if len(pages) > 1:
+            samples = len(pages)
+        else:
+            samples = pages[0].samplesperpixel
         dtype = pages[0].dtype
         assert dtype is not None
         stored = np.empty((*box.shape, samples), dtype.newbyteorder("="))
@@ -70,7 +73,10 @@ class SegmentReader:
         # PlanarConfiguration 2: all tiles of the first sample, then all of the second, and so on.
         separate = page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
         for plane in range(page.samplesperpixel if separate else 1):
-            target = out[..., plane : plane + 1] if separate else out
+            if separate:
+                target = out[..., plane : plane + 1]
+            else:
+                target = out
             for row in range(box.y0 // height, math.ceil(box.y1 / height)):
                 for column in range(box.x0 // width, math.ceil(box.x1 / width)):
                     index = (plane * down + row) * across + column

@@ -369,7 +369,9 @@ class _Bench:
         """A stage of the block, held against the CPU seconds that its ceiling would take for the same."""
         if megapixels is None:
             megapixels = _area(self.block.core) / 1e6
-        result = _result(stage, usage, megapixels, len(self.nuclei) if nuclei is None else nuclei, self.view.mpp)
+        if nuclei is None:
+            nuclei = len(self.nuclei)
+        result = _result(stage, usage, megapixels, nuclei, self.view.mpp)
         return replace(result, ceiling=ceiling, share_of_ceiling=best_s / max(usage.cpu_seconds, 1e-9))
 
 

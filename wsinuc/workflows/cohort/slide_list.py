@@ -222,9 +222,8 @@ def _check_header(header: list[str], path: Path) -> None:
     advice = f"known are {', '.join(COLUMNS)}"
     unknown = [name for name in header if name not in COLUMNS]
     if "slide" not in header:
-        raise DataError(
-            f"{path} has no column slide in its first line ({listed(header) if any(header) else 'empty'}): {advice}"
-        )
+        content = listed(header) if any(header) else "empty"
+        raise DataError(f"{path} has no column slide in its first line ({content}): {advice}")
     if unknown:
         raise DataError(f"{path} has columns that are not known: {', '.join(map(repr, unknown))[:200]}; {advice}")
     if len(set(header)) < len(header):

@@ -164,7 +164,9 @@ def _cell(value: object) -> object:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    if value is None:
+        return ""
+    return f"{value:.4g}"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -53,7 +53,9 @@ class Summary:
         """The summary of values ``(n,)``; without any, every figure but the count is NaN."""
         if not len(values):
             return cls(0, NAN, NAN, NAN, NAN, NAN)
-        sd = float(np.std(values, ddof=1)) if len(values) > 1 else NAN
+        sd = NAN
+        if len(values) > 1:
+            sd = float(np.std(values, ddof=1))
         return cls(len(values), float(np.mean(values)), sd, *np.quantile(values, (0.25, 0.5, 0.75)).tolist())
 
 

@@ -148,7 +148,9 @@ def _by_class(dataset: Dataset, counts: NDArray[np.int64]) -> dict[str, int]:
     if not dataset.classes:
         return {}
     counts_by_name = {c.name: int(count) for c, count in zip(dataset.classes, counts[1:], strict=True)}
-    return counts_by_name | ({"(not known)": int(counts[0])} if counts[0] else {})
+    if counts[0]:
+        counts_by_name["(not known)"] = int(counts[0])
+    return counts_by_name
 
 
 def _by_attribute(dataset: Dataset, nuclei: NDArray[np.int64]) -> dict[str, dict[str, Share]]:

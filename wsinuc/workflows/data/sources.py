@@ -157,7 +157,10 @@ def _read_annotated(dataset: Dataset, index: int, mpp: float, coarsest: float) -
 def _files(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
-    folder = source / "images" if (source / "images").is_dir() else source
+    if (source / "images").is_dir():
+        folder = source / "images"
+    else:
+        folder = source
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     images = [
         path

@@ -158,7 +158,9 @@ def _patch_sources(
     trained = [i for i in range(len(images)) if i not in set(apart)]
 
     def source(indices: Sequence[int], seed: int, zoom: float, stain: float) -> PatchSource:
-        chosen = None if weights is None else [weights[i] for i in indices]
+        chosen = None
+        if weights is not None:
+            chosen = [weights[i] for i in indices]
         return PatchSource(
             images=[images[i] for i in indices], size=config.patch, seed=seed, weights=chosen, zoom=zoom, stain=stain
         )

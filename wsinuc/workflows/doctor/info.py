@@ -124,7 +124,10 @@ def _opinion(path: Place, reader: str) -> str:
             else:
                 mpp = f"{slide.file_mpp:.4g} um per pixel"
             count = len(slide.level_shapes)
-            levels = "1 level" if count == 1 else f"{count} levels"
+            if count == 1:
+                levels = "1 level"
+            else:
+                levels = f"{count} levels"
             return f"{slide.vendor}, {width} x {height} px, {levels}, {mpp}"
     except SlideError as error:
         return redact(str(error.__cause__ or error))

@@ -68,8 +68,9 @@ class ImageScores:
 
     def row(self, classes: Sequence[str]) -> dict[str, Any]:
         """The line of this image in a table, without its attributes."""
-        row: dict[str, Any] = {"name": self.name} | (asdict(self.scores) if self.scores else {})
+        row: dict[str, Any] = {"name": self.name}
         if self.scores:
+            row |= asdict(self.scores)
             row["bpq_pannuke"] = self.bpq
         if self.panoptic:
             row["mpq_pannuke"] = float(mean_known(self.panoptic.pq_pannuke))
@@ -252,10 +253,13 @@ class Evaluation:
         if verdicts is None:
             return {}
         bins = reliability(verdicts.probabilities, verdicts.right)
+        mean = float("nan")
+        if len(verdicts.right):
+            mean = float(verdicts.probabilities.mean())
         calibration: dict[str, Any] = {
             "nuclei": len(verdicts.right),
             "right": int(verdicts.right.sum()),
-            "mean_probability": float(verdicts.probabilities.mean()) if len(verdicts.right) else float("nan"),
+            "mean_probability": mean,
             "expected_calibration_error": bins.error,
             "reliability": bins.rows(),
         }

@@ -153,7 +153,10 @@ def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
     names = evaluation.classes
     counts = evaluation.detection
     if counts is not None:
-        unknown = ["class unknown"] if _has_unknown(counts) else []
+        if _has_unknown(counts):
+            unknown = ["class unknown"]
+        else:
+            unknown = []
         draw_heat_map(
             _nucleus_table(counts, bool(unknown)),
             [*names, *unknown, "no nucleus"],

@@ -101,7 +101,9 @@ def train_cosyn(
     torch.manual_seed(config.seed)
     encoder = text_encoder or built_in_encoder(images, classes, config)  # of all images: held-out words too
     learned, held_out = set_apart(images, config.held_out, config.seed)
-    drawn = None if weights is None else [weights[i] for i in learned]
+    drawn = None
+    if weights is not None:
+        drawn = [weights[i] for i in learned]
     examples = JointExamples.of([images[i] for i in learned], classes, config, drawn)
     shape = joint_shape(config, classes, encoder)
     process = JointDiffusion.of(shape.classes, config.steps)

@@ -98,10 +98,9 @@ def tissue_of(image: LabelledImage, config: CoSynTrainConfig) -> tuple[str, str]
     row = image.attributes
     if config.tissue_column and config.tissue_column not in row:
         raise DataError(f"the images have no {config.tissue_column!r} to name their tissue; they have {', '.join(row)}")
+    columns: tuple[str, ...] = _TISSUE_COLUMNS
     if config.tissue_column:
         columns = (config.tissue_column,)
-    else:
-        columns = _TISSUE_COLUMNS
     tissue = next((row[name] for name in columns if row.get(name)), config.tissue)
     stain = row.get("stain", "")
     plain = stain.casefold() in _PLAIN_STAINS

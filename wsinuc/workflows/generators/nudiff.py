@@ -199,7 +199,9 @@ def _sampling(
         if config.kind == STRUCTURE:
             return structure_page(network, process, config, levels)
         crops = crops_of(images, config, config.seed + _PAGE_SEED).batch(0, CONDITIONS)
-        guidance = (0.0, GUIDANCE) if _dropped(config, step) else (0.0,)
+        guidance: tuple[float, ...] = (0.0,)
+        if _dropped(config, step):
+            guidance = (0.0, GUIDANCE)
         shown = np.stack([example(crop, config) for crop in crops])
         return image_page(network, process, config, shown, guidance, levels)
 

@@ -201,7 +201,10 @@ def _identity(settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> d
 
 def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
     """Folders, settings and the manifest's header where they are missing; the samples that are there."""
-    for name in ("images", "labels", *(["classes"] if classes else [])):
+    names = ["images", "labels"]
+    if classes:
+        names.append("classes")
+    for name in names:
         own_files.check_folder(folder / name)
         (folder / name).mkdir(exist_ok=True)
     if not (folder / SETTINGS).exists():

@@ -157,7 +157,10 @@ class LayoutSource:
         """The layout of a random field of an annotated image; nuclei of unknown class are left out."""
         field = real_field(image, rng, mpp=float(self.model["mpp"]), size=self.size)
         kinds = (np.arange(field.labels.max(initial=0) + 1) > 0).astype(np.int32)
-        classes = kinds if field.classes is None else numbers[field.classes]
+        if field.classes is None:
+            classes = kinds
+        else:
+            classes = numbers[field.classes]
         return layout_of(np.where(classes[field.labels] > 0, field.labels, 0), classes)
 
     def _class_numbers(self, dataset: Dataset) -> NDArray[np.int32]:

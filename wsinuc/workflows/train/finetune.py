@@ -29,7 +29,7 @@ from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig, Progress, fit
-from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
+from wsinuc.separation.targets import contact_weights, map_targets
 from wsinuc.workflows.train.soft_crops import SoftCropSource, soft_loss
 
 
@@ -130,6 +130,7 @@ def finetune(
     )
     model = nn.ModuleDict({"denoiser": extractor.unet, "head": head}).train().requires_grad_(True)
     device = extractor.unet.stem.weight.device
+    separation = "hv" if head.config.maps == 2 else "distance"
 
     def loss(step: int) -> torch.Tensor:
         crops = source.batch(step, config.batch)
@@ -143,7 +144,7 @@ def finetune(
         rng = np.random.default_rng((config.seed, step, 1))
         shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
         maps = extractor.maps(to_network(pixels), shift)
-        wanted = np.stack([hv_maps(item) if head.config.maps == 2 else centre_distance(item)[None] for item in labels])
+        wanted = np.stack([map_targets(item, separation) for item in labels])
         nuclei = torch.from_numpy(labels > 0).to(device)
         targets = torch.from_numpy(wanted).to(device)
         weighed = np.stack([contact_weights(item, mpp, strength=config.contact_weight) for item in labels])

@@ -101,7 +101,9 @@ class NetworkTrainConfig:
     @property
     def resolution(self) -> float:
         """um per pixel of a network that starts without a denoiser."""
-        return 0.5 if self.mpp is None else self.mpp
+        if self.mpp is None:
+            return 0.5
+        return self.mpp
 
     @property
     def way(self) -> str:

@@ -26,7 +26,7 @@ from wsinuc.grid import Box
 from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor, sample_features
 from wsinuc.models.pixels import to_network
 from wsinuc.orientation import dihedral
-from wsinuc.separation.targets import centre_distance, hv_maps
+from wsinuc.separation.targets import map_targets
 
 IGNORED = -100
 """Class of pixels whose class nobody knows; cross-entropy passes over it."""
@@ -112,13 +112,6 @@ def class_targets(
     present, counts = np.unique(wanted[wanted > 0], return_counts=True)
     wanted[np.isin(wanted, present[counts < min_pixels])] = IGNORED
     return wanted
-
-
-def map_targets(labels: NDArray[np.int32], separation: str) -> NDArray[np.float32]:
-    """Maps to regress, ``(maps, h, w)``: centre distance, or H and V."""
-    if separation == "hv":
-        return hv_maps(labels)
-    return centre_distance(labels)[None]
 
 
 def choose_pixels(wanted: NDArray[np.int64], rng: np.random.Generator, config: SamplingConfig) -> NDArray[np.int64]:
