@@ -64,7 +64,8 @@ def _synthesize() -> dict[str, str]:
     start = SynthesisConfig()
     usual = {name: {"": SynthesisConfig(sampler=SamplerConfig.usual(name))} for name in USUAL_STEPS}
     first = usual.pop(start.sampler.name)
-    settings = {name: path for name, path in FIELDS.items() if name != "workers"}  # it depends on the machine
+    # The default of --workers depends on the machine, so no page can state it.
+    settings = {name: path for name, path in FIELDS.items() if name != "workers"}
     texts = stated({"": {"": start}}, {"sampler": "sampler.name", **settings})
     return texts | stated({"": first, **usual}, {"steps": FIELDS["steps"]})
 
@@ -140,7 +141,8 @@ def _joined(values: Mapping[str, Mapping[str, str]]) -> str:
         first = next(iter(known.values()))
         others = [f"{method} {text}" for method, text in known.items() if text != first]
         text = ", ".join([f"{preset} {first}".strip(), *others])
-        if text.removeprefix(f"{preset} ") not in parts[:1]:  # a preset that changes nothing is not mentioned
+        # A preset that changes nothing is not mentioned.
+        if text.removeprefix(f"{preset} ") not in parts[:1]:
             parts.append(text)
     return "; ".join(parts)
 

@@ -194,7 +194,8 @@ class _Reader:
             return
         skip(events, event)
         self.flaw = self.flaw or NO_NUMBERS
-        self.numbers = 2  # as if the position were whole, so that this flaw is not taken for a missing number
+        # As if the position were whole, so that this flaw is not taken for a missing number.
+        self.numbers = 2
 
     def result(self) -> Coordinates:
         """All of it."""

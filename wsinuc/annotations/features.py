@@ -187,7 +187,8 @@ def _tolerantly(document: Document) -> Iterator[Any]:
         plain = made_plain(text)
         if plain == text:  # it is broken for another reason
             raise
-    del text  # two copies of the largest file would be too many while features are made
+    # Two copies of the largest file would be too many while features are made.
+    del text
     # Those before the flaw have been given already.
     yield from islice(_known(BytesIO(plain)), count, None)
 

@@ -219,7 +219,8 @@ def _name(kinds: type[IntEnum], value: int) -> str:
 def _png_depth(path: Path) -> int:
     """Bits per sample as the header of a PNG has them."""
     with path.open("rb") as file:
-        return file.read(25)[24]  # 8 bytes of signature, 8 of the first chunk's head, 8 of width and height
+        # 8 bytes of signature, 8 of the first chunk's head, 8 of width and height.
+        return file.read(25)[24]
 
 
 def _check_palette(image: Image.Image, values: NDArray[Any], path: Path) -> None:

@@ -127,7 +127,8 @@ def _matrices(content: bytes, order: str) -> Iterator[tuple[str, Variable]]:
         else:
             start = data
         (_, flags), (_, sizes), (_, name) = _elements(start, order, 3)
-        about = struct.unpack(order + "I", flags[:4])[0]  # the class in the lowest byte, flags in the next
+        # The class in the lowest byte, flags in the next.
+        about = struct.unpack(order + "I", flags[:4])[0]
         if about & 0xFF in _WITHOUT_SIZES:
             continue
         if len(sizes) % 4 or len(sizes) < 8:
@@ -155,7 +156,8 @@ def _elements(content: bytes, order: str, count: int | None = None) -> Iterator[
     while at < len(content) if count is None else count > 0:
         kind, size = struct.unpack(order + "II", content[at : at + 8])
         start = at + 8
-        if kind >> 16:  # a small one: the size beside the type, the bytes in place of the size
+        # A small one: the size beside the type, the bytes in place of the size.
+        if kind >> 16:
             size = kind >> 16
             kind &= 0xFFFF
             start = at + 4

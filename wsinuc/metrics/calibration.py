@@ -133,7 +133,8 @@ def reliability(probabilities: ArrayLike, right: ArrayLike, *, bins: int = BINS)
         raise DataError(f"probabilities must lie between 0 and 1, got {p.min():g} to {p.max():g}")
     at = np.minimum((p * bins).astype(np.int64), bins - 1)
     counts = np.bincount(at, minlength=bins)
-    with np.errstate(invalid="ignore"):  # the mean of an empty bin is NaN, as promised
+    # The mean of an empty bin is NaN, as promised.
+    with np.errstate(invalid="ignore"):
         mean_probability = np.bincount(at, p, bins) / counts
         share_right = np.bincount(at, hit, bins) / counts
     return Reliability(np.arange(bins + 1) / bins, counts, mean_probability, share_right)
@@ -189,7 +190,8 @@ def fit_certainty(probabilities: ArrayLike, right: ArrayLike) -> tuple[float, fl
     p, hit = _checked(probabilities, right)
     rows = np.stack([_log_odds(p), np.ones_like(p)], axis=1)
     line = np.array([1.0, 0.0])
-    for _ in range(50):  # Newton's method; the small ridge keeps verdicts that are all alike finite
+    # Newton's method; the small ridge keeps verdicts that are all alike finite.
+    for _ in range(50):
         predicted = expit(rows @ line)
         curvature = (rows * (predicted * (1 - predicted))[:, None]).T @ rows + _EDGE * np.eye(2)
         line += np.linalg.solve(curvature, rows.T @ (hit - predicted) - _EDGE * (line - [1.0, 0.0]))
@@ -231,7 +233,8 @@ def roc_curve(scores: ArrayLike, positive: ArrayLike) -> tuple[NDArray[np.float6
     """
     values, hit = _checked(scores, positive)
     order = np.argsort(-values, kind="stable")
-    last = np.flatnonzero(np.diff(values[order], append=np.nan))  # of its value: NaN differs from everything
+    # The last verdict of each value; NaN differs from everything, so the end is one.
+    last = np.flatnonzero(np.diff(values[order], append=np.nan))
     with np.errstate(invalid="ignore"):
         shares = [np.append(0, np.cumsum(each[order])[last]) / np.float64(each.sum()) for each in (~hit, hit)]
     return shares[0], shares[1]

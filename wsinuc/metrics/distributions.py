@@ -53,7 +53,8 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     mean_b, root_b = _moments(b)
     shared = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
     distance = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * shared
-    return max(0.0, float(distance))  # rounding may leave a little less than nothing of equal sets
+    # Rounding may leave a little less than nothing of equal sets.
+    return max(0.0, float(distance))
 
 
 def _moments(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -169,7 +170,8 @@ def relative_difference(real: float, synthetic: float) -> float:
 
 
 def _checked(features_a: ArrayLike, features_b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    a = np.asarray(features_a, np.float64)  # float64: covariances of thousands of features cancel in fp32
+    # In float64: covariances of thousands of features cancel in fp32.
+    a = np.asarray(features_a, np.float64)
     b = np.asarray(features_b, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise DataError(f"expected two sets of features (images, width) of one width, got {a.shape} and {b.shape}")

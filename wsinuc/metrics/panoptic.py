@@ -150,5 +150,6 @@ def mean_by_tissue(values: ArrayLike, tissues: Sequence[Hashable]) -> tuple[floa
 def mean_known(values: NDArray[np.float64], axis: int | None = None) -> NDArray[np.float64]:
     """Mean without the NaN values; NaN where there are no others."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy warns where all is NaN, which is meant here
+        # NumPy warns where all is NaN, which is meant here.
+        warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(np.nanmean(values, axis=axis) if values.size else np.nan)

@@ -160,7 +160,8 @@ def _parse_header(header: bytes, path: Place) -> dict[str, Any]:
     try:
         about: dict[str, Any] = parse_json(header, str(path))
         if about["version"] == VERSION and "seal" in about and about != _sealed(about):
-            raise ValueError("checksum")  # Parquet has checksums for its pages, none for its metadata
+            # Parquet has checksums for its pages, none for its metadata.
+            raise ValueError("checksum")
     except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{path} is damaged: its metadata is no header of nuclei ({error})") from error
     return about

@@ -103,7 +103,8 @@ class Nuclei:
 
     def select(self, index: NDArray[np.bool_] | NDArray[np.integer[Any]]) -> Nuclei:
         """The nuclei named by a mask ``(n,)`` or by positions, in that order, with the ids that they have."""
-        from wsinuc.labels import take_rings  # takes a compiler, which reading a table does without
+        # Takes a compiler, which reading a table does without.
+        from wsinuc.labels import take_rings
 
         rows = np.asarray(index)
         if rows.dtype == bool:

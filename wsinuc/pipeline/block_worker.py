@@ -143,7 +143,8 @@ class BlockWorker:
             gate=_network,
             scored=self._scored,
         )
-        if result.unreadable:  # looking at the file costs time, and what was decoded was there
+        # Looking at the file costs time, and what was decoded was there.
+        if result.unreadable:
             self._check_slide()
         nuclei = self.selection.wanted_of(result.nuclei)
         return self.store.add(_entry(block, result, len(nuclei)), nuclei)

@@ -95,7 +95,8 @@ class ClusterExecutor:
             fill()
             while stream.pending:
                 results = stream.collect(self._wait(stream))
-                fill()  # before results are handed out: the workers go on while the caller is at them
+                # Before results are handed out: the workers go on while the caller is at them.
+                fill()
                 yield from results
         finally:
             stream.stop()

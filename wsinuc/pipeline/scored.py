@@ -36,7 +36,8 @@ class ScoredTiles:
 
     def __init__(self, memory: Recent[ScoredTile] | None = None) -> None:
         self._memory = memory
-        self._slide = object()  # tells this slide's tiles from those of others in one memory
+        # Tells this slide's tiles from those of others in one memory.
+        self._slide = object()
 
     def get(self, core: Box) -> ScoredTile | None:
         """The tile with this core, if it is still kept."""

@@ -141,7 +141,8 @@ class JointSegmenter(TiledSegmenter):
             self._check_member(model)
         for member, model in zip(config.members, models, strict=True):
             for sizes in (member.sizes, member.enlarged):
-                self._views(sizes, member, model)  # raises now what would otherwise stop the first tile
+                # Raises now what would otherwise stop the first tile.
+                self._views(sizes, member, model)
 
     def _check_member(self, model: TiledSegmenter) -> None:
         """Raise ConfigError where a member says something else than the joint model."""

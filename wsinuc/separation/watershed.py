@@ -267,7 +267,8 @@ def instances_from_shape(foreground: UInt8, settings: WatershedSettings) -> Labe
     mask = _nuclear(foreground, settings)
     if mask.all():  # there is no border to measure from
         return _flood(np.zeros_like(foreground), np.zeros(mask.shape, np.int32), mask, settings)
-    level_um = settings.max_diameter_um / 2 / 255  # a fixed scale: one by the deepest nucleus would depend on the crop
+    # A fixed scale: one by the deepest nucleus would depend on the crop.
+    level_um = settings.max_diameter_um / 2 / 255
     depth_um = np.asarray(ndimage.distance_transform_edt(mask)) * settings.mpp
     depth = _smooth(np.minimum(depth_um / level_um, 255).astype(np.uint8), settings.taps(settings.smoothing_um))
     markers = relabel(split_peaks(depth, mask, 1, math.ceil(NECK_UM / level_um)))
@@ -356,7 +357,8 @@ def _smooth_rows(levels: UInt8, weights: NDArray[np.float64]) -> UInt8:
             value = 0.0
             for k in range(len(weights)):
                 value += weights[k] * column[x + k]
-            out[y, x] = math.floor(value / total + 0.5)  # half up: rounding half to even would favour even levels
+            # Half up: rounding half to even would favour even levels.
+            out[y, x] = math.floor(value / total + 0.5)
     return out
 
 

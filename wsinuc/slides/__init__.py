@@ -166,7 +166,8 @@ def _check_tiff(path: Place, reader: str) -> None:
     except (DirectoryError, DialectError):
         raise
     except SlideError:
-        if reader != "openslide":  # the others read directories as it was tried here
+        # The others read directories as it was tried here.
+        if reader != "openslide":
             raise
         return
     if overview.header.dialect != "rgb":

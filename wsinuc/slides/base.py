@@ -180,7 +180,8 @@ class Slide(ABC):
         A level within ``tolerance`` (relative) is read as it is, so the view's own ``mpp`` may differ by that much;
         otherwise the coarsest level that is still finer is resampled to exactly ``mpp``.
         """
-        from wsinuc.slides.view import SlideView  # takes a compiler and Arrow, which reader processes do without
+        # Takes a compiler and Arrow, which reader processes do without.
+        from wsinuc.slides.view import SlideView
 
         # The geometric mean keeps areas right where a level is not shrunk by the same factor along y and x.
         level_mpp = [self.mpp * math.sqrt(y * x) for y, x in self.level_downsamples]

@@ -70,7 +70,8 @@ class ImageSlide(Slide):
         stored = _look_at(self.path)
         notes: tuple[str, ...] = ()
         self._dialect = stored.dialect
-        if stored.sample_bytes > 1:  # how many of their bits mean something shows in the pixels only
+        # How many bits of 16 mean something shows in the pixels only.
+        if stored.sample_bytes > 1:
             largest = int(self._acquire().max())
             bits = max(8, largest.bit_length())
             self._dialect = replace(self._dialect, bits=bits)
@@ -126,7 +127,8 @@ def _look_at(path: Path) -> _Stored:
         with PngImagePlugin.PngImageFile(path) as image:
             return _look_at_png(image, start[_PNG_BITS], start[_PNG_BITS + 1], path.name, size)
     if start.startswith(_JPEG_MAGIC):
-        with JpegImagePlugin.JpegImageFile(path) as image:  # by its class: Image.open refuses large but honest images
+        # By its class: Image.open refuses large but honest images.
+        with JpegImagePlugin.JpegImageFile(path) as image:
             return _look_at_jpeg(image, path, size)
     raise ValueError("neither PNG nor JPEG nor TIFF")
 
@@ -137,11 +139,13 @@ def _look_at_png(image: Image.Image, bits: int, color_type: int, name: str, size
     if color_type in (0, 2, 3) and "transparency" in image.info:
         samples += 1
     shape = image.height, image.width
-    stored = 1 if color_type == 3 else _PNG_SAMPLES[color_type]  # of a palette the indices are stored
+    # Of a palette the indices are stored.
+    stored = 1 if color_type == 3 else _PNG_SAMPLES[color_type]
     row = math.ceil(image.width * bits * stored / 8)
     _check_inflation(name, row * image.height, size, "png")
     check_size(name, shape, samples * (2 if bits == 16 else 1))
-    orientation = _orientation(Image.Exif(), image.info.get("exif"))  # Pillow's getexif may decode the whole image
+    # Pillow's getexif may decode the whole image.
+    orientation = _orientation(Image.Exif(), image.info.get("exif"))
     dialect = Dialect(
         color="grey" if samples < 3 else "rgb",
         bits=max(bits, 8),

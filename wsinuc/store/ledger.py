@@ -74,7 +74,8 @@ def read_sealed(path: Path, run_id: str = "") -> dict[str, Any]:
 
 def sealed(content: Mapping[str, Any], run_id: str = "") -> dict[str, Any]:
     """JSON values and their seal."""
-    plain = json.loads(json.dumps(content))  # tuples become lists, as they are when the file is read
+    # Tuples become lists, as they are when the file is read.
+    plain = json.loads(json.dumps(content))
     return {**plain, SEAL: _seal(plain, run_id)}
 
 

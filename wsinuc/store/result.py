@@ -163,7 +163,8 @@ class ResultStore:
             with disk_errors(self.directory):
                 if overwrite or not resume:
                     self._clear()
-                self._continue(json.loads(json.dumps(settings)))  # tuples as lists, as they are read again
+                # Tuples as lists, as they are read again.
+                self._continue(json.loads(json.dumps(settings)))
             yield self
 
     def finished(self) -> dict[int, Entry]:

@@ -59,7 +59,8 @@ def read_layout(
     if not len(content.numbers):
         raise DataError(f"{path}: expected 1 to {MAX_POINTS} points, found 0")
     content.classes.check(len(content.numbers), path)
-    points = np.frombuffer(content.xy).reshape(-1, 2)[:, ::-1] * scale  # files count (x, y), layouts (y, x)
+    # Files count (x, y), layouts (y, x).
+    points = np.frombuffer(content.xy).reshape(-1, 2)[:, ::-1] * scale
     classes = np.frombuffer(content.numbers, np.int32)
     try:
         return NucleusLayout(shape=shape or _smallest_shape(points), points=points, classes=classes)

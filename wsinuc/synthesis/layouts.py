@@ -40,7 +40,8 @@ class NucleusLayout:
             )
         if self.classes.min(initial=1) < 1:
             raise DataError(f"classes of nuclei count from 1, got {self.classes.min()}")
-        outside = ~((self.points >= 0) & (self.points < self.shape)).all(1)  # true for NaN as well
+        # Negated, so that it is true for NaN as well.
+        outside = ~((self.points >= 0) & (self.points < self.shape)).all(1)
         if outside.any():
             y, x = self.points[outside][0]
             raise DataError(

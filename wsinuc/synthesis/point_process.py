@@ -245,7 +245,8 @@ class PointProcess:
             same = scaled.correlation(prior, _PRIOR_PAIRS)
             excess = np.clip(np.log(np.maximum(same, _LEAST) / np.maximum(target, _LEAST)), -1, 1)
             error = float((real.expected * excess**2).sum())
-            if error < lowest:  # simulations are noisy, so the last potentials need not be the best
+            # Simulations are noisy, so the last potentials need not be the best.
+            if error < lowest:
                 best = trial
                 lowest = error
             # Attraction feeds on itself: full steps would swing between gas and clumps. As in Rprop, a bin that swings

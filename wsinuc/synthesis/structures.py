@@ -54,7 +54,8 @@ def turned(structure: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     """
     semantic, h, v = np.rot90(structure, k % 4, axes=(1, 2))
     for _ in range(k % 4):
-        h, v = v, -h  # a quarter turn anticlockwise: what pointed down points right, what pointed right points up
+        # A quarter turn anticlockwise: what pointed down points right, what pointed right points up.
+        h, v = v, -h
     result = np.stack([semantic, h, v])
     if k >= 4:
         result = result[:, :, ::-1].copy()

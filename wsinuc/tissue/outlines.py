@@ -188,7 +188,8 @@ def _fill(
         order = np.argsort(crossings[:count])
         # By row, and within a row by place: the second sort is stable (numba knows it as mergesort).
         order = order[np.argsort(rows[:count][order], kind="mergesort")]
-        for i in range(0, count - 1, 2):  # each row has an even number of crossings, so pairs never span two rows
+        # Each row has an even number of crossings, so pairs never span two rows.
+        for i in range(0, count - 1, 2):
             row = rows[order[i]]
             left = crossings[order[i]]
             right = crossings[order[i + 1]]

@@ -44,7 +44,8 @@ def compacted(
     tuple
         A new image and new labels, at most as large as those given. Every nucleus keeps its pixels.
     """
-    for _ in range(2):  # columns, then rows, each as the columns of the transposed image
+    # Columns, then rows, each as the columns of the transposed image.
+    for _ in range(2):
         wanted = min(size, labels.shape[1])
         energy = _conspicuous(image, labels, rng)
         pixels = np.array(image, order="C")

@@ -117,7 +117,8 @@ class CpmLayout(_PairedLayout):
 
     def _name(self, image: Path) -> str:
         row = self._attributes(image)
-        return "_".join(part for part in (row["set"], row["split"], image.stem) if part)  # image_00 is in every part
+        # image_00 is in every part.
+        return "_".join(part for part in (row["set"], row["split"], image.stem) if part)
 
     def _attributes(self, image: Path) -> Row:
         part = image.parents[1].resolve()

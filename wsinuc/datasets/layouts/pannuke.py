@@ -173,7 +173,8 @@ def _map(path: Path) -> NDArray[Any]:
     """An array on disk, mapped: only what is indexed is read, and its size is known from the header."""
     try:
         refuse_special(path)
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)  # a pickle would run code
+        # A pickle would run code.
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
     except FileNotFoundError:
         raise DataError(f"{path} is missing; a fold has images.npy, types.npy and masks.npy") from None

@@ -69,7 +69,8 @@ class CropSource:
     def shares(self) -> NDArray[np.float64]:
         """Probability of each image."""
         weights = self.weights
-        if weights is None:  # areas on the glass, so that every place is equally likely whatever the resolution
+        # Areas on the glass, so that every place is equally likely whatever the resolution.
+        if weights is None:
             weights = [sample.labels.size * sample.mpp**2 for sample in self.images]
         shares: NDArray[np.float64] = np.asarray(weights, np.float64)
         return shares / float(shares.sum())

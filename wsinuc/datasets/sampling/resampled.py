@@ -96,7 +96,8 @@ class ResampledLayout(Layout):
             real = own
         else:
             real = self.target
-        return {**row, "name": name, "mpp": f"{real:.17g}"}  # 17 digits give the same double when read back
+        # 17 digits give the same double when read back.
+        return {**row, "name": name, "mpp": f"{real:.17g}"}
 
 
 def _nearest(labels: NDArray[np.int32], shape: tuple[int, ...], scale: float) -> NDArray[np.int32]:

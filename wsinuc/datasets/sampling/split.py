@@ -224,7 +224,8 @@ def _assign(
     shares = np.array([*fractions.values(), max(0.0, 1 - sum(fractions.values()))])
     values = sorted(set(strata))
     number = np.array([values.index(value) for value in strata])
-    lacking = shares[:, None] * np.bincount(number, minlength=len(values))  # images, (part, stratum)
+    # Images that each part lacks of each stratum, (parts, strata).
+    lacking = shares[:, None] * np.bincount(number, minlength=len(values))
     order = np.random.default_rng(seed).permutation(len(units))
     members: dict[str | None, list[int]] = {name: [] for name in names}
     # Large units first, while there is room for them everywhere; a stable sort keeps chance among equals.
@@ -294,7 +295,8 @@ def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], coun
     counts = [np.zeros(len(share)) for share in shares]
     missing = classes.sum(axis=0) > 0
     rarity = np.argsort(classes.sum(axis=0), kind="stable")
-    chance = np.random.default_rng(seed).random(total) / 4  # decides among those that are needed about equally
+    # Decides among those that are needed about equally.
+    chance = np.random.default_rng(seed).random(total) / 4
     chosen: list[int] = []
     for step in range(1, count + 1):
         behind = [share * step - have for share, have in zip(shares, counts, strict=True)]
@@ -303,7 +305,8 @@ def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], coun
             score += lacking[values]
         if missing.any():
             rarest = next(c for c in rarity if missing[c])
-            score[classes[:, rarest]] += 2 * step * (len(traits) + len(rarity))  # more than all else can weigh
+            # More than all other terms of the score can weigh together.
+            score[classes[:, rarest]] += 2 * step * (len(traits) + len(rarity))
         score[chosen] = -np.inf
         best = int(score.argmax())
         chosen.append(best)

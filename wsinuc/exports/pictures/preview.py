@@ -186,7 +186,8 @@ def _mark(picture: Image.Image, box: Box, scale: float) -> None:
     corners = (box.x0 * scale, box.y0 * scale, box.x1 * scale - 1, box.y1 * scale - 1)
     draw = ImageDraw.Draw(picture)
     draw.rectangle(corners, outline=(255, 255, 255), width=5)
-    if min(corners[2] - corners[0], corners[3] - corners[1]) > 2:  # a picture of a few pixels has no room for it
+    # A picture of a few pixels has no room for it.
+    if min(corners[2] - corners[0], corners[3] - corners[1]) > 2:
         draw.rectangle((corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1), outline=_MARK, width=3)
 
 

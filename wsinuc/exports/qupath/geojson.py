@@ -222,7 +222,8 @@ def _portions(parts: Iterable[Nuclei], size: int) -> Iterator[Nuclei]:
     waiting: list[Nuclei] = []
     count = 0
     for part in parts:
-        check_class_names(part.class_names)  # before anything of the part is written
+        # Before anything of the part is written.
+        check_class_names(part.class_names)
         start = 0
         while start < len(part):
             stop = min(len(part), start + size - count)

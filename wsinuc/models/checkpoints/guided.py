@@ -100,7 +100,8 @@ def from_guided(
         module, _, kind = name.rpartition(".")
         ours = f"{_translate(module)}.{kind}"
         if module.endswith((".qkv", ".proj_out")) and value.ndim == 3:
-            value = value[..., None]  # their 1-d convolution over positions is our 1x1 convolution
+            # Their 1-d convolution over positions is our 1x1 convolution.
+            value = value[..., None]
         if module.endswith(".qkv") and not new_attention_order:
             stage = ours.removesuffix(f".qkv.{kind}")
             value = _queries_first(value, _heads(unet, stage))

@@ -131,7 +131,8 @@ class ClipEncoder:
             ) from error
         self._model = model.eval().requires_grad_(False)
         self._sha256 = file_sha256(weights)
-        self._hidden = lru_cache(_CACHED)(self._encode)  # a training asks for the same captions again and again
+        # A training asks for the same captions again and again.
+        self._hidden = lru_cache(_CACHED)(self._encode)
 
     @property
     def width(self) -> int:

@@ -227,9 +227,11 @@ def sampler_timesteps(process: GaussianDiffusion, sampler: SamplerConfig) -> lis
     last = max(int((log_snr >= LARGEST_NOISE).sum()), sampler.steps) - 1
     wanted = torch.linspace(float(log_snr[0]), float(log_snr[last]), sampler.steps, dtype=torch.float64)
     timesteps: list[int] = (log_snr[None] - wanted[:, None]).abs().argmin(1).tolist()
-    for i in range(1, len(timesteps)):  # where even steps fall on one timestep, the next free ones
+    # Where even steps fall on one timestep, the next free ones.
+    for i in range(1, len(timesteps)):
         timesteps[i] = max(timesteps[i], timesteps[i - 1] + 1)
-    for i in range(len(timesteps)):  # and back again where that went beyond the last
+    # Then back again, where that went beyond the last timestep.
+    for i in range(len(timesteps)):
         timesteps[i] = min(timesteps[i], last - (len(timesteps) - 1 - i))
     return timesteps
 
@@ -277,12 +279,15 @@ def _ddim(process: GaussianDiffusion, noise: Noise | None) -> Step:
 def _dpm_multistep(process: GaussianDiffusion, noise: Noise | None) -> Step:
     signals, sigmas = _signals_and_sigmas(process)
     log_snr = half_log_snr(process).tolist()
-    widths = [low - high for low, high in pairwise(log_snr)]  # h of the step from t + 1 to t, at position t
-    before: list[Tensor] = []  # x_0 as the last step predicted it; empty before the first step
+    # H of the step from t + 1 to t, at position t.
+    widths = [low - high for low, high in pairwise(log_snr)]
+    # x_0 as the last step predicted it; empty before the first step.
+    before: list[Tensor] = []
 
     def step(x: Tensor, x0: Tensor, predicted: Tensor, t: int) -> Tensor:
         if t == 0:
-            return x0  # lambda of a clean image is infinite: the step of first order gives x_0 itself
+            # Lambda of a clean image is infinite: the step of first order gives x_0 itself.
+            return x0
         width = widths[t - 1]
         direction = x0
         if before:

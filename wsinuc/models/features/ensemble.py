@@ -229,7 +229,8 @@ class PixelClassifierEnsemble(nn.Module):
         for factor, stack in maps.items():
             part = weight[:, start : start + stack.shape[1]].permute(0, 2, 1).reshape(-1, stack.shape[1], 1, 1)
             start += stack.shape[1]
-            crop = margin // factor - 1 if margin else 0  # interpolation reads one native pixel beyond what is kept
+            # Interpolation reads one native pixel beyond what is kept.
+            crop = margin // factor - 1 if margin else 0
             projected[factor] = F.conv2d(without_rim(stack, crop), part.to(stack.dtype))
         # The bias once, on the finest map: the parts are added up later.
         finest = min(projected)
@@ -240,7 +241,8 @@ class PixelClassifierEnsemble(nn.Module):
         """Raw outputs ``(n, classes + maps, h, w)`` of one member."""
         channels = slice(member * self.config.hidden, (member + 1) * self.config.hidden)
         coarse = self.config.factor
-        ring = 1 if margin and coarse > 1 else 0  # pixels kept around for the last interpolation
+        # Pixels kept around for the last interpolation.
+        ring = 1 if margin and coarse > 1 else 0
         parts = []
         for factor, stack in projected.items():
             part = _enlarged(stack[:, channels], factor // coarse)

@@ -100,13 +100,15 @@ def fit_classifier(
     """
     mean = descriptors.mean(axis=0)
     scale = descriptors.std(axis=0)
-    scale[scale < 1e-12] = 1.0  # a descriptor that never varies says nothing, whatever it is divided by
+    # A descriptor that never varies says nothing, whatever it is divided by.
+    scale[scale < 1e-12] = 1.0
     standard = (descriptors - mean) / scale
     rng = np.random.default_rng(config.seed)
     numbers = np.unique(images)
     members = []
     for _ in range(config.members):
-        times = np.ones(len(images))  # how often each nucleus counts; a single member sees every one once
+        # How often each nucleus counts; a single member sees every one once.
+        times = np.ones(len(images))
         if config.members > 1:
             draws = np.bincount(rng.choice(len(numbers), len(numbers)), minlength=len(numbers))
             times = draws[np.searchsorted(numbers, images)].astype(float)
@@ -125,7 +127,8 @@ def _regression(x: Float, classes: NDArray[np.intp], times: Float, count: int, p
     def loss(flat: Float) -> tuple[float, Float]:
         w = flat.reshape(-1, count)
         z = x @ w[:-1] + w[-1]
-        z -= z.max(axis=1, keepdims=True)  # so that exp does not overflow; the softmax stays the same
+        # So that exp does not overflow; the softmax stays the same.
+        z -= z.max(axis=1, keepdims=True)
         log_sum = np.log(np.exp(z).sum(axis=1, keepdims=True))
         error = (np.exp(z - log_sum) - truth) * weight[:, None]
         value = -(weight * ((z - log_sum) * truth).sum(axis=1)).sum() + penalty / 2 * (w[:-1] ** 2).sum()

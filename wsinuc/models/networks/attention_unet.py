@@ -129,7 +129,8 @@ class LinearAttention(FullAttention):
         # Queries are normalised over their channels and keys over the positions, so that k v^T can come first.
         q = q.softmax(dim=-2) * self.width**-0.5
         k = k.softmax(dim=-1)
-        context = k @ v.transpose(-1, -2)  # (n, heads, width of keys, width of values)
+        # (n, heads, width of keys, width of values).
+        context = k @ v.transpose(-1, -2)
         mixed = context.transpose(-1, -2) @ q
         out: Tensor = x + self.norm_out(self.out(mixed.reshape(len(x), -1, *x.shape[2:])))
         return out

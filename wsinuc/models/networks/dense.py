@@ -98,6 +98,7 @@ class FinetunedDenoiser(DenseNetwork):
         )
 
     def forward(self, x: Tensor) -> DenseOutput:
-        t = torch.zeros(len(x), dtype=torch.long, device=x.device)  # method D fine-tunes with t fixed to 0
+        # Method D fine-tunes with t fixed to 0.
+        t = torch.zeros(len(x), dtype=torch.long, device=x.device)
         raw = self.head(self.denoiser(x, t))
         return DenseOutput(raw[:, : self.classes], raw[:, self.classes :])

@@ -78,7 +78,8 @@ class GroupNorm(nn.GroupNorm):
         groups = x.float().reshape(len(x), self.num_groups, -1)
         mean = groups.mean((0, 2))
         square = groups.square().mean((0, 2))
-        rstd = (square - mean.square()).clamp_min(0).add(self.eps).rsqrt()  # rounding may make a variance negative
+        # Rounding may make a variance negative.
+        rstd = (square - mean.square()).clamp_min(0).add(self.eps).rsqrt()
         per_group = self.num_channels // self.num_groups
         weight, bias = self._scale_and_shift(mean)
         scale = weight.float() * rstd.repeat_interleave(per_group)

@@ -154,7 +154,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor, *condition: Any) -> Tensor:
         h = self.conv_in(self._resampled(F.silu(self.norm_in(x, *condition))))
         scale, shift = self.time(F.silu(time))[:, :, None, None].chunk(2, dim=1)
-        h = torch.addcmul(shift, self.norm_out(h, *condition), 1 + scale)  # norm (1 + scale) + shift in one pass
+        # norm * (1 + scale) + shift in one pass.
+        h = torch.addcmul(shift, self.norm_out(h, *condition), 1 + scale)
         out: Tensor = self.skip(self._resampled(x)) + self.conv_out(self.dropout(F.silu(h)))
         return out
 

@@ -250,7 +250,8 @@ class _Training:
             self.processes.average_gradients(model.parameters())
             return float(self.processes.mean(total))
         except torch.OutOfMemoryError:
-            exhausted = True  # what follows runs after the block, when the failed pass's tensors are gone
+            # What follows runs after the block, when the failed pass's tensors are gone.
+            exhausted = True
         assert exhausted
         at_once = None
         if self.images > 1:

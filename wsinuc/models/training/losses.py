@@ -138,8 +138,10 @@ def gradient_kernels(dtype: torch.dtype, device: torch.device | None = None) -> 
     exchanged.
     """
     steps = torch.arange(-2, 3, dtype=dtype, device=device)
-    y, x = torch.meshgrid(steps, steps, indexing="ij")  # "ij": y varies along rows, which the published code mixes up
-    square = (x.square() + y.square()).clamp_min(1)  # 1 in the middle, where the numerator is 0
+    # "ij": y varies along rows, which the published code mixes up.
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    # 1 in the middle, where the numerator is 0.
+    square = (x.square() + y.square()).clamp_min(1)
     return torch.stack([x / square, y / square])[:, None]
 
 

@@ -59,7 +59,8 @@ def _take_standard_input() -> socket.socket:
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # gigabytes of core dump for every damaged slide
+    # Gigabytes of core dump for every damaged slide.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     if most == resource.RLIM_INFINITY:
         wanted = memory_bytes

@@ -43,7 +43,8 @@ class SegmentReader:
         self._strips: Recent[NDArray[Any]] = Recent(keep)
 
     def __del__(self) -> None:
-        self._tiff.close()  # pages and their file refer to each other, so it would stay open until a collection
+        # Pages and their file refer to each other, so it would stay open until a collection.
+        self._tiff.close()
 
     def read(self, pages: tuple[tifffile.TiffPage, ...], box: Box, dialect: Dialect) -> NDArray[Any]:
         """Samples ``(h, w, samples)`` of a box inside a level; white where the file holds nothing.
@@ -128,7 +129,8 @@ class SegmentReader:
     def _bytes(self, page: tifffile.TiffPage, index: int) -> bytes | None:
         offset = page.dataoffsets[index]
         count = page.databytecounts[index]
-        if offset == 0 or count == 0:  # how a sparse TIFF marks a tile that it does not hold
+        # This is how a sparse TIFF marks a tile that it does not hold.
+        if offset == 0 or count == 0:
             return None
         return self._read(offset, count)
 

@@ -186,7 +186,8 @@ def read_slide_table(path: Path) -> list[SlideJob]:
     if text.count("\n") + text.count("\r") > MAX_SLIDES:
         raise DataError(f"{path} has more than {MAX_SLIDES:,} lines, too many for a list of slides")
     head = text.lstrip().partition("\n")[0]
-    delimiter = ";" if ";" in head and "," not in head else ","  # Excel writes semicolons where a comma is decimal
+    # Excel writes semicolons where a comma is decimal.
+    delimiter = ";" if ";" in head and "," not in head else ","
     rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
         header = [cell.strip().lower() for cell in next(rows, [])]

@@ -198,7 +198,8 @@ class _NoiseLoss(StepLoss[NDArray[np.uint8]]):
         config = self.config
         step, place = divmod(part, config.batch // self.size)
         if getattr(config.unet, "dropout", 0.0):
-            torch.manual_seed(config.seed * 1_000_003 + part)  # the masks, too, follow the number
+            # The masks, too, follow the number.
+            torch.manual_seed(config.seed * 1_000_003 + part)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         mine = slice(place * self.size, (place + 1) * self.size)
         t = sample_timesteps(self.process, config.batch, config.timestep_power, generator)[mine]
@@ -250,14 +251,16 @@ class _HeldOutLoss:
         self.config = config
         self.source = source
         self.device = device
-        self.objective = Objective(p2=config.p2)  # of the noise alone: the bound is no measure of what features need
+        # The loss of the noise alone: the bound is no measure of what features need.
+        self.objective = Objective(p2=config.p2)
 
     @torch.no_grad()
     def __call__(self, step: int) -> float:
         config = self.config
         generator = torch.Generator().manual_seed(config.seed + HELD_OUT_SEED)
         total = 0.0
-        chunk = max(1, config.batch // config.fit.accumulate)  # what fits into memory in training fits here
+        # What fits into memory in training fits here.
+        chunk = max(1, config.batch // config.fit.accumulate)
         for start in range(0, config.validation_patches, chunk):
             numbers = range(start, min(start + chunk, config.validation_patches))
             total += self._sum(numbers, generator)

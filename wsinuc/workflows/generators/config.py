@@ -112,7 +112,8 @@ class GeneratorConfig:
     def identity(self) -> dict[str, Any]:
         """What a continued training must share with its beginning: all but its length, its rate,
         and how it is computed."""
-        unused = () if self.held_out else ("held_out",)  # states of older trainings do not name it
+        # States of older trainings do not name it.
+        unused = () if self.held_out else ("held_out",)
         return training_identity(self, apart=("sample_every", "validate_every", *unused))
 
 

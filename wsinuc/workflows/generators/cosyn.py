@@ -99,7 +99,8 @@ def train_cosyn(
     check_annotation(images, classes)
     session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
     torch.manual_seed(config.seed)
-    encoder = text_encoder or built_in_encoder(images, classes, config)  # of all images: held-out words too
+    # From all images, so that it knows the words of the held-out ones, too.
+    encoder = text_encoder or built_in_encoder(images, classes, config)
     learned, held_out = set_apart(images, config.held_out, config.seed)
     drawn = None
     if weights is not None:

@@ -75,7 +75,8 @@ class JointExamples:
     def example(self, index: int) -> JointExample:
         """Example number ``index``."""
         crop = self.crops.crop(index)
-        labels = np.where(crop.class_map > 0, crop.labels, 0)  # nuclei of unknown class are background in all parts
+        # Nuclei of unknown class are background in all parts.
+        labels = np.where(crop.class_map > 0, crop.labels, 0)
         tissue, stain = self.tissues[crop.source]
         shown = np.unique(crop.class_map)
         return JointExample(

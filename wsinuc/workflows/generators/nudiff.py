@@ -108,7 +108,8 @@ def train_generator(
     origin = _origin(config, images, start) | (provenance or {})
 
     def checkpoint(average: dict[str, Tensor]) -> Checkpoint:
-        steps = int(read_log(out.with_suffix(".jsonl"))[-1]["step"])  # fewer than planned where it was stopped
+        # Fewer than planned where it was stopped.
+        steps = int(read_log(out.with_suffix(".jsonl"))[-1]["step"])
         header = _header(config, steps, levels, images)
         return Checkpoint(kind=kind, config=header, provenance=origin, tensors=average)
 

@@ -74,7 +74,8 @@ class ExampleLoss(StepLoss[NDArray[np.float32]]):
         examples = torch.from_numpy(self.batch(part))
         numbers = self.numbers(part)
         if config.network.dropout:
-            torch.manual_seed(config.seed * 1_000_003 + numbers[0])  # the masks, too, follow the number
+            # The masks, too, follow the number.
+            torch.manual_seed(config.seed * 1_000_003 + numbers[0])
         draws = []
         for index, shown in zip(numbers, examples, strict=True):
             generator = torch.Generator().manual_seed(config.seed * 1_000_003 + index)

@@ -98,7 +98,8 @@ class Tally:
 
 def tally(entries: Iterable[Entry]) -> Tally:
     """Sum over the blocks of a run."""
-    entries = sorted(entries, key=lambda entry: entry.block)  # they come in the order of completion
+    # They come in the order of completion.
+    entries = sorted(entries, key=lambda entry: entry.block)
     seconds: Counter[str] = Counter()
     for entry in entries:
         seconds.update(entry.seconds)
@@ -205,7 +206,8 @@ def peak_memory_bytes() -> int:
         return psutil.Process().memory_info().peak_wset
     import resource  # absent on Windows
 
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    # Bytes there, kilobytes elsewhere.
+    unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 

@@ -120,7 +120,8 @@ class _Worker:
         return cast(list[SyntheticSample], answer)
 
     def close(self) -> None:
-        self.process.kill()  # it is deaf to milder signals, and has nothing to give back
+        # The process is deaf to milder signals, and has nothing to give back.
+        self.process.kill()
         self.process.join()
         self.pipe.close()
 

@@ -84,7 +84,8 @@ class CoSynMaker:
             size=self.size,
             seed=config.seed,
         )
-        model.text_encoder([*recipe.prompts, self.source.scene(0).prompt])  # unknown words, before anything is made
+        # Finds unknown words before anything is made.
+        model.text_encoder([*recipe.prompts, self.source.scene(0).prompt])
         self.device = pick_device(recipe.device)
         on_device(model.network, self.device).eval()
 

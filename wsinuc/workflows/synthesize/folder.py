@@ -214,7 +214,8 @@ def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[Nucleu
         _write_text("name,color\n" + "".join(rows), folder / "classes.csv")
     manifest = folder / MANIFEST
     text = manifest.read_bytes() if manifest.exists() else b""
-    if not text.endswith(b"\n"):  # a process was killed while it wrote: the sample of a torn line is made again
+    # A process was killed while it wrote: the sample of a torn line is made again.
+    if not text.endswith(b"\n"):
         whole = text[: text.rfind(b"\n") + 1].decode() or ",".join(COLUMNS) + "\n"
         _write_text(whole, manifest)
     return frozenset(int(row["index"]) for row in _whole_lines(manifest))

@@ -198,7 +198,8 @@ def describe_network(
     if config.method == "finetune":
         if start is not None:
             shape["denoiser"] = start.config
-            mpp = float(start.config["mpp"])  # features of a denoiser mean nothing at another resolution
+            # Features of a denoiser mean nothing at another resolution.
+            mpp = float(start.config["mpp"])
         elif config.denoiser is not None:
             shape["denoiser"] = {"unet": asdict(config.denoiser)}
     elif config.method == "unet":
