@@ -139,6 +139,7 @@ def check_start(config: PretrainConfig, init: Path) -> None:
 def _start(network: nn.Module, path: Path, config: PretrainConfig) -> dict[str, str]:
     """Load first weights into the network; what to remember of them."""
     tensors = read_weights(path)
+    # Public guided-diffusion weights are known by their names; they come without a header of ours.
     if any(name.startswith(("input_blocks.", "middle_block.")) for name in tensors):
         if isinstance(config.unet, AttentionUNetConfig):
             raise CheckpointError(f"{path} holds a guided-diffusion U-Net, which the attention U-Net cannot take")
@@ -167,6 +168,7 @@ def _patch_sources(
 
     return (
         source(trained, config.seed, config.zoom, config.stain),
+        # Without images of their own, held-out patches are other patches of the same ones.
         source(apart or trained, config.seed + HELD_OUT_SEED, 1.0, 0.0),
     )
 
@@ -203,6 +205,7 @@ class _NoiseLoss(StepLoss[NDArray[np.uint8]]):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         mine = slice(place * self.size, (place + 1) * self.size)
         t = sample_timesteps(self.process, config.batch, config.timestep_power, generator)[mine]
+        # Drawn for the whole step: the noise is the same however many parts or processes share it.
         eps = torch.randn((config.batch, 3, config.patch, config.patch), generator=generator)[mine]
         return self._loss(to_network(self.batch(part)), t, eps)
 
@@ -228,6 +231,7 @@ def _inspections(
     inspections = []
     if config.validate_every:
         measure = _HeldOutLoss(network, process, config, held_out, device)
+        # Intervals are stated in images seen, and inspections count steps.
         inspections.append(Inspection(max(1, config.validate_every // config.batch), measure))
     if config.sample_every:
         draw = lambda step: sample_grid(network, process, config)  # noqa: E731
@@ -257,6 +261,7 @@ class _HeldOutLoss:
     @torch.no_grad()
     def __call__(self, step: int) -> float:
         config = self.config
+        # The same noise at every inspection, so that the loss moves with the weights alone.
         generator = torch.Generator().manual_seed(config.seed + HELD_OUT_SEED)
         total = 0.0
         # What fits into memory in training fits here.

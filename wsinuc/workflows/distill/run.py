@@ -123,6 +123,7 @@ def distill(
     _check_output(out, state)
     teacher = teachers[0]
     scales = scales_of(teachers, config)
+    # From here on the student's resolution is known, and part of what identifies the training.
     config = replace(config, mpp=scales.student)
     if labelled:
         check_annotation(labelled, teacher.segmenter.classes)
@@ -131,6 +132,7 @@ def distill(
     )
     where = pick_device(device)
     described = describe_student(teacher, config)
+    # Right before the network: its first weights depend on nothing that was drawn earlier.
     torch.manual_seed(config.seed)
     network = build_network("unet", described.network)
     begun_from = begin_with(network, start, described) if start else None
@@ -150,6 +152,7 @@ def distill(
     def validate(step: int) -> float:
         measured = measure_agreement(network, source, patches.apart, config)
         log = out.with_suffix(".agreement.jsonl")
+        # A training that was killed after this line was written measures the step once more.
         trim_log(log, step - 1)
         append_log(log, {"step": step} | asdict(measured))
         on_event(
@@ -173,6 +176,7 @@ def distill(
             settings=identity,
             inspections=[Inspection(config.validate_every, validate)],
         )
+    # The averaged weights are what is written, so they are what is measured.
     with weights_in_place(network, average):
         agreement = measure_agreement(network, source, patches.apart, config)
     origin = _origin(teachers, config, agreement) | {"labels": label_names, "start": begun_from} | (provenance or {})
@@ -186,6 +190,7 @@ def measure_agreement(
 ) -> Agreement:
     """How like the teacher's its outputs are on whole patches, but for their rims, where the student lacks context."""
     device = next(network.parameters()).device
+    # An eighth on each side is where a plain U-Net's outputs lack their context.
     rim = config.patch // 8
     inner = slice(rim, config.patch - rim)
     both = either = total = difference = 0.0
@@ -226,6 +231,7 @@ class _BatchLoss:
         self.annotated: Callable[[int], list[Crop]] = lambda part: (
             labels.batch(part, config.label_batch) if labels else []
         )
+        # Threads that cut crops ahead help where a GPU computes; on a CPU they take its cores away.
         if device.type != "cpu":
             self.crops = _ahead(self.crops, stack)
             self.annotated = _ahead(self.annotated, stack)
@@ -237,8 +243,10 @@ class _BatchLoss:
         raw: DenseOutput = self.network(pixels)
         config = self.config
         count = len(soft)
+        # Losses in fp32: bf16 rounds away the small differences that soft targets are about.
         with torch.autocast(self.device.type, enabled=False):
             raw = raw.float()
+            # Soft and hard crops went through the network as one batch, which is faster; here they part.
             taught = DenseOutput(raw.classes[:count], raw.maps[:count])
             loss = soft_loss(taught, [crop.target for crop in soft], config.map_weight)
             loss = loss + config.consistency * inconsistency(taught, soft)
@@ -295,6 +303,7 @@ def begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> str
     known = network_of if isinstance(network_of, dict) else {}
     shape = {"method": checkpoint.config.get("method"), "network": {"fold": 1} | known}
     wanted = {"method": "unet", "network": described.network}
+    # A student without folding may start one with it: its weights can be folded, not the reverse.
     unfolded = wanted | {"network": described.network | {"fold": 1}}
     if shape not in (wanted, unfolded):
         raise CheckpointError(

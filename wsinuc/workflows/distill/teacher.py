@@ -137,10 +137,12 @@ def draw_spot(
     """A random patch; a function of its key alone. ``shares`` are the probabilities of the images."""
     rng = np.random.default_rng(key)
     source = int(rng.choice(len(images), p=shares))
+    # Even in the logarithm, so that enlarging and shrinking are equally likely.
     drawn = float(np.exp(rng.uniform(-1, 1) * np.log(zoom)))
     height, width = images[source].shape[:2]
     field = scales.side * drawn
     y, x = corner(images[source], rng, min(field, height), min(field, width))
+    # An image smaller than the patch lies anywhere in it; the rest is mirrored.
     missing = np.array([max(0.0, field - height), max(0.0, field - width)]) * rng.random(2)
     return Spot(source=source, y=math.floor(y - missing[0]), x=math.floor(x - missing[1]), zoom=drawn)
 
@@ -151,6 +153,7 @@ def cut_square(image: Pixels, y: float, x: float, extent: float, side: int) -> N
     box = Box(math.floor(y), math.floor(x), math.ceil(y + extent), math.ceil(x + extent))
     inside = box.clip(Box.of_shape((image.shape[0], image.shape[1])))
     pixels = mirrored(image[inside.slices], inside, box)
+    # On whole pixels there is nothing to resample, and resampling would blur.
     if extent == side and (y, x) == (box.y0, box.x0):
         return np.ascontiguousarray(pixels)
     left = x - box.x0
@@ -180,6 +183,7 @@ class PatchTeacher:
         """Kept pixels per pixel of the teacher."""
         self.side = scales.side / self.factor
         """Of a patch in pixels of the teacher."""
+        # A tile much larger than the patch would score pixels that nobody keeps.
         core = math.ceil(self.side / GRID) * GRID
         if core < segmenter.tile - 2 * segmenter.margin:
             self.segmenter = segmenter.with_core(core)
@@ -196,6 +200,7 @@ class PatchTeacher:
         """
         factor = self.factor
         count = min(COUNT, int(area(image) / (SIDE * factor) ** 2))
+        # One sample says no more of an image than its patches do.
         if count < 2:
             return self
         rng = np.random.default_rng(key)
@@ -259,5 +264,6 @@ class JointTeacher:
     def teach(self, image: Pixels, spots: Sequence[Spot]) -> NDArray[np.uint8]:
         """Pixels and mean scores of patches of one image, as `PatchTeacher.teach` gives them."""
         taught = [teacher.teach(image, spots) for teacher in self.teachers]
+        # Scores are levels of 1 / 255, so the mean is rounded to one, too.
         mean: NDArray[np.float64] = np.mean(taught, axis=0)
         return np.rint(mean).astype(np.uint8)

@@ -139,6 +139,7 @@ def evaluate(
     predictions = []
     for image in dataset:
         predicted = _as_prediction(predict(image), image)
+        # By the whole image's name: patches of one image share its notes, which should be told once.
         annotated[image.attributes["name"]] = image.notes
         predictions.append(predicted.notes)
         score = _score_marked if marked else _score_outlined

@@ -127,6 +127,7 @@ def train_cosyn(
         loss = stack.enter_context(JointStepLoss(network, process, examples, encoder, config, session))
         inspections = [_sampling(network, process, examples, encoder, config, device, levels, out)]
         if config.validate_every:
+            # Nothing is left to chance in what is measured: the loss moves with the weights alone.
             still = replace(config, seed=config.seed + SEED, drop_text=0.0, zoom=1.0, stain=0.0)
             measured = JointExamples.of([images[i] for i in held_out], classes, still)
             apart = stack.enter_context(JointStepLoss(network, process, measured, encoder, still, session))
@@ -205,6 +206,7 @@ def _fitted_layouts(images: Sequence[LabelledImage], config: CoSynTrainConfig) -
     return {
         tissue: PointProcess.fit(layouts, config.mpp, seed=config.seed).to_json()
         for tissue, layouts in layouts_by_tissue(images, config).items()
+        # A point process without a point has nothing to fit.
         if any(len(layout.points) for layout in layouts)
     }
 
@@ -267,8 +269,10 @@ class JointStepLoss(StepLoss[list[JointExample]]):
         examples = self.batch(part)
         clean, points = as_unit(examples)
         draws = [self._draw(number) for number in self.numbers(part)]
+        # Each example has its own generator, so it is the same in a batch of any size.
         times, shown, noises = zip(*draws, strict=True)
         text = self.encoder([example.prompt for example in examples])
+        # Hidden text is masked, not removed: one batch holds examples with and without.
         text = TextTokens(text.tokens, text.mask & torch.tensor(shown)[:, None])
         return self._loss(clean, points, text, torch.cat(times), list(noises))
 

@@ -109,6 +109,7 @@ class SyntheticSet:
         SynthesisError
             More nuclei than a 16-bit label image can number.
         """
+        # PNG holds 16 bits at most, and a label that wraps would merge nuclei.
         if sample.labels.max(initial=0) > _MOST_NUCLEI:
             raise SynthesisError(f"sample {sample.index} has more than {_MOST_NUCLEI} nuclei: make smaller images")
         name = f"{self._settings['method']}-{sample.index:06d}"
@@ -117,6 +118,7 @@ class SyntheticSet:
             _write_png(sample.labels.astype(np.uint16), self.folder / "labels" / f"{name}.png")
             if self._classes:
                 _write_classes(sample, self._classes, self.folder / "classes" / f"{name}.csv")
+            # The line comes last: a sample counts as made once it is in the manifest.
             self._append(self._line(name, sample))
         self._done.add(sample.index)
 
@@ -129,6 +131,7 @@ class SyntheticSet:
     def _line(self, name: str, sample: SyntheticSample) -> dict[str, Any]:
         shas = " ".join(self._settings["checkpoints"].values())
         shared = {column: self._settings[column] for column in _SHARED}
+        # A line break within a field would make a torn line look whole.
         texts = {column: " ".join(getattr(sample, column).split()) for column in ("tissue", "prompt", "source")}
         return shared | texts | {"name": name, "index": sample.index, "checkpoints": shas}
 
@@ -138,6 +141,7 @@ class SyntheticSet:
         with own_files.append(self.folder / MANIFEST) as file:
             file.write(text.getvalue().encode())
             file.flush()
+            # Past a power cut, too: a line without its files, or files without a line, cost a sample.
             os.fsync(file.fileno())
 
 
@@ -158,6 +162,7 @@ def writing(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nucleus
         The folder holds something else or samples of other settings, is being written by another process, or cannot be
         written.
     """
+    # Before anything is created in a folder that may be somebody else's.
     check_folder(folder, settings, classes)
     work = folder / ".synthesis"
     with disk_errors(folder):
@@ -228,6 +233,7 @@ def _whole_lines(manifest: Path) -> list[Mapping[str, str]]:
     rows = list(read_table(manifest, ("name", "index")))
     if text.endswith(b"\n"):
         return rows
+    # The last line is torn: its process was killed while it wrote.
     return rows[:-1]
 
 

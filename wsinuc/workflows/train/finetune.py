@@ -125,6 +125,7 @@ def finetune(
         mpp=mpp,
         size=config.crop,
         seed=config.seed,
+        # None would draw by area; here each image counts the same.
         weights=weights if weights is not None else [1.0] * len(dataset),
         augmentation=augmentation,
     )
@@ -141,6 +142,7 @@ def finetune(
         labels = np.stack([crop.labels for crop in crops])
         images = [crop.image for crop in crops] + [crop.image for crop in soft]
         pixels = torch.from_numpy(np.stack(images)).to(device)
+        # A generator for each step, so that a resumed training draws what an uninterrupted one would.
         rng = np.random.default_rng((config.seed, step, 1))
         shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
         maps = extractor.maps(to_network(pixels), shift)
@@ -159,6 +161,7 @@ def finetune(
                 output = raw[len(crops) :][chosen].float()
                 answer = DenseOutput(output[:, :2], output[:, 2:])
                 learnt = soft_loss(answer, [soft[i].target for i in chosen], config.map_weight)
+                # The teacher's crops set the scale of the loss; annotated ones are weighed against them.
                 value = taught.label_weight * value + learnt
             losses.append(value)
         return torch.stack(losses).mean()
@@ -197,9 +200,11 @@ def segmentation_loss(
     """
     raw = raw.float()
     p = raw[:, :2].softmax(1)[:, 1]
+    # One pixel is added above and below: a crop without nuclei has a Dice of 1, not 0 / 0.
     dice = (2 * (p * nuclei).sum() + 1) / (p.sum() + nuclei.sum() + 1)
     error = (raw[:, 2:] - maps).square().mean(1)
     if maps.shape[1] == 2:
+        # H and V count inside nuclei only; divided by the share inside, as a mean over these pixels.
         error = error * nuclei / nuclei.float().mean().clamp_min(1e-6)
     entropy = F.cross_entropy(raw[:, :2], nuclei.long(), reduction="none")
     return ((entropy + map_weight * error) * importance).sum() / importance.sum() + 1 - dice

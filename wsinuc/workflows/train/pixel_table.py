@@ -108,6 +108,7 @@ def class_targets(
         wanted = (labels > 0).astype(np.int64)
     else:
         wanted = np.where(labels > 0, classes[labels], 0).astype(np.int64)
+        # A nucleus of unknown class is no background, and must not teach that it were.
         wanted[(labels > 0) & (wanted == 0)] = IGNORED
     present, counts = np.unique(wanted[wanted > 0], return_counts=True)
     wanted[np.isin(wanted, present[counts < min_pixels])] = IGNORED
@@ -129,6 +130,7 @@ def view_of(
     sample: LabelledImage, mpp: float, rng: np.random.Generator, config: SamplingConfig
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Image and labels as another laboratory would have them, at ``mpp``, no side longer than ``config.view``."""
+    # Even in the logarithm, so that enlarging and shrinking are equally likely.
     factor = sample.mpp / mpp * float(np.exp(rng.uniform(-1, 1) * np.log(config.zoom)))
     height, width = sample.labels.shape
     shape = (max(1, round(height * factor)), max(1, round(width * factor)))
@@ -166,6 +168,7 @@ class RowStore:
         self._width = width
         self._folder = folder
         self._rows = 0
+        # fp16: two bytes a feature.
         fits = capacity is not None and capacity * width * 2 <= memory_gib * 2**30
         self._memory = None
         if fits:
@@ -181,6 +184,7 @@ class RowStore:
             return
         try:
             if self._file is None:
+                # Beside the output, where callers want it: /tmp is often memory, the very thing that is short.
                 with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".rows", delete=False) as created:
                     self._file = Path(created.name)
             with self._file.open("ab") as stream:
@@ -239,6 +243,7 @@ def collect_pixels(
     if config.pixels is not None:
         capacity = config.visits * len(dataset) * config.pixels
     where = folder or Path(tempfile.gettempdir())
+    # Rows are written as they come; two copies of the largest table would not fit.
     store = RowStore(sum(extractor.channels.values()), capacity, config.memory_gib, where)
     targets = []
     visits = _visits(dataset, extractor, mpp, config, separation, seed)
@@ -265,6 +270,7 @@ def _visits(
     weight = extractor.unet.stem.weight
     for visit in range(config.visits):
         for index, sample in enumerate(dataset):
+            # A generator for each view: adding images or visits leaves the others' views as they are.
             rng = np.random.default_rng((seed, visit, index))
             image, labels = view_of(sample, mpp, rng, config)
             wanted = class_targets(labels, sample.classes, config.min_class_pixels)
