@@ -161,6 +161,7 @@ def evaluate(
             predict, names = _predictor(model, device, batch_size)
         else:
             predict, names = _reader(pred)
+        # Pages need images, which a comparison of two folders does not have.
         files |= {"predicted_classes": names, "worst": worst}
         if at_mpp is not None:
             return _evaluate_resolutions(dataset, predict, at_mpp, files)
@@ -302,6 +303,7 @@ def _number(value: float) -> str:
 
 
 def _written(output: Path) -> list[str]:
+    # Which of them exist depends on what was scored, so the folder is asked.
     known = ("scores.csv", "summary.json", "comparison.png", "worst.png", "overlays.png")
     drawn = ("reliability.png", "doubt.png", "confusion.png", "confusion_pixels.png")
     return [name for name in (*known, *drawn) if (output / name).exists()]

@@ -188,6 +188,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         config = ddpm_config(options["preset"], given)
     else:
         config = network_config(method, options["preset"], given)
+    # Before any image is read: a wrong folder should not show after hours of training.
     require_parent(output)
     chosen = gather(data, options)
     count = sum(len(set(image.labels[image.labels > 0].tolist())) for image in chosen.images)
@@ -198,6 +199,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         _say_cost(chosen, config, options)
         return
     if chosen.drawn is not None:
+        # Beside the model, so that it can be evaluated on the images it has not seen.
         chosen.drawn.save(output.with_suffix(".split.json"))
     validation = _validation(data, options)
     with telling(options["log"]) as tell:
@@ -247,6 +249,7 @@ def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:
         config = DdpmTrainConfig.paper()
     else:
         config = DdpmTrainConfig()
+    # Options that stand for more than one field get their path only when they are given.
     paths = dict(DDPM_FIELDS)
     if given.get("features") is not None:
         given = {**given, "all_features": read_best(given["features"])}

@@ -131,6 +131,7 @@ def reliability(probabilities: ArrayLike, right: ArrayLike, *, bins: int = BINS)
     p, hit = _checked(probabilities, right)
     if not ((p >= 0) & (p <= 1)).all():
         raise DataError(f"probabilities must lie between 0 and 1, got {p.min():g} to {p.max():g}")
+    # The last bin holds both its edges, so that a probability of 1 has a place.
     at = np.minimum((p * bins).astype(np.int64), bins - 1)
     counts = np.bincount(at, minlength=bins)
     # The mean of an empty bin is NaN, as promised.
@@ -189,6 +190,7 @@ def fit_certainty(probabilities: ArrayLike, right: ArrayLike) -> tuple[float, fl
     """
     p, hit = _checked(probabilities, right)
     rows = np.stack([_log_odds(p), np.ones_like(p)], axis=1)
+    # From the line that changes nothing, which is also what the ridge pulls towards.
     line = np.array([1.0, 0.0])
     # Newton's method; the small ridge keeps verdicts that are all alike finite.
     for _ in range(50):
@@ -199,6 +201,7 @@ def fit_certainty(probabilities: ArrayLike, right: ArrayLike) -> tuple[float, fl
 
 
 def _log_odds(p: NDArray[np.floating]) -> NDArray[np.float64]:
+    # Log-odds of 0 and 1 are infinite.
     clipped = np.clip(p.astype(np.float64), _EDGE, 1 - _EDGE)
     return np.log(clipped / (1 - clipped))
 
@@ -215,6 +218,7 @@ def area_under_roc(scores: ArrayLike, positive: ArrayLike) -> float:
     0.875
     """
     values, hit = _checked(scores, positive)
+    # Python's integers: p q may be beyond what 32 bits hold.
     p = int(hit.sum())
     q = int((~hit).sum())
     if not p or not q:
@@ -255,6 +259,7 @@ def share_by_group(
     ([0.2, 0.7], [0.0, 0.5])
     """
     values, hit = _checked(scores, positive)
+    # Never more groups than values, and never none, which array_split refuses.
     parts = np.array_split(np.argsort(values, kind="stable"), min(groups, len(values)) or 1)
     parts = [part for part in parts if len(part)]
     means = np.array([values[part].mean() for part in parts])

@@ -107,6 +107,7 @@ class NetworkSegmenter(TiledSegmenter):
         self.device = device
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
+        # Before the type is changed: folding norms into convolutions is done in fp32.
         fuse_norms(network)
         network = network.to(device=device, dtype=dtype)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -132,9 +133,11 @@ class NetworkSegmenter(TiledSegmenter):
 
     def calibrate(self, samples: NDArray[np.uint8]) -> NetworkSegmenter:
         """A copy whose group normalisation has the statistics of these samples; itself where there is none."""
+        # Batch normalisation keeps the statistics of the training and fits to nothing.
         if not any(isinstance(module, GroupNorm) for module in self.network.modules()):
             return self
         fitted = copy.copy(self)
+        # Deep, because statistics are written into the norms; other slides may share this network.
         fitted.network = copy.deepcopy(self.network)
         with torch.inference_mode():
             fix_statistics(fitted.network, lambda: fitted.network(self._input(samples)))
@@ -156,6 +159,7 @@ class NetworkSegmenter(TiledSegmenter):
     @torch.inference_mode()
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``."""
+        # In fp32 from here on, so that levels of 1 / 255 are decided alike on every device.
         scores = self._probabilities(self.network.inner(self._input(pixels), self.margin).float())
         return scores.clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu().numpy()
 
@@ -170,6 +174,7 @@ class NetworkSegmenter(TiledSegmenter):
             maps = raw.maps / 2 + 0.5
         else:
             maps = raw.maps
+        # One network has nobody to disagree with: that channel is 0.
         return torch.cat([foreground, torch.zeros_like(foreground), classes[:, 1:], maps], 1)
 
 

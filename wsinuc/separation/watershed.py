@@ -185,6 +185,7 @@ def fragments(foreground: UInt8, distance: UInt8, settings: WatershedSettings, h
     """
     mask = _nuclear(foreground, settings)
     smooth = _smooth(distance, settings.taps(settings.smoothing_um))
+    # Rounded up, because levels are whole numbers and a threshold is reached, not passed.
     lowest = math.ceil(255 * settings.marker_threshold)
     peaks = split_peaks(smooth, mask, lowest, math.ceil(255 * height))
     markers = relabel(peaks, settings.area_px(settings.min_marker_um2))
@@ -383,6 +384,7 @@ def _falls(values: UInt8, mask: NDArray[np.bool_], taps: int, axis: int) -> UInt
     """How steeply a signed map falls along an axis; 255 = from +1 to -1 within a pixel, along a straight edge."""
     smoothing = _binomial(taps)
     derivative = np.convolve(_binomial(taps - 2), [-1.0, 0.0, 1.0])
+    # Twice the value: 127.5, the middle, has no level of its own among whole numbers.
     signed = np.where(mask, 2.0 * values - 255.0, 0.0)
     slope = ndimage.correlate1d(signed, derivative, axis=axis, mode="nearest")
     slope = ndimage.correlate1d(slope, smoothing, axis=1 - axis, mode="nearest")

@@ -44,11 +44,13 @@ class Preview:
 
     def __init__(self, view: SlideView) -> None:
         self._view = view
+        # Never finer than the view itself: a small slide is shown as it is.
         mpp = view.mpp * max(1.0, max(view.shape) / OVERVIEW)
         if mpp > view.mpp:
             self._coarse = view.slide.at(mpp)
         else:
             self._coarse = view
+        # As the coarse view turned out: its shape is whole pixels, so the wanted mpp is met nearly.
         self._mpp = view.mpp * view.shape[1] / self._coarse.shape[1]
         self._overview = Picture(self._coarse.shape, Box.of_shape(view.shape))
         self._tally = _Tally.empty(view.shape)
@@ -95,6 +97,7 @@ class Preview:
         legend: list[LegendEntry] = []
         if tissue:
             left, legend = hatch_left_out(left, tissue, _mm2(view))
+        # Where the field is the whole slide, a frame would mark nothing.
         if box != self._overview.box:
             _mark(left, box, self._overview.scale)
         for picture, mpp in ((left, self._mpp), (right, view.mpp / ZOOM)):
@@ -119,6 +122,7 @@ class _Tally:
         return cls(np.zeros((ceil_div(shape[0], _CELL), ceil_div(shape[1], _CELL)), np.int64), {})
 
     def add(self, part: Nuclei) -> None:
+        # A centroid on the far border would lie in a cell that is not there.
         rows, columns = np.minimum(part.centroids.astype(np.int64) // _CELL, np.array(self.cells.shape) - 1).T
         np.add.at(self.cells, (rows, columns), 1)
         found = np.bincount(part.classes, minlength=len(part.class_names)).tolist()
@@ -132,6 +136,7 @@ class _Tally:
             y0, x0 = (shape[0] - height) // 2, (shape[1] - width) // 2
         else:
             window = FIELD // _CELL
+            # Padded behind, so that windows which begin near the end exist, too.
             sums = np.pad(self.cells, ((0, window - 1), (0, window - 1)))
             sums = np.lib.stride_tricks.sliding_window_view(sums, (window, window)).sum(axis=(2, 3))
             row, column = np.unravel_index(int(sums.argmax()), sums.shape)
@@ -185,6 +190,7 @@ def _mark(picture: Image.Image, box: Box, scale: float) -> None:
     """Show on the overview where the field lies."""
     corners = (box.x0 * scale, box.y0 * scale, box.x1 * scale - 1, box.y1 * scale - 1)
     draw = ImageDraw.Draw(picture)
+    # White under the colour, so that the frame shows on any tissue.
     draw.rectangle(corners, outline=(255, 255, 255), width=5)
     # A picture of a few pixels has no room for it.
     if min(corners[2] - corners[0], corners[3] - corners[1]) > 2:
@@ -193,6 +199,7 @@ def _mark(picture: Image.Image, box: Box, scale: float) -> None:
 
 def _page(left: Image.Image, right: Image.Image, header: Header) -> Image.Image:
     """Both pictures on white under a header: side by side, or one below the other when the slide is wide."""
+    # Beside a wide slide the page would be a ribbon.
     below = left.width > 1.5 * left.height
     top = header.height
     if below:
@@ -224,6 +231,7 @@ def _draw_line(page: Image.Image, baseline: int, text: str, entries: list[Legend
     draw.text((_MARGIN, baseline), text, fill=GREY, font=font(22), anchor="ls")
     x = _MARGIN + draw.textlength(text, font(22)) + 48
     for entry in entries:
+        # What has no room is left out whole; half a word would be worse.
         if x + 28 + draw.textlength(entry.label, font(22)) > page.width - _MARGIN:
             return
         draw.rounded_rectangle((x, baseline - 17, x + 18, baseline + 1), 4, fill=entry.color)

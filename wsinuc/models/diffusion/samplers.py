@@ -113,6 +113,7 @@ def sample(
 
 def seeded_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device | str) -> Noise:
     """Noise float32 ``(n, *shape)`` in which each sample draws from a CPU generator of its own."""
+    # On the CPU, where a seed gives the same noise on every machine and in a batch of any size.
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return lambda: torch.stack([torch.randn(*shape, generator=generator) for generator in generators]).to(device)
 
@@ -178,6 +179,7 @@ class Walk:
             raise ConfigError("a restart needs noise")
         timesteps = restart_timesteps(sampler_timesteps(self.process, self.sampler), first)
         respaced = self.process.respaced(timesteps[::-1])
+        # The last timestep of the respaced process is the one to restart from.
         t = torch.full((len(x),), respaced.steps - 1, device=x.device)
         return self._down(respaced, respaced.noise(x, t, self.noise()), None)
 
@@ -224,6 +226,7 @@ def sampler_timesteps(process: GaussianDiffusion, sampler: SamplerConfig) -> lis
     if sampler.name != "dpm++" or sampler.steps == 1:
         return even
     log_snr = half_log_snr(process)
+    # Never fewer timesteps than steps, even where a schedule reaches that noise early.
     last = max(int((log_snr >= LARGEST_NOISE).sum()), sampler.steps) - 1
     wanted = torch.linspace(float(log_snr[0]), float(log_snr[last]), sampler.steps, dtype=torch.float64)
     timesteps: list[int] = (log_snr[None] - wanted[:, None]).abs().argmin(1).tolist()
@@ -255,6 +258,7 @@ def _ancestral(process: GaussianDiffusion, noise: Noise | None) -> Step:
         mean = process.posterior_mean(x0, x, at)
         if t == 0:
             return mean
+        # A network that also predicts variance puts out twice the channels; its code comes second.
         if predicted.shape[1] == 2 * channels:
             spread = (0.5 * process.learned_log_variance(predicted[:, channels:], at)).exp()
         else:
@@ -291,9 +295,11 @@ def _dpm_multistep(process: GaussianDiffusion, noise: Noise | None) -> Step:
         width = widths[t - 1]
         direction = x0
         if before:
+            # Second order: the last prediction tells how x_0 changes along log-SNR.
             ratio = widths[t] / width
             direction = x0 + (x0 - before.pop()) / (2 * ratio)
         before.append(x0)
+        # expm1 keeps the digits of narrow steps, where exp(-h) - 1 would cancel.
         return sigmas[t - 1] / sigmas[t] * x - signals[t - 1] * math.expm1(-width) * direction
 
     return step

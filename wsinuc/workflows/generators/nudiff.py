@@ -99,6 +99,7 @@ def train_generator(
     images = [images[i] for i in learned]
     _check(kind, images, out, config)
     session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
+    # Right before the network: its first weights depend on nothing that was drawn earlier.
     torch.manual_seed(config.seed)
     process = GaussianDiffusion(named_betas(config.betas))
     levels = mean_levels(images, config)
@@ -144,6 +145,7 @@ def smallest_nucleus(images: Sequence[LabelledImage]) -> float:
     What a generator draws below it is a fragment rather than a nucleus.
     """
     areas = [_whole_areas(image.labels) * image.mpp**2 for image in images]
+    # The empty array lets a set without images pass.
     joined = np.concatenate([*areas, np.zeros(0)])
     if joined.size:
         return float(np.quantile(joined, _SMALL))
@@ -153,6 +155,7 @@ def smallest_nucleus(images: Sequence[LabelledImage]) -> float:
 def _whole_areas(labels: NDArray[np.int32]) -> NDArray[np.float64]:
     """Pixels of each nucleus that the image's border does not cut."""
     areas = np.bincount(labels.ravel()).astype(np.float64)
+    # A nucleus at the border may be cut, so its area says nothing; 0 is the background.
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1], [0]):
         areas[edge] = 0
     return areas[areas > 0]

@@ -113,6 +113,7 @@ class LayoutSource:
 
     def scene(self, index: int) -> Scene:
         """What sample ``index`` is to show."""
+        # A generator of its own for each sample: sample 17 is the same in any batch and after any stop.
         rng = np.random.default_rng(sequence_of(self.seed, index, "layout"))
         prompt = self._turn(self.prompts, index)
         parts = self.parsed(prompt) if prompt else None
@@ -128,8 +129,10 @@ class LayoutSource:
         elif self.layouts is not None:
             layout = self.layouts
         else:
+            # Sorted, so that the turns do not depend on the order in the file.
             tissue = tissue or self._turn(sorted(self.model["layouts"]), index) or ""
             layout = self._random(tissue, parts, rng)
+        # With a single tissue there is nothing to ask for.
         if not tissue and len(self.known_tissues) == 1:
             tissue = self.known_tissues[0]
         classes = tuple(self.class_names[c - 1] for c in np.unique(layout.classes).tolist())
@@ -166,10 +169,12 @@ class LayoutSource:
     def _class_numbers(self, dataset: Dataset) -> NDArray[np.int32]:
         """(classes + 1,) the model's number of each class of a data set."""
         names = [c.name for c in dataset.classes]
+        # Which of several classes a nucleus without one would be, nobody can say.
         if not names and len(self.class_names) > 1:
             raise ConfigError(
                 f"{dataset.path} has no classes, but the model places nuclei of the classes {_listed(self.class_names)}"
             )
+        # A model of one class takes nuclei of any class for that one.
         if len(self.class_names) == 1:
             return (np.arange(len(names) + 1) > 0).astype(np.int32)
         missing = [name for name in names if name not in self.class_names]

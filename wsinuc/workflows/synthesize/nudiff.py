@@ -92,6 +92,7 @@ class NudiffMaker:
         self.size = recipe.config.size or int(images.config["size"])
         self.smallest_px = int(images.config["smallest_px"])
         self.guidance = resolved_guidance(recipe.config.guidance, float(images.config["drop_rate"]), "structure")
+        # At another resolution nuclei would have another size than those the image model knows.
         if structures is not None and structures.config["mpp"] != images.config["mpp"]:
             raise ConfigError(
                 f"the structure model works at {structures.config['mpp']:g} um per pixel, the image model at "
@@ -116,6 +117,7 @@ class NudiffMaker:
         """Of one sample, both networks. Their weights are dropped: call it on a maker that is not used afterwards."""
         steps = self.recipe.config.sampler.steps
         size = self.size
+        # Guidance asks the network twice: with the structure and without.
         passes = 1 if self.guidance == 0 else 2
         image_steps = steps + restart_steps(self.images.process, self.recipe.config.sampler)
         total = image_steps * passes * _flops(self.images.network, size, condition=True)
@@ -209,6 +211,7 @@ def _draft(
 
 def _flops(network: nn.Module, size: int, *, condition: bool) -> float:
     """Of one forward pass of one image, counted without data."""
+    # The meta device computes shapes alone, so counting takes neither time nor memory.
     network = network.to("meta")
     image = torch.zeros(1, _CHANNELS, size, size, device="meta")
     t = torch.zeros(1, dtype=torch.long, device="meta")
