@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wsinuc.workflows.distill.config import DistillConfig
-    from wsinuc.workflows.distill.sources import Tissue
+    from wsinuc.workflows.distill.sources import TissueSources
     from wsinuc.workflows.distill.teacher import Scales, Teacher
 
 FIELDS = {
@@ -152,7 +152,7 @@ def distill(
 
 
 def _describe(
-    teachers: Sequence[Teacher], tissue: Tissue, labelled: int, scales: Scales, config: DistillConfig
+    teachers: Sequence[Teacher], tissue: TissueSources, labelled: int, scales: Scales, config: DistillConfig
 ) -> None:
     """What learns from what."""
     from wsinuc.datasets.sampling.patches import area

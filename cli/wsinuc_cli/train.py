@@ -203,8 +203,8 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         chosen.drawn.save(output.with_suffix(".split.json"))
     validation = _validation(data, options)
     with telling(options["log"]) as tell:
-        told: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": tell}
-        _run(chosen, config, output, options["denoiser"], validation, told)
+        shared: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": tell}
+        _run(chosen, config, output, options["denoiser"], validation, shared)
     echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")
 
 
@@ -214,7 +214,7 @@ def _run(
     output: Path,
     denoiser: Path | None,
     validation: Sequence[LabelledImage],
-    told: dict[str, Any],
+    shared: dict[str, Any],
 ) -> None:
     """The training of the method that the settings are of."""
     from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
@@ -222,10 +222,10 @@ def _run(
 
     if isinstance(config, DdpmTrainConfig):
         assert denoiser is not None  # the command has asked for it
-        train_ddpm(chosen.images, chosen.classes, denoiser, output, config, **told)
+        train_ddpm(chosen.images, chosen.classes, denoiser, output, config, **shared)
     else:
-        told = {**told, "denoiser": denoiser, "weights": chosen.weights, "validation": validation}
-        train_network(chosen.images, chosen.classes, output, config, **told)
+        shared = {**shared, "denoiser": denoiser, "weights": chosen.weights, "validation": validation}
+        train_network(chosen.images, chosen.classes, output, config, **shared)
 
 
 def _say_cost(chosen: TrainingSet, config: Any, options: dict[str, Any]) -> None:

@@ -90,12 +90,12 @@ def member_path(name: str) -> Path:
     return model_path(name)
 
 
-def check_member(model: str, wanted: str, found: str) -> None:
+def check_member(model: str, expected: str, actual: str) -> None:
     """Raise CheckpointError unless a joint model's member is the very file that it was made of, by its sha256."""
-    if found != wanted:
+    if actual != expected:
         raise CheckpointError(
-            f"the joint model was made of a model {model[:200]!r} with the sha256 {wanted[:12]}..., "
-            f"and this one has {found[:12]}...: install the version of wsinuc that it was made with, or join "
+            f"the joint model was made of a model {model[:200]!r} with the sha256 {expected[:12]}..., "
+            f"and this one has {actual[:12]}...: install the version of wsinuc that it was made with, or join "
             "the models anew"
         )
 

@@ -131,10 +131,10 @@ def _csv_points(path: Path, classes: _Classes) -> _Points:
             raise DataError(f"{path}: needs the columns x, y and class, has {listed(header)}")
         for line in lines:
             try:
-                place = (float(line["x"]), float(line["y"]))
+                point = (float(line["x"]), float(line["y"]))
             except ValueError as error:
                 raise DataError(f"{path}, line {lines.line_num}: x and y must be numbers ({error})") from error
-            points.add(place, line.get("class", "").strip())
+            points.add(point, line.get("class", "").strip())
     return points
 
 

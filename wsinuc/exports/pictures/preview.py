@@ -104,7 +104,7 @@ class Preview:
             scale_bar(picture, mpp)
             frame(picture)
         tally = self._tally
-        page = _page(left, right, Header(_title(view), tally.caption(view, tissue_mm2), tally.entries(), legend))
+        page = _page(left, right, _Header(_title(view), tally.caption(view, tissue_mm2), tally.entries(), legend))
         with replacing(Path(path)) as stream:
             page.save(stream, format="PNG", compress_level=_COMPRESSION)
 
@@ -125,8 +125,8 @@ class _Tally:
         # A centroid on the far border would lie in a cell that is not there.
         rows, columns = np.minimum(part.centroids.astype(np.int64) // _CELL, np.array(self.cells.shape) - 1).T
         np.add.at(self.cells, (rows, columns), 1)
-        found = np.bincount(part.classes, minlength=len(part.class_names)).tolist()
-        for key, count in zip(zip(part.class_names, part.class_colors, strict=True), found, strict=True):
+        counts = np.bincount(part.classes, minlength=len(part.class_names)).tolist()
+        for key, count in zip(zip(part.class_names, part.class_colors, strict=True), counts, strict=True):
             self.classes[key] = self.classes.get(key, 0) + count
 
     def densest(self, shape: tuple[int, int]) -> Box:
@@ -155,7 +155,7 @@ class _Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class _Header:
     """What stands above the pictures."""
 
     title: str
@@ -197,7 +197,7 @@ def _mark(picture: Image.Image, box: Box, scale: float) -> None:
         draw.rectangle((corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1), outline=_MARK, width=3)
 
 
-def _page(left: Image.Image, right: Image.Image, header: Header) -> Image.Image:
+def _page(left: Image.Image, right: Image.Image, header: _Header) -> Image.Image:
     """Both pictures on white under a header: side by side, or one below the other when the slide is wide."""
     # Beside a wide slide the page would be a ribbon.
     below = left.width > 1.5 * left.height
@@ -217,7 +217,7 @@ def _page(left: Image.Image, right: Image.Image, header: Header) -> Image.Image:
     return page
 
 
-def _draw_header(page: Image.Image, header: Header) -> None:
+def _draw_header(page: Image.Image, header: _Header) -> None:
     draw = ImageDraw.Draw(page)
     draw.text((_MARGIN, 28), header.title, fill=INK, font=font(34), anchor="lt")
     _draw_line(page, 92, header.caption, header.classes)

@@ -194,12 +194,11 @@ def _guided(
     network: JointNetwork, unit: JointUnit, log_snr: Tensor, points: Tensor, text: TextTokens | None, guidance: float
 ) -> JointPrediction:
     """The network's prediction in single precision, away from the one without text where that is asked for."""
-    told = network(unit, log_snr, points, text)
-    told = _single(told)
+    prompted = _single(network(unit, log_snr, points, text))
     if guidance == 0:
-        return told
-    free = network(unit, log_snr, points, None)
-    return told.extrapolated(_single(free), guidance)
+        return prompted
+    unprompted = _single(network(unit, log_snr, points, None))
+    return prompted.extrapolated(unprompted, guidance)
 
 
 def _single(predicted: JointPrediction) -> JointPrediction:

@@ -52,8 +52,9 @@ def write_patches(
     write_contact_sheet(pages, classes, out / "patches.png", columns=columns)
 
 
-def _patch(name: str, dataset: Dataset, place: tuple[int, int], cutting: Cutting) -> LabelledImage:
-    index, number = place
+def _patch(name: str, dataset: Dataset, position: tuple[int, int], cutting: Cutting) -> LabelledImage:
+    # Number of the image, and of the patch in it.
+    index, number = position
     patch = cut_patches(dataset[index], index, cutting)[number]
     return replace(patch, name=f"{name}: {patch.name}")
 

@@ -64,16 +64,16 @@ def open_sources(
         A file does not say its resolution and ``file_mpp`` is None, or it is coarser than ``coarsest``.
     """
     cache = cache or PixelCache()
-    found: list[Pixels] = []
+    pixels: list[Pixels] = []
     for source in sources:
         dataset = _dataset(source, file_mpp)
         if dataset is not None:
             dataset = choose(dataset)
             read = partial(_read_annotated, dataset, mpp=mpp, coarsest=coarsest)
-            found += [LazyImage.of(partial(read, i), cache) for i in range(len(dataset))]
+            pixels += [LazyImage.of(partial(read, i), cache) for i in range(len(dataset))]
         else:
-            found += [_open_file(path, mpp, file_mpp, cache, coarsest) for path in _files(Path(source))]
-    return found
+            pixels += [_open_file(path, mpp, file_mpp, cache, coarsest) for path in _files(Path(source))]
+    return pixels
 
 
 class Choice:

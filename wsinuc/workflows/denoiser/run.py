@@ -198,12 +198,12 @@ class _NoiseLoss(StepLoss[NDArray[np.uint8]]):
 
     def __call__(self, part: int) -> Tensor:
         config = self.config
-        step, place = divmod(part, config.batch // self.size)
+        step, share = divmod(part, config.batch // self.size)
         if getattr(config.unet, "dropout", 0.0):
             # The masks, too, follow the number.
             torch.manual_seed(config.seed * 1_000_003 + part)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        mine = slice(place * self.size, (place + 1) * self.size)
+        mine = slice(share * self.size, (share + 1) * self.size)
         t = sample_timesteps(self.process, config.batch, config.timestep_power, generator)[mine]
         # Drawn for the whole step: the noise is the same however many parts or processes share it.
         eps = torch.randn((config.batch, 3, config.patch, config.patch), generator=generator)[mine]

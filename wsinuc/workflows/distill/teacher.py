@@ -158,13 +158,12 @@ def cut_square(image: Pixels, y: float, x: float, extent: float, side: int) -> N
         return np.ascontiguousarray(pixels)
     left = x - box.x0
     top = y - box.y0
-    place = (
-        left,
-        top,
-        min(left + extent, box.shape[1]),
-        min(top + extent, box.shape[0]),
-    )  # past it by rounding at most
-    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=place))
+    # Past the pixels by rounding at most, which Pillow refuses.
+    right = min(left + extent, box.shape[1])
+    bottom = min(top + extent, box.shape[0])
+    return np.asarray(
+        Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    )
 
 
 class PatchTeacher:
@@ -211,15 +210,15 @@ class PatchTeacher:
 
     def teach(self, image: Pixels, spots: Sequence[Spot]) -> NDArray[np.uint8]:
         """Pixels and scores of patches of one image: ``(n, 3 + channels, side, side)``, RGB first."""
-        side = self.tiles * self.stride + 2 * self.segmenter.margin
+        reach = self.tiles * self.stride + 2 * self.segmenter.margin
         fields = []
         for spot in spots:
             step = self.factor * spot.zoom
             y, x = (start - self.segmenter.margin * step for start in (spot.y, spot.x))
-            fields.append(cut_square(image, y, x, side * step, side))
+            fields.append(cut_square(image, y, x, reach * step, reach))
         scores = self._as_kept(self._scores(np.stack(fields)))
-        kept = self.scales.side
-        pixels = [cut_square(image, s.y, s.x, kept * s.zoom, kept) for s in spots]
+        side = self.scales.side
+        pixels = [cut_square(image, s.y, s.x, side * s.zoom, side) for s in spots]
         return np.concatenate([np.moveaxis(np.stack(pixels), 3, 1), scores], 1)
 
     def _scores(self, fields: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -235,15 +234,15 @@ class PatchTeacher:
 
     def _as_kept(self, scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The patch's part of the scores, at the resolution at which it is kept."""
-        kept = self.scales.side
-        if self.side == kept:
-            return scores[:, :, :kept, :kept]
+        side = self.scales.side
+        if self.side == side:
+            return scores[:, :, :side, :side]
         box = (0, 0, self.side, self.side)
         resized = [
-            np.asarray(Image.fromarray(plane).resize((kept, kept), Image.Resampling.BILINEAR, box=box))
+            np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR, box=box))
             for plane in scores.reshape(-1, *scores.shape[2:])
         ]
-        return np.stack(resized).reshape(*scores.shape[:2], kept, kept)
+        return np.stack(resized).reshape(*scores.shape[:2], side, side)
 
 
 class JointTeacher:

@@ -24,7 +24,7 @@ from wsinuc.workflows.evaluate.predictions import Prediction, read_written, writ
 MOST_OVERLAYS = 24
 
 
-def prepare(out: Path, overwrite: bool) -> None:
+def make_output_folder(out: Path, overwrite: bool) -> None:
     """Make the output folder, before any time is spent; raises OutputError."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -73,8 +73,8 @@ def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path, *, worst: i
     """Write ``comparison.png`` (worst, median, best), ``overlays.png`` (all, or 24 evenly from
     worst to best), ``worst.png``."""
     ranked = evaluation.ranked()
-    places = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
-    rows = [_shown(f"{place}: {_caption(evaluation.images[i])}", i, dataset, out) for place, i in places.items()]
+    ranks = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
+    rows = [_shown(f"{rank}: {_caption(evaluation.images[i])}", i, dataset, out) for rank, i in ranks.items()]
     write_comparisons(rows, out / "comparison.png")
     count = min(len(ranked), MOST_OVERLAYS)
     chosen = [ranked[round(at)] for at in np.linspace(0, len(ranked) - 1, count)]

@@ -28,7 +28,7 @@ from wsinuc.workflows.evaluate.predictions import (
     predict_labels,
     predict_nuclei,
     read_class_names,
-    read_nuclei,
+    read_label_image,
     read_prediction,
 )
 
@@ -132,7 +132,7 @@ def evaluate(
         raise ConfigError(f"the number of worst images to show must be 0 or more, got {worst}")
     match = scoring.match([c.name for c in dataset.classes], predicted_classes)
     if out is not None:
-        files.prepare(out, overwrite)
+        files.make_output_folder(out, overwrite)
     marked = dataset.layout.kind == "points"
     scored = []
     annotated: dict[str, tuple[str, ...]] = {}
@@ -177,12 +177,12 @@ def evaluate_folders(
         raise DataError(f"{truth} holds no PNG files; expected one label image per annotated image")
     match = scoring.match(read_class_names(truth), read_class_names(predictions))
     if out is not None:
-        files.prepare(out, overwrite)
+        files.make_output_folder(out, overwrite)
     scored = []
     notes = []
     for name in names:
-        annotated = read_nuclei(truth, name)
-        predicted = read_nuclei(predictions, name)
+        annotated = read_label_image(truth, name)
+        predicted = read_label_image(predictions, name)
         notes.append((annotated.notes, predicted.notes))
         _check_shapes(name, annotated.labels, predicted.labels)
         nuclei = LabelledNuclei(annotated.labels, _known(annotated.classes, annotated.labels))

@@ -70,7 +70,7 @@ class JointExamples:
             weights=weights,
             augmentation=Augmentation(zoom=config.zoom, stain=config.stain),
         )
-        return cls(crops=crops, classes=classes, tissues=[tissue_of(image, config) for image in images])
+        return cls(crops=crops, classes=classes, tissues=[tissue_and_stain(image, config) for image in images])
 
     def example(self, index: int) -> JointExample:
         """Example number ``index``."""
@@ -88,7 +88,7 @@ class JointExamples:
         )
 
 
-def tissue_of(image: LabelledImage, config: CoSynTrainConfig) -> tuple[str, str]:
+def tissue_and_stain(image: LabelledImage, config: CoSynTrainConfig) -> tuple[str, str]:
     """Tissue and stain of an image in lower case, from its attributes; H&E, which prompts do not name, is empty.
 
     Raises
@@ -125,7 +125,7 @@ def layouts_by_tissue(
         layout = layout_of_map(np.where(image.class_map > 0, image.labels, 0), image.class_map)
         shape = tuple(max(1, round(extent * factor)) for extent in layout.shape)
         scaled = np.clip(layout.points * factor, 0, np.subtract(shape, 1e-6))
-        layouts.setdefault(tissue_of(image, config)[0], []).append(
+        layouts.setdefault(tissue_and_stain(image, config)[0], []).append(
             NucleusLayout(shape=(shape[0], shape[1]), points=scaled, classes=layout.classes)
         )
     return layouts

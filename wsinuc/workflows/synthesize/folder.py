@@ -163,7 +163,7 @@ def writing(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nucleus
         written.
     """
     # Before anything is created in a folder that may be somebody else's.
-    check_folder(folder, settings, classes)
+    samples_in(folder, settings, classes)
     work = folder / ".synthesis"
     with disk_errors(folder):
         make_area(work)
@@ -173,7 +173,7 @@ def writing(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nucleus
         yield SyntheticSet(folder, settings, classes, done)
 
 
-def check_folder(folder: Path, settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
+def samples_in(folder: Path, settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
     """Numbers of the samples that are there already, nothing written.
 
     Raises
