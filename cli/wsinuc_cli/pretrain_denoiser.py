@@ -25,6 +25,7 @@ def pretrain_denoiser(
     from wsinuc.models.training.processes import launched_processes
     from wsinuc.workflows.data.sources import open_sources
     from wsinuc.workflows.denoiser.run import pretrain as run
+    from wsinuc.workflows.training.run import Session
 
     processes = launched_processes(cpu=options["device"] == "cpu")
     device = str(processes.device or pick_device(options["device"]))
@@ -42,11 +43,13 @@ def pretrain_denoiser(
             images,
             output,
             config,
-            device=device,
             init=options["init"],
             provenance=_provenance(sources, preset, options),
-            on_progress=training_reports(tell, "ddpm", config.fit.steps),
-            processes=processes,
+            session=Session(
+                device=device,
+                on_progress=training_reports(tell, "ddpm", config.fit.steps),
+                processes=processes,
+            ),
         )
     if processes.main:
         echo(f"Written to {output}. Next: {after_denoiser(output, sources, preset, options)}")

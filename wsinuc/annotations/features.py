@@ -209,6 +209,7 @@ def _features(item: Any, where: str) -> Iterator[Feature]:
         properties = item.get("properties")
         about = _about(item, properties if isinstance(properties, dict) else {})
         yield from _geometries(item.get("geometry"), about, where)
+        # QuPath nests detections in the annotation that holds them.
         for child in _children(properties):
             yield from _features(child, where)
     elif kind in GEOMETRIES:

@@ -51,6 +51,7 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     a, b = _checked(features_a, features_b)
     mean_a, root_a = _moments(a)
     mean_b, root_b = _moments(b)
+    # The trace of (C_a C_b)^(1/2) without a matrix root, which is unstable for singular covariances.
     shared = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
     distance = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * shared
     # Rounding may leave a little less than nothing of equal sets.
@@ -126,6 +127,7 @@ def inception_score(probabilities: ArrayLike, splits: int = 10) -> tuple[float, 
 
 
 def _score(p: NDArray[np.float64]) -> float:
+    # p log p is 0 where p is 0.
     log = np.log(np.where(p > 0, p, 1.0))
     marginal = p.mean(axis=0)
     divergence = (p * (log - np.log(np.where(marginal > 0, marginal, 1.0)))).sum(axis=1)

@@ -74,6 +74,7 @@ class _Classes:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._numbers = {name.casefold(): i for i, name in enumerate(names, start=1)}
+        # With a single class, points need not name it.
         if len(names) == 1:
             self._numbers[""] = 1
         self._unknown = 0
@@ -106,6 +107,7 @@ class _Points:
     """Points as they are read."""
 
     def __init__(self, classes: _Classes, path: Path) -> None:
+        # Arrays, not lists: a million points as Python objects would take many times the memory.
         self.xy = array("d")
         self.numbers = array("i")
         self.classes = classes
@@ -158,6 +160,7 @@ def _layout_errors(path: Path) -> Iterator[None]:
 
 def _smallest_shape(points: np.ndarray) -> tuple[int, int]:
     """(h, w) of the smallest canvas that holds all points; raises DataError where that would be no field of tissue."""
+    # Points that are no numbers are refused by the layout itself, with a better message.
     reach = np.nanmax(np.where(np.isfinite(points), points, np.nan), axis=0, initial=0.0)
     if reach.max() >= MAX_SIDE:
         raise DataError(

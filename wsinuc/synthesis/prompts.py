@@ -82,6 +82,7 @@ class Vocabulary:
                     raise ConfigError(
                         f"a {kind} must be named once, without blanks around or doubled blanks, got {word!r}"
                     )
+        # Two pairs read the same where one key stands for both.
         if len(self.subjects) < len(self.known_tissues) * len(self.known_stains):
             raise ConfigError(f"stains and tissues cannot be told apart when written one after another: {self.words}")
         known = {name.casefold() for name in self.classes}
@@ -164,6 +165,7 @@ def parse_prompt(text: str, vocabulary: Vocabulary) -> Prompt:
 
 def _split(listed: str, known: Sequence[str]) -> list[str]:
     """The names in a list such as ``a, b, and c``; known names first, because a name may hold a comma or an ``and``."""
+    # Longest first: a name may begin with another.
     names = sorted((re.escape(name) for name in known), key=len, reverse=True)
     item = re.compile(rf"({'|'.join(names) or '(?!)'}|.+?)(?:{_SEPARATOR}|$)", re.IGNORECASE)
     return [match[1] for match in item.finditer(listed)]

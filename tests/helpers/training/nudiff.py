@@ -18,6 +18,7 @@ from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.state import read_log
 from wsinuc.workflows.generators.config import GeneratorConfig
 from wsinuc.workflows.generators.nudiff import train_generator
+from wsinuc.workflows.training.run import Session
 
 train_structures = partial(train_generator, STRUCTURE)
 train_images = partial(train_generator, IMAGE)
@@ -55,6 +56,6 @@ def trained(out: Path, config: GeneratorConfig, **options: object) -> dict[str, 
 def interrupted(out: Path, config: GeneratorConfig, after: int) -> dict[str, torch.Tensor]:
     """Trained with a stop after some steps, and then to the end."""
     steps = iter(range(1, 100))
-    trained(out, config, should_stop=lambda: next(steps) >= after)
+    trained(out, config, session=Session(should_stop=lambda: next(steps) >= after))
     assert read_log(out.with_suffix(".jsonl"))[-1]["step"] == after
     return trained(out, config)

@@ -37,6 +37,7 @@ from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS,
 from wsinuc.workflows.generators.cost import estimate_generator
 from wsinuc.workflows.generators.nudiff import count_adopted, smallest_nucleus
 from wsinuc.workflows.generators.nudiff_examples import example, left_out
+from wsinuc.workflows.training.run import Session
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,7 @@ def test_guidance_needs_the_second_phase(tmp_path: Path) -> None:
     out, condition = tmp_path / "image.safetensors", torch.zeros(1, 3, 16, 16)
     x, t = torch.randn(1, 3, 16, 16), torch.zeros(1, dtype=torch.long)
     calls = iter(range(1, 9))
-    train_images(DATA, out, IMAGES, should_stop=lambda: next(calls) == 2)
+    train_images(DATA, out, IMAGES, session=Session(should_stop=lambda: next(calls) == 2))
     early = load_image_model(out)
     assert isinstance(early.network, SpadeUNet)
     assert early.config["drop_rate"] == 0

@@ -141,6 +141,7 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
 
 def _mistaken(shown: Comparison, judged: Comparison) -> NDArray[np.uint8]:
     """The image with missed, wrong and right nuclei; which is which is decided at the size of ``judged``."""
+    # At full size: shrinking moves borders, and with them what is right.
     table = count_overlaps(judged.truth, judged.predicted)
     hits = np.isin(shown.truth, table.true_labels[table.true_index[table.matches]])
     right = np.isin(shown.predicted, table.predicted_labels[table.predicted_index[table.matches]])
@@ -166,6 +167,7 @@ def _resized(row: Comparison, side: int) -> Comparison:
     scale = side / max(row.truth.shape)
     height, width = (max(1, round(n * scale)) for n in row.truth.shape)
     image = Image.fromarray(row.image).resize((width, height), Image.Resampling.LANCZOS)
+    # Nearest neighbours: numbers of nuclei cannot be averaged.
     rows = (np.arange(height) * row.truth.shape[0] // height)[:, None]
     columns = np.arange(width) * row.truth.shape[1] // width
     return Comparison(

@@ -122,6 +122,7 @@ class ClipEncoder:
             tensors[_POSITIONS] = tensors[_POSITIONS].repeat(2, 1)[:CLIP_LENGTH]
             config.max_position_embeddings = len(tensors[_POSITIONS])
             model = CLIPTextModel(config)
+            # Versions of transformers differ in whether names have this prefix.
             names = {name.removeprefix("text_model."): name for name in model.state_dict()}
             model.load_state_dict({names[name]: tensor.float() for name, tensor in tensors.items() if name in names})
         except Exception as error:  # whatever a foreign file makes of transformers
@@ -200,6 +201,7 @@ def load_text_encoder(config: dict[str, Any], folder: str | Path | None = None) 
             f"this network was trained with a CLIP text encoder (sha256 {config['sha256'][:12]}...); give its folder"
         )
     encoder = ClipEncoder(folder)
+    # Another tower of the same width would load, and mean something else.
     if encoder.config() != config:
         raise ConfigError(
             f"this network was trained with another text encoder: expected weights of width {config['width']} with "
@@ -214,6 +216,7 @@ def _checked_files(folder: Path) -> Path:
         raise CheckpointError(f"no folder at {folder}: a text encoder is a folder with config.json and {_WEIGHTS}")
     weights = folder / _WEIGHTS
     if not weights.is_file():
+        # The usual reason why the safe file is missing.
         pickled = next(iter(sorted(folder.glob("*.bin"))), None)
         advice = ""
         if pickled:

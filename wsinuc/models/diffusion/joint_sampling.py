@@ -84,6 +84,7 @@ def sample_joint(
         A prediction is no number; names the step and the sample.
     """
     _check_request(process, request, sampler)
+    # Descending, since the way back begins in noise.
     timesteps = quadratic_timesteps(process.steps, sampler.steps)[::-1]
     walk = _Walk(process, network, request.to(device), sampler.name, device, percentile, levels)
     unit = walk.descend(walk.start(), timesteps)

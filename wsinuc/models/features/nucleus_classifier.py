@@ -110,6 +110,7 @@ def fit_classifier(
         # How often each nucleus counts; a single member sees every one once.
         times = np.ones(len(images))
         if config.members > 1:
+            # Whole images are drawn: nuclei of one image are alike, and would make the members agree too much.
             draws = np.bincount(rng.choice(len(numbers), len(numbers)), minlength=len(numbers))
             times = draws[np.searchsorted(numbers, images)].astype(float)
         members.append(_regression(standard, classes, times, count, config.penalty))
@@ -120,6 +121,7 @@ def fit_classifier(
 def _regression(x: Float, classes: NDArray[np.intp], times: Float, count: int, penalty: float) -> Float:
     """Coefficients ``(d + 1, count)``, the bias last, with every class weighing the same in total."""
     of_class = np.bincount(classes, times, minlength=count)
+    # Rare classes weigh as much as frequent ones; how frequent they are differs from slide to slide.
     weight = times / np.maximum(of_class, 1e-9)[classes]
     weight /= weight.sum()
     truth = np.eye(count)[classes]
@@ -164,6 +166,7 @@ def _vote(x: Float, weights: Float, biases: Float) -> tuple[Float, Float]:
                 p[c] /= total
                 mean[i, c] += p[c] / members
             own_entropy += _entropy(p) / members
+        # Rounding may leave the difference a little below 0.
         disagreement[i] = min(1.0, max(0.0, _entropy(mean[i]) - own_entropy) / math.log(2.0))
     return mean, disagreement
 

@@ -163,6 +163,7 @@ class CoSynUNet(nn.Module):
         self._build_levels([base * m for m in config.multipliers])
         self.last = GatedResBlock(2 * base, base, time, gated=True)
         self.heads = nn.ModuleList(nn.Conv2d(base, c, 3, padding=1) for c in (3, 1, config.classes))
+        # Heads begin at 0, as is usual for diffusion: the first predictions are no noise of their own.
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
 
@@ -207,6 +208,7 @@ class CoSynUNet(nn.Module):
         fused = torch.stack([fuse(x) for fuse, x in zip(self.fuse, (unit.image, unit.distance, label), strict=True)])
         shown = self.stem(fused.sum(0)) + self.points(points)
         x = self._levels(self.first(shown, time, context), time, context)
+        # The input once more at full resolution, which the levels fold away.
         x = self.last(torch.cat([x, shown], dim=1), time, context)
         return JointPrediction(*(head(x) for head in self.heads))
 

@@ -136,6 +136,7 @@ def _check_resolution(name: str, mpp: float, coarsest: float) -> None:
 
 def _dataset(source: Path | str, file_mpp: float | None) -> Dataset | None:
     """The source as a data set, if it is one: its own resolution first, then the given one."""
+    # NAME=DIR names a layout, unless a file is really called that.
     named = str(source).partition("=")[0] in LAYOUTS and not Path(source).exists()
     if not named and not Path(source).is_dir():
         return None
@@ -150,6 +151,7 @@ def _dataset(source: Path | str, file_mpp: float | None) -> Dataset | None:
 def _read_annotated(dataset: Dataset, index: int, mpp: float, coarsest: float) -> NDArray[np.uint8]:
     sample = dataset[index]
     _check_resolution(sample.name, sample.mpp, coarsest)
+    # Resampled as a slide would be, so that annotated and unlabelled pixels look alike.
     view = ArraySlide(sample.image, mpp=sample.mpp).at(mpp)
     return view.read(Box.of_shape(view.shape))
 
@@ -185,6 +187,7 @@ def _open(path: Path, file_mpp: float | None, opener: Callable[..., Slide] = ope
             if file_mpp is None:
                 raise
             return opener(path, mpp=file_mpp)
+        # From here on the slide is the caller's to close.
         stack.pop_all()
         return slide
 

@@ -11,7 +11,7 @@ with the weights of an uninterrupted one, and neither passes nor processes chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,15 +32,22 @@ from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.diffusion.variance import Objective
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.pixels import to_network
-from wsinuc.models.training.loop import Inspection, Progress
-from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.models.training.loop import Inspection
 from wsinuc.regular import require_parent
 from wsinuc.workflows.denoiser.config import PRESETS, PretrainConfig
 from wsinuc.workflows.denoiser.report import sample_grid
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED as HELD_OUT_SEED
 from wsinuc.workflows.training.held_out import drawn_apart
-from wsinuc.workflows.training.run import Session, Training, on_device, origin_of, run_training, take_weights
+from wsinuc.workflows.training.run import (
+    UNATTENDED,
+    Session,
+    Training,
+    on_device,
+    origin_of,
+    run_training,
+    take_weights,
+)
 from wsinuc.workflows.training.step_loss import StepLoss
 
 __all__ = ["PRESETS", "PretrainConfig", "pretrain"]
@@ -51,13 +58,10 @@ def pretrain(
     out: Path,
     config: PretrainConfig,
     *,
-    device: str = "cpu",
     weights: Sequence[float] | None = None,
     init: Path | None = None,
     provenance: dict[str, Any] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    processes: Processes = ALONE,
+    session: Session = UNATTENDED,
 ) -> None:
     """Train a denoiser on RGB ``images`` (uint8, all at ``config.mpp``) and write its averaged weights to ``out``.
 
@@ -72,6 +76,8 @@ def pretrain(
         How often each image is drawn; None draws by area.
     init
         Weights to start from: public guided-diffusion ones, or a denoiser of wsinuc.
+    session
+        Where the training runs, who hears of it and who may stop it.
 
     Raises
     ------
@@ -89,11 +95,10 @@ def pretrain(
         The loss is no number any more.
     """
     require_parent(out)
-    session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
     torch.manual_seed(config.seed)
     process = GaussianDiffusion(named_betas(config.betas))
     training, held_out = _patch_sources(images, weights, config)
-    network = on_device(untrained_denoiser(config.unet), device).train()
+    network = on_device(untrained_denoiser(config.unet), session.device).train()
     start = _start(network, init, config) if init else {}
     origin = {"images": len(images), **start, **(provenance or {})}
 
@@ -109,7 +114,7 @@ def pretrain(
                 network=network,
                 loss=loss,
                 checkpoint=checkpoint,
-                inspections=_inspections(network, process, config, held_out, device, out),
+                inspections=_inspections(network, process, config, held_out, session.device, out),
                 start_sha256=start.get("init", ""),
                 on_best=save_best,
             ),

@@ -77,10 +77,12 @@ def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path, *, worst: i
     rows = [_shown(f"{rank}: {_caption(evaluation.images[i])}", i, dataset, out) for rank, i in ranks.items()]
     write_comparisons(rows, out / "comparison.png")
     count = min(len(ranked), MOST_OVERLAYS)
+    # Evenly over the ranking, so that the page shows the whole range and not only failures.
     chosen = [ranked[round(at)] for at in np.linspace(0, len(ranked) - 1, count)]
     cells = (_shown(_short_caption(evaluation.images[i]), i, dataset, out) for i in chosen)
     write_overlays(cells, count, out / "overlays.png")
     if worst:
+        # Generators: one image is in memory at a time.
         shown = (_shown(_long_caption(evaluation.images[i]), i, dataset, out) for i in ranked[:worst])
         write_mistakes(shown, min(worst, len(ranked)), out / "worst.png")
 
@@ -168,6 +170,7 @@ def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
         )
     pixels = evaluation.pixels
     if pixels is not None:
+        # Shares of each row: background has most pixels and would outshine all else.
         of_row = pixels.confusion.sum(1, keepdims=True)
         draw_heat_map(
             np.where(of_row > 0, pixels.confusion / np.maximum(of_row, 1), np.nan),
@@ -188,6 +191,7 @@ def _has_unknown(counts: DetectionCounts) -> bool:
 def _nucleus_table(counts: DetectionCounts, unknown: bool) -> np.ndarray:
     """Known classes first, then the unknown class if wanted, then those without a partner; nothing is in neither."""
     order = [*range(1, len(counts.missed)), *([0] if unknown else [])]
+    # The corner stays NaN: what nobody annotated and nobody predicted cannot be counted.
     table = np.full((len(order) + 1, len(order) + 1), np.nan)
     table[:-1, :-1] = counts.matched[np.ix_(order, order)]
     table[:-1, -1] = counts.missed[order]

@@ -13,7 +13,7 @@ computed from the labels *after* augmentation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,8 +32,7 @@ from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE, adopt
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.schedules import named_betas
-from wsinuc.models.training.loop import Inspection, Progress
-from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.models.training.loop import Inspection
 from wsinuc.models.training.state import read_log
 from wsinuc.regular import require_parent
 from wsinuc.workflows.data.training_set import NUCLEUS
@@ -42,7 +41,7 @@ from wsinuc.workflows.generators.nudiff_examples import ExampleLoss, crops_of, e
 from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
-from wsinuc.workflows.training.run import Session, Training, on_device, origin_of, run_training
+from wsinuc.workflows.training.run import UNATTENDED, Session, Training, on_device, origin_of, run_training
 
 _EXAMPLES = 256  # that mean levels are measured on
 _SMALL = 0.03  # share of the nuclei that are smaller than what counts as one
@@ -55,12 +54,9 @@ def train_generator(
     out: Path,
     config: GeneratorConfig,
     *,
-    device: str = "cpu",
     init: Path | None = None,
     provenance: dict[str, Any] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    processes: Processes = ALONE,
+    session: Session = UNATTENDED,
 ) -> None:
     """Train one of the two networks on annotated images, each with its own mpp, and write its
     averaged weights to ``out``.
@@ -76,8 +72,8 @@ def train_generator(
         A denoiser or another generator; every tensor of it whose name and shape fit is taken over.
     provenance
         What to record of the data: names, licences, the command.
-    should_stop
-        Asked after each step; stops early, with the state saved and the weights so far written.
+    session
+        Where the training runs, who hears of it and who may stop it.
 
     Raises
     ------
@@ -98,14 +94,13 @@ def train_generator(
     measured = [images[i] for i in held_out]
     images = [images[i] for i in learned]
     _check(kind, images, out, config)
-    session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
     # Right before the network: its first weights depend on nothing that was drawn earlier.
     torch.manual_seed(config.seed)
     process = GaussianDiffusion(named_betas(config.betas))
     levels = mean_levels(images, config)
     network = build_generator(config)
     start = _start(network, init) if init else {}
-    on_device(network, device).train()
+    on_device(network, session.device).train()
     origin = _origin(config, images, start) | (provenance or {})
 
     def checkpoint(average: dict[str, Tensor]) -> Checkpoint:
@@ -122,7 +117,7 @@ def train_generator(
                 config, seed=config.seed + SEED, drop_rate=0.0, augmentation=Augmentation(zoom=1.0, stain=0.0)
             )
             apart = stack.enter_context(ExampleLoss(network, process, still, measured, session))
-            inspections.append(held_out_loss(apart, apart.size, still, device))
+            inspections.append(held_out_loss(apart, apart.size, still, session.device))
         training = Training(
             network=network,
             loss=loss,

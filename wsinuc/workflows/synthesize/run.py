@@ -80,7 +80,9 @@ def plan_synthesis(recipe: NudiffRecipe | CoSynRecipe, out: Path, count: int) ->
         sampler=recipe.config.sampler.name,
         steps=recipe.config.sampler.steps,
         parameters=maker.parameters,
+        # Four bytes a weight: fp32.
         weights_bytes=4 * maker.parameters,
+        # Last, because counting gives the weights away.
         flops_per_sample=maker.flops(),
         checkpoints=settings["checkpoints"],
     )
@@ -139,6 +141,7 @@ def _write(
             if batch is None:
                 return True
             for sample in batch:
+                # Batches are whole, so the last one may hold samples beyond what was asked for, or made before.
                 if sample.index < count and sample.index not in target.done:
                     target.add(sample)
                     done = sum(i < count for i in target.done)

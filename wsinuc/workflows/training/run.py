@@ -52,9 +52,15 @@ class Session:
 
     device: str = "cpu"
     on_progress: Callable[[Progress], None] | None = None
+    """Given each line of the log."""
     should_stop: Callable[[], bool] = lambda: False
     """Asked after each step; stops early, with the state saved and the weights so far written."""
     processes: Processes = ALONE
+    """Those that share the batch."""
+
+
+UNATTENDED = Session()
+"""On the CPU, in one process, told to nobody and never stopped."""
 
 
 class Loss(Protocol):
