@@ -68,7 +68,7 @@ def with_fields(config: Config, changes: Mapping[str, Any]) -> Config:
             start = getattr(config, name)
         whole[name] = with_fields(start, deeper)
     # mypy cannot know that a type variable is a dataclass
-    return replace(config, **whole)  # type: ignore[type-var]
+    return replace(config, **whole)  # type: ignore[type-var]  # any config is a dataclass
 
 
 def field_of(config: Any, path: str) -> Any:

@@ -117,6 +117,7 @@ class DenoiserNetwork:
     ) -> None:
         config = FeatureConfig(timesteps=(timestep,), blocks=blocks)
         # PyTorch's stubs of Module.to do not know the memory format, as its documentation does.
+        # PyTorch's stubs lack memory_format alone.
         network = unet.float().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._extract = FeatureExtractor(network, process, config)
         self._device = torch.device(device)

@@ -95,6 +95,7 @@ class GroupNorm(nn.GroupNorm):
         if x.device.type == "cpu" and torch.is_grad_enabled() and self.training:
             weight, bias = self._scale_and_shift(x)
             # PyTorch's ``apply`` has no annotation.
+            # PyTorch leaves apply without types.
             out: Tensor = _GroupNorm.apply(x, weight, bias, self.num_groups, self.eps)  # type: ignore[no-untyped-call]
             return out
         return super().forward(x)

@@ -182,7 +182,7 @@ def _open(path: Path, file_mpp: float | None, opener: Callable[..., Slide] = ope
     with ExitStack() as stack:
         slide = stack.enter_context(opener(path))
         try:
-            _ = slide.mpp
+            slide.require_mpp()
         except MppError:
             if file_mpp is None:
                 raise

@@ -239,7 +239,10 @@ def _inspections(
         # Intervals are stated in images seen, and inspections count steps.
         inspections.append(Inspection(max(1, config.validate_every // config.batch), measure))
     if config.sample_every:
-        draw = lambda step: sample_grid(network, process, config)  # noqa: E731
+
+        def draw(step: int) -> NDArray[np.uint8]:
+            return sample_grid(network, process, config)
+
         inspections.append(sample_pages(draw, out, every=config.sample_every, batch=config.batch))
     return inspections
 

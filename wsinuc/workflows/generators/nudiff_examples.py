@@ -95,7 +95,11 @@ class ExampleLoss(StepLoss[NDArray[np.float32]]):
         condition: tuple[Tensor, ...] = ()
         if self.config.kind == IMAGE:
             condition = (self._placed(examples[:, CHANNELS:]),)
-        predict = lambda x, t: self.network(x, t, *condition)  # noqa: E731
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            noise: Tensor = self.network(x, t, *condition)
+            return noise
+
         return self.config.objective(self.process, predict, x0, t.to(self.device), eps.to(self.device)).mean()
 
     def _placed(self, part: Tensor) -> Tensor:
