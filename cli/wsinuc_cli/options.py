@@ -109,11 +109,13 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_executor(**settings: Any) -> Any:
+        # None means not given: defaults are the config's own.
         given = {name: settings.pop(name) for name in GOES_WITH}
         executor = _executor_config(**{name: value for name, value in given.items() if value is not None})
         return command(executor=executor, workers=executor.workers, **settings)
 
     decorated: Callable[..., Any] = with_executor
+    # Decorators apply from the last to the first, and help lists them in the order of the list.
     for option in reversed(options):
         decorated = option(decorated)
     return decorated

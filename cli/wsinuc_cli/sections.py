@@ -147,6 +147,7 @@ class SectionedCommand(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # From a file: the configs themselves take PyTorch, which help does without.
         stated = stated_defaults().get(self.name or "", {})
         for parameter in self.params:
             if isinstance(parameter, click.Option) and parameter.name in stated:

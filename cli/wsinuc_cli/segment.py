@@ -159,6 +159,7 @@ def segment(
     from wsinuc.workflows.cohort.state import FOLDER
 
     start_logging(quiet, verbose)
+    # Settings are checked before any slide is looked for.
     config = SegmentConfig(**settings)
     jobs = list_slides(slides)
     out = output or Path()
@@ -230,6 +231,7 @@ class Batch:
                 known = conditions(config, executor)
                 echo_text(describe_dry_run(estimate, describe_time(estimate.tiles, known)))
                 tiles.setdefault(known, []).append(estimate.tiles)
+            # One slide's fault must not hide what the others would do.
             except Exception as error:
                 self._note_error(job, error)
         if len(self.jobs) > 1:
@@ -282,6 +284,7 @@ class Batch:
             self._say_text(describe_use(self.done))
         if records and (self.done or self.before):
             self._say(f"  all      {self.out / 'summary.md'}, {self.out / 'summary.csv'}")
+        # With one slide its error is the whole story, and is shown once.
         if self.failed and len(self.jobs) == 1:
             raise Failure(*self.failed.values())
         if self.failed:
@@ -306,6 +309,7 @@ def describe_use(done: Sequence[Summary]) -> str:
     if len(folders) > SHOWN:
         more = f" and {len(folders) - SHOWN:,} more"
     example = folders[0]
+    # A zip above a number of nuclei, else plain.
     geojson = next((name for name in done[0].outputs if name.startswith("nuclei.geojson")), "nuclei.geojson")
     return as_text(
         [

@@ -116,7 +116,7 @@ class DdpmSegmenter(TiledSegmenter):
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
         network = unet.to(device=device, dtype=dtype)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in PyTorch's stubs
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
         self.extractor = FeatureExtractor(network, GaussianDiffusion(named_betas(config.betas)), config.features)
         self.ensemble = ensemble.to(device).eval().requires_grad_(False)
         channels = tuple(self.extractor.channels.items())

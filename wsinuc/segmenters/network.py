@@ -110,7 +110,7 @@ class NetworkSegmenter(TiledSegmenter):
         # Before the type is changed: folding norms into convolutions is done in fp32.
         fuse_norms(network)
         network = network.to(device=device, dtype=dtype)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in PyTorch's stubs
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.float()  # a bf16 variance has three digits

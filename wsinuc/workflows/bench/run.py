@@ -197,6 +197,7 @@ def _measure_apart(
 def _measure_together(
     slide: Path, out: Path, settings: SegmentConfig, prepared: Prepared
 ) -> tuple[Summary, StageResult]:
+    # With the segmenter that is loaded already: a run of hours loads it once, a short one would count it whole.
     summary, usage = metered(lambda: segment_slide(slide, out, settings, segmenter=prepared.segmenter))
     megapixels = summary.tissue_mm2 / prepared.view.mpp**2
     return summary, _result("all", usage, megapixels, summary.nuclei, prepared.view.mpp)
@@ -238,6 +239,7 @@ class _Recorder:
         return getattr(self.wrapped, name)
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        # A few are enough to repeat, and every one is held in memory.
         if len(self.batches) < BATCHES:
             self.batches.append(pixels)
         scores: NDArray[np.uint8] = self.wrapped.predict(pixels)

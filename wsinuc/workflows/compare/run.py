@@ -129,6 +129,7 @@ def compare_sets(
         The network does not take patches of this size.
     """
     if out is not None:
+        # Before any time is spent.
         make_output_folder(out, overwrite)
     pair = dict(zip(SETS, (real, synthetic), strict=True))
     numbers, notes = _common_classes(real, synthetic)

@@ -126,6 +126,7 @@ def gather_training_set(
     counts = [len(dataset) for dataset in datasets]
     weights = None
     if whole_share is not None:
+        # Chosen sets come first, so their images are the first of all.
         weights = shared_out(images, sum(counts[:chosen]), whole_share)
     return TrainingSet(images, classes, tuple(origins), drawn, weights, notes)
 

@@ -121,33 +121,30 @@ def distill(
     """
     state = out.with_suffix(".state")
     _check_output(out, state)
-    teacher = teachers[0]
     scales = scales_of(teachers, config)
     # From here on the student's resolution is known, and part of what identifies the training.
     config = replace(config, mpp=scales.student)
     if labelled:
-        check_annotation(labelled, teacher.segmenter.classes)
+        check_annotation(labelled, teachers[0].segmenter.classes)
     patches = make_patches(
         teachers, images, cache or out.with_suffix(".patches"), config, weights=weights, on_event=on_event
     )
-    where = pick_device(device)
-    described = describe_student(teacher, config)
+    described = describe_student(teachers[0], config)
     # Right before the network: its first weights depend on nothing that was drawn earlier.
     torch.manual_seed(config.seed)
     network = build_network("unet", described.network)
     begun_from = begin_with(network, start, described) if start else None
+    where = pick_device(device)
     on_device(network, where).train()
     source = _soft_source(patches, described, scales, config)
-    sources = source_identity(images, weights)
     label_names = [image.name for image in labelled]
-    learned = {
+    identity = config.identity() | {
         "teacher": " ".join(each.sha256 for each in teachers),
-        "sources": sources,
+        "sources": source_identity(images, weights),
         "labels": label_names,
         "network": described.network,
         "start": begun_from,
     }
-    identity = config.identity() | learned
 
     def validate(step: int) -> float:
         measured = measure_agreement(network, source, patches.apart, config)

@@ -189,6 +189,7 @@ def unreadable_share(prepared: Prepared, total: Tally) -> float:
     if not area:
         return 0.0
     lost = sum(tissue.share(box) * box.shape[0] * box.shape[1] for box in total.unreadable)
+    # Blocks overlap, so the same region may be reported by two of them.
     return min(1.0, lost / area)
 
 

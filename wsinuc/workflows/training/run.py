@@ -119,6 +119,7 @@ def run_training(training: Training, out: Path, config: TrainingSettings, sessio
         processes=session.processes,
         trial=training.loss.trial,
     )
+    # All processes have the same average; one of them writes it.
     if session.processes.main:
         save_checkpoint(training.checkpoint(average), out)
         draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"), loss=training.curve)
