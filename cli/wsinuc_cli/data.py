@@ -176,6 +176,7 @@ def subset(
 
     config = SubsetConfig(size_px=size, **options)
     dataset = open_dataset(source, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))
+    # After the data set: a wrong path shows before a network is loaded.
     network = load_feature_network(denoiser or FEATURES, device=pick_device(device))
     chosen = choose_subset(dataset, network, config)
     chosen.split.save(output)
@@ -196,10 +197,12 @@ def describe_subset(chosen: Subset) -> str:
 def describe(dataset: DatasetDescription) -> str:
     """The facts, a line each."""
     unlabelled = dataset.kind == "unlabelled"
+    # What the layout marks is what is counted.
     things = {"points": "points", "glands": "glands"}.get(dataset.kind, "nuclei")
     empty = ""
     if dataset.empty and not unlabelled:
         empty = f", {dataset.empty} without {things}"
+    # Width first, as people say it; arrays have the height first.
     sizes = [f"{width} x {height} ({count})" for (height, width), count in dataset.sizes.items()]
     more = ""
     if len(sizes) > 4:
@@ -223,6 +226,7 @@ def describe(dataset: DatasetDescription) -> str:
             if not unlabelled:
                 count = f"{share.nuclei:,} {things} in {count}"
             rows.append((f"  {value or '(none)'}", count))
+    # One very long attribute would push all values off the screen.
     width = min(WIDEST, max(len(name) for name, _ in rows)) + 2
     lines = [f"  {name:<{width}}{value}" for name, value in rows]
     return as_text([str(dataset.path), *lines, *(f"Note: {note}" for note in dataset.notes)])
@@ -241,6 +245,7 @@ def _resolution(dataset: DatasetDescription) -> str:
 def _diameter(dataset: DatasetDescription) -> str:
     if math.isnan(dataset.diameter_px):
         return ""
+    # In um only where every image has the same resolution.
     one = len(dataset.mpp) == 1 and sum(dataset.mpp.values()) == dataset.images
     um = ""
     if one:

@@ -83,6 +83,7 @@ def after_distilling(sources: Sequence[str], labels: Sequence[str], mpp: float |
     data = next((source for source in (*labels, *sources) if _is_annotated(source, mpp)), None)
     if data is not None:
         return evaluate_command(data, mpp, student)
+    # A single file can be segmented; a folder of images cannot.
     image = next((source for source in sources if Path(source).is_file()), sources[0])
     return quoted("wsinuc", "segment", image, *_given("--mpp", mpp), "--model", student)
 
@@ -102,6 +103,7 @@ def _is_annotated(source: str, mpp: float | None) -> bool:
 
 def _chosen(drawn: Path | None, options: Mapping[str, Any]) -> list[Any]:
     """The options that name the images of the training, as ``pretrain`` and ``synthesize`` share them."""
+    # "train" is the default of --part.
     if drawn or options["part"] == "train":
         part = []
     else:

@@ -130,6 +130,7 @@ class DdpmSegmenter(TiledSegmenter):
         parts: dict[str, dict[str, torch.Tensor]] = {"denoiser": {}, "ensemble": {}}
         for name, tensor in checkpoint.tensors.items():
             part, _, inner = name.partition(".")
+            # fp16 is for the disk alone.
             parts.setdefault(part, {})[inner] = tensor.float()
         unknown = parts.keys() - {"denoiser", "ensemble"}
         if unknown:
@@ -143,6 +144,7 @@ class DdpmSegmenter(TiledSegmenter):
     def to_checkpoint(self, provenance: dict[str, Any], dtype: torch.dtype = torch.float16) -> Checkpoint:
         """Weights and config as one checkpoint of kind ``segmenter``; ``dtype`` is that of the denoiser on disk."""
         unet = {f"denoiser.{k}": v.to(dtype) for k, v in self.extractor.unet.state_dict().items()}
+        # The ensemble is small, and stays exact.
         ensemble = {f"ensemble.{k}": v.float() for k, v in self.ensemble.state_dict().items()}
         return Checkpoint(kind="segmenter", config=asdict(self.config), provenance=provenance, tensors=unet | ensemble)
 
@@ -183,12 +185,14 @@ class DdpmSegmenter(TiledSegmenter):
             votes = self.ensemble.vote(self.extractor(x), margin=self.margin)
         else:
             stride = self.config.unet.stride
+            # H and V change their meaning when the tile is turned, a distance does not.
             ways = views(self.config.views, stride, turned=self.config.separation == "distance")
             votes = merged([self._votes(x, view, stride) for view in ways])
         return self._quantised(votes).cpu().numpy()
 
     def _votes(self, x: torch.Tensor, view: View, extra: int) -> Votes:
         """The verdict on one view of the tiles, turned back; ``extra`` pixels make room for its move."""
+        # Less is cropped here, because moving the view back takes pixels from its rim.
         votes = self.ensemble.vote(self.extractor(view.of(x)), margin=self.margin - extra)
         return Votes(*(view.back(getattr(votes, part.name), extra) for part in fields(votes)))
 

@@ -77,6 +77,7 @@ def model_path(model: str) -> Path:
     if shipped is not None:
         return shipped
     path = Path(model)
+    # A word without a suffix is meant as a name; what has one is a path, and opening it says what is wrong.
     if not path.suffix and not path.exists():
         raise CheckpointError(f"no model is called {model!r}: there {_what_there_is()}")
     return path
@@ -84,6 +85,7 @@ def model_path(model: str) -> Path:
 
 def member_path(name: str) -> Path:
     """The file that a joint model names: one in `WEIGHTS` by its stem, else a path; raises CheckpointError."""
+    # By its file and not by its name: "default" may stand for another model in the next version.
     path = WEIGHTS / f"{name}.safetensors"
     if path.is_file():
         return path

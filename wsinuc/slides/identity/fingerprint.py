@@ -110,6 +110,7 @@ def stamp(path: Place) -> str:
     facts = []
     for file in slide_files(path):
         about = file.stat()
+        # A file with holes that are filled later keeps its size, not its blocks.
         blocks = getattr(about, "st_blocks", 0)
         facts.append(f"{about.st_ino} {about.st_size} {blocks} {about.st_mtime_ns} {about.st_ctime_ns}")
     return _joined(facts)[:32]
@@ -162,8 +163,10 @@ def _remote(url: Url) -> str:
         return digest.hexdigest()[:32]
     step = (size - SAMPLE) // (REMOTE_SAMPLES - 1)
     fs, path = url.filesystem()
+    # The end is always among them: TIFF directories often lie there.
     starts = [index * step for index in range(REMOTE_SAMPLES - 1)] + [size - SAMPLE]
     with remote_errors(url):
+        # All at once: one after the other would cost a round trip to the store each.
         samples = fs.cat_ranges([path] * len(starts), starts, [start + SAMPLE for start in starts], on_error="raise")
     for sample in samples:
         digest.update(sample)

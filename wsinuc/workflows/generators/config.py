@@ -102,6 +102,7 @@ class GeneratorConfig:
 
     def lasting(self, steps: int) -> GeneratorConfig:
         """The same training over so many steps, its phases the same shares of it."""
+        # Phases are shares of a training, so that a short one has both of them, too.
         share = steps / self.fit.steps
         later = None
         if self.fit.later:

@@ -76,6 +76,7 @@ def image_page(
         ``(n, 6, h, w)``: images in [-1, 1], then their structures.
     """
     structures = examples[:, CHANNELS:]
+    # Nucleus or not lies in [0, 1], H and V in [-1, 1]; pictures want one range.
     signed = np.concatenate([2 * structures[:, :1] - 1, structures[:, 1:]], axis=1)
     rows = [structure_colours(signed)]
     noise = _noise(len(examples), config)
