@@ -187,7 +187,7 @@ def subset(
 def describe_subset(chosen: Subset) -> str:
     """What was taken from where, a line per cluster."""
     lines = [f"features    {chosen.features}"]
-    lines += [f"cluster {i:<4}{taken} of {size} windows" for i, (size, taken) in enumerate(chosen.clusters, start=1)]
+    lines += [f"cluster {i:<4}{count} of {size} windows" for i, (size, count) in enumerate(chosen.clusters, start=1)]
     total = sum(size for size, _ in chosen.clusters)
     lines.append(f"train       {chosen.windows} of {total} windows ({chosen.windows / total:.1%})")
     lines.append(f"nuclei      {chosen.nuclei:,} of the data set's ({chosen.nuclei_share:.1%})")
