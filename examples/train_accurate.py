@@ -32,6 +32,7 @@ from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
 from wsinuc.workflows.train.finetune import FinetuneConfig
+from wsinuc.workflows.training.run import Session
 
 MPP = 0.25
 TYPICAL_DIAMETER_UM = 5.5  # median over the TNBC images; DSB images do not record their scale
@@ -161,8 +162,7 @@ def main() -> None:
         arguments.out / "denoiser.safetensors",
         PRETRAIN,
         weights=image_weights(images),
-        on_progress=report,
-        should_stop=lambda: time.monotonic() > end,
+        session=Session(on_progress=report, should_stop=lambda: time.monotonic() > end),
     )
     images, weights = annotated(arguments.data)
     train_ddpm(

@@ -190,6 +190,16 @@ def test_the_map_and_the_folders_agree():
     assert packages_on_the_map() == found
 
 
+def test_packages_introduce_themselves() -> None:
+    """Three to ten lines: what goes in, what comes out, which file to read first; the root has the public names."""
+    lengths = {}
+    for path in (ROOT / "wsinuc").rglob("__init__.py"):
+        introduction = ast.get_docstring(tree_of(path)) or ""
+        lengths[name_of(path.parent)] = len(introduction.splitlines())
+    del lengths["wsinuc"]
+    assert {name: count for name, count in lengths.items() if not 3 <= count <= 10} == {}
+
+
 def test_no_folder_is_crowded():
     crowded = {
         folder: len(modules) for folder, modules in packages_on_the_map().items() if len(modules) > MODULES_IN_A_FOLDER

@@ -157,6 +157,7 @@ class BlockGrid:
         view = Box.of_shape(self.shape)
         y0 = row * self.block
         x0 = column * self.block
+        # Blocks at the right and lower edge are smaller; the halo ends where the slide does.
         core = Box(y0, x0, y0 + self.block, x0 + self.block).clip(view)
         return Block(index=index, core=core, read=core.grow(self.halo).clip(view))
 
@@ -223,6 +224,7 @@ class TileGrid:
         stride = self.stride
         return [
             Tile(core=core, read=core.grow(self.margin))
+            # Floor division: the grid goes on beyond the origin, where boxes with a halo begin.
             for row in range(box.y0 // stride, ceil_div(box.y1, stride))
             for column in range(box.x0 // stride, ceil_div(box.x1, stride))
             for core in [Box(row * stride, column * stride, (row + 1) * stride, (column + 1) * stride)]

@@ -26,7 +26,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def kernel(function: Function) -> Function:
     """The function compiled at its first call, without the GIL, its machine code kept where there is room."""
     if settings.CACHE_DIR or _has_home():
-        with contextlib.suppress(RuntimeError):  # "cannot cache function: no locator available"
+        # "cannot cache function: no locator available".
+        with contextlib.suppress(RuntimeError):
             return _compiled(function)
     folder = private_folder()
     if folder is not None:
@@ -42,15 +43,19 @@ def private_folder() -> Path | None:
     """
     try:
         temporary = Path(tempfile.gettempdir())
-        if temporary == Path.cwd():  # Python's last resort, and no place for what people did not ask for
+        # Python's last resort, and no place for what people did not ask for.
+        if temporary == Path.cwd():
             return None
         folder = temporary / f"wsinuc-kernels-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()  # not stat: a link that another user has made shows as one
+        # Not stat: a link that another user has made shows as one.
+        status = folder.lstat()
     except (OSError, AttributeError):  # no room anywhere; no user ids on Windows
         return None
     is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
-    return folder if is_ours and os.access(folder, os.W_OK) else None
+    if is_ours and os.access(folder, os.W_OK):
+        return folder
+    return None
 
 
 def _has_home() -> bool:

@@ -151,10 +151,18 @@ def fill_enclosed(labels: Int) -> Int:
 
 
 @kernel
+def table_length(labels: NDArray[np.integer]) -> int:
+    """Entries of a table with one for each label up to the largest and one for the background; for other kernels."""
+    if labels.size == 0:
+        return 1  # an empty array has no maximum
+    return int(labels.max()) + 1
+
+
+@kernel
 def _trace(labels: Int) -> tuple[Int, Int, Offsets]:
     height, width = labels.shape
     # Place in raster order of each label's first pixel, whose top left corner is always on the outer boundary.
-    first = np.full(labels.max() + 1 if labels.size else 1, -1, np.int64)
+    first = np.full(table_length(labels), -1, np.int64)
     count = 0
     for y in range(height):
         for x in range(width):
@@ -211,7 +219,9 @@ def _turn(labels: Int, label: int, y: int, x: int, heading: int) -> int:
     # Left is asked first: at a corner where the label touches itself this takes the outer way.
     if _is(labels, label, y + _LEFT_Y[heading], x + _LEFT_X[heading]):
         return -1
-    return 0 if _is(labels, label, y + _RIGHT_Y[heading], x + _RIGHT_X[heading]) else 1
+    if _is(labels, label, y + _RIGHT_Y[heading], x + _RIGHT_X[heading]):
+        return 0
+    return 1
 
 
 @kernel
@@ -268,7 +278,7 @@ def _paint(
 
 @kernel
 def _pixel_counts(labels: NDArray[np.integer]) -> NDArray[np.int64]:
-    counts = np.zeros(np.int64(labels.max()) + 1 if labels.size else 1, np.int64)
+    counts = np.zeros(table_length(labels), np.int64)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             counts[labels[y, x]] += 1
@@ -295,7 +305,7 @@ def _relabel(labels: Int, min_area: int) -> Int:
 @kernel
 def _largest_pieces(labels: Int, pieces: Int) -> Int:
     areas = _pixel_counts(pieces)
-    best = np.zeros(labels.max() + 1 if labels.size else 1, np.int32)
+    best = np.zeros(table_length(labels), np.int32)
     out = np.zeros_like(labels)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):

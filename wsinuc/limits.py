@@ -92,7 +92,8 @@ def open_bounded(path: Path, limit: int | None = None) -> BinaryIO:
     file, and for damaged compression. Raises OSError when it cannot be opened.
     """
     refuse_special(path)
-    limit = MAX_TEXT if limit is None else limit
+    if limit is None:
+        limit = MAX_TEXT
     if not path.name.lower().endswith(".gz"):
         return cast(BinaryIO, Limited(path.open("rb"), limit, str(path)))
     unpacked = min(limit, MAX_RATIO * (path.stat().st_size + 1024))

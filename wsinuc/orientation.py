@@ -11,4 +11,6 @@ from numpy.typing import NDArray
 def dihedral(array: NDArray[Any], k: int) -> NDArray[Any]:
     """One of the eight flips and right-angle rotations of the first two axes; ``k`` 0 to 7, 0 changes nothing."""
     turned = np.rot90(array, k % 4)
-    return turned[:, ::-1] if k >= 4 else turned
+    if k >= 4:
+        return turned[:, ::-1]
+    return turned

@@ -83,7 +83,8 @@ def read(path: Path, *, follow: bool = False, limit: int | None = None) -> bytes
 
 def beside(path: Path) -> Path:
     """A name in the folder of ``path`` that nobody can guess, for what will take its place."""
-    begin = os.fsdecode(os.fsencode(path.name)[:_LONGEST])  # file systems count bytes, not characters
+    # File systems count bytes, not characters.
+    begin = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
     return path.with_name(f"{begin}.{secrets.token_hex(8)}.partial")
 
 

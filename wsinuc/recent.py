@@ -32,13 +32,16 @@ class Recent(Generic[Value]):
     def __init__(self, budget: int) -> None:
         # A pair of value and size, because an array's size is not what it holds alone: views share their memory.
         self._pairs: LRUCache[Hashable, tuple[Value, int]] = LRUCache(budget, getsizeof=itemgetter(1))
-        self._lock = threading.Lock()  # cachetools leaves that to its callers; even reading changes the order
+        # cachetools leaves locking to its callers, and even reading changes the order.
+        self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> Value | None:
         """The value of ``key``, if it is still held."""
         with self._lock:
             pair = self._pairs.get(key)
-        return None if pair is None else pair[0]
+        if pair is None:
+            return None
+        return pair[0]
 
     def keep(self, key: Hashable, value: Value, size: int) -> None:
         """Hold a value of ``size`` bytes, unless one of that key is held or there is not so much room at all."""

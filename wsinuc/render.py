@@ -160,7 +160,8 @@ def _halver(fine: zarr.Array[Any], coarse: zarr.Array[Any]) -> Job:
     def halve(block: Block) -> None:
         core = block.core
         pixels = fine[2 * core.y0 : 2 * core.y1 : 2, 2 * core.x0 : 2 * core.x1 : 2]
-        if np.any(pixels):  # what is not written takes no room, and a reader fills in zeros
+        # What is not written takes no room, and a reader fills in zeros.
+        if np.any(pixels):
             coarse[core.slices] = pixels
 
     return halve

@@ -74,7 +74,9 @@ def from_json(kind: type[T], data: Any, *, error: type[WsinucError], subject: st
 def one_line(text: str) -> str:
     """A text that may quote a file, without control characters and not longer than a few lines of a terminal."""
     shown = "".join(each if each.isprintable() else " " for each in text)
-    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 3] + "..."
+    if len(shown) <= _LONGEST:
+        return shown
+    return shown[: _LONGEST - 3] + "..."
 
 
 def _explained(error: msgspec.ValidationError, data: Any) -> str:

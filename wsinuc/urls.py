@@ -216,7 +216,10 @@ def remote_errors(url: Url) -> Iterator[None]:
 def _reason(url: Url, error: Exception) -> str:
     reason = url.hide(" ".join(str(error).split())) or type(error).__name__
     if isinstance(error, ImportError):
-        extra = "wsinuc[s3]" if url.scheme in ("s3", "s3a") else reason
+        if url.scheme in ("s3", "s3a"):
+            extra = "wsinuc[s3]"
+        else:
+            extra = reason
         return f"reading or writing {url.scheme}:// needs another package: pip install '{extra}'"
     if isinstance(error, FileNotFoundError):
         return f"there is no such bucket, folder or file ({reason})"

@@ -119,7 +119,9 @@ def bench(
     start_logging(quiet, verbose)
     if json_path and not json_path.absolute().parent.is_dir():
         raise click.UsageError(f"--json {json_path}: there is no folder {json_path.parent}")
-    names = STAGES if stages == "all stages" else tuple(name.strip() for name in stages.split(","))
+    names: tuple[str, ...] = STAGES
+    if stages != "all stages":
+        names = tuple(name.strip() for name in stages.split(","))
     config = BenchConfig(slide=slide, width=size[0], height=size[1], stages=names, **settings)
     report = run_bench(config, on_stage=None if quiet else lambda name: echo(f"... {name}", err=True))
     echo_text(describe(report))
@@ -149,8 +151,13 @@ def describe(report: BenchReport) -> str:
 
 
 def _row(stage: StageResult) -> str:
-    rate = f"{stage.nuclei / stage.seconds:,.0f}" if stage.nuclei else "-"
-    share = "" if stage.share_of_ceiling is None else f"{stage.share_of_ceiling:.0%} of {stage.ceiling}"
+    if stage.nuclei:
+        rate = f"{stage.nuclei / stage.seconds:,.0f}"
+    else:
+        rate = "-"
+    share = ""
+    if stage.share_of_ceiling is not None:
+        share = f"{stage.share_of_ceiling:.0%} of {stage.ceiling}"
     return (
         f"{stage.stage:<9}{stage.mpx_per_s:>9.3g}{stage.seconds_per_mm2:>9.3g}{stage.cpu_seconds_per_mpx:>11.3g}"
         f"{rate:>10}{stage.peak_memory_bytes / 1e6:>11,.0f}  {share}".rstrip()

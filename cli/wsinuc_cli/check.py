@@ -53,17 +53,26 @@ def _verdict(report: CheckReport) -> str:
 
 
 def _objects(count: int) -> str:
-    return f"{count:,} object" if count == 1 else f"{count:,} objects"
+    if count == 1:
+        return f"{count:,} object"
+    return f"{count:,} objects"
 
 
 def _counts(counts: dict[str, int]) -> str:
     shown = list(counts.items())[:SHOWN]
-    more = f", and {len(counts) - SHOWN} more" if len(counts) > SHOWN else ""
+    more = ""
+    if len(counts) > SHOWN:
+        more = f", and {len(counts) - SHOWN} more"
     return ", ".join(f"{name} {count:,}" for name, count in shown) + more
 
 
 def _finding(finding: Finding) -> str:
-    times = f" ({finding.count:,} times, first in {finding.where})" if finding.count > 1 else f" ({finding.where})"
+    if finding.count > 1:
+        times = f" ({finding.count:,} times, first in {finding.where})"
+    else:
+        times = f" ({finding.where})"
     # A finding about all three versions needs no word about versions.
-    only = f" [QuPath {', '.join(finding.versions)}]" if 0 < len(finding.versions) < 3 else ""
+    only = ""
+    if 0 < len(finding.versions) < 3:
+        only = f" [QuPath {', '.join(finding.versions)}]"
     return finding.reason + times + only

@@ -99,7 +99,9 @@ class CohortBars(CohortReporter):
         # A slide that will be tried again is not over.
         if not (isinstance(event, SlideFailed) and event.again):
             self._failed += isinstance(event, SlideFailed)
-            text = f"{self._failed} failed" if self._failed else ""
+            text = ""
+            if self._failed:
+                text = f"{self._failed} failed"
             self._progress.update(self._all, advance=1, description=text)
 
 
@@ -109,4 +111,6 @@ def cohort_reporter(slides: int, *, quiet: bool, verbose: bool) -> CohortReporte
         return OneSlide(quiet=quiet, verbose=verbose)
     if quiet:
         return CohortReporter()
-    return CohortBars(slides) if sys.stderr.isatty() and not verbose else CohortLines()
+    if sys.stderr.isatty() and not verbose:
+        return CohortBars(slides)
+    return CohortLines()

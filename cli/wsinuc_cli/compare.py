@@ -93,8 +93,11 @@ def compare(
     if part is not None and split is None:
         raise click.UsageError("--part is of a split file: give --split too")
     network: FeatureNetwork = load_feature_network(features or FEATURES, device=pick_device(device))
+    # Features mean most at the resolution that the network was trained at.
     cutting = Cutting(size_px=patch, mpp=patch_mpp or network.mpp or USUAL_MPP, seed=seed)
-    segmenter = None if model == "none" else load_segmenter(model, device=device)
+    segmenter = None
+    if model != "none":
+        segmenter = load_segmenter(model, device=device)
     comparison = compare_sets(
         _chosen(_open(real, mpp), split, part),
         _open(synthetic, mpp),
@@ -144,6 +147,7 @@ def _show(comparison: SetComparison) -> None:
     echo(f"patches: {cutting.size_px} px at {cutting.mpp:g} um per px")
     for name, counts in summary["sets"].items():
         echo(f"{name}: {counts['images']} images, {counts['patches']} patches, {counts['nuclei']} nuclei seen")
+    # Distances shrink with n, so the number of patches stands above each column.
     half = comparison.distances.half_size
     echo()
     echo(f"{'distance':36}  {'all':>10}  {f'n = {half}':>10}  {f'real, n = {half}':>16}")
@@ -174,6 +178,7 @@ def _show_quantities(comparison: SetComparison) -> None:
             _number(each.real.mean),
             _number(each.synthetic.mean),
             _percent(relative_difference(each.real.mean, each.synthetic.mean)),
+            # A spread between halves has no sign.
             _percent(each.relative_mean.floor).replace("+", ""),
             _number(each.wasserstein.value),
             _number(each.wasserstein.floor),
@@ -186,8 +191,12 @@ def _distance(distance: Distance) -> str:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4g}"
+    if math.isnan(value):
+        return "-"
+    return f"{value:.4g}"
 
 
 def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:+.1f} %"
+    if math.isnan(value):
+        return "-"
+    return f"{100 * value:+.1f} %"

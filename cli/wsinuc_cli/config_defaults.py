@@ -64,7 +64,8 @@ def _synthesize() -> dict[str, str]:
     start = SynthesisConfig()
     usual = {name: {"": SynthesisConfig(sampler=SamplerConfig.usual(name))} for name in USUAL_STEPS}
     first = usual.pop(start.sampler.name)
-    settings = {name: path for name, path in FIELDS.items() if name != "workers"}  # it depends on the machine
+    # The default of --workers depends on the machine, so no page can state it.
+    settings = {name: path for name, path in FIELDS.items() if name != "workers"}
     texts = stated({"": {"": start}}, {"sampler": "sampler.name", **settings})
     return texts | stated({"": first, **usual}, {"steps": FIELDS["steps"]})
 
@@ -120,9 +121,14 @@ def _text(config: Any, path: str) -> str:
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, tuple):
-        separator = ";" if value and isinstance(value[0], tuple) else ","
+        if value and isinstance(value[0], tuple):
+            separator = ";"
+        else:
+            separator = ","
         return separator.join(",".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
 
 
 def _joined(values: Mapping[str, Mapping[str, str]]) -> str:
@@ -135,7 +141,8 @@ def _joined(values: Mapping[str, Mapping[str, str]]) -> str:
         first = next(iter(known.values()))
         others = [f"{method} {text}" for method, text in known.items() if text != first]
         text = ", ".join([f"{preset} {first}".strip(), *others])
-        if text.removeprefix(f"{preset} ") not in parts[:1]:  # a preset that changes nothing is not mentioned
+        # A preset that changes nothing is not mentioned.
+        if text.removeprefix(f"{preset} ") not in parts[:1]:
             parts.append(text)
     return "; ".join(parts)
 

@@ -176,6 +176,7 @@ def subset(
 
     config = SubsetConfig(size_px=size, **options)
     dataset = open_dataset(source, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))
+    # After the data set: a wrong path shows before a network is loaded.
     network = load_feature_network(denoiser or FEATURES, device=pick_device(device))
     chosen = choose_subset(dataset, network, config)
     chosen.split.save(output)
@@ -186,7 +187,7 @@ def subset(
 def describe_subset(chosen: Subset) -> str:
     """What was taken from where, a line per cluster."""
     lines = [f"features    {chosen.features}"]
-    lines += [f"cluster {i:<4}{taken} of {size} windows" for i, (size, taken) in enumerate(chosen.clusters, start=1)]
+    lines += [f"cluster {i:<4}{count} of {size} windows" for i, (size, count) in enumerate(chosen.clusters, start=1)]
     total = sum(size for size, _ in chosen.clusters)
     lines.append(f"train       {chosen.windows} of {total} windows ({chosen.windows / total:.1%})")
     lines.append(f"nuclei      {chosen.nuclei:,} of the data set's ({chosen.nuclei_share:.1%})")
@@ -196,27 +197,36 @@ def describe_subset(chosen: Subset) -> str:
 def describe(dataset: DatasetDescription) -> str:
     """The facts, a line each."""
     unlabelled = dataset.kind == "unlabelled"
+    # What the layout marks is what is counted.
     things = {"points": "points", "glands": "glands"}.get(dataset.kind, "nuclei")
-    empty = f", {dataset.empty} without {things}" if dataset.empty and not unlabelled else ""
-    counted = ("annotation", "none") if unlabelled else (things, f"{dataset.nuclei:,}" + _diameter(dataset))
+    empty = ""
+    if dataset.empty and not unlabelled:
+        empty = f", {dataset.empty} without {things}"
+    # Width first, as people say it; arrays have the height first.
     sizes = [f"{width} x {height} ({count})" for (height, width), count in dataset.sizes.items()]
+    more = ""
+    if len(sizes) > 4:
+        more = f" and {len(sizes) - 4} more"
+    if unlabelled:
+        counted = ("annotation", "none")
+    else:
+        counted = (things, f"{dataset.nuclei:,}" + _diameter(dataset))
     rows = [
         ("layout", dataset.layout),
         ("images", f"{dataset.images}{empty}"),
-        ("size", ", ".join(sizes[:4]) + (f" and {len(sizes) - 4} more" if len(sizes) > 4 else "")),
+        ("size", ", ".join(sizes[:4]) + more),
         ("resolution", _resolution(dataset)),
         counted,
         *((f"  {name}", f"{count:,}") for name, count in dataset.classes.items()),
     ]
     for attribute, values in dataset.attributes.items():
         rows.append((attribute, f"{len(values)} {'value' if len(values) == 1 else 'values'}"))
-        rows += [
-            (
-                f"  {value or '(none)'}",
-                ("" if unlabelled else f"{share.nuclei:,} {things} in ") + f"{share.images} images",
-            )
-            for value, share in values.items()
-        ]
+        for value, share in values.items():
+            count = f"{share.images} images"
+            if not unlabelled:
+                count = f"{share.nuclei:,} {things} in {count}"
+            rows.append((f"  {value or '(none)'}", count))
+    # One very long attribute would push all values off the screen.
     width = min(WIDEST, max(len(name) for name, _ in rows)) + 2
     lines = [f"  {name:<{width}}{value}" for name, value in rows]
     return as_text([str(dataset.path), *lines, *(f"Note: {note}" for note in dataset.notes)])
@@ -235,8 +245,11 @@ def _resolution(dataset: DatasetDescription) -> str:
 def _diameter(dataset: DatasetDescription) -> str:
     if math.isnan(dataset.diameter_px):
         return ""
+    # In um only where every image has the same resolution.
     one = len(dataset.mpp) == 1 and sum(dataset.mpp.values()) == dataset.images
-    um = f", {dataset.diameter_px * next(iter(dataset.mpp)):.1f} um" if one else ""
+    um = ""
+    if one:
+        um = f", {dataset.diameter_px * next(iter(dataset.mpp)):.1f} um"
     return f", median diameter {dataset.diameter_px:.0f} px{um}"
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wsinuc.workflows.distill.config import DistillConfig
-    from wsinuc.workflows.distill.sources import Tissue
+    from wsinuc.workflows.distill.sources import TissueSources
     from wsinuc.workflows.distill.teacher import Scales, Teacher
 
 FIELDS = {
@@ -108,6 +108,7 @@ def distill(
     from wsinuc.workflows.distill.teacher import check_teachers, load_teacher
 
     config = overlaid(DistillConfig(), FIELDS, given_options(context))
+    # Before the teacher scores anything.
     require_parent(output)
     teachers = [load_teacher(model, device=device) for model in (teacher, *options["also"])]
     check_teachers(teachers)
@@ -123,6 +124,7 @@ def distill(
         even=options["mix"] == "sources",
     )
     labelled, origin = gather_labels(options["labels"], teachers[0].segmenter.classes, mpp=mpp, choice=choice)
+    # Only now is it known whether a condition was met by any of the sources.
     choice.check()
     _describe(teachers, tissue, len(labelled), scales, config)
     if options["dry_run"]:
@@ -152,13 +154,16 @@ def distill(
 
 
 def _describe(
-    teachers: Sequence[Teacher], tissue: Tissue, labelled: int, scales: Scales, config: DistillConfig
+    teachers: Sequence[Teacher], tissue: TissueSources, labelled: int, scales: Scales, config: DistillConfig
 ) -> None:
     """What learns from what."""
     from wsinuc.datasets.sampling.patches import area
 
     pixels = sum(area(image) for image in tissue.images)
-    beside = f", and {labelled} annotated images" if labelled else ""
+    beside = ""
+    if labelled:
+        beside = f", and {labelled} annotated images"
+    # A byte for each colour and score of a kept pixel.
     size = (3 + teachers[0].segmenter.channels) * scales.side**2 * config.patches
     for each in teachers:
         echo(f"teacher {each.name} ({each.sha256[:12]}) at {each.segmenter.mpp:g} um/px")

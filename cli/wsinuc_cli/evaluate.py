@@ -157,7 +157,11 @@ def evaluate(
         _show(task.evaluate_folders(pred, truth, mpp=mpp, **files), output)
     elif data is not None and truth is None:
         dataset = _open_dataset(data, mpp, split, part).where(*_conditions(wanted, unwanted))
-        predict, names = _predictor(model, device, batch_size) if pred is None else _reader(pred)
+        if pred is None:
+            predict, names = _predictor(model, device, batch_size)
+        else:
+            predict, names = _reader(pred)
+        # Pages need images, which a comparison of two folders does not have.
         files |= {"predicted_classes": names, "worst": worst}
         if at_mpp is not None:
             return _evaluate_resolutions(dataset, predict, at_mpp, files)
@@ -188,7 +192,9 @@ def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, 
 
 def _cell(value: float) -> str:
     """A count, or a figure with three digits, nine letters wide."""
-    return f"{value:9d}" if isinstance(value, int) else f"{value:9.3f}"
+    if isinstance(value, int):
+        return f"{value:9d}"
+    return f"{value:9.3f}"
 
 
 def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str | None) -> Dataset:
@@ -291,10 +297,13 @@ def _show_calibration(calibration: Mapping[str, Any]) -> None:
 
 
 def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}"
 
 
 def _written(output: Path) -> list[str]:
+    # Which of them exist depends on what was scored, so the folder is asked.
     known = ("scores.csv", "summary.json", "comparison.png", "worst.png", "overlays.png")
     drawn = ("reliability.png", "doubt.png", "confusion.png", "confusion_pixels.png")
     return [name for name in (*known, *drawn) if (output / name).exists()]

@@ -75,7 +75,9 @@ def describe(slide: SlideDescription) -> str:
         rows.append(("objective", f"{slide.objective_power:g}x"))
     for number, level in enumerate(slide.levels):
         height, width = level.shape
-        mpp = "" if level.mpp is None else f", {level.mpp:.4g} um per pixel"
+        mpp = ""
+        if level.mpp is not None:
+            mpp = f", {level.mpp:.4g} um per pixel"
         rows.append((f"level {number}", f"{width} x {height} pixels{mpp}"))
     if slide.bounds:
         box = slide.bounds

@@ -77,7 +77,9 @@ def join(
     with telling(options["log"]) as tell:
 
         def report(done: int) -> None:
-            text = f"{done} of {config.crops} crops" if done % _EVERY == 0 else ""
+            text = ""
+            if done % _EVERY == 0:
+                text = f"{done} of {config.crops} crops"
             tell(ProgressLine(text, stage="joining", unit="crops", done=done, total=config.crops))
 
         rule = train_joining(

@@ -128,7 +128,10 @@ class LazyGroup(click.Group):
             # Locks and scratch folders that were about to be given back when the signal came.
             give_all_back()
             echo("interrupted; run the same command again to continue", err=True)
-            code = error.exit_code if isinstance(error, Stopped) else INTERRUPTED
+            if isinstance(error, Stopped):
+                code = error.exit_code
+            else:
+                code = INTERRUPTED
             raise click.exceptions.Exit(code) from None
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:

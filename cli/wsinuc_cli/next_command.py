@@ -83,6 +83,7 @@ def after_distilling(sources: Sequence[str], labels: Sequence[str], mpp: float |
     data = next((source for source in (*labels, *sources) if _is_annotated(source, mpp)), None)
     if data is not None:
         return evaluate_command(data, mpp, student)
+    # A single file can be segmented; a folder of images cannot.
     image = next((source for source in sources if Path(source).is_file()), sources[0])
     return quoted("wsinuc", "segment", image, *_given("--mpp", mpp), "--model", student)
 
@@ -102,7 +103,11 @@ def _is_annotated(source: str, mpp: float | None) -> bool:
 
 def _chosen(drawn: Path | None, options: Mapping[str, Any]) -> list[Any]:
     """The options that name the images of the training, as ``pretrain`` and ``synthesize`` share them."""
-    part = [] if drawn or options["part"] == "train" else ["--part", options["part"]]
+    # "train" is the default of --part.
+    if drawn or options["part"] == "train":
+        part = []
+    else:
+        part = ["--part", options["part"]]
     conditions = [("--where", text) for text in options["wanted"]] + [
         ("--where-not", text) for text in options["unwanted"]
     ]
@@ -115,7 +120,9 @@ def _chosen(drawn: Path | None, options: Mapping[str, Any]) -> list[Any]:
 
 
 def _given(flag: str, value: Any) -> list[Any]:
-    return [] if value is None else [flag, value]
+    if value is None:
+        return []
+    return [flag, value]
 
 
 def quoted(*words: Any) -> str:

@@ -109,11 +109,13 @@ def cluster_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def with_executor(**settings: Any) -> Any:
+        # None means not given: defaults are the config's own.
         given = {name: settings.pop(name) for name in GOES_WITH}
         executor = _executor_config(**{name: value for name, value in given.items() if value is not None})
         return command(executor=executor, workers=executor.workers, **settings)
 
     decorated: Callable[..., Any] = with_executor
+    # Decorators apply from the last to the first, and help lists them in the order of the list.
     for option in reversed(options):
         decorated = option(decorated)
     return decorated
@@ -138,31 +140,33 @@ def _executor_config(**values: Any) -> ExecutorConfig:
     where = [name for name in WHERE if name in values]
     if len(where) > 1:
         raise click.UsageError(f"{' and '.join(map(_flag, where))} name different workers: give one of them")
-    place = where[0] if where else "threads"
+    kind = where[0] if where else "threads"
     for name in values:
-        if place not in GOES_WITH[name]:
+        if kind not in GOES_WITH[name]:
             others = " or ".join(_flag(other) for other in GOES_WITH[name] if other in WHERE)
-            but = "" if place == "threads" else f", not with {_flag(place)}"
+            but = ""
+            if kind != "threads":
+                but = f", not with {_flag(kind)}"
             raise click.UsageError(f"{_flag(name)} goes with {others}{but}")
     try:
-        return _build_config(place, values)
+        return _build_config(kind, values)
     except WsinucError as error:
         raise click.UsageError(str(error)) from error
 
 
-def _build_config(place: str, values: dict[str, Any]) -> ExecutorConfig:
+def _build_config(kind: str, values: dict[str, Any]) -> ExecutorConfig:
     from wsinuc.pipeline.executor_config import ExecutorConfig
 
     renamed = {"block_timeout": "task_timeout_s", "scheduler": "address"}
     settings = {renamed.get(name, name): value for name, value in values.items()}
-    if place == "threads":
+    if kind == "threads":
         return ExecutorConfig(workers=settings.get("threads", DEFAULTS["workers"]))
-    if place == "gpus":
+    if kind == "gpus":
         from wsinuc.workflows.segment.gpus import local_gpus
 
         settings["gpus"] = local_gpus(values["gpus"])
         settings["workers"] = len(settings["gpus"])
-    return ExecutorConfig(kind="processes" if place in ("workers", "gpus") else "scheduler", **settings)
+    return ExecutorConfig(kind="processes" if kind in ("workers", "gpus") else "scheduler", **settings)
 
 
 def _flag(name: str) -> str:

@@ -62,10 +62,13 @@ def with_fields(config: Config, changes: Mapping[str, Any]) -> Config:
         if rest:
             inner.setdefault(name, {})[rest] = value
     for name, deeper in inner.items():
-        start = whole[name] if name in whole else getattr(config, name)
+        if name in whole:
+            start = whole[name]
+        else:
+            start = getattr(config, name)
         whole[name] = with_fields(start, deeper)
     # mypy cannot know that a type variable is a dataclass
-    return replace(config, **whole)  # type: ignore[type-var]
+    return replace(config, **whole)  # type: ignore[type-var]  # any config is a dataclass
 
 
 def field_of(config: Any, path: str) -> Any:

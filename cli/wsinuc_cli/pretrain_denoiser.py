@@ -25,6 +25,7 @@ def pretrain_denoiser(
     from wsinuc.models.training.processes import launched_processes
     from wsinuc.workflows.data.sources import open_sources
     from wsinuc.workflows.denoiser.run import pretrain as run
+    from wsinuc.workflows.training.run import Session
 
     processes = launched_processes(cpu=options["device"] == "cpu")
     device = str(processes.device or pick_device(options["device"]))
@@ -42,11 +43,13 @@ def pretrain_denoiser(
             images,
             output,
             config,
-            device=device,
             init=options["init"],
             provenance=_provenance(sources, preset, options),
-            on_progress=training_reports(tell, "ddpm", config.fit.steps),
-            processes=processes,
+            session=Session(
+                device=device,
+                on_progress=training_reports(tell, "ddpm", config.fit.steps),
+                processes=processes,
+            ),
         )
     if processes.main:
         echo(f"Written to {output}. Next: {after_denoiser(output, sources, preset, options)}")
@@ -58,7 +61,9 @@ def _choice(options: dict[str, Any]) -> Choice:
     from wsinuc.datasets.sampling.split import Split
     from wsinuc.workflows.data.sources import Choice
 
-    split = None if options["split"] is None else Split.load(options["split"])
+    split = None
+    if options["split"] is not None:
+        split = Split.load(options["split"])
     wanted = parse_conditions(options["wanted"])
     return Choice(wanted, parse_conditions(options["unwanted"]), split=split, part=options["part"])
 
@@ -93,7 +98,9 @@ def _describe(images: list[Pixels], config: PretrainConfig, device: str, process
 
     slides = sum(isinstance(image, SlidePixels) for image in images)
     pixels = sum(area(image) for image in images)
-    counted = f"{len(images) - slides} images" + (f" and {slides} slides" if slides else "")
+    counted = f"{len(images) - slides} images"
+    if slides:
+        counted += f" and {slides} slides"
     echo(
         f"{counted}, {pixels / 1e6:.1f} Mpx at {config.mpp:g} um/px, {pixels / config.patch**2:,.0f} patches of "
         f"{config.patch} px side by side"

@@ -25,6 +25,7 @@ def pretrain_generator(
     """Train one of the three generators, or say what that takes; the options are those of ``wsinuc pretrain``."""
     from wsinuc.models.devices import pick_device
     from wsinuc.models.training.processes import launched_processes
+    from wsinuc.workflows.training.run import Session
 
     processes = launched_processes(cpu=options["device"] == "cpu")
     device = str(processes.device or pick_device(options["device"]))
@@ -35,17 +36,15 @@ def pretrain_generator(
         _describe_start(method, data, config, init)
     if options["dry_run"]:
         return
-    drawn = None if data.drawn is None else output.with_suffix(".split.json")
+    drawn = None
+    if data.drawn is not None:
+        drawn = output.with_suffix(".split.json")
     if data.drawn is not None and drawn is not None and processes.main:
         data.drawn.save(drawn)
-    shared: dict[str, Any] = {
-        "device": device,
-        "init": init,
-        "provenance": {"data": list(data.origin), "preset": preset},
-        "processes": processes,
-    }
+    shared: dict[str, Any] = {"init": init, "provenance": {"data": list(data.origin), "preset": preset}}
     with telling(options["log"], bars=None if processes.main else False) as tell:
-        shared["on_progress"] = training_reports(tell, method, config.fit.steps)
+        report = training_reports(tell, method, config.fit.steps)
+        shared["session"] = Session(device=device, on_progress=report, processes=processes)
         if method == "cosyn":
             from wsinuc.workflows.generators.cosyn import train_cosyn
 

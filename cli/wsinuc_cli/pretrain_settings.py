@@ -49,7 +49,9 @@ def presets(method: str) -> Mapping[str, AnyConfig]:
         return JOINT_PRESETS
     from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS
 
-    return IMAGE_PRESETS if method == "nudiff-image" else STRUCTURE_PRESETS
+    if method == "nudiff-image":
+        return IMAGE_PRESETS
+    return STRUCTURE_PRESETS
 
 
 def pretrain_config(method: str, preset: str, given: Mapping[str, Any]) -> AnyConfig:
@@ -75,7 +77,10 @@ def pretrain_config(method: str, preset: str, given: Mapping[str, Any]) -> AnyCo
         # as many channels again: how far the variance lies between its two bounds
         values["out_channels"] = 2 * int(field_of(start, f"{shape}.in_channels"))
     # the attention U-Net calls its width ``dim``, as its authors do
-    width = "dim" if hasattr(field_of(start, shape), "dim") else "base"
+    if hasattr(field_of(start, shape), "dim"):
+        width = "dim"
+    else:
+        width = "base"
     paths = FIELDS | {"base": f"{shape}.{width}", "out_channels": f"{shape}.out_channels"}
     return overlaid(start, paths, values)
 

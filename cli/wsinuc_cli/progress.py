@@ -77,7 +77,9 @@ class Lines(Reporter):
         # Blocks that an interrupted run did say nothing about the speed of this one.
         new = event.done - self._resumed
         left = (now - self._begin) / max(1, new) * (event.total - event.done)
-        wait = f", about {duration(left)} left" if event.done < event.total else ""
+        wait = ""
+        if event.done < event.total:
+            wait = f", about {duration(left)} left"
         return f"{event.done} of {event.total} blocks, {event.nuclei:,} nuclei{wait}"
 
     def _say(self, text: str) -> None:
@@ -157,11 +159,18 @@ def reporter(name: str, *, quiet: bool, verbose: bool) -> Reporter:
     """The reporter that fits: a bar needs a terminal that no log messages disturb."""
     if quiet:
         return Reporter()
-    return Bar(name) if sys.stderr.isatty() and not verbose else Lines(name)
+    if sys.stderr.isatty() and not verbose:
+        return Bar(name)
+    return Lines(name)
 
 
 def describe_plan(event: Planned) -> str:
     """The first line of a run."""
-    blocks = "1 block" if event.blocks == 1 else f"{event.blocks} blocks"
-    resumed = f", {event.resumed} done before ({event.nuclei:,} nuclei)" if event.resumed else ""
+    if event.blocks == 1:
+        blocks = "1 block"
+    else:
+        blocks = f"{event.blocks} blocks"
+    resumed = ""
+    if event.resumed:
+        resumed = f", {event.resumed} done before ({event.nuclei:,} nuclei)"
     return f"{blocks} with tissue{resumed}"

@@ -147,6 +147,7 @@ class SectionedCommand(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # From a file: the configs themselves take PyTorch, which help does without.
         stated = stated_defaults().get(self.name or "", {})
         for parameter in self.params:
             if isinstance(parameter, click.Option) and parameter.name in stated:
@@ -194,4 +195,6 @@ def _rank(option: click.Option) -> int:
     """Place of an option below its heading."""
     flags = HEADINGS[heading_of(option)]
     flag = long_flag(option)
-    return flags.index(flag) if flag in flags else len(flags)
+    if flag in flags:
+        return flags.index(flag)
+    return len(flags)

@@ -159,6 +159,7 @@ def segment(
     from wsinuc.workflows.cohort.state import FOLDER
 
     start_logging(quiet, verbose)
+    # Settings are checked before any slide is looked for.
     config = SegmentConfig(**settings)
     jobs = list_slides(slides)
     out = output or Path()
@@ -230,11 +231,15 @@ class Batch:
                 known = conditions(config, executor)
                 echo_text(describe_dry_run(estimate, describe_time(estimate.tiles, known)))
                 tiles.setdefault(known, []).append(estimate.tiles)
+            # One slide's fault must not hide what the others would do.
             except Exception as error:
                 self._note_error(job, error)
         if len(self.jobs) > 1:
             for known, each in tiles.items():
-                model = "" if known is None or len(tiles) == 1 else f" with {known.model.partition(',')[0]}"
+                if known is None or len(tiles) == 1:
+                    model = ""
+                else:
+                    model = f" with {known.model.partition(',')[0]}"
                 echo(f"all {len(each)} slides{model}: {describe_time(sum(each), known)}")
 
     def _note(self, event: CohortEvent) -> None:
@@ -259,7 +264,10 @@ class Batch:
         self.failed[job.slide] = message
         if len(self.jobs) > 1:
             # Most messages name the file already.
-            named = message if job.slide.name in message else f"{job.slide}: {message}"
+            if job.slide.name in message:
+                named = message
+            else:
+                named = f"{job.slide}: {message}"
             echo(f"error: {named}", err=True)
 
     def _say(self, text: str, *, err: bool = False) -> None:
@@ -276,11 +284,14 @@ class Batch:
             self._say_text(describe_use(self.done))
         if records and (self.done or self.before):
             self._say(f"  all      {self.out / 'summary.md'}, {self.out / 'summary.csv'}")
+        # With one slide its error is the whole story, and is shown once.
         if self.failed and len(self.jobs) == 1:
             raise Failure(*self.failed.values())
         if self.failed:
             shown = ", ".join(map(str, list(self.failed)[:SHOWN]))
-            more = f" and {len(self.failed) - SHOWN:,} more" if len(self.failed) > SHOWN else ""
+            more = ""
+            if len(self.failed) > SHOWN:
+                more = f" and {len(self.failed) - SHOWN:,} more"
             raise Failure(f"{len(self.failed)} of {len(self.jobs)} slides failed: {shown}{more}")
 
 
@@ -294,8 +305,11 @@ def describe_result(summary: Summary) -> str:
 def describe_use(done: Sequence[Summary]) -> str:
     """Where the results are and what to do with them."""
     folders = [to_place(summary.out) for summary in done]
-    more = f" and {len(folders) - SHOWN:,} more" if len(folders) > SHOWN else ""
+    more = ""
+    if len(folders) > SHOWN:
+        more = f" and {len(folders) - SHOWN:,} more"
     example = folders[0]
+    # A zip above a number of nuclei, else plain.
     geojson = next((name for name in done[0].outputs if name.startswith("nuclei.geojson")), "nuclei.geojson")
     return as_text(
         [

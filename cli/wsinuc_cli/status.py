@@ -69,7 +69,9 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
 
 def _row(slide: SlideStatus) -> tuple[str, str, str, str, str]:
     begun = slide.blocks is not None or slide.blocks_done
-    life = "" if slide.age_s is None else f"{duration(slide.age_s)} ago, {slide.holder}"
+    life = ""
+    if slide.age_s is not None:
+        life = f"{duration(slide.age_s)} ago, {slide.holder}"
     return (
         slide.name,
         slide.state,

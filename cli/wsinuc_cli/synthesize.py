@@ -153,7 +153,12 @@ def _config(given: Mapping[str, Any], device: str) -> SynthesisConfig:
     from wsinuc.models.diffusion.samplers import SamplerConfig
     from wsinuc.workflows.synthesize.config import SynthesisConfig
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Cores that this process may use; a container often has fewer than the machine.
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    # One process feeds a GPU; on a CPU each core makes samples of its own.
     start = SynthesisConfig(workers=cores if pick_device(device).type == "cpu" else 1)
     if "sampler" in given:
         start = replace(start, sampler=SamplerConfig.usual(given["sampler"]))
@@ -208,6 +213,7 @@ def _dataset(source: str, options: dict[str, Any]) -> Dataset:
 def _layouts(layout: str, config: SynthesisConfig, options: dict[str, Any]) -> Dataset | NucleusLayout | None:
     if layout == "random":
         return None
+    # A folder is a data set, whose images lend their layouts.
     if not Path(layout).is_file():
         return _dataset(layout, options)
     from wsinuc.models.checkpoints.checkpoint import load_checkpoint
@@ -221,6 +227,7 @@ def _layouts(layout: str, config: SynthesisConfig, options: dict[str, Any]) -> D
 @contextmanager
 def showing(name: str, *, log: Path | None, quiet: bool, verbose: bool) -> Iterator[Callable[[SynthesisEvent], None]]:
     """What shows events of a synthesis: a bar on a terminal that no log messages disturb, else lines, or nothing."""
+    # Log messages between redrawn bars would tear them.
     bars = sys.stderr.isatty() and not verbose and not quiet
     with telling(log, bars=bars, plain=_silent if quiet else partial(echo, err=True)) as tell:
         yield _lines(name, tell)
@@ -234,6 +241,7 @@ def _lines(name: str, tell: Tell) -> Callable[[SynthesisEvent], None]:
     """A line at the beginning, at the end and every few seconds; between them empty ones, which move a bar."""
     from wsinuc_cli.duration import duration
 
+    # From the first event on: loading the networks says nothing of how long samples take.
     state = {"first": -1, "begin": time.monotonic(), "last": time.monotonic()}
 
     def show(event: SynthesisEvent) -> None:
@@ -241,11 +249,15 @@ def _lines(name: str, tell: Tell) -> Callable[[SynthesisEvent], None]:
         text = ""
         if state["first"] < 0:
             state.update(first=event.done, begin=now, last=now)
-            text = f"{name}: {event.count} images" + (f", {event.done} done before" if event.done else "")
+            text = f"{name}: {event.count} images"
+            if event.done:
+                text += f", {event.done} done before"
         elif now - state["last"] >= EVERY_S or event.done == event.count:
             state["last"] = now
             left = (now - state["begin"]) / max(1, event.done - state["first"]) * (event.count - event.done)
-            wait = f", about {duration(left)} left" if event.done < event.count else ""
+            wait = ""
+            if event.done < event.count:
+                wait = f", about {duration(left)} left"
             text = f"{name}: {event.done} of {event.count} images{wait}"
         tell(ProgressLine(text, stage=name, unit="images", done=event.done, total=event.count))
 

@@ -52,9 +52,11 @@ def _write(text: str, *, err: bool) -> None:
 
 def _live_display(err: bool) -> TextIO | None:
     """What stands in for a standard stream while rich draws bars: it prints above them; else None."""
-    module = sys.modules.get("rich.file_proxy")  # commands that draw no bars do not import it
+    # Commands that draw no bars do not import it.
+    module = sys.modules.get("rich.file_proxy")
     stream = sys.stderr if err else sys.stdout
-    return stream if module is not None and isinstance(stream, module.FileProxy) else None
+    drawn_over = module is not None and isinstance(stream, module.FileProxy)
+    return stream if drawn_over else None
 
 
 class LogHandler(logging.Handler):

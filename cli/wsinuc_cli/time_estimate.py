@@ -45,7 +45,9 @@ def conditions(config: SegmentConfig, executor: ExecutorConfig) -> Conditions | 
         return None
     path = model_path(config.model)
     size = path.stat().st_size if path.is_file() else 0
-    each = f" of {executor.threads} threads" if executor.threads else ""
+    each = ""
+    if executor.threads:
+        each = f" of {executor.threads} threads"
     kind = "GPUs" if executor.gpus else executor.kind
     return Conditions(
         host=platform.node(),
@@ -60,7 +62,9 @@ def describe_time(tiles: int, known: Conditions | None) -> str:
     if known is None:
         return "not known for a cluster"
     path = run_times_file()
-    pace = None if path is None else pace_of(read_run_times(path), known)
+    pace = None
+    if path is not None:
+        pace = pace_of(read_run_times(path), known)
     if pace is None:
         return UNKNOWN
     runs = f"{pace.runs} run" + "s" * (pace.runs != 1)

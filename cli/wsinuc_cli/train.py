@@ -188,6 +188,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         config = ddpm_config(options["preset"], given)
     else:
         config = network_config(method, options["preset"], given)
+    # Before any image is read: a wrong folder should not show after hours of training.
     require_parent(output)
     chosen = gather(data, options)
     count = sum(len(set(image.labels[image.labels > 0].tolist())) for image in chosen.images)
@@ -198,11 +199,12 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         _say_cost(chosen, config, options)
         return
     if chosen.drawn is not None:
+        # Beside the model, so that it can be evaluated on the images it has not seen.
         chosen.drawn.save(output.with_suffix(".split.json"))
     validation = _validation(data, options)
     with telling(options["log"]) as tell:
-        told: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": tell}
-        _run(chosen, config, output, options["denoiser"], validation, told)
+        shared: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": tell}
+        _run(chosen, config, output, options["denoiser"], validation, shared)
     echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")
 
 
@@ -212,7 +214,7 @@ def _run(
     output: Path,
     denoiser: Path | None,
     validation: Sequence[LabelledImage],
-    told: dict[str, Any],
+    shared: dict[str, Any],
 ) -> None:
     """The training of the method that the settings are of."""
     from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
@@ -220,10 +222,10 @@ def _run(
 
     if isinstance(config, DdpmTrainConfig):
         assert denoiser is not None  # the command has asked for it
-        train_ddpm(chosen.images, chosen.classes, denoiser, output, config, **told)
+        train_ddpm(chosen.images, chosen.classes, denoiser, output, config, **shared)
     else:
-        told = {**told, "denoiser": denoiser, "weights": chosen.weights, "validation": validation}
-        train_network(chosen.images, chosen.classes, output, config, **told)
+        shared = {**shared, "denoiser": denoiser, "weights": chosen.weights, "validation": validation}
+        train_network(chosen.images, chosen.classes, output, config, **shared)
 
 
 def _say_cost(chosen: TrainingSet, config: Any, options: dict[str, Any]) -> None:
@@ -243,7 +245,11 @@ def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:
     from wsinuc.workflows.train.finetune import FinetuneConfig
     from wsinuc.workflows.train.sweep_report import read_best
 
-    config = DdpmTrainConfig.paper() if preset == "paper" else DdpmTrainConfig()
+    if preset == "paper":
+        config = DdpmTrainConfig.paper()
+    else:
+        config = DdpmTrainConfig()
+    # Options that stand for more than one field get their path only when they are given.
     paths = dict(DDPM_FIELDS)
     if given.get("features") is not None:
         given = {**given, "all_features": read_best(given["features"])}
@@ -251,7 +257,10 @@ def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:
     if given.get("tune"):
         given = {**given, "tuning": FinetuneConfig.of_steps(given["tune"], seed=given.get("seed", config.seed))}
         paths["tuning"] = "tuning"
-    paths["lr"] = "tuning.fit.lr" if "tuning" in paths else "fit.lr"
+    if "tuning" in paths:
+        paths["lr"] = "tuning.fit.lr"
+    else:
+        paths["lr"] = "fit.lr"
     return overlaid(config, paths, given)
 
 
@@ -259,7 +268,10 @@ def network_config(method: str, preset: str, given: dict[str, Any]) -> NetworkTr
     """The settings of a network that segments in one pass: the preset with what was given; raises ConfigError."""
     from wsinuc.workflows.train.network_config import NetworkTrainConfig
 
-    config = NetworkTrainConfig.paper(method) if preset == "paper" else NetworkTrainConfig.quick(method)
+    if preset == "paper":
+        config = NetworkTrainConfig.paper(method)
+    else:
+        config = NetworkTrainConfig.quick(method)
     if given.get("from_scratch"):
         given = {**given, "pretrained": False}
     return overlaid(config, {**NETWORK_FIELDS, "pretrained": "pretrained"}, given)

@@ -63,7 +63,9 @@ def telling(log: Path | None = None, *, bars: bool | None = None, plain: Tell = 
         bars = sys.stderr.isatty() and sys.stdout.isatty()
     record = None if log is None else _recorder(log)
     with ExitStack() as stack:
-        drawn = stack.enter_context(TrainingBars()) if bars else None
+        drawn = None
+        if bars:
+            drawn = stack.enter_context(TrainingBars())
 
         def tell(line: str) -> None:
             if record is not None and line:
@@ -118,7 +120,9 @@ class TrainingBars(AbstractContextManager["TrainingBars"]):
             self._begin(line)
         self._done = line.done
         counts = f"{line.done:,}/{line.total:,} {line.unit}"
-        loss = "" if line.loss is None else f"loss {line.loss:.4f}"
+        loss = ""
+        if line.loss is not None:
+            loss = f"loss {line.loss:.4f}"
         self._progress.update(self._row, completed=line.done, counts=counts, loss=loss)
 
     def _begin(self, line: ProgressLine) -> None:
@@ -137,7 +141,9 @@ def training_reports(tell: Tell, stage: str, steps: int) -> Callable[[Progress],
     """What turns the reports of ``models.training.loop`` into lines for ``tell``."""
 
     def report(progress: Progress) -> None:
-        held_out = "" if progress.validation is None else f"  held out {progress.validation:.4f}"
+        held_out = ""
+        if progress.validation is not None:
+            held_out = f"  held out {progress.validation:.4f}"
         text = (
             f"{progress.images:10,} images  loss {progress.loss:.4f}{held_out}  {progress.images_per_s:6.1f} images/s  "
             f"{progress.seconds:6.0f} s"

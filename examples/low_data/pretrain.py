@@ -21,6 +21,7 @@ from wsinuc.datasets.sampling.split import Split
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
+from wsinuc.workflows.training.run import Session
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from train_accurate import image_weights, report, resized, unlabelled
@@ -59,7 +60,7 @@ def main() -> None:
         arguments.out / "denoiser.safetensors",
         replace(PRETRAIN, fit=replace(PRETRAIN.fit, steps=arguments.steps)),
         weights=image_weights(images),
-        on_progress=report,
+        session=Session(on_progress=report),
     )
 
 

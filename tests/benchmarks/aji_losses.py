@@ -22,7 +22,7 @@ from skimage.segmentation import watershed
 
 from wsinuc.datasets import open_dataset
 from wsinuc.metrics.segmentation import score
-from wsinuc.workflows.evaluate.predictions import read_nuclei
+from wsinuc.workflows.evaluate.predictions import read_label_image
 
 HARDLY, MOST = 0.2, 0.5
 Labels = NDArray[np.int64]
@@ -98,7 +98,7 @@ def main() -> None:
     arguments = parser.parse_args()
     images = list(open_dataset(arguments.data, mpp=arguments.mpp))
     pairs = [
-        (image.labels.astype(np.int64), read_nuclei(arguments.predictions, image.name).labels.astype(np.int64))
+        (image.labels.astype(np.int64), read_label_image(arguments.predictions, image.name).labels.astype(np.int64))
         for image in images
     ]
     for name, mend in MENDED.items():

@@ -12,7 +12,7 @@ from PIL import Image
 from wsinuc.errors import OutputError, ReadError
 from wsinuc.exports.pictures import preview
 from wsinuc.exports.pictures.drawing import Picture, printable, round_length
-from wsinuc.exports.pictures.preview import write_preview
+from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.pictures.strokes import edge_midpoints
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei, empty
@@ -44,6 +44,13 @@ def colored(image: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
     """Pixels that are much nearer to ``color`` than grey is."""
     strong = image[..., int(np.argmax(color))].astype(int) - image[..., int(np.argmin(color))].astype(int)
     return strong > 120
+
+
+def write_preview(view: SlideView, parts: list[Nuclei], path: Path) -> None:
+    picture = Preview(view)
+    for part in parts:
+        picture.add(part)
+    picture.write(path, lambda box: parts)
 
 
 def test_outlines_lie_where_the_nuclei_are() -> None:
@@ -81,13 +88,13 @@ def test_any_shape_of_slide_is_drawn(tmp_path: Path, shape: tuple[int, int]) -> 
         assert max(image.size) < 4500
 
 
-def test_the_same_bytes_from_a_list_an_iterator_and_in_pieces(tmp_path: Path) -> None:
+def test_the_same_bytes_whole_and_in_pieces(tmp_path: Path) -> None:
     view = glass((600, 900))
     nuclei = discs(view, [(100, 100), (130, 140), (400, 700)])
     pieces = [nuclei.select(np.arange(0, 1)), nuclei.select(np.arange(1, 3))]
-    for name, parts in (("a", [nuclei]), ("b", iter([nuclei])), ("c", pieces)):
+    for name, parts in (("a", [nuclei]), ("b", pieces)):
         write_preview(view, parts, tmp_path / name)
-    assert len({(tmp_path / name).read_bytes() for name in "abc"}) == 1
+    assert len({(tmp_path / name).read_bytes() for name in "ab"}) == 1
 
 
 def test_the_field_holds_the_densest_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,11 +224,12 @@ from wsinuc.models.training.processes import launched_processes
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
+from wsinuc.workflows.training.run import Session
 unet = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 fit = FitConfig(steps=3, lr=1e-3, bf16=False, log_every=1, accumulate=int(sys.argv[2]))
 image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), dtype=np.uint8)
 config = PretrainConfig(patch=16, batch=8, unet=unet, fit=fit, validate_every=8, validation_patches=8)
-pretrain([image], Path(sys.argv[1]), config, processes=launched_processes(cpu=True))
+pretrain([image], Path(sys.argv[1]), config, session=Session(processes=launched_processes(cpu=True)))
 """
 
 

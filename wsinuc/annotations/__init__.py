@@ -5,8 +5,8 @@
 Files are read as a stream, so the memory taken is that of one feature, however large the file is.
 
 Coordinates count from the corner of the image that the annotations were drawn on. For a slide that
-is ``Slide.origin``: QuPath cuts slides with bounds to their scanned part. ``Coordinates.shifted``
-turns them into level-0 pixels of the slide.
+is ``Slide.origin``: QuPath cuts slides with bounds to their scanned part. Read
+``features`` first.
 """
 
 from wsinuc.annotations.coordinates import Coordinates

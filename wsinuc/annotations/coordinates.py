@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,15 +55,12 @@ class Coordinates:
 
     def parts(self) -> list[list[NDArray[np.float64]]]:
         """The rings, (n, 2) each, of every polygon."""
-        rings = np.split(self.xy, self.ring_ends[:-1]) if len(self.ring_ends) else []
+        if len(self.ring_ends):
+            rings = np.split(self.xy, self.ring_ends[:-1])
+        else:
+            rings = []
         starts = [0, *self.part_ends[:-1].tolist()]
         return [rings[start:end] for start, end in zip(starts, self.part_ends.tolist(), strict=False)]
-
-    def shifted(self, origin_yx: tuple[float, float]) -> Coordinates:
-        """The same in level-0 pixels of a slide, when (0, 0) of the file is its ``origin_yx``."""
-        if not any(origin_yx):
-            return self
-        return replace(self, xy=self.xy + np.array([origin_yx[1], origin_yx[0]], np.float64))
 
     def to_shapely(self, kind: str) -> BaseGeometry:
         """The geometry of type ``kind``, as it is in the file: possibly invalid, empty where a ring has no area."""
@@ -80,7 +77,9 @@ class Coordinates:
         # GEOS refuses rings of fewer than four positions.
         polygons = [shapely.Polygon(rings[0], rings[1:]) for rings in map(with_area, self.parts()) if rings]
         if kind == "Polygon":
-            return polygons[0] if polygons else shapely.Polygon()
+            if polygons:
+                return polygons[0]
+            return shapely.Polygon()
         return shapely.MultiPolygon(polygons)
 
 
@@ -195,7 +194,8 @@ class _Reader:
             return
         skip(events, event)
         self.flaw = self.flaw or NO_NUMBERS
-        self.numbers = 2  # as if the position were whole, so that this flaw is not taken for a missing number
+        # As if the position were whole, so that this flaw is not taken for a missing number.
+        self.numbers = 2
 
     def result(self) -> Coordinates:
         """All of it."""
@@ -224,4 +224,6 @@ def _number(text: str) -> float | None:
     try:
         return float(text)
     except ValueError:
-        return math.nan if text.strip().lower() == "nan" else None
+        if text.strip().lower() == "nan":
+            return math.nan
+        return None

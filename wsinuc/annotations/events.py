@@ -77,7 +77,9 @@ def made_plain(text: bytes) -> bytes:
         if token.endswith((b"N", b"y")):
             return b'"%b"' % token
         number = repr(float(token))
-        return f'"{number}"'.encode() if number.endswith("inf") else number.encode()
+        if number.endswith("inf"):
+            return f'"{number}"'.encode()
+        return number.encode()
 
     return _TOKENS.sub(plain, text)
 

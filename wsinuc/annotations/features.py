@@ -187,7 +187,8 @@ def _tolerantly(document: Document) -> Iterator[Any]:
         plain = made_plain(text)
         if plain == text:  # it is broken for another reason
             raise
-    del text  # two copies of the largest file would be too many while features are made
+    # Two copies of the largest file would be too many while features are made.
+    del text
     # Those before the flaw have been given already.
     yield from islice(_known(BytesIO(plain)), count, None)
 
@@ -208,6 +209,7 @@ def _features(item: Any, where: str) -> Iterator[Feature]:
         properties = item.get("properties")
         about = _about(item, properties if isinstance(properties, dict) else {})
         yield from _geometries(item.get("geometry"), about, where)
+        # QuPath nests detections in the annotation that holds them.
         for child in _children(properties):
             yield from _features(child, where)
     elif kind in GEOMETRIES:
@@ -224,7 +226,10 @@ def _geometries(geometry: Any, about: dict[str, Any], where: str) -> Iterator[Fe
             yield from _geometries(member, about, where)
     elif isinstance(kind, str) and kind in HEIGHTS:
         given = geometry.get("coordinates")
-        coordinates = given if isinstance(given, Coordinates) else empty("it has no coordinates")
+        if isinstance(given, Coordinates):
+            coordinates = given
+        else:
+            coordinates = empty("it has no coordinates")
         flaw = coordinates.flaw_as(kind)
         if flaw is not None:
             raise DataError(f"{where}: expected GeoJSON as QuPath exports it, cannot parse the {kind} ({flaw})")
@@ -236,7 +241,9 @@ def _children(properties: Any) -> list[Any]:
     if not isinstance(properties, dict):
         return []
     children = properties.get("childObjects", properties.get("children"))
-    return children if isinstance(children, list) else []
+    if isinstance(children, list):
+        return children
+    return []
 
 
 def _about(item: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Annotated images to train and measure with; one layout per way that people publish them.
 
 `open_dataset` is the only door. A layout is named in `LAYOUTS` as text and imported when it is asked for, so that
-listing them costs nothing.
+listing them costs nothing. Read `base` first: what every layout looks like from outside.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def open_dataset(
         source = folder
         layout = named
     path = Path(source)
-    named_class = None if layout == "auto" else _layout_class(layout)
+    named_class = None
+    if layout != "auto":
+        named_class = _layout_class(layout)
     if not path.is_dir():
         raise DataError(f"{path} is no folder; a data set is the folder that its authors published, or one's own")
     bound = (named_class or _recognise(path))(path)

@@ -164,6 +164,7 @@ class Dataset(Sequence[LabelledImage]):
         if names.total() > len(names):
             twice = names.most_common(1)[0][0]
             raise DataError(f"{layout.path} holds two images called {twice!r}; is the data set there twice?")
+        # Before any image is read: an unknown resolution should not show after an hour.
         for row in rows:
             resolution_of(row, mpp, layout, otherwise)
         return cls(layout=layout, rows=rows, mpp=mpp, boxes=(None,) * len(rows), otherwise=otherwise)
@@ -220,6 +221,7 @@ class Dataset(Sequence[LabelledImage]):
         DataError
             There is no image of that name.
         """
+        # Names are unique, which `open` has checked.
         position = {row["name"]: i for i, row in enumerate(self.rows)}
         for name, _ in places:
             if name not in position:
@@ -255,7 +257,9 @@ class Dataset(Sequence[LabelledImage]):
         row = self.rows[index]
         box = self.boxes[index]
         image = self._checked(row, self.layout.read(row))
-        return image if box is None else cut(image, box)
+        if box is None:
+            return image
+        return cut(image, box)
 
     def _checked(self, row: Row, annotation: Annotation) -> LabelledImage:
         """What a layout has read, if its parts fit together; raises DataError."""
@@ -298,9 +302,11 @@ def cut(image: LabelledImage, box: Box) -> LabelledImage:
     points = image.points
     classes = image.point_classes
     if points is not None:
+        # Half-open as boxes are: a point on the border of two patches belongs to one of them.
         inside = ((points >= (box.y0, box.x0)) & (points < (box.y1, box.x1))).all(1)
         points = points[inside] - (box.y0, box.x0)
-        classes = None if classes is None else classes[inside]
+        if classes is not None:
+            classes = classes[inside]
     return replace(
         image,
         name=f"{image.name}_{box.y0}_{box.x0}",
@@ -334,6 +340,7 @@ def parse_conditions(texts: Sequence[str]) -> dict[str, frozenset[str]]:
         attribute, equals, values = text.partition("=")
         if not (attribute and equals and values):
             raise DataError(f"a condition looks like patient=09,10, got {text!r}")
+        # An attribute named twice means either value, as with commas.
         conditions[attribute] = conditions.get(attribute, frozenset()) | frozenset(values.split(","))
     return conditions
 

@@ -211,13 +211,16 @@ def _tiff_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
 
 def _name(kinds: type[IntEnum], value: int) -> str:
     """Name of a TIFF tag's value; the number itself where nobody has named it."""
-    return kinds(value).name if value in kinds._value2member_map_ else str(value)
+    if value in kinds._value2member_map_:
+        return kinds(value).name
+    return str(value)
 
 
 def _png_depth(path: Path) -> int:
     """Bits per sample as the header of a PNG has them."""
     with path.open("rb") as file:
-        return file.read(25)[24]  # 8 bytes of signature, 8 of the first chunk's head, 8 of width and height
+        # 8 bytes of signature, 8 of the first chunk's head, 8 of width and height.
+        return file.read(25)[24]
 
 
 def _check_palette(image: Image.Image, values: NDArray[Any], path: Path) -> None:

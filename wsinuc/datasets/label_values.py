@@ -178,7 +178,10 @@ def count_notes(notes: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     counts = Counter(note for each in pictures for note in each)
     lines = []
     for note, count in counts.items():
-        text = note if count > 1 else note.replace("hold ", "holds ", 1)
+        if count > 1:
+            text = note
+        else:
+            text = note.replace("hold ", "holds ", 1)
         lines.append(f"{count} of {len(pictures)} label images {text}")
     return tuple(lines)
 

@@ -56,7 +56,10 @@ class Variable:
     def numbers(self) -> NDArray[Any]:
         """All numbers in the type in which they are stored; raises _BrokenError or zlib.error."""
         count = math.prod(self.shape)
-        content = _unpacked(self.data, _LISTING + 8 * count) if self.packed else self.data
+        if self.packed:
+            content = _unpacked(self.data, _LISTING + 8 * count)
+        else:
+            content = self.data
         # Flags, sizes and name come first, then the numbers.
         *_, (kind, values) = _elements(content, self.order, 4)
         if kind not in _NUMBERS:
@@ -119,9 +122,13 @@ def _matrices(content: bytes, order: str) -> Iterator[tuple[str, Variable]]:
             continue
         packed = kind == _COMPRESSED
         # Only the beginning is unpacked here: a kilobyte may claim, and unpack to, gigabytes.
-        start = _unpacked(data, _LISTING, whole=False) if packed else data
+        if packed:
+            start = _unpacked(data, _LISTING, whole=False)
+        else:
+            start = data
         (_, flags), (_, sizes), (_, name) = _elements(start, order, 3)
-        about = struct.unpack(order + "I", flags[:4])[0]  # the class in the lowest byte, flags in the next
+        # The class in the lowest byte, flags in the next.
+        about = struct.unpack(order + "I", flags[:4])[0]
         if about & 0xFF in _WITHOUT_SIZES:
             continue
         if len(sizes) % 4 or len(sizes) < 8:
@@ -149,7 +156,8 @@ def _elements(content: bytes, order: str, count: int | None = None) -> Iterator[
     while at < len(content) if count is None else count > 0:
         kind, size = struct.unpack(order + "II", content[at : at + 8])
         start = at + 8
-        if kind >> 16:  # a small one: the size beside the type, the bytes in place of the size
+        # A small one: the size beside the type, the bytes in place of the size.
+        if kind >> 16:
             size = kind >> 16
             kind &= 0xFFFF
             start = at + 4
@@ -157,7 +165,8 @@ def _elements(content: bytes, order: str, count: int | None = None) -> Iterator[
             raise _BrokenError("an element that is longer than the file")
         yield kind, content[start : start + size]
         at = _next_element(at, start, size, kind)
-        count = None if count is None else count - 1
+        if count is not None:
+            count -= 1
 
 
 def _next_element(at: int, start: int, size: int, kind: int) -> int:

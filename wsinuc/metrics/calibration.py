@@ -91,7 +91,9 @@ class Reliability:
         """Expected calibration error, 0 to 1; NaN without nuclei. Chance alone gives about 0.4 sqrt(bins / n)."""
         used = self.counts > 0
         gaps = np.abs(self.right[used] - self.probabilities[used])
-        return float(np.average(gaps, weights=self.counts[used])) if used.any() else float("nan")
+        if used.any():
+            return float(np.average(gaps, weights=self.counts[used]))
+        return float("nan")
 
     def rows(self) -> list[dict[str, float]]:
         """A line per bin that holds nuclei: from, to, nuclei, mean_probability, share_right."""
@@ -129,9 +131,11 @@ def reliability(probabilities: ArrayLike, right: ArrayLike, *, bins: int = BINS)
     p, hit = _checked(probabilities, right)
     if not ((p >= 0) & (p <= 1)).all():
         raise DataError(f"probabilities must lie between 0 and 1, got {p.min():g} to {p.max():g}")
+    # The last bin holds both its edges, so that a probability of 1 has a place.
     at = np.minimum((p * bins).astype(np.int64), bins - 1)
     counts = np.bincount(at, minlength=bins)
-    with np.errstate(invalid="ignore"):  # the mean of an empty bin is NaN, as promised
+    # The mean of an empty bin is NaN, as promised.
+    with np.errstate(invalid="ignore"):
         mean_probability = np.bincount(at, p, bins) / counts
         share_right = np.bincount(at, hit, bins) / counts
     return Reliability(np.arange(bins + 1) / bins, counts, mean_probability, share_right)
@@ -186,8 +190,10 @@ def fit_certainty(probabilities: ArrayLike, right: ArrayLike) -> tuple[float, fl
     """
     p, hit = _checked(probabilities, right)
     rows = np.stack([_log_odds(p), np.ones_like(p)], axis=1)
+    # From the line that changes nothing, which is also what the ridge pulls towards.
     line = np.array([1.0, 0.0])
-    for _ in range(50):  # Newton's method; the small ridge keeps verdicts that are all alike finite
+    # Newton's method; the small ridge keeps verdicts that are all alike finite.
+    for _ in range(50):
         predicted = expit(rows @ line)
         curvature = (rows * (predicted * (1 - predicted))[:, None]).T @ rows + _EDGE * np.eye(2)
         line += np.linalg.solve(curvature, rows.T @ (hit - predicted) - _EDGE * (line - [1.0, 0.0]))
@@ -195,6 +201,7 @@ def fit_certainty(probabilities: ArrayLike, right: ArrayLike) -> tuple[float, fl
 
 
 def _log_odds(p: NDArray[np.floating]) -> NDArray[np.float64]:
+    # Log-odds of 0 and 1 are infinite.
     clipped = np.clip(p.astype(np.float64), _EDGE, 1 - _EDGE)
     return np.log(clipped / (1 - clipped))
 
@@ -211,6 +218,7 @@ def area_under_roc(scores: ArrayLike, positive: ArrayLike) -> float:
     0.875
     """
     values, hit = _checked(scores, positive)
+    # Python's integers: p q may be beyond what 32 bits hold.
     p = int(hit.sum())
     q = int((~hit).sum())
     if not p or not q:
@@ -229,7 +237,8 @@ def roc_curve(scores: ArrayLike, positive: ArrayLike) -> tuple[NDArray[np.float6
     """
     values, hit = _checked(scores, positive)
     order = np.argsort(-values, kind="stable")
-    last = np.flatnonzero(np.diff(values[order], append=np.nan))  # of its value: NaN differs from everything
+    # The last verdict of each value; NaN differs from everything, so the end is one.
+    last = np.flatnonzero(np.diff(values[order], append=np.nan))
     with np.errstate(invalid="ignore"):
         shares = [np.append(0, np.cumsum(each[order])[last]) / np.float64(each.sum()) for each in (~hit, hit)]
     return shares[0], shares[1]
@@ -250,6 +259,7 @@ def share_by_group(
     ([0.2, 0.7], [0.0, 0.5])
     """
     values, hit = _checked(scores, positive)
+    # Never more groups than values, and never none, which array_split refuses.
     parts = np.array_split(np.argsort(values, kind="stable"), min(groups, len(values)) or 1)
     parts = [part for part in parts if len(part)]
     means = np.array([values[part].mean() for part in parts])

@@ -116,7 +116,9 @@ class DetectionCounts:
     def type_accuracy(self) -> float:
         """Share of the matched pairs of known annotated class that were given that class; NaN without such pairs."""
         known = int(self.matched[1:].sum())
-        return int(np.trace(self.matched[1:, 1:])) / known if known else float("nan")
+        if known:
+            return int(np.trace(self.matched[1:, 1:])) / known
+        return float("nan")
 
     @property
     def f_classification(self) -> NDArray[np.float64]:

@@ -51,9 +51,11 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     a, b = _checked(features_a, features_b)
     mean_a, root_a = _moments(a)
     mean_b, root_b = _moments(b)
+    # The trace of (C_a C_b)^(1/2) without a matrix root, which is unstable for singular covariances.
     shared = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
     distance = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * shared
-    return max(0.0, float(distance))  # rounding may leave a little less than nothing of equal sets
+    # Rounding may leave a little less than nothing of equal sets.
+    return max(0.0, float(distance))
 
 
 def _moments(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -125,6 +127,7 @@ def inception_score(probabilities: ArrayLike, splits: int = 10) -> tuple[float, 
 
 
 def _score(p: NDArray[np.float64]) -> float:
+    # p log p is 0 where p is 0.
     log = np.log(np.where(p > 0, p, 1.0))
     marginal = p.mean(axis=0)
     divergence = (p * (log - np.log(np.where(marginal > 0, marginal, 1.0)))).sum(axis=1)
@@ -163,11 +166,14 @@ def relative_difference(real: float, synthetic: float) -> float:
     >>> relative_difference(40.0, 46.0)
     0.15
     """
-    return (synthetic - real) / real if real else float("nan")
+    if real:
+        return (synthetic - real) / real
+    return float("nan")
 
 
 def _checked(features_a: ArrayLike, features_b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    a = np.asarray(features_a, np.float64)  # float64: covariances of thousands of features cancel in fp32
+    # In float64: covariances of thousands of features cancel in fp32.
+    a = np.asarray(features_a, np.float64)
     b = np.asarray(features_b, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise DataError(f"expected two sets of features (images, width) of one width, got {a.shape} and {b.shape}")

@@ -136,7 +136,10 @@ def mean_by_tissue(values: ArrayLike, tissues: Sequence[Hashable]) -> tuple[floa
     (0.5625, {'breast': 0.625, 'colon': 0.5})
     """
     table = np.asarray(values, np.float64)
-    images = table if table.ndim == 1 else mean_known(table, axis=1)
+    if table.ndim == 1:
+        images = table
+    else:
+        images = mean_known(table, axis=1)
     members: dict[Hashable, list[int]] = {}
     for i, tissue in enumerate(tissues):
         members.setdefault(tissue, []).append(i)
@@ -147,5 +150,6 @@ def mean_by_tissue(values: ArrayLike, tissues: Sequence[Hashable]) -> tuple[floa
 def mean_known(values: NDArray[np.float64], axis: int | None = None) -> NDArray[np.float64]:
     """Mean without the NaN values; NaN where there are no others."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy warns where all is NaN, which is meant here
+        # NumPy warns where all is NaN, which is meant here.
+        warnings.simplefilter("ignore", RuntimeWarning)
         return np.asarray(np.nanmean(values, axis=axis) if values.size else np.nan)

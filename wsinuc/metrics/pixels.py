@@ -89,6 +89,7 @@ def count_pixels(
                 f"{what} classes of pixels must lie between 0 and {classes}, got {values.min()} to {values.max()}"
             )
     size = classes + 1
-    cells = truth.astype(np.int64) * size + predicted  # one number per pair of classes, counted in one pass
+    # One number per pair of classes, counted in one pass.
+    cells = truth.astype(np.int64) * size + predicted
     cells = cells.ravel() if judged is None else cells[judged]
     return PixelCounts(np.bincount(cells, minlength=size * size).reshape(size, size))

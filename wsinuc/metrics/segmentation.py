@@ -196,7 +196,8 @@ def _compact(labels: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np
     if flat.size and flat.min() < 0:
         raise DataError(f"labels must not be negative, got {flat.min()}")
     ids, positions = np.unique(np.append(flat, flat.dtype.type(0)), return_inverse=True)
-    positions = positions[:-1].astype(np.int64)  # without the background pixel that was added
+    # Without the background pixel that was added.
+    positions = positions[:-1].astype(np.int64)
     return positions, ids.astype(np.int64), np.bincount(positions, minlength=len(ids)).astype(np.int64)
 
 
@@ -204,7 +205,9 @@ def _ratio(numerator: float, denominator: float, table: Overlaps) -> float:
     """The quotient, or what empty label images are agreed to score."""
     if denominator:
         return float(numerator / denominator)
-    return 1.0 if not len(table.true_areas) and not len(table.predicted_areas) else 0.0
+    if not len(table.true_areas) and not len(table.predicted_areas):
+        return 1.0
+    return 0.0
 
 
 def _dice(table: Overlaps) -> float:

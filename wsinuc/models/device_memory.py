@@ -43,10 +43,15 @@ def out_of_memory(model: nn.Module, images: int | None, trial: Callable[[int], T
 
     Call it when the failed pass is over and its tensors are gone, else they count against every trial.
     """
-    failed = f"{images} images at once do not" if images else "the batch does not"
+    if images:
+        failed = f"{images} images at once do not"
+    else:
+        failed = "the batch does not"
     message = f"{failed} fit into the memory of {_describe(next(model.parameters()).device)}"
     if not trial or not images:
-        hint = f"; half of them, {images // 2}, is the next to try" if images and images > 1 else ""
+        hint = ""
+        if images and images > 1:
+            hint = f"; half of them, {images // 2}, is the next to try"
         return DeviceMemoryError(f"{message}{hint}: lower the batch size or the patch size, or use a smaller network")
     fitting = largest_fitting(trial, images, model)
     if not fitting:

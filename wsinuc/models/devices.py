@@ -50,7 +50,9 @@ def _fastest() -> str:
 def pick_dtype(device: torch.device) -> torch.dtype:
     """bf16 where the hardware multiplies it faster than fp32, else fp32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+        return torch.float32
     if device.type == "cpu" and _cpu_gains_from_bf16():
         return torch.bfloat16
     return torch.float32

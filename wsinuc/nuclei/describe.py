@@ -93,14 +93,16 @@ def describe(
     far = _squares(totals, sums, max(1, round(REACH_UM / mpp)))
     own = np.column_stack([form[:, 0], form[:, 3], inside[:, 0]])
     around = _neighbours(sums, own, REACH_UM / mpp)
-    around[:, 0] /= far[:, 3] * mpp**2 / 1e6  # part of the square may lie beyond the slide's edge
+    # Part of the square may lie beyond the slide's edge.
+    around[:, 0] /= far[:, 3] * mpp**2 / 1e6
     return np.column_stack([form, inside, ring, inside[:, 0] - ring[:, 0], near[:, :3], far[:, :3], around])
 
 
 def _form(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float) -> NDArray[np.float64]:
     length, hull, longest, narrowest = shapes.T
     circularity = np.minimum(1.0, 4 * np.pi * areas / length**2)
-    solidity = (areas - 0.5) / hull  # the hull is that of a polygon half a pixel smaller: see shape.py
+    # The hull is that of a polygon half a pixel smaller: see shape.py.
+    solidity = (areas - 0.5) / hull
     form = np.column_stack([areas * mpp**2, circularity, solidity, narrowest / longest, longest * mpp])
     # math.log: the last bit of numpy's depends on where in its array a value stands.
     for column in (0, 4):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wsinuc.grid import Box
 from wsinuc.kernels import kernel
-from wsinuc.labels import trace_outlines
+from wsinuc.labels import table_length, trace_outlines
 from wsinuc.nuclei.shape import ring_shapes
 from wsinuc.nuclei.table import Frame, Nuclei
 
@@ -99,8 +99,7 @@ def _measurements(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: fl
 @kernel
 def _position_sums(labels: NDArray[np.int32], y0: int, x0: int) -> NDArray[np.int64]:
     """Area and sums of the rows and columns of each label's pixels, int64 ``(largest + 1, 3)``."""
-    # One row for each label up to the largest; the maximum of an empty array is an error.
-    sums = np.zeros((labels.max() + 1 if labels.size else 1, 3), np.int64)
+    sums = np.zeros((table_length(labels), 3), np.int64)
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             label = labels[y, x]
@@ -114,7 +113,7 @@ def _position_sums(labels: NDArray[np.int32], y0: int, x0: int) -> NDArray[np.in
 @kernel
 def _score_sums(labels: NDArray[np.int32], scores: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Sum of every channel over each label's pixels, int64 ``(largest + 1, channels)``."""
-    sums = np.zeros((labels.max() + 1 if labels.size else 1, scores.shape[0]), np.int64)
+    sums = np.zeros((table_length(labels), scores.shape[0]), np.int64)
     for y in range(labels.shape[0]):
         # Channel by channel within a row, so that memory is read in the order in which it lies.
         for channel in range(scores.shape[0]):

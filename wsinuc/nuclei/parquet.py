@@ -160,7 +160,8 @@ def _parse_header(header: bytes, path: Place) -> dict[str, Any]:
     try:
         about: dict[str, Any] = parse_json(header, str(path))
         if about["version"] == VERSION and "seal" in about and about != _sealed(about):
-            raise ValueError("checksum")  # Parquet has checksums for its pages, none for its metadata
+            # Parquet has checksums for its pages, none for its metadata.
+            raise ValueError("checksum")
     except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{path} is damaged: its metadata is no header of nuclei ({error})") from error
     return about
@@ -216,7 +217,13 @@ def _from_table(table: pa.Table, about: dict[str, Any]) -> Nuclei:
         return np.array(table[name].to_numpy())  # Arrow's own memory is read-only
 
     outline = table["outline"].combine_chunks()
-    probabilities = [column(f"probability_{name}") for name in names]
+    offsets = np.zeros(1, np.int64)
+    if len(outline):
+        offsets = np.array(outline.offsets).astype(np.int64) // 2
+    # NumPy stacks no empty list.
+    probabilities = np.zeros((len(table), 0), np.float32)
+    if names:
+        probabilities = np.stack([column(f"probability_{name}") for name in names], axis=1)
     return Nuclei(
         frame=Frame(mpp=about["frame"]["mpp"], downsample=tuple(about["frame"]["downsample"])),
         class_names=names,
@@ -225,9 +232,9 @@ def _from_table(table: pa.Table, about: dict[str, Any]) -> Nuclei:
         centroids=np.stack([column("y_px"), column("x_px")], axis=1),
         areas_px=column("area_px"),
         outlines=np.array(outline.flatten()).reshape(-1, 2),
-        offsets=np.array(outline.offsets).astype(np.int64) // 2 if len(outline) else np.zeros(1, np.int64),
+        offsets=offsets,
         classes=_class_indices(table["class"], names),
-        class_probabilities=np.stack(probabilities, axis=1) if names else np.zeros((len(table), 0), np.float32),
+        class_probabilities=probabilities,
         probabilities=column("probability"),
         disagreements=column("disagreement"),
         measurements={name: column(name) for name in about["measurements"]},

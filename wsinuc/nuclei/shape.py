@@ -81,7 +81,8 @@ def _unit_points(ring: NDArray[np.int32]) -> NDArray[np.int64]:
 @kernel
 def _length(points: NDArray[np.int64]) -> float:
     """Length of a ring of points one pixel apart, as a mean over chords (see the module)."""
-    steps = min(CHORD, len(points) // 4)  # a single pixel has 4 points, and chords of one step
+    # A single pixel has 4 points, and chords of one step.
+    steps = min(CHORD, len(points) // 4)
     # Chords are counted by squared length and summed in that order: the sum cannot depend on where the ring starts.
     counts = np.zeros(steps * steps + 1, np.int64)
     for k in range(len(points)):
@@ -109,13 +110,17 @@ def _hull(points: NDArray[np.int64]) -> NDArray[np.int64]:
     """Convex hull by Andrew's monotone chain, in order around it and without collinear points."""
     y = points[:, 0] - points[:, 0].min()
     x = points[:, 1] - points[:, 1].min()
-    points = points[np.argsort(y * (x.max() + 1) + x)]  # by y, then by x: numba compiles no lexsort
+    # By y, then by x: numba compiles no lexsort.
+    points = points[np.argsort(y * (x.max() + 1) + x)]
     hull = np.empty((2 * len(points), 2), np.int64)
     used = 0
     for direction in (1, -1):
         base = used
         for k in range(len(points)):
-            point = points[k] if direction == 1 else points[len(points) - 1 - k]
+            if direction == 1:
+                point = points[k]
+            else:
+                point = points[len(points) - 1 - k]
             while used >= base + 2 and _cross(hull[used - 2], hull[used - 1], point) <= 0:
                 used -= 1
             hull[used] = point

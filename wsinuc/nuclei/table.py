@@ -103,10 +103,14 @@ class Nuclei:
 
     def select(self, index: NDArray[np.bool_] | NDArray[np.integer[Any]]) -> Nuclei:
         """The nuclei named by a mask ``(n,)`` or by positions, in that order, with the ids that they have."""
-        from wsinuc.labels import take_rings  # takes a compiler, which reading a table does without
+        # Takes a compiler, which reading a table does without.
+        from wsinuc.labels import take_rings
 
         rows = np.asarray(index)
-        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.intp)
+        if rows.dtype == bool:
+            rows = np.flatnonzero(rows)
+        else:
+            rows = rows.astype(np.intp)
         outlines, offsets = take_rings(self.outlines, self.offsets, rows)
         columns = {name: getattr(self, name)[rows] for name in PER_NUCLEUS}
         measurements = {name: values[rows] for name, values in self.measurements.items()}

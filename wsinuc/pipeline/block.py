@@ -87,7 +87,8 @@ def process_block(
     scores, unreadable, tiles = _score(view, block.read, segmenter, batch_size, tissue, gate, scored, clock)
     nuclei, at_edge = _find_nuclei(view, block, segmenter, scores, clock)
     seconds = dict(clock.seconds)
-    seconds["wait"] -= seconds["network"]  # the clock of "wait" runs on while the network works
+    # The clock of "wait" runs on while the network works.
+    seconds["wait"] -= seconds["network"]
     return BlockResult(
         nuclei=nuclei,
         unreadable=_clipped(unreadable, block.core),
@@ -229,7 +230,8 @@ def _find_nuclei(
     """Owned nuclei of the block in order, and how many of them reach the edge of their piece."""
     names = tuple(item.name for item in segmenter.classes)
     colors = tuple(item.color for item in segmenter.classes)
-    tables = [empty(view.frame, names, colors)]  # concatenate needs one table, also where nothing is found
+    # Concatenate needs one table, also where nothing is found.
+    tables = [empty(view.frame, names, colors)]
     at_edge = 0
     for piece in _pieces(view, block, segmenter.min_halo):
         part = np.ascontiguousarray(scores[:, *piece.read.relative_to(block.read).slices])

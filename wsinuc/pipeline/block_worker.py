@@ -110,7 +110,9 @@ class BlockWorker:
         self._scored = ScoredTiles(_tiles)
         self._lock = threading.Lock()
         path = view.slide.path
-        self._fingerprint = None if path is None else fingerprint(path)
+        self._fingerprint = None
+        if path is not None:
+            self._fingerprint = fingerprint(path)
 
     def fit(self) -> Segmenter:
         """The segmenter fitted to this slide: by the statistics in the store, or else now, and then they lie there."""
@@ -141,7 +143,8 @@ class BlockWorker:
             gate=_network,
             scored=self._scored,
         )
-        if result.unreadable:  # looking at the file costs time, and what was decoded was there
+        # Looking at the file costs time, and what was decoded was there.
+        if result.unreadable:
             self._check_slide()
         nuclei = self.selection.wanted_of(result.nuclei)
         return self.store.add(_entry(block, result, len(nuclei)), nuclei)

@@ -79,7 +79,9 @@ class ClusterExecutor:
         self, task: Callable[[Item], Result], items: Iterable[Item], *, accelerator: bool = False
     ) -> Generator[tuple[Item, Result], None, None]:
         """See ``Executor``."""
-        needs = {ACCELERATOR: 1} if accelerator and _accelerators(self._workers()) else None
+        needs = None
+        if accelerator and _accelerators(self._workers()):
+            needs = {ACCELERATOR: 1}
         stream = _Stream(self._client, self._config, task, needs)
         source = iter(items)
 
@@ -93,7 +95,8 @@ class ClusterExecutor:
             fill()
             while stream.pending:
                 results = stream.collect(self._wait(stream))
-                fill()  # before results are handed out: the workers go on while the caller is at them
+                # Before results are handed out: the workers go on while the caller is at them.
+                fill()
                 yield from results
         finally:
             stream.stop()
@@ -238,7 +241,9 @@ class _Stream:
         if not isinstance(error, KilledWorker | MemoryError):
             return error
         limit = self._config.task_timeout_s
-        hung = f", or it took longer than {limit:g} s" if limit else ""
+        hung = ""
+        if limit:
+            hung = f", or it took longer than {limit:g} s"
         return ClusterError(
             f"{_name(self._task)}, {_name(self.pending[failed])}: the worker died in each of "
             f"{self._config.retries + 1} attempts, most likely out of memory{hung}: use a smaller --block, "

@@ -122,6 +122,7 @@ def open_executor(config: ExecutorConfig) -> Iterator[Executor]:
 def _start(config: ExecutorConfig) -> Executor:
     if config.kind == "threads":
         return ThreadExecutor(config.workers)
-    from wsinuc.pipeline.cluster import ClusterExecutor  # distributed takes 0.6 s to import
+    # distributed takes 0.6 s to import, which runs in threads do without.
+    from wsinuc.pipeline.cluster import ClusterExecutor
 
     return ClusterExecutor(config)

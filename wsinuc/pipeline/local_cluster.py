@@ -64,7 +64,9 @@ def start_local_cluster(config: ExecutorConfig, scratch: Path) -> SpecCluster:
     """
     settings = _settings(config) | {"temporary-directory": str(scratch)}
     with dask.config.set(settings), deaf_children():
-        return _gpu_cluster(config) if config.gpus else _cpu_cluster(config)
+        if config.gpus:
+            return _gpu_cluster(config)
+        return _cpu_cluster(config)
 
 
 def has_dashboard() -> bool:

@@ -58,7 +58,9 @@ def _run_threads(
     def next_item() -> list[Item]:
         """The next item in a list, which is empty when there is none or the run has stopped."""
         with source_lock:  # a generator must not be entered by two threads at once
-            return [] if stop.is_set() else list(islice(source, 1))
+            if stop.is_set():
+                return []
+            return list(islice(source, 1))
 
     def work() -> None:
         try:

@@ -36,11 +36,14 @@ class ScoredTiles:
 
     def __init__(self, memory: Recent[ScoredTile] | None = None) -> None:
         self._memory = memory
-        self._slide = object()  # tells this slide's tiles from those of others in one memory
+        # Tells this slide's tiles from those of others in one memory.
+        self._slide = object()
 
     def get(self, core: Box) -> ScoredTile | None:
         """The tile with this core, if it is still kept."""
-        return None if self._memory is None else self._memory.get((self._slide, core))
+        if self._memory is None:
+            return None
+        return self._memory.get((self._slide, core))
 
     def keep(self, core: Box, tile: ScoredTile) -> None:
         """Keep a tile for the blocks around."""

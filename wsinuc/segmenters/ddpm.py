@@ -116,7 +116,7 @@ class DdpmSegmenter(TiledSegmenter):
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
         network = unet.to(device=device, dtype=dtype)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
         self.extractor = FeatureExtractor(network, GaussianDiffusion(named_betas(config.betas)), config.features)
         self.ensemble = ensemble.to(device).eval().requires_grad_(False)
         channels = tuple(self.extractor.channels.items())
@@ -130,6 +130,7 @@ class DdpmSegmenter(TiledSegmenter):
         parts: dict[str, dict[str, torch.Tensor]] = {"denoiser": {}, "ensemble": {}}
         for name, tensor in checkpoint.tensors.items():
             part, _, inner = name.partition(".")
+            # fp16 is for the disk alone.
             parts.setdefault(part, {})[inner] = tensor.float()
         unknown = parts.keys() - {"denoiser", "ensemble"}
         if unknown:
@@ -143,6 +144,7 @@ class DdpmSegmenter(TiledSegmenter):
     def to_checkpoint(self, provenance: dict[str, Any], dtype: torch.dtype = torch.float16) -> Checkpoint:
         """Weights and config as one checkpoint of kind ``segmenter``; ``dtype`` is that of the denoiser on disk."""
         unet = {f"denoiser.{k}": v.to(dtype) for k, v in self.extractor.unet.state_dict().items()}
+        # The ensemble is small, and stays exact.
         ensemble = {f"ensemble.{k}": v.float() for k, v in self.ensemble.state_dict().items()}
         return Checkpoint(kind="segmenter", config=asdict(self.config), provenance=provenance, tensors=unet | ensemble)
 
@@ -183,19 +185,27 @@ class DdpmSegmenter(TiledSegmenter):
             votes = self.ensemble.vote(self.extractor(x), margin=self.margin)
         else:
             stride = self.config.unet.stride
+            # H and V change their meaning when the tile is turned, a distance does not.
             ways = views(self.config.views, stride, turned=self.config.separation == "distance")
             votes = merged([self._votes(x, view, stride) for view in ways])
         return self._quantised(votes).cpu().numpy()
 
     def _votes(self, x: torch.Tensor, view: View, extra: int) -> Votes:
         """The verdict on one view of the tiles, turned back; ``extra`` pixels make room for its move."""
+        # Less is cropped here, because moving the view back takes pixels from its rim.
         votes = self.ensemble.vote(self.extractor(view.of(x)), margin=self.margin - extra)
         return Votes(*(view.back(getattr(votes, part.name), extra) for part in fields(votes)))
 
     def _quantised(self, votes: Votes) -> torch.Tensor:
         """Votes as uint8 channels; maps in [-1, 1] (H, V) are moved to [0, 1] first."""
-        maps = votes.maps / 2 + 0.5 if self.config.separation == "hv" else votes.maps
-        p = votes.probabilities if self.config.vote == "mean" else majority_probabilities(votes)
+        if self.config.separation == "hv":
+            maps = votes.maps / 2 + 0.5
+        else:
+            maps = votes.maps
+        if self.config.vote == "mean":
+            p = votes.probabilities
+        else:
+            p = majority_probabilities(votes)
         stack = [1 - p[:, :1], votes.disagreement[:, None], p[:, 1:], maps]
         return (torch.cat(stack, dim=1).clamp(0, 1) * 255).round().to(torch.uint8)
 

@@ -141,7 +141,8 @@ class JointSegmenter(TiledSegmenter):
             self._check_member(model)
         for member, model in zip(config.members, models, strict=True):
             for sizes in (member.sizes, member.enlarged):
-                self._views(sizes, member, model)  # raises now what would otherwise stop the first tile
+                # Raises now what would otherwise stop the first tile.
+                self._views(sizes, member, model)
 
     def _check_member(self, model: TiledSegmenter) -> None:
         """Raise ConfigError where a member says something else than the joint model."""
@@ -173,7 +174,9 @@ class JointSegmenter(TiledSegmenter):
         """A copy with the colours of these samples of a slide and the size of their nuclei, members
         fitted to what they see."""
         fitted = copy.copy(self)
-        fitted.colours = self.config.colours.table(samples) if self.config.colours else None
+        fitted.colours = None
+        if self.config.colours:
+            fitted.colours = self.config.colours.table(samples)
         # Colours first, then the size of nuclei, then the members: each sees what it will see on the slide.
         seen = recoloured(samples, fitted.colours)
         fitted.enlarges = self._has_small_nuclei(seen)
@@ -185,7 +188,9 @@ class JointSegmenter(TiledSegmenter):
 
     def sizes(self, member: Member) -> tuple[str, ...]:
         """In which sizes a member sees the slide."""
-        return member.enlarged if self.enlarges else member.sizes
+        if self.enlarges:
+            return member.enlarged
+        return member.sizes
 
     def _has_small_nuclei(self, samples: NDArray[np.uint8]) -> bool:
         """Whether the nuclei that the last member finds in these samples are small on average; not if they are few."""
@@ -203,7 +208,10 @@ class JointSegmenter(TiledSegmenter):
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
         """What ``calibrate`` has measured: the colours, whether it enlarges, and each member's own, by its number."""
-        own = {} if self.colours is None else {COLOURS: self.colours}
+        if self.colours is None:
+            own = {}
+        else:
+            own = {COLOURS: self.colours}
         if self.enlarges:
             own[ENLARGES] = np.ones(1, np.float32)
         members = {
@@ -219,7 +227,9 @@ class JointSegmenter(TiledSegmenter):
         for number, model in enumerate(self.models):
             prefix = f"{number}."
             own = {name.removeprefix(prefix): v for name, v in statistics.items() if name.startswith(prefix)}
-            models.append(model.with_statistics(own) if own else model)
+            if own:
+                model = model.with_statistics(own)
+            models.append(model)
         fitted = copy.copy(self)
         fitted.models = tuple(models)
         fitted.colours = statistics.get(COLOURS)
@@ -263,7 +273,9 @@ def _member_checkpoint(member: Member) -> Checkpoint:
         raise CheckpointError(
             f"the joint model's member {member.model[:200]!r} is itself put together of others: members have weights"
         )
-    return checkpoint if member.blur == 1 else _blurred(checkpoint, member)
+    if member.blur == 1:
+        return checkpoint
+    return _blurred(checkpoint, member)
 
 
 def _blurred(checkpoint: Checkpoint, member: Member) -> Checkpoint:

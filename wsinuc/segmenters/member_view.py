@@ -84,7 +84,10 @@ class MemberView:
         float32 ``(n, channels, side, side)`` in [0, 1], on the inner pixels.
         """
         turned = np.rot90(pixels, self.view.quarters, (1, 2))
-        seen = turned if self.size == 1 else resized(turned, self.tile)
+        if self.size == 1:
+            seen = turned
+        else:
+            seen = resized(turned, self.tile)
         first = (self.tile - self.core) // 2 - model.margin - self.view.moved
         side = self.member_core + 2 * model.margin
         part = np.ascontiguousarray(seen[:, first : first + side, first : first + side])
@@ -106,7 +109,9 @@ class MemberView:
 
 def in_size(pixels: NDArray[np.uint8], size: Fraction) -> NDArray[np.uint8]:
     """Squares ``(n, h, h, 3)`` as seen in this size, their side rounded."""
-    return pixels if size == 1 else resized(pixels, round(pixels.shape[1] * size))
+    if size == 1:
+        return pixels
+    return resized(pixels, round(pixels.shape[1] * size))
 
 
 def resized(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

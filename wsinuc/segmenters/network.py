@@ -107,9 +107,10 @@ class NetworkSegmenter(TiledSegmenter):
         self.device = device
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
+        # Before the type is changed: folding norms into convolutions is done in fp32.
         fuse_norms(network)
         network = network.to(device=device, dtype=dtype)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.float()  # a bf16 variance has three digits
@@ -132,9 +133,11 @@ class NetworkSegmenter(TiledSegmenter):
 
     def calibrate(self, samples: NDArray[np.uint8]) -> NetworkSegmenter:
         """A copy whose group normalisation has the statistics of these samples; itself where there is none."""
+        # Batch normalisation keeps the statistics of the training and fits to nothing.
         if not any(isinstance(module, GroupNorm) for module in self.network.modules()):
             return self
         fitted = copy.copy(self)
+        # Deep, because statistics are written into the norms; other slides may share this network.
         fitted.network = copy.deepcopy(self.network)
         with torch.inference_mode():
             fix_statistics(fitted.network, lambda: fitted.network(self._input(samples)))
@@ -156,20 +159,30 @@ class NetworkSegmenter(TiledSegmenter):
     @torch.inference_mode()
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``."""
+        # In fp32 from here on, so that levels of 1 / 255 are decided alike on every device.
         scores = self._probabilities(self.network.inner(self._input(pixels), self.margin).float())
         return scores.clamp_(0, 1).mul_(255).round_().to(torch.uint8).cpu().numpy()
 
     def _probabilities(self, raw: DenseOutput) -> torch.Tensor:
         """Raw outputs as channels in [0, 1]; H and V, in [-1, 1], are moved there first."""
         classes = raw.classes.softmax(1)
-        foreground = 1 - classes[:, :1] if raw.nuclei is None else raw.nuclei.softmax(1)[:, 1:]
-        maps = raw.maps / 2 + 0.5 if self.config.separation == "hv" else raw.maps
+        if raw.nuclei is None:
+            foreground = 1 - classes[:, :1]
+        else:
+            foreground = raw.nuclei.softmax(1)[:, 1:]
+        if self.config.separation == "hv":
+            maps = raw.maps / 2 + 0.5
+        else:
+            maps = raw.maps
+        # One network has nobody to disagree with: that channel is 0.
         return torch.cat([foreground, torch.zeros_like(foreground), classes[:, 1:], maps], 1)
 
 
 def _as_float(tensor: torch.Tensor) -> torch.Tensor:
     """Weights as fp32; counters stay whole numbers."""
-    return tensor.float() if tensor.is_floating_point() else tensor
+    if tensor.is_floating_point():
+        return tensor.float()
+    return tensor
 
 
 def _check_shape(config: NetworkConfig) -> None:

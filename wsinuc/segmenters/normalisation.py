@@ -106,7 +106,8 @@ def _density(values: NDArray[np.integer]) -> NDArray[np.float64]:
 def _moments(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Mean and standard deviation ``(3,)`` of the densities of tissue; None where there is hardly
     any, or it has one colour."""
-    density = _density(np.arange(256))[pixels.reshape(-1, 3)]  # a table of 256 logarithms for millions of pixels
+    # A table of 256 logarithms for millions of pixels.
+    density = _density(np.arange(256))[pixels.reshape(-1, 3)]
     tissue = density[density.mean(1) >= _GLASS]
     if len(tissue) < _FEWEST or tissue.std(0).min() < 1e-3:
         return None

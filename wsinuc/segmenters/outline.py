@@ -101,6 +101,7 @@ def outline_model(model: str) -> Tiled:
     """
     path = model_path(model)
     header = require_header(path, "segmenter")
+    # Only the header is read here, so a truncated file would show no sooner than the model is loaded.
     _require_complete(path)
     try:
         return _outline(header.config)
@@ -115,6 +116,7 @@ def _outline(config: dict[str, Any]) -> ModelOutline:
         return TypedOutline(from_header(TilingSettings, typed.base, more=True), typed.classes)
     if method == "joint":
         for member in from_header(_JointHeader, config, more=True).members:
+            # By their hashes: a model of the same name from another version would give other nuclei.
             check_member(member.model, member.sha256, file_sha256(member_path(member.model)))
     return ModelOutline(from_header(TilingSettings, config, more=True))
 

@@ -77,6 +77,7 @@ def model_path(model: str) -> Path:
     if shipped is not None:
         return shipped
     path = Path(model)
+    # A word without a suffix is meant as a name; what has one is a path, and opening it says what is wrong.
     if not path.suffix and not path.exists():
         raise CheckpointError(f"no model is called {model!r}: there {_what_there_is()}")
     return path
@@ -84,20 +85,24 @@ def model_path(model: str) -> Path:
 
 def member_path(name: str) -> Path:
     """The file that a joint model names: one in `WEIGHTS` by its stem, else a path; raises CheckpointError."""
+    # By its file and not by its name: "default" may stand for another model in the next version.
     path = WEIGHTS / f"{name}.safetensors"
-    return path if path.is_file() else model_path(name)
+    if path.is_file():
+        return path
+    return model_path(name)
 
 
-def check_member(model: str, wanted: str, found: str) -> None:
+def check_member(model: str, expected: str, actual: str) -> None:
     """Raise CheckpointError unless a joint model's member is the very file that it was made of, by its sha256."""
-    if found != wanted:
+    if actual != expected:
         raise CheckpointError(
-            f"the joint model was made of a model {model[:200]!r} with the sha256 {wanted[:12]}..., "
-            f"and this one has {found[:12]}...: install the version of wsinuc that it was made with, or join "
+            f"the joint model was made of a model {model[:200]!r} with the sha256 {expected[:12]}..., "
+            f"and this one has {actual[:12]}...: install the version of wsinuc that it was made with, or join "
             "the models anew"
         )
 
 
 def _what_there_is() -> str:
     names = shipped_models()
-    return f"{'is' if len(names) == 1 else 'are'} {', '.join(names) or 'none'}; or give the path of a checkpoint"
+    verb = "is" if len(names) == 1 else "are"
+    return f"{verb} {', '.join(names) or 'none'}; or give the path of a checkpoint"

@@ -46,13 +46,18 @@ class TiledSegmenter(Tiling, ABC):
     @property
     def batch_size(self) -> int:
         """Tiles per forward pass: a CPU gains nothing from batches and would only compute their padding."""
-        return 1 if self.device.type == "cpu" else 8
+        if self.device.type == "cpu":
+            return 1
+        return 8
 
     @property
     def identity(self) -> str:
         """Names weights, settings, precision, and what else decides a convolution's last bits: device, CPU threads."""
         # On a CPU the number of threads decides the order in which a convolution adds up.
-        threads = torch.get_num_threads() if self.device.type == "cpu" else 0
+        if self.device.type == "cpu":
+            threads = torch.get_num_threads()
+        else:
+            threads = 0
         facts = [asdict(self.config), self.weights_sha256, str(self.dtype), self.device.type, threads]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

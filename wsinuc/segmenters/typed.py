@@ -76,6 +76,7 @@ class TypedSegmenter:
         from wsinuc.segmenters import segmenter_from
 
         config = from_header(TypedConfig, checkpoint.config)
+        # Weights are tied to the order and meaning of the descriptors, which the file therefore names.
         if config.descriptors != DESCRIPTORS:
             raise CheckpointError(
                 "the model knows nuclei by other descriptors than this version of wsinuc computes; train it again"
@@ -120,7 +121,9 @@ class TypedSegmenter:
 
     def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """The base's own, since the nuclei are; raw probabilities of a base that was not measured."""
-        return self.base.certainty(probabilities) if isinstance(self.base, Certain) else probabilities
+        if isinstance(self.base, Certain):
+            return self.base.certainty(probabilities)
+        return probabilities
 
     @property
     def channels(self) -> int:
@@ -139,6 +142,7 @@ class TypedSegmenter:
         if self.classifier is not None:
             own = self.classifier
             parts = [array.tobytes() for array in (own.mean, own.scale, own.weights, own.biases)]
+        # What decides a nucleus' class decides whether stored blocks can be gone on from.
         facts = [self.base.identity, [asdict(c) for c in self.classes], DESCRIPTORS]
         return hashlib.sha256(json.dumps(facts).encode() + b"".join(parts)).hexdigest()
 
@@ -148,11 +152,15 @@ class TypedSegmenter:
 
     def statistics(self) -> dict[str, NDArray[np.float32]]:
         """Those of the base."""
-        return self.base.statistics() if isinstance(self.base, Fitted) else {}
+        if isinstance(self.base, Fitted):
+            return self.base.statistics()
+        return {}
 
     def with_statistics(self, statistics: dict[str, NDArray[np.float32]]) -> TypedSegmenter:
         """A copy whose base has the statistics of a calibrated one."""
-        return self._on(self.base.with_statistics(statistics)) if isinstance(self.base, Fitted) else self
+        if isinstance(self.base, Fitted):
+            return self._on(self.base.with_statistics(statistics))
+        return self
 
     def _on(self, base: Segmenter) -> TypedSegmenter:
         if base is self.base:
@@ -165,12 +173,14 @@ class TypedSegmenter:
         """RGB ``(n, tile, tile, 3)`` to scores ``(n, channels, stride, stride)``; the classes' channels are empty."""
         scores = self.base.predict(pixels)
         inner = slice(self.margin, self.tile - self.margin)
+        # Classes are known for whole nuclei only; `classify` fills these channels after separation.
         empty = np.zeros((len(scores), len(self.classes), *scores.shape[2:]), np.uint8)
         stains = stain_levels(pixels[:, inner, inner])
         return np.concatenate([scores[:, :FIRST_CLASS], empty, scores[:, FIRST_CLASS:], stains], axis=1)
 
     def separate(self, scores: NDArray[np.uint8]) -> NDArray[np.int32]:
         """Scores ``(channels, h, w)`` to instances ``(h, w)``, those of the base."""
+        # The base knows neither our classes nor the stains, and must see what it would see alone.
         behind = scores[FIRST_CLASS + len(self.classes) : -STAINS]
         return self.base.separate(np.concatenate([scores[:FIRST_CLASS], behind]))
 
@@ -186,6 +196,7 @@ class TypedSegmenter:
         """
         assert self.classifier is not None, "a segmenter without a classifier cannot classify"
         probabilities, disagreement = self.classifier(self.describe(labels, scores))
+        # Row 0 is the disagreement; column 0, the background, stays 0.
         table = np.zeros((1 + len(self.classes), len(disagreement) + 1), np.uint8)
         table[0, 1:] = np.rint(255 * disagreement)
         table[1:, 1:] = np.rint(255 * probabilities.T)

@@ -78,7 +78,8 @@ def _cones(labels: Labels, depth: NDArray[np.float64]) -> tuple[NDArray[np.float
     flat = labels.ravel()
     count = int(labels.max()) + 1
     fall = depth.ravel()
-    weights = np.maximum(1 - fall, 1e-3) ** CORE  # never 0, so that a nucleus of rim pixels alone has a centre, too
+    # Never 0, so that a nucleus of rim pixels alone has a centre, too.
+    weights = np.maximum(1 - fall, 1e-3) ** CORE
     total = np.maximum(np.bincount(flat, weights, count), 1e-12)
     rows, columns = (axis.ravel() for axis in np.indices(labels.shape))
     centres = np.stack([np.bincount(flat, weights * position, count) / total for position in (rows, columns)], axis=1)
@@ -104,5 +105,6 @@ def _neighbour(labels: Labels, axis: int, step: int) -> Labels:
     """The label one pixel before (1) or behind (-1) along an axis; 0 beyond the array's edge."""
     moved = np.roll(labels, step, axis)
     edge = 0 if step > 0 else -1
-    np.moveaxis(moved, axis, 0)[edge] = 0  # np.roll brings the far edge in, which is no neighbour
+    # np.roll brings the far edge in, which is no neighbour.
+    np.moveaxis(moved, axis, 0)[edge] = 0
     return moved

@@ -75,7 +75,8 @@ def split_peaks(levels: UInt8, mask: NDArray[np.bool_], lowest: int, height: int
     """
     padded = np.pad(np.where(mask, levels, np.uint8(0)), 1)
     order = np.flatnonzero(padded >= max(lowest, 1))
-    order = order[np.argsort(255 - padded.ravel()[order], kind="stable")]  # a radix sort for uint8
+    # A radix sort for uint8.
+    order = order[np.argsort(255 - padded.ravel()[order], kind="stable")]
     parts: Labels = _split(padded, order, height)[1:-1, 1:-1]
     return parts
 
@@ -129,7 +130,8 @@ def _seeds_by_piece(flat: Labels, width: int, pieces: NDArray[np.unsignedinteger
     starts = np.cumsum(starts)
     ends = starts.copy()
     seeds = np.empty(count, np.int32)
-    for pixel in marked[:count]:  # a counting sort, which keeps the raster order within a piece
+    # A counting sort, which keeps the raster order within a piece.
+    for pixel in marked[:count]:
         piece = pieces[pixel]
         seeds[ends[piece]] = pixel
         ends[piece] += 1
@@ -158,7 +160,8 @@ def _split(levels: UInt8, order: NDArray[np.intp], height: int) -> Labels:
     """The parts of `split_peaks` by union-find, pixels in the given order; the array's rim is padding."""
     width = levels.shape[1]
     heights = levels.ravel()
-    parent = np.zeros(heights.size, np.int32)  # 0, a corner of the padding, stands for none
+    # 0, a corner of the padding, stands for none.
+    parent = np.zeros(heights.size, np.int32)
     peak = np.zeros(heights.size, np.uint8)
     for pixel in order:
         level = heights[pixel]

@@ -72,6 +72,7 @@ class GeneratedMaps:
                 f"points must be integers {self.semantic.shape} like the semantic map, got {self.points.dtype} of "
                 f"shape {self.points.shape}"
             )
+        # Clipping would turn infinite values into certain ones.
         for name in ("semantic", "hv", "distance"):
             values = getattr(self, name)
             if values is not None and not np.isfinite(values).all():
@@ -80,7 +81,9 @@ class GeneratedMaps:
     @property
     def foreground(self) -> NDArray[np.uint8]:
         """uint8 ``(h, w)``, 255 = certainly nucleus."""
-        return _levels(self.semantic if self.semantic.dtype.kind == "f" else self.semantic > 0)
+        if self.semantic.dtype.kind == "f":
+            return _levels(self.semantic)
+        return _levels(self.semantic > 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -153,6 +156,7 @@ def _distance(maps: GeneratedMaps, settings: WatershedSettings) -> NDArray[np.in
 
 def _hv(maps: GeneratedMaps, settings: WatershedSettings) -> NDArray[np.int32]:
     assert maps.hv is not None  # `separate` has checked what SEPARATIONS asks for
+    # From [-1, 1], as H and V are drawn.
     h, v = _levels(maps.hv / 2 + 0.5)
     return instances_from_hv(maps.foreground, h, v, settings)
 
@@ -189,6 +193,7 @@ def _classes(labels: NDArray[np.int32], maps: GeneratedMaps, *, by_point: bool) 
         classes = _majority(labels, maps.semantic, count)
     if by_point and maps.points is not None:
         pointed = _majority(labels, maps.points, count)
+        # Where no point fell into a nucleus, its pixels decide.
         classes = np.where(pointed > 0, pointed, classes)
     classes[0] = 0
     return classes
@@ -196,6 +201,7 @@ def _classes(labels: NDArray[np.int32], maps: GeneratedMaps, *, by_point: bool) 
 
 def _majority(labels: NDArray[np.int32], classes: NDArray[Any], count: int) -> NDArray[np.int32]:
     """``(count + 1,)`` commonest class in each label, background pixels not counted; 0 where there is none."""
+    # One count for each pair of label and class; argmax takes the lower of equal ones.
     width = int(classes.max(initial=0)) + 1
     known = (labels > 0) & (classes > 0)
     votes = np.bincount(labels[known] * width + classes[known], minlength=(count + 1) * width).reshape(count + 1, width)

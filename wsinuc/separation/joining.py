@@ -205,7 +205,8 @@ def _ellipse(moments: NDArray[np.int64], mpp: float) -> tuple[NDArray[np.float64
     vyx = (n * yx - y * x) / square
     determinant = np.maximum(vy * vx - vyx * vyx, _FLAT**2)
     half = (vy + vx) / 2
-    narrow = half - np.sqrt(np.maximum(half * half - determinant, 0))  # the smaller eigenvalue of the covariance
+    # The smaller eigenvalue of the covariance.
+    narrow = half - np.sqrt(np.maximum(half * half - determinant, 0))
     # An ellipse with variances a^2 / 4 and b^2 / 4 along its axes has the area pi a b and the width 2 b.
     return n / (4 * math.pi * np.sqrt(determinant)), 4 * mpp * np.sqrt(np.maximum(narrow, _FLAT**2))
 
@@ -283,7 +284,8 @@ def _joined(
         if a == b or sums[a, 0] + sums[b, 0] > largest:
             continue
         now = min(tallest[a], tallest[b]) - saddles[k]
-        if now > rise:  # one of them has grown since: a rise never falls, so the pair's turn comes later
+        # One of them has grown since: a rise never falls, so the pair's turn comes later.
+        if now > rise:
             heapq.heappush(queue, (now, k))
             continue
         if sums[a, 0] < sums[b, 0]:

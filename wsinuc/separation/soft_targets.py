@@ -65,7 +65,8 @@ def soft_target(scores: NDArray[np.uint8], classes: int, separation: str) -> Sof
     """
     values: NDArray[np.float32] = scores.astype(np.float32) / np.float32(255)
     foreground = values[FOREGROUND]
-    parts = values[FIRST_CLASS : FIRST_CLASS + classes] + np.float32(1e-6)  # where all classes are 0 they share alike
+    # Where all classes are 0 they share alike.
+    parts = values[FIRST_CLASS : FIRST_CLASS + classes] + np.float32(1e-6)
     shared = parts / parts.sum(0) * foreground
     maps = values[FIRST_CLASS + classes :]
     return SoftTarget(

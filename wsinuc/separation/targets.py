@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from wsinuc.synthesis.structures import hv_maps
 
-__all__ = ["centre_distance", "contact_weights", "hv_maps"]
+__all__ = ["centre_distance", "contact_weights", "hv_maps", "map_targets"]
 
 REACH = 3
 """Standard deviations beyond which a neighbour does not count: exp(-3^2 / 2) is 0.01 of the weight."""
@@ -53,6 +53,21 @@ def centre_distance(labels: NDArray[np.int32]) -> NDArray[np.float32]:
         distance = np.asarray(ndimage.distance_transform_edt(mask)) - 0.5
         target[around][mask] = distance[mask] / distance.max()
     return target
+
+
+def map_targets(labels: NDArray[np.int32], separation: str) -> NDArray[np.float32]:
+    """The maps that a way of separation needs, float32 ``(maps, h, w)``: H and V for ``hv``, else the centre distance.
+
+    Parameters
+    ----------
+    labels
+        int32 ``(h, w)``, 0 is background.
+    separation
+        ``hv`` or ``distance``.
+    """
+    if separation == "hv":
+        return hv_maps(labels)
+    return centre_distance(labels)[None]
 
 
 def contact_weights(

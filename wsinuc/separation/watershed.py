@@ -26,7 +26,7 @@ from scipy import ndimage
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import ConfigError
 from wsinuc.kernels import kernel
-from wsinuc.labels import fill_enclosed, pixel_counts, relabel
+from wsinuc.labels import fill_enclosed, pixel_counts, relabel, table_length
 from wsinuc.separation.contacts import settle_contacts
 from wsinuc.separation.flooding import level_watershed, split_peaks
 from wsinuc.separation.joining import Joining, join_fragments
@@ -185,6 +185,7 @@ def fragments(foreground: UInt8, distance: UInt8, settings: WatershedSettings, h
     """
     mask = _nuclear(foreground, settings)
     smooth = _smooth(distance, settings.taps(settings.smoothing_um))
+    # Rounded up, because levels are whole numbers and a threshold is reached, not passed.
     lowest = math.ceil(255 * settings.marker_threshold)
     peaks = split_peaks(smooth, mask, lowest, math.ceil(255 * height))
     markers = relabel(peaks, settings.area_px(settings.min_marker_um2))
@@ -267,7 +268,8 @@ def instances_from_shape(foreground: UInt8, settings: WatershedSettings) -> Labe
     mask = _nuclear(foreground, settings)
     if mask.all():  # there is no border to measure from
         return _flood(np.zeros_like(foreground), np.zeros(mask.shape, np.int32), mask, settings)
-    level_um = settings.max_diameter_um / 2 / 255  # a fixed scale: one by the deepest nucleus would depend on the crop
+    # A fixed scale: one by the deepest nucleus would depend on the crop.
+    level_um = settings.max_diameter_um / 2 / 255
     depth_um = np.asarray(ndimage.distance_transform_edt(mask)) * settings.mpp
     depth = _smooth(np.minimum(depth_um / level_um, 255).astype(np.uint8), settings.taps(settings.smoothing_um))
     markers = relabel(split_peaks(depth, mask, 1, math.ceil(NECK_UM / level_um)))
@@ -356,14 +358,15 @@ def _smooth_rows(levels: UInt8, weights: NDArray[np.float64]) -> UInt8:
             value = 0.0
             for k in range(len(weights)):
                 value += weights[k] * column[x + k]
-            out[y, x] = math.floor(value / total + 0.5)  # half up: rounding half to even would favour even levels
+            # Half up: rounding half to even would favour even levels.
+            out[y, x] = math.floor(value / total + 0.5)
     return out
 
 
 @kernel
 def _with_unmarked(markers: Labels, pieces: Labels) -> Labels:
     """The markers, and each piece of foreground that holds none as one more."""
-    marked = np.zeros(pieces.max() + 1 if pieces.size else 1, np.bool_)
+    marked = np.zeros(table_length(pieces), np.bool_)
     for y in range(markers.shape[0]):
         for x in range(markers.shape[1]):
             if markers[y, x] > 0:
@@ -381,6 +384,7 @@ def _falls(values: UInt8, mask: NDArray[np.bool_], taps: int, axis: int) -> UInt
     """How steeply a signed map falls along an axis; 255 = from +1 to -1 within a pixel, along a straight edge."""
     smoothing = _binomial(taps)
     derivative = np.convolve(_binomial(taps - 2), [-1.0, 0.0, 1.0])
+    # Twice the value: 127.5, the middle, has no level of its own among whole numbers.
     signed = np.where(mask, 2.0 * values - 255.0, 0.0)
     slope = ndimage.correlate1d(signed, derivative, axis=axis, mode="nearest")
     slope = ndimage.correlate1d(slope, smoothing, axis=1 - axis, mode="nearest")

@@ -1,17 +1,8 @@
 """Whole-slide images: opening them, whoever can read them.
 
-``open_slide`` gives a ``Slide``; ``slide.at(mpp)`` gives a ``SlideView``, which is what everything else reads from.
-A new reader is a subclass of ``Slide`` and a line in ``READERS``.
-
-With ``auto`` the reader is chosen so that the better view wins (``choose.py``):
-
-1. A TIFF in a scanner's own format: OpenSlide (tiffslide at a URL, or where OpenSlide refuses), unless its pixels are
-   not plain 8-bit RGB or grey, or it sees a much smaller image than the file holds; then ``tiff``.
-2. Any other TIFF: OpenSlide, when it sees the same levels and resolution and the pixels are plain; else ``tiff``. A
-   single image in strips, which nothing can be read of without the rest, is an ordinary ``image``.
-3. What is no TIFF: OpenSlide (MIRAX, DICOM, Hamamatsu VMS, ...), else ``image`` (PNG, JPEG).
-
-What is understood and cannot be right (floating point, stacks, fluorescence) is refused, whoever would open it.
+``open_slide`` takes a path or URL and gives a ``Slide``; ``slide.at(mpp)`` gives a ``SlideView``,
+which is what everything else reads from. ``choose`` says which reader opens what when none is
+named. A new reader is a subclass of ``Slide`` and a line in ``READERS``. Read ``base`` first.
 """
 
 from __future__ import annotations
@@ -80,7 +71,11 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
         if reader == "auto" and is_of_several_files(path):
             reader = "openslide"
     if not is_tiff(path):
-        return _first_that_opens(path, tuple(READERS) if reader == "auto" else (reader,), mpp)
+        if reader == "auto":
+            readers = tuple(READERS)
+        else:
+            readers = (reader,)
+        return _first_that_opens(path, readers, mpp)
     if reader == "auto":
         return _open_tiff(path, mpp)
     if reader in ("openslide", "tiffslide"):
@@ -108,7 +103,11 @@ def _open_tiff(path: Place, mpp: float | None) -> Slide:
     # Ventana's BIF: neighbouring tiles overlap by amounts that its XML lists, and only OpenSlide lays them right.
     if overview.header.vendor == "ventana":
         return _first_that_opens(path, ("openslide",), mpp)
-    rest: tuple[str, ...] = ("image", "tiff") if overview.is_one_striped_image else ("tiff", "image")
+    rest: tuple[str, ...]
+    if overview.is_one_striped_image:
+        rest = ("image", "tiff")
+    else:
+        rest = ("tiff", "image")
     if overview.is_vendors and overview.header.dialect == "rgb":
         rest = ("tiffslide", *rest)
     if isinstance(path, Url):
@@ -167,7 +166,8 @@ def _check_tiff(path: Place, reader: str) -> None:
     except (DirectoryError, DialectError):
         raise
     except SlideError:
-        if reader != "openslide":  # the others read directories as it was tried here
+        # The others read directories as it was tried here.
+        if reader != "openslide":
             raise
         return
     if overview.header.dialect != "rgb":

@@ -72,7 +72,9 @@ class Slide(ABC):
 
     def __init__(self, path: Place | None, *, mpp: float | None = None) -> None:
         self.path = path
-        self.given_mpp = None if mpp is None else check_given_mpp(mpp)
+        self.given_mpp = None
+        if mpp is not None:
+            self.given_mpp = check_given_mpp(mpp)
         self._handle: Any = None
         self._closed = False
         self._lock = threading.Lock()
@@ -99,7 +101,9 @@ class Slide(ABC):
     @property
     def name(self) -> str:
         """What error messages call this slide."""
-        return "the image in memory" if self.path is None else self.path.name
+        if self.path is None:
+            return "the image in memory"
+        return self.path.name
 
     @property
     def vendor(self) -> str:
@@ -124,12 +128,16 @@ class Slide(ABC):
     @property
     def origin(self) -> tuple[int, int]:
         """(y, x) in level-0 pixels of the corner of the image that QuPath shows by default."""
-        return (0, 0) if self.bounds is None else (self.bounds.y0, self.bounds.x0)
+        if self.bounds is None:
+            return (0, 0)
+        return (self.bounds.y0, self.bounds.x0)
 
     @property
     def file_mpp(self) -> float | None:
         """um per level-0 pixel as the file has it, unchecked (geometric mean of y and x)."""
-        return None if self.header.mpp_yx is None else math.sqrt(math.prod(self.header.mpp_yx))
+        if self.header.mpp_yx is None:
+            return None
+        return math.sqrt(math.prod(self.header.mpp_yx))
 
     @property
     def mpp(self) -> float:
@@ -172,7 +180,8 @@ class Slide(ABC):
         A level within ``tolerance`` (relative) is read as it is, so the view's own ``mpp`` may differ by that much;
         otherwise the coarsest level that is still finer is resampled to exactly ``mpp``.
         """
-        from wsinuc.slides.view import SlideView  # takes a compiler and Arrow, which reader processes do without
+        # Takes a compiler and Arrow, which reader processes do without.
+        from wsinuc.slides.view import SlideView
 
         # The geometric mean keeps areas right where a level is not shrunk by the same factor along y and x.
         level_mpp = [self.mpp * math.sqrt(y * x) for y, x in self.level_downsamples]
@@ -320,7 +329,9 @@ def bounds_from_properties(properties: Mapping[str, str], prefix: str) -> Box | 
         y, x, height, width = (int(properties[f"{prefix}.bounds-{key}"]) for key in ("y", "x", "height", "width"))
     except (KeyError, ValueError):
         return None
-    return Box(y, x, y + height, x + width) if height > 0 and width > 0 else None
+    if height > 0 and width > 0:
+        return Box(y, x, y + height, x + width)
+    return None
 
 
 def power_from_properties(properties: Mapping[str, str], prefix: str) -> float | None:

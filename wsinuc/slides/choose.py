@@ -4,6 +4,14 @@ The better view wins. A scanner's own format goes to OpenSlide, which knows boun
 about the objective. A TIFF is first looked at through its directories (no pixel is decoded for that), and OpenSlide
 keeps it only when it sees the same slide: the levels, the resolution, and pixels that are plain, because it takes the
 first of three channels for grey, cuts 12 bits to the upper 8 and ignores that an image is stored upside down.
+
+1. A TIFF in a scanner's own format: OpenSlide (tiffslide at a URL, or where OpenSlide refuses), unless its pixels are
+   not plain 8-bit RGB or grey, or it sees a much smaller image than the file holds; then ``tiff``.
+2. Any other TIFF: OpenSlide, when it sees the same levels and resolution and the pixels are plain; else ``tiff``. A
+   single image in strips, which nothing can be read of without the rest, is an ordinary ``image``.
+3. What is no TIFF: OpenSlide (MIRAX, DICOM, Hamamatsu VMS, ...), else ``image`` (PNG, JPEG).
+
+What is understood and cannot be right (floating point, stacks, fluorescence) is refused, whoever would open it.
 """
 
 from __future__ import annotations
@@ -41,7 +49,9 @@ def sees_less(seen: SlideHeader, tiff: SlideHeader) -> str | None:
         return f"it does not read {tiff.dialect}"
     # Of its makers' formats OpenSlide knows more than tags say; only a much smaller image means that it got lost.
     if seen.vendor != "generic-tiff":
-        return "it sees a smaller image" if _pixels(tiff) > MUCH_LARGER * _pixels(seen) else None
+        if _pixels(tiff) > MUCH_LARGER * _pixels(seen):
+            return "it sees a smaller image"
+        return None
     # OpenSlide opens it as a generic TIFF: without the pyramid in SubIFDs, channels and resolution.
     if tiff.vendor == "ome-tiff":
         return "it does not read OME-XML"

@@ -82,7 +82,9 @@ def _check_hamamatsu(path: Path) -> None:
     # os.path says no to a name that no file can have, where Path raises
     missing = [name for name in named if name and not os.path.isfile(path.parent / Path(name).name)]
     if missing:
-        others = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        others = ""
+        if len(missing) > 1:
+            others = f", and {len(missing) - 1} more"
         raise SlideError(
             f"{path}: {missing[0]} is missing beside {path.name}{others}: the slide consists of all of these "
             "files, copy them, too"

@@ -124,7 +124,10 @@ class Dialect:
 
     def _color(self, light: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.color in ("grey", "inverted"):
-            grey = light[..., :1] if self.color == "grey" else 255 - light[..., :1]
+            if self.color == "grey":
+                grey = light[..., :1]
+            else:
+                grey = 255 - light[..., :1]
             return np.repeat(grey, 3, axis=2)
         if self.color == "cmyk":
             return _through_pillow(light[..., :4], "CMYK")
@@ -143,10 +146,16 @@ def _to_8_bits(stored: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     if bits == 8 and stored.dtype == np.uint8:
         return stored
     values = np.arange(256 if stored.dtype.itemsize == 1 else 2**16)
-    light = values >> (bits - 8) if bits > 8 else values * 255 // (2**bits - 1)
+    if bits > 8:
+        light = values >> (bits - 8)
+    else:
+        light = values * 255 // (2**bits - 1)
     table: NDArray[np.uint8] = np.minimum(light, 255).astype(np.uint8)
     # tifffile gives bool for 1-bit samples, which would select rows of the table instead of looking samples up.
-    samples = stored.astype(np.uint8) if stored.dtype == np.bool_ else stored
+    if stored.dtype == np.bool_:
+        samples = stored.astype(np.uint8)
+    else:
+        samples = stored
     levels: NDArray[np.uint8] = table[samples]
     return levels
 

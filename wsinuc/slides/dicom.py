@@ -65,7 +65,9 @@ def read_instance(path: Path) -> Instance | None:
         width = int(header.get("TotalPixelMatrixColumns") or 0)
     except Exception:  # a damaged header makes anything of a parser; whoever opens the slide says what is wrong
         return None
-    return Instance(path=path, series=series, volume="VOLUME" in kinds, width=width) if series else None
+    if series:
+        return Instance(path=path, series=series, volume="VOLUME" in kinds, width=width)
+    return None
 
 
 def find_series(paths: Sequence[object]) -> tuple[Series, ...]:
@@ -88,7 +90,11 @@ def _series_of(folder: Sequence[tuple[int, Instance | None]]) -> list[Series]:
     """The series among the files of one folder that have several files."""
     by_uid: dict[str, dict[int, Instance]] = {}
     for number, instance in folder:
-        uid = f"{number}" if instance is None else instance.series  # an unreadable file is a series of its own
+        # An unreadable file is a series of its own.
+        if instance is None:
+            uid = f"{number}"
+        else:
+            uid = instance.series
         members = by_uid.setdefault(uid, {})
         if instance is not None:
             members[number] = instance

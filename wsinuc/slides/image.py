@@ -58,7 +58,9 @@ class ImageSlide(Slide):
     def _open(self) -> Any:
         """The whole image as it is stored, ``(h, w, samples)``."""
         assert isinstance(self.path, Path)
-        return _decode_tiff(self.path) if is_tiff(self.path) else _decode_image(self.path)
+        if is_tiff(self.path):
+            return _decode_tiff(self.path)
+        return _decode_image(self.path)
 
     def _describe(self) -> SlideHeader:
         assert isinstance(self.path, Path)
@@ -68,7 +70,8 @@ class ImageSlide(Slide):
         stored = _look_at(self.path)
         notes: tuple[str, ...] = ()
         self._dialect = stored.dialect
-        if stored.sample_bytes > 1:  # how many of their bits mean something shows in the pixels only
+        # How many bits of 16 mean something shows in the pixels only.
+        if stored.sample_bytes > 1:
             largest = int(self._acquire().max())
             bits = max(8, largest.bit_length())
             self._dialect = replace(self._dialect, bits=bits)
@@ -124,7 +127,8 @@ def _look_at(path: Path) -> _Stored:
         with PngImagePlugin.PngImageFile(path) as image:
             return _look_at_png(image, start[_PNG_BITS], start[_PNG_BITS + 1], path.name, size)
     if start.startswith(_JPEG_MAGIC):
-        with JpegImagePlugin.JpegImageFile(path) as image:  # by its class: Image.open refuses large but honest images
+        # By its class: Image.open refuses large but honest images.
+        with JpegImagePlugin.JpegImageFile(path) as image:
             return _look_at_jpeg(image, path, size)
     raise ValueError("neither PNG nor JPEG nor TIFF")
 
@@ -135,11 +139,13 @@ def _look_at_png(image: Image.Image, bits: int, color_type: int, name: str, size
     if color_type in (0, 2, 3) and "transparency" in image.info:
         samples += 1
     shape = image.height, image.width
-    stored = 1 if color_type == 3 else _PNG_SAMPLES[color_type]  # of a palette the indices are stored
+    # Of a palette the indices are stored.
+    stored = 1 if color_type == 3 else _PNG_SAMPLES[color_type]
     row = math.ceil(image.width * bits * stored / 8)
     _check_inflation(name, row * image.height, size, "png")
     check_size(name, shape, samples * (2 if bits == 16 else 1))
-    orientation = _orientation(Image.Exif(), image.info.get("exif"))  # Pillow's getexif may decode the whole image
+    # Pillow's getexif may decode the whole image.
+    orientation = _orientation(Image.Exif(), image.info.get("exif"))
     dialect = Dialect(
         color="grey" if samples < 3 else "rgb",
         bits=max(bits, 8),
@@ -207,7 +213,10 @@ def _orientation(exif: Image.Exif, data: bytes | None) -> int:
 
 def _decode_image(path: Path) -> NDArray[Any]:
     stored = _look_at(path)
-    decode = imagecodecs.png_decode if stored.kind == "png" else imagecodecs.jpeg8_decode
+    if stored.kind == "png":
+        decode = imagecodecs.png_decode
+    else:
+        decode = imagecodecs.jpeg8_decode
     # Mapped, so that the compressed bytes are not copied into memory beside the pixels.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         # The decoder paints what is missing grey; an end that belongs to a thumbnail stands before the first scan.
@@ -225,7 +234,10 @@ def _describe_tiff(path: Path) -> tuple[SlideHeader, Dialect]:
     with open_tiff(path) as tiff:
         layout = read_layout(tiff, path.name)
         first = layout.first
-        samples = len(layout.levels[0]) if len(layout.levels[0]) > 1 else first.samplesperpixel
+        if len(layout.levels[0]) > 1:
+            samples = len(layout.levels[0])
+        else:
+            samples = first.samplesperpixel
         check_size(path.name, (first.imagelength, first.imagewidth), samples * layout.sample_bytes)
         layout = replace(layout, levels=layout.levels[:1])
         dialect, notes = understood(layout, SegmentReader(tiff, keep=0), path.name)

@@ -89,7 +89,8 @@ def _shrink_rows(source: NDArray[np.uint8], first: NDArray[np.int64], weights: N
     total = np.empty(width, np.int32)
     drop = _WEIGHT_BITS - _KEPT_BITS
     for j in range(count):
-        total[:] = 1 << (drop - 1)  # a half, so that cutting off the lowest bits rounds
+        # A half, so that cutting off the lowest bits rounds.
+        total[:] = 1 << (drop - 1)
         for t in range(weights.shape[1]):
             weight = weights[j, t]
             if weight != 0:

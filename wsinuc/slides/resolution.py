@@ -92,7 +92,9 @@ def mpp_from_ome(xml: str) -> tuple[float, float] | None:
         pixels = ElementTree.fromstring(xml).find(_OME)
     except (ElementTree.ParseError, DefusedXmlException):  # another reader says what is wrong with the text
         return None
-    return None if pixels is None else mpp_of_pixels(pixels)
+    if pixels is None:
+        return None
+    return mpp_of_pixels(pixels)
 
 
 def mpp_of_pixels(pixels: Any) -> tuple[float, float] | None:
@@ -110,4 +112,6 @@ def _positive_pair(y: object, x: object) -> tuple[float, float] | None:
         pair = float(str(y)), float(str(x))
     except ValueError:
         return None
-    return pair if all(math.isfinite(v) and v > 0 for v in pair) else None
+    if all(math.isfinite(v) and v > 0 for v in pair):
+        return pair
+    return None

@@ -20,14 +20,22 @@ class Turn:
 
     def shape(self, stored: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the upright image."""
-        return (stored[1], stored[0]) if self.transposed else stored
+        if self.transposed:
+            return (stored[1], stored[0])
+        return stored
 
     def stored_box(self, box: Box, stored: tuple[int, int]) -> Box:
         """Where the pixels of an upright box lie in the stored image of the given (height, width)."""
         # Undone in reverse: an upright image was transposed first and flipped then.
         height, width = self.shape(stored)
-        rows = (height - box.y1, height - box.y0) if self.flips_rows else (box.y0, box.y1)
-        columns = (width - box.x1, width - box.x0) if self.flips_columns else (box.x0, box.x1)
+        if self.flips_rows:
+            rows = (height - box.y1, height - box.y0)
+        else:
+            rows = (box.y0, box.y1)
+        if self.flips_columns:
+            columns = (width - box.x1, width - box.x0)
+        else:
+            columns = (box.x0, box.x1)
         if self.transposed:
             return Box(columns[0], rows[0], columns[1], rows[1])
         return Box(rows[0], columns[0], rows[1], columns[1])
@@ -43,9 +51,11 @@ class Turn:
         """
         if self.transposed:
             pixels = pixels.swapaxes(0, 1)
-        rows = slice(None, None, -1) if self.flips_rows else slice(None)
-        columns = slice(None, None, -1) if self.flips_columns else slice(None)
-        return pixels[rows, columns]
+        if self.flips_rows:
+            pixels = pixels[::-1]
+        if self.flips_columns:
+            pixels = pixels[:, ::-1]
+        return pixels
 
 
 TURNS = {

@@ -102,7 +102,8 @@ def _read_retrying(view: SlideView, box: Box, piece: int) -> tuple[NDArray[np.ui
     unreadable = []
     for cell in cells_of(box, piece):
         part = cell.clip(box)
-        whole = _read_or_none(view, cell, attempts=2)  # the whole cell: two boxes that share it agree on it
+        # The whole cell: two boxes that share it agree on it.
+        whole = _read_or_none(view, cell, attempts=2)
         if whole is None:
             unreadable.append(part)
         else:

@@ -1,5 +1,9 @@
-"""Results on disk: what lies where (`result`), who may write (`lock`), a slide's `calibration`,
-whole files (`files`)."""
+"""Results on disk: what lies where, who may write, what is done, what was written.
+
+Nuclei of blocks go in as sealed files, and a folder or URL that readers can trust comes out.
+``result`` says what lies where and is the file to read first; ``lock`` keeps writers apart,
+``ledger`` says which blocks are done, ``manifest`` what every file must hold.
+"""
 
 from wsinuc.store.files import disk_errors, write_json
 from wsinuc.store.ledger import Entry, settings_hash

@@ -33,6 +33,8 @@ def read_calibration(path: Path) -> dict[str, NDArray[np.float32]] | None:
     try:
         content = path.read_bytes()
         is_whole = hashlib.sha256(content[_HASH:]).hexdigest().encode() == content[:_HASH]
-        return load(content[_HASH:]) if is_whole else None
+        if is_whole:
+            return load(content[_HASH:])
+        return None
     except (OSError, SafetensorError):
         return None

@@ -37,7 +37,9 @@ def read_json(path: Path) -> dict[str, Any]:
         content = limits.parse_json(text, str(path))
     except (OSError, DataError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if isinstance(content, dict):
+        return content
+    return {}
 
 
 def remove(path: Path) -> None:
@@ -55,7 +57,10 @@ def disk_errors(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         # An OutputError is an OSError as well, and the error number stands in what it was raised from.
-        reason = error.__cause__ if isinstance(error, OutputError) else error
+        if isinstance(error, OutputError):
+            reason = error.__cause__
+        else:
+            reason = error
         number = getattr(reason, "errno", None)
         if number in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(

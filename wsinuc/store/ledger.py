@@ -74,14 +74,17 @@ def read_sealed(path: Path, run_id: str = "") -> dict[str, Any]:
 
 def sealed(content: Mapping[str, Any], run_id: str = "") -> dict[str, Any]:
     """JSON values and their seal."""
-    plain = json.loads(json.dumps(content))  # tuples become lists, as they are when the file is read
+    # Tuples become lists, as they are when the file is read.
+    plain = json.loads(json.dumps(content))
     return {**plain, SEAL: _seal(plain, run_id)}
 
 
 def unsealed(content: Mapping[str, Any], run_id: str = "") -> dict[str, Any]:
     """What ``sealed`` was given; empty when it was changed since, or is another run's."""
     plain = {key: value for key, value in content.items() if key != SEAL}
-    return plain if content.get(SEAL) == _seal(plain, run_id) else {}
+    if content.get(SEAL) == _seal(plain, run_id):
+        return plain
+    return {}
 
 
 def write_entry(entry: Entry, folder: Path, run_id: str) -> None:
@@ -92,7 +95,9 @@ def write_entry(entry: Entry, folder: Path, run_id: str) -> None:
 def read_entry(path: Path, run_id: str) -> Entry | None:
     """A block's entry, None when there is none that can be trusted."""
     content = read_sealed(path, run_id)
-    return typed(Entry, content) if content else None
+    if content:
+        return typed(Entry, content)
+    return None
 
 
 def _seal(content: Mapping[str, Any], run_id: str) -> str:

@@ -268,7 +268,8 @@ def _await_end(claim: Path) -> None:
         while time.monotonic() < end:
             time.sleep(0.05)
             now = claim.lstat()
-            if (now.st_ino, now.st_mtime_ns) != (first.st_ino, first.st_mtime_ns):  # another run's claim
+            # It is another run's claim by now.
+            if (now.st_ino, now.st_mtime_ns) != (first.st_ino, first.st_mtime_ns):
                 return
         claim.unlink()
 
@@ -289,7 +290,9 @@ def _read_once(path: Path) -> dict[str, Any]:
         content = parse_json(own_files.read(path, limit=_MOST_BYTES), str(path))
     except (OSError, DataError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if isinstance(content, dict):
+        return content
+    return {}
 
 
 def _name(sign: Mapping[str, Any]) -> str:

@@ -95,7 +95,9 @@ class Inspection:
         if not self.findings:
             return ""
         more = len(self.findings) - 1
-        return f"{self.findings[0]}, and {more} more" if more else str(self.findings[0])
+        if more:
+            return f"{self.findings[0]}, and {more} more"
+        return str(self.findings[0])
 
 
 def with_manifest(summary: Mapping[str, Any], files: Mapping[str, Digest]) -> dict[str, Any]:
@@ -154,7 +156,10 @@ def sizes_below(result: Place) -> dict[str, int]:
 
     The working area of a run is left out. Raises RemoteError.
     """
-    sizes = list_sizes(result) if isinstance(result, Url) else dict(_local_sizes(result))
+    if isinstance(result, Url):
+        sizes = list_sizes(result)
+    else:
+        sizes = dict(_local_sizes(result))
     return {name: size for name, size in sizes.items() if name.partition("/")[0] not in (".run", SUMMARY)}
 
 
@@ -181,7 +186,9 @@ def _read(path: Place) -> bytes | None:
     """A file's bytes; None when it is not there."""
     if isinstance(path, Path):
         try:
-            return read_bounded(path) if path.is_file() else None
+            if path.is_file():
+                return read_bounded(path)
+            return None
         except (OSError, DataError):
             # It is there and cannot be read: empty is a summary that nobody believes.
             return b""
@@ -199,7 +206,9 @@ def _parse_files(listed: Any) -> dict[str, Digest] | None:
         files = {name: Digest(size, sha256) for name, (size, sha256) in listed.items()}
     except (AttributeError, TypeError, ValueError):
         return None
-    return files if all(_is_output(name) and _is_digest(file) for name, file in files.items()) else None
+    if all(_is_output(name) and _is_digest(file) for name, file in files.items()):
+        return files
+    return None
 
 
 def _is_output(name: str) -> bool:
@@ -262,4 +271,6 @@ def _size(path: Path) -> int:
         status = path.stat()
     except OSError:
         return -1
-    return status.st_size if stat.S_ISREG(status.st_mode) else -1
+    if stat.S_ISREG(status.st_mode):
+        return status.st_size
+    return -1

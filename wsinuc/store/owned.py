@@ -108,6 +108,7 @@ def check_outputs(directory: Path) -> None:
 def identity(folder: Path) -> tuple[int, int]:
     """What a folder remains while it is renamed, and no other folder of its name is."""
     status = os.lstat(folder)
+    # A name says nothing: somebody may have moved our folder away and put another in its place.
     return status.st_dev, status.st_ino
 
 
@@ -127,12 +128,16 @@ def knows(name: str) -> bool:
 
 def _walk(work: Path) -> Iterator[tuple[os.DirEntry[str], str]]:
     """All entries below ``work`` with their names relative to it, links not followed."""
+    # A list and not recursion, whose depth somebody else's folders would decide.
     folders = [""]
     while folders:
         folder = folders.pop()
         with os.scandir(work / folder) as entries:
             for entry in entries:
-                name = f"{folder}/{entry.name}" if folder else entry.name
+                if folder:
+                    name = f"{folder}/{entry.name}"
+                else:
+                    name = entry.name
                 yield entry, name
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(name)
@@ -149,6 +154,7 @@ def _check(entry: os.DirEntry[str], name: str, user: int) -> None:
     if status.st_uid != user:
         raise _foreign(entry.path, f"belongs to another user ({_user(status.st_uid)})")
     names = _NAMES.get(folder)
+    # Folders that are not in the table may hold any name, such as the chunks of a label image.
     if names is not None and not names.fullmatch(last):
         raise _foreign(entry.path, "is no file of wsinuc")
     if kind == "folder":

@@ -151,7 +151,9 @@ class RemoteResult:
                 content = parse_json(fs.cat_file(path), name)
             except (FileNotFoundError, DataError):
                 return {}
-        return content if isinstance(content, dict) else {}
+        if isinstance(content, dict):
+            return content
+        return {}
 
     def _put(self, name: str, content: Mapping[str, Any], **how: Any) -> None:
         fs, path = (self.url / name).filesystem()

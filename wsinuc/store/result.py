@@ -113,7 +113,9 @@ class ResultStore:
         """
         inspection = inspect(self.out)
         self._check_damage(inspection)
-        return dict(inspection.made.content) if inspection.is_whole else {}
+        if inspection.is_whole:
+            return dict(inspection.made.content)
+        return {}
 
     def clear_up(self) -> None:
         """Remove what is left of a run that was killed after it had completed the result. Raises RemoteError."""
@@ -161,7 +163,8 @@ class ResultStore:
             with disk_errors(self.directory):
                 if overwrite or not resume:
                     self._clear()
-                self._continue(json.loads(json.dumps(settings)))  # tuples as lists, as they are read again
+                # Tuples as lists, as they are read again.
+                self._continue(json.loads(json.dumps(settings)))
             yield self
 
     def finished(self) -> dict[int, Entry]:
@@ -344,7 +347,10 @@ class ResultStore:
 
     def _check_parts(self, files: Mapping[str, Digest]) -> None:
         """Raise OutputError when a part of the table is not the one that was numbered."""
-        expected = self.parts.hashes() if self.parts.index.is_file() else {}
+        if self.parts.index.is_file():
+            expected = self.parts.hashes()
+        else:
+            expected = {}
         for name, sha256 in expected.items():
             if name not in files or files[name].sha256 != sha256:
                 raise OutputError(

@@ -59,7 +59,8 @@ def read_layout(
     if not len(content.numbers):
         raise DataError(f"{path}: expected 1 to {MAX_POINTS} points, found 0")
     content.classes.check(len(content.numbers), path)
-    points = np.frombuffer(content.xy).reshape(-1, 2)[:, ::-1] * scale  # files count (x, y), layouts (y, x)
+    # Files count (x, y), layouts (y, x).
+    points = np.frombuffer(content.xy).reshape(-1, 2)[:, ::-1] * scale
     classes = np.frombuffer(content.numbers, np.int32)
     try:
         return NucleusLayout(shape=shape or _smallest_shape(points), points=points, classes=classes)
@@ -73,6 +74,7 @@ class _Classes:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self._numbers = {name.casefold(): i for i, name in enumerate(names, start=1)}
+        # With a single class, points need not name it.
         if len(names) == 1:
             self._numbers[""] = 1
         self._unknown = 0
@@ -91,7 +93,10 @@ class _Classes:
         """Raise DataError when any of the ``count`` points had no known class."""
         if self._unknown:
             first = self._first_unknown
-            what = f"of the unknown class {first[:80]!r}" if first else "without a class"
+            if first:
+                what = f"of the unknown class {first[:80]!r}"
+            else:
+                what = "without a class"
             raise DataError(
                 f"{path}: {self._unknown} of {count} points have no known class, the first is {what}; "
                 f"the classes are: {', '.join(self._names)}"
@@ -102,6 +107,7 @@ class _Points:
     """Points as they are read."""
 
     def __init__(self, classes: _Classes, path: Path) -> None:
+        # Arrays, not lists: a million points as Python objects would take many times the memory.
         self.xy = array("d")
         self.numbers = array("i")
         self.classes = classes
@@ -127,10 +133,10 @@ def _csv_points(path: Path, classes: _Classes) -> _Points:
             raise DataError(f"{path}: needs the columns x, y and class, has {listed(header)}")
         for line in lines:
             try:
-                place = (float(line["x"]), float(line["y"]))
+                point = (float(line["x"]), float(line["y"]))
             except ValueError as error:
                 raise DataError(f"{path}, line {lines.line_num}: x and y must be numbers ({error})") from error
-            points.add(place, line.get("class", "").strip())
+            points.add(point, line.get("class", "").strip())
     return points
 
 
@@ -154,6 +160,7 @@ def _layout_errors(path: Path) -> Iterator[None]:
 
 def _smallest_shape(points: np.ndarray) -> tuple[int, int]:
     """(h, w) of the smallest canvas that holds all points; raises DataError where that would be no field of tissue."""
+    # Points that are no numbers are refused by the layout itself, with a better message.
     reach = np.nanmax(np.where(np.isfinite(points), points, np.nan), axis=0, initial=0.0)
     if reach.max() >= MAX_SIDE:
         raise DataError(

@@ -40,7 +40,8 @@ class NucleusLayout:
             )
         if self.classes.min(initial=1) < 1:
             raise DataError(f"classes of nuclei count from 1, got {self.classes.min()}")
-        outside = ~((self.points >= 0) & (self.points < self.shape)).all(1)  # true for NaN as well
+        # Negated, so that it is true for NaN as well.
+        outside = ~((self.points >= 0) & (self.points < self.shape)).all(1)
         if outside.any():
             y, x = self.points[outside][0]
             raise DataError(
@@ -53,7 +54,10 @@ class NucleusLayout:
     def point_map(self) -> NDArray[np.int32]:
         """(h, w) class at the pixel of each nucleus, 0 elsewhere; of nuclei that share a pixel the last stays."""
         canvas = np.zeros(self.shape, np.int32)
-        y, x = self.points.astype(np.intp).T if len(self.points) else np.zeros((2, 0), np.intp)
+        if len(self.points):
+            y, x = self.points.astype(np.intp).T
+        else:
+            y, x = np.zeros((2, 0), np.intp)
         canvas[y, x] = self.classes
         return canvas
 
@@ -90,7 +94,10 @@ def layout_of(labels: NDArray[np.int32], classes: NDArray[np.int32] | None = Non
     if classes is not None and len(classes) <= top:
         raise DataError(f"classes must have one entry per label up to {top} and one for 0, got {len(classes)}")
     areas = np.bincount(ids, minlength=top + 1)
-    known = areas > 0 if classes is None else (areas > 0) & (classes[: top + 1] > 0)
+    if classes is None:
+        known = areas > 0
+    else:
+        known = (areas > 0) & (classes[: top + 1] > 0)
     nuclei = np.flatnonzero(known)
     # Pixel (y, x) covers [y, y + 1) x [x, x + 1), so its centre is half a pixel further.
     sums = np.stack([np.bincount(ids, weights=axis + 0.5, minlength=top + 1) for axis in (y, x)], axis=1)
@@ -100,6 +107,9 @@ def layout_of(labels: NDArray[np.int32], classes: NDArray[np.int32] | None = Non
         own = ids == nuclei[i]
         pixels = np.stack([y[own], x[own]], axis=1) + 0.5
         points[i] = pixels[np.argmin(((pixels - points[i]) ** 2).sum(1))]
-    kinds = np.ones(len(nuclei), np.int32) if classes is None else classes[nuclei].astype(np.int32)
+    if classes is None:
+        kinds = np.ones(len(nuclei), np.int32)
+    else:
+        kinds = classes[nuclei].astype(np.int32)
     height, width = labels.shape
     return NucleusLayout(shape=(height, width), points=points, classes=kinds)

@@ -180,7 +180,10 @@ class PointProcess:
             )
         except (ValueError, OverflowError) as error:  # rows of different lengths, counts beyond 32 bits
             raise DataError(f"this is no fitted point process ({error!r})") from error
-        fields, kinds = process.counts.shape if process.counts.ndim == 2 else (0, 0)
+        if process.counts.ndim == 2:
+            fields, kinds = process.counts.shape
+        else:
+            fields, kinds = (0, 0)
         if process.sizes.shape != (fields, 2) or process.potentials.shape != (kinds, kinds, len(_EDGES) - 1):
             raise DataError("this is no fitted point process: its tables do not fit together")
         arrays = (process.sizes, process.counts, process.potentials)
@@ -242,7 +245,8 @@ class PointProcess:
             same = scaled.correlation(prior, _PRIOR_PAIRS)
             excess = np.clip(np.log(np.maximum(same, _LEAST) / np.maximum(target, _LEAST)), -1, 1)
             error = float((real.expected * excess**2).sum())
-            if error < lowest:  # simulations are noisy, so the last potentials need not be the best
+            # Simulations are noisy, so the last potentials need not be the best.
+            if error < lowest:
                 best = trial
                 lowest = error
             # Attraction feeds on itself: full steps would swing between gas and clumps. As in Rprop, a bin that swings

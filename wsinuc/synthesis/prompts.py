@@ -51,7 +51,10 @@ class Prompt:
         subject = " ".join(
             word for word in ("histopathology", _subject(self.stain, self.tissue), "tissue image") if word
         )
-        nuclei = f"including nuclei types of {_listed(self.classes)}" if self.classes else "with no nucleus"
+        if self.classes:
+            nuclei = f"including nuclei types of {_listed(self.classes)}"
+        else:
+            nuclei = "with no nucleus"
         return f"high-quality {subject} {nuclei}."
 
 
@@ -79,6 +82,7 @@ class Vocabulary:
                     raise ConfigError(
                         f"a {kind} must be named once, without blanks around or doubled blanks, got {word!r}"
                     )
+        # Two pairs read the same where one key stands for both.
         if len(self.subjects) < len(self.known_tissues) * len(self.known_stains):
             raise ConfigError(f"stains and tissues cannot be told apart when written one after another: {self.words}")
         known = {name.casefold() for name in self.classes}
@@ -152,12 +156,16 @@ def parse_prompt(text: str, vocabulary: Vocabulary) -> Prompt:
             f"unknown tissue or stain {subject!r} in a prompt of the form {TEMPLATE!r}; known {vocabulary.words}"
         )
     stain, tissue = vocabulary.subjects[subject]
-    classes = tuple(_split(listed, vocabulary.classes)) if listed else ()
+    if listed:
+        classes = tuple(_split(listed, vocabulary.classes))
+    else:
+        classes = ()
     return vocabulary.checked(Prompt(tissue=tissue, stain=stain, classes=classes))
 
 
 def _split(listed: str, known: Sequence[str]) -> list[str]:
     """The names in a list such as ``a, b, and c``; known names first, because a name may hold a comma or an ``and``."""
+    # Longest first: a name may begin with another.
     names = sorted((re.escape(name) for name in known), key=len, reverse=True)
     item = re.compile(rf"({'|'.join(names) or '(?!)'}|.+?)(?:{_SEPARATOR}|$)", re.IGNORECASE)
     return [match[1] for match in item.finditer(listed)]
@@ -177,7 +185,9 @@ def _subject(stain: str, tissue: str) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b, and c``."""
-    return " and ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])}, and {names[-1]}"
+    if len(names) < 3:
+        return " and ".join(names)
+    return f"{', '.join(names[:-1])}, and {names[-1]}"
 
 
 def _named(words: Sequence[str], empty: str) -> str:

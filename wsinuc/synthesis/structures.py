@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.kernels import kernel
+from wsinuc.labels import table_length
 
 SMALLEST_PX = 30
 """Nuclei with fewer pixels in a patch of 0.25 um per pixel get no H and V, as published."""
@@ -53,7 +54,8 @@ def turned(structure: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     """
     semantic, h, v = np.rot90(structure, k % 4, axes=(1, 2))
     for _ in range(k % 4):
-        h, v = v, -h  # a quarter turn anticlockwise: what pointed down points right, what pointed right points up
+        # A quarter turn anticlockwise: what pointed down points right, what pointed right points up.
+        h, v = v, -h
     result = np.stack([semantic, h, v])
     if k >= 4:
         result = result[:, :, ::-1].copy()
@@ -112,7 +114,7 @@ def hv_maps(labels: NDArray[np.int32]) -> NDArray[np.float32]:
 @kernel
 def _signed_positions(labels: NDArray[np.int32]) -> NDArray[np.float32]:
     """Row of each pixel relative to its label's centroid, each side scaled to 1."""
-    count = labels.max() + 1 if labels.size else 1
+    count = table_length(labels)
     area = np.zeros(count, np.int64)
     total = np.zeros(count, np.int64)
     lowest = np.full(count, labels.shape[0], np.int64)
@@ -131,6 +133,9 @@ def _signed_positions(labels: NDArray[np.int32]) -> NDArray[np.float32]:
             # Times the area, so that positions are integers and mirrored labels give mirrored maps exactly.
             offset = y * area[label] - total[label]
             if label > 0 and offset != 0:
-                end = lowest[label] if offset < 0 else highest[label]
+                if offset < 0:
+                    end = lowest[label]
+                else:
+                    end = highest[label]
                 maps[y, x] = offset / abs(end * area[label] - total[label])
     return maps

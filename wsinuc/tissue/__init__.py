@@ -1,7 +1,7 @@
 """Where the tissue is: which blocks are worth reading, and which nuclei a user wants.
 
 ``find_tissue`` looks for it, ``load_tissue`` takes a user's mask, ``whole`` takes everything. A ``Region`` is a user's
-region of interest, exact to the level-0 pixel.
+region of interest, exact to the level-0 pixel. Read ``mask`` first, which all of these give.
 """
 
 from wsinuc.tissue.find import find_tissue

@@ -81,7 +81,10 @@ def classify(density: NDArray[np.int16], mpp: float, *, glass_seen: bool) -> NDA
     """
     ink = pen(density, mpp, glass_seen=glass_seen)
     dark = _is_dark(density) & ~ink
-    shadow = grey(dark, density) if glass_seen else np.zeros_like(dark)
+    if glass_seen:
+        shadow = grey(dark, density)
+    else:
+        shadow = np.zeros_like(dark)
     tissue = clean_mask(dark & ~shadow, mpp)
     kinds = np.where(tissue, np.uint8(Kind.TISSUE), np.uint8(Kind.GLASS))
     kinds[~tissue & shadow] = Kind.GREY

@@ -28,10 +28,12 @@ def load_tissue(path: str | Path, view: SlideView) -> TissueMask:
     DataError
         The file is missing or neither of the two, selects nothing, or does not fit the slide.
     """
-    from wsinuc.annotations import is_geojson  # takes shapely, which slides without regions do without
+    # Takes shapely, which slides without regions do without.
+    from wsinuc.annotations import is_geojson
 
     path = Path(path)
-    if not os.path.exists(path):  # which says no to a name that no file can have, where Path raises
+    # os.path says no to a name that no file can have, where Path raises.
+    if not os.path.exists(path):
         raise DataError(f"{path}: no such tissue mask; give a PNG or GeoJSON file, auto or none")
     require_regular(path)
     if is_geojson(path):

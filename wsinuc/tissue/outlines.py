@@ -131,7 +131,10 @@ def _touch(
             for row in range(int(max(0.0, np.floor(y0))), int(min(height - 1.0, np.floor(y1))) + 1):
                 # Where the edge enters and leaves the row; a flat edge has its whole length in one row.
                 a = x0 + slope * (row - y0) if y0 < row else x0
-                b = x0 + slope * (row + 1 - y0) if y1 > row + 1 else x1
+                if y1 > row + 1:
+                    b = x0 + slope * (row + 1 - y0)
+                else:
+                    b = x1
                 left = min(a, b)
                 right = max(a, b)
                 if right < 0 or left > width:
@@ -185,7 +188,8 @@ def _fill(
         order = np.argsort(crossings[:count])
         # By row, and within a row by place: the second sort is stable (numba knows it as mergesort).
         order = order[np.argsort(rows[:count][order], kind="mergesort")]
-        for i in range(0, count - 1, 2):  # each row has an even number of crossings, so pairs never span two rows
+        # Each row has an even number of crossings, so pairs never span two rows.
+        for i in range(0, count - 1, 2):
             row = rows[order[i]]
             left = crossings[order[i]]
             right = crossings[order[i + 1]]

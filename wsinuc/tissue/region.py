@@ -82,7 +82,8 @@ def load_region(path: str | Path, *, origin_yx: tuple[float, float] = (0.0, 0.0)
     DataError
         The file is missing, no GeoJSON, or holds no polygon.
     """
-    from wsinuc.annotations import read_features  # takes shapely, which slides without regions do without
+    # Takes shapely, which slides without regions do without.
+    from wsinuc.annotations import read_features
 
     outlines = _united(read_features(path), (origin_yx[1], origin_yx[0]))
     if not len(outlines.part_ends):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,17 @@ import torch
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE
 from wsinuc.models.networks.spade_unet import SpadeUNetConfig
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.state import read_log
 from wsinuc.workflows.generators.config import GeneratorConfig
-from wsinuc.workflows.generators.nudiff import (
-    train_images,
-    train_structures,
-)
+from wsinuc.workflows.generators.nudiff import train_generator
+from wsinuc.workflows.training.run import Session
+
+train_structures = partial(train_generator, STRUCTURE)
+train_images = partial(train_generator, IMAGE)
 
 NARROW = {"base": 32, "multipliers": (1, 1), "res_blocks": 1, "attention_factors": (), "middle_attention": False}
 
@@ -53,6 +56,6 @@ def trained(out: Path, config: GeneratorConfig, **options: object) -> dict[str, 
 def interrupted(out: Path, config: GeneratorConfig, after: int) -> dict[str, torch.Tensor]:
     """Trained with a stop after some steps, and then to the end."""
     steps = iter(range(1, 100))
-    trained(out, config, should_stop=lambda: next(steps) >= after)
+    trained(out, config, session=Session(should_stop=lambda: next(steps) >= after))
     assert read_log(out.with_suffix(".jsonl"))[-1]["step"] == after
     return trained(out, config)

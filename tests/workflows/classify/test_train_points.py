@@ -32,7 +32,7 @@ from wsinuc.segmenters.typed import TypedSegmenter
 from wsinuc.slides.array import ArraySlide
 from wsinuc.tissue import whole
 from wsinuc.workflows.classify.cross_validate import assign_folds, cross_validate, permutation_test
-from wsinuc.workflows.classify.nuclei import classes_of_nuclei, gather_nuclei, match_points
+from wsinuc.workflows.classify.nuclei import classes_of_nuclei, gather_nuclei, nuclei_at_points
 from wsinuc.workflows.classify.run import PointTrainConfig, train_points
 from wsinuc.workflows.segment.run import segment_slide
 from wsinuc_cli.classify import classify
@@ -70,7 +70,7 @@ def test_a_point_marks_the_nucleus_it_lies_in_or_the_nearest_unmarked_one():
     labels = np.zeros((20, 40), np.int32)
     labels[5:10, 5:10], labels[5:10, 20:25] = 1, 2
     points = np.array([[7.5, 7.5], [7.5, 11.5], [7.5, 18.5], [19.5, 39.5]])
-    label, inside = match_points(points, labels, reach_px=3)
+    label, inside = nuclei_at_points(points, labels, reach_px=3)
     assert label.tolist() == [1, 0, 2, 0]  # nucleus 1 holds a point, so the one beside it is another nucleus' point
     assert inside.tolist() == [True, False, False, False]
 
@@ -84,10 +84,10 @@ def test_matching_turns_with_the_image(turn, seed):
         labels[y : y + 5, x : x + 5] = i + 1
     cells = np.stack([rng.integers(0, 32, 12), rng.integers(0, 32, 12)], axis=1)
     inside = cells[labels[cells[:, 0], cells[:, 1]] > 0]
-    before, _ = match_points(inside + 0.5, labels, 0)
+    before, _ = nuclei_at_points(inside + 0.5, labels, 0)
     assert np.array_equal(before, labels[inside[:, 0], inside[:, 1]])
     moved = np.stack([inside[:, 1], 31 - inside[:, 0]], axis=1) if turn % 2 else inside
-    after, _ = match_points(moved + 0.5, np.rot90(labels, -1) if turn % 2 else labels, 0)
+    after, _ = nuclei_at_points(moved + 0.5, np.rot90(labels, -1) if turn % 2 else labels, 0)
     assert np.array_equal(before, after)
 
 

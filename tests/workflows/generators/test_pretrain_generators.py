@@ -85,7 +85,7 @@ def test_options_reach_the_training(tmp_path: Path, calls: list[tuple[Any, ...]]
     assert (config.fit.steps, config.fit.lr, config.batch, config.mpp, config.seed) == (50, 0.01, 2, 0.25, 4)
     assert (config.drop_rate, config.drop_from) == (0.3, 25)
     assert (config.network.base, config.network.out_channels) == (64, 6)
-    assert options["device"] == "cpu"
+    assert options["session"].device == "cpu"
     assert options["provenance"]["data"][0]["images"] == ["i0"]
 
 

@@ -98,7 +98,7 @@ def test_a_training_leaves_a_generator_and_its_pages(tmp_path: Path):
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path):
     whole, parts, passes = (tmp_path / f"{name}.safetensors" for name in ("whole", "parts", "passes"))
     train(whole)
-    train(parts, should_stop=lambda: True)
+    train(parts, session=Session(should_stop=lambda: True))
     train(parts)
     train(passes, replace(CONFIG, fit=replace(CONFIG.fit, accumulate=2)))
     one, other, split = (load_checkpoint(path, "cosyn").tensors for path in (whole, parts, passes))

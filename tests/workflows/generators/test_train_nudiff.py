@@ -10,7 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers.training.nudiff import DATA, FIT, IMAGES, NARROW, STRUCTURES, interrupted, tissue, trained
+from helpers.training.nudiff import (
+    DATA,
+    FIT,
+    IMAGES,
+    NARROW,
+    STRUCTURES,
+    interrupted,
+    tissue,
+    train_images,
+    train_structures,
+    trained,
+)
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
@@ -24,8 +35,9 @@ from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
 from wsinuc.workflows.generators import report as generator_report
 from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS, GeneratorConfig
 from wsinuc.workflows.generators.cost import estimate_generator
-from wsinuc.workflows.generators.nudiff import count_adopted, smallest_nucleus, train_images, train_structures
+from wsinuc.workflows.generators.nudiff import count_adopted, smallest_nucleus
 from wsinuc.workflows.generators.nudiff_examples import example, left_out
+from wsinuc.workflows.training.run import Session
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +86,7 @@ def test_guidance_needs_the_second_phase(tmp_path: Path) -> None:
     out, condition = tmp_path / "image.safetensors", torch.zeros(1, 3, 16, 16)
     x, t = torch.randn(1, 3, 16, 16), torch.zeros(1, dtype=torch.long)
     calls = iter(range(1, 9))
-    train_images(DATA, out, IMAGES, should_stop=lambda: next(calls) == 2)
+    train_images(DATA, out, IMAGES, session=Session(should_stop=lambda: next(calls) == 2))
     early = load_image_model(out)
     assert isinstance(early.network, SpadeUNet)
     assert early.config["drop_rate"] == 0

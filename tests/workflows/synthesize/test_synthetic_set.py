@@ -14,7 +14,7 @@ from wsinuc.datasets.files import read_table
 from wsinuc.errors import OutputError, SynthesisError
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.store.lock import locked
-from wsinuc.workflows.synthesize.folder import SyntheticSample, check_folder, writing
+from wsinuc.workflows.synthesize.folder import SyntheticSample, samples_in, writing
 
 CLASSES = (NucleusClass("a, b", (1, 2, 3)), NucleusClass("c", (200, 0, 9)))
 SETTINGS = {
@@ -86,7 +86,7 @@ def test_a_set_goes_on_after_being_killed_in_the_middle_of_a_line(tmp_path: Path
         target.add(made(1))
     manifest = tmp_path / "killed" / "manifest.csv"
     manifest.write_bytes(manifest.read_bytes()[:-torn])
-    assert check_folder(tmp_path / "killed", SETTINGS, CLASSES) == {0}
+    assert samples_in(tmp_path / "killed", SETTINGS, CLASSES) == {0}
     with writing(tmp_path / "killed", SETTINGS, CLASSES) as target:
         assert target.done == {0}
         for index in (1, 2):
@@ -115,7 +115,7 @@ def test_a_sample_counts_only_with_its_line(tmp_path: Path, monkeypatch: pytest.
             target.add(made(1, classes=False))
         assert target.done == {0}
     monkeypatch.undo()
-    assert check_folder(tmp_path, SETTINGS, ()) == {0}
+    assert samples_in(tmp_path, SETTINGS, ()) == {0}
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from wsinuc.workflows.train.ensemble import EnsembleFitConfig
 from wsinuc.workflows.train.finetune import FinetuneConfig, Taught, finetune, segmentation_loss
 from wsinuc.workflows.train.pixel_table import SamplingConfig
 from wsinuc.workflows.train.soft_crops import SoftCropSource
+from wsinuc.workflows.training.run import Session
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 PRETRAIN = PretrainConfig(patch=16, batch=2, unet=UNET, fit=FitConfig(steps=4, lr=1e-3, save_every=2))
@@ -90,7 +91,7 @@ def test_stain_jitter_of_no_strength_changes_nothing_and_flips_undo() -> None:
 
 def test_interrupted_pretraining_ends_with_the_same_weights(denoiser: Path, tmp_path: Path) -> None:
     path, calls = tmp_path / "again.safetensors", iter([False, True])
-    pretrain([field(0).image], path, PRETRAIN, should_stop=lambda: next(calls))
+    pretrain([field(0).image], path, PRETRAIN, session=Session(should_stop=lambda: next(calls)))
     pretrain([field(0).image], path, PRETRAIN)
     once, twice = load_checkpoint(denoiser, "denoiser"), load_checkpoint(path, "denoiser")
     assert all(torch.equal(once.tensors[name], twice.tensors[name]) for name in once.tensors)

@@ -16,7 +16,6 @@ from wsinuc.models.training.state import read_log
 from wsinuc.workflows.generators import cosyn as train_cosyn
 from wsinuc.workflows.generators import report as generator_report
 from wsinuc.workflows.generators.config import GeneratorConfig
-from wsinuc.workflows.generators.nudiff import train_structures
 from wsinuc.workflows.training import held_out
 from wsinuc.workflows.training.held_out import set_apart
 
@@ -70,7 +69,7 @@ def test_images_held_out_are_not_learned_from(tmp_path: Path) -> None:
     config = replace(nudiff.STRUCTURES, held_out=0.5)
     (kept,), _ = set_apart(nudiff.DATA, 0.5, config.seed)
     apart = nudiff.trained(tmp_path / "a.safetensors", config)
-    train_structures([nudiff.DATA[kept]], tmp_path / "b.safetensors", nudiff.STRUCTURES)
+    nudiff.train_structures([nudiff.DATA[kept]], tmp_path / "b.safetensors", nudiff.STRUCTURES)
     alone = load_checkpoint(tmp_path / "b.safetensors", "nudiff-structure").tensors
     assert all(torch.equal(value, alone[name]) for name, value in apart.items())
 

@@ -184,7 +184,8 @@ def distorted(
         image = mix_densities(image, rng, augmentation.dyes)
     if augmentation.light and rng.random() < augmentation.light:
         bright = image * rng.uniform(0.5, 1.5)
-        mean = bright.mean()  # contrast turns around it, so that it does not change the brightness once more
+        # Contrast turns around it, so that it does not change the brightness once more.
+        mean = bright.mean()
         image = _clipped(mean + (bright - mean) * rng.uniform(0.6, 1.4))
     if augmentation.blur and rng.random() < augmentation.blur:
         sigma = rng.uniform(0.25, 0.5) / mpp

@@ -44,7 +44,8 @@ def compacted(
     tuple
         A new image and new labels, at most as large as those given. Every nucleus keeps its pixels.
     """
-    for _ in range(2):  # columns, then rows, each as the columns of the transposed image
+    # Columns, then rows, each as the columns of the transposed image.
+    for _ in range(2):
         wanted = min(size, labels.shape[1])
         energy = _conspicuous(image, labels, rng)
         pixels = np.array(image, order="C")
@@ -58,7 +59,10 @@ def compacted(
 def _conspicuous(image: NDArray[np.uint8], labels: NDArray[np.int32], rng: np.random.Generator) -> NDArray[np.float32]:
     """What it costs to take out each pixel."""
     # Without a nucleus there is nothing that distances could be measured from.
-    away = ndimage.distance_transform_edt(labels == 0) if labels.any() else np.full(labels.shape, np.inf)
+    if labels.any():
+        away = ndimage.distance_transform_edt(labels == 0)
+    else:
+        away = np.full(labels.shape, np.inf)
     edges = ndimage.gaussian_gradient_magnitude(image.mean(axis=2, dtype=np.float32), 1.0)
     energy: NDArray[np.float32] = 1 + rng.uniform(0, _GRAIN, labels.shape).astype(np.float32) + _EDGE * edges
     energy += _NEAR * np.minimum(away, _FAR).astype(np.float32)

@@ -115,7 +115,9 @@ def _beside(
         if np.count_nonzero(there[nucleus.mask]) > OVERLAP * area:
             continue
         near = ndimage.binary_dilation(nucleus.mask, np.ones((3, 3), np.bool_))
-        return None if (there[near] == nucleus.label).any() else (y, x)
+        if (there[near] == nucleus.label).any():
+            return None
+        return (y, x)
     return None
 
 

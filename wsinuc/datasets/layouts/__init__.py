@@ -1,3 +1,5 @@
-"""One module for each way in which annotated sets are published; each is a subclass of
-``datasets.base.Layout``.
+"""One module for each way in which annotated sets are published.
+
+A folder or archive goes in, ``LabelledImage`` one by one comes out. Each module holds subclasses of
+``datasets.base.Layout``; read ``folder`` first, the plainest of them.
 """

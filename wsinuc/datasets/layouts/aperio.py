@@ -103,7 +103,8 @@ class MoNuSegLayout(Layout):
         return {name: (image, annotations[image]) for name, image in by_name(annotations).items()}
 
     def _row(self, name: str) -> Row:
-        patient = name[:12]  # TCGA-XX-XXXX: the part of a TCGA barcode that names the patient
+        # TCGA-XX-XXXX: the part of a TCGA barcode that names the patient.
+        patient = name[:12]
         for split, tables in self.splits.items():
             for organ, patients in (item for table in tables for item in table.items()):
                 if patient in patients:

@@ -84,7 +84,10 @@ class FolderLayout(ManifestLayout):
             if row["class"] not in number:
                 raise DataError(f"{path}: class {row['class']!r} is not in classes.csv, which has {', '.join(number)}")
             # Python refuses to read thousands of digits, and no label has 20.
-            label = int(row["label"]) if row["label"].isdecimal() and len(row["label"]) < 20 else 0
+            if row["label"].isdecimal() and len(row["label"]) < 20:
+                label = int(row["label"])
+            else:
+                label = 0
             if label not in known:
                 raise DataError(f"{path}: there is no nucleus {row['label']!r} in the labels of {name}")
             class_of[label] = number[row["class"]]

@@ -49,7 +49,8 @@ def read_manifest(path: Path) -> tuple[Row, ...]:
         raise DataError(f"{path} must have a header with a column 'name' and one line per image")
     names = [row["name"] for row in rows]
     for name in names:
-        if not name or Path(name).name != name:  # a path could lead out of the data set
+        # A path could lead out of the data set.
+        if not name or Path(name).name != name:
             raise DataError(f"{path}: a name must be a plain file name without its extension, got {name!r}")
     name, count = Counter(names).most_common(1)[0]
     if count > 1:

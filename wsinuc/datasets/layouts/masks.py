@@ -52,7 +52,8 @@ class TnbcLayout(Layout):
         mask = _tnbc_mask(image)
         check_shape(mask, image_shape(mask), image, image_shape(image))
         nuclear, notes = read_mask(mask)
-        labels = ndimage.label(nuclear)[0].astype(np.int32)  # 4-connected by default
+        # 4-connected by default.
+        labels = ndimage.label(nuclear)[0].astype(np.int32)
         check_cover(labels, mask)
         return Annotation(image=read_image(image), labels=labels, notes=notes)
 

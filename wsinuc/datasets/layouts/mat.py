@@ -117,9 +117,11 @@ class CpmLayout(_PairedLayout):
 
     def _name(self, image: Path) -> str:
         row = self._attributes(image)
-        return "_".join(part for part in (row["set"], row["split"], image.stem) if part)  # image_00 is in every part
+        # image_00 is in every part.
+        return "_".join(part for part in (row["set"], row["split"], image.stem) if part)
 
     def _attributes(self, image: Path) -> Row:
+        # Resolved, so that "." has a name.
         part = image.parents[1].resolve()
         if part.name.lower() in ("train", "test"):
             return {"set": part.parent.name.lower(), "split": part.name.lower()}
@@ -183,6 +185,7 @@ class LizardLayout(Layout):
             )
         known = dict(zip(ids.tolist(), types.tolist(), strict=True))
         known[0] = 0  # whatever the file says of the background
+        # An instance that the list lacks has no class.
         classes = np.array([known.get(number, 0) for number in instances.numbers.tolist()], np.int32)
         return Annotation(image=read_image(image), labels=instances.labels, classes=classes, notes=instances.notes)
 
@@ -232,6 +235,7 @@ def _commonest(labels: NDArray[np.int32], types: NDArray[np.integer]) -> NDArray
 
 def _paired_images(path: Path) -> Iterator[Path]:
     """``Images/NAME.png`` with a ``Labels`` folder of MATLAB files beside, in the given folder or up to two below."""
+    # No deeper, so that pointing at a large folder does not search all of it.
     for depth in ("", "*/", "*/*/"):
         for labels in path.glob(f"{depth}Labels"):
             if next(labels.glob("*.mat"), None) is not None:

@@ -119,7 +119,10 @@ def _find_folds(path: Path) -> Iterator[_Fold]:
     """Folds in any of the layouts, judged by names alone."""
     for depth in ("", "*/", "images/*/", "*/images/*/", "*/*/images/*/"):
         for images in path.glob(f"{depth}images.npy"):
-            above = images.parents[2] if len(images.parents) > 2 else images.parent
+            if len(images.parents) > 2:
+                above = images.parents[2]
+            else:
+                above = images.parent
             beside = images.with_name("masks.npy")
             across = above / "masks" / images.parent.name / "masks.npy"
             masks = beside if beside.is_file() else across
@@ -170,7 +173,8 @@ def _map(path: Path) -> NDArray[Any]:
     """An array on disk, mapped: only what is indexed is read, and its size is known from the header."""
     try:
         refuse_special(path)
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)  # a pickle would run code
+        # A pickle would run code.
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
     except FileNotFoundError:
         raise DataError(f"{path} is missing; a fold has images.npy, types.npy and masks.npy") from None

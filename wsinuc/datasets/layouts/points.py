@@ -91,12 +91,14 @@ class PointFolderLayout(ManifestLayout):
     @classmethod
     def recognises(cls, path: Path) -> bool:
         folders = all((path / name).is_dir() for name in ("images", "points"))
+        # With labels it is an ordinary folder, whose outlines say more than points.
         return folders and (path / "classes.csv").is_file() and not (path / "labels").is_dir()
 
     def read(self, row: Row) -> Annotation:
         name = row["name"]
         table = self.path / "points" / f"{name}.csv"
         rows = read_table(table, ("x", "y", "class"))
+        # An empty class is one that nobody knows.
         number = {"": 0} | {c.name: i for i, c in enumerate(self.classes, start=1)}
         for line in rows:
             if line["class"] not in number:
@@ -138,12 +140,16 @@ class EndoNukeLayout(Layout):
             for text in sorted((folder / "labels" / "bulk").rglob("*.txt")):
                 if text.stem in tiles:
                     raise DataError(f"{text} and {tiles[text.stem][1]} label the same tile; keep one of them")
+                # A missing image is named as it should be, and reading it says so.
                 image = images.get(text.stem, folder / "images" / f"{text.stem}.png")
                 tiles[text.stem] = (image, text)
         return dict(sorted(tiles.items()))
 
     def _row(self, name: str, image: Path, text: Path) -> Row:
-        annotator = "" if text.parent.name == "bulk" else text.parent.name
+        annotator = ""
+        if text.parent.name != "bulk":
+            annotator = text.parent.name
+        # Every tile shows the same square of glass, so its width in pixels is its resolution.
         return {"name": name, "annotator": annotator, "mpp": f"{TILE_UM / image_shape(image)[1]:.6g}"}
 
     def read(self, row: Row) -> Annotation:
@@ -217,7 +223,9 @@ def _annotation(image: Path, points: NDArray[np.float64], classes: NDArray[np.fl
 
 
 def _tcga_patient(name: str) -> str:
-    return name[:12] if name.startswith("TCGA-") else ""
+    if name.startswith("TCGA-"):
+        return name[:12]
+    return ""
 
 
 def _roots(path: Path) -> Iterator[Path]:

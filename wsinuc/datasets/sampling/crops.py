@@ -69,7 +69,8 @@ class CropSource:
     def shares(self) -> NDArray[np.float64]:
         """Probability of each image."""
         weights = self.weights
-        if weights is None:  # areas on the glass, so that every place is equally likely whatever the resolution
+        # Areas on the glass, so that every place is equally likely whatever the resolution.
+        if weights is None:
             weights = [sample.labels.size * sample.mpp**2 for sample in self.images]
         shares: NDArray[np.float64] = np.asarray(weights, np.float64)
         return shares / float(shares.sum())
@@ -80,7 +81,10 @@ class CropSource:
         source = int(rng.choice(len(self.images), p=self.shares))
         sample = self.images[source]
         image, labels = augmented_crop(sample, self.mpp, rng, size=self.size, augmentation=self.augmentation)
-        classes = (labels > 0).astype(np.int32) if sample.classes is None else sample.classes[labels]
+        if sample.classes is None:
+            classes = (labels > 0).astype(np.int32)
+        else:
+            classes = sample.classes[labels]
         # Mirroring can show a nucleus twice, and each copy has a centre of its own.
         pieces = cc3d.connected_components(labels, connectivity=8).astype(np.int32, copy=False)
         return Crop(image, pieces, classes, source)

@@ -75,7 +75,9 @@ def corner(image: Pixels, rng: np.random.Generator, height: float, width: float)
 
 def area(image: Pixels) -> float:
     """Pixels worth cutting from: a slide's tissue, all of an image."""
-    return image.area if isinstance(image, CornerSampler) else float(image.shape[0] * image.shape[1])
+    if isinstance(image, CornerSampler):
+        return image.area
+    return float(image.shape[0] * image.shape[1])
 
 
 class Prefetcher(Generic[Value]):

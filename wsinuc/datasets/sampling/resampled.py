@@ -64,7 +64,9 @@ class ResampledLayout(Layout):
                 view = slide.at(self.target, tolerance=0)
                 pixels = view.read(Box.of_shape(view.shape))
             labels = _nearest(labels, pixels.shape[:2], scale)
-        points = None if image.points is None else image.points / scale
+        points = None
+        if image.points is not None:
+            points = image.points / scale
         return Annotation(
             image=pixels,
             labels=labels,
@@ -86,9 +88,16 @@ class ResampledLayout(Layout):
                 "that was not "
                 f"recorded cannot be measured; ask for {own:g} or more"
             )
-        name = row["name"] if box is None else f"{row['name']}_{box.y0}_{box.x0}"
-        real = own if abs(own / self.target - 1) <= TOLERANCE else self.target
-        return {**row, "name": name, "mpp": f"{real:.17g}"}  # 17 digits give the same double when read back
+        if box is None:
+            name = row["name"]
+        else:
+            name = f"{row['name']}_{box.y0}_{box.x0}"
+        if abs(own / self.target - 1) <= TOLERANCE:
+            real = own
+        else:
+            real = self.target
+        # 17 digits give the same double when read back.
+        return {**row, "name": name, "mpp": f"{real:.17g}"}
 
 
 def _nearest(labels: NDArray[np.int32], shape: tuple[int, ...], scale: float) -> NDArray[np.int32]:

@@ -205,7 +205,10 @@ def split_images(
     assigned = _assign(list(together.values()), strata, fractions, seed)
     for name, indices in assigned.items():
         if not indices:
-            what = f"{len(together)} values of {group}" if group else f"{len(dataset)} images"
+            if group:
+                what = f"{len(together)} values of {group}"
+            else:
+                what = f"{len(dataset)} images"
             raise DataError(f"part {name!r} would be empty: {what} cannot be divided like that; choose other shares")
     parts = {
         name: tuple((dataset.names[i], dataset.boxes[i]) for i in sorted(indices)) for name, indices in assigned.items()
@@ -221,7 +224,8 @@ def _assign(
     shares = np.array([*fractions.values(), max(0.0, 1 - sum(fractions.values()))])
     values = sorted(set(strata))
     number = np.array([values.index(value) for value in strata])
-    lacking = shares[:, None] * np.bincount(number, minlength=len(values))  # images, (part, stratum)
+    # Images that each part lacks of each stratum, (parts, strata).
+    lacking = shares[:, None] * np.bincount(number, minlength=len(values))
     order = np.random.default_rng(seed).permutation(len(units))
     members: dict[str | None, list[int]] = {name: [] for name in names}
     # Large units first, while there is room for them everywhere; a stable sort keeps chance among equals.
@@ -248,11 +252,17 @@ def _count(image: LabelledImage, box: Box, classes: int) -> NDArray[np.int64]:
     """(classes + 1,) nuclei of each class inside a box; the first are those of no known class."""
     if image.points is not None:
         inside = ((image.points >= (box.y0, box.x0)) & (image.points < (box.y1, box.x1))).all(axis=1)
-        kinds = np.zeros(len(image.points), np.int32) if image.point_classes is None else image.point_classes
+        if image.point_classes is None:
+            kinds = np.zeros(len(image.points), np.int32)
+        else:
+            kinds = image.point_classes
         return np.bincount(kinds[inside], minlength=classes + 1)
     # Numbers that are there at all: labels of a part of an image have gaps.
     ids = 1 + np.flatnonzero(np.bincount(image.labels[box.slices].ravel(), minlength=1)[1:])
-    kinds = np.zeros(len(ids), np.int32) if image.classes is None else image.classes[ids]
+    if image.classes is None:
+        kinds = np.zeros(len(ids), np.int32)
+    else:
+        kinds = image.classes[ids]
     return np.bincount(kinds, minlength=classes + 1)
 
 
@@ -285,7 +295,8 @@ def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], coun
     counts = [np.zeros(len(share)) for share in shares]
     missing = classes.sum(axis=0) > 0
     rarity = np.argsort(classes.sum(axis=0), kind="stable")
-    chance = np.random.default_rng(seed).random(total) / 4  # decides among those that are needed about equally
+    # Decides among those that are needed about equally.
+    chance = np.random.default_rng(seed).random(total) / 4
     chosen: list[int] = []
     for step in range(1, count + 1):
         behind = [share * step - have for share, have in zip(shares, counts, strict=True)]
@@ -294,7 +305,8 @@ def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], coun
             score += lacking[values]
         if missing.any():
             rarest = next(c for c in rarity if missing[c])
-            score[classes[:, rarest]] += 2 * step * (len(traits) + len(rarity))  # more than all else can weigh
+            # More than all other terms of the score can weigh together.
+            score[classes[:, rarest]] += 2 * step * (len(traits) + len(rarity))
         score[chosen] = -np.inf
         best = int(score.argmax())
         chosen.append(best)
@@ -307,4 +319,6 @@ def _choose(traits: Sequence[NDArray[np.intp]], classes: NDArray[np.bool_], coun
 
 def _to_json(place: Place) -> dict[str, object]:
     name, box = place
-    return {"image": name} if box is None else {"image": name, "box": [box.y0, box.x0, box.y1, box.x1]}
+    if box is None:
+        return {"image": name}
+    return {"image": name, "box": [box.y0, box.x0, box.y1, box.x1]}

@@ -128,7 +128,10 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
         x = i % columns * step_x
         y = top + i // columns * step_y
         shown = _resized(row, PAIR_PX)
-        picture = _outlined(shown, 1) if row.true_points is not None else _mistaken(shown, row)
+        if row.true_points is not None:
+            picture = _outlined(shown, 1)
+        else:
+            picture = _mistaken(shown, row)
         _write_caption(page, f"{i + 1}. {row.caption}", (x, y), width, 18)
         page.paste(Image.fromarray(shown.image), (x, y + CAPTION_PX))
         page.paste(Image.fromarray(picture), (x + width - PAIR_PX, y + CAPTION_PX))
@@ -138,6 +141,7 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
 
 def _mistaken(shown: Comparison, judged: Comparison) -> NDArray[np.uint8]:
     """The image with missed, wrong and right nuclei; which is which is decided at the size of ``judged``."""
+    # At full size: shrinking moves borders, and with them what is right.
     table = count_overlaps(judged.truth, judged.predicted)
     hits = np.isin(shown.truth, table.true_labels[table.true_index[table.matches]])
     right = np.isin(shown.predicted, table.predicted_labels[table.predicted_index[table.matches]])
@@ -163,6 +167,7 @@ def _resized(row: Comparison, side: int) -> Comparison:
     scale = side / max(row.truth.shape)
     height, width = (max(1, round(n * scale)) for n in row.truth.shape)
     image = Image.fromarray(row.image).resize((width, height), Image.Resampling.LANCZOS)
+    # Nearest neighbours: numbers of nuclei cannot be averaged.
     rows = (np.arange(height) * row.truth.shape[0] // height)[:, None]
     columns = np.arange(width) * row.truth.shape[1] // width
     return Comparison(
@@ -183,7 +188,9 @@ def _outlined(row: Comparison, zoom: int) -> NDArray[np.uint8]:
     picture[predicted] = PREDICTION
     picture[truth & predicted] = BOTH
     enlarged = _enlarge(picture, zoom)
-    return enlarged if row.true_points is None else _dotted(enlarged, row.true_points * zoom)
+    if row.true_points is None:
+        return enlarged
+    return _dotted(enlarged, row.true_points * zoom)
 
 
 def _dotted(picture: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.uint8]:

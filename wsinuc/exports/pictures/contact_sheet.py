@@ -76,12 +76,18 @@ def _tile(image: LabelledImage, colors: NDArray[np.uint8]) -> Image.Image:
     labels = image.labels[y0 + rows.clip(max=height - 1)][:, x0 + columns.clip(max=width - 1)]
     picture = np.array(pixels)
     edge = boundaries(labels)
-    class_of = np.ones(int(labels.max(initial=0)) + 1, np.int32) if image.classes is None else image.classes
+    if image.classes is None:
+        class_of = np.ones(int(labels.max(initial=0)) + 1, np.int32)
+    else:
+        class_of = image.classes
     picture[edge] = colors[class_of[labels[edge]]]
     tile = Image.new("RGB", (TILE_PX, TILE_PX), "white")
     tile.paste(Image.fromarray(picture), (0, 0))
     if image.points is not None:
-        classes = np.ones(len(image.points), np.int32) if image.point_classes is None else image.point_classes
+        if image.point_classes is None:
+            classes = np.ones(len(image.points), np.int32)
+        else:
+            classes = image.point_classes
         _draw_points(ImageDraw.Draw(tile), (image.points - (y0, x0)) * scale, colors[classes])
     return tile
 
@@ -100,8 +106,14 @@ def _draw_points(draw: ImageDraw.ImageDraw, points: NDArray[np.float64], colors:
 def _draw_caption(draw: ImageDraw.ImageDraw, image: LabelledImage, corner: tuple[int, int]) -> None:
     x, y = corner
     height, width = image.labels.shape
-    shown = f"middle of {width} x {height} px" if max(height, width) > CENTRE_PX else f"{width} x {height} px"
-    count = len(np.unique(image.labels[image.labels > 0])) if image.points is None else len(image.points)
+    if max(height, width) > CENTRE_PX:
+        shown = f"middle of {width} x {height} px"
+    else:
+        shown = f"{width} x {height} px"
+    if image.points is None:
+        count = len(np.unique(image.labels[image.labels > 0]))
+    else:
+        count = len(image.points)
     known = [v for k, v in image.attributes.items() if k in ("tissue", "organ", "source", "split", "stain") and v]
     draw.text((x, y), _fit(draw, image.name, 15), fill=INK, font=font(15))
     draw.text((x, y + 19), _fit(draw, ", ".join([f"{count} annotated", shown, *known]), 13), fill=GREY, font=font(13))

@@ -134,7 +134,10 @@ def scale_bar(picture: Image.Image, um_per_px: float) -> None:
     """A bar of a round length, about a sixth of the picture wide, in its lower left corner."""
     length = round_length(picture.width * um_per_px / 6)
     width = length / um_per_px
-    label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} um"
+    if length >= 1000:
+        label = f"{length / 1000:g} mm"
+    else:
+        label = f"{length:g} um"
     draw = ImageDraw.Draw(picture, "RGBA")
     text = font(20)
     wide = max(width, draw.textlength(label, text))

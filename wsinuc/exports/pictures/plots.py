@@ -77,13 +77,20 @@ def draw_heat_map(
     image = axes.imshow(table, cmap="viridis", aspect="auto")
     whole = bool(np.all(np.mod(table[np.isfinite(table)], 1) == 0))
     # Figures in the cells are black on the bright half of the colours and white on the dark one.
-    limit = np.nanmean([np.nanmin(table), np.nanmax(table)]) if np.isfinite(table).any() else 0.0
+    if np.isfinite(table).any():
+        limit = np.nanmean([np.nanmin(table), np.nanmax(table)])
+    else:
+        limit = 0.0
     for (i, j), value in np.ndenumerate(table):
         if np.isfinite(value):
             text = f"{value:.0f}" if whole else f"{value:.3f}"
-            axes.text(j, i, text, ha="center", va="center", fontsize=8, color="black" if value > limit else "white")
+            color = "black" if value > limit else "white"
+            axes.text(j, i, text, ha="center", va="center", fontsize=8, color=color)
     slanted = max(map(len, columns)) > 6
-    axes.set_xticks(range(len(columns)), columns, rotation=45 if slanted else 0, ha="right" if slanted else "center")
+    if slanted:
+        axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right")
+    else:
+        axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel=x, ylabel=y, title=title)
     figure.colorbar(image)

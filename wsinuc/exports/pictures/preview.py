@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,13 @@ class Preview:
 
     def __init__(self, view: SlideView) -> None:
         self._view = view
+        # Never finer than the view itself: a small slide is shown as it is.
         mpp = view.mpp * max(1.0, max(view.shape) / OVERVIEW)
-        self._coarse = view.slide.at(mpp) if mpp > view.mpp else view
+        if mpp > view.mpp:
+            self._coarse = view.slide.at(mpp)
+        else:
+            self._coarse = view
+        # As the coarse view turned out: its shape is whole pixels, so the wanted mpp is met nearly.
         self._mpp = view.mpp * view.shape[1] / self._coarse.shape[1]
         self._overview = Picture(self._coarse.shape, Box.of_shape(view.shape))
         self._tally = _Tally.empty(view.shape)
@@ -89,39 +94,19 @@ class Preview:
             field.draw_outlines(part)
         left = self._overview.finish(read_resilient(self._coarse, Box.of_shape(self._coarse.shape))[0])
         right = field.finish(_magnified(view, box))
-        left, legend = hatch_left_out(left, tissue, _mm2(view)) if tissue else (left, [])
+        legend: list[LegendEntry] = []
+        if tissue:
+            left, legend = hatch_left_out(left, tissue, _mm2(view))
+        # Where the field is the whole slide, a frame would mark nothing.
         if box != self._overview.box:
             _mark(left, box, self._overview.scale)
         for picture, mpp in ((left, self._mpp), (right, view.mpp / ZOOM)):
             scale_bar(picture, mpp)
             frame(picture)
         tally = self._tally
-        page = _page(left, right, Header(_title(view), tally.caption(view, tissue_mm2), tally.entries(), legend))
+        page = _page(left, right, _Header(_title(view), tally.caption(view, tissue_mm2), tally.entries(), legend))
         with replacing(Path(path)) as stream:
             page.save(stream, format="PNG", compress_level=_COMPRESSION)
-
-
-def write_preview(
-    view: SlideView,
-    nuclei: Iterable[Nuclei],
-    path: Path | str,
-    *,
-    tissue_mm2: float | None = None,
-    tissue: TissueMask | None = None,
-) -> None:
-    """`Preview` of a table at once; see there.
-
-    Parameters
-    ----------
-    nuclei
-        Parts of the table, gone through twice. Pass something that can be iterated again and again; a one-time iterator
-        is kept in memory whole.
-    """
-    parts = list(nuclei) if isinstance(nuclei, Iterator) else nuclei
-    preview = Preview(view)
-    for part in parts:
-        preview.add(part)
-    preview.write(path, lambda box: parts, tissue_mm2=tissue_mm2, tissue=tissue)
 
 
 @dataclass(slots=True)
@@ -137,10 +122,11 @@ class _Tally:
         return cls(np.zeros((ceil_div(shape[0], _CELL), ceil_div(shape[1], _CELL)), np.int64), {})
 
     def add(self, part: Nuclei) -> None:
+        # A centroid on the far border would lie in a cell that is not there.
         rows, columns = np.minimum(part.centroids.astype(np.int64) // _CELL, np.array(self.cells.shape) - 1).T
         np.add.at(self.cells, (rows, columns), 1)
-        found = np.bincount(part.classes, minlength=len(part.class_names)).tolist()
-        for key, count in zip(zip(part.class_names, part.class_colors, strict=True), found, strict=True):
+        counts = np.bincount(part.classes, minlength=len(part.class_names)).tolist()
+        for key, count in zip(zip(part.class_names, part.class_colors, strict=True), counts, strict=True):
             self.classes[key] = self.classes.get(key, 0) + count
 
     def densest(self, shape: tuple[int, int]) -> Box:
@@ -150,6 +136,7 @@ class _Tally:
             y0, x0 = (shape[0] - height) // 2, (shape[1] - width) // 2
         else:
             window = FIELD // _CELL
+            # Padded behind, so that windows which begin near the end exist, too.
             sums = np.pad(self.cells, ((0, window - 1), (0, window - 1)))
             sums = np.lib.stride_tricks.sliding_window_view(sums, (window, window)).sum(axis=(2, 3))
             row, column = np.unravel_index(int(sums.argmax()), sums.shape)
@@ -168,7 +155,7 @@ class _Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class _Header:
     """What stands above the pictures."""
 
     title: str
@@ -188,7 +175,9 @@ def _mm2(view: SlideView) -> float:
 
 
 def _title(view: SlideView) -> str:
-    return printable(view.slide.path.name) if view.slide.path else "image in memory"
+    if view.slide.path:
+        return printable(view.slide.path.name)
+    return "image in memory"
 
 
 def _magnified(view: SlideView, box: Box) -> NDArray[np.uint8]:
@@ -201,26 +190,34 @@ def _mark(picture: Image.Image, box: Box, scale: float) -> None:
     """Show on the overview where the field lies."""
     corners = (box.x0 * scale, box.y0 * scale, box.x1 * scale - 1, box.y1 * scale - 1)
     draw = ImageDraw.Draw(picture)
+    # White under the colour, so that the frame shows on any tissue.
     draw.rectangle(corners, outline=(255, 255, 255), width=5)
-    if min(corners[2] - corners[0], corners[3] - corners[1]) > 2:  # a picture of a few pixels has no room for it
+    # A picture of a few pixels has no room for it.
+    if min(corners[2] - corners[0], corners[3] - corners[1]) > 2:
         draw.rectangle((corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1), outline=_MARK, width=3)
 
 
-def _page(left: Image.Image, right: Image.Image, header: Header) -> Image.Image:
+def _page(left: Image.Image, right: Image.Image, header: _Header) -> Image.Image:
     """Both pictures on white under a header: side by side, or one below the other when the slide is wide."""
+    # Beside a wide slide the page would be a ribbon.
     below = left.width > 1.5 * left.height
     top = header.height
-    width = max(left.width, right.width) if below else left.width + _GAP + right.width
-    height = left.height + _GAP + right.height if below else max(left.height, right.height)
+    if below:
+        width = max(left.width, right.width)
+        height = left.height + _GAP + right.height
+        corner = (_MARGIN, top + left.height + _GAP)
+    else:
+        width = left.width + _GAP + right.width
+        height = max(left.height, right.height)
+        corner = (_MARGIN + left.width + _GAP, top)
     page = Image.new("RGB", (width + 2 * _MARGIN, top + height + _MARGIN), (255, 255, 255))
     page.paste(left, (_MARGIN, top))
-    corner = (_MARGIN, top + left.height + _GAP) if below else (_MARGIN + left.width + _GAP, top)
     page.paste(right, corner)
     _draw_header(page, header)
     return page
 
 
-def _draw_header(page: Image.Image, header: Header) -> None:
+def _draw_header(page: Image.Image, header: _Header) -> None:
     draw = ImageDraw.Draw(page)
     draw.text((_MARGIN, 28), header.title, fill=INK, font=font(34), anchor="lt")
     _draw_line(page, 92, header.caption, header.classes)
@@ -234,6 +231,7 @@ def _draw_line(page: Image.Image, baseline: int, text: str, entries: list[Legend
     draw.text((_MARGIN, baseline), text, fill=GREY, font=font(22), anchor="ls")
     x = _MARGIN + draw.textlength(text, font(22)) + 48
     for entry in entries:
+        # What has no room is left out whole; half a word would be worse.
         if x + 28 + draw.textlength(entry.label, font(22)) > page.width - _MARGIN:
             return
         draw.rounded_rectangle((x, baseline - 17, x + 18, baseline + 1), 4, fill=entry.color)

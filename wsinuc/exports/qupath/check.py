@@ -273,7 +273,8 @@ def _check_document(opened: Callable[[], BinaryIO], ledger: _Ledger, prefix: str
     It is read as a stream first, and as tolerantly as QuPath reads when that finds that it is no JSON.
     """
     where = prefix.rstrip(", ") or "file"
-    limit = MAX_BYTES if limit is None else limit
+    if limit is None:
+        limit = MAX_BYTES
     try:
         # Nearly all files are good JSON, and a stream takes the memory of one feature.
         for read in (_stream, _tolerant):
@@ -314,7 +315,9 @@ def _add_features(events: Iterator[Event], ledger: _Ledger, prefix: str) -> None
     """Judge every feature of a document; raises Unrecognised at its end when QuPath would import none of them."""
     with plain_errors():
         for number, feature in enumerate(raw_features(events)):
-            identity = feature.get("id") if isinstance(feature, dict) else None
+            identity = None
+            if isinstance(feature, dict):
+                identity = feature.get("id")
             ledger.add(read_feature(feature), identity, f"{prefix}feature {number}")
 
 

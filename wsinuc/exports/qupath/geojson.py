@@ -73,7 +73,9 @@ class ExportReport:
 
 def default_geojson_name(count: int) -> str:
     """File name for ``count`` nuclei: one plain file while QuPath can load it with ease, else a zip of shards."""
-    return "nuclei.geojson" if count <= ONE_FILE_LIMIT else "nuclei.geojson.zip"
+    if count <= ONE_FILE_LIMIT:
+        return "nuclei.geojson"
+    return "nuclei.geojson.zip"
 
 
 def check_class_names(names: Iterable[str]) -> None:
@@ -220,7 +222,8 @@ def _portions(parts: Iterable[Nuclei], size: int) -> Iterator[Nuclei]:
     waiting: list[Nuclei] = []
     count = 0
     for part in parts:
-        check_class_names(part.class_names)  # before anything of the part is written
+        # Before anything of the part is written.
+        check_class_names(part.class_names)
         start = 0
         while start < len(part):
             stop = min(len(part), start + size - count)

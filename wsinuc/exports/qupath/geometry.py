@@ -60,7 +60,10 @@ def geometry_issues(geometry: Any, present: bool) -> Iterator[Issue]:
         yield Issue("rejected", f"geometry type {str(kind)[:40]!r} is unknown", ALL_VERSIONS)
         return
     given = geometry.get("coordinates")
-    coordinates = given if isinstance(given, Coordinates) else empty(NOT_NESTED)
+    if isinstance(given, Coordinates):
+        coordinates = given
+    else:
+        coordinates = empty(NOT_NESTED)
     flaw = coordinates.flaw_as(kind)
     if kind not in ("Polygon", "MultiPolygon"):
         if flaw == NOT_NESTED:

@@ -130,7 +130,8 @@ def _is_simple_staircase(ring: NDArray[np.float64]) -> bool:
     edges = len(ring) - 1
     if edges < 4 or edges % 2:
         return False
-    first = 0 if ring[0, 0] == ring[1, 0] else 1  # the axis along which edge 0 does not move; they take turns
+    # The axis along which edge 0 does not move; they take turns.
+    first = 0 if ring[0, 0] == ring[1, 0] else 1
     for k in range(edges):
         still = (first + k) % 2
         if ring[k, still] != ring[k + 1, still] or ring[k, 1 - still] == ring[k + 1, 1 - still]:
@@ -140,7 +141,8 @@ def _is_simple_staircase(ring: NDArray[np.float64]) -> bool:
         high_x = max(ring[a, 0], ring[a + 1, 0])
         low_y = min(ring[a, 1], ring[a + 1, 1])
         high_y = max(ring[a, 1], ring[a + 1, 1])
-        for b in range(a + 2, edges if a else edges - 1):  # neighbours share a corner and nothing else
+        # Neighbours share a corner and nothing else.
+        for b in range(a + 2, edges if a else edges - 1):
             if (
                 min(ring[b, 0], ring[b + 1, 0]) <= high_x
                 and max(ring[b, 0], ring[b + 1, 0]) >= low_x

@@ -117,7 +117,10 @@ def _classification(value: Any) -> tuple[str | None, tuple[Any, ...] | None, lis
         return str(value.get("name")), None, []
     if "color" not in value or not ("name" in value or "names" in value):
         return None, None, [rejected("classification needs both name and color, as [r, g, b] of 0 to 255")]
-    names = value["names"] if "names" in value else [value["name"]]
+    if "names" in value:
+        names = value["names"]
+    else:
+        names = [value["name"]]
     if not isinstance(names, list) or not all(isinstance(n, (str, int, float)) for n in names):
         return None, None, [rejected("the name of a class is no text")]
     issues = [issue for name in names for issue in _class_name_issues(str(name))]
@@ -171,7 +174,9 @@ def _measurement_issues(value: Any) -> Iterator[Issue]:
             yield from _value_issues(item)
     elif isinstance(value, list):
         for entry in value:
-            item = entry.get("value") if isinstance(entry, dict) else None
+            item = None
+            if isinstance(entry, dict):
+                item = entry.get("value")
             if item is None:
                 yield rejected("measurements as a list need a name and a number as value in each entry")
             else:
@@ -209,4 +214,6 @@ def _is_number(value: Any) -> bool:
 
 def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    if len(text) <= 40:
+        return text
+    return text[:37] + "..."

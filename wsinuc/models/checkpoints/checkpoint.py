@@ -45,7 +45,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     header = {"kind": checkpoint.kind, "config": checkpoint.config, "provenance": checkpoint.provenance}
     temporary = path.with_name(path.name + ".partial")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    create(temporary).close()  # so that no link lies there when safetensors opens the name
+    # So that no link lies there when safetensors opens the name.
+    create(temporary).close()
     save_file(tensors, temporary, metadata={HEADER_NAME: json.dumps(header, sort_keys=True)})
     temporary.chmod(0o644)  # safetensors makes it readable by its owner only
     durable.sync(temporary)

@@ -39,7 +39,9 @@ class CoSynModel:
     @property
     def levels(self) -> MeanLevels | None:
         """Mean levels of the training's images, where the file has them; raises CheckpointError."""
-        return MeanLevels.from_header(self.config["levels"]) if "levels" in self.config else None
+        if "levels" in self.config:
+            return MeanLevels.from_header(self.config["levels"])
+        return None
 
 
 def network_config(config: CoSynConfig) -> dict[str, Any]:

@@ -48,7 +48,9 @@ class DenoiserHeader:
 
 def untrained_denoiser(config: UNetConfig | AttentionUNetConfig) -> UNet | AttentionUNet:
     """A denoiser of this shape with random weights."""
-    return AttentionUNet(config) if isinstance(config, AttentionUNetConfig) else UNet(config)
+    if isinstance(config, AttentionUNetConfig):
+        return AttentionUNet(config)
+    return UNet(config)
 
 
 def build_denoiser(config: dict[str, Any]) -> nn.Module:
@@ -80,6 +82,7 @@ def denoiser_config(module: nn.Module) -> dict[str, Any]:
     """``network`` and ``unet`` of a network, as `build_denoiser` takes them; raises CheckpointError for others."""
     for name, (network, _) in DENOISERS.items():
         if isinstance(module, network):
+            # Both networks' configs are dataclasses, which nn.Module's attributes do not say.
             return {"network": name, "unet": dataclasses.asdict(module.config)}  # type: ignore[call-overload]
     raise CheckpointError(f"{type(module).__name__} is no denoiser; these are: {', '.join(DENOISERS)}")
 

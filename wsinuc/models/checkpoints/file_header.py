@@ -84,8 +84,12 @@ def read_header(path: Path) -> Header | None:
     require_regular(path, CheckpointError)
     try:
         described = parse_header(_raw_header(path))
-        metadata = described.get("__metadata__") if isinstance(described, dict) else None
-        own = metadata.get(HEADER_NAME) if isinstance(metadata, dict) else None
+        metadata = None
+        if isinstance(described, dict):
+            metadata = described.get("__metadata__")
+        own = None
+        if isinstance(metadata, dict):
+            own = metadata.get(HEADER_NAME)
         if not isinstance(own, str):
             return None
         header = parse_header(own)
@@ -95,7 +99,9 @@ def read_header(path: Path) -> Header | None:
         raise CheckpointError(
             f"{path} is no complete safetensors file ({error}): it may be truncated; copy it again"
         ) from error
-    return None if header is None else from_header(Header, header)
+    if header is None:
+        return None
+    return from_header(Header, header)
 
 
 def check_kind(kind: str, config: dict[str, Any]) -> None:

@@ -145,7 +145,9 @@ def adopt(network: nn.Module, tensors: Mapping[str, Tensor]) -> int:
     own = network.state_dict()
     fitting = {name: value for name, value in tensors.items() if name in own and own[name].shape == value.shape}
     if "stem.weight" not in fitting:
-        given = tuple(tensors["stem.weight"].shape) if "stem.weight" in tensors else "none"
+        given = "none"
+        if "stem.weight" in tensors:
+            given = str(tuple(tensors["stem.weight"].shape))
         raise CheckpointError(
             "no weights to start from: the network's first convolution is "
             f"{tuple(own['stem.weight'].shape)}, the given one "

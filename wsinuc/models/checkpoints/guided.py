@@ -100,7 +100,8 @@ def from_guided(
         module, _, kind = name.rpartition(".")
         ours = f"{_translate(module)}.{kind}"
         if module.endswith((".qkv", ".proj_out")) and value.ndim == 3:
-            value = value[..., None]  # their 1-d convolution over positions is our 1x1 convolution
+            # Their 1-d convolution over positions is our 1x1 convolution.
+            value = value[..., None]
         if module.endswith(".qkv") and not new_attention_order:
             stage = ours.removesuffix(f".qkv.{kind}")
             value = _queries_first(value, _heads(unet, stage))
@@ -155,7 +156,10 @@ def _check(converted: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Non
         )
     for name, value in wanted.items():
         if converted[name].shape != value.shape:
-            hint = "is the variance learned there?" if name.startswith("head.2") else "check its base width"
+            if name.startswith("head.2"):
+                hint = "is the variance learned there?"
+            else:
+                hint = "check its base width"
             raise CheckpointError(
                 f"{name} is {tuple(converted[name].shape)} in the published weights but {tuple(value.shape)} in "
                 f"this network: {hint}"

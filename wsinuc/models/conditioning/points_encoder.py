@@ -82,6 +82,7 @@ class PointsEncoder(nn.Module):
         self.last = nn.Conv2d(config.width, outputs, 3, padding=1)
 
     def forward(self, points: Tensor) -> Tensor:
-        x = self.first(self.embedding(points).movedim(-1, 1))  # channels last in memory already
+        # Channels last in memory already.
+        x = self.first(self.embedding(points).movedim(-1, 1))
         out: Tensor = self.last(F.leaky_relu(self.high(x + self.trunk(x)), _SLOPE))
         return out

@@ -65,7 +65,10 @@ class TemplateEncoder:
         tissues, stains, classes = self._words
         tokens = torch.zeros(len(prompts), 2 + len(classes), self.width)
         for sample, given in zip(tokens, prompts, strict=True):
-            prompt = parse_prompt(given, self.vocabulary) if isinstance(given, str) else self.vocabulary.checked(given)
+            if isinstance(given, str):
+                prompt = parse_prompt(given, self.vocabulary)
+            else:
+                prompt = self.vocabulary.checked(given)
             sample[0, tissues.index(prompt.tissue)] = 1
             sample[1, len(tissues) + stains.index(prompt.stain)] = 1
             for i in map(classes.index, prompt.classes):
@@ -119,6 +122,7 @@ class ClipEncoder:
             tensors[_POSITIONS] = tensors[_POSITIONS].repeat(2, 1)[:CLIP_LENGTH]
             config.max_position_embeddings = len(tensors[_POSITIONS])
             model = CLIPTextModel(config)
+            # Versions of transformers differ in whether names have this prefix.
             names = {name.removeprefix("text_model."): name for name in model.state_dict()}
             model.load_state_dict({names[name]: tensor.float() for name, tensor in tensors.items() if name in names})
         except Exception as error:  # whatever a foreign file makes of transformers
@@ -128,7 +132,8 @@ class ClipEncoder:
             ) from error
         self._model = model.eval().requires_grad_(False)
         self._sha256 = file_sha256(weights)
-        self._hidden = lru_cache(_CACHED)(self._encode)  # a training asks for the same captions again and again
+        # A training asks for the same captions again and again.
+        self._hidden = lru_cache(_CACHED)(self._encode)
 
     @property
     def width(self) -> int:
@@ -196,6 +201,7 @@ def load_text_encoder(config: dict[str, Any], folder: str | Path | None = None) 
             f"this network was trained with a CLIP text encoder (sha256 {config['sha256'][:12]}...); give its folder"
         )
     encoder = ClipEncoder(folder)
+    # Another tower of the same width would load, and mean something else.
     if encoder.config() != config:
         raise ConfigError(
             f"this network was trained with another text encoder: expected weights of width {config['width']} with "
@@ -210,11 +216,12 @@ def _checked_files(folder: Path) -> Path:
         raise CheckpointError(f"no folder at {folder}: a text encoder is a folder with config.json and {_WEIGHTS}")
     weights = folder / _WEIGHTS
     if not weights.is_file():
+        # The usual reason why the safe file is missing.
         pickled = next(iter(sorted(folder.glob("*.bin"))), None)
-        raise CheckpointError(
-            f"{folder} has no {_WEIGHTS}"
-            + (f" but {pickled.name}, a pickle, which can run code: convert it where you trust it" if pickled else "")
-        )
+        advice = ""
+        if pickled:
+            advice = f" but {pickled.name}, a pickle, which can run code: convert it where you trust it"
+        raise CheckpointError(f"{folder} has no {_WEIGHTS}{advice}")
     has = {path.name for path in folder.iterdir()}
     if "config.json" not in has or not ("tokenizer.json" in has or {"vocab.json", "merges.txt"} <= has):
         raise CheckpointError(

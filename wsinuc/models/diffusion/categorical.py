@@ -113,7 +113,8 @@ class CategoricalDiffusion:
             x_0 and x_t, int64 ``(n, h, w)``.
         """
         log_clean = self.log_one_hot(clean)
-        log_estimate = logits.float().log_softmax(1)  # fp32: bf16 has too few digits for a difference of logarithms
+        # In fp32: bf16 has too few digits for a difference of logarithms.
+        log_estimate = logits.float().log_softmax(1)
         true = self.posterior(log_clean, noised, t, t - 1)
         model = self.posterior(log_estimate, noised, t, t - 1)
         divergence = (true.exp() * (true - model)).flatten(1).sum(1)

@@ -58,7 +58,8 @@ def scales(log_snr: float) -> tuple[float, float]:
     >>> scales(CLEAN)
     (1.0, 0.0)
     """
-    value = torch.tensor(log_snr, dtype=torch.float64)  # fp32 would make sigma 0 before the signal is clean
+    # Fp32 would make sigma 0 before the signal is clean.
+    value = torch.tensor(log_snr, dtype=torch.float64)
     return float(_alpha(value)), float(_alpha(-value))
 
 
@@ -96,7 +97,8 @@ def ancestral_step(x: Tensor, x0: Tensor, now: float, later: float, eps: Tensor)
     """
     if later == CLEAN:
         return x0
-    share = -math.expm1(now - later)  # 1 - exp(now - later), with all digits where the two are near
+    # 1 - exp(now - later), with all digits where the two are near.
+    share = -math.expm1(now - later)
     alpha, _ = scales(now)
     alpha_later, sigma_later = scales(later)
     mean = alpha_later * (x * ((1 - share) / alpha) + share * x0)

@@ -115,14 +115,17 @@ class GaussianDiffusion:
 
         Nichol & Dhariwal 2021, equation 15. The posterior's variance is 0 at t = 0; that of t = 1 stands in for it.
         """
-        low = self.posterior_variances  # computed anew by the property, so that it may be written to
+        # Computed anew by the property, so that it may be written to.
+        low = self.posterior_variances
         low[0] = low[1] if self.steps > 1 else self.betas[0]
         share = (code + 1) / 2
         return share * self.at(self.betas.log(), t, code) + (1 - share) * self.at(low.log(), t, code)
 
     def named(self, t: Tensor) -> Tensor:
         """What the denoiser calls the timesteps ``t``."""
-        return t if self.original is None else self.original.to(t.device)[t]
+        if self.original is None:
+            return t
+        return self.original.to(t.device)[t]
 
     def respaced(self, timesteps: Sequence[int]) -> GaussianDiffusion:
         """The same process seen at a few of its timesteps only, for quicker sampling (Nichol &

@@ -87,6 +87,7 @@ class JointNoise:
     @classmethod
     def draw(cls, classes: int, size: tuple[int, int], generator: torch.Generator) -> JointNoise:
         """Noise of one sample (n = 1) of ``size`` (h, w), on the CPU."""
+        # Image and distance in one draw, so that a sample's noise is one stretch of its generator.
         gaussian = torch.randn((1, 4, *size), generator=generator)
         return cls(gaussian[:, :3], gaussian[:, 3:], torch.rand((1, classes, *size), generator=generator))
 
@@ -168,8 +169,10 @@ class JointDiffusion:
         ``L = p2(SNR) (9 L_image + 3 L_label + L_distance)`` with the paper's weights.
         """
         noisy = self.noise(clean, t, noise)
+        # The image's log-SNR stands for the time of the whole unit, also where the distance's schedule differs.
         log_snr = self.image.log_snr(t.cpu())
         predicted = denoiser(noisy, log_snr.float().to(clean.image.device))
+        # Squares in fp32: bf16 has too few digits for what is left late in a training.
         image = (predicted.image.float() - noise.image).square().flatten(1).mean(1)
         distance = (predicted.distance.float() - noise.distance).square().flatten(1).mean(1)
         label = self.label.loss(predicted.logits, clean.label, noisy.label, self.timestep(t.cpu()))

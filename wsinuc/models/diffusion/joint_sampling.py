@@ -84,6 +84,7 @@ def sample_joint(
         A prediction is no number; names the step and the sample.
     """
     _check_request(process, request, sampler)
+    # Descending, since the way back begins in noise.
     timesteps = quadratic_timesteps(process.steps, sampler.steps)[::-1]
     walk = _Walk(process, network, request.to(device), sampler.name, device, percentile, levels)
     unit = walk.descend(walk.start(), timesteps)
@@ -174,7 +175,9 @@ class _Gaussian:
         self.before: tuple[float, Tensor] | None = None
 
     def log_snr(self, t: int) -> float:
-        return CLEAN if t < 0 else float(self.schedule.log_snr(torch.tensor(t / self.steps)))
+        if t < 0:
+            return CLEAN
+        return float(self.schedule.log_snr(torch.tensor(t / self.steps)))
 
     def step(self, x: Tensor, x0: Tensor, t: int, s: int, eps: Tensor) -> Tensor:
         now = self.log_snr(t)
@@ -192,12 +195,11 @@ def _guided(
     network: JointNetwork, unit: JointUnit, log_snr: Tensor, points: Tensor, text: TextTokens | None, guidance: float
 ) -> JointPrediction:
     """The network's prediction in single precision, away from the one without text where that is asked for."""
-    told = network(unit, log_snr, points, text)
-    told = _single(told)
+    prompted = _single(network(unit, log_snr, points, text))
     if guidance == 0:
-        return told
-    free = network(unit, log_snr, points, None)
-    return told.extrapolated(_single(free), guidance)
+        return prompted
+    unprompted = _single(network(unit, log_snr, points, None))
+    return prompted.extrapolated(unprompted, guidance)
 
 
 def _single(predicted: JointPrediction) -> JointPrediction:

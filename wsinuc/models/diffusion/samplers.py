@@ -106,11 +106,14 @@ def sample(
     noise = seeded_noise(shape, seeds, device)
     way_back = Walk(process, denoiser, sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
     x = way_back.from_noise(noise())
-    return way_back.restarted(x) if sampler.restart else x
+    if sampler.restart:
+        return way_back.restarted(x)
+    return x
 
 
 def seeded_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device | str) -> Noise:
     """Noise float32 ``(n, *shape)`` in which each sample draws from a CPU generator of its own."""
+    # On the CPU, where a seed gives the same noise on every machine and in a batch of any size.
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return lambda: torch.stack([torch.randn(*shape, generator=generator) for generator in generators]).to(device)
 
@@ -176,6 +179,7 @@ class Walk:
             raise ConfigError("a restart needs noise")
         timesteps = restart_timesteps(sampler_timesteps(self.process, self.sampler), first)
         respaced = self.process.respaced(timesteps[::-1])
+        # The last timestep of the respaced process is the one to restart from.
         t = torch.full((len(x),), respaced.steps - 1, device=x.device)
         return self._down(respaced, respaced.noise(x, t, self.noise()), None)
 
@@ -196,7 +200,9 @@ class Walk:
         return x
 
     def _clamped(self, x0: Tensor) -> Tensor:
-        return x0.clamp(-1, 1) if self.clamp else x0
+        if self.clamp:
+            return x0.clamp(-1, 1)
+        return x0
 
 
 def restart_steps(process: GaussianDiffusion, sampler: SamplerConfig) -> int:
@@ -220,12 +226,15 @@ def sampler_timesteps(process: GaussianDiffusion, sampler: SamplerConfig) -> lis
     if sampler.name != "dpm++" or sampler.steps == 1:
         return even
     log_snr = half_log_snr(process)
+    # Never fewer timesteps than steps, even where a schedule reaches that noise early.
     last = max(int((log_snr >= LARGEST_NOISE).sum()), sampler.steps) - 1
     wanted = torch.linspace(float(log_snr[0]), float(log_snr[last]), sampler.steps, dtype=torch.float64)
     timesteps: list[int] = (log_snr[None] - wanted[:, None]).abs().argmin(1).tolist()
-    for i in range(1, len(timesteps)):  # where even steps fall on one timestep, the next free ones
+    # Where even steps fall on one timestep, the next free ones.
+    for i in range(1, len(timesteps)):
         timesteps[i] = max(timesteps[i], timesteps[i - 1] + 1)
-    for i in range(len(timesteps)):  # and back again where that went beyond the last
+    # Then back again, where that went beyond the last timestep.
+    for i in range(len(timesteps)):
         timesteps[i] = min(timesteps[i], last - (len(timesteps) - 1 - i))
     return timesteps
 
@@ -249,6 +258,7 @@ def _ancestral(process: GaussianDiffusion, noise: Noise | None) -> Step:
         mean = process.posterior_mean(x0, x, at)
         if t == 0:
             return mean
+        # A network that also predicts variance puts out twice the channels; its code comes second.
         if predicted.shape[1] == 2 * channels:
             spread = (0.5 * process.learned_log_variance(predicted[:, channels:], at)).exp()
         else:
@@ -273,18 +283,23 @@ def _ddim(process: GaussianDiffusion, noise: Noise | None) -> Step:
 def _dpm_multistep(process: GaussianDiffusion, noise: Noise | None) -> Step:
     signals, sigmas = _signals_and_sigmas(process)
     log_snr = half_log_snr(process).tolist()
-    widths = [low - high for low, high in pairwise(log_snr)]  # h of the step from t + 1 to t, at position t
-    before: list[Tensor] = []  # x_0 as the last step predicted it; empty before the first step
+    # H of the step from t + 1 to t, at position t.
+    widths = [low - high for low, high in pairwise(log_snr)]
+    # x_0 as the last step predicted it; empty before the first step.
+    before: list[Tensor] = []
 
     def step(x: Tensor, x0: Tensor, predicted: Tensor, t: int) -> Tensor:
         if t == 0:
-            return x0  # lambda of a clean image is infinite: the step of first order gives x_0 itself
+            # Lambda of a clean image is infinite: the step of first order gives x_0 itself.
+            return x0
         width = widths[t - 1]
         direction = x0
         if before:
+            # Second order: the last prediction tells how x_0 changes along log-SNR.
             ratio = widths[t] / width
             direction = x0 + (x0 - before.pop()) / (2 * ratio)
         before.append(x0)
+        # expm1 keeps the digits of narrow steps, where exp(-h) - 1 would cancel.
         return sigmas[t - 1] / sigmas[t] * x - signals[t - 1] * math.expm1(-width) * direction
 
     return step

@@ -74,7 +74,8 @@ def variational_bound(process: GaussianDiffusion, predicted: Tensor, x0: Tensor,
     mean = process.posterior_mean(process.predict_x0(xt, t, eps.detach()), xt, t)
     log_variance = process.learned_log_variance(code, t)
     posterior = process.posterior_variances.clone()
-    posterior[0] = 1.0  # t = 0 is judged by the decoder below; any finite value does
+    # T = 0 is judged by the decoder below; any finite value does.
+    posterior[0] = 1.0
     true_log_variance = process.at(posterior.log(), t, xt).expand_as(xt)
     kl = gaussian_kl(process.posterior_mean(x0, xt, t), true_log_variance, mean, log_variance)
     decoder = -discretised_log_likelihood(x0, mean, log_variance)
@@ -104,13 +105,18 @@ class Objective:
         channels = x0.shape[1]
         xt = process.noise(x0, t, eps)
         predicted = denoiser(xt, t)
-        expected = 2 * channels if self.learned_variance else channels
+        expected = channels
+        also = "alone"
+        if self.learned_variance:
+            expected = 2 * channels
+            also = "and as many of variance code"
         if predicted.shape[1] != expected:
             raise ConfigError(
                 f"the denoiser puts out {predicted.shape[1]} channels but {expected} are needed: "
-                f"{channels} of noise{' and as many of variance code' if self.learned_variance else ' alone'}"
+                f"{channels} of noise {also}"
             )
-        predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))  # squares in bf16 lose digits
+        # Squares in bf16 lose digits.
+        predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
         losses = F.mse_loss(predicted[:, :channels], eps, reduction="none").flatten(1).mean(1)
         if self.p2:
             losses = losses * process.p2_weights(t, *self.p2).to(losses)

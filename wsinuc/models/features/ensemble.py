@@ -152,7 +152,9 @@ class PixelClassifierEnsemble(nn.Module):
         self.second_bias = nn.Parameter(torch.zeros(k, 1, config.inner))
         self.third = nn.Parameter(torch.randn(k, config.inner, outputs) * math.sqrt(1 / config.inner))
         self.third_bias = nn.Parameter(torch.zeros(k, 1, outputs))
-        widths = (config.hidden, config.inner) if config.norm == "batch" else ()
+        widths: tuple[int, ...] = ()
+        if config.norm == "batch":
+            widths = (config.hidden, config.inner)
         self.norms = nn.ModuleList(MemberNorm(k, width) for width in widths)
         self.register_buffer("mean", torch.zeros(config.width))
         self.register_buffer("std", torch.ones(config.width))
@@ -162,9 +164,11 @@ class PixelClassifierEnsemble(nn.Module):
         as used in training."""
         x = (features - self.mean) / self.std
         x = torch.relu(x @ self.first + self.first_bias)
-        x = self.norms[0](x) if self.norms else x
+        if self.norms:
+            x = self.norms[0](x)
         x = torch.relu(x @ self.second + self.second_bias)
-        x = self.norms[1](x) if self.norms else x
+        if self.norms:
+            x = self.norms[1](x)
         return x @ self.third + self.third_bias
 
     def folded(self) -> Layers:
@@ -225,7 +229,8 @@ class PixelClassifierEnsemble(nn.Module):
         for factor, stack in maps.items():
             part = weight[:, start : start + stack.shape[1]].permute(0, 2, 1).reshape(-1, stack.shape[1], 1, 1)
             start += stack.shape[1]
-            crop = margin // factor - 1 if margin else 0  # interpolation reads one native pixel beyond what is kept
+            # Interpolation reads one native pixel beyond what is kept.
+            crop = margin // factor - 1 if margin else 0
             projected[factor] = F.conv2d(without_rim(stack, crop), part.to(stack.dtype))
         # The bias once, on the finest map: the parts are added up later.
         finest = min(projected)
@@ -236,7 +241,8 @@ class PixelClassifierEnsemble(nn.Module):
         """Raw outputs ``(n, classes + maps, h, w)`` of one member."""
         channels = slice(member * self.config.hidden, (member + 1) * self.config.hidden)
         coarse = self.config.factor
-        ring = 1 if margin and coarse > 1 else 0  # pixels kept around for the last interpolation
+        # Pixels kept around for the last interpolation.
+        ring = 1 if margin and coarse > 1 else 0
         parts = []
         for factor, stack in projected.items():
             part = _enlarged(stack[:, channels], factor // coarse)

@@ -78,7 +78,9 @@ class FeatureExtractor:
     @property
     def channels(self) -> dict[int, int]:
         """Number of features at each down-sampling factor, finest first; their sum is the feature width."""
-        channels: dict[int, int] = {1: 3} if self.config.image else {}
+        channels: dict[int, int] = {}
+        if self.config.image:
+            channels[1] = 3
         for block in self.config.blocks:
             factor = self.unet.config.decoder_factors[block]
             width = self.unet.config.decoder_channels[block] * len(self.config.timesteps)
@@ -111,7 +113,9 @@ class FeatureExtractor:
         t = torch.tensor(self.config.timesteps, device=x0.device).repeat_interleave(n)
         noisy = self.process.noise(x0.repeat(steps, 1, 1, 1), t, noise.repeat_interleave(n, 0))
         noisy = noisy.to(dtype=self.unet.stem.weight.dtype, memory_format=torch.channels_last)
-        maps: dict[int, list[Tensor]] = {1: [x0.to(noisy.dtype)]} if self.config.image else {}
+        maps: dict[int, list[Tensor]] = {}
+        if self.config.image:
+            maps[1] = [x0.to(noisy.dtype)]
         # All timesteps go through the network as one batch, timestep by timestep.
         activations = self.unet.activations(noisy, t, self.config.blocks)
         for step in range(steps):

@@ -117,6 +117,7 @@ class DenoiserNetwork:
     ) -> None:
         config = FeatureConfig(timesteps=(timestep,), blocks=blocks)
         # PyTorch's stubs of Module.to do not know the memory format, as its documentation does.
+        # PyTorch's stubs lack memory_format alone.
         network = unet.float().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._extract = FeatureExtractor(network, process, config)
         self._device = torch.device(device)
@@ -140,7 +141,8 @@ class DenoiserNetwork:
                 f"{images.shape[1]}: choose another size of patches (--patch)"
             )
         rows = [self._vectors(images[i : i + BATCH]) for i in _starts(images)]
-        return ImageFeatures(np.concatenate(rows) if rows else np.zeros((0, self.width), np.float32))
+        # Without an image there is nothing to concatenate, and yet a width.
+        return ImageFeatures(np.concatenate([np.zeros((0, self.width), np.float32), *rows]))
 
     def _vectors(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         x = to_network(images, self._device)
@@ -228,7 +230,9 @@ def _wsinuc_kind(path: Path) -> str | None:
         header = read_header(path)
     except CheckpointError:
         return None
-    return None if header is None else header.kind
+    if header is None:
+        return None
+    return header.kind
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

@@ -100,14 +100,17 @@ def fit_classifier(
     """
     mean = descriptors.mean(axis=0)
     scale = descriptors.std(axis=0)
-    scale[scale < 1e-12] = 1.0  # a descriptor that never varies says nothing, whatever it is divided by
+    # A descriptor that never varies says nothing, whatever it is divided by.
+    scale[scale < 1e-12] = 1.0
     standard = (descriptors - mean) / scale
     rng = np.random.default_rng(config.seed)
     numbers = np.unique(images)
     members = []
     for _ in range(config.members):
-        times = np.ones(len(images))  # how often each nucleus counts; a single member sees every one once
+        # How often each nucleus counts; a single member sees every one once.
+        times = np.ones(len(images))
         if config.members > 1:
+            # Whole images are drawn: nuclei of one image are alike, and would make the members agree too much.
             draws = np.bincount(rng.choice(len(numbers), len(numbers)), minlength=len(numbers))
             times = draws[np.searchsorted(numbers, images)].astype(float)
         members.append(_regression(standard, classes, times, count, config.penalty))
@@ -118,6 +121,7 @@ def fit_classifier(
 def _regression(x: Float, classes: NDArray[np.intp], times: Float, count: int, penalty: float) -> Float:
     """Coefficients ``(d + 1, count)``, the bias last, with every class weighing the same in total."""
     of_class = np.bincount(classes, times, minlength=count)
+    # Rare classes weigh as much as frequent ones; how frequent they are differs from slide to slide.
     weight = times / np.maximum(of_class, 1e-9)[classes]
     weight /= weight.sum()
     truth = np.eye(count)[classes]
@@ -125,7 +129,8 @@ def _regression(x: Float, classes: NDArray[np.intp], times: Float, count: int, p
     def loss(flat: Float) -> tuple[float, Float]:
         w = flat.reshape(-1, count)
         z = x @ w[:-1] + w[-1]
-        z -= z.max(axis=1, keepdims=True)  # so that exp does not overflow; the softmax stays the same
+        # So that exp does not overflow; the softmax stays the same.
+        z -= z.max(axis=1, keepdims=True)
         log_sum = np.log(np.exp(z).sum(axis=1, keepdims=True))
         error = (np.exp(z - log_sum) - truth) * weight[:, None]
         value = -(weight * ((z - log_sum) * truth).sum(axis=1)).sum() + penalty / 2 * (w[:-1] ** 2).sum()
@@ -161,6 +166,7 @@ def _vote(x: Float, weights: Float, biases: Float) -> tuple[Float, Float]:
                 p[c] /= total
                 mean[i, c] += p[c] / members
             own_entropy += _entropy(p) / members
+        # Rounding may leave the difference a little below 0.
         disagreement[i] = min(1.0, max(0.0, _entropy(mean[i]) - own_entropy) / math.log(2.0))
     return mean, disagreement
 

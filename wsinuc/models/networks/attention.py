@@ -52,7 +52,9 @@ class TokenAttention(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, inner, bias=False)
         self.pair = nn.Sequential(nn.LayerNorm(context), nn.Linear(context, 2 * inner, bias=False))
-        self.own = nn.Linear(width, 2 * inner, bias=False) if self_attention else None
+        self.own = None
+        if self_attention:
+            self.own = nn.Linear(width, 2 * inner, bias=False)
         self.null = nn.Parameter(torch.randn(2 * inner) * 0.02)
         self.out = nn.Linear(inner, width, bias=False)
 
@@ -93,7 +95,9 @@ class ImageAttention(nn.Module):
     def __init__(self, channels: int, context: int, heads: int, *, self_attention: bool, factor: int = 0) -> None:
         super().__init__()
         self.attention = TokenAttention(channels, context, heads, self_attention=self_attention)
-        self.feed = FeedForward(channels, factor) if factor else None
+        self.feed = None
+        if factor:
+            self.feed = FeedForward(channels, factor)
         nn.init.zeros_(self.attention.out.weight)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:

@@ -76,10 +76,14 @@ class ResBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, time_width: int | None) -> None:
         super().__init__()
-        self.time = None if time_width is None else nn.Linear(time_width, outputs)
+        self.time = None
+        if time_width is not None:
+            self.time = nn.Linear(time_width, outputs)
         self.first = Block(inputs, outputs)
         self.second = Block(outputs, outputs)
-        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        self.skip: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         h = self.first(x)
@@ -125,7 +129,8 @@ class LinearAttention(FullAttention):
         # Queries are normalised over their channels and keys over the positions, so that k v^T can come first.
         q = q.softmax(dim=-2) * self.width**-0.5
         k = k.softmax(dim=-1)
-        context = k @ v.transpose(-1, -2)  # (n, heads, width of keys, width of values)
+        # (n, heads, width of keys, width of values).
+        context = k @ v.transpose(-1, -2)
         mixed = context.transpose(-1, -2) @ q
         out: Tensor = x + self.norm_out(self.out(mixed.reshape(len(x), -1, *x.shape[2:])))
         return out

@@ -80,7 +80,9 @@ def stride_of(method: str, shape: dict[str, Any]) -> int:
     """Pixels of which the sides of an input must be multiples."""
     if method == "unet":
         return SupervisedUNetConfig(**shape).stride
-    return STRIDE if method == "hovernet" else COARSEST
+    if method == "hovernet":
+        return STRIDE
+    return COARSEST
 
 
 def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
@@ -96,7 +98,10 @@ def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
         return config.fold * CORE + 2 * margin, margin
     if method == "finetune":
         # Attention is over the whole tile: not larger than what such denoisers are trained on.
-        tile = 256 if _sees_everything(shape["denoiser"]) else CORE + 64
+        if _sees_everything(shape["denoiser"]):
+            tile = 256
+        else:
+            tile = CORE + 64
         return tile, 32
     if method == "hovernet":
         margin = ceil_div(LOST, STRIDE) * STRIDE

@@ -61,9 +61,13 @@ class GatedResBlock(nn.Module):
         self.conv_in = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.conv_out = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.time = nn.Linear(time_width, 2 * outputs)
-        self.attention = ImageAttention(outputs, context, heads, self_attention=False) if context else None
+        self.attention = None
+        if context:
+            self.attention = ImageAttention(outputs, context, heads, self_attention=False)
         self.gate = GlobalContext(outputs) if gated else None
-        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        self.skip: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
         h = self.conv_in(F.silu(self.norm_in(x)))

@@ -102,11 +102,9 @@ class _Level(nn.Module):
         self.blocks = nn.ModuleList(
             GatedResBlock(width + skip, width, time, gated=True) for _ in range(config.blocks[index])
         )
-        self.attention = (
-            ImageAttention(width, config.context, config.heads, self_attention=True, factor=2)
-            if config.attends[index]
-            else None
-        )
+        self.attention = None
+        if config.attends[index]:
+            self.attention = ImageAttention(width, config.context, config.heads, self_attention=True, factor=2)
 
     def down(self, x: Tensor, time: Tensor, context: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Output, and one skip more than there are blocks."""
@@ -165,6 +163,7 @@ class CoSynUNet(nn.Module):
         self._build_levels([base * m for m in config.multipliers])
         self.last = GatedResBlock(2 * base, base, time, gated=True)
         self.heads = nn.ModuleList(nn.Conv2d(base, c, 3, padding=1) for c in (3, 1, config.classes))
+        # Heads begin at 0, as is usual for diffusion: the first predictions are no noise of their own.
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
 
@@ -209,6 +208,7 @@ class CoSynUNet(nn.Module):
         fused = torch.stack([fuse(x) for fuse, x in zip(self.fuse, (unit.image, unit.distance, label), strict=True)])
         shown = self.stem(fused.sum(0)) + self.points(points)
         x = self._levels(self.first(shown, time, context), time, context)
+        # The input once more at full resolution, which the levels fold away.
         x = self.last(torch.cat([x, shown], dim=1), time, context)
         return JointPrediction(*(head(x) for head in self.heads))
 

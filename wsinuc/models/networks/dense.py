@@ -31,7 +31,9 @@ class DenseOutput(NamedTuple):
 
     def without(self, rim: int) -> DenseOutput:
         """The same without so many pixels on every side."""
-        nuclei = None if self.nuclei is None else without_rim(self.nuclei, rim)
+        nuclei = None
+        if self.nuclei is not None:
+            nuclei = without_rim(self.nuclei, rim)
         return DenseOutput(without_rim(self.classes, rim), without_rim(self.maps, rim), nuclei)
 
     def float(self) -> DenseOutput:
@@ -41,7 +43,10 @@ class DenseOutput(NamedTuple):
         if self.nuclei is None:
             return DenseOutput(classes, maps)
         # HoVer-Net of one class has the same logits twice: they stay one tensor.
-        nuclei = classes if self.nuclei is self.classes else self.nuclei.float()
+        if self.nuclei is self.classes:
+            nuclei = classes
+        else:
+            nuclei = self.nuclei.float()
         return DenseOutput(classes, maps, nuclei)
 
 
@@ -93,6 +98,7 @@ class FinetunedDenoiser(DenseNetwork):
         )
 
     def forward(self, x: Tensor) -> DenseOutput:
-        t = torch.zeros(len(x), dtype=torch.long, device=x.device)  # method D fine-tunes with t fixed to 0
+        # Method D fine-tunes with t fixed to 0.
+        t = torch.zeros(len(x), dtype=torch.long, device=x.device)
         raw = self.head(self.denoiser(x, t))
         return DenseOutput(raw[:, : self.classes], raw[:, self.classes :])

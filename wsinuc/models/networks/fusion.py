@@ -22,4 +22,5 @@ def fuse_norms(network: nn.Module) -> None:
             # Only a norm behind its convolution can be fused: before it, padding would see the shift as well.
             if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(module, name, fuse_conv_bn_eval(layer.eval(), norm.eval()))
-                setattr(module, after, nn.Identity())  # keeps the numbers, and so the names, of what follows
+                # Keeps the numbers, and so the names, of what follows.
+                setattr(module, after, nn.Identity())

@@ -53,6 +53,7 @@ class HoVerNetConfig:
 
     def scaled(self, channels: int) -> int:
         """A published number of channels at this width."""
+        # Grouped convolutions need channels that the groups share out.
         return max(GROUPS, round(channels * self.width / GROUPS) * GROUPS)
 
 
@@ -76,6 +77,7 @@ class HoVerNet(DenseNetwork):
             )
         )
         self.bottleneck = nn.Conv2d(widths[4], widths[3], 1, bias=False)
+        # The order is that of the checkpoint's names; types come last, where there are any.
         outputs = {"nuclei": 2, "maps": config.maps}
         if config.classes > 2:
             outputs["types"] = config.classes
@@ -89,6 +91,7 @@ class HoVerNet(DenseNetwork):
         for stage in self.stages:
             x = stage(x)
             skips.append(x)
+        # The deepest map goes on with half its channels: three decoders read it.
         skips[-1] = self.bottleneck(x)
         raw = {name: decoder(*skips) for name, decoder in self.decoders.items()}
         return DenseOutput(raw.get("types", raw["nuclei"]), raw["maps"], raw["nuclei"])
@@ -115,7 +118,9 @@ class ResidualUnit(nn.Module):
             nn.Conv2d(middle, outputs, 1, bias=False),
         )
         changes = stride != 1 or inputs != outputs
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False) if changes else nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
+        if changes:
+            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.shortcut(x) + self.body(x)
@@ -159,6 +164,7 @@ class DenseUnits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for unit in self.units:
+            # Cropped by what the unit's unpadded 3x3 convolution costs.
             x = torch.cat([x[..., 1:-1, 1:-1], unit(x)], 1)
         out: Tensor = self.last(x)
         return out

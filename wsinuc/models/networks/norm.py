@@ -78,7 +78,8 @@ class GroupNorm(nn.GroupNorm):
         groups = x.float().reshape(len(x), self.num_groups, -1)
         mean = groups.mean((0, 2))
         square = groups.square().mean((0, 2))
-        rstd = (square - mean.square()).clamp_min(0).add(self.eps).rsqrt()  # rounding may make a variance negative
+        # Rounding may make a variance negative.
+        rstd = (square - mean.square()).clamp_min(0).add(self.eps).rsqrt()
         per_group = self.num_channels // self.num_groups
         weight, bias = self._scale_and_shift(mean)
         scale = weight.float() * rstd.repeat_interleave(per_group)
@@ -94,6 +95,7 @@ class GroupNorm(nn.GroupNorm):
         if x.device.type == "cpu" and torch.is_grad_enabled() and self.training:
             weight, bias = self._scale_and_shift(x)
             # PyTorch's ``apply`` has no annotation.
+            # PyTorch leaves apply without types.
             out: Tensor = _GroupNorm.apply(x, weight, bias, self.num_groups, self.eps)  # type: ignore[no-untyped-call]
             return out
         return super().forward(x)
@@ -149,7 +151,9 @@ def with_statistics(network: Network, statistics: dict[str, Any]) -> Network:
     for norm in norms.values():
         norm.fixed = None
     for name in {key.rpartition(".")[0] for key in statistics}:
-        like = norms[name].weight if norms[name].affine else next(network.parameters()).float()
+        like: Tensor = next(network.parameters()).float()
+        if norms[name].affine:
+            like = norms[name].weight
         scale, shift = (torch.from_numpy(statistics[f"{name}.{part}"]).to(like) for part in ("scale", "shift"))
         norms[name].fixed = (scale[None, :, None, None], shift[None, :, None, None])
     return fitted

@@ -67,7 +67,10 @@ class SupervisedUNetConfig:
         coarsest: int = 2 ** (self.levels - 1)
         finer: int = sum(4 * 2**level for level in range(self.levels - 1))
         # A mean of 4 pixels in steps of 2 reaches three times as far as a maximum of 2.
-        joined = 3 * (coarsest - 1) if self.smooth else coarsest - 1
+        if self.smooth:
+            joined = 3 * (coarsest - 1)
+        else:
+            joined = coarsest - 1
         return self.fold * (finer + 2 * coarsest + joined) + self.fold - 1 + self.blur // 2
 
 
@@ -80,7 +83,9 @@ class SupervisedUNet(DenseNetwork):
         widths = [config.base * 2**level for level in range(config.levels)]
         self.down = nn.ModuleList(_double(a, b) for a, b in zip([3 * config.fold**2, *widths], widths, strict=False))
         # Four pixels wide, a mean lets nothing through at the frequency that half the resolution cannot hold.
-        self.pool = nn.AvgPool2d(4, 2, 1, count_include_pad=False) if config.smooth else nn.MaxPool2d(2)
+        self.pool: nn.Module = nn.MaxPool2d(2)
+        if config.smooth:
+            self.pool = nn.AvgPool2d(4, 2, 1, count_include_pad=False)
         coarser = list(pairwise(widths))[::-1]
         lift = _interpolated if config.smooth else _transposed
         self.lift = nn.ModuleList(lift(wide, narrow) for narrow, wide in coarser)

@@ -140,7 +140,9 @@ class ResBlock(nn.Module):
         self.norm_out = norm(outputs)
         self.dropout = nn.Dropout(dropout)
         self.conv_out = _zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
-        self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        self.skip: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def _resampled(self, x: Tensor) -> Tensor:
         if self.resample == "up":
@@ -152,7 +154,8 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, time: Tensor, *condition: Any) -> Tensor:
         h = self.conv_in(self._resampled(F.silu(self.norm_in(x, *condition))))
         scale, shift = self.time(F.silu(time))[:, :, None, None].chunk(2, dim=1)
-        h = torch.addcmul(shift, self.norm_out(h, *condition), 1 + scale)  # norm (1 + scale) + shift in one pass
+        # norm * (1 + scale) + shift in one pass.
+        h = torch.addcmul(shift, self.norm_out(h, *condition), 1 + scale)
         out: Tensor = self.skip(self._resampled(x)) + self.conv_out(self.dropout(F.silu(h)))
         return out
 
@@ -181,7 +184,8 @@ class Resample(nn.Module):
     def __init__(self, channels: int, direction: str) -> None:
         super().__init__()
         self.direction = direction
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2 if direction == "down" else 1, padding=1)
+        stride = 2 if direction == "down" else 1
+        self.conv = nn.Conv2d(channels, channels, 3, stride=stride, padding=1)
 
     def forward(self, x: Tensor, *context: Any) -> Tensor:
         if self.direction == "up":
@@ -287,7 +291,10 @@ class Trunk(nn.Module):
         finest, which an early exit never reads, are the largest.
         """
         # Decoder block i reads the i-th skip from the end, so the first ones belong to blocks that are not run.
-        unread = 0 if blocks is None else len(self.decoder) - blocks
+        if blocks is None:
+            unread = 0
+        else:
+            unread = len(self.decoder) - blocks
         if x.shape[-2] % self.config.stride or x.shape[-1] % self.config.stride:
             raise ConfigError(f"height and width must be multiples of {self.config.stride}, got {tuple(x.shape[-2:])}")
         time = self.time(timestep_embedding(t, self.config.base).to(self.stem.weight.dtype))

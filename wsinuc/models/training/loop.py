@@ -136,6 +136,7 @@ def fit(
 @contextmanager
 def weights_in_place(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """``model`` with other weights, in evaluation mode, for the length of a block."""
+    # Copies: load_state_dict writes into the very tensors that state_dict shows.
     own = {name: value.clone() for name, value in model.state_dict().items()}
     training = model.training
     model.load_state_dict(dict(weights))
@@ -153,6 +154,7 @@ class _Meter:
     def __init__(self, images: int, step: int) -> None:
         self._images = images
         self._losses: list[float] = []
+        # Wall clocks jump; this one counts on.
         self._started = self._before = time.monotonic()
         self._step = step
 
@@ -206,7 +208,9 @@ class _Training:
         meter = _Meter(self.images, self.state.step)
         for step in range(self.state.step, self.config.steps):
             meter.add(self._step(step))
+            # One process alone would leave the others waiting for its gradients.
             stop = self._agree(self.should_stop())
+            # Whoever stops early also gets a state, a log line and an inspection of what was reached.
             last = stop or self.state.step == self.config.steps
             score, due = self._inspect(last)
             if (self.state.step % self.config.log_every == 0 or due or last) and self.processes.main:
@@ -226,6 +230,7 @@ class _Training:
         for group in self.state.optimiser.param_groups:
             group["lr"] = self.config.rate(step)
         value = self._gradients(step)
+        # The norm before clipping, which is not finite where any gradient is not.
         norm = nn.utils.clip_grad_norm_(model.parameters(), self.config.clip)
         self._check(value, float(norm), step)
         self.state.optimiser.step()
@@ -240,8 +245,11 @@ class _Training:
         model = self.state.model
         total = torch.zeros((), device=self.device)
         try:
+            # Freed rather than zeroed: the first pass then needs no addition, and memory is lower meanwhile.
             model.zero_grad(set_to_none=True)
             for i in range(passes):
+                # Parts are numbered over passes and processes, so their number decides what is
+                # learnt, not who computes it.
                 part = (step * passes + i) * self.processes.count + self.processes.rank
                 with self._autocast():
                     value = self.loss(part)
@@ -250,9 +258,12 @@ class _Training:
             self.processes.average_gradients(model.parameters())
             return float(self.processes.mean(total))
         except torch.OutOfMemoryError:
-            exhausted = True  # what follows runs after the block, when the failed pass's tensors are gone
+            # What follows runs after the block, when the failed pass's tensors are gone.
+            exhausted = True
         assert exhausted
-        at_once = self.images // (passes * self.processes.count) if self.images > 1 else None
+        at_once = None
+        if self.images > 1:
+            at_once = self.images // (passes * self.processes.count)
         with self._autocast():
             raise out_of_memory(model, at_once, self.trial)
 
@@ -263,7 +274,10 @@ class _Training:
         """Raise TrainingError when a step would spoil the weights."""
         if math.isfinite(loss) and math.isfinite(norm):
             return
-        what = f"the gradient's norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
+        if math.isfinite(loss):
+            what = f"the gradient's norm is {norm}"
+        else:
+            what = f"the loss is {loss}"
         hint = "nothing was saved yet: run again with a lower learning rate or a longer warm-up"
         if self.path.exists():
             hint = (

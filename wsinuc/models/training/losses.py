@@ -138,8 +138,10 @@ def gradient_kernels(dtype: torch.dtype, device: torch.device | None = None) -> 
     exchanged.
     """
     steps = torch.arange(-2, 3, dtype=dtype, device=device)
-    y, x = torch.meshgrid(steps, steps, indexing="ij")  # "ij": y varies along rows, which the published code mixes up
-    square = (x.square() + y.square()).clamp_min(1)  # 1 in the middle, where the numerator is 0
+    # "ij": y varies along rows, which the published code mixes up.
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    # 1 in the middle, where the numerator is 0.
+    square = (x.square() + y.square()).clamp_min(1)
     return torch.stack([x / square, y / square])[:, None]
 
 
@@ -172,7 +174,10 @@ def map_loss(maps: Tensor, truth: Tensor, nuclei: Tensor, importance: Tensor | N
         ``(n, h, w)`` weights of the pixels; None weights them alike.
     """
     error = (maps - truth).square()
-    weights = nuclei if maps.shape[1] == 2 else torch.ones_like(nuclei)
+    if maps.shape[1] == 2:
+        weights = nuclei
+    else:
+        weights = torch.ones_like(nuclei)
     if importance is not None:
         weights = weights * importance
     return _mean(error, weights[:, None].expand_as(error))

@@ -107,7 +107,8 @@ class TrainingState:
 
     def _compare(self, saved: Settings, path: Path) -> None:
         """Raise CheckpointError naming the settings that differ; states without settings are older and pass."""
-        known = json.loads(json.dumps(self.settings))  # as the file has them: tuples become lists
+        # As the file has them: tuples become lists.
+        known = json.loads(json.dumps(self.settings))
         differing = [name for name in sorted(saved.keys() | known.keys()) if saved.get(name) != known.get(name)]
         if saved and known and differing:
             shown = "; ".join(f"{name} was {saved.get(name)}, now {known.get(name)}" for name in differing[:3])

@@ -1,3 +1,5 @@
-"""Which slide is this: a hash over samples of all its files, and of every level's directory. Read
-``fingerprint``.
+"""Which slide is this, although nobody reads all its gigabytes.
+
+A path or URL goes in; a hash over samples of all its files, and over every level's directory,
+comes out. Read ``fingerprint`` first.
 """

@@ -25,7 +25,8 @@ def tiff_directories(file: BinaryIO) -> Iterator[bytes]:
     if header is None:
         return
     numbers, first = header
-    left = MAX_VALUE_BYTES  # of all values together: a hostile file claims as much for each of them
+    # A limit on all values together: a hostile file claims as much for each of them.
+    left = MAX_VALUE_BYTES
     for directory in walk(file, numbers, first, nested=True):
         yield directory.entries
         for data in far_values(file, numbers, directory):

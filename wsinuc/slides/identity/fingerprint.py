@@ -95,7 +95,9 @@ def sha256_of(path: Place) -> str:
     for part in slide_files(path):
         with part.open("rb") as file:
             digests.append(hash_all(file))
-    return digests[0] if len(digests) == 1 else _joined(sorted(digests))
+    if len(digests) == 1:
+        return digests[0]
+    return _joined(sorted(digests))
 
 
 def stamp(path: Place) -> str:
@@ -108,6 +110,7 @@ def stamp(path: Place) -> str:
     facts = []
     for file in slide_files(path):
         about = file.stat()
+        # A file with holes that are filled later keeps its size, not its blocks.
         blocks = getattr(about, "st_blocks", 0)
         facts.append(f"{about.st_ino} {about.st_size} {blocks} {about.st_mtime_ns} {about.st_ctime_ns}")
     return _joined(facts)[:32]
@@ -122,7 +125,9 @@ def hole_share(path: Place) -> float:
         return 0.0
     files = slide_files(path)
     size = sum(file.stat().st_size for file in files)
-    return sum(_holes(file) for file in files) / size if size else 0.0
+    if size:
+        return sum(_holes(file) for file in files) / size
+    return 0.0
 
 
 def hash_all(file: BinaryIO) -> str:
@@ -158,8 +163,10 @@ def _remote(url: Url) -> str:
         return digest.hexdigest()[:32]
     step = (size - SAMPLE) // (REMOTE_SAMPLES - 1)
     fs, path = url.filesystem()
+    # The end is always among them: TIFF directories often lie there.
     starts = [index * step for index in range(REMOTE_SAMPLES - 1)] + [size - SAMPLE]
     with remote_errors(url):
+        # All at once: one after the other would cost a round trip to the store each.
         samples = fs.cat_ranges([path] * len(starts), starts, [start + SAMPLE for start in starts], on_error="raise")
     for sample in samples:
         digest.update(sample)
@@ -172,7 +179,9 @@ def _remote_stamp(url: Url) -> str:
     with remote_errors(url):
         about = fs.info(path)
     version = about.get("ETag") or about.get("etag")
-    return _joined([str(about.get("size")), str(version)])[:32] if version else ""
+    if version:
+        return _joined([str(about.get("size")), str(version)])[:32]
+    return ""
 
 
 def _holes(path: Path) -> int:

@@ -40,7 +40,9 @@ def _series_of(path: Path) -> str | None:
     if _head(path, _DICOM_END)[-len(_DICOM) :] != _DICOM:
         return None
     instance = read_instance(path)
-    return None if instance is None else instance.series
+    if instance is None:
+        return None
+    return instance.series
 
 
 def _below(folder: Path) -> list[Path]:

@@ -58,7 +58,8 @@ class IsolatedSlide(Slide):
     def __init__(self, path: Place, *, mpp: float | None, reader: str, limits: ReaderLimits) -> None:
         self._asked = reader
         self._limits = limits
-        self._deaths: list[str] = []  # shared by duplicates: whoever comes later need not see it happen again
+        # Shared by duplicates: whoever comes later need not see it happen again.
+        self._deaths: list[str] = []
         super().__init__(path, mpp=mpp)
 
     def close(self) -> None:
@@ -92,7 +93,8 @@ class IsolatedSlide(Slide):
             # A process that served other slides may have died of what those left behind.
             if self._deaths or session.process.fresh:
                 raise self._died(f"{death} while decoding {box_in_words(box, level)}") from death
-        return self._read_inside(box, level)  # in a fresh process, whose death would be the slide's fault
+        # Once more in a fresh process, whose death would be the slide's fault.
+        return self._read_inside(box, level)
 
     def _decode(self, handle: Session, box: Box, level: int) -> NDArray[np.uint8]:
         return handle.read(box, level)

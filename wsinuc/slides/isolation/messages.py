@@ -92,7 +92,9 @@ def _parse(text: bytearray) -> dict[str, Any]:
 
 def place_to_text(place: Place) -> str:
     """A path or URL as JSON takes it; bytes of a name that are no UTF-8 stay what they are."""
-    return place.complete if isinstance(place, Url) else os.fspath(place)
+    if isinstance(place, Url):
+        return place.complete
+    return os.fspath(place)
 
 
 def text_to_place(text: str, *, url: bool) -> Place:

@@ -59,9 +59,13 @@ def _take_standard_input() -> socket.socket:
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # gigabytes of core dump for every damaged slide
+    # Gigabytes of core dump for every damaged slide.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
+    if most == resource.RLIM_INFINITY:
+        wanted = memory_bytes
+    else:
+        wanted = min(memory_bytes, most)
     with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (wanted, most))
     with contextlib.suppress(OSError):  # Linux only
@@ -125,7 +129,13 @@ def _describe(error: Exception) -> dict[str, Any]:
     """An error as data; the other side makes the same of it."""
     if isinstance(error, MemoryError):
         return {"error": "MemoryError", "message": "", "cause": None}
-    kind = type(error).__name__ if isinstance(error, WsinucError) else "SlideError"
-    message = str(error) if isinstance(error, WsinucError) else one_line(error)
-    cause = None if error.__cause__ is None else one_line(error.__cause__)
+    if isinstance(error, WsinucError):
+        kind = type(error).__name__
+        message = str(error)
+    else:
+        kind = "SlideError"
+        message = one_line(error)
+    cause = None
+    if error.__cause__ is not None:
+        cause = one_line(error.__cause__)
     return {"error": kind, "message": message, "cause": cause}

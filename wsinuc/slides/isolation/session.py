@@ -35,6 +35,7 @@ class Session:
         pixels = np.empty((*box.shape, 3), np.uint8)
         question = {"ask": "read", "box": [box.y0, box.x0, box.y1, box.x1], "level": level}
         answer = self._ask(question, pixels.data.cast("B"))
+        # The array was made empty: without pixels from the reader it holds whatever lay in memory.
         if not answer["filled"]:
             raise ReadError(f"the reader sent no pixels of {box_in_words(box, level)}")
         return pixels
@@ -74,7 +75,10 @@ class Session:
 
     def _take(self) -> Connection:
         with self._lock:
-            connection = self._idle.pop() if self._idle else self.process.connect()
+            if self._idle:
+                connection = self._idle.pop()
+            else:
+                connection = self.process.connect()
             self._busy += 1
         return connection
 
@@ -95,6 +99,7 @@ def open_session(where: Place, reader: str, limits: ReaderLimits) -> Session:
     DiedError
         A fresh process died of the file.
     """
+    # A process that has served before saves starting another.
     process = spare_process(limits) or ReaderProcess(limits)
     try:
         return Session(process, where, reader)
@@ -104,6 +109,7 @@ def open_session(where: Place, reader: str, limits: ReaderLimits) -> Session:
     except WsinucError:  # it refused the file, and serves the next one
         keep_process(process)
         raise
+    # An old process may have died of an earlier slide; a fresh one decides whether this one is to blame.
     return Session(ReaderProcess(limits), where, reader)
 
 

@@ -133,9 +133,15 @@ def _check(page: tifffile.TiffPage, tiff: tifffile.TiffFile, name: str) -> None:
 
 def check_segments(page: tifffile.TiffPage, name: str) -> None:
     """Raise DirectoryError when a strip or tile is too large to be unpacked; called for what will be decoded."""
-    rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    if page.is_tiled:
+        rows = page.tilelength
+    else:
+        rows = min(page.rowsperstrip, page.imagelength)
     columns = page.tilewidth if page.is_tiled else page.imagewidth
-    together = page.samplesperpixel if page.planarconfig == PLANARCONFIG.CONTIG else 1
+    if page.planarconfig == PLANARCONFIG.CONTIG:
+        together = page.samplesperpixel
+    else:
+        together = 1
     size = rows * columns * together * (1 if page.dtype is None else page.dtype.itemsize)
     if size > MAX_SEGMENT and not reads_by_row(page):
         raise DirectoryError(

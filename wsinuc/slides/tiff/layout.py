@@ -98,10 +98,16 @@ def read_layout(tiff: tifffile.TiffFile, name: str) -> TiffLayout:
     entries = directories(tiff, name)
     if not entries:
         raise SlideError(f"{name}: a TIFF file without an image that tifffile can read")
-    xml = entries[0].page.description if entries[0].page.is_ome else ""
+    xml = ""
+    if entries[0].page.is_ome:
+        xml = entries[0].page.description
     images = read_ome(xml, name) if xml else ()
-    layout = _of_ome(images, entries, name) if images else _of_tags(entries, tiff, name)
-    if layout.vendor != "hamamatsu":  # whose strips are whole levels, which OpenSlide takes apart
+    if images:
+        layout = _of_ome(images, entries, name)
+    else:
+        layout = _of_tags(entries, tiff, name)
+    # Hamamatsu's strips are whole levels, which OpenSlide takes apart.
+    if layout.vendor != "hamamatsu":
         check_pages(layout, name)
     return layout
 
@@ -170,8 +176,12 @@ def _of_tags(entries: Sequence[Directory], tiff: tifffile.TiffFile, name: str) -
     own = next((directory.below for directory in entries if directory.page is first), ())
     below = [(page,) for page in pages if page is not first and _may_be_level(page, first, own)]
     levels = _pyramid((first,), below, name)
-    used = {page.offset for pages in levels for page in pages}  # what is no level is an associated image
-    aperio = tifffile.tifffile.svs_description_metadata(first.description) if first.is_svs else {}
+    # What is no level is an associated image.
+    used = {page.offset for pages in levels for page in pages}
+    if first.is_svs:
+        aperio = tifffile.tifffile.svs_description_metadata(first.description)
+    else:
+        aperio = {}
     mpp = _positive(aperio.get("MPP"))
     return TiffLayout(
         vendor=vendor,
@@ -225,16 +235,19 @@ def _may_be_level(page: tifffile.TiffPage, first: tifffile.TiffPage, own: Sequen
 
 def _pyramid(first: Pages, below: Sequence[Pages], name: str) -> tuple[Pages, ...]:
     """The levels among images that may be some, by size; those of another shape or colour are left out."""
-    dialect = replace(dialect_of(first[0], name), orientation=1)  # which smaller levels often lack
+    # Smaller levels often lack the tag of the orientation, so it is compared without.
+    dialect = replace(dialect_of(first[0], name), orientation=1)
     levels = {_area(first[0]): first}
-    for pages in below[: MAX_LEVELS * 4]:  # a stack of thousands is not compared image by image
+    # A stack of thousands is not compared image by image.
+    for pages in below[: MAX_LEVELS * 4]:
         if _area(pages[0]) < _area(first[0]) and _is_smaller_version(pages[0], first[0]):
             try:
                 alike = all(replace(dialect_of(page, name), orientation=1) == dialect for page in pages)
             except DialectError:
                 continue
             if alike and pages[0].samplesperpixel == first[0].samplesperpixel:
-                levels.setdefault(_area(pages[0]), pages)  # of two of one size the first
+                # Of two levels of one size the first counts.
+                levels.setdefault(_area(pages[0]), pages)
     return tuple(levels[area] for area in sorted(levels, reverse=True)[:MAX_LEVELS])
 
 
@@ -278,7 +291,9 @@ def _positive(value: object) -> float | None:
         number = float(str(value))
     except ValueError:
         return None
-    return number if 0 < number < float("inf") else None
+    if 0 < number < float("inf"):
+        return number
+    return None
 
 
 def _positive_fraction(value: object) -> float | None:

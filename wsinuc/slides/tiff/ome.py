@@ -73,7 +73,10 @@ def _image(image: Any, root: Any, file_name: str) -> OmeImage:
     pixels = image.find("{*}Pixels")
     channels = pixels.findall("{*}Channel")
     size_c = int(pixels.attrib["SizeC"])
-    samples = int(channels[0].get("SamplesPerPixel", 1)) if channels else 1
+    if channels:
+        samples = int(channels[0].get("SamplesPerPixel", 1))
+    else:
+        samples = 1
     bits = pixels.get("SignificantBits")
     # SizeC counts colours, so RGB in one plane has SizeC 3 and SamplesPerPixel 3: one plane.
     count = max(1, size_c // max(samples, 1))

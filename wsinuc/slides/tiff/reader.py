@@ -189,7 +189,10 @@ def _bits_in_use(layout: TiffLayout, reader: SegmentReader) -> tuple[int, str]:
     pages = layout.levels[-1]
     extent = Box.of_shape((pages[0].imagelength, pages[0].imagewidth))
     largest = max(int(reader.read(pages, box, layout.dialect).max()) for box in _sample_boxes(extent))
-    where = "the coarsest level" if len(layout.levels) > 1 else "the image"
+    if len(layout.levels) > 1:
+        where = "the coarsest level"
+    else:
+        where = "the image"
     if max(extent.shape) > 8 * SAMPLE_SIDE:
         where = f"{SAMPLE_BOXES} places of {where}"
     # Not fewer than 8: a dark image in 16 bits is dark, not one of 6 bits.

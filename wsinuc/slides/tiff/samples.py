@@ -80,13 +80,17 @@ def _decoded_color(page: tifffile.TiffPage, color: str, name: str) -> str:
         raise DialectError(f"{name}: CMYK in JPEG, whose inks may be inverted: convert it to 8-bit RGB")
     if color != "ycbcr":
         return color
-    return "rgb" if page.compression in _TO_RGB else color
+    if page.compression in _TO_RGB:
+        return "rgb"
+    return color
 
 
 def _alpha(page: tifffile.TiffPage, count: int) -> str:
     """The first sample behind the colour is transparency only when the file says so."""
     extra = page.extrasamples[:1]
-    return _ALPHA.get(int(extra[0]), "none") if extra and page.samplesperpixel > count else "none"
+    if extra and page.samplesperpixel > count:
+        return _ALPHA.get(int(extra[0]), "none")
+    return "none"
 
 
 def _palette(page: tifffile.TiffPage, name: str) -> bytes:
@@ -102,7 +106,9 @@ def _palette(page: tifffile.TiffPage, name: str) -> bytes:
 def _orientation(page: tifffile.TiffPage) -> int:
     value = page.tags.valueof("Orientation", 1)
     try:
-        return int(value) if 1 <= int(value) <= 8 else 1
+        if 1 <= int(value) <= 8:
+            return int(value)
+        return 1
     except (TypeError, ValueError):
         return 1
 
@@ -132,7 +138,10 @@ def stated_bits(page: tifffile.TiffPage, significant: int | None) -> tuple[int, 
         return significant, "OME SignificantBits"
     for tag in _MAXIMUM:
         value = page.tags.valueof(tag)
-        largest = max(value) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            largest = max(value)
+        else:
+            largest = value
         if isinstance(largest, int | float) and 1 <= largest < 2**stored - 1:
             return max(8, int(largest).bit_length()), tag
     return None

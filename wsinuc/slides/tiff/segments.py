@@ -43,7 +43,8 @@ class SegmentReader:
         self._strips: Recent[NDArray[Any]] = Recent(keep)
 
     def __del__(self) -> None:
-        self._tiff.close()  # pages and their file refer to each other, so it would stay open until a collection
+        # Pages and their file refer to each other, so it would stay open until a collection.
+        self._tiff.close()
 
     def read(self, pages: tuple[tifffile.TiffPage, ...], box: Box, dialect: Dialect) -> NDArray[Any]:
         """Samples ``(h, w, samples)`` of a box inside a level; white where the file holds nothing.
@@ -53,7 +54,10 @@ class SegmentReader:
         pages
             One directory, or one for each channel.
         """
-        samples = len(pages) if len(pages) > 1 else pages[0].samplesperpixel
+        if len(pages) > 1:
+            samples = len(pages)
+        else:
+            samples = pages[0].samplesperpixel
         dtype = pages[0].dtype
         assert dtype is not None
         stored = np.empty((*box.shape, samples), dtype.newbyteorder("="))
@@ -70,7 +74,10 @@ class SegmentReader:
         # PlanarConfiguration 2: all tiles of the first sample, then all of the second, and so on.
         separate = page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
         for plane in range(page.samplesperpixel if separate else 1):
-            target = out[..., plane : plane + 1] if separate else out
+            if separate:
+                target = out[..., plane : plane + 1]
+            else:
+                target = out
             for row in range(box.y0 // height, math.ceil(box.y1 / height)):
                 for column in range(box.x0 // width, math.ceil(box.x1 / width)):
                     index = (plane * down + row) * across + column
@@ -122,7 +129,8 @@ class SegmentReader:
     def _bytes(self, page: tifffile.TiffPage, index: int) -> bytes | None:
         offset = page.dataoffsets[index]
         count = page.databytecounts[index]
-        if offset == 0 or count == 0:  # how a sparse TIFF marks a tile that it does not hold
+        # This is how a sparse TIFF marks a tile that it does not hold.
+        if offset == 0 or count == 0:
             return None
         return self._read(offset, count)
 
@@ -130,7 +138,10 @@ class SegmentReader:
         """Rows of an uncompressed strip, whatever its size."""
         if page.dataoffsets[index] == 0 or page.databytecounts[index] == 0:
             return None
-        together = page.samplesperpixel if page.planarconfig == PLANARCONFIG.CONTIG else 1
+        if page.planarconfig == PLANARCONFIG.CONTIG:
+            together = page.samplesperpixel
+        else:
+            together = 1
         dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
         row = page.imagewidth * together * dtype.itemsize
         # The last strip holds fewer rows, but never fewer than the image needs of it.

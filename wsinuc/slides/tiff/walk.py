@@ -48,22 +48,30 @@ class TiffNumbers:
     @property
     def count(self) -> str:
         """Format of the number of entries."""
-        return self.order + ("Q" if self.big else "H")
+        if self.big:
+            return self.order + "Q"
+        return self.order + "H"
 
     @property
     def entry(self) -> str:
         """Format of tag, type and number of values; the value or its offset follows."""
-        return self.order + ("HHQ" if self.big else "HHI")
+        if self.big:
+            return self.order + "HHQ"
+        return self.order + "HHI"
 
     @property
     def offset(self) -> str:
         """Format of the place of a value."""
-        return self.order + ("Q" if self.big else "I")
+        if self.big:
+            return self.order + "Q"
+        return self.order + "I"
 
     @property
     def next(self) -> str:
         """Format of the place of the next directory."""
-        return self.order + ("Q" if self.big or self.wide_next else "I")
+        if self.big or self.wide_next:
+            return self.order + "Q"
+        return self.order + "I"
 
     @property
     def entry_bytes(self) -> int:
@@ -90,6 +98,7 @@ def read_header(file: BinaryIO) -> tuple[TiffNumbers, int] | None:
     """How numbers are written, and the offset of the first directory; None for what is no TIFF."""
     head = _read(file, 0, 16)
     order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    # The shorter head of classic TIFF has 8 bytes, but no image fits into a file of 16.
     if order is None or len(head) < 16:
         return None
     version = struct.unpack_from(order + "H", head, 2)[0]
@@ -120,6 +129,7 @@ def walk(file: BinaryIO, numbers: TiffNumbers, first: int, *, nested: bool) -> I
     RemoteError
         The file's store cannot be reached.
     """
+    # A queue and not recursion, whose depth a file would decide.
     waiting: deque[tuple[int, int | None]] = deque([(first, None)])
     seen: set[int] = set()
     while waiting and len(seen) <= MAX_DIRECTORIES:
@@ -143,11 +153,15 @@ def _read_directory(file: BinaryIO, numbers: TiffNumbers, offset: int, parent: i
     head = _read(file, offset, struct.calcsize(numbers.count))
     if len(head) < struct.calcsize(numbers.count):
         return RawDirectory(offset, parent, b"", (), 0)
+    # A hostile file may claim 2^64 entries.
     size = min(struct.unpack(numbers.count, head)[0], MAX_ENTRIES) * numbers.entry_bytes
     body = _read(file, offset + len(head), size + struct.calcsize(numbers.next))
     entries = body[:size]
     tail = body[size:]
-    following = struct.unpack(numbers.next, tail)[0] if len(tail) == struct.calcsize(numbers.next) else 0
+    if len(tail) == struct.calcsize(numbers.next):
+        following = struct.unpack(numbers.next, tail)[0]
+    else:
+        following = 0
     return RawDirectory(offset, parent, entries, _sub_ifds(file, numbers, entries), following)
 
 
@@ -166,7 +180,10 @@ def _sub_ifds(file: BinaryIO, numbers: TiffNumbers, entries: bytes) -> tuple[int
     offsets: list[int] = []
     for tag, kind, size, inline in _entries(numbers, entries):
         if tag == _SUB_IFDS:
-            data = inline[:size] if size <= room else _far(file, numbers, inline, size)
+            if size <= room:
+                data = inline[:size]
+            else:
+                data = _far(file, numbers, inline, size)
             offsets += _offsets(numbers, kind, data)
     return tuple(offsets)
 
@@ -177,6 +194,7 @@ def _entries(numbers: TiffNumbers, entries: bytes) -> Iterator[tuple[int, int, i
     room = struct.calcsize(numbers.offset)
     for start in range(0, len(entries) - step + 1, step):
         tag, kind, count = struct.unpack_from(numbers.entry, entries, start)
+        # A type that nobody knows has no size; its entry counts as one without values.
         yield tag, kind, count * _VALUE_BYTES.get(kind, 0), entries[start + step - room : start + step]
 
 
@@ -188,6 +206,7 @@ def _offsets(numbers: TiffNumbers, kind: int, data: bytes) -> list[int]:
     """Values as offsets, whatever they claim to be: 64 bits where the type has as many, else 32."""
     letter = "Q" if _VALUE_BYTES.get(kind) == 8 else "I"
     size = struct.calcsize(letter)
+    # What a torn value leaves over is no offset.
     whole = len(data) // size * size
     return list(struct.unpack(f"{numbers.order}{whole // size}{letter}", data[:whole]))[:MAX_DIRECTORIES]
 

@@ -77,7 +77,8 @@ def convolution(device: Any, dtype: Any) -> tuple[Callable[[], None], int]:
 
     side = 512 if device.type == "cuda" else 128
     layer = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
-    layer = layer.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layer = layer.to(device, dtype)
+    layer = layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
     images = torch.zeros(1, CHANNELS, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
 
     def run() -> None:

@@ -87,7 +87,9 @@ class BenchConfig:
     @property
     def size(self) -> SyntheticSlideConfig | None:
         """The slide that is made; None where one is given."""
-        return None if self.slide else SyntheticSlideConfig(width=self.width, height=self.height)
+        if self.slide:
+            return None
+        return SyntheticSlideConfig(width=self.width, height=self.height)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +197,7 @@ def _measure_apart(
 def _measure_together(
     slide: Path, out: Path, settings: SegmentConfig, prepared: Prepared
 ) -> tuple[Summary, StageResult]:
+    # With the segmenter that is loaded already: a run of hours loads it once, a short one would count it whole.
     summary, usage = metered(lambda: segment_slide(slide, out, settings, segmenter=prepared.segmenter))
     megapixels = summary.tissue_mm2 / prepared.view.mpp**2
     return summary, _result("all", usage, megapixels, summary.nuclei, prepared.view.mpp)
@@ -236,6 +239,7 @@ class _Recorder:
         return getattr(self.wrapped, name)
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        # A few are enough to repeat, and every one is held in memory.
         if len(self.batches) < BATCHES:
             self.batches.append(pixels)
         scores: NDArray[np.uint8] = self.wrapped.predict(pixels)
@@ -365,8 +369,11 @@ class _Bench:
         nuclei: int | None = None,
     ) -> StageResult:
         """A stage of the block, held against the CPU seconds that its ceiling would take for the same."""
-        megapixels = _area(self.block.core) / 1e6 if megapixels is None else megapixels
-        result = _result(stage, usage, megapixels, len(self.nuclei) if nuclei is None else nuclei, self.view.mpp)
+        if megapixels is None:
+            megapixels = _area(self.block.core) / 1e6
+        if nuclei is None:
+            nuclei = len(self.nuclei)
+        result = _result(stage, usage, megapixels, nuclei, self.view.mpp)
         return replace(result, ceiling=ceiling, share_of_ceiling=best_s / max(usage.cpu_seconds, 1e-9))
 
 

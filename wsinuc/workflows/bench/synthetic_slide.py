@@ -92,7 +92,9 @@ def write_synthetic_slide(path: Path, config: SyntheticSlideConfig) -> Path:
     levels = _levels(config, source_square(config))
     with replacing(Path(path)) as stream, tifffile.TiffWriter(stream, bigtiff=True) as tiff:
         for number, level in enumerate(levels):
-            _write_level(tiff, level, _description(config) if number == 0 else None, reduced=number > 0)
+            # The first image describes the slide; the others are its pyramid.
+            about = _description(config) if number == 0 else None
+            _write_level(tiff, level, about, reduced=number > 0)
             if number == 0:
                 _write_thumbnail(tiff, levels[-1])
     return Path(path)
@@ -178,7 +180,10 @@ class _Level:
         tissue = self.is_tissue(np.arange(y0, y0 + TILE + 1, 32), np.arange(x0, x0 + TILE + 1, 32))
         if tissue.any() != tissue.all():
             return None
-        kind = int(self.cells[y0 // side, x0 // side]) if tissue.all() else self.glass
+        if tissue.all():
+            kind = int(self.cells[y0 // side, x0 // side])
+        else:
+            kind = self.glass
         return kind, y0 % side, x0 % side
 
 

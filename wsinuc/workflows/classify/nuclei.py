@@ -74,7 +74,7 @@ class NucleusTable:
     counts: PointCounts
 
 
-def match_points(
+def nuclei_at_points(
     points: NDArray[np.floating], labels: NDArray[np.int32], reach_px: float
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """The nucleus that each point marks.
@@ -205,7 +205,7 @@ def _of_image(
     # Points are pixels of the image; their centres are what has a place in the view.
     points = (image.points[known] + 0.5) / downsample
     point_classes = image.point_classes[known]
-    label, inside = match_points(points, labels, MATCH_RADIUS_UM / segmenter.mpp)
+    label, inside = nuclei_at_points(points, labels, MATCH_RADIUS_UM / segmenter.mpp)
     classes, conflicts = classes_of_nuclei(label, point_classes, int(labels.max(initial=0)))
     chosen = classes > 0
     described = [segmenter.describe(labels, scores)[chosen]]

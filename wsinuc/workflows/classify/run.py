@@ -111,6 +111,7 @@ def train_points(
     """
     where = pick_device(device)
     checkpoint = load_checkpoint(model_path(base), "segmenter")
+    # Classes upon classes: the upper ones would describe nuclei that the lower ones had named.
     if checkpoint.config.get("method") == METHOD:
         raise CheckpointError(
             f"{base} was itself trained on points; give the model below it, {_name_of_base(checkpoint)}"
@@ -127,6 +128,7 @@ def train_points(
         report["cross_validation"] = {"folds": min(config.folds, len(np.unique(table.groups))), **scores.as_json()}
     if config.folds and config.permutations:
         report["permutation_test"] = _tested_by_chance(table, config, on_event)
+    # The model that is kept learns from all nuclei; cross-validation only says how good such a one is.
     classifier = fit_on(table, np.ones(len(table.classes), bool), config.classifier)
     origin = {
         "wsinuc": wsinuc.__version__,

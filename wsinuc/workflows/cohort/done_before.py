@@ -43,7 +43,9 @@ def differences(
     if "slide_stamp" not in summary:
         return ("it was made by a version that wrote no checksums",)
     if _is_same_request(summary, slide, config, segmenter):
-        return _content_differs(summary, slide) if config.verify_input else ()
+        if config.verify_input:
+            return _content_differs(summary, slide)
+        return ()
     now = plan_segment(slide, out, config, segmenter).settings
     return changes(summary.get("settings", {}), now)
 

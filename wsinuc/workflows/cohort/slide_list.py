@@ -186,7 +186,8 @@ def read_slide_table(path: Path) -> list[SlideJob]:
     if text.count("\n") + text.count("\r") > MAX_SLIDES:
         raise DataError(f"{path} has more than {MAX_SLIDES:,} lines, too many for a list of slides")
     head = text.lstrip().partition("\n")[0]
-    delimiter = ";" if ";" in head and "," not in head else ","  # Excel writes semicolons where a comma is decimal
+    # Excel writes semicolons where a comma is decimal.
+    delimiter = ";" if ";" in head and "," not in head else ","
     rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     try:
         header = [cell.strip().lower() for cell in next(rows, [])]
@@ -222,9 +223,8 @@ def _check_header(header: list[str], path: Path) -> None:
     advice = f"known are {', '.join(COLUMNS)}"
     unknown = [name for name in header if name not in COLUMNS]
     if "slide" not in header:
-        raise DataError(
-            f"{path} has no column slide in its first line ({listed(header) if any(header) else 'empty'}): {advice}"
-        )
+        content = listed(header) if any(header) else "empty"
+        raise DataError(f"{path} has no column slide in its first line ({content}): {advice}")
     if unknown:
         raise DataError(f"{path} has columns that are not known: {', '.join(map(repr, unknown))[:200]}; {advice}")
     if len(set(header)) < len(header):
@@ -259,7 +259,9 @@ def _job(header: list[str], row: list[str], path: Path, line: int) -> SlideJob:
 def _slide(text: str, folder: Path) -> Place:
     """A URL as it is, a path from the table's folder."""
     where = to_place(text)
-    return folder / where if isinstance(where, Path) else where
+    if isinstance(where, Path):
+        return folder / where
+    return where
 
 
 def _mpp(text: str) -> float:
@@ -273,8 +275,12 @@ def _mpp(text: str) -> float:
 
 def _model(text: str, folder: Path) -> str:
     """A shipped model keeps its name, a checkpoint is found from the table."""
-    return str(folder / text) if Path(text).suffix else text
+    if Path(text).suffix:
+        return str(folder / text)
+    return text
 
 
 def _tissue(text: str, folder: Path) -> str:
-    return text if text in ("auto", "none") else str(folder / text)
+    if text in ("auto", "none"):
+        return text
+    return str(folder / text)

@@ -99,7 +99,9 @@ def timestamp() -> str:
 
 def _from_json(content: Mapping[str, Any], name: str) -> SlideState | None:
     """A state from a file of this or another version: unknown fields are left out, what is no state is None."""
-    state = typed(SlideState, {**content, "name": name}) if {"slide", "state"} <= content.keys() else None
+    state = None
+    if {"slide", "state"} <= content.keys():
+        state = typed(SlideState, {**content, "name": name})
     if state is None or state.state not in STATES or typed(Figures, state.figures) is None:
         return None
     return state

@@ -136,4 +136,6 @@ def _state(store: ResultStore, inspection: Inspection, holder: Holder | None, re
         return "damaged"
     if record is None or store.work.is_dir() or record.state == "running":
         return "interrupted"
-    return "failed" if record.state == "done" else record.state
+    if record.state == "done":
+        return "failed"
+    return record.state

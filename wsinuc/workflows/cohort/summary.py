@@ -158,11 +158,15 @@ def _cell(value: object) -> object:
         return value
     text = shown(value)
     # An apostrophe is how spreadsheets are told that a cell is text.
-    return f"'{text}" if value.startswith(("=", "+", "-", "@", "\t")) else text
+    if value.startswith(("=", "+", "-", "@", "\t")):
+        return f"'{text}"
+    return text
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    if value is None:
+        return ""
+    return f"{value:.4g}"
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -53,7 +53,9 @@ class Summary:
         """The summary of values ``(n,)``; without any, every figure but the count is NaN."""
         if not len(values):
             return cls(0, NAN, NAN, NAN, NAN, NAN)
-        sd = float(np.std(values, ddof=1)) if len(values) > 1 else NAN
+        sd = NAN
+        if len(values) > 1:
+            sd = float(np.std(values, ddof=1))
         return cls(len(values), float(np.mean(values)), sd, *np.quantile(values, (0.25, 0.5, 0.75)).tolist())
 
 
@@ -112,18 +114,20 @@ Key = tuple[str, str]
 
 def _distances(a: PatchFigures, b: PatchFigures) -> dict[Key, float]:
     """Each distance once; NaN where a set has too few patches for it."""
-    enough = min(len(a), len(b)) > 1  # a covariance needs two
-    distances = {
-        ("set", "frechet"): frechet_distance(a.vectors, b.vectors) if enough else NAN,
-        ("set", "kernel"): kernel_distance(a.vectors, b.vectors) if enough else NAN,
-        ("set", "fsd"): frechet_distance(100 * a.proportions, 100 * b.proportions) if enough else NAN,
-    }
+    distances = {("set", name): NAN for name in ("frechet", "kernel", "fsd")}
+    # A covariance needs two patches.
+    if min(len(a), len(b)) > 1:
+        distances["set", "frechet"] = frechet_distance(a.vectors, b.vectors)
+        distances["set", "kernel"] = kernel_distance(a.vectors, b.vectors)
+        distances["set", "fsd"] = frechet_distance(100 * a.proportions, 100 * b.proportions)
     for name in QUANTITIES:
         x = a.values(name)
         y = b.values(name)
-        both = len(x) > 0 and len(y) > 0
-        distances["wasserstein", name] = float(wasserstein_distance(x, y)) if both else NAN
-        distances["relative", name] = abs(relative_difference(float(x.mean()), float(y.mean()))) if both else NAN
+        distances["wasserstein", name] = NAN
+        distances["relative", name] = NAN
+        if len(x) > 0 and len(y) > 0:
+            distances["wasserstein", name] = float(wasserstein_distance(x, y))
+            distances["relative", name] = abs(relative_difference(float(x.mean()), float(y.mean())))
     return distances
 
 
@@ -142,8 +146,12 @@ def _quantity(
 
 
 def _mean(key: Key, drawn: Sequence[Mapping[Key, float]]) -> float:
-    return float(np.mean([each[key] for each in drawn])) if drawn else NAN
+    if drawn:
+        return float(np.mean([each[key] for each in drawn]))
+    return NAN
 
 
 def _sd(key: Key, drawn: Sequence[Mapping[Key, float]]) -> float:
-    return float(np.std([each[key] for each in drawn])) if drawn else NAN
+    if drawn:
+        return float(np.std([each[key] for each in drawn]))
+    return NAN

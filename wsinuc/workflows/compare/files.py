@@ -45,12 +45,16 @@ def write_patches(
         shown += [_patch(name, dataset, figures[name].places[i], cutting) for i in chosen]
     same = len({tuple(c.name for c in dataset.classes) for dataset in sets.values()}) == 1
     classes = next(iter(sets.values())).classes if same else ()
-    pages = shown if same else [replace(patch, classes=None) for patch in shown]
+    if same:
+        pages = shown
+    else:
+        pages = [replace(patch, classes=None) for patch in shown]
     write_contact_sheet(pages, classes, out / "patches.png", columns=columns)
 
 
-def _patch(name: str, dataset: Dataset, place: tuple[int, int], cutting: Cutting) -> LabelledImage:
-    index, number = place
+def _patch(name: str, dataset: Dataset, position: tuple[int, int], cutting: Cutting) -> LabelledImage:
+    # Number of the image, and of the patch in it.
+    index, number = position
     patch = cut_patches(dataset[index], index, cutting)[number]
     return replace(patch, name=f"{name}: {patch.name}")
 
@@ -61,4 +65,6 @@ def _without_nan(value: Any) -> Any:
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

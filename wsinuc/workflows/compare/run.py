@@ -22,7 +22,7 @@ from wsinuc.segmenters.base import Segmenter
 from wsinuc.workflows.compare import files
 from wsinuc.workflows.compare.distances import FigureDistances, compare_figures
 from wsinuc.workflows.compare.patches import ClassNumbers, Cutting, PatchFigures, measure_patches
-from wsinuc.workflows.evaluate.files import prepare
+from wsinuc.workflows.evaluate.files import make_output_folder
 from wsinuc.workflows.evaluate.run import ImageScores, Scoring, evaluate, predict_nuclei
 
 SETS = ("real", "synthetic")
@@ -129,7 +129,8 @@ def compare_sets(
         The network does not take patches of this size.
     """
     if out is not None:
-        prepare(out, overwrite)
+        # Before any time is spent.
+        make_output_folder(out, overwrite)
     pair = dict(zip(SETS, (real, synthetic), strict=True))
     numbers, notes = _common_classes(real, synthetic)
     figures = {

@@ -130,11 +130,17 @@ def open_for_counting(source: Path | str, *, mpp: float | None = None) -> Datase
 def _count(image: LabelledImage, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(classes + 1,) nuclei per class, first those of no known class; area in pixels of each nucleus."""
     if image.points is not None:
-        kinds = np.zeros(len(image.points), np.int32) if image.point_classes is None else image.point_classes
+        if image.point_classes is None:
+            kinds = np.zeros(len(image.points), np.int32)
+        else:
+            kinds = image.point_classes
         return np.bincount(kinds, minlength=classes + 1), np.zeros(0, np.int64)
     areas = np.bincount(image.labels.ravel(), minlength=1)
     ids = 1 + np.flatnonzero(areas[1:])
-    kinds = np.zeros(len(ids), np.int32) if image.classes is None else image.classes[ids]
+    if image.classes is None:
+        kinds = np.zeros(len(ids), np.int32)
+    else:
+        kinds = image.classes[ids]
     return np.bincount(kinds, minlength=classes + 1), areas[ids]
 
 
@@ -142,7 +148,9 @@ def _by_class(dataset: Dataset, counts: NDArray[np.int64]) -> dict[str, int]:
     if not dataset.classes:
         return {}
     counts_by_name = {c.name: int(count) for c, count in zip(dataset.classes, counts[1:], strict=True)}
-    return counts_by_name | ({"(not known)": int(counts[0])} if counts[0] else {})
+    if counts[0]:
+        counts_by_name["(not known)"] = int(counts[0])
+    return counts_by_name
 
 
 def _by_attribute(dataset: Dataset, nuclei: NDArray[np.int64]) -> dict[str, dict[str, Share]]:

@@ -64,16 +64,16 @@ def open_sources(
         A file does not say its resolution and ``file_mpp`` is None, or it is coarser than ``coarsest``.
     """
     cache = cache or PixelCache()
-    found: list[Pixels] = []
+    pixels: list[Pixels] = []
     for source in sources:
         dataset = _dataset(source, file_mpp)
         if dataset is not None:
             dataset = choose(dataset)
             read = partial(_read_annotated, dataset, mpp=mpp, coarsest=coarsest)
-            found += [LazyImage.of(partial(read, i), cache) for i in range(len(dataset))]
+            pixels += [LazyImage.of(partial(read, i), cache) for i in range(len(dataset))]
         else:
-            found += [_open_file(path, mpp, file_mpp, cache, coarsest) for path in _files(Path(source))]
-    return found
+            pixels += [_open_file(path, mpp, file_mpp, cache, coarsest) for path in _files(Path(source))]
+    return pixels
 
 
 class Choice:
@@ -136,6 +136,7 @@ def _check_resolution(name: str, mpp: float, coarsest: float) -> None:
 
 def _dataset(source: Path | str, file_mpp: float | None) -> Dataset | None:
     """The source as a data set, if it is one: its own resolution first, then the given one."""
+    # NAME=DIR names a layout, unless a file is really called that.
     named = str(source).partition("=")[0] in LAYOUTS and not Path(source).exists()
     if not named and not Path(source).is_dir():
         return None
@@ -150,6 +151,7 @@ def _dataset(source: Path | str, file_mpp: float | None) -> Dataset | None:
 def _read_annotated(dataset: Dataset, index: int, mpp: float, coarsest: float) -> NDArray[np.uint8]:
     sample = dataset[index]
     _check_resolution(sample.name, sample.mpp, coarsest)
+    # Resampled as a slide would be, so that annotated and unlabelled pixels look alike.
     view = ArraySlide(sample.image, mpp=sample.mpp).at(mpp)
     return view.read(Box.of_shape(view.shape))
 
@@ -157,7 +159,10 @@ def _read_annotated(dataset: Dataset, index: int, mpp: float, coarsest: float) -
 def _files(source: Path) -> list[Path]:
     if source.is_file():
         return [source]
-    folder = source / "images" if (source / "images").is_dir() else source
+    if (source / "images").is_dir():
+        folder = source / "images"
+    else:
+        folder = source
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     images = [
         path
@@ -177,11 +182,12 @@ def _open(path: Path, file_mpp: float | None, opener: Callable[..., Slide] = ope
     with ExitStack() as stack:
         slide = stack.enter_context(opener(path))
         try:
-            _ = slide.mpp
+            slide.require_mpp()
         except MppError:
             if file_mpp is None:
                 raise
             return opener(path, mpp=file_mpp)
+        # From here on the slide is the caller's to close.
         stack.pop_all()
         return slide
 

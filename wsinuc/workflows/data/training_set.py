@@ -124,7 +124,10 @@ def gather_training_set(
         for i, (dataset, group) in enumerate(zip(datasets, groups, strict=True))
     ]
     counts = [len(dataset) for dataset in datasets]
-    weights = None if whole_share is None else shared_out(images, sum(counts[:chosen]), whole_share)
+    weights = None
+    if whole_share is not None:
+        # Chosen sets come first, so their images are the first of all.
+        weights = shared_out(images, sum(counts[:chosen]), whole_share)
     return TrainingSet(images, classes, tuple(origins), drawn, weights, notes)
 
 
@@ -219,4 +222,6 @@ def _origin(dataset: Dataset, selection: ImageSelection, notes: Sequence[str]) -
         "fraction": selection.fraction,
         "seed": selection.seed,
     }
-    return facts | {"labels": list(notes)} if notes else facts
+    if notes:
+        return facts | {"labels": list(notes)}
+    return facts

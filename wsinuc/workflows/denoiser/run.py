@@ -11,7 +11,7 @@ with the weights of an uninterrupted one, and neither passes nor processes chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,15 +32,22 @@ from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.diffusion.variance import Objective
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.pixels import to_network
-from wsinuc.models.training.loop import Inspection, Progress
-from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.models.training.loop import Inspection
 from wsinuc.regular import require_parent
 from wsinuc.workflows.denoiser.config import PRESETS, PretrainConfig
 from wsinuc.workflows.denoiser.report import sample_grid
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED as HELD_OUT_SEED
 from wsinuc.workflows.training.held_out import drawn_apart
-from wsinuc.workflows.training.run import Session, Training, on_device, origin_of, run_training, take_weights
+from wsinuc.workflows.training.run import (
+    UNATTENDED,
+    Session,
+    Training,
+    on_device,
+    origin_of,
+    run_training,
+    take_weights,
+)
 from wsinuc.workflows.training.step_loss import StepLoss
 
 __all__ = ["PRESETS", "PretrainConfig", "pretrain"]
@@ -51,13 +58,10 @@ def pretrain(
     out: Path,
     config: PretrainConfig,
     *,
-    device: str = "cpu",
     weights: Sequence[float] | None = None,
     init: Path | None = None,
     provenance: dict[str, Any] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    processes: Processes = ALONE,
+    session: Session = UNATTENDED,
 ) -> None:
     """Train a denoiser on RGB ``images`` (uint8, all at ``config.mpp``) and write its averaged weights to ``out``.
 
@@ -72,6 +76,8 @@ def pretrain(
         How often each image is drawn; None draws by area.
     init
         Weights to start from: public guided-diffusion ones, or a denoiser of wsinuc.
+    session
+        Where the training runs, who hears of it and who may stop it.
 
     Raises
     ------
@@ -89,11 +95,10 @@ def pretrain(
         The loss is no number any more.
     """
     require_parent(out)
-    session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
     torch.manual_seed(config.seed)
     process = GaussianDiffusion(named_betas(config.betas))
     training, held_out = _patch_sources(images, weights, config)
-    network = on_device(untrained_denoiser(config.unet), device).train()
+    network = on_device(untrained_denoiser(config.unet), session.device).train()
     start = _start(network, init, config) if init else {}
     origin = {"images": len(images), **start, **(provenance or {})}
 
@@ -109,7 +114,7 @@ def pretrain(
                 network=network,
                 loss=loss,
                 checkpoint=checkpoint,
-                inspections=_inspections(network, process, config, held_out, device, out),
+                inspections=_inspections(network, process, config, held_out, session.device, out),
                 start_sha256=start.get("init", ""),
                 on_best=save_best,
             ),
@@ -139,6 +144,7 @@ def check_start(config: PretrainConfig, init: Path) -> None:
 def _start(network: nn.Module, path: Path, config: PretrainConfig) -> dict[str, str]:
     """Load first weights into the network; what to remember of them."""
     tensors = read_weights(path)
+    # Public guided-diffusion weights are known by their names; they come without a header of ours.
     if any(name.startswith(("input_blocks.", "middle_block.")) for name in tensors):
         if isinstance(config.unet, AttentionUNetConfig):
             raise CheckpointError(f"{path} holds a guided-diffusion U-Net, which the attention U-Net cannot take")
@@ -158,13 +164,16 @@ def _patch_sources(
     trained = [i for i in range(len(images)) if i not in set(apart)]
 
     def source(indices: Sequence[int], seed: int, zoom: float, stain: float) -> PatchSource:
-        chosen = None if weights is None else [weights[i] for i in indices]
+        chosen = None
+        if weights is not None:
+            chosen = [weights[i] for i in indices]
         return PatchSource(
             images=[images[i] for i in indices], size=config.patch, seed=seed, weights=chosen, zoom=zoom, stain=stain
         )
 
     return (
         source(trained, config.seed, config.zoom, config.stain),
+        # Without images of their own, held-out patches are other patches of the same ones.
         source(apart or trained, config.seed + HELD_OUT_SEED, 1.0, 0.0),
     )
 
@@ -194,12 +203,14 @@ class _NoiseLoss(StepLoss[NDArray[np.uint8]]):
 
     def __call__(self, part: int) -> Tensor:
         config = self.config
-        step, place = divmod(part, config.batch // self.size)
+        step, share = divmod(part, config.batch // self.size)
         if getattr(config.unet, "dropout", 0.0):
-            torch.manual_seed(config.seed * 1_000_003 + part)  # the masks, too, follow the number
+            # The masks, too, follow the number.
+            torch.manual_seed(config.seed * 1_000_003 + part)
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        mine = slice(place * self.size, (place + 1) * self.size)
+        mine = slice(share * self.size, (share + 1) * self.size)
         t = sample_timesteps(self.process, config.batch, config.timestep_power, generator)[mine]
+        # Drawn for the whole step: the noise is the same however many parts or processes share it.
         eps = torch.randn((config.batch, 3, config.patch, config.patch), generator=generator)[mine]
         return self._loss(to_network(self.batch(part)), t, eps)
 
@@ -225,9 +236,13 @@ def _inspections(
     inspections = []
     if config.validate_every:
         measure = _HeldOutLoss(network, process, config, held_out, device)
+        # Intervals are stated in images seen, and inspections count steps.
         inspections.append(Inspection(max(1, config.validate_every // config.batch), measure))
     if config.sample_every:
-        draw = lambda step: sample_grid(network, process, config)  # noqa: E731
+
+        def draw(step: int) -> NDArray[np.uint8]:
+            return sample_grid(network, process, config)
+
         inspections.append(sample_pages(draw, out, every=config.sample_every, batch=config.batch))
     return inspections
 
@@ -248,14 +263,17 @@ class _HeldOutLoss:
         self.config = config
         self.source = source
         self.device = device
-        self.objective = Objective(p2=config.p2)  # of the noise alone: the bound is no measure of what features need
+        # The loss of the noise alone: the bound is no measure of what features need.
+        self.objective = Objective(p2=config.p2)
 
     @torch.no_grad()
     def __call__(self, step: int) -> float:
         config = self.config
+        # The same noise at every inspection, so that the loss moves with the weights alone.
         generator = torch.Generator().manual_seed(config.seed + HELD_OUT_SEED)
         total = 0.0
-        chunk = max(1, config.batch // config.fit.accumulate)  # what fits into memory in training fits here
+        # What fits into memory in training fits here.
+        chunk = max(1, config.batch // config.fit.accumulate)
         for start in range(0, config.validation_patches, chunk):
             numbers = range(start, min(start + chunk, config.validation_patches))
             total += self._sum(numbers, generator)

@@ -125,6 +125,7 @@ def make_patches(
     with disk_errors(folder):
         _claim(folder, identity)
         shape = (COLORS + teachers[0].segmenter.channels, scales.side, scales.side)
+        # What a killed run left is used; only patches that are missing or torn are scored.
         missing = [k for k in numbers if not _is_whole(_path(folder, k), shape)]
         if missing:
             spots = _spots(images, weights, scales, config, missing)
@@ -167,6 +168,7 @@ def _spots(
     """Where patches lie, by number."""
     shares = np.asarray(weights if weights is not None else [area(image) for image in images], np.float64)
     shares /= shares.sum()
+    # Whole images are held out: patches of one image look alike, and would flatter the student.
     apart = images_apart(shares, config.held_out, config.seed)
     inside = np.where(apart, 0, shares)
     outside = np.where(apart, shares, 0)
@@ -183,6 +185,7 @@ def images_apart(shares: NDArray[np.float64], held_out: float, seed: int) -> NDA
     for index in np.random.default_rng(seed).permutation(len(shares)):
         if shares[apart].sum() >= held_out:
             break
+        # Half as much again is the price of whole images; one that overshoots further is skipped.
         apart[index] = shares[apart].sum() + shares[index] <= 1.5 * held_out
     return apart
 
@@ -200,6 +203,7 @@ def _teach(
     reported = begun
     done = 0
     together = teacher.together
+    # One image after the other, because the teacher is fitted to an image and large ones stay open.
     for source in sorted({spot.source for spot in spots.values()}):
         mine = [k for k, spot in spots.items() if spot.source == source]
         fitted = teacher.fitted(images[source], (config.seed + _SAMPLE_SEED, source))

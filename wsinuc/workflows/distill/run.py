@@ -121,35 +121,35 @@ def distill(
     """
     state = out.with_suffix(".state")
     _check_output(out, state)
-    teacher = teachers[0]
     scales = scales_of(teachers, config)
+    # From here on the student's resolution is known, and part of what identifies the training.
     config = replace(config, mpp=scales.student)
     if labelled:
-        check_annotation(labelled, teacher.segmenter.classes)
+        check_annotation(labelled, teachers[0].segmenter.classes)
     patches = make_patches(
         teachers, images, cache or out.with_suffix(".patches"), config, weights=weights, on_event=on_event
     )
-    where = pick_device(device)
-    described = describe_student(teacher, config)
+    described = describe_student(teachers[0], config)
+    # Right before the network: its first weights depend on nothing that was drawn earlier.
     torch.manual_seed(config.seed)
     network = build_network("unet", described.network)
     begun_from = begin_with(network, start, described) if start else None
+    where = pick_device(device)
     on_device(network, where).train()
     source = _soft_source(patches, described, scales, config)
-    sources = source_identity(images, weights)
     label_names = [image.name for image in labelled]
-    learned = {
+    identity = config.identity() | {
         "teacher": " ".join(each.sha256 for each in teachers),
-        "sources": sources,
+        "sources": source_identity(images, weights),
         "labels": label_names,
         "network": described.network,
         "start": begun_from,
     }
-    identity = config.identity() | learned
 
     def validate(step: int) -> float:
         measured = measure_agreement(network, source, patches.apart, config)
         log = out.with_suffix(".agreement.jsonl")
+        # A training that was killed after this line was written measures the step once more.
         trim_log(log, step - 1)
         append_log(log, {"step": step} | asdict(measured))
         on_event(
@@ -173,6 +173,7 @@ def distill(
             settings=identity,
             inspections=[Inspection(config.validate_every, validate)],
         )
+    # The averaged weights are what is written, so they are what is measured.
     with weights_in_place(network, average):
         agreement = measure_agreement(network, source, patches.apart, config)
     origin = _origin(teachers, config, agreement) | {"labels": label_names, "start": begun_from} | (provenance or {})
@@ -186,6 +187,7 @@ def measure_agreement(
 ) -> Agreement:
     """How like the teacher's its outputs are on whole patches, but for their rims, where the student lacks context."""
     device = next(network.parameters()).device
+    # An eighth on each side is where a plain U-Net's outputs lack their context.
     rim = config.patch // 8
     inner = slice(rim, config.patch - rim)
     both = either = total = difference = 0.0
@@ -226,6 +228,7 @@ class _BatchLoss:
         self.annotated: Callable[[int], list[Crop]] = lambda part: (
             labels.batch(part, config.label_batch) if labels else []
         )
+        # Threads that cut crops ahead help where a GPU computes; on a CPU they take its cores away.
         if device.type != "cpu":
             self.crops = _ahead(self.crops, stack)
             self.annotated = _ahead(self.annotated, stack)
@@ -237,8 +240,10 @@ class _BatchLoss:
         raw: DenseOutput = self.network(pixels)
         config = self.config
         count = len(soft)
+        # Losses in fp32: bf16 rounds away the small differences that soft targets are about.
         with torch.autocast(self.device.type, enabled=False):
             raw = raw.float()
+            # Soft and hard crops went through the network as one batch, which is faster; here they part.
             taught = DenseOutput(raw.classes[:count], raw.maps[:count])
             loss = soft_loss(taught, [crop.target for crop in soft], config.map_weight)
             loss = loss + config.consistency * inconsistency(taught, soft)
@@ -295,6 +300,7 @@ def begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> str
     known = network_of if isinstance(network_of, dict) else {}
     shape = {"method": checkpoint.config.get("method"), "network": {"fold": 1} | known}
     wanted = {"method": "unet", "network": described.network}
+    # A student without folding may start one with it: its weights can be folded, not the reverse.
     unfolded = wanted | {"network": described.network | {"fold": 1}}
     if shape not in (wanted, unfolded):
         raise CheckpointError(

@@ -21,7 +21,7 @@ from wsinuc.workflows.distill.teacher import Scales
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tissue:
+class TissueSources:
     """Opened sources."""
 
     images: tuple[Pixels, ...]
@@ -32,7 +32,7 @@ class Tissue:
 
 def gather_tissue(
     sources: Sequence[str], scales: Scales, *, file_mpp: float | None, choice: Choice, memory: int, even: bool
-) -> Tissue:
+) -> TissueSources:
     """Open what the teacher will see.
 
     Parameters
@@ -62,7 +62,7 @@ def gather_tissue(
     for images in opened:
         areas = np.array([area(image) for image in images])
         weights += (areas / areas.sum()).tolist()
-    return Tissue(
+    return TissueSources(
         images=tuple(image for images in opened for image in images), weights=tuple(weights) if even else None
     )
 

@@ -137,10 +137,12 @@ def draw_spot(
     """A random patch; a function of its key alone. ``shares`` are the probabilities of the images."""
     rng = np.random.default_rng(key)
     source = int(rng.choice(len(images), p=shares))
+    # Even in the logarithm, so that enlarging and shrinking are equally likely.
     drawn = float(np.exp(rng.uniform(-1, 1) * np.log(zoom)))
     height, width = images[source].shape[:2]
     field = scales.side * drawn
     y, x = corner(images[source], rng, min(field, height), min(field, width))
+    # An image smaller than the patch lies anywhere in it; the rest is mirrored.
     missing = np.array([max(0.0, field - height), max(0.0, field - width)]) * rng.random(2)
     return Spot(source=source, y=math.floor(y - missing[0]), x=math.floor(x - missing[1]), zoom=drawn)
 
@@ -151,17 +153,17 @@ def cut_square(image: Pixels, y: float, x: float, extent: float, side: int) -> N
     box = Box(math.floor(y), math.floor(x), math.ceil(y + extent), math.ceil(x + extent))
     inside = box.clip(Box.of_shape((image.shape[0], image.shape[1])))
     pixels = mirrored(image[inside.slices], inside, box)
+    # On whole pixels there is nothing to resample, and resampling would blur.
     if extent == side and (y, x) == (box.y0, box.x0):
         return np.ascontiguousarray(pixels)
     left = x - box.x0
     top = y - box.y0
-    place = (
-        left,
-        top,
-        min(left + extent, box.shape[1]),
-        min(top + extent, box.shape[0]),
-    )  # past it by rounding at most
-    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=place))
+    # Past the pixels by rounding at most, which Pillow refuses.
+    right = min(left + extent, box.shape[1])
+    bottom = min(top + extent, box.shape[0])
+    return np.asarray(
+        Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    )
 
 
 class PatchTeacher:
@@ -180,8 +182,12 @@ class PatchTeacher:
         """Kept pixels per pixel of the teacher."""
         self.side = scales.side / self.factor
         """Of a patch in pixels of the teacher."""
+        # A tile much larger than the patch would score pixels that nobody keeps.
         core = math.ceil(self.side / GRID) * GRID
-        self.segmenter = segmenter.with_core(core) if core < segmenter.tile - 2 * segmenter.margin else segmenter
+        if core < segmenter.tile - 2 * segmenter.margin:
+            self.segmenter = segmenter.with_core(core)
+        else:
+            self.segmenter = segmenter
         self.scales = scales
         self.stride = self.segmenter.tile - 2 * self.segmenter.margin
         self.tiles = math.ceil(self.side / self.stride)
@@ -193,6 +199,7 @@ class PatchTeacher:
         """
         factor = self.factor
         count = min(COUNT, int(area(image) / (SIDE * factor) ** 2))
+        # One sample says no more of an image than its patches do.
         if count < 2:
             return self
         rng = np.random.default_rng(key)
@@ -203,15 +210,15 @@ class PatchTeacher:
 
     def teach(self, image: Pixels, spots: Sequence[Spot]) -> NDArray[np.uint8]:
         """Pixels and scores of patches of one image: ``(n, 3 + channels, side, side)``, RGB first."""
-        side = self.tiles * self.stride + 2 * self.segmenter.margin
+        reach = self.tiles * self.stride + 2 * self.segmenter.margin
         fields = []
         for spot in spots:
             step = self.factor * spot.zoom
             y, x = (start - self.segmenter.margin * step for start in (spot.y, spot.x))
-            fields.append(cut_square(image, y, x, side * step, side))
+            fields.append(cut_square(image, y, x, reach * step, reach))
         scores = self._as_kept(self._scores(np.stack(fields)))
-        kept = self.scales.side
-        pixels = [cut_square(image, s.y, s.x, kept * s.zoom, kept) for s in spots]
+        side = self.scales.side
+        pixels = [cut_square(image, s.y, s.x, side * s.zoom, side) for s in spots]
         return np.concatenate([np.moveaxis(np.stack(pixels), 3, 1), scores], 1)
 
     def _scores(self, fields: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -227,15 +234,15 @@ class PatchTeacher:
 
     def _as_kept(self, scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The patch's part of the scores, at the resolution at which it is kept."""
-        kept = self.scales.side
-        if self.side == kept:
-            return scores[:, :, :kept, :kept]
+        side = self.scales.side
+        if self.side == side:
+            return scores[:, :, :side, :side]
         box = (0, 0, self.side, self.side)
         resized = [
-            np.asarray(Image.fromarray(plane).resize((kept, kept), Image.Resampling.BILINEAR, box=box))
+            np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BILINEAR, box=box))
             for plane in scores.reshape(-1, *scores.shape[2:])
         ]
-        return np.stack(resized).reshape(*scores.shape[:2], kept, kept)
+        return np.stack(resized).reshape(*scores.shape[:2], side, side)
 
 
 class JointTeacher:
@@ -256,5 +263,6 @@ class JointTeacher:
     def teach(self, image: Pixels, spots: Sequence[Spot]) -> NDArray[np.uint8]:
         """Pixels and mean scores of patches of one image, as `PatchTeacher.teach` gives them."""
         taught = [teacher.teach(image, spots) for teacher in self.teachers]
+        # Scores are levels of 1 / 255, so the mean is rounded to one, too.
         mean: NDArray[np.float64] = np.mean(taught, axis=0)
         return np.rint(mean).astype(np.uint8)

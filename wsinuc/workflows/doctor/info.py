@@ -119,9 +119,15 @@ def _opinion(path: Place, reader: str) -> str:
     try:
         with open_isolated(path, reader=reader) as slide:
             height, width = slide.level_shapes[0]
-            mpp = "no resolution" if slide.file_mpp is None else f"{slide.file_mpp:.4g} um per pixel"
+            if slide.file_mpp is None:
+                mpp = "no resolution"
+            else:
+                mpp = f"{slide.file_mpp:.4g} um per pixel"
             count = len(slide.level_shapes)
-            levels = "1 level" if count == 1 else f"{count} levels"
+            if count == 1:
+                levels = "1 level"
+            else:
+                levels = f"{count} levels"
             return f"{slide.vendor}, {width} x {height} px, {levels}, {mpp}"
     except SlideError as error:
         return redact(str(error.__cause__ or error))

@@ -41,8 +41,10 @@ def check_readers() -> Iterator[Finding]:
         except Exception as error:  # a broken shared library raises whatever it likes
             yield fail(f"reader {package}", f"cannot be loaded: {error}", _REINSTALL)
             continue
-        library = loaded.__library_version__ if module == "openslide" else None
-        yield ok(f"reader {package}", f"{_version(package)}{f', OpenSlide {library}' if library else ''}")
+        version = _version(package)
+        if module == "openslide":
+            version = f"{version}, OpenSlide {loaded.__library_version__}"
+        yield ok(f"reader {package}", f"{version}")
 
 
 def check_codecs() -> Iterator[Finding]:

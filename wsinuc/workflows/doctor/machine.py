@@ -41,7 +41,10 @@ def check_memory() -> Finding:
 
 def check_threads() -> Finding:
     """Processors that this process may use, and what PyTorch takes of them."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        usable = len(os.sched_getaffinity(0))
+    else:
+        usable = os.cpu_count() or 1
     text = f"{usable} of {os.cpu_count()} processors usable, PyTorch takes {torch.get_num_threads()}"
     if torch.get_num_threads() > usable:
         return warn("threads", text, f"more threads than processors slow each other down: set OMP_NUM_THREADS={usable}")
@@ -97,7 +100,10 @@ def check_device(device: str) -> Finding:
     except DeviceError as error:
         return fail("device", str(error), "choose another --device")
     dtype = pick_dtype(chosen)
-    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else chosen.type
+    if chosen.type == "cuda":
+        name = torch.cuda.get_device_name(chosen)
+    else:
+        name = chosen.type
     rate = _matrix_rate(chosen, dtype)
     text = f"{name}, {str(dtype).removeprefix('torch.')}, {rate / 1e9:,.0f} GFLOP/s"
     if chosen.type == "cpu":

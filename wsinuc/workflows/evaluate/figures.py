@@ -62,12 +62,15 @@ class ImageScores:
     @property
     def bpq(self) -> float:
         """PanNuke's PQ of all nuclei as one class: NaN where none is annotated."""
-        return self.scores.pq if self.scores and self.scores.true_nuclei else float("nan")
+        if self.scores and self.scores.true_nuclei:
+            return self.scores.pq
+        return float("nan")
 
     def row(self, classes: Sequence[str]) -> dict[str, Any]:
         """The line of this image in a table, without its attributes."""
-        row: dict[str, Any] = {"name": self.name} | (asdict(self.scores) if self.scores else {})
+        row: dict[str, Any] = {"name": self.name}
         if self.scores:
+            row |= asdict(self.scores)
             row["bpq_pannuke"] = self.bpq
         if self.panoptic:
             row["mpq_pannuke"] = float(mean_known(self.panoptic.pq_pannuke))
@@ -139,37 +142,49 @@ class Evaluation:
     def means(self) -> dict[str, float]:
         """Mean of each metric over the images (each counts the same); empty where points are annotated."""
         scored = [image.scores for image in self.images if image.scores]
-        return {name: fmean(getattr(s, name) for s in scored) for name in METRICS} if scored else {}
+        if scored:
+            return {name: fmean(getattr(s, name) for s in scored) for name in METRICS}
+        return {}
 
     @property
     def totals(self) -> dict[str, int]:
         """Sum of each count over the images; empty where points are annotated."""
         scored = [image.scores for image in self.images if image.scores]
-        return {name: sum(getattr(s, name) for s in scored) for name in COUNTS} if scored else {}
+        if scored:
+            return {name: sum(getattr(s, name) for s in scored) for name in COUNTS}
+        return {}
 
     @property
     def detection(self) -> DetectionCounts | None:
         """Matched, missed and invented nuclei of all images."""
         counts = [image.detection for image in self.images if image.detection]
-        return sum(counts, DetectionCounts.zero(len(self.classes))) if counts else None
+        if counts:
+            return sum(counts, DetectionCounts.zero(len(self.classes)))
+        return None
 
     @property
     def panoptic(self) -> PanopticCounts | None:
         """Pairs of each class, all images together."""
         counts = [image.panoptic for image in self.images if image.panoptic]
-        return sum(counts, PanopticCounts.zero(len(self.classes))) if counts else None
+        if counts:
+            return sum(counts, PanopticCounts.zero(len(self.classes)))
+        return None
 
     @property
     def pixels(self) -> PixelCounts | None:
         """Confusion of the pixels of all images; without classes that of nucleus and background."""
         counts = [image.pixels for image in self.images if image.pixels]
-        return sum(counts, PixelCounts.zero(max(1, len(self.classes)))) if counts else None
+        if counts:
+            return sum(counts, PixelCounts.zero(max(1, len(self.classes))))
+        return None
 
     @property
     def verdicts(self) -> Verdicts | None:
         """Which predicted nuclei of all images are right; None where nothing says how sure the model was."""
         verdicts = [image.verdicts for image in self.images if image.verdicts]
-        return sum(verdicts, Verdicts.none()) if verdicts else None
+        if verdicts:
+            return sum(verdicts, Verdicts.none())
+        return None
 
     @property
     def pixel_classes(self) -> tuple[str, ...]:
@@ -238,10 +253,13 @@ class Evaluation:
         if verdicts is None:
             return {}
         bins = reliability(verdicts.probabilities, verdicts.right)
+        mean = float("nan")
+        if len(verdicts.right):
+            mean = float(verdicts.probabilities.mean())
         calibration: dict[str, Any] = {
             "nuclei": len(verdicts.right),
             "right": int(verdicts.right.sum()),
-            "mean_probability": float(verdicts.probabilities.mean()) if len(verdicts.right) else float("nan"),
+            "mean_probability": mean,
             "expected_calibration_error": bins.error,
             "reliability": bins.rows(),
         }
@@ -252,7 +270,9 @@ class Evaluation:
 def _rank(image: ImageScores) -> float:
     if image.scores:
         return image.scores.aji
-    return image.detection.f_detection if image.detection else 0.0
+    if image.detection:
+        return image.detection.f_detection
+    return 0.0
 
 
 def _tissue(attributes: Row) -> str:

@@ -24,7 +24,7 @@ from wsinuc.workflows.evaluate.predictions import Prediction, read_written, writ
 MOST_OVERLAYS = 24
 
 
-def prepare(out: Path, overwrite: bool) -> None:
+def make_output_folder(out: Path, overwrite: bool) -> None:
     """Make the output folder, before any time is spent; raises OutputError."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -73,14 +73,16 @@ def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path, *, worst: i
     """Write ``comparison.png`` (worst, median, best), ``overlays.png`` (all, or 24 evenly from
     worst to best), ``worst.png``."""
     ranked = evaluation.ranked()
-    places = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
-    rows = [_shown(f"{place}: {_caption(evaluation.images[i])}", i, dataset, out) for place, i in places.items()]
+    ranks = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
+    rows = [_shown(f"{rank}: {_caption(evaluation.images[i])}", i, dataset, out) for rank, i in ranks.items()]
     write_comparisons(rows, out / "comparison.png")
     count = min(len(ranked), MOST_OVERLAYS)
+    # Evenly over the ranking, so that the page shows the whole range and not only failures.
     chosen = [ranked[round(at)] for at in np.linspace(0, len(ranked) - 1, count)]
     cells = (_shown(_short_caption(evaluation.images[i]), i, dataset, out) for i in chosen)
     write_overlays(cells, count, out / "overlays.png")
     if worst:
+        # Generators: one image is in memory at a time.
         shown = (_shown(_long_caption(evaluation.images[i]), i, dataset, out) for i in ranked[:worst])
         write_mistakes(shown, min(worst, len(ranked)), out / "worst.png")
 
@@ -153,7 +155,10 @@ def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
     names = evaluation.classes
     counts = evaluation.detection
     if counts is not None:
-        unknown = ["class unknown"] if _has_unknown(counts) else []
+        if _has_unknown(counts):
+            unknown = ["class unknown"]
+        else:
+            unknown = []
         draw_heat_map(
             _nucleus_table(counts, bool(unknown)),
             [*names, *unknown, "no nucleus"],
@@ -165,6 +170,7 @@ def _draw_confusion(evaluation: Evaluation, out: Path) -> None:
         )
     pixels = evaluation.pixels
     if pixels is not None:
+        # Shares of each row: background has most pixels and would outshine all else.
         of_row = pixels.confusion.sum(1, keepdims=True)
         draw_heat_map(
             np.where(of_row > 0, pixels.confusion / np.maximum(of_row, 1), np.nan),
@@ -185,6 +191,7 @@ def _has_unknown(counts: DetectionCounts) -> bool:
 def _nucleus_table(counts: DetectionCounts, unknown: bool) -> np.ndarray:
     """Known classes first, then the unknown class if wanted, then those without a partner; nothing is in neither."""
     order = [*range(1, len(counts.missed)), *([0] if unknown else [])]
+    # The corner stays NaN: what nobody annotated and nobody predicted cannot be counted.
     table = np.full((len(order) + 1, len(order) + 1), np.nan)
     table[:-1, :-1] = counts.matched[np.ix_(order, order)]
     table[:-1, -1] = counts.missed[order]

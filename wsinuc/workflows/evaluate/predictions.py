@@ -101,15 +101,17 @@ def paint_level0(nuclei: Nuclei, shape: tuple[int, int]) -> NDArray[np.int32]:
 
 
 def read_prediction(image: LabelledImage, *, folder: Path) -> Prediction:
-    """What something else predicted for this image, see `read_nuclei`; raises DataError."""
-    return read_nuclei(folder, image.name)
+    """What something else predicted for this image, see `read_label_image`; raises DataError."""
+    return read_label_image(folder, image.name)
 
 
-def read_nuclei(folder: Path, name: str) -> Prediction:
+def read_label_image(folder: Path, name: str) -> Prediction:
     """Label image ``folder/NAME.png`` and, where the folder has classes, those of its nuclei; raises DataError."""
     image = read_labels(folder / f"{name}.png")
     layout = _class_layout(folder)
-    classes = layout.classes_of(name, image.labels, image.numbers) if layout.classes else None
+    classes = None
+    if layout.classes:
+        classes = layout.classes_of(name, image.labels, image.numbers)
     return Prediction(image.labels, classes, notes=image.notes)
 
 
@@ -124,7 +126,7 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
 
 
 def write_label_image(prediction: Prediction, folder: Path, name: str, class_names: Sequence[str]) -> None:
-    """Write what `read_nuclei` reads; raises DataError when the labels do not fit a 16-bit PNG."""
+    """Write what `read_label_image` reads; raises DataError when the labels do not fit a 16-bit PNG."""
     labels = prediction.labels
     path = folder / f"{name}.png"
     if labels.size and labels.max() > np.iinfo(np.uint16).max:

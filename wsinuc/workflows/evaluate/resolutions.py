@@ -70,7 +70,7 @@ def evaluate_resolutions(
     """
     sets = {mpp: resampled(dataset, mpp) for mpp in resolutions}
     if out is not None:
-        evaluation_files.prepare(out, overwrite)
+        evaluation_files.make_output_folder(out, overwrite)
     evaluations = {}
     for mpp, images in sets.items():
         if on_resolution:

@@ -28,7 +28,7 @@ from wsinuc.workflows.evaluate.predictions import (
     predict_labels,
     predict_nuclei,
     read_class_names,
-    read_nuclei,
+    read_label_image,
     read_prediction,
 )
 
@@ -75,7 +75,9 @@ class Scoring:
 
     def match(self, annotated: Sequence[str], predicted: Sequence[str]) -> ClassMatch:
         """Which classes are scored; raises DataError for names that do not fit."""
-        return match_classes(annotated, predicted) if self.classes else without_classes(predicted)
+        if self.classes:
+            return match_classes(annotated, predicted)
+        return without_classes(predicted)
 
 
 STANDARD = Scoring()
@@ -130,13 +132,14 @@ def evaluate(
         raise ConfigError(f"the number of worst images to show must be 0 or more, got {worst}")
     match = scoring.match([c.name for c in dataset.classes], predicted_classes)
     if out is not None:
-        files.prepare(out, overwrite)
+        files.make_output_folder(out, overwrite)
     marked = dataset.layout.kind == "points"
     scored = []
     annotated: dict[str, tuple[str, ...]] = {}
     predictions = []
     for image in dataset:
         predicted = _as_prediction(predict(image), image)
+        # By the whole image's name: patches of one image share its notes, which should be told once.
         annotated[image.attributes["name"]] = image.notes
         predictions.append(predicted.notes)
         score = _score_marked if marked else _score_outlined
@@ -174,12 +177,12 @@ def evaluate_folders(
         raise DataError(f"{truth} holds no PNG files; expected one label image per annotated image")
     match = scoring.match(read_class_names(truth), read_class_names(predictions))
     if out is not None:
-        files.prepare(out, overwrite)
+        files.make_output_folder(out, overwrite)
     scored = []
     notes = []
     for name in names:
-        annotated = read_nuclei(truth, name)
-        predicted = read_nuclei(predictions, name)
+        annotated = read_label_image(truth, name)
+        predicted = read_label_image(predictions, name)
         notes.append((annotated.notes, predicted.notes))
         _check_shapes(name, annotated.labels, predicted.labels)
         nuclei = LabelledNuclei(annotated.labels, _known(annotated.classes, annotated.labels))
@@ -242,7 +245,10 @@ def _evaluation(
 
 
 def _as_prediction(predicted: Prediction | NDArray[np.integer], image: LabelledImage) -> Prediction:
-    prediction = predicted if isinstance(predicted, Prediction) else Prediction(predicted)
+    if isinstance(predicted, Prediction):
+        prediction = predicted
+    else:
+        prediction = Prediction(predicted)
     _check_shapes(image.name, image.labels, prediction.labels)
     return prediction
 
@@ -268,4 +274,6 @@ def _translated(predicted: Prediction, match: ClassMatch) -> LabelledNuclei:
 
 def _known(classes: NDArray[np.integer] | None, labels: NDArray[np.integer]) -> NDArray[np.integer]:
     """Class of each label, all unknown where the annotation has none."""
-    return np.zeros(int(labels.max(initial=0)) + 1, np.int64) if classes is None else classes
+    if classes is None:
+        return np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    return classes

@@ -81,7 +81,9 @@ class GeneratorConfig:
     @property
     def kind(self) -> str:
         """Of the checkpoint that the training makes: ``nudiff-structure`` or ``nudiff-image``."""
-        return IMAGE if isinstance(self.network, SpadeUNetConfig) else STRUCTURE
+        if isinstance(self.network, SpadeUNetConfig):
+            return IMAGE
+        return STRUCTURE
 
     @property
     def learned_variance(self) -> bool:
@@ -100,15 +102,19 @@ class GeneratorConfig:
 
     def lasting(self, steps: int) -> GeneratorConfig:
         """The same training over so many steps, its phases the same shares of it."""
+        # Phases are shares of a training, so that a short one has both of them, too.
         share = steps / self.fit.steps
-        later = (round(self.fit.later[0] * share), self.fit.later[1]) if self.fit.later else None
+        later = None
+        if self.fit.later:
+            later = (round(self.fit.later[0] * share), self.fit.later[1])
         fit = dataclasses.replace(self.fit, steps=steps, later=later)
         return dataclasses.replace(self, fit=fit, drop_from=round(self.drop_from * share))
 
     def identity(self) -> dict[str, Any]:
         """What a continued training must share with its beginning: all but its length, its rate,
         and how it is computed."""
-        unused = () if self.held_out else ("held_out",)  # states of older trainings do not name it
+        # States of older trainings do not name it.
+        unused = () if self.held_out else ("held_out",)
         return training_identity(self, apart=("sample_every", "validate_every", *unused))
 
 

@@ -7,7 +7,7 @@ one, and neither passes nor processes change what is learned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,8 +27,7 @@ from wsinuc.models.diffusion.joint import JointDiffusion, JointNoise, JointUnit
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
 from wsinuc.models.pixels import to_network
-from wsinuc.models.training.loop import Inspection, Progress
-from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.models.training.loop import Inspection
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.regular import require_parent
 from wsinuc.synthesis.point_process import PointProcess
@@ -39,7 +38,15 @@ from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, 
 from wsinuc.workflows.generators.cosyn_report import sample_page
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
-from wsinuc.workflows.training.run import Session, Training, on_device, origin_of, run_training, take_weights
+from wsinuc.workflows.training.run import (
+    UNATTENDED,
+    Session,
+    Training,
+    on_device,
+    origin_of,
+    run_training,
+    take_weights,
+)
 from wsinuc.workflows.training.step_loss import StepLoss
 
 __all__ = ["PRESETS", "CoSynTrainConfig", "train_cosyn"]
@@ -53,14 +60,11 @@ def train_cosyn(
     out: Path,
     config: CoSynTrainConfig,
     *,
-    device: str = "cpu",
     text_encoder: TextEncoder | None = None,
     weights: Sequence[float] | None = None,
     init: Path | None = None,
     provenance: dict[str, Any] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    processes: Processes = ALONE,
+    session: Session = UNATTENDED,
 ) -> None:
     """Train a joint generator and write its averaged weights to ``out``, a checkpoint of kind ``cosyn``.
 
@@ -79,6 +83,8 @@ def train_cosyn(
         How often each image is drawn; None draws by area.
     init
         A checkpoint of kind ``cosyn`` of the same shape to start from.
+    session
+        Where the training runs, who hears of it and who may stop it.
 
     Raises
     ------
@@ -97,19 +103,24 @@ def train_cosyn(
     """
     require_parent(out)
     check_annotation(images, classes)
-    session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
     torch.manual_seed(config.seed)
-    encoder = text_encoder or built_in_encoder(images, classes, config)  # of all images: held-out words too
+    # From all images, so that it knows the words of the held-out ones, too.
+    encoder = text_encoder or built_in_encoder(images, classes, config)
     learned, held_out = set_apart(images, config.held_out, config.seed)
-    drawn = None if weights is None else [weights[i] for i in learned]
+    drawn = None
+    if weights is not None:
+        drawn = [weights[i] for i in learned]
     examples = JointExamples.of([images[i] for i in learned], classes, config, drawn)
     shape = joint_shape(config, classes, encoder)
     process = JointDiffusion.of(shape.classes, config.steps)
     network = CoSynUNet(shape)
-    on_device(network, device).train()
+    on_device(network, session.device).train()
     start = _start(network, init) if init else {}
     # Before the training, so that what fails here does not fail after days.
-    layouts = _fitted_layouts([images[i] for i in learned], config) if processes.main else {}
+    if session.processes.main:
+        layouts = _fitted_layouts([images[i] for i in learned], config)
+    else:
+        layouts = {}
     levels = mean_levels(examples)
     origin = {"images": len(images), **start, **(provenance or {})}
 
@@ -119,12 +130,13 @@ def train_cosyn(
 
     with ExitStack() as stack:
         loss = stack.enter_context(JointStepLoss(network, process, examples, encoder, config, session))
-        inspections = [_sampling(network, process, examples, encoder, config, device, levels, out)]
+        inspections = [_sampling(network, process, examples, encoder, config, session.device, levels, out)]
         if config.validate_every:
+            # Nothing is left to chance in what is measured: the loss moves with the weights alone.
             still = replace(config, seed=config.seed + SEED, drop_text=0.0, zoom=1.0, stain=0.0)
             measured = JointExamples.of([images[i] for i in held_out], classes, still)
             apart = stack.enter_context(JointStepLoss(network, process, measured, encoder, still, session))
-            inspections.append(held_out_loss(apart, apart.size, still, device))
+            inspections.append(held_out_loss(apart, apart.size, still, session.device))
         training = Training(
             network=network,
             loss=loss,
@@ -199,6 +211,7 @@ def _fitted_layouts(images: Sequence[LabelledImage], config: CoSynTrainConfig) -
     return {
         tissue: PointProcess.fit(layouts, config.mpp, seed=config.seed).to_json()
         for tissue, layouts in layouts_by_tissue(images, config).items()
+        # A point process without a point has nothing to fit.
         if any(len(layout.points) for layout in layouts)
     }
 
@@ -261,8 +274,10 @@ class JointStepLoss(StepLoss[list[JointExample]]):
         examples = self.batch(part)
         clean, points = as_unit(examples)
         draws = [self._draw(number) for number in self.numbers(part)]
+        # Each example has its own generator, so it is the same in a batch of any size.
         times, shown, noises = zip(*draws, strict=True)
         text = self.encoder([example.prompt for example in examples])
+        # Hidden text is masked, not removed: one batch holds examples with and without.
         text = TextTokens(text.tokens, text.mask & torch.tensor(shown)[:, None])
         return self._loss(clean, points, text, torch.cat(times), list(noises))
 

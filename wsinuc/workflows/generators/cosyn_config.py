@@ -74,7 +74,8 @@ class CoSynTrainConfig:
     def identity(self) -> dict[str, Any]:
         """What a continued training must share with its beginning: all but its length, its rate,
         how it is computed and what is drawn of it."""
-        unused = () if self.held_out else ("held_out",)  # states of older trainings do not name it
+        # States of older trainings do not name it.
+        unused = () if self.held_out else ("held_out",)
         return training_identity(self, apart=("sample_every", "sample_steps", "validate_every", *unused))
 
 

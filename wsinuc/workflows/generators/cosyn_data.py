@@ -70,12 +70,13 @@ class JointExamples:
             weights=weights,
             augmentation=Augmentation(zoom=config.zoom, stain=config.stain),
         )
-        return cls(crops=crops, classes=classes, tissues=[tissue_of(image, config) for image in images])
+        return cls(crops=crops, classes=classes, tissues=[tissue_and_stain(image, config) for image in images])
 
     def example(self, index: int) -> JointExample:
         """Example number ``index``."""
         crop = self.crops.crop(index)
-        labels = np.where(crop.class_map > 0, crop.labels, 0)  # nuclei of unknown class are background in all parts
+        # Nuclei of unknown class are background in all parts.
+        labels = np.where(crop.class_map > 0, crop.labels, 0)
         tissue, stain = self.tissues[crop.source]
         shown = np.unique(crop.class_map)
         return JointExample(
@@ -87,7 +88,7 @@ class JointExamples:
         )
 
 
-def tissue_of(image: LabelledImage, config: CoSynTrainConfig) -> tuple[str, str]:
+def tissue_and_stain(image: LabelledImage, config: CoSynTrainConfig) -> tuple[str, str]:
     """Tissue and stain of an image in lower case, from its attributes; H&E, which prompts do not name, is empty.
 
     Raises
@@ -98,7 +99,9 @@ def tissue_of(image: LabelledImage, config: CoSynTrainConfig) -> tuple[str, str]
     row = image.attributes
     if config.tissue_column and config.tissue_column not in row:
         raise DataError(f"the images have no {config.tissue_column!r} to name their tissue; they have {', '.join(row)}")
-    columns = (config.tissue_column,) if config.tissue_column else _TISSUE_COLUMNS
+    columns: tuple[str, ...] = _TISSUE_COLUMNS
+    if config.tissue_column:
+        columns = (config.tissue_column,)
     tissue = next((row[name] for name in columns if row.get(name)), config.tissue)
     stain = row.get("stain", "")
     plain = stain.casefold() in _PLAIN_STAINS
@@ -122,7 +125,7 @@ def layouts_by_tissue(
         layout = layout_of_map(np.where(image.class_map > 0, image.labels, 0), image.class_map)
         shape = tuple(max(1, round(extent * factor)) for extent in layout.shape)
         scaled = np.clip(layout.points * factor, 0, np.subtract(shape, 1e-6))
-        layouts.setdefault(tissue_of(image, config)[0], []).append(
+        layouts.setdefault(tissue_and_stain(image, config)[0], []).append(
             NucleusLayout(shape=(shape[0], shape[1]), points=scaled, classes=layout.classes)
         )
     return layouts

@@ -13,7 +13,7 @@ computed from the labels *after* augmentation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,8 +32,7 @@ from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE, adopt
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.schedules import named_betas
-from wsinuc.models.training.loop import Inspection, Progress
-from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.models.training.loop import Inspection
 from wsinuc.models.training.state import read_log
 from wsinuc.regular import require_parent
 from wsinuc.workflows.data.training_set import NUCLEUS
@@ -42,23 +41,11 @@ from wsinuc.workflows.generators.nudiff_examples import ExampleLoss, crops_of, e
 from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
-from wsinuc.workflows.training.run import Session, Training, on_device, origin_of, run_training
+from wsinuc.workflows.training.run import UNATTENDED, Session, Training, on_device, origin_of, run_training
 
 _EXAMPLES = 256  # that mean levels are measured on
 _SMALL = 0.03  # share of the nuclei that are smaller than what counts as one
 _PAGE_SEED = 104_729  # added to the seed of the crops on pages of samples
-
-
-def train_structures(images: Sequence[LabelledImage], out: Path, config: GeneratorConfig, **options: Any) -> None:
-    """Train a generator of structures and write it as a checkpoint of kind ``nudiff-structure``;
-    see `train_generator`."""
-    train_generator(STRUCTURE, images, out, config, **options)
-
-
-def train_images(images: Sequence[LabelledImage], out: Path, config: GeneratorConfig, **options: Any) -> None:
-    """Train a generator of images for structures; writes a checkpoint of kind ``nudiff-image``; see
-    `train_generator`."""
-    train_generator(IMAGE, images, out, config, **options)
 
 
 def train_generator(
@@ -67,12 +54,9 @@ def train_generator(
     out: Path,
     config: GeneratorConfig,
     *,
-    device: str = "cpu",
     init: Path | None = None,
     provenance: dict[str, Any] | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    processes: Processes = ALONE,
+    session: Session = UNATTENDED,
 ) -> None:
     """Train one of the two networks on annotated images, each with its own mpp, and write its
     averaged weights to ``out``.
@@ -88,8 +72,8 @@ def train_generator(
         A denoiser or another generator; every tensor of it whose name and shape fit is taken over.
     provenance
         What to record of the data: names, licences, the command.
-    should_stop
-        Asked after each step; stops early, with the state saved and the weights so far written.
+    session
+        Where the training runs, who hears of it and who may stop it.
 
     Raises
     ------
@@ -110,17 +94,18 @@ def train_generator(
     measured = [images[i] for i in held_out]
     images = [images[i] for i in learned]
     _check(kind, images, out, config)
-    session = Session(device=device, on_progress=on_progress, should_stop=should_stop, processes=processes)
+    # Right before the network: its first weights depend on nothing that was drawn earlier.
     torch.manual_seed(config.seed)
     process = GaussianDiffusion(named_betas(config.betas))
     levels = mean_levels(images, config)
     network = build_generator(config)
     start = _start(network, init) if init else {}
-    on_device(network, device).train()
+    on_device(network, session.device).train()
     origin = _origin(config, images, start) | (provenance or {})
 
     def checkpoint(average: dict[str, Tensor]) -> Checkpoint:
-        steps = int(read_log(out.with_suffix(".jsonl"))[-1]["step"])  # fewer than planned where it was stopped
+        # Fewer than planned where it was stopped.
+        steps = int(read_log(out.with_suffix(".jsonl"))[-1]["step"])
         header = _header(config, steps, levels, images)
         return Checkpoint(kind=kind, config=header, provenance=origin, tensors=average)
 
@@ -132,7 +117,7 @@ def train_generator(
                 config, seed=config.seed + SEED, drop_rate=0.0, augmentation=Augmentation(zoom=1.0, stain=0.0)
             )
             apart = stack.enter_context(ExampleLoss(network, process, still, measured, session))
-            inspections.append(held_out_loss(apart, apart.size, still, device))
+            inspections.append(held_out_loss(apart, apart.size, still, session.device))
         training = Training(
             network=network,
             loss=loss,
@@ -155,13 +140,17 @@ def smallest_nucleus(images: Sequence[LabelledImage]) -> float:
     What a generator draws below it is a fragment rather than a nucleus.
     """
     areas = [_whole_areas(image.labels) * image.mpp**2 for image in images]
+    # The empty array lets a set without images pass.
     joined = np.concatenate([*areas, np.zeros(0)])
-    return float(np.quantile(joined, _SMALL)) if joined.size else 0.0
+    if joined.size:
+        return float(np.quantile(joined, _SMALL))
+    return 0.0
 
 
 def _whole_areas(labels: NDArray[np.int32]) -> NDArray[np.float64]:
     """Pixels of each nucleus that the image's border does not cut."""
     areas = np.bincount(labels.ravel()).astype(np.float64)
+    # A nucleus at the border may be cut, so its area says nothing; 0 is the background.
     for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1], [0]):
         areas[edge] = 0
     return areas[areas > 0]
@@ -209,7 +198,9 @@ def _sampling(
         if config.kind == STRUCTURE:
             return structure_page(network, process, config, levels)
         crops = crops_of(images, config, config.seed + _PAGE_SEED).batch(0, CONDITIONS)
-        guidance = (0.0, GUIDANCE) if _dropped(config, step) else (0.0,)
+        guidance: tuple[float, ...] = (0.0,)
+        if _dropped(config, step):
+            guidance = (0.0, GUIDANCE)
         shown = np.stack([example(crop, config) for crop in crops])
         return image_page(network, process, config, shown, guidance, levels)
 
@@ -235,7 +226,10 @@ def _header(config: GeneratorConfig, done: int, levels: MeanLevels, images: Sequ
         "levels": levels.header(),
     }
     if config.kind == IMAGE:
-        header["drop_rate"] = config.drop_rate if _dropped(config, done) else 0.0
+        if _dropped(config, done):
+            header["drop_rate"] = config.drop_rate
+        else:
+            header["drop_rate"] = 0.0
     if config.kind == STRUCTURE:
         header["smallest_um2"] = smallest_nucleus(images)
     return header

@@ -74,7 +74,8 @@ class ExampleLoss(StepLoss[NDArray[np.float32]]):
         examples = torch.from_numpy(self.batch(part))
         numbers = self.numbers(part)
         if config.network.dropout:
-            torch.manual_seed(config.seed * 1_000_003 + numbers[0])  # the masks, too, follow the number
+            # The masks, too, follow the number.
+            torch.manual_seed(config.seed * 1_000_003 + numbers[0])
         draws = []
         for index, shown in zip(numbers, examples, strict=True):
             generator = torch.Generator().manual_seed(config.seed * 1_000_003 + index)
@@ -91,8 +92,14 @@ class ExampleLoss(StepLoss[NDArray[np.float32]]):
 
     def _loss(self, examples: Tensor, t: Tensor, eps: Tensor) -> Tensor:
         x0 = self._placed(examples[:, :CHANNELS])
-        given = (self._placed(examples[:, CHANNELS:]),) if self.config.kind == IMAGE else ()
-        predict = lambda x, t: self.network(x, t, *given)  # noqa: E731
+        condition: tuple[Tensor, ...] = ()
+        if self.config.kind == IMAGE:
+            condition = (self._placed(examples[:, CHANNELS:]),)
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            noise: Tensor = self.network(x, t, *condition)
+            return noise
+
         return self.config.objective(self.process, predict, x0, t.to(self.device), eps.to(self.device)).mean()
 
     def _placed(self, part: Tensor) -> Tensor:

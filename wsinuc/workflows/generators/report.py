@@ -28,7 +28,9 @@ _AT_ONCE = 4
 
 def build_generator(config: GeneratorConfig) -> UNet | SpadeUNet:
     """The untrained network."""
-    return SpadeUNet(config.network) if isinstance(config.network, SpadeUNetConfig) else UNet(config.network)
+    if isinstance(config.network, SpadeUNetConfig):
+        return SpadeUNet(config.network)
+    return UNet(config.network)
 
 
 def as_colours(x: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -74,6 +76,7 @@ def image_page(
         ``(n, 6, h, w)``: images in [-1, 1], then their structures.
     """
     structures = examples[:, CHANNELS:]
+    # Nucleus or not lies in [0, 1], H and V in [-1, 1]; pictures want one range.
     signed = np.concatenate([2 * structures[:, :1] - 1, structures[:, 1:]], axis=1)
     rows = [structure_colours(signed)]
     noise = _noise(len(examples), config)

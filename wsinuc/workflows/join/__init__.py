@@ -1,3 +1,5 @@
-"""Which fragments are one nucleus: annotated images and a model in, the model with a learned rule
-out. Read ``run``.
+"""Which fragments are one nucleus, learned.
+
+Annotated images and a model go in, the model with a learned rule comes out. Read ``run``; ``cost``
+is what ``--dry-run`` tells.
 """

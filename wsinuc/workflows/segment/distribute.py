@@ -109,7 +109,10 @@ class _CheckedJob:
 def _spec(prepared: Prepared, plan: Plan, store: ResultStore, config: SegmentConfig) -> SlideSpec:
     path = prepared.slide.path
     assert path is not None  # segment_slide opens files
-    tissue = config.tissue if config.tissue in ("auto", "none") else str(Path(config.tissue).absolute())
+    if config.tissue in ("auto", "none"):
+        tissue = config.tissue
+    else:
+        tissue = str(Path(config.tissue).absolute())
     # All paths are absolute, because workers have another current folder.
     return SlideSpec(
         slide=path.absolute() if isinstance(path, Path) else path,
@@ -159,4 +162,6 @@ class PartReader:
     def __call__(self, block: int) -> Nuclei | None:
         """The nuclei; None for a block that owns none."""
         owns = self.owners[block // 8] >> (7 - block % 8) & 1
-        return self.store.parts.read(block) if owns else None
+        if owns:
+            return self.store.parts.read(block)
+        return None

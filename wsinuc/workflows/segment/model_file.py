@@ -64,7 +64,10 @@ def source_of(segmenter: Segmenter, config: SegmentConfig) -> SegmenterSource:
         )
     path = Path(config.model)
     # Workers have another current folder; the name of a shipped model is no path.
-    model = str(path.absolute()) if path.is_file() else config.model
+    if path.is_file():
+        model = str(path.absolute())
+    else:
+        model = config.model
     return ModelFile(model, config.device, sha256)
 
 

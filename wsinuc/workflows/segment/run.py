@@ -178,7 +178,8 @@ class _Run:
         run_id = self.plan.run_id
         if not self.config.verify_input:
             return look_at_input(self.plan.slide, self.store, run_id, verify=False)
-        with self._stage("input"):  # hashing all of a slide takes long enough to be shown
+        # Hashing all of a slide takes long enough to be shown.
+        with self._stage("input"):
             return look_at_input(self.plan.slide, self.store, run_id, verify=True)
 
     def _check_unchanged(self, start: SlideInput, new_blocks: Iterable[int]) -> None:

@@ -44,7 +44,9 @@ def look_at_input(slide: Place, store: ResultStore, run_id: str, *, verify: bool
     try:
         # The stamp first: what is written while the rest is read then shows as a change in the end.
         file_stamp = stamp(slide)
-        sha256 = _verified(slide, store.work / _FILE, run_id) if verify else None
+        sha256 = None
+        if verify:
+            sha256 = _verified(slide, store.work / _FILE, run_id)
         return SlideInput(stamp=file_stamp, sha256=sha256, holes=hole_share(slide))
     except FileNotFoundError as error:
         raise SlideError(

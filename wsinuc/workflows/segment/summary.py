@@ -98,7 +98,8 @@ class Tally:
 
 def tally(entries: Iterable[Entry]) -> Tally:
     """Sum over the blocks of a run."""
-    entries = sorted(entries, key=lambda entry: entry.block)  # they come in the order of completion
+    # They come in the order of completion.
+    entries = sorted(entries, key=lambda entry: entry.block)
     seconds: Counter[str] = Counter()
     for entry in entries:
         seconds.update(entry.seconds)
@@ -188,6 +189,7 @@ def unreadable_share(prepared: Prepared, total: Tally) -> float:
     if not area:
         return 0.0
     lost = sum(tissue.share(box) * box.shape[0] * box.shape[1] for box in total.unreadable)
+    # Blocks overlap, so the same region may be reported by two of them.
     return min(1.0, lost / area)
 
 
@@ -205,7 +207,8 @@ def peak_memory_bytes() -> int:
         return psutil.Process().memory_info().peak_wset
     import resource  # absent on Windows
 
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    # Bytes there, kilobytes elsewhere.
+    unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
@@ -222,10 +225,16 @@ def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
         notes.append(f"not searched, as shares of the slide: {', '.join(doubtful)}; --tissue none looks there as well")
     if total.unreadable:
         count = len(total.unreadable)
-        regions = "1 undecodable region was" if count == 1 else f"{count} undecodable regions were"
+        if count == 1:
+            regions = "1 undecodable region was"
+        else:
+            regions = f"{count} undecodable regions were"
         notes.append(f"{regions} taken for white: nuclei there are missing")
     if total.at_edge:
-        nuclei = "1 nucleus is" if total.at_edge == 1 else f"{total.at_edge} nuclei are"
+        if total.at_edge == 1:
+            nuclei = "1 nucleus is"
+        else:
+            nuclei = f"{total.at_edge} nuclei are"
         notes.append(f"{nuclei} larger than the model allows for, and may be cut at a block's edge")
     return tuple(notes)
 

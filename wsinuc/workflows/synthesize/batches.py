@@ -65,6 +65,7 @@ def generate(
             for numbers in work:
                 yield _made(make, numbers)
         return
+    # Its networks' memory is the workers' now.
     del maker
     with ExitStack() as stack:
         pool = [stack.enter_context(_process(recipe)) for _ in range(min(workers, len(work)))]
@@ -72,8 +73,11 @@ def generate(
             worker.ask(numbers)
         for i, numbers in enumerate(work):
             worker = pool[i % len(pool)]
+            # In the order of the batches, whoever is ready first: the manifest reads the same
+            # whatever the number of workers.
             samples = worker.answer(numbers)
             if i + len(pool) < len(work):
+                # Asked before the samples are handed out: it works while they are stored.
                 worker.ask(work[i + len(pool)])
             yield samples
 
@@ -93,9 +97,11 @@ class _Worker:
     """A process that makes batches, seen from its parent."""
 
     def __init__(self, recipe: Recipe) -> None:
+        # Not fork: a forked copy of a process that has used PyTorch's threads can hang.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(recipe, theirs), daemon=True)
+        # Ctrl-C reaches every process of a terminal; the parent alone decides what to do.
         with deaf_children():
             self.process.start()
         theirs.close()  # so that its death ends our waiting
@@ -120,7 +126,8 @@ class _Worker:
         return cast(list[SyntheticSample], answer)
 
     def close(self) -> None:
-        self.process.kill()  # it is deaf to milder signals, and has nothing to give back
+        # The process is deaf to milder signals, and has nothing to give back.
+        self.process.kill()
         self.process.join()
         self.pipe.close()
 
@@ -136,6 +143,7 @@ def _process(recipe: Recipe) -> Iterator[_Worker]:
 
 def _work(recipe: Recipe, pipe: Connection) -> None:
     """What a worker does: answer numbers with samples, or once with the error that ends it, until nobody asks."""
+    # A killed parent closes no worker.
     end_with_parent()
     try:
         with _one_thread():

@@ -84,7 +84,8 @@ class CoSynMaker:
             size=self.size,
             seed=config.seed,
         )
-        model.text_encoder([*recipe.prompts, self.source.scene(0).prompt])  # unknown words, before anything is made
+        # Finds unknown words before anything is made.
+        model.text_encoder([*recipe.prompts, self.source.scene(0).prompt])
         self.device = pick_device(recipe.device)
         on_device(model.network, self.device).eval()
 
@@ -119,6 +120,7 @@ class CoSynMaker:
 
     def flops(self) -> float:
         """Of one sample. The weights are dropped: call it on a maker that is not used afterwards."""
+        # Before the weights are dropped.
         text = self._text([self.source.scene(0)])
         network = self.model.network.requires_grad_(False).to("meta")
         blank = torch.zeros(1, 3, self.size, self.size, device="meta")
@@ -129,6 +131,7 @@ class CoSynMaker:
         sampler = self.recipe.config.sampler
         walk = quadratic_timesteps(self.model.process.steps, sampler.steps)
         evaluations = len(walk) + len(restart_timesteps(walk, sampler.restart))
+        # Guidance asks the network twice: with the text and without.
         return float(counter.get_total_flops()) * evaluations * (1 if self.guidance == 0 else 2)
 
     @property
@@ -165,6 +168,7 @@ class CoSynMaker:
         distance: NDArray[np.float32],
         semantic: NDArray[np.int32],
     ) -> SyntheticSample:
+        # The layout that the image was drawn for has one point per nucleus.
         maps = GeneratedMaps(semantic=semantic, distance=distance, points=scene.layout.point_map)
         nuclei = separate("points", maps, settings_for_maps(self.mpp))
         return SyntheticSample(

@@ -109,6 +109,7 @@ class SyntheticSet:
         SynthesisError
             More nuclei than a 16-bit label image can number.
         """
+        # PNG holds 16 bits at most, and a label that wraps would merge nuclei.
         if sample.labels.max(initial=0) > _MOST_NUCLEI:
             raise SynthesisError(f"sample {sample.index} has more than {_MOST_NUCLEI} nuclei: make smaller images")
         name = f"{self._settings['method']}-{sample.index:06d}"
@@ -117,6 +118,7 @@ class SyntheticSet:
             _write_png(sample.labels.astype(np.uint16), self.folder / "labels" / f"{name}.png")
             if self._classes:
                 _write_classes(sample, self._classes, self.folder / "classes" / f"{name}.csv")
+            # The line comes last: a sample counts as made once it is in the manifest.
             self._append(self._line(name, sample))
         self._done.add(sample.index)
 
@@ -129,6 +131,7 @@ class SyntheticSet:
     def _line(self, name: str, sample: SyntheticSample) -> dict[str, Any]:
         shas = " ".join(self._settings["checkpoints"].values())
         shared = {column: self._settings[column] for column in _SHARED}
+        # A line break within a field would make a torn line look whole.
         texts = {column: " ".join(getattr(sample, column).split()) for column in ("tissue", "prompt", "source")}
         return shared | texts | {"name": name, "index": sample.index, "checkpoints": shas}
 
@@ -138,6 +141,7 @@ class SyntheticSet:
         with own_files.append(self.folder / MANIFEST) as file:
             file.write(text.getvalue().encode())
             file.flush()
+            # Past a power cut, too: a line without its files, or files without a line, cost a sample.
             os.fsync(file.fileno())
 
 
@@ -158,7 +162,8 @@ def writing(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nucleus
         The folder holds something else or samples of other settings, is being written by another process, or cannot be
         written.
     """
-    check_folder(folder, settings, classes)
+    # Before anything is created in a folder that may be somebody else's.
+    samples_in(folder, settings, classes)
     work = folder / ".synthesis"
     with disk_errors(folder):
         make_area(work)
@@ -168,7 +173,7 @@ def writing(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nucleus
         yield SyntheticSet(folder, settings, classes, done)
 
 
-def check_folder(folder: Path, settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
+def samples_in(folder: Path, settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
     """Numbers of the samples that are there already, nothing written.
 
     Raises
@@ -178,7 +183,10 @@ def check_folder(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nu
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, a folder for the samples is needed: choose another place with -o")
-    content = [p.name for p in folder.iterdir() if p.name != ".synthesis"] if folder.is_dir() else []
+    if folder.is_dir():
+        content = [p.name for p in folder.iterdir() if p.name != ".synthesis"]
+    else:
+        content = []
     if not content:
         return frozenset()
     there = read_json(folder / SETTINGS)
@@ -198,7 +206,10 @@ def _identity(settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> d
 
 def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
     """Folders, settings and the manifest's header where they are missing; the samples that are there."""
-    for name in ("images", "labels", *(["classes"] if classes else [])):
+    names = ["images", "labels"]
+    if classes:
+        names.append("classes")
+    for name in names:
         own_files.check_folder(folder / name)
         (folder / name).mkdir(exist_ok=True)
     if not (folder / SETTINGS).exists():
@@ -208,7 +219,8 @@ def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[Nucleu
         _write_text("name,color\n" + "".join(rows), folder / "classes.csv")
     manifest = folder / MANIFEST
     text = manifest.read_bytes() if manifest.exists() else b""
-    if not text.endswith(b"\n"):  # a process was killed while it wrote: the sample of a torn line is made again
+    # A process was killed while it wrote: the sample of a torn line is made again.
+    if not text.endswith(b"\n"):
         whole = text[: text.rfind(b"\n") + 1].decode() or ",".join(COLUMNS) + "\n"
         _write_text(whole, manifest)
     return frozenset(int(row["index"]) for row in _whole_lines(manifest))
@@ -219,7 +231,10 @@ def _whole_lines(manifest: Path) -> list[Mapping[str, str]]:
     if b"\n" not in text:
         return []
     rows = list(read_table(manifest, ("name", "index")))
-    return rows if text.endswith(b"\n") else rows[:-1]
+    if text.endswith(b"\n"):
+        return rows
+    # The last line is torn: its process was killed while it wrote.
+    return rows[:-1]
 
 
 def _write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> None:
@@ -229,7 +244,10 @@ def _write_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], path: Path) -> No
 
 def _write_classes(sample: SyntheticSample, classes: Sequence[NucleusClass], path: Path) -> None:
     present = np.unique(sample.labels[sample.labels > 0]).tolist()
-    kinds = np.zeros(sample.labels.max(initial=0) + 1, np.int32) if sample.classes is None else sample.classes
+    if sample.classes is None:
+        kinds = np.zeros(sample.labels.max(initial=0) + 1, np.int32)
+    else:
+        kinds = sample.classes
     known = [(label, classes[kinds[label] - 1].name) for label in present if kinds[label]]
     _write_text("label,class\n" + "".join(f'{label},"{name}"\n' for label, name in known), path)
 

@@ -41,7 +41,9 @@ class Scene:
     @property
     def text(self) -> str:
         """The prompt as a sentence."""
-        return self.prompt if isinstance(self.prompt, str) else self.prompt.text()
+        if isinstance(self.prompt, str):
+            return self.prompt
+        return self.prompt.text()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,6 +113,7 @@ class LayoutSource:
 
     def scene(self, index: int) -> Scene:
         """What sample ``index`` is to show."""
+        # A generator of its own for each sample: sample 17 is the same in any batch and after any stop.
         rng = np.random.default_rng(sequence_of(self.seed, index, "layout"))
         prompt = self._turn(self.prompts, index)
         parts = self.parsed(prompt) if prompt else None
@@ -126,8 +129,10 @@ class LayoutSource:
         elif self.layouts is not None:
             layout = self.layouts
         else:
+            # Sorted, so that the turns do not depend on the order in the file.
             tissue = tissue or self._turn(sorted(self.model["layouts"]), index) or ""
             layout = self._random(tissue, parts, rng)
+        # With a single tissue there is nothing to ask for.
         if not tissue and len(self.known_tissues) == 1:
             tissue = self.known_tissues[0]
         classes = tuple(self.class_names[c - 1] for c in np.unique(layout.classes).tolist())
@@ -155,16 +160,21 @@ class LayoutSource:
         """The layout of a random field of an annotated image; nuclei of unknown class are left out."""
         field = real_field(image, rng, mpp=float(self.model["mpp"]), size=self.size)
         kinds = (np.arange(field.labels.max(initial=0) + 1) > 0).astype(np.int32)
-        classes = kinds if field.classes is None else numbers[field.classes]
+        if field.classes is None:
+            classes = kinds
+        else:
+            classes = numbers[field.classes]
         return layout_of(np.where(classes[field.labels] > 0, field.labels, 0), classes)
 
     def _class_numbers(self, dataset: Dataset) -> NDArray[np.int32]:
         """(classes + 1,) the model's number of each class of a data set."""
         names = [c.name for c in dataset.classes]
+        # Which of several classes a nucleus without one would be, nobody can say.
         if not names and len(self.class_names) > 1:
             raise ConfigError(
                 f"{dataset.path} has no classes, but the model places nuclei of the classes {_listed(self.class_names)}"
             )
+        # A model of one class takes nuclei of any class for that one.
         if len(self.class_names) == 1:
             return (np.arange(len(names) + 1) > 0).astype(np.int32)
         missing = [name for name in names if name not in self.class_names]
@@ -186,7 +196,9 @@ class LayoutSource:
 
     @staticmethod
     def _turn(items: Sequence[str], index: int) -> str:
-        return items[index % len(items)] if items else ""
+        if items:
+            return items[index % len(items)]
+        return ""
 
 
 def described(dataset: Dataset) -> str:
@@ -206,7 +218,9 @@ def tissue_of(image: LabelledImage, column: str | None = None) -> str:
 
 def _stain_of(image: LabelledImage) -> str:
     stain = image.attributes.get("stain", "")
-    return "" if stain.casefold() in _PLAIN_STAINS else " ".join(stain.lower().split())
+    if stain.casefold() in _PLAIN_STAINS:
+        return ""
+    return " ".join(stain.lower().split())
 
 
 def _digest(content: bytes) -> str:

@@ -75,7 +75,9 @@ class NudiffRecipe:
         if (self.structure_model is None) == (self.structures is None):
             raise ConfigError("structures come from a structure model or from a data set: give one of the two")
         images = load_image_model(self.image_model)
-        structures = None if self.structure_model is None else load_structure_model(self.structure_model)
+        structures = None
+        if self.structure_model is not None:
+            structures = load_structure_model(self.structure_model)
         return NudiffMaker(self, images, structures)
 
 
@@ -90,6 +92,7 @@ class NudiffMaker:
         self.size = recipe.config.size or int(images.config["size"])
         self.smallest_px = int(images.config["smallest_px"])
         self.guidance = resolved_guidance(recipe.config.guidance, float(images.config["drop_rate"]), "structure")
+        # At another resolution nuclei would have another size than those the image model knows.
         if structures is not None and structures.config["mpp"] != images.config["mpp"]:
             raise ConfigError(
                 f"the structure model works at {structures.config['mpp']:g} um per pixel, the image model at "
@@ -102,7 +105,10 @@ class NudiffMaker:
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:
         """The samples of these numbers as one batch; raises SynthesisError."""
-        drafts = self._real(numbers) if self.structures is None else self._generated(numbers)
+        if self.structures is None:
+            drafts = self._real(numbers)
+        else:
+            drafts = self._generated(numbers)
         conditions = torch.from_numpy(np.stack([condition for condition, _ in drafts]))
         pictures = from_network(self._draw(conditions.to(self.device), numbers))
         return [replace(draft, image=picture) for (_, draft), picture in zip(drafts, pictures, strict=True)]
@@ -111,6 +117,7 @@ class NudiffMaker:
         """Of one sample, both networks. Their weights are dropped: call it on a maker that is not used afterwards."""
         steps = self.recipe.config.sampler.steps
         size = self.size
+        # Guidance asks the network twice: with the structure and without.
         passes = 1 if self.guidance == 0 else 2
         image_steps = steps + restart_steps(self.images.process, self.recipe.config.sampler)
         total = image_steps * passes * _flops(self.images.network, size, condition=True)
@@ -121,7 +128,9 @@ class NudiffMaker:
     @property
     def classes(self) -> tuple[NucleusClass, ...]:
         """Those of the real structures; generated ones have none."""
-        return () if self.recipe.structures is None else self.recipe.structures.classes
+        if self.recipe.structures is None:
+            return ()
+        return self.recipe.structures.classes
 
     def identity(self) -> dict[str, Any]:
         """What decides the samples beside the settings of any synthesis, as JSON types."""
@@ -158,7 +167,10 @@ class NudiffMaker:
         drafts = []
         for k, raw in zip(numbers, from_diffusion(structures.cpu().numpy()), strict=True):
             labels = separate("hv", GeneratedMaps(semantic=raw[0], hv=raw[1:]), settings).labels
-            condition = raw if self.recipe.condition == "raw" else structure_map(labels, smallest_px=self.smallest_px)
+            if self.recipe.condition == "raw":
+                condition = raw
+            else:
+                condition = structure_map(labels, smallest_px=self.smallest_px)
             drafts.append((condition, _draft(k, labels, source="generated")))
         return drafts
 
@@ -199,6 +211,7 @@ def _draft(
 
 def _flops(network: nn.Module, size: int, *, condition: bool) -> float:
     """Of one forward pass of one image, counted without data."""
+    # The meta device computes shapes alone, so counting takes neither time nor memory.
     network = network.to("meta")
     image = torch.zeros(1, _CHANNELS, size, size, device="meta")
     t = torch.zeros(1, dtype=torch.long, device="meta")

@@ -20,7 +20,7 @@ from wsinuc.models.devices import pick_device
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.synthesize.batches import batches, generate
 from wsinuc.workflows.synthesize.cosyn import CoSynMaker, CoSynRecipe
-from wsinuc.workflows.synthesize.folder import SHEET, SyntheticSample, SyntheticSet, check_folder, writing
+from wsinuc.workflows.synthesize.folder import SHEET, SyntheticSample, SyntheticSet, samples_in, writing
 from wsinuc.workflows.synthesize.nudiff import NudiffMaker, NudiffRecipe
 
 
@@ -70,7 +70,7 @@ SynthesisEvent = SynthesisStarted | SampleDone
 def plan_synthesis(recipe: NudiffRecipe | CoSynRecipe, out: Path, count: int) -> SynthesisPlan:
     """What a synthesis would do, nothing written; raises what the synthesis would raise before its first sample."""
     maker, settings, classes = _prepared(recipe, count)
-    done = check_folder(out, settings, classes)
+    done = samples_in(out, settings, classes)
     return SynthesisPlan(
         count=count,
         done=sum(i < count for i in done),
@@ -80,7 +80,9 @@ def plan_synthesis(recipe: NudiffRecipe | CoSynRecipe, out: Path, count: int) ->
         sampler=recipe.config.sampler.name,
         steps=recipe.config.sampler.steps,
         parameters=maker.parameters,
+        # Four bytes a weight: fp32.
         weights_bytes=4 * maker.parameters,
+        # Last, because counting gives the weights away.
         flops_per_sample=maker.flops(),
         checkpoints=settings["checkpoints"],
     )
@@ -139,6 +141,7 @@ def _write(
             if batch is None:
                 return True
             for sample in batch:
+                # Batches are whole, so the last one may hold samples beyond what was asked for, or made before.
                 if sample.index < count and sample.index not in target.done:
                     target.add(sample)
                     done = sum(i < count for i in target.done)

@@ -2,5 +2,5 @@
 
 ``ddpm`` fits pixel classifiers to the features of a denoiser (method A), ``networks`` trains
 networks that segment in one pass (method D, HoVer-Net, the plain U-Net); ``threshold`` and
-``sweep`` choose what neither learns.
+``sweep`` choose what neither learns. Read ``networks`` first.
 """

@@ -132,7 +132,9 @@ def _pixels(images: Sequence[LabelledImage], mpp: float) -> float:
 
 def _rows(images: Sequence[LabelledImage], sampling: SamplingConfig, pixels: float) -> float:
     """Rows of the table of pixels, at most."""
-    return pixels if sampling.pixels is None else len(images) * sampling.visits * sampling.pixels
+    if sampling.pixels is None:
+        return pixels
+    return len(images) * sampling.visits * sampling.pixels
 
 
 def _list(numbers: Sequence[int]) -> str:

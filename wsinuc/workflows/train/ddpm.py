@@ -153,6 +153,7 @@ def train_ddpm(
         ensemble,
         device=where,
     )
+    # On the finished segmenter, because the threshold depends on votes and background correction.
     if config.fit_threshold:
         watershed = WatershedSettings(mpp=mpp, foreground_threshold=fit_threshold(segmenter, images))
         segmenter.config = replace(segmenter.config, watershed=watershed)
@@ -185,6 +186,7 @@ def load_extractor(checkpoint: Checkpoint, features: FeatureConfig, device: torc
             f"pixel classifiers read the decoder blocks of a guided-diffusion U-Net, and this denoiser is a "
             f"{checkpoint.config['network']}; use the method finetune with it, or pretrain with another preset"
         )
+    # fp32, because fine-tuning changes these weights; whoever only reads features casts them.
     return FeatureExtractor(on_device(network.float(), device), process, features)
 
 
@@ -211,6 +213,7 @@ def _tune(
 
     torch.manual_seed(tuning.seed)
     single = PixelClassifierEnsemble(replace(shape, members=1)).to(extractor.unet.stem.weight.device)
+    # One classifier first: the denoiser moves most in the beginning, when ten would all learn the same.
     run(single, tuning.fit, ".state")
     torch.manual_seed(tuning.seed)
     ensemble = disturbed(single, shape.members, tuning.disturbance)
@@ -232,6 +235,7 @@ def _fit_on_features(
     extractor.unet.to(pick_dtype(device))
 
     def visited(done: int, total: int) -> None:
+        # A line per round through the images; one per view would be thousands.
         if done % len(images) == 0:
             text = f"features: {done} of {total} views"
             on_event(ProgressLine(text, stage="features", unit="views", done=done, total=total))
@@ -261,5 +265,6 @@ def _fit_on_features(
     )
     if config.correct_background:
         with torch.no_grad():
+            # Background was thinned for the training; its logit gets back what that took (log of the share).
             ensemble.third_bias[..., 0] -= math.log(config.sampling.background_share)
     return ensemble

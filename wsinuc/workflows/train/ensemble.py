@@ -104,6 +104,7 @@ def fit_ensemble(
         for batch in range(batches):
             loss = member_losses(ensemble, table, rows[:, batch * size : (batch + 1) * size], config, columns)
             optimiser.zero_grad(set_to_none=True)
+            # A sum, not a mean: each member's gradient is what it would be alone.
             torch.autograd.backward(loss.sum())
             optimiser.step()
             if config.cosine:
@@ -131,17 +132,22 @@ def member_losses(
     """
     device = ensemble.first.device
     classes = ensemble.config.classes
-    features = table.features[rows] if columns is None else table.features[rows[..., None], columns]
+    if columns is None:
+        features = table.features[rows]
+    else:
+        features = table.features[rows[..., None], columns]
     raw: Tensor = ensemble(features.to(device).float())
     wanted = table.classes[rows].to(device)
     maps = table.maps[rows].to(device)
     each = F.cross_entropy(raw[..., :classes].movedim(-1, 1), wanted, reduction="none", ignore_index=IGNORED)
+    # The mean over the pixels that count; a batch of ignored ones has loss 0 instead of NaN.
     loss = each.sum(1) / (wanted != IGNORED).sum(1).clamp_min(1)
     if not ensemble.config.maps:
         return loss
     error = (raw[..., classes:] - maps).square().mean(-1)
     if ensemble.config.maps == 2:
         inside = (wanted != 0).float()
+        # Divided by the share inside, so that the weight of the maps does not depend on how many nuclei a batch has.
         error = error * inside / inside.mean(1, keepdim=True).clamp_min(1e-6)
     return loss + config.map_weight * error.mean(1)
 
@@ -189,15 +195,20 @@ def _initialise(ensemble: PixelClassifierEnsemble, config: EnsembleFitConfig, se
     """Weights of each member from its own generator, biases 0."""
     with torch.no_grad():
         for member in range(ensemble.config.members):
+            # By the member's number in the whole ensemble: members fitted apart are those fitted together.
             key = np.random.SeedSequence((seed, first_member + member)).generate_state(1)[0]
             generator = torch.Generator().manual_seed(int(key))
             for weight, gain in ((ensemble.first, 2), (ensemble.second, 2), (ensemble.third, 1)):
-                std = config.init_std if config.init_std is not None else (gain / weight.shape[1]) ** 0.5
+                if config.init_std is not None:
+                    std = config.init_std
+                else:
+                    std = (gain / weight.shape[1]) ** 0.5
                 weight[member] = std * torch.randn(weight.shape[1:], generator=generator)
 
 
 def _moments(features: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each feature, chunk by chunk."""
+    # In fp64: the variance is a difference of large sums.
     total = torch.zeros((), dtype=torch.float64)
     square = torch.zeros((), dtype=torch.float64)
     for chunk in torch.split(features, _CHUNK):

@@ -29,7 +29,7 @@ from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig, Progress, fit
-from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
+from wsinuc.separation.targets import contact_weights, map_targets
 from wsinuc.workflows.train.soft_crops import SoftCropSource, soft_loss
 
 
@@ -83,7 +83,10 @@ def disturbed(head: PixelClassifierEnsemble, members: int, strength: float) -> P
     """An ensemble whose members start from the one classifier ``head``, each with noise of its own."""
     ensemble = PixelClassifierEnsemble(replace(head.config, members=members)).to(head.first.device)
     for name, value in head.named_parameters():
-        spread = value.detach().std() if value.numel() > 1 else torch.zeros(())
+        if value.numel() > 1:
+            spread = value.detach().std()
+        else:
+            spread = torch.zeros(())
         start = value.detach().expand_as(getattr(ensemble, name)).clone()
         getattr(ensemble, name).data = start + strength * spread * torch.randn_like(start)
     return ensemble
@@ -122,22 +125,28 @@ def finetune(
         mpp=mpp,
         size=config.crop,
         seed=config.seed,
+        # None would draw by area; here each image counts the same.
         weights=weights if weights is not None else [1.0] * len(dataset),
         augmentation=augmentation,
     )
     model = nn.ModuleDict({"denoiser": extractor.unet, "head": head}).train().requires_grad_(True)
     device = extractor.unet.stem.weight.device
+    separation = "hv" if head.config.maps == 2 else "distance"
 
     def loss(step: int) -> torch.Tensor:
         crops = source.batch(step, config.batch)
-        soft = [taught.source.pair(step * taught.batch + i)[0] for i in range(taught.batch)] if taught else []
+        if taught:
+            soft = [taught.source.pair(step * taught.batch + i)[0] for i in range(taught.batch)]
+        else:
+            soft = []
         labels = np.stack([crop.labels for crop in crops])
         images = [crop.image for crop in crops] + [crop.image for crop in soft]
         pixels = torch.from_numpy(np.stack(images)).to(device)
+        # A generator for each step, so that a resumed training draws what an uninterrupted one would.
         rng = np.random.default_rng((config.seed, step, 1))
         shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
         maps = extractor.maps(to_network(pixels), shift)
-        wanted = np.stack([hv_maps(item) if head.config.maps == 2 else centre_distance(item)[None] for item in labels])
+        wanted = np.stack([map_targets(item, separation) for item in labels])
         nuclei = torch.from_numpy(labels > 0).to(device)
         targets = torch.from_numpy(wanted).to(device)
         weighed = np.stack([contact_weights(item, mpp, strength=config.contact_weight) for item in labels])
@@ -152,6 +161,7 @@ def finetune(
                 output = raw[len(crops) :][chosen].float()
                 answer = DenseOutput(output[:, :2], output[:, 2:])
                 learnt = soft_loss(answer, [soft[i].target for i in chosen], config.map_weight)
+                # The teacher's crops set the scale of the loss; annotated ones are weighed against them.
                 value = taught.label_weight * value + learnt
             losses.append(value)
         return torch.stack(losses).mean()
@@ -190,9 +200,11 @@ def segmentation_loss(
     """
     raw = raw.float()
     p = raw[:, :2].softmax(1)[:, 1]
+    # One pixel is added above and below: a crop without nuclei has a Dice of 1, not 0 / 0.
     dice = (2 * (p * nuclei).sum() + 1) / (p.sum() + nuclei.sum() + 1)
     error = (raw[:, 2:] - maps).square().mean(1)
     if maps.shape[1] == 2:
+        # H and V count inside nuclei only; divided by the share inside, as a mean over these pixels.
         error = error * nuclei / nuclei.float().mean().clamp_min(1e-6)
     entropy = F.cross_entropy(raw[:, :2], nuclei.long(), reduction="none")
     return ((entropy + map_weight * error) * importance).sum() / importance.sum() + 1 - dice

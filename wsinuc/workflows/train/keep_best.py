@@ -66,10 +66,13 @@ def fit_keeping_best(
             on_progress=on_progress,
             should_stop=lambda: should_stop() or done % every == 0,
         )
+        # Measuring draws random numbers, and must not change those of the training.
         with torch.random.fork_rng():
             score = measure(weights)
         if score > known:
             known = score
+            # Copies: the training goes on writing into its average.
             on_best(Best({name: value.clone() for name, value in weights.items()}, score, done))
+        # `done == begun`: an earlier run had finished, so there was no step left.
         if done >= config.steps or done == begun or should_stop():
             return

@@ -85,23 +85,26 @@ class NetworkTrainConfig:
         steps
             The authors count epochs of their own data sets; a step here is one batch.
         """
-        fit = FitConfig(steps=steps, lr=1e-4, ema=0.999, betas=(0.5, 0.999) if method == "finetune" else (0.9, 0.999))
-        augmentation = Augmentation(
-            zoom=1.2, stain=0.2, blur=0.3, light=0.3, noise=0.0 if method == "finetune" else 5.0
-        )
-        settings: dict[str, Any] = {
-            "mpp": None if method == "finetune" else 0.25,
-            "crop": 256,
-            "batch": 8 if method == "finetune" else 4,
-            "fit": fit,
-            "augmentation": augmentation,
+        settings: dict[str, Any] = {"mpp": 0.25, "crop": 256, "batch": 4}
+        betas = (0.9, 0.999)
+        noise = 5.0
+        if method == "finetune":
+            # The resolution is the denoiser's.
+            settings |= {"mpp": None, "batch": 8}
+            betas = (0.5, 0.999)
+            noise = 0.0
+        settings |= {
+            "fit": FitConfig(steps=steps, lr=1e-4, ema=0.999, betas=betas),
+            "augmentation": Augmentation(zoom=1.2, stain=0.2, blur=0.3, light=0.3, noise=noise),
         }
         return cls(method=method, seed=seed, **(settings | changes))
 
     @property
     def resolution(self) -> float:
         """um per pixel of a network that starts without a denoiser."""
-        return 0.5 if self.mpp is None else self.mpp
+        if self.mpp is None:
+            return 0.5
+        return self.mpp
 
     @property
     def way(self) -> str:

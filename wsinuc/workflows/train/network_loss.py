@@ -13,7 +13,7 @@ from torch import Tensor
 from wsinuc.datasets.sampling.crops import Crop
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.training import losses
-from wsinuc.separation.targets import centre_distance, contact_weights, hv_maps
+from wsinuc.separation.targets import contact_weights, map_targets
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
 
 
@@ -43,7 +43,7 @@ def make_targets(
     labels = np.stack([crop.labels for crop in crops])
     classes = np.stack([crop.class_map for crop in crops]).astype(np.int64)
     classes[(labels > 0) & (classes == 0)] = losses.IGNORE
-    maps = np.stack([hv_maps(item) if separation == "hv" else centre_distance(item)[None] for item in labels])
+    maps = np.stack([map_targets(item, separation) for item in labels])
     weighed = np.stack([contact_weights(item, mpp, strength=contact_weight) for item in labels])
     return Targets(
         classes=torch.from_numpy(classes[:, inner, inner]),
@@ -83,8 +83,9 @@ def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig)
     assert raw.nuclei is not None
     shapes = (raw.maps - wanted.maps).square().mean() + losses.gradient_loss(raw.maps, wanted.maps, wanted.nuclei)
     nuclei = _entropy_and_dice(raw.nuclei, wanted.nuclei.long())
-    types = _entropy_and_dice(raw.classes, wanted.classes) if raw.classes is not raw.nuclei else 0.0
-    return nuclei + shapes + types
+    if raw.classes is raw.nuclei:
+        return nuclei + shapes
+    return nuclei + shapes + _entropy_and_dice(raw.classes, wanted.classes)
 
 
 Loss = Callable[[DenseOutput, Targets, "NetworkTrainConfig"], Tensor]

@@ -95,6 +95,7 @@ def train_network(
     start = starting_point(config, denoiser)
     where = pick_device(device)
     described = describe_network(config, classes, start)
+    # Right before the network: its first weights depend on nothing that was drawn earlier.
     torch.manual_seed(config.seed)
     network = build_network(config.method, described.network)
     if start is not None and config.pretrained:
@@ -120,6 +121,7 @@ def train_network(
 
     def keep(best: Best) -> None:
         on_event(f"{config.method}: step {best.step}  validation AJI {best.score:.4f}, the best so far")
+        # The score is kept in the file: an interrupted training goes on from it, see `_known_score`.
         measured = origin | {"validation": {"aji": best.score, "step": best.step, "images": len(validation)}}
         save_checkpoint(network_checkpoint(finished(best.weights), best.weights, measured), out)
 
@@ -165,6 +167,7 @@ def _segmenter(described: NetworkConfig, weights: dict[str, Tensor], device: tor
 
 def _known_score(out: Path, state: Path) -> float:
     """What the interrupted part of this training reached on the validation images."""
+    # Without a state the training begins anew, and an older file's score is none of its own.
     if not (state.exists() and out.exists()):
         return float("-inf")
     return float(load_checkpoint(out, "segmenter").provenance.get("validation", {}).get("aji", "-inf"))
@@ -198,7 +201,8 @@ def describe_network(
     if config.method == "finetune":
         if start is not None:
             shape["denoiser"] = start.config
-            mpp = float(start.config["mpp"])  # features of a denoiser mean nothing at another resolution
+            # Features of a denoiser mean nothing at another resolution.
+            mpp = float(start.config["mpp"])
         elif config.denoiser is not None:
             shape["denoiser"] = {"unet": asdict(config.denoiser)}
     elif config.method == "unet":
@@ -210,6 +214,7 @@ def describe_network(
 
 def _take_over(network: DenseNetwork, start: Checkpoint) -> None:
     """Put the denoiser's weights, without its head, into the network."""
+    # The head predicts noise; the segmenter's head begins at random.
     body = {f"denoiser.{name}": value.float() for name, value in start.tensors.items() if not name.startswith("head.")}
     missing, unexpected = network.load_state_dict(body, strict=False)
     strange = [*unexpected, *(name for name in missing if name.startswith("denoiser."))]
@@ -229,6 +234,7 @@ def _batch_loss(
         pixels = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device)
         raw = network(to_network(pixels))
         wanted = make_targets(crops, config.way, network.lost).to(device)
+        # Losses in fp32: sums over a batch lose digits in bf16.
         with torch.autocast(device.type, enabled=False):
             return LOSSES[config.method](raw.float(), wanted, config)
 

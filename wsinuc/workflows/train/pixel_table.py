@@ -26,7 +26,7 @@ from wsinuc.grid import Box
 from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor, sample_features
 from wsinuc.models.pixels import to_network
 from wsinuc.orientation import dihedral
-from wsinuc.separation.targets import centre_distance, hv_maps
+from wsinuc.separation.targets import map_targets
 
 IGNORED = -100
 """Class of pixels whose class nobody knows; cross-entropy passes over it."""
@@ -108,15 +108,11 @@ def class_targets(
         wanted = (labels > 0).astype(np.int64)
     else:
         wanted = np.where(labels > 0, classes[labels], 0).astype(np.int64)
+        # A nucleus of unknown class is no background, and must not teach that it were.
         wanted[(labels > 0) & (wanted == 0)] = IGNORED
     present, counts = np.unique(wanted[wanted > 0], return_counts=True)
     wanted[np.isin(wanted, present[counts < min_pixels])] = IGNORED
     return wanted
-
-
-def map_targets(labels: NDArray[np.int32], separation: str) -> NDArray[np.float32]:
-    """Maps to regress, ``(maps, h, w)``: centre distance, or H and V."""
-    return hv_maps(labels) if separation == "hv" else centre_distance(labels)[None]
 
 
 def choose_pixels(wanted: NDArray[np.int64], rng: np.random.Generator, config: SamplingConfig) -> NDArray[np.int64]:
@@ -134,6 +130,7 @@ def view_of(
     sample: LabelledImage, mpp: float, rng: np.random.Generator, config: SamplingConfig
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Image and labels as another laboratory would have them, at ``mpp``, no side longer than ``config.view``."""
+    # Even in the logarithm, so that enlarging and shrinking are equally likely.
     factor = sample.mpp / mpp * float(np.exp(rng.uniform(-1, 1) * np.log(config.zoom)))
     height, width = sample.labels.shape
     shape = (max(1, round(height * factor)), max(1, round(width * factor)))
@@ -171,8 +168,11 @@ class RowStore:
         self._width = width
         self._folder = folder
         self._rows = 0
+        # fp16: two bytes a feature.
         fits = capacity is not None and capacity * width * 2 <= memory_gib * 2**30
-        self._memory = torch.empty(capacity or 0, width, dtype=torch.float16) if fits else None
+        self._memory = None
+        if fits:
+            self._memory = torch.empty(capacity or 0, width, dtype=torch.float16)
         self._file: Path | None = None
 
     def append(self, features: torch.Tensor) -> None:
@@ -184,6 +184,7 @@ class RowStore:
             return
         try:
             if self._file is None:
+                # Beside the output, where callers want it: /tmp is often memory, the very thing that is short.
                 with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".rows", delete=False) as created:
                     self._file = Path(created.name)
             with self._file.open("ab") as stream:
@@ -238,8 +239,11 @@ def collect_pixels(
     OutputError
         The rows fit neither memory nor disk.
     """
-    capacity = None if config.pixels is None else config.visits * len(dataset) * config.pixels
+    capacity = None
+    if config.pixels is not None:
+        capacity = config.visits * len(dataset) * config.pixels
     where = folder or Path(tempfile.gettempdir())
+    # Rows are written as they come; two copies of the largest table would not fit.
     store = RowStore(sum(extractor.channels.values()), capacity, config.memory_gib, where)
     targets = []
     visits = _visits(dataset, extractor, mpp, config, separation, seed)
@@ -266,13 +270,17 @@ def _visits(
     weight = extractor.unet.stem.weight
     for visit in range(config.visits):
         for index, sample in enumerate(dataset):
+            # A generator for each view: adding images or visits leaves the others' views as they are.
             rng = np.random.default_rng((seed, visit, index))
             image, labels = view_of(sample, mpp, rng, config)
             wanted = class_targets(labels, sample.classes, config.min_class_pixels)
             points = choose_pixels(wanted, rng, config)
             maps = map_targets(labels, separation)
             pixels = to_network(padded(image)[None], weight.device)
-            shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD))) if config.shift else (0, 0)
+            if config.shift:
+                shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
+            else:
+                shift = (0, 0)
             yield (
                 sample_features(extractor(pixels, shift), 0, torch.from_numpy(points)).cpu(),
                 torch.from_numpy(wanted[points[:, 0], points[:, 1]]),

@@ -72,13 +72,16 @@ class SoftCropSource:
 
     def pair(self, index: int) -> tuple[SoftCrop, SoftCrop]:
         """Pair number ``index``: anywhere in any patch, in any of the eight orientations."""
+        # By its number alone: a resumed training draws what an uninterrupted one would.
         rng = np.random.default_rng((self.seed, index))
         patch = self.read(self.numbers[int(rng.integers(len(self.numbers)))])
         extent = min(math.ceil((self.size + min(APART, self.size // 4)) * self.step), patch.shape[1])
         y, x = (int(rng.integers(side - extent + 1)) for side in patch.shape[1:])
         field = np.ascontiguousarray(patch[:, y : y + extent, x : x + extent])
+        # Both crops of a pair are turned alike, or their overlap would have no common pixels.
         turn = int(rng.integers(8))
         one, other = self._corners(rng, extent / self.step - self.size)
+        # The pixels alone: the teacher has seen the patch as it is, and its scores stay what they are.
         image = distorted(np.moveaxis(field[:COLORS], 0, 2), self.mpp / self.step, rng, self.augmentation)
         image = dihedral(image, turn)
         target = self._target(field).turned(turn)
@@ -87,12 +90,14 @@ class SoftCropSource:
     def whole(self, index: int) -> SoftCrop:
         """A whole patch as it is, at the resolution of the crops."""
         patch = np.ascontiguousarray(self.read(index))
+        # A whole number of pixels may come out a little too small.
         side = int(patch.shape[1] / self.step + 1e-6)
         return self._cut(np.moveaxis(patch[:COLORS], 0, 2), self._target(patch), (0.0, 0.0), side)
 
     def batch(self, step: int, count: int) -> list[SoftCrop]:
         """The ``count`` crops of a training step, the first of all pairs before the second ones."""
         pairs = [self.pair(step * count + i) for i in range(count // 2)]
+        # `inconsistency` relies on this order.
         return [one for one, _ in pairs] + [other for _, other in pairs]
 
     def _corners(self, rng: np.random.Generator, room: float) -> tuple[tuple[float, float], tuple[float, float]]:

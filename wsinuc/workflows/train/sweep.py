@@ -128,6 +128,7 @@ def sweep(
     final = [_finalist(trial, validation, classes, where) for trial in trials[: config.finalists]]
     for score in final:
         on_score(score)
+    # Finalists first: AJI of instances says more than IoU of pixels.
     scores = sorted(final, key=lambda score: -score.aji) + [trial.score for trial in trials[config.finalists :]]
     paths = dict(zip(names, denoisers, strict=True))
     write_scores(scores, paths[scores[0].denoiser], out)
@@ -173,6 +174,7 @@ def pixel_scores(true: NDArray[np.int64], predicted: NDArray[np.int64], classes:
     >>> pixel_scores(np.array([0, 1, 1, 2, -100]), np.array([0, 1, 2, 2, 1]), classes=2)
     (0.5, 1.0)
     """
+    # Pixels of unknown class are neither right nor wrong.
     known = true != IGNORED
     true, predicted = true[known], predicted[known]
     ious = []
@@ -199,7 +201,9 @@ def _trials(
     checkpoint = load_checkpoint(path, "denoiser")
     mpp = float(checkpoint.config["mpp"])
     extractor = load_extractor(checkpoint, features_to_compute(checkpoint, config), device)
+    # The precision of inference, so that choices are judged on the features that a segmenter will see.
     extractor.unet.to(pick_dtype(device))
+    # Validation pixels are drawn evenly from images as they are: augmented ones would be scored as harder.
     plain = replace(
         config.sampling,
         visits=1,
@@ -217,6 +221,7 @@ def _trials(
         columns = feature_columns(extractor, features)
         ensemble = fit_ensemble(table, shape, config.fit, seed=config.seed, columns=columns, device=device)
         with torch.no_grad():
+            # Background was thinned for the training; its logit gets back what that took (log of the share).
             ensemble.third_bias[..., 0] -= math.log(config.sampling.background_share)
         mean_iou, dice = pixel_scores(held_out.classes.numpy(), _verdicts(ensemble, held_out, columns), classes)
         score = SweepScore(
@@ -270,6 +275,7 @@ def ensembles_to_fit(
 
 
 def _published_blocks(checkpoint: Checkpoint) -> tuple[int, ...]:
+    # On the meta device no memory is taken: only the shape is asked for.
     with torch.device("meta"):
         network = build_denoiser(checkpoint.config)
     if not isinstance(network, UNet):

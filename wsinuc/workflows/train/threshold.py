@@ -67,5 +67,6 @@ def best_level(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> float:
     hits = inside[::-1].cumsum()[::-1]  # pixels of nuclei at a level or above it
     called = hits + outside[::-1].cumsum()[::-1]
     dice = (2 * hits / np.maximum(called + inside.sum(), 1))[LEVELS]
+    # The middle of all levels that are nearly as good: the very best one is an accident of a few images.
     good = np.flatnonzero(dice >= dice.max() - TOLERANCE) + LEVELS.start
     return float(good.mean())

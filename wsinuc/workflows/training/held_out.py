@@ -45,6 +45,7 @@ def set_apart(images: Sequence[LabelledImage], share: float, seed: int) -> tuple
 
     With share 0, or a single image, all images are both: what is held out then are other patches of them.
     """
+    # Sorted, so that the choice does not depend on the order of the images.
     names = sorted({image.name for image in images})
     apart = {names[i] for i in drawn_apart(len(names), share, seed)}
     learned = [i for i, image in enumerate(images) if image.name not in apart]

@@ -52,9 +52,15 @@ class Session:
 
     device: str = "cpu"
     on_progress: Callable[[Progress], None] | None = None
+    """Given each line of the log."""
     should_stop: Callable[[], bool] = lambda: False
     """Asked after each step; stops early, with the state saved and the weights so far written."""
     processes: Processes = ALONE
+    """Those that share the batch."""
+
+
+UNATTENDED = Session()
+"""On the CPU, in one process, told to nobody and never stopped."""
 
 
 class Loss(Protocol):
@@ -113,6 +119,7 @@ def run_training(training: Training, out: Path, config: TrainingSettings, sessio
         processes=session.processes,
         trial=training.loss.trial,
     )
+    # All processes have the same average; one of them writes it.
     if session.processes.main:
         save_checkpoint(training.checkpoint(average), out)
         draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"), loss=training.curve)

@@ -35,7 +35,8 @@ class StepLoss(ABC, Generic[Batch]):
         self.size = part_size(config.batch, config.fit, session.processes)
         self.batch: Callable[[int], Batch] = self.cut
         self._ahead: Prefetcher[Batch] | None = None
-        if torch.device(session.device).type != "cpu":  # a CPU has no idle time that threads could use
+        # A CPU has no idle time that threads could use.
+        if torch.device(session.device).type != "cpu":
             self._ahead = Prefetcher(self.cut, threads=_THREADS, stride=session.processes.count)
             self.batch = self._ahead
 

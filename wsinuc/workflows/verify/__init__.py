@@ -1,1 +1,5 @@
-"""Is every file of a result what was written: a result in, findings out. Read ``run``."""
+"""Is every file of a result what was written.
+
+A folder or URL goes in, finished or not; the files that are missing or changed come out. Read
+``run``.
+"""

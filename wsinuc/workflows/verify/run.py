@@ -128,12 +128,14 @@ def _verify_files(folder: Place, inspection: Inspection, on_bytes: Callable[[int
 def _state(findings: list[Finding], kind: str) -> str:
     if findings:
         return DAMAGED
+    # A result of a version that wrote no manifest may be whole, but nothing in it proves that.
     return UNKNOWN if kind == PLAIN else WHOLE
 
 
 def _verify_blocks(store: ResultStore, inspection: Inspection) -> Verification:
     """The stored blocks of an unfinished result."""
     entries = sorted((store.work / "done").glob("*.json"))
+    # Those whose entry and shard agree.
     whole_blocks = store.finished()
     names = {f"{block:06d}" for block in whole_blocks}
     findings = [
@@ -163,8 +165,12 @@ def _problem(path: Place, file: Digest) -> str:
         if isinstance(path, Url):
             raise
         return f"cannot be read ({error.strerror or error})"
-    return "" if sha256 == file.sha256 else "has another content than was written"
+    if sha256 == file.sha256:
+        return ""
+    return "has another content than was written"
 
 
 def _open(path: Place) -> BinaryIO:
-    return path.open() if isinstance(path, Url) else path.open("rb")
+    if isinstance(path, Url):
+        return path.open()
+    return path.open("rb")
