@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from oracle import MPP, OracleSegmenter, write_slide
+from helpers.oracle import MPP, OracleSegmenter, write_slide
 
 from wsinuc.config import SegmentConfig
 from wsinuc.workflows.segment.run import segment_slide
@@ -38,10 +38,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("command", "spared"),
     [
-        ("segment plane.tiff -o new --dry-run", NETWORK | {"dask"}),
-        ("segment plane.tiff -o new --dry-run --model breast --device cpu", NETWORK | {"dask"}),
-        ("segment plane.tiff -o new --dry-run --model accurate", NETWORK | {"dask"}),
-        ("info plane.tiff", NETWORK | {"dask", "pyarrow", "shapely"}),
+        ("segment plane.tiff -o new --dry-run", NETWORK | {"dask", "numba", "shapely"}),
+        ("segment plane.tiff -o new --dry-run --model breast --device cpu", NETWORK | {"dask", "numba", "shapely"}),
+        ("segment plane.tiff -o new --dry-run --model accurate", NETWORK | {"dask", "numba", "shapely"}),
+        ("info plane.tiff", NETWORK | {"dask", "numba", "pyarrow", "shapely"}),
         ("info --models", NETWORK | COMPILER | {"numpy"}),
         ("status .", NETWORK | COMPILER | {"dask"}),
         ("verify plane.wsinuc", NETWORK | COMPILER | {"dask"}),

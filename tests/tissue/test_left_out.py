@@ -35,7 +35,8 @@ from wsinuc.config import SegmentConfig
 from wsinuc.exports.pictures.left_out import hatch_left_out
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.nuclei import concatenate
-from wsinuc.pipeline.block import needs_work, process_block
+from wsinuc.pipeline.block import process_block
+from wsinuc.pipeline.search import needs_work
 from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
