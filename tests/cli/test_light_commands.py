@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("segment plane.tiff -o new --dry-run --model breast --device cpu", NETWORK | {"dask", "numba", "shapely"}),
         ("segment plane.tiff -o new --dry-run --model accurate", NETWORK | {"dask", "numba", "shapely"}),
         ("info plane.tiff", NETWORK | {"dask", "numba", "pyarrow", "shapely"}),
-        ("info --models", NETWORK | COMPILER | {"numpy"}),
+        ("info --models", NETWORK | COMPILER),
         ("status .", NETWORK | COMPILER | {"dask"}),
         ("verify plane.wsinuc", NETWORK | COMPILER | {"dask"}),
         ("check plane.wsinuc/nuclei.geojson", NETWORK | COMPILER | {"dask", "pyarrow"}),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from wsinuc.errors import OutputError, ReadError
 from wsinuc.exports.pictures import preview
-from wsinuc.exports.pictures.drawing import Picture, printable, round_length
+from wsinuc.exports.pictures.drawing import Picture, font, printable, round_length
 from wsinuc.exports.pictures.preview import write_preview
 from wsinuc.exports.pictures.strokes import edge_midpoints
 from wsinuc.grid import Box
@@ -125,6 +125,14 @@ def test_names_of_classes_in_any_script_are_drawn(tmp_path: Path) -> None:
     write_preview(view, [nuclei], tmp_path / "p.png")
     assert printable("Épithélium") == "Epithelium"
     assert printable("核") == "?"
+
+
+def test_units_are_written_as_people_write_them() -> None:
+    missing = bytes(font(20).getmask("\uffff"))
+    assert all(bytes(font(20).getmask(sign)) != missing for sign in "µ²")
+    view = glass((1000, 1000))
+    tally = preview._Tally.empty(view.shape)
+    assert tally.caption(view, None) == "0 nuclei  ·  0.25 mm² of slide  ·  0.5 µm per pixel"
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

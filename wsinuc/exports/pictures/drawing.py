@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,7 @@ INK = (33, 37, 41)
 GREY = (108, 117, 125)
 _LINE = 1.7  # px of the finished picture
 _RIM_OPACITY = 130
+_FONT_FILE = "mpl-data/fonts/ttf/DejaVuSans.ttf"
 
 
 class Picture:
@@ -115,13 +119,17 @@ def boundaries(labels: NDArray[np.integer], mode: str = "inner") -> NDArray[np.b
     return edge
 
 
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font that comes with Pillow; it has no letters beyond ASCII, so units are um and mm2."""
-    return ImageFont.load_default(size=size)
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and has µ and ², as Pillow's own font has not."""
+    # The file is looked up without importing matplotlib, which would take longer than to draw the picture.
+    package = find_spec("matplotlib")
+    assert package is not None and package.submodule_search_locations
+    return ImageFont.truetype(Path(package.submodule_search_locations[0]) / _FONT_FILE, size)
 
 
 def printable(text: str) -> str:
-    """``text`` on one line in letters that the font has: accents and what has no plain form are dropped."""
+    """``text`` on one line in plain letters, which every font has: accents and what has no plain form are dropped."""
     return unicodedata.normalize("NFKD", shown(text)).encode("ascii", "ignore").decode() or "?"
 
 
@@ -134,7 +142,7 @@ def scale_bar(picture: Image.Image, um_per_px: float) -> None:
     """A bar of a round length, about a sixth of the picture wide, in its lower left corner."""
     length = round_length(picture.width * um_per_px / 6)
     width = length / um_per_px
-    label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} um"
+    label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} µm"
     draw = ImageDraw.Draw(picture, "RGBA")
     text = font(20)
     wide = max(width, draw.textlength(label, text))
