@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.oracle import MPP, OracleSegmenter, write_slide
 
+from helpers.oracle import MPP, OracleSegmenter, write_slide
 from wsinuc.config import SegmentConfig
 from wsinuc.workflows.segment.run import segment_slide
 

@@ -124,7 +124,8 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib and has µ and ², as Pillow's own font has not."""
     # The file is looked up without importing matplotlib, which would take longer than to draw the picture.
     package = find_spec("matplotlib")
-    assert package is not None and package.submodule_search_locations
+    assert package is not None
+    assert package.submodule_search_locations
     return ImageFont.truetype(Path(package.submodule_search_locations[0]) / _FONT_FILE, size)
 
 
