@@ -30,6 +30,7 @@ HEIGHTS = {
 """Levels of brackets around the numbers, by type of geometry."""
 NOT_NESTED = "coordinates are missing or not nested as the type demands"
 NO_NUMBERS = "a position does not hold two numbers"
+_OPEN = (1, None)  # what the bracket around a position may hold before it: positions, or nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Coordinates:
 
     def parts(self) -> list[list[NDArray[np.float64]]]:
         """The rings, (n, 2) each, of every polygon."""
+        if len(self.ring_ends) == 1 and len(self.part_ends) == 1:  # as nearly every nucleus
+            return [[self.xy]]
         rings = np.split(self.xy, self.ring_ends[:-1]) if len(self.ring_ends) else []
         starts = [0, *self.part_ends[:-1].tolist()]
         return [rings[start:end] for start, end in zip(starts, self.part_ends.tolist(), strict=False)]
@@ -113,19 +116,35 @@ def read_coordinates(events: Iterator[Event]) -> Coordinates:
         return empty(NOT_NESTED)
     reader = _Reader()
     reader.open()
-    while reader.heights:
-        event, value = next(events)
+    add = reader.xy.append
+    heights = reader.heights
+    numbers = 0  # of the position that is open; a local name, because a slide has millions of positions
+    for event, value in events:
         if event == "number":
-            reader.numbers += 1
+            numbers += 1
             # Height and measure may follow; an image has neither.
-            if reader.numbers <= 2:
-                reader.xy.append(value)
-        elif event == "start_array":
+            if numbers <= 2:
+                add(value)
+            continue
+        if event == "start_array" and numbers == 0 and len(heights) < MAX_DEPTH:
+            heights.append(None)
+            continue
+        if numbers > 1 and event == "end_array" and heights[-1] is None and len(heights) > 1 and heights[-2] in _OPEN:
+            heights.pop()
+            heights[-1] = 1
+            numbers = 0
+            continue
+        # Everything but a position in a ring or line goes the general way.
+        reader.numbers = numbers
+        if event == "start_array":
             reader.open()
         elif event == "end_array":
             reader.close()
         else:
             reader.other(event, value, events)
+        numbers = reader.numbers
+        if not heights:
+            break
     return reader.result()
 
 
