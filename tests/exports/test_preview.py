@@ -56,6 +56,17 @@ def test_outlines_lie_where_the_nuclei_are() -> None:
     assert np.abs(near - 20.5).max() < 2.5
 
 
+def test_outlines_lie_there_in_a_small_picture_as_well() -> None:
+    view = glass((400, 600))
+    picture = Picture((100, 150), Box(0, 0, 400, 600))  # every fourth point of an outline is drawn
+    picture.draw_outlines(discs(view, [(200, 300)], radius=80))
+    rows, columns = np.nonzero(colored(np.asarray(picture.finish(np.full((100, 150, 3), 240, np.uint8))), RED))
+    distance = np.hypot(rows + 0.5 - 50, columns + 0.5 - 75)
+    assert np.abs(distance - 20).max() < 1.5
+    around = np.unique((np.arctan2(rows - 50, columns - 75) * 16 / np.pi).astype(int))
+    assert len(around) >= 31
+
+
 def test_outlines_are_colored_by_class() -> None:
     view = glass((100, 100))
     picture = Picture((100, 100), Box(0, 0, 100, 100))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from wsinuc.exports.pictures.strokes import edge_midpoints, stroke
+from wsinuc.exports.pictures.strokes import edge_midpoints, every_nth, stroke
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei
 from wsinuc.shown import shown
@@ -45,6 +45,8 @@ class Picture:
         if not len(near):
             return
         points, offsets = edge_midpoints(near.outlines, near.offsets)
+        # Points stay at most a pixel of the picture apart: closer ones cost time and show nothing.
+        points, offsets = every_nth(points, offsets, max(1, int(1 / self.scale)))
         points = (points - (self.box.y0, self.box.x0)) * self.scale
         colors = np.asarray(near.class_colors, np.uint8)[near.classes]
         if self._fill:
