@@ -347,7 +347,7 @@ class TestWords:
         changed = (np.asarray(drawn) != 255).any(axis=2)
         assert changed[:, 240:].all()
         assert not changed[:, :240].any()
-        assert [entry.label for entry in legend] == ["pen 0.13 mm2"]
+        assert [entry.label for entry in legend] == ["pen 0.13 mm²"]
         assert hatch_left_out(white, whole(ArraySlide(glass(100, 100), mpp=MPP).at(MPP)), mm2=1.0) == (white, [])
 
 
