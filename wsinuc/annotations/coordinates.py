@@ -118,7 +118,9 @@ def read_coordinates(events: Iterator[Event]) -> Coordinates:
     reader.open()
     add = reader.xy.append
     heights = reader.heights
-    numbers = 0  # of the position that is open; a local name, because a slide has millions of positions
+    # Local names, because a slide has millions of positions.
+    numbers = 0  # of the position that is open
+    opened = False  # a bracket that is not among the heights yet, because it may be a position's
     for event, value in events:
         if event == "number":
             numbers += 1
@@ -126,15 +128,18 @@ def read_coordinates(events: Iterator[Event]) -> Coordinates:
             if numbers <= 2:
                 add(value)
             continue
-        if event == "start_array" and numbers == 0 and len(heights) < MAX_DEPTH:
-            heights.append(None)
-            continue
-        if numbers > 1 and event == "end_array" and heights[-1] is None and len(heights) > 1 and heights[-2] in _OPEN:
-            heights.pop()
+        if opened and numbers > 1 and event == "end_array" and heights[-1] in _OPEN:
             heights[-1] = 1
             numbers = 0
+            opened = False
             continue
         # Everything but a position in a ring or line goes the general way.
+        if opened:
+            heights.append(None)
+            opened = False
+        if event == "start_array" and numbers == 0 and len(heights) < MAX_DEPTH:
+            opened = True
+            continue
         reader.numbers = numbers
         if event == "start_array":
             reader.open()
