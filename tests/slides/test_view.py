@@ -19,7 +19,8 @@ from wsinuc.errors import ReadError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
-from wsinuc.slides.resample import resample, taps_for
+from wsinuc.slides.resample import resample
+from wsinuc.slides.taps import taps_for
 from wsinuc.slides.view import SlideView, read_resilient
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (157, 211, 3), dtype=np.uint8)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.grid import Box
-from wsinuc.slides.resample import resample, taps_for
+from wsinuc.slides.resample import resample
+from wsinuc.slides.taps import taps_for
 
 _SOURCE_SIDE = 2048  # source pixels a side that are decoded at once: 43 MB with what shrinking takes, at any scale
 _SMALL = 2**20  # pixels of a whole shrunk level up to which NumPy shrinks it sooner than compiled loops are loaded

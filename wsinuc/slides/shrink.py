@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.kernels import kernel
-from wsinuc.slides.resample import KEPT_BITS, WEIGHT_BITS
+from wsinuc.slides.taps import KEPT_BITS, WEIGHT_BITS
 
 
 @kernel
