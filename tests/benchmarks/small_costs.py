@@ -4,7 +4,8 @@
 
 Slides are synthetic (`wsinuc.workflows.bench.synthetic_slide`), 60 % tissue at 0.25 um per pixel. With ``--against``,
 the working tree of another commit, both are run in turns, and it is checked that tables, label images and GeoJSON are
-the same to the byte, but for the ids in GeoJSON, which are made from the version, too. Prints a Markdown table; exits with 1 when they are not.
+the same to the byte, but for the ids in GeoJSON, which are made from the version, too. Prints
+a Markdown table; exits with 1 when they are not.
 """
 
 from __future__ import annotations
