@@ -16,7 +16,6 @@ from functools import total_ordering
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from wsinuc.errors import ConfigError, RemoteError, WsinucError
 
@@ -197,6 +196,9 @@ def to_place(where: str | Path | Url) -> Place:
     if match is None:
         return Path(where)
     if match[1] == "file":
+        # Imported here, because every command reads this module and urllib.request brings HTTP, TLS and mail along.
+        from urllib.request import url2pathname
+
         return Path(url2pathname(urlsplit(where).path))
     return Url(where)
 

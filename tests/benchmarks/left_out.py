@@ -31,8 +31,9 @@ from scipy import ndimage
 from wsinuc.config import SegmentConfig
 from wsinuc.grid import BlockGrid
 from wsinuc.nuclei import Nuclei, concatenate
-from wsinuc.pipeline.block import needs_work, process_block
+from wsinuc.pipeline.block import process_block
 from wsinuc.pipeline.calibrate import calibrated
+from wsinuc.pipeline.search import needs_work
 from wsinuc.pipeline.selection import select
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Segmenter

@@ -38,10 +38,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("command", "spared"),
     [
-        ("segment plane.tiff -o new --dry-run", NETWORK | {"dask"}),
-        ("segment plane.tiff -o new --dry-run --model breast --device cpu", NETWORK | {"dask"}),
-        ("segment plane.tiff -o new --dry-run --model accurate", NETWORK | {"dask"}),
-        ("info plane.tiff", NETWORK | {"dask", "pyarrow", "shapely"}),
+        ("segment plane.tiff -o new --dry-run", NETWORK | {"dask", "numba", "shapely"}),
+        ("segment plane.tiff -o new --dry-run --model breast --device cpu", NETWORK | {"dask", "numba", "shapely"}),
+        ("segment plane.tiff -o new --dry-run --model accurate", NETWORK | {"dask", "numba", "shapely"}),
+        ("info plane.tiff", NETWORK | {"dask", "numba", "pyarrow", "shapely"}),
         ("info --models", NETWORK | COMPILER),
         ("status .", NETWORK | COMPILER | {"dask"}),
         ("verify plane.wsinuc", NETWORK | COMPILER | {"dask"}),

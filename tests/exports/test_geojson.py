@@ -21,7 +21,8 @@ from hypothesis.extra import numpy as hnp
 from wsinuc.errors import DataError, OutputError
 from wsinuc.exports.qupath import geojson, polygons
 from wsinuc.exports.qupath.check import check_geojson
-from wsinuc.exports.qupath.geojson import check_class_names, default_geojson_name, write_geojson
+from wsinuc.exports.qupath.class_names import check_class_names
+from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.grid import Box
 from wsinuc.labels import fill_enclosed, paint_outlines, relabel
 from wsinuc.nuclei import Frame, Nuclei, empty

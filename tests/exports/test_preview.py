@@ -11,7 +11,7 @@ from PIL import Image
 
 from wsinuc.errors import OutputError, ReadError
 from wsinuc.exports.pictures import preview
-from wsinuc.exports.pictures.drawing import Picture, printable, round_length
+from wsinuc.exports.pictures.drawing import Picture, font, printable, round_length
 from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.pictures.strokes import edge_midpoints
 from wsinuc.grid import Box
@@ -61,6 +61,17 @@ def test_outlines_lie_where_the_nuclei_are() -> None:
     near = np.minimum(np.hypot(rows - 50, columns - 60), np.hypot(rows - 120, columns - 250))
     assert len(near) > 150
     assert np.abs(near - 20.5).max() < 2.5
+
+
+def test_outlines_lie_there_in_a_small_picture_as_well() -> None:
+    view = glass((400, 600))
+    picture = Picture((100, 150), Box(0, 0, 400, 600))  # every fourth point of an outline is drawn
+    picture.draw_outlines(discs(view, [(200, 300)], radius=80))
+    rows, columns = np.nonzero(colored(np.asarray(picture.finish(np.full((100, 150, 3), 240, np.uint8))), RED))
+    distance = np.hypot(rows + 0.5 - 50, columns + 0.5 - 75)
+    assert np.abs(distance - 20).max() < 1.5
+    around = np.unique((np.arctan2(rows - 50, columns - 75) * 16 / np.pi).astype(int))
+    assert len(around) >= 31
 
 
 def test_outlines_are_colored_by_class() -> None:
@@ -132,6 +143,14 @@ def test_names_of_classes_in_any_script_are_drawn(tmp_path: Path) -> None:
     write_preview(view, [nuclei], tmp_path / "p.png")
     assert printable("Épithélium") == "Epithelium"
     assert printable("核") == "?"
+
+
+def test_units_are_written_as_people_write_them() -> None:
+    missing = bytes(font(20).getmask("\uffff"))
+    assert all(bytes(font(20).getmask(sign)) != missing for sign in "µ²")
+    view = glass((1000, 1000))
+    tally = preview._Tally.empty(view.shape)
+    assert tally.caption(view, None) == "0 nuclei  ·  0.25 mm² of slide  ·  0.5 µm per pixel"
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

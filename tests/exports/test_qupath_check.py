@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import re
 import zipfile
@@ -12,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from wsinuc.annotations.events import json_events
+from wsinuc.annotations.features import raw_features
 from wsinuc.errors import DataError
 from wsinuc.exports.qupath import check as qupath_check
 from wsinuc.exports.qupath.check import check_geojson
+from wsinuc.exports.qupath.geometry import geometry_issues
+from wsinuc.exports.qupath.plain import plain_polygons
 
 HERE = Path(__file__).parents[1]
 CASES = HERE / "qupath_cases"
@@ -153,3 +158,42 @@ def test_never_raises_on_junk_inside_properties(tmp_path: Path, key: str, junk: 
 def test_missing_file_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         check_geojson(tmp_path / "none.geojson")
+
+
+@pytest.mark.parametrize(
+    ("ring", "plain"),
+    [
+        (RING, True),
+        ([[0.25, 0], [9, 0], [5, 9.01], [0.25, 0]], True),
+        ([[0.255, 0], [9, 0], [5, 9], [0.255, 0]], False),  # not on the grid
+        ([[0, 0], [9, 0], [5, 9]], False),  # too short
+        ([[0, 0], [9, 0], [5, 9], [1, 5]], False),  # open
+        ([[0, 0], [9, 9], [9, 0], [0, 9], [0, 0]], False),  # crosses itself
+        ([[0, 0], [9, 0], [4, 0], [0, 0]], False),  # no area
+        ([[0, 0], ["9", 0], [5, 9], [0, 0]], True),  # a number in quotes counts
+        ([[0, 0], [9], [5, 9], [0, 0]], False),
+        ([], False),
+    ],
+)
+def test_what_is_called_plain_has_no_issues(ring: list, plain: bool) -> None:
+    wrong = {"type": "Feature", "geometry": None}
+    document = {
+        "type": "FeatureCollection",
+        "features": [wrong, _with([ring]), wrong, _with([RING]), _with([RING, RING])],
+    }
+    features = list(raw_features(json_events(io.BytesIO(json.dumps(document).encode()))))
+    assert plain_polygons(features) == [False, plain, False, True, False]
+    assert not plain or not any(geometry_issues(features[1]["geometry"], True))
+
+
+def test_places_are_counted_through_portions(tmp_path: Path) -> None:
+    features = [feature() for _ in range(50)]
+    features[37] = _with([[[0, 0], [9, 9], [9, 0], [0, 9], [0, 0]]])
+    report = check(tmp_path, {"type": "FeatureCollection", "features": features})
+    assert report.count == 50
+    assert [finding.where for finding in report.problems] == ["feature 37"]
+
+
+def _with(rings: list) -> dict:
+    """A detection of this shape."""
+    return {**feature(), "geometry": {"type": "Polygon", "coordinates": rings}}

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from skimage.draw import disk
 
 from helpers.files.point_sets import MPP, DarkSegmenter, draw
-from wsinuc.nuclei.describe import DENSITY_STEPS, DESCRIPTORS, REACH_UM, describe, stain_levels
+from wsinuc.nuclei.classes import REACH_UM
+from wsinuc.nuclei.describe import DENSITY_STEPS, DESCRIPTORS, describe, stain_levels
 
 AT = {name: i for i, name in enumerate(DESCRIPTORS)}
 

@@ -18,9 +18,10 @@ from wsinuc.errors import ConfigError
 from wsinuc.grid import STRIPE, Block, BlockGrid, Box, TileGrid, in_stripes
 from wsinuc.nuclei import Nuclei, concatenate
 from wsinuc.nuclei.measure import measure
-from wsinuc.pipeline.block import BlockResult, in_slots, needs_work, process_block
+from wsinuc.pipeline.block import BlockResult, in_slots, process_block
 from wsinuc.pipeline.run import run_blocks
 from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles
+from wsinuc.pipeline.search import needs_work
 from wsinuc.recent import Recent
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView

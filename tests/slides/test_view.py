@@ -19,7 +19,8 @@ from wsinuc.errors import ReadError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
-from wsinuc.slides.resample import taps_for
+from wsinuc.slides.resample import resample
+from wsinuc.slides.taps import taps_for
 from wsinuc.slides.view import SlideView, read_resilient
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (157, 211, 3), dtype=np.uint8)
@@ -45,6 +46,25 @@ def test_how_much_is_decoded_at_once_does_not_matter(scale, monkeypatch):
     view = scaled(scale)
     expected = view.read(Box.of_shape(view.shape))
     monkeypatch.setattr("wsinuc.slides.scaled._SOURCE_SIDE", 37)
+    assert np.array_equal(view.read(Box.of_shape(view.shape)), expected)
+
+
+@given(scale=st.floats(0.3, 16.0), white=st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_numpy_shrinks_to_the_same_bits_as_compiled_loops(scale: float, white: bool) -> None:
+    height, width = 157, 211
+    pixels = np.full_like(PIXELS, 255) if white else PIXELS  # white has the largest sums
+    rows = taps_for(0, max(1, round(height / scale)), scale, height)
+    columns = taps_for(0, max(1, round(width / scale)), scale, width)
+    source = pixels[rows.start : rows.stop, columns.start : columns.stop]
+    assert np.array_equal(resample(source, rows, columns, compiled=False), resample(source, rows, columns))
+
+
+@pytest.mark.parametrize("small", [0, 2**20])
+def test_how_large_the_level_is_does_not_matter(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = scaled(3.7)
+    expected = view.read(Box.of_shape(view.shape))
+    monkeypatch.setattr("wsinuc.slides.scaled._SMALL", small)
     assert np.array_equal(view.read(Box.of_shape(view.shape)), expected)
 
 

@@ -35,7 +35,8 @@ from wsinuc.config import SegmentConfig
 from wsinuc.exports.pictures.left_out import hatch_left_out
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.nuclei import concatenate
-from wsinuc.pipeline.block import needs_work, process_block
+from wsinuc.pipeline.block import process_block
+from wsinuc.pipeline.search import needs_work
 from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
@@ -346,7 +347,7 @@ class TestWords:
         changed = (np.asarray(drawn) != 255).any(axis=2)
         assert changed[:, 240:].all()
         assert not changed[:, :240].any()
-        assert [entry.label for entry in legend] == ["pen 0.13 mm2"]
+        assert [entry.label for entry in legend] == ["pen 0.13 mm²"]
         assert hatch_left_out(white, whole(ArraySlide(glass(100, 100), mpp=MPP).at(MPP)), mm2=1.0) == (white, [])
 
 

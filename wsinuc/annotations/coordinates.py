@@ -30,6 +30,7 @@ HEIGHTS = {
 """Levels of brackets around the numbers, by type of geometry."""
 NOT_NESTED = "coordinates are missing or not nested as the type demands"
 NO_NUMBERS = "a position does not hold two numbers"
+_OPEN = (1, None)  # what the bracket around a position may hold before it: positions, or nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Coordinates:
 
     def parts(self) -> list[list[NDArray[np.float64]]]:
         """The rings, (n, 2) each, of every polygon."""
+        if len(self.ring_ends) == 1 and len(self.part_ends) == 1:  # as nearly every nucleus
+            return [[self.xy]]
         if len(self.ring_ends):
             rings = np.split(self.xy, self.ring_ends[:-1])
         else:
@@ -112,19 +115,40 @@ def read_coordinates(events: Iterator[Event]) -> Coordinates:
         return empty(NOT_NESTED)
     reader = _Reader()
     reader.open()
-    while reader.heights:
-        event, value = next(events)
+    add = reader.xy.append
+    heights = reader.heights
+    # Local names, because a slide has millions of positions.
+    numbers = 0  # of the position that is open
+    opened = False  # a bracket that is not among the heights yet, because it may be a position's
+    for event, value in events:
         if event == "number":
-            reader.numbers += 1
+            numbers += 1
             # Height and measure may follow; an image has neither.
-            if reader.numbers <= 2:
-                reader.xy.append(value)
-        elif event == "start_array":
+            if numbers <= 2:
+                add(value)
+            continue
+        if opened and numbers > 1 and event == "end_array" and heights[-1] in _OPEN:
+            heights[-1] = 1
+            numbers = 0
+            opened = False
+            continue
+        # Everything but a position in a ring or line goes the general way.
+        if opened:
+            heights.append(None)
+            opened = False
+        if event == "start_array" and numbers == 0 and len(heights) < MAX_DEPTH:
+            opened = True
+            continue
+        reader.numbers = numbers
+        if event == "start_array":
             reader.open()
         elif event == "end_array":
             reader.close()
         else:
             reader.other(event, value, events)
+        numbers = reader.numbers
+        if not heights:
+            break
     return reader.result()
 
 

@@ -133,6 +133,9 @@ def _members(events: Iterator[Event]) -> Iterator[Any]:
         yield _value(event, value, events)
 
 
+_NESTED = ("start_map", "start_array")
+
+
 class _Budget:
     """How many values may still come."""
 
@@ -164,9 +167,13 @@ def _value(event: str, value: Any, events: Iterator[Event], budget: _Budget | No
                 return members
             if key == "coordinates":
                 members[key] = read_coordinates(events)
-            else:
-                event, value = next(events)
-                members[key] = _value(event, value, events, budget, depth + 1)
+                continue
+            event, value = next(events)
+            if event in _NESTED or depth == MAX_DEPTH:
+                value = _value(event, value, events, budget, depth + 1)
+            else:  # without a call for each of a feature's dozens of numbers and texts
+                budget.spend()
+            members[key] = value
     return value
 
 

@@ -11,6 +11,8 @@ PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff
 """Text without control characters and without those that turn or hide what follows."""
 ClassName = Annotated[str, Meta(max_length=100, pattern=PRINTABLE)]
 Level = Annotated[int, Meta(ge=0, le=255)]
+REACH_UM = 25.0
+"""How far from a nucleus' centroid what lies around it, and its neighbours, count in its class."""
 
 
 @dataclass(frozen=True, slots=True)

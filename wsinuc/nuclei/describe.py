@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from wsinuc.kernels import kernel
 from wsinuc.labels import trace_outlines
+from wsinuc.nuclei.classes import REACH_UM
 from wsinuc.nuclei.shape import ring_shapes
 
-REACH_UM = 25.0
-"""Half the side of the square around a centroid that counts as its surroundings, and how far its neighbours are."""
 NEAR_UM = 10.0
 """Half the side of a smaller such square."""
 RING_UM = 3.0

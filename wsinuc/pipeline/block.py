@@ -11,33 +11,21 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.grid import Block, BlockGrid, Box, Tile, TileGrid
+from wsinuc.grid import Block, BlockGrid, Box, Tile
 from wsinuc.nuclei import Nuclei, concatenate, empty
 from wsinuc.nuclei.measure import measure
 from wsinuc.pipeline.scored import ScoredTile, ScoredTiles
-from wsinuc.segmenters.base import Certain, Classifying, Segmenter, Tiled
+from wsinuc.pipeline.search import SearchArea, select_tiles
+from wsinuc.segmenters.base import Certain, Classifying, Segmenter
 from wsinuc.separation.channels import FOREGROUND
 from wsinuc.slides.view import SlideView, read_resilient
 
 PIECE = 1024
 """Side of the pieces in which scores are separated, in view pixels: small enough to stay in the processor's cache."""
-
-
-class SearchArea(Protocol):
-    """Says which parts of a view are worth looking at, and what to see there; ``TissueMask`` is one."""
-
-    def touches(self, box: Box) -> bool:
-        """Whether any of ``box`` is worth looking at."""
-        ...
-
-    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-        """RGB ``(h, w, 3)`` of ``box`` with the scanner's black padding made white."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,22 +147,6 @@ def _score(
 def _clipped(boxes: Iterable[Box], to: Box) -> tuple[Box, ...]:
     """What of these boxes lies in another."""
     return tuple(box.clip(to) for box in boxes if box.overlaps(to))
-
-
-def select_tiles(box: Box, segmenter: Tiled, tissue: SearchArea) -> list[Tile]:
-    """Tiles that together score ``box``, without those whose core is background.
-
-    A tile is judged by its own core, wherever ``box`` ends, so that all blocks that need a tile agree.
-    """
-    return [tile for tile in TileGrid(segmenter.tile, segmenter.margin).covering(box) if tissue.touches(tile.core)]
-
-
-def needs_work(block: Block, segmenter: Tiled, tissue: SearchArea) -> bool:
-    """Whether any tile over the block's core holds tissue.
-
-    Asking the tiles rather than the core itself finds a nucleus just beside the tissue with every block size.
-    """
-    return any(tissue.touches(tile.core) for tile in TileGrid(segmenter.tile, segmenter.margin).covering(block.core))
 
 
 def _batches(

@@ -27,7 +27,7 @@ from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.segmenters.tiling import MAPS, check_tiling
 from wsinuc.separation.joining import Joining
-from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.separation.settings import WatershedSettings
 from wsinuc.typed_json import one_line
 
 VOTES = ("mean", "majority")

@@ -38,7 +38,7 @@ from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.segmenters.tiling import MAPS, check_tiling
 from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
 from wsinuc.separation.joining import Joining
-from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.separation.settings import WatershedSettings
 
 METHOD = "joint"
 COLOURS = "colours"

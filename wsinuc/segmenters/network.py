@@ -30,7 +30,7 @@ from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile, usual_mpp_r
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.segmenters.tiling import MAPS, check_tiling
 from wsinuc.separation.joining import Joining
-from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.separation.settings import WatershedSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from wsinuc.segmenters import check_method
 from wsinuc.segmenters.base import Classes, Margin, Tile, Tiled
 from wsinuc.segmenters.shipped import check_member, member_path, model_path
 from wsinuc.segmenters.tiling import MAPS, Tiling, check_tiling, typed_channels, typed_halo
-from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.separation.settings import WatershedSettings
 from wsinuc.typed_json import one_line
 
 

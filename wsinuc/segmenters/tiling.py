@@ -6,11 +6,10 @@ import math
 from typing import Protocol
 
 from wsinuc.errors import ConfigError
-from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.nuclei.describe import REACH_UM
+from wsinuc.nuclei.classes import REACH_UM, NucleusClass
 from wsinuc.segmenters.base import check_classes, usual_mpp_range
 from wsinuc.separation.channels import FIRST_CLASS
-from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.separation.settings import WatershedSettings
 
 MAPS = {"distance": 1, "hv": 2}
 """Separation -> number of maps that a network regresses for it."""

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.grid import Box
-from wsinuc.slides.resample import resample, taps_for
+from wsinuc.slides.resample import resample
+from wsinuc.slides.taps import taps_for
 
 _SOURCE_SIDE = 2048  # source pixels a side that are decoded at once: 43 MB with what shrinking takes, at any scale
+_SMALL = 2**20  # pixels of a whole shrunk level up to which NumPy shrinks it sooner than compiled loops are loaded
 
 
 class Levels(Protocol):
@@ -53,7 +55,7 @@ def _read_piece(slide: Levels, level: int, scale: float, box: Box) -> NDArray[np
     rows = taps_for(box.y0, box.y1, scale, height)
     columns = taps_for(box.x0, box.x1, scale, width)
     source = slide.read(Box(rows.start, columns.start, rows.stop, columns.stop), level)
-    return resample(source, rows, columns)
+    return resample(source, rows, columns, compiled=height * width > _SMALL * scale**2)
 
 
 def cells_of(box: Box, side: int) -> list[Box]:

@@ -12,7 +12,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
-from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.separation.settings import WatershedSettings
 
 
 def tiny_segmenter() -> Checkpoint:

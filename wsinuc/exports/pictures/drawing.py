@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from wsinuc.exports.pictures.strokes import edge_midpoints, stroke
+from wsinuc.exports.pictures.strokes import edge_midpoints, every_nth, stroke
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei
 from wsinuc.shown import shown
@@ -19,6 +22,7 @@ INK = (33, 37, 41)
 GREY = (108, 117, 125)
 _LINE = 1.7  # px of the finished picture
 _RIM_OPACITY = 130
+_FONT_FILE = "mpl-data/fonts/ttf/DejaVuSans.ttf"
 
 
 class Picture:
@@ -41,6 +45,8 @@ class Picture:
         if not len(near):
             return
         points, offsets = edge_midpoints(near.outlines, near.offsets)
+        # Points stay at most a pixel of the picture apart: closer ones cost time and show nothing.
+        points, offsets = every_nth(points, offsets, max(1, int(1 / self.scale)))
         points = (points - (self.box.y0, self.box.x0)) * self.scale
         colors = np.asarray(near.class_colors, np.uint8)[near.classes]
         if self._fill:
@@ -115,13 +121,18 @@ def boundaries(labels: NDArray[np.integer], mode: str = "inner") -> NDArray[np.b
     return edge
 
 
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font that comes with Pillow; it has no letters beyond ASCII, so units are um and mm2."""
-    return ImageFont.load_default(size=size)
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which comes with matplotlib and has µ and ², as Pillow's own font has not."""
+    # The file is looked up without importing matplotlib, which would take longer than to draw the picture.
+    package = find_spec("matplotlib")
+    assert package is not None
+    assert package.submodule_search_locations
+    return ImageFont.truetype(Path(package.submodule_search_locations[0]) / _FONT_FILE, size)
 
 
 def printable(text: str) -> str:
-    """``text`` on one line in letters that the font has: accents and what has no plain form are dropped."""
+    """``text`` on one line in plain letters, which every font has: accents and what has no plain form are dropped."""
     return unicodedata.normalize("NFKD", shown(text)).encode("ascii", "ignore").decode() or "?"
 
 
@@ -137,7 +148,7 @@ def scale_bar(picture: Image.Image, um_per_px: float) -> None:
     if length >= 1000:
         label = f"{length / 1000:g} mm"
     else:
-        label = f"{length:g} um"
+        label = f"{length:g} µm"
     draw = ImageDraw.Draw(picture, "RGBA")
     text = font(20)
     wide = max(width, draw.textlength(label, text))

@@ -58,7 +58,7 @@ def hatch_left_out(picture: Image.Image, tissue: TissueMask, mm2: float) -> tupl
         # Cells have one kind each, so opacities never add up beyond one kind's.
         overlay[alpha > 0] = (*color, 0)
         overlay[..., 3] += alpha
-        entries.append(LegendEntry(f"{kind.name.lower()} {area:.2g} mm2", color))
+        entries.append(LegendEntry(f"{kind.name.lower()} {area:.2g} mm²", color))
     if not entries:
         return picture, []
     drawn = picture.convert("RGBA")

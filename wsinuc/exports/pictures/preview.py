@@ -30,7 +30,7 @@ _CELL = 128
 _MARGIN, _GAP, _HEADER = 40, 32, 118
 _LINE_HEIGHT = 36
 _MARK = (13, 110, 253)
-_COMPRESSION = 3  # of 9: 6, the usual, takes twice the time for a file of nearly the same size
+_COMPRESSION = 4  # of 9: 6, the usual, takes 1.5 times as long to save 1.4 %; 3 takes a sixth less and adds 6 %
 
 
 class Preview:
@@ -147,8 +147,8 @@ class _Tally:
         count = sum(self.classes.values())
         mm2 = _mm2(view) if tissue_mm2 is None else tissue_mm2
         noun = "nucleus" if count == 1 else "nuclei"
-        area = f"{mm2:.3g} mm2 of {'slide' if tissue_mm2 is None else 'tissue'}"
-        return f"{count:,} {noun}  ·  {area}  ·  {view.mpp:.3g} um per pixel"
+        area = f"{mm2:.3g} mm² of {'slide' if tissue_mm2 is None else 'tissue'}"
+        return f"{count:,} {noun}  ·  {area}  ·  {view.mpp:.3g} µm per pixel"
 
     def entries(self) -> list[LegendEntry]:
         return [LegendEntry(f"{printable(name)} {count:,}", color) for (name, color), count in self.classes.items()]

@@ -41,6 +41,22 @@ def edge_midpoints(
     return points, ends[offsets]
 
 
+def every_nth(
+    points: NDArray[np.float64], offsets: NDArray[np.int64], step: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Rings of every ``step``-th point, the first one of each ring among them.
+
+    Examples
+    --------
+    >>> points, offsets = every_nth(np.arange(14.0).reshape(7, 2), np.array([0, 4, 7]), 2)
+    >>> points[:, 0].tolist(), offsets.tolist()
+    ([0.0, 4.0, 8.0, 12.0], [0, 2, 4])
+    """
+    counts = np.diff(offsets)
+    places = np.arange(len(points)) - np.repeat(offsets[:-1], counts)
+    return points[places % step == 0], np.concatenate([[0], np.cumsum((counts + step - 1) // step)])
+
+
 def stroke(
     points: NDArray[np.float64],
     offsets: NDArray[np.int64],

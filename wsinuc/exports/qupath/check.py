@@ -23,6 +23,7 @@ from wsinuc.annotations.features import Unrecognised, raw_features
 from wsinuc.annotations.files import MAX_ENTRIES
 from wsinuc.errors import DataError, RemoteError
 from wsinuc.exports.qupath.geometry import Issue
+from wsinuc.exports.qupath.plain import plain_polygons, portions
 from wsinuc.exports.qupath.rules import Feature, odd, read_feature, rejected
 from wsinuc.limits import MAX_RATIO
 from wsinuc.urls import Place, Url, to_place
@@ -314,11 +315,14 @@ def _unrecognised() -> _Ledger:
 def _add_features(events: Iterator[Event], ledger: _Ledger, prefix: str) -> None:
     """Judge every feature of a document; raises Unrecognised at its end when QuPath would import none of them."""
     with plain_errors():
-        for number, feature in enumerate(raw_features(events)):
-            identity = None
-            if isinstance(feature, dict):
-                identity = feature.get("id")
-            ledger.add(read_feature(feature), identity, f"{prefix}feature {number}")
+        number = 0
+        for portion in portions(raw_features(events)):
+            for feature, plain in zip(portion, plain_polygons(portion), strict=True):
+                identity = None
+                if isinstance(feature, dict):
+                    identity = feature.get("id")
+                ledger.add(read_feature(feature, plain_polygon=plain), identity, f"{prefix}feature {number}")
+                number += 1
 
 
 def _stream(source: _Counted, ledger: _Ledger) -> Iterator[Event]:

@@ -27,8 +27,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from wsinuc.errors import DataError, OutputError
+from wsinuc.errors import OutputError
 from wsinuc.exports.atomic import replacing
+from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.exports.qupath.polygons import Polygons, level0_polygons
 from wsinuc.exports.qupath.zip_writer import Deflated, ZipWriter
 from wsinuc.nuclei import Nuclei, concatenate
@@ -76,20 +77,6 @@ def default_geojson_name(count: int) -> str:
     if count <= ONE_FILE_LIMIT:
         return "nuclei.geojson"
     return "nuclei.geojson.zip"
-
-
-def check_class_names(names: Iterable[str]) -> None:
-    """Raise DataError for a class name that QuPath would refuse or misread.
-
-    ``:`` splits a name into two levels of classes, a line break or an empty name make QuPath refuse the file, and
-    spaces around a name are cut off.
-    """
-    for name in names:
-        if not name.strip() or name != name.strip() or ":" in name or len(name.splitlines()) > 1:
-            raise DataError(
-                f"class name {name!r} would be refused or misread by QuPath: "
-                "use a name without ':', line breaks or spaces around it"
-            )
 
 
 def write_geojson(

@@ -47,11 +47,19 @@ def odd(reason: str) -> Issue:
     return Issue("odd", reason)
 
 
-def read_feature(feature: Any) -> Feature:
-    """One element of ``features`` through the eyes of QuPath; never raises."""
+def read_feature(feature: Any, *, plain_polygon: bool = False) -> Feature:
+    """One element of ``features`` through the eyes of QuPath; never raises.
+
+    Parameters
+    ----------
+    plain_polygon
+        Its geometry is known to have no issues (`wsinuc.exports.qupath.plain`).
+    """
     if not isinstance(feature, dict):
         return Feature("annotation", None, None, (rejected("an entry of features is no JSON object"),))
-    issues = [*_id_issues(feature), *geometry_issues(feature.get("geometry"), "geometry" in feature)]
+    issues = list(_id_issues(feature))
+    if not plain_polygon:
+        issues += geometry_issues(feature.get("geometry"), "geometry" in feature)
     properties = feature.get("properties", {})
     if not isinstance(properties, dict):
         return Feature(
@@ -171,7 +179,8 @@ def _name_and_color_issues(properties: dict[str, Any]) -> Iterator[Issue]:
 def _measurement_issues(value: Any) -> Iterator[Issue]:
     if isinstance(value, dict):
         for item in value.values():
-            yield from _value_issues(item)
+            if type(item) is not float:  # as nearly all are, with which nothing is wrong
+                yield from _value_issues(item)
     elif isinstance(value, list):
         for entry in value:
             item = None

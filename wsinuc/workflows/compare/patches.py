@@ -24,11 +24,11 @@ from wsinuc.models.features.image_vectors import FeatureNetwork
 
 QUANTITIES = {
     "nuclei_per_patch": "nuclei per patch",
-    "nuclei_per_mm2": "nuclei per mm2",
-    "area_um2": "area of a nucleus, um2",
+    "nuclei_per_mm2": "nuclei per mm²",
+    "area_um2": "area of a nucleus, µm²",
     "axis_ratio": "minor / major axis",
     "ellipse_fill": "area / area of its ellipse",
-    "neighbour_um": "to the nearest centroid, um",
+    "neighbour_um": "to the nearest centroid, µm",
     **{f"od_{color}": f"optical density, {color}" for color in ("red", "green", "blue")},
     **{f"od_sd_{color}": f"SD of optical density, {color}" for color in ("red", "green", "blue")},
 }

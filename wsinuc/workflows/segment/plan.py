@@ -16,9 +16,9 @@ from typing import Any
 import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import MppError, OutputError
-from wsinuc.exports.qupath.geojson import check_class_names
+from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.grid import Block, BlockGrid
-from wsinuc.pipeline.block import needs_work, select_tiles
+from wsinuc.pipeline.search import needs_work, select_tiles
 from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.segmenters.base import Segmenter, Tiled
 from wsinuc.slides.base import Slide

@@ -30,7 +30,7 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.tiling import MAPS
-from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
 from wsinuc.workflows.train.finetune import FinetuneConfig, disturbed, finetune

@@ -29,7 +29,7 @@ from wsinuc.models.networks.unet import UNet
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.tiling import MAPS
-from wsinuc.separation.watershed import WatershedSettings
+from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.evaluate.run import evaluate, predict_labels
 from wsinuc.workflows.train.ddpm import load_extractor
