@@ -56,7 +56,7 @@ def _read_piece(slide: Levels, level: int, scale: float, box: Box) -> NDArray[np
     rows = taps_for(box.y0, box.y1, scale, height)
     columns = taps_for(box.x0, box.x1, scale, width)
     source = slide.read(Box(rows.start, columns.start, rows.stop, columns.stop), level)
-    # A run has numba anyway, and should load its loops before the buffers of blocks lie in memory. The bits are the same.
+    # A run has numba anyway, and should load its loops before blocks need memory. The bits are the same.
     compiled = "numba" in sys.modules or height * width > _SMALL * scale**2
     return resample(source, rows, columns, compiled=compiled)
 
