@@ -60,14 +60,6 @@ def test_numpy_shrinks_to_the_same_bits_as_compiled_loops(scale: float, white: b
     assert np.array_equal(resample(source, rows, columns, compiled=False), resample(source, rows, columns))
 
 
-@pytest.mark.parametrize("small", [0, 2**20])
-def test_how_large_the_level_is_does_not_matter(small: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    view = scaled(3.7)
-    expected = view.read(Box.of_shape(view.shape))
-    monkeypatch.setattr("wsinuc.slides.scaled._SMALL", small)
-    assert np.array_equal(view.read(Box.of_shape(view.shape)), expected)
-
-
 @pytest.mark.parametrize("scale", SCALES)
 def test_it_is_the_anti_aliased_resize(scale):
     view = scaled(scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -55,7 +56,9 @@ def _read_piece(slide: Levels, level: int, scale: float, box: Box) -> NDArray[np
     rows = taps_for(box.y0, box.y1, scale, height)
     columns = taps_for(box.x0, box.x1, scale, width)
     source = slide.read(Box(rows.start, columns.start, rows.stop, columns.stop), level)
-    return resample(source, rows, columns, compiled=height * width > _SMALL * scale**2)
+    # A run has numba anyway, and should load its loops before blocks need memory. The bits are the same.
+    compiled = "numba" in sys.modules or height * width > _SMALL * scale**2
+    return resample(source, rows, columns, compiled=compiled)
 
 
 def cells_of(box: Box, side: int) -> list[Box]:
