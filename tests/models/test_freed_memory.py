@@ -25,6 +25,19 @@ for _ in range(10):
 print(kept, after - before)
 """
 
+HOLES = """
+import numpy as np
+import psutil
+from wsinuc.models.freed_memory import give_back_holes, keep_freed_memory
+kept = keep_freed_memory()
+pieces = [np.ones(2**20, np.uint8) for _ in range(400)]
+kept_pieces = pieces[::2]  # every second MiB is free, between others that are not
+del pieces
+held = psutil.Process().memory_info().rss
+given = give_back_holes(above_bytes=2**40), give_back_holes(above_bytes=2**20)
+print(kept, given == (False, True), held - psutil.Process().memory_info().rss)
+"""
+
 
 def run(**variables: str) -> tuple[str, int]:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **variables}
@@ -43,3 +56,14 @@ def test_large_arrays_are_made_of_pages_that_are_there() -> None:
 
 def test_an_allocator_that_the_user_has_tuned_is_left_alone() -> None:
     assert run(MALLOC_TRIM_THRESHOLD_="131072")[0] == "False"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_holes_go_back_where_much_is_held_and_only_there() -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", HOLES], env=environment, capture_output=True, text=True, check=True)
+    kept, right, freed = done.stdout.split()
+    if kept == "False":
+        pytest.skip("another C library")
+    assert right == "True"
+    assert int(freed) > 150 * 2**20

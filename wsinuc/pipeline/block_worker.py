@@ -22,6 +22,7 @@ import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ClusterError, SlideError
 from wsinuc.grid import Block
+from wsinuc.models.freed_memory import give_back_holes
 from wsinuc.pipeline.block import BlockResult, process_block
 from wsinuc.pipeline.calibrate import fitted
 from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles
@@ -147,7 +148,9 @@ class BlockWorker:
         if result.unreadable:
             self._check_slide()
         nuclei = self.selection.wanted_of(result.nuclei)
-        return self.store.add(_entry(block, result, len(nuclei)), nuclei)
+        entry = self.store.add(_entry(block, result, len(nuclei)), nuclei)
+        give_back_holes()
+        return entry
 
     def _check_slide(self) -> None:
         path = self.view.slide.path
