@@ -150,9 +150,12 @@ def test_points_lie_where_shapely_has_them(seed: int, corners: int, size: int) -
     rng = np.random.default_rng(seed)
     shapes = [shapely.Polygon(rng.integers(0, size, (corners, 2))) for _ in range(3)]
     points = rng.integers(0, 2 * size, (200, 2)) / 2
+    expected = np.zeros(len(points), bool)
     for shape in shapes:
-        shapely.prepare(shape)
-    expected = np.any([shapely.contains_xy(shape, points) for shape in shapes], axis=0)
+        # GEOS puts points beside a ring that only goes to and fro into it; such a ring has no inside.
+        if shapely.make_valid(shape).area > 0:
+            shapely.prepare(shape)
+            expected |= shapely.contains_xy(shape, points)
     xy = np.concatenate([shapely.get_coordinates(shape) for shape in shapes])
     ring_ends = np.cumsum([len(shapely.get_coordinates(shape)) for shape in shapes])
     outlines = Outlines(xy, ring_ends, np.arange(1, 4))

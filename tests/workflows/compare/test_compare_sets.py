@@ -201,7 +201,7 @@ def test_command(real, tmp_path, monkeypatch):
     options = [str(real.path), str(real.path), "--model", "none", "--patch", "64"]
     done = CliRunner().invoke(compare, [*options, "--patch-mpp", str(MPP), "-o", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
-    for text in ("features: colors", "Frechet distance", "FSD", "nuclei per mm2", "+0.0 %", "Written to"):
+    for text in ("features: colors", "Frechet distance", "FSD", "nuclei per mm²", "+0.0 %", "Written to"):
         assert text in done.output
 
 
