@@ -152,7 +152,7 @@ def test_points_lie_where_shapely_has_them(seed: int, corners: int, size: int) -
     points = rng.integers(0, 2 * size, (200, 2)) / 2
     expected = np.zeros(len(points), bool)
     for shape in shapes:
-        # GEOS puts points beside a ring that only goes to and fro into it; such a ring has no inside.
+        # GEOS puts points beside a ring that goes there and back into it; such a ring has no inside.
         if shapely.make_valid(shape).area > 0:
             shapely.prepare(shape)
             expected |= shapely.contains_xy(shape, points)
