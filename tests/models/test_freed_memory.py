@@ -29,6 +29,7 @@ HOLES = """
 import numpy as np
 import psutil
 from wsinuc.models.freed_memory import give_back_holes, keep_freed_memory
+assert not give_back_holes(above_bytes=0), "nothing is kept, so there is nothing to give back"
 kept = keep_freed_memory()
 pieces = [np.ones(2**20, np.uint8) for _ in range(400)]
 kept_pieces = pieces[::2]  # every second MiB is free, between others that are not

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 
 import psutil
 
@@ -23,6 +24,8 @@ models takes, so that it stays between two tiles and goes after the last one."""
 HOLES_ABOVE_BYTES = 1000 * 2**20
 """Resident memory above which free pages between arrays in use go back to the system: below the 1.3 GB that a process
 may take, by what one block adds."""
+_keeping = threading.Event()
+"""Whether the allocator of this process, of which there is one, was told to keep what is freed."""
 _TUNED_BY_USER = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX", "LD_PRELOAD")
 
 
@@ -35,7 +38,7 @@ def keep_freed_memory() -> bool:
     -------
     Whether the allocator is glibc's and was told so. Others, those of macOS and Windows, keep freed memory anyhow.
     """
-    if not _may_tune():
+    if any(name in os.environ for name in _TUNED_BY_USER) or not _is_glibc():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     # A mapping of its own is what goes back to the system at once.
@@ -43,27 +46,26 @@ def keep_freed_memory() -> bool:
     done &= mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
     # Only the main heap takes arrays of any size, and memory that one thread has freed serves the others there.
     done &= mallopt(_ARENA_MAX, 1)
+    if done:
+        _keeping.set()
     return bool(done)
 
 
 def give_back_holes(above_bytes: int = HOLES_ABOVE_BYTES) -> bool:
     """Give free pages between arrays in use back to the system, where this process holds much; call it between blocks.
 
-    Kept memory is never handed out whole again: arrays that outlive a tile lie between what its tiles have freed, and
-    with each block the holes become more. Clearing the pages that are needed again costs about a tenth of a second of
+    Nothing is done where `keep_freed_memory` has changed nothing, on a GPU for one. Kept memory is never handed out
+    whole again: arrays that outlive a tile lie between what its tiles have freed, and with each block the holes become
+    more. Clearing the pages that are needed again costs about a tenth of a second of
     CPU, so nothing is done while memory is low.
 
     Returns
     -------
     Whether memory was given back.
     """
-    if not _may_tune() or psutil.Process().memory_info().rss <= above_bytes:
+    if not _keeping.is_set() or psutil.Process().memory_info().rss <= above_bytes:
         return False
     return bool(ctypes.CDLL(None).malloc_trim(0))
-
-
-def _may_tune() -> bool:
-    return _is_glibc() and not any(name in os.environ for name in _TUNED_BY_USER)
 
 
 def _is_glibc() -> bool:
