@@ -276,9 +276,11 @@ def test_parquet_speaks_for_itself(nuclei, tmp_path):
     assert row["y"] == nuclei.centroids[3, 0] * 2
     assert row["class"] == nuclei.class_names[nuclei.classes[3]]
     assert row["probability_Immune"] == nuclei.class_probabilities[3, 1]
-    assert shapely.Polygon(np.reshape(row["outline"], (-1, 2))).area == row["area_px"] == 4 * row["area_um2"]
+    assert (row["y_um"], row["x_um"]) == tuple(nuclei.centroids[3] / 2)
+    # Level-0 pixels: four of them in a pixel of the view.
+    assert shapely.from_wkb(row["geometry"]).area == 4 * row["area_px"] == 16 * row["area_um2"]
     about = json.loads(table.schema.metadata[b"wsinuc"])
-    assert about["version"] == 1
+    assert about["version"] == 2
     assert about["frame"] == {"mpp": 0.5, "downsample": [2.0, 2.0]}
     assert about["classes"][0] == {"name": "Neoplastic", "color": [200, 0, 0]}
     assert set(about["units"]) <= set(table.column_names)

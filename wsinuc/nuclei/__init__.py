@@ -1,4 +1,5 @@
-"""The table of nuclei: what it holds (`table`), how it is measured (`measure`, `shape`) and stored (`parquet`).
+"""The table of nuclei: what it holds (`table`), how it is measured (`measure`, `shape`) and stored
+(`columns`, `parquet`).
 
 ``measure`` takes a compiler, which looking at results does without, so it is imported from its module. Arrow is
 imported with the first table that is read or written.

@@ -1,58 +1,57 @@
-"""Nuclei as a Parquet file: one row per nucleus, readable by pandas, polars, DuckDB or R without wsinuc.
+"""The table of nuclei as a Parquet file: one row per nucleus, readable without wsinuc.
 
-==========================  ==========================================================================
-id                          int64
-y, x                        centroid in level-0 pixels
-y_px, x_px                  the same in view pixels, exactly as measured; what `read_nuclei` takes
-class                       name, dictionary-encoded
-probability, disagreement   0 to 1
-probability_<class>         one column per class
-area_px                     pixels of the view
-area_um2, ...               shape, units in the names
-outline                     y, x, y, x, ... of the corner points in view pixels; first point not repeated
-==========================  ==========================================================================
-
-The key ``wsinuc`` of the file's metadata holds JSON: format version, frame, classes with colours,
-measurements, units. Equal nuclei give equal bytes (with one version of pyarrow), a file appears
-complete or not at all, and its pages carry checksums, which are looked at when it is read.
+``columns`` says what the file holds. Equal nuclei give equal bytes (with one version of pyarrow), a
+file appears complete or not at all, and its pages carry checksums, which are looked at when it is
+read. Files of version 1, which hold outlines instead of polygons, are read as well.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from wsinuc import durable, own_files
 from wsinuc.errors import DamageError, DataError, OutputError, RemoteError
 from wsinuc.limits import parse_json
-from wsinuc.nuclei.table import Frame, Nuclei
+from wsinuc.nuclei.columns import (
+    KEY,
+    OUTLINE_VERSION,
+    VERSION,
+    Provenance,
+    from_arrow,
+    provenance_of,
+    read_columns,
+    sealed,
+    to_arrow,
+)
+from wsinuc.nuclei.table import Nuclei
 from wsinuc.urls import Place, Url, to_place
 
-VERSION = 1
-KEY = b"wsinuc"
-UNITS = {
-    "y": "level-0 px",
-    "x": "level-0 px",
-    "y_px": "view px",
-    "x_px": "view px",
-    "area_px": "view px",
-    "outline": "view px, (y, x) pairs, closed by its first point",
-    "area_um2": "um^2",
-    "length_um": "um",
-    "max_diameter_um": "um",
-    "min_diameter_um": "um",
+PARQUET = {
+    "compression": "zstd",
+    "write_page_checksum": True,
+    # Numbers and polygons hardly repeat: a dictionary of them is larger than they are.
+    "use_dictionary": ["class"],
 }
+"""Options of `pyarrow.parquet.ParquetWriter` for every table of nuclei."""
+_DAMAGE = (LookupError, ValueError, AttributeError, TypeError, ArithmeticError, pa.ArrowException)
 
 
-def write_nuclei(nuclei: Nuclei, path: Path) -> str:
+def write_nuclei(nuclei: Nuclei, path: Path, provenance: Provenance | None = None) -> str:
     """Write a table of nuclei, replacing the file at once when it is complete.
+
+    Parameters
+    ----------
+    nuclei
+        Nuclei of one slide.
+    path
+        The file.
+    provenance
+        The run that numbered them; None, for nuclei without final ids, leaves out the column ``uuid``.
 
     Returns
     -------
@@ -66,7 +65,7 @@ def write_nuclei(nuclei: Nuclei, path: Path) -> str:
     """
     path = Path(path)
     buffer = pa.BufferOutputStream()
-    pq.write_table(_to_table(nuclei), buffer, compression="zstd", write_page_checksum=True)
+    pq.write_table(to_arrow(nuclei, provenance), buffer, **PARQUET)
     content = buffer.getvalue()
     try:
         # Two processes may write one file: each has a partial file of its own.
@@ -110,26 +109,74 @@ def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
     (0, ('Nucleus',), 0.25)
     """
     path = to_place(path)
+    file, about = _open(path, sha256)
+    return _read(path, file, about)
+
+
+def read_table(path: str | Place, sha256: str | None = None, provenance: Provenance | None = None) -> pa.Table:
+    """The table as Arrow, with the columns and metadata that ``wsinuc.nuclei.columns`` lists.
+
+    Parameters
+    ----------
+    path, sha256
+        As `read_nuclei` takes them.
+    provenance
+        The run that numbered the nuclei of a file of version 1, which does not say it; gives ``uuid``.
+
+    Raises
+    ------
+    DamageError, DataError, RemoteError
+        As `read_nuclei` raises them.
+    """
+    path = to_place(path)
+    file, about = _open(path, sha256)
+    if about["version"] == OUTLINE_VERSION:
+        return to_arrow(_read(path, file, about), provenance)
     try:
-        source = _source(path, sha256)
-        # Without partitioning, or folders called "key=value" would become columns.
-        table = pq.read_table(source, partitioning=None, page_checksum_verification=True)
+        return file.read()
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
+def read_provenance(path: str | Place) -> Provenance | None:
+    """The run that numbered the nuclei of a file; None where it does not say it. Raises as `read_nuclei` does."""
+    path = to_place(path)
+    _, about = _open(path, None)
+    try:
+        return provenance_of(about)
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+
+
+def _open(path: Place, sha256: str | None) -> tuple[pq.ParquetFile, dict[str, Any]]:
+    """A file of nuclei and its header, of a version that can be read."""
+    try:
+        file = pq.ParquetFile(_source(path, sha256), page_checksum_verification=True)
+        header = (file.schema_arrow.metadata or {}).get(KEY)
     except (RemoteError, DamageError):
         raise
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"expected a Parquet file of nuclei at {path}: {str(error).splitlines()[0]}") from error
-    header = (table.schema.metadata or {}).get(KEY)
     if header is None:
         raise DataError(f"{path} is a Parquet file but no table of nuclei: its metadata has no key 'wsinuc'")
     about = _parse_header(header, path)
-    if about["version"] != VERSION:
+    if about["version"] not in (OUTLINE_VERSION, VERSION):
         raise DataError(
-            f"{path} has format version {about['version']}, this wsinuc reads {VERSION}: use the one that wrote it"
+            f"{path} has format version {about['version']}, this wsinuc reads up to {VERSION}: "
+            "use the wsinuc that wrote it, or a newer one"
         )
+    return file, about
+
+
+def _read(path: Place, file: pq.ParquetFile, about: dict[str, Any]) -> Nuclei:
     try:
-        return _from_table(table, about)
-    except (LookupError, ValueError, AttributeError, TypeError, ArithmeticError, pa.ArrowException) as error:
-        raise DataError(f"{path} is damaged: its columns are not those of a table of nuclei ({error})") from error
+        return from_arrow(file.read(read_columns(about)), about)
+    except (*_DAMAGE, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Place, error: Exception) -> DataError:
+    return DataError(f"{path} is damaged: its columns are not those of a table of nuclei ({error})")
 
 
 def _source(path: Place, sha256: str | None) -> pa.BufferReader:
@@ -159,94 +206,9 @@ def _content(path: Path) -> bytes:
 def _parse_header(header: bytes, path: Place) -> dict[str, Any]:
     try:
         about: dict[str, Any] = parse_json(header, str(path))
-        if about["version"] == VERSION and "seal" in about and about != _sealed(about):
+        if about["version"] in (OUTLINE_VERSION, VERSION) and "seal" in about and about != sealed(about):
             # Parquet has checksums for its pages, none for its metadata.
             raise ValueError("checksum")
     except (DataError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(f"{path} is damaged: its metadata is no header of nuclei ({error})") from error
     return about
-
-
-def _sealed(header: dict[str, Any]) -> dict[str, Any]:
-    """The header with a hash over the rest of it."""
-    rest = {key: value for key, value in header.items() if key != "seal"}
-    return {**rest, "seal": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
-
-
-def _to_table(nuclei: Nuclei) -> pa.Table:
-    level0 = nuclei.level0_centroids()
-    view = nuclei.centroids
-    columns: dict[str, Any] = {
-        "id": nuclei.ids,
-        "y": level0[:, 0],
-        "x": level0[:, 1],
-        "y_px": view[:, 0],
-        "x_px": view[:, 1],
-        "class": _class_column(nuclei),
-        "probability": nuclei.probabilities,
-        "disagreement": nuclei.disagreements,
-    }
-    columns |= {f"probability_{name}": nuclei.class_probabilities[:, i] for i, name in enumerate(nuclei.class_names)}
-    columns |= {"area_px": nuclei.areas_px, **nuclei.measurements}
-    # Offsets count corners, and the list counts numbers: two for each corner.
-    corners = pa.array(np.ascontiguousarray(nuclei.outlines).reshape(-1))
-    columns["outline"] = pa.ListArray.from_arrays(pa.array((2 * nuclei.offsets).astype(np.int32)), corners)
-    return pa.table(columns, metadata={KEY: json.dumps(_sealed(_header(nuclei)), sort_keys=True)})
-
-
-def _class_column(nuclei: Nuclei) -> pa.Array:
-    if not nuclei.class_names:
-        return pa.nulls(len(nuclei), pa.dictionary(pa.int32(), pa.string()))
-    return pa.DictionaryArray.from_arrays(nuclei.classes.astype(np.int32), pa.array(nuclei.class_names, pa.string()))
-
-
-def _header(nuclei: Nuclei) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "frame": {"mpp": nuclei.frame.mpp, "downsample": nuclei.frame.downsample},
-        "classes": [{"name": n, "color": c} for n, c in zip(nuclei.class_names, nuclei.class_colors, strict=True)],
-        "measurements": list(nuclei.measurements),
-        "units": UNITS,
-    }
-
-
-def _from_table(table: pa.Table, about: dict[str, Any]) -> Nuclei:
-    names = tuple(c["name"] for c in about["classes"])
-
-    def column(name: str) -> NDArray[Any]:
-        return np.array(table[name].to_numpy())  # Arrow's own memory is read-only
-
-    outline = table["outline"].combine_chunks()
-    offsets = np.zeros(1, np.int64)
-    if len(outline):
-        offsets = np.array(outline.offsets).astype(np.int64) // 2
-    # NumPy stacks no empty list.
-    probabilities = np.zeros((len(table), 0), np.float32)
-    if names:
-        probabilities = np.stack([column(f"probability_{name}") for name in names], axis=1)
-    return Nuclei(
-        frame=Frame(mpp=about["frame"]["mpp"], downsample=tuple(about["frame"]["downsample"])),
-        class_names=names,
-        class_colors=tuple(tuple(c["color"]) for c in about["classes"]),
-        ids=column("id"),
-        centroids=np.stack([column("y_px"), column("x_px")], axis=1),
-        areas_px=column("area_px"),
-        outlines=np.array(outline.flatten()).reshape(-1, 2),
-        offsets=offsets,
-        classes=_class_indices(table["class"], names),
-        class_probabilities=probabilities,
-        probabilities=column("probability"),
-        disagreements=column("disagreement"),
-        measurements={name: column(name) for name in about["measurements"]},
-    )
-
-
-def _class_indices(column: pa.ChunkedArray, names: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Positions in ``names``; a reader may have given the dictionary another order."""
-    if not names or len(column) == 0:
-        return np.zeros(len(column), np.uint8)
-    # A file of several row groups comes as chunks with a dictionary each.
-    column = column.unify_dictionaries().combine_chunks()
-    positions = np.array([names.index(name) for name in column.dictionary.to_pylist()], np.uint8)
-    indices: NDArray[np.int32] = np.asarray(column.indices)
-    return positions[indices]

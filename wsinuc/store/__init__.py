@@ -8,7 +8,7 @@ Nuclei of blocks go in as sealed files, and a folder or URL that readers can tru
 from wsinuc.store.files import disk_errors, write_json
 from wsinuc.store.ledger import Entry, settings_hash
 from wsinuc.store.lock import Holder, LockTiming
-from wsinuc.store.parts import NumberedParts, Parts, iter_nuclei
+from wsinuc.store.parts import NumberedParts, Parts, iter_nuclei, iter_tables, provenance
 from wsinuc.store.result import MAX_ID, ResultStore
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "ResultStore",
     "disk_errors",
     "iter_nuclei",
+    "iter_tables",
+    "provenance",
     "settings_hash",
     "write_json",
 ]

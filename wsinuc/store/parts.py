@@ -11,13 +11,20 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wsinuc import durable
-from wsinuc.errors import DamageError, OutputError
+from wsinuc.errors import DamageError, DataError, OutputError
 from wsinuc.nuclei import Nuclei, read_nuclei
-from wsinuc.store.manifest import PLAIN, SEALED, inspect, sizes_below
+from wsinuc.nuclei.columns import Provenance
+from wsinuc.nuclei.parquet import read_provenance, read_table
+from wsinuc.store.ledger import settings_hash
+from wsinuc.store.manifest import PLAIN, SEALED, Made, inspect, sizes_below
 from wsinuc.store.outputs import part_block, part_name
 from wsinuc.urls import Place, to_place
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _HASH = 32
 _NONE = bytes(_HASH)
@@ -61,20 +68,83 @@ def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
     True
     """
     folder = to_place(directory)
+    for name, sha256 in _hashes(folder, _whole(folder)).items():
+        yield read_nuclei(folder / name, sha256)
+
+
+def iter_tables(directory: str | Place) -> Iterator[pa.Table]:
+    """The same parts as Arrow tables, with the columns that ``wsinuc.nuclei.columns`` lists.
+
+    Parts of an older version come with today's columns: polygons for outlines, positions in um, and
+    the UUIDs that the nuclei have in the result's GeoJSON. Raises as `iter_nuclei` does.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> from wsinuc.store import iter_tables
+    >>> result = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, wsinuc.SegmentConfig(mpp=0.499))
+    >>> sum(part.num_rows for part in iter_tables(result)) == summary.nuclei
+    True
+    """
+    folder = to_place(directory)
+    made = _whole(folder)
+    for name, sha256 in _hashes(folder, made).items():
+        yield read_table(folder / name, sha256, _run_of(made))
+
+
+def provenance(directory: str | Place) -> Provenance:
+    """The run that numbered the nuclei of a finished result, and where QuPath's coordinates begin.
+
+    Raises
+    ------
+    DataError
+        The result is of a version that did not note its run.
+    DamageError, OutputError, RemoteError
+        As `iter_nuclei` raises them.
+    """
+    folder = to_place(directory)
+    made = _whole(folder)
+    for name in _hashes(folder, made):
+        # Every part says the same.
+        run = read_provenance(folder / name) or _run_of(made)
+        if run is not None:
+            return run
+        break
+    raise DataError(
+        f"{folder} was made by a version of wsinuc that did not note its run, so its nuclei have no UUIDs: "
+        "segment the slide again with --overwrite"
+    )
+
+
+def _whole(folder: Place) -> Made:
+    """What the summary of a finished result says; raises as `iter_nuclei` does."""
     inspection = inspect(folder)
-    made = inspection.made
     if inspection.is_damaged:
         raise DamageError(f"{folder} is damaged: {inspection.reason}; wsinuc verify lists all that is wrong")
-    if made.kind not in (PLAIN, SEALED):
+    if inspection.made.kind not in (PLAIN, SEALED):
         raise OutputError(f"{folder} holds no summary.json of wsinuc: not a complete wsinuc result")
+    return inspection.made
+
+
+def _hashes(folder: Place, made: Made) -> dict[str, str | None]:
+    """Hashes of the parts of the table by their names, in the order of ids; None where no manifest has them."""
     hashes: dict[str, str | None]
     if made.kind == PLAIN:
         _log.warning("%s was made by a version of wsinuc that wrote no checksums: its files are not verified", folder)
         hashes = dict.fromkeys(_plain_parts(folder))
     else:
         hashes = {name: digest.sha256 for name, digest in made.files.items() if part_block(name) is not None}
-    for name in sorted(hashes, key=_order):
-        yield read_nuclei(folder / name, hashes[name])
+    return {name: hashes[name] for name in sorted(hashes, key=_order)}
+
+
+def _run_of(made: Made) -> Provenance | None:
+    """The run by what its summary says; a part of the table that says it itself knows more."""
+    settings = made.content.get("settings")
+    if settings:
+        return Provenance(run_id=settings_hash(settings), origin_yx=None)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

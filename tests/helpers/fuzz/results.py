@@ -87,7 +87,7 @@ def table_header(folder: Path) -> Parser:
     import pyarrow.parquet as pq
 
     from wsinuc.nuclei import read_nuclei
-    from wsinuc.nuclei.parquet import KEY, _sealed
+    from wsinuc.nuclei.columns import KEY, sealed
 
     _, result = _made(folder)
     table = pq.read_table(next((result / "nuclei").glob("*.parquet")))
@@ -95,7 +95,7 @@ def table_header(folder: Path) -> Parser:
 
     def damage(rng: Rng, seeds: Sequence[bytes]) -> bytes:
         header = mutate_json(rng, json.loads(good))
-        text = json.dumps(_sealed(header) if isinstance(header, dict) else header).encode()
+        text = json.dumps(sealed(header) if isinstance(header, dict) else header).encode()
         if rng.random() < 0.2:
             text = mutate(rng, [good])
         stream = io.BytesIO()

@@ -13,8 +13,6 @@ give the same bytes, however the table is cut into parts and however many thread
 from __future__ import annotations
 
 import gzip
-import hashlib
-import uuid
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +31,7 @@ from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.exports.qupath.polygons import Polygons, level0_polygons
 from wsinuc.exports.qupath.zip_writer import Deflated, ZipWriter
 from wsinuc.nuclei import Nuclei, concatenate
+from wsinuc.nuclei.uuids import nucleus_uuids
 
 ONE_FILE_LIMIT = 50_000
 """Nuclei up to which one plain file is comfortable in QuPath (about 0.5 GB of heap)."""
@@ -48,7 +47,6 @@ SHAPE_NAMES = {
 }
 """Our measurements by the names that QuPath itself gives them, so that its classifiers and tables work."""
 
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "wsinuc:nucleus")
 _BATCH = 4096
 _GZIP_LEVEL = 4
 _OPEN = b'{"type":"FeatureCollection","features":[\n'
@@ -276,7 +274,7 @@ def _features(part: Nuclei, polygons: Polygons, run_id: str) -> Iterator[bytes]:
     ]
     rows = values.tolist()
     class_of = part.classes.tolist()
-    ids = _uuids(run_id, part.ids)
+    ids = nucleus_uuids(run_id, part.ids)
     for i in np.flatnonzero(polygons.keep).tolist():
         measured = dict(zip(names, rows[i], strict=True))
         if not finite[i]:  # orjson would write null, which is no measurement
@@ -298,20 +296,3 @@ def _measurements(part: Nuclei) -> tuple[list[str], NDArray[np.float64]]:
         columns |= {f"Probability: {name}": part.class_probabilities[:, k] for k, name in enumerate(part.class_names)}
     values = np.stack(list(columns.values()), axis=1).astype(np.float64)
     return list(columns), np.round(values, 4)
-
-
-def _uuids(run_id: str, numbers: NDArray[np.int64]) -> list[str]:
-    """``str(uuid5(uuid5(_NAMESPACE, run_id), str(number)))`` of all numbers, four times as fast."""
-    identity = hashlib.sha1(uuid.uuid5(_NAMESPACE, run_id).bytes, usedforsecurity=False)
-    digests = []
-    for number in numbers.tolist():
-        digest = identity.copy()
-        digest.update(b"%d" % number)
-        digests.append(digest.digest())
-    # RFC 4122 takes the first 16 of SHA-1's 20 bytes and overwrites six bits of them.
-    raw = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 20)[:, :16].copy()
-    raw[:, 6] = raw[:, 6] & 0x0F | 0x50  # version 5
-    raw[:, 8] = raw[:, 8] & 0x3F | 0x80  # variant of RFC 4122
-    text = raw.tobytes().hex()
-    names = (text[k : k + 32] for k in range(0, len(text), 32))
-    return [f"{name[:8]}-{name[8:12]}-{name[12:16]}-{name[16:20]}-{name[20:]}" for name in names]

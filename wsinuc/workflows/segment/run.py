@@ -20,6 +20,7 @@ from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.grid import Block, Box, in_stripes
 from wsinuc.nuclei import Nuclei, empty, write_nuclei
+from wsinuc.nuclei.columns import Provenance
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
@@ -239,17 +240,18 @@ class _Run:
         # In the order of the blocks, not of their completion: ids are then the same in every run.
         counts: Counter[int] = Counter()
         hashes: dict[int, str] = {}
+        provenance = Provenance(run_id=self.plan.run_id, origin_yx=self.prepared.slide.origin)
         start = 1
         for index, count in owners.items():
             nuclei = self.store.read(index).with_ids(start)
-            hashes[index] = write_nuclei(nuclei, self.store.part(index))
+            hashes[index] = write_nuclei(nuclei, self.store.part(index), provenance)
             counts.update(nuclei.classes.tolist())
             preview.add(nuclei)
             start += count
         if not owners:
             names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
             nothing = empty(self.prepared.view.frame, names, colors)
-            hashes[0] = write_nuclei(nothing, self.store.part(0))
+            hashes[0] = write_nuclei(nothing, self.store.part(0), provenance)
             preview.add(nothing)
         self.store.parts.write(hashes)
         return {item.name: counts[index] for index, item in enumerate(classes)}
