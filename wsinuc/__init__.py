@@ -11,6 +11,8 @@ The names below are what most programs need; the rest is reached by module path.
 `iter_nuclei`, `read_nuclei`        the table of nuclei of a result part by part in the order of ids; one part by path
 `Nuclei`                            the table itself: a struct of arrays
 `verify`                            whether every file of a result is what was written
+`read`                              a finished result as an object: table, label images, slide
+`export`                            a result in another format: GeoParquet, CSV, GeoJSON
 `write_geojson`, `check_geojson`    nuclei for QuPath, and whether QuPath will take a file
 `open_dataset`, `score`             annotated images, and how well labels agree with them
 `WsinucError`                       root of every error raised on purpose
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
     from wsinuc.config import SegmentConfig
     from wsinuc.datasets import open_dataset
     from wsinuc.errors import WsinucError
+    from wsinuc.exports.formats.write import export
     from wsinuc.exports.qupath.check import check_geojson
     from wsinuc.exports.qupath.geojson import write_geojson
     from wsinuc.metrics.segmentation import score
     from wsinuc.nuclei import Nuclei, read_nuclei
+    from wsinuc.results.read import read
     from wsinuc.segmenters import load_segmenter
     from wsinuc.slides import open_slide
     from wsinuc.store import iter_nuclei
@@ -50,11 +54,13 @@ __all__ = [
     "SegmentConfig",
     "WsinucError",
     "check_geojson",
+    "export",
     "iter_nuclei",
     "load_segmenter",
     "open_dataset",
     "open_slide",
     "plan_segment",
+    "read",
     "read_nuclei",
     "score",
     "segment_slide",
@@ -67,11 +73,13 @@ _HOMES = {
     "SegmentConfig": "wsinuc.config",
     "WsinucError": "wsinuc.errors",
     "check_geojson": "wsinuc.exports.qupath.check",
+    "export": "wsinuc.exports.formats.write",
     "iter_nuclei": "wsinuc.store",
     "load_segmenter": "wsinuc.segmenters",
     "open_dataset": "wsinuc.datasets",
     "open_slide": "wsinuc.slides",
     "plan_segment": "wsinuc.workflows.segment.run",
+    "read": "wsinuc.results.read",
     "read_nuclei": "wsinuc.nuclei",
     "score": "wsinuc.metrics.segmentation",
     "segment_slide": "wsinuc.workflows.segment.run",

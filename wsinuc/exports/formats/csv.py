@@ -1,0 +1,77 @@
+"""The table as CSV, for spreadsheets and for whatever reads nothing else: a line per nucleus, without polygons."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+from pyarrow import csv
+
+from wsinuc.exports.atomic import replacing
+from wsinuc.nuclei.columns import BBOX, GEOMETRY
+from wsinuc.store import iter_tables
+
+_GZIP_LEVEL = 4
+_FORMULA = ("=", "+", "-", "@", "\t")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+
+def write_csv(result: Path, out: Path) -> None:
+    """Write the table of a finished result as CSV: UTF-8, commas, a point in numbers, names in the first line.
+
+    The columns are those of `wsinuc.nuclei.columns` without ``bbox`` and ``geometry``. Numbers have all the digits
+    that tell them apart. A class whose name a spreadsheet would take for a formula gets an apostrophe before it.
+
+    Parameters
+    ----------
+    result
+        The directory of a result (``slide.wsinuc``).
+    out
+        The file; what lies there is replaced.
+
+    Raises
+    ------
+    DamageError, OutputError, DataError
+        The result cannot be read, or ``out`` not be written.
+    """
+    with replacing(out) as stream:
+        _write(result, stream)
+
+
+def write_csv_gz(result: Path, out: Path) -> None:
+    """Write what `write_csv` writes, compressed with gzip. Parameters and errors are the same."""
+    # Without name or time in the header, so that the bytes are reproducible.
+    with (
+        replacing(out) as stream,
+        gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0, compresslevel=_GZIP_LEVEL) as packed,
+    ):
+        _write(result, cast(BinaryIO, packed))
+
+
+def _write(result: Path, stream: BinaryIO) -> None:
+    tables = _plain_tables(result)
+    first = next(tables)
+    with csv.CSVWriter(stream, first.schema, write_options=csv.WriteOptions(quoting_style="needed")) as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(table)
+
+
+def _plain_tables(result: Path) -> Iterator[pa.Table]:
+    """Parts of the table with numbers and text alone."""
+    for table in iter_tables(result):
+        plain = table.drop_columns([BBOX, GEOMETRY])
+        place = plain.column_names.index("class")
+        yield plain.set_column(place, "class", _class_names(plain["class"]))
+
+
+def _class_names(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Names of classes as text that no spreadsheet calculates with."""
+    chunks = []
+    for chunk in column.chunks:
+        names = [f"'{name}" if name.startswith(_FORMULA) else name for name in chunk.dictionary.to_pylist()]
+        chunks.append(pa.array(names, pa.string()).take(chunk.indices))
+    return pa.chunked_array(chunks, pa.string())

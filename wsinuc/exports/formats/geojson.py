@@ -1,0 +1,53 @@
+"""A finished result as GeoJSON for QuPath."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wsinuc.errors import DataError, WsinucError
+from wsinuc.exports.qupath.geojson import write_geojson
+from wsinuc.slides import open_slide
+from wsinuc.store import Parts, provenance
+from wsinuc.store.manifest import read_made
+
+
+def write_result_geojson(result: Path, out: Path, *, slide: Path | None = None, workers: int = 1) -> None:
+    """Write the nuclei of a finished result as QuPath detections, with the ids that they have in its own GeoJSON.
+
+    Parameters
+    ----------
+    result
+        The directory of a result (``slide.wsinuc``).
+    out
+        ``.geojson``, ``.geojson.gz``, or ``.zip`` (entries of at most 10,000 nuclei); what lies there is replaced.
+    slide
+        The slide, for a result of version 0.2.0, which does not say where QuPath's coordinates begin; None takes it
+        from where the result says it was.
+    workers
+        Portions encoded at once, each in a thread.
+
+    Raises
+    ------
+    DataError
+        The result does not say where QuPath's coordinates begin, and its slide cannot be opened.
+    DamageError, OutputError
+        The result cannot be read, or ``out`` not be written.
+    """
+    run = provenance(result)
+    origin_yx = run.origin_yx or _origin(result, slide)
+    write_geojson(Parts(result), out, origin_yx=origin_yx, run_id=run.run_id, workers=workers)
+
+
+def _origin(result: Path, slide: Path | None) -> tuple[float, float]:
+    """The corner of the slide from which QuPath counts, by the slide itself."""
+    content = read_made(result).content
+    path = slide or Path(str(content.get("slide", "")))
+    config = content.get("config", {})
+    try:
+        with open_slide(path, reader=config.get("reader", "auto"), mpp=config.get("mpp")) as opened:
+            return opened.origin
+    except WsinucError as error:
+        raise DataError(
+            f"{result} is of version 0.2.0 and does not say where QuPath's coordinates begin, and its slide cannot "
+            f"be asked ({error}): say where the slide is (--slide), or take the nuclei.geojson of the result"
+        ) from error

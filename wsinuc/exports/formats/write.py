@@ -1,0 +1,155 @@
+"""One result, one format, one call: what was asked for is checked, and a file or folder appears whole."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from wsinuc import durable, own_files
+from wsinuc.errors import ConfigError, DamageError, OutputError
+from wsinuc.exports.formats.registry import Format, parse_formats
+from wsinuc.exports.qupath.geojson import ONE_FILE_LIMIT
+from wsinuc.regular import require_parent
+from wsinuc.store.manifest import inspect
+from wsinuc.urls import Place, Url, to_place
+
+SUFFIX = ".wsinuc"
+_ZARR = ("zarr.json", ".zgroup", ".zattrs")
+"""Files that the folder of a Zarr store has."""
+
+
+def export(
+    result: str | Place, to: str, out: str | Path | None = None, *, overwrite: bool = False, **options: Any
+) -> Path:
+    """Write a finished result in another format.
+
+    Parameters
+    ----------
+    result
+        The directory of a result (``slide.wsinuc``).
+    to
+        The format, one of `wsinuc.exports.formats.registry.FORMATS`: geoparquet, csv, csv.gz, geojson, ...
+    out
+        The file or folder to write; an existing folder holds it under its default name. None writes beside the
+        result: ``slide.nuclei.csv`` beside ``slide.wsinuc``.
+    overwrite
+        Replace what lies there.
+    **options
+        Those of the format.
+
+    Returns
+    -------
+    What was written.
+
+    Raises
+    ------
+    ConfigError
+        There is no such format, it has no such option, or a package that it needs is not installed.
+    DamageError, OutputError, DataError
+        The result is none, is damaged, or lies at a URL; or ``out`` is there already, has another ending than
+        the format, or cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> result = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, wsinuc.SegmentConfig(mpp=0.499))
+    >>> wsinuc.export(result, to="csv").name
+    'field.nuclei.csv'
+    """
+    formats = parse_formats(to)
+    if len(formats) != 1:
+        raise ConfigError(f"expected one format, got {to!r}: call export once for each")
+    kind = formats[0]
+    kind.check_options(options)
+    folder = finished(result)
+    path = target(folder, kind, out)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} is there already: add --overwrite to replace it, or choose another -o")
+    with _replaceable(path) as place:
+        kind.load()(folder, place, **options)
+    return path
+
+
+def finished(result: str | Place) -> Path:
+    """The directory of a finished result whose files are there; raises as `export` does."""
+    place = to_place(result)
+    if isinstance(place, Url):
+        raise OutputError(f"{place} is a URL, and results are exported from a folder: copy it to this computer first")
+    inspection = inspect(place)
+    if inspection.is_damaged:
+        raise DamageError(f"{place} is damaged: {inspection.reason}; wsinuc verify lists all that is wrong")
+    if not inspection.is_whole:
+        raise OutputError(
+            f"{place} holds no summary.json of wsinuc: expected the folder of a finished result (slide{SUFFIX})"
+        )
+    return place
+
+
+def target(result: Path, kind: Format, out: str | Path | None = None) -> Path:
+    """Where a result is written in a format. Raises OutputError when the ending of ``out`` is another format's."""
+    if out is None:
+        return result.parent / default_name(result, kind)
+    path = Path(out)
+    if path.name.lower().endswith(kind.endings):
+        return path
+    if path.is_dir():
+        return path / default_name(result, kind)
+    raise OutputError(f"{path} has another ending than {kind.name} ({', '.join(kind.endings)}): choose another -o")
+
+
+def default_name(result: Path, kind: Format) -> str:
+    """Name of the file or folder for a result when none is given."""
+    stem = result.resolve().name.removesuffix(SUFFIX)
+    if kind.large_ending and _nuclei(result) > ONE_FILE_LIMIT:
+        return stem + kind.large_ending
+    return stem + kind.endings[0]
+
+
+def _nuclei(result: Path) -> int:
+    """How many nuclei a finished result has; 0 while it is not finished."""
+    return int(inspect(result).made.content.get("nuclei", 0))
+
+
+@contextmanager
+def _replaceable(path: Path) -> Iterator[Path]:
+    """Where to write what is to stand at ``path``: there, or beside it when a folder has to make room.
+
+    Raises
+    ------
+    OutputError
+        The folder that is to make room is no Zarr store, or its own folder is missing.
+    """
+    require_parent(path)
+    if not path.is_dir():
+        yield path
+        return
+    if not any((path / name).is_file() for name in _ZARR):
+        raise OutputError(f"{path} is a folder and no Zarr store, so it is not replaced: choose another -o")
+    old = own_files.beside(path)
+    # The ending stays, because a writer may ask for it.
+    new = own_files.beside(path).with_suffix(path.suffix)
+    try:
+        yield new
+        _exchange(path, new, old)
+    finally:
+        for leftover in (new, old):
+            with suppress(OSError):
+                shutil.rmtree(leftover)
+
+
+def _exchange(path: Path, new: Path, old: Path) -> None:
+    """Give ``new`` the name ``path``, and what had it the name ``old``; nothing changes when that fails."""
+    try:
+        durable.rename(path, old)
+        try:
+            durable.rename(new, path)
+        except OSError:
+            durable.rename(old, path)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot replace {path}: {error.strerror or error}") from error

@@ -1,0 +1,165 @@
+"""``wsinuc.read``: one line from the folder of a result to Arrow, geopandas, AnnData, SpatialData or Dask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsinuc.errors import ConfigError, SlideError
+from wsinuc.exports.formats.write import finished
+from wsinuc.nuclei import Nuclei
+from wsinuc.slides import open_slide
+from wsinuc.slides.base import Slide
+from wsinuc.store import iter_nuclei, iter_tables
+from wsinuc.store.manifest import read_made
+from wsinuc.urls import Place
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from anndata import AnnData
+    from dask.array import Array
+    from geopandas import GeoDataFrame
+    from spatialdata import SpatialData
+
+LABELS = "labels.ome.zarr/labels"
+"""Where a result has its label images."""
+
+
+def read(result: str | Place, *, slide: str | Path | None = None) -> Result:
+    """A finished result as an object; its files are read when something of them is asked for.
+
+    Parameters
+    ----------
+    result
+        The directory of a result (``slide.wsinuc``).
+    slide
+        The slide, when it has moved since.
+
+    Raises
+    ------
+    DamageError, OutputError
+        The result is none, is damaged by the names and sizes of its files, or lies at a URL.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> out = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, wsinuc.SegmentConfig(mpp=0.499))
+    >>> result = wsinuc.read(out)
+    >>> nuclei = result.nuclei()
+    >>> nuclei.num_rows == len(result) == summary.nuclei
+    True
+    >>> nuclei.select(["id", "uuid", "y_um", "x_um"]).column_names
+    ['id', 'uuid', 'y_um', 'x_um']
+    >>> result.slide.level_shapes[0]
+    (256, 256)
+    """
+    return Result(finished(result), None if slide is None else Path(slide))
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished result; made by `wsinuc.read`."""
+
+    folder: Path
+    """The directory of the result."""
+    slide_path: Path | None = None
+    """The slide; None takes the path that the result has noted."""
+
+    @cached_property
+    def summary(self) -> Mapping[str, Any]:
+        """What ``summary.json`` says: counts, areas, times, settings and versions."""
+        return read_made(self.folder).content
+
+    def __len__(self) -> int:
+        """Number of nuclei."""
+        return int(self.summary["nuclei"])
+
+    def __repr__(self) -> str:
+        return f"<wsinuc result {self.folder}: {len(self):,} nuclei>"
+
+    def nuclei(self) -> pa.Table:
+        """The whole table as Arrow, with the columns of `wsinuc.nuclei.columns`; about 1 kB per nucleus.
+
+        `iter_tables` gives it part by part. Raises DamageError when a part is not what was written.
+        """
+        import pyarrow as pa
+
+        return pa.concat_tables(self.iter_tables())
+
+    def iter_tables(self) -> Iterator[pa.Table]:
+        """Parts of the table as Arrow, in the order of ids."""
+        return iter_tables(self.folder)
+
+    def iter_nuclei(self) -> Iterator[Nuclei]:
+        """Parts of the table as `wsinuc.Nuclei`, with outlines in view pixels, in the order of ids."""
+        return iter_nuclei(self.folder)
+
+    def to_geopandas(self) -> GeoDataFrame:
+        """The table as a GeoDataFrame of polygons in level-0 pixels; needs geopandas."""
+        geopandas = _package("geopandas", "geopandas")
+        # By way of its own reader of GeoParquet in memory, which takes metadata and polygons as they are.
+        table = self.nuclei().drop_columns(["bbox"])
+        return geopandas.GeoDataFrame.from_arrow(table)
+
+    def to_anndata(self, **options: Any) -> AnnData:
+        """The table as AnnData, see `wsinuc.exports.scverse.table.to_anndata`; needs anndata."""
+        from wsinuc.exports.scverse.table import to_anndata
+
+        return to_anndata(self.folder, **options)
+
+    def to_spatialdata(self, **options: Any) -> SpatialData:
+        """Table, shapes and images as SpatialData, see `wsinuc.exports.scverse.spatial`; needs spatialdata."""
+        from wsinuc.exports.scverse.spatial import to_spatialdata
+
+        return to_spatialdata(self.folder, **options)
+
+    @property
+    def labels(self) -> Array:
+        """Ids of the nuclei at each pixel of the view as a Dask array, uint32 ``(height, width)``; 0 is background."""
+        return self._image("nuclei")
+
+    @property
+    def class_labels(self) -> Array:
+        """Classes at each pixel of the view, uint8 ``(height, width)``: 1 + index of the class, 0 is background."""
+        return self._image("nuclei_class")
+
+    @cached_property
+    def slide(self) -> Slide:
+        """The slide, opened as the run did.
+
+        Raises
+        ------
+        SlideError
+            It is not where it was.
+        """
+        config = self.summary.get("config", {})
+        path = self.slide_path or Path(str(self.summary["slide"]))
+        try:
+            return open_slide(path, reader=config.get("reader", "auto"), mpp=config.get("mpp"))
+        except SlideError as error:
+            if path.exists():
+                raise
+            raise SlideError(
+                f"the slide of {self.folder} is not where it was ({error}): say where it is with "
+                "wsinuc.read(..., slide=...)"
+            ) from error
+
+    def _image(self, name: str) -> Array:
+        import dask.array
+
+        return dask.array.from_zarr(str(self.folder / LABELS / name), component="0")
+
+
+def _package(name: str, extra: str) -> Any:
+    """An optional package. Raises ConfigError when it is not installed."""
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"{name} is not installed here ({error}): pip install 'wsinuc[{extra}]'") from error
