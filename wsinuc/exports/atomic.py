@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wsinuc import durable
-from wsinuc.errors import OutputError
+from wsinuc.errors import OutputError, WsinucError
 
 
 @contextmanager
@@ -25,5 +25,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         with durable.replacing(path) as stream:
             yield stream
+    # Such as a damaged source, which is an OSError and no fault of this file.
+    except WsinucError:
+        raise
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error

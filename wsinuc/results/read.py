@@ -56,7 +56,7 @@ def read(result: str | Place, *, slide: str | Path | None = None) -> Result:
     >>> nuclei.select(["id", "uuid", "y_um", "x_um"]).column_names
     ['id', 'uuid', 'y_um', 'x_um']
     >>> result.slide.level_shapes[0]
-    (256, 256)
+    (240, 240)
     """
     return Result(finished(result), None if slide is None else Path(slide))
 
