@@ -59,6 +59,10 @@ class SegmentConfig:
     """Folder in which results below a URL are made, on a file system that all workers see; None takes the user's cache.
     Does not change the result."""
 
+    also: tuple[str, ...] = ()
+    """Formats that are written beside the result when it is complete, see ``wsinuc.exports.formats``. Does not change
+    the result."""
+
     def __post_init__(self) -> None:
         if self.mpp is not None and not MPP_RANGE[0] <= self.mpp <= MPP_RANGE[1]:
             raise ConfigError(

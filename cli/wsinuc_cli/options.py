@@ -13,7 +13,9 @@ import click
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, WsinucError
+from wsinuc.exports.formats.registry import FORMATS
 from wsinuc.urls import Place, to_place
+from wsinuc_cli.sections import OUTPUT, option_in
 from wsinuc_cli.terminal import LogFormatter, LogHandler
 
 if TYPE_CHECKING:
@@ -36,6 +38,34 @@ class PlaceType(click.ParamType):  # type: ignore[type-arg]  # generic in newer 
 PLACE = PlaceType()
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(SegmentConfig)}
 """Defaults of the options are those of the config, so that they are written down once."""
+
+
+class FormatsType(click.ParamType):  # type: ignore[type-arg]
+    """Names of formats with commas between them, as a tuple."""
+
+    name = "formats"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names, which the library knows or refuses."""
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(","))
+        return tuple(value)
+
+
+FORMATS_TYPE = FormatsType()
+FORMAT_NAMES = ", ".join(FORMATS)
+
+
+def also_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--also`` of ``segment``, which in other commands names a second model."""
+    return option_in(
+        OUTPUT,
+        "--also",
+        type=FORMATS_TYPE,
+        default=DEFAULTS["also"],
+        metavar="FORMAT,...",
+        help=f"Write each result in other formats as well, beside it: {FORMAT_NAMES} (see wsinuc export).",
+    )(command)
 
 
 def device_option(command: Callable[..., Any]) -> Callable[..., Any]:

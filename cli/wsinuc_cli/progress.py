@@ -37,6 +37,7 @@ STAGES = {
     "geojson": "writing the file for QuPath",
     "preview": "drawing the preview",
     "upload": "uploading the result",
+    "formats": "writing other formats",
 }
 
 

@@ -87,6 +87,9 @@ HEADINGS: dict[str, tuple[str, ...]] = {
     OUTPUT: (
         "--to",
         "--output",
+        "--ngff",
+        "--image",
+        "--neighbours-um",
         "--count",
         "--overwrite",
         "--resume",

@@ -17,6 +17,7 @@ from wsinuc_cli.main import Failure, describe_error
 from wsinuc_cli.options import (
     DEFAULTS,
     PLACE,
+    also_option,
     cluster_options,
     device_option,
     reader_options,
@@ -101,6 +102,7 @@ SHOWN = 10
     is_flag=True,
     help="Hash every byte of each slide instead of samples; the hash is recorded, and compared when a run is resumed.",
 )
+@also_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
 @click.option(
     "--resume/--no-resume", default=True, show_default=True, help="Continue an interrupted run, or begin anew."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wsinuc.errors import ConfigError, SlideError
 from wsinuc.exports.formats.write import finished
 from wsinuc.nuclei import Nuclei
+from wsinuc.nuclei.columns import BBOX, GEOMETRY
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.store import iter_nuclei, iter_tables
@@ -102,9 +103,10 @@ class Result:
     def to_geopandas(self) -> GeoDataFrame:
         """The table as a GeoDataFrame of polygons in level-0 pixels; needs geopandas."""
         geopandas = _package("geopandas", "geopandas")
-        # By way of its own reader of GeoParquet in memory, which takes metadata and polygons as they are.
-        table = self.nuclei().drop_columns(["bbox"])
-        return geopandas.GeoDataFrame.from_arrow(table)
+        table = self.nuclei()
+        polygons = geopandas.GeoSeries.from_wkb(table[GEOMETRY].to_numpy())
+        frame = table.drop_columns([GEOMETRY, BBOX]).to_pandas()
+        return geopandas.GeoDataFrame(frame, geometry=polygons)
 
     def to_anndata(self, **options: Any) -> AnnData:
         """The table as AnnData, see `wsinuc.exports.scverse.table.to_anndata`; needs anndata."""

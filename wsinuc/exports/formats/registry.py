@@ -53,9 +53,14 @@ class Format:
                 f"pip install 'wsinuc[{self.extra}]'"
             )
 
+    def options(self) -> list[str]:
+        """Names of its own options: the arguments of its function after ``result`` and ``out``."""
+        _result, _out, *own = inspect.signature(self.load()).parameters
+        return own
+
     def check_options(self, options: Iterable[str]) -> None:
         """Raise ConfigError for an option that it does not have."""
-        _result, _out, *own = inspect.signature(self.load()).parameters
+        own = self.options()
         for option in options:
             if option not in own:
                 known = f"it has {', '.join(own)}" if own else "it has none"
@@ -89,6 +94,28 @@ FORMATS = {
             writer="wsinuc.exports.formats.geojson:write_result_geojson",
             endings=(".nuclei.geojson", ".geojson", ".geojson.gz", ".zip"),
             large_ending=".nuclei.geojson.zip",
+        ),
+        Format(
+            name="ome-zarr",
+            about="label images over the slide for napari and QuPath",
+            writer="wsinuc.exports.ome_zarr.export:write_ome_zarr",
+            endings=(".ome.zarr", ".zarr"),
+        ),
+        Format(
+            name="spatialdata",
+            about="shapes, label image and table for scverse",
+            writer="wsinuc.exports.scverse.spatial:write_spatialdata",
+            endings=(".spatialdata.zarr", ".zarr"),
+            packages=("spatialdata",),
+            extra="spatialdata",
+        ),
+        Format(
+            name="anndata",
+            about="measurements and neighbours for scanpy and squidpy",
+            writer="wsinuc.exports.scverse.table:write_anndata",
+            endings=(".h5ad", ".zarr"),
+            packages=("anndata",),
+            extra="anndata",
         ),
     )
 }

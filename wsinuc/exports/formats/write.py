@@ -104,10 +104,16 @@ def target(result: Path, kind: Format, out: str | Path | None = None) -> Path:
 
 def default_name(result: Path, kind: Format) -> str:
     """Name of the file or folder for a result when none is given."""
+    usual, *large = default_names(result, kind)
+    if large and _nuclei(result) > ONE_FILE_LIMIT:
+        return large[0]
+    return usual
+
+
+def default_names(result: Path, kind: Format) -> tuple[str, ...]:
+    """The usual default name, and the one for many nuclei where a format has another for them."""
     stem = result.resolve().name.removesuffix(SUFFIX)
-    if kind.large_ending and _nuclei(result) > ONE_FILE_LIMIT:
-        return stem + kind.large_ending
-    return stem + kind.endings[0]
+    return tuple(stem + ending for ending in (kind.endings[0], kind.large_ending) if ending)
 
 
 def _nuclei(result: Path) -> int:

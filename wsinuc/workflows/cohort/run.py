@@ -40,6 +40,7 @@ from wsinuc.workflows.cohort.records import CohortRecords
 from wsinuc.workflows.cohort.slide_list import SlideJob, check_distinct
 from wsinuc.workflows.cohort.summary import CohortSummary, figures_of
 from wsinuc.workflows.segment import run as segment
+from wsinuc.workflows.segment.also import check_also, write_missing
 from wsinuc.workflows.segment.events import BlockDone, Event, Planned, StageStarted
 
 SLIDES_IN_FLIGHT = 2
@@ -170,9 +171,11 @@ class _Cohort:
                     "add --overwrite to redo it, or choose another -o"
                 )
             store.clear_up()
+            write_missing(store.out, config)
             self.records.done(job, figures_of(summary), before=True)
             self.emit(SlideDone(job=job, summary=None))
             return False
+        check_also(store.out, config)
         with open_isolated(job.slide, reader=config.reader, mpp=config.mpp) as slide:
             slide.require_mpp()
         return True

@@ -26,6 +26,7 @@ from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors
 from wsinuc.urls import Place
+from wsinuc.workflows.segment.also import check_also, write_also
 from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, block_job, render_job
 from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, StageStarted
 from wsinuc.workflows.segment.plan import Plan, Prepared, plan_segment, prepare
@@ -89,6 +90,7 @@ def segment_slide(
     >>> summary.outputs
     ('labels.ome.zarr', 'nuclei', 'nuclei.geojson', 'preview.png')
     """
+    check_also(out, config)
     emit = on_event or (lambda event: None)
     executor = executor or ThreadExecutor(config.workers)
     with prepare(slide_path, out, config, segmenter) as (prepared, plan):
@@ -151,6 +153,9 @@ class _Run:
         if self.store.remote is not None:
             self.emit(StageStarted(name="upload"))
         self.store.publish(asdict(summary))
+        if self.config.also:
+            self.emit(StageStarted(name="formats"))
+            write_also(self.store.directory, self.config)
         self.emit(Finished(summary=summary))
         return summary
 
