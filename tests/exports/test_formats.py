@@ -158,8 +158,9 @@ def test_what_is_there_is_kept_unless_told(result: Path) -> None:
 
 
 def test_where_it_goes(result: Path, tmp_path: Path) -> None:
-    (tmp_path / "tables").mkdir()
-    assert wsinuc.export(result, to="csv", out=tmp_path / "tables") == tmp_path / "tables" / "plane.nuclei.csv"
+    for folder in (tmp_path / "tables", tmp_path / "tables.csv"):
+        folder.mkdir()
+        assert wsinuc.export(result, to="csv", out=folder) == folder / "plane.nuclei.csv"
     assert wsinuc.export(result, to="csv", out=tmp_path / "a.CSV") == tmp_path / "a.CSV"
     with pytest.raises(OutputError, match=r"a\.txt has another ending than csv \(.*\.csv\)"):
         wsinuc.export(result, to="csv", out=tmp_path / "a.txt")

@@ -95,10 +95,11 @@ def target(result: Path, kind: Format, out: str | Path | None = None) -> Path:
     if out is None:
         return result.parent / default_name(result, kind)
     path = Path(out)
+    # A folder called .zarr is a store, which is replaced or refused.
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        return path / default_name(result, kind)
     if path.name.lower().endswith(kind.endings):
         return path
-    if path.is_dir():
-        return path / default_name(result, kind)
     raise OutputError(f"{path} has another ending than {kind.name} ({', '.join(kind.endings)}): choose another -o")
 
 
