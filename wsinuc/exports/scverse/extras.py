@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -29,3 +32,11 @@ def require(module: str, extra: str, purpose: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise ConfigError(f"{purpose} needs the package {module} ({error}): pip install 'wsinuc[{extra}]'") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to themselves what libraries warn of in their own files: nobody who exports can act on it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsinuc.exports.atomic import appearing
-from wsinuc.exports.scverse.extras import require
+from wsinuc.exports.scverse.extras import quiet, require
 from wsinuc.exports.scverse.rasters import Pyramid, copy_pixels, lazy_image, pyramids, stand_in
 from wsinuc.exports.scverse.table import NEIGHBOURS_UM, build_table, check_reach
 from wsinuc.exports.scverse.whole import WholeResult, read_whole
@@ -81,13 +81,12 @@ def write_spatialdata(result: Path | str, out: Path | str, *, neighbours_um: flo
     out = Path(out)
     with appearing(out) as partial:
         data = _build(result, neighbours_um, stand_in)
-        data.write(partial, update_sdata_path=False)
-        copy_pixels(pyramids(Path(result)), partial)
+        with quiet():
+            data.write(partial, update_sdata_path=False)
+            copy_pixels(pyramids(Path(result)), partial)
 
 
-def _build(
-    result: Path | str, neighbours_um: float, image: Callable[[Pyramid, dict[str, Any]], Any]
-) -> SpatialData:
+def _build(result: Path | str, neighbours_um: float, image: Callable[[Pyramid, dict[str, Any]], Any]) -> SpatialData:
     """The object, with images as ``image`` makes them of a pyramid and its transformations."""
     spatialdata = require("spatialdata", "spatialdata", "SpatialData")
     check_reach(neighbours_um)

@@ -23,7 +23,7 @@ import numpy as np
 import wsinuc
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.exports.atomic import appearing
-from wsinuc.exports.scverse.extras import require
+from wsinuc.exports.scverse.extras import quiet, require
 from wsinuc.exports.scverse.neighbours import neighbour_graph
 from wsinuc.exports.scverse.whole import WholeResult, read_whole
 from wsinuc.nuclei import Nuclei
@@ -82,7 +82,8 @@ def write_anndata(result: Path | str, out: Path | str, *, neighbours_um: float =
     with appearing(out) as partial:
         table = to_anndata(result, neighbours_um=neighbours_um)
         if out.suffix.lower() == ".zarr":
-            table.write_zarr(partial)
+            with quiet():
+                table.write_zarr(partial)
         else:
             # Every HDF5 library reads gzip, and the lowest level takes a fifth of the time of the default.
             table.write_h5ad(partial, compression="gzip", compression_opts=1)
