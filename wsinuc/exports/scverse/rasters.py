@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from wsinuc.errors import DamageError
 
 if TYPE_CHECKING:
@@ -107,11 +109,14 @@ def _tree(pyramid: Pyramid, arrays: list[Any], transformations: dict[str, Any]) 
     from spatialdata.transformations import set_transformation
     from xarray import DataArray, Dataset, DataTree
 
-    coordinates = {}
-    if "c" in pyramid.axes:
-        coordinates = {"c": list("rgb")}
+    extent = arrays[0].shape[-2:]
     scales = {}
     for level, array in enumerate(arrays):
+        # Centres of pixels, in pixels of the finest level.
+        steps = zip("yx", extent, array.shape[-2:], strict=True)
+        coordinates: dict[str, Any] = {axis: (np.arange(side) + 0.5) * whole / side for axis, whole, side in steps}
+        if "c" in pyramid.axes:
+            coordinates["c"] = list("rgb")
         image = DataArray(array, dims=pyramid.axes, coords=coordinates, name="image")
         scales[f"scale{level}"] = Dataset({"image": image})
     tree = DataTree.from_dict(scales)
