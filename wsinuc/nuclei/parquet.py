@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from wsinuc import durable, own_files
 from wsinuc.errors import DamageError, DataError, OutputError, RemoteError
 from wsinuc.limits import parse_json
+from wsinuc.nuclei.measured_names import units_of
 from wsinuc.nuclei.table import Frame, Nuclei
 from wsinuc.urls import Place, Url, to_place
 
@@ -206,7 +207,7 @@ def _header(nuclei: Nuclei) -> dict[str, Any]:
         "frame": {"mpp": nuclei.frame.mpp, "downsample": nuclei.frame.downsample},
         "classes": [{"name": n, "color": c} for n, c in zip(nuclei.class_names, nuclei.class_colors, strict=True)],
         "measurements": list(nuclei.measurements),
-        "units": UNITS,
+        "units": UNITS | units_of(nuclei.measurements),
     }
 
 

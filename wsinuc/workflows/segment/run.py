@@ -20,7 +20,10 @@ from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.grid import Block, Box, in_stripes
 from wsinuc.nuclei import Nuclei, empty, write_nuclei
+from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
+from wsinuc.nuclei.stains import StainVectors
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
+from wsinuc.pipeline.stain_fit import stain_vectors
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors
@@ -143,7 +146,7 @@ class _Run:
             resumed=len(earlier),
         )
         outputs = tuple(sorted(path.name for path in self.store.ready.iterdir()))
-        files = RunFiles(input=slide_input, outputs=outputs, counts=counts)
+        files = RunFiles(input=slide_input, outputs=outputs, counts=counts, stains=self._stains())
         return self._publish(summarize(self.prepared, self.plan, self.config, total, timings, files))
 
     def _publish(self, summary: Summary) -> Summary:
@@ -173,6 +176,14 @@ class _Run:
                 unreadable += len(entry.unreadable)
                 self.emit(BlockDone(done=len(entries), total=len(plan.blocks), nuclei=nuclei, unreadable=unreadable))
         return entries
+
+    def _stains(self) -> StainVectors | None:
+        """What optical densities were measured with; None where none were."""
+        name = self.plan.settings["stains"]
+        if name is None:
+            return None
+        tissue = self.prepared.selection.tissue
+        return stain_vectors(name, self.prepared.view, tissue, self.store.work / "stains")
 
     def _look_at_input(self) -> SlideInput:
         run_id = self.plan.run_id
@@ -248,7 +259,8 @@ class _Run:
             start += count
         if not owners:
             names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
-            nothing = empty(self.prepared.view.frame, names, colors)
+            groups = PixelGroups(tuple(group for group in self.config.groups if group in OF_BLOCKS))
+            nothing = empty(self.prepared.view.frame, names, colors, groups.columns)
             hashes[0] = write_nuclei(nothing, self.store.part(0))
             preview.add(nothing)
         self.store.parts.write(hashes)
