@@ -5,8 +5,8 @@ Names carry their units. A column that depends on the model's classes ends with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from wsinuc.nuclei.table import MEASUREMENTS
 
@@ -17,6 +17,10 @@ PARTS = ("nucleus", "rim", "ring")
 STATISTICS = ("mean", "std", *(f"p{quantile}" for quantile in QUANTILES))
 BANDS = 6
 """Octaves of the Fourier descriptors."""
+NEAREST = 5
+"""How many neighbours' distances are written."""
+RADII_UM = (25, 50, 100)
+"""Radii of the circles in which neighbours are counted."""
 
 _QUPATH_STAINS = {"haematoxylin": "Hematoxylin", "eosin": "Eosin"}
 _QUPATH_STATISTICS = {"mean": "Mean", "std": "Std.Dev.", "p50": "Median"}
@@ -67,14 +71,31 @@ def _stain_measurement(stain: str, part: str, statistic: str) -> Measurement:
 STAIN = tuple(
     _stain_measurement(stain, part, statistic) for stain in STAINS for part in PARTS for statistic in STATISTICS
 )
-FIXED = {each.name: each for each in (*BASIC, *SHAPE, *STAIN)}
+NEIGHBOURS = (
+    *(
+        Measurement(f"neighbour_{k}_um", "neighbours", "um", f"Distance to neighbour {k} µm")
+        for k in range(1, NEAREST + 1)
+    ),
+    Measurement("delaunay_degree", "neighbours", "", "Delaunay: Num neighbors"),
+)
+NEAREST_OF_CLASS = Measurement("nearest_um", "neighbours", "um", "Distance to detection {} µm")
+COUNTS = tuple(
+    Measurement(f"count_{radius}um", "neighbours", "", f"Count within {radius} µm") for radius in RADII_UM
+)
+DENSITIES = tuple(
+    Measurement(f"density_{radius}um_per_mm2", "neighbours", "1/mm^2", f"Density within {radius} µm per mm^2")
+    for radius in RADII_UM
+)
+FIXED = {each.name: each for each in (*BASIC, *SHAPE, *STAIN, *NEIGHBOURS, *COUNTS, *DENSITIES)}
 """All columns whose names do not depend on classes."""
+BY_CLASS = {each.name: each for each in (NEAREST_OF_CLASS, *COUNTS, *DENSITIES)}
+"""What is also measured of each class, where there are several: the name of the class follows after an underscore."""
 
 assert tuple(each.name for each in BASIC) == MEASUREMENTS
 
 
 def columns_of(groups: Iterable[str]) -> tuple[str, ...]:
-    """Names of the columns that a block writes when these groups are measured, in their order.
+    """Names of the columns of these groups that do not depend on classes, in their order.
 
     Examples
     --------
@@ -85,10 +106,46 @@ def columns_of(groups: Iterable[str]) -> tuple[str, ...]:
     return tuple(each.name for each in FIXED.values() if each.group in wanted)
 
 
+def neighbour_columns(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the group ``neighbours`` in their order, of a model with these classes.
+
+    Examples
+    --------
+    >>> neighbour_columns(["Tumour", "Immune"])[5:10]
+    ('delaunay_degree', 'nearest_um_Tumour', 'nearest_um_Immune', 'count_25um', 'count_50um')
+    """
+    if len(class_names) < 2:
+        class_names = ()
+    names = [each.name for each in NEIGHBOURS]
+    names += [f"{NEAREST_OF_CLASS.name}_{name}" for name in class_names]
+    for kind in (COUNTS, DENSITIES):
+        names += [each.name for each in kind]
+        names += [f"{each.name}_{name}" for name in class_names for each in kind]
+    return tuple(names)
+
+
+def measurement(column: str) -> Measurement | None:
+    """What a column is, also one of a class; None for an unknown one.
+
+    Examples
+    --------
+    >>> measurement("count_25um_Tumour").qupath
+    'Count within 25 µm: Tumour'
+    """
+    if column in FIXED:
+        return FIXED[column]
+    for name, each in BY_CLASS.items():
+        if column.startswith(f"{name}_"):
+            kind = column.removeprefix(f"{name}_")
+            qupath = each.qupath.format(kind) if "{}" in each.qupath else f"{each.qupath}: {kind}"
+            return replace(each, name=column, qupath=qupath)
+    return None
+
+
 def units_of(columns: Iterable[str]) -> dict[str, str]:
     """Units of these columns, of those that have one."""
-    known = ((name, FIXED[name].unit) for name in columns if name in FIXED)
-    return {name: unit for name, unit in known if unit}
+    known = ((name, measurement(name)) for name in columns)
+    return {name: each.unit for name, each in known if each is not None and each.unit}
 
 
 def qupath_names(columns: Iterable[str]) -> dict[str, str]:
@@ -99,5 +156,5 @@ def qupath_names(columns: Iterable[str]) -> dict[str, str]:
     >>> qupath_names(["eccentricity", "extent", "eosin_nucleus_p50_od"])
     {'eccentricity': 'Nucleus: Eccentricity', 'eosin_nucleus_p50_od': 'Eosin: Nucleus: Median'}
     """
-    known = ((name, FIXED[name].qupath) for name in columns if name in FIXED)
-    return {name: qupath for name, qupath in known if qupath}
+    known = ((name, measurement(name)) for name in columns)
+    return {name: each.qupath for name, each in known if each is not None and each.qupath}

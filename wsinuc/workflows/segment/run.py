@@ -11,8 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
+
+import numpy as np
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError, SlideError
@@ -21,6 +23,8 @@ from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.grid import Block, Box, in_stripes
 from wsinuc.nuclei import Nuclei, empty, write_nuclei
 from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
+from wsinuc.nuclei.measured_names import neighbour_columns
+from wsinuc.nuclei.neighbours import Neighbourhood
 from wsinuc.nuclei.stains import StainVectors
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.pipeline.stain_fit import stain_vectors
@@ -251,8 +255,12 @@ class _Run:
         counts: Counter[int] = Counter()
         hashes: dict[int, str] = {}
         start = 1
+        around = self._neighbourhood(owners) if "neighbours" in self.config.groups else None
         for index, count in owners.items():
             nuclei = self.store.read(index).with_ids(start)
+            if around is not None:
+                columns = around.columns(start - 1, start - 1 + count)
+                nuclei = replace(nuclei, measurements=nuclei.measurements | columns)
             hashes[index] = write_nuclei(nuclei, self.store.part(index))
             counts.update(nuclei.classes.tolist())
             preview.add(nuclei)
@@ -260,11 +268,25 @@ class _Run:
         if not owners:
             names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
             groups = PixelGroups(tuple(group for group in self.config.groups if group in OF_BLOCKS))
-            nothing = empty(self.prepared.view.frame, names, colors, groups.columns)
+            columns = groups.columns
+            if "neighbours" in self.config.groups:
+                columns += neighbour_columns(names)
+            nothing = empty(self.prepared.view.frame, names, colors, columns)
             hashes[0] = write_nuclei(nothing, self.store.part(0))
             preview.add(nothing)
         self.store.parts.write(hashes)
         return {item.name: counts[index] for index, item in enumerate(classes)}
+
+    def _neighbourhood(self, owners: Iterable[int]) -> Neighbourhood:
+        """Where all nuclei are and of which class, in the order of their ids."""
+        centroids = [np.zeros((0, 2))]
+        classes = [np.zeros(0, np.uint8)]
+        for index in owners:
+            nuclei = self.store.read(index)
+            centroids.append(nuclei.centroids)
+            classes.append(nuclei.classes)
+        names = [item.name for item in self.prepared.segmenter.classes]
+        return Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, self.prepared.view.mpp)
 
     def _render(self, owners: dict[int, int]) -> None:
         def for_each(job: Callable[[Block], object], blocks: Iterable[Block]) -> None:
