@@ -13,6 +13,37 @@ from wsinuc.errors import ConfigError
 
 MPP_RANGE = (0.05, 2.0)
 """um per pixel outside this range are typing errors or broken metadata, not microscopes."""
+GROUPS = ("shape", "stain", "texture", "neighbours")
+"""What can be measured of nuclei beyond what every table holds, in the order of the columns."""
+STAINS = ("qupath", "ruifrok", "fitted")
+"""Which stain vectors optical densities can be measured with."""
+
+
+def measured_groups(text: str) -> tuple[str, ...]:
+    """The groups of measurements that a text such as ``shape,stain`` names, each once and in the order of `GROUPS`.
+
+    Raises
+    ------
+    ConfigError
+        It names something else.
+
+    Examples
+    --------
+    >>> measured_groups("stain, shape"), measured_groups("none")
+    (('shape', 'stain'), ())
+    """
+    if text == "all":
+        return GROUPS
+    if text == "none":
+        return ()
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in GROUPS]
+    if unknown:
+        raise ConfigError(
+            f"no group of measurements is called {unknown[0]!r}: give all, none, or some of {', '.join(GROUPS)} "
+            "with commas between them"
+        )
+    return tuple(name for name in GROUPS if name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +78,11 @@ class SegmentConfig:
     convolution's last bits depend on it."""
     workers: int = 2
     """Blocks alive at once. Does not change the result."""
+    measure: str = "shape,stain"
+    """Groups of measurements: some of ``GROUPS`` with commas between them, ``all`` or ``none``."""
+    stains: str = "qupath"
+    """Stain vectors of optical densities, one of ``STAINS``: QuPath's "H&E default", those of Ruifrok and Johnston, or
+    fitted to the slide."""
     max_unreadable: float = 0.05
     """Largest share of the tissue's pixels that may be undecodable before the run fails."""
     resume: bool = True
@@ -63,7 +99,15 @@ class SegmentConfig:
     """Formats that are written beside the result when it is complete, see ``wsinuc.exports.formats``. Does not change
     the result."""
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of measurements in the order of `GROUPS`."""
+        return measured_groups(self.measure)
+
     def __post_init__(self) -> None:
+        measured_groups(self.measure)
+        if self.stains not in STAINS:
+            raise ConfigError(f"no stain vectors are called {self.stains!r}: give one of {', '.join(STAINS)}")
         if self.mpp is not None and not MPP_RANGE[0] <= self.mpp <= MPP_RANGE[1]:
             raise ConfigError(
                 f"mpp must lie between {MPP_RANGE[0]} and {MPP_RANGE[1]} um per pixel, got {self.mpp:g}: "

@@ -122,7 +122,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--pixels",
     ),
     GENERATED: ("--prompt", "--guidance", "--sampler", "--restart"),
-    SCORES: ("--classes", "--at-mpp", "--radius-px", "--matching", "--stages", "--repeats"),
+    SCORES: ("--measure", "--stains", "--classes", "--at-mpp", "--radius-px", "--matching", "--stages", "--repeats"),
     WORKERS: (
         "--device",
         "--threads",

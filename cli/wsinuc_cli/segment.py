@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsinuc.config import SegmentConfig
+from wsinuc.config import GROUPS, STAINS, SegmentConfig
 from wsinuc.segmenters.shipped import shipped_models
 from wsinuc.urls import Place, to_place
 from wsinuc_cli.duration import duration
@@ -78,6 +78,20 @@ SHOWN = 10
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Regions drawn in QuPath (.geojson, .geojson.gz or .zip); only nuclei whose centre lies inside are kept.",
+)
+@click.option(
+    "--measure",
+    default=DEFAULTS["measure"],
+    show_default=True,
+    metavar="GROUP,...|all|none",
+    help=f"What is measured of each nucleus beyond area, outline and class: {', '.join(GROUPS)}.",
+)
+@click.option(
+    "--stains",
+    default=DEFAULTS["stains"],
+    show_default=True,
+    metavar="|".join(STAINS),
+    help="Stain vectors of optical densities: those of QuPath, those of Ruifrok and Johnston, or fitted to each slide.",
 )
 @click.option(
     "--block",

@@ -32,6 +32,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from wsinuc.nuclei.measured_names import units_of
 from wsinuc.nuclei.table import Frame, Nuclei
 from wsinuc.nuclei.uuids import nucleus_uuids
 from wsinuc.nuclei.wkb import bounds, from_wkb, to_wkb
@@ -53,10 +54,6 @@ UNITS = {
     "area_px": "view px",
     "bbox": "level-0 px",
     "geometry": "level-0 px, (x, y)",
-    "area_um2": "um^2",
-    "length_um": "um",
-    "max_diameter_um": "um",
-    "min_diameter_um": "um",
 }
 _GEOPARQUET = {
     "version": "1.1.0",
@@ -194,7 +191,7 @@ def _metadata(nuclei: Nuclei, provenance: Provenance | None) -> dict[bytes, str]
         "frame": {"mpp": nuclei.frame.mpp, "downsample": nuclei.frame.downsample},
         "classes": [{"name": n, "color": c} for n, c in zip(nuclei.class_names, nuclei.class_colors, strict=True)],
         "measurements": list(nuclei.measurements),
-        "units": UNITS,
+        "units": UNITS | units_of(nuclei.measurements),
     }
     if provenance is not None:
         header |= {"run_id": provenance.run_id, "origin_yx": provenance.origin_yx}

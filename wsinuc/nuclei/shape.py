@@ -45,16 +45,35 @@ def _ring_shapes(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDA
     shapes = np.zeros((len(offsets) - 1, 4))
     for i in range(len(shapes)):
         ring = outlines[offsets[i] : offsets[i + 1]]
-        shapes[i, 0] = _length(_unit_points(ring))
+        shapes[i, 0] = _length(unit_points(ring))
         hull = _hull(_midpoints(ring))
         shapes[i, 1] = _area(hull) / 4.0
         shapes[i, 2], shapes[i, 3] = _diameters(hull)
     return shapes
 
 
+def hulls(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Area and length of every ring's convex hull, float64 ``(n, 2)`` in px squared and px; see the module."""
+    return _hulls(np.ascontiguousarray(outlines, dtype=np.int32), offsets)
+
+
 @kernel
-def _unit_points(ring: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Every vertex along the ring, one pixel apart."""
+def _hulls(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    out = np.zeros((len(offsets) - 1, 2))
+    for i in range(len(out)):
+        # In half pixels.
+        hull = _hull(_midpoints(outlines[offsets[i] : offsets[i + 1]]))
+        out[i, 0] = _area(hull) / 4.0
+        for k in range(len(hull)):
+            y = hull[k, 0] - hull[k - 1, 0]
+            x = hull[k, 1] - hull[k - 1, 1]
+            out[i, 1] += math.sqrt(y * y + x * x) / 2.0
+    return out
+
+
+@kernel
+def unit_points(ring: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Every vertex along the ring, one pixel apart; for other kernels."""
     total = 0
     previous = len(ring) - 1
     for k in range(len(ring)):

@@ -13,7 +13,8 @@ from wsinuc.errors import DataError
 from wsinuc.grid import Box
 
 MEASUREMENTS = ("area_um2", "length_um", "circularity", "solidity", "max_diameter_um", "min_diameter_um")
-"""Names of what is measured of a nucleus' shape, in the order in which it is written."""
+"""Names of what is measured of every nucleus, in the order in which it is written; `wsinuc.nuclei.measured_names` has
+the others."""
 
 PER_NUCLEUS = (
     "ids",
@@ -89,7 +90,7 @@ class Nuclei:
     disagreements: NDArray[np.float32]
     """(n,) mean Jensen-Shannon disagreement over the nucleus' pixels, 0 to 1 (1 = log 2)."""
     measurements: dict[str, NDArray[np.float32]]
-    """Shape of each nucleus: area_um2, length_um, circularity, solidity, max_diameter_um, min_diameter_um."""
+    """(n,) by name: `MEASUREMENTS`, and those of the groups that were asked for. NaN where there is nothing to measure."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -180,9 +181,12 @@ def concatenate(parts: Sequence[Nuclei]) -> Nuclei:
 
 
 def empty(
-    frame: Frame, class_names: tuple[str, ...] = (), class_colors: tuple[tuple[int, int, int], ...] = ()
+    frame: Frame,
+    class_names: tuple[str, ...] = (),
+    class_colors: tuple[tuple[int, int, int], ...] = (),
+    measurements: Sequence[str] = MEASUREMENTS,
 ) -> Nuclei:
-    """A table without nuclei."""
+    """A table without nuclei, with columns for these measurements."""
     return Nuclei(
         frame=frame,
         class_names=class_names,
@@ -196,5 +200,5 @@ def empty(
         class_probabilities=np.zeros((0, len(class_names)), np.float32),
         probabilities=np.zeros(0, np.float32),
         disagreements=np.zeros(0, np.float32),
-        measurements={name: np.zeros(0, np.float32) for name in MEASUREMENTS},
+        measurements={name: np.zeros(0, np.float32) for name in measurements},
     )

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from wsinuc.grid import Block, BlockGrid, Box, Tile
 from wsinuc.nuclei import Nuclei, concatenate, empty
+from wsinuc.nuclei.groups import PixelGroups
 from wsinuc.nuclei.measure import measure
 from wsinuc.pipeline.scored import ScoredTile, ScoredTiles
 from wsinuc.pipeline.search import SearchArea, select_tiles
 from wsinuc.segmenters.base import Certain, Classifying, Segmenter
 from wsinuc.separation.channels import FOREGROUND
-from wsinuc.slides.view import SlideView, read_resilient
+from wsinuc.slides.view import WHITE, SlideView, read_resilient
 
 PIECE = 1024
 """Side of the pieces in which scores are separated, in view pixels: small enough to stay in the processor's cache."""
@@ -53,6 +54,7 @@ def process_block(
     tissue: SearchArea,
     gate: AbstractContextManager[object],
     scored: ScoredTiles | None = None,
+    groups: PixelGroups | None = None,
 ) -> BlockResult:
     """Segment ``block`` and return the nuclei whose centroid lies in its core.
 
@@ -69,11 +71,16 @@ def process_block(
         others read and separate.
     scored
         Tiles that it holds are not scored again, and new ones go there; None keeps none.
+    groups
+        What is measured beyond what every table holds; None measures no more.
     """
     clock = _Clock()
     scored = scored or ScoredTiles()
-    scores, unreadable, tiles = _score(view, block.read, segmenter, batch_size, tissue, gate, scored, clock)
-    nuclei, at_edge = _find_nuclei(view, block, segmenter, scores, clock)
+    groups = groups or PixelGroups()
+    # White: what no tile with tissue covers is glass.
+    pixels = np.full((*block.read.shape, 3), WHITE, np.uint8) if groups.need_pixels else None
+    scores, unreadable, tiles = _score(view, block.read, segmenter, batch_size, tissue, gate, scored, clock, pixels)
+    nuclei, at_edge = _find_nuclei(view, block, segmenter, scores, clock, groups, pixels)
     seconds = dict(clock.seconds)
     # The clock of "wait" runs on while the network works.
     seconds["wait"] -= seconds["network"]
@@ -103,8 +110,12 @@ def _score(
     gate: AbstractContextManager[object],
     scored: ScoredTiles,
     clock: _Clock,
+    canvas: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint8], list[Box], int]:
-    """Scores of a box, its parts that could not be read, and how many tiles the network has seen for it."""
+    """Scores of a box, its parts that could not be read, and how many tiles the network has seen for it.
+
+    The pixels of its tiles go to ``canvas`` ``(h, w, 3)``, where there is one.
+    """
     tiles = select_tiles(box, segmenter, tissue)
     # Zeros: what no tile with tissue covers is certainly no nucleus.
     scores = np.zeros((segmenter.channels, *box.shape), np.uint8)
@@ -123,6 +134,9 @@ def _score(
         return True
 
     missing = [tile for tile in tiles if not insert_if_scored(tile)]
+    if canvas is not None:
+        with clock.stage("read"):
+            _draw_known_pixels(canvas, box, [tile for tile in tiles if tile not in missing], scored, view, tissue)
     if not missing:
         return scores, unreadable, 0
     extent = Box.of_shape(view.shape)
@@ -131,6 +145,13 @@ def _score(
     with clock.stage("read"):
         pixels, failed = read_resilient(view, source)
         pixels = tissue.without_padding(pixels, source)
+        if canvas is not None:
+            for tile in missing:
+                core = tile.core.clip(extent)
+                # A copy, so that no tile holds on to all that was read.
+                own = pixels[core.relative_to(source).slices].copy()
+                scored.keep_pixels(tile.core, own)
+                _draw(canvas, box, core, own)
     with clock.stage("wait"), gate, clock.stage("network"):
         # While this block waited for the network, another one may have scored its tiles.
         missing = [tile for tile in missing if not insert_if_scored(tile)]
@@ -142,6 +163,25 @@ def _score(
                 insert(tile, result)
                 scored.keep(tile.core, result)
     return scores, unreadable, len(missing)
+
+
+def _draw_known_pixels(
+    canvas: NDArray[np.uint8], box: Box, tiles: list[Tile], scored: ScoredTiles, view: SlideView, tissue: SearchArea
+) -> None:
+    """Pixels of tiles whose scores are known: those that are kept, the others read again."""
+    for tile in tiles:
+        core = tile.core.clip(Box.of_shape(view.shape))
+        pixels = scored.pixels(tile.core)
+        if pixels is None:
+            pixels = tissue.without_padding(read_resilient(view, core)[0], core)
+            scored.keep_pixels(tile.core, pixels)
+        _draw(canvas, box, core, pixels)
+
+
+def _draw(canvas: NDArray[np.uint8], box: Box, core: Box, pixels: NDArray[np.uint8]) -> None:
+    """Copy what ``core`` and ``box`` share."""
+    part = core.clip(box)
+    canvas[part.relative_to(box).slices] = pixels[part.relative_to(core).slices]
 
 
 def _clipped(boxes: Iterable[Box], to: Box) -> tuple[Box, ...]:
@@ -197,13 +237,19 @@ def mirrored(pixels: NDArray[np.uint8], inside: Box, wanted: Box) -> NDArray[np.
 
 
 def _find_nuclei(
-    view: SlideView, block: Block, segmenter: Segmenter, scores: NDArray[np.uint8], clock: _Clock
+    view: SlideView,
+    block: Block,
+    segmenter: Segmenter,
+    scores: NDArray[np.uint8],
+    clock: _Clock,
+    groups: PixelGroups,
+    pixels: NDArray[np.uint8] | None,
 ) -> tuple[Nuclei, int]:
     """Owned nuclei of the block in order, and how many of them reach the edge of their piece."""
     names = tuple(item.name for item in segmenter.classes)
     colors = tuple(item.color for item in segmenter.classes)
     # Concatenate needs one table, also where nothing is found.
-    tables = [empty(view.frame, names, colors)]
+    tables = [empty(view.frame, names, colors, groups.columns)]
     at_edge = 0
     for piece in _pieces(view, block, segmenter.min_halo):
         part = np.ascontiguousarray(scores[:, *piece.read.relative_to(block.read).slices])
@@ -217,6 +263,8 @@ def _find_nuclei(
             nuclei = measure(labels, part, piece.read, view.frame, segmenter.classes)
             # Each piece owns what has its centroid in its core, so what two pieces see is counted once.
             nuclei = nuclei.select(nuclei.owned_by(piece.core))
+            seen = None if pixels is None else pixels[piece.read.relative_to(block.read).slices]
+            nuclei = groups.added(nuclei, labels, part[FOREGROUND], seen, piece.read)
             if isinstance(segmenter, Certain):
                 nuclei = replace(nuclei, probabilities=segmenter.certainty(nuclei.probabilities))
             at_edge += int(nuclei.touching(_open_sides(piece.read, view.shape)).sum())

@@ -16,17 +16,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
 from cachetools import LRUCache
+from numpy.typing import NDArray
 
 import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ClusterError, SlideError
 from wsinuc.grid import Block
 from wsinuc.models.freed_memory import give_back_holes
+from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
 from wsinuc.pipeline.block import BlockResult, process_block
 from wsinuc.pipeline.calibrate import fitted
-from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles
+from wsinuc.pipeline.scored import MOST_BYTES, MOST_PIXEL_BYTES, ScoredTile, ScoredTiles
 from wsinuc.pipeline.selection import TissueSelection, select
+from wsinuc.pipeline.stain_fit import stain_vectors
 from wsinuc.recent import Recent
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.identity.fingerprint import fingerprint
@@ -101,14 +105,23 @@ class WorkerFacts:
 class BlockWorker:
     """A slide that is open for work; safe to share between threads."""
 
-    def __init__(self, view: SlideView, selection: TissueSelection, segmenter: Segmenter, store: ResultStore) -> None:
+    def __init__(
+        self,
+        view: SlideView,
+        selection: TissueSelection,
+        segmenter: Segmenter,
+        store: ResultStore,
+        config: SegmentConfig,
+    ) -> None:
         self.view = view
         self.selection = selection
         self.segmenter = segmenter
         self.store = store
+        self.config = config
         self._fitted: Segmenter | None = None
+        self._groups: PixelGroups | None = None
         # All slides of this process share one memory of tiles, so that its size does not grow with their number.
-        self._scored = ScoredTiles(_tiles)
+        self._scored = ScoredTiles(_tiles, _pixels)
         self._lock = threading.Lock()
         path = view.slide.path
         self._fingerprint = None
@@ -124,6 +137,19 @@ class BlockWorker:
                 with _network:
                     self._fitted = fitted(self.view, self.segmenter, self.selection.tissue, path)
             return self._fitted
+
+    def groups(self) -> PixelGroups:
+        """What is measured of this slide's nuclei in its blocks, with fitted stain vectors from the store."""
+        with self._lock:
+            if self._groups is None:
+                groups = tuple(group for group in self.config.groups if group in OF_BLOCKS)
+                stains = None
+                if PixelGroups(groups).need_pixels:
+                    stains = stain_vectors(
+                        self.config.stains, self.view, self.selection.tissue, self.store.work / "stains"
+                    )
+                self._groups = PixelGroups(groups, stains)
+            return self._groups
 
     def segment(self, block: Block, batch_size: int | None) -> Entry:
         """Find the nuclei of a block, store those it owns, and return the ledger's entry.
@@ -143,6 +169,7 @@ class BlockWorker:
             tissue=self.selection,
             gate=_network,
             scored=self._scored,
+            groups=self.groups(),
         )
         # Looking at the file costs time, and what was decoded was there.
         if result.unreadable:
@@ -185,13 +212,15 @@ class BlockTask:
 
 @dataclass(frozen=True, slots=True)
 class FitTask:
-    """Fits the segmenter to the slide, before the blocks begin; its item is ignored."""
+    """Fits the segmenter and the stain vectors to the slide, before the blocks begin; its item is ignored."""
 
     spec: SlideSpec
 
     def __call__(self, item: object) -> None:
-        """See ``BlockWorker.fit``."""
-        block_worker(self.spec).fit()
+        """See ``BlockWorker.fit`` and ``BlockWorker.groups``."""
+        worker = block_worker(self.spec)
+        worker.fit()
+        worker.groups()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +299,7 @@ def _set_up(spec: SlideSpec) -> BlockWorker:
         raise ClusterError(
             f"the tissue found in {spec.slide} differs from the client's: are the versions of the packages equal?"
         )
-    return BlockWorker(view, selection, segmenter, ResultStore(spec.directory))
+    return BlockWorker(view, selection, segmenter, ResultStore(spec.directory), spec.config)
 
 
 def _entry(block: Block, result: BlockResult, nuclei: int) -> Entry:
@@ -303,3 +332,4 @@ class _MadeOnce(Generic[Value]):
 _models = _MadeOnce[Segmenter](MODELS)
 _workers = _MadeOnce[BlockWorker](WORKERS)
 _tiles = Recent[ScoredTile](MOST_BYTES)
+_pixels = Recent[NDArray[np.uint8]](MOST_PIXEL_BYTES)

@@ -37,9 +37,17 @@ class Tissue(Protocol):
 
 
 def calibrated(view: SlideView, segmenter: Segmenter, tissue: Tissue) -> Segmenter:
-    """The segmenter fitted to the tissue of this view; the same segmenter where the view has no tissue.
+    """The segmenter fitted to the tissue of this view; the same segmenter where the view has no tissue."""
+    samples = tissue_samples(view, tissue)
+    if samples is None:
+        return segmenter
+    return segmenter.calibrate(samples)
 
-    Samples are spread evenly over the fields that are at least half tissue, or are the ``COUNT``
+
+def tissue_samples(view: SlideView, tissue: Tissue) -> NDArray[np.uint8] | None:
+    """RGB ``(n, SIDE, SIDE, 3)`` of tissue, n at most ``COUNT``; None where the view has none.
+
+    They are spread evenly over the fields that are at least half tissue, or are the ``COUNT``
     fullest where there are none.
     """
     extent = Box.of_shape(view.shape)
@@ -51,14 +59,14 @@ def calibrated(view: SlideView, segmenter: Segmenter, tissue: Tissue) -> Segment
         full = np.sort(np.argsort(-shares, kind="stable")[:COUNT])
         full = full[shares[full] > 0]
     if not len(full):
-        return segmenter
+        return None
     positions = np.linspace(0, len(full) - 1, min(COUNT, len(full))).round().astype(int)
     samples = []
     for index in full[np.unique(positions)]:
         inside = fields[index].clip(extent)
         pixels = tissue.without_padding(read_resilient(view, inside)[0], inside)
         samples.append(mirrored(pixels, inside, fields[index]))
-    return segmenter.calibrate(np.stack(samples))
+    return np.stack(samples)
 
 
 def fitted(view: SlideView, segmenter: Segmenter, tissue: Tissue, path: Path) -> Segmenter:

@@ -30,21 +30,15 @@ from wsinuc.exports.atomic import replacing
 from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.exports.qupath.polygons import Polygons, level0_polygons
 from wsinuc.exports.qupath.zip_writer import Deflated, ZipWriter
-from wsinuc.nuclei import Nuclei, concatenate
+from wsinuc.nuclei import MEASUREMENTS, Nuclei, concatenate
+from wsinuc.nuclei.measured_names import qupath_names
 from wsinuc.nuclei.uuids import nucleus_uuids
 
 ONE_FILE_LIMIT = 50_000
 """Nuclei up to which one plain file is comfortable in QuPath (about 0.5 GB of heap)."""
 SHARD = 10_000
 """Largest number of nuclei in one entry of a zip."""
-SHAPE_NAMES = {
-    "area_um2": "Nucleus: Area µm^2",
-    "length_um": "Nucleus: Length µm",
-    "circularity": "Nucleus: Circularity",
-    "solidity": "Nucleus: Solidity",
-    "max_diameter_um": "Nucleus: Max diameter µm",
-    "min_diameter_um": "Nucleus: Min diameter µm",
-}
+SHAPE_NAMES = qupath_names(MEASUREMENTS)
 """Our measurements by the names that QuPath itself gives them, so that its classifiers and tables work."""
 
 _BATCH = 4096
@@ -291,6 +285,7 @@ def _features(part: Nuclei, polygons: Polygons, run_id: str) -> Iterator[bytes]:
 def _measurements(part: Nuclei) -> tuple[list[str], NDArray[np.float64]]:
     """QuPath's names and the (n, names) values, rounded to what is meaningful."""
     columns = {name: part.measurements[key] for key, name in SHAPE_NAMES.items() if key in part.measurements}
+    columns |= {name: part.measurements[key] for key, name in qupath_names(part.measurements).items()}
     columns |= {"Detection probability": part.probabilities, "Uncertainty": part.disagreements}
     if len(part.class_names) > 1:
         columns |= {f"Probability: {name}": part.class_probabilities[:, k] for k, name in enumerate(part.class_names)}

@@ -72,9 +72,10 @@ def block_job(
         A worker does not see the slide, the model or the output as they are seen here, or computes otherwise.
     """
     if executor.shares_memory:
-        worker = BlockWorker(prepared.view, prepared.selection, prepared.segmenter, store)
+        worker = BlockWorker(prepared.view, prepared.selection, prepared.segmenter, store, config)
         # Before the blocks, so that none of them waits for it.
         worker.fit()
+        worker.groups()
         return lambda block: worker.segment(block, config.batch_size)
     spec = _spec(prepared, plan, store, config)
     _check_workers(executor, spec, store)

@@ -18,6 +18,7 @@ from wsinuc.config import SegmentConfig
 from wsinuc.errors import MppError, OutputError
 from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.grid import Block, BlockGrid
+from wsinuc.nuclei.groups import OF_PIXELS
 from wsinuc.pipeline.search import needs_work, select_tiles
 from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.segmenters.base import Segmenter, Tiled
@@ -262,6 +263,9 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "batch_size": config.batch_size or segmenter.batch_size,
         "tissue": prepared.selection.tissue_hash,
         "roi": region_identity(config.roi, slide.origin) if config.roi else None,
+        "measure": list(config.groups),
+        # Vectors that nothing is measured with change nothing.
+        "stains": config.stains if not OF_PIXELS.isdisjoint(config.groups) else None,
         # Plain pixels need no word, so that the settings of most slides stay what they are.
         **({} if slide.header.dialect == "rgb" else {"dialect": slide.header.dialect}),
     }

@@ -11,8 +11,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
+
+import numpy as np
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError, SlideError
@@ -21,7 +23,12 @@ from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.grid import Block, Box, in_stripes
 from wsinuc.nuclei import Nuclei, empty, write_nuclei
 from wsinuc.nuclei.columns import Provenance
+from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
+from wsinuc.nuclei.measured_names import neighbour_columns
+from wsinuc.nuclei.neighbours import Neighbourhood
+from wsinuc.nuclei.stains import StainVectors
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
+from wsinuc.pipeline.stain_fit import stain_vectors
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors
@@ -146,7 +153,7 @@ class _Run:
             resumed=len(earlier),
         )
         outputs = tuple(sorted(path.name for path in self.store.ready.iterdir()))
-        files = RunFiles(input=slide_input, outputs=outputs, counts=counts)
+        files = RunFiles(input=slide_input, outputs=outputs, counts=counts, stains=self._stains())
         return self._publish(summarize(self.prepared, self.plan, self.config, total, timings, files))
 
     def _publish(self, summary: Summary) -> Summary:
@@ -179,6 +186,14 @@ class _Run:
                 unreadable += len(entry.unreadable)
                 self.emit(BlockDone(done=len(entries), total=len(plan.blocks), nuclei=nuclei, unreadable=unreadable))
         return entries
+
+    def _stains(self) -> StainVectors | None:
+        """What optical densities were measured with; None where none were."""
+        name = self.plan.settings["stains"]
+        if name is None:
+            return None
+        tissue = self.prepared.selection.tissue
+        return stain_vectors(name, self.prepared.view, tissue, self.store.work / "stains")
 
     def _look_at_input(self) -> SlideInput:
         run_id = self.plan.run_id
@@ -247,19 +262,38 @@ class _Run:
         hashes: dict[int, str] = {}
         provenance = Provenance(run_id=self.plan.run_id, origin_yx=self.prepared.slide.origin)
         start = 1
+        around = self._neighbourhood(owners) if "neighbours" in self.config.groups else None
         for index, count in owners.items():
             nuclei = self.store.read(index).with_ids(start)
+            if around is not None:
+                columns = around.columns(start - 1, start - 1 + count)
+                nuclei = replace(nuclei, measurements=nuclei.measurements | columns)
             hashes[index] = write_nuclei(nuclei, self.store.part(index), provenance)
             counts.update(nuclei.classes.tolist())
             preview.add(nuclei)
             start += count
         if not owners:
             names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
-            nothing = empty(self.prepared.view.frame, names, colors)
+            groups = PixelGroups(tuple(group for group in self.config.groups if group in OF_BLOCKS))
+            columns = groups.columns
+            if "neighbours" in self.config.groups:
+                columns += neighbour_columns(names)
+            nothing = empty(self.prepared.view.frame, names, colors, columns)
             hashes[0] = write_nuclei(nothing, self.store.part(0), provenance)
             preview.add(nothing)
         self.store.parts.write(hashes)
         return {item.name: counts[index] for index, item in enumerate(classes)}
+
+    def _neighbourhood(self, owners: Iterable[int]) -> Neighbourhood:
+        """Where all nuclei are and of which class, in the order of their ids."""
+        centroids = [np.zeros((0, 2))]
+        classes = [np.zeros(0, np.uint8)]
+        for index in owners:
+            nuclei = self.store.read(index)
+            centroids.append(nuclei.centroids)
+            classes.append(nuclei.classes)
+        names = [item.name for item in self.prepared.segmenter.classes]
+        return Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, self.prepared.view.mpp)
 
     def _render(self, owners: dict[int, int]) -> None:
         def for_each(job: Callable[[Block], object], blocks: Iterable[Block]) -> None:

@@ -19,6 +19,7 @@ import psutil
 import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.grid import Box
+from wsinuc.nuclei.stains import StainVectors
 from wsinuc.store import Entry
 from wsinuc.workflows.segment.plan import Plan, Prepared
 from wsinuc.workflows.segment.slide_input import SlideInput
@@ -72,6 +73,9 @@ class Summary:
     notes: tuple[str, ...]
     """What a reader should know before trusting the numbers."""
     outputs: tuple[str, ...]
+    stain_vectors: dict[str, Any] | None
+    """Name of the stain vectors of optical densities, and the vectors (optical densities of R, G, B); None where none were
+    measured."""
     settings: dict[str, Any]
     """What the result depends on."""
     config: dict[str, Any]
@@ -132,6 +136,8 @@ class RunFiles:
     """The slide's files when the run began."""
     outputs: tuple[str, ...]
     """Names of the outputs in the result."""
+    stains: StainVectors | None
+    """What optical densities were measured with; None where none were."""
     counts: dict[str, int]
     """Nuclei per class in them."""
 
@@ -165,8 +171,9 @@ def summarize(
         at_edge=total.at_edge,
         unreadable=tuple(_level0(box, prepared.view.downsample) for box in total.unreadable),
         unreadable_share=unreadable_share(prepared, total),
-        notes=(*prepared.slide.header.notes, *_notes(plan, total, files.input)),
+        notes=(*prepared.slide.header.notes, *_notes(plan, total, files)),
         outputs=files.outputs,
+        stain_vectors=asdict(files.stains) if files.stains else None,
         settings=plan.settings,
         config={key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
         weights_sha256=getattr(prepared.segmenter, "weights_sha256", None),
@@ -212,7 +219,8 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
+def _notes(plan: Plan, total: Tally, files: RunFiles) -> tuple[str, ...]:
+    seen = files.input
     notes = []
     if seen.holes >= NOTED_HOLES:
         notes.append(
@@ -236,6 +244,10 @@ def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
         else:
             nuclei = f"{total.at_edge} nuclei are"
         notes.append(f"{nuclei} larger than the model allows for, and may be cut at a block's edge")
+    if files.stains and plan.settings["stains"] != files.stains.name:
+        notes.append(
+            f"too little stained tissue to fit stain vectors: optical densities are by those of {files.stains.name}"
+        )
     return tuple(notes)
 
 
