@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsinuc.config import SegmentConfig
+from wsinuc.config import IMAGES, SegmentConfig
 from wsinuc.segmenters.shipped import shipped_models
 from wsinuc.urls import Place, to_place
 from wsinuc_cli.duration import duration
@@ -79,6 +79,14 @@ SHOWN = 10
     help="Regions drawn in QuPath (.geojson, .geojson.gz or .zip); only nuclei whose centre lies inside are kept.",
 )
 @click.option(
+    "--image",
+    type=click.Choice(IMAGES),
+    default=DEFAULTS["image"],
+    show_default=True,
+    help="How much of the slide is copied beside the label images, for napari: none, a thumbnail of about 1 um per "
+    "pixel, or every pixel that the model reads.",
+)
+@click.option(
     "--block",
     default=DEFAULTS["block"],
     show_default=True,
@@ -145,7 +153,7 @@ def segment(
     preview.png        the slide with outlines: look at it first
     nuclei.geojson     drag it onto the slide in QuPath
     nuclei/            the table, Parquet
-    labels.ome.zarr    label images, OME-Zarr
+    labels.ome.zarr    label images over the slide, OME-Zarr: open it in napari
     summary.json       counts, area, time, versions
 
     A table has the column slide and, where slides differ in their settings, the columns mpp, model, roi, tissue
