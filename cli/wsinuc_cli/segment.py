@@ -324,7 +324,7 @@ def describe_use(done: Sequence[Summary]) -> str:
             f"Results: {', '.join(map(str, folders[:SHOWN]))}{more}",
             f"  look     {example / 'preview.png'}",
             f"  QuPath   open the slide, drag {example / geojson} onto it",
-            f"  napari   napari {example / 'labels.ome.zarr'}   (with the plugin napari-ome-zarr)",
+            f"  napari   napari --plugin napari-ome-zarr {example / 'labels.ome.zarr'}",
             f'  Python   pyarrow.parquet.read_table("{example / "nuclei"}")',
         ]
     )
