@@ -119,7 +119,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--pixels",
     ),
     GENERATED: ("--prompt", "--guidance", "--sampler", "--restart"),
-    SCORES: ("--classes", "--at-mpp", "--radius-px", "--matching", "--stages", "--repeats"),
+    SCORES: ("--of", "--class", "--um", "--classes", "--at-mpp", "--radius-px", "--matching", "--stages", "--repeats"),
     WORKERS: (
         "--device",
         "--threads",

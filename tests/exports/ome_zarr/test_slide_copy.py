@@ -11,6 +11,7 @@ from ome_zarr_models.v05 import Image
 
 from helpers.oracle import CLASSES, plane
 from wsinuc.errors import ConfigError
+from wsinuc.exports.ome_zarr import slide_copy
 from wsinuc.exports.ome_zarr.arrays import mean_of_four
 from wsinuc.exports.ome_zarr.copy_plan import plan_copy
 from wsinuc.exports.ome_zarr.slide_copy import write_copy
@@ -111,9 +112,14 @@ def test_where_nothing_was_done_the_copy_shows_the_coarse_level(view: SlideView,
     np.testing.assert_array_equal(root["0"][:], expected)
 
 
-def test_a_slide_of_one_level_is_white_where_nothing_was_done(tmp_path: Path) -> None:
+def test_a_slide_of_one_level_is_copied_whole_if_small_else_white_where_nothing_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     view = ArraySlide(plane((600, 600)), mpp=0.5).at(0.5)
-    root = copied(view, tmp_path / "a.zarr", "thumbnail", is_wanted=lambda box: False)
+    whole = copied(view, tmp_path / "a.zarr", "full", is_wanted=lambda box: False)
+    np.testing.assert_array_equal(whole["0"][:], plane((600, 600)).transpose(2, 0, 1))
+    monkeypatch.setattr(slide_copy, "_SMALL", 600 * 600 - 1)
+    root = copied(view, tmp_path / "b.zarr", "full", is_wanted=lambda box: False)
     assert (root["0"][:] == 255).all()
 
 

@@ -84,6 +84,36 @@ def describe_labels(
     _write(root["labels"], {"labels": ["nuclei", CLASS_IMAGE]}, version)
 
 
+def describe_plane(root: zarr.Group, name: str, *, um: float, first: float, limits: tuple[float, float]) -> None:
+    """Write what a reader needs to show the array ``0`` as one plane of values, in version 0.5.
+
+    Parameters
+    ----------
+    name
+        What the values are.
+    um
+        Per pixel.
+    first
+        um per pixel of the label images below which the plane lies.
+    limits
+        Values from which to which a viewer spreads its colours.
+    """
+    shift = (um - first) / 2
+    transformations = [
+        {"type": "scale", "scale": [um, um]},
+        {"type": "translation", "translation": [shift, shift]},
+    ]
+    datasets = [{"path": "0", "coordinateTransformations": transformations}]
+    low, high = limits
+    window = {"min": low, "max": high, "start": low, "end": high}
+    channel = {"label": name, "color": "FFFFFF", "active": True, "window": window}
+    content = {
+        "multiscales": [_multiscale(name, "none", list(_axes()), datasets)],
+        "omero": {"channels": [channel], "rdefs": {"model": "greyscale"}},
+    }
+    _write(root, content, "0.5")
+
+
 def class_table(classes: Sequence[NucleusClass]) -> dict[str, Any]:
     """Colours and names by label value; the background is transparent.
 

@@ -26,6 +26,7 @@ BLOCK = 1024
 
 # Each level of colour of a thumbnail: a multiple of 4, but white stays white.
 _ROUNDED = np.minimum((np.arange(256) + 2) // 4 * 4, 255).astype(np.uint8)
+_SMALL = 2**26  # pixels of a level up to which reading all of it costs nothing worth saving
 _COARSE_MPP = 8.0
 _COARSE_TOLERANCE = 0.3
 
@@ -62,9 +63,11 @@ def write_copy(
 def _copier(copy: SlideCopy, fine: SlideView, target: zarr.Array[Any], is_wanted: Callable[[Box], bool]) -> Job:
     """A job that copies one block: its pixels where they are wanted, else what a coarse level shows of them."""
     coarse = _coarse(fine)
+    height, width = fine.slide.level_shapes[fine.level]
+    read_all = coarse is None and height * width <= _SMALL
 
     def write(block: Block) -> None:
-        if is_wanted(_in_labels(block.core, copy)):
+        if read_all or is_wanted(_in_labels(block.core, copy)):
             pixels = read_resilient(fine, block.core)[0]
         elif coarse is not None:
             pixels = _enlarged(coarse, fine, block.core)
