@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.drawing import GREY, INK, font, frame, printable, scale_bar
+from wsinuc.workflows.maps.quantity import DENSITY
 
 if TYPE_CHECKING:
     from wsinuc.workflows.maps.run import NucleiMap
@@ -55,18 +56,25 @@ def slide_in_grey(nuclei_map: NucleiMap) -> tuple[NDArray[np.uint8], float]:
 
 
 def colour(pixels: NDArray[np.uint8], um_per_px: float, nuclei_map: NucleiMap) -> NDArray[np.uint8]:
-    """The pixels ``(h, w, 3)`` below the colours of their squares; what holds no nuclei stays as it is."""
+    """The pixels ``(h, w, 3)`` below the colours of their squares; a square without nuclei stays as it is."""
     height, width = pixels.shape[:2]
     rows, columns = nuclei_map.grid.shape
     step = um_per_px / nuclei_map.grid.um
     y = np.minimum(((np.arange(height) + 0.5) * step).astype(np.int64), rows - 1)
     x = np.minimum(((np.arange(width) + 0.5) * step).astype(np.int64), columns - 1)
     colours = _colours(nuclei_map.values, nuclei_map.limits)
-    shown = np.isfinite(nuclei_map.values) & (nuclei_map.values != 0)
+    shown = np.isfinite(nuclei_map.values)
+    if nuclei_map.quantity.of == DENSITY:
+        # Glass is left as it is; a share of nothing, on the other hand, is a finding.
+        shown &= nuclei_map.values > 0
     # Squares are coloured first and enlarged then: there are fewer of them than of pixels.
     over = colours[np.ix_(y, x)].astype(np.float32)
     opacity = (OPACITY * shown)[np.ix_(y, x)][..., None].astype(np.float32)
-    return (pixels * (1 - opacity) + over * opacity).round().astype(np.uint8)
+    return _over(pixels, over, opacity)
+
+
+def _over(below: NDArray[np.uint8], colours: NDArray[np.float32], opacity: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return (below * (1 - opacity) + colours * opacity).round().astype(np.uint8)
 
 
 def _copy(container: Path) -> NDArray[np.uint8] | None:
@@ -97,25 +105,39 @@ def _page(picture: Image.Image, nuclei_map: NucleiMap) -> Image.Image:
     page.paste(picture, (_MARGIN, _HEADER))
     draw = ImageDraw.Draw(page)
     draw.text((_MARGIN, 28), _text(nuclei_map.quantity.title), fill=INK, font=font(34), anchor="lt")
-    caption = f"{nuclei_map.nuclei:,} nuclei  ·  squares of {nuclei_map.grid.um:g} µm  ·  "
+    noun = "nucleus" if nuclei_map.nuclei == 1 else "nuclei"
+    caption = f"{nuclei_map.nuclei:,} {noun}  ·  squares of {nuclei_map.grid.um:g} µm  ·  "
     caption += printable(nuclei_map.result.name)
     draw.text((_MARGIN, 92), caption, fill=GREY, font=font(22), anchor="ls")
-    _draw_bar(page, (_MARGIN + picture.width + _BAR_GAP, _HEADER), height, nuclei_map.limits)
+    _draw_bar(page, (_MARGIN + picture.width + _BAR_GAP, _HEADER), height, nuclei_map)
     return page
 
 
-def _draw_bar(page: Image.Image, corner: tuple[int, int], height: int, limits: tuple[float, float]) -> None:
-    """The bar of colours, the largest value on top, with numbers beside it."""
+def _draw_bar(page: Image.Image, corner: tuple[int, int], height: int, nuclei_map: NucleiMap) -> None:
+    """The bar of colours as they look on glass, the largest value on top, with numbers beside it."""
     x, y = corner
-    low, high = limits
+    low, high = nuclei_map.limits
     ramp = np.linspace(high, low, height, dtype=np.float32)[:, None].repeat(_BAR, axis=1)
-    page.paste(Image.fromarray(_colours(ramp, limits)), corner)
+    colours = _colours(ramp, nuclei_map.limits)
+    bar = _over(np.full_like(colours, 255), colours.astype(np.float32), np.float32(OPACITY))
+    page.paste(Image.fromarray(bar), corner)
     draw = ImageDraw.Draw(page)
-    for share in np.linspace(0, 1, _TICK_COUNT).tolist():
-        at = y + round((1 - share) * (height - 1))
+    for tick, label in enumerate(_labels(nuclei_map)):
+        at = y + height - 1 - round(tick * (height - 1) / (_TICK_COUNT - 1))
         draw.line((x + _BAR, at, x + _BAR + 6, at), fill=INK)
-        label = _number(low + share * (high - low), high - low)
         draw.text((x + _BAR + 12, at), label, fill=INK, font=font(20), anchor="lm")
+
+
+def _labels(nuclei_map: NucleiMap) -> list[str]:
+    """Numbers beside the bar from below; the outermost say so where values lie beyond them."""
+    low, high = nuclei_map.limits
+    labels = [_number(value, high - low) for value in np.linspace(low, high, _TICK_COUNT).tolist()]
+    known = nuclei_map.values[np.isfinite(nuclei_map.values)]
+    if np.any(known < low):
+        labels[0] = f"≤ {labels[0]}"
+    if np.any(known > high):
+        labels[-1] = f"≥ {labels[-1]}"
+    return labels
 
 
 def _number(value: float, span: float) -> str:
