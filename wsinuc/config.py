@@ -11,6 +11,8 @@ from pathlib import Path
 
 from wsinuc.errors import ConfigError
 
+IMAGES = ("none", "thumbnail", "full")
+"""How much of the slide is copied: nothing, about 1 um per pixel, or every pixel of the view."""
 MPP_RANGE = (0.05, 2.0)
 """um per pixel outside this range are typing errors or broken metadata, not microscopes."""
 GROUPS = ("shape", "stain", "texture", "neighbours")
@@ -91,6 +93,9 @@ class SegmentConfig:
     """Hash all of the slide, instead of samples: the hash is recorded, and a run that is continued compares it."""
     overwrite: bool = False
     """Replace an existing result."""
+    image: str = "thumbnail"
+    """How much of the slide is copied beside the label images, so that a viewer shows nuclei on tissue: none,
+    thumbnail (about 1 um per pixel), or full (every pixel that the model reads)."""
     work: Path | None = None
     """Folder in which results below a URL are made, on a file system that all workers see; None takes the user's cache.
     Does not change the result."""
@@ -119,5 +124,12 @@ class SegmentConfig:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
         if self.block % 64:
             raise ConfigError(f"block must be a multiple of 64 so that Zarr chunks align with it, got {self.block}")
+        check_image(self.image)
         if not 0.0 <= self.max_unreadable <= 1.0:
             raise ConfigError(f"max_unreadable is a share between 0 and 1, got {self.max_unreadable}")
+
+
+def check_image(image: str) -> None:
+    """Raise ConfigError for a word that is none of ``IMAGES``."""
+    if image not in IMAGES:
+        raise ConfigError(f"the slide's copy must be one of {', '.join(IMAGES)}, got {image!r}")

@@ -33,6 +33,7 @@ SPEED_S = 3600.0
 STAGES = {
     "input": "reading all of the slide",
     "numbering": "numbering the nuclei",
+    "image": "copying the slide",
     "labels": "writing the label image",
     "geojson": "writing the file for QuPath",
     "preview": "drawing the preview",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsinuc.config import GROUPS, STAINS, SegmentConfig
+from wsinuc.config import GROUPS, IMAGES, STAINS, SegmentConfig
 from wsinuc.segmenters.shipped import shipped_models
 from wsinuc.urls import Place, to_place
 from wsinuc_cli.duration import duration
@@ -94,6 +94,14 @@ SHOWN = 10
     help="Stain vectors of optical densities: those of QuPath, those of Ruifrok and Johnston, or fitted to each slide.",
 )
 @click.option(
+    "--image",
+    type=click.Choice(IMAGES),
+    default=DEFAULTS["image"],
+    show_default=True,
+    help="How much of the slide is copied beside the label images, for napari: none, a thumbnail of about 1 um per "
+    "pixel, or every pixel that the model reads.",
+)
+@click.option(
     "--block",
     default=DEFAULTS["block"],
     show_default=True,
@@ -161,7 +169,7 @@ def segment(
     preview.png        the slide with outlines: look at it first
     nuclei.geojson     drag it onto the slide in QuPath
     nuclei/            the table, Parquet
-    labels.ome.zarr    label images, OME-Zarr
+    labels.ome.zarr    label images over the slide, OME-Zarr: open it in napari
     summary.json       counts, area, time, versions
 
     A table has the column slide and, where slides differ in their settings, the columns mpp, model, roi, tissue
@@ -332,7 +340,7 @@ def describe_use(done: Sequence[Summary]) -> str:
             f"Results: {', '.join(map(str, folders[:SHOWN]))}{more}",
             f"  look     {example / 'preview.png'}",
             f"  QuPath   open the slide, drag {example / geojson} onto it",
-            f"  napari   napari {example / 'labels.ome.zarr'}   (with the plugin napari-ome-zarr)",
+            f"  napari   napari --plugin napari-ome-zarr {example / 'labels.ome.zarr'}",
             f'  Python   pyarrow.parquet.read_table("{example / "nuclei"}")',
         ]
     )

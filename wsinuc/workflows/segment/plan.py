@@ -16,6 +16,7 @@ from typing import Any
 import wsinuc
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import MppError, OutputError
+from wsinuc.exports.ome_zarr.copy_plan import plan_copy
 from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.grid import Block, BlockGrid
 from wsinuc.nuclei.groups import OF_PIXELS
@@ -33,6 +34,8 @@ NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
 BYTES_PER_NUCLEUS = 1500
 """Table twice (while it is numbered), GeoJSON and label images together."""
+BYTES_PER_COPIED_PIXEL = 2.7
+"""The slide's copy with its coarser levels, on dense tissue."""
 BASE_MEMORY = 450 * 2**20
 """Interpreter and libraries, without weights."""
 BYTES_PER_PIXEL = 20
@@ -234,10 +237,18 @@ def _estimate(
         slide_mm2=slide_px * mm2_per_px,
         left_out_share=selection.tissue.left_out(),
         memory_bytes=BASE_MEMORY + config.workers * read_px * (segmenter.channels + BYTES_PER_PIXEL),
-        disk_bytes=int(tissue_px * mm2_per_px * NUCLEI_PER_MM2 * BYTES_PER_NUCLEUS),
+        disk_bytes=int(tissue_px * mm2_per_px * (NUCLEI_PER_MM2 * BYTES_PER_NUCLEUS + _copied_bytes(view, config))),
     )
     _check_space(estimate)
     return estimate
+
+
+def _copied_bytes(view: SlideView, config: SegmentConfig) -> float:
+    """Bytes of the slide's copy per mm2 of tissue."""
+    copy = plan_copy(view, config.image)
+    if copy.pixels is None:
+        return 0.0
+    return BYTES_PER_COPIED_PIXEL * (1000 / copy.pixels.mpp) ** 2
 
 
 def _is_needed(block: Block, segmenter: Tiled, selection: TissueSelection) -> bool:
@@ -262,6 +273,7 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "halo": prepared.grid.halo,
         "batch_size": config.batch_size or segmenter.batch_size,
         "tissue": prepared.selection.tissue_hash,
+        "image": config.image,
         "roi": region_identity(config.roi, slide.origin) if config.roi else None,
         "measure": list(config.groups),
         # Vectors that nothing is measured with change nothing.

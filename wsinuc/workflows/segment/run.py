@@ -13,11 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError, SlideError
+from wsinuc.exports.ome_zarr.copy_plan import plan_copy
+from wsinuc.exports.ome_zarr.metadata import Canvas
+from wsinuc.exports.ome_zarr.slide_copy import write_copy
 from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.grid import Block, Box, in_stripes
@@ -228,8 +232,10 @@ class _Run:
         preview = Preview(self.prepared.view)
         with self._stage("numbering"):
             counts = self._number(owners, total, preview)
+        with self._stage("image"):
+            canvas = self._copy_slide()
         with self._stage("labels"):
-            self._render(owners)
+            self._render(owners, canvas)
         with self._stage("geojson"):
             write_geojson(
                 store.parts,
@@ -295,7 +301,30 @@ class _Run:
         names = [item.name for item in self.prepared.segmenter.classes]
         return Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, self.prepared.view.mpp)
 
-    def _render(self, owners: dict[int, int]) -> None:
+    @property
+    def _labels(self) -> Path:
+        # Absolute, because workers have another current folder.
+        return self.store.ready.absolute() / "labels.ome.zarr"
+
+    def _copy_slide(self) -> Canvas:
+        """Begin the container of the labels with the slide's own pixels."""
+        grid = self.prepared.grid
+        worked_on = frozenset(self.plan.blocks)
+
+        def for_each(job: Callable[[Block], object], blocks: Iterable[Block]) -> None:
+            # Threads of this process, which has the slide open; there is too little to do to send it around.
+            with closing(ThreadExecutor(self.config.workers).run(job, blocks)) as results:
+                for _ in results:
+                    pass
+
+        return write_copy(
+            plan_copy(self.prepared.view, self.config.image),
+            self._labels,
+            is_wanted=lambda box: any(block.index in worked_on for block in grid.overlapping(box)),
+            for_each=for_each,
+        )
+
+    def _render(self, owners: dict[int, int], canvas: Canvas) -> None:
         def for_each(job: Callable[[Block], object], blocks: Iterable[Block]) -> None:
             drawing = render_job(self.executor, job, self.store, self.plan)
             with closing(self.executor.run(drawing, blocks)) as results:
@@ -305,10 +334,10 @@ class _Run:
         render_labels(
             PartReader.of(self.store, owners, len(self.prepared.grid)),
             self.prepared.grid,
-            # Absolute, because workers have another current folder.
-            self.store.ready.absolute() / "labels.ome.zarr",
+            self._labels,
             mpp=self.prepared.view.mpp,
             classes=self.prepared.segmenter.classes,
+            canvas=canvas,
             for_each=for_each,
         )
 

@@ -1,0 +1,164 @@
+"""Label images and slide of a finished result as an OME-Zarr of their own: another version, other pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from wsinuc.config import check_image
+from wsinuc.errors import ConfigError, DamageError, OutputError, SlideError
+from wsinuc.exports.atomic import appearing
+from wsinuc.exports.ome_zarr.arrays import MAX_CHUNK, create_canvas, create_levels
+from wsinuc.exports.ome_zarr.copy_plan import SlideCopy, plan_copy
+from wsinuc.exports.ome_zarr.metadata import VERSIONS, Canvas, Version, describe_canvas, describe_labels
+from wsinuc.exports.ome_zarr.slide_copy import BLOCK, write_copy
+from wsinuc.grid import BlockGrid
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.slides.identity.fingerprint import fingerprint
+from wsinuc.slides.isolation.isolated import open_isolated
+from wsinuc.store.manifest import PLAIN, SEALED, inspect
+from wsinuc.urls import to_place
+
+_LABELS = {"nuclei": np.uint32, "nuclei_class": np.uint8}
+# Side of what is read and written at once; a multiple of every chunk that wsinuc makes would be too large.
+_SIDE = 4 * MAX_CHUNK
+
+
+def write_ome_zarr(result: Path, out: Path, *, version: Version = "0.5", image: str | None = None) -> None:
+    """Write the label images of a result below pixels of its slide, as one OME-Zarr container.
+
+    Memory does not grow with the slide or the number of nuclei. The container appears whole or not at all.
+
+    Parameters
+    ----------
+    result
+        A finished result, ``slide.wsinuc``.
+    out
+        The container to make, such as ``slide.ome.zarr``; it must not exist.
+    version
+        Of OME-NGFF: 0.5 (Zarr 3) or 0.4 (Zarr 2), which QuPath reads as well.
+    image
+        How much of the slide is copied, one of ``wsinuc.config.IMAGES``; None keeps what the result has. Other than
+        that, and none, needs the slide where it was.
+
+    Raises
+    ------
+    ConfigError
+        There is no such version, or no such copy.
+    DamageError
+        The result is damaged.
+    OutputError
+        It is no finished result, ``out`` exists, or cannot be written.
+    SlideError
+        The slide is needed, and is gone or another one.
+    """
+    if version not in VERSIONS:
+        raise ConfigError(f"OME-Zarr is written in version {' or '.join(VERSIONS)}, got {version!r}")
+    if image is not None:
+        check_image(image)
+    source = _open_source(Path(result))
+    with appearing(Path(out)) as partial:
+        canvas = _write_canvas(source, partial, image, version)
+        root = zarr.open_group(partial, mode="r+")
+        for name, dtype in _LABELS.items():
+            shapes = [(level.shape[0], level.shape[1]) for level in source.labels(name)]
+            targets = create_levels(root, f"labels/{name}", shapes, _SIDE, dtype, version=version)
+            _copy_levels(source.labels(name), targets)
+        describe_labels(root, source.mpp, len(shapes), source.classes, version)
+        describe_canvas(root, canvas, version)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The container of a finished result."""
+
+    root: zarr.Group
+    summary: Mapping[str, Any]
+
+    def labels(self, name: str) -> list[zarr.Array[Any]]:
+        """Levels of a label image, the finest first."""
+        datasets = self.root[f"labels/{name}"].attrs["ome"]["multiscales"][0]["datasets"]  # type: ignore[index,call-overload]
+        return [self.root[f"labels/{name}/{dataset['path']}"] for dataset in datasets]  # type: ignore[misc]
+
+    def canvas(self) -> list[zarr.Array[Any]]:
+        """Levels of the slide's copy; empty for a result of a version that made none."""
+        return [self.root[str(level)] for level in range(len(self.labels("nuclei"))) if str(level) in self.root]  # type: ignore[misc]
+
+    @property
+    def mpp(self) -> float:
+        """um per pixel of the labels."""
+        return float(self.summary["settings"]["mpp"])
+
+    @property
+    def image(self) -> str:
+        """How much of the slide the result holds."""
+        return str(self.summary["settings"].get("image", "none"))
+
+    @property
+    def classes(self) -> list[NucleusClass]:
+        """Names and colours, in the order of their indices."""
+        table = self.root["labels/nuclei_class"].attrs["ome"]["image-label"]  # type: ignore[index,call-overload]
+        pairs = zip(table["properties"], table["colors"], strict=True)
+        return [NucleusClass(row["name"], tuple(color["rgba"][:3])) for row, color in pairs][1:]
+
+
+def _open_source(result: Path) -> _Source:
+    inspection = inspect(result)
+    if inspection.is_damaged:
+        raise DamageError(f"{result} is damaged: {inspection.reason}; wsinuc verify lists all that is wrong")
+    if inspection.made.kind not in (PLAIN, SEALED):
+        raise OutputError(f"{result} holds no summary.json of wsinuc: not a complete wsinuc result")
+    return _Source(zarr.open_group(result / "labels.ome.zarr", mode="r"), inspection.made.content)
+
+
+def _write_canvas(source: _Source, path: Path, image: str | None, version: Version) -> Canvas:
+    """Begin the container with what is asked for of the slide."""
+    if image is not None and image not in ("none", source.image):
+        return _from_slide(source, path, image, version)
+    root = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
+    levels = source.canvas()
+    if image == "none" or source.image == "none" or not levels:
+        shapes = [(level.shape[0], level.shape[1]) for level in source.labels("nuclei")]
+        create_canvas(root, shapes, BLOCK, version=version)
+        scales = tuple((source.mpp * 2**level, source.mpp * 2**level) for level in range(len(shapes)))
+        return Canvas(scales=scales, first=(source.mpp, source.mpp))
+    targets = create_canvas(root, [level.shape[1:] for level in levels], BLOCK, version=version)
+    _copy_levels(levels, targets)
+    datasets = source.root.attrs["ome"]["multiscales"][0]["datasets"]  # type: ignore[index,call-overload]
+    scales = tuple(tuple(dataset["coordinateTransformations"][0]["scale"][1:]) for dataset in datasets)
+    return Canvas(scales=scales, first=(source.mpp, source.mpp))
+
+
+def _from_slide(source: _Source, path: Path, image: str, version: Version) -> Canvas:
+    """Begin the container with pixels that the result does not hold."""
+    settings = source.summary["settings"]
+    place = to_place(source.summary["slide"])
+    mpp = source.summary["config"].get("mpp")
+    try:
+        slide = open_isolated(place, reader=settings["reader"], mpp=mpp)
+        same = fingerprint(place) == settings["slide"]
+    except (OSError, SlideError) as error:
+        raise SlideError(
+            f"a copy {image!r} of the slide needs {place}, which cannot be opened ({error}): put it there, or leave "
+            "the choice of the copy out to keep what the result has"
+        ) from error
+    with slide:
+        view = slide.at(source.mpp)
+        if not same or list(view.shape) != list(settings["shape"]):
+            raise SlideError(f"{place} is not the slide of this result: it was replaced or changed since")
+        copy: SlideCopy = plan_copy(view, image)
+        return write_copy(copy, path, version=version)
+
+
+def _copy_levels(sources: list[zarr.Array[Any]], targets: list[zarr.Array[Any]]) -> None:
+    """Copy pyramids block by block; what holds nothing but the fill value is left out by the target."""
+    for source, target in zip(sources, targets, strict=True):
+        height, width = source.shape[-2:]
+        for block in BlockGrid((height, width), _SIDE, 0):
+            index = (..., *block.core.slices)
+            target[index] = source[index]

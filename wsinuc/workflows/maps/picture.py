@@ -1,0 +1,160 @@
+"""A map as a picture: colours over the slide in grey, with a scale bar and a bar of colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from wsinuc.exports.atomic import replacing
+from wsinuc.exports.pictures.drawing import GREY, INK, font, frame, printable, scale_bar
+from wsinuc.workflows.maps.quantity import DENSITY
+
+if TYPE_CHECKING:
+    from wsinuc.workflows.maps.run import NucleiMap
+
+SIDE = 1600
+"""Pixels of the longer side of the slide."""
+COLORMAP = "viridis"
+OPACITY = 0.6
+
+_MARGIN, _HEADER, _BAR, _BAR_GAP, _TICKS = 40, 118, 32, 40, 130
+_TICK_COUNT = 5
+
+
+def write_picture(nuclei_map: NucleiMap, path: Path) -> None:
+    """Write a PNG. Raises OutputError."""
+    pixels, um_per_px = slide_in_grey(nuclei_map)
+    picture = Image.fromarray(colour(pixels, um_per_px, nuclei_map))
+    scale_bar(picture, um_per_px)
+    frame(picture)
+    page = _page(picture, nuclei_map)
+    with replacing(path) as stream:
+        page.save(stream, format="PNG")
+
+
+def slide_in_grey(nuclei_map: NucleiMap) -> tuple[NDArray[np.uint8], float]:
+    """The slide as RGB ``(h, w, 3)`` without colours, from the copy in the result, and its um per pixel.
+
+    A result without a copy gives a white one.
+    """
+    height_um, width_um = (side * nuclei_map.grid.mpp for side in nuclei_map.grid.view_shape)
+    um_per_px = max(nuclei_map.grid.mpp, max(height_um, width_um) / SIDE)
+    size = max(1, round(width_um / um_per_px)), max(1, round(height_um / um_per_px))
+    copy = _copy(nuclei_map.result / "labels.ome.zarr")
+    if copy is None:
+        return np.full((size[1], size[0], 3), 255, np.uint8), um_per_px
+    grey = Image.fromarray(copy).convert("L").resize(size, Image.Resampling.BOX)
+    # Paler, so that the colours of the map stand out.
+    pale = (255 - (255 - np.asarray(grey, np.float32)) * 0.7).round().astype(np.uint8)
+    return np.repeat(pale[..., None], 3, axis=2), um_per_px
+
+
+def colour(pixels: NDArray[np.uint8], um_per_px: float, nuclei_map: NucleiMap) -> NDArray[np.uint8]:
+    """The pixels ``(h, w, 3)`` below the colours of their squares; a square without nuclei stays as it is."""
+    height, width = pixels.shape[:2]
+    rows, columns = nuclei_map.grid.shape
+    step = um_per_px / nuclei_map.grid.um
+    y = np.minimum(((np.arange(height) + 0.5) * step).astype(np.int64), rows - 1)
+    x = np.minimum(((np.arange(width) + 0.5) * step).astype(np.int64), columns - 1)
+    colours = _colours(nuclei_map.values, nuclei_map.limits)
+    shown = np.isfinite(nuclei_map.values)
+    if nuclei_map.quantity.of == DENSITY:
+        # Glass is left as it is; a share of nothing, on the other hand, is a finding.
+        shown &= nuclei_map.values > 0
+    # Squares are coloured first and enlarged then: there are fewer of them than of pixels.
+    over = colours[np.ix_(y, x)].astype(np.float32)
+    opacity = (OPACITY * shown)[np.ix_(y, x)][..., None].astype(np.float32)
+    return _over(pixels, over, opacity)
+
+
+def _over(below: NDArray[np.uint8], colours: NDArray[np.float32], opacity: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return (below * (1 - opacity) + colours * opacity).round().astype(np.uint8)
+
+
+def _copy(container: Path) -> NDArray[np.uint8] | None:
+    """The smallest level of the slide's copy that has enough pixels, RGB ``(h, w, 3)``; None where there is none."""
+    root = zarr.open_group(container, mode="r")
+    levels = [root[name] for name in sorted((name for name in root if name.isdigit()), key=int)]
+    if not levels:
+        return None
+    enough = [level for level in levels if max(level.shape[1:]) >= SIDE]  # type: ignore[union-attr]
+    level = enough[-1] if enough else levels[0]
+    planes: NDArray[np.uint8] = np.asarray(level[...])  # type: ignore[index]
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
+
+
+def _colours(values: NDArray[np.float32], limits: tuple[float, float]) -> NDArray[np.uint8]:
+    """RGB (..., 3) of values between the limits; those beyond take the colour of the limit."""
+    low, high = limits
+    share = np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)
+    rgba: NDArray[np.uint8] = matplotlib.colormaps[COLORMAP](share, bytes=True)
+    return rgba[..., :3]
+
+
+def _page(picture: Image.Image, nuclei_map: NucleiMap) -> Image.Image:
+    """The picture on white below a title, beside the bar of colours."""
+    height = max(picture.height, 220)
+    width = 2 * _MARGIN + picture.width + _BAR_GAP + _BAR + _TICKS
+    page = Image.new("RGB", (max(width, 640), _HEADER + height + _MARGIN), (255, 255, 255))
+    page.paste(picture, (_MARGIN, _HEADER))
+    draw = ImageDraw.Draw(page)
+    draw.text((_MARGIN, 28), _text(nuclei_map.quantity.title), fill=INK, font=font(34), anchor="lt")
+    noun = "nucleus" if nuclei_map.nuclei == 1 else "nuclei"
+    caption = f"{nuclei_map.nuclei:,} {noun}  ·  squares of {nuclei_map.grid.um:g} µm  ·  "
+    caption += printable(nuclei_map.result.name)
+    draw.text((_MARGIN, 92), caption, fill=GREY, font=font(22), anchor="ls")
+    _draw_bar(page, (_MARGIN + picture.width + _BAR_GAP, _HEADER), height, nuclei_map)
+    return page
+
+
+def _draw_bar(page: Image.Image, corner: tuple[int, int], height: int, nuclei_map: NucleiMap) -> None:
+    """The bar of colours as they look on glass, the largest value on top, with numbers beside it."""
+    x, y = corner
+    low, high = nuclei_map.limits
+    ramp = np.linspace(high, low, height, dtype=np.float32)[:, None].repeat(_BAR, axis=1)
+    colours = _colours(ramp, nuclei_map.limits)
+    bar = _over(np.full_like(colours, 255), colours.astype(np.float32), np.float32(OPACITY))
+    page.paste(Image.fromarray(bar), corner)
+    draw = ImageDraw.Draw(page)
+    for tick, label in enumerate(_labels(nuclei_map)):
+        at = y + height - 1 - round(tick * (height - 1) / (_TICK_COUNT - 1))
+        draw.line((x + _BAR, at, x + _BAR + 6, at), fill=INK)
+        draw.text((x + _BAR + 12, at), label, fill=INK, font=font(20), anchor="lm")
+
+
+def _labels(nuclei_map: NucleiMap) -> list[str]:
+    """Numbers beside the bar from below; the outermost say so where values lie beyond them."""
+    low, high = nuclei_map.limits
+    labels = [_number(value, high - low) for value in np.linspace(low, high, _TICK_COUNT).tolist()]
+    known = nuclei_map.values[np.isfinite(nuclei_map.values)]
+    if np.any(known < low):
+        labels[0] = f"≤ {labels[0]}"
+    if np.any(known > high):
+        labels[-1] = f"≥ {labels[-1]}"
+    return labels
+
+
+def _number(value: float, span: float) -> str:
+    """A value beside the bar, with as many digits as tell it from the next.
+
+    Examples
+    --------
+    >>> _number(1234.4, 5000.0), _number(0.25, 1.0), _number(31.24, 8.0)
+    ('1,234', '0.25', '31.2')
+    """
+    if span >= 100:
+        return f"{value:,.0f}"
+    if span > 4:
+        return f"{value:.1f}"
+    return f"{value:.2f}"
+
+
+def _text(title: str) -> str:
+    """A title in letters that the font has; units keep theirs."""
+    return "".join(letter if letter in "µ²" else printable(letter) if not letter.isspace() else " " for letter in title)

@@ -1,0 +1,126 @@
+"""A finished result to a map, and the map to files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.errors import ConfigError, OutputError
+from wsinuc.regular import require_parent
+from wsinuc.store import iter_nuclei
+from wsinuc.store.manifest import read_made
+from wsinuc.workflows.maps.grid import MapGrid, Sums
+from wsinuc.workflows.maps.quantity import DENSITY, SHARE, Quantity
+
+FORMATS = {".ome.zarr": "ome-zarr", ".zarr": "ome-zarr", ".tiff": "tiff", ".tif": "tiff", ".png": "png"}
+"""Ending of a file -> how it is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NucleiMap:
+    """A quantity over the squares of a grid."""
+
+    result: Path
+    """The result that it was made of."""
+    quantity: Quantity
+    grid: MapGrid
+    values: NDArray[np.float32]
+    """(rows, columns); NaN where there are no nuclei to take a mean of."""
+    nuclei: int
+    """How many nuclei the map is about."""
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Values from which to which colours reach: all of them, and of a measurement all but the outermost 1 %."""
+        known = self.values[np.isfinite(self.values)]
+        if self.quantity.of in (SHARE, "probability", "disagreement") or not known.size:
+            return 0.0, 1.0
+        if self.quantity.of == DENSITY:
+            return 0.0, max(float(known.max()), 1.0)
+        low, high = np.percentile(known, (1, 99)).tolist()
+        if low < high:
+            return low, high
+        return low - 0.5, low + 0.5
+
+
+def map_nuclei(result: Path, *, of: str = DENSITY, um: float = 50.0, class_name: str | None = None) -> NucleiMap:
+    """The map of a quantity over a result.
+
+    The table is read part by part; memory grows with the number of squares alone.
+
+    Parameters
+    ----------
+    result
+        A finished result, ``slide.wsinuc``.
+    of
+        density (nuclei per mm2), share (of a class among all nuclei), or what the mean is taken of: probability,
+        disagreement, or the name of a measurement, such as area_um2.
+    um
+        Side of a square in um.
+    class_name
+        Only nuclei of this class; for share, the class.
+
+    Raises
+    ------
+    ConfigError
+        The map is finer than the pixels, or the table has no such measurement or class.
+    DamageError, OutputError
+        As ``iter_nuclei``.
+    """
+    quantity = Quantity(of, class_name)
+    parts = iter_nuclei(result)
+    # Looks at the result before the first part is read, so that the summary below is one.
+    first = next(parts)
+    settings = read_made(result).content["settings"]
+    height, width = settings["shape"]
+    sums = Sums(MapGrid(um, first.frame.mpp, (height, width)), quantity)
+    sums.add(first)
+    for part in parts:
+        sums.add(part)
+    return NucleiMap(result=result, quantity=quantity, grid=sums.grid, values=sums.values(), nuclei=sums.total)
+
+
+def format_of(path: Path) -> str:
+    """How a map is written to a file of that name; raises ConfigError for an ending that stands for none."""
+    for ending, name in FORMATS.items():
+        if path.name.lower().endswith(ending):
+            return name
+    raise ConfigError(f"{path}: a map is written as {', '.join(FORMATS)}: give the file one of these endings")
+
+
+def check_targets(paths: Sequence[Path]) -> None:
+    """Raise ConfigError or OutputError for files that cannot be written: before the table is read."""
+    for path in paths:
+        kind = format_of(path)
+        require_parent(path)
+        if kind == "ome-zarr" and path.exists():
+            raise OutputError(f"{path} exists: remove it, or choose another name")
+
+
+def write_map(nuclei_map: NucleiMap, path: Path) -> None:
+    """Write a map in the format that the file's ending names; the file appears whole or not at all.
+
+    Raises
+    ------
+    ConfigError
+        The ending stands for no format.
+    OutputError
+        The file cannot be written.
+    """
+    kind = format_of(path)
+    if kind == "png":
+        from wsinuc.workflows.maps.picture import write_picture
+
+        write_picture(nuclei_map, path)
+    elif kind == "tiff":
+        from wsinuc.workflows.maps.files import write_tiff
+
+        write_tiff(nuclei_map, path)
+    else:
+        from wsinuc.workflows.maps.files import write_container
+
+        write_container(nuclei_map, path)
