@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 from scipy import ndimage
+
 from wsinuc.separation.opening import disc, open_labels
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.separation.watershed import instances_from_distance
