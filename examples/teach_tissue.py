@@ -1,4 +1,4 @@
-"""Write what a model says of unlabelled tissue (`tissue.py`), for `tune_network.py` and `tune_diffusion.py`.
+"""Write what a model says of unlabelled tissue (`unlabelled_tissue.py`), for `tune_network.py` and `tune_diffusion.py`.
 
     python examples/teach_tissue.py DATA MODEL OUT [--sizes 3/4,1,5/4]
 
@@ -15,8 +15,8 @@ from typing import cast
 
 import numpy as np
 import torch
-from tissue import tissue
 from train_fast import colours, in_size
+from unlabelled_tissue import tissue
 
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.normalisation import recoloured

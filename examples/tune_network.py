@@ -2,7 +2,7 @@
 
     python examples/tune_network.py DATA START OUT.safetensors --taught FOLDER --taught FOLDER [--steps 1600] ...
 
-DATA is as for `train_teacher.py` and `tissue.py`; START a U-Net of `train_teacher.py` or an earlier
+DATA is as for `train_teacher.py` and `unlabelled_tissue.py`; START a U-Net of `train_teacher.py` or an earlier
 student; each FOLDER what one model says of the tissue (`teach_tissue.py`), of which the mean is
 learnt. Interrupt it at will: the same command goes on where it stopped. A seed gives the same
 crops in the same order.
@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tissue import MPP, tissue
 from train_accurate import report
 from train_fast import CONSISTENCY, ZOOMS, at_zooms
 from train_teacher import AUGMENTATION, SEEN, learnt_from
+from unlabelled_tissue import MPP, tissue
 
 from wsinuc.datasets.sampling.crops import Crop
 from wsinuc.datasets.sampling.patches import Prefetcher
