@@ -129,11 +129,16 @@ def teach(images: list[NDArray[np.uint8]], models: list[Path], target: ColourNor
 
 
 def patches(folder: Path) -> list[NDArray[np.uint8]]:
-    """What was taught, in `ZOOMS`; small images are continued by mirroring."""
-    found, least = [], CROP + 34
-    for path in sorted(folder.glob("*.npy")):
-        planes = np.load(path)
-        for zoom in ZOOMS:
+    """What was taught, in `ZOOMS`."""
+    return at_zooms([np.load(path) for path in sorted(folder.glob("*.npy"))], ZOOMS, CROP)
+
+
+def at_zooms(images: list[NDArray[np.uint8]], zooms: tuple[float, ...], crop: int) -> list[NDArray[np.uint8]]:
+    """Every image ``(planes, h, w)`` in each size; small ones are continued by mirroring, so that crops fit in."""
+    found = []
+    least = crop + 34
+    for planes in images:
+        for zoom in zooms:
             sized = planes if zoom == 1 else np.stack([_resized(plane, zoom, 32) for plane in planes])
             missing = [(0, max(0, least - side)) for side in sized.shape[1:]]
             found.append(np.pad(sized, [(0, 0), *missing], mode="symmetric"))

@@ -47,6 +47,8 @@ class WatershedSettings:
     """Rise above the saddle between them from which two peaks of one marker are two nuclei; 1 never splits."""
     min_marker_um2: Area = 1.0
     """Smaller markers are noise."""
+    opening_um: Annotated[float, Meta(ge=0, le=5)] = 0.0
+    """Radius of the disc that each instance is opened by: tongues that are narrower go; 0 keeps them."""
     sobel_um: Annotated[float, Meta(gt=0, le=100)] = 2.75
     """Size of the derivative kernel of the H and V maps: 11 px at 0.25 um per px (HoVer-Net has 21)."""
     edge_threshold: Threshold = 0.07
@@ -60,7 +62,7 @@ class WatershedSettings:
         for name in ("foreground_threshold", "marker_threshold", "marker_height", "edge_threshold"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ConfigError(f"{name} must lie above 0 and at most at 1, got {getattr(self, name)}")
-        for name in ("min_area_um2", "max_hole_um2", "smoothing_um", "min_marker_um2"):
+        for name in ("min_area_um2", "max_hole_um2", "smoothing_um", "min_marker_um2", "opening_um"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("max_diameter_um", "sobel_um"):

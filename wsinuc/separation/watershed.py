@@ -25,6 +25,7 @@ from wsinuc.labels import fill_enclosed, pixel_counts, relabel, table_length
 from wsinuc.separation.contacts import settle_contacts
 from wsinuc.separation.flooding import level_watershed, split_peaks
 from wsinuc.separation.joining import Joining, join_fragments
+from wsinuc.separation.opening import open_labels
 from wsinuc.separation.settings import WatershedSettings
 
 __all__ = [
@@ -232,8 +233,13 @@ def _one_per_piece(markers: Labels, mask: NDArray[np.bool_]) -> Labels:
 
 
 def _simple(labels: Labels, settings: WatershedSettings) -> Labels:
-    """Instances in one piece without holes, numbered in raster order, without those that are too small."""
-    return relabel(fill_enclosed(labels), settings.area_px(settings.min_area_um2))
+    """Instances in one piece without spurs or holes, numbered in raster order, without those that are too small."""
+    whole = fill_enclosed(labels)
+    radius = settings.opening_um / settings.mpp
+    if radius >= 1:
+        # Where a neck was cut, the largest piece is the nucleus.
+        whole = fill_enclosed(open_labels(whole, radius))
+    return relabel(whole, settings.area_px(settings.min_area_um2))
 
 
 def _binomial(taps: int) -> NDArray[np.float64]:

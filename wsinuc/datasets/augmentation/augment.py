@@ -32,6 +32,8 @@ UNMIX = np.linalg.inv(STAINS)
 EOSIN = 1
 """Which of the stains it is."""
 
+COARSE = (1.5, 4.0)
+"""How many times as many um a pixel of a coarse slide may have."""
 COMPACT = (1.1, 1.8)
 """How much wider than the crop the field is whose nuclei are drawn together."""
 
@@ -46,6 +48,8 @@ class Augmentation:
     """Strength of the stain jitter; see `jitter_stain`."""
     blur: float = 0.0
     """Probability of a Gaussian blur with a standard deviation of 0.25 to 0.5 um (1 to 2 px at 40x)."""
+    coarse: float = 0.0
+    """Probability of pixels as a slide has them that was scanned with 1.5 to 4 times as many um per pixel."""
     noise: float = 0.0
     """Standard deviation of Gaussian noise in grey levels; each image gets between none and this."""
     dyes: float = 0.0
@@ -65,10 +69,10 @@ class Augmentation:
     def __post_init__(self) -> None:
         if self.zoom < 1 or not 0 <= self.stain < 1 or min(self.noise, self.dyes) < 0:
             raise ConfigError(f"zoom must be at least 1, stain in [0, 1), noise and dyes not negative; got {self}")
-        chances = (self.blur, self.light, self.jpeg, self.crowd, self.compact, self.artefacts)
+        chances = (self.blur, self.coarse, self.light, self.jpeg, self.crowd, self.compact, self.artefacts)
         if not all(0 <= chance <= 1 for chance in chances):
             raise ConfigError(
-                "blur, light, jpeg, crowd, compact and artefacts are probabilities from 0 to 1, got "
+                "blur, coarse, light, jpeg, crowd, compact and artefacts are probabilities from 0 to 1, got "
                 f"{', '.join(map(str, chances))}"
             )
 
@@ -190,12 +194,22 @@ def distorted(
     if augmentation.blur and rng.random() < augmentation.blur:
         sigma = rng.uniform(0.25, 0.5) / mpp
         image = _clipped(ndimage.gaussian_filter(image.astype(np.float32), (sigma, sigma, 0)))
+    if augmentation.coarse and rng.random() < augmentation.coarse:
+        image = _coarsened(image, rng.uniform(*COARSE))
     if augmentation.noise:
         level = rng.uniform(0, augmentation.noise)
         image = _clipped(image + level * rng.standard_normal(image.shape))
     if augmentation.jpeg and rng.random() < augmentation.jpeg:
         image = _compressed(image, int(rng.integers(30, 91)))
     return image
+
+
+def _coarsened(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """The image from ``factor`` times fewer pixels a side: means of them, enlarged again as a reader enlarges."""
+    height, width = image.shape[:2]
+    fewer = (max(1, round(width / factor)), max(1, round(height / factor)))
+    small = Image.fromarray(image).resize(fewer, Image.Resampling.BOX)
+    return np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _compressed(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -1,0 +1,177 @@
+"""Go on with the training of a network, from annotated images of 31 organs and from what models say of other tissue.
+
+    python examples/tune_network.py DATA START OUT.safetensors --taught FOLDER --taught FOLDER [--steps 1600] ...
+
+DATA is as for `train_teacher.py` and `unlabelled_tissue.py`; START a U-Net of `train_teacher.py` or an earlier
+student; each FOLDER what one model says of the tissue (`teach_tissue.py`), of which the mean is
+learnt. Interrupt it at will: the same command goes on where it stopped. A seed gives the same
+crops in the same order.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from train_accurate import report
+from train_fast import CONSISTENCY, ZOOMS, at_zooms
+from train_teacher import AUGMENTATION, SEEN, learnt_from
+from unlabelled_tissue import MPP, tissue
+
+from wsinuc.datasets.sampling.crops import Crop
+from wsinuc.datasets.sampling.patches import Prefetcher
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.header import from_header
+from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.pixels import to_network
+from wsinuc.models.training.loop import FitConfig, fit
+from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
+from wsinuc.workflows.distill.config import DistillConfig
+from wsinuc.workflows.train.network_loss import Targets, make_targets, unet_loss
+from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
+
+COARSE = 0.15
+"""Probability of a crop as a coarser slide shows it."""
+LABEL_WEIGHT = 0.7
+"""Weight of the annotation beside what the models say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How long a training goes on, and on how much of what."""
+
+    steps: int
+    rate: float
+    average: float
+    """Decay of the moving average of the weights."""
+    crop: int
+    taught: int
+    """Crops of a step that models have scored, in pairs."""
+    labelled: int
+    """Annotated ones."""
+    seed: int
+    bf16: bool
+
+
+def taught_tissue(data: Path, folders: list[Path]) -> list[NDArray[np.uint8]]:
+    """RGB and the mean of what the models say, ``(3 + channels, h, w)`` for each image."""
+    patches = []
+    for number, image in enumerate(tissue(data)):
+        scores = [np.load(folder / f"{number:04d}.npy").astype(np.float32) for folder in folders]
+        mean = np.rint(np.mean(scores, axis=0)).astype(np.uint8)
+        patches.append(np.concatenate([np.moveaxis(image, 2, 0), mean]))
+    return patches
+
+
+def taught_crops(patches: list[NDArray[np.uint8]], crop: int, seed: int) -> SoftCropSource:
+    """Pairs of crops of these patches in several sizes, of large patches a little oftener."""
+    kept = at_zooms(patches, ZOOMS, crop)
+    shares = np.sqrt([min(p.shape[1], 1024) * min(p.shape[2], 1024) for p in kept])
+    drawn = np.random.default_rng(seed).choice(len(kept), 20_000, p=shares / shares.sum())
+    return SoftCropSource(
+        read=lambda number: kept[number],
+        numbers=[int(i) for i in drawn],
+        classes=1,
+        separation="distance",
+        mpp=MPP,
+        step=1.0,
+        size=crop,
+        seed=seed,
+        augmentation=replace(AUGMENTATION, zoom=1.0, compact=0.0, artefacts=0.0, coarse=COARSE),
+    )
+
+
+def batches(
+    data: Path, folders: list[Path], course: Course
+) -> Callable[[int], tuple[list[SoftCrop], list[Crop], Targets]]:
+    """What step k learns from."""
+    soft = taught_crops(taught_tissue(data, folders), course.crop, course.seed)
+    plain = learnt_from(data, course.seed)
+    hard = replace(plain, size=course.crop, augmentation=replace(AUGMENTATION, coarse=COARSE))
+
+    def batch(step: int) -> tuple[list[SoftCrop], list[Crop], Targets]:
+        crops = hard.batch(step, course.labelled)
+        return soft.batch(step, course.taught), crops, make_targets(crops, "distance", 0, mpp=MPP)
+
+    return batch
+
+
+def tune(data: Path, start: Path, out: Path, folders: list[Path], course: Course) -> None:
+    """Train, or go on, and write ``out``."""
+    torch.manual_seed(course.seed)
+    former = load_checkpoint(start, "segmenter")
+    described = from_header(NetworkConfig, former.config)
+    network = build_network(described.method, described.network)
+    network.load_state_dict({name: value.float() for name, value in former.tensors.items()})
+    network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    settings = DistillConfig()
+    with ExitStack() as stack:
+        ahead = Prefetcher(batches(data, folders, course), threads=1)
+        stack.callback(ahead.close)
+
+        def loss(step: int) -> torch.Tensor:
+            soft, hard, wanted = ahead(step)
+            pixels = to_network(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)]))
+            raw = network(pixels.to(memory_format=torch.channels_last)).float()
+            said = DenseOutput(raw.classes[: len(soft)], raw.maps[: len(soft)])
+            drawn = DenseOutput(raw.classes[len(soft) :], raw.maps[len(soft) :])
+            learnt = soft_loss(said, [crop.target for crop in soft], settings.map_weight)
+            learnt = learnt + CONSISTENCY * inconsistency(said, soft)
+            return learnt + LABEL_WEIGHT * unet_loss(drawn, wanted, settings)
+
+        schedule = FitConfig(
+            steps=course.steps,
+            lr=course.rate,
+            warmup=50,
+            cosine=True,
+            weight_decay=0.01,
+            ema=course.average,
+            bf16=course.bf16,
+            save_every=250,
+            log_every=50,
+        )
+        crops = course.taught + course.labelled
+        tuned = fit(network, loss, schedule, state=out.with_suffix(".state"), on_progress=report, images=crops)
+    origin = {"data": SEEN, "licence": "Apache-2.0", "steps": course.steps, "seed": course.seed, "start": former.sha256}
+    save_checkpoint(network_checkpoint(described, dict(tuned), origin), out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("start", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--taught", type=Path, action="append", required=True)
+    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--average", type=float, default=0.995)
+    parser.add_argument("--crop", type=int, default=256)
+    parser.add_argument("--taught-crops", type=int, default=6)
+    parser.add_argument("--labelled-crops", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=6)
+    parser.add_argument("--bf16", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    course = Course(
+        steps=arguments.steps,
+        rate=arguments.rate,
+        average=arguments.average,
+        crop=arguments.crop,
+        taught=arguments.taught_crops,
+        labelled=arguments.labelled_crops,
+        seed=arguments.seed,
+        bf16=arguments.bf16,
+    )
+    tune(arguments.data, arguments.start, arguments.out, arguments.taught, course)
+
+
+if __name__ == "__main__":
+    main()
