@@ -64,7 +64,20 @@ def read(result: str | Place, *, slide: str | Path | None = None) -> Result:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished result; made by `wsinuc.read`."""
+    """A finished result; made by `wsinuc.read`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> out = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, wsinuc.SegmentConfig(mpp=0.499))
+    >>> result = wsinuc.read(out)
+    >>> isinstance(result, wsinuc.Result), result.summary["nuclei"] == len(result)
+    (True, True)
+    >>> result.labels.shape, int(result.labels.max().compute()) == len(result)
+    ((240, 240), True)
+    """
 
     folder: Path
     """The directory of the result."""
