@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +76,7 @@ class Result:
     >>> isinstance(result, wsinuc.Result), result.summary["nuclei"] == len(result)
     (True, True)
     >>> result.labels.shape, int(result.labels.max().compute()) == len(result)
-    ((240, 240), True)
+    ((479, 479), True)
     """
 
     folder: Path
@@ -167,7 +167,9 @@ class Result:
     def _image(self, name: str) -> Array:
         import dask.array
 
-        return dask.array.from_zarr(str(self.folder / LABELS / name), component="0")
+        # Dask has no types.
+        read: Callable[..., Array] = dask.array.from_zarr
+        return read(str(self.folder / LABELS / name), component="0")
 
 
 def _package(name: str, extra: str) -> Any:
