@@ -16,7 +16,7 @@ from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.store import iter_nuclei, iter_tables
 from wsinuc.store.manifest import read_made
-from wsinuc.urls import Place
+from wsinuc.urls import Place, to_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +29,7 @@ LABELS = "labels.ome.zarr/labels"
 """Where a result has its label images."""
 
 
-def read(result: str | Place, *, slide: str | Path | None = None) -> Result:
+def read(result: str | Place, *, slide: str | Place | None = None) -> Result:
     """A finished result as an object; its files are read when something of them is asked for.
 
     Parameters
@@ -59,7 +59,7 @@ def read(result: str | Place, *, slide: str | Path | None = None) -> Result:
     >>> result.slide.level_shapes[0]
     (240, 240)
     """
-    return Result(finished(result), None if slide is None else Path(slide))
+    return Result(finished(result), None if slide is None else to_place(slide))
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Result:
 
     folder: Path
     """The directory of the result."""
-    slide_path: Path | None = None
+    slide_place: Place | None = None
     """The slide; None takes the path that the result has noted."""
 
     @cached_property
@@ -91,7 +91,7 @@ class Result:
 
     def __len__(self) -> int:
         """Number of nuclei."""
-        return int(self.summary["nuclei"])
+        return int(self.summary.get("nuclei") or 0)
 
     def __repr__(self) -> str:
         return f"<wsinuc result {self.folder}: {len(self):,} nuclei>"
@@ -153,11 +153,11 @@ class Result:
             It is not where it was.
         """
         config = self.summary.get("config", {})
-        path = self.slide_path or Path(str(self.summary["slide"]))
+        place = self.slide_place or to_place(str(self.summary.get("slide")))
         try:
-            return open_slide(path, reader=config.get("reader", "auto"), mpp=config.get("mpp"))
+            return open_slide(place, reader=config.get("reader", "auto"), mpp=config.get("mpp"))
         except SlideError as error:
-            if path.exists():
+            if isinstance(place, Path) and place.exists():
                 raise
             raise SlideError(
                 f"the slide of {self.folder} is not where it was ({error}): say where it is with "
