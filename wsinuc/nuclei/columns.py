@@ -175,7 +175,7 @@ def read_columns(about: dict[str, Any]) -> list[str]:
 
 
 def check_columns(schema: pa.Schema, about: dict[str, Any]) -> None:
-    """Raise LookupError or TypeError unless a table has the columns of `to_arrow`, with classes and polygons as such."""
+    """Raise LookupError or TypeError unless a table has the columns of `to_arrow`, with their classes and polygons."""
     missing = {*read_columns(about), "y", "x", "y_um", "x_um", BBOX} - set(schema.names)
     if missing:
         raise LookupError(f"without {', '.join(sorted(missing))}")
