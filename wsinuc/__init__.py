@@ -11,7 +11,7 @@ The names below are what most programs need; the rest is reached by module path.
 `iter_nuclei`, `read_nuclei`        the table of nuclei of a result part by part in the order of ids; one part by path
 `Nuclei`                            the table itself: a struct of arrays
 `verify`                            whether every file of a result is what was written
-`read`                              a finished result as an object: table, label images, slide
+`read`, `Result`                    a finished result as an object: table, label images, slide
 `export`                            a result in another format: GeoParquet, CSV, GeoJSON
 `write_geojson`, `check_geojson`    nuclei for QuPath, and whether QuPath will take a file
 `open_dataset`, `score`             annotated images, and how well labels agree with them
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from wsinuc.exports.qupath.geojson import write_geojson
     from wsinuc.metrics.segmentation import score
     from wsinuc.nuclei import Nuclei, read_nuclei
-    from wsinuc.results.read import read
+    from wsinuc.results.read import Result, read
     from wsinuc.segmenters import load_segmenter
     from wsinuc.slides import open_slide
     from wsinuc.store import iter_nuclei
@@ -51,6 +51,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Nuclei",
+    "Result",
     "SegmentConfig",
     "WsinucError",
     "check_geojson",
@@ -70,6 +71,7 @@ __all__ = [
 
 _HOMES = {
     "Nuclei": "wsinuc.nuclei",
+    "Result": "wsinuc.results.read",
     "SegmentConfig": "wsinuc.config",
     "WsinucError": "wsinuc.errors",
     "check_geojson": "wsinuc.exports.qupath.check",

@@ -69,7 +69,7 @@ def export(
     """
     from wsinuc.exports.formats.registry import parse_formats
     from wsinuc.exports.formats.write import export as write
-    from wsinuc.exports.formats.write import finished
+    from wsinuc.exports.formats.write import finished, target
 
     # What is wrong with the request shows before anything is written.
     formats = parse_formats(to)
@@ -78,6 +78,9 @@ def export(
     folders = [finished(result) for result in results]
     if output is not None and len(folders) * len(formats) > 1 and not output.is_dir():
         raise click.UsageError(f"several files are to be written: make the folder {output} first, or leave out -o")
+    for folder in folders:
+        for kind in formats:
+            target(folder, kind, output, overwrite=overwrite)
     for folder in folders:
         for kind in formats:
             echo(f"{folder}: {write(folder, kind.name, output, overwrite=overwrite, **own[kind.name])}")

@@ -33,6 +33,9 @@ def test_several_results_in_several_formats(results: list[Path], tmp_path: Path)
     again = export(results[0], "--to", "csv")
     assert again.exit_code == 1
     assert again.stderr.startswith(f"error: {tmp_path / files[0]} is there already: add --overwrite")
+    (tmp_path / "a.nuclei.parquet").unlink()
+    assert export(*reversed(results), "--to", "geoparquet,csv").exit_code == 1
+    assert not (tmp_path / "a.nuclei.parquet").exists()
     assert export(results[0], "--to", "csv", "--overwrite").exit_code == 0
 
 

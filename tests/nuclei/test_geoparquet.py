@@ -149,3 +149,18 @@ def test_damaged_polygons_are_a_data_error(tmp_path) -> None:
     pq.write_table(table, tmp_path / "part.parquet")
     with pytest.raises(DataError, match=r"part.parquet is damaged: .*no polygon of one ring"):
         read_nuclei(tmp_path / "part.parquet")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop_columns(["bbox", "x_um"]), "without bbox, x_um"),
+        (lambda table: table.drop_columns(["id"]), "without id"),
+        (lambda table: table.set_column(8, "class", pa.array(["a", "b", "c"])), "class is string"),
+    ],
+)
+def test_columns_that_are_others_are_a_data_error(tmp_path, change, message) -> None:
+    write_nuclei(some_nuclei(), tmp_path / "part.parquet", RUN)
+    pq.write_table(change(pq.read_table(tmp_path / "part.parquet")), tmp_path / "part.parquet")
+    with pytest.raises(DataError, match=rf"part.parquet is damaged: .*{message}"):
+        read_table(tmp_path / "part.parquet")

@@ -171,6 +171,16 @@ def read_columns(about: dict[str, Any]) -> list[str]:
     return [*own, *about["measurements"], shape]
 
 
+def check_columns(schema: pa.Schema, about: dict[str, Any]) -> None:
+    """Raise LookupError or TypeError unless a table has the columns of `to_arrow`, with their classes and polygons."""
+    missing = {*read_columns(about), "y", "x", "y_um", "x_um", BBOX} - set(schema.names)
+    if missing:
+        raise LookupError(f"without {', '.join(sorted(missing))}")
+    for name, kind in (("class", pa.dictionary(pa.int32(), pa.string())), (GEOMETRY, pa.binary())):
+        if schema.field(name).type != kind:
+            raise TypeError(f"{name} is {schema.field(name).type}, not {kind}")
+
+
 def provenance_of(about: dict[str, Any]) -> Provenance | None:
     """The run that a header names; None where it names none."""
     if "run_id" not in about:

@@ -22,6 +22,7 @@ from wsinuc.nuclei.columns import (
     OUTLINE_VERSION,
     VERSION,
     Provenance,
+    check_columns,
     from_arrow,
     provenance_of,
     read_columns,
@@ -133,9 +134,11 @@ def read_table(path: str | Place, sha256: str | None = None, provenance: Provena
     if about["version"] == OUTLINE_VERSION:
         return to_arrow(_read(path, file, about), provenance)
     try:
-        return file.read()
-    except _DAMAGE as error:
+        table = file.read()
+        check_columns(table.schema, about)
+    except (*_DAMAGE, OSError) as error:
         raise _damaged(path, error) from error
+    return table
 
 
 def read_provenance(path: str | Place) -> Provenance | None:

@@ -76,7 +76,8 @@ def bounds(
 
 def _encode(outlines: NDArray[np.int32], offsets: NDArray[np.int64], downsample: tuple[float, float]) -> pa.Array:
     corners = np.diff(offsets)
-    xy = _closed(outlines[offsets[0] : offsets[-1]] * np.asarray(downsample, np.float64), corners)[:, ::-1]
+    yx = np.asarray(outlines[offsets[0] : offsets[-1]] * np.asarray(downsample, np.float64), np.float64)
+    xy = _closed(yx, corners)[:, ::-1]
     # Where each polygon's bytes begin.
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(_HEADER.itemsize + _POINT * (corners + 1))])
     headers = np.zeros(len(corners), _HEADER)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.store import iter_nuclei, iter_tables
 from wsinuc.store.manifest import read_made
-from wsinuc.urls import Place
+from wsinuc.urls import Place, to_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +29,7 @@ LABELS = "labels.ome.zarr/labels"
 """Where a result has its label images."""
 
 
-def read(result: str | Place, *, slide: str | Path | None = None) -> Result:
+def read(result: str | Place, *, slide: str | Place | None = None) -> Result:
     """A finished result as an object; its files are read when something of them is asked for.
 
     Parameters
@@ -59,16 +59,29 @@ def read(result: str | Place, *, slide: str | Path | None = None) -> Result:
     >>> result.slide.level_shapes[0]
     (240, 240)
     """
-    return Result(finished(result), None if slide is None else Path(slide))
+    return Result(finished(result), None if slide is None else to_place(slide))
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished result; made by `wsinuc.read`."""
+    """A finished result; made by `wsinuc.read`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> out = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, wsinuc.SegmentConfig(mpp=0.499))
+    >>> result = wsinuc.read(out)
+    >>> isinstance(result, wsinuc.Result), result.summary["nuclei"] == len(result)
+    (True, True)
+    >>> result.labels.shape, int(result.labels.max().compute()) == len(result)
+    ((479, 479), True)
+    """
 
     folder: Path
     """The directory of the result."""
-    slide_path: Path | None = None
+    slide_place: Place | None = None
     """The slide; None takes the path that the result has noted."""
 
     @cached_property
@@ -78,7 +91,7 @@ class Result:
 
     def __len__(self) -> int:
         """Number of nuclei."""
-        return int(self.summary["nuclei"])
+        return int(self.summary.get("nuclei") or 0)
 
     def __repr__(self) -> str:
         return f"<wsinuc result {self.folder}: {len(self):,} nuclei>"
@@ -140,11 +153,11 @@ class Result:
             It is not where it was.
         """
         config = self.summary.get("config", {})
-        path = self.slide_path or Path(str(self.summary["slide"]))
+        place = self.slide_place or to_place(str(self.summary.get("slide")))
         try:
-            return open_slide(path, reader=config.get("reader", "auto"), mpp=config.get("mpp"))
+            return open_slide(place, reader=config.get("reader", "auto"), mpp=config.get("mpp"))
         except SlideError as error:
-            if path.exists():
+            if isinstance(place, Path) and place.exists():
                 raise
             raise SlideError(
                 f"the slide of {self.folder} is not where it was ({error}): say where it is with "
@@ -154,7 +167,9 @@ class Result:
     def _image(self, name: str) -> Array:
         import dask.array
 
-        return dask.array.from_zarr(str(self.folder / LABELS / name), component="0")
+        # Dask has no types.
+        read: Callable[..., Array] = dask.array.from_zarr
+        return read(str(self.folder / LABELS / name), component="0")
 
 
 def _package(name: str, extra: str) -> Any:

@@ -76,7 +76,8 @@ def iter_tables(directory: str | Place) -> Iterator[pa.Table]:
     """The same parts as Arrow tables, with the columns that ``wsinuc.nuclei.columns`` lists.
 
     Parts of an older version come with today's columns: polygons for outlines, positions in um, and
-    the UUIDs that the nuclei have in the result's GeoJSON. Raises as `iter_nuclei` does.
+    the UUIDs that the nuclei have in the result's GeoJSON. All parts have the same columns and metadata.
+    Raises as `iter_nuclei` does, and DataError for a part that is none of this table.
 
     Examples
     --------
@@ -90,8 +91,14 @@ def iter_tables(directory: str | Place) -> Iterator[pa.Table]:
     """
     folder = to_place(directory)
     made = _whole(folder)
+    schema: pa.Schema | None = None
     for name, sha256 in _hashes(folder, made).items():
-        yield read_table(folder / name, sha256, _run_of(made))
+        table = read_table(folder / name, sha256, _run_of(made))
+        schema = schema or table.schema
+        # A seal tells damage, not intent, and whoever joins parts counts on this.
+        if not table.schema.equals(schema, check_metadata=True):
+            raise DataError(f"{folder / name} has other columns than the parts before it: it is of another result")
+        yield table
 
 
 def provenance(directory: str | Place) -> Provenance:

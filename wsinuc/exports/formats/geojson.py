@@ -6,9 +6,10 @@ from pathlib import Path
 
 from wsinuc.errors import DataError, WsinucError
 from wsinuc.exports.qupath.geojson import write_geojson
-from wsinuc.slides import open_slide
+from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store import Parts, provenance
 from wsinuc.store.manifest import read_made
+from wsinuc.urls import to_place
 
 
 def write_result_geojson(result: Path, out: Path, *, slide: Path | None = None, workers: int = 1) -> None:
@@ -41,10 +42,11 @@ def write_result_geojson(result: Path, out: Path, *, slide: Path | None = None, 
 def _origin(result: Path, slide: Path | None) -> tuple[float, float]:
     """The corner of the slide from which QuPath counts, by the slide itself."""
     content = read_made(result).content
-    path = slide or Path(str(content.get("slide", "")))
+    place = slide or to_place(str(content.get("slide", "")))
     config = content.get("config", {})
     try:
-        with open_slide(path, reader=config.get("reader", "auto"), mpp=config.get("mpp")) as opened:
+        # In a process of its own: a slide that makes its library abort is an error like others.
+        with open_isolated(place, reader=config.get("reader", "auto"), mpp=config.get("mpp")) as opened:
             return opened.origin
     except WsinucError as error:
         raise DataError(

@@ -67,9 +67,7 @@ def export(
     kind = formats[0]
     kind.check_options(options)
     folder = finished(result)
-    path = target(folder, kind, out)
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} is there already: add --overwrite to replace it, or choose another -o")
+    path = target(folder, kind, out, overwrite=overwrite)
     with _replaceable(path) as place:
         kind.load()(folder, place, **options)
     return path
@@ -90,8 +88,15 @@ def finished(result: str | Place) -> Path:
     return place
 
 
-def target(result: Path, kind: Format, out: str | Path | None = None) -> Path:
-    """Where a result is written in a format. Raises OutputError when the ending of ``out`` is another format's."""
+def target(result: Path, kind: Format, out: str | Path | None = None, *, overwrite: bool = False) -> Path:
+    """Where `export` writes a result, which it raises OutputError for when it may not be written."""
+    path = _target(result, kind, out)
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} is there already: add --overwrite to replace it, or choose another -o")
+    return path
+
+
+def _target(result: Path, kind: Format, out: str | Path | None) -> Path:
     if out is None:
         return result.parent / default_name(result, kind)
     path = Path(out)

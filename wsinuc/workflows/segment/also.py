@@ -11,7 +11,7 @@ from pathlib import Path
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.exports.formats.registry import parse_formats
-from wsinuc.exports.formats.write import default_names, export, target
+from wsinuc.exports.formats.write import default_name, default_names, export
 from wsinuc.urls import Place, Url, to_place
 
 
@@ -51,5 +51,5 @@ def write_also(result: Path, config: SegmentConfig) -> None:
 def write_missing(result: Place, config: SegmentConfig) -> None:
     """Write a result that was complete before in those formats of ``config.also`` that are not there."""
     for kind in parse_formats(config.also):
-        if isinstance(result, Path) and not target(result, kind).exists():
+        if isinstance(result, Path) and not (result.parent / default_name(result, kind)).exists():
             export(result, kind.name)
