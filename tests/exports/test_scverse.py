@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from wsinuc.errors import ConfigError, DataError, OutputError
-from wsinuc.exports.by_name import appearing
+from wsinuc.exports.atomic import appearing
 from wsinuc.exports.scverse.neighbours import neighbour_graph
 from wsinuc.exports.scverse.spatial import to_spatialdata, write_spatialdata
 from wsinuc.exports.scverse.table import to_anndata, write_anndata

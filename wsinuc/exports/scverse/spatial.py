@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wsinuc.exports.by_name import appearing
+from wsinuc.exports.atomic import appearing
 from wsinuc.exports.scverse.extras import quiet, require
 from wsinuc.exports.scverse.rasters import Pyramid, copy_pixels, lazy_image, pyramids, stand_in
 from wsinuc.exports.scverse.table import NEIGHBOURS_UM, build_table, check_reach
