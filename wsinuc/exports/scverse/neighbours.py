@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,20 +49,22 @@ def neighbour_graph(points: NDArray[np.float64], reach: float) -> tuple[csr_matr
     return csr_matrix((ones, position), shape=shape), csr_matrix((lengths[near], position), shape=shape)
 
 
-def _triangulate(points: NDArray[np.float64]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+def _triangulate(points: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Neighbours of each point one after another, and where those of each point begin."""
     from scipy.spatial import Delaunay, QhullError
 
     # Three points make the first triangle.
-    if len(points) >= 3:
-        try:
-            return Delaunay(points).vertex_neighbor_vertices
-        except QhullError:
-            pass  # All of them lie on one line.
-    return _chain(points)
+    if len(points) < 3:
+        return _chain(points)
+    try:
+        starts, neighbours = Delaunay(points).vertex_neighbor_vertices
+    except QhullError:
+        # All of them lie on one line.
+        return _chain(points)
+    return starts, neighbours
 
 
-def _chain(points: NDArray[np.float64]) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+def _chain(points: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[Any]]:
     """The same for points on a line: each is the neighbour of the next along it."""
     order = np.lexsort(points.T)
     first = order[:-1]

@@ -20,12 +20,7 @@ from wsinuc.errors import DamageError
 if TYPE_CHECKING:
     from xarray import DataTree
 
-IMAGE = "labels.ome.zarr"
-_ELEMENTS = (
-    # kind, name, group in a result, axes
-    ("labels", "nuclei_labels", f"{IMAGE}/labels/nuclei", ("y", "x")),
-    ("images", "slide", IMAGE, ("c", "y", "x")),
-)
+CONTAINER = "labels.ome.zarr"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +39,19 @@ class Pyramid:
     """(y, x) of the finest level."""
 
 
-def pyramids(result: Path) -> list[Pyramid]:
-    """The images of a result that SpatialData can hold: its ids, and the slide's pixels where they are there.
+def pyramids(result: Path, *, has_image: bool) -> list[Pyramid]:
+    """The images of a result that SpatialData can hold: ids at each pixel, and the slide where the result has it.
 
     Raises
     ------
     DamageError
-        The label image is not what a result holds.
+        An image is not what a result holds.
     """
-    found = [_open(result, *element) for element in _ELEMENTS]
-    return [pyramid for pyramid in found if pyramid is not None]
+    container = result / CONTAINER
+    labels = _open(container / "labels" / "nuclei", kind="labels", name="nuclei_labels", axes=("y", "x"))
+    if not has_image:
+        return [labels]
+    return [labels, _open(container, kind="images", name="slide", axes=("c", "y", "x"))]
 
 
 def lazy_image(pyramid: Pyramid, transformations: dict[str, Any]) -> DataTree:
@@ -81,7 +79,7 @@ def copy_pixels(images: Iterable[Pyramid], store: Path) -> None:
 
     for pyramid in images:
         group = store / pyramid.kind / pyramid.name
-        datasets = zarr.open_group(group, mode="r").attrs["ome"]["multiscales"][0]["datasets"]
+        datasets: Any = zarr.open_group(group, mode="r").attrs["ome"]["multiscales"][0]["datasets"]  # type: ignore[index,call-overload]
         for level, dataset in zip(pyramid.levels, datasets, strict=True):
             shutil.rmtree(group / dataset["path"])
             shutil.copytree(level, group / dataset["path"])
@@ -89,20 +87,17 @@ def copy_pixels(images: Iterable[Pyramid], store: Path) -> None:
     zarr.consolidate_metadata(store)
 
 
-def _open(result: Path, kind: str, name: str, group: str, axes: tuple[str, ...]) -> Pyramid | None:
-    """One image; None where the group shows something else."""
+def _open(folder: Path, *, kind: str, name: str, axes: tuple[str, ...]) -> Pyramid:
     import zarr
 
-    folder = result / group
     try:
-        multiscale = zarr.open_group(folder, mode="r").attrs["ome"]["multiscales"][0]
-        if tuple(axis["name"] for axis in multiscale["axes"]) != axes:
-            return None
+        multiscale: Any = zarr.open_group(folder, mode="r").attrs["ome"]["multiscales"][0]  # type: ignore[index,call-overload]
         levels = tuple(folder / dataset["path"] for dataset in multiscale["datasets"])
         scale = multiscale["datasets"][0]["coordinateTransformations"][0]["scale"]
+        um_per_px = (float(scale[-2]), float(scale[-1]))
     except (LookupError, TypeError, ValueError, OSError) as error:
         raise DamageError(f"{folder} is damaged: expected an OME-Zarr image of a result ({error})") from error
-    return Pyramid(kind=kind, name=name, levels=levels, axes=axes, um_per_px=(scale[-2], scale[-1]))
+    return Pyramid(kind=kind, name=name, levels=levels, axes=axes, um_per_px=um_per_px)
 
 
 def _tree(pyramid: Pyramid, arrays: list[Any], transformations: dict[str, Any]) -> DataTree:

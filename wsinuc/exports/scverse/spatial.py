@@ -58,7 +58,11 @@ def to_spatialdata(result: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) 
     DamageError, OutputError, DataError
         The result cannot be read.
     """
-    return _build(result, neighbours_um, lazy_image)
+    spatialdata = require("spatialdata", "spatialdata", "SpatialData")
+    check_reach(neighbours_um)
+    whole = read_whole(result)
+    images = pyramids(whole.folder, has_image=whole.has_image)
+    return spatialdata.SpatialData(**_elements(whole, images, lazy_image, neighbours_um))
 
 
 def write_spatialdata(result: Path | str, out: Path | str, *, neighbours_um: float = NEIGHBOURS_UM) -> None:
@@ -80,24 +84,30 @@ def write_spatialdata(result: Path | str, out: Path | str, *, neighbours_um: flo
     """
     out = Path(out)
     with appearing(out) as partial:
-        data = _build(result, neighbours_um, stand_in)
+        spatialdata = require("spatialdata", "spatialdata", "SpatialData")
+        check_reach(neighbours_um)
+        whole = read_whole(result)
+        images = pyramids(whole.folder, has_image=whole.has_image)
+        data = spatialdata.SpatialData(**_elements(whole, images, stand_in, neighbours_um))
         with quiet():
             data.write(partial, update_sdata_path=False)
-            copy_pixels(pyramids(Path(result)), partial)
+            copy_pixels(images, partial)
 
 
-def _build(result: Path | str, neighbours_um: float, image: Callable[[Pyramid, dict[str, Any]], Any]) -> SpatialData:
-    """The object, with images as ``image`` makes them of a pyramid and its transformations."""
-    spatialdata = require("spatialdata", "spatialdata", "SpatialData")
-    check_reach(neighbours_um)
-    whole = read_whole(result)
+def _elements(
+    whole: WholeResult,
+    images: list[Pyramid],
+    image_of: Callable[[Pyramid, dict[str, Any]], Any],
+    neighbours_um: float,
+) -> dict[str, dict[str, Any]]:
+    """What SpatialData is made of, by kind and name, with images as ``image_of`` makes them."""
     elements: dict[str, dict[str, Any]] = {"images": {}, "labels": {}, "shapes": {}, "tables": {}}
-    for pyramid in pyramids(whole.folder):
-        elements[pyramid.kind][pyramid.name] = image(pyramid, _of_image(pyramid, whole.nuclei.frame))
+    for pyramid in images:
+        elements[pyramid.kind][pyramid.name] = image_of(pyramid, _of_image(pyramid, whole.nuclei.frame))
     if len(whole.nuclei):
         elements["shapes"][SHAPES] = _shapes(whole.nuclei)
         elements["tables"][TABLE] = _table(whole, neighbours_um)
-    return spatialdata.SpatialData(**elements)
+    return elements
 
 
 def _shapes(nuclei: Nuclei) -> GeoDataFrame:

@@ -22,6 +22,8 @@ class WholeResult:
     """Names the run; with a nucleus' id it gives the nucleus' UUID."""
     slide: str
     """File name of the slide."""
+    has_image: bool
+    """Whether the result holds pixels of the slide."""
 
 
 def read_whole(result: Path | str) -> WholeResult:
@@ -43,5 +45,11 @@ def read_whole(result: Path | str) -> WholeResult:
             f"{folder / 'summary.json'} does not say with which settings the result was made: "
             "segment the slide again with --overwrite"
         )
-    name = Path(str(content.get("slide", ""))).name
-    return WholeResult(folder=folder, nuclei=nuclei, run_id=settings_hash(facts["settings"]), slide=name)
+    settings = facts["settings"]
+    return WholeResult(
+        folder=folder,
+        nuclei=nuclei,
+        run_id=settings_hash(settings),
+        slide=Path(str(content.get("slide", ""))).name,
+        has_image=settings.get("image", "none") != "none",
+    )
