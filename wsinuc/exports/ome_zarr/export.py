@@ -77,17 +77,18 @@ def write_ome_zarr(result: Path, out: Path, *, version: Version = "0.5", image: 
 class _Source:
     """The container of a finished result."""
 
-    root: zarr.Group
+    # Zarr's own types know neither which nodes are arrays nor what attributes hold.
+    root: Any
     summary: Mapping[str, Any]
 
     def labels(self, name: str) -> list[zarr.Array[Any]]:
         """Levels of a label image, the finest first."""
-        datasets = self.root[f"labels/{name}"].attrs["ome"]["multiscales"][0]["datasets"]  # type: ignore[index,call-overload]
-        return [self.root[f"labels/{name}/{dataset['path']}"] for dataset in datasets]  # type: ignore[misc]
+        datasets = self.root[f"labels/{name}"].attrs["ome"]["multiscales"][0]["datasets"]
+        return [self.root[f"labels/{name}/{dataset['path']}"] for dataset in datasets]
 
     def canvas(self) -> list[zarr.Array[Any]]:
         """Levels of the slide's copy; empty for a result of a version that made none."""
-        return [self.root[str(level)] for level in range(len(self.labels("nuclei"))) if str(level) in self.root]  # type: ignore[misc]
+        return [self.root[str(level)] for level in range(len(self.labels("nuclei"))) if str(level) in self.root]
 
     @property
     def mpp(self) -> float:
@@ -102,7 +103,7 @@ class _Source:
     @property
     def classes(self) -> list[NucleusClass]:
         """Names and colours, in the order of their indices."""
-        table = self.root["labels/nuclei_class"].attrs["ome"]["image-label"]  # type: ignore[index,call-overload]
+        table = self.root["labels/nuclei_class"].attrs["ome"]["image-label"]
         pairs = zip(table["properties"], table["colors"], strict=True)
         return [NucleusClass(row["name"], tuple(color["rgba"][:3])) for row, color in pairs][1:]
 
@@ -127,9 +128,10 @@ def _write_canvas(source: _Source, path: Path, image: str | None, version: Versi
         create_canvas(root, shapes, BLOCK, version=version)
         scales = tuple((source.mpp * 2**level, source.mpp * 2**level) for level in range(len(shapes)))
         return Canvas(scales=scales, first=(source.mpp, source.mpp))
-    targets = create_canvas(root, [level.shape[1:] for level in levels], BLOCK, version=version)
+    shapes = [(level.shape[1], level.shape[2]) for level in levels]
+    targets = create_canvas(root, shapes, BLOCK, version=version)
     _copy_levels(levels, targets)
-    datasets = source.root.attrs["ome"]["multiscales"][0]["datasets"]  # type: ignore[index,call-overload]
+    datasets = source.root.attrs["ome"]["multiscales"][0]["datasets"]
     scales = tuple(tuple(dataset["coordinateTransformations"][0]["scale"][1:]) for dataset in datasets)
     return Canvas(scales=scales, first=(source.mpp, source.mpp))
 

@@ -161,7 +161,7 @@ def _multiscale(name: str, method: str, axes: list[dict[str, str]], datasets: li
     return {"name": name, "type": method, "axes": axes, "datasets": datasets}
 
 
-def _write(group: zarr.Group, content: dict[str, Any], version: Version) -> None:
+def _write(group: zarr.Group | zarr.Array[Any], content: dict[str, Any], version: Version) -> None:
     if version == "0.5":
         group.attrs["ome"] = {"version": version, **content}
         return
