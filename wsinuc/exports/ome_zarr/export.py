@@ -15,7 +15,7 @@ from wsinuc.errors import ConfigError, DamageError, OutputError, SlideError
 from wsinuc.exports.atomic import replacing_folder
 from wsinuc.exports.ome_zarr.arrays import MAX_CHUNK, create_canvas, create_levels
 from wsinuc.exports.ome_zarr.copy_plan import SlideCopy, plan_copy
-from wsinuc.exports.ome_zarr.metadata import VERSIONS, Canvas, Version, describe_canvas, describe_labels
+from wsinuc.exports.ome_zarr.metadata import VERSIONS, Canvas, Version, blank_canvas, describe_canvas, describe_labels
 from wsinuc.exports.ome_zarr.slide_copy import BLOCK, write_copy
 from wsinuc.grid import BlockGrid
 from wsinuc.nuclei.classes import NucleusClass
@@ -24,9 +24,8 @@ from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store.manifest import PLAIN, SEALED, inspect
 from wsinuc.urls import to_place
 
-_LABELS = {"nuclei": np.uint32, "nuclei_class": np.uint8}
-# Side of what is read and written at once; a multiple of every chunk that wsinuc makes would be too large.
-_SIDE = 4 * MAX_CHUNK
+_LABELS: dict[str, type[np.integer[Any]]] = {"nuclei": np.uint32, "nuclei_class": np.uint8}
+_SIDE = 4 * MAX_CHUNK  # of what is read and written at once
 
 
 def write_ome_zarr(result: Path, out: Path, *, version: Version = "0.5", image: str | None = None) -> None:
@@ -126,14 +125,13 @@ def _write_canvas(source: _Source, path: Path, image: str | None, version: Versi
     if image == "none" or source.image == "none" or not levels:
         shapes = [(level.shape[0], level.shape[1]) for level in source.labels("nuclei")]
         create_canvas(root, shapes, BLOCK, version=version)
-        scales = tuple((source.mpp * 2**level, source.mpp * 2**level) for level in range(len(shapes)))
-        return Canvas(scales=scales, first=(source.mpp, source.mpp))
+        return blank_canvas(source.mpp, len(shapes))
     shapes = [(level.shape[1], level.shape[2]) for level in levels]
     targets = create_canvas(root, shapes, BLOCK, version=version)
     _copy_levels(levels, targets)
     datasets = source.root.attrs["ome"]["multiscales"][0]["datasets"]
     scales = tuple(tuple(dataset["coordinateTransformations"][0]["scale"][1:]) for dataset in datasets)
-    return Canvas(scales=scales, first=(source.mpp, source.mpp))
+    return Canvas(scales=scales, labels_mpp=source.mpp)
 
 
 def _from_slide(source: _Source, path: Path, image: str, version: Version) -> Canvas:
