@@ -27,7 +27,7 @@ from wsinuc.exports.ome_zarr.arrays import (
     level_shapes,
     plain_loop,
 )
-from wsinuc.exports.ome_zarr.metadata import Canvas, describe_canvas, describe_labels
+from wsinuc.exports.ome_zarr.metadata import Canvas, blank_canvas, describe_canvas, describe_labels
 from wsinuc.grid import Block, BlockGrid, Box
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import Nuclei
@@ -86,7 +86,7 @@ def render_labels(
 def _blank(root: zarr.Group, shapes: list[tuple[int, int]], block: int, mpp: float) -> Canvas:
     """A white canvas of the labels' extent."""
     create_canvas(root, shapes, block)
-    return Canvas(scales=tuple((mpp * 2**level, mpp * 2**level) for level in range(len(shapes))), first=(mpp, mpp))
+    return blank_canvas(mpp, len(shapes))
 
 
 def _draw(

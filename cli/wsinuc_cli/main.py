@@ -32,7 +32,7 @@ COMMANDS = {
     "verify": "Say whether the files of results are what was written.",
     "doctor": "Say whether wsinuc works on this computer, and how fast.",
     "info": "Show what wsinuc sees in a slide.",
-    "map": "Draw a map of nuclei: density, share of a class, mean of a measurement.",
+    "map": "Draw maps of density, shares of classes, measurements.",
     "check": "Say whether QuPath will take a GeoJSON file.",
     "data": "Look at annotated data sets, and split them.",
     "evaluate": "Compare a segmentation with annotated images.",

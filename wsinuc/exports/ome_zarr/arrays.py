@@ -94,7 +94,8 @@ def create_canvas(
 def halve_labels(levels: list[zarr.Array[Any]], block: int, for_each: ForEach) -> None:
     """Fill all levels but the first with every second pixel of the one before; ids must never be averaged."""
     for fine, coarse in pairwise(levels):
-        for_each(_label_halver(fine, coarse), BlockGrid(coarse.shape, block, 0))
+        height, width = coarse.shape
+        for_each(_label_halver(fine, coarse), BlockGrid((height, width), block, 0))
 
 
 def halve_canvas(
@@ -108,7 +109,8 @@ def halve_canvas(
         uint8 (256,): what each value is stored as; None keeps them.
     """
     for fine, coarse in pairwise(levels):
-        for_each(_canvas_halver(fine, coarse, rounded), BlockGrid(coarse.shape[1:], block, 0))
+        _, height, width = coarse.shape
+        for_each(_canvas_halver(fine, coarse, rounded), BlockGrid((height, width), block, 0))
 
 
 def _layout(

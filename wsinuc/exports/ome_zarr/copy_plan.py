@@ -49,9 +49,9 @@ class SlideCopy:
 
     def levels(self, count: int) -> Canvas:
         """The pyramid of ``count`` levels; labels must have as many."""
-        mpp = self.labels.mpp
         y, x = self.scale
-        return Canvas(scales=tuple((y * 2**level, x * 2**level) for level in range(count)), first=(mpp, mpp))
+        scales = tuple((y * 2**level, x * 2**level) for level in range(count))
+        return Canvas(scales=scales, labels_mpp=self.labels.mpp)
 
 
 def plan_copy(view: SlideView, image: str) -> SlideCopy:

@@ -15,7 +15,7 @@ from wsinuc.errors import ConfigError, DamageError, OutputError, SlideError
 from wsinuc.exports.atomic import appearing
 from wsinuc.exports.ome_zarr.arrays import MAX_CHUNK, create_canvas, create_levels
 from wsinuc.exports.ome_zarr.copy_plan import SlideCopy, plan_copy
-from wsinuc.exports.ome_zarr.metadata import VERSIONS, Canvas, Version, describe_canvas, describe_labels
+from wsinuc.exports.ome_zarr.metadata import VERSIONS, Canvas, Version, blank_canvas, describe_canvas, describe_labels
 from wsinuc.exports.ome_zarr.slide_copy import BLOCK, write_copy
 from wsinuc.grid import BlockGrid
 from wsinuc.nuclei.classes import NucleusClass
@@ -24,9 +24,8 @@ from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store.manifest import PLAIN, SEALED, inspect
 from wsinuc.urls import to_place
 
-_LABELS = {"nuclei": np.uint32, "nuclei_class": np.uint8}
-# Side of what is read and written at once; a multiple of every chunk that wsinuc makes would be too large.
-_SIDE = 4 * MAX_CHUNK
+_LABELS: dict[str, type[np.integer[Any]]] = {"nuclei": np.uint32, "nuclei_class": np.uint8}
+_SIDE = 4 * MAX_CHUNK  # of what is read and written at once
 
 
 def write_ome_zarr(result: Path, out: Path, *, version: Version = "0.5", image: str | None = None) -> None:
@@ -77,17 +76,18 @@ def write_ome_zarr(result: Path, out: Path, *, version: Version = "0.5", image: 
 class _Source:
     """The container of a finished result."""
 
-    root: zarr.Group
+    # Zarr's own types know neither which nodes are arrays nor what attributes hold.
+    root: Any
     summary: Mapping[str, Any]
 
     def labels(self, name: str) -> list[zarr.Array[Any]]:
         """Levels of a label image, the finest first."""
-        datasets = self.root[f"labels/{name}"].attrs["ome"]["multiscales"][0]["datasets"]  # type: ignore[index,call-overload]
-        return [self.root[f"labels/{name}/{dataset['path']}"] for dataset in datasets]  # type: ignore[misc]
+        datasets = self.root[f"labels/{name}"].attrs["ome"]["multiscales"][0]["datasets"]
+        return [self.root[f"labels/{name}/{dataset['path']}"] for dataset in datasets]
 
     def canvas(self) -> list[zarr.Array[Any]]:
         """Levels of the slide's copy; empty for a result of a version that made none."""
-        return [self.root[str(level)] for level in range(len(self.labels("nuclei"))) if str(level) in self.root]  # type: ignore[misc]
+        return [self.root[str(level)] for level in range(len(self.labels("nuclei"))) if str(level) in self.root]
 
     @property
     def mpp(self) -> float:
@@ -102,7 +102,7 @@ class _Source:
     @property
     def classes(self) -> list[NucleusClass]:
         """Names and colours, in the order of their indices."""
-        table = self.root["labels/nuclei_class"].attrs["ome"]["image-label"]  # type: ignore[index,call-overload]
+        table = self.root["labels/nuclei_class"].attrs["ome"]["image-label"]
         pairs = zip(table["properties"], table["colors"], strict=True)
         return [NucleusClass(row["name"], tuple(color["rgba"][:3])) for row, color in pairs][1:]
 
@@ -125,13 +125,13 @@ def _write_canvas(source: _Source, path: Path, image: str | None, version: Versi
     if image == "none" or source.image == "none" or not levels:
         shapes = [(level.shape[0], level.shape[1]) for level in source.labels("nuclei")]
         create_canvas(root, shapes, BLOCK, version=version)
-        scales = tuple((source.mpp * 2**level, source.mpp * 2**level) for level in range(len(shapes)))
-        return Canvas(scales=scales, first=(source.mpp, source.mpp))
-    targets = create_canvas(root, [level.shape[1:] for level in levels], BLOCK, version=version)
+        return blank_canvas(source.mpp, len(shapes))
+    shapes = [(level.shape[1], level.shape[2]) for level in levels]
+    targets = create_canvas(root, shapes, BLOCK, version=version)
     _copy_levels(levels, targets)
-    datasets = source.root.attrs["ome"]["multiscales"][0]["datasets"]  # type: ignore[index,call-overload]
+    datasets = source.root.attrs["ome"]["multiscales"][0]["datasets"]
     scales = tuple(tuple(dataset["coordinateTransformations"][0]["scale"][1:]) for dataset in datasets)
-    return Canvas(scales=scales, first=(source.mpp, source.mpp))
+    return Canvas(scales=scales, labels_mpp=source.mpp)
 
 
 def _from_slide(source: _Source, path: Path, image: str, version: Version) -> Canvas:

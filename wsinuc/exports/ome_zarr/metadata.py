@@ -30,14 +30,19 @@ class Canvas:
 
     scales: tuple[tuple[float, float], ...]
     """um per pixel of each level, (y, x)."""
-    first: tuple[float, float]
-    """um per pixel of the labels, (y, x): the origin is the centre of their first pixel."""
+    labels_mpp: float
+    """um per pixel of the labels; the origin is the centre of their first pixel."""
+
+
+def blank_canvas(mpp: float, levels: int) -> Canvas:
+    """The canvas of labels without a copy of the slide, which has their pixels."""
+    return Canvas(scales=tuple((mpp * 2**level, mpp * 2**level) for level in range(levels)), labels_mpp=mpp)
 
 
 def describe_canvas(root: zarr.Group, canvas: Canvas, version: Version) -> None:
     """Write what a reader needs to show the canvas, without which it takes the container for nothing."""
     datasets = [
-        {"path": str(level), "coordinateTransformations": _placed(scale, canvas.first)}
+        {"path": str(level), "coordinateTransformations": _placed(scale, canvas.labels_mpp)}
         for level, scale in enumerate(canvas.scales)
     ]
     axes = [{"name": "c", "type": "channel"}, *_axes()]
@@ -50,7 +55,7 @@ def describe_canvas(root: zarr.Group, canvas: Canvas, version: Version) -> None:
 
 def describe_labels(
     root: zarr.Group,
-    mpp: float | tuple[float, float],
+    mpp: float,
     levels: int,
     classes: Sequence[NucleusClass],
     version: Version,
@@ -60,17 +65,15 @@ def describe_labels(
     Parameters
     ----------
     mpp
-        um per pixel of the finest level, or (y, x).
+        um per pixel of the finest level.
     levels
         Levels of each label image; as many as the canvas has.
     """
-    if isinstance(mpp, float):
-        mpp = (mpp, mpp)
     for name, image_label in (("nuclei", {}), (CLASS_IMAGE, class_table(classes))):
         datasets = [
             {
                 "path": str(level),
-                "coordinateTransformations": [{"type": "scale", "scale": [um * 2**level for um in mpp]}],
+                "coordinateTransformations": [{"type": "scale", "scale": [mpp * 2**level] * 2}],
             }
             for level in range(levels)
         ]
@@ -84,7 +87,7 @@ def describe_labels(
     _write(root["labels"], {"labels": ["nuclei", CLASS_IMAGE]}, version)
 
 
-def describe_plane(root: zarr.Group, name: str, *, um: float, first: float, limits: tuple[float, float]) -> None:
+def describe_plane(root: zarr.Group, name: str, *, um: float, labels_mpp: float, limits: tuple[float, float]) -> None:
     """Write what a reader needs to show the array ``0`` as one plane of values, in version 0.5.
 
     Parameters
@@ -93,12 +96,12 @@ def describe_plane(root: zarr.Group, name: str, *, um: float, first: float, limi
         What the values are.
     um
         Per pixel.
-    first
+    labels_mpp
         um per pixel of the label images below which the plane lies.
     limits
         Values from which to which a viewer spreads its colours.
     """
-    shift = (um - first) / 2
+    shift = (um - labels_mpp) / 2
     transformations = [
         {"type": "scale", "scale": [um, um]},
         {"type": "translation", "translation": [shift, shift]},
@@ -138,11 +141,11 @@ def _shown_at_once() -> dict[str, Any]:
     return {"channels": [{"label": "classes", "active": True, "color": "FFFFFF"}]}
 
 
-def _placed(scale: tuple[float, float], first: tuple[float, float]) -> list[dict[str, Any]]:
+def _placed(scale: tuple[float, float], labels_mpp: float) -> list[dict[str, Any]]:
     """Scale and translation of a level of the canvas, (c, y, x)."""
     transformations: list[dict[str, Any]] = [{"type": "scale", "scale": [1.0, *scale]}]
     # A pixel begins where the labels' first pixel does, and its centre is half of it further.
-    shift = [(um - start) / 2 for um, start in zip(scale, first, strict=True)]
+    shift = [(um - labels_mpp) / 2 for um in scale]
     if any(shift):
         transformations.append({"type": "translation", "translation": [0.0, *shift]})
     return transformations
@@ -161,7 +164,7 @@ def _multiscale(name: str, method: str, axes: list[dict[str, str]], datasets: li
     return {"name": name, "type": method, "axes": axes, "datasets": datasets}
 
 
-def _write(group: zarr.Group, content: dict[str, Any], version: Version) -> None:
+def _write(group: zarr.Group | zarr.Array[Any], content: dict[str, Any], version: Version) -> None:
     if version == "0.5":
         group.attrs["ome"] = {"version": version, **content}
         return

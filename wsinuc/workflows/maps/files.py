@@ -67,6 +67,6 @@ def write_container(nuclei_map: NucleiMap, path: Path) -> None:
             root,
             nuclei_map.quantity.title,
             um=nuclei_map.grid.um,
-            first=nuclei_map.grid.mpp,
+            labels_mpp=nuclei_map.grid.mpp,
             limits=nuclei_map.limits,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -80,12 +80,12 @@ def _over(below: NDArray[np.uint8], colours: NDArray[np.float32], opacity: NDArr
 def _copy(container: Path) -> NDArray[np.uint8] | None:
     """The smallest level of the slide's copy that has enough pixels, RGB ``(h, w, 3)``; None where there is none."""
     root = zarr.open_group(container, mode="r")
-    levels = [root[name] for name in sorted((name for name in root if name.isdigit()), key=int)]
+    levels: list[Any] = [root[name] for name in sorted((name for name in root if name.isdigit()), key=int)]
     if not levels:
         return None
-    enough = [level for level in levels if max(level.shape[1:]) >= SIDE]  # type: ignore[union-attr]
+    enough = [level for level in levels if max(level.shape[1:]) >= SIDE]
     level = enough[-1] if enough else levels[0]
-    planes: NDArray[np.uint8] = np.asarray(level[...])  # type: ignore[index]
+    planes: NDArray[np.uint8] = np.asarray(level[...])
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
@@ -119,7 +119,7 @@ def _draw_bar(page: Image.Image, corner: tuple[int, int], height: int, nuclei_ma
     low, high = nuclei_map.limits
     ramp = np.linspace(high, low, height, dtype=np.float32)[:, None].repeat(_BAR, axis=1)
     colours = _colours(ramp, nuclei_map.limits)
-    bar = _over(np.full_like(colours, 255), colours.astype(np.float32), np.float32(OPACITY))
+    bar = _over(np.full_like(colours, 255), colours.astype(np.float32), np.full((1, 1, 1), OPACITY, np.float32))
     page.paste(Image.fromarray(bar), corner)
     draw = ImageDraw.Draw(page)
     for tick, label in enumerate(_labels(nuclei_map)):

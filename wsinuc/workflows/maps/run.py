@@ -71,6 +71,7 @@ def map_nuclei(result: Path, *, of: str = DENSITY, um: float = 50.0, class_name:
     DamageError, OutputError
         As ``iter_nuclei``.
     """
+    result = Path(result)
     quantity = Quantity(of, class_name)
     parts = iter_nuclei(result)
     # Looks at the result before the first part is read, so that the summary below is one.

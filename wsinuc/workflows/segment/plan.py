@@ -35,7 +35,9 @@ NUCLEI_PER_MM2 = 3000
 BYTES_PER_NUCLEUS = 1500
 """Table twice (while it is numbered), GeoJSON and label images together."""
 BYTES_PER_COPIED_PIXEL = 2.7
-"""The slide's copy with its coarser levels, on dense tissue."""
+"""A thumbnail of dense tissue with its coarser levels."""
+BYTES_PER_EXACT_PIXEL = 3.5
+"""The same of a full copy, which keeps all bits."""
 BASE_MEMORY = 450 * 2**20
 """Interpreter and libraries, without weights."""
 BYTES_PER_PIXEL = 20
@@ -248,7 +250,11 @@ def _copied_bytes(view: SlideView, config: SegmentConfig) -> float:
     copy = plan_copy(view, config.image)
     if copy.pixels is None:
         return 0.0
-    return BYTES_PER_COPIED_PIXEL * (1000 / copy.pixels.mpp) ** 2
+    if copy.is_exact:
+        per_pixel = BYTES_PER_EXACT_PIXEL
+    else:
+        per_pixel = BYTES_PER_COPIED_PIXEL
+    return per_pixel * (1000 / copy.pixels.mpp) ** 2
 
 
 def _is_needed(block: Block, segmenter: Tiled, selection: TissueSelection) -> bool:
