@@ -21,9 +21,9 @@ from helpers.oracle import OracleSegmenter
 from helpers.runs import config, run
 from wsinuc.errors import ConfigError, DamageError, DataError, OutputError
 from wsinuc.exports.formats import geoparquet
-from wsinuc.exports.formats import write as write_module
 from wsinuc.exports.formats.csv import _class_names
 from wsinuc.exports.formats.registry import FORMATS, Format, parse_formats
+from wsinuc.exports.qupath import geojson
 from wsinuc.store import iter_nuclei, iter_tables, provenance
 from wsinuc.workflows.segment.run import segment_slide
 
@@ -230,7 +230,7 @@ def test_a_folder_makes_room_only_when_the_new_one_is_whole(result: Path, monkey
 
 
 def test_many_nuclei_go_into_a_zip_for_qupath(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_module, "ONE_FILE_LIMIT", 10)
+    monkeypatch.setattr(geojson, "ONE_FILE_LIMIT", 10)
     assert wsinuc.export(result, to="geojson").name == "plane.nuclei.geojson.zip"
     assert wsinuc.export(result, to="csv").name == "plane.nuclei.csv"
 

@@ -11,7 +11,6 @@ from typing import Any
 from wsinuc import durable, own_files
 from wsinuc.errors import ConfigError, DamageError, OutputError
 from wsinuc.exports.formats.registry import Format, parse_formats
-from wsinuc.exports.qupath.geojson import ONE_FILE_LIMIT
 from wsinuc.regular import require_parent
 from wsinuc.store.manifest import inspect
 from wsinuc.urls import Place, Url, to_place
@@ -111,9 +110,13 @@ def _target(result: Path, kind: Format, out: str | Path | None) -> Path:
 def default_name(result: Path, kind: Format) -> str:
     """Name of the file or folder for a result when none is given."""
     usual, *large = default_names(result, kind)
-    if large and _nuclei(result) > ONE_FILE_LIMIT:
-        return large[0]
-    return usual
+    if not large:
+        return usual
+    # Takes a compiler, which the other formats do without.
+    from wsinuc.exports.qupath.geojson import default_geojson_name
+
+    is_large = default_geojson_name(_nuclei(result)) != default_geojson_name(0)
+    return large[0] if is_large else usual
 
 
 def default_names(result: Path, kind: Format) -> tuple[str, ...]:
