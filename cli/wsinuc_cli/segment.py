@@ -320,8 +320,20 @@ def describe_use(done: Sequence[Summary]) -> str:
             f"  QuPath   open the slide, drag {example / geojson} onto it",
             f"  napari   napari {example / 'labels.ome.zarr'}   (with the plugin napari-ome-zarr)",
             f'  Python   pyarrow.parquet.read_table("{example / "nuclei"}")',
+            *_also_written(example, done[0]),
         ]
     )
+
+
+def _also_written(result: Place, summary: Summary) -> list[str]:
+    """A line with what ``--also`` has written beside a result; none without it."""
+    from wsinuc.exports.formats.registry import parse_formats
+    from wsinuc.exports.formats.write import default_name
+
+    formats = parse_formats(summary.config.get("also", ()))
+    if not formats or not isinstance(result, Path):
+        return []
+    return [f"  beside   {', '.join(str(result.parent / default_name(result, kind)) for kind in formats)}"]
 
 
 def describe_dry_run(plan: Estimate, time_text: str) -> str:

@@ -89,6 +89,8 @@ def test_csv_has_every_number(result: Path) -> None:
 def test_a_class_that_looks_like_a_formula_stays_text() -> None:
     column = pa.chunked_array([pa.array(["=1+1", "a", "=1+1"]).dictionary_encode()])
     assert _class_names(column).to_pylist() == ["'=1+1", "a", "'=1+1"]
+    nothing = pa.chunked_array([pa.nulls(2, pa.dictionary(pa.int32(), pa.string()))])
+    assert _class_names(nothing).to_pylist() == [None, None]
 
 
 def test_geojson_is_the_one_of_the_result(result: Path) -> None:
