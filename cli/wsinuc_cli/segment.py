@@ -328,12 +328,12 @@ def describe_use(done: Sequence[Summary]) -> str:
 def _also_written(result: Place, summary: Summary) -> list[str]:
     """A line with what ``--also`` has written beside a result; none without it."""
     from wsinuc.exports.formats.registry import parse_formats
-    from wsinuc.exports.formats.write import default_name
+    from wsinuc.exports.formats.write import default_name, folder_of
 
     formats = parse_formats(summary.config.get("also", ()))
     if not formats or not isinstance(result, Path):
         return []
-    return [f"  beside   {', '.join(str(result.parent / default_name(result, kind)) for kind in formats)}"]
+    return [f"  beside   {', '.join(str(folder_of(result) / default_name(result, kind)) for kind in formats)}"]
 
 
 def describe_dry_run(plan: Estimate, time_text: str) -> str:

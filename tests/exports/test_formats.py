@@ -170,6 +170,15 @@ def test_where_it_goes(result: Path, tmp_path: Path) -> None:
         wsinuc.export(result, to="csv", out=tmp_path / "nowhere" / "a.csv")
 
 
+def test_nothing_is_written_into_a_result(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for out in (result, result / "nuclei.geojson", result / "nuclei"):
+        with pytest.raises(OutputError, match="lies in the result itself, whose files are sealed"):
+            wsinuc.export(result, to="geojson", out=out, overwrite=True)
+    monkeypatch.chdir(result)
+    assert wsinuc.export(".", to="csv") == result.parent / "plane.nuclei.csv"
+    assert wsinuc.verify(result).state == "whole"
+
+
 @pytest.mark.parametrize("name", STREAMED)
 def test_a_damaged_result_leaves_nothing(result: Path, name: str) -> None:
     part = sorted((result / "nuclei").iterdir())[-1]
