@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc.config import SegmentConfig
+from wsinuc.exports.formats.registry import parse_formats
 from wsinuc.segmenters.shipped import shipped_models
 from wsinuc.urls import Place, to_place
 from wsinuc_cli.duration import duration
@@ -163,6 +164,7 @@ def segment(
     start_logging(quiet, verbose)
     # Settings are checked before any slide is looked for.
     config = SegmentConfig(**settings)
+    parse_formats(config.also)
     jobs = list_slides(slides)
     out = output or Path()
     for job in jobs:
@@ -327,7 +329,6 @@ def describe_use(done: Sequence[Summary]) -> str:
 
 def _also_written(result: Place, summary: Summary) -> list[str]:
     """A line with what ``--also`` has written beside a result; none without it."""
-    from wsinuc.exports.formats.registry import parse_formats
     from wsinuc.exports.formats.write import default_name, folder_of
 
     formats = parse_formats(summary.config.get("also", ()))
