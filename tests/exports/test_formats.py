@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -191,6 +193,23 @@ def test_a_damaged_result_leaves_nothing(result: Path, name: str) -> None:
     part.unlink()
     with pytest.raises(DamageError, match="is missing; wsinuc verify"):
         wsinuc.export(result, to=name)
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_scraps(
+    result: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = wsinuc.export(result, to=name)
+    path.write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=rf"cannot write .*{path.name}: No space left"):
+        wsinuc.export(result, to=name, overwrite=True)
+    assert path.read_text() == "old"
+    assert sorted(item.name for item in result.parent.iterdir()) == sorted([path.name, "plane.wsinuc"])
 
 
 def test_what_is_no_result(tmp_path: Path) -> None:
