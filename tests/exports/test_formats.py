@@ -146,6 +146,18 @@ def test_geojson_of_a_result_of_0_2_0_needs_its_slide(old: Path) -> None:
     assert path.read_bytes() == (old / "nuclei.geojson").read_bytes()
 
 
+def test_a_result_without_manifest_and_settings_has_no_uuids(old: Path) -> None:
+    summary = json.loads((old / "summary.json").read_text())
+    for name in ("files", "seal", "settings"):
+        del summary[name]
+    (old / "summary.json").write_text(json.dumps(summary))
+    header = wsinuc.export(old, to="csv").read_text().partition("\n")[0]
+    assert "x_um" in header
+    assert "uuid" not in header
+    with pytest.raises(DataError, match="did not note its run, .*segment the slide again with --overwrite"):
+        wsinuc.export(old, to="geojson")
+
+
 def test_a_result_says_its_run(result: Path, old: Path) -> None:
     assert provenance(result).origin_yx == (0, 0)
     assert provenance(old).origin_yx is None
