@@ -154,7 +154,7 @@ def test_a_result_without_manifest_and_settings_has_no_uuids(old: Path) -> None:
     header = wsinuc.export(old, to="csv").read_text().partition("\n")[0]
     assert "x_um" in header
     assert "uuid" not in header
-    with pytest.raises(DataError, match="did not note its run, .*segment the slide again with --overwrite"):
+    with pytest.raises(DataError, match=r"did not note its run, .*segment the slide again with --overwrite"):
         wsinuc.export(old, to="geojson")
 
 
