@@ -13,8 +13,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+import wsinuc
 from wsinuc import slides
 from wsinuc.exports.atomic import replacing
+from wsinuc.exports.formats.registry import FORMATS, Format
 from wsinuc.exports.qupath import geojson
 from wsinuc.grid import Box
 from wsinuc.metrics.segmentation import Scores, count_overlaps, score_overlaps
@@ -24,6 +26,7 @@ from wsinuc.nuclei import Frame, Nuclei, measure
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.parquet import read_nuclei, write_nuclei
 from wsinuc.slides.array import ArraySlide
+from wsinuc.store import iter_nuclei
 from wsinuc.workflows.evaluate import figures
 from wsinuc_cli import main
 
@@ -75,6 +78,26 @@ def test_an_export(tmp_path: Path) -> None:
 
     write_centroids([one_nucleus(), one_nucleus()], tmp_path / "centroids.txt")
     assert (tmp_path / "centroids.txt").read_text() == "5 5\n5 5\n"
+
+
+def test_a_format(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line per nucleus with its position, written by ``wsinuc export --to points``."""
+
+    def write_points(result: Path, out: Path, *, digits: int = 1) -> None:
+        with replacing(out) as file:
+            for part in iter_nuclei(result):
+                np.savetxt(file, part.centroids * part.frame.mpp, fmt=f"%.{digits}f")
+
+    module = ModuleType("points_format")
+    module.write_points = write_points
+    monkeypatch.setitem(sys.modules, "points_format", module)
+    points = Format(name="points", about="positions", writer="points_format:write_points", endings=(".txt",))
+    monkeypatch.setitem(FORMATS, "points", points)
+    path = wsinuc.export(reference, to="points", out=tmp_path / "points.txt", digits=2)
+    assert len(np.loadtxt(path)) == len(wsinuc.read(reference))
+    done = CliRunner().invoke(main.main, ["export", str(reference), "--to", "points", "-o", str(tmp_path)])
+    assert done.exit_code == 0
+    assert (tmp_path / "plane.txt").exists()
 
 
 def test_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

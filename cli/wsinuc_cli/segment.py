@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc.config import GROUPS, IMAGES, STAINS, SegmentConfig
+from wsinuc.exports.formats.registry import parse_formats
 from wsinuc.segmenters.shipped import shipped_models
 from wsinuc.urls import Place, to_place
 from wsinuc_cli.duration import duration
@@ -185,6 +186,7 @@ def segment(
     start_logging(quiet, verbose)
     # Settings are checked before any slide is looked for.
     config = SegmentConfig(**settings)
+    parse_formats(config.also)
     jobs = list_slides(slides)
     out = output or Path()
     for job in jobs:
@@ -342,8 +344,19 @@ def describe_use(done: Sequence[Summary]) -> str:
             f"  QuPath   open the slide, drag {example / geojson} onto it",
             f"  napari   napari --plugin napari-ome-zarr {example / 'labels.ome.zarr'}",
             f'  Python   pyarrow.parquet.read_table("{example / "nuclei"}")',
+            *_also_written(example, done[0]),
         ]
     )
+
+
+def _also_written(result: Place, summary: Summary) -> list[str]:
+    """A line with what ``--also`` has written beside a result; none without it."""
+    from wsinuc.exports.formats.write import default_name, folder_of
+
+    formats = parse_formats(summary.config.get("also", ()))
+    if not formats or not isinstance(result, Path):
+        return []
+    return [f"  beside   {', '.join(str(folder_of(result) / default_name(result, kind)) for kind in formats)}"]
 
 
 def describe_dry_run(plan: Estimate, time_text: str) -> str:

@@ -76,3 +76,9 @@ def test_nothing_is_written_when_one_result_is_none(results: list[Path], tmp_pat
 def test_an_option_goes_to_the_formats_that_have_it(results: list[Path], tmp_path: Path) -> None:
     assert export(results[0], "--to", "csv,geojson", "--slide", tmp_path / "unused.svs").exit_code == 0
     assert names(tmp_path) == ["a.nuclei.csv", "a.nuclei.geojson"]
+
+
+def test_segment_refuses_formats_that_are_none_before_it_looks_at_slides() -> None:
+    shown = CliRunner().invoke(main, ["segment", "no_such_slide.svs", "--also", "csv,xls", "--dry-run"])
+    assert shown.exit_code == 1
+    assert shown.stderr.startswith("error: there is no format 'xls': choose from geoparquet, csv")

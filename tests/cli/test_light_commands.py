@@ -45,6 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("info --models", NETWORK | COMPILER),
         ("status .", NETWORK | COMPILER | {"dask"}),
         ("verify plane.wsinuc", NETWORK | COMPILER | {"dask"}),
+        ("export plane.wsinuc --to csv,geoparquet", NETWORK | COMPILER | {"dask", "shapely"}),
         ("check plane.wsinuc/nuclei.geojson", NETWORK | COMPILER | {"dask", "pyarrow"}),
         ("data info images --mpp 0.5", NETWORK),
         ("data split images -o split.json --parts train=0.5,test=0.5", NETWORK),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -21,9 +23,9 @@ from helpers.oracle import OracleSegmenter
 from helpers.runs import config, run
 from wsinuc.errors import ConfigError, DamageError, DataError, OutputError
 from wsinuc.exports.formats import geoparquet
-from wsinuc.exports.formats import write as write_module
 from wsinuc.exports.formats.csv import _class_names
 from wsinuc.exports.formats.registry import FORMATS, Format, parse_formats
+from wsinuc.exports.qupath import geojson
 from wsinuc.store import iter_nuclei, iter_tables, provenance
 from wsinuc.workflows.segment.run import segment_slide
 
@@ -89,6 +91,8 @@ def test_csv_has_every_number(result: Path) -> None:
 def test_a_class_that_looks_like_a_formula_stays_text() -> None:
     column = pa.chunked_array([pa.array(["=1+1", "a", "=1+1"]).dictionary_encode()])
     assert _class_names(column).to_pylist() == ["'=1+1", "a", "'=1+1"]
+    nothing = pa.chunked_array([pa.nulls(2, pa.dictionary(pa.int32(), pa.string()))])
+    assert _class_names(nothing).to_pylist() == [None, None]
 
 
 def test_geojson_is_the_one_of_the_result(result: Path) -> None:
@@ -142,6 +146,18 @@ def test_geojson_of_a_result_of_0_2_0_needs_its_slide(old: Path) -> None:
     assert path.read_bytes() == (old / "nuclei.geojson").read_bytes()
 
 
+def test_a_result_without_manifest_and_settings_has_no_uuids(old: Path) -> None:
+    summary = json.loads((old / "summary.json").read_text())
+    for name in ("files", "seal", "settings"):
+        del summary[name]
+    (old / "summary.json").write_text(json.dumps(summary))
+    header = wsinuc.export(old, to="csv").read_text().partition("\n")[0]
+    assert "x_um" in header
+    assert "uuid" not in header
+    with pytest.raises(DataError, match=r"did not note its run, .*segment the slide again with --overwrite"):
+        wsinuc.export(old, to="geojson")
+
+
 def test_a_result_says_its_run(result: Path, old: Path) -> None:
     assert provenance(result).origin_yx == (0, 0)
     assert provenance(old).origin_yx is None
@@ -168,6 +184,15 @@ def test_where_it_goes(result: Path, tmp_path: Path) -> None:
         wsinuc.export(result, to="csv", out=tmp_path / "nowhere" / "a.csv")
 
 
+def test_nothing_is_written_into_a_result(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for out in (result, result / "nuclei.geojson", result / "nuclei"):
+        with pytest.raises(OutputError, match="lies in the result itself, whose files are sealed"):
+            wsinuc.export(result, to="geojson", out=out, overwrite=True)
+    monkeypatch.chdir(result)
+    assert wsinuc.export(".", to="csv") == result.parent / "plane.nuclei.csv"
+    assert wsinuc.verify(result).state == "whole"
+
+
 @pytest.mark.parametrize("name", STREAMED)
 def test_a_damaged_result_leaves_nothing(result: Path, name: str) -> None:
     part = sorted((result / "nuclei").iterdir())[-1]
@@ -180,6 +205,23 @@ def test_a_damaged_result_leaves_nothing(result: Path, name: str) -> None:
     part.unlink()
     with pytest.raises(DamageError, match="is missing; wsinuc verify"):
         wsinuc.export(result, to=name)
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_scraps(
+    result: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = wsinuc.export(result, to=name)
+    path.write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=rf"cannot write .*{path.name}: No space left"):
+        wsinuc.export(result, to=name, overwrite=True)
+    assert path.read_text() == "old"
+    assert sorted(item.name for item in result.parent.iterdir()) == sorted([path.name, "plane.wsinuc"])
 
 
 def test_what_is_no_result(tmp_path: Path) -> None:
@@ -230,7 +272,7 @@ def test_a_folder_makes_room_only_when_the_new_one_is_whole(result: Path, monkey
 
 
 def test_many_nuclei_go_into_a_zip_for_qupath(result: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_module, "ONE_FILE_LIMIT", 10)
+    monkeypatch.setattr(geojson, "ONE_FILE_LIMIT", 10)
     assert wsinuc.export(result, to="geojson").name == "plane.nuclei.geojson.zip"
     assert wsinuc.export(result, to="csv").name == "plane.nuclei.csv"
 

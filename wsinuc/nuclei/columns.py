@@ -55,21 +55,15 @@ UNITS = {
     "bbox": "level-0 px",
     "geometry": "level-0 px, (x, y)",
 }
-_GEOPARQUET = {
-    "version": "1.1.0",
-    "primary_column": GEOMETRY,
-    "columns": {
-        GEOMETRY: {
-            "encoding": "WKB",
-            "geometry_types": ["Polygon"],
-            # Null is "unknown"; without the key a reader has to take coordinates for degrees.
-            "crs": None,
-            "edges": "planar",
-            "orientation": "counterclockwise",
-            "covering": {BBOX: {name: [BBOX, name] for name in ("xmin", "ymin", "xmax", "ymax")}},
-        }
-    },
+_POLYGONS = {
+    "encoding": "WKB",
+    "geometry_types": ["Polygon"],
+    # Null is "unknown"; without the key a reader has to take coordinates for degrees.
+    "crs": None,
+    "edges": "planar",
+    "orientation": "counterclockwise",
 }
+"""What GeoParquet asks of a column of polygons."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +108,8 @@ def to_arrow(nuclei: Nuclei, provenance: Provenance | None = None) -> pa.Table:
     sides = bounds(*rings)
     columns[BBOX] = pa.StructArray.from_arrays([pa.array(values) for values in sides.values()], list(sides))
     columns[GEOMETRY] = to_wkb(*rings)
-    return pa.table(columns, metadata=_metadata(nuclei, provenance))
+    table = pa.table(columns)
+    return table.replace_schema_metadata(_metadata(nuclei, provenance, geometry_columns(table.schema)))
 
 
 def from_arrow(table: pa.Table, about: dict[str, Any]) -> Nuclei:
@@ -181,6 +176,16 @@ def check_columns(schema: pa.Schema, about: dict[str, Any]) -> None:
             raise TypeError(f"{name} is {schema.field(name).type}, not {kind}")
 
 
+def geometry_columns(schema: pa.Schema) -> list[str]:
+    """Names of the columns of polygons."""
+    return [field.name for field in schema if pa.types.is_binary(field.type)]
+
+
+def flat_columns(schema: pa.Schema) -> list[str]:
+    """Names of the columns of numbers and text: what a table without polygons holds."""
+    return [field.name for field in schema if not (pa.types.is_binary(field.type) or pa.types.is_nested(field.type))]
+
+
 def provenance_of(about: dict[str, Any]) -> Provenance | None:
     """The run that a header names; None where it names none."""
     if "run_id" not in about:
@@ -195,7 +200,7 @@ def sealed(header: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "seal": hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()}
 
 
-def _metadata(nuclei: Nuclei, provenance: Provenance | None) -> dict[bytes, str]:
+def _metadata(nuclei: Nuclei, provenance: Provenance | None, geometries: list[str]) -> dict[bytes, str]:
     header = {
         "version": VERSION,
         "frame": {"mpp": nuclei.frame.mpp, "downsample": nuclei.frame.downsample},
@@ -205,7 +210,15 @@ def _metadata(nuclei: Nuclei, provenance: Provenance | None) -> dict[bytes, str]
     }
     if provenance is not None:
         header |= {"run_id": provenance.run_id, "origin_yx": provenance.origin_yx}
-    return {KEY: json.dumps(sealed(header), sort_keys=True), GEO: json.dumps(_GEOPARQUET)}
+    return {KEY: json.dumps(sealed(header), sort_keys=True), GEO: json.dumps(_geo(geometries))}
+
+
+def _geo(geometries: list[str]) -> dict[str, Any]:
+    """The metadata of GeoParquet for columns of polygons, the boxes of the nuclei being those of ``geometry``."""
+    boxes = {BBOX: {name: [BBOX, name] for name in ("xmin", "ymin", "xmax", "ymax")}}
+    columns: dict[str, Any] = dict.fromkeys(geometries, _POLYGONS)
+    columns[GEOMETRY] = {**_POLYGONS, "covering": boxes}
+    return {"version": "1.1.0", "primary_column": GEOMETRY, "columns": columns}
 
 
 def _class_column(nuclei: Nuclei) -> pa.Array:

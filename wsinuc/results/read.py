@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wsinuc.errors import ConfigError, SlideError
 from wsinuc.exports.formats.write import finished
 from wsinuc.nuclei import Nuclei
-from wsinuc.nuclei.columns import BBOX, GEOMETRY
+from wsinuc.nuclei.columns import GEOMETRY, flat_columns, geometry_columns
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.store import iter_nuclei, iter_tables
@@ -117,9 +117,10 @@ class Result:
         """The table as a GeoDataFrame of polygons in level-0 pixels; needs geopandas."""
         geopandas = _package("geopandas", "geopandas")
         table = self.nuclei()
-        polygons = geopandas.GeoSeries.from_wkb(table[GEOMETRY].to_numpy())
-        frame = table.drop_columns([GEOMETRY, BBOX]).to_pandas()
-        return geopandas.GeoDataFrame(frame, geometry=polygons)
+        names = geometry_columns(table.schema)
+        polygons = {name: geopandas.GeoSeries.from_wkb(table[name].to_numpy()) for name in names}
+        frame = table.select(flat_columns(table.schema)).to_pandas().assign(**polygons)
+        return geopandas.GeoDataFrame(frame, geometry=GEOMETRY)
 
     def to_anndata(self, **options: Any) -> AnnData:
         """The table as AnnData, see `wsinuc.exports.scverse.table.to_anndata`; needs anndata."""

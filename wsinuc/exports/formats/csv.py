@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from wsinuc.exports.atomic import replacing
-from wsinuc.nuclei.columns import BBOX, GEOMETRY
+from wsinuc.nuclei.columns import flat_columns
 from wsinuc.store import iter_tables
 
 _GZIP_LEVEL = 4
@@ -63,7 +63,7 @@ def _write(result: Path, stream: BinaryIO) -> None:
 def _plain_tables(result: Path) -> Iterator[pa.Table]:
     """Parts of the table with numbers and text alone."""
     for table in iter_tables(result):
-        plain = table.drop_columns([BBOX, GEOMETRY])
+        plain = table.select(flat_columns(table.schema))
         place = plain.column_names.index("class")
         yield plain.set_column(place, "class", _class_names(plain["class"]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 from wsinuc import durable, own_files
 from wsinuc.errors import ConfigError, DamageError, OutputError
 from wsinuc.exports.formats.registry import Format, parse_formats
-from wsinuc.exports.qupath.geojson import ONE_FILE_LIMIT
 from wsinuc.regular import require_parent
+from wsinuc.store.files import remove
 from wsinuc.store.manifest import inspect
 from wsinuc.urls import Place, Url, to_place
 
@@ -91,6 +90,8 @@ def finished(result: str | Place) -> Path:
 def target(result: Path, kind: Format, out: str | Path | None = None, *, overwrite: bool = False) -> Path:
     """Where `export` writes a result, which it raises OutputError for when it may not be written."""
     path = _target(result, kind, out)
+    if result.resolve() in path.resolve().parents:
+        raise OutputError(f"{path} lies in the result itself, whose files are sealed: choose another -o")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} is there already: add --overwrite to replace it, or choose another -o")
     return path
@@ -98,7 +99,7 @@ def target(result: Path, kind: Format, out: str | Path | None = None, *, overwri
 
 def _target(result: Path, kind: Format, out: str | Path | None) -> Path:
     if out is None:
-        return result.parent / default_name(result, kind)
+        return folder_of(result) / default_name(result, kind)
     path = Path(out)
     # A folder called .zarr is a store, which is replaced or refused.
     if path.is_dir() and path.suffix.lower() != ".zarr":
@@ -108,12 +109,23 @@ def _target(result: Path, kind: Format, out: str | Path | None) -> Path:
     raise OutputError(f"{path} has another ending than {kind.name} ({', '.join(kind.endings)}): choose another -o")
 
 
+def folder_of(result: Path) -> Path:
+    """The folder that a result lies in, also when it is the current one."""
+    if result.name in ("", ".."):
+        return result.resolve().parent
+    return result.parent
+
+
 def default_name(result: Path, kind: Format) -> str:
     """Name of the file or folder for a result when none is given."""
     usual, *large = default_names(result, kind)
-    if large and _nuclei(result) > ONE_FILE_LIMIT:
-        return large[0]
-    return usual
+    if not large:
+        return usual
+    # Takes a compiler, which the other formats do without.
+    from wsinuc.exports.qupath.geojson import default_geojson_name
+
+    is_large = default_geojson_name(_nuclei(result)) != default_geojson_name(0)
+    return large[0] if is_large else usual
 
 
 def default_names(result: Path, kind: Format) -> tuple[str, ...]:
@@ -151,7 +163,7 @@ def _replaceable(path: Path) -> Iterator[Path]:
     finally:
         for leftover in (new, old):
             with suppress(OSError):
-                shutil.rmtree(leftover)
+                remove(leftover)
 
 
 def _exchange(path: Path, new: Path, old: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.exports.formats.registry import parse_formats
-from wsinuc.exports.formats.write import default_name, default_names, export
+from wsinuc.exports.formats.write import default_name, default_names, export, folder_of
 from wsinuc.urls import Place, Url, to_place
 
 
@@ -36,7 +36,7 @@ def check_also(out: str | Place, config: SegmentConfig) -> None:
         )
     for kind in formats:
         # How many nuclei there will be is not known yet, so both names must be free.
-        paths = [place.parent / name for name in default_names(place, kind)]
+        paths = [folder_of(place) / name for name in default_names(place, kind)]
         there = [path for path in paths if path.exists()]
         if there and not config.overwrite:
             raise OutputError(f"{there[0]} is there already: add --overwrite to replace it, or choose another -o")
@@ -51,5 +51,5 @@ def write_also(result: Path, config: SegmentConfig) -> None:
 def write_missing(result: Place, config: SegmentConfig) -> None:
     """Write a result that was complete before in those formats of ``config.also`` that are not there."""
     for kind in parse_formats(config.also):
-        if isinstance(result, Path) and not (result.parent / default_name(result, kind)).exists():
+        if isinstance(result, Path) and not (folder_of(result) / default_name(result, kind)).exists():
             export(result, kind.name)
