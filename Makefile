@@ -12,16 +12,20 @@ JOBS ?= auto
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: help venv dev demo test test-slow docs lint clean
+CLIENTS := $(VENV)-clients
+CLIENTS_PIP := $(CLIENTS)/bin/python -m pip install --disable-pip-version-check --quiet -c tests/clients/constraints.txt
+
+.PHONY: help venv dev demo test test-slow test-clients docs lint clean
 
 help:
 	@echo "make demo   segment a real slide with the shipped weights; results in demo/"
 	@echo "make test   run the tests and the examples in docstrings, one process per core"
 	@echo "make test-slow  run those that take minutes"
+	@echo "make test-clients  let spatialdata, squidpy, geopandas, napari's reader and others read results"
 	@echo "make lint   style, types, import contracts and spelling"
 	@echo "make docs   the documentation site, into docs/_build/html"
 	@echo "make venv   only install, into $(VENV)"
-	@echo "make clean  remove $(VENV), demo/ and caches"
+	@echo "make clean  remove $(VENV), $(CLIENTS), demo/ and caches"
 
 venv: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
@@ -51,6 +55,19 @@ test: dev
 test-slow: dev
 	$(BIN)/python -m pytest -m slow
 
+# Other programs, with versions of their own in an environment of their own.
+$(CLIENTS)/.installed: pyproject.toml tests/clients/constraints.txt
+	@echo "Installing into $(CLIENTS) (several minutes) ..."
+	$(PYTHON) -m venv $(CLIENTS)
+	@# Dependency groups need pip 25.1 or later.
+	$(CLIENTS_PIP) --upgrade pip
+	$(CLIENTS_PIP) torch torchvision $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	$(CLIENTS_PIP) --editable '.[spatialdata]' --group test --group clients
+	@touch $@
+
+test-clients: $(CLIENTS)/.installed
+	MPLBACKEND=agg OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest tests/clients --disable-warnings
+
 docs: dev
 	$(PIP) --group docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html docs docs/_build/html
@@ -63,4 +80,4 @@ lint: dev
 	$(BIN)/codespell
 
 clean:
-	rm -rf $(VENV) demo build dist docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) demo build dist docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -1,0 +1,29 @@
+"""The examples of Python on the page about other tools run, in order, beside a result and its slide."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import matplotlib as mpl
+import pytest
+
+mpl.use("agg")
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "other-tools.md"
+
+
+# AWAITS wsinuc.export, wsinuc.read and the table as GeoParquet.
+@pytest.mark.skipif(find_spec("wsinuc.nuclei.columns") is None, reason="awaits wsinuc.export and GeoParquet")
+def test_examples_run(result: Path, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "slide.wsinuc").symlink_to(result)
+    (tmp_path / "slide.tiff").symlink_to(slide)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 8
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert names["nuclei"]["area_um2"].gt(0).all()  # type: ignore[index]
+    assert 0 < len(names["field"]) < len(names["nuclei"])  # type: ignore[arg-type]
