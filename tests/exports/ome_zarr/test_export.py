@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from wsinuc.exports.ome_zarr import export
 from wsinuc.exports.ome_zarr.export import write_ome_zarr
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
+from wsinuc.workflows.maps.run import map_nuclei, write_map
 
 MODELS = {"0.4": Image04, "0.5": Image05}
 
@@ -95,6 +97,24 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(result: Path,
     with pytest.raises(OutputError, match="exists: remove it"):
         write_ome_zarr(result, tmp_path / "a.ome.zarr")
     assert not list((tmp_path / "a.ome.zarr").iterdir())
+
+
+def test_a_result_of_a_version_that_copied_no_slide_lies_on_white(result: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old.wsinuc"
+    shutil.copytree(result, old)
+    for level in "01":
+        shutil.rmtree(old / "labels.ome.zarr" / level)
+    summary = json.loads((old / "summary.json").read_text())
+    # Without a manifest and a seal, as the first version wrote it.
+    kept = {key: value for key, value in summary.items() if key not in ("files", "seal")}
+    kept["settings"].pop("image")
+    (old / "summary.json").write_text(json.dumps(kept))
+    write_ome_zarr(old, tmp_path / "a.ome.zarr")
+    made = zarr.open_group(tmp_path / "a.ome.zarr", mode="r")
+    assert (made["0"][:] == 255).all()
+    assert Image05.from_zarr(made).labels is not None
+    write_map(map_nuclei(old), tmp_path / "a.png")
+    assert (tmp_path / "a.png").is_file()
 
 
 def test_a_disk_that_fills_up_leaves_nothing(result: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

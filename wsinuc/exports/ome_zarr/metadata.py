@@ -111,7 +111,7 @@ def describe_plane(root: zarr.Group, name: str, *, um: float, labels_mpp: float,
     window = {"min": low, "max": high, "start": low, "end": high}
     channel = {"label": name, "color": "FFFFFF", "active": True, "window": window}
     content = {
-        "multiscales": [_multiscale(name, "none", list(_axes()), datasets)],
+        "multiscales": [_multiscale("map", "none", list(_axes()), datasets)],
         "omero": {"channels": [channel], "rdefs": {"model": "greyscale"}},
     }
     _write(root, content, "0.5")
