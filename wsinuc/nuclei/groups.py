@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from wsinuc.grid import Box
 from wsinuc.nuclei.densities import stain_densities
 from wsinuc.nuclei.ellipse import form_measurements
-from wsinuc.nuclei.measured_names import SHAPE, STAIN, columns_of
+from wsinuc.nuclei.measured_names import SHAPE, STAIN, TEXTURE, columns_of
 from wsinuc.nuclei.stains import StainVectors, density_tables
 from wsinuc.nuclei.table import Nuclei
+from wsinuc.nuclei.texture import textures
 
 OF_PIXELS = frozenset({"stain", "texture"})
 """Groups that need the slide's pixels."""
@@ -79,6 +80,9 @@ class PixelGroups:
         if "stain" in self.groups:
             values = stain_densities(labels, nuclei.ids, inside, foreground, pixels, tables, nuclei.frame.mpp)
             columns |= {each.name: values[:, k] for k, each in enumerate(STAIN)}
+        if "texture" in self.groups:
+            values = textures(labels, nuclei.ids, inside, pixels, tables, nuclei.frame.mpp)
+            columns |= {each.name: values[:, k] for k, each in enumerate(TEXTURE)}
         measured = {name: values.astype(np.float32) for name, values in columns.items()}
         return replace(nuclei, measurements=nuclei.measurements | measured)
 

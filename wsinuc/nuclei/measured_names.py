@@ -71,6 +71,34 @@ def _stain_measurement(stain: str, part: str, statistic: str) -> Measurement:
 STAIN = tuple(
     _stain_measurement(stain, part, statistic) for stain in STAINS for part in PARTS for statistic in STATISTICS
 )
+_HARALICK = (
+    ("asm", "Angular second moment"),
+    ("contrast", "Contrast"),
+    ("correlation", "Correlation"),
+    ("sum_of_squares", "Sum of squares"),
+    ("inverse_difference_moment", "Inverse difference moment"),
+    ("sum_average", "Sum average"),
+    ("sum_variance", "Sum variance"),
+    ("sum_entropy_bits", "Sum entropy"),
+    ("entropy_bits", "Entropy"),
+    ("difference_variance", "Difference variance"),
+    ("difference_entropy_bits", "Difference entropy"),
+    ("imc1", "Information measure of correlation 1"),
+    ("imc2", "Information measure of correlation 2"),
+)
+TEXTURE = (
+    *(
+        Measurement(
+            f"haralick_{name}",
+            "texture",
+            "bits" if name.endswith("_bits") else "",
+            f"Hematoxylin: Nucleus: Haralick {title} (F{k})",
+        )
+        for k, (name, title) in enumerate(_HARALICK)
+    ),
+    Measurement("gradient_mean_od_per_um", "texture", "optical density/um", "Hematoxylin: Nucleus: Gradient mean"),
+    Measurement("gradient_std_od_per_um", "texture", "optical density/um", "Hematoxylin: Nucleus: Gradient Std.Dev."),
+)
 NEIGHBOURS = (
     *(
         Measurement(f"neighbour_{k}_um", "neighbours", "um", f"Distance to neighbour {k} µm")
@@ -79,14 +107,12 @@ NEIGHBOURS = (
     Measurement("delaunay_degree", "neighbours", "", "Delaunay: Num neighbors"),
 )
 NEAREST_OF_CLASS = Measurement("nearest_um", "neighbours", "um", "Distance to detection {} µm")
-COUNTS = tuple(
-    Measurement(f"count_{radius}um", "neighbours", "", f"Count within {radius} µm") for radius in RADII_UM
-)
+COUNTS = tuple(Measurement(f"count_{radius}um", "neighbours", "", f"Count within {radius} µm") for radius in RADII_UM)
 DENSITIES = tuple(
     Measurement(f"density_{radius}um_per_mm2", "neighbours", "1/mm^2", f"Density within {radius} µm per mm^2")
     for radius in RADII_UM
 )
-FIXED = {each.name: each for each in (*BASIC, *SHAPE, *STAIN, *NEIGHBOURS, *COUNTS, *DENSITIES)}
+FIXED = {each.name: each for each in (*BASIC, *SHAPE, *STAIN, *TEXTURE, *NEIGHBOURS, *COUNTS, *DENSITIES)}
 """All columns whose names do not depend on classes."""
 BY_CLASS = {each.name: each for each in (NEAREST_OF_CLASS, *COUNTS, *DENSITIES)}
 """What is also measured of each class, where there are several: the name of the class follows after an underscore."""

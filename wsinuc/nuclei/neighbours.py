@@ -178,7 +178,16 @@ class _Cells:
         """Others within each radius of points ``start`` to ``stop - 1``, by class: ``(stop - start, radii, classes)``."""
         squares = (np.array(RADII_UM) / mpp) ** 2
         return _counts(
-            self._points, self._cells, self._order, self._starts, self._shape, start, stop, classes, class_count, squares
+            self._points,
+            self._cells,
+            self._order,
+            self._starts,
+            self._shape,
+            start,
+            stop,
+            classes,
+            class_count,
+            squares,
         )
 
 
