@@ -14,10 +14,8 @@ from wsinuc.nuclei.neighbours import GAP_UM
 from wsinuc.nuclei.stains import FIXED as VECTORS
 from wsinuc.nuclei.texture import DARKEST_OD, LEVELS
 
-(PAGE,) = next(folder for folder in Path(__file__).parents if (folder / "docs").is_dir()).glob(
-    "docs/**/measurements.md"
-)
-TEXT = PAGE.read_text(encoding="utf-8")
+ROOT = next(folder for folder in Path(__file__).parents if (folder / "docs").is_dir())
+TEXT = (ROOT / "docs/reference/measurements.md").read_text(encoding="utf-8")
 
 
 def section(group: str) -> str:
@@ -25,7 +23,7 @@ def section(group: str) -> str:
 
 
 def names_in(text: str) -> set[str]:
-    """Names in backticks; "`a_1` to `a_6`" names all between, "and the same of `x`" what stands before with x instead."""
+    """Names in backticks; "`a_1` to `a_6`" names all between, "and the same of `eosin_rim`" those of eosin."""
     names = set(re.findall(r"`([^`]+)`", text))
     for stem, first, last, rest in re.findall(r"`(\w+?_)(\d)(?:_\w+)?` to `\1(\d)(_\w+)`", text):
         names |= {f"{stem}{k}{rest}" for k in range(int(first), int(last) + 1)}

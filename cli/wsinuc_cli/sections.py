@@ -108,7 +108,17 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--pixels",
     ),
     GENERATED: ("--prompt", "--guidance", "--sampler", "--restart"),
-    SCORES: ("--measure", "--stains", "--classes", "--at-mpp", "--radius-px", "--matching", "--stages", "--repeats"),
+    SCORES: (
+        "--measure",
+        "--stains",
+        "--cells",
+        "--classes",
+        "--at-mpp",
+        "--radius-px",
+        "--matching",
+        "--stages",
+        "--repeats",
+    ),
     WORKERS: (
         "--device",
         "--threads",

@@ -93,6 +93,12 @@ SHOWN = 10
     help="Stain vectors of optical densities: those of QuPath, those of Ruifrok and Johnston, or fitted to each slide.",
 )
 @click.option(
+    "--cells",
+    type=float,
+    metavar="UM",
+    help="Grow a cell around each nucleus, by up to so many um and without overlap; 5 is usual.",
+)
+@click.option(
     "--block",
     default=DEFAULTS["block"],
     show_default=True,

@@ -24,7 +24,7 @@ def field() -> tuple[np.ndarray, np.ndarray]:
     labels[40:55, 90:112] = 3
     labels[48:55, 96:104] = 0
     shade = 90 + 50 * np.sin(x / 5)[..., None] + np.where(x > 60, 40, 8)[..., None] * rng.normal(size=(60, 120, 1))
-    return labels, np.clip(shade + [40, 0, 60], 0, 255).astype(np.uint8)
+    return labels, np.clip(shade + np.array([40, 0, 60]), 0, 255).astype(np.uint8)
 
 
 def measured(labels: np.ndarray, pixels: np.ndarray) -> dict[str, np.ndarray]:

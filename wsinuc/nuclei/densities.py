@@ -36,8 +36,8 @@ def stain_densities(
 ) -> NDArray[np.float64]:
     """Optical densities of nuclei, float64 ``(n, 30)`` in the order of `wsinuc.nuclei.measured_names.STAIN`.
 
-    Quantiles are values that occur: the smallest below which lies at least that share (NumPy's ``inverted_cdf``). NaN of
-    a ring that is empty, because other nuclei lie all around.
+    Quantiles are values that occur: the smallest that at least this share does not exceed (NumPy's ``inverted_cdf``).
+    NaN of a ring that is empty, because other nuclei lie all around.
 
     Parameters
     ----------

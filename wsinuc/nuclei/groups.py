@@ -73,18 +73,31 @@ class PixelGroups:
             columns |= _shape(nuclei, labels, boxes, inside)
         if self.need_pixels:
             assert pixels is not None
-            assert self.stains is not None
-            tables = density_tables(self.stains)
-            foreground = np.ascontiguousarray(foreground)
             pixels = np.ascontiguousarray(pixels)
-        if "stain" in self.groups:
-            values = stain_densities(labels, nuclei.ids, inside, foreground, pixels, tables, nuclei.frame.mpp)
-            columns |= {each.name: values[:, k] for k, each in enumerate(STAIN)}
-        if "texture" in self.groups:
-            values = textures(labels, nuclei.ids, inside, pixels, tables, nuclei.frame.mpp)
-            columns |= {each.name: values[:, k] for k, each in enumerate(TEXTURE)}
+            columns |= self._of_pixels(nuclei, labels, np.ascontiguousarray(foreground), pixels, inside)
         measured = {name: values.astype(np.float32) for name, values in columns.items()}
         return replace(nuclei, measurements=nuclei.measurements | measured)
+
+    def _of_pixels(
+        self,
+        nuclei: Nuclei,
+        labels: NDArray[np.int32],
+        foreground: NDArray[np.uint8],
+        pixels: NDArray[np.uint8],
+        boxes: NDArray[np.int64],
+    ) -> dict[str, NDArray[np.float64]]:
+        """The groups ``stain`` and ``texture``; bounding boxes are in the arrays."""
+        assert self.stains is not None
+        tables = density_tables(self.stains)
+        mpp = nuclei.frame.mpp
+        columns: dict[str, NDArray[np.float64]] = {}
+        if "stain" in self.groups:
+            values = stain_densities(labels, nuclei.ids, boxes, foreground, pixels, tables, mpp)
+            columns |= {each.name: values[:, k] for k, each in enumerate(STAIN)}
+        if "texture" in self.groups:
+            values = textures(labels, nuclei.ids, boxes, pixels, tables, mpp)
+            columns |= {each.name: values[:, k] for k, each in enumerate(TEXTURE)}
+        return columns
 
 
 def _shape(

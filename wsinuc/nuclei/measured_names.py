@@ -112,7 +112,11 @@ DENSITIES = tuple(
     Measurement(f"density_{radius}um_per_mm2", "neighbours", "1/mm^2", f"Density within {radius} µm per mm^2")
     for radius in RADII_UM
 )
-FIXED = {each.name: each for each in (*BASIC, *SHAPE, *STAIN, *TEXTURE, *NEIGHBOURS, *COUNTS, *DENSITIES)}
+CELLS = (
+    *(Measurement(f"cell_{each.name}", "cells", each.unit, each.qupath.replace("Nucleus:", "Cell:")) for each in BASIC),
+    Measurement("nucleus_cell_area_ratio", "cells", "", "Nucleus/Cell area ratio"),
+)
+FIXED = {each.name: each for each in (*BASIC, *SHAPE, *STAIN, *TEXTURE, *NEIGHBOURS, *COUNTS, *DENSITIES, *CELLS)}
 """All columns whose names do not depend on classes."""
 BY_CLASS = {each.name: each for each in (NEAREST_OF_CLASS, *COUNTS, *DENSITIES)}
 """What is also measured of each class, where there are several: the name of the class follows after an underscore."""
@@ -125,8 +129,8 @@ def columns_of(groups: Iterable[str]) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> columns_of(["shape"])[:8]
-    ('area_um2', 'length_um', 'circularity', 'solidity', 'max_diameter_um', 'min_diameter_um', 'convex_area_um2', 'convexity')
+    >>> columns_of(["shape"])[4:8]
+    ('max_diameter_um', 'min_diameter_um', 'convex_area_um2', 'convexity')
     """
     wanted = {"basic", *groups}
     return tuple(each.name for each in FIXED.values() if each.group in wanted)

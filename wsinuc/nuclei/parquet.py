@@ -10,6 +10,7 @@ probability_<class>         one column per class
 area_px                     pixels of the view
 area_um2, ...               shape, units in the names
 outline                     y, x, y, x, ... of the corner points in view pixels; first point not repeated
+cell_outline                the same of its cell, where cells were grown
 ==========================  ==========================================================================
 
 The key ``wsinuc`` of the file's metadata holds JSON: format version, frame, classes with colours,
@@ -45,6 +46,7 @@ UNITS = {
     "x_px": "view px",
     "area_px": "view px",
     "outline": "view px, (y, x) pairs, closed by its first point",
+    "cell_outline": "view px, (y, x) pairs, closed by its first point",
     "area_um2": "um^2",
     "length_um": "um",
     "max_diameter_um": "um",
@@ -189,10 +191,25 @@ def _to_table(nuclei: Nuclei) -> pa.Table:
     }
     columns |= {f"probability_{name}": nuclei.class_probabilities[:, i] for i, name in enumerate(nuclei.class_names)}
     columns |= {"area_px": nuclei.areas_px, **nuclei.measurements}
-    # Offsets count corners, and the list counts numbers: two for each corner.
-    corners = pa.array(np.ascontiguousarray(nuclei.outlines).reshape(-1))
-    columns["outline"] = pa.ListArray.from_arrays(pa.array((2 * nuclei.offsets).astype(np.int32)), corners)
+    columns["outline"] = _ring_column(nuclei.outlines, nuclei.offsets)
+    if nuclei.cell_outlines is not None and nuclei.cell_offsets is not None:
+        columns["cell_outline"] = _ring_column(nuclei.cell_outlines, nuclei.cell_offsets)
     return pa.table(columns, metadata={KEY: json.dumps(_sealed(_header(nuclei)), sort_keys=True)})
+
+
+def _ring_column(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> pa.ListArray:
+    # Offsets count corners, and the list counts numbers: two for each corner.
+    corners = pa.array(np.ascontiguousarray(outlines).reshape(-1))
+    return pa.ListArray.from_arrays(pa.array((2 * offsets).astype(np.int32)), corners)
+
+
+def _rings(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Corners and offsets, as `_ring_column` was given them."""
+    column = column.combine_chunks()
+    offsets = np.zeros(1, np.int64)
+    if len(column):
+        offsets = np.array(column.offsets).astype(np.int64) // 2
+    return np.array(column.flatten()).reshape(-1, 2), offsets
 
 
 def _class_column(nuclei: Nuclei) -> pa.Array:
@@ -217,10 +234,10 @@ def _from_table(table: pa.Table, about: dict[str, Any]) -> Nuclei:
     def column(name: str) -> NDArray[Any]:
         return np.array(table[name].to_numpy())  # Arrow's own memory is read-only
 
-    outline = table["outline"].combine_chunks()
-    offsets = np.zeros(1, np.int64)
-    if len(outline):
-        offsets = np.array(outline.offsets).astype(np.int64) // 2
+    outlines, offsets = _rings(table["outline"])
+    cell_outlines, cell_offsets = None, None
+    if "cell_outline" in table.column_names:
+        cell_outlines, cell_offsets = _rings(table["cell_outline"])
     # NumPy stacks no empty list.
     probabilities = np.zeros((len(table), 0), np.float32)
     if names:
@@ -232,8 +249,10 @@ def _from_table(table: pa.Table, about: dict[str, Any]) -> Nuclei:
         ids=column("id"),
         centroids=np.stack([column("y_px"), column("x_px")], axis=1),
         areas_px=column("area_px"),
-        outlines=np.array(outline.flatten()).reshape(-1, 2),
+        outlines=outlines,
         offsets=offsets,
+        cell_outlines=cell_outlines,
+        cell_offsets=cell_offsets,
         classes=_class_indices(table["class"], names),
         class_probabilities=probabilities,
         probabilities=column("probability"),

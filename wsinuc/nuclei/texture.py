@@ -1,8 +1,8 @@
 """Texture of haematoxylin in a nucleus: Haralick's features of co-occurring levels, and how steep its density is.
 
-Density is quantised to `LEVELS` equal steps from 0 to `DARKEST_OD`, the same for all nuclei and slides. Of each of four
-directions (along rows, columns and both diagonals, one view pixel apart) pairs of pixels of the nucleus are counted both
-ways; each feature is the mean over the directions, as ``mahotas.features.haralick(..., return_mean=True)`` has it
+Density is quantised to `LEVELS` equal steps from 0 to `DARKEST_OD`, the same for all nuclei and slides. Pairs of pixels
+of the nucleus are counted both ways in each of four directions (along rows, columns and both diagonals, one view pixel
+apart); each feature is the mean over the directions, as ``mahotas.features.haralick(..., return_mean=True)`` has it
 (Haralick, Shanmugam & Dinstein 1973, doi:10.1109/TSMC.1973.4309314). The difference variance is that of ``|i - j|``.
 
 mahotas takes one nucleus at a time, with ten times the time for it.

@@ -8,14 +8,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from scipy.spatial import cKDTree
+from shapely.geometry import shape
+from skimage.segmentation import expand_labels
 
 from helpers.oracle import CLASSES, MPP
-from helpers.runs import Stop, run, tree
+from helpers.runs import SHAPE, Stop, run, tree
 from wsinuc.config import GROUPS
 from wsinuc.errors import OutputError
+from wsinuc.exports.qupath.check import check_geojson
+from wsinuc.grid import Box
+from wsinuc.labels import paint_outlines, ring_areas
 from wsinuc.nuclei import MEASUREMENTS, Nuclei, concatenate
-from wsinuc.nuclei.measured_names import columns_of, neighbour_columns
+from wsinuc.nuclei.measured_names import CELLS, columns_of, neighbour_columns
 from wsinuc.nuclei.parquet import KEY
 from wsinuc.store import iter_nuclei
 from wsinuc.workflows.segment.events import BlockDone, Event
@@ -137,8 +143,67 @@ def test_fitted_stain_vectors_are_written_down(slide: Path, tmp_path: Path) -> N
 
 
 def test_a_slide_without_nuclei_has_all_columns(tmp_path: Path) -> None:
-    from PIL import Image
-
     Image.new("RGB", (300, 300), "white").save(tmp_path / "white.png")
     run(tmp_path / "white.png", tmp_path / "white.wsinuc", measure="all", mpp=MPP)
     assert tuple(table(tmp_path / "white.wsinuc").measurements) == ALL
+
+
+@pytest.fixture(scope="module")
+def with_cells(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cells") / "plane.wsinuc"
+    run(slide, out, measure="none", cells=5.0)
+    return out
+
+
+def cells_by_centroid(nuclei: Nuclei) -> dict[tuple[float, ...], tuple[bytes, bytes]]:
+    """Outlines and measurements."""
+    measured = by_centroid(nuclei)
+    rings = np.split(nuclei.cell_outlines, nuclei.cell_offsets[1:-1])
+    return {
+        tuple(place): (ring.tobytes(), measured[tuple(place)])
+        for place, ring in zip(nuclei.centroids.tolist(), rings, strict=True)
+    }
+
+
+def test_cells_are_the_same_whatever_the_blocks(slide: Path, with_cells: Path, tmp_path: Path) -> None:
+    run(slide, tmp_path / "plane.wsinuc", measure="none", cells=5.0, block=1024)
+    expected = cells_by_centroid(table(tmp_path / "plane.wsinuc"))
+    assert len(expected) > 400
+    assert cells_by_centroid(table(with_cells)) == expected
+
+
+def test_cells_of_all_blocks_do_not_overlap(with_cells: Path) -> None:
+    nuclei = table(with_cells)
+    cells = paint_outlines(nuclei.cell_outlines, nuclei.cell_offsets, nuclei.ids, Box.of_shape(SHAPE))
+    areas = ring_areas(nuclei.cell_outlines, nuclei.cell_offsets)
+    np.testing.assert_array_equal(np.bincount(cells.ravel())[1:], areas)
+    # Only pixels that a closed ring would hold are not those of the nearest nucleus.
+    nuclear = paint_outlines(nuclei.outlines, nuclei.offsets, nuclei.ids, Box.of_shape(SHAPE))
+    expected = expand_labels(nuclear, 5.0 / MPP)
+    assert (cells != expected).mean() < 0.01
+
+
+def test_cells_are_cells_in_qupath(with_cells: Path) -> None:
+    path = with_cells / "nuclei.geojson"
+    assert check_geojson(path).findings == ()
+    nuclei = table(with_cells)
+    features = json.loads(path.read_text())["features"]
+    assert len(features) == len(nuclei)
+    for i in (0, 100, 300):
+        feature = features[i]
+        assert feature["properties"]["objectType"] == "cell"
+        cell = shape(feature["geometry"])
+        nucleus = shape(feature["nucleusGeometry"])
+        assert cell.contains(nucleus) or cell.covers(nucleus)
+        assert nucleus.area == nuclei.areas_px[i]
+        measured = feature["properties"]["measurements"]
+        assert measured["Cell: Area µm^2"] == pytest.approx(cell.area * MPP**2, abs=1e-3)
+        assert measured["Nucleus/Cell area ratio"] == pytest.approx(nucleus.area / cell.area, abs=1e-4)
+
+
+def test_a_slide_without_nuclei_has_columns_of_cells(tmp_path: Path) -> None:
+    Image.new("RGB", (300, 300), "white").save(tmp_path / "white.png")
+    run(tmp_path / "white.png", tmp_path / "white.wsinuc", measure="none", cells=5.0, mpp=MPP)
+    nuclei = table(tmp_path / "white.wsinuc")
+    assert tuple(nuclei.measurements) == (*MEASUREMENTS, *(each.name for each in CELLS))
+    assert nuclei.cell_offsets.tolist() == [0]

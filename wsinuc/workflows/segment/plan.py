@@ -264,6 +264,7 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "tissue": prepared.selection.tissue_hash,
         "roi": region_identity(config.roi, slide.origin) if config.roi else None,
         "measure": list(config.groups),
+        "cells": config.cells,
         # Vectors that nothing is measured with change nothing.
         "stains": config.stains if not OF_PIXELS.isdisjoint(config.groups) else None,
         # Plain pixels need no word, so that the settings of most slides stay what they are.
