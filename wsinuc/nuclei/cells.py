@@ -112,19 +112,23 @@ def _grow(labels: Int, reach: int, most: int) -> Int:
         for x in range(width):
             if labels[y, x] != 0:
                 continue
-            best = most + 1
-            best_y = 0
-            best_x = 0
-            # From left to right, so that of equal pixels of a row the first stays.
-            for column in range(max(0, x - reach), min(width, x + reach + 1)):
-                dy = np.int64(vertical[y, column])
-                if dy == _FAR:
-                    continue
-                square = dy * dy + (column - x) * (column - x)
-                if square < best or (square == best and y + dy < best_y):
-                    best = square
-                    best_y = y + dy
-                    best_x = column
+            best = np.int64(most + 1)
+            best_y = np.int64(0)
+            best_x = np.int64(0)
+            # Outwards, until no column can hold a nearer pixel.
+            for away in range(reach + 1):
+                if away * away > best:
+                    break
+                for column in (x - away, x + away):
+                    if column < 0 or column >= width or vertical[y, column] == _FAR:
+                        continue
+                    row = y + np.int64(vertical[y, column])
+                    square = np.int64((row - y) * (row - y) + away * away)
+                    is_first = row < best_y or (row == best_y and column < best_x)
+                    if square < best or (square == best and is_first):
+                        best = square
+                        best_y = row
+                        best_x = np.int64(column)
             if best <= most:
                 grown[y, x] = labels[best_y, best_x]
     return grown

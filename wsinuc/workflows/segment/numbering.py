@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from cachetools import LRUCache
@@ -18,10 +19,12 @@ from wsinuc.nuclei import Nuclei, empty
 from wsinuc.nuclei.cells import cells_around, with_cells
 from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
 from wsinuc.nuclei.measured_names import CELLS, neighbour_columns
-from wsinuc.nuclei.neighbours import Neighbourhood
 from wsinuc.nuclei.table import Frame
 from wsinuc.segmenters.base import Classes
 from wsinuc.store import ResultStore
+
+if TYPE_CHECKING:
+    from wsinuc.nuclei.neighbours import Neighbourhood
 
 SHARDS = 32
 """Tables of blocks that are kept, for the cells of the blocks around them."""
@@ -76,6 +79,9 @@ class Numbering:
 
     def _neighbourhood(self) -> Neighbourhood:
         """Where all nuclei are and of which class, in the order of their ids."""
+        # SciPy's trees take a while to import, and most runs do without.
+        from wsinuc.nuclei.neighbours import Neighbourhood
+
         centroids = [np.zeros((0, 2))]
         classes = [np.zeros(0, np.uint8)]
         for index in self.owners:

@@ -31,8 +31,8 @@ from wsinuc.urls import Place, to_place
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
-BYTES_PER_NUCLEUS = 1500
-"""Table twice (while it is numbered), GeoJSON and label images together."""
+BYTES_PER_NUCLEUS = 2000
+"""Table twice (while it is numbered), GeoJSON and label images together, with shape and stain."""
 BASE_MEMORY = 450 * 2**20
 """Interpreter and libraries, without weights."""
 BYTES_PER_PIXEL = 20
