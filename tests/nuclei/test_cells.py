@@ -13,9 +13,10 @@ from helpers.oracle import CLASSES, OracleSegmenter, plane, scores_of
 from wsinuc.grid import Box
 from wsinuc.labels import paint_outlines, ring_areas
 from wsinuc.nuclei import Frame, Nuclei, concatenate, read_nuclei, write_nuclei
-from wsinuc.nuclei.cells import grown_labels, with_cells
+from wsinuc.nuclei.cells import Cytoplasm, grown_labels, with_cells
 from wsinuc.nuclei.measure import measure
 from wsinuc.nuclei.measured_names import CELLS
+from wsinuc.nuclei.stains import QUPATH, optical_density
 
 MPP = 0.5
 SHAPE = (400, 420)
@@ -120,6 +121,25 @@ def test_a_hole_without_nuclei_is_filled() -> None:
     grown = with_cells(of_labels(labels), [], REACH_UM, labels.shape)
     cells = painted(grown, labels.shape)
     assert cells[30, 30] == 1
+
+
+def test_cytoplasm_is_what_of_a_cell_is_no_nucleus() -> None:
+    labels, nuclei = field()
+    pixels = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3)).astype(np.uint8)
+    reader = Cytoplasm(QUPATH, lambda box: pixels[box.slices])
+    grown = with_cells(nuclei, [], REACH_UM, SHAPE, reader)
+    cells = painted(grown)
+    stains = np.array([QUPATH.haematoxylin, QUPATH.eosin])
+    stains = stains / np.linalg.norm(stains, axis=1, keepdims=True)
+    rest = np.cross(*stains)
+    density = optical_density(pixels) @ np.linalg.inv(np.stack([*stains, rest / np.linalg.norm(rest)]))
+    for i in range(0, len(nuclei), 9):
+        values = density[(cells == i + 1) & (labels != i + 1)]
+        measured = {name: column[i] for name, column in grown.measurements.items()}
+        assert measured["haematoxylin_cytoplasm_mean_od"] == pytest.approx(values[:, 0].mean(), abs=6e-4)
+        assert measured["eosin_cytoplasm_std_od"] == pytest.approx(values[:, 1].std(), abs=6e-4)
+        median = np.percentile(values[:, 1], 50, method="inverted_cdf")
+        assert measured["eosin_cytoplasm_p50_od"] == pytest.approx(median, abs=6e-4)
 
 
 def test_they_are_kept_through_the_table(tmp_path: Path) -> None:

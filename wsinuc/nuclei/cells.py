@@ -12,8 +12,8 @@ as large as its nucleus.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import cc3d
 import numpy as np
@@ -22,14 +22,33 @@ from numpy.typing import NDArray
 from wsinuc.grid import Box
 from wsinuc.kernels import kernel
 from wsinuc.labels import Int, Offsets, paint_outlines, pixel_counts, ring_areas, take_rings, trace_outlines
+from wsinuc.nuclei.densities import cytoplasm_densities
+from wsinuc.nuclei.ellipse import bounding_boxes
 from wsinuc.nuclei.measure import shape_measurements
+from wsinuc.nuclei.measured_names import CYTOPLASM
 from wsinuc.nuclei.shape import ring_shapes
+from wsinuc.nuclei.stains import StainVectors, density_tables
 from wsinuc.nuclei.table import Nuclei
 
 _FAR = 2**15
 
 
-def with_cells(nuclei: Nuclei, others: Sequence[Nuclei], reach_um: float, shape: tuple[int, int]) -> Nuclei:
+@dataclass(frozen=True, slots=True)
+class Cytoplasm:
+    """What the stains of cells are measured with."""
+
+    stains: StainVectors
+    read: Callable[[Box], NDArray[np.uint8]]
+    """RGB ``(h, w, 3)`` of a box of the view."""
+
+
+def with_cells(
+    nuclei: Nuclei,
+    others: Sequence[Nuclei],
+    reach_um: float,
+    shape: tuple[int, int],
+    cytoplasm: Cytoplasm | None = None,
+) -> Nuclei:
     """The nuclei with the outlines and measurements of their cells.
 
     Parameters
@@ -42,6 +61,8 @@ def with_cells(nuclei: Nuclei, others: Sequence[Nuclei], reach_um: float, shape:
         How far a cell reaches from its nucleus, in um.
     shape
         (height, width) of the view, which cells do not leave.
+    cytoplasm
+        None measures no stains.
     """
     if not len(nuclei):
         return replace(nuclei, cell_outlines=np.zeros((0, 2), np.int32), cell_offsets=np.zeros(1, np.int64))
@@ -52,12 +73,29 @@ def with_cells(nuclei: Nuclei, others: Sequence[Nuclei], reach_um: float, shape:
         # One label for all others: among themselves they need not be told apart.
         paint_outlines(other.outlines, other.offsets, np.full(len(other), len(nuclei) + 1), window, out=labels)
     outlines, offsets = _cell_outlines(labels, grown_labels(labels, reach), len(nuclei))
+    stained = _stained(labels, outlines, offsets, window, cytoplasm)
     outlines += np.array([window.y0, window.x0], np.int32)
     areas = ring_areas(outlines, offsets)
     columns = shape_measurements(areas, ring_shapes(outlines, offsets), nuclei.frame.mpp)
     measured = {f"cell_{name}": values for name, values in columns.items()}
     measured["nucleus_cell_area_ratio"] = (nuclei.areas_px / areas).astype(np.float32)
-    return replace(nuclei, cell_outlines=outlines, cell_offsets=offsets, measurements=nuclei.measurements | measured)
+    return replace(
+        nuclei, cell_outlines=outlines, cell_offsets=offsets, measurements=nuclei.measurements | measured | stained
+    )
+
+
+def _stained(
+    labels: Int, outlines: Int, offsets: Offsets, window: Box, cytoplasm: Cytoplasm | None
+) -> dict[str, NDArray[np.float32]]:
+    """Densities of the cytoplasm by name, of outlines in the window."""
+    if cytoplasm is None:
+        return {}
+    ids = np.arange(1, len(offsets))
+    cells = paint_outlines(outlines, offsets, ids, Box.of_shape(labels.shape))
+    pixels = np.ascontiguousarray(cytoplasm.read(window))
+    boxes = bounding_boxes(outlines, offsets)
+    values = cytoplasm_densities(labels, cells, boxes, pixels, density_tables(cytoplasm.stains))
+    return {each.name: values[:, k].astype(np.float32) for k, each in enumerate(CYTOPLASM)}
 
 
 def cells_around(nuclei: Nuclei, reach_um: float) -> Box:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from wsinuc.grid import Box
 from wsinuc.nuclei.densities import stain_densities
-from wsinuc.nuclei.ellipse import form_measurements
+from wsinuc.nuclei.ellipse import bounding_boxes, form_measurements
 from wsinuc.nuclei.measured_names import SHAPE, STAIN, TEXTURE, columns_of
 from wsinuc.nuclei.stains import StainVectors, density_tables
 from wsinuc.nuclei.table import Nuclei
@@ -65,7 +65,7 @@ class PixelGroups:
         box
             Where in the view the arrays lie.
         """
-        boxes = _boxes(nuclei)
+        boxes = bounding_boxes(nuclei.outlines, nuclei.offsets)
         inside = boxes - np.array([box.y0, box.x0, box.y0, box.x0])
         labels = np.ascontiguousarray(labels, np.int32)
         columns: dict[str, NDArray[np.float64]] = {}
@@ -108,13 +108,3 @@ def _shape(
     form["convexity"] = np.minimum(1.0, hull_length / nuclei.measurements["length_um"])
     form |= {f"box_{side}_px": boxes[:, k].astype(np.float64) for k, side in enumerate(SIDES)}
     return {each.name: form[each.name] for each in SHAPE}
-
-
-def _boxes(nuclei: Nuclei) -> NDArray[np.int64]:
-    """Bounding boxes (y0, x0, y1, x1) in view pixels, half-open, int64 ``(n, 4)``."""
-    if not len(nuclei):
-        # reduceat takes no empty list of starts.
-        return np.zeros((0, 4), np.int64)
-    low = np.minimum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    high = np.maximum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    return np.concatenate([low, high], axis=1).astype(np.int64)

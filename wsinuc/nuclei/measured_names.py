@@ -23,6 +23,7 @@ RADII_UM = (25, 50, 100)
 """Radii of the circles in which neighbours are counted."""
 
 _QUPATH_STAINS = {"haematoxylin": "Hematoxylin", "eosin": "Eosin"}
+_QUPATH_PARTS = ("nucleus", "cytoplasm")
 _QUPATH_STATISTICS = {"mean": "Mean", "std": "Std.Dev.", "p50": "Median"}
 
 
@@ -61,11 +62,11 @@ SHAPE = (
 )
 
 
-def _stain_measurement(stain: str, part: str, statistic: str) -> Measurement:
+def _stain_measurement(stain: str, part: str, statistic: str, group: str = "stain") -> Measurement:
     qupath = ""
-    if part == "nucleus" and statistic in _QUPATH_STATISTICS:
-        qupath = f"{_QUPATH_STAINS[stain]}: Nucleus: {_QUPATH_STATISTICS[statistic]}"
-    return Measurement(f"{stain}_{part}_{statistic}_od", "stain", "optical density", qupath)
+    if part in _QUPATH_PARTS and statistic in _QUPATH_STATISTICS:
+        qupath = f"{_QUPATH_STAINS[stain]}: {part.capitalize()}: {_QUPATH_STATISTICS[statistic]}"
+    return Measurement(f"{stain}_{part}_{statistic}_od", group, "optical density", qupath)
 
 
 STAIN = tuple(
@@ -116,7 +117,13 @@ CELLS = (
     *(Measurement(f"cell_{each.name}", "cells", each.unit, each.qupath.replace("Nucleus:", "Cell:")) for each in BASIC),
     Measurement("nucleus_cell_area_ratio", "cells", "", "Nucleus/Cell area ratio"),
 )
-FIXED = {each.name: each for each in (*BASIC, *SHAPE, *STAIN, *TEXTURE, *NEIGHBOURS, *COUNTS, *DENSITIES, *CELLS)}
+CYTOPLASM = tuple(
+    _stain_measurement(stain, "cytoplasm", statistic, "cells") for stain in STAINS for statistic in STATISTICS
+)
+"""Of cells, where the group ``stain`` is measured."""
+FIXED = {
+    each.name: each for each in (*BASIC, *SHAPE, *STAIN, *TEXTURE, *NEIGHBOURS, *COUNTS, *DENSITIES, *CELLS, *CYTOPLASM)
+}
 """All columns whose names do not depend on classes."""
 BY_CLASS = {each.name: each for each in (NEAREST_OF_CLASS, *COUNTS, *DENSITIES)}
 """What is also measured of each class, where there are several: the name of the class follows after an underscore."""

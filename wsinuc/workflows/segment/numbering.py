@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from cachetools import LRUCache
+from numpy.typing import NDArray
 
 from wsinuc.config import SegmentConfig
-from wsinuc.grid import BlockGrid, Box
+from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei, empty
-from wsinuc.nuclei.cells import cells_around, with_cells
+from wsinuc.nuclei.cells import Cytoplasm, cells_around, with_cells
 from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
-from wsinuc.nuclei.measured_names import CELLS, neighbour_columns
-from wsinuc.nuclei.table import Frame
-from wsinuc.segmenters.base import Classes
+from wsinuc.nuclei.measured_names import CELLS, CYTOPLASM, neighbour_columns
+from wsinuc.nuclei.stains import StainVectors
+from wsinuc.slides.view import read_resilient
 from wsinuc.store import ResultStore
+from wsinuc.workflows.segment.plan import Prepared
 
 if TYPE_CHECKING:
     from wsinuc.nuclei.neighbours import Neighbourhood
@@ -35,12 +37,12 @@ class Numbering:
     """The nuclei of a run, block by block."""
 
     store: ResultStore
-    grid: BlockGrid
-    frame: Frame
-    classes: Classes
+    prepared: Prepared
     config: SegmentConfig
     owners: Mapping[int, int]
     """Number of nuclei of each block that owns any, in the order of the blocks."""
+    stains: StainVectors | None
+    """What stains are measured with; None where they are not."""
 
     def parts(self) -> Iterator[tuple[int, Nuclei]]:
         """Blocks and their numbered nuclei with all measurements; one without nuclei where there are none at all."""
@@ -71,11 +73,24 @@ class Numbering:
         """The nuclei of a block with their cells, which those of other blocks hold back."""
         near = cells_around(nuclei, reach_um)
         # No nucleus reaches farther from its block's core than the halo.
-        blocks = self.grid.overlapping(near.grow(self.grid.halo))
+        grid = self.prepared.grid
+        blocks = grid.overlapping(near.grow(grid.halo))
         others = [
             self._shard(block.index, shards) for block in blocks if block.index != index and block.index in self.owners
         ]
-        return with_cells(nuclei, [_reaching(other, near) for other in others], reach_um, self.grid.shape)
+        others = [_reaching(other, near) for other in others]
+        return with_cells(nuclei, others, reach_um, grid.shape, self._cytoplasm())
+
+    def _cytoplasm(self) -> Cytoplasm | None:
+        """How the stains of cells are measured; None where the group is not asked for."""
+        if self.stains is None or "stain" not in self.config.groups:
+            return None
+        return Cytoplasm(self.stains, self._read)
+
+    def _read(self, box: Box) -> NDArray[np.uint8]:
+        """Pixels as the blocks have seen them."""
+        pixels, _ = read_resilient(self.prepared.view, box)
+        return self.prepared.selection.without_padding(pixels, box)
 
     def _neighbourhood(self) -> Neighbourhood:
         """Where all nuclei are and of which class, in the order of their ids."""
@@ -88,20 +103,25 @@ class Numbering:
             nuclei = self.store.read(index)
             centroids.append(nuclei.centroids)
             classes.append(nuclei.classes)
-        names = [item.name for item in self.classes]
-        return Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, self.frame.mpp)
+        names = [item.name for item in self.prepared.segmenter.classes]
+        mpp = self.prepared.view.mpp
+        return Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, mpp)
 
     def _nothing(self) -> Nuclei:
         """A table without nuclei, with the columns of one that has some."""
-        names = tuple(item.name for item in self.classes)
-        colors = tuple(item.color for item in self.classes)
+        classes = self.prepared.segmenter.classes
+        names = tuple(item.name for item in classes)
+        colors = tuple(item.color for item in classes)
+        frame = self.prepared.view.frame
         columns = PixelGroups(tuple(group for group in self.config.groups if group in OF_BLOCKS)).columns
         if "neighbours" in self.config.groups:
             columns += neighbour_columns(names)
         if self.config.cells is None:
-            return empty(self.frame, names, colors, columns)
+            return empty(frame, names, colors, columns)
         columns += tuple(each.name for each in CELLS)
-        return with_cells(empty(self.frame, names, colors, columns), [], self.config.cells, self.grid.shape)
+        if self._cytoplasm() is not None:
+            columns += tuple(each.name for each in CYTOPLASM)
+        return with_cells(empty(frame, names, colors, columns), [], self.config.cells, self.prepared.grid.shape)
 
 
 def _reaching(nuclei: Nuclei, box: Box) -> Nuclei:

@@ -246,9 +246,8 @@ class _Run:
         hand; returns nuclei per class."""
         if total > MAX_ID:
             raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
-        prepared = self.prepared
-        classes = prepared.segmenter.classes
-        numbering = Numbering(self.store, prepared.grid, prepared.view.frame, classes, self.config, owners)
+        classes = self.prepared.segmenter.classes
+        numbering = Numbering(self.store, self.prepared, self.config, owners, self._stains())
         counts: Counter[int] = Counter()
         hashes: dict[int, str] = {}
         for index, nuclei in numbering.parts():
