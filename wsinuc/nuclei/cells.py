@@ -23,10 +23,9 @@ from wsinuc.grid import Box
 from wsinuc.kernels import kernel
 from wsinuc.labels import Int, Offsets, paint_outlines, pixel_counts, ring_areas, take_rings, trace_outlines
 from wsinuc.nuclei.densities import cytoplasm_densities
-from wsinuc.nuclei.ellipse import bounding_boxes
 from wsinuc.nuclei.measure import shape_measurements
 from wsinuc.nuclei.measured_names import CYTOPLASM
-from wsinuc.nuclei.shape import ring_shapes
+from wsinuc.nuclei.shape import bounding_boxes, ring_shapes
 from wsinuc.nuclei.stains import StainVectors, density_tables
 from wsinuc.nuclei.table import Nuclei
 

@@ -23,16 +23,6 @@ POINTS = 128
 """Points along an outline, as HistomicsTK takes."""
 
 
-def bounding_boxes(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Bounding boxes (y0, x0, y1, x1) of rings in their coordinates, half-open, int64 ``(n, 4)``."""
-    if len(offsets) < 2:
-        # reduceat takes no empty list of starts.
-        return np.zeros((0, 4), np.int64)
-    low = np.minimum.reduceat(outlines, offsets[:-1])
-    high = np.maximum.reduceat(outlines, offsets[:-1])
-    return np.concatenate([low, high], axis=1).astype(np.int64)
-
-
 def form_measurements(
     labels: NDArray[np.int32],
     ids: NDArray[np.int64],

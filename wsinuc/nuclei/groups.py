@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from wsinuc.grid import Box
 from wsinuc.nuclei.densities import stain_densities
-from wsinuc.nuclei.ellipse import bounding_boxes, form_measurements
+from wsinuc.nuclei.ellipse import form_measurements
 from wsinuc.nuclei.measured_names import SHAPE, STAIN, TEXTURE, columns_of
+from wsinuc.nuclei.shape import bounding_boxes
 from wsinuc.nuclei.stains import StainVectors, density_tables
 from wsinuc.nuclei.table import Nuclei
 from wsinuc.nuclei.texture import textures

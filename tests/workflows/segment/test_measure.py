@@ -134,6 +134,13 @@ def test_units_are_in_the_file(everything: Path) -> None:
 
 
 def test_fitted_stain_vectors_are_written_down(slide: Path, tmp_path: Path) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, BlockDone):
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(slide, tmp_path / "plane.wsinuc", measure="stain", stains="fitted", on_event=stop)
+    # A run that is continued finds them in its working area.
     run(slide, tmp_path / "plane.wsinuc", measure="stain", stains="fitted")
     summary = json.loads((tmp_path / "plane.wsinuc" / "summary.json").read_text())
     vectors = summary["stain_vectors"]
