@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -24,6 +25,8 @@ from wsinuc.models.networks import by_name
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
 from wsinuc.nuclei import Frame, Nuclei, measure
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.nuclei.groups import PixelGroups
+from wsinuc.nuclei.measured_names import FIXED, Measurement, columns_of, units_of
 from wsinuc.nuclei.parquet import read_nuclei, write_nuclei
 from wsinuc.slides.array import ArraySlide
 from wsinuc.store import iter_nuclei
@@ -101,15 +104,22 @@ def test_a_format(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is in the table, in the file and, under QuPath's name, in GeoJSON."""
-    shapes_only = measure._measurements
+    """It is in the table, in the file with its unit and, under QuPath's name, in GeoJSON."""
 
-    def with_radius(areas: np.ndarray, shapes: np.ndarray, mpp: float) -> dict[str, np.ndarray]:
-        return shapes_only(areas, shapes, mpp) | {"radius_um": np.sqrt(areas / np.pi).astype(np.float32) * mpp}
+    def with_radius(
+        self: PixelGroups, nuclei: Nuclei, labels: np.ndarray, foreground: np.ndarray, pixels: np.ndarray, box: Box
+    ) -> Nuclei:
+        radius = np.sqrt(nuclei.areas_px / np.pi).astype(np.float32) * nuclei.frame.mpp
+        return replace(nuclei, measurements=nuclei.measurements | {"radius_um": radius})
 
-    monkeypatch.setattr(measure, "_measurements", with_radius)
-    monkeypatch.setitem(geojson.SHAPE_NAMES, "radius_um", "Nucleus: Radius")
-    write_nuclei(one_nucleus(), tmp_path / "part.parquet")
+    monkeypatch.setitem(FIXED, "radius_um", Measurement("radius_um", "shape", "um", "Nucleus: Radius"))
+    monkeypatch.setattr(PixelGroups, "added", with_radius)
+    plain = one_nucleus()
+    nothing = np.zeros((10, 10), np.uint8)
+    nuclei = PixelGroups(("shape",)).added(plain, nothing, nothing, None, Box(0, 0, 10, 10))
+    assert tuple(nuclei.measurements)[-1] in columns_of(["shape"])
+    write_nuclei(nuclei, tmp_path / "part.parquet")
+    assert units_of(["radius_um"]) == {"radius_um": "um"}
     nuclei = read_nuclei(tmp_path / "part.parquet")
     assert nuclei.measurements["radius_um"] == pytest.approx([2 / np.sqrt(np.pi)])
     geojson.write_geojson([nuclei], tmp_path / "nuclei.geojson", run_id="walk")

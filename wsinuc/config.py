@@ -15,6 +15,8 @@ IMAGES = ("none", "thumbnail", "full")
 """How much of the slide is copied: nothing, about 1 um per pixel, or every pixel of the view."""
 MPP_RANGE = (0.05, 2.0)
 """um per pixel outside this range are typing errors or broken metadata, not microscopes."""
+CELL_RANGE = (0.5, 25.0)
+"""How far cells may be grown from their nuclei, um."""
 GROUPS = ("shape", "stain", "texture", "neighbours")
 """What can be measured of nuclei beyond what every table holds, in the order of the columns."""
 STAINS = ("qupath", "ruifrok", "fitted")
@@ -85,6 +87,8 @@ class SegmentConfig:
     stains: str = "qupath"
     """Stain vectors of optical densities, one of ``STAINS``: QuPath's "H&E default", those of Ruifrok and Johnston, or
     fitted to the slide."""
+    cells: float | None = None
+    """How far cells are grown from their nuclei, in um; None grows none."""
     max_unreadable: float = 0.05
     """Largest share of the tissue's pixels that may be undecodable before the run fails."""
     resume: bool = True
@@ -113,6 +117,10 @@ class SegmentConfig:
         measured_groups(self.measure)
         if self.stains not in STAINS:
             raise ConfigError(f"no stain vectors are called {self.stains!r}: give one of {', '.join(STAINS)}")
+        if self.cells is not None and not CELL_RANGE[0] <= self.cells <= CELL_RANGE[1]:
+            raise ConfigError(
+                f"cells are grown by {CELL_RANGE[0]:g} to {CELL_RANGE[1]:g} um, got {self.cells:g}: 5 is usual"
+            )
         if self.mpp is not None and not MPP_RANGE[0] <= self.mpp <= MPP_RANGE[1]:
             raise ConfigError(
                 f"mpp must lie between {MPP_RANGE[0]} and {MPP_RANGE[1]} um per pixel, got {self.mpp:g}: "

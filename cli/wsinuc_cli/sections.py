@@ -128,6 +128,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--um",
         "--measure",
         "--stains",
+        "--cells",
         "--classes",
         "--at-mpp",
         "--radius-px",

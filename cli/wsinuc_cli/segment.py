@@ -103,6 +103,12 @@ SHOWN = 10
     "pixel, or every pixel that the model reads.",
 )
 @click.option(
+    "--cells",
+    type=float,
+    metavar="UM",
+    help="Grow a cell around each nucleus, by up to so many um and without overlap; 5 is usual.",
+)
+@click.option(
     "--block",
     default=DEFAULTS["block"],
     show_default=True,

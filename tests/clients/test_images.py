@@ -109,6 +109,7 @@ def test_napari_draws_classes_in_their_colours(container: Path, nuclei: Nuclei):
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_an_exported_container_holds_every_id(version: str, result: Path, nuclei: Nuclei, tmp_path: Path):
     import zarr
+
     from wsinuc.exports.ome_zarr.export import write_ome_zarr
 
     out = tmp_path / "plane.ome.zarr"

@@ -126,6 +126,7 @@ PLANTS: dict[str, Plant] = {
     "a partial file is a link": link("settings.json.partial"),
     "the calibration is a link": link("calibration"),
     "the calibration is a pipe": pipe("calibration"),
+    "the stain vectors are a link": link("stains"),
     "the owner's name is a link": link("owner"),
     "the notes of an upload are a link": link("uploaded"),
     "the notes of an upload are a hard link": hard_link("uploaded"),

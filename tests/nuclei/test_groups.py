@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -118,7 +120,7 @@ def test_fourier_descriptors_by_their_definition() -> None:
     """As HistomicsTK defines them: arc length, direction, energy by octaves; along the outline, less a circle's."""
     _, outlines, _ = trace_outlines(disc(20, 2.0))
     corners = np.concatenate([outlines, outlines[:1]])
-    steps = [np.linspace(a, b, abs(b - a).sum(), endpoint=False) for a, b in zip(corners, corners[1:], strict=False)]
+    steps = [np.linspace(a, b, abs(b - a).sum(), endpoint=False) for a, b in pairwise(corners)]
     vertices = np.concatenate(steps)
     middles = (vertices + np.roll(vertices, -1, axis=0)) / 2
     closed = np.concatenate([middles, middles[:1]])
@@ -139,7 +141,7 @@ def test_fourier_descriptors_tell_forms_apart() -> None:
 
 
 def od_by_qupath(pixels: np.ndarray, vectors: StainVectors) -> np.ndarray:
-    """Colour deconvolution as QuPath writes it down: OD = max(0, -log10(max(v, 1) / 255)), the third stain the residual."""
+    """Colour deconvolution as QuPath has it: OD = max(0, -log10(max(v, 1) / 255)), the third stain the residual."""
     stains = np.array([vectors.haematoxylin, vectors.eosin])
     stains = stains / np.linalg.norm(stains, axis=1, keepdims=True)
     residual = np.cross(*stains)
@@ -178,7 +180,7 @@ def test_unmixing_is_that_of_scikit_image(field: Field) -> None:
 
 def test_rim_and_ring_are_where_they_should_be(field: Field, nuclei: Nuclei) -> None:
     density = od_by_qupath(field.pixels, QUPATH)[..., 0]
-    for i in np.flatnonzero((nuclei.measurements["box_y0_px"] > CORNER[0] + 10)).tolist()[:12]:
+    for i in np.flatnonzero(nuclei.measurements["box_y0_px"] > CORNER[0] + 10).tolist()[:12]:
         own = field.labels == nuclei.ids[i]
         to_outside = ndimage.distance_transform_edt(own)
         to_nucleus = ndimage.distance_transform_edt(~own)
@@ -229,7 +231,8 @@ def test_stain_vectors_of_a_slide_are_found() -> None:
     true = np.array([[0.55, 0.75, 0.36], [0.12, 0.90, 0.42]])
     true = true / np.linalg.norm(true, axis=1, keepdims=True)
     # Nuclei with little eosin, cytoplasm with little haematoxylin.
-    amounts = np.concatenate([rng.uniform((0.5, 0), (1.2, 0.05), (9000, 2)), rng.uniform((0, 0.3), (0.05, 0.9), (9000, 2))])
+    nuclear = rng.uniform((0.5, 0), (1.2, 0.05), (9000, 2))
+    amounts = np.concatenate([nuclear, rng.uniform((0, 0.3), (0.05, 0.9), (9000, 2))])
     pixels = np.concatenate([255 * 10 ** -(amounts @ true), np.full((9000, 3), 250.0)])
     fitted = fit_stains(pixels.round().astype(np.uint8).reshape(27, 1000, 3))
     assert fitted is not None
@@ -264,7 +267,8 @@ def test_unknown_groups_and_stains_are_refused(name: str, value: str) -> None:
 
 
 def test_units_are_in_the_names() -> None:
-    endings = {"um^2": "_um2", "um": "_um", "degrees": "_deg", "view px": "_px", "rad^2": "_rad2", "optical density": "_od"}
+    endings = {"um^2": "_um2", "um": "_um", "degrees": "_deg", "view px": "_px", "rad^2": "_rad2"}
+    endings |= {"optical density": "_od", "bits": "_bits", "1/mm^2": "_per_mm2", "optical density/um": "_od_per_um"}
     for measurement in FIXED.values():
-        if measurement.unit in endings:
+        if measurement.unit:
             assert measurement.name.endswith(endings[measurement.unit])

@@ -17,7 +17,7 @@ KINDS = ("tumour", "immune cell", "other")
 
 def scattered(count: int = 1500, side_um: float = 800.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    centroids = rng.uniform(0, side_um / MPP, (count, 2)) + (30_000, 50_000)
+    centroids = rng.uniform(0, side_um / MPP, (count, 2)) + np.array([30_000, 50_000])
     # A hole, which the triangles span.
     centroids = centroids[np.hypot(*(centroids - (30_900, 50_900)).T) > 300]
     return centroids, rng.integers(0, 2, len(centroids)).astype(np.uint8)

@@ -20,6 +20,7 @@ from wsinuc.pipeline.stain_fit import stain_vectors
 from wsinuc.recent import Recent
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
+from wsinuc.store.calibration import write_calibration
 from wsinuc.tissue import whole
 
 GROUPS = PixelGroups(tuple(sorted(OF_BLOCKS)), QUPATH)
@@ -124,3 +125,10 @@ def test_a_slide_without_stain_is_measured_with_fixed_vectors(tmp_path: Path) ->
     white = ArraySlide(np.full((600, 600, 3), 255, np.uint8), mpp=MPP).at(MPP)
     assert stain_vectors("fitted", white, whole(white), tmp_path / "stains") == QUPATH
     assert stain_vectors("fitted", white, whole(white), tmp_path / "stains") == QUPATH
+
+
+def test_a_file_that_is_no_stain_vectors_counts_for_nothing(tmp_path: Path) -> None:
+    slide = tissue_slide()
+    fitted = stain_vectors("fitted", slide, whole(slide), tmp_path / "stains")
+    write_calibration({"haematoxylin": np.zeros(2, np.float32)}, tmp_path / "odd")
+    assert stain_vectors("fitted", slide, whole(slide), tmp_path / "odd") == fitted

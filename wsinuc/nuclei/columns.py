@@ -13,6 +13,7 @@ area_px                     pixels of the view
 area_um2, ...               measurements, units in the names
 bbox                        xmin, ymin, xmax, ymax in level-0 pixels, by which readers skip what is far
 geometry                    polygon (WKB) of (x, y) in level-0 pixels, along the edges of view pixels
+cell_geometry               the same of its cell, where cells were grown
 ==========================  ==========================================================================
 
 Two keys of the metadata hold JSON. ``geo`` is what GeoParquet 1.1 asks for: polygons without a
@@ -43,6 +44,7 @@ OUTLINE_VERSION = 1
 KEY = b"wsinuc"
 GEO = b"geo"
 GEOMETRY = "geometry"
+CELL_GEOMETRY = "cell_geometry"
 BBOX = "bbox"
 UNITS = {
     "y": "level-0 px",
@@ -54,6 +56,7 @@ UNITS = {
     "area_px": "view px",
     "bbox": "level-0 px",
     "geometry": "level-0 px, (x, y)",
+    "cell_geometry": "level-0 px, (x, y)",
 }
 _POLYGONS = {
     "encoding": "WKB",
@@ -108,6 +111,8 @@ def to_arrow(nuclei: Nuclei, provenance: Provenance | None = None) -> pa.Table:
     sides = bounds(*rings)
     columns[BBOX] = pa.StructArray.from_arrays([pa.array(values) for values in sides.values()], list(sides))
     columns[GEOMETRY] = to_wkb(*rings)
+    if nuclei.cell_outlines is not None and nuclei.cell_offsets is not None:
+        columns[CELL_GEOMETRY] = to_wkb(nuclei.cell_outlines, nuclei.cell_offsets, nuclei.frame.downsample)
     table = pa.table(columns)
     return table.replace_schema_metadata(_metadata(nuclei, provenance, geometry_columns(table.schema)))
 
@@ -137,6 +142,10 @@ def from_arrow(table: pa.Table, about: dict[str, Any]) -> Nuclei:
         outlines, offsets = _outline_column(table["outline"])
     else:
         outlines, offsets = from_wkb(table[GEOMETRY], frame.downsample)
+    cell_outlines = None
+    cell_offsets = None
+    if about.get("cells", False):
+        cell_outlines, cell_offsets = from_wkb(table[CELL_GEOMETRY], frame.downsample)
     # NumPy stacks no empty list.
     probabilities = np.zeros((len(table), 0), np.float32)
     if names:
@@ -150,6 +159,8 @@ def from_arrow(table: pa.Table, about: dict[str, Any]) -> Nuclei:
         areas_px=column("area_px"),
         outlines=outlines,
         offsets=offsets,
+        cell_outlines=cell_outlines,
+        cell_offsets=cell_offsets,
         classes=_class_indices(table["class"], names),
         class_probabilities=probabilities,
         probabilities=column("probability"),
@@ -163,7 +174,8 @@ def read_columns(about: dict[str, Any]) -> list[str]:
     shape = "outline" if about["version"] == OUTLINE_VERSION else GEOMETRY
     probabilities = [f"probability_{c['name']}" for c in about["classes"]]
     own = ["id", "y_px", "x_px", "class", "probability", "disagreement", *probabilities, "area_px"]
-    return [*own, *about["measurements"], shape]
+    cells = [CELL_GEOMETRY] if about.get("cells", False) else []
+    return [*own, *about["measurements"], shape, *cells]
 
 
 def check_columns(schema: pa.Schema, about: dict[str, Any]) -> None:
@@ -206,6 +218,7 @@ def _metadata(nuclei: Nuclei, provenance: Provenance | None, geometries: list[st
         "frame": {"mpp": nuclei.frame.mpp, "downsample": nuclei.frame.downsample},
         "classes": [{"name": n, "color": c} for n, c in zip(nuclei.class_names, nuclei.class_colors, strict=True)],
         "measurements": list(nuclei.measurements),
+        "cells": nuclei.cell_outlines is not None,
         "units": UNITS | units_of(nuclei.measurements),
     }
     if provenance is not None:

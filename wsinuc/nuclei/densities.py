@@ -36,8 +36,8 @@ def stain_densities(
 ) -> NDArray[np.float64]:
     """Optical densities of nuclei, float64 ``(n, 30)`` in the order of `wsinuc.nuclei.measured_names.STAIN`.
 
-    Quantiles are values that occur: the smallest below which lies at least that share (NumPy's ``inverted_cdf``). NaN of
-    a ring that is empty, because other nuclei lie all around.
+    Quantiles are values that occur: the smallest that at least this share does not exceed (NumPy's ``inverted_cdf``).
+    NaN of a ring that is empty, because other nuclei lie all around.
 
     Parameters
     ----------
@@ -54,6 +54,52 @@ def stain_densities(
     ring = half_widths(max(1.0, RING_UM / mpp))
     values = _densities(labels, ids, boxes, foreground, pixels, tables, rim, ring)
     return values.reshape(len(ids), len(STAINS) * len(PARTS) * len(STATISTICS))
+
+
+def cytoplasm_densities(
+    labels: NDArray[np.int32],
+    cells: NDArray[np.int32],
+    boxes: NDArray[np.int64],
+    pixels: NDArray[np.uint8],
+    tables: NDArray[np.int32],
+) -> NDArray[np.float64]:
+    """Optical densities of cells without their nuclei, float64 ``(n, 10)``, in the order of ``CYTOPLASM``.
+
+    Parameters
+    ----------
+    labels, cells, pixels
+        int32 ``(h, w)``, nuclei and cells 1 to n; uint8 ``(h, w, 3)``.
+    boxes
+        Bounding boxes of the cells, int64 ``(n, 4)``, (y0, x0, y1, x1) in the arrays.
+    tables
+        See `wsinuc.nuclei.stains.density_tables`.
+    """
+    values = _cytoplasm(labels, cells, boxes, pixels, tables)
+    return values.reshape(len(boxes), len(STAINS) * len(STATISTICS))
+
+
+@kernel
+def _cytoplasm(
+    labels: NDArray[np.int32],
+    cells: NDArray[np.int32],
+    boxes: NDArray[np.int64],
+    pixels: NDArray[np.uint8],
+    tables: NDArray[np.int32],
+) -> NDArray[np.float64]:
+    out = np.full((len(boxes), 2, 2 + len(_PER_CENT)), np.nan)
+    lowest = _extreme(tables, -1)
+    counts = np.zeros(_extreme(tables, 1) - lowest + 1, np.int64)
+    for i in range(len(boxes)):
+        y0, x0, y1, x1 = boxes[i]
+        part = np.full((y1 - y0, x1 - x0), 3, np.uint8)
+        for y in range(y0, y1):
+            for x in range(x0, x1):
+                if cells[y, x] == i + 1 and labels[y, x] == 0:
+                    part[y - y0, x - x0] = 0
+        levels, ends = _levels(part, pixels[y0:y1, x0:x1], tables)
+        for stain in range(2):
+            out[i, stain] = _statistics(levels[stain][: ends[0]], counts, lowest)
+    return out
 
 
 @kernel

@@ -3,10 +3,9 @@
 * **Axes, eccentricity, orientation** are those of ``skimage.measure.regionprops``: of the ellipse that has the same
   second central moments as the pixels' centres.
 * **Fourier descriptors** follow Zahn & Roskies 1972 and HistomicsTK's ``compute_fsd_features``: 128 points at equal
-  distances along the outline, the direction of the outline from each to the next, and how the energy of that function is
-  spread over octaves of frequency. Here the outline is followed in its order, and what a circle of the same start would
-  give is taken off, so a circle has 0 everywhere, and turning a nucleus or starting elsewhere changes nothing but the
-  sampling.
+  distances along the outline, the direction from each to the next, and how the energy of that function is spread over
+  octaves of frequency. Here the outline is followed in its order, and what a circle would give is taken off: a circle
+  has 0 everywhere, and where the outline begins changes nothing but the sampling.
 """
 
 from __future__ import annotations
@@ -67,7 +66,8 @@ def form_measurements(
 def _eccentricity(major: NDArray[np.float64], minor: NDArray[np.float64]) -> NDArray[np.float64]:
     """0 of a circle, towards 1 of a line; 0 of a single pixel, which has no axes."""
     ratio = np.divide(minor, major, out=np.ones_like(major), where=major > 0)
-    return np.sqrt(np.maximum(0.0, 1 - ratio**2))
+    eccentricity: NDArray[np.float64] = np.sqrt(np.maximum(0.0, 1 - ratio**2))
+    return eccentricity
 
 
 @kernel
@@ -113,7 +113,7 @@ def _axes(moments: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def fourier_energies(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean square of how an outline's direction departs from a circle's, by octave: float64 ``(n, BANDS)``, rad squared.
+    """Mean square of how an outline's direction departs from a circle's, by octave: float64 ``(n, BANDS)``, rad^2.
 
     Band k holds the frequencies 2**k to 2**(k + 1) - 1 per turn: 1, 2 to 3 (elongation), 4 to 7 (lobes), ..., 32 to 63
     (the staircase of pixels).
@@ -121,7 +121,8 @@ def fourier_energies(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) ->
     directions = _directions(np.ascontiguousarray(outlines, np.int32), offsets)
     energy = 2 * np.abs(np.fft.rfft(directions, axis=1)) ** 2 / POINTS**2
     starts = 2 ** np.arange(BANDS)
-    return np.add.reduceat(energy[:, : 2**BANDS], starts, axis=1)
+    bands: NDArray[np.float64] = np.add.reduceat(energy[:, : 2**BANDS], starts, axis=1)
+    return bands
 
 
 @kernel

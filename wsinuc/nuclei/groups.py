@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from wsinuc.grid import Box
 from wsinuc.nuclei.densities import stain_densities
 from wsinuc.nuclei.ellipse import form_measurements
-from wsinuc.nuclei.measured_names import SHAPE, STAIN, columns_of
+from wsinuc.nuclei.measured_names import SHAPE, STAIN, TEXTURE, columns_of
+from wsinuc.nuclei.shape import bounding_boxes
 from wsinuc.nuclei.stains import StainVectors, density_tables
 from wsinuc.nuclei.table import Nuclei
+from wsinuc.nuclei.texture import textures
 
 OF_PIXELS = frozenset({"stain", "texture"})
 """Groups that need the slide's pixels."""
@@ -64,7 +66,7 @@ class PixelGroups:
         box
             Where in the view the arrays lie.
         """
-        boxes = _boxes(nuclei)
+        boxes = bounding_boxes(nuclei.outlines, nuclei.offsets)
         inside = boxes - np.array([box.y0, box.x0, box.y0, box.x0])
         labels = np.ascontiguousarray(labels, np.int32)
         columns: dict[str, NDArray[np.float64]] = {}
@@ -72,15 +74,31 @@ class PixelGroups:
             columns |= _shape(nuclei, labels, boxes, inside)
         if self.need_pixels:
             assert pixels is not None
-            assert self.stains is not None
-            tables = density_tables(self.stains)
-            foreground = np.ascontiguousarray(foreground)
             pixels = np.ascontiguousarray(pixels)
-        if "stain" in self.groups:
-            values = stain_densities(labels, nuclei.ids, inside, foreground, pixels, tables, nuclei.frame.mpp)
-            columns |= {each.name: values[:, k] for k, each in enumerate(STAIN)}
+            columns |= self._of_pixels(nuclei, labels, np.ascontiguousarray(foreground), pixels, inside)
         measured = {name: values.astype(np.float32) for name, values in columns.items()}
         return replace(nuclei, measurements=nuclei.measurements | measured)
+
+    def _of_pixels(
+        self,
+        nuclei: Nuclei,
+        labels: NDArray[np.int32],
+        foreground: NDArray[np.uint8],
+        pixels: NDArray[np.uint8],
+        boxes: NDArray[np.int64],
+    ) -> dict[str, NDArray[np.float64]]:
+        """The groups ``stain`` and ``texture``; bounding boxes are in the arrays."""
+        assert self.stains is not None
+        tables = density_tables(self.stains)
+        mpp = nuclei.frame.mpp
+        columns: dict[str, NDArray[np.float64]] = {}
+        if "stain" in self.groups:
+            values = stain_densities(labels, nuclei.ids, boxes, foreground, pixels, tables, mpp)
+            columns |= {each.name: values[:, k] for k, each in enumerate(STAIN)}
+        if "texture" in self.groups:
+            values = textures(labels, nuclei.ids, boxes, pixels, tables, mpp)
+            columns |= {each.name: values[:, k] for k, each in enumerate(TEXTURE)}
+        return columns
 
 
 def _shape(
@@ -91,13 +109,3 @@ def _shape(
     form["convexity"] = np.minimum(1.0, hull_length / nuclei.measurements["length_um"])
     form |= {f"box_{side}_px": boxes[:, k].astype(np.float64) for k, side in enumerate(SIDES)}
     return {each.name: form[each.name] for each in SHAPE}
-
-
-def _boxes(nuclei: Nuclei) -> NDArray[np.int64]:
-    """Bounding boxes (y0, x0, y1, x1) in view pixels, half-open, int64 ``(n, 4)``."""
-    if not len(nuclei):
-        # reduceat takes no empty list of starts.
-        return np.zeros((0, 4), np.int64)
-    low = np.minimum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    high = np.maximum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    return np.concatenate([low, high], axis=1).astype(np.int64)

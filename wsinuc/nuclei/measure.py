@@ -71,7 +71,7 @@ def measure(
         class_probabilities=np.ascontiguousarray(means[:, 2:]),
         probabilities=np.ascontiguousarray(means[:, 0]),
         disagreements=np.ascontiguousarray(means[:, 1]),
-        measurements=_measurements(areas, ring_shapes(outlines, offsets), frame.mpp),
+        measurements=shape_measurements(areas, ring_shapes(outlines, offsets), frame.mpp),
     )
 
 
@@ -83,7 +83,10 @@ def _most(levels: NDArray[np.int64]) -> NDArray[np.uint8]:
     return columns.astype(np.uint8)
 
 
-def _measurements(areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float) -> dict[str, NDArray[np.float32]]:
+def shape_measurements(
+    areas: NDArray[np.int64], shapes: NDArray[np.float64], mpp: float
+) -> dict[str, NDArray[np.float32]]:
+    """The basic measurements of outlines by name, from their areas ``(n,)`` in px and their `ring_shapes`."""
     length, hull, longest, narrowest = shapes.T
     columns = {
         "area_um2": areas * mpp**2,

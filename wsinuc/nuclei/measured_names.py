@@ -23,6 +23,7 @@ RADII_UM = (25, 50, 100)
 """Radii of the circles in which neighbours are counted."""
 
 _QUPATH_STAINS = {"haematoxylin": "Hematoxylin", "eosin": "Eosin"}
+_QUPATH_PARTS = ("nucleus", "cytoplasm")
 _QUPATH_STATISTICS = {"mean": "Mean", "std": "Std.Dev.", "p50": "Median"}
 
 
@@ -61,15 +62,43 @@ SHAPE = (
 )
 
 
-def _stain_measurement(stain: str, part: str, statistic: str) -> Measurement:
+def _stain_measurement(stain: str, part: str, statistic: str, group: str = "stain") -> Measurement:
     qupath = ""
-    if part == "nucleus" and statistic in _QUPATH_STATISTICS:
-        qupath = f"{_QUPATH_STAINS[stain]}: Nucleus: {_QUPATH_STATISTICS[statistic]}"
-    return Measurement(f"{stain}_{part}_{statistic}_od", "stain", "optical density", qupath)
+    if part in _QUPATH_PARTS and statistic in _QUPATH_STATISTICS:
+        qupath = f"{_QUPATH_STAINS[stain]}: {part.capitalize()}: {_QUPATH_STATISTICS[statistic]}"
+    return Measurement(f"{stain}_{part}_{statistic}_od", group, "optical density", qupath)
 
 
 STAIN = tuple(
     _stain_measurement(stain, part, statistic) for stain in STAINS for part in PARTS for statistic in STATISTICS
+)
+_HARALICK = (
+    ("asm", "Angular second moment"),
+    ("contrast", "Contrast"),
+    ("correlation", "Correlation"),
+    ("sum_of_squares", "Sum of squares"),
+    ("inverse_difference_moment", "Inverse difference moment"),
+    ("sum_average", "Sum average"),
+    ("sum_variance", "Sum variance"),
+    ("sum_entropy_bits", "Sum entropy"),
+    ("entropy_bits", "Entropy"),
+    ("difference_variance", "Difference variance"),
+    ("difference_entropy_bits", "Difference entropy"),
+    ("imc1", "Information measure of correlation 1"),
+    ("imc2", "Information measure of correlation 2"),
+)
+TEXTURE = (
+    *(
+        Measurement(
+            f"haralick_{name}",
+            "texture",
+            "bits" if name.endswith("_bits") else "",
+            f"Hematoxylin: Nucleus: Haralick {title} (F{k})",
+        )
+        for k, (name, title) in enumerate(_HARALICK)
+    ),
+    Measurement("gradient_mean_od_per_um", "texture", "optical density/um", "Hematoxylin: Nucleus: Gradient mean"),
+    Measurement("gradient_std_od_per_um", "texture", "optical density/um", "Hematoxylin: Nucleus: Gradient Std.Dev."),
 )
 NEIGHBOURS = (
     *(
@@ -79,14 +108,22 @@ NEIGHBOURS = (
     Measurement("delaunay_degree", "neighbours", "", "Delaunay: Num neighbors"),
 )
 NEAREST_OF_CLASS = Measurement("nearest_um", "neighbours", "um", "Distance to detection {} µm")
-COUNTS = tuple(
-    Measurement(f"count_{radius}um", "neighbours", "", f"Count within {radius} µm") for radius in RADII_UM
-)
+COUNTS = tuple(Measurement(f"count_{radius}um", "neighbours", "", f"Count within {radius} µm") for radius in RADII_UM)
 DENSITIES = tuple(
     Measurement(f"density_{radius}um_per_mm2", "neighbours", "1/mm^2", f"Density within {radius} µm per mm^2")
     for radius in RADII_UM
 )
-FIXED = {each.name: each for each in (*BASIC, *SHAPE, *STAIN, *NEIGHBOURS, *COUNTS, *DENSITIES)}
+CELLS = (
+    *(Measurement(f"cell_{each.name}", "cells", each.unit, each.qupath.replace("Nucleus:", "Cell:")) for each in BASIC),
+    Measurement("nucleus_cell_area_ratio", "cells", "", "Nucleus/Cell area ratio"),
+)
+CYTOPLASM = tuple(
+    _stain_measurement(stain, "cytoplasm", statistic, "cells") for stain in STAINS for statistic in STATISTICS
+)
+"""Of cells, where the group ``stain`` is measured."""
+FIXED = {
+    each.name: each for each in (*BASIC, *SHAPE, *STAIN, *TEXTURE, *NEIGHBOURS, *COUNTS, *DENSITIES, *CELLS, *CYTOPLASM)
+}
 """All columns whose names do not depend on classes."""
 BY_CLASS = {each.name: each for each in (NEAREST_OF_CLASS, *COUNTS, *DENSITIES)}
 """What is also measured of each class, where there are several: the name of the class follows after an underscore."""
@@ -99,8 +136,8 @@ def columns_of(groups: Iterable[str]) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> columns_of(["shape"])[:8]
-    ('area_um2', 'length_um', 'circularity', 'solidity', 'max_diameter_um', 'min_diameter_um', 'convex_area_um2', 'convexity')
+    >>> columns_of(["shape"])[4:8]
+    ('max_diameter_um', 'min_diameter_um', 'convex_area_um2', 'convexity')
     """
     wanted = {"basic", *groups}
     return tuple(each.name for each in FIXED.values() if each.group in wanted)

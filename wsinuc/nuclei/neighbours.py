@@ -5,9 +5,9 @@ about 100 bytes of memory a nucleus. Only nuclei of the result count, so a regio
 circles off; their whole area stands below a density.
 
 **Delaunay neighbours** share an edge of a triangle whose circumscribed circle has a radius of at most `GAP_UM`. Larger
-circles are empty places and the border of the tissue, over which the full triangulation joins nuclei that have nothing to
-do with each other. So a triangle says something about its surroundings alone, and the slide is triangulated window by
-window, in windows that do not depend on the blocks.
+circles are empty places and the border of the tissue, over which the full triangulation joins nuclei that have nothing
+to do with each other. So a triangle depends on its surroundings alone, and the slide is triangulated window by window,
+in windows that do not depend on the blocks.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def delaunay_degrees(centroids: NDArray[np.float64], mpp: float) -> NDArray[np.i
 def _windows(
     centroids: NDArray[np.float64], side: float, margin: float
 ) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.intp]]]:
-    """Which points lie in and around each window, in an order that only their places decide, and which of them in it."""
+    """Which of the points around each window lie in it, and those points, in an order that their places decide."""
     # By y, then x, whatever their ids: in which order points come decides how ties are triangulated.
     order = np.lexsort((centroids[:, 1], centroids[:, 0]))
     y, x = centroids[order].T
@@ -155,8 +155,7 @@ def _edges(points: NDArray[np.float64], gap: float) -> NDArray[np.int64]:
 class _Cells:
     """Points in square cells of half the largest radius, so that only those near by are compared.
 
-    ``scipy.spatial.KDTree.query_ball_point`` gives the same counts; with several radii and classes it takes ten times as
-    long.
+    ``scipy.spatial.KDTree.query_ball_point`` gives the same counts, but needs a search for each radius and class.
     """
 
     def __init__(self, points: NDArray[np.float64], side: float) -> None:
@@ -165,7 +164,8 @@ class _Cells:
         self._low = points.min(axis=0, initial=np.inf)
         self._low[~np.isfinite(self._low)] = 0.0
         cells = np.floor((points - self._low) / side).astype(np.int64)
-        self._shape = tuple(int(count) for count in cells.max(axis=0, initial=0) + 1)
+        rows, columns = cells.max(axis=0, initial=0) + 1
+        self._shape = (int(rows), int(columns))
         self._cells = cells
         number = cells[:, 0] * self._shape[1] + cells[:, 1]
         self._order = np.argsort(number, kind="stable")
@@ -175,11 +175,10 @@ class _Cells:
     def counts(
         self, start: int, stop: int, classes: NDArray[np.uint8], class_count: int, mpp: float
     ) -> NDArray[np.int64]:
-        """Others within each radius of points ``start`` to ``stop - 1``, by class: ``(stop - start, radii, classes)``."""
+        """Others within each radius of points ``start`` to ``stop - 1``, ``(stop - start, radii, classes)``."""
         squares = (np.array(RADII_UM) / mpp) ** 2
-        return _counts(
-            self._points, self._cells, self._order, self._starts, self._shape, start, stop, classes, class_count, squares
-        )
+        cells = (self._cells, self._order, self._starts, self._shape)
+        return _counts(self._points, *cells, start, stop, classes, class_count, squares)
 
 
 @kernel

@@ -2,8 +2,8 @@
 
 A pixel's optical density in each channel is ``-log10(max(value, 1) / 255)``. The densities of the two stains are what
 the stain vectors must be multiplied with to give it (Ruifrok & Johnston 2001, doi:10.1097/00129039-200103000-00014); a
-third vector at right angles to both takes what neither explains. Densities are not cut at 0: where a pixel is bluer than
-the haematoxylin vector its eosin is below 0, as in QuPath.
+third vector at right angles to both takes what neither explains. Densities are not cut at 0: where a pixel is bluer
+than the haematoxylin vector its eosin is below 0, as in QuPath.
 
 Densities are whole numbers of 0.001 from tables of integers, so a pixel has the same ones in whatever array it lies.
 """
@@ -97,7 +97,8 @@ def density_tables(vectors: StainVectors) -> NDArray[np.int32]:
 @kernel
 def density_level(table: NDArray[np.int32], red: int, green: int, blue: int) -> int:
     """A pixel's density of one stain in levels of ``1 / PER_OD``, rounded; for other kernels."""
-    return (np.int64(table[0, red]) + table[1, green] + table[2, blue] + (1 << (FINER - 1))) >> FINER
+    level: int = (np.int64(table[0, red]) + table[1, green] + table[2, blue] + (1 << (FINER - 1))) >> FINER
+    return level
 
 
 def fit_stains(samples: NDArray[np.uint8]) -> StainVectors | None:
@@ -113,8 +114,8 @@ def fit_stains(samples: NDArray[np.uint8]) -> StainVectors | None:
 
     Returns
     -------
-    StainVectors named ``fitted``, haematoxylin the one that takes more of the red light; None where there are fewer than
-    `FEWEST` stained pixels, or they all have one colour.
+    StainVectors named ``fitted``, haematoxylin the one that takes more of the red light; None where there are fewer
+    than `FEWEST` stained pixels, or they all have one colour.
     """
     density = optical_density(samples.reshape(-1, 3))
     # Eosin lets nearly all red light through, so no single channel tells it from glass.

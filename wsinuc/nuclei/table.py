@@ -90,7 +90,12 @@ class Nuclei:
     disagreements: NDArray[np.float32]
     """(n,) mean Jensen-Shannon disagreement over the nucleus' pixels, 0 to 1 (1 = log 2)."""
     measurements: dict[str, NDArray[np.float32]]
-    """(n,) by name: `MEASUREMENTS`, and those of the groups that were asked for. NaN where there is nothing to measure."""
+    """(n,) by name: `MEASUREMENTS`, and those of the groups that were asked for; NaN where nothing can be measured."""
+
+    cell_outlines: NDArray[np.int32] | None = None
+    """(k, 2) outlines of the nuclei's cells, as ``outlines``; None where no cells were grown."""
+    cell_offsets: NDArray[np.int64] | None = None
+    """(n + 1,) as ``offsets``."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -98,6 +103,8 @@ class Nuclei:
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in PER_NUCLEUS}
         lengths |= {"offsets": len(self.offsets) - 1} | {k: len(v) for k, v in self.measurements.items()}
+        if self.cell_offsets is not None:
+            lengths["cell_offsets"] = len(self.cell_offsets) - 1
         wrong = {name: length for name, length in lengths.items() if length != len(self)}
         if wrong:
             raise DataError(f"a table of {len(self)} nuclei needs {len(self)} rows in every column, got {wrong}")
@@ -113,8 +120,11 @@ class Nuclei:
         else:
             rows = rows.astype(np.intp)
         outlines, offsets = take_rings(self.outlines, self.offsets, rows)
-        columns = {name: getattr(self, name)[rows] for name in PER_NUCLEUS}
+        columns: dict[str, Any] = {name: getattr(self, name)[rows] for name in PER_NUCLEUS}
         measurements = {name: values[rows] for name, values in self.measurements.items()}
+        if self.cell_outlines is not None and self.cell_offsets is not None:
+            cells = take_rings(self.cell_outlines, self.cell_offsets, rows)
+            columns |= {"cell_outlines": cells[0], "cell_offsets": cells[1]}
         return replace(self, outlines=outlines, offsets=offsets, measurements=measurements, **columns)
 
     def with_ids(self, start: int) -> Nuclei:
@@ -167,17 +177,30 @@ def concatenate(parts: Sequence[Nuclei]) -> Nuclei:
                     f"cannot join nuclei whose {name} differ: {getattr(first, name)} and {getattr(part, name)}; "
                     "they come from different slides or models"
                 )
-    # Each table's offsets count from its own first corner.
-    starts = np.cumsum([0] + [len(part.outlines) for part in parts])
-    offsets = [part.offsets[:-1] + start for part, start in zip(parts, starts[:-1], strict=True)]
+    outlines, offsets = _joined_rings([(part.outlines, part.offsets) for part in parts])
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_NUCLEUS}
+    cells = [(part.cell_outlines, part.cell_offsets) for part in parts]
+    rings = [(ring, ends) for ring, ends in cells if ring is not None and ends is not None]
+    if len(rings) == len(parts):
+        columns["cell_outlines"], columns["cell_offsets"] = _joined_rings(rings)
     return replace(
         first,
-        outlines=np.concatenate([part.outlines for part in parts]),
-        offsets=np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
+        outlines=outlines,
+        offsets=offsets,
         measurements={name: np.concatenate([part.measurements[name] for part in parts]) for name in first.measurements},
         **columns,
     )
+
+
+def _joined_rings(
+    parts: Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]],
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Outlines and offsets of several tables one after another."""
+    # Each table's offsets count from its own first corner.
+    starts = np.cumsum([0] + [len(outlines) for outlines, _ in parts])
+    offsets = [ends[:-1] + start for (_, ends), start in zip(parts, starts[:-1], strict=True)]
+    joined = np.concatenate([*offsets, starts[-1:]]).astype(np.int64)
+    return np.concatenate([outlines for outlines, _ in parts]), joined
 
 
 def empty(

@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from wsinuc.nuclei.stains import FIXED, QUPATH, StainVectors, fit_stains
+from wsinuc.nuclei.stains import FIXED, QUPATH, StainVectors, Vector, fit_stains
 from wsinuc.pipeline.calibrate import Tissue, tissue_samples
 from wsinuc.slides.view import SlideView
 from wsinuc.store.calibration import read_calibration, write_calibration
@@ -23,7 +24,7 @@ def stain_vectors(name: str, view: SlideView, tissue: Tissue, path: Path) -> Sta
     """
     if name in FIXED:
         return FIXED[name]
-    kept = read_calibration(path)
+    kept = _kept(path)
     if kept is None:
         samples = tissue_samples(view, tissue)
         fitted = None if samples is None else fit_stains(samples)
@@ -37,5 +38,17 @@ def stain_vectors(name: str, view: SlideView, tissue: Tissue, path: Path) -> Sta
     if not kept:
         return QUPATH
     # As they were written: whoever fits them measures with the same ones as whoever reads them.
-    h, e = ([round(float(value), 5) for value in kept[stain]] for stain in ("haematoxylin", "eosin"))
-    return StainVectors("fitted", (h[0], h[1], h[2]), (e[0], e[1], e[2]))
+    return StainVectors("fitted", _vector(kept["haematoxylin"]), _vector(kept["eosin"]))
+
+
+def _kept(path: Path) -> dict[str, NDArray[np.float32]] | None:
+    """What was written, which may be nothing; None where the file is missing, or holds something else."""
+    content = read_calibration(path)
+    if content and {name: vector.shape for name, vector in content.items()} != {"haematoxylin": (3,), "eosin": (3,)}:
+        return None
+    return content
+
+
+def _vector(values: NDArray[np.float32]) -> Vector:
+    red, green, blue = (round(float(value), 5) for value in values)
+    return red, green, blue

@@ -29,7 +29,7 @@ _BYSTANDERS = re.compile(r"\.nfs.*|\.DS_Store|\._.*|Thumbs\.db|desktop\.ini")
 """What file servers and desktops leave anywhere."""
 _PARTIAL = r".*\.partial"
 _TOP = re.compile(
-    r"lock|lock\..*|owner|settings\.json|input\.json|calibration|parts|ready\.json|uploaded|blocks|done|ready|"
+    r"lock|lock\..*|owner|settings\.json|input\.json|calibration|stains|parts|ready\.json|uploaded|blocks|done|ready|"
     + _PARTIAL,
     re.DOTALL,
 )

@@ -14,6 +14,7 @@ and, only while it is being made, ``.run/``::
     settings.json   what the run was asked for; a run with other settings never mixes with it
     input.json      SHA-256 of the slide, where --verify-input asked for it
     calibration     what the segmenter was fitted to the slide with
+    stains          the slide's stain vectors, where they are fitted
     blocks/         one Parquet shard per finished block that owns nuclei
     done/           one ledger entry per finished block, written after its shard, naming the shard's hash
     parts           hashes of the numbered parts of the table

@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 import orjson
@@ -79,7 +79,7 @@ def write_geojson(
     run_id: str,
     workers: int = 1,
 ) -> ExportReport:
-    """Write nuclei as QuPath detections; the suffix of ``path`` decides the form.
+    """Write nuclei as QuPath detections, or with their cells as QuPath cells; the suffix of ``path`` decides the form.
 
     Parameters
     ----------
@@ -253,11 +253,17 @@ class _Encoder:
     def lines(self, part: Nuclei) -> tuple[bytes, _Tally]:
         """A feature per nucleus that is kept, with commas between them."""
         polygons = level0_polygons(part, 0, len(part), self.origin_yx)
-        return _BETWEEN.join(_features(part, polygons, self.run_id)), _tally(polygons)
+        cells = None
+        if part.cell_outlines is not None and part.cell_offsets is not None:
+            grown = replace(part, outlines=part.cell_outlines, offsets=part.cell_offsets)
+            cells = level0_polygons(grown, 0, len(part), self.origin_yx)
+            # A cell is written with its nucleus, or neither is.
+            polygons = replace(polygons, keep=polygons.keep & cells.keep)
+        return _BETWEEN.join(_features(part, polygons, cells, self.run_id)), _tally(polygons)
 
 
-def _features(part: Nuclei, polygons: Polygons, run_id: str) -> Iterator[bytes]:
-    """An encoded feature per nucleus that is kept."""
+def _features(part: Nuclei, polygons: Polygons, cells: Polygons | None, run_id: str) -> Iterator[bytes]:
+    """An encoded feature per nucleus that is kept: a detection, or a cell with its nucleus."""
     names, values = _measurements(part)
     # A sum is finite only if all of its terms are.
     finite = np.isfinite(values.sum(axis=1)).tolist()
@@ -273,11 +279,18 @@ def _features(part: Nuclei, polygons: Polygons, run_id: str) -> Iterator[bytes]:
         measured = dict(zip(names, rows[i], strict=True))
         if not finite[i]:  # orjson would write null, which is no measurement
             measured = {name: value for name, value in measured.items() if np.isfinite(value)}
-        feature = {
-            "type": "Feature",
-            "id": ids[i],
-            "geometry": {"type": "Polygon", "coordinates": polygons.rings(i)},
-            "properties": {"objectType": "detection", "classification": classes[class_of[i]], "measurements": measured},
+        nucleus = {"type": "Polygon", "coordinates": polygons.rings(i)}
+        kind = "detection"
+        feature: dict[str, Any] = {"type": "Feature", "id": ids[i], "geometry": nucleus}
+        if cells is not None:
+            kind = "cell"
+            feature["geometry"] = {"type": "Polygon", "coordinates": cells.rings(i)}
+            # Beside the geometry: QuPath overlooks it among the properties.
+            feature["nucleusGeometry"] = nucleus
+        feature["properties"] = {
+            "objectType": kind,
+            "classification": classes[class_of[i]],
+            "measurements": measured,
         }
         yield orjson.dumps(feature, option=orjson.OPT_SERIALIZE_NUMPY)
 

@@ -12,7 +12,7 @@ import tifffile
 import zarr
 from zarr.codecs import ZstdCodec
 
-from wsinuc.exports.atomic import replacing, appearing
+from wsinuc.exports.atomic import appearing, replacing
 from wsinuc.exports.ome_zarr.arrays import MAX_CHUNK
 from wsinuc.exports.ome_zarr.metadata import describe_plane
 

@@ -32,8 +32,8 @@ from wsinuc.urls import Place, to_place
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
-BYTES_PER_NUCLEUS = 1500
-"""Table twice (while it is numbered), GeoJSON and label images together."""
+BYTES_PER_NUCLEUS = 2000
+"""Table twice (while it is numbered), GeoJSON and label images together, with shape and stain."""
 BYTES_PER_COPIED_PIXEL = 2.7
 """A thumbnail of dense tissue with its coarser levels."""
 BYTES_PER_EXACT_PIXEL = 3.5
@@ -282,6 +282,7 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "image": config.image,
         "roi": region_identity(config.roi, slide.origin) if config.roi else None,
         "measure": list(config.groups),
+        "cells": config.cells,
         # Vectors that nothing is measured with change nothing.
         "stains": config.stains if not OF_PIXELS.isdisjoint(config.groups) else None,
         # Plain pixels need no word, so that the settings of most slides stay what they are.

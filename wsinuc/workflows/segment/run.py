@@ -11,11 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError, SlideError
@@ -25,11 +23,8 @@ from wsinuc.exports.ome_zarr.slide_copy import write_copy
 from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.grid import Block, Box, in_stripes
-from wsinuc.nuclei import Nuclei, empty, write_nuclei
+from wsinuc.nuclei import Nuclei, write_nuclei
 from wsinuc.nuclei.columns import Provenance
-from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
-from wsinuc.nuclei.measured_names import neighbour_columns
-from wsinuc.nuclei.neighbours import Neighbourhood
 from wsinuc.nuclei.stains import StainVectors
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.pipeline.stain_fit import stain_vectors
@@ -40,6 +35,7 @@ from wsinuc.urls import Place
 from wsinuc.workflows.segment.also import check_also, write_also
 from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, block_job, render_job
 from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, StageStarted
+from wsinuc.workflows.segment.numbering import Numbering
 from wsinuc.workflows.segment.plan import Plan, Prepared, plan_segment, prepare
 from wsinuc.workflows.segment.slide_input import SlideInput, is_unchanged, look_at_input
 from wsinuc.workflows.segment.summary import (
@@ -263,43 +259,16 @@ class _Run:
         if total > MAX_ID:
             raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
         classes = self.prepared.segmenter.classes
-        # In the order of the blocks, not of their completion: ids are then the same in every run.
+        numbering = Numbering(self.store, self.prepared, self.config, owners, self._stains())
         counts: Counter[int] = Counter()
         hashes: dict[int, str] = {}
         provenance = Provenance(run_id=self.plan.run_id, origin_yx=self.prepared.slide.origin)
-        start = 1
-        around = self._neighbourhood(owners) if "neighbours" in self.config.groups else None
-        for index, count in owners.items():
-            nuclei = self.store.read(index).with_ids(start)
-            if around is not None:
-                columns = around.columns(start - 1, start - 1 + count)
-                nuclei = replace(nuclei, measurements=nuclei.measurements | columns)
+        for index, nuclei in numbering.parts():
             hashes[index] = write_nuclei(nuclei, self.store.part(index), provenance)
             counts.update(nuclei.classes.tolist())
             preview.add(nuclei)
-            start += count
-        if not owners:
-            names, colors = tuple(item.name for item in classes), tuple(item.color for item in classes)
-            groups = PixelGroups(tuple(group for group in self.config.groups if group in OF_BLOCKS))
-            columns = groups.columns
-            if "neighbours" in self.config.groups:
-                columns += neighbour_columns(names)
-            nothing = empty(self.prepared.view.frame, names, colors, columns)
-            hashes[0] = write_nuclei(nothing, self.store.part(0), provenance)
-            preview.add(nothing)
         self.store.parts.write(hashes)
         return {item.name: counts[index] for index, item in enumerate(classes)}
-
-    def _neighbourhood(self, owners: Iterable[int]) -> Neighbourhood:
-        """Where all nuclei are and of which class, in the order of their ids."""
-        centroids = [np.zeros((0, 2))]
-        classes = [np.zeros(0, np.uint8)]
-        for index in owners:
-            nuclei = self.store.read(index)
-            centroids.append(nuclei.centroids)
-            classes.append(nuclei.classes)
-        names = [item.name for item in self.prepared.segmenter.classes]
-        return Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, self.prepared.view.mpp)
 
     @property
     def _labels(self) -> Path:

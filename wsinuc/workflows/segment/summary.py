@@ -74,8 +74,7 @@ class Summary:
     """What a reader should know before trusting the numbers."""
     outputs: tuple[str, ...]
     stain_vectors: dict[str, Any] | None
-    """Name of the stain vectors of optical densities, and the vectors (optical densities of R, G, B); None where none were
-    measured."""
+    """Name of the stain vectors and the vectors (optical densities of R, G, B); None where no stain was measured."""
     settings: dict[str, Any]
     """What the result depends on."""
     config: dict[str, Any]
