@@ -55,8 +55,6 @@ UNITS = {
     "x_um": "um",
     "area_px": "view px",
     "bbox": "level-0 px",
-    "geometry": "level-0 px, (x, y)",
-    "cell_geometry": "level-0 px, (x, y)",
 }
 _POLYGONS = {
     "encoding": "WKB",
@@ -219,7 +217,7 @@ def _metadata(nuclei: Nuclei, provenance: Provenance | None, geometries: list[st
         "classes": [{"name": n, "color": c} for n, c in zip(nuclei.class_names, nuclei.class_colors, strict=True)],
         "measurements": list(nuclei.measurements),
         "cells": nuclei.cell_outlines is not None,
-        "units": UNITS | units_of(nuclei.measurements),
+        "units": UNITS | units_of(nuclei.measurements) | dict.fromkeys(geometries, "level-0 px, (x, y)"),
     }
     if provenance is not None:
         header |= {"run_id": provenance.run_id, "origin_yx": provenance.origin_yx}
