@@ -84,7 +84,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--text-encoder",
     ),
     WHERE: ("--tissue", "--roi"),
-    OUTPUT: ("--output", "--count", "--overwrite", "--resume", "--work", "--json", "--worst", "--cache", "--log"),
+    OUTPUT: ("--output", "--outlines", "--count", "--overwrite", "--resume", "--work", "--json", "--worst", "--cache", "--log"),
     TRAINING: (
         "--steps",
         "--images-seen",

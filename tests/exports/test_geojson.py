@@ -70,7 +70,7 @@ def test_outlines_fill_back_to_the_same_pixels(
     labels = relabel(fill_enclosed(relabel(labels)))
     path = tmp_path_factory.mktemp("out") / "a.geojson"
     nuclei = table(labels, downsample)
-    report = write_geojson([nuclei], path, origin_yx=origin, run_id="r")
+    report = write_geojson([nuclei], path, origin_yx=origin, run_id="r", outlines="exact")
     assert report.count + report.dropped == len(nuclei)
     assert check_geojson(path).findings == () or not report.count
     rings = rings_in_view(path, downsample, origin)
@@ -87,7 +87,7 @@ def test_every_field_of_a_feature(tmp_path: Path) -> None:
     labels = np.zeros((8, 9), np.int32)
     labels[2:6, 3:8] = 1
     nuclei = table(labels, (2.0, 2.0))
-    write_geojson([nuclei], tmp_path / "a.geojson", origin_yx=(1, 2), run_id="run")
+    write_geojson([nuclei], tmp_path / "a.geojson", origin_yx=(1, 2), run_id="run", outlines="exact")
     (feature,) = features(tmp_path / "a.geojson")
     assert feature["type"] == "Feature"
     assert uuid.UUID(feature["id"]) == uuid.uuid5(

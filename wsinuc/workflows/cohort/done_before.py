@@ -20,7 +20,7 @@ from wsinuc.store.ledger import changes
 from wsinuc.urls import Place
 from wsinuc.workflows.segment.plan import plan_segment, region_identity
 
-_OPTIONS = ("mpp", "reader", "tissue", "block", "batch_size", "device")
+_OPTIONS = ("mpp", "reader", "tissue", "block", "batch_size", "device", "outlines")
 
 
 def differences(

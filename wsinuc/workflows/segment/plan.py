@@ -262,7 +262,8 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "batch_size": config.batch_size or segmenter.batch_size,
         "tissue": prepared.selection.tissue_hash,
         "roi": region_identity(config.roi, slide.origin) if config.roi else None,
-        # Plain pixels need no word, so that the settings of most slides stay what they are.
+        # Smooth outlines and plain pixels need no word, so that the settings of most slides stay what they are.
+        **({} if config.outlines == "smooth" else {"outlines": config.outlines}),
         **({} if slide.header.dialect == "rgb" else {"dialect": slide.header.dialect}),
     }
 
