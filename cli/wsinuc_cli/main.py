@@ -28,6 +28,7 @@ from wsinuc_cli.terminal import echo, echo_text, open_closed_streams
 COMMANDS = {
     "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
     "status": "Show how far the slides of an output folder are.",
+    "regions": "Count and measure nuclei by regions drawn in QuPath.",
     "verify": "Say whether the files of results are what was written.",
     "doctor": "Say whether wsinuc works on this computer, and how fast.",
     "info": "Show what wsinuc sees in a slide.",

@@ -108,7 +108,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--pixels",
     ),
     GENERATED: ("--prompt", "--guidance", "--sampler", "--restart"),
-    SCORES: ("--classes", "--at-mpp", "--radius-px", "--matching", "--stages", "--repeats"),
+    SCORES: ("--bands", "--classes", "--at-mpp", "--radius-px", "--matching", "--stages", "--repeats"),
     WORKERS: (
         "--device",
         "--threads",

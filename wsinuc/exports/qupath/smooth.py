@@ -26,9 +26,6 @@ MIN_IOU = 0.93
 MAX_LENGTH_ERROR = 0.05
 """Share by which an outline may differ in length from the table's, where there is one within ``MIN_IOU``."""
 STEPS = (
-    (6, 4.0),
-    (6, 2.0),
-    (6, 1.4),
     (6, 1.0),
     (6, 0.7),
     (6, 0.5),
@@ -116,6 +113,8 @@ def _smooth_rings(
 @kernel
 def _smooth_ring(ring: NDArray[np.int32], length: float, steps: NDArray[np.float64]) -> NDArray[np.float64]:
     """The outline of the first step that is good enough; else of those within ``MIN_IOU`` the best in length."""
+    if not _is_staircase(ring):
+        return ring.astype(np.float64)
     area = _area(ring)
     best = ring.astype(np.float64)
     best_error = np.inf
@@ -192,6 +191,17 @@ def _smoothed(points: NDArray[np.int64], passes: int) -> NDArray[np.int64]:
                 points[k, axis] = (before + 2 * here + after) >> 2
                 before = here
     return points
+
+
+@kernel
+def _is_staircase(ring: NDArray[np.int32]) -> bool:
+    """Whether all edges go along those of pixels, and enclose one at least."""
+    if len(ring) < FEWEST:
+        return False
+    for k in range(len(ring)):
+        if (ring[k, 0] == ring[k - 1, 0]) == (ring[k, 1] == ring[k - 1, 1]):
+            return False
+    return _area(ring) >= 1
 
 
 @kernel
