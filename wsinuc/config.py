@@ -75,6 +75,8 @@ class SegmentConfig:
         if self.block % 64:
             raise ConfigError(f"block must be a multiple of 64 so that Zarr chunks align with it, got {self.block}")
         if self.outlines not in ("smooth", "exact"):
-            raise ConfigError(f"outlines are smooth or exact, got {self.outlines!r}: smooth is what QuPath measures well")
+            raise ConfigError(
+                f"outlines are smooth or exact, got {self.outlines!r}: smooth is what QuPath measures well"
+            )
         if not 0.0 <= self.max_unreadable <= 1.0:
             raise ConfigError(f"max_unreadable is a share between 0 and 1, got {self.max_unreadable}")

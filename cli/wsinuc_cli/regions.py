@@ -17,7 +17,7 @@ NAMES = 3
 """Columns of names at the beginning of each line."""
 
 
-class Distances(click.ParamType[tuple[float, ...]]):
+class Distances(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
     """Numbers with commas between them."""
 
     name = "distances"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +186,9 @@ def test_a_file_is_smaller_and_the_table_untouched(tmp_path: Path) -> None:
         write_geojson([nuclei], tmp_path / f"{kind}.geojson", run_id="r", outlines=kind)
     assert (tmp_path / "smooth.geojson").stat().st_size < (tmp_path / "exact.geojson").stat().st_size
     assert np.array_equal(nuclei.measurements["length_um"], before)
-    ids = [[f["id"] for f in json.loads((tmp_path / f"{k}.geojson").read_text())["features"]] for k in ("smooth", "exact")]
+    ids = [
+        [f["id"] for f in json.loads((tmp_path / f"{k}.geojson").read_text())["features"]] for k in ("smooth", "exact")
+    ]
     assert ids[0] == ids[1]
 
 
@@ -233,7 +236,7 @@ def test_a_border_that_two_nuclei_share_stays_one_line() -> None:
     nuclei = table(labels)
     corners, offsets = smooth_outlines(nuclei)
     # Both have almost the same area, so that they are grown by almost the same.
-    left, right = (corners[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True))
+    left, right = (corners[a:b] for a, b in pairwise(offsets))
     inner = [ring[(ring[:, 0] > 15) & (ring[:, 0] < 45) & (abs(ring[:, 1] - 30) < 8)] for ring in (left, right)]
     assert len(inner[0]) == len(inner[1]) >= 3
     assert np.abs(inner[0][np.argsort(inner[0][:, 0])] - inner[1][np.argsort(inner[1][:, 0])]).max() < 0.05

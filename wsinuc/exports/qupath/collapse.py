@@ -146,9 +146,7 @@ def _collapse(
 
 
 @kernel
-def _moved(
-    ey: float, ex: float, py: float, px: float, qy: float, qx: float, ry: float, rx: float
-) -> float:
+def _moved(ey: float, ex: float, py: float, px: float, qy: float, qx: float, ry: float, rx: float) -> float:
     """Area between the ways r, e, p and r, q, p, where e and p lie on one line with the end before p.
 
     The way r to e crosses q to p in x; on either side of it lies half of that area, and one half is e, p, x.

@@ -103,6 +103,8 @@ def ring_sizes(polygons: Polygons, um_per_px: tuple[float, float]) -> tuple[NDAr
         xy = (polygons.xy - np.repeat(polygons.xy[starts], counts, axis=0)) * np.asarray(um_per_px)[::-1]
         sizes[:, filled] = np.add.reduceat(_edge_sizes(xy), starts, axis=1)
     for i, rings in polygons.repaired.items():
+        if not rings:  # nothing with an area is left of it
+            continue
         sizes[:, i] = _edge_sizes((rings[0] - rings[0][0]) * np.asarray(um_per_px)[::-1]).sum(axis=1)
     return sizes[0], np.abs(sizes[1])
 

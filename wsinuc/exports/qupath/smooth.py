@@ -21,8 +21,8 @@ from wsinuc.exports.qupath.shared_area import shared_area
 from wsinuc.kernels import kernel
 from wsinuc.nuclei import Nuclei
 
-MIN_IOU = 0.93
-"""Intersection over union with the pixels that every outline has."""
+MIN_IOU = 0.932
+"""Intersection over union with the pixels that every outline has; 0.93 when corners are rounded for QuPath."""
 MAX_LENGTH_ERROR = 0.05
 """Share by which an outline may differ in length from the table's, where there is one within ``MIN_IOU``."""
 STEPS = (
@@ -41,7 +41,7 @@ STEPS = (
 )
 """Passes of smoothing, and px squared that may change sides in one collapse; the coarsest first."""
 MAX_SHARE = 0.007
-"""Share of a nucleus' area that may change sides in one collapse, for small nuclei; the finest steps are always tried."""
+"""Share of a nucleus' area that may change sides in one collapse; the finest steps are always tried."""
 FINE = 0.2
 """px squared up to which ``MAX_SHARE`` is not asked."""
 MAX_PASSES = max(passes for passes, _ in STEPS)

@@ -13,7 +13,6 @@ from shapely.geometry.base import BaseGeometry
 
 from wsinuc.errors import ConfigError
 
-
 _ARC = 32
 """Edges of a quarter of a circle around a corner: areas are right to a thousandth."""
 

@@ -57,7 +57,7 @@ class DrawnRegion:
 
 
 def load_regions(path: Path, frame: SlideFrame) -> list[DrawnRegion]:
-    """The closed annotations of a GeoJSON file, in its order; what is no area, and what is no annotation, is passed over.
+    """The closed annotations of a GeoJSON file, in its order; points, lines and detections are passed over.
 
     A polygon that crosses itself counts by the even-odd rule, as it is drawn; what lies beyond the slide is cut off.
 
@@ -109,7 +109,7 @@ def _area(feature: Feature, frame: SlideFrame) -> BaseGeometry:
         dy, dx = frame.origin_px
         raise DataError(
             f"{feature.where}: the region {_name(feature)!r} spans x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}, "
-            f"outside the slide, which spans x {-dx:.0f} to {width - dx:.0f}, y {-dy:.0f} to {height - dy:.0f}: "
+            f"outside the slide, which spans x {0 - dx:.0f} to {width - dx:.0f}, y {0 - dy:.0f} to {height - dy:.0f}: "
             "is it for another slide, or not in full-resolution pixels?"
         )
     # Cutting may leave lines and points beside areas.

@@ -45,7 +45,9 @@ def read_job_table(path: Path) -> list[RegionJob]:
     try:
         header = [cell.strip().lower() for cell in next(rows, [])]
         if sorted(header) != sorted(COLUMNS):
-            raise DataError(f"{path}: expected the columns result and annotations in its first line, got {head[:100]!r}")
+            raise DataError(
+                f"{path}: expected the columns result and annotations in its first line, got {head[:100]!r}"
+            )
         jobs = [_job(header, row, path, rows.line_num) for row in rows if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise DataError(f"{path}, line {rows.line_num}: no proper CSV ({error}): save it again as CSV") from error

@@ -53,14 +53,14 @@ def _region_row(each: RegionFigures) -> dict[str, Any]:
         "nuclei_per_mm2": each.nuclei / each.area_mm2,
     }
     for name, count in each.counts.items():
-        row[f"{name}"] = count
-        row[f"{name}_per_mm2"] = count / each.area_mm2
-        row[f"{name}_share"] = count / each.nuclei if each.nuclei else math.nan
+        row[f"nuclei_{name}"] = count
+        row[f"nuclei_per_mm2_{name}"] = count / each.area_mm2
+        row[f"share_{name}"] = count / each.nuclei if each.nuclei else math.nan
     row |= {f"median_{name}": value for name, value in each.medians.items()}
     # Of one class they are those of all.
     if len(each.counts) > 1:
         for class_name, medians in each.class_medians.items():
-            row |= {f"{class_name}_median_{name}": value for name, value in medians.items()}
+            row |= {f"median_{name}_{class_name}": value for name, value in medians.items()}
     return row
 
 
@@ -83,8 +83,8 @@ def _band_row(each: RegionFigures, band: Band, counts: dict[str, int]) -> dict[s
         "nuclei_per_mm2": _density(nuclei, band.area_mm2),
     }
     for name, count in counts.items():
-        row[name] = count
-        row[f"{name}_per_mm2"] = _density(count, band.area_mm2)
+        row[f"nuclei_{name}"] = count
+        row[f"nuclei_per_mm2_{name}"] = _density(count, band.area_mm2)
     return row
 
 
@@ -145,5 +145,7 @@ def band_lines(figures: Iterable[RegionFigures]) -> list[list[str]]:
             nuclei = sum(item.counts.values())
             density = _density(nuclei, band.area_mm2)
             shown = "-" if math.isnan(density) else f"{density:,.0f}"
-            lines.append([each.slide, each.region, f"{reach} {band.side}", f"{band.area_mm2:.4g}", f"{nuclei:,}", shown])
+            lines.append(
+                [each.slide, each.region, f"{reach} {band.side}", f"{band.area_mm2:.4g}", f"{nuclei:,}", shown]
+            )
     return lines
