@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from wsinuc.errors import ConfigError
 
@@ -93,6 +94,8 @@ class SegmentConfig:
     """Largest share of the tissue's pixels that may be undecodable before the run fails."""
     resume: bool = True
     """Continue an interrupted run with the same settings."""
+    outlines: Literal["smooth", "exact"] = "smooth"
+    """Outlines of the file for QuPath: smooth, or along the edges of pixels. Table and labels are exact with either."""
     verify_input: bool = False
     """Hash all of the slide, instead of samples: the hash is recorded, and a run that is continued compares it."""
     overwrite: bool = False
@@ -132,6 +135,10 @@ class SegmentConfig:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
         if self.block % 64:
             raise ConfigError(f"block must be a multiple of 64 so that Zarr chunks align with it, got {self.block}")
+        if self.outlines not in ("smooth", "exact"):
+            raise ConfigError(
+                f"outlines are smooth or exact, got {self.outlines!r}: smooth is what QuPath measures well"
+            )
         check_image(self.image)
         if not 0.0 <= self.max_unreadable <= 1.0:
             raise ConfigError(f"max_unreadable is a share between 0 and 1, got {self.max_unreadable}")

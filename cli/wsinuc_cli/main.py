@@ -29,6 +29,7 @@ COMMANDS = {
     "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
     "status": "Show how far the slides of an output folder are.",
     "export": "Write results for other programs: scverse, R, QuPath, napari.",
+    "regions": "Count and measure nuclei by regions drawn in QuPath.",
     "verify": "Say whether the files of results are what was written.",
     "doctor": "Say whether wsinuc works on this computer, and how fast.",
     "info": "Show what wsinuc sees in a slide.",

@@ -127,6 +127,13 @@ SHOWN = 10
     help="A slide counts as damaged when more than this share of its tissue cannot be decoded (0 to 1).",
 )
 @click.option(
+    "--outlines",
+    type=click.Choice(["smooth", "exact"]),
+    default=DEFAULTS["outlines"],
+    show_default=True,
+    help="Outlines of nuclei.geojson: smooth, as QuPath measures them well, or exactly along the edges of pixels.",
+)
+@click.option(
     "--verify-input",
     is_flag=True,
     help="Hash every byte of each slide instead of samples; the hash is recorded, and compared when a run is resumed.",

@@ -70,7 +70,7 @@ def test_outlines_fill_back_to_the_same_pixels(
     labels = relabel(fill_enclosed(relabel(labels)))
     path = tmp_path_factory.mktemp("out") / "a.geojson"
     nuclei = table(labels, downsample)
-    report = write_geojson([nuclei], path, origin_yx=origin, run_id="r")
+    report = write_geojson([nuclei], path, origin_yx=origin, run_id="r", outlines="exact")
     assert report.count + report.dropped == len(nuclei)
     assert check_geojson(path).findings == () or not report.count
     rings = rings_in_view(path, downsample, origin)
@@ -87,7 +87,7 @@ def test_every_field_of_a_feature(tmp_path: Path) -> None:
     labels = np.zeros((8, 9), np.int32)
     labels[2:6, 3:8] = 1
     nuclei = table(labels, (2.0, 2.0))
-    write_geojson([nuclei], tmp_path / "a.geojson", origin_yx=(1, 2), run_id="run")
+    write_geojson([nuclei], tmp_path / "a.geojson", origin_yx=(1, 2), run_id="run", outlines="exact")
     (feature,) = features(tmp_path / "a.geojson")
     assert feature["type"] == "Feature"
     assert uuid.UUID(feature["id"]) == uuid.uuid5(
@@ -178,7 +178,7 @@ def test_no_nuclei_is_a_valid_empty_file(tmp_path: Path) -> None:
 def test_a_ring_that_touches_itself_keeps_its_pixels(tmp_path: Path) -> None:
     """A C whose ends meet at a corner encloses a background pixel; the polygon must not swallow it."""
     ring = [(0, 0), (0, 3), (2, 3), (2, 2), (1, 2), (1, 1), (2, 1), (2, 2), (3, 2), (3, 0)]
-    report = write_geojson([with_ring(ring)], tmp_path / "a.geojson", run_id="r")
+    report = write_geojson([with_ring(ring)], tmp_path / "a.geojson", run_id="r", outlines="exact")
     (feature,) = features(tmp_path / "a.geojson")
     polygon = shapely.geometry.shape(feature["geometry"])
     assert (report.count, report.repaired) == (1, 1)
@@ -242,7 +242,10 @@ def test_threads_do_not_change_the_bytes(tmp_path: Path, name: str, monkeypatch:
 
 def test_repeated_corners_are_written_once(tmp_path: Path) -> None:
     write_geojson(
-        [with_ring([(0, 0), (0, 0), (0, 4), (4, 4), (4, 4), (4, 0), (0, 0)])], tmp_path / "a.geojson", run_id="r"
+        [with_ring([(0, 0), (0, 0), (0, 4), (4, 4), (4, 4), (4, 0), (0, 0)])],
+        tmp_path / "a.geojson",
+        run_id="r",
+        outlines="exact",
     )
     assert features(tmp_path / "a.geojson")[0]["geometry"]["coordinates"] == [[[4, 0], [4, 4], [0, 4], [0, 0], [4, 0]]]
 

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from wsinuc.errors import OutputError
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.qupath.class_names import check_class_names
-from wsinuc.exports.qupath.polygons import Polygons, level0_polygons
+from wsinuc.exports.qupath.polygons import Outlines, Polygons, level0_polygons, ring_sizes
 from wsinuc.exports.qupath.zip_writer import Deflated, ZipWriter
 from wsinuc.nuclei import MEASUREMENTS, Nuclei, concatenate
 from wsinuc.nuclei.measured_names import qupath_names
@@ -78,6 +78,7 @@ def write_geojson(
     origin_yx: tuple[float, float] = (0.0, 0.0),
     run_id: str,
     workers: int = 1,
+    outlines: Outlines = "smooth",
 ) -> ExportReport:
     """Write nuclei as QuPath detections, or with their cells as QuPath cells; the suffix of ``path`` decides the form.
 
@@ -93,6 +94,10 @@ def write_geojson(
         Names the run; a nucleus keeps its UUID when the same run is exported again.
     workers
         Portions encoded at once, each in a thread. Does not change the bytes.
+    outlines
+        ``smooth``: with a third of the corners and the area of the pixels, see `wsinuc.exports.qupath.smooth`; length
+        and circularity are then those of the written outline, as QuPath computes them. ``exact``: along the edges of
+        pixels; length and circularity are the table's.
 
     Raises
     ------
@@ -124,7 +129,7 @@ def write_geojson(
     path = Path(path)
     write = _writer(path)
     with replacing(path) as stream:
-        tally = write(stream, nuclei, _Encoder(origin_yx, run_id), workers)
+        tally = write(stream, nuclei, _Encoder(origin_yx, run_id, outlines), workers)
     return ExportReport(paths=(path,), count=tally.count, repaired=tally.repaired, dropped=tally.dropped)
 
 
@@ -243,6 +248,7 @@ class _Encoder:
 
     origin_yx: tuple[float, float]
     run_id: str
+    outlines: Outlines
 
     def entry(self, part: Nuclei) -> tuple[Deflated, _Tally]:
         """A whole collection, compressed."""
@@ -252,14 +258,29 @@ class _Encoder:
 
     def lines(self, part: Nuclei) -> tuple[bytes, _Tally]:
         """A feature per nucleus that is kept, with commas between them."""
-        polygons = level0_polygons(part, 0, len(part), self.origin_yx)
+        polygons = level0_polygons(part, 0, len(part), self.origin_yx, self.outlines)
         cells = None
         if part.cell_outlines is not None and part.cell_offsets is not None:
             grown = replace(part, outlines=part.cell_outlines, offsets=part.cell_offsets)
-            cells = level0_polygons(grown, 0, len(part), self.origin_yx)
+            cells = level0_polygons(grown, 0, len(part), self.origin_yx, self.outlines)
             # A cell is written with its nucleus, or neither is.
             polygons = replace(polygons, keep=polygons.keep & cells.keep)
+        if self.outlines == "smooth":
+            part = _as_written(part, polygons)
+            if cells is not None:
+                part = _as_written(part, cells, "cell_")
         return _BETWEEN.join(_features(part, polygons, cells, self.run_id)), _tally(polygons)
+
+
+def _as_written(part: Nuclei, polygons: Polygons, prefix: str = "") -> Nuclei:
+    """The nuclei with length and circularity of the polygons, which QuPath finds when it measures them itself."""
+    down_y, down_x = part.frame.downsample
+    lengths, areas = ring_sizes(polygons, (part.frame.mpp / down_y, part.frame.mpp / down_x))
+    with np.errstate(divide="ignore", invalid="ignore"):  # of what is not kept
+        circularity = np.minimum(1.0, 4 * np.pi * areas / lengths**2)
+    written = {f"{prefix}length_um": lengths, f"{prefix}circularity": circularity}
+    known = {name: written[name].astype(np.float32) for name in written if name in part.measurements}
+    return replace(part, measurements=part.measurements | known)
 
 
 def _features(part: Nuclei, polygons: Polygons, cells: Polygons | None, run_id: str) -> Iterator[bytes]:

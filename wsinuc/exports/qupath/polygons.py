@@ -7,14 +7,18 @@ that grid. So we round first and then ask whether the polygon is valid, for thou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from wsinuc.exports.qupath.smooth import smooth_outlines
 from wsinuc.kernels import kernel
 from wsinuc.nuclei import Nuclei
+
+Outlines = Literal["smooth", "exact"]
+"""As drawn by a hand, with the area of the pixels; or along the edges of the pixels."""
 
 DECIMALS = 2
 """What QuPath keeps of a coordinate; more is wasted bytes."""
@@ -40,7 +44,9 @@ class Polygons:
         return self.repaired.get(i) or [self.xy[self.offsets[i] : self.offsets[i + 1]]]
 
 
-def level0_polygons(nuclei: Nuclei, start: int, stop: int, origin_yx: tuple[float, float]) -> Polygons:
+def level0_polygons(
+    nuclei: Nuclei, start: int, stop: int, origin_yx: tuple[float, float], outlines: Outlines = "exact"
+) -> Polygons:
     """Polygons of ``nuclei[start:stop]`` in level-0 pixels.
 
     An outline that touches or crosses itself is repaired: its largest part is kept, with the holes that the
@@ -50,9 +56,14 @@ def level0_polygons(nuclei: Nuclei, start: int, stop: int, origin_yx: tuple[floa
     ----------
     origin_yx
         (y, x) of QuPath's image origin in level-0 pixels: ``Slide.origin``.
+    outlines
+        ``smooth`` rings (`wsinuc.exports.qupath.smooth`), or the ``exact`` ones, which go along the edges of pixels.
     """
-    offsets = nuclei.offsets[start : stop + 1]
-    corners = nuclei.outlines[offsets[0] : offsets[-1]]
+    if outlines == "smooth":
+        corners, offsets = smooth_outlines(nuclei.select(np.arange(start, stop)))
+    else:
+        offsets = nuclei.offsets[start : stop + 1]
+        corners = nuclei.outlines[offsets[0] : offsets[-1]]
     # Adding 0.0 turns -0.0, which rounding leaves and JSON would show, into 0.0.
     xy = np.round(corners * np.asarray(nuclei.frame.downsample) - np.asarray(origin_yx), DECIMALS)[:, ::-1] + 0.0
     xy, offsets = _close(*_without_repeats(xy, offsets - offsets[0]))
@@ -68,11 +79,45 @@ def level0_polygons(nuclei: Nuclei, start: int, stop: int, origin_yx: tuple[floa
             np.round(shapely.get_coordinates(ring), DECIMALS) for ring in shapely.get_rings(polygons[i])
         ]
     keep = shapely.area(polygons) >= MIN_AREA
-    if all(float(v).is_integer() for v in (*nuclei.frame.downsample, *origin_yx)):
+    if outlines == "exact" and all(float(v).is_integer() for v in (*nuclei.frame.downsample, *origin_yx)):
         # Integers are written without ".0", which saves two bytes for every coordinate.
         xy = xy.astype(np.int32)
         repaired = {i: [ring.astype(np.int32) for ring in rings] for i, rings in repaired.items()}
     return Polygons(xy=np.ascontiguousarray(xy), offsets=offsets, keep=keep, repaired=repaired)
+
+
+def ring_sizes(polygons: Polygons, um_per_px: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Length in um and area in um squared of every outer ring, 0 where it has no corners.
+
+    Parameters
+    ----------
+    um_per_px
+        (y, x) of a level-0 pixel.
+    """
+    sizes = np.zeros((2, len(polygons.keep)))
+    filled = np.diff(polygons.offsets) > 0
+    starts = polygons.offsets[:-1][filled]
+    if len(starts):
+        counts = np.diff(polygons.offsets)[filled]
+        # Relative to each ring's first corner: areas far from the origin would lose digits.
+        xy = (polygons.xy - np.repeat(polygons.xy[starts], counts, axis=0)) * np.asarray(um_per_px)[::-1]
+        sizes[:, filled] = np.add.reduceat(_edge_sizes(xy), starts, axis=1)
+    for i, rings in polygons.repaired.items():
+        if not rings:  # nothing with an area is left of it
+            continue
+        sizes[:, i] = _edge_sizes((rings[0] - rings[0][0]) * np.asarray(um_per_px)[::-1]).sum(axis=1)
+    return sizes[0], np.abs(sizes[1])
+
+
+def _edge_sizes(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Length of the edge that ends in each corner, and area of the triangle that it spans with the ring's first corner.
+
+    Rings begin and end in (0, 0), so that the way from one to the next counts for nothing.
+    """
+    before = np.roll(xy, 1, axis=0)
+    edges = xy - before
+    triangles = (before[:, 0] * xy[:, 1] - before[:, 1] * xy[:, 0]) / 2
+    return np.stack([np.hypot(edges[:, 0], edges[:, 1]), triangles])
 
 
 def _without_repeats(xy: NDArray[Any], offsets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

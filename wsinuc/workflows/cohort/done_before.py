@@ -20,7 +20,19 @@ from wsinuc.store.ledger import changes
 from wsinuc.urls import Place
 from wsinuc.workflows.segment.plan import plan_segment, region_identity
 
-_OPTIONS = ("mpp", "reader", "tissue", "block", "batch_size", "device", "measure", "stains", "image", "cells")
+_OPTIONS = (
+    "mpp",
+    "reader",
+    "tissue",
+    "block",
+    "batch_size",
+    "device",
+    "measure",
+    "stains",
+    "image",
+    "cells",
+    "outlines",
+)
 
 
 def differences(

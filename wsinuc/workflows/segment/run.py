@@ -239,6 +239,7 @@ class _Run:
                 origin_yx=self.prepared.slide.origin,
                 run_id=self.plan.run_id,
                 workers=self.config.workers,
+                outlines=self.config.outlines,
             )
         with self._stage("preview"):
             picture = store.ready / "preview.png"

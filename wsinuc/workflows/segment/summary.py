@@ -38,6 +38,8 @@ class Summary:
 
     slide: str
     out: str
+    origin: tuple[int, int]
+    """(y, x) of QuPath's (0, 0) in level-0 pixels: the corner of the scanned part on slides with bounds."""
     nuclei: int
     counts: dict[str, int]
     """Nuclei per class."""
@@ -152,6 +154,7 @@ def summarize(
     return Summary(
         slide=str(plan.slide),
         out=str(plan.out),
+        origin=prepared.slide.origin,
         nuclei=total.nuclei,
         counts=files.counts,
         tissue_mm2=plan.tissue_mm2,
@@ -184,7 +187,7 @@ def summarize(
 
 def restore(content: Mapping[str, Any]) -> Summary:
     """A Summary from what ``summary.json`` holds, ``made_by`` excepted."""
-    lists = {name: tuple(content[name]) for name in ("notes", "outputs")}
+    lists = {name: tuple(content[name]) for name in ("notes", "outputs", "origin")}
     return Summary(**{**content, **lists, "unreadable": tuple(tuple(box) for box in content["unreadable"])})
 
 
