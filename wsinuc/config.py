@@ -53,6 +53,8 @@ class SegmentConfig:
     """Continue an interrupted run with the same settings."""
     verify_input: bool = False
     """Hash all of the slide, instead of samples: the hash is recorded, and a run that is continued compares it."""
+    report: bool = True
+    """Write ``report.html``. Does not change the other outputs."""
     overwrite: bool = False
     """Replace an existing result."""
     work: Path | None = None

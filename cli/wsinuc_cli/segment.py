@@ -101,6 +101,12 @@ SHOWN = 10
     is_flag=True,
     help="Hash every byte of each slide instead of samples; the hash is recorded, and compared when a run is resumed.",
 )
+@click.option(
+    "--report/--no-report",
+    default=DEFAULTS["report"],
+    show_default=True,
+    help="Write report.html, one page to look at, print and send, or leave it out.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
 @click.option(
     "--resume/--no-resume", default=True, show_default=True, help="Continue an interrupted run, or begin anew."
@@ -142,7 +148,8 @@ def segment(
     The result of slide.svs is the folder slide.wsinuc:
 
     \b
-    preview.png        the slide with outlines: look at it first
+    report.html        counts, fields, distributions, quality on one page: look at it first
+    preview.png        the slide with outlines as a picture
     nuclei.geojson     drag it onto the slide in QuPath
     nuclei/            the table, Parquet
     labels.ome.zarr    label images, OME-Zarr

@@ -137,8 +137,7 @@ class SlidePictures:
         plain = _magnified(self.view, box)
         outlined = outlines.finish(np.asarray(plain))
         if self.region is not None:
-            for picture in (plain, outlined):
-                draw_region(picture, self.region, box, self.view.downsample)
+            draw_region(outlined, self.region, box, self.view.downsample)
         return FieldPictures(box, self.view.mpp / ZOOM, plain, outlined, parts)
 
 

@@ -38,7 +38,7 @@ class BlockDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageStarted:
-    """A stage begins: blocks, numbering, labels, geojson, preview."""
+    """A stage begins: blocks, numbering, labels, geojson, preview, report."""
 
     name: str
 

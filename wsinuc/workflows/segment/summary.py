@@ -165,7 +165,7 @@ def summarize(
         at_edge=total.at_edge,
         unreadable=tuple(_level0(box, prepared.view.downsample) for box in total.unreadable),
         unreadable_share=unreadable_share(prepared, total),
-        notes=(*prepared.slide.header.notes, *_notes(plan, total, files.input)),
+        notes=notes_of(prepared, plan, total, files.input),
         outputs=files.outputs,
         settings=plan.settings,
         config={key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()},
@@ -212,8 +212,9 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _notes(plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
-    notes = []
+def notes_of(prepared: Prepared, plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
+    """What a reader should know before trusting the numbers: of the slide's file, then of the run."""
+    notes = list(prepared.slide.header.notes)
     if seen.holes >= NOTED_HOLES:
         notes.append(
             f"{seen.holes:.1%} of the slide's file was never written (it has holes): was it copied incompletely?"
