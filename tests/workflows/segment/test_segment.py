@@ -69,7 +69,7 @@ def test_the_summary_adds_up(slide: Path, reference: Path) -> None:
     assert summary["counts"]["long"] == int((table.classes == 1).sum())
     assert summary["slide_mm2"] == pytest.approx(900 * 700 * 0.25e-6)
     assert summary["nuclei_per_mm2"] == pytest.approx(len(table) / summary["tissue_mm2"])
-    assert set(summary["seconds"]) == {"blocks", "numbering", "labels", "geojson", "preview", "total"}
+    assert set(summary["seconds"]) == {"blocks", "numbering", "labels", "geojson", "preview", "report", "total"}
     assert 0 < summary["network_busy"] < 1
     assert summary["peak_memory_bytes"] > 2**20
     assert summary["blocks"] == 12
@@ -142,7 +142,7 @@ def test_events_tell_the_story_in_order(slide: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     summary = run(slide, tmp_path / "out", on_event=events.append)
     stages = [event.name for event in events if isinstance(event, StageStarted)]
-    assert stages == ["blocks", "numbering", "labels", "geojson", "preview"]
+    assert stages == ["blocks", "numbering", "labels", "geojson", "preview", "report"]
     planned = next(event for event in events if isinstance(event, Planned))
     assert (planned.blocks, planned.resumed) == (12, 0)
     done = [event for event in events if isinstance(event, BlockDone)]

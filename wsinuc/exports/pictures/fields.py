@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from wsinuc.grid import Box, ceil_div
 from wsinuc.nuclei import Nuclei
 
-FIELD = 384
-"""View pixels of a side of a field."""
+FIELD_UM = 192.0
+"""Side of a field: a few hundred nuclei."""
 DENSEST = "densest"
 DOUBTFUL = "most doubtful"
 TYPICAL = "typical"
 
-_CELL = 128
-_WINDOW = FIELD // _CELL  # cells of a side of a field
+_WINDOW = 3  # cells of a side of a field
 _LEVELS = 1_000_000  # a probability as a whole number
+_FEWEST = 0.5  # of the nuclei that a field has in the median: a field of three nuclei says nothing
 _PRIOR = 20  # nuclei of the slide's mean that are added to each field: three odd ones make no doubtful field
 
 
@@ -48,11 +48,21 @@ class _Windows:
 
 
 class FieldTally:
-    """How many nuclei lie where in a view of this shape (height, width), how large they are and how doubtful."""
+    """How many nuclei lie where, how large they are and how doubtful.
 
-    def __init__(self, shape: tuple[int, int]) -> None:
+    Parameters
+    ----------
+    shape
+        (height, width) of the view.
+    mpp
+        um per view pixel.
+    """
+
+    def __init__(self, shape: tuple[int, int], mpp: float) -> None:
         self._shape = shape
-        cells = (ceil_div(shape[0], _CELL), ceil_div(shape[1], _CELL))
+        self._cell = max(1, round(FIELD_UM / _WINDOW / mpp))
+        self._side = _WINDOW * self._cell
+        cells = (ceil_div(shape[0], self._cell), ceil_div(shape[1], self._cell))
         self._counts = np.zeros(cells, np.int64)
         self._areas = np.zeros(cells, np.int64)
         self._doubts = np.zeros(cells, np.int64)
@@ -60,7 +70,7 @@ class FieldTally:
     def add(self, part: Nuclei) -> None:
         """Count the nuclei of a part of the table."""
         # A centroid on the far border would lie in a cell that is not there.
-        rows, columns = np.minimum(part.centroids.astype(np.int64) // _CELL, np.array(self._counts.shape) - 1).T
+        rows, columns = np.minimum(part.centroids.astype(np.int64) // self._cell, np.array(self._counts.shape) - 1).T
         np.add.at(self._counts, (rows, columns), 1)
         np.add.at(self._areas, (rows, columns), part.areas_px)
         doubts = np.rint((1.0 - part.probabilities.astype(np.float64)) * _LEVELS).astype(np.int64)
@@ -70,8 +80,11 @@ class FieldTally:
         """The field with most nuclei, inside the view; its middle when there are none."""
         if not self._counts.any():
             height, width = self._shape
-            return self._box_at((height - FIELD) // 2, (width - FIELD) // 2)
-        return self._box(_best(-_window_sums(self._counts).astype(np.float64)))
+            return self._box_at((height - self._side) // 2, (width - self._side) // 2)
+        # Of equal fields the one with most nuclei in its middle, so that a small region is not shown in a corner.
+        middle = np.pad(self._counts, ((0, 1), (0, 1)))[1:, 1:]
+        rank = _window_sums(self._counts) * (int(middle.max()) + 1) + middle
+        return self._box(_best(-rank.astype(np.float64)))
 
     def choose(self) -> list[ChosenField]:
         """The fields to show, as many as there is room for without overlap; the densest is always among them.
@@ -84,10 +97,11 @@ class FieldTally:
         if not self._counts.any():
             return fields
         windows = self._windows()
+        fewest = _FEWEST * _weighted_median(windows.counts.ravel(), windows.counts.ravel())
         for name, cost in ((DOUBTFUL, _certainty(windows)), (TYPICAL, _distance(windows))):
             for field in fields:
                 self._block(windows, field.box)
-            usable = windows.is_free & (windows.counts > 0)
+            usable = windows.is_free & (windows.counts >= fewest)
             if not usable.any():
                 break
             fields.append(ChosenField(name, self._box(_best(np.where(usable, cost, np.inf)))))
@@ -101,18 +115,18 @@ class FieldTally:
         """No other field may overlap this one."""
         overlaps = []
         for axis, (start, stop) in enumerate(((taken.y0, taken.y1), (taken.x0, taken.x1))):
-            side = min(FIELD, self._shape[axis])
-            starts = np.minimum(np.arange(windows.counts.shape[axis]) * _CELL, self._shape[axis] - side)
+            side = min(self._side, self._shape[axis])
+            starts = np.minimum(np.arange(windows.counts.shape[axis]) * self._cell, self._shape[axis] - side)
             overlaps.append((starts < stop) & (starts + side > start))
         windows.is_free[np.ix_(*overlaps)] = False
 
     def _box(self, cell: tuple[int, int]) -> Box:
-        return self._box_at(cell[0] * _CELL, cell[1] * _CELL)
+        return self._box_at(cell[0] * self._cell, cell[1] * self._cell)
 
     def _box_at(self, y: int, x: int) -> Box:
         """A field at this corner, moved and shrunk until it lies in the view."""
-        height = min(FIELD, self._shape[0])
-        width = min(FIELD, self._shape[1])
+        height = min(self._side, self._shape[0])
+        width = min(self._side, self._shape[1])
         y0 = max(0, min(y, self._shape[0] - height))
         x0 = max(0, min(x, self._shape[1] - width))
         return Box(y0, x0, y0 + height, x0 + width)
@@ -144,7 +158,7 @@ def _distance(windows: _Windows) -> NDArray[np.float64]:
     return distance
 
 
-def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.int64]) -> float:
+def _weighted_median(values: NDArray[np.integer] | NDArray[np.float64], weights: NDArray[np.int64]) -> float:
     order = np.argsort(values, kind="stable")
     shares = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(shares, shares[-1] / 2)])

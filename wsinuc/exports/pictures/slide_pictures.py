@@ -25,8 +25,8 @@ from wsinuc.tissue import Region, TissueMask
 
 OVERVIEW = 1600
 """Pixels of the longer side of the whole slide."""
-ZOOM = 2
-"""Pixels of a field's picture per view pixel."""
+FIELD_MPP = 0.25
+"""um per pixel of a field's picture: that of a scan at 40x. Coarser slides are enlarged, finer ones shrunk."""
 OUTLINE_MPP = 2.0
 """um per overview pixel up to which a nucleus (about 8 um) is large enough to be outlined; coarser ones get dots."""
 
@@ -80,7 +80,7 @@ class SlidePictures:
     def __init__(self, view: SlideView, region: Region | None = None) -> None:
         self.view = view
         self.region = region
-        self.tally = FieldTally(view.shape)
+        self.tally = FieldTally(view.shape, view.mpp)
         # Never finer than the view itself: a small slide is shown as it is.
         mpp = view.mpp * max(1.0, max(view.shape) / OVERVIEW)
         if mpp > view.mpp:
@@ -114,7 +114,7 @@ class SlidePictures:
         return self._finished
 
     def field(self, box: Box, near: Near) -> FieldPictures:
-        """A box of view pixels at the slide's own resolution, twice as large at most as it was segmented."""
+        """A box of view pixels close up, with all the detail that the slide has."""
         if box not in self._fields:
             self._fields[box] = self._draw_field(box, near)
         return self._fields[box]
@@ -131,14 +131,16 @@ class SlidePictures:
 
     def _draw_field(self, box: Box, near: Near) -> FieldPictures:
         parts = tuple(near(box))
-        outlines = Picture((box.shape[0] * ZOOM, box.shape[1] * ZOOM), box, line=FIELD_LINE, rim=True)
+        zoom = self.view.mpp / FIELD_MPP
+        shape = (max(1, round(box.shape[0] * zoom)), max(1, round(box.shape[1] * zoom)))
+        outlines = Picture(shape, box, line=FIELD_LINE, rim=True)
         for part in parts:
             outlines.draw_outlines(part)
-        plain = _magnified(self.view, box)
+        plain = _magnified(self.view, box, shape)
         outlined = outlines.finish(np.asarray(plain))
         if self.region is not None:
             draw_region(outlined, self.region, box, self.view.downsample)
-        return FieldPictures(box, self.view.mpp / ZOOM, plain, outlined, parts)
+        return FieldPictures(box, self.view.mpp * box.shape[1] / shape[1], plain, outlined, parts)
 
 
 def slide_mm2(view: SlideView) -> float:
@@ -154,16 +156,12 @@ def resolution(view: SlideView) -> str:
     return f"{own}, segmented at {view.mpp:.3g}"
 
 
-def _magnified(view: SlideView, box: Box) -> Image.Image:
-    """A box of view pixels, ``ZOOM`` times as large, with all the detail that the slide has."""
-    fine = view.slide.at(max(view.slide.mpp, view.mpp / ZOOM))
-    # Enlarging says nothing more than the view's own pixels.
-    if fine.mpp >= view.mpp:
-        fine = view
+def _magnified(view: SlideView, box: Box, shape: tuple[int, int]) -> Image.Image:
+    """A box of view pixels as a picture of another shape, read where the slide has as much detail."""
+    fine = view.slide.at(max(view.slide.mpp, FIELD_MPP))
     dy, dx = (coarse / own for coarse, own in zip(view.downsample, fine.downsample, strict=True))
     y0, x0, y1, x1 = box.y0 * dy, box.x0 * dx, box.y1 * dy, box.x1 * dx
     whole = Box(math.floor(y0), math.floor(x0), math.ceil(y1), math.ceil(x1))
     image = Image.fromarray(read_resilient(fine, whole)[0])
     part = (x0 - whole.x0, y0 - whole.y0, x1 - whole.x0, y1 - whole.y0)
-    size = (box.shape[1] * ZOOM, box.shape[0] * ZOOM)
-    return image.resize(size, Image.Resampling.BICUBIC, box=part)
+    return image.resize((shape[1], shape[0]), Image.Resampling.BICUBIC, box=part)

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsinuc.exports.pictures.slide_pictures import ZOOM, FieldPictures
+from wsinuc.exports.pictures.slide_pictures import FieldPictures
 
 COUNT = 12
 """Nuclei that are shown, at most."""
-SIDE = 24
-"""View pixels on each side of a nucleus' centre."""
+SIDE_UM = 24.0
+"""Side of what is shown of each: about three nuclei."""
 
-_ENLARGED = 2  # of the field's pixels, which are twice as large as the view's
+_SIDE = 192  # pixels of the picture
 _GAP = 4
 
 
@@ -25,28 +25,30 @@ def smallest_nuclei(fields: Sequence[FieldPictures]) -> Image.Image | None:
     chosen = sorted(candidates)[:COUNT]
     if not chosen:
         return None
-    side = 2 * SIDE * ZOOM * _ENLARGED
-    sheet = Image.new("RGB", (len(chosen) * (side + _GAP) - _GAP, 2 * side + _GAP), (255, 255, 255))
+    step = _SIDE + _GAP
+    sheet = Image.new("RGB", (len(chosen) * step - _GAP, 2 * step - _GAP), (255, 255, 255))
     for place, (_, _, number, y, x) in enumerate(chosen):
         field = fields[number]
         for row, picture in enumerate((field.plain, field.outlined)):
-            sheet.paste(_cut(picture, y, x, side), (place * (side + _GAP), row * (side + _GAP)))
+            sheet.paste(_cut(picture, y, x, SIDE_UM / field.mpp / 2), (place * step, row * step))
     return sheet
 
 
 def _candidates(field: FieldPictures, number: int) -> list[tuple[int, int, int, float, float]]:
-    """Area in pixels, id, number of the field, and centroid in the field of each nucleus far enough from its border."""
+    """Area in pixels, id, number of the field, and place in its picture of each nucleus far enough from the border."""
+    scale = field.plain.width / field.box.shape[1]
+    reach = SIDE_UM / field.mpp / 2
+    limits = np.array([field.plain.height, field.plain.width])
     inner: list[tuple[int, int, int, float, float]] = []
     for part in field.nuclei:
-        places = part.centroids - (field.box.y0, field.box.x0)
-        is_inside: NDArray[np.bool_] = ((places >= SIDE) & (places <= np.array(field.box.shape) - SIDE)).all(axis=1)
+        places = (part.centroids - (field.box.y0, field.box.x0)) * scale
+        is_inside: NDArray[np.bool_] = ((places >= reach) & (places <= limits - reach)).all(axis=1)
         for row in np.flatnonzero(is_inside):
             y, x = places[row].tolist()
             inner.append((int(part.areas_px[row]), int(part.ids[row]), number, y, x))
     return inner
 
 
-def _cut(picture: Image.Image, y: float, x: float, side: int) -> Image.Image:
-    """The surroundings of a place in view pixels of the field, enlarged to ``side`` pixels."""
-    box = ((x - SIDE) * ZOOM, (y - SIDE) * ZOOM, (x + SIDE) * ZOOM, (y + SIDE) * ZOOM)
-    return picture.resize((side, side), Image.Resampling.BICUBIC, box=box)
+def _cut(picture: Image.Image, y: float, x: float, reach: float) -> Image.Image:
+    """The surroundings of a place in a picture, ``reach`` of its pixels to every side, enlarged."""
+    return picture.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC, box=(x - reach, y - reach, x + reach, y + reach))

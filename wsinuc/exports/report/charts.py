@@ -13,6 +13,8 @@ WIDTH = 320
 HEIGHT = 150
 """Of the plot without its labels, in units of the SVG."""
 
+_FEWEST_BARS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -60,10 +62,11 @@ def hex_color(rgb: tuple[int, int, int]) -> str:
 
 
 def chart(distribution: Distribution, colors: tuple[tuple[int, int, int], ...]) -> Chart | None:
-    """The chart of a quantity; None where no nucleus has it, or all have one value, such as the disagreement of one."""
+    """The chart of a quantity; None where no nucleus has it, or nearly all have one value."""
     bars = distribution.bars()
     median = distribution.quantile(0.5)
-    if bars is None or median is None or np.count_nonzero(distribution.counts.sum(axis=0)) < 2:
+    # Such as the disagreement of a model that has one member.
+    if bars is None or median is None or len(bars.edges) <= _FEWEST_BARS:
         return None
     quantity = distribution.quantity
     title = f"{quantity.title} ({quantity.unit})" if quantity.unit else quantity.title
@@ -95,5 +98,8 @@ def _ticks(bars: Bars) -> tuple[Tick, ...]:
     """About four round numbers along the axis."""
     low, high = float(bars.edges[0]), float(bars.edges[-1])
     step = round_length((high - low) / 3)
+    # Adding 0 makes a plain 0 of the negative one that rounding leaves.
     numbers = step * np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)
-    return tuple(Tick((number - low) / (high - low) * WIDTH, f"{number:g}") for number in numbers.round(6).tolist())
+    return tuple(
+        Tick((number - low) / (high - low) * WIDTH, f"{number:g}") for number in (numbers.round(6) + 0.0).tolist()
+    )

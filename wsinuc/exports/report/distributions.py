@@ -6,14 +6,16 @@ does not matter. They are far finer than what is drawn, so a median is right to 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc.grid import ceil_div
 from wsinuc.nuclei import Nuclei
 
-_FEWEST_BARS = 20
+_FEWEST_BARS = 8
 _MOST_BARS = 40
 _TAIL = 0.005  # share of nuclei beyond each end of an axis; they are drawn in its last bars
 
@@ -94,13 +96,14 @@ class Distribution:
         return int(self.counts[:, : round(limit / self._width)].sum())
 
     def bars(self) -> Bars | None:
-        """A histogram of 20 to 40 bars over all but the outermost nuclei; None without nuclei."""
+        """A histogram of 8 to 40 bars, more for more nuclei, over all but the outermost; None without nuclei."""
         low, high = self.quantile(_TAIL), self.quantile(1 - _TAIL)
         if low is None or high is None:
             return None
         first, last = int(low / self._width), int(high / self._width) + 1
-        step = max(1, (last - first + _MOST_BARS - 1) // _MOST_BARS)
-        bars = max(_FEWEST_BARS, (last - first + step - 1) // step)
+        wanted = min(_MOST_BARS, max(_FEWEST_BARS, math.isqrt(int(self.counts.sum()))))
+        step = ceil_div(last - first, wanted)
+        bars = ceil_div(last - first, step)
         first = max(0, min(first, self.quantity.bins - bars * step))
         places = np.clip((np.arange(self.quantity.bins) - first) // step, 0, bars - 1)
         totals = np.maximum(1, self.counts.sum(axis=1, keepdims=True))

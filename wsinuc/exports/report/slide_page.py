@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import wsinuc
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.drawing import mark_field, scale_bar
 from wsinuc.exports.pictures.fields import DENSEST, DOUBTFUL, TYPICAL
 from wsinuc.exports.pictures.slide_pictures import FieldPictures, Overview
-from wsinuc.exports.pictures.small_nuclei import SIDE, smallest_nuclei
+from wsinuc.exports.pictures.small_nuclei import SIDE_UM, smallest_nuclei
 from wsinuc.exports.report.charts import chart, hex_color
 from wsinuc.exports.report.distributions import AREA, PROBABILITY, Distributions
 from wsinuc.exports.report.encoding import embed
@@ -21,10 +23,9 @@ from wsinuc.exports.report.template import render
 
 _ORDER = (TYPICAL, DENSEST, DOUBTFUL)
 _WHY = {
-    TYPICAL: "It is nearest to what surrounds a nucleus of this slide in the median: so many nuclei, so large, so "
-    "probable.",
-    DENSEST: "It has more nuclei than any other field of its size.",
-    DOUBTFUL: "Its nuclei have the lowest mean probability.",
+    TYPICAL: "How many nuclei it has, how large and how probable they are, is nearest to the medians of the slide.",
+    DENSEST: "No other field of its size has more nuclei.",
+    DOUBTFUL: "Of all fields with at least half as many nuclei as usual, these have the lowest mean probability.",
 }
 
 
@@ -64,7 +65,7 @@ def slide_page(report: SlideReport) -> str:
         "fields": [_field(number, name, field) for number, (name, field) in enumerate(fields, 1)],
         "charts": [each for each in charts if each is not None],
         "pictures": embed(_pictures(report, fields)),
-        "small_um": f"{2 * SIDE * report.overview.mpp * report.overview.scale:.3g}",
+        "small_um": f"{SIDE_UM:g}",
     }
     return render("slide.html", values)
 
@@ -115,13 +116,15 @@ def _median(distributions: Distributions, quantity: Any, kind: int) -> float | N
 def _field(number: int, name: str, field: FieldPictures) -> dict[str, Any]:
     height, width = field.box.shape
     mpp = field.mpp * field.plain.width / width
-    inside = sum(int(part.owned_by(field.box).sum()) for part in field.nuclei)
+    inside = [part.select(part.owned_by(field.box)) for part in field.nuclei]
+    probabilities = np.concatenate([part.probabilities for part in inside] or [np.zeros(0)])
+    mean = f"Mean probability {probabilities.mean():.2f}. " if len(probabilities) else ""
     size = f"{width * mpp:.0f} × {height * mpp:.0f} µm, at {field.mpp:.3g} µm per pixel."
     return {
         "number": number,
         "title": f"{name.capitalize()} field",
-        "nuclei": inside,
+        "nuclei": len(probabilities),
         "plain": f"plain {number}",
         "outlined": f"outlined {number}",
-        "text": f"{_WHY[name]} {size}",
+        "text": f"{_WHY[name]} {mean}{size}",
     }
