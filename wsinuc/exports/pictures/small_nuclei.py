@@ -12,8 +12,8 @@ from wsinuc.exports.pictures.slide_pictures import FieldPictures
 
 COUNT = 12
 """Nuclei that are shown, at most."""
-SIDE_UM = 24.0
-"""Side of what is shown of each: about three nuclei."""
+SIDE_UM = 16.0
+"""Side of what is shown of each: about two nuclei."""
 
 _SIDE = 192  # pixels of the picture
 _GAP = 4

@@ -50,9 +50,13 @@ def _area(mm2: float) -> str:
 
     Examples
     --------
-    >>> _area(0.01234), _area(12.345), _area(0.0)
-    ('0.0123 mm²', '12.3 mm²', '0 mm²')
+    >>> _area(0.01234), _area(12.345), _area(1234.5), _area(0.0)
+    ('0.0123 mm²', '12.3 mm²', '1,234 mm²', '0 mm²')
     """
+    if 0 < mm2 < 0.001:
+        return "under 0.001 mm²"
+    if mm2 >= 1000:
+        return f"{mm2:,.0f} mm²"
     return f"{mm2:.3g} mm²"
 
 
@@ -63,4 +67,6 @@ def _density(per_mm2: float | None) -> str:
 
 
 def _percent(share: float) -> str:
+    if 0 < share < 0.0005:
+        return "under 0.1%"
     return f"{share:.1%}"
