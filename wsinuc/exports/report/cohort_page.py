@@ -13,8 +13,8 @@ from wsinuc.exports.pictures.drawing import round_length
 from wsinuc.exports.report.cohort_facts import CohortSlide
 from wsinuc.exports.report.template import render
 
-MOST_SLIDES = 2000
-"""Slides in the table of one page; more are in ``summary.csv``."""
+MOST_SLIDES = 1000
+"""Slides that one page shows; more are in ``summary.csv``."""
 MOST_CLASSES = 8
 """Classes that are compared; further ones are added up."""
 
