@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from wsinuc.exports.pictures.slide_pictures import FieldPictures
@@ -42,8 +41,8 @@ def _candidates(field: FieldPictures, number: int) -> list[tuple[int, int, int, 
     inner: list[tuple[int, int, int, float, float]] = []
     for part in field.nuclei:
         places = (part.centroids - (field.box.y0, field.box.x0)) * scale
-        is_inside: NDArray[np.bool_] = ((places >= reach) & (places <= limits - reach)).all(axis=1)
-        for row in np.flatnonzero(is_inside):
+        is_inside = (places >= reach) & (places <= limits - reach)
+        for row in np.flatnonzero(is_inside.all(axis=1)):
             y, x = places[row].tolist()
             inner.append((int(part.areas_px[row]), int(part.ids[row]), number, y, x))
     return inner

@@ -117,7 +117,7 @@ def _field(number: int, name: str, field: FieldPictures) -> dict[str, Any]:
     height, width = field.box.shape
     mpp = field.mpp * field.plain.width / width
     inside = [part.select(part.owned_by(field.box)) for part in field.nuclei]
-    probabilities = np.concatenate([part.probabilities for part in inside] or [np.zeros(0)])
+    probabilities = np.concatenate([part.probabilities for part in inside] or [np.zeros(0, np.float32)])
     mean = f"Mean probability {probabilities.mean():.2f}. " if len(probabilities) else ""
     size = f"{width * mpp:.0f} × {height * mpp:.0f} µm, at {field.mpp:.3g} µm per pixel."
     return {
