@@ -108,7 +108,7 @@ class Distribution:
         places = np.clip((np.arange(self.quantity.bins) - first) // step, 0, bars - 1)
         totals = np.maximum(1, self.counts.sum(axis=1, keepdims=True))
         shares = np.stack([np.bincount(places, weights=row, minlength=bars) for row in self.counts]) / totals
-        edges: NDArray[np.float64] = (first + np.arange(bars + 1) * step) * self._width
+        edges = (first + np.arange(bars + 1) * step).astype(np.float64) * self._width
         return Bars(edges, shares.astype(np.float64))
 
     @property
