@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from helpers.oracle import OracleSegmenter
-from wsinuc.exports.pictures.slide_pictures import FieldPictures
+from wsinuc.exports.pictures.slide_pictures import FieldPictures, SlidePictures
 from wsinuc.exports.report.distributions import Distributions
 from wsinuc.exports.report.quality import (
     Colours,
@@ -24,7 +26,9 @@ from wsinuc.nuclei import Frame, Nuclei, empty
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Coloured
 from wsinuc.segmenters.shipped import MODELS, WEIGHTS, shipped_name
+from wsinuc.slides import open_slide
 
+SLIDE = Path(__file__).parents[2] / "examples" / "data" / "CMU-1-Small-Region.svs"
 TRAINING = Colours((0.24, 0.34, 0.23), (0.13, 0.16, 0.1))
 
 
@@ -67,6 +71,23 @@ def test_a_field_out_of_focus_is_marked(blur_um: float, is_doubtful: bool) -> No
     finding = focus_finding([("typical", field(0.0)), ("densest", field(blur_um))])
     assert finding.is_doubtful == is_doubtful
     assert "(densest)" in finding.text
+
+
+@pytest.mark.parametrize(("blur_um", "low", "high"), [(0, 0.7, 1.0), (1, 0.33, 0.44), (2, 0.16, 0.18)])
+def test_the_measure_of_real_tissue_behind_a_blur(blur_um: int, low: float, high: float) -> None:
+    """The figures of docs/how-to/report.md."""
+    with open_slide(SLIDE) as slide:
+        pictures = SlidePictures(slide.at(0.5))
+        for y, x in ((800, 1100), (2300, 1700), (1800, 700)):
+            plain = pictures.field(Box(y, x, y + 384, x + 384), lambda box: []).plain
+            pixels = np.asarray(plain).astype(float)
+            if blur_um:
+                pixels = ndimage.gaussian_filter(pixels, (blur_um / 0.25, blur_um / 0.25, 0))
+            image = Image.fromarray(pixels.round().astype(np.uint8))
+            finding = focus_finding([("typical", FieldPictures(Box(0, 0, 384, 384), 0.25, image, image, ()))])
+            (measure,) = re.findall(r"is (\d\.\d\d) \(typical\)", finding.text)
+            assert low <= float(measure) <= high
+            assert finding.is_doubtful == (blur_um == 2)
 
 
 def test_glass_says_nothing_of_focus() -> None:

@@ -20,6 +20,7 @@ from wsinuc.errors import OutputError, SlideError
 from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.exports.report.distributions import Distributions
+from wsinuc.exports.report.facts import SlideFacts
 from wsinuc.grid import Block, Box, in_stripes
 from wsinuc.nuclei import Nuclei, empty, write_nuclei
 from wsinuc.pipeline.executor import Executor, ThreadExecutor
@@ -219,8 +220,11 @@ class _Run:
         selection = self.prepared.selection
         preview = Preview(self.prepared.view, selection.region)
         distributions = Distributions()
+        onlookers: list[Onlooker] = [preview]
+        if self.config.report:
+            onlookers.append(distributions)
         with self._stage("numbering"):
-            counts = self._number(owners, total.nuclei, (preview, distributions) if self.config.report else (preview,))
+            counts = self._number(owners, total.nuclei, onlookers)
         with self._stage("labels"):
             self._render(owners)
         with self._stage("geojson"):
@@ -237,12 +241,14 @@ class _Run:
             preview.write(picture, near, tissue_mm2=self.plan.tissue_mm2, tissue=selection.tissue)
         if self.config.report:
             with self._stage("report"):
-                notes = notes_of(self.prepared, self.plan, total, slide_input)
-                facts = slide_facts(self.prepared, self.plan, self.config, counts, total, notes)
-                write_report(
-                    facts, preview.pictures, near, distributions, self.prepared.segmenter, store.ready / "report.html"
-                )
+                page = store.ready / "report.html"
+                facts = self._facts(counts, total, slide_input)
+                write_report(facts, preview.pictures, near, distributions, self.prepared.segmenter, page)
         return counts
+
+    def _facts(self, counts: dict[str, int], total: Tally, slide_input: SlideInput) -> SlideFacts:
+        notes = notes_of(self.prepared, self.plan, total, slide_input)
+        return slide_facts(self.prepared, self.plan, self.config, counts, total, notes)
 
     def _parts_near(self, owners: dict[int, int], box: Box) -> Iterator[Nuclei]:
         """Numbered parts with all nuclei that reach into a box: none is larger than the halo allows for."""
