@@ -106,4 +106,14 @@ def test_a_chart_stays_within_its_frame_and_names_units(values: tuple[np.ndarray
 
 def test_every_quantity_is_in_the_table() -> None:
     part = with_areas(np.ones(3), np.zeros(3))
-    assert all(len(quantity.values(part)) == 3 for quantity in QUANTITIES)
+    values = [quantity.values(part) for quantity in QUANTITIES]
+    assert all(each is not None and len(each) == 3 for each in values)
+
+
+def test_what_was_not_measured_is_not_drawn_but_areas_are_always_known() -> None:
+    part = dataclasses.replace(with_areas(np.ones(40), np.zeros(40)), measurements={})
+    distributions = Distributions()
+    distributions.add(part)
+    assert distributions.of(AREA).quantile(0.5) == pytest.approx(0.25, abs=0.13)
+    drawn = [each.quantity for each in distributions.all if chart(each, (RED, BLUE)) is not None]
+    assert drawn == [PROBABILITY]

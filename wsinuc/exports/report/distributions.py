@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wsinuc.grid import ceil_div
 from wsinuc.nuclei import Nuclei
+from wsinuc.nuclei.table import PER_NUCLEUS
 
 _FEWEST_BARS = 8
 _MOST_BARS = 40
@@ -34,12 +35,16 @@ class Quantity:
     """Where the bins end; larger values are counted in the last. They begin at 0."""
     bins: int = 1000
 
-    def values(self, part: Nuclei) -> NDArray[np.float32]:
-        """Of each nucleus of a part of the table, ``(n,)``."""
+    def values(self, part: Nuclei) -> NDArray[np.float32] | None:
+        """Of each nucleus of a part of the table, ``(n,)``; None where it was not measured."""
         if self.name in part.measurements:
             return part.measurements[self.name]
-        column: NDArray[np.float32] = getattr(part, self.name)
-        return column
+        if self.name == AREA.name:
+            return (part.areas_px * part.frame.mpp**2).astype(np.float32)
+        if self.name in PER_NUCLEUS:
+            column: NDArray[np.float32] = getattr(part, self.name)
+            return column
+        return None
 
 
 AREA = Quantity(name="area_um2", title="Area", unit="µm²", high=1000, bins=4000)
@@ -76,8 +81,11 @@ class Distribution:
 
     def add(self, part: Nuclei) -> None:
         """Count the nuclei of a part of the table."""
+        values = self.quantity.values(part)
+        if values is None:
+            return
         bins = self.quantity.bins
-        scaled = self.quantity.values(part).astype(np.float64) * (bins / self.quantity.high)
+        scaled = values.astype(np.float64) * (bins / self.quantity.high)
         places = np.clip(np.nan_to_num(scaled), 0, bins - 1).astype(np.int64)
         cells = part.classes.astype(np.int64) * bins + places
         self.counts += np.bincount(cells, minlength=self.counts.size).reshape(self.counts.shape)
