@@ -119,6 +119,9 @@ def test_small_and_doubtful_nuclei_are_counted() -> None:
     assert small_finding(many).is_doubtful
     assert probability_finding(many).is_doubtful
     assert small_finding(Distributions()).text == "There are no nuclei."
+    none = table([20.0, 30.0], [0.9, 0.9])
+    assert small_finding(none).text.startswith("None is smaller")
+    assert probability_finding(none).text == "None has a probability below 0.5."
 
 
 def test_models_say_which_colours_they_were_trained_on() -> None:

@@ -101,8 +101,11 @@ def small_finding(distributions: Distributions) -> Finding:
     count = areas.below(SMALL_UM2)
     share = count / int(areas.counts.sum())
     diameter = 2 * math.sqrt(SMALL_UM2 / math.pi)
+    if not count:
+        text = f"None is smaller than {SMALL_UM2:g} µm²; the smallest of the fields are shown enlarged."
+        return Finding("Small nuclei", text)
     text = (
-        f"{count:,} ({share:.1%}) are smaller than {SMALL_UM2:g} µm², a circle of {diameter:.1f} µm. They may be "
+        f"{count:,} ({_percent(share)}) are smaller than {SMALL_UM2:g} µm², a circle of {diameter:.1f} µm. They may be "
         "lymphocytes cut at their edge, fragments, or debris; the smallest of the fields are shown enlarged."
     )
     return Finding("Small nuclei", text, is_doubtful=share >= MANY)
@@ -113,9 +116,11 @@ def probability_finding(distributions: Distributions) -> Finding:
     probabilities = distributions.of(PROBABILITY)
     count = probabilities.below(0.5)
     share = count / max(1, int(probabilities.counts.sum()))
+    if not count:
+        return Finding("Doubtful nuclei", "None has a probability below 0.5.")
     text = (
-        f"{count:,} ({share:.1%}) have a probability below 0.5. The most doubtful field shows what they are drawn on; "
-        "leaving them out is a condition on the column probability of the table."
+        f"{count:,} ({_percent(share)}) have a probability below 0.5. The most doubtful field shows what they are "
+        "drawn on; leaving them out is a condition on the column probability of the table."
     )
     return Finding("Doubtful nuclei", text, is_doubtful=share >= MANY)
 
@@ -125,6 +130,12 @@ def _sharpness(field: FieldPictures) -> float | None:
     height = max(1, round(field.plain.height * field.mpp / FINE_UM))
     pixels: NDArray[np.uint8] = np.asarray(field.plain.resize((width, height), Image.Resampling.BOX))
     return sharpness(densities(pixels, _WHITE)[..., 1].astype(np.float64))
+
+
+def _percent(share: float) -> str:
+    if share < 0.0005:
+        return "under 0.1%"
+    return f"{share:.1%}"
 
 
 def _triple(values: tuple[float, float, float]) -> str:
