@@ -25,6 +25,8 @@ def _environment() -> Environment:
         # For every template: names of slides and classes come from anywhere.
         autoescape=True,
         undefined=StrictUndefined,
+        # A process that runs on while its installation is replaced makes all its pages alike.
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
         # Names that are escape sequences stay readable, and are none.
