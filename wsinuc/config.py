@@ -98,6 +98,8 @@ class SegmentConfig:
     """Outlines of the file for QuPath: smooth, or along the edges of pixels. Table and labels are exact with either."""
     verify_input: bool = False
     """Hash all of the slide, instead of samples: the hash is recorded, and a run that is continued compares it."""
+    report: bool = True
+    """Write ``report.html``. Does not change the other outputs."""
     overwrite: bool = False
     """Replace an existing result."""
     image: str = "thumbnail"

@@ -37,6 +37,7 @@ STAGES = {
     "labels": "writing the label image",
     "geojson": "writing the file for QuPath",
     "preview": "drawing the preview",
+    "report": "writing the report",
     "upload": "uploading the result",
     "formats": "writing other formats",
 }

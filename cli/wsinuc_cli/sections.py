@@ -92,6 +92,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--outlines",
         "--neighbours-um",
         "--count",
+        "--report",
         "--overwrite",
         "--resume",
         "--work",

@@ -138,6 +138,12 @@ SHOWN = 10
     is_flag=True,
     help="Hash every byte of each slide instead of samples; the hash is recorded, and compared when a run is resumed.",
 )
+@click.option(
+    "--report/--no-report",
+    default=DEFAULTS["report"],
+    show_default=True,
+    help="Write report.html, one page to look at, print and send, or leave it out.",
+)
 @also_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
 @click.option(
@@ -180,15 +186,16 @@ def segment(
     The result of slide.svs is the folder slide.wsinuc:
 
     \b
-    preview.png        the slide with outlines: look at it first
+    report.html        counts, fields, distributions, quality on one page: look at it first
+    preview.png        the slide with outlines as a picture
     nuclei.geojson     drag it onto the slide in QuPath
     nuclei/            the table, Parquet
     labels.ome.zarr    label images over the slide, OME-Zarr: open it in napari
     summary.json       counts, area, time, versions
 
     A table has the column slide and, where slides differ in their settings, the columns mpp, model, roi, tissue
-    and name; its paths are relative to the table. Several slides also give summary.md and summary.csv, and
-    "wsinuc status DIR" says how far they are.
+    and name; its paths are relative to the table. Several slides also give report.html, which compares them,
+    summary.md and summary.csv, and "wsinuc status DIR" says how far they are.
 
     Give the same command again to continue an interrupted run; slides that are complete with the same settings
     are left as they are. When a slide fails the others go on, and the exit code is 1.
@@ -322,7 +329,10 @@ class Batch:
         if self.done:
             self._say_text(describe_use(self.done))
         if records and (self.done or self.before):
-            self._say(f"  all      {self.out / 'summary.md'}, {self.out / 'summary.csv'}")
+            names = ["summary.md", "summary.csv"]
+            if self.config.report:
+                names.insert(0, "report.html")
+            self._say(f"  all      {', '.join(str(self.out / name) for name in names)}")
         # With one slide its error is the whole story, and is shown once.
         if self.failed and len(self.jobs) == 1:
             raise Failure(*self.failed.values())
@@ -350,10 +360,16 @@ def describe_use(done: Sequence[Summary]) -> str:
     example = folders[0]
     # A zip above a number of nuclei, else plain.
     geojson = next((name for name in done[0].outputs if name.startswith("nuclei.geojson")), "nuclei.geojson")
+    if "report.html" in done[0].outputs:
+        look = "report.html"
+        picture = "   (one page; preview.png is the picture alone)"
+    else:
+        look = "preview.png"
+        picture = ""
     return as_text(
         [
             f"Results: {', '.join(map(str, folders[:SHOWN]))}{more}",
-            f"  look     {example / 'preview.png'}",
+            f"  look     {example / look}{picture}",
             f"  QuPath   open the slide, drag {example / geojson} onto it",
             f"  napari   napari --plugin napari-ome-zarr {example / 'labels.ome.zarr'}",
             f'  Python   pyarrow.parquet.read_table("{example / "nuclei"}")',

@@ -39,7 +39,7 @@ slide, out, model = sys.argv[1:]
 segment_slide(slide, out, SegmentConfig(model=model), on_event=lambda event: begins.setdefault(
     getattr(event, "name", type(event).__name__), spent()))
 usage = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"cpu": spent(), "preview": begins["Finished"] - begins["preview"],
+print(json.dumps({"cpu": spent(), "preview": begins.get("report", begins["Finished"]) - begins["preview"],
                   "memory": usage.ru_maxrss * 1024, "faults": usage.ru_minflt}))
 """
 

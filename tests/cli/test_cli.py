@@ -112,7 +112,7 @@ def test_output_folder_and_several_slides(wsinuc_in, slide: Path, tmp_path: Path
     assert result.exit_code == 0
     assert result.output == ""
     names = sorted(p.name for p in (tmp_path / "out" / "deep").iterdir())
-    assert names == [".wsinuc", "other.wsinuc", "plane.wsinuc", "summary.csv", "summary.md"]
+    assert names == [".wsinuc", "other.wsinuc", "plane.wsinuc", "report.html", "summary.csv", "summary.md"]
 
 
 def test_an_image_with_mpp(wsinuc_in, tmp_path: Path) -> None:

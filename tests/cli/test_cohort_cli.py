@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,8 @@ def test_a_table_gives_each_slide_its_settings_and_a_second_run_finds_all_done(w
     assert first.exit_code == 0, first.output
     assert sorted(path.name for path in Path("out").glob("?*.wsinuc")) == ["Case 1.wsinuc", "Case 2.wsinuc"]
     assert "summary.md" in first.stdout
+    page = Path("out/report.html").read_text(encoding="utf-8")
+    assert re.findall('href="([^"]*)"', page) == [f"./Case%20{i}.wsinuc/report.html" for i in (1, 2)]
     again = wsinuc_in("segment", "slides.csv", "-o", "out", "--tissue", "none")
     assert again.exit_code == 0, again.output
     assert [line for line in again.stdout.splitlines() if line.endswith("done before")] == [
@@ -51,6 +54,15 @@ def test_a_table_gives_each_slide_its_settings_and_a_second_run_finds_all_done(w
         "b.png: done before",
     ]
     assert wsinuc_in("status", "out").exit_code == 0
+
+
+def test_reports_can_be_left_out(wsinuc_in) -> None:
+    Path("slides.csv").write_text("slide\na.tiff\n")
+    result = wsinuc_in("segment", "slides.csv", "-o", "out", "--tissue", "none", "--no-report")
+    assert result.exit_code == 0, result.output
+    assert "preview.png" in result.stdout
+    assert "report.html" not in result.stdout
+    assert not list(Path("out").rglob("report.html"))
 
 
 def test_a_missing_resolution_is_said_at_once_and_status_remembers(wsinuc_in) -> None:

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from wsinuc.errors import OutputError, ReadError
-from wsinuc.exports.pictures import preview
+from wsinuc.exports.pictures import preview, slide_pictures
 from wsinuc.exports.pictures.drawing import Picture, font, printable, round_length
 from wsinuc.exports.pictures.preview import Preview
+from wsinuc.exports.pictures.slide_pictures import SlidePictures, resolution
 from wsinuc.exports.pictures.strokes import edge_midpoints
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei, empty
@@ -20,6 +21,8 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.measure import measure
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
+from wsinuc.tissue import Region
+from wsinuc.tissue.outlines import Outlines
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 CLASSES = (NucleusClass("first", RED), NucleusClass("second", BLUE))
@@ -111,15 +114,15 @@ def test_the_same_bytes_whole_and_in_pieces(tmp_path: Path) -> None:
 def test_the_field_holds_the_densest_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     view = glass((2000, 2000))
     crowd = [(1500 + 40 * i, 1400 + 40 * j) for i in range(5) for j in range(5)]
-    seen = []
-    monkeypatch.setattr(preview, "_mark", lambda picture, box, scale: seen.append(box))
+    seen: list[Box] = []
+    monkeypatch.setattr(preview, "mark_field", lambda picture, box, scale: seen.append(box))
     write_preview(view, [discs(view, [(100, 100), (600, 300), *crowd])], tmp_path / "p.png")
     assert all(seen[0].contains(y, x) for y, x in crowd)
 
 
 def test_coarse_overviews_get_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At 4 um per overview pixel a nucleus is 2 px wide; an outline would be a blot."""
-    monkeypatch.setattr(preview, "OVERVIEW", 100)
+    monkeypatch.setattr(slide_pictures, "OVERVIEW", 100)
     drawn = []
     monkeypatch.setattr(Picture, "draw_dots", lambda self, part: drawn.append(len(part)))
     view = glass((800, 800), levels=(1, 4))
@@ -148,9 +151,46 @@ def test_names_of_classes_in_any_script_are_drawn(tmp_path: Path) -> None:
 def test_units_are_written_as_people_write_them() -> None:
     missing = bytes(font(20).getmask("\uffff"))
     assert all(bytes(font(20).getmask(sign)) != missing for sign in "µ²")
-    view = glass((1000, 1000))
-    tally = preview._Tally.empty(view.shape)
-    assert tally.caption(view, None) == "0 nuclei  ·  0.25 mm² of slide  ·  0.5 µm per pixel"
+    assert Preview(glass((1000, 1000)))._caption(None) == "0 nuclei  ·  0.25 mm² of slide  ·  0.5 µm per pixel"
+
+
+def test_the_slides_own_resolution_is_said() -> None:
+    slide = ArraySlide(np.full((800, 800, 3), 240, np.uint8), mpp=0.25)
+    assert resolution(slide.at(0.25)) == "0.25 µm per pixel"
+    assert resolution(slide.at(0.5)) == "0.25 µm per pixel, segmented at 0.5"
+
+
+def test_a_field_is_shown_without_and_with_outlines_and_with_the_slides_own_detail() -> None:
+    """Stripes of one pixel of the slide are grey for the model, and can be seen in the field."""
+    pixels = np.full((800, 800, 3), 250, np.uint8)
+    pixels[:, ::2] = 150
+    view = ArraySlide(pixels, mpp=0.25).at(0.5)
+    pictures = SlidePictures(view)
+    nuclei = discs(view, [(200, 200)])
+    field = pictures.field(Box(8, 8, 392, 392), lambda box: [nuclei])
+    assert field.plain.size == field.outlined.size == (768, 768)
+    assert field.mpp == pytest.approx(0.25)
+    plain, outlined = np.asarray(field.plain), np.asarray(field.outlined)
+    np.testing.assert_array_equal(plain, pixels[16:784, 16:784])
+    rows, columns = np.nonzero(colored(outlined, RED))
+    assert np.abs(np.hypot(rows + 0.5 - 385, columns + 0.5 - 385) - 17).max() < 2.5
+    # What lies inside the line, where the chromatin is, is as it was.
+    middle = (slice(375, 395), slice(375, 395))
+    np.testing.assert_array_equal(outlined[middle], plain[middle])
+
+
+def test_the_region_of_interest_is_drawn_where_it_is_and_not_on_the_plain_field() -> None:
+    view = glass((400, 600))
+    corners = np.array([[100.0, 50.0], [500.0, 50.0], [500.0, 350.0], [100.0, 350.0]])
+    region = Region(Outlines(corners, np.array([4]), np.array([1])), "region.geojson")
+    pictures = SlidePictures(view, region)
+    whole = np.asarray(pictures.overview().picture)
+    dark = np.argwhere(whole.max(axis=2) < 60)
+    assert dark.min(axis=0).tolist() == pytest.approx([50, 100], abs=1.5)
+    assert dark.max(axis=0).tolist() == pytest.approx([350, 500], abs=1.5)
+    field = pictures.field(Box(0, 0, 384, 384), lambda box: [])
+    assert np.asarray(field.plain).min() == 240
+    assert np.asarray(field.outlined).min() < 60
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ PLANTS: dict[str, Plant] = {
     "the table is a link": output_as_link("nuclei", "nuclei"),
     "the label images are a link": output_as_link("labels.ome.zarr", "labels.ome.zarr"),
     "the preview is a link": output_as_link("preview.png", "precious"),
+    "the report is a link": output_as_link("report.html", "precious"),
     "the summary is a link": output_as_link("summary.json", "precious"),
     "the summary is a link to nowhere": output_as_link("summary.json", "nothing"),
 }

@@ -12,7 +12,7 @@ from wsinuc.config import SegmentConfig
 from wsinuc.workflows.segment.run import segment_slide
 
 SHAPE = (900, 700)
-FILES = ["labels.ome.zarr", "nuclei", "nuclei.geojson", "preview.png", "summary.json"]
+FILES = ["labels.ome.zarr", "nuclei", "nuclei.geojson", "preview.png", "report.html", "summary.json"]
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ KINDS = {
     "label metadata": "ready/labels.ome.zarr/labels/nuclei/0/zarr.json",
     "geojson": "ready/nuclei.geojson",
     "preview": "ready/preview.png",
+    "report": "ready/report.html",
 }
 
 
@@ -71,7 +72,7 @@ def stopped(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["settings"], 0),
         (["ledger"], 1),
         (["shard"], 1),
-        (["part", "labels", "label metadata", "geojson", "preview"], 0),
+        (["part", "labels", "label metadata", "geojson", "preview", "report"], 0),
     ],
 )
 def test_damage_between_two_runs_changes_nothing(
@@ -95,7 +96,9 @@ def test_a_ledger_of_other_settings_is_not_taken_over(slide: Path, stopped: Path
     assert run(slide, tmp_path / "out", batch_size=2).resumed_blocks == 0
 
 
-@pytest.mark.parametrize(("stage", "kind"), [("numbering", "shard"), ("labels", "part"), ("preview", "part")])
+@pytest.mark.parametrize(
+    ("stage", "kind"), [("numbering", "shard"), ("labels", "part"), ("preview", "part"), ("report", "part")]
+)
 def test_damage_during_a_run_is_noticed(slide: Path, reference: Path, tmp_path: Path, stage: str, kind: str) -> None:
     def damage(event: Event) -> None:
         if isinstance(event, StageStarted) and event.name == stage:

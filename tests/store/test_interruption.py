@@ -91,7 +91,7 @@ def test_interrupted_it_keeps_finished_blocks_and_goes_on(
     assert tree(tmp_path / "out") == tree(reference)
 
 
-@pytest.mark.parametrize("stage", ["numbering", "image", "labels", "geojson", "preview"])
+@pytest.mark.parametrize("stage", ["numbering", "image", "labels", "geojson", "preview", "report"])
 def test_interrupted_while_writing_it_shows_nothing_half(
     slide: Path, reference: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +101,7 @@ def test_interrupted_while_writing_it_shows_nothing_half(
         "labels": (segment, "render_labels"),
         "geojson": (segment, "write_geojson"),
         "preview": (segment.Preview, "write"),
+        "report": (segment, "write_report"),
     }
     with monkeypatch.context() as patch:
 

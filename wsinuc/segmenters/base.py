@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from wsinuc.errors import ConfigError
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.segmenters.normalisation import ColourNormalisation
 
 Tile = Annotated[int, Meta(ge=16, le=8192)]
 Margin = Annotated[int, Meta(ge=0, le=4096)]
@@ -125,6 +126,16 @@ class Certain(Protocol):
 
     def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         """From the mean foreground probability of nuclei ``(n,)`` to the probability of each that it is one."""
+        ...
+
+
+@runtime_checkable
+class Coloured(Protocol):
+    """A segmenter that may know the colours of the images that it was trained on."""
+
+    @property
+    def training_colours(self) -> ColourNormalisation | None:
+        """Their optical densities; None where they were not recorded."""
         ...
 
 

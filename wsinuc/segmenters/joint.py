@@ -170,6 +170,11 @@ class JointSegmenter(TiledSegmenter):
         except ConfigError as error:
             raise CheckpointError(f"the members of the joint model do not fit its header: {error}") from error
 
+    @property
+    def training_colours(self) -> ColourNormalisation | None:
+        """Optical densities of the images that its members were trained on; None where they were not recorded."""
+        return self.config.colours
+
     def calibrate(self, samples: NDArray[np.uint8]) -> JointSegmenter:
         """A copy with the colours of these samples of a slide and the size of their nuclei, members
         fitted to what they see."""

@@ -54,9 +54,9 @@ class ColourNormalisation:
     @classmethod
     def towards(cls, images: list[NDArray[np.uint8]], share: float = 0.5) -> ColourNormalisation:
         """Towards the colours of training images, each ``(h, w, 3)`` counting alike."""
-        moments = [pair for pair in map(_moments, images) if pair is not None]
-        mean = np.mean([mean for mean, _ in moments], axis=0)
-        spread = np.mean([spread for _, spread in moments], axis=0)
+        pairs = [pair for pair in map(moments, images) if pair is not None]
+        mean = np.mean([mean for mean, _ in pairs], axis=0)
+        spread = np.mean([spread for _, spread in pairs], axis=0)
         return cls(mean=_triple(mean), spread=_triple(spread), share=share)
 
     def table(self, samples: NDArray[np.uint8]) -> NDArray[np.float32] | None:
@@ -71,10 +71,10 @@ class ColourNormalisation:
         -------
         None where there is too little tissue to tell.
         """
-        moments = _moments(samples)
-        if moments is None:
+        measured = moments(samples)
+        if measured is None:
             return None
-        mean, spread = moments
+        mean, spread = measured
         # The share of a ratio is taken of its logarithm, so that stretching and squeezing are alike.
         stretch = np.clip((np.array(self.spread) / spread) ** self.share, 1 / _MOST, _MOST)
         to = mean + self.share * (np.array(self.mean) - mean)
@@ -103,7 +103,7 @@ def _density(values: NDArray[np.integer]) -> NDArray[np.float64]:
     return density
 
 
-def _moments(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+def moments(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Mean and standard deviation ``(3,)`` of the densities of tissue; None where there is hardly
     any, or it has one colour."""
     # A table of 256 logarithms for millions of pixels.

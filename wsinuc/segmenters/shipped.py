@@ -83,6 +83,19 @@ def model_path(model: str) -> Path:
     return path
 
 
+def shipped_name(sha256: str) -> str | None:
+    """The name of the shipped model whose file has this SHA-256, ``default`` never; None for a model of another origin.
+
+    Examples
+    --------
+    >>> shipped_name("0" * 64) is None
+    True
+    """
+    lines = (WEIGHTS / "SHA256SUMS").read_text(encoding="ascii").splitlines()
+    files = {file for line in lines for digest, file in [line.split()] if digest == sha256}
+    return next((model.name for model in MODELS if model.file in files and model.name != DEFAULT), None)
+
+
 def member_path(name: str) -> Path:
     """The file that a joint model names: one in `WEIGHTS` by its stem, else a path; raises CheckpointError."""
     # By its file and not by its name: "default" may stand for another model in the next version.

@@ -24,7 +24,8 @@ from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.features.nucleus_classifier import NucleusClassifier
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import DESCRIPTORS, describe, stain_levels
-from wsinuc.segmenters.base import Certain, Classes, Fitted, Segmenter, check_classes
+from wsinuc.segmenters.base import Certain, Classes, Coloured, Fitted, Segmenter, check_classes
+from wsinuc.segmenters.normalisation import ColourNormalisation
 from wsinuc.segmenters.tiling import STAINS, typed_channels, typed_halo
 from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
 
@@ -124,6 +125,13 @@ class TypedSegmenter:
         if isinstance(self.base, Certain):
             return self.base.certainty(probabilities)
         return probabilities
+
+    @property
+    def training_colours(self) -> ColourNormalisation | None:
+        """Those of its base."""
+        if isinstance(self.base, Coloured):
+            return self.base.training_colours
+        return None
 
     @property
     def channels(self) -> int:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-OUTPUTS = ("nuclei", "labels.ome.zarr", "nuclei.geojson", "nuclei.geojson.gz", "nuclei.geojson.zip", "preview.png")
+OUTPUTS = (
+    "nuclei",
+    "labels.ome.zarr",
+    "nuclei.geojson",
+    "nuclei.geojson.gz",
+    "nuclei.geojson.zip",
+    "preview.png",
+    "report.html",
+)
 SUMMARY = "summary.json"
 _PART = re.compile(r"nuclei/part-(\d{5,})\.parquet")
 

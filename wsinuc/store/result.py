@@ -6,6 +6,7 @@
     labels.ome.zarr                 instance ids and classes as images
     nuclei.geojson                  (or .zip) for QuPath
     preview.png
+    report.html                     one page for people, unless it was left out
     summary.json                    written last: where it is, the result is complete
 
 and, only while it is being made, ``.run/``::

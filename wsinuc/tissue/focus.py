@@ -20,12 +20,16 @@ from wsinuc.tissue.mask import CELL_UM
 WINDOW_UM = 256.0
 """Side of the windows that are judged as wholes."""
 
-_FINE_UM = 2.0
+FINE_UM = 2.0
+"""um per pixel of the fine look."""
 _FINE_SIDE = 64  # pixels of the fine look: 128 um, a dozen nuclei
 # Structure at 8 um over that at 16 um: sharp tissue has 0.6 and more, behind a blur of 5 um it has 0.2 to 0.4.
 _SUSPECT = 0.35
 # 2 um over 4 um, 4 over 8, or 8 over 16: sharp tissue has 0.24 and more, behind a blur of 5 um it has 0.08 to 0.16.
-_BLURRED = 0.17
+BLURRED = 0.17
+"""Below which structure at 2 um over that at 4 um means that tissue is out of focus."""
+SHARP = 0.24
+"""From which it means that tissue is in focus."""
 _FLAT = 5.0**2  # squared thousandths of density: less structure than this at 16 um says nothing about focus
 
 
@@ -70,7 +74,7 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def _looks_blurred(low: SlideView, window: Box, glass: Colour) -> bool:
-    fine = low.slide.at(_FINE_UM)
+    fine = low.slide.at(FINE_UM)
     middle_y, middle_x = (
         (start + stop) * length // (2 * cells)
         for start, stop, length, cells in zip(
@@ -85,7 +89,7 @@ def _looks_blurred(low: SlideView, window: Box, glass: Colour) -> bool:
     green = densities(pixels, glass)[..., 1].astype(np.float64)
     # Behind a strong blur the finest scales hold nothing but noise; the next coarser ones show it.
     scales = (green, _halved(green), _halved(_halved(green)))
-    return any(_fades(density, _BLURRED) for density in scales)
+    return any(_fades(density, BLURRED) for density in scales)
 
 
 def _fades(density: NDArray[np.float64], limit: float) -> bool:
@@ -93,6 +97,30 @@ def _fades(density: NDArray[np.float64], limit: float) -> bool:
     fine = _structure(density)
     coarse = _structure(_halved(density))
     return coarse > _FLAT and fine < limit * coarse
+
+
+def sharpness(density: NDArray[np.float64]) -> float | None:
+    """Structure at the finest scale over that at the next; None where tissue has too little to judge by.
+
+    Parameters
+    ----------
+    density
+        (h, w) optical density of green light in thousandths, at ``FINE_UM`` per pixel to be compared with ``SHARP``
+        and ``BLURRED``; at least 6 x 6 pixels.
+
+    Examples
+    --------
+    >>> dots = np.zeros((16, 16))
+    >>> dots[::4, ::4] = 1000.0
+    >>> sharpness(dots) > SHARP
+    True
+    """
+    if min(density.shape) < 6:
+        return None
+    coarse = _structure(_halved(density))
+    if coarse <= _FLAT:
+        return None
+    return _structure(density) / coarse
 
 
 def _structure(density: NDArray[np.float64]) -> float:

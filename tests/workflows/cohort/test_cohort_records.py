@@ -33,9 +33,12 @@ def test_tables_are_written_for_a_share_of_the_time_and_at_the_end(
     files: list[str] = []
     write_table = cohort_records.write_summaries
     write_state = StateFolder.write
-    monkeypatch.setattr(
-        cohort_records, "write_summaries", lambda states, out: (tables.append(len(states)), write_table(states, out))
-    )
+
+    def counted(states: list[SlideState], out: Path, *, report: bool) -> None:
+        tables.append(len(states))
+        write_table(states, out, report=report)
+
+    monkeypatch.setattr(cohort_records, "write_summaries", counted)
     monkeypatch.setattr(StateFolder, "write", lambda self, state: (files.append(state.state), write_state(self, state)))
     jobs = [SlideJob(slide=tmp_path / f"{k:03d}.svs") for k in range(600)]
     records = CohortRecords(tmp_path, keep=True, clock=Clock())

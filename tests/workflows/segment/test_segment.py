@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import threading
@@ -69,7 +70,16 @@ def test_the_summary_adds_up(slide: Path, reference: Path) -> None:
     assert summary["counts"]["long"] == int((table.classes == 1).sum())
     assert summary["slide_mm2"] == pytest.approx(900 * 700 * 0.25e-6)
     assert summary["nuclei_per_mm2"] == pytest.approx(len(table) / summary["tissue_mm2"])
-    assert set(summary["seconds"]) == {"blocks", "numbering", "image", "labels", "geojson", "preview", "total"}
+    assert set(summary["seconds"]) == {
+        "blocks",
+        "numbering",
+        "image",
+        "labels",
+        "geojson",
+        "preview",
+        "report",
+        "total",
+    }
     assert 0 < summary["network_busy"] < 1
     assert summary["peak_memory_bytes"] > 2**20
     assert summary["blocks"] == 12
@@ -142,7 +152,7 @@ def test_events_tell_the_story_in_order(slide: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     summary = run(slide, tmp_path / "out", on_event=events.append)
     stages = [event.name for event in events if isinstance(event, StageStarted)]
-    assert stages == ["blocks", "numbering", "image", "labels", "geojson", "preview"]
+    assert stages == ["blocks", "numbering", "image", "labels", "geojson", "preview", "report"]
     planned = next(event for event in events if isinstance(event, Planned))
     assert (planned.blocks, planned.resumed) == (12, 0)
     done = [event for event in events if isinstance(event, BlockDone)]
@@ -264,3 +274,25 @@ def test_the_plan_says_what_the_run_does(slide: Path, reference: Path, tmp_path:
     assert plan.memory_bytes > 2**20
     assert plan.run_id == plan_segment(slide, tmp_path / "elsewhere", config(workers=4), segmenter).run_id
     assert plan.run_id != plan_segment(slide, tmp_path / "out", config(block=512), segmenter).run_id
+
+
+def test_the_report_can_be_left_out_and_changes_nothing_else(slide: Path, reference: Path, tmp_path: Path) -> None:
+    summary = run(slide, tmp_path / "out", report=False)
+    assert "report.html" not in summary.outputs
+    assert "report" not in summary.seconds
+    rest = {name: digest for name, digest in tree(reference).items() if name != "report.html"}
+    assert tree(tmp_path / "out") == rest
+
+
+def test_the_report_says_what_the_summary_says(reference: Path) -> None:
+    page = (reference / "report.html").read_text(encoding="utf-8")
+    summary = json.loads((reference / "summary.json").read_text())
+    text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert f"{summary['nuclei']:,} nuclei on 0.158 mm² of the slide: {summary['nuclei_per_mm2']:,.0f} per mm²" in text
+    for name, count in summary["counts"].items():
+        assert f"{name} {count:,}" in text
+    assert "plane.tiff" in text
+    assert "Typical field" in text or "Densest field" in text
+    assert f"wsinuc {summary['versions']['wsinuc']}" in text
+    assert str(reference) not in page
+    assert page.count("data:image/jpeg") >= 3

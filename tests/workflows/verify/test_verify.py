@@ -72,7 +72,7 @@ def test_the_manifest_lists_every_file_with_size_and_hash(made: Path) -> None:
         path.relative_to(made).as_posix(): [path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()]
         for path in files
     }
-    assert {PART, SHARD, "preview.png", "nuclei.geojson", "labels.ome.zarr/zarr.json"} <= listed.keys()
+    assert {PART, SHARD, "preview.png", "report.html", "nuclei.geojson", "labels.ome.zarr/zarr.json"} <= listed.keys()
 
 
 def test_a_whole_result_is_whole_for_everyone(made: Path) -> None:
@@ -84,7 +84,9 @@ def test_a_whole_result_is_whole_for_everyone(made: Path) -> None:
     assert ids.tolist() == list(range(1, json.loads((made / "summary.json").read_text())["nuclei"] + 1))
 
 
-@pytest.mark.parametrize("name", [PART, SHARD, "preview.png", "nuclei.geojson", "labels.ome.zarr/zarr.json"])
+@pytest.mark.parametrize(
+    "name", [PART, SHARD, "preview.png", "report.html", "nuclei.geojson", "labels.ome.zarr/zarr.json"]
+)
 def test_a_flipped_byte_is_noticed_in_every_kind_of_file(result: Path, name: str) -> None:
     flip_bit(result / name, at=40)
     assert problems(result) == [f"{name} has another content than was written"]

@@ -6,13 +6,16 @@ from pathlib import Path
 
 from wsinuc.errors import DataError, WsinucError
 from wsinuc.exports.qupath.geojson import write_geojson
+from wsinuc.exports.qupath.polygons import Outlines
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store import Parts, provenance
 from wsinuc.store.manifest import read_made
 from wsinuc.urls import to_place
 
 
-def write_result_geojson(result: Path, out: Path, *, slide: Path | None = None, workers: int = 1) -> None:
+def write_result_geojson(
+    result: Path, out: Path, *, slide: Path | None = None, outlines: Outlines = "smooth", workers: int = 1
+) -> None:
     """Write the nuclei of a finished result as QuPath detections, with the ids that they have in its own GeoJSON.
 
     Parameters
@@ -24,6 +27,8 @@ def write_result_geojson(result: Path, out: Path, *, slide: Path | None = None, 
     slide
         The slide, for a result of version 0.2.0, which does not say where QuPath's coordinates begin; None takes it
         from where the result says it was.
+    outlines
+        Whether outlines are smooth, as QuPath measures them well, or run along the edges of pixels.
     workers
         Portions encoded at once, each in a thread.
 
@@ -36,7 +41,7 @@ def write_result_geojson(result: Path, out: Path, *, slide: Path | None = None, 
     """
     run = provenance(result)
     origin_yx = run.origin_yx or _origin(result, slide)
-    write_geojson(Parts(result), out, origin_yx=origin_yx, run_id=run.run_id, workers=workers)
+    write_geojson(Parts(result), out, origin_yx=origin_yx, run_id=run.run_id, outlines=outlines, workers=workers)
 
 
 def _origin(result: Path, slide: Path | None) -> tuple[float, float]:

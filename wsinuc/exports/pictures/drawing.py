@@ -20,19 +20,28 @@ from wsinuc.shown import shown
 
 INK = (33, 37, 41)
 GREY = (108, 117, 125)
-_LINE = 1.7  # px of the finished picture
-_RIM_OPACITY = 130
+_RIM_OPACITY = 110
+_MARK = (13, 110, 253)
 _FONT_FILE = "mpl-data/fonts/ttf/DejaVuSans.ttf"
 
 
 class Picture:
-    """The nuclei drawn so far over ``box`` (view pixels), for pixels of a ``shape`` (height, width)."""
+    """The nuclei drawn so far over ``box`` (view pixels), for pixels of a ``shape`` (height, width).
 
-    def __init__(self, shape: tuple[int, int], box: Box, *, fill: int = 0) -> None:
+    Parameters
+    ----------
+    line
+        Width of outlines in pixels of the picture.
+    rim
+        Whether outlines have a pale rim, which keeps every colour apart from the stain close up.
+    """
+
+    def __init__(self, shape: tuple[int, int], box: Box, *, line: float = 1.7, rim: bool = False) -> None:
         self.shape = shape
         self.box = box
         self.scale = shape[1] / box.shape[1]
-        self._fill = fill
+        self._line = line
+        self._rim = rim
         self._overlay: NDArray[np.uint8] | None = None
         self._counts: NDArray[np.float32] | None = None
         self._colors: tuple[tuple[int, int, int], ...] = ()
@@ -49,12 +58,10 @@ class Picture:
         points, offsets = every_nth(points, offsets, max(1, int(1 / self.scale)))
         points = (points - (self.box.y0, self.box.x0)) * self.scale
         colors = np.asarray(near.class_colors, np.uint8)[near.classes]
-        if self._fill:
-            self._overlay = _filled(self._overlay, points, offsets, colors, self._fill)
-            # Close up, a pale rim keeps every colour apart from the stain.
+        if self._rim:
             white = np.full_like(colors, 255)
-            stroke(points, offsets, white, self._overlay, width=3 * _LINE, opacity=_RIM_OPACITY)
-        stroke(points, offsets, colors, self._overlay, width=_LINE, opacity=255)
+            stroke(points, offsets, white, self._overlay, width=2 * self._line, opacity=_RIM_OPACITY)
+        stroke(points, offsets, colors, self._overlay, width=self._line, opacity=255)
 
     def draw_dots(self, part: Nuclei) -> None:
         """Add the nuclei as dots that merge into a density where they are many."""
@@ -82,22 +89,6 @@ class Picture:
         y, x = part.centroids.T
         near: NDArray[np.bool_] = (y >= box.y0) & (y < box.y1) & (x >= box.x0) & (x < box.x1)
         return near
-
-
-def _filled(
-    overlay: NDArray[np.uint8],
-    points: NDArray[np.float64],
-    offsets: NDArray[np.int64],
-    colors: NDArray[np.uint8],
-    opacity: int,
-) -> NDArray[np.uint8]:
-    """The overlay with the insides of rings in a pale colour; their edges lie below the outlines."""
-    image = Image.fromarray(overlay)
-    draw = ImageDraw.Draw(image)
-    for ring, color in enumerate(colors.tolist()):
-        corners = points[offsets[ring] : offsets[ring + 1], ::-1]
-        draw.polygon(corners.ravel().tolist(), fill=(*color, opacity))
-    return np.array(image)
 
 
 def _density(counts: NDArray[np.float32], colors: tuple[tuple[int, int, int], ...]) -> NDArray[np.uint8]:
@@ -139,6 +130,29 @@ def printable(text: str) -> str:
 def frame(picture: Image.Image) -> None:
     """A thin grey line around a picture, so that white glass does not melt into the page."""
     ImageDraw.Draw(picture).rectangle((0, 0, picture.width - 1, picture.height - 1), outline=(206, 212, 218))
+
+
+def mark_field(picture: Image.Image, box: Box, scale: float, name: str = "") -> None:
+    """Show on the whole slide where a field lies, with its name beside it."""
+    corners = (box.x0 * scale, box.y0 * scale, box.x1 * scale - 1, box.y1 * scale - 1)
+    draw = ImageDraw.Draw(picture)
+    # White under the colour, so that the frame shows on any tissue.
+    draw.rectangle(corners, outline=(255, 255, 255), width=5)
+    # A picture of a few pixels has no room for it.
+    if min(corners[2] - corners[0], corners[3] - corners[1]) > 2:
+        draw.rectangle((corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1), outline=_MARK, width=3)
+    if name:
+        _write_name(draw, name, corners)
+
+
+def _write_name(draw: ImageDraw.ImageDraw, name: str, corners: tuple[float, float, float, float]) -> None:
+    """A name in white on the colour of the frame, above the frame or, at the upper edge, inside it."""
+    width = draw.textlength(name, font(22)) + 12
+    top = corners[1] - 28
+    if top < 0:
+        top = corners[1]
+    draw.rectangle((corners[0], top, corners[0] + width, top + 28), fill=_MARK)
+    draw.text((corners[0] + 6, top + 14), name, fill=(255, 255, 255), font=font(22), anchor="lm")
 
 
 def scale_bar(picture: Image.Image, um_per_px: float) -> None:

@@ -1,35 +1,29 @@
-"""One picture to look at before reading any number: the whole slide with its nuclei, and a field close up."""
+"""One picture to look at before reading any number: the whole slide with its nuclei, and a field close up.
+
+The field is shown twice, without and with its outlines, so that one can see what they are drawn on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wsinuc.exports.atomic import replacing
-from wsinuc.exports.pictures.drawing import GREY, INK, Picture, font, frame, printable, scale_bar
-from wsinuc.exports.pictures.left_out import LegendEntry, hatch_left_out
-from wsinuc.grid import Box, ceil_div
+from wsinuc.exports.pictures.drawing import GREY, INK, font, frame, mark_field, printable, scale_bar
+from wsinuc.exports.pictures.left_out import LegendEntry
+from wsinuc.exports.pictures.region_line import REGION_COLOR
+from wsinuc.exports.pictures.slide_pictures import Near, SlidePictures, resolution, slide_mm2
+from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei
-from wsinuc.slides.view import SlideView, read_resilient
-from wsinuc.tissue import TissueMask
+from wsinuc.slides.view import SlideView
+from wsinuc.tissue import Region, TissueMask
 
-OVERVIEW = 1600
-"""Pixels of the longer side of the whole slide."""
-FIELD = 512
-"""View pixels of a side of the close-up, shown twice as large."""
-ZOOM = 2
-OUTLINE_MPP = 2.0
-"""um per overview pixel up to which a nucleus (about 8 um) is large enough to be outlined; coarser ones get dots."""
-
-_CELL = 128
 _MARGIN, _GAP, _HEADER = 40, 32, 118
 _LINE_HEIGHT = 36
-_MARK = (13, 110, 253)
 _COMPRESSION = 4  # of 9: 6, the usual, takes 1.5 times as long to save 1.4 %; 3 takes a sixth less and adds 6 %
 
 
@@ -40,36 +34,24 @@ class Preview:
     ----------
     view
         The slide as it was segmented.
+    region
+        The region of interest, if there is one.
     """
 
-    def __init__(self, view: SlideView) -> None:
-        self._view = view
-        # Never finer than the view itself: a small slide is shown as it is.
-        mpp = view.mpp * max(1.0, max(view.shape) / OVERVIEW)
-        if mpp > view.mpp:
-            self._coarse = view.slide.at(mpp)
-        else:
-            self._coarse = view
-        # As the coarse view turned out: its shape is whole pixels, so the wanted mpp is met nearly.
-        self._mpp = view.mpp * view.shape[1] / self._coarse.shape[1]
-        self._overview = Picture(self._coarse.shape, Box.of_shape(view.shape))
-        self._tally = _Tally.empty(view.shape)
+    def __init__(self, view: SlideView, region: Region | None = None) -> None:
+        self.pictures = SlidePictures(view, region)
+        self._classes: Counter[tuple[str, tuple[int, int, int]]] = Counter()
 
     def add(self, part: Nuclei) -> None:
         """Count the nuclei of a part, and draw them on the whole slide."""
-        self._tally.add(part)
-        if self._mpp <= OUTLINE_MPP:
-            self._overview.draw_outlines(part)
-        else:
-            self._overview.draw_dots(part)
+        self.pictures.add(part)
+        counts = np.bincount(part.classes, minlength=len(part.class_names)).tolist()
+        for key, count in zip(zip(part.class_names, part.class_colors, strict=True), counts, strict=True):
+            # Not update, which would leave out a class without nuclei.
+            self._classes[key] += count
 
     def write(
-        self,
-        path: Path | str,
-        near: Callable[[Box], Iterable[Nuclei]],
-        *,
-        tissue_mm2: float | None = None,
-        tissue: TissueMask | None = None,
+        self, path: Path | str, near: Near, *, tissue_mm2: float | None = None, tissue: TissueMask | None = None
     ) -> None:
         """Write a PNG of the slide with its nuclei coloured by class, beside the densest field magnified.
 
@@ -87,71 +69,40 @@ class Preview:
         OutputError
             The picture cannot be written.
         """
-        view = self._view
-        box = self._tally.densest(view.shape)
-        field = Picture((box.shape[0] * ZOOM, box.shape[1] * ZOOM), box, fill=28)
-        for part in near(box):
-            field.draw_outlines(part)
-        left = self._overview.finish(read_resilient(self._coarse, Box.of_shape(self._coarse.shape))[0])
-        right = field.finish(_magnified(view, box))
-        legend: list[LegendEntry] = []
-        if tissue:
-            left, legend = hatch_left_out(left, tissue, _mm2(view))
+        view = self.pictures.view
+        overview = self.pictures.overview(tissue)
+        field = self.pictures.field(self.pictures.tally.densest(), near)
+        whole = overview.picture.copy()
         # Where the field is the whole slide, a frame would mark nothing.
-        if box != self._overview.box:
-            _mark(left, box, self._overview.scale)
-        for picture, mpp in ((left, self._mpp), (right, view.mpp / ZOOM)):
-            scale_bar(picture, mpp)
+        if field.box != Box.of_shape(view.shape):
+            mark_field(whole, field.box, overview.scale)
+        scale_bar(whole, overview.mpp)
+        close = [field.plain.copy(), field.outlined.copy()]
+        for picture in close:
+            scale_bar(picture, field.mpp)
+        for picture in (whole, *close):
             frame(picture)
-        tally = self._tally
-        page = _page(left, right, _Header(_title(view), tally.caption(view, tissue_mm2), tally.entries(), legend))
+        header = _Header(_title(view), self._caption(tissue_mm2), self._entries(), overview.legend)
         with replacing(Path(path)) as stream:
-            page.save(stream, format="PNG", compress_level=_COMPRESSION)
+            _page(whole, close, header).save(stream, format="PNG", compress_level=_COMPRESSION)
 
-
-@dataclass(slots=True)
-class _Tally:
-    """How many nuclei of each class there are, and where."""
-
-    cells: NDArray[np.int64]
-    """Nuclei per cell of ``_CELL`` view pixels a side."""
-    classes: dict[tuple[str, tuple[int, int, int]], int]
-
-    @classmethod
-    def empty(cls, shape: tuple[int, int]) -> _Tally:
-        return cls(np.zeros((ceil_div(shape[0], _CELL), ceil_div(shape[1], _CELL)), np.int64), {})
-
-    def add(self, part: Nuclei) -> None:
-        # A centroid on the far border would lie in a cell that is not there.
-        rows, columns = np.minimum(part.centroids.astype(np.int64) // _CELL, np.array(self.cells.shape) - 1).T
-        np.add.at(self.cells, (rows, columns), 1)
-        counts = np.bincount(part.classes, minlength=len(part.class_names)).tolist()
-        for key, count in zip(zip(part.class_names, part.class_colors, strict=True), counts, strict=True):
-            self.classes[key] = self.classes.get(key, 0) + count
-
-    def densest(self, shape: tuple[int, int]) -> Box:
-        """The field with most nuclei, inside the view; its middle when there are none."""
-        height, width = min(FIELD, shape[0]), min(FIELD, shape[1])
-        if not self.cells.any():
-            y0, x0 = (shape[0] - height) // 2, (shape[1] - width) // 2
-        else:
-            window = FIELD // _CELL
-            # Padded behind, so that windows which begin near the end exist, too.
-            sums = np.pad(self.cells, ((0, window - 1), (0, window - 1)))
-            sums = np.lib.stride_tricks.sliding_window_view(sums, (window, window)).sum(axis=(2, 3))
-            row, column = np.unravel_index(int(sums.argmax()), sums.shape)
-            y0, x0 = min(int(row) * _CELL, shape[0] - height), min(int(column) * _CELL, shape[1] - width)
-        return Box(y0, x0, y0 + height, x0 + width)
-
-    def caption(self, view: SlideView, tissue_mm2: float | None) -> str:
-        count = sum(self.classes.values())
-        mm2 = _mm2(view) if tissue_mm2 is None else tissue_mm2
+    def _caption(self, tissue_mm2: float | None) -> str:
+        view = self.pictures.view
+        count = self._classes.total()
         noun = "nucleus" if count == 1 else "nuclei"
-        area = f"{mm2:.3g} mm² of {'slide' if tissue_mm2 is None else 'tissue'}"
-        return f"{count:,} {noun}  ·  {area}  ·  {view.mpp:.3g} µm per pixel"
+        if tissue_mm2 is None:
+            area = f"{slide_mm2(view):.3g} mm² of slide"
+        elif self.pictures.region is not None:
+            area = f"{tissue_mm2:.3g} mm² of tissue in the region"
+        else:
+            area = f"{tissue_mm2:.3g} mm² of tissue"
+        return f"{count:,} {noun}  ·  {area}  ·  {resolution(view)}"
 
-    def entries(self) -> list[LegendEntry]:
-        return [LegendEntry(f"{printable(name)} {count:,}", color) for (name, color), count in self.classes.items()]
+    def _entries(self) -> list[LegendEntry]:
+        entries = [LegendEntry(f"{printable(name)} {count:,}", color) for (name, color), count in self._classes.items()]
+        if self.pictures.region is not None:
+            entries.append(LegendEntry("region of interest", REGION_COLOR))
+        return entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,49 +121,27 @@ class _Header:
         return _HEADER + (_LINE_HEIGHT if self.left_out else 0)
 
 
-def _mm2(view: SlideView) -> float:
-    return view.shape[0] * view.shape[1] * (view.mpp / 1000) ** 2
-
-
 def _title(view: SlideView) -> str:
     if view.slide.path:
         return printable(view.slide.path.name)
     return "image in memory"
 
 
-def _magnified(view: SlideView, box: Box) -> NDArray[np.uint8]:
-    pixels, _ = read_resilient(view, box)
-    image = Image.fromarray(pixels)
-    return np.asarray(image.resize((image.width * ZOOM, image.height * ZOOM), Image.Resampling.BICUBIC))
-
-
-def _mark(picture: Image.Image, box: Box, scale: float) -> None:
-    """Show on the overview where the field lies."""
-    corners = (box.x0 * scale, box.y0 * scale, box.x1 * scale - 1, box.y1 * scale - 1)
-    draw = ImageDraw.Draw(picture)
-    # White under the colour, so that the frame shows on any tissue.
-    draw.rectangle(corners, outline=(255, 255, 255), width=5)
-    # A picture of a few pixels has no room for it.
-    if min(corners[2] - corners[0], corners[3] - corners[1]) > 2:
-        draw.rectangle((corners[0] + 1, corners[1] + 1, corners[2] - 1, corners[3] - 1), outline=_MARK, width=3)
-
-
-def _page(left: Image.Image, right: Image.Image, header: _Header) -> Image.Image:
-    """Both pictures on white under a header: side by side, or one below the other when the slide is wide."""
+def _page(whole: Image.Image, close: list[Image.Image], header: _Header) -> Image.Image:
+    """All pictures on white under a header: the slide, and beside it, or below a wide one, the field twice."""
     # Beside a wide slide the page would be a ribbon.
-    below = left.width > 1.5 * left.height
-    top = header.height
+    below = whole.width > 1.5 * whole.height
+    first, second = close
     if below:
-        width = max(left.width, right.width)
-        height = left.height + _GAP + right.height
-        corner = (_MARGIN, top + left.height + _GAP)
+        corners = [(0, whole.height + _GAP), (first.width + _GAP, whole.height + _GAP)]
     else:
-        width = left.width + _GAP + right.width
-        height = max(left.height, right.height)
-        corner = (_MARGIN + left.width + _GAP, top)
-    page = Image.new("RGB", (width + 2 * _MARGIN, top + height + _MARGIN), (255, 255, 255))
-    page.paste(left, (_MARGIN, top))
-    page.paste(right, corner)
+        corners = [(whole.width + _GAP, 0), (whole.width + _GAP, first.height + _GAP)]
+    placed = [((0, 0), whole), (corners[0], first), (corners[1], second)]
+    width = max(x + picture.width for (x, _), picture in placed)
+    height = max(y + picture.height for (_, y), picture in placed)
+    page = Image.new("RGB", (width + 2 * _MARGIN, header.height + height + _MARGIN), (255, 255, 255))
+    for (x, y), picture in placed:
+        page.paste(picture, (_MARGIN + x, header.height + y))
     _draw_header(page, header)
     return page
 

@@ -35,9 +35,12 @@ class CohortRecords:
     A slide that another run holds is that run's to write about: its file is left as it is.
     """
 
-    def __init__(self, out: Path, *, keep: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, out: Path, *, keep: bool, report: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.out = out
         self._keep = keep
+        self._report = report
         self._clock = clock
         self._tables_from = -math.inf
         """Reading of the clock from which the tables may be written again."""
@@ -56,7 +59,7 @@ class CohortRecords:
         if self._keep:
             with disk_errors(self.out):
                 self.out.mkdir(parents=True, exist_ok=True)
-            check_ours(self.out)
+            check_ours(self.out, report=self._report)
             check_folder(self._files.path)
             self._folder_states = self._files.all()
         for job in jobs:
@@ -163,7 +166,7 @@ class CohortRecords:
             begin = self._clock()
             if begin < self._tables_from and not at_once:
                 return
-            write_summaries([state for _, state in sorted(self._folder_states.items())], self.out)
+            write_summaries([state for _, state in sorted(self._folder_states.items())], self.out, report=self._report)
             # The next time follows from how long it took: in a cohort of thousands the tables grow with it.
             end = self._clock()
             self._tables_from = end + _REST * (end - begin)

@@ -78,8 +78,9 @@ def segment_cohort(
     attempts
         How often a slide is tried, when what went wrong may pass. It comes again after the others.
     records
-        Take a complete result of the same settings for done, and keep ``<out>/.wsinuc``, ``summary.csv`` and
-        ``summary.md`` (not at a URL). Without, the folder holds the results alone, and a complete result is an error.
+        Take a complete result of the same settings for done, and keep ``<out>/.wsinuc``, ``summary.csv``,
+        ``summary.md`` and, with ``config.report``, ``report.html`` (not at a URL). Without, the folder holds the
+        results alone, and a complete result is an error.
 
     Returns
     -------
@@ -132,7 +133,7 @@ class _Cohort:
         self.compare = records
         # Tables and states need a file system; results on an object store have none beside them.
         folder = out if isinstance(out, Path) else Path()
-        self.records = CohortRecords(folder, keep=records and isinstance(out, Path))
+        self.records = CohortRecords(folder, keep=records and isinstance(out, Path), report=config.report)
         self.models = _Models(config.device)
         self.stop = threading.Event()
         self.turn = _Turn(self.stop, tail=executor.parallel if executor else 0)

@@ -1,6 +1,6 @@
-"""The slides of an output folder on one page: ``summary.csv`` for programs, ``summary.md`` for people.
+"""The slides of an output folder together: ``summary.csv`` for programs, ``summary.md`` and ``report.html`` for people.
 
-Both are made from the states of all slides that were ever given to this folder, in the order of
+All are made from the states of all slides that were ever given to this folder, in the order of
 their names, and are written anew as slides end: after each one in a cohort of hundreds, every few
 seconds in one of many thousands, and at the end.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import Any
 
 from wsinuc.errors import OutputError
 from wsinuc.exports.atomic import replacing
+from wsinuc.exports.report.cohort_facts import BEGIN, CohortSlide
 from wsinuc.shown import shown
 from wsinuc.urls import Place
 from wsinuc.workflows.cohort.state import STATES, SlideState
 
 CSV = "summary.csv"
 MARKDOWN = "summary.md"
+REPORT = "report.html"
 _FIRST = ("slide", "result", "state", "nuclei", "tissue_mm2", "nuclei_per_mm2")
 _LAST = ("seconds", "seconds_per_mm2", "attempts", "notes", "error")
 _TITLE = "# wsinuc: slides and their nuclei"
@@ -66,11 +69,11 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {key: summary.get(key) for key in _FIGURES}
 
 
-def check_ours(out: Path) -> None:
+def check_ours(out: Path, *, report: bool = True) -> None:
     """Raise OutputError when ``out`` holds a file of somebody else under one of our names."""
-    for name, begin in ((CSV, ",".join(_FIRST)), (MARKDOWN, _TITLE)):
+    for name, begin in ((CSV, ",".join(_FIRST)), (MARKDOWN, _TITLE), (REPORT, BEGIN)):
         path = out / name
-        if not path.is_file():
+        if not path.is_file() or (name == REPORT and not report):
             continue
         with path.open("rb") as file:
             head = file.read(200)
@@ -80,11 +83,43 @@ def check_ours(out: Path) -> None:
             )
 
 
-def write_summaries(states: Sequence[SlideState], out: Path) -> None:
-    """Write both files, each whole or not at all; raises OutputError when they cannot be written."""
-    for name, text in ((CSV, to_csv(states)), (MARKDOWN, to_markdown(states))):
+def write_summaries(states: Sequence[SlideState], out: Path, *, report: bool = True) -> None:
+    """Write the files, each whole or not at all, the page only with ``report``.
+
+    Raises
+    ------
+    OutputError
+        One cannot be written.
+    """
+    texts = {CSV: to_csv(states), MARKDOWN: to_markdown(states)}
+    if report:
+        texts[REPORT] = to_html(states, out)
+    for name, text in texts.items():
         with replacing(out / name) as stream:
             stream.write(text.encode())
+
+
+def to_html(states: Sequence[SlideState], out: Path) -> str:
+    """The slides as a page that compares them, with links to the pages of those that have one in ``out``."""
+    # Takes jinja2, which cohorts without a report do without.
+    from wsinuc.exports.report.cohort_page import cohort_page
+
+    return cohort_page([_as_slide(state, out) for state in states])
+
+
+def _as_slide(state: SlideState, out: Path) -> CohortSlide:
+    figures = state.figures
+    return CohortSlide(
+        name=state.name,
+        slide=state.slide,
+        state=state.state,
+        error=state.error or "",
+        nuclei=figures.get("nuclei") or 0,
+        counts=dict(figures.get("counts") or {}),
+        tissue_mm2=figures.get("tissue_mm2") or 0.0,
+        notes=tuple(figures.get("notes") or ()),
+        has_page=os.path.isfile(out / f"{state.name}.wsinuc" / REPORT),
+    )
 
 
 def to_csv(states: Sequence[SlideState]) -> str:

@@ -27,7 +27,7 @@ from wsinuc.workflows.segment.run import segment_slide
 SIDE = 256
 """View pixels."""
 _MPP = 0.5
-_ALL = ("nuclei", "labels.ome.zarr", "nuclei.geojson", "preview.png")
+_ALL = ("nuclei", "labels.ome.zarr", "nuclei.geojson", "preview.png", "report.html")
 
 
 def try_synthetic(device: str, out: Path = Path()) -> Finding:

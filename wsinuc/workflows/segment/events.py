@@ -38,7 +38,7 @@ class BlockDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageStarted:
-    """A stage begins: blocks, numbering, image, labels, geojson, preview, upload, formats."""
+    """A stage begins: blocks, numbering, image, labels, geojson, preview, report, upload, formats."""
 
     name: str
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError, SlideError
@@ -22,6 +23,8 @@ from wsinuc.exports.ome_zarr.metadata import Canvas
 from wsinuc.exports.ome_zarr.slide_copy import write_copy
 from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
+from wsinuc.exports.report.distributions import Distributions
+from wsinuc.exports.report.facts import SlideFacts
 from wsinuc.grid import Block, Box, in_stripes
 from wsinuc.nuclei import Nuclei, write_nuclei
 from wsinuc.nuclei.columns import Provenance
@@ -37,12 +40,14 @@ from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, b
 from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, StageStarted
 from wsinuc.workflows.segment.numbering import Numbering
 from wsinuc.workflows.segment.plan import Plan, Prepared, plan_segment, prepare
+from wsinuc.workflows.segment.report import slide_facts, write_report
 from wsinuc.workflows.segment.slide_input import SlideInput, is_unchanged, look_at_input
 from wsinuc.workflows.segment.summary import (
     RunFiles,
     RunTimings,
     Summary,
     Tally,
+    notes_of,
     restore,
     summarize,
     tally,
@@ -95,7 +100,7 @@ def segment_slide(
     >>> summary.nuclei > 0
     True
     >>> summary.outputs
-    ('labels.ome.zarr', 'nuclei', 'nuclei.geojson', 'preview.png')
+    ('labels.ome.zarr', 'nuclei', 'nuclei.geojson', 'preview.png', 'report.html')
     """
     check_also(out, config)
     emit = on_event or (lambda event: None)
@@ -108,6 +113,14 @@ def segment_slide(
             disk_errors(store.directory),
         ):
             return _Run(prepared, plan, store, config, executor, emit).execute()
+
+
+class Onlooker(Protocol):
+    """Somebody who is shown each part of the table while it is at hand."""
+
+    def add(self, part: Nuclei) -> None:
+        """Take notice of the nuclei of a part."""
+        ...
 
 
 class _Run:
@@ -145,7 +158,7 @@ class _Run:
         total = tally(entries.values())
         self._check_readable(total)
         owners = {index: entry.nuclei for index, entry in sorted(entries.items()) if entry.nuclei}
-        counts = self._write_outputs(owners, total.nuclei)
+        counts = self._write_outputs(owners, total, slide_input)
         self.seconds["total"] = time.perf_counter() - begin
         timings = RunTimings(
             seconds=self.seconds,
@@ -221,13 +234,18 @@ class _Run:
                 f"{self.config.max_unreadable:.1%} is allowed: the file is damaged, perhaps copied incompletely"
             )
 
-    def _write_outputs(self, owners: dict[int, int], total: int) -> dict[str, int]:
+    def _write_outputs(self, owners: dict[int, int], total: Tally, slide_input: SlideInput) -> dict[str, int]:
         """All outputs into the store's working area; returns nuclei per class."""
         store = self.store
         store.start_outputs()
-        preview = Preview(self.prepared.view)
+        selection = self.prepared.selection
+        preview = Preview(self.prepared.view, selection.region)
+        distributions = Distributions()
+        onlookers: list[Onlooker] = [preview]
+        if self.config.report:
+            onlookers.append(distributions)
         with self._stage("numbering"):
-            counts = self._number(owners, total, preview)
+            counts = self._number(owners, total.nuclei, onlookers)
         with self._stage("image"):
             canvas = self._copy_slide()
         with self._stage("labels"):
@@ -235,18 +253,26 @@ class _Run:
         with self._stage("geojson"):
             write_geojson(
                 store.parts,
-                store.ready / default_geojson_name(total),
+                store.ready / default_geojson_name(total.nuclei),
                 origin_yx=self.prepared.slide.origin,
                 run_id=self.plan.run_id,
                 workers=self.config.workers,
                 outlines=self.config.outlines,
             )
+        near = partial(self._parts_near, owners)
         with self._stage("preview"):
             picture = store.ready / "preview.png"
-            tissue = self.prepared.selection.tissue
-            near = partial(self._parts_near, owners)
-            preview.write(picture, near, tissue_mm2=self.plan.tissue_mm2, tissue=tissue)
+            preview.write(picture, near, tissue_mm2=self.plan.tissue_mm2, tissue=selection.tissue)
+        if self.config.report:
+            with self._stage("report"):
+                page = store.ready / "report.html"
+                facts = self._facts(counts, total, slide_input)
+                write_report(facts, preview.pictures, near, distributions, self.prepared.segmenter, page)
         return counts
+
+    def _facts(self, counts: dict[str, int], total: Tally, slide_input: SlideInput) -> SlideFacts:
+        notes = notes_of(self.prepared, self.plan, total, slide_input)
+        return slide_facts(self.prepared, self.plan, self.config, counts, total, notes)
 
     def _parts_near(self, owners: dict[int, int], box: Box) -> Iterator[Nuclei]:
         """Numbered parts with all nuclei that reach into a box: none is larger than the halo allows for."""
@@ -254,9 +280,9 @@ class _Run:
             if block.index in owners:
                 yield self.store.parts.read(block.index)
 
-    def _number(self, owners: dict[int, int], total: int, preview: Preview) -> dict[str, int]:
-        """Turn shards into parts with ids 1..N in the order of the blocks, and show each to the preview while it is at
-        hand; returns nuclei per class."""
+    def _number(self, owners: dict[int, int], total: int, onlookers: Sequence[Onlooker]) -> dict[str, int]:
+        """Turn shards into parts with ids 1..N in the order of the blocks, and show each to the onlookers while it is
+        at hand; returns nuclei per class."""
         if total > MAX_ID:
             raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
         classes = self.prepared.segmenter.classes
@@ -267,7 +293,8 @@ class _Run:
         for index, nuclei in numbering.parts():
             hashes[index] = write_nuclei(nuclei, self.store.part(index), provenance)
             counts.update(nuclei.classes.tolist())
-            preview.add(nuclei)
+            for onlooker in onlookers:
+                onlooker.add(nuclei)
         self.store.parts.write(hashes)
         return {item.name: counts[index] for index, item in enumerate(classes)}
 

@@ -173,7 +173,7 @@ def summarize(
         at_edge=total.at_edge,
         unreadable=tuple(_level0(box, prepared.view.downsample) for box in total.unreadable),
         unreadable_share=unreadable_share(prepared, total),
-        notes=(*prepared.slide.header.notes, *_notes(plan, total, files)),
+        notes=notes_of(prepared, plan, total, files.input),
         outputs=files.outputs,
         stain_vectors=asdict(files.stains) if files.stains else None,
         settings=plan.settings,
@@ -221,9 +221,9 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _notes(plan: Plan, total: Tally, files: RunFiles) -> tuple[str, ...]:
-    seen = files.input
-    notes = []
+def notes_of(prepared: Prepared, plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
+    """What a reader should know before trusting the numbers: of the slide's file, then of the run."""
+    notes = list(prepared.slide.header.notes)
     if seen.holes >= NOTED_HOLES:
         notes.append(
             f"{seen.holes:.1%} of the slide's file was never written (it has holes): was it copied incompletely?"
