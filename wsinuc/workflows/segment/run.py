@@ -271,7 +271,7 @@ class _Run:
         return counts
 
     def _facts(self, counts: dict[str, int], total: Tally, slide_input: SlideInput) -> SlideFacts:
-        notes = notes_of(self.prepared, self.plan, total, slide_input)
+        notes = notes_of(self.prepared, self.plan, total, slide_input, self._stains())
         return slide_facts(self.prepared, self.plan, self.config, counts, total, notes)
 
     def _parts_near(self, owners: dict[int, int], box: Box) -> Iterator[Nuclei]:

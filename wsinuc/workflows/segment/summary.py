@@ -173,7 +173,7 @@ def summarize(
         at_edge=total.at_edge,
         unreadable=tuple(_level0(box, prepared.view.downsample) for box in total.unreadable),
         unreadable_share=unreadable_share(prepared, total),
-        notes=notes_of(prepared, plan, total, files.input),
+        notes=notes_of(prepared, plan, total, files.input, files.stains),
         outputs=files.outputs,
         stain_vectors=asdict(files.stains) if files.stains else None,
         settings=plan.settings,
@@ -221,7 +221,9 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def notes_of(prepared: Prepared, plan: Plan, total: Tally, seen: SlideInput) -> tuple[str, ...]:
+def notes_of(
+    prepared: Prepared, plan: Plan, total: Tally, seen: SlideInput, stains: StainVectors | None
+) -> tuple[str, ...]:
     """What a reader should know before trusting the numbers: of the slide's file, then of the run."""
     notes = list(prepared.slide.header.notes)
     if seen.holes >= NOTED_HOLES:
@@ -246,10 +248,8 @@ def notes_of(prepared: Prepared, plan: Plan, total: Tally, seen: SlideInput) -> 
         else:
             nuclei = f"{total.at_edge} nuclei are"
         notes.append(f"{nuclei} larger than the model allows for, and may be cut at a block's edge")
-    if files.stains and plan.settings["stains"] != files.stains.name:
-        notes.append(
-            f"too little stained tissue to fit stain vectors: optical densities are by those of {files.stains.name}"
-        )
+    if stains and plan.settings["stains"] != stains.name:
+        notes.append(f"too little stained tissue to fit stain vectors: optical densities are by those of {stains.name}")
     return tuple(notes)
 
 
