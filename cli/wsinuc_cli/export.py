@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     help="geojson: the slide, where a result of version 0.2.0 has to ask it and it has moved.",
 )
 @click.option(
+    "--outlines",
+    type=click.Choice(["smooth", "exact"]),
+    help="geojson: outlines that QuPath measures well, or along the edges of pixels.  [default: smooth]",
+)
+@click.option(
     "--ngff", "version", metavar="0.4|0.5", help="ome-zarr: the version of OME-NGFF; QuPath reads 0.4.  [default: 0.5]"
 )
 @click.option(
