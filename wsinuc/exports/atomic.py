@@ -47,7 +47,7 @@ def appearing(path: Path) -> Iterator[Path]:
     require_parent(path)
     # Nobody's folder is removed to make room.
     if path.is_dir():
-        raise OutputError(f"{path} exists: remove it, or choose another name")
+        raise OutputError(f"{path} is there already: remove it, or choose another name")
     partial = own_files.beside(path)
     try:
         yield partial

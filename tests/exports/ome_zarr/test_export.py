@@ -94,7 +94,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(result: Path,
     with pytest.raises(DamageError, match="is missing"):
         write_ome_zarr(broken, tmp_path / "a.ome.zarr")
     (tmp_path / "a.ome.zarr").mkdir()
-    with pytest.raises(OutputError, match="exists: remove it"):
+    with pytest.raises(OutputError, match="is there already: remove it"):
         write_ome_zarr(result, tmp_path / "a.ome.zarr")
     assert not list((tmp_path / "a.ome.zarr").iterdir())
 

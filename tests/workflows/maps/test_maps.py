@@ -192,7 +192,7 @@ def test_the_command_writes_every_file_and_refuses_before_it_reads(reference: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"a.png", "a.ome.zarr"}
     for words, said in (
         (("-o", tmp_path / "a.jpg"), "a map is written as .ome.zarr"),
-        (("-o", tmp_path / "a.ome.zarr"), "exists: remove it"),
+        (("-o", tmp_path / "a.ome.zarr"), "is there already: remove it"),
         (("-o", tmp_path / "no" / "a.png"), "there is no folder"),
         (("--um", "0.2", "-o", tmp_path / "b.png"), "finer than the pixels"),
     ):

@@ -99,7 +99,7 @@ def check_targets(paths: Sequence[Path]) -> None:
         kind = format_of(path)
         require_parent(path)
         if kind == "ome-zarr" and path.exists():
-            raise OutputError(f"{path} exists: remove it, or choose another name")
+            raise OutputError(f"{path} is there already: remove it, or choose another name")
 
 
 def write_map(nuclei_map: NucleiMap, path: Path) -> None:
