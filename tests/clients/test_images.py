@@ -50,7 +50,9 @@ def layers(container: Path) -> list[Any]:
 
 
 def layer(container: Path, name: str) -> tuple[Any, dict[str, Any], str]:
-    (match,) = [each for each in layers(container) if Path(each[1].get("name", "")).name == name]
+    """The layer of labels of that name."""
+    labels = [each for each in layers(container) if each[2] == "labels"]
+    (match,) = [each for each in labels if Path(each[1]["name"]).name == name]
     return match
 
 
