@@ -63,7 +63,7 @@ def level0_polygons(
         corners, offsets = smooth_outlines(nuclei.select(np.arange(start, stop)))
     else:
         offsets = nuclei.offsets[start : stop + 1]
-        corners = nuclei.outlines[offsets[0] : offsets[-1]]
+        corners = nuclei.outlines[offsets[0] : offsets[-1]].astype(np.float64)
     # Adding 0.0 turns -0.0, which rounding leaves and JSON would show, into 0.0.
     xy = np.round(corners * np.asarray(nuclei.frame.downsample) - np.asarray(origin_yx), DECIMALS)[:, ::-1] + 0.0
     xy, offsets = _close(*_without_repeats(xy, offsets - offsets[0]))

@@ -5,6 +5,8 @@ GEOS answers this too, in thirty times the time, because it computes the common 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -90,5 +92,5 @@ def _along(
 def _line_ahead(start: float, way: float) -> float:
     """The first line of the grid that one meets on a way."""
     if way > 0:
-        return np.floor(start) + 1
-    return np.ceil(start) - 1
+        return math.floor(start) + 1.0
+    return math.ceil(start) - 1.0

@@ -86,7 +86,8 @@ def _crossing(corners: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArr
     xy = corners[np.repeat(counts >= FEWEST, counts)]
     owner = np.repeat(np.arange(len(enough)), counts[enough])
     polygons = shapely.polygons(shapely.linearrings(xy, indices=owner))  # which closes them
-    return enough[~shapely.is_valid(polygons)]
+    crossing: NDArray[np.intp] = enough[~shapely.is_valid(polygons)]
+    return crossing
 
 
 @kernel
@@ -96,8 +97,8 @@ def _smooth_rings(
     lengths: NDArray[np.float64],
     steps: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    # No ring gets more corners than its outline has quarter points.
-    capacity = 0
+    # No ring gets more corners than its outline has quarter points, or corners.
+    capacity = len(outlines)
     for i in range(len(lengths)):
         capacity += 2 * _perimeter(outlines[offsets[i] : offsets[i + 1]])
     out = np.empty((capacity, 2))

@@ -35,7 +35,8 @@ class SlideFrame:
 
     def to_um(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Positions (x, y) of the file in um from the corner of the slide."""
-        return (xy + np.asarray(self.origin_px)[::-1]) * np.asarray(self.um_per_px)[::-1]
+        um: NDArray[np.float64] = (xy + np.asarray(self.origin_px)[::-1]) * np.asarray(self.um_per_px)[::-1]
+        return um
 
     @property
     def bounds_um(self) -> tuple[float, float, float, float]:
@@ -67,7 +68,7 @@ def load_regions(path: Path, frame: SlideFrame) -> list[DrawnRegion]:
         The file is damaged or holds no region, or a region has neither name nor class, no area, or lies outside the
         slide; the message names the feature.
     """
-    regions = []
+    regions: list[DrawnRegion] = []
     for feature in _annotations(read_features(path)):
         if len(regions) == MAX_REGIONS:
             raise DataError(f"{path} holds more than {MAX_REGIONS:,} regions: export annotations alone, not detections")

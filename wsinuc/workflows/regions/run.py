@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def measure_jobs(jobs: Iterable[RegionJob], *, bands_um: Sequence[float] = ()) -
         yield measure_regions(job.result, job.annotations, bands_um=bands_um)
 
 
-def slide_frame(place: Place, summary: dict[str, Any], frame: Frame) -> SlideFrame:
+def slide_frame(place: Place, summary: Mapping[str, Any], frame: Frame) -> SlideFrame:
     """Where QuPath's pixels lie on the slide of a result.
 
     Raises
@@ -90,7 +90,7 @@ def slide_frame(place: Place, summary: dict[str, Any], frame: Frame) -> SlideFra
     )
 
 
-def _origin_of(place: Place, summary: dict[str, Any]) -> tuple[int, int]:
+def _origin_of(place: Place, summary: Mapping[str, Any]) -> tuple[int, int]:
     """The origin of a slide whose result does not record it."""
     config = summary["config"]
     try:
