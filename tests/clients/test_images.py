@@ -50,9 +50,9 @@ def layers(container: Path) -> list[Any]:
 
 
 def layer(container: Path, name: str) -> tuple[Any, dict[str, Any], str]:
-    """The layer of labels of that name."""
+    """The layer of labels of that name, which the name of a channel may follow."""
     labels = [each for each in layers(container) if each[2] == "labels"]
-    (match,) = [each for each in labels if Path(each[1]["name"]).name == name]
+    (match,) = [each for each in labels if Path(each[1]["name"]).name.partition(":")[0] == name]
     return match
 
 

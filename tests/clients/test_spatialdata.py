@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,20 @@ def test_a_box_in_micrometres_cuts_shapes_and_table_alike(data: SpatialData, nuc
     low = np.minimum.reduceat(nuclei.outlines, nuclei.offsets[:-1]) * nuclei.frame.mpp
     assert sorted(box["nuclei"].index) == nuclei.ids[(low <= corner).all(axis=1)].tolist()
     assert len(box["nuclei"]) == box["table"].n_obs > 0
+
+
+# AWAITS the slide's copy beside the labels (``wsinuc.exports.ome_zarr``).
+@pytest.mark.skipif(find_spec("wsinuc.exports.ome_zarr") is None, reason="awaits the slide's pixels in the result")
+def test_the_slide_has_its_pixels_and_covers_the_labels(data: SpatialData, result: Path):
+    image = data["slide"]["scale0"]["image"]
+    ours = zarr.open_array(result / "labels.ome.zarr" / "0", mode="r")
+    np.testing.assert_array_equal(image.to_numpy(), ours[:])
+    assert image.coords["c"].to_numpy().tolist() == ["r", "g", "b"]
+    for system in ("global", MICROMETRES):
+        whole = spatialdata.get_extent(data["slide"], coordinate_system=system)
+        labels = spatialdata.get_extent(data["nuclei_labels"], coordinate_system=system)
+        for axis in ("y", "x"):
+            np.testing.assert_allclose(whole[axis], labels[axis], rtol=0.01)
 
 
 def test_a_second_time_nothing_is_written_over(store: Path, result: Path):

@@ -27,7 +27,7 @@ class WholeResult:
 
 
 def read_whole(result: Path | str) -> WholeResult:
-    """Read the table of a finished result, about 0.5 kB per nucleus.
+    """Read the table of a finished result.
 
     Raises
     ------
