@@ -1,6 +1,9 @@
 """The table of nuclei: what it holds (`table`), how it is measured (`measure`, `shape`) and stored
 (`columns`, `parquet`).
 
+`measured_names` lists what can be measured beyond that: of a block's pixels (`groups`), of what lies around a nucleus
+(`neighbours`) and of the cell that is grown from it (`cells`).
+
 ``measure`` takes a compiler, which looking at results does without, so it is imported from its module. Arrow is
 imported with the first table that is read or written.
 """

@@ -20,6 +20,7 @@ from wsinuc.nuclei import Nuclei, empty
 from wsinuc.nuclei.cells import Cytoplasm, cells_around, with_cells
 from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
 from wsinuc.nuclei.measured_names import CELLS, CYTOPLASM, neighbour_columns
+from wsinuc.nuclei.shape import bounding_boxes
 from wsinuc.nuclei.stains import StainVectors
 from wsinuc.slides.view import read_resilient
 from wsinuc.store import ResultStore
@@ -126,7 +127,6 @@ class Numbering:
 
 def _reaching(nuclei: Nuclei, box: Box) -> Nuclei:
     """Those whose bounding box shares a pixel with ``box``."""
-    low = np.minimum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    high = np.maximum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    reaches = np.all((low < (box.y1, box.x1)) & (high > (box.y0, box.x0)), axis=1)
+    boxes = bounding_boxes(nuclei.outlines, nuclei.offsets)
+    reaches = np.all((boxes[:, :2] < (box.y1, box.x1)) & (boxes[:, 2:] > (box.y0, box.x0)), axis=1)
     return nuclei.select(reaches)
