@@ -142,7 +142,7 @@ def test_geojson_of_a_result_of_0_2_0_needs_its_slide(old: Path) -> None:
     with pytest.raises(DataError, match=r"0\.2\.0 and does not say .*--slide"):
         wsinuc.export(old, to="geojson")
     assert not list(old.parent.glob("*.geojson*"))
-    path = wsinuc.export(old, to="geojson", slide=old.parent / "moved.tiff")
+    path = wsinuc.export(old, to="geojson", slide=old.parent / "moved.tiff", outlines="exact")
     assert path.read_bytes() == (old / "nuclei.geojson").read_bytes()
 
 
@@ -279,7 +279,5 @@ def test_many_nuclei_go_into_a_zip_for_qupath(result: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("kind", FORMATS.values(), ids=FORMATS)
 def test_every_format_is_a_function_of_result_and_out(kind: Format) -> None:
-    module = kind.writer.partition(":")[0]
-    pytest.importorskip(module, exc_type=ModuleNotFoundError)
     kind.check_options([])
     assert kind.about

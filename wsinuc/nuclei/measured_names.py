@@ -21,6 +21,10 @@ NEAREST = 5
 """How many neighbours' distances are written."""
 RADII_UM = (25, 50, 100)
 """Radii of the circles in which neighbours are counted."""
+OF_PIXELS = frozenset({"stain", "texture"})
+"""Groups that need the slide's pixels."""
+OF_BLOCKS = frozenset({"shape", "stain", "texture"})
+"""Groups that a block can measure of the nuclei that it owns."""
 
 _QUPATH_STAINS = {"haematoxylin": "Hematoxylin", "eosin": "Eosin"}
 _QUPATH_PARTS = ("nucleus", "cytoplasm")
