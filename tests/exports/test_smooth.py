@@ -28,7 +28,7 @@ from wsinuc.nuclei.measure import measure
 
 SPECKS = hnp.arrays(np.int32, (14, 16), elements=st.sampled_from([0, 0, 1, 2]))
 """Whatever pixels may form, most of it nothing that a nucleus looks like."""
-MOST_SHARED = 0.02
+MOST_SHARED = 0.03
 """Share of the smaller of two nuclei in which both may lie, in crowds that are more ragged than those of slides."""
 
 
