@@ -18,9 +18,9 @@ from wsinuc.labels import trace_outlines
 from wsinuc.nuclei import Frame, Nuclei
 from wsinuc.nuclei.densities import RIM_UM, RING_UM
 from wsinuc.nuclei.ellipse import POINTS, fourier_energies
-from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
+from wsinuc.nuclei.groups import PixelGroups
 from wsinuc.nuclei.measure import measure
-from wsinuc.nuclei.measured_names import FIXED, QUANTILES, STAINS, columns_of
+from wsinuc.nuclei.measured_names import FIXED, OF_BLOCKS, QUANTILES, STAINS, columns_of
 from wsinuc.nuclei.stains import FIXED as VECTORS
 from wsinuc.nuclei.stains import QUPATH, RUIFROK, StainVectors, fit_stains, optical_density
 

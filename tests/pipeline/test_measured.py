@@ -11,8 +11,9 @@ import pytest
 from helpers.oracle import MPP, OracleSegmenter, plane, scores_of
 from wsinuc.grid import BlockGrid, Box
 from wsinuc.nuclei import Nuclei, concatenate
-from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
+from wsinuc.nuclei.groups import PixelGroups
 from wsinuc.nuclei.measure import measure
+from wsinuc.nuclei.measured_names import OF_BLOCKS
 from wsinuc.nuclei.stains import QUPATH
 from wsinuc.pipeline.block import process_block
 from wsinuc.pipeline.scored import ScoredTile, ScoredTiles

@@ -13,16 +13,12 @@ from numpy.typing import NDArray
 from wsinuc.grid import Box
 from wsinuc.nuclei.densities import stain_densities
 from wsinuc.nuclei.ellipse import form_measurements
-from wsinuc.nuclei.measured_names import SHAPE, STAIN, TEXTURE, columns_of
+from wsinuc.nuclei.measured_names import OF_PIXELS, SHAPE, STAIN, TEXTURE, columns_of
 from wsinuc.nuclei.shape import bounding_boxes
 from wsinuc.nuclei.stains import StainVectors, density_tables
 from wsinuc.nuclei.table import Nuclei
 from wsinuc.nuclei.texture import textures
 
-OF_PIXELS = frozenset({"stain", "texture"})
-"""Groups that need the slide's pixels."""
-OF_BLOCKS = frozenset({"shape", "stain", "texture"})
-"""Groups that a block can measure of the nuclei that it owns."""
 SIDES = ("y0", "x0", "y1", "x1")
 
 

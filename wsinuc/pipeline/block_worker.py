@@ -25,7 +25,8 @@ from wsinuc.config import SegmentConfig
 from wsinuc.errors import ClusterError, SlideError
 from wsinuc.grid import Block
 from wsinuc.models.freed_memory import give_back_holes
-from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
+from wsinuc.nuclei.groups import PixelGroups
+from wsinuc.nuclei.measured_names import OF_BLOCKS
 from wsinuc.pipeline.block import BlockResult, process_block
 from wsinuc.pipeline.calibrate import fitted
 from wsinuc.pipeline.scored import MOST_BYTES, MOST_PIXEL_BYTES, ScoredTile, ScoredTiles

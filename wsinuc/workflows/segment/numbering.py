@@ -18,8 +18,8 @@ from wsinuc.config import SegmentConfig
 from wsinuc.grid import Box
 from wsinuc.nuclei import Nuclei, empty
 from wsinuc.nuclei.cells import Cytoplasm, cells_around, with_cells
-from wsinuc.nuclei.groups import OF_BLOCKS, PixelGroups
-from wsinuc.nuclei.measured_names import CELLS, CYTOPLASM, neighbour_columns
+from wsinuc.nuclei.groups import PixelGroups
+from wsinuc.nuclei.measured_names import CELLS, CYTOPLASM, OF_BLOCKS, neighbour_columns
 from wsinuc.nuclei.shape import bounding_boxes
 from wsinuc.nuclei.stains import StainVectors
 from wsinuc.slides.view import read_resilient

@@ -18,7 +18,7 @@ from wsinuc.config import SegmentConfig
 from wsinuc.errors import MppError, OutputError
 from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.grid import Block, BlockGrid
-from wsinuc.nuclei.groups import OF_PIXELS
+from wsinuc.nuclei.measured_names import OF_PIXELS
 from wsinuc.pipeline.search import needs_work, select_tiles
 from wsinuc.pipeline.selection import TissueSelection, select
 from wsinuc.segmenters.base import Segmenter, Tiled
