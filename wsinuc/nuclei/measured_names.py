@@ -15,6 +15,10 @@ QUANTILES = (10, 50, 90)
 STAINS = ("haematoxylin", "eosin")
 PARTS = ("nucleus", "rim", "ring")
 STATISTICS = ("mean", "std", *(f"p{quantile}" for quantile in QUANTILES))
+OF_PIXELS = frozenset({"stain", "texture"})
+"""Groups that need the slide's pixels."""
+OF_BLOCKS = frozenset({"shape", "stain", "texture"})
+"""Groups that a block can measure of the nuclei that it owns."""
 BANDS = 6
 """Octaves of the Fourier descriptors."""
 NEAREST = 5
