@@ -201,11 +201,12 @@ def test_cells_are_cells_in_qupath(with_cells: Path) -> None:
         assert feature["properties"]["objectType"] == "cell"
         cell = shape(feature["geometry"])
         nucleus = shape(feature["nucleusGeometry"])
-        assert cell.contains(nucleus) or cell.covers(nucleus)
-        assert nucleus.area == nuclei.areas_px[i]
+        # Both are smooth, each by itself.
+        assert nucleus.difference(cell).area < 0.01 * nucleus.area
+        assert nucleus.area == pytest.approx(nuclei.areas_px[i], rel=0.01)
         measured = feature["properties"]["measurements"]
-        assert measured["Cell: Area µm^2"] == pytest.approx(cell.area * MPP**2, abs=1e-3)
-        assert measured["Nucleus/Cell area ratio"] == pytest.approx(nucleus.area / cell.area, abs=1e-4)
+        assert measured["Cell: Area µm^2"] == pytest.approx(cell.area * MPP**2, rel=0.01)
+        assert measured["Nucleus/Cell area ratio"] == pytest.approx(nucleus.area / cell.area, rel=0.02)
 
 
 def test_a_slide_without_nuclei_has_columns_of_cells(with_cells: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import geojson
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import shapely.geometry
 import tifffile
@@ -301,13 +302,16 @@ def test_the_report_says_what_the_summary_says(reference: Path) -> None:
 
 
 def test_exact_outlines_change_the_file_for_qupath_alone(tmp_path: Path) -> None:
-    """Table and labels are the same bytes; the settings say that another file is wanted."""
+    """Labels are the same bytes and tables the same nuclei; the settings say that another file is wanted."""
     small = write_slide(tmp_path / "small.tiff", (200, 220), levels=1)
     for kind in ("smooth", "exact"):
         run(small, tmp_path / kind, outlines=kind)
     smooth, exact = (tree(tmp_path / kind) for kind in ("smooth", "exact"))
     different = {name for name in smooth if smooth[name] != exact[name]}
-    assert different == {"nuclei.geojson"}
+    # Table and page name the run, which is another with other settings.
+    assert different == {"nuclei.geojson", "nuclei/part-00000.parquet", "report.html"}
+    tables = [pq.read_table(tmp_path / kind / "nuclei").drop_columns(["uuid"]) for kind in ("smooth", "exact")]
+    assert tables[0].equals(tables[1])
     features = geojson.loads((tmp_path / "exact" / "nuclei.geojson").read_text())["features"]
     rings = [feature["geometry"]["coordinates"][0] for feature in features]
     assert rings
