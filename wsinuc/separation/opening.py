@@ -35,7 +35,7 @@ def open_labels(labels: Labels, radius: float) -> Labels:
     --------
     >>> spur = np.array([[0, 3, 3, 3, 0, 0], [0, 3, 3, 3, 3, 3], [0, 3, 3, 3, 0, 0]], np.int32)
     >>> open_labels(np.pad(spur, 1), 1.0)[1:-1, 1:-1].tolist()
-    [[0, 0, 3, 0, 0, 0], [0, 3, 3, 3, 0, 0], [0, 0, 3, 0, 0, 0]]
+    [[0, 0, 3, 3, 0, 0], [0, 3, 3, 3, 3, 0], [0, 0, 3, 3, 0, 0]]
     """
     if radius < 1:
         return labels
