@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,6 @@ from ome_zarr.reader import Reader
 from ome_zarr_models import open_ome_zarr
 
 from wsinuc.nuclei import Nuclei
-
-# AWAITS the slide's copy beside the labels (``wsinuc.exports.ome_zarr``).
-has_slide = pytest.mark.skipif(
-    find_spec("wsinuc.exports.ome_zarr") is None, reason="awaits the slide's pixels in labels.ome.zarr"
-)
-# AWAITS the export of other versions.
-exports_ome_zarr = pytest.mark.skipif(
-    find_spec("wsinuc.exports.ome_zarr") is None, reason="awaits wsinuc.exports.ome_zarr.export"
-)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +68,6 @@ def test_napari_shows_every_nucleus(container: Path, nuclei: Nuclei):
     assert list(options["scale"])[-2:] == pytest.approx([nuclei.frame.mpp] * 2)
 
 
-@has_slide
 def test_napari_shows_the_slide_with_classes_over_it_at_once(container: Path, nuclei: Nuclei):
     kinds = [each[2] for each in layers(container)]
     assert kinds.index("image") < kinds.index("labels"), "labels lie over the slide"
@@ -98,7 +87,6 @@ def test_napari_shows_the_slide_with_classes_over_it_at_once(container: Path, nu
     np.testing.assert_allclose(*extents, rtol=0.02)
 
 
-@has_slide
 def test_napari_draws_classes_in_their_colours(container: Path, nuclei: Nuclei):
     _, options, _ = layer(container, "nuclei_class")
     colormap = options.get("colormap", options.get("color"))
@@ -107,7 +95,6 @@ def test_napari_draws_classes_in_their_colours(container: Path, nuclei: Nuclei):
         np.testing.assert_allclose(np.asarray(colours[index])[:3], np.array(colour) / 255, atol=0.01)
 
 
-@exports_ome_zarr
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_an_exported_container_holds_every_id(version: str, result: Path, nuclei: Nuclei, tmp_path: Path):
     import zarr

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from wsidata import WSIData, open_wsi
 
+import wsinuc
 from wsinuc.nuclei import Nuclei
 
 
@@ -33,10 +34,13 @@ def test_the_default_filter_drops_nuclei_below_100_square_pixels(wsi: WSIData, r
     assert 0 < len(wsi.shapes["default"]) == int((areas > 100).sum()) < len(nuclei)
 
 
-# AWAITS the choice between smooth and exact outlines: today all are exact.
-def test_exact_outlines_have_their_areas(wsi: WSIData, result: Path, nuclei: Nuclei):
-    lazyslide.io.load_annotations(wsi, result / "nuclei.geojson", min_area=0, key_added="nuclei")
+@pytest.mark.parametrize(("outlines", "tolerance"), [("exact", 5e-3), ("smooth", 0.01)])
+def test_outlines_have_the_areas_of_the_nuclei(
+    wsi: WSIData, result: Path, nuclei: Nuclei, tmp_path: Path, outlines: str, tolerance: float
+):
+    path = wsinuc.export(result, "geojson", tmp_path / "plane.geojson", outlines=outlines)
+    lazyslide.io.load_annotations(wsi, path, min_area=0, key_added="nuclei")
     level0 = nuclei.areas_px * np.prod(nuclei.frame.downsample)
     # QuPath keeps 0.01 px of a coordinate, and so does the file.
-    np.testing.assert_allclose(wsi.shapes["nuclei"].area, level0, rtol=5e-3)
-    assert wsi.shapes["nuclei"].area.sum() == pytest.approx(level0.sum(), rel=1e-4)
+    np.testing.assert_allclose(wsi.shapes["nuclei"].area, level0, rtol=tolerance)
+    assert wsi.shapes["nuclei"].area.sum() == pytest.approx(level0.sum(), rel=tolerance / 10)

@@ -12,8 +12,6 @@ from helpers.oracle import CLASSES
 from wsinuc.exports.ome_zarr.export import write_ome_zarr
 from wsinuc.workflows.maps.run import map_nuclei, write_map
 
-plugin = pytest.importorskip("napari_ome_zarr", reason="napari-ome-zarr is not installed")
-
 
 def layers_of(path: Path) -> dict[str, tuple[Any, dict[str, Any], str]]:
     from napari_ome_zarr._reader import napari_get_reader

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib as mpl
@@ -15,8 +14,6 @@ mpl.use("agg")
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "other-tools.md"
 
 
-# AWAITS wsinuc.export, wsinuc.read and the table as GeoParquet.
-@pytest.mark.skipif(find_spec("wsinuc.nuclei.columns") is None, reason="awaits wsinuc.export and GeoParquet")
 def test_examples_run(result: Path, slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shutil.copytree(result, tmp_path / "slide.wsinuc")
     (tmp_path / "slide.tiff").symlink_to(slide)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -84,8 +83,6 @@ def test_a_box_in_micrometres_cuts_shapes_and_table_alike(data: SpatialData, nuc
     assert len(box["nuclei"]) == box["table"].n_obs > 0
 
 
-# AWAITS the slide's copy beside the labels (``wsinuc.exports.ome_zarr``).
-@pytest.mark.skipif(find_spec("wsinuc.exports.ome_zarr") is None, reason="awaits the slide's pixels in the result")
 def test_the_slide_has_its_pixels_and_covers_the_labels(data: SpatialData, result: Path):
     image = data["slide"]["scale0"]["image"]
     ours = zarr.open_array(result / "labels.ome.zarr" / "0", mode="r")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
@@ -14,9 +13,6 @@ import shapely
 
 from wsinuc.nuclei import Nuclei
 
-# AWAITS GeoParquet: until the table holds polygons (``wsinuc.nuclei.columns``) there is no geometry to read.
-has_polygons = pytest.mark.skipif(find_spec("wsinuc.nuclei.columns") is None, reason="awaits the table as GeoParquet")
-
 
 def area_um2(areas: np.ndarray, nuclei: Nuclei) -> np.ndarray:
     """Areas in level-0 px^2 as um^2."""
@@ -24,7 +20,6 @@ def area_um2(areas: np.ndarray, nuclei: Nuclei) -> np.ndarray:
     return areas * nuclei.frame.mpp**2 / (y * x)
 
 
-@has_polygons
 def test_geopandas_reads_the_folder(result: Path, nuclei: Nuclei):
     frame = geopandas.read_parquet(result / "nuclei")
     assert frame["id"].tolist() == nuclei.ids.tolist()
@@ -34,7 +29,6 @@ def test_geopandas_reads_the_folder(result: Path, nuclei: Nuclei):
     np.testing.assert_allclose(frame.area.sum(), nuclei.areas_px.sum() * np.prod(nuclei.frame.downsample), rtol=1e-6)
 
 
-@has_polygons
 def test_geopandas_reads_a_box_alone(result: Path, nuclei: Nuclei):
     box = (0.0, 0.0, 200.0, 300.0)
     frame = geopandas.read_parquet(result / "nuclei", bbox=box)
@@ -44,7 +38,6 @@ def test_geopandas_reads_a_box_alone(result: Path, nuclei: Nuclei):
     assert frame["id"].tolist() == inside["id"].tolist()
 
 
-@has_polygons
 def test_positions_and_names_are_those_of_other_outputs(result: Path, nuclei: Nuclei):
     import json
 
@@ -64,7 +57,6 @@ def test_duckdb_counts_classes_and_adds_areas(result: Path, nuclei: Nuclei):
         assert area == pytest.approx(nuclei.measurements["area_um2"][of_class].sum(dtype=np.float64), rel=1e-6)
 
 
-@has_polygons
 def test_polars_reads_polygons(result: Path, nuclei: Nuclei):
     frame = polars.read_parquet(result / "nuclei" / "*.parquet")
     assert frame["id"].to_list() == nuclei.ids.tolist()
