@@ -61,27 +61,41 @@ def collapsed(points: NDArray[np.int64], limit: float) -> NDArray[np.int64]:
     moved = np.ones(count, np.bool_)
     chosen = np.empty(count, np.bool_)
     while count > FEWEST:
-        ring = points[:count]
         for k in range(count):
+            before = _round(k - 1, count)
+            after = _round(k + 1, count)
+            second = _round(k + 2, count)
             # Only what has changed is computed anew.
-            if moved[k - 1 if k else count - 1] or moved[k] or moved[(k + 1) % count] or moved[(k + 2) % count]:
-                d = ring[(k + 2) % count]
-                merged[k, 0], merged[k, 1], costs[k] = _collapse(ring[k - 1], ring[k], ring[(k + 1) % count], d)
+            if moved[before] or moved[k] or moved[after] or moved[second]:
+                merged[k, 0], merged[k, 1], costs[k] = _collapse(
+                    points[before, 0],
+                    points[before, 1],
+                    points[k, 0],
+                    points[k, 1],
+                    points[after, 0],
+                    points[after, 1],
+                    points[second, 0],
+                    points[second, 1],
+                )
         spare = count - FEWEST
         for k in range(count):
-            chosen[k] = spare > 0 and costs[k] <= limit and _is_cheapest(ring, costs[:count], k)
+            chosen[k] = spare > 0 and costs[k] <= limit and _is_cheapest(points, costs, count, k)
             spare -= chosen[k]
         if spare == count - FEWEST:
             break
         last_is_chosen = chosen[count - 1]
         used = 0
+        gone = last_is_chosen
         for k in range(count):
-            gone = chosen[k - 1] if k else last_is_chosen
-            if gone:
+            goes = gone
+            gone = chosen[k]
+            if goes:
                 continue
             # Never ahead of what is read.
-            points[used] = merged[k] if chosen[k] else ring[k]
-            merged[used] = merged[k]
+            points[used, 0] = merged[k, 0] if chosen[k] else points[k, 0]
+            points[used, 1] = merged[k, 1] if chosen[k] else points[k, 1]
+            merged[used, 0] = merged[k, 0]
+            merged[used, 1] = merged[k, 1]
             costs[used] = costs[k]
             moved[used] = chosen[k]
             used += 1
@@ -90,44 +104,54 @@ def collapsed(points: NDArray[np.int64], limit: float) -> NDArray[np.int64]:
 
 
 @kernel
-def _is_cheapest(points: NDArray[np.int64], costs: NDArray[np.float64], k: int) -> bool:
+def _round(k: int, count: int) -> int:
+    """Position k of a ring, up to two before its first and after its last; a remainder takes a division."""
+    if k < 0:
+        return k + count
+    if k >= count:
+        return k - count
+    return k
+
+
+@kernel
+def _is_cheapest(points: NDArray[np.int64], costs: NDArray[np.float64], count: int, k: int) -> bool:
     """Whether the segment from point k goes before the two on either side, of whose collapses a corner is its own."""
-    count = len(points)
-    for other in (k - 2, k - 1, k + 1, k + 2):
-        j = other % count
+    for step in (-2, -1, 1, 2):
+        j = _round(k + step, count)
         if costs[j] < costs[k]:
             return False
         if costs[j] == costs[k] and j != k:
             # The one whose middle is higher up, then further left.
-            down = points[j, 0] + points[(j + 1) % count, 0] - points[k, 0] - points[(k + 1) % count, 0]
-            right = points[j, 1] + points[(j + 1) % count, 1] - points[k, 1] - points[(k + 1) % count, 1]
+            next_j = _round(j + 1, count)
+            next_k = _round(k + 1, count)
+            down = points[j, 0] + points[next_j, 0] - points[k, 0] - points[next_k, 0]
+            right = points[j, 1] + points[next_j, 1] - points[k, 1] - points[next_k, 1]
             if down < 0 or (down == 0 and right < 0):
                 return False
     return True
 
 
 @kernel
-def _collapse(
-    a: NDArray[np.int64], b: NDArray[np.int64], c: NDArray[np.int64], d: NDArray[np.int64]
-) -> tuple[int, int, float]:
+def _collapse(a_y: int, a_x: int, b_y: int, b_x: int, c_y: int, c_x: int, d_y: int, d_x: int) -> tuple[int, int, float]:
     """The point E that stands for b and c, and the area that changes sides; infinite where there is no such point."""
     # Seen from the other side of a border the corners come in the other order: the result must not differ in a bit.
-    if d[0] < a[0] or (d[0] == a[0] and d[1] < a[1]):
-        a, b, c, d = d, c, b, a
+    if d_y < a_y or (d_y == a_y and d_x < a_x):
+        a_y, a_x, d_y, d_x = d_y, d_x, a_y, a_x
+        b_y, b_x, c_y, c_x = c_y, c_x, b_y, b_x
     # Relative to a, from here on.
-    by = float(b[0] - a[0])
-    bx = float(b[1] - a[1])
-    cy = float(c[0] - a[0])
-    cx = float(c[1] - a[1])
-    dy = float(d[0] - a[0])
-    dx = float(d[1] - a[1])
+    by = float(b_y - a_y)
+    bx = float(b_x - a_x)
+    cy = float(c_y - a_y)
+    cx = float(c_x - a_x)
+    dy = float(d_y - a_y)
+    dx = float(d_x - a_x)
     if dy == 0 and dx == 0:
-        return b[0], b[1], np.inf
+        return b_y, b_x, np.inf
     # Twice the areas of a, d, b and of a, d, c: how far b and c lie from the line through a and d, and on which side.
     far_b = dy * bx - dx * by
     far_c = dy * cx - dx * cy
     if far_b == 0 and far_c == 0:
-        return a[0] + round((by + cy) / 2), a[1] + round((bx + cx) / 2), 0.0
+        return a_y + round((by + cy) / 2), a_x + round((bx + cx) / 2), 0.0
     # Twice the area of a, b, c, d: what a, e, d is to have.
     area = (cy * bx - cx * by) + (dy * cx - dx * cy)
     if far_b * far_c > 0:
@@ -139,10 +163,10 @@ def _collapse(
     if on_first:  # e on the line through a and b
         ey = area / far_b * by
         ex = area / far_b * bx
-        return a[0] + round(ey), a[1] + round(ex), _moved(ey, ex, by, bx, cy, cx, dy, dx)
+        return a_y + round(ey), a_x + round(ex), _moved(ey, ex, by, bx, cy, cx, dy, dx)
     ey = dy + area / far_c * (cy - dy)
     ex = dx + area / far_c * (cx - dx)
-    return a[0] + round(ey), a[1] + round(ex), _moved(ey, ex, cy, cx, by, bx, 0.0, 0.0)
+    return a_y + round(ey), a_x + round(ex), _moved(ey, ex, cy, cx, by, bx, 0.0, 0.0)
 
 
 @kernel
