@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -143,6 +144,23 @@ def test_no_flipped_bit_passes_in_a_table(tmp_path_factory, where: float, bit: i
     except DataError:
         return
     assert_equal(found, some_nuclei())
+
+
+def test_names_of_columns_that_are_no_text_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    write_nuclei(some_nuclei(), path)
+    content = path.read_bytes()
+    places = [match.start() for match in re.finditer(b"area_px", content)]
+    refused = 0
+    for place in places:
+        path.write_bytes(content[:place] + b"\xef" + content[place + 1 :])
+        try:
+            found = read_nuclei(path)
+        except DataError:
+            refused += 1
+        else:  # a name that nobody reads
+            assert_equal(found, some_nuclei())
+    assert refused
 
 
 def assert_equal(found: Nuclei, expected: Nuclei) -> None:

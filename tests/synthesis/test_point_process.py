@@ -83,6 +83,7 @@ def test_uniform_points_have_no_correlation():
     np.testing.assert_allclose(wide, 1, atol=0.03)
 
 
+@pytest.mark.slow
 def test_hard_core_comes_back():
     real, _, simulated = fitted(hard_core)
     there, here = nearest_distances(fields(real)), nearest_distances(fields(simulated))
@@ -93,6 +94,7 @@ def test_hard_core_comes_back():
     assert np.mean(nearest_distances(fields([layout(uniform(50, np.random.default_rng(0)))])) < 5.9) > 0.5
 
 
+@pytest.mark.slow
 def test_clusters_come_back():
     real, _, simulated = fitted(thomas)
     there, here = (count_pairs(fields(layouts), EDGES, 1).pooled() for layouts in (real, simulated))
@@ -105,6 +107,7 @@ def test_clusters_come_back():
     assert counts[1].var() > 1.5 * counts[1].mean(), "more spread than chance has"
 
 
+@pytest.mark.slow
 def test_classes_that_seek_each_other_do_so_again():
     real, _, simulated = fitted(attached)
     there, here = (count_pairs(fields(layouts), EDGES, 3) for layouts in (real, simulated))

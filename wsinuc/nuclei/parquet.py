@@ -158,7 +158,8 @@ def _open(path: Place, sha256: str | None) -> tuple[pq.ParquetFile, dict[str, An
         header = (file.schema_arrow.metadata or {}).get(KEY)
     except (RemoteError, DamageError):
         raise
-    except (OSError, pa.ArrowException) as error:
+    # A name of a column that is no UTF-8 is a ValueError.
+    except (*_DAMAGE, OSError) as error:
         raise DataError(f"expected a Parquet file of nuclei at {path}: {str(error).splitlines()[0]}") from error
     if header is None:
         raise DataError(f"{path} is a Parquet file but no table of nuclei: its metadata has no key 'wsinuc'")
