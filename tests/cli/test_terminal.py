@@ -179,6 +179,7 @@ class TestOutput:
 
 
 class TestFileNames:
+    @pytest.mark.slow
     def test_odd_names_work_to_the_end(self, wsinuc_in, source: Path, tmp_path: Path):
         slides = [source, *(named(name, source, tmp_path) for name in NAMES)]
         out = tmp_path / "out"

@@ -234,7 +234,7 @@ def test_a_slide_that_vanishes_in_mid_run_spoils_no_block(tmp_path: Path) -> Non
         if isinstance(event, BlockDone) and event.done == 3:
             os.truncate(copy, 0)
 
-    with pytest.raises(SlideError, match=r"changed or removed|cannot open"):
+    with pytest.raises(SlideError, match=r"changed or removed|cannot open|is empty"):
         run(copy, tmp_path / "out", OracleSegmenter(delay=0.05), vanish)
     copy.write_bytes(content)
     summary = run(copy, tmp_path / "out")

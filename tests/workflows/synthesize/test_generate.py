@@ -135,10 +135,9 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs process groups")
-@pytest.mark.parametrize(
-    ("signum", "group"), [(signal.SIGINT, True), pytest.param(signal.SIGKILL, False, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("signum", "group"), [(signal.SIGINT, True), (signal.SIGKILL, False)])
 def test_processes_leave_signals_to_their_parent_and_end_with_it(tmp_path: Path, signum: int, group: bool) -> None:
     (tmp_path / "generating.py").write_text(GENERATING)
     parent = subprocess.Popen(

@@ -54,7 +54,7 @@ def field(seed: int, side: int = 128, *, classes: bool = False) -> LabelledImage
     )
 
 
-@pytest.mark.parametrize("config", [PLAIN, TUNED, HOVER], ids=lambda c: c.method)
+@pytest.mark.parametrize("config", [PLAIN, pytest.param(TUNED, marks=pytest.mark.slow), HOVER], ids=lambda c: c.method)
 def test_a_trained_network_finds_the_discs(config: NetworkTrainConfig, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     train_network([field(1), field(2)], (), path, config, device="cpu")

@@ -135,6 +135,7 @@ def test_fine_tuning_changes_the_denoiser_and_hv_separates(denoiser: Path, tmp_p
     assert segmenter.separate(np.zeros((5, 64, 64), np.uint8)).max() == 0
 
 
+@pytest.mark.slow
 def test_what_a_teacher_says_is_learnt_besides(model: Path, tmp_path: Path) -> None:
     """A teacher that calls all tissue nucleus makes more of it nucleus, the more so the less the annotation counts."""
     tissue = np.concatenate([np.moveaxis(field(2).image, 2, 0), np.full((4, 128, 128), 255, np.uint8)])
