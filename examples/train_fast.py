@@ -147,9 +147,13 @@ def at_zooms(images: list[NDArray[np.uint8]], zooms: tuple[float, ...], crop: in
 
 def soft_source(folder: Path) -> SoftCropSource:
     """Pairs of crops of the taught images, large images a little oftener."""
-    kept = patches(folder)
+    return pairs_of(patches(folder), CROP, SEED, replace(AUGMENTATION, zoom=1.0, compact=0.0))
+
+
+def pairs_of(kept: list[NDArray[np.uint8]], crop: int, seed: int, augmentation: Augmentation) -> SoftCropSource:
+    """Pairs of crops of patches that models have scored, of large patches a little oftener."""
     shares = np.sqrt([min(p.shape[1], 1024) * min(p.shape[2], 1024) for p in kept])
-    drawn = np.random.default_rng(SEED).choice(len(kept), 20_000, p=shares / shares.sum())
+    drawn = np.random.default_rng(seed).choice(len(kept), 20_000, p=shares / shares.sum())
     return SoftCropSource(
         read=lambda number: kept[number],
         numbers=[int(i) for i in drawn],
@@ -157,9 +161,9 @@ def soft_source(folder: Path) -> SoftCropSource:
         separation="distance",
         mpp=MPP,
         step=1.0,
-        size=CROP,
-        seed=SEED,
-        augmentation=replace(AUGMENTATION, zoom=1.0, compact=0.0),
+        size=crop,
+        seed=seed,
+        augmentation=augmentation,
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from train_accurate import report
-from train_fast import CONSISTENCY, ZOOMS, at_zooms
+from train_fast import CONSISTENCY, ZOOMS, at_zooms, pairs_of
 from train_teacher import AUGMENTATION, SEEN, learnt_from
 from unlabelled_tissue import MPP, tissue
 
@@ -72,20 +72,8 @@ def taught_tissue(data: Path, folders: list[Path]) -> list[NDArray[np.uint8]]:
 
 def taught_crops(patches: list[NDArray[np.uint8]], crop: int, seed: int) -> SoftCropSource:
     """Pairs of crops of these patches in several sizes, of large patches a little oftener."""
-    kept = at_zooms(patches, ZOOMS, crop)
-    shares = np.sqrt([min(p.shape[1], 1024) * min(p.shape[2], 1024) for p in kept])
-    drawn = np.random.default_rng(seed).choice(len(kept), 20_000, p=shares / shares.sum())
-    return SoftCropSource(
-        read=lambda number: kept[number],
-        numbers=[int(i) for i in drawn],
-        classes=1,
-        separation="distance",
-        mpp=MPP,
-        step=1.0,
-        size=crop,
-        seed=seed,
-        augmentation=replace(AUGMENTATION, zoom=1.0, compact=0.0, artefacts=0.0, coarse=COARSE),
-    )
+    augmentation = replace(AUGMENTATION, zoom=1.0, compact=0.0, artefacts=0.0, coarse=COARSE)
+    return pairs_of(at_zooms(patches, ZOOMS, crop), crop, seed, augmentation)
 
 
 def batches(

@@ -105,12 +105,4 @@ def _around(nuclei_of: Callable[[int], Nuclei | None], grid: BlockGrid, core: Bo
     for neighbour in grid.overlapping(core.grow(grid.halo)):
         nuclei = nuclei_of(neighbour.index)
         if nuclei is not None:
-            yield nuclei.select(_reaches(nuclei, core))
-
-
-def _reaches(nuclei: Nuclei, box: Box) -> NDArray[np.bool_]:
-    """Which outlines have a bounding box that shares a pixel with ``box``."""
-    low = np.minimum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    high = np.maximum.reduceat(nuclei.outlines, nuclei.offsets[:-1])
-    reaches: NDArray[np.bool_] = np.all((low < (box.y1, box.x1)) & (high > (box.y0, box.x0)), axis=1)
-    return reaches
+            yield nuclei.select(nuclei.sharing(core))

@@ -25,9 +25,9 @@ from wsinuc.labels import Int, Offsets, paint_outlines, pixel_counts, ring_areas
 from wsinuc.nuclei.densities import cytoplasm_densities
 from wsinuc.nuclei.measure import shape_measurements
 from wsinuc.nuclei.measured_names import CYTOPLASM
-from wsinuc.nuclei.shape import bounding_boxes, ring_shapes
+from wsinuc.nuclei.shape import ring_shapes
 from wsinuc.nuclei.stains import StainVectors, density_tables
-from wsinuc.nuclei.table import Nuclei
+from wsinuc.nuclei.table import Nuclei, bounding_boxes
 
 _FAR = 2**15
 

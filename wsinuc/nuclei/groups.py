@@ -14,9 +14,8 @@ from wsinuc.grid import Box
 from wsinuc.nuclei.densities import stain_densities
 from wsinuc.nuclei.ellipse import form_measurements
 from wsinuc.nuclei.measured_names import OF_PIXELS, SHAPE, STAIN, TEXTURE, columns_of
-from wsinuc.nuclei.shape import bounding_boxes
 from wsinuc.nuclei.stains import StainVectors, density_tables
-from wsinuc.nuclei.table import Nuclei
+from wsinuc.nuclei.table import Nuclei, bounding_boxes
 from wsinuc.nuclei.texture import textures
 
 SIDES = ("y0", "x0", "y1", "x1")

@@ -52,16 +52,6 @@ def _ring_shapes(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDA
     return shapes
 
 
-def bounding_boxes(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Bounding boxes (y0, x0, y1, x1) of rings in their coordinates, half-open, int64 ``(n, 4)``."""
-    if len(offsets) < 2:
-        # reduceat takes no empty list of starts.
-        return np.zeros((0, 4), np.int64)
-    low = np.minimum.reduceat(outlines, offsets[:-1])
-    high = np.maximum.reduceat(outlines, offsets[:-1])
-    return np.concatenate([low, high], axis=1).astype(np.int64)
-
-
 def hulls(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Area and length of every ring's convex hull, float64 ``(n, 2)`` in px squared and px; see the module."""
     return _hulls(np.ascontiguousarray(outlines, dtype=np.int32), offsets)

@@ -38,6 +38,16 @@ class Frame:
     """Level-0 pixels per view pixel, (y, x)."""
 
 
+def bounding_boxes(outlines: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bounding boxes (y0, x0, y1, x1) of rings in their coordinates, half-open, int64 ``(n, 4)``."""
+    if len(offsets) < 2:
+        # reduceat takes no empty list of starts.
+        return np.zeros((0, 4), np.int64)
+    low = np.minimum.reduceat(outlines, offsets[:-1])
+    high = np.maximum.reduceat(outlines, offsets[:-1])
+    return np.concatenate([low, high], axis=1).astype(np.int64)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nuclei:
     """Nuclei as a struct of arrays, sorted by id.
@@ -146,13 +156,15 @@ class Nuclei:
 
         Asked with the box that was read, this finds the nuclei that may have been cut.
         """
-        if len(self) == 0:
-            return np.zeros(0, np.bool_)
-        # Corners of all bounding boxes at once; reduceat takes no empty list of starts, hence the case above.
-        low = np.minimum.reduceat(self.outlines, self.offsets[:-1])
-        high = np.maximum.reduceat(self.outlines, self.offsets[:-1])
-        reach = (low <= (box.y0, box.x0)) | (high >= (box.y1, box.x1))
+        boxes = bounding_boxes(self.outlines, self.offsets)
+        reach = (boxes[:, :2] <= (box.y0, box.x0)) | (boxes[:, 2:] >= (box.y1, box.x1))
         return np.asarray(reach.any(axis=1))
+
+    def sharing(self, box: Box) -> NDArray[np.bool_]:
+        """Which outlines have a bounding box that shares a pixel with a box of view pixels, bool ``(n,)``."""
+        boxes = bounding_boxes(self.outlines, self.offsets)
+        shares = (boxes[:, :2] < (box.y1, box.x1)) & (boxes[:, 2:] > (box.y0, box.x0))
+        return np.asarray(shares.all(axis=1))
 
     def level0_centroids(self) -> NDArray[np.float64]:
         """Centroids in level-0 pixels, float64 ``(n, 2)`` (y, x)."""

@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from wsinuc.nuclei.table import bounding_boxes
+
 MAX_ROWS = 500_000
 """Polygons in one Arrow array, whose offsets are 32-bit; a slide's largest table takes several."""
 
@@ -66,11 +68,9 @@ def bounds(
     outlines: NDArray[np.int32], offsets: NDArray[np.int64], downsample: tuple[float, float]
 ) -> dict[str, NDArray[np.float64]]:
     """Bounding boxes of outlines in level-0 pixels, float64 ``(n,)`` each: xmin, ymin, xmax, ymax."""
-    if len(offsets) == 1:
-        nothing = np.zeros(0)
-        return {"xmin": nothing, "ymin": nothing, "xmax": nothing, "ymax": nothing}
-    low = np.minimum.reduceat(outlines, offsets[:-1]) * np.asarray(downsample, np.float64)
-    high = np.maximum.reduceat(outlines, offsets[:-1]) * np.asarray(downsample, np.float64)
+    boxes = bounding_boxes(outlines, offsets).astype(np.float64)
+    low = boxes[:, :2] * downsample
+    high = boxes[:, 2:] * downsample
     return {"xmin": low[:, 1], "ymin": low[:, 0], "xmax": high[:, 1], "ymax": high[:, 0]}
 
 

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsinuc.errors import ConfigError, SlideError
+from wsinuc.errors import SlideError
+from wsinuc.exports.extras import require
 from wsinuc.exports.formats.write import finished
 from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.columns import GEOMETRY, flat_columns, geometry_columns
@@ -115,7 +116,7 @@ class Result:
 
     def to_geopandas(self) -> GeoDataFrame:
         """The table as a GeoDataFrame of polygons in level-0 pixels; needs geopandas."""
-        geopandas = _package("geopandas", "geopandas")
+        geopandas = require("geopandas", "geopandas", "to_geopandas")
         table = self.nuclei()
         names = geometry_columns(table.schema)
         polygons = {name: geopandas.GeoSeries.from_wkb(table[name].to_numpy()) for name in names}
@@ -171,13 +172,3 @@ class Result:
         # Dask has no types.
         read: Callable[..., Array] = dask.array.from_zarr
         return read(str(self.folder / LABELS / name), component="0")
-
-
-def _package(name: str, extra: str) -> Any:
-    """An optional package. Raises ConfigError when it is not installed."""
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"{name} is not installed here ({error}): pip install 'wsinuc[{extra}]'") from error

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsinuc.exports.atomic import appearing
-from wsinuc.exports.scverse.extras import quiet, require
+from wsinuc.exports.extras import quiet, require
 from wsinuc.exports.scverse.rasters import Pyramid, copy_pixels, lazy_image, pyramids, stand_in
 from wsinuc.exports.scverse.table import NEIGHBOURS_UM, build_table, check_reach
 from wsinuc.exports.scverse.whole import WholeResult, read_whole

@@ -23,7 +23,7 @@ import numpy as np
 import wsinuc
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.exports.atomic import appearing
-from wsinuc.exports.scverse.extras import quiet, require
+from wsinuc.exports.extras import quiet, require
 from wsinuc.exports.scverse.neighbours import neighbour_graph
 from wsinuc.exports.scverse.whole import WholeResult, read_whole
 from wsinuc.nuclei import Nuclei

@@ -20,7 +20,6 @@ from wsinuc.nuclei import Nuclei, empty
 from wsinuc.nuclei.cells import Cytoplasm, cells_around, with_cells
 from wsinuc.nuclei.groups import PixelGroups
 from wsinuc.nuclei.measured_names import CELLS, CYTOPLASM, OF_BLOCKS, neighbour_columns
-from wsinuc.nuclei.shape import bounding_boxes
 from wsinuc.nuclei.stains import StainVectors
 from wsinuc.slides.view import read_resilient
 from wsinuc.store import ResultStore
@@ -79,7 +78,7 @@ class Numbering:
         others = [
             self._shard(block.index, shards) for block in blocks if block.index != index and block.index in self.owners
         ]
-        others = [_reaching(other, near) for other in others]
+        others = [other.select(other.sharing(near)) for other in others]
         return with_cells(nuclei, others, reach_um, grid.shape, self._cytoplasm())
 
     def _cytoplasm(self) -> Cytoplasm | None:
@@ -123,10 +122,3 @@ class Numbering:
         if self._cytoplasm() is not None:
             columns += tuple(each.name for each in CYTOPLASM)
         return with_cells(empty(frame, names, colors, columns), [], self.config.cells, self.prepared.grid.shape)
-
-
-def _reaching(nuclei: Nuclei, box: Box) -> Nuclei:
-    """Those whose bounding box shares a pixel with ``box``."""
-    boxes = bounding_boxes(nuclei.outlines, nuclei.offsets)
-    reaches = np.all((boxes[:, :2] < (box.y1, box.x1)) & (boxes[:, 2:] > (box.y0, box.x0)), axis=1)
-    return nuclei.select(reaches)

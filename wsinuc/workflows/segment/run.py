@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -166,7 +166,7 @@ class _Run:
             resumed=len(earlier),
         )
         outputs = tuple(sorted(path.name for path in self.store.ready.iterdir()))
-        files = RunFiles(input=slide_input, outputs=outputs, counts=counts, stains=self._stains())
+        files = RunFiles(input=slide_input, outputs=outputs, counts=counts, stains=self._stains)
         return self._publish(summarize(self.prepared, self.plan, self.config, total, timings, files))
 
     def _publish(self, summary: Summary) -> Summary:
@@ -200,6 +200,7 @@ class _Run:
                 self.emit(BlockDone(done=len(entries), total=len(plan.blocks), nuclei=nuclei, unreadable=unreadable))
         return entries
 
+    @cached_property
     def _stains(self) -> StainVectors | None:
         """What optical densities were measured with; None where none were."""
         name = self.plan.settings["stains"]
@@ -271,7 +272,7 @@ class _Run:
         return counts
 
     def _facts(self, counts: dict[str, int], total: Tally, slide_input: SlideInput) -> SlideFacts:
-        notes = notes_of(self.prepared, self.plan, total, slide_input, self._stains())
+        notes = notes_of(self.prepared, self.plan, total, slide_input, self._stains)
         return slide_facts(self.prepared, self.plan, self.config, counts, total, notes)
 
     def _parts_near(self, owners: dict[int, int], box: Box) -> Iterator[Nuclei]:
@@ -286,7 +287,7 @@ class _Run:
         if total > MAX_ID:
             raise OutputError(f"{total} nuclei do not fit the label image's 32 bits: segment regions with --roi")
         classes = self.prepared.segmenter.classes
-        numbering = Numbering(self.store, self.prepared, self.config, owners, self._stains())
+        numbering = Numbering(self.store, self.prepared, self.config, owners, self._stains)
         counts: Counter[int] = Counter()
         hashes: dict[int, str] = {}
         provenance = Provenance(run_id=self.plan.run_id, origin_yx=self.prepared.slide.origin)
