@@ -3,9 +3,9 @@ models may learn from.
 
     python examples/teach_joining.py MODEL DATA [--crops 500]
 
-DATA holds the folders `tnbc` and `dsb2018_histology`; TNBC patients 09, 10 and 11 are left out. The
-rule is written into MODEL (see `wsinuc join `, which does this for one's own images). Run
-`finish_model.py` afterwards: other nuclei are found.
+DATA is as for `train_teacher.py`; what that leaves out is left out here. The rule is written into
+MODEL (see `wsinuc join`, which does this for one's own images). Run `finish_model.py` afterwards:
+other nuclei are found.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from train_accurate import annotated
+from train_teacher import learnt_from
 
 from wsinuc.separation.joining import DESCRIPTORS
 from wsinuc.workflows.join.run import JoiningFit, train_joining
@@ -29,9 +29,11 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=500)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    images, weights = annotated(arguments.data)
+    source = learnt_from(arguments.data, SEED)
     config = JoiningFit(crops=arguments.crops, seed=SEED)
-    found = train_joining(images, str(arguments.model), arguments.model, config, weights=weights, device="cpu")
+    found = train_joining(
+        source.images, str(arguments.model), arguments.model, config, weights=source.weights, device="cpu"
+    )
     for name, weight in zip(DESCRIPTORS, found.joining.weights, strict=True):
         print(f"{weight:8.3f}  {name}")
     print(f"{found.joining.offset:8.3f}  offset")

@@ -44,6 +44,18 @@ def with_palette(picture: Image.Image) -> Image.Image:
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
+def write_failures(data: Path, shown: list[tuple[Path, str]], path: Path) -> None:
+    """Write one page of images, each given by an evaluation and a name."""
+    rows = [comparison_of(data, evaluation, name) for evaluation, name in shown]
+    with TemporaryDirectory() as folder:
+        page = Path(folder) / "page.png"
+        write_mistakes(rows, len(rows), page)
+        picture = Image.open(page)
+        height = round(picture.height * WIDTH / picture.width)
+        small = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
+        with_palette(small).save(path, optimize=True)
+
+
 def main() -> None:
     """Read the arguments and write the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,14 +64,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("names", nargs="+", help="images to show")
     arguments = parser.parse_args()
-    rows = [comparison_of(arguments.data, arguments.evaluation, name) for name in arguments.names]
-    with TemporaryDirectory() as folder:
-        page = Path(folder) / "page.png"
-        write_mistakes(rows, len(rows), page)
-        picture = Image.open(page)
-        height = round(picture.height * WIDTH / picture.width)
-        small = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
-        with_palette(small).save(arguments.picture, optimize=True)
+    write_failures(arguments.data, [(arguments.evaluation, name) for name in arguments.names], arguments.picture)
 
 
 if __name__ == "__main__":
