@@ -29,7 +29,8 @@ SEEN = {
     "data": (
         "pixels of NuInsSeg's part train (CC BY 4.0), TNBC without patients 09-11 (CC BY 4.0), "
         "DSB 2018 histology (CC0), NuCLS (CC0), BRCA-M2C without test images (BSD-3-Clause), "
-        "SBU's TCGA patches (BSD-3-Clause), Camelyon (CC0), oral mucosa (CC BY 4.0), BCSS (CC0), NCT-CRC-HE (CC BY 4.0), OpenSlide's images"
+        "SBU's TCGA patches (BSD-3-Clause), Camelyon (CC0), oral mucosa (CC BY 4.0), BCSS (CC0), "
+        "NCT-CRC-HE (CC BY 4.0), OpenSlide's images"
     ),
     "licence": "Apache-2.0",
 }

@@ -68,11 +68,11 @@ def row_of(name: str, group: list[Score]) -> str:
 
 def worst_of(scores: list[Score]) -> list[Score]:
     """The worst image of each organ; of them the worst ones."""
-    by_aji = attrgetter("aji")
-    worst = [
-        min(group, key=by_aji) for _, group in groupby(sorted(scores, key=attrgetter("organ")), attrgetter("organ"))
-    ]
-    return sorted(worst, key=by_aji)[:SHOWN]
+    worst: dict[str, Score] = {}
+    for score in scores:
+        if score.organ not in worst or score.aji < worst[score.organ].aji:
+            worst[score.organ] = score
+    return sorted(worst.values(), key=attrgetter("aji"))[:SHOWN]
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ def main() -> None:
     parts = [scores_of(evaluation) for evaluation in arguments.evaluations]
     for part in parts:
         print(table_of(part), end="\n\n")
-    worst = worst_of(sum(parts, []))
+    worst = worst_of([score for part in parts for score in part])
     for score in worst:
         print(f"{score.name}: AJI {score.aji:.3f}")
     if arguments.picture:
