@@ -150,9 +150,17 @@ def soft_source(folder: Path) -> SoftCropSource:
     return pairs_of(patches(folder), CROP, SEED, replace(AUGMENTATION, zoom=1.0, compact=0.0))
 
 
-def pairs_of(kept: list[NDArray[np.uint8]], crop: int, seed: int, augmentation: Augmentation) -> SoftCropSource:
-    """Pairs of crops of patches that models have scored, of large patches a little oftener."""
+def pairs_of(
+    kept: list[NDArray[np.uint8]],
+    crop: int,
+    seed: int,
+    augmentation: Augmentation,
+    weights: NDArray[np.float64] | None = None,
+) -> SoftCropSource:
+    """Pairs of crops of patches that models have scored, of large patches a little oftener, or as weights say."""
     shares = np.sqrt([min(p.shape[1], 1024) * min(p.shape[2], 1024) for p in kept])
+    if weights is not None:
+        shares = shares * weights
     drawn = np.random.default_rng(seed).choice(len(kept), 20_000, p=shares / shares.sum())
     return SoftCropSource(
         read=lambda number: kept[number],

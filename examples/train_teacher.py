@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,8 +61,8 @@ SEEN = (
 )
 
 
-def learnt_from(data: Path, seed: int) -> CropSource:
-    """Annotated images that the teacher sees."""
+def learnt_from(data: Path, seed: int, shares: Mapping[str, float] = SHARES) -> CropSource:
+    """Annotated images that the teacher sees, and how often."""
     tnbc = open_dataset(data / "tnbc", mpp=0.25).where(unwanted={"patient": frozenset(HELD_OUT)})
     dsb = open_dataset(data / "dsb2018_histology", mpp=0.25)
     sets = {
@@ -71,7 +72,7 @@ def learnt_from(data: Path, seed: int) -> CropSource:
         "negatives": negatives(data),
     }
     images = [image for found in sets.values() for image in found]
-    weights = [SHARES[name] / len(found) for name, found in sets.items() for _ in found]
+    weights = [shares[name] / len(found) for name, found in sets.items() for _ in found]
     return CropSource(images=images, mpp=MPP, size=CROP, seed=seed, weights=weights, augmentation=AUGMENTATION)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from train_accurate import report
 from train_fast import CONSISTENCY, ZOOMS, at_zooms, pairs_of
 from train_teacher import AUGMENTATION, SEEN, learnt_from
-from unlabelled_tissue import MPP, tissue
+from unlabelled_tissue import HAEMATOXYLIN, MPP, named_tissue
 
 from wsinuc.datasets.sampling.crops import Crop
 from wsinuc.datasets.sampling.patches import Prefetcher
@@ -39,6 +39,10 @@ from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsis
 
 COARSE = 0.15
 """Probability of a crop as a coarser slide shows it."""
+SHARES = {"nuinsseg": 0.42, "tnbc": 0.43, "dsb2018_histology": 0.06, "negatives": 0.09}
+"""Of the annotated crops."""
+TISSUE = {HAEMATOXYLIN: 0.1, "tnbc": 2.0}
+"""How often an image of a set is seen beside one of the others."""
 LABEL_WEIGHT = 0.7
 """Weight of the annotation beside what the models say."""
 
@@ -60,20 +64,33 @@ class Course:
     bf16: bool
 
 
-def taught_tissue(data: Path, folders: list[Path]) -> list[NDArray[np.uint8]]:
-    """RGB and the mean of what the models say, ``(3 + channels, h, w)`` for each image."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TaughtTissue:
+    """What models say of unlabelled tissue."""
+
+    patches: list[NDArray[np.uint8]]
+    """RGB and the mean of what they say, ``(3 + channels, h, w)`` for each image."""
+    weights: list[float]
+    """How often each is seen, see `TISSUE`."""
+
+
+def taught_tissue(data: Path, folders: list[Path]) -> TaughtTissue:
+    """Read what the models said."""
     patches = []
-    for number, image in enumerate(tissue(data)):
+    weights = []
+    for number, (name, image) in enumerate(named_tissue(data)):
         scores = [np.load(folder / f"{number:04d}.npy").astype(np.float32) for folder in folders]
         mean = np.rint(np.mean(scores, axis=0)).astype(np.uint8)
         patches.append(np.concatenate([np.moveaxis(image, 2, 0), mean]))
-    return patches
+        weights.append(TISSUE.get(name, 1.0))
+    return TaughtTissue(patches=patches, weights=weights)
 
 
-def taught_crops(patches: list[NDArray[np.uint8]], crop: int, seed: int) -> SoftCropSource:
+def taught_crops(taught: TaughtTissue, crop: int, seed: int) -> SoftCropSource:
     """Pairs of crops of these patches in several sizes, of large patches a little oftener."""
     augmentation = replace(AUGMENTATION, zoom=1.0, compact=0.0, artefacts=0.0, coarse=COARSE)
-    return pairs_of(at_zooms(patches, ZOOMS, crop), crop, seed, augmentation)
+    sized = at_zooms(taught.patches, ZOOMS, crop)
+    return pairs_of(sized, crop, seed, augmentation, np.repeat(taught.weights, len(ZOOMS)))
 
 
 def batches(
@@ -81,7 +98,7 @@ def batches(
 ) -> Callable[[int], tuple[list[SoftCrop], list[Crop], Targets]]:
     """What step k learns from."""
     soft = taught_crops(taught_tissue(data, folders), course.crop, course.seed)
-    plain = learnt_from(data, course.seed)
+    plain = learnt_from(data, course.seed, SHARES)
     hard = replace(plain, size=course.crop, augmentation=replace(AUGMENTATION, coarse=COARSE))
 
     def batch(step: int) -> tuple[list[SoftCrop], list[Crop], Targets]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from train_accurate import unlabelled
+from train_accurate import HELD_OUT, rows, unlabelled
 
 MPP = 0.25
 SIDE = 512
@@ -21,6 +21,7 @@ GLASS = 225
 FIELDS = {"bcss": 8, "slide": 6}
 """Fields of each image of `bcss`, and of the example slide."""
 SEED = 3
+HAEMATOXYLIN = "haematoxylin alone"
 SEEN = (
     "pixels of NuCLS (CC0), OpenSlide's images, SBU's TCGA patches (BSD-3-Clause), Camelyon (CC0), oral mucosa "
     "(Mendeley ftmp4cvtmb, CC BY 4.0) and BCSS (CC0)"
@@ -29,17 +30,32 @@ SEEN = (
 
 def tissue(data: Path) -> list[NDArray[np.uint8]]:
     """RGB images, in an order that mixes the sets."""
+    return [image for _, image in named_tissue(data)]
+
+
+def named_tissue(data: Path) -> list[tuple[str, NDArray[np.uint8]]]:
+    """The set of every image, or `HAEMATOXYLIN` for those without eosin, and its pixels, in the same order."""
     rng = np.random.default_rng(SEED)
     images = []
     for name in ("sbu_tcga", "camelyon", "oral"):
-        images += [_at_most(read(path), rng) for path in files(data / name)]
+        images += [(name, _at_most(read(path), rng)) for path in files(data / name)]
     for path in files(data / "bcss"):
-        images += fields(read(path), FIELDS["bcss"], rng)
+        images += [("bcss", field) for field in fields(read(path), FIELDS["bcss"], rng)]
     *small, slide = unlabelled(data, MPP)
     halves = fields(slide, FIELDS["slide"], rng)
+    images += zip(_names_of_small(data), small, strict=True)
     # The slide has 0.5 um per px.
-    images += small + [np.asarray(Image.fromarray(half).resize((2 * SIDE, 2 * SIDE))) for half in halves]
+    images += [("slide", np.asarray(Image.fromarray(half).resize((2 * SIDE, 2 * SIDE)))) for half in halves]
     return [images[i] for i in rng.permutation(len(images))]
+
+
+def _names_of_small(data: Path) -> list[str]:
+    """The sets of what `unlabelled` gives, but the slide, in its order."""
+    names = ["tnbc" for row in rows(data / "tnbc") if row["patient"] not in HELD_OUT]
+    stains = [row["stain"] for row in rows(data / "dsb2018_histology")]
+    names += [HAEMATOXYLIN if stain == "hematoxylin_only" else "dsb2018_histology" for stain in stains]
+    names += ["nucls_points" for _ in (data / "nucls_points" / "images").glob("*.png")]
+    return [*names, "slide"]
 
 
 def files(folder: Path) -> list[Path]:
