@@ -54,23 +54,21 @@ def disc(radius: float) -> NDArray[np.int64]:
 @kernel
 def _opened(labels: Labels, offsets: NDArray[np.int64]) -> Labels:
     height, width = labels.shape
-    out = np.zeros_like(labels)
+    middles = np.zeros(labels.shape, np.bool_)
     fits = np.zeros(table_length(labels), np.bool_)
     for y in range(height):
         for x in range(width):
             own = labels[y, x]
-            if own == 0 or not _fits(labels, offsets, y, x):
-                continue
-            fits[own] = True
-            for k in range(len(offsets)):
-                row = y + offsets[k, 0]
-                column = x + offsets[k, 1]
-                if 0 <= row < height and 0 <= column < width:
-                    out[row, column] = own
+            if own != 0 and _fits(labels, offsets, y, x):
+                middles[y, x] = True
+                fits[own] = True
+    out = np.zeros_like(labels)
     for y in range(height):
         for x in range(width):
-            if not fits[labels[y, x]]:
-                out[y, x] = labels[y, x]
+            own = labels[y, x]
+            # Most pixels of a nucleus are the middle of a disc themselves.
+            if own != 0 and (middles[y, x] or not fits[own] or _covered(labels, middles, offsets, y, x)):
+                out[y, x] = own
     return out
 
 
@@ -84,3 +82,15 @@ def _fits(labels: Labels, offsets: NDArray[np.int64], y: int, x: int) -> bool:
         if 0 <= row < height and 0 <= column < width and labels[row, column] != labels[y, x]:
             return False
     return True
+
+
+@kernel
+def _covered(labels: Labels, middles: NDArray[np.bool_], offsets: NDArray[np.int64], y: int, x: int) -> bool:
+    """Whether a disc of the pixel's label covers it; a disc is its own mirror image."""
+    height, width = labels.shape
+    for k in range(len(offsets)):
+        row = y + offsets[k, 0]
+        column = x + offsets[k, 1]
+        if 0 <= row < height and 0 <= column < width and middles[row, column] and labels[row, column] == labels[y, x]:
+            return True
+    return False
