@@ -36,7 +36,7 @@ from wsinuc.models.checkpoints.checkpoint import save_checkpoint
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseNetwork
 from wsinuc.models.pixels import to_network
-from wsinuc.models.training.loop import FitConfig, Inspection, fit
+from wsinuc.models.training.loop import FitConfig, Inspection, Progress, fit
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
 from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.distill.config import DistillConfig
@@ -88,8 +88,8 @@ def loss_on(network: DenseNetwork, crops: list[Crop]) -> Tensor:
     return unet_loss(raw, make_targets(crops, "distance", 0, mpp=MPP), DistillConfig())
 
 
-def train(data: Path, out: Path, base: int, seed: int, steps: int, minutes: float) -> None:
-    """Train, or go on, for so many steps in all or minutes from now."""
+def train(data: Path, out: Path, base: int, seed: int, steps: int, until: int, minutes: float) -> None:
+    """Train, or go on, for so many steps in all, up to one of them, or for minutes from now."""
     torch.manual_seed(seed)
     shape = NETWORK | {"base": base}
     described = NetworkConfig.describe("unet", shape, mpp=MPP, separation="distance", classes=(NUCLEUS,))
@@ -101,6 +101,12 @@ def train(data: Path, out: Path, base: int, seed: int, steps: int, minutes: floa
     fixed = [held.crop(index) for index in range(MEASURED)]
     file = out / "teacher.safetensors"
     end = time.monotonic() + 60 * minutes
+    done = 0
+
+    def tell(progress: Progress) -> None:
+        nonlocal done
+        done = progress.step
+        report(progress)
 
     def write(weights: dict[str, Tensor], done: int) -> None:
         origin = {"data": SEEN, "licence": "Apache-2.0", "steps": done, "seed": seed}
@@ -121,8 +127,8 @@ def train(data: Path, out: Path, base: int, seed: int, steps: int, minutes: floa
         lambda step: loss_on(network, source.batch(step, BATCH)),
         config,
         state=out / "teacher.state",
-        on_progress=report,
-        should_stop=lambda: time.monotonic() > end,
+        on_progress=tell,
+        should_stop=lambda: done >= until or time.monotonic() > end,
         images=BATCH,
         settings={"seed": seed, "network": shape, "crop": CROP, "batch": BATCH, "nuinsseg_mpp": NUINSSEG_MPP},
         inspections=[Inspection(every=MEASURE, run=measure)],
@@ -136,10 +142,19 @@ def main() -> None:
     parser.add_argument("--base", type=int, default=48, help="channels of the finest level")
     parser.add_argument("--seed", type=int, default=21, help="of the weights, the crops and their order")
     parser.add_argument("--steps", type=int, default=40_000, help="in all; the rate falls along a cosine until then")
+    parser.add_argument("--until", type=int, default=10**9, help="stop cleanly after this step")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    train(arguments.data, arguments.out, arguments.base, arguments.seed, arguments.steps, arguments.minutes)
+    train(
+        arguments.data,
+        arguments.out,
+        arguments.base,
+        arguments.seed,
+        arguments.steps,
+        arguments.until,
+        arguments.minutes,
+    )
 
 
 if __name__ == "__main__":
