@@ -1,6 +1,6 @@
 """Make the shipped models `fast` and `accurate` again, of networks that are trained.
 
-    python examples/join_models.py fast OUT.safetensors DATA --student student
+    python examples/join_models.py fast OUT.safetensors DATA --student student --former student-tnbc
     python examples/join_models.py accurate OUT.safetensors DATA --student student --diffusion diffusion
 
 Members are names of files in wsinuc/weights, without ending, or paths. OUT names them and their
@@ -40,25 +40,26 @@ FRAGMENT_HEIGHT = {"fast": 0.05, "accurate": 0.03}
 """From which rise a peak is a fragment. A higher one, and more smoothing, leave less to where the slide begins."""
 
 
-def members(name: str, student: str, diffusion: str | None) -> tuple[Member, ...]:
-    """Of one of the shipped models; the last one, the quickest, also tells whether nuclei are small."""
+def members(name: str, student: str, other: str) -> tuple[Member, ...]:
+    """Of one of the shipped models; the last one, the quickest, also tells whether nuclei are small.
+
+    In `fast` two students see a tile once each, moved against each other: they differ more than two
+    views of one student do, at the same cost.
+    """
     one = Member(
         model=student,
         sha256=file_sha256(member_path(student)),
-        sizes=("1", "1"),
-        enlarged=("3/2", "3/2"),
+        sizes=("1",),
+        enlarged=("3/2",),
         turned=False,
         blur=BLUR,
     )
     if name == "fast":
-        return (one,)
-    if diffusion is None:
-        raise SystemExit("accurate needs --diffusion")
+        former = replace(one, model=other, sha256=file_sha256(member_path(other)))
+        return (former, replace(one, weight=2.0, first_view=1))
     three = replace(one, sizes=("3/4", "1", "5/4"), enlarged=("3/2", "7/4", "2"), turned=True)
-    other = Member(
-        model=diffusion, sha256=file_sha256(member_path(diffusion)), sizes=("1",), weight=3.0, enlarged=("3/2",)
-    )
-    return (other, three)
+    diffusion = Member(model=other, sha256=file_sha256(member_path(other)), sizes=("1",), weight=3.0, enlarged=("3/2",))
+    return (diffusion, three)
 
 
 def main() -> None:
@@ -67,9 +68,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--student", required=True)
-    parser.add_argument("--diffusion")
+    other = parser.add_mutually_exclusive_group(required=True)
+    other.add_argument("--former", dest="other", help="of fast: the student before 31 organs")
+    other.add_argument("--diffusion", dest="other", help="of accurate")
     arguments = parser.parse_args()
-    chosen = members(arguments.name, arguments.student, arguments.diffusion)
+    chosen = members(arguments.name, arguments.student, arguments.other)
     like = cast(TiledSegmenter, load_segmenter(str(member_path(chosen[0].model)), device="cpu"))
     core, margin = TILES[arguments.name]
     config = JointConfig(

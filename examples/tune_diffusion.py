@@ -21,6 +21,7 @@ from train_accurate import report
 from train_teacher import SEEN, learnt_from
 from tune_network import LABEL_WEIGHT, taught_crops, taught_tissue
 from unlabelled_tissue import MPP
+from unlabelled_tissue import SEEN as PIXELS
 
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.training.loop import FitConfig
@@ -58,7 +59,12 @@ def tune(data: Path, start: Path, out: Path, folders: list[Path], steps: int, se
         taught=Taught(source=soft, batch=2, label_weight=LABEL_WEIGHT),
         on_progress=report,
     )
-    origin = former.provenance | {"data": SEEN, "steps": steps, "seed": seed, "tuned_from": former.sha256}
+    origin = former.provenance | {
+        "data": f"{SEEN}; {PIXELS}",
+        "steps": steps,
+        "seed": seed,
+        "tuned_from": former.sha256,
+    }
     save_checkpoint(segmenter.to_checkpoint(origin), out)
 
 

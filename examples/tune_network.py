@@ -23,6 +23,7 @@ from train_accurate import report
 from train_fast import CONSISTENCY, ZOOMS, at_zooms, pairs_of
 from train_teacher import AUGMENTATION, SEEN, learnt_from
 from unlabelled_tissue import HAEMATOXYLIN, MPP, named_tissue
+from unlabelled_tissue import SEEN as PIXELS
 
 from wsinuc.datasets.sampling.crops import Crop
 from wsinuc.datasets.sampling.patches import Prefetcher
@@ -44,7 +45,7 @@ SHARES = {"nuinsseg": 0.42, "tnbc": 0.43, "dsb2018_histology": 0.06, "negatives"
 TISSUE = {HAEMATOXYLIN: 0.1, "tnbc": 2.0}
 """How often an image of a set is seen beside one of the others."""
 LABEL_WEIGHT = 0.7
-"""Weight of the annotation beside what the models say."""
+"""Weight of the annotation beside what the models say, unless another is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class Course:
     """Crops of a step that models have scored, in pairs."""
     labelled: int
     """Annotated ones."""
+    label_weight: float
     seed: int
     bf16: bool
 
@@ -129,7 +131,7 @@ def tune(data: Path, start: Path, out: Path, folders: list[Path], course: Course
             drawn = DenseOutput(raw.classes[len(soft) :], raw.maps[len(soft) :])
             learnt = soft_loss(said, [crop.target for crop in soft], settings.map_weight)
             learnt = learnt + CONSISTENCY * inconsistency(said, soft)
-            return learnt + LABEL_WEIGHT * unet_loss(drawn, wanted, settings)
+            return learnt + course.label_weight * unet_loss(drawn, wanted, settings)
 
         schedule = FitConfig(
             steps=course.steps,
@@ -144,7 +146,13 @@ def tune(data: Path, start: Path, out: Path, folders: list[Path], course: Course
         )
         crops = course.taught + course.labelled
         tuned = fit(network, loss, schedule, state=out.with_suffix(".state"), on_progress=report, images=crops)
-    origin = {"data": SEEN, "licence": "Apache-2.0", "steps": course.steps, "seed": course.seed, "start": former.sha256}
+    origin = {
+        "data": f"{SEEN}; {PIXELS}",
+        "licence": "Apache-2.0",
+        "steps": course.steps,
+        "seed": course.seed,
+        "start": former.sha256,
+    }
     save_checkpoint(network_checkpoint(described, dict(tuned), origin), out)
 
 
@@ -160,6 +168,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=256)
     parser.add_argument("--taught-crops", type=int, default=6)
     parser.add_argument("--labelled-crops", type=int, default=4)
+    parser.add_argument("--label-weight", type=float, default=LABEL_WEIGHT)
     parser.add_argument("--seed", type=int, default=6)
     parser.add_argument("--bf16", action="store_true")
     arguments = parser.parse_args()
@@ -172,6 +181,7 @@ def main() -> None:
         crop=arguments.crop,
         taught=arguments.taught_crops,
         labelled=arguments.labelled_crops,
+        label_weight=arguments.label_weight,
         seed=arguments.seed,
         bf16=arguments.bf16,
     )

@@ -34,11 +34,12 @@ from wsinuc_cli.main import main
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 SHIPPED = {
-    "accurate": "06734f3976d6bd32f8cf1099eb05432e817038eb84040d72b8b263ba29baee72",
+    "accurate": "f3f793f7f1cbe6a767af95cbd6065996caff80342120751ef874dd38bc62c27d",
     "breast": "9cd834b1312861a31984c2c7add8be727890dd5c14391a8cb1724a579ecc8578",
-    "diffusion": "740aa723707e16f0344ac37ebf178f3344a774bbafcade1515d7a902cf373787",
-    "fast": "3ca8909e6877e1492cb6fa65889712928a2b3c7403a2e0f374d317122db3d130",
-    "student": "1d3f14f7c8f19fc0ed0f98d1f90993a6e2fc33c32a98c0b8919860eb44d8bb6c",
+    "diffusion": "a4a3f58db3b9dfffa8bf7ac384880a837b6d9cf967b31de925db51beac2e35a6",
+    "fast": "3daf884169e1b8f9d5e0b5460adc4ef9893f8d2ce448d57732c998c6288aa336",
+    "student-tnbc": "1d3f14f7c8f19fc0ed0f98d1f90993a6e2fc33c32a98c0b8919860eb44d8bb6c",
+    "student": "2d0600222c6f8ce3aad824cf00e6d6f0c3a308d54a2298da3504d37e4496e864",
 }
 """Identity of each on one CPU thread, as it was when headers were read without ranges."""
 

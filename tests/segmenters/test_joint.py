@@ -102,6 +102,20 @@ def test_one_member_alone_says_what_it_says_alone(two: list[Path], tmp_path: Pat
     assert np.array_equal(scores, of_member(two[0], pixels, config))
 
 
+def test_two_members_may_share_the_views_between_them(two: list[Path], tmp_path: Path) -> None:
+    """A model that is both members, seen in the first and in the second view, is the model seen in both."""
+    config = joined(two[:1], margin=80, tile=64 + 160)
+    member = config.members[0]
+    both = replace(config, members=(replace(member, sizes=("1", "1")),))
+    shared = replace(config, members=(member, replace(member, first_view=1)))
+    second = replace(config, members=(replace(member, first_view=1),))
+    pixels = tissue(224, 224)[None]
+    first_file, second_file, third_file = (tmp_path / f"{name}.safetensors" for name in "abc")
+    scores = opened(both, first_file).predict(pixels)
+    assert np.array_equal(opened(shared, second_file).predict(pixels), scores)
+    assert not np.array_equal(opened(second, third_file).predict(pixels), scores)
+
+
 def test_two_members_say_their_mean_by_weight_and_doubt_where_they_differ(two: list[Path], tmp_path: Path) -> None:
     config = joined(two)
     config = replace(config, members=(replace(config.members[0], weight=3.0), config.members[1]))

@@ -17,7 +17,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Annotated, Any
 
 import numpy as np
@@ -76,6 +76,9 @@ class Member:
     """Weight of each of its views in the mean."""
     enlarged: Sizes = ()
     """The sizes instead of these on a slide whose nuclei are small."""
+    first_view: Annotated[int, Meta(ge=0, lt=MOST)] = 0
+    """Which of the views its first size is seen in, 0 being the tile as it is: members that are moved differently make
+    up together for where the slide begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +269,7 @@ class JointSegmenter(TiledSegmenter):
         ways = views(MOST, model.grain, turned=member.turned and self.config.separation == "distance")
         return [
             MemberView.fit(Fraction(size), way, self.tile, self.margin, model)
-            for size, way in zip(sizes, cycle(ways), strict=False)
+            for size, way in zip(sizes, islice(cycle(ways), member.first_view, None), strict=False)
         ]
 
 

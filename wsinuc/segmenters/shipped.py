@@ -36,14 +36,15 @@ class ShippedModel:
 MODELS = (
     ShippedModel(DEFAULT, "fast.safetensors", "what is taken when no model is named: fast"),
     ShippedModel(
-        "accurate", "accurate.safetensors", "diffusion and, in three sizes, fast together, with their disagreement"
+        "accurate", "accurate.safetensors", "diffusion and, in three sizes, student together, with their disagreement"
     ),
     ShippedModel("breast", "breast.safetensors", "nuclei of student in four classes of breast tissue, from few points"),
     ShippedModel(
         "diffusion", "diffusion.safetensors", "method A: diffusion features and an ensemble of pixel classifiers"
     ),
-    ShippedModel("fast", "fast.safetensors", "two views of student, fitted to each slide's colours and size of nuclei"),
-    ShippedModel("student", "student.safetensors", "a small network distilled from several models, as it is"),
+    ShippedModel("fast", "fast.safetensors", "student and student-tnbc together, fitted to each slide's colours and size of nuclei"),
+    ShippedModel("student", "student.safetensors", "a small network of 31 organs, taught by several models, as it is"),
+    ShippedModel("student-tnbc", "student-tnbc.safetensors", "the same network as it was taught by breast tissue alone"),
 )
 """All names; see `shipped_models` for those whose file is here."""
 FEATURES = WEIGHTS / "diffusion.safetensors"
