@@ -107,6 +107,20 @@ def open_dataset(
     return Dataset.open(bound, mpp=mpp, otherwise=otherwise)
 
 
+def is_named(source: Path | str) -> bool:
+    """Whether a source says that it is a data set: ``NAME=PATH``, ``SLIDE=ANNOTATIONS``, or a table of slides."""
+    asked = _parse(source, "auto")
+    return asked.layout != "auto" or asked.annotations is not None or asked.path.suffix.lower() == ".csv"
+
+
+def layout_of(source: Path | str) -> str | None:
+    """Name of the layout that a folder has, judged by names of files alone; None for no data set."""
+    try:
+        return _recognise(_parse(source, "auto").path).name
+    except DataError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """A data set as a user names it."""

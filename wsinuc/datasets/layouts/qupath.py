@@ -30,7 +30,7 @@ from PIL import ImageColor
 from wsinuc.datasets.base import UNLABELLED, Annotation, Layout, Row
 from wsinuc.datasets.layouts.folder import PALETTE
 from wsinuc.datasets.layouts.qupath_files import AnnotatedFile, annotated_files, is_annotated
-from wsinuc.datasets.layouts.qupath_objects import REGION, Color, Drawing, read_drawing
+from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, REGION, Color, Drawing, read_drawing
 from wsinuc.datasets.layouts.qupath_pixels import (
     POINT_RADIUS_UM,
     Painted,
@@ -105,7 +105,9 @@ class QuPathLayout(Layout):
         self._given_mpp = mpp
         self._slides = [_open(file, regions, mpp) for file in annotated_files(path, annotations)]
         self._regions = [region for slide in self._slides for region in _regions_of(slide)]
-        painted = [_painted(region) for region in self._regions]
+        painted = [
+            _painted(region, ignored_pixels(region.outline, region.ignored, region.box)) for region in self._regions
+        ]
         outlined = any(len(each.sources) > 1 for each in painted)
         marked = any(len(slide.drawing.points) for slide in self._slides)
         if outlined:
@@ -129,10 +131,10 @@ class QuPathLayout(Layout):
         _, region = self._by_name[row["name"]]
         slide = region.slide
         mpp = self._given_mpp or slide.mpp or float(row.get("mpp") or 1.0)
-        painted = _painted(region)
-        classes = self._label_classes(region, painted)
-        points, point_classes = self._points(region, painted, classes)
         ignore = ignored_pixels(region.outline, region.ignored, region.box)
+        painted = _painted(region, ignore)
+        classes = self._label_classes(region, painted)
+        points, point_classes = self._points(region, (painted.labels == 0) & ~ignore)
         if self.kind == "instances":
             ignore |= discs(points, POINT_RADIUS_UM / mpp, region.box.shape) & (painted.labels == 0)
         marked = self.kind == "points" or len(points) > 0
@@ -186,12 +188,9 @@ class QuPathLayout(Layout):
                 classes[label] = kind
         return classes
 
-    def _points(
-        self, region: _Region, painted: Painted, classes: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-        """(n, 2) (y, x) and class of the points that lie in no outline and count."""
+    def _points(self, region: _Region, counted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """(n, 2) (y, x) and class of the points on the pixels that count and lie in no outline."""
         places, kinds = self._marks(region)
-        counted = (painted.labels == 0) & ~ignored_pixels(region.outline, region.ignored, region.box)
         free = _at(counted, places)
         return places[free], kinds[free]
 
@@ -217,16 +216,33 @@ class QuPathLayout(Layout):
 
     def _notes(self, painted: Sequence[Painted]) -> tuple[str, ...]:
         counts: Counter[str] = Counter()
-        for region, each in zip(self._regions, painted, strict=True):
-            empty = len(each.sources) == 1 and not region.outline.contains(region.slide.drawing.points).any()
-            counts["regions hold no nucleus: all of their pixels are background"] += empty
-            counts["outlines overlap earlier ones, which keep the shared pixels"] += each.covered
-            counts["outlines lie under earlier ones and are left out"] += each.hidden
-            counts["outlines cross the edge of a region and are cut there"] += each.cut
         for slide in self._slides:
-            for what, count in slide.drawing.left_out.items():
-                counts[f"{what} are left out"] += count
-        return tuple(f"{count:,} {what}" for what, count in counts.items() if count)
+            mine = [each for each in zip(self._regions, painted, strict=True) if each[0].slide is slide]
+            counts += _counts(slide, mine)
+        return tuple(f"{count:,} {what}" for what, count in counts.items())
+
+
+def _counts(slide: _Slide, painted: Sequence[tuple[_Region, Painted]]) -> Counter[str]:
+    """What was done to a slide's annotations -> to how many of them."""
+    labelled: set[int] = set()
+    covered: set[int] = set()
+    hidden: set[int] = set()
+    cut: set[int] = set()
+    empty = 0
+    for region, each in painted:
+        labelled |= {region.nuclei[i] for i in each.sources[1:]}
+        covered |= {region.nuclei[i] for i in each.covered}
+        hidden |= {region.nuclei[i] for i in each.hidden}
+        cut |= {region.nuclei[i] for i in each.cut}
+        empty += len(each.sources) == 1 and not region.outline.contains(slide.drawing.points).any()
+    counts = Counter({f"{what} are left out": count for what, count in slide.drawing.left_out.items()})
+    # Their bounding boxes meet the one of a region, but no pixel of theirs lies in it.
+    counts[f"{OUTSIDE} are left out"] += len(slide.drawing.nuclei) - len(labelled | hidden)
+    counts["outlines lie under earlier ones and are left out"] += len(hidden - labelled)
+    counts["outlines overlap earlier ones, which keep the shared pixels"] += len(covered)
+    counts["outlines cross the edge of what is annotated and are cut there"] += len(cut)
+    counts["regions hold no nucleus: all of their pixels are background"] += empty
+    return +counts
 
 
 def _open(file: AnnotatedFile, regions: str, given_mpp: float | None) -> _Slide:
@@ -284,9 +300,9 @@ def _outside(slide: _Slide, outline: Outlines, extent: Box) -> str:
     )
 
 
-def _painted(region: _Region) -> Painted:
+def _painted(region: _Region, ignore: NDArray[np.bool_]) -> Painted:
     nuclei = region.slide.drawing.nuclei
-    return paint([nuclei[i].outline for i in region.nuclei], region.outline, region.box)
+    return paint([nuclei[i].outline for i in region.nuclei], ignore, region.box)
 
 
 def _pixels(region: _Region) -> NDArray[np.uint8]:
