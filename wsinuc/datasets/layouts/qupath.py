@@ -29,6 +29,7 @@ from PIL import ImageColor
 
 from wsinuc.datasets.base import UNLABELLED, Annotation, Layout, Row
 from wsinuc.datasets.layouts.folder import PALETTE
+from wsinuc.datasets.layouts.qupath_check import FEWEST_NUCLEI, fits
 from wsinuc.datasets.layouts.qupath_files import AnnotatedFile, annotated_files, is_annotated
 from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, REGION, Color, Drawing, read_drawing
 from wsinuc.datasets.layouts.qupath_pixels import (
@@ -129,8 +130,8 @@ class QuPathLayout(Layout):
 
     def read(self, row: Row) -> Annotation:
         _, region = self._by_name[row["name"]]
-        slide = region.slide
-        mpp = self._given_mpp or slide.mpp or float(row.get("mpp") or 1.0)
+        # Unknown where counting is all that is wanted; any number will do then.
+        mpp = self._given_mpp or float(row["mpp"] or 1.0)
         ignore = ignored_pixels(region.outline, region.ignored, region.box)
         painted = _painted(region, ignore)
         classes = self._label_classes(region, painted)
@@ -138,8 +139,11 @@ class QuPathLayout(Layout):
         if self.kind == "instances":
             ignore |= discs(points, POINT_RADIUS_UM / mpp, region.box.shape) & (painted.labels == 0)
         marked = self.kind == "points" or len(points) > 0
+        pixels = _pixels(region)
+        if len(painted.sources) > FEWEST_NUCLEI and not fits(pixels, painted.labels > 0, ~ignore):
+            raise DataError(_misfit(region, len(painted.sources) - 1))
         return Annotation(
-            image=_pixels(region),
+            image=pixels,
             labels=painted.labels,
             classes=classes if self.classes and self.kind == "instances" else None,
             points=points if marked else None,
@@ -254,7 +258,8 @@ def _open(file: AnnotatedFile, regions: str, given_mpp: float | None) -> _Slide:
             mpp = slide.mpp
         except MppError:
             mpp = None
-    drawing = read_drawing(file.annotations, regions=regions, mpp=given_mpp or mpp)
+    known = given_mpp or file.mpp or mpp
+    drawing = read_drawing(file.annotations, regions=regions, mpp=known)
     return _Slide(file=file, mpp=mpp, shape=shape, origin_yx=origin, drawing=drawing)
 
 
@@ -297,6 +302,15 @@ def _outside(slide: _Slide, outline: Outlines, extent: Box) -> str:
         f"{slide.file.annotations}: a region spans x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}, outside the slide "
         f"{slide.file.slide.name}, which spans x {extent.x0} to {extent.x1}, y {extent.y0} to {extent.y1}: are these "
         "another slide's annotations, or not in full-resolution pixels?"
+    )
+
+
+def _misfit(region: _Region, count: int) -> str:
+    file = region.slide.file
+    return (
+        f"{file.annotations}: the {count} outlines of region {region.number + 1} hold pixels of {file.slide.name} that "
+        "are no darker than the others, as nuclei are: are these another slide's annotations, or of a copy that was "
+        "cropped, turned or scaled?"
     )
 
 
