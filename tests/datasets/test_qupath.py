@@ -11,7 +11,7 @@ import pytest
 from helpers.files.annotations import collection, drawn, marked, square, write
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset
-from wsinuc.datasets.layouts import qupath
+from wsinuc.datasets.layouts import qupath, qupath_objects
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
@@ -283,6 +283,10 @@ def test_more_errors(opened, tmp_path, monkeypatch):
     (tmp_path / "t.csv").write_text("slide\na.tif\na.tif\n")
     with pytest.raises(DataError, match="have one name, by which images are known"):
         open_dataset(tmp_path / "t.csv")
+    monkeypatch.setattr(qupath_objects, "MAX_REGIONS", 0)
+    with pytest.raises(DataError, match=r"has more than 0 regions \(Region\*\): these are objects"):
+        opened(REGION, nucleus)
+    monkeypatch.setattr(qupath_objects, "MAX_REGIONS", 1)
     monkeypatch.setattr(qupath, "MAX_REGION_PX", 399)
     with pytest.raises(DataError, match="region 1 is 20 x 20 px, up to 399 px are read"):
         opened(REGION, nucleus)

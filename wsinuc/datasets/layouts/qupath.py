@@ -282,7 +282,8 @@ def _regions_of(slide: _Slide) -> list[_Region]:
                 f"{MAX_REGION_PX:,} px are read: is every nucleus in it annotated? Draw smaller regions where it is so"
             )
         meets = (bounds[:, 0] < box.x1) & (bounds[:, 2] > box.x0) & (bounds[:, 1] < box.y1) & (bounds[:, 3] > box.y0)
-        before = [earlier.outline for earlier in drawing.regions[:number]]
+        # Where two regions share pixels, they are the first one's.
+        others = (*drawing.ignored, *(earlier.outline for earlier in drawing.regions[:number]))
         regions.append(
             _Region(
                 slide=slide,
@@ -290,10 +291,16 @@ def _regions_of(slide: _Slide) -> list[_Region]:
                 outline=drawn.outline,
                 box=box,
                 nuclei=tuple(np.flatnonzero(meets).tolist()),
-                ignored=(*drawing.ignored, *before),
+                ignored=tuple(other for other in others if _reaches(other, box)),
             )
         )
     return regions
+
+
+def _reaches(outline: Outlines, box: Box) -> bool:
+    """Whether an outline may have pixels in a box."""
+    own = box_of(outline)
+    return own is not None and own.overlaps(box)
 
 
 def _outside(slide: _Slide, outline: Outlines, extent: Box) -> str:
