@@ -27,7 +27,7 @@ LAYOUTS = {
     "tnbc": "wsinuc.datasets.layouts.masks:TnbcLayout",
     "dsb2018": "wsinuc.datasets.layouts.masks:Dsb2018Layout",
     "glas": "wsinuc.datasets.layouts.glas:GlasLayout",
-    "points": "wsinuc.datasets.layouts.points:PointFolderLayout",
+    "points": "wsinuc.datasets.layouts.point_folder:PointFolderLayout",
     "nucls": "wsinuc.datasets.layouts.points:NuclsLayout",
     "endonuke": "wsinuc.datasets.layouts.points:EndoNukeLayout",
     "folder": "wsinuc.datasets.layouts.folder:FolderLayout",

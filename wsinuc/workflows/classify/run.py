@@ -27,6 +27,7 @@ from wsinuc.segmenters import model_path, segmenter_from
 from wsinuc.segmenters.typed import METHOD, TypedSegmenter, typed_checkpoint
 from wsinuc.workflows.classify.cross_validate import ClassScores, cross_validate, fit_on, permutation_test
 from wsinuc.workflows.classify.nuclei import NucleusTable, gather_nuclei
+from wsinuc.workflows.data.training_set import label_notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,8 @@ class PointSet:
     images: tuple[LabelledImage, ...]
     classes: tuple[NucleusClass, ...]
     origin: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    """What was done to make points of what the files hold, a line for each kind."""
 
 
 def gather_points(source: str, *, mpp: float | None, wanted: Conditions, unwanted: Conditions) -> PointSet:
@@ -72,7 +75,8 @@ def gather_points(source: str, *, mpp: float | None, wanted: Conditions, unwante
     if len(dataset.classes) < 2:
         raise DataError(f"the points of {dataset.path} have no classes to be told apart: two are the least")
     origin = {"data": dataset.path.name, "layout": dataset.layout.name, "images": sorted(set(dataset.names))}
-    return PointSet(tuple(dataset), dataset.classes, origin)
+    images = tuple(dataset)
+    return PointSet(images, dataset.classes, origin, label_notes(dataset, images))
 
 
 def train_points(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, Dataset, LabelledImage
 from wsinuc.datasets.label_values import count_notes
@@ -72,7 +74,7 @@ def gather_training_set(
     Parameters
     ----------
     sources
-        Folders of data sets, or ``NAME=FOLDER``; all must have the same classes.
+        Folders of data sets, or ``NAME=FOLDER``; all must have the same classes, in any order and capitals.
     mpp
         um per pixel of images that do not say it.
     whole
@@ -114,8 +116,13 @@ def gather_training_set(
     classes = _common_classes(datasets)
     # Once, because every pass over a data set decodes its files again.
     groups = [tuple(dataset) for dataset in datasets]
-    images = tuple(_named(image, dataset) for dataset, group in zip(datasets, groups, strict=True) for image in group)
+    images = tuple(
+        _renumbered(_named(image, dataset), dataset, classes)
+        for dataset, group in zip(datasets, groups, strict=True)
+        for image in group
+    )
     notes = tuple(line for dataset, group in zip(datasets, groups, strict=True) for line in label_notes(dataset, group))
+    notes = (*notes, *_spellings(datasets))
     # Data sets that do not classify agree with one another: all of their nuclei are of one class.
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
@@ -132,9 +139,9 @@ def gather_training_set(
 
 
 def label_notes(dataset: Dataset, images: Iterable[LabelledImage]) -> tuple[str, ...]:
-    """What was done to the label images of a data set, a line for each kind; patches of one image count once."""
+    """What was done to the annotation of a data set, a line for each kind; patches of one image count once."""
     notes = {image.attributes["name"]: image.notes for image in images}
-    return tuple(f"{dataset.path}: {line}" for line in count_notes(notes.values()))
+    return tuple(f"{dataset.path}: {line}" for line in count_notes(notes.values(), dataset.layout.annotated))
 
 
 def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
@@ -180,13 +187,30 @@ def _typical(dataset: Dataset, selection: ImageSelection, fraction: float) -> Sp
 
 def _common_classes(datasets: Sequence[Dataset]) -> tuple[NucleusClass, ...]:
     first = datasets[0]
+    keys = _keys(first)
     for other in datasets[1:]:
-        if [c.name for c in other.classes] != [c.name for c in first.classes]:
+        if sorted(_keys(other)) != sorted(keys):
             raise DataError(
                 f"the classes differ: {first.path} has {_listed(first.classes)}, {other.path} has "
                 f"{_listed(other.classes)}; give both the same classes.csv, or train on one"
             )
     return first.classes
+
+
+def _keys(dataset: Dataset) -> list[str]:
+    """By what names the classes of a data set are known, without regard to case."""
+    return [each.name.casefold() for each in dataset.classes]
+
+
+def _spellings(datasets: Sequence[Dataset]) -> tuple[str, ...]:
+    """A note on each data set that writes a class in another way than the first one, whose names the model has."""
+    called = {each.name.casefold(): each.name for each in datasets[0].classes}
+    return tuple(
+        f"{dataset.path}: the class {each.name!r} is taken for {called[each.name.casefold()]!r}"
+        for dataset in datasets[1:]
+        for each in dataset.classes
+        if each.name != called[each.name.casefold()]
+    )
 
 
 def shared_out(images: Sequence[LabelledImage], first: int, share: float) -> tuple[float, ...]:
@@ -207,6 +231,15 @@ def _listed(classes: Sequence[NucleusClass]) -> str:
 def _named(image: LabelledImage, dataset: Dataset) -> LabelledImage:
     """The image under a name that stays its own beside other data sets'."""
     return replace(image, name=f"{dataset.layout.name}/{image.name}")
+
+
+def _renumbered(image: LabelledImage, dataset: Dataset, classes: tuple[NucleusClass, ...]) -> LabelledImage:
+    """The image with its classes counted as in ``classes``, whatever their order in its data set."""
+    numbers = {each.name.casefold(): i for i, each in enumerate(classes, start=1)}
+    order = np.array([0, *(numbers[key] for key in _keys(dataset))], np.int32)
+    if image.classes is None or (order == np.arange(len(order))).all():
+        return image
+    return replace(image, classes=order[image.classes])
 
 
 def _origin(dataset: Dataset, selection: ImageSelection, notes: Sequence[str]) -> dict[str, Any]:
