@@ -36,7 +36,7 @@ class NamedPoints:
         DataError
             None of them does.
         """
-        within = ((self.places >= 0) & (self.places < shape)).all(axis=1)
+        within: NDArray[np.bool_] = ((self.places >= 0) & (self.places < shape)).all(axis=1)
         if within.all():
             return self, ()
         if not within.any():
