@@ -32,6 +32,7 @@ LAYOUTS = {
     "nucls": "wsinuc.datasets.layouts.points:NuclsLayout",
     "endonuke": "wsinuc.datasets.layouts.points:EndoNukeLayout",
     "folder": "wsinuc.datasets.layouts.folder:FolderLayout",
+    "corrected": "wsinuc.datasets.layouts.corrected:CorrectedLayout",
     "qupath": "wsinuc.datasets.layouts.qupath:QuPathLayout",
     "images": "wsinuc.datasets.layouts.images:ImagesLayout",
 }

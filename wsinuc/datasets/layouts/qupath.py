@@ -52,7 +52,7 @@ MAX_REGION_PX = 2**26
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _Slide:
+class AnnotatedSlide:
     """A slide with its annotations, in level-0 pixels."""
 
     file: AnnotatedFile
@@ -64,11 +64,26 @@ class _Slide:
     """In pixels of the file, which begin at ``origin_yx``."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlideHeader:
+    """What annotations have to be told of their slide."""
+
+    mpp: float | None
+    """um per pixel as the slide says it."""
+    shape: tuple[int, int]
+    origin_yx: tuple[int, int]
+
+    def annotated(self, file: AnnotatedFile, drawing: Drawing, *, mpp: float | None = None) -> AnnotatedSlide:
+        """The slide with its annotations; ``mpp`` is known from elsewhere than the slide."""
+        known = mpp or self.mpp
+        return AnnotatedSlide(file=file, mpp=known, shape=self.shape, origin_yx=self.origin_yx, drawing=drawing)
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Region:
     """One image of the set."""
 
-    slide: _Slide
+    slide: AnnotatedSlide
     number: int
     """Of the slide's regions, from 0."""
     outline: Outlines
@@ -103,7 +118,7 @@ class QuPathLayout(Layout):
     ) -> None:
         super().__init__(path)
         self._given_mpp = mpp
-        self._slides = [_open(file, regions, mpp) for file in annotated_files(path, annotations)]
+        self._slides = self._open_slides(annotations, regions, mpp)
         self._regions = [region for slide in self._slides for region in _regions_of(slide)]
         painted = [_painted(region) for region in self._regions]
         outlined = any(len(each.sources) > 1 for each in painted)
@@ -116,7 +131,7 @@ class QuPathLayout(Layout):
             self.kind = UNLABELLED
         self.classes = self._named_classes(painted)
         self._number = {c.name: i for i, c in enumerate(self.classes, start=1)}
-        self.notes = self._notes(painted)
+        self.notes = (*self._notes_on_files(), *self._notes(painted))
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -153,6 +168,19 @@ class QuPathLayout(Layout):
             f"or marked (found {elsewhere or 'nothing else'}): are these another slide's annotations, or were the "
             "regions exported alone? Export all objects"
         )
+
+    def _open_slides(self, annotations: Path | None, regions: str, mpp: float | None) -> list[AnnotatedSlide]:
+        """The headers of the slides with their annotations."""
+        slides = []
+        for file in annotated_files(self.path, annotations):
+            header = slide_header(file.slide)
+            drawing = read_drawing(file.annotations, regions=regions, mpp=mpp or header.mpp)
+            slides.append(header.annotated(file, drawing))
+        return slides
+
+    def _notes_on_files(self) -> tuple[str, ...]:
+        """What is to be said of the files before what is said of regions and nuclei."""
+        return ()
 
     @cached_property
     def _by_name(self) -> dict[str, tuple[Row, _Region]]:
@@ -229,20 +257,17 @@ class QuPathLayout(Layout):
         return tuple(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
-def _open(file: AnnotatedFile, regions: str, given_mpp: float | None) -> _Slide:
-    """The header of a slide and its annotations."""
-    with open_isolated(file.slide) as slide:
-        shape = slide.level_shapes[0]
-        origin = slide.origin
+def slide_header(slide: Path) -> SlideHeader:
+    """What the header of a slide says; raises SlideError for what is none."""
+    with open_isolated(slide) as opened:
         try:
-            mpp = slide.mpp
+            mpp = opened.mpp
         except MppError:
             mpp = None
-    drawing = read_drawing(file.annotations, regions=regions, mpp=given_mpp or mpp)
-    return _Slide(file=file, mpp=mpp, shape=shape, origin_yx=origin, drawing=drawing)
+        return SlideHeader(mpp=mpp, shape=opened.level_shapes[0], origin_yx=opened.origin)
 
 
-def _regions_of(slide: _Slide) -> list[_Region]:
+def _regions_of(slide: AnnotatedSlide) -> list[_Region]:
     """The regions of a slide, cut to it."""
     drawing = slide.drawing
     extent = Box.of_shape(slide.shape).shift(-slide.origin_yx[0], -slide.origin_yx[1])
@@ -275,7 +300,7 @@ def _regions_of(slide: _Slide) -> list[_Region]:
     return regions
 
 
-def _outside(slide: _Slide, outline: Outlines, extent: Box) -> str:
+def _outside(slide: AnnotatedSlide, outline: Outlines, extent: Box) -> str:
     x0, y0, x1, y1 = outline.bounds
     return (
         f"{slide.file.annotations}: a region spans x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}, outside the slide "
