@@ -80,7 +80,7 @@ def check_changes(returned: Returned, detections: Detections, overlap: Overlap, 
     known = int(returned.seen.sum()) + len(overlap.same)
     if not known and not len(changes.edited):
         raise DataError(
-            f"{returned.path}: none of its {len(returned.nucleus_at):,} outlines is one of the {len(detections):,} "
+            f"{returned.path}: none of its {returned.outlines:,} outlines is one of the {len(detections):,} "
             f"nuclei of {detections.result}, by UUID or by place: are these another slide's or another run's, or "
             "annotations alone (File, Export objects as GeoJSON, All objects)?"
         )

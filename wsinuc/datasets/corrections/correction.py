@@ -17,12 +17,11 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from wsinuc.annotations import read_features
 from wsinuc.datasets.corrections.changes import Changes, changed_boxes, check_changes, find_changes
 from wsinuc.datasets.corrections.detections import Detections
 from wsinuc.datasets.corrections.overlap import Overlap, match_by_overlap
-from wsinuc.datasets.corrections.returned import Returned, counted_as_nucleus
-from wsinuc.datasets.layouts.qupath_objects import Drawing, DrawnNucleus, DrawnRegion, nucleus_of, outlines_of
+from wsinuc.datasets.corrections.returned import Returned
+from wsinuc.datasets.layouts.qupath_objects import Drawing, DrawnNucleus, DrawnRegion
 from wsinuc.grid import Box
 from wsinuc.tissue.outlines import Outlines
 
@@ -44,13 +43,11 @@ class Correction:
     """Changes whose middle lies in no region."""
 
 
-def correct(returned: Returned, detections: Detections, *, regions: str, extent: Box, mpp: float) -> Correction:
+def correct(returned: Returned, detections: Detections, *, extent: Box, mpp: float) -> Correction:
     """Regions of a corrected result with the nuclei in them, and what was changed.
 
     Parameters
     ----------
-    regions
-        Class or name of the regions, as a pattern.
     extent
         The slide, in the pixels that QuPath counts.
     mpp
@@ -66,7 +63,9 @@ def correct(returned: Returned, detections: Detections, *, regions: str, extent:
     check_changes(returned, detections, overlap, changes)
     boxes = changed_boxes(returned, detections, overlap, changes)
     drawn_regions = returned.regions or regions_around(boxes, REACH_UM / mpp, extent)
-    first, rest = _nuclei(returned, detections, overlap, changes, drawn_regions, regions)
+    names = _Names(detections, changes, trusted=bool(returned.regions))
+    first = _drawn_nuclei(returned, overlap, names, drawn_regions)
+    rest = _nuclei_as_they_were(detections, changes, names, drawn_regions)
     inside = _in_regions(returned.points, drawn_regions)
     point_classes = tuple(name for name, there in zip(returned.point_classes, inside.tolist(), strict=True) if there)
     drawing = Drawing(
@@ -114,38 +113,25 @@ def _outline(polygon: shapely.Polygon) -> Outlines:
     return Outlines(np.concatenate(rings), ends, np.array([len(rings)]))
 
 
-def _nuclei(
-    returned: Returned,
-    detections: Detections,
-    overlap: Overlap,
-    changes: Changes,
-    drawn_regions: tuple[DrawnRegion, ...],
-    pattern: str,
-) -> tuple[list[DrawnNucleus], list[DrawnNucleus]]:
-    """The nuclei that meet a region: what was drawn or edited, and what was left as it was."""
-    boxes = np.array([region.outline.bounds for region in drawn_regions]).reshape(-1, 4)
-    names = _Names(detections, changes, trusted=bool(returned.regions))
-    standing = {returned.drawn[drawn].place: nucleus for drawn, nucleus in overlap.same.items()}
-    twice = {place for place, nucleus in standing.items() if returned.seen[nucleus]}
-    edited = {returned.drawn[drawn].place: nucleus for drawn, nucleus in overlap.edited.items()}
-    news = {each.place: each.class_name for i, each in enumerate(returned.drawn) if i not in overlap.same}
-    first: list[DrawnNucleus] = []
-    rest: list[DrawnNucleus] = []
-    place = -1
-    # The file is read again, so that outlines are held of the regions alone.
-    for feature in read_features(returned.path):
-        if not counted_as_nucleus(feature, pattern):
-            continue
-        place += 1
-        outline = outlines_of(nucleus_of(feature).coordinates)
-        if place in twice or not len(outline.xy) or not _meets(outline, boxes):
-            continue
-        nucleus = standing.get(place, int(returned.nucleus_at[place]))
-        if place in news:
-            first.append(DrawnNucleus(outline, names.of_drawn(news[place], edited.get(place))))
-        elif nucleus >= 0 and nucleus not in overlap.replaced:
-            rest.append(DrawnNucleus(outline, names.of_nucleus(nucleus)))
-    return first, rest
+def _drawn_nuclei(
+    returned: Returned, overlap: Overlap, names: _Names, regions: tuple[DrawnRegion, ...]
+) -> list[DrawnNucleus]:
+    """What was edited or drawn, in the order of the file, where it meets a region."""
+    nuclei = []
+    for i, each in enumerate(returned.drawn):
+        if i not in overlap.same and _meets(np.array([each.outline.bounds]), regions)[0]:
+            nuclei.append(DrawnNucleus(each.outline, names.of_drawn(each.class_name, overlap.edited.get(i))))
+    return nuclei
+
+
+def _nuclei_as_they_were(
+    detections: Detections, changes: Changes, names: _Names, regions: tuple[DrawnRegion, ...]
+) -> list[DrawnNucleus]:
+    """The nuclei whose outline was left as it was, where they meet a region."""
+    standing = _meets(detections.drawn.boxes, regions)
+    standing[np.concatenate([changes.deleted, changes.edited, changes.replaced])] = False
+    polygons = detections.polygons(np.flatnonzero(standing).tolist())
+    return [DrawnNucleus(_outline(polygons[number]), names.of_nucleus(number)) for number in sorted(polygons)]
 
 
 def _give_way(
@@ -188,10 +174,13 @@ class _Names:
         return name
 
 
-def _meets(outline: Outlines, boxes: NDArray[np.float64]) -> bool:
-    x0, y0, x1, y1 = outline.bounds
-    meets = (boxes[:, 0] < x1) & (boxes[:, 2] > x0) & (boxes[:, 1] < y1) & (boxes[:, 3] > y0)
-    return bool(meets.any())
+def _meets(boxes: NDArray[np.float64], regions: tuple[DrawnRegion, ...]) -> NDArray[np.bool_]:
+    """(n,) whether each box x0, y0, x1, y1 meets the bounding box of a region."""
+    meets = np.zeros(len(boxes), np.bool_)
+    for region in regions:
+        x0, y0, x1, y1 = region.outline.bounds
+        meets |= (boxes[:, 0] < x1) & (boxes[:, 2] > x0) & (boxes[:, 1] < y1) & (boxes[:, 3] > y0)
+    return meets
 
 
 def _in_regions(xy: NDArray[np.float64], regions: tuple[DrawnRegion, ...]) -> NDArray[np.bool_]:

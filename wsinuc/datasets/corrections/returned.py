@@ -38,12 +38,12 @@ from wsinuc.tissue.outlines import Outlines
 class Drawn:
     """An outline that is not as QuPath was given it: edited, or drawn."""
 
-    place: int
-    """Which outline of the file it is, counted over all outlines of nuclei."""
     nucleus: int | None
     """The nucleus of its UUID; None where it has none of ours."""
+    outline: Outlines
+    """In pixels of the file."""
     shape: shapely.Geometry
-    """Valid, in pixels of the file."""
+    """The same as shapely has it, made valid."""
     class_name: str
     """Empty without one."""
 
@@ -53,8 +53,8 @@ class Returned:
     """All that counts of a file that came back."""
 
     path: Path
-    nucleus_at: NDArray[np.int64]
-    """(m,) for each outline of the file the nucleus of its UUID, -1 without one."""
+    outlines: int
+    """Outlines in it, but for regions and ignored areas."""
     seen: NDArray[np.bool_]
     """(n,) whether each nucleus of the result is in the file, by its UUID."""
     drawn: tuple[Drawn, ...]
@@ -94,20 +94,13 @@ def read_returned(path: Path, detections: Detections, *, regions: str, mpp: floa
     return reader.result(path, tuple(drawn_regions), tuple(ignored))
 
 
-def counted_as_nucleus(feature: Feature, regions: str) -> bool:
-    """Whether `Returned.nucleus_at` counts a feature, so that a second reading finds the same outlines."""
-    if feature.kind not in AREAS or feature.object_type in NO_NUCLEI:
-        return False
-    return not (is_called(feature, regions) or is_called(feature, IGNORE))
-
-
 class _Reader:
     """What has been read so far."""
 
     def __init__(self, detections: Detections, largest: float) -> None:
         self._detections = detections
         self._largest = largest
-        self._nucleus_at: list[int] = []
+        self._outlines = 0
         self._seen = np.zeros(len(detections), np.bool_)
         self._drawn: list[Drawn] = []
         self._given: dict[int, str] = {}
@@ -130,10 +123,10 @@ class _Reader:
             self._left_out["lines, which are no nuclei"] += 1
 
     def _add_outline(self, feature: Feature, name: str) -> None:
-        place = len(self._nucleus_at)
+        self._outlines += 1
         nucleus = self._nucleus_of(feature)
-        self._nucleus_at.append(-1 if nucleus is None else nucleus)
-        geometry = nucleus_of(feature).geometry
+        drawn = nucleus_of(feature)
+        geometry = drawn.geometry
         if nucleus is not None:
             self._seen[nucleus] = True
             if name.casefold() != self._given_class(nucleus).casefold():
@@ -145,8 +138,9 @@ class _Reader:
         elif nucleus is None and geometry.area > self._largest:
             self._left_out[f"outlines larger than {MAX_NUCLEUS_UM2:,.0f} um2, which are no nuclei"] += 1
         else:
+            outline = outlines_of(drawn.coordinates)
             shape = shapely.make_valid(geometry)
-            self._drawn.append(Drawn(place=place, nucleus=nucleus, shape=shape, class_name=name))
+            self._drawn.append(Drawn(nucleus=nucleus, outline=outline, shape=shape, class_name=name))
 
     def _nucleus_of(self, feature: Feature) -> int | None:
         """The nucleus of a feature's UUID, the first time that it comes."""
@@ -163,7 +157,7 @@ class _Reader:
         """All of it."""
         return Returned(
             path=path,
-            nucleus_at=np.array(self._nucleus_at, np.int64),
+            outlines=self._outlines,
             seen=self._seen,
             drawn=tuple(self._drawn),
             given=self._given,

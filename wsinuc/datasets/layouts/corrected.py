@@ -49,7 +49,7 @@ class CorrectedLayout(QuPathLayout):
         detections = read_detections(self.path, header.origin_yx)
         returned = read_returned(annotations, detections, regions=regions, mpp=known)
         extent = Box.of_shape(header.shape).shift(-header.origin_yx[0], -header.origin_yx[1])
-        self._correction = correct(returned, detections, regions=regions, extent=extent, mpp=known)
+        self._correction = correct(returned, detections, extent=extent, mpp=known)
         return [header.annotated(file, self._correction.drawing, mpp=known)]
 
     def _notes_on_files(self) -> tuple[str, ...]:
