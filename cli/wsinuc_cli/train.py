@@ -205,7 +205,8 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
     with telling(options["log"]) as tell:
         shared: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": tell}
         _run(chosen, config, output, options["denoiser"], validation, shared)
-    echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")
+    after = evaluate_command(data[0], options["mpp"], output, regions=options["regions"])
+    echo(f"Written to {output}. Next: {after}")
 
 
 def _run(
@@ -286,4 +287,5 @@ def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[Labe
         return ()
     if options["split"] is None or len(data) > 1:
         raise click.UsageError("--validation names a part of --split, of one data set")
-    return list(Split.load(options["split"]).of(open_dataset(data[0], mpp=options["mpp"]), options["validation"]))
+    dataset = open_dataset(data[0], mpp=options["mpp"], regions=options["regions"])
+    return list(Split.load(options["split"]).of(dataset, options["validation"]))

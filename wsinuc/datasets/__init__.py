@@ -102,10 +102,24 @@ def open_dataset(
         named_class = _layout_class(asked.layout)
     if not asked.path.is_dir():
         named_class = _layout_of_file(asked)
-    bound = _bind(named_class or _recognise(asked.path), asked, mpp or otherwise, regions)
+    bound = _bind(named_class or _recognise(asked.path), asked, regions, mpp, otherwise)
     if bound.kind == UNLABELLED and not pixels_only and bound.scan():
         raise DataError(bound.unlabelled())
     return Dataset.open(bound, mpp=mpp, otherwise=otherwise)
+
+
+def is_named(source: Path | str) -> bool:
+    """Whether a source says that it is a data set: ``NAME=PATH``, ``SLIDE=ANNOTATIONS``, or a table of slides."""
+    asked = _parse(source, "auto")
+    return asked.layout != "auto" or asked.annotations is not None or asked.path.suffix.lower() == ".csv"
+
+
+def layout_of(source: Path | str) -> str | None:
+    """Name of the layout that a folder has, judged by names of files alone; None for no data set."""
+    try:
+        return _recognise(_parse(source, "auto").path).name
+    except DataError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +162,17 @@ def _layout_of_file(asked: _Source) -> type[Layout]:
     return qupath
 
 
-def _bind(layout: type[Layout], asked: _Source, mpp: float | None, regions: str | None) -> Layout:
+def _bind(
+    layout: type[Layout], asked: _Source, regions: str | None, mpp: float | None, otherwise: float | None
+) -> Layout:
     """The layout of one data set."""
     from wsinuc.datasets.layouts.qupath import QuPathLayout
     from wsinuc.datasets.layouts.qupath_objects import REGION
 
     if issubclass(layout, QuPathLayout):
-        return layout(asked.path, annotations=asked.annotations, regions=regions or REGION, mpp=mpp)
+        return layout(
+            asked.path, annotations=asked.annotations, regions=regions or REGION, mpp=mpp, otherwise=otherwise
+        )
     return layout(asked.path)
 
 

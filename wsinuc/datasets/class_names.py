@@ -97,11 +97,17 @@ def numbers_of(classes: Iterable[NucleusClass], where: Path | str) -> dict[str, 
     return numbers
 
 
-def other_spellings(names: Iterable[str], classes: Sequence[NucleusClass]) -> tuple[str, ...]:
-    """A note on each name that a file spells in another way than its class is called."""
+def other_spellings(names: Iterable[str], classes: Sequence[NucleusClass]) -> dict[str, str]:
+    """Names that are spelled in another way than their class is called -> the name of the class."""
     called = {each.name.casefold(): each.name for each in classes}
     differing = sorted({name for name in names if name and called.get(name.casefold(), name) != name})
-    return tuple(f"hold the class {name!r}: taken for {called[name.casefold()]!r}" for name in differing)
+    return {name: called[name.casefold()] for name in differing}
+
+
+def spelling_notes(names: Iterable[str], classes: Sequence[NucleusClass]) -> tuple[str, ...]:
+    """A note on each name that is spelled in another way than its class is called."""
+    spellings = other_spellings(names, classes)
+    return tuple(f"the class {name!r} is taken for {called!r}" for name, called in spellings.items())
 
 
 def check_name(name: str, where: Path | str) -> None:

@@ -63,9 +63,10 @@ def correct(returned: Returned, detections: Detections, *, extent: Box, mpp: flo
     check_changes(returned, detections, overlap, changes)
     boxes = changed_boxes(returned, detections, overlap, changes)
     drawn_regions = returned.regions or regions_around(boxes, REACH_UM / mpp, extent)
+    area = _area(drawn_regions)
     names = _Names(detections, changes, trusted=bool(returned.regions))
-    first = _drawn_nuclei(returned, overlap, names, drawn_regions)
-    rest = _nuclei_as_they_were(detections, changes, names, drawn_regions)
+    first = _drawn_nuclei(returned, overlap, names, area)
+    rest = _nuclei_as_they_were(detections, changes, names, area)
     inside = _in_regions(returned.points, drawn_regions)
     point_classes = tuple(name for name, there in zip(returned.point_classes, inside.tolist(), strict=True) if there)
     drawing = Drawing(
@@ -113,25 +114,38 @@ def _outline(polygon: shapely.Polygon) -> Outlines:
     return Outlines(np.concatenate(rings), ends, np.array([len(rings)]))
 
 
-def _drawn_nuclei(
-    returned: Returned, overlap: Overlap, names: _Names, regions: tuple[DrawnRegion, ...]
-) -> list[DrawnNucleus]:
+def _drawn_nuclei(returned: Returned, overlap: Overlap, names: _Names, area: shapely.Geometry) -> list[DrawnNucleus]:
     """What was edited or drawn, in the order of the file, where it meets a region."""
     nuclei = []
     for i, each in enumerate(returned.drawn):
-        if i not in overlap.same and _meets(np.array([each.outline.bounds]), regions)[0]:
+        if i not in overlap.same and shapely.intersects(area, each.shape):
             nuclei.append(DrawnNucleus(each.outline, names.of_drawn(each.class_name, overlap.edited.get(i))))
     return nuclei
 
 
 def _nuclei_as_they_were(
-    detections: Detections, changes: Changes, names: _Names, regions: tuple[DrawnRegion, ...]
+    detections: Detections, changes: Changes, names: _Names, area: shapely.Geometry
 ) -> list[DrawnNucleus]:
     """The nuclei whose outline was left as it was, where they meet a region."""
-    standing = _meets(detections.drawn.boxes, regions)
+    standing = shapely.intersects(area, shapely.box(*detections.drawn.boxes.T))
     standing[np.concatenate([changes.deleted, changes.edited, changes.replaced])] = False
     polygons = detections.polygons(np.flatnonzero(standing).tolist())
-    return [DrawnNucleus(_outline(polygons[number]), names.of_nucleus(number)) for number in sorted(polygons)]
+    return [
+        DrawnNucleus(_outline(polygons[number]), names.of_nucleus(number))
+        for number in sorted(polygons)
+        if shapely.intersects(area, polygons[number])
+    ]
+
+
+def _area(regions: tuple[DrawnRegion, ...]) -> shapely.Geometry:
+    """All regions together, prepared to be asked about many nuclei."""
+    shapes = []
+    for region in regions:
+        rings = np.split(region.outline.xy, region.outline.ring_ends[:-1])
+        shapes.append(shapely.make_valid(shapely.Polygon(rings[0], rings[1:])))
+    area = shapely.union_all(shapes)
+    shapely.prepare(area)
+    return area
 
 
 def _give_way(
@@ -172,15 +186,6 @@ class _Names:
         if self._only is not None and name.casefold() == self._only.casefold():
             return ""
         return name
-
-
-def _meets(boxes: NDArray[np.float64], regions: tuple[DrawnRegion, ...]) -> NDArray[np.bool_]:
-    """(n,) whether each box x0, y0, x1, y1 meets the bounding box of a region."""
-    meets = np.zeros(len(boxes), np.bool_)
-    for region in regions:
-        x0, y0, x1, y1 = region.outline.bounds
-        meets |= (boxes[:, 0] < x1) & (boxes[:, 2] > x0) & (boxes[:, 1] < y1) & (boxes[:, 3] > y0)
-    return meets
 
 
 def _in_regions(xy: NDArray[np.float64], regions: tuple[DrawnRegion, ...]) -> NDArray[np.bool_]:

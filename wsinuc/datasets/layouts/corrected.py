@@ -35,7 +35,7 @@ class CorrectedLayout(QuPathLayout):
     def recognises(cls, path: Path) -> bool:
         return path.is_dir() and (path / SUMMARY).is_file() and (path / "nuclei").is_dir()
 
-    def _open_slides(self, annotations: Path | None, regions: str, mpp: float | None) -> list[AnnotatedSlide]:
+    def _open_slides(self, annotations: Path | None, regions: str) -> list[AnnotatedSlide]:
         if annotations is None:
             raise DataError(
                 f"{self.path} is a result, and what a model found is no annotation: correct it in QuPath, export it "
@@ -43,14 +43,21 @@ class CorrectedLayout(QuPathLayout):
             )
         file = AnnotatedFile(slide=slide_of(self.path), annotations=annotations)
         header = slide_header(file.slide)
-        known = mpp or header.mpp or _given_mpp(self.path)
+        recorded = header.mpp or _given_mpp(self.path)
+        known = self._known(recorded)
         if known is None:
             raise MppError(f"the resolution of {file.slide} is not recorded; give it with --mpp")
         detections = read_detections(self.path, header.origin_yx)
         returned = read_returned(annotations, detections, regions=regions, mpp=known)
         extent = Box.of_shape(header.shape).shift(-header.origin_yx[0], -header.origin_yx[1])
         self._correction = correct(returned, detections, extent=extent, mpp=known)
-        return [header.annotated(file, self._correction.drawing, mpp=known)]
+        return [header.annotated(file, self._correction.drawing, mpp=recorded)]
+
+    def unlabelled(self) -> str:
+        return (
+            f"{self.path}: no nucleus is left around what was changed ({self._correction.changes}), so nothing can be "
+            "learned there but background: draw an area of class Region* around all that you have checked"
+        )
 
     def _notes_on_files(self) -> tuple[str, ...]:
         return correction_notes(self._correction, regions=len(self._correction.drawing.regions))

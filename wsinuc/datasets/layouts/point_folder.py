@@ -57,7 +57,8 @@ class PointFolderLayout(ManifestLayout):
         shape = (pixels.shape[0], pixels.shape[1])
         points, notes = marked.inside(shape, str(file))
         if self.open_classes:
-            notes = (*notes, *other_spellings(points.names, self.classes))
+            spellings = other_spellings(points.names, self.classes).items()
+            notes = (*notes, *(f"hold the class {name!r}: taken for {called!r}" for name, called in spellings))
         return Annotation(
             image=pixels,
             labels=np.zeros(shape, np.int32),

@@ -17,20 +17,19 @@ for its pixels when an image is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageColor
 
 from wsinuc.datasets.base import UNLABELLED, Annotation, Layout, Row
-from wsinuc.datasets.class_names import PALETTE
+from wsinuc.datasets.class_names import free_classes, numbers_of, spelling_notes
 from wsinuc.datasets.layouts.qupath_files import AnnotatedFile, annotated_files, is_annotated
-from wsinuc.datasets.layouts.qupath_objects import REGION, Color, Drawing, read_drawing
+from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, REGION, Color, Drawing, read_drawing
 from wsinuc.datasets.layouts.qupath_pixels import (
     POINT_RADIUS_UM,
     Painted,
@@ -108,19 +107,31 @@ class QuPathLayout(Layout):
         Class or name of the regions, as a pattern.
     mpp
         um per pixel that the user gives for all slides.
+    otherwise
+        um per pixel of slides that do not say it.
     """
 
     name = "qupath"
     expected = "slide.svs with slide.geojson beside it, as QuPath exports it, or a table slide,annotations"
+    open_classes = True
 
     def __init__(
-        self, path: Path, *, annotations: Path | None = None, regions: str = REGION, mpp: float | None = None
+        self,
+        path: Path,
+        *,
+        annotations: Path | None = None,
+        regions: str = REGION,
+        mpp: float | None = None,
+        otherwise: float | None = None,
     ) -> None:
         super().__init__(path)
         self._given_mpp = mpp
-        self._slides = self._open_slides(annotations, regions, mpp)
+        self._otherwise = otherwise
+        self._slides = self._open_slides(annotations, regions)
         self._regions = [region for slide in self._slides for region in _regions_of(slide)]
-        painted = [_painted(region) for region in self._regions]
+        painted = [
+            _painted(region, ignored_pixels(region.outline, region.ignored, region.box)) for region in self._regions
+        ]
         outlined = any(len(each.sources) > 1 for each in painted)
         marked = any(len(slide.drawing.points) for slide in self._slides)
         if outlined:
@@ -129,9 +140,10 @@ class QuPathLayout(Layout):
             self.kind = "points"
         else:
             self.kind = UNLABELLED
-        self.classes = self._named_classes(painted)
-        self._number = {c.name: i for i, c in enumerate(self.classes, start=1)}
-        self.notes = (*self._notes_on_files(), *self._notes(painted))
+        names = self._names(painted)
+        self.classes = self._named_classes(names)
+        self._number = numbers_of(self.classes, path)
+        self.notes = (*self._notes_on_files(), *self._notes(painted), *spelling_notes(names, self.classes))
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -143,11 +155,11 @@ class QuPathLayout(Layout):
     def read(self, row: Row) -> Annotation:
         _, region = self._by_name[row["name"]]
         slide = region.slide
-        mpp = self._given_mpp or slide.mpp or float(row.get("mpp") or 1.0)
-        painted = _painted(region)
-        classes = self._label_classes(region, painted)
-        points, point_classes = self._points(region, painted, classes)
+        mpp = self._known(slide.mpp) or float(row.get("mpp") or 1.0)
         ignore = ignored_pixels(region.outline, region.ignored, region.box)
+        painted = _painted(region, ignore)
+        classes = self._label_classes(region, painted)
+        points, point_classes = self._points(region, (painted.labels == 0) & ~ignore)
         if self.kind == "instances":
             ignore |= discs(points, POINT_RADIUS_UM / mpp, region.box.shape) & (painted.labels == 0)
         marked = self.kind == "points" or len(points) > 0
@@ -169,12 +181,16 @@ class QuPathLayout(Layout):
             "regions exported alone? Export all objects"
         )
 
-    def _open_slides(self, annotations: Path | None, regions: str, mpp: float | None) -> list[AnnotatedSlide]:
+    def _known(self, recorded: float | None) -> float | None:
+        """um per pixel of a slide: the user's word, else the slide's own, else what the user says of such slides."""
+        return self._given_mpp or recorded or self._otherwise
+
+    def _open_slides(self, annotations: Path | None, regions: str) -> list[AnnotatedSlide]:
         """The headers of the slides with their annotations."""
         slides = []
         for file in annotated_files(self.path, annotations):
             header = slide_header(file.slide)
-            drawing = read_drawing(file.annotations, regions=regions, mpp=mpp or header.mpp)
+            drawing = read_drawing(file.annotations, regions=regions, mpp=self._known(header.mpp))
             slides.append(header.annotated(file, drawing))
         return slides
 
@@ -205,7 +221,7 @@ class QuPathLayout(Layout):
         """(labels.max() + 1,) class of each label: of its outline, else of the first point in it."""
         drawing = region.slide.drawing
         names = [drawing.nuclei[region.nuclei[source]].class_name for source in painted.sources[1:]]
-        classes = np.array([0, *(self._number.get(name, 0) for name in names)], np.int32)
+        classes = np.array([0, *(self._number.get(name.casefold(), 0) for name in names)], np.int32)
         places, kinds = self._marks(region)
         labels = _at(painted.labels, places)
         # From the last to the first, so that the first one stays.
@@ -214,12 +230,9 @@ class QuPathLayout(Layout):
                 classes[label] = kind
         return classes
 
-    def _points(
-        self, region: _Region, painted: Painted, classes: NDArray[np.int32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-        """(n, 2) (y, x) and class of the points that lie in no outline and count."""
+    def _points(self, region: _Region, counted: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """(n, 2) (y, x) and class of the points on the pixels that count and lie in no outline."""
         places, kinds = self._marks(region)
-        counted = (painted.labels == 0) & ~ignored_pixels(region.outline, region.ignored, region.box)
         free = _at(counted, places)
         return places[free], kinds[free]
 
@@ -230,31 +243,54 @@ class QuPathLayout(Layout):
         places = drawing.points[inside, ::-1] - (region.box.y0, region.box.x0) - 0.5
         names = [name for name, there in zip(drawing.point_classes, inside.tolist(), strict=True) if there]
         last = np.array(region.box.shape) - 1
-        return places.clip(0, last), np.array([self._number.get(name, 0) for name in names], np.int32)
+        return places.clip(0, last), np.array([self._number.get(name.casefold(), 0) for name in names], np.int32)
 
-    def _named_classes(self, painted: Sequence[Painted]) -> tuple[NucleusClass, ...]:
-        """All classes in the regions, by name, so that two sets of the same classes have them in one order."""
-        names = {name for slide in self._slides for name in slide.drawing.point_classes}
+    def _names(self, painted: Sequence[Painted]) -> Counter[str]:
+        """Names of classes in the regions, as they are written -> how often."""
+        names = Counter(name for slide in self._slides for name in slide.drawing.point_classes)
         for region, each in zip(self._regions, painted, strict=True):
             nuclei = region.slide.drawing.nuclei
-            names |= {nuclei[region.nuclei[source]].class_name for source in each.sources[1:]}
+            names.update(nuclei[region.nuclei[source]].class_name for source in each.sources[1:])
+        return names
+
+    def _named_classes(self, names: Counter[str]) -> tuple[NucleusClass, ...]:
+        """The classes by name, so that two sets of the same classes have them in one order, in QuPath's colours."""
         colors: dict[str, Color] = {}
         for slide in self._slides:
-            colors = slide.drawing.colors | colors
-        return _classes(names - {""}, colors)
+            colors = {name.casefold(): color for name, color in slide.drawing.colors.items()} | colors
+        return tuple(
+            replace(each, color=colors.get(each.name.casefold(), each.color)) for each in free_classes(names, self.path)
+        )
 
     def _notes(self, painted: Sequence[Painted]) -> tuple[str, ...]:
         counts: Counter[str] = Counter()
-        for region, each in zip(self._regions, painted, strict=True):
-            empty = len(each.sources) == 1 and not region.outline.contains(region.slide.drawing.points).any()
-            counts["regions hold no nucleus: all of their pixels are background"] += empty
-            counts["outlines overlap earlier ones, which keep the shared pixels"] += each.covered
-            counts["outlines lie under earlier ones and are left out"] += each.hidden
-            counts["outlines cross the edge of a region and are cut there"] += each.cut
         for slide in self._slides:
-            for what, count in slide.drawing.left_out.items():
-                counts[f"{what} are left out"] += count
-        return tuple(f"{count:,} {what}" for what, count in counts.items() if count)
+            mine = [each for each in zip(self._regions, painted, strict=True) if each[0].slide is slide]
+            counts += _counts(slide, mine)
+        return tuple(f"{count:,} {what}" for what, count in counts.items())
+
+
+def _counts(slide: AnnotatedSlide, painted: Sequence[tuple[_Region, Painted]]) -> Counter[str]:
+    """What was done to a slide's annotations -> to how many of them."""
+    labelled: set[int] = set()
+    covered: set[int] = set()
+    hidden: set[int] = set()
+    cut: set[int] = set()
+    empty = 0
+    for region, each in painted:
+        labelled |= {region.nuclei[i] for i in each.sources[1:]}
+        covered |= {region.nuclei[i] for i in each.covered}
+        hidden |= {region.nuclei[i] for i in each.hidden}
+        cut |= {region.nuclei[i] for i in each.cut}
+        empty += len(each.sources) == 1 and not region.outline.contains(slide.drawing.points).any()
+    counts = Counter({f"{what} are left out": count for what, count in slide.drawing.left_out.items()})
+    # Their bounding boxes meet the one of a region, but no pixel of theirs lies in it.
+    counts[f"{OUTSIDE} are left out"] += len(slide.drawing.nuclei) - len(labelled | hidden)
+    counts["outlines lie under earlier ones and are left out"] += len(hidden - labelled)
+    counts["outlines overlap earlier ones, which keep the shared pixels"] += len(covered)
+    counts["outlines cross the edge of what is annotated and are cut there"] += len(cut)
+    counts["regions hold no nucleus: all of their pixels are background"] += empty
+    return +counts
 
 
 def slide_header(slide: Path) -> SlideHeader:
@@ -309,9 +345,9 @@ def _outside(slide: AnnotatedSlide, outline: Outlines, extent: Box) -> str:
     )
 
 
-def _painted(region: _Region) -> Painted:
+def _painted(region: _Region, ignore: NDArray[np.bool_]) -> Painted:
     nuclei = region.slide.drawing.nuclei
-    return paint([nuclei[i].outline for i in region.nuclei], region.outline, region.box)
+    return paint([nuclei[i].outline for i in region.nuclei], ignore, region.box)
 
 
 def _pixels(region: _Region) -> NDArray[np.uint8]:
@@ -326,12 +362,3 @@ def _at(pixels: NDArray[Value], places: NDArray[np.float64]) -> NDArray[Value]:
     y, x = np.floor(places + 0.5).astype(np.intp).T
     values: NDArray[Value] = pixels[y, x]
     return values
-
-
-def _classes(names: set[str], colors: Mapping[str, Color]) -> tuple[NucleusClass, ...]:
-    """Classes in the order of their names, each in its colour or in one that is free."""
-    classes = []
-    for i, name in enumerate(sorted(names, key=lambda name: (name.lower(), name))):
-        color = colors.get(name) or ImageColor.getrgb(PALETTE[i % len(PALETTE)])
-        classes.append(NucleusClass(name, (color[0], color[1], color[2])))
-    return tuple(classes)

@@ -37,6 +37,8 @@ NO_NUCLEI = ("tile", "tmaCore", "root")
 """QuPath's types of objects that are neither drawn by a person nor nuclei."""
 MAX_NUCLEUS_UM2 = 2000.0
 """Area of a disc of 50 um: a larger outline is tissue, not a nucleus."""
+OUTSIDE = "outlines outside of every region"
+"""Why most polygons of a file are no nuclei here."""
 
 Color = tuple[int, int, int]
 
@@ -192,7 +194,7 @@ def _reason(feature: Feature, boxes: NDArray[np.float64], mpp: float | None) -> 
     # A bounding box is asked alone: most objects of a file may lie far away.
     meets = (boxes[:, 0] < x1) & (boxes[:, 2] > x0) & (boxes[:, 1] < y1) & (boxes[:, 3] > y0)
     if not meets.any():
-        return "outlines outside of every region"
+        return OUTSIDE
     if mpp is not None and geometry.area * mpp**2 > MAX_NUCLEUS_UM2:
         return f"outlines larger than {MAX_NUCLEUS_UM2:,.0f} um2, which are no nuclei"
     return None

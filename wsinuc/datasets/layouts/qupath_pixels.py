@@ -27,14 +27,12 @@ class Painted:
     """(h, w) 0 is background, from 1 in the order of the outlines, without gaps."""
     sources: NDArray[np.intp]
     """(labels.max() + 1,) which outline each label is; -1 for the background."""
-    covered: int
-    """Outlines that lost pixels to earlier ones."""
-    hidden: int
-    """Outlines of which no pixel is left, because earlier ones have them all."""
-    pixelless: int
-    """Outlines that hold no centre of a pixel of the region."""
-    cut: int
-    """Outlines that go on beyond the region."""
+    covered: tuple[int, ...]
+    """The outlines that lost pixels to earlier ones."""
+    hidden: tuple[int, ...]
+    """The outlines of which no pixel is left, because earlier ones have them all."""
+    cut: tuple[int, ...]
+    """The outlines that go on beyond the region, or into what is ignored."""
 
 
 def box_of(outline: Outlines) -> Box | None:
@@ -45,38 +43,36 @@ def box_of(outline: Outlines) -> Box | None:
     return Box(y0, x0, y1, x1)
 
 
-def paint(outlines: Sequence[Outlines], region: Outlines, box: Box) -> Painted:
+def paint(outlines: Sequence[Outlines], ignore: NDArray[np.bool_], box: Box) -> Painted:
     """The outlines on the pixels of a box; where they overlap the first one keeps the pixel.
 
-    Outlines that reach beyond the region are painted as far as the box goes, so that what lies in the region keeps
-    its form.
+    Outlines that reach into ignored pixels, ``(box.shape)``, are painted as far as the box goes, so that what counts
+    of them keeps its form; those that lie there with all of their pixels are left out.
     """
     labels = np.zeros(box.shape, np.int32)
-    inside = region.pixels(box)
     sources = [-1]
-    covered = 0
-    hidden = 0
-    pixelless = 0
-    cut = 0
+    covered = []
+    hidden = []
+    cut = []
     for number, outline in enumerate(outlines):
         window = _window(outline, box)
         if window is None:
-            pixelless += 1
             continue
         place = window.relative_to(box).slices
         mine = outline.pixels(window)
-        if not (mine & inside[place]).any():
-            pixelless += 1
+        if not (mine & ~ignore[place]).any():
             continue
         free = mine & (labels[place] == 0)
         if not free.any():
-            hidden += 1
+            hidden.append(number)
             continue
-        covered += int(np.count_nonzero(free) < np.count_nonzero(mine))
-        cut += int(_goes_beyond(outline, box, mine, inside[place]))
+        if np.count_nonzero(free) < np.count_nonzero(mine):
+            covered.append(number)
+        if box_of(outline) != window or (mine & ignore[place]).any():
+            cut.append(number)
         labels[place][free] = len(sources)
         sources.append(number)
-    return Painted(labels, np.array(sources, np.intp), covered, hidden, pixelless, cut)
+    return Painted(labels, np.array(sources, np.intp), tuple(covered), tuple(hidden), tuple(cut))
 
 
 def ignored_pixels(region: Outlines, ignored: Sequence[Outlines], box: Box) -> NDArray[np.bool_]:
@@ -112,9 +108,3 @@ def _window(outline: Outlines, box: Box) -> Box | None:
     if whole is None or not whole.overlaps(box):
         return None
     return whole.clip(box)
-
-
-def _goes_beyond(outline: Outlines, box: Box, mine: NDArray[np.bool_], inside: NDArray[np.bool_]) -> bool:
-    """Whether an outline has pixels outside of the region."""
-    whole = box_of(outline)
-    return (whole is not None and whole.clip(box) != whole) or bool((mine & ~inside).any())

@@ -11,6 +11,7 @@ import numpy as np
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, Dataset, LabelledImage
+from wsinuc.datasets.class_names import spelling_notes
 from wsinuc.datasets.label_values import count_notes
 from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
@@ -40,6 +41,8 @@ class ImageSelection:
     patch: int = 256
     """Side of these patches in pixels of the images."""
     seed: int = 0
+    regions: str | None = None
+    """Class or name of the regions that are annotated on slides; None is ``Region*``."""
 
 
 _EVERYTHING = ImageSelection(wanted={}, unwanted={})
@@ -103,7 +106,7 @@ def gather_training_set(
     datasets = []
     drawn = None
     for source in sources:
-        dataset = _selected(_outlined(source, mpp), selection)
+        dataset = _selected(_outlined(source, mpp, selection.regions), selection)
         if selection.few:
             drawn = few_patches(dataset, selection.few, size_px=selection.patch, seed=selection.seed)
             dataset = drawn.of(dataset, "train")
@@ -112,7 +115,7 @@ def gather_training_set(
             dataset = drawn.of(dataset, "train")
         datasets.append(dataset)
     chosen = len(datasets)
-    datasets += [_outlined(source, mpp) for source in whole]
+    datasets += [_outlined(source, mpp, selection.regions) for source in whole]
     classes = _common_classes(datasets)
     # Once, because every pass over a data set decodes its files again.
     groups = [tuple(dataset) for dataset in datasets]
@@ -141,7 +144,8 @@ def gather_training_set(
 def label_notes(dataset: Dataset, images: Iterable[LabelledImage]) -> tuple[str, ...]:
     """What was done to the annotation of a data set, a line for each kind; patches of one image count once."""
     notes = {image.attributes["name"]: image.notes for image in images}
-    return tuple(f"{dataset.path}: {line}" for line in count_notes(notes.values(), dataset.layout.annotated))
+    lines = (*dataset.layout.notes, *count_notes(notes.values(), dataset.layout.annotated))
+    return tuple(f"{dataset.path}: {line}" for line in lines)
 
 
 def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
@@ -161,9 +165,19 @@ def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClas
             )
 
 
-def _outlined(source: str, mpp: float | None) -> Dataset:
+def check_whole(images: Sequence[LabelledImage]) -> None:
+    """Raise DataError where an image has ignored pixels: a generator learns whole images, of which all is annotated."""
+    for image in images:
+        if image.ignore is not None:
+            raise DataError(
+                f"{image.name} has pixels that nobody annotated, and a generator learns to draw whole images: draw "
+                "rectangular regions that do not overlap, without areas of class Ignore*, and outline every nucleus"
+            )
+
+
+def _outlined(source: str, mpp: float | None, regions: str | None) -> Dataset:
     """The data set; raises DataError for one without outlines."""
-    dataset = open_dataset(source, mpp=mpp)
+    dataset = open_dataset(source, mpp=mpp, regions=regions)
     if dataset.layout.kind == "points":
         raise DataError(
             f"{dataset.path} marks nuclei with points and has no outlines to learn from; "
@@ -204,12 +218,10 @@ def _keys(dataset: Dataset) -> list[str]:
 
 def _spellings(datasets: Sequence[Dataset]) -> tuple[str, ...]:
     """A note on each data set that writes a class in another way than the first one, whose names the model has."""
-    called = {each.name.casefold(): each.name for each in datasets[0].classes}
     return tuple(
-        f"{dataset.path}: the class {each.name!r} is taken for {called[each.name.casefold()]!r}"
+        f"{dataset.path}: {note}"
         for dataset in datasets[1:]
-        for each in dataset.classes
-        if each.name != called[each.name.casefold()]
+        for note in spelling_notes([each.name for each in dataset.classes], datasets[0].classes)
     )
 
 
