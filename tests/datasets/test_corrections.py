@@ -155,7 +155,7 @@ def test_everything_that_was_changed_is_counted_and_in_a_region(reference, featu
     left = len(shapes) - 3
     assert counts(dataset) == {"deleted": 1, "edited": 1, "replaced": 0, "given": 1, "added": 1, "left": left}
     assert dataset.layout.notes[0] == (
-        "corrections: 1 nuclei deleted, 1 edited, 1 added, 0 replaced by a drawn outline, 1 of another class, "
+        "corrections of nuclei: 1 deleted, 1 edited, 1 added, 0 replaced by a drawn outline, 1 of another class, "
         f"0 points; {left:,} as they were"
     )
     assert (dataset.layout.kind, len(dataset)) == ("instances", 4)
@@ -334,6 +334,20 @@ def test_every_uuid_finds_its_nucleus(reference, exported):
 # --- as a data set
 
 
+def test_names_on_a_slide_are_one_class_in_any_capitals(slide, tmp_path):
+    path = tmp_path / "drawn.geojson"
+    features = [
+        drawn(square(20, 20, 60), "Region*"),
+        drawn(square(30, 30, 10), "Tumor"),
+        drawn(square(60, 30, 10), "tumor"),
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    dataset = open_dataset(f"{slide}={path}")
+    assert [(c.name, c.color) for c in dataset.classes] == [("Tumor", (9, 8, 7))]
+    assert dataset[0].classes.tolist() == [0, 1, 1]
+    assert "the class 'tumor' is taken for 'Tumor'" in dataset.layout.notes
+
+
 def test_training_and_info_take_it_and_say_what_was_changed(reference, features, tmp_path):
     features.pop(index_near(features, 200, 210))
     path = tmp_path / "corrected.geojson"
@@ -341,12 +355,12 @@ def test_training_and_info_take_it_and_say_what_was_changed(reference, features,
     source = f"{reference}={path}"
     chosen = gather_training_set([source], mpp=None, selection=EVERYTHING)
     assert [c.name for c in chosen.classes] == ["Nucleus"]
-    assert any("1 nuclei deleted" in note for note in chosen.notes)
+    assert any("1 deleted, 0 edited" in note for note in chosen.notes)
     described = describe_dataset(source)
     assert (described.layout, described.images) == ("corrected", 1)
     shown = CliRunner().invoke(main, ["data", "info", source])
     assert shown.exit_code == 0, shown.output
-    assert "1 nuclei deleted" in shown.output
+    assert "1 deleted, 0 edited" in shown.output
 
 
 # --- what is refused
@@ -368,11 +382,14 @@ def test_a_part_of_the_nuclei_is_no_deletion_of_the_others(reference, features, 
         corrected(reference, tmp_path, features[:40])
 
 
-def test_another_results_nuclei_are_refused(reference, features, tmp_path):
+@pytest.mark.parametrize(("shift", "region"), [(5000, False), (2, False), (2, True)])
+def test_another_results_nuclei_are_refused(reference, features, tmp_path, shift, region):
     for feature in features:
         feature["id"] = str(uuid.uuid4())
-        reshape(feature, translate(shape_of(feature), 5000, 0))
-    with pytest.raises(DataError, match=r"none of its .* outlines is one of the .* nuclei"):
+        reshape(feature, translate(shape_of(feature), shift, 0))
+    if region:
+        features.append(drawn(shapely.box(100, 100, 300, 300), "Region*"))
+    with pytest.raises(DataError, match=r"none of its .* outlines has the UUID .*another slide's or run's\?.*SLIDE="):
         corrected(reference, tmp_path, features)
 
 

@@ -36,7 +36,8 @@ class NamedPoints:
         DataError
             None of them does.
         """
-        within: NDArray[np.bool_] = ((self.places >= 0) & (self.places < shape)).all(axis=1)
+        y, x = self.places.T
+        within = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
         if within.all():
             return self, ()
         if not within.any():

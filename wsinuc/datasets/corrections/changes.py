@@ -15,6 +15,8 @@ from wsinuc.errors import DataError
 
 MAX_MISSING = 0.5
 """Share of a result's nuclei above which, without a region, they count as not exported rather than as deleted."""
+MIN_SAME = 0.5
+"""Share of the outlines that must lie exactly where nuclei do, if no UUID says that they are those."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -42,7 +44,7 @@ class Changes:
 
     def __str__(self) -> str:
         return (
-            f"{len(self.deleted):,} nuclei deleted, {len(self.edited):,} edited, {self.added:,} added, "
+            f"{len(self.deleted):,} deleted, {len(self.edited):,} edited, {self.added:,} added, "
             f"{len(self.replaced):,} replaced by a drawn outline, {len(self.given):,} of another class, "
             f"{self.marked:,} points; {self.left:,} as they were"
         )
@@ -55,9 +57,9 @@ def find_changes(returned: Returned, detections: Detections, overlap: Overlap) -
     given = dict(returned.given)
     for drawn, nucleus in [*overlap.edited.items(), *overlap.same.items()]:
         each = returned.drawn[drawn]
-        has = detections.class_names[detections.classes[nucleus]]
+        called = detections.class_of(nucleus)
         # An outline that was drawn without a class says nothing of it.
-        if each.nucleus is None and each.class_name and each.class_name.casefold() != has.casefold():
+        if each.nucleus is None and each.class_name and each.class_name.casefold() != called.casefold():
             given[nucleus] = each.class_name
     deleted = np.flatnonzero(~found)
     edited = np.unique(np.array(list(overlap.edited.values()), np.intp))
@@ -77,12 +79,13 @@ def find_changes(returned: Returned, detections: Detections, overlap: Overlap) -
 
 def check_changes(returned: Returned, detections: Detections, overlap: Overlap, changes: Changes) -> None:
     """Raise DataError where the file says nothing of the result, or too little to know what was meant."""
-    known = int(returned.seen.sum()) + len(overlap.same)
-    if not known and not len(changes.edited):
+    # Nuclei of another run lie about where these do, so that the place alone proves little.
+    if not returned.seen.any() and len(overlap.same) <= MIN_SAME * returned.outlines:
         raise DataError(
-            f"{returned.path}: none of its {returned.outlines:,} outlines is one of the {len(detections):,} "
-            f"nuclei of {detections.result}, by UUID or by place: are these another slide's or another run's, or "
-            "annotations alone (File, Export objects as GeoJSON, All objects)?"
+            f"{returned.path}: none of its {returned.outlines:,} outlines has the UUID of one of the "
+            f"{len(detections):,} nuclei of {detections.result}, and {len(overlap.same):,} lie where these do: are "
+            "they another slide's or run's? If the detections were left out, export all objects; if all was drawn by hand, "
+            f"name the slide instead of the result: SLIDE={returned.path.name}"
         )
     if returned.regions:
         return

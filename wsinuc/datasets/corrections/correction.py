@@ -176,7 +176,7 @@ class _Names:
         if nucleus in self._given:
             return self._given[nucleus]
         if self._trusted:
-            return self._detections.class_names[self._detections.classes[nucleus]]
+            return self._detections.class_of(nucleus)
         return ""
 
     def of_drawn(self, name: str, nucleus: int | None) -> str:

@@ -72,6 +72,10 @@ class Detections:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def class_of(self, number: int) -> str:
+        """What the model calls nucleus ``number``."""
+        return self.class_names[int(self.classes[number])]
+
     def find(self, key: Key) -> int | None:
         """Which nucleus has a UUID; None where none has."""
         place = int(np.searchsorted(self.keys, key))

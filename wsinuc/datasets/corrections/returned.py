@@ -129,7 +129,7 @@ class _Reader:
         geometry = drawn.geometry
         if nucleus is not None:
             self._seen[nucleus] = True
-            if name.casefold() != self._given_class(nucleus).casefold():
+            if name.casefold() != self._detections.class_of(nucleus).casefold():
                 self._given[nucleus] = name
             if self._detections.is_unchanged(nucleus, np.array(geometry.bounds), geometry.area):
                 return
@@ -149,9 +149,6 @@ class _Reader:
         if nucleus is None or self._seen[nucleus]:
             return None
         return nucleus
-
-    def _given_class(self, nucleus: int) -> str:
-        return self._detections.class_names[self._detections.classes[nucleus]]
 
     def result(self, path: Path, regions: tuple[DrawnRegion, ...], ignored: tuple[Outlines, ...]) -> Returned:
         """All of it."""

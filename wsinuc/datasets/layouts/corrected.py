@@ -65,16 +65,16 @@ class CorrectedLayout(QuPathLayout):
 
 def correction_notes(correction: Correction, *, regions: int) -> tuple[str, ...]:
     """What was changed, and what counts as the truth, for people."""
-    changed = f"corrections: {correction.changes}"
+    changed = f"corrections of nuclei: {correction.changes}"
     if correction.chosen:
-        where = f"{regions:,} regions that were drawn are the truth, with {correction.kept:,} nuclei as they were"
+        where = f"the regions that were drawn ({regions:,}) are the truth, with {correction.kept:,} nuclei as they were"
         if correction.unused:
             where += f"; {correction.unused:,} changes lie outside of them and are not used"
         return changed, where
     return changed, (
-        f"no region was drawn, so {regions:,} regions around what was changed are the truth, with {correction.kept:,} "
-        "nuclei as they were; draw areas of class Region* around all that you have checked, to use it and to measure "
-        "fairly: these regions lie where the model was wrong"
+        f"no region was drawn, so the surroundings of what was changed ({regions:,} regions) are the truth, with "
+        f"{correction.kept:,} nuclei as they were; draw areas of class Region* around all that you have checked, to "
+        "use it and to measure fairly: these regions lie where the model was wrong"
     )
 
 
