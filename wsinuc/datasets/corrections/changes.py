@@ -84,8 +84,8 @@ def check_changes(returned: Returned, detections: Detections, overlap: Overlap, 
         raise DataError(
             f"{returned.path}: none of its {returned.outlines:,} outlines has the UUID of one of the "
             f"{len(detections):,} nuclei of {detections.result}, and {len(overlap.same):,} lie where these do: are "
-            "they another slide's or run's? If the detections were left out, export all objects; if all was drawn by hand, "
-            f"name the slide instead of the result: SLIDE={returned.path.name}"
+            "they another slide's or run's? If the detections were left out, export all objects; if all was drawn by "
+            f"hand, name the slide instead of the result: SLIDE={returned.path.name}"
         )
     if returned.regions:
         return
