@@ -234,7 +234,7 @@ def test_too_little_to_learn_from_is_an_error_that_says_so():
 
 
 def test_sets_without_points_or_classes_are_refused(tmp_path: Path, base: Path):
-    data = write_set(tmp_path / "outlines", classes=("A", "B"))
+    data = write_set(tmp_path / "outlines")
     done = CliRunner().invoke(classify, [str(data), "--model", str(base), "-o", "x.safetensors"])
     assert isinstance(done.exception, DataError)
     assert "has no points" in str(done.exception)

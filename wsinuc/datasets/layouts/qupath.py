@@ -174,9 +174,9 @@ class QuPathLayout(Layout):
 
     def unlabelled(self) -> str:
         left_out = sum((slide.drawing.left_out for slide in self._slides), Counter())
-        elsewhere = ", ".join(f"{count:,} {what}" for what, count in left_out.items())
+        elsewhere = ", ".join(f"{what}: {count:,}" for what, count in left_out.items())
         return (
-            f"{self.path}: no nucleus in its {len(self._regions)} regions, in which every nucleus has to be outlined "
+            f"{self.path}: no nucleus in its regions ({len(self._regions)}), in which every nucleus has to be outlined "
             f"or marked (found {elsewhere or 'nothing else'}): are these another slide's annotations, or were the "
             "regions exported alone? Export all objects"
         )
@@ -267,7 +267,7 @@ class QuPathLayout(Layout):
         for slide in self._slides:
             mine = [each for each in zip(self._regions, painted, strict=True) if each[0].slide is slide]
             counts += _counts(slide, mine)
-        return tuple(f"{count:,} {what}" for what, count in counts.items())
+        return tuple(f"{what}: {count:,}" for what, count in counts.items())
 
 
 def _counts(slide: AnnotatedSlide, painted: Sequence[tuple[_Region, Painted]]) -> Counter[str]:
@@ -283,13 +283,13 @@ def _counts(slide: AnnotatedSlide, painted: Sequence[tuple[_Region, Painted]]) -
         hidden |= {region.nuclei[i] for i in each.hidden}
         cut |= {region.nuclei[i] for i in each.cut}
         empty += len(each.sources) == 1 and not region.outline.contains(slide.drawing.points).any()
-    counts = Counter({f"{what} are left out": count for what, count in slide.drawing.left_out.items()})
+    counts = Counter({f"{what}, left out": count for what, count in slide.drawing.left_out.items()})
     # Their bounding boxes meet the one of a region, but no pixel of theirs lies in it.
-    counts[f"{OUTSIDE} are left out"] += len(slide.drawing.nuclei) - len(labelled | hidden)
-    counts["outlines lie under earlier ones and are left out"] += len(hidden - labelled)
-    counts["outlines overlap earlier ones, which keep the shared pixels"] += len(covered)
-    counts["outlines cross the edge of what is annotated and are cut there"] += len(cut)
-    counts["regions hold no nucleus: all of their pixels are background"] += empty
+    counts[f"{OUTSIDE}, left out"] += len(slide.drawing.nuclei) - len(labelled | hidden)
+    counts["outlines under earlier ones, left out"] += len(hidden - labelled)
+    counts["outlines that overlap earlier ones, which keep the shared pixels"] += len(covered)
+    counts["outlines that cross the edge of what is annotated, cut there"] += len(cut)
+    counts["regions without a nucleus, all of whose pixels are background"] += empty
     return +counts
 
 

@@ -38,7 +38,7 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
     known = target != IGNORE
     log_p = F.log_softmax(logits, 1).gather(1, target.clamp_min(0)[:, None])[:, 0]
     # exp of a log-probability may round to a little above 1, and a power of a negative number is NaN.
-    return mean_where((1 - log_p.exp()).clamp_min(0).pow(gamma) * -log_p, known)
+    return _mean((1 - log_p.exp()).clamp_min(0).pow(gamma) * -log_p, known)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, importance: Tensor | None = None) -> Tensor:
@@ -61,7 +61,7 @@ def cross_entropy(logits: Tensor, target: Tensor, importance: Tensor | None = No
     """
     known = target != IGNORE
     where = known if importance is None else known * importance
-    return mean_where(F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none"), where)
+    return _mean(F.cross_entropy(logits, target, ignore_index=IGNORE, reduction="none"), where)
 
 
 def soft_cross_entropy(logits: Tensor, probabilities: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ def gradient_loss(maps: Tensor, truth: Tensor, nuclei: Tensor) -> Tensor:
         bool ``(n, h, w)``.
     """
     slope = F.conv2d(maps - truth, gradient_kernels(maps.dtype, maps.device), padding=2, groups=2)
-    return mean_where(slope.square(), nuclei[:, None].expand_as(slope))
+    return _mean(slope.square(), nuclei[:, None].expand_as(slope))
 
 
 def map_loss(maps: Tensor, truth: Tensor, nuclei: Tensor, importance: Tensor | None = None) -> Tensor:
@@ -180,9 +180,9 @@ def map_loss(maps: Tensor, truth: Tensor, nuclei: Tensor, importance: Tensor | N
         weights = torch.ones_like(nuclei)
     if importance is not None:
         weights = weights * importance
-    return mean_where(error, weights[:, None].expand_as(error))
+    return _mean(error, weights[:, None].expand_as(error))
 
 
-def mean_where(values: Tensor, where: Tensor) -> Tensor:
+def _mean(values: Tensor, where: Tensor) -> Tensor:
     """Mean of the values at chosen places; 0, still differentiable, where there is none."""
     return (values * where).sum() / where.sum().clamp_min(1)

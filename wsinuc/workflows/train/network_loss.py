@@ -100,16 +100,18 @@ def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig)
     """Cross-entropy and Dice of nuclei, and of types where there are any; squared error of H and V
     and of their gradients."""
     assert raw.nuclei is not None
-    error = (raw.maps - wanted.maps).square()
+    maps = raw.maps
     inside = wanted.nuclei
     targets = inside.long()
     if wanted.known is None:
-        squared = error.mean()
+        squared = (maps - wanted.maps).square().mean()
     else:
-        squared = losses.mean_where(error, wanted.known[:, None].expand_as(error))
+        # No error where pixels are ignored: slopes look at neighbours, which may lie there.
+        maps = torch.where(wanted.known[:, None], maps, wanted.maps)
+        squared = losses.map_loss(maps, wanted.maps, torch.ones_like(inside), wanted.known)
         inside = inside & wanted.known
         targets = targets.masked_fill(~wanted.known, losses.IGNORE)
-    shapes = squared + losses.gradient_loss(raw.maps, wanted.maps, inside)
+    shapes = squared + losses.gradient_loss(maps, wanted.maps, inside)
     nuclei = _entropy_and_dice(raw.nuclei, targets)
     if raw.classes is raw.nuclei:
         return nuclei + shapes
