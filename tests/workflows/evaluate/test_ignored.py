@@ -119,12 +119,7 @@ def test_outlines_with_classes_are_marks_for_a_classifier():
 
 @pytest.mark.parametrize("ignore", [None, np.ones((1, 1), bool)])
 def test_without_classes_marks_are_of_no_class(ignore):
-    image = LabelledImage(
-        name="a",
-        image=np.zeros((1, 1, 3), np.uint8),
-        labels=np.ones((1, 1), np.int32),
-        attributes={},
-        mpp=1,
-        ignore=ignore,
-    )
+    pixels = np.zeros((1, 1, 3), np.uint8)
+    labels = np.ones((1, 1), np.int32)
+    image = LabelledImage(name="a", image=pixels, labels=labels, attributes={}, mpp=1.0, ignore=ignore)
     assert marked(image).point_classes.tolist() == ([0] if ignore is None else [])
