@@ -14,10 +14,25 @@ import shapely
 from click.testing import CliRunner
 from shapely.affinity import scale, translate
 
+from helpers.files.corrections import (
+    Features,
+    at,
+    changes_of,
+    class_at,
+    corrected,
+    counts,
+    drawn,
+    free_square,
+    index_near,
+    label_at,
+    name_class,
+    reshape,
+    shape_of,
+    square,
+)
 from helpers.oracle import write_slide
 from helpers.runs import run
 from wsinuc.datasets import open_dataset
-from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.datasets.corrections.changes import Changes
 from wsinuc.datasets.corrections.correction import _Names
 from wsinuc.datasets.corrections.detections import Detections, Extents, read_detections
@@ -27,7 +42,6 @@ from wsinuc.workflows.data.info import describe_dataset
 from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 from wsinuc_cli.main import main
 
-Features = list[dict]
 EVERYTHING = ImageSelection(wanted={}, unwanted={})
 
 
@@ -57,88 +71,6 @@ def features(exported: Features) -> Features:
     return copy.deepcopy(exported)
 
 
-def shape_of(feature: dict) -> shapely.Geometry:
-    return shapely.geometry.shape(feature["geometry"])
-
-
-def index_near(features: Features, x: float, y: float) -> int:
-    """The nucleus whose middle is nearest to a place."""
-    middles = shapely.centroid(np.array([shape_of(feature) for feature in features]))
-    return int(np.argmin(shapely.distance(middles, shapely.Point(x, y))))
-
-
-def drawn(shape: shapely.Geometry, class_name: str = "", **properties: object) -> dict:
-    """An annotation as QuPath writes it."""
-    about: dict[str, object] = {"objectType": "annotation", **properties}
-    if class_name:
-        about["classification"] = {"name": class_name, "color": [9, 8, 7]}
-    geometry = shapely.geometry.mapping(shape)
-    return {"type": "Feature", "id": str(uuid.uuid4()), "geometry": geometry, "properties": about}
-
-
-def reshape(feature: dict, shape: shapely.Geometry) -> None:
-    feature["geometry"] = shapely.geometry.mapping(shape)
-
-
-def name_class(feature: dict, name: str) -> None:
-    feature["properties"]["classification"] = {"name": name, "color": [1, 2, 3]}
-
-
-def corrected(reference: Path, folder: Path, features: Features, **options: object) -> Dataset:
-    path = folder / "corrected.geojson"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    return open_dataset(f"{reference}={path}", **options)
-
-
-def changes_of(dataset: Dataset) -> Changes:
-    return dataset.layout._correction.changes
-
-
-def counts(dataset: Dataset) -> dict[str, int]:
-    changes = changes_of(dataset)
-    names = ("deleted", "edited", "replaced", "given")
-    numbers = {name: len(getattr(changes, name)) for name in names}
-    return numbers | {"added": changes.added, "left": changes.left}
-
-
-def at(dataset: Dataset, x: float, y: float) -> tuple[LabelledImage, int, int]:
-    """The image that shows a place, and the pixel of the place in it."""
-    for image, region in zip(dataset, dataset.layout._regions, strict=True):
-        box = region.box
-        if box.y0 <= y < box.y1 and box.x0 <= x < box.x1:
-            return image, int(y) - box.y0, int(x) - box.x0
-    raise AssertionError(f"no region shows {x}, {y}")
-
-
-def label_at(dataset: Dataset, shape: shapely.Geometry) -> int:
-    point = shape.representative_point()
-    image, y, x = at(dataset, point.x, point.y)
-    return int(image.labels[y, x])
-
-
-def class_at(dataset: Dataset, shape: shapely.Geometry) -> str:
-    point = shape.representative_point()
-    image, y, x = at(dataset, point.x, point.y)
-    if image.classes is None:
-        return ""
-    number = int(image.classes[image.labels[y, x]])
-    return dataset.classes[number - 1].name if number else ""
-
-
-def square(x: float, y: float, side: float) -> shapely.Polygon:
-    return shapely.box(x, y, x + side, y + side)
-
-
-def free_square(features: Features, side: int = 10) -> shapely.Polygon:
-    """A square that no nucleus touches."""
-    tree = shapely.STRtree([shape_of(feature) for feature in features])
-    for y in range(320, 400):
-        for x in range(320, 400):
-            if not len(tree.query(square(x - 2, y - 2, side + 4))):
-                return square(x, y, side)
-    raise AssertionError("no room")
-
-
 # --- what was changed
 
 
@@ -155,8 +87,7 @@ def test_everything_that_was_changed_is_counted_and_in_a_region(reference, featu
     left = len(shapes) - 3
     assert counts(dataset) == {"deleted": 1, "edited": 1, "replaced": 0, "given": 1, "added": 1, "left": left}
     assert dataset.layout.notes[0] == (
-        "corrections of nuclei: 1 deleted, 1 edited, 1 added, 0 replaced by a drawn outline, 1 of another class, "
-        f"0 points; {left:,} as they were"
+        f"corrections of nuclei: 1 deleted, 1 edited, 1 added, 1 of another class; {left:,} as they were"
     )
     assert (dataset.layout.kind, len(dataset)) == ("instances", 4)
     assert {image.mpp for image in dataset} == {0.5}
@@ -204,6 +135,10 @@ def test_in_a_region_that_was_drawn_everything_counts(reference, features, tmp_p
     assert (image.classes[1:] > 0).all(), "the model's classes were checked, too"
     assert class_at(dataset, shapes[inside]) == "Immune cells"
     assert "1 changes lie outside of them and are not used" in dataset.layout.notes[1]
+    (outside,) = (
+        note for note in dataset.layout.notes if note.startswith("outlines outside of every region, left out")
+    )
+    assert int(outside.split()[-1]) == pytest.approx(len(shapes) - touching, abs=3)
 
 
 def test_a_region_without_changes_says_that_all_in_it_is_right(reference, features, tmp_path):
@@ -355,12 +290,12 @@ def test_training_and_info_take_it_and_say_what_was_changed(reference, features,
     source = f"{reference}={path}"
     chosen = gather_training_set([source], mpp=None, selection=EVERYTHING)
     assert [c.name for c in chosen.classes] == ["Nucleus"]
-    assert any("1 deleted, 0 edited" in note for note in chosen.notes)
+    assert any("1 deleted; " in note for note in chosen.notes)
     described = describe_dataset(source)
     assert (described.layout, described.images) == ("corrected", 1)
     shown = CliRunner().invoke(main, ["data", "info", source])
     assert shown.exit_code == 0, shown.output
-    assert "1 deleted, 0 edited" in shown.output
+    assert "1 deleted; " in shown.output
 
 
 # --- what is refused

@@ -43,11 +43,16 @@ class Changes:
         return len(self.deleted) + len(self.edited) + len(self.replaced) + self.added + len(self.given) + self.marked
 
     def __str__(self) -> str:
-        return (
-            f"{len(self.deleted):,} deleted, {len(self.edited):,} edited, {self.added:,} added, "
-            f"{len(self.replaced):,} replaced by a drawn outline, {len(self.given):,} of another class, "
-            f"{self.marked:,} points; {self.left:,} as they were"
-        )
+        counts = {
+            "deleted": len(self.deleted),
+            "edited": len(self.edited),
+            "added": self.added,
+            "replaced by a drawn outline": len(self.replaced),
+            "of another class": len(self.given),
+            "marked by a point": self.marked,
+        }
+        changed = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        return f"{changed or 'none changed'}; {self.left:,} as they were"
 
 
 def find_changes(returned: Returned, detections: Detections, overlap: Overlap) -> Changes:

@@ -11,6 +11,7 @@ A whole slide of predictions is no ground truth because a few of them were corre
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from wsinuc.datasets.corrections.changes import Changes, changed_boxes, check_ch
 from wsinuc.datasets.corrections.detections import Detections
 from wsinuc.datasets.corrections.overlap import Overlap, match_by_overlap
 from wsinuc.datasets.corrections.returned import Returned
-from wsinuc.datasets.layouts.qupath_objects import Drawing, DrawnNucleus, DrawnRegion
+from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, Drawing, DrawnNucleus, DrawnRegion
 from wsinuc.grid import Box
 from wsinuc.tissue.outlines import Outlines
 
@@ -67,6 +68,8 @@ def correct(returned: Returned, detections: Detections, *, extent: Box, mpp: flo
     names = _Names(detections, changes, trusted=bool(returned.regions))
     first = _drawn_nuclei(returned, overlap, names, area)
     rest = _nuclei_as_they_were(detections, changes, names, area)
+    all_nuclei = len(detections) - len(changes.deleted) - len(changes.replaced) + changes.added
+    left_out = returned.left_out + Counter({OUTSIDE: all_nuclei - len(first) - len(rest)})
     inside = _in_regions(returned.points, drawn_regions)
     point_classes = tuple(name for name, there in zip(returned.point_classes, inside.tolist(), strict=True) if there)
     drawing = Drawing(
@@ -76,7 +79,7 @@ def correct(returned: Returned, detections: Detections, *, extent: Box, mpp: flo
         points=returned.points[inside],
         point_classes=point_classes,
         colors=returned.colors,
-        left_out=+returned.left_out,
+        left_out=left_out,
     )
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     return Correction(
