@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from click.testing import CliRunner
 from shapely.affinity import scale, translate
 
 from helpers.files.corrections import (
@@ -40,7 +39,6 @@ from wsinuc.errors import DataError
 from wsinuc.exports.formats.geojson import write_result_geojson
 from wsinuc.workflows.data.info import describe_dataset
 from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
-from wsinuc_cli.main import main
 
 EVERYTHING = ImageSelection(wanted={}, unwanted={})
 
@@ -231,7 +229,7 @@ def test_a_large_area_is_tissue_and_no_nucleus(reference, features, tmp_path):
     features.pop(index_near(features, 200, 210))
     dataset = corrected(reference, tmp_path, [*features, tissue])
     assert counts(dataset)["added"] == 0
-    assert any("1 outlines larger than 2,000 um2" in note for note in dataset.layout.notes)
+    assert any(note.startswith("outlines larger than 2,000 um2") for note in dataset.layout.notes)
 
 
 @pytest.mark.parametrize("trusted", [False, True])
@@ -293,9 +291,7 @@ def test_training_and_info_take_it_and_say_what_was_changed(reference, features,
     assert any("1 deleted; " in note for note in chosen.notes)
     described = describe_dataset(source)
     assert (described.layout, described.images) == ("corrected", 1)
-    shown = CliRunner().invoke(main, ["data", "info", source])
-    assert shown.exit_code == 0, shown.output
-    assert "1 deleted; " in shown.output
+    assert any("1 deleted; " in note for note in described.notes)
 
 
 # --- what is refused
