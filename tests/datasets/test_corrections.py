@@ -29,6 +29,7 @@ from helpers.files.corrections import (
     shape_of,
     square,
 )
+from helpers.files.datasets import write_set
 from helpers.oracle import write_slide
 from helpers.runs import run
 from wsinuc.datasets import open_dataset
@@ -292,6 +293,30 @@ def test_training_and_info_take_it_and_say_what_was_changed(reference, features,
     described = describe_dataset(source)
     assert (described.layout, described.images) == ("corrected", 1)
     assert any("1 deleted; " in note for note in described.notes)
+
+
+def test_a_few_classes_are_for_classify_and_make_no_name_for_all_nuclei(reference, features, tmp_path):
+    few = copy.deepcopy(features)
+    for feature in few[:3]:
+        name_class(feature, "Immune cells")
+    (tmp_path / "few").mkdir()
+    dataset = corrected(reference, tmp_path / "few", few)
+    source = f"{reference}={tmp_path / 'few' / 'corrected.geojson'}"
+    assert [c.name for c in dataset.classes] == ["Immune cells"]
+    chosen = gather_training_set([source], mpp=None, selection=EVERYTHING)
+    assert [c.name for c in chosen.classes] == ["Nucleus"]
+    assert all(image.classes is None for image in chosen.images)
+    assert any("3 of " in note and "(Immune cells), too few for pixels to teach it" in note for note in chosen.notes)
+    outlined = gather_training_set([str(write_set(tmp_path / "set")), source], mpp=None, selection=EVERYTHING)
+    assert [c.name for c in outlined.classes] == ["Nucleus"]
+    assert any("classes are not learned, because" in note for note in outlined.notes)
+    # In a region that was checked the model's classes count, so all nuclei have one.
+    (tmp_path / "all").mkdir()
+    corrected(reference, tmp_path / "all", [*features, drawn(shapely.box(100, 100, 300, 300), "Region*")])
+    both = [source, f"{reference}={tmp_path / 'all' / 'corrected.geojson'}"]
+    chosen = gather_training_set(both, mpp=None, selection=EVERYTHING)
+    assert [c.name for c in chosen.classes] == ["Immune cells", "long", "round"]
+    assert {int(number) for image in chosen.images for number in image.classes[1:]} == {0, 1, 2, 3}
 
 
 # --- what is refused

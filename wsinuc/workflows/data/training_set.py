@@ -7,11 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, Dataset, LabelledImage
-from wsinuc.datasets.class_names import spelling_notes
 from wsinuc.datasets.label_values import count_notes
 from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
@@ -19,6 +16,7 @@ from wsinuc.models.devices import pick_device
 from wsinuc.models.features.image_vectors import load_feature_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import FEATURES
+from wsinuc.workflows.data.common_classes import common_classes, renumbered, spellings, unlearned
 from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
 
 NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
@@ -116,16 +114,21 @@ def gather_training_set(
         datasets.append(dataset)
     chosen = len(datasets)
     datasets += [_outlined(source, mpp, selection.regions) for source in whole]
-    classes = _common_classes(datasets)
+    classes = common_classes(datasets)
     # Once, because every pass over a data set decodes its files again.
     groups = [tuple(dataset) for dataset in datasets]
     images = tuple(
-        _renumbered(_named(image, dataset), dataset, classes)
+        renumbered(_named(image, dataset), dataset, classes)
         for dataset, group in zip(datasets, groups, strict=True)
         for image in group
     )
     notes = tuple(line for dataset, group in zip(datasets, groups, strict=True) for line in label_notes(dataset, group))
-    notes = (*notes, *_spellings(datasets))
+    notes = (*notes, *spellings(datasets, classes))
+    reason = unlearned(datasets, images, classes)
+    if reason is not None:
+        classes = ()
+        images = tuple(replace(image, classes=None) for image in images)
+        notes = (*notes, reason)
     # Data sets that do not classify agree with one another: all of their nuclei are of one class.
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
@@ -199,32 +202,6 @@ def _typical(dataset: Dataset, selection: ImageSelection, fraction: float) -> Sp
     return choose_subset(dataset, network, config).split
 
 
-def _common_classes(datasets: Sequence[Dataset]) -> tuple[NucleusClass, ...]:
-    first = datasets[0]
-    keys = _keys(first)
-    for other in datasets[1:]:
-        if sorted(_keys(other)) != sorted(keys):
-            raise DataError(
-                f"the classes differ: {first.path} has {_listed(first.classes)}, {other.path} has "
-                f"{_listed(other.classes)}; give both the same classes.csv, or train on one"
-            )
-    return first.classes
-
-
-def _keys(dataset: Dataset) -> list[str]:
-    """By what names the classes of a data set are known, without regard to case."""
-    return [each.name.casefold() for each in dataset.classes]
-
-
-def _spellings(datasets: Sequence[Dataset]) -> tuple[str, ...]:
-    """A note on each data set that writes a class in another way than the first one, whose names the model has."""
-    return tuple(
-        f"{dataset.path}: {note}"
-        for dataset in datasets[1:]
-        for note in spelling_notes([each.name for each in dataset.classes], datasets[0].classes)
-    )
-
-
 def shared_out(images: Sequence[LabelledImage], first: int, share: float) -> tuple[float, ...]:
     """Weights by area, of which the images after the ``first`` ones have ``share``."""
     areas = [image.labels.size * image.mpp**2 for image in images]
@@ -236,22 +213,9 @@ def shared_out(images: Sequence[LabelledImage], first: int, share: float) -> tup
     )
 
 
-def _listed(classes: Sequence[NucleusClass]) -> str:
-    return ", ".join(c.name for c in classes) or "none"
-
-
 def _named(image: LabelledImage, dataset: Dataset) -> LabelledImage:
     """The image under a name that stays its own beside other data sets'."""
     return replace(image, name=f"{dataset.layout.name}/{image.name}")
-
-
-def _renumbered(image: LabelledImage, dataset: Dataset, classes: tuple[NucleusClass, ...]) -> LabelledImage:
-    """The image with its classes counted as in ``classes``, whatever their order in its data set."""
-    numbers = {each.name.casefold(): i for i, each in enumerate(classes, start=1)}
-    order = np.array([0, *(numbers[key] for key in _keys(dataset))], np.int32)
-    if image.classes is None or (order == np.arange(len(order))).all():
-        return image
-    return replace(image, classes=order[image.classes])
 
 
 def _origin(dataset: Dataset, selection: ImageSelection, notes: Sequence[str]) -> dict[str, Any]:
