@@ -11,7 +11,7 @@ import pytest
 from helpers.files.annotations import collection, drawn, marked, square, write
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset
-from wsinuc.datasets.layouts import qupath
+from wsinuc.datasets.layouts import qupath, qupath_objects
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
@@ -283,6 +283,29 @@ def test_more_errors(opened, tmp_path, monkeypatch):
     (tmp_path / "t.csv").write_text("slide\na.tif\na.tif\n")
     with pytest.raises(DataError, match="have one name, by which images are known"):
         open_dataset(tmp_path / "t.csv")
+    monkeypatch.setattr(qupath_objects, "MAX_REGIONS", 0)
+    with pytest.raises(DataError, match=r"has more than 0 regions \(Region\*\): these are objects"):
+        opened(REGION, nucleus)
+    monkeypatch.setattr(qupath_objects, "MAX_REGIONS", 1)
     monkeypatch.setattr(qupath, "MAX_REGION_PX", 399)
     with pytest.raises(DataError, match="region 1 is 20 x 20 px, up to 399 px are read"):
         opened(REGION, nucleus)
+
+
+@pytest.mark.parametrize(("shift", "fitting"), [(0, True), (1, True), (8, False), (21, False)])
+def test_outlines_of_another_slide_are_refused_where_pixels_tell(opened, monkeypatch, shift, fitting):
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(150, 230, (130, 130, 3), dtype=np.uint8)
+    y, x = np.indices((130, 130)) % 16
+    pixels[(y < 8) & (x < 8)] //= 2
+    monkeypatch.setattr(qupath, "open_isolated", lambda path: ArraySlide(pixels, mpp=0.5))
+    corners = [(x0 + shift, y0 + shift) for y0 in range(0, 96, 16) for x0 in range(0, 96, 16)]
+    squares = [drawn(None, square(x0, y0, x0 + 8, y0 + 8)) for x0, y0 in corners]
+    dataset = opened(drawn("Region*", square(0, 0, 130, 130)), *squares)
+    if fitting:
+        assert dataset[0].labels.max() == 36
+    else:
+        with pytest.raises(DataError, match=r"the 36 outlines of region 1 .* a\.tif .* another slide's annotations"):
+            dataset[0]
+    few = opened(drawn("Region*", square(0, 0, 130, 130)), *squares[:19])
+    assert few[0].labels.max() == 19, "a few may lie anywhere"

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.base import UNLABELLED, Annotation, Layout, Row
 from wsinuc.datasets.class_names import free_classes, numbers_of, spelling_notes
+from wsinuc.datasets.layouts.qupath_check import FEWEST_NUCLEI, fits
 from wsinuc.datasets.layouts.qupath_files import AnnotatedFile, annotated_files, is_annotated
 from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, REGION, Color, Drawing, read_drawing
 from wsinuc.datasets.layouts.qupath_pixels import (
@@ -154,8 +155,8 @@ class QuPathLayout(Layout):
 
     def read(self, row: Row) -> Annotation:
         _, region = self._by_name[row["name"]]
-        slide = region.slide
-        mpp = self._known(slide.mpp) or float(row.get("mpp") or 1.0)
+        # Unknown where counting is all that is wanted; any number will do then.
+        mpp = self._given_mpp or float(row["mpp"] or self._otherwise or 1.0)
         ignore = ignored_pixels(region.outline, region.ignored, region.box)
         painted = _painted(region, ignore)
         classes = self._label_classes(region, painted)
@@ -163,8 +164,11 @@ class QuPathLayout(Layout):
         if self.kind == "instances":
             ignore |= discs(points, POINT_RADIUS_UM / mpp, region.box.shape) & (painted.labels == 0)
         marked = self.kind == "points" or len(points) > 0
+        pixels = _pixels(region)
+        if len(painted.sources) > FEWEST_NUCLEI and not fits(pixels, painted.labels > 0, ~ignore):
+            raise DataError(_misfit(region, len(painted.sources) - 1))
         return Annotation(
-            image=_pixels(region),
+            image=pixels,
             labels=painted.labels,
             classes=classes if self.classes and self.kind == "instances" else None,
             points=points if marked else None,
@@ -190,7 +194,7 @@ class QuPathLayout(Layout):
         slides = []
         for file in annotated_files(self.path, annotations):
             header = slide_header(file.slide)
-            drawing = read_drawing(file.annotations, regions=regions, mpp=self._known(header.mpp))
+            drawing = read_drawing(file.annotations, regions=regions, mpp=self._known(file.mpp or header.mpp))
             slides.append(header.annotated(file, drawing))
         return slides
 
@@ -322,7 +326,8 @@ def _regions_of(slide: AnnotatedSlide) -> list[_Region]:
                 f"{MAX_REGION_PX:,} px are read: is every nucleus in it annotated? Draw smaller regions where it is so"
             )
         meets = (bounds[:, 0] < box.x1) & (bounds[:, 2] > box.x0) & (bounds[:, 1] < box.y1) & (bounds[:, 3] > box.y0)
-        before = [earlier.outline for earlier in drawing.regions[:number]]
+        # Where two regions share pixels, they are the first one's.
+        others = (*drawing.ignored, *(earlier.outline for earlier in drawing.regions[:number]))
         regions.append(
             _Region(
                 slide=slide,
@@ -330,10 +335,16 @@ def _regions_of(slide: AnnotatedSlide) -> list[_Region]:
                 outline=drawn.outline,
                 box=box,
                 nuclei=tuple(np.flatnonzero(meets).tolist()),
-                ignored=(*drawing.ignored, *before),
+                ignored=tuple(other for other in others if _reaches(other, box)),
             )
         )
     return regions
+
+
+def _reaches(outline: Outlines, box: Box) -> bool:
+    """Whether an outline may have pixels in a box."""
+    own = box_of(outline)
+    return own is not None and own.overlaps(box)
 
 
 def _outside(slide: AnnotatedSlide, outline: Outlines, extent: Box) -> str:
@@ -342,6 +353,15 @@ def _outside(slide: AnnotatedSlide, outline: Outlines, extent: Box) -> str:
         f"{slide.file.annotations}: a region spans x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}, outside the slide "
         f"{slide.file.slide.name}, which spans x {extent.x0} to {extent.x1}, y {extent.y0} to {extent.y1}: are these "
         "another slide's annotations, or not in full-resolution pixels?"
+    )
+
+
+def _misfit(region: _Region, count: int) -> str:
+    file = region.slide.file
+    return (
+        f"{file.annotations}: the {count} outlines of region {region.number + 1} hold pixels of {file.slide.name} that "
+        "are no darker than the others, as nuclei are: are these another slide's annotations, or of a copy that was "
+        "cropped, turned or scaled?"
     )
 
 

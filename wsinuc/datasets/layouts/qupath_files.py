@@ -35,6 +35,14 @@ class AnnotatedFile:
     attributes: Row = field(default_factory=dict)
     """What a table says of the slide, by column."""
 
+    @property
+    def mpp(self) -> float | None:
+        """um per pixel that a table gives; None where it gives none that is a number."""
+        try:
+            return float(self.attributes.get("mpp") or "")
+        except ValueError:
+            return None
+
 
 def annotated_files(path: Path, annotations: Path | None = None) -> tuple[AnnotatedFile, ...]:
     """The slides that a path stands for, in a fixed order; none for a folder without any.

@@ -35,6 +35,8 @@ AREAS = ("Polygon", "MultiPolygon")
 POINTS = ("Point", "MultiPoint")
 NO_NUCLEI = ("tile", "tmaCore", "root")
 """QuPath's types of objects that are neither drawn by a person nor nuclei."""
+MAX_REGIONS = 10_000
+"""More are no regions but objects."""
 MAX_NUCLEUS_UM2 = 2000.0
 """Area of a disc of 50 um: a larger outline is tissue, not a nucleus."""
 OUTSIDE = "outlines outside of every region"
@@ -108,6 +110,11 @@ def read_drawing(path: Path, *, regions: str = REGION, mpp: float | None = None)
             ignored.append(outlines_of(feature.coordinates))
         else:
             others[feature.class_name or feature.name or "without a class"] += 1
+        if len(drawn) > MAX_REGIONS:
+            raise DataError(
+                f"{path} has more than {MAX_REGIONS:,} regions ({regions}): these are objects rather than areas in "
+                "which everything is annotated; give the areas a class of their own"
+            )
     if not drawn:
         raise DataError(_no_region(path, regions, others))
     return _with_nuclei(path, tuple(drawn), tuple(ignored), regions, mpp)
