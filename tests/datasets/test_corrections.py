@@ -28,6 +28,7 @@ from helpers.files.corrections import (
     reshape,
     shape_of,
     square,
+    write,
 )
 from helpers.files.datasets import write_set
 from helpers.oracle import write_slide
@@ -86,7 +87,8 @@ def test_everything_that_was_changed_is_counted_and_in_a_region(reference, featu
     left = len(shapes) - 3
     assert counts(dataset) == {"deleted": 1, "edited": 1, "replaced": 0, "given": 1, "added": 1, "left": left}
     assert dataset.layout.notes[0] == (
-        f"corrections of nuclei: 1 deleted, 1 edited, 1 added, 1 of another class; {left:,} as they were"
+        "corrected.geojson: corrections of nuclei: 1 deleted, 1 edited, 1 added, 1 of another class; "
+        f"{left:,} as they were"
     )
     assert (dataset.layout.kind, len(dataset)) == ("instances", 4)
     assert {image.mpp for image in dataset} == {0.5}
@@ -284,9 +286,7 @@ def test_names_on_a_slide_are_one_class_in_any_capitals(slide, tmp_path):
 
 def test_training_and_info_take_it_and_say_what_was_changed(reference, features, tmp_path):
     features.pop(index_near(features, 200, 210))
-    path = tmp_path / "corrected.geojson"
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    source = f"{reference}={path}"
+    source = f"{reference}={write(tmp_path, features)}"
     chosen = gather_training_set([source], mpp=None, selection=EVERYTHING)
     assert [c.name for c in chosen.classes] == ["Nucleus"]
     assert any("1 deleted; " in note for note in chosen.notes)
@@ -296,27 +296,34 @@ def test_training_and_info_take_it_and_say_what_was_changed(reference, features,
 
 
 def test_a_few_classes_are_for_classify_and_make_no_name_for_all_nuclei(reference, features, tmp_path):
+    whole = [*features, drawn(shapely.box(100, 100, 300, 300), "Region*")]
     few = copy.deepcopy(features)
     for feature in few[:3]:
         name_class(feature, "Immune cells")
-    (tmp_path / "few").mkdir()
-    dataset = corrected(reference, tmp_path / "few", few)
-    source = f"{reference}={tmp_path / 'few' / 'corrected.geojson'}"
-    assert [c.name for c in dataset.classes] == ["Immune cells"]
+    source = f"{reference}={write(tmp_path / 'few', few)}"
+    mixed = gather_training_set([str(write_set(tmp_path / "set")), source], mpp=None, selection=EVERYTHING)
+    assert [c.name for c in mixed.classes] == ["Nucleus"]
+    assert any("classes are not learned, because" in note for note in mixed.notes)
     chosen = gather_training_set([source], mpp=None, selection=EVERYTHING)
     assert [c.name for c in chosen.classes] == ["Nucleus"]
     assert all(image.classes is None for image in chosen.images)
     assert any("3 of " in note and "(Immune cells), too few for pixels to teach it" in note for note in chosen.notes)
-    outlined = gather_training_set([str(write_set(tmp_path / "set")), source], mpp=None, selection=EVERYTHING)
-    assert [c.name for c in outlined.classes] == ["Nucleus"]
-    assert any("classes are not learned, because" in note for note in outlined.notes)
     # In a region that was checked the model's classes count, so all nuclei have one.
-    (tmp_path / "all").mkdir()
-    corrected(reference, tmp_path / "all", [*features, drawn(shapely.box(100, 100, 300, 300), "Region*")])
-    both = [source, f"{reference}={tmp_path / 'all' / 'corrected.geojson'}"]
+    both = [source, f"{reference}={write(tmp_path / 'all', whole)}"]
     chosen = gather_training_set(both, mpp=None, selection=EVERYTHING)
     assert [c.name for c in chosen.classes] == ["Immune cells", "long", "round"]
     assert {int(number) for image in chosen.images for number in image.classes[1:]} == {0, 1, 2, 3}
+
+
+def test_a_table_names_results_as_it_names_slides(reference, features, tmp_path):
+    shape = shape_of(features.pop(index_near(features, 200, 210)))
+    write(tmp_path, features)
+    (tmp_path / "slides.csv").write_text(f"slide,annotations,patient\n{reference},corrected.geojson,P1\n")
+    dataset = open_dataset(tmp_path / "slides.csv")
+    assert (dataset.layout.name, dataset.names) == ("qupath", ("plane_1",))
+    assert dataset[0].attributes["patient"] == "P1"
+    assert counts(dataset)["deleted"] == 1
+    assert label_at(dataset, shape) == 0
 
 
 # --- what is refused
@@ -353,7 +360,7 @@ def test_a_slide_that_has_moved_is_looked_for_beside_the_result(reference, slide
     features.pop(index_near(features, 200, 210))
     moved = tmp_path / "elsewhere" / "plane.wsinuc"
     shutil.copytree(reference, moved)
-    from wsinuc.datasets.layouts import corrected as layout
+    from wsinuc.datasets.layouts import corrected_slide as layout
 
     assert layout.slide_of(moved) == slide
     original = slide.rename(slide.with_name("away.tiff"))

@@ -43,14 +43,19 @@ def name_class(feature: dict, name: str) -> None:
     feature["properties"]["classification"] = {"name": name, "color": [1, 2, 3]}
 
 
-def corrected(reference: Path, folder: Path, features: Features, **options: object) -> Dataset:
+def write(folder: Path, features: Features) -> Path:
+    folder.mkdir(exist_ok=True)
     path = folder / "corrected.geojson"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    return open_dataset(f"{reference}={path}", **options)
+    return path
+
+
+def corrected(reference: Path, folder: Path, features: Features, **options: object) -> Dataset:
+    return open_dataset(f"{reference}={write(folder, features)}", **options)
 
 
 def changes_of(dataset: Dataset) -> Changes:
-    return dataset.layout._correction.changes
+    return dataset.layout._slides[0].correction.changes
 
 
 def counts(dataset: Dataset) -> dict[str, int]:

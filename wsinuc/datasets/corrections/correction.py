@@ -43,6 +43,21 @@ class Correction:
     unused: int
     """Changes whose middle lies in no region."""
 
+    def notes(self) -> tuple[str, str]:
+        """What was changed, and where the result is the truth, for people."""
+        changed = f"corrections of nuclei: {self.changes}"
+        count = len(self.drawing.regions)
+        if not self.chosen:
+            return changed, (
+                f"no region was drawn, so the surroundings of what was changed ({count:,} regions) are the truth, with "
+                f"{self.kept:,} nuclei as they were; draw areas of class Region* around all that you have checked, to "
+                "use it and to measure fairly: these regions lie where the model was wrong"
+            )
+        where = f"the regions that were drawn ({count:,}) are the truth, with {self.kept:,} nuclei as they were"
+        if self.unused:
+            where += f"; {self.unused:,} changes lie outside of them and are not used"
+        return changed, where
+
 
 def correct(returned: Returned, detections: Detections, *, extent: Box, mpp: float) -> Correction:
     """Regions of a corrected result with the nuclei in them, and what was changed.

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from wsinuc.datasets.base import UNLABELLED, Annotation, Layout, Row
 from wsinuc.datasets.class_names import free_classes, numbers_of, spelling_notes
 from wsinuc.datasets.layouts.qupath_check import FEWEST_NUCLEI, fits
-from wsinuc.datasets.layouts.qupath_files import AnnotatedFile, annotated_files, is_annotated
-from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, REGION, Color, Drawing, read_drawing
+from wsinuc.datasets.layouts.qupath_files import AnnotatedFile, annotated_files, is_annotated, is_result
+from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, REGION, Color, read_drawing
 from wsinuc.datasets.layouts.qupath_pixels import (
     POINT_RADIUS_UM,
     Painted,
@@ -39,44 +39,19 @@ from wsinuc.datasets.layouts.qupath_pixels import (
     ignored_pixels,
     paint,
 )
-from wsinuc.errors import DataError, MppError
+from wsinuc.datasets.layouts.qupath_slide import AnnotatedSlide, slide_header
+from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.tissue.outlines import Outlines
+
+if TYPE_CHECKING:
+    from wsinuc.datasets.corrections.correction import Correction
 
 Value = TypeVar("Value", np.bool_, np.int32)
 
 MAX_REGION_PX = 2**26
 """A larger region would not fit into memory beside its labels."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class AnnotatedSlide:
-    """A slide with its annotations, in level-0 pixels."""
-
-    file: AnnotatedFile
-    mpp: float | None
-    """um per pixel as the slide says it."""
-    shape: tuple[int, int]
-    origin_yx: tuple[int, int]
-    drawing: Drawing
-    """In pixels of the file, which begin at ``origin_yx``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlideHeader:
-    """What annotations have to be told of their slide."""
-
-    mpp: float | None
-    """um per pixel as the slide says it."""
-    shape: tuple[int, int]
-    origin_yx: tuple[int, int]
-
-    def annotated(self, file: AnnotatedFile, drawing: Drawing, *, mpp: float | None = None) -> AnnotatedSlide:
-        """The slide with its annotations; ``mpp`` is known from elsewhere than the slide."""
-        known = mpp or self.mpp
-        return AnnotatedSlide(file=file, mpp=known, shape=self.shape, origin_yx=self.origin_yx, drawing=drawing)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -128,7 +103,7 @@ class QuPathLayout(Layout):
         super().__init__(path)
         self._given_mpp = mpp
         self._otherwise = otherwise
-        self._slides = self._open_slides(annotations, regions)
+        self._slides = [self._open_slide(file, regions) for file in annotated_files(path, annotations)]
         self._regions = [region for slide in self._slides for region in _regions_of(slide)]
         painted = [
             _painted(region, ignored_pixels(region.outline, region.ignored, region.box)) for region in self._regions
@@ -144,7 +119,8 @@ class QuPathLayout(Layout):
         names = self._names(painted)
         self.classes = self._named_classes(names)
         self._number = numbers_of(self.classes, path)
-        self.notes = (*self._notes_on_files(), *self._notes(painted), *spelling_notes(names, self.classes))
+        corrected = [line for slide in self._slides if slide.correction for line in _corrected(slide, slide.correction)]
+        self.notes = (*corrected, *self._notes(painted), *spelling_notes(names, self.classes))
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -164,7 +140,7 @@ class QuPathLayout(Layout):
         if self.kind == "instances":
             ignore |= discs(points, POINT_RADIUS_UM / mpp, region.box.shape) & (painted.labels == 0)
         marked = self.kind == "points" or len(points) > 0
-        pixels = _pixels(region)
+        pixels = region.slide.pixels(region.box)
         if len(painted.sources) > FEWEST_NUCLEI and not fits(pixels, painted.labels > 0, ~ignore):
             raise DataError(_misfit(region, len(painted.sources) - 1))
         return Annotation(
@@ -185,22 +161,18 @@ class QuPathLayout(Layout):
             "regions exported alone? Export all objects"
         )
 
-    def _known(self, recorded: float | None) -> float | None:
-        """um per pixel of a slide: the user's word, else the slide's own, else what the user says of such slides."""
-        return self._given_mpp or recorded or self._otherwise
+    def _open_slide(self, file: AnnotatedFile, regions: str) -> AnnotatedSlide:
+        """The header of a slide and its annotations; of a result its slide and what was corrected."""
+        if is_result(file.slide):
+            from wsinuc.datasets.layouts.corrected_slide import open_corrected
 
-    def _open_slides(self, annotations: Path | None, regions: str) -> list[AnnotatedSlide]:
-        """The headers of the slides with their annotations."""
-        slides = []
-        for file in annotated_files(self.path, annotations):
-            header = slide_header(file.slide)
-            drawing = read_drawing(file.annotations, regions=regions, mpp=self._known(file.mpp or header.mpp))
-            slides.append(header.annotated(file, drawing))
-        return slides
-
-    def _notes_on_files(self) -> tuple[str, ...]:
-        """What is to be said of the files before what is said of regions and nuclei."""
-        return ()
+            return open_corrected(file, regions=regions, mpp=self._given_mpp, otherwise=self._otherwise)
+        header = slide_header(file.slide)
+        mpp = self._given_mpp or file.mpp or header.mpp or self._otherwise
+        drawing = read_drawing(file.annotations, regions=regions, mpp=mpp)
+        return AnnotatedSlide(
+            file=file, mpp=header.mpp, shape=header.shape, origin_yx=header.origin_yx, drawing=drawing
+        )
 
     @cached_property
     def _by_name(self) -> dict[str, tuple[Row, _Region]]:
@@ -297,14 +269,9 @@ def _counts(slide: AnnotatedSlide, painted: Sequence[tuple[_Region, Painted]]) -
     return +counts
 
 
-def slide_header(slide: Path) -> SlideHeader:
-    """What the header of a slide says; raises SlideError for what is none."""
-    with open_isolated(slide) as opened:
-        try:
-            mpp = opened.mpp
-        except MppError:
-            mpp = None
-        return SlideHeader(mpp=mpp, shape=opened.level_shapes[0], origin_yx=opened.origin)
+def _corrected(slide: AnnotatedSlide, correction: Correction) -> list[str]:
+    """What was changed in a result, and where that counts."""
+    return [f"{slide.file.annotations.name}: {note}" for note in correction.notes()]
 
 
 def _regions_of(slide: AnnotatedSlide) -> list[_Region]:
@@ -368,12 +335,6 @@ def _misfit(region: _Region, count: int) -> str:
 def _painted(region: _Region, ignore: NDArray[np.bool_]) -> Painted:
     nuclei = region.slide.drawing.nuclei
     return paint([nuclei[i].outline for i in region.nuclei], ignore, region.box)
-
-
-def _pixels(region: _Region) -> NDArray[np.uint8]:
-    """RGB of the region, from the slide's finest level; raises ReadError where it cannot be decoded."""
-    with open_isolated(region.slide.file.slide) as slide:
-        return slide.read(region.box.shift(*region.slide.origin_yx))
 
 
 def _at(pixels: NDArray[Value], places: NDArray[np.float64]) -> NDArray[Value]:
