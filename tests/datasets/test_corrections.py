@@ -37,8 +37,10 @@ from wsinuc.datasets import open_dataset
 from wsinuc.datasets.corrections.changes import Changes
 from wsinuc.datasets.corrections.correction import _Names
 from wsinuc.datasets.corrections.detections import Detections, Extents, read_detections
+from wsinuc.datasets.layouts import corrected_slide, qupath_slide
 from wsinuc.errors import DataError
 from wsinuc.exports.formats.geojson import write_result_geojson
+from wsinuc.slides import open_slide
 from wsinuc.workflows.data.info import describe_dataset
 from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 
@@ -56,6 +58,12 @@ def reference(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("results") / "plane.wsinuc"
     run(slide, out, workers=1, block=512, report=False, image="none")
     return out
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slides are opened without a process of their own, which takes longer than everything else here."""
+    monkeypatch.setattr(qupath_slide, "open_isolated", open_slide)
 
 
 @pytest.fixture(scope="module")
@@ -360,9 +368,7 @@ def test_a_slide_that_has_moved_is_looked_for_beside_the_result(reference, slide
     features.pop(index_near(features, 200, 210))
     moved = tmp_path / "elsewhere" / "plane.wsinuc"
     shutil.copytree(reference, moved)
-    from wsinuc.datasets.layouts import corrected_slide as layout
-
-    assert layout.slide_of(moved) == slide
+    assert corrected_slide.slide_of(moved) == slide
     original = slide.rename(slide.with_name("away.tiff"))
     try:
         with pytest.raises(DataError, match=r"the slide of .* is not at .*plane\.tiff, nor beside the result"):
