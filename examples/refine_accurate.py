@@ -71,8 +71,13 @@ def patches_of(data: Path, models: list[Path], folder: Path) -> TeacherPatches:
     """Unlabelled tissue with the mean of what the models say; no held-out patient."""
     teachers = [load_teacher(str(model), device="cpu") for model in models]
     choice = Choice({}, {"patient": frozenset(HELD_OUT)})
-    names = ("tnbc", "dsb2018_histology", "nucls_points", "slides/OS-1_HE_original_image.png")
-    sources = [str(data / name) for name in names]
+    sources = [
+        str(data / "tnbc"),
+        str(data / "dsb2018_histology"),
+        # Its layout says the resolution of these fifteen images.
+        f"nucls={data / 'nucls_points'}",
+        str(data / "slides/OS-1_HE_original_image.png"),
+    ]
     tissue = gather_tissue(
         sources, scales_of(teachers, PATCHES), file_mpp=MPP, choice=choice, memory=4 * 2**30, even=True
     )

@@ -72,6 +72,8 @@ def classify(context: click.Context, /, data: str, output: Path, model: str, dev
     count = sum(len(image.points) for image in points.images if image.points is not None)
     names = ", ".join(c.name for c in points.classes)
     echo(f"points: {len(points.images)} images, {count:,} points; classes: {names}; segmented by {model}")
+    for note in points.notes:
+        echo(f"Note: {note}")
     if options["dry_run"]:
         from wsinuc.workflows.classify.cost import classify_cost
 

@@ -185,6 +185,10 @@ def test_several_sets_are_mixed_when_their_classes_agree(tmp_path: Path) -> None
     both = gather_training_set([str(one), str(two)], mpp=None, selection=EVERYTHING)
     assert len(both.images) == 4
     assert [c.name for c in both.classes] == ["tumor", "other"]
+    turned = write_set(tmp_path / "d", images=1, classes=("Other", "tumor"))
+    mixed = gather_training_set([str(one), str(turned)], mpp=None, selection=EVERYTHING)
+    assert mixed.images[-1].classes.tolist() == [0, 1, 2, 1, 2], "label 1 is a tumor there, too"
+    assert mixed.notes == (f"{turned}: the class 'Other' is taken for 'other'",)
     third = write_set(tmp_path / "c", classes=("tumor", "lymphocyte"))
     with pytest.raises(DataError, match=r"tumor, other, .*tumor, lymphocyte; give both the same"):
         gather_training_set([str(one), str(third)], mpp=None, selection=EVERYTHING)

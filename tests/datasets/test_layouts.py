@@ -151,18 +151,18 @@ def test_nucls_points_by_class_number(tmp_path):
     (tmp_path / "points").mkdir()
     table = tmp_path / "points" / "test_1.csv"
     table.write_text("x,y,class\n4,6,0\n9,1,3\n")
-    image = open_dataset(tmp_path)[0]
-    assert image.points.tolist() == [[6, 4], [1, 9]]
+    image = open_dataset(f"nucls={tmp_path}")[0]
+    assert (image.points.tolist(), image.mpp) == ([[6, 4], [1, 9]], 0.2)
     assert image.point_classes.tolist() == [1, 4]
     for text, message in (("4,6,4", "classes 0 to 3"), ("4,nan,0", "must be finite"), ("a,6,0", "must be numbers")):
         table.write_text(f"x,y,class\n{text}\n")
         with pytest.raises(DataError, match=message):
-            open_dataset(tmp_path)[0]
+            open_dataset(f"nucls={tmp_path}")[0]
 
 
 @pytest.mark.skipif(not (SHARED / "nucls_points").is_dir(), reason="the shared data sets are not here")
 def test_the_real_points_are_all_there():
-    dataset = open_dataset(SHARED / "nucls_points")
+    dataset = open_dataset(f"nucls={SHARED / 'nucls_points'}")
     counts = sum(np.bincount(image.point_classes, minlength=5) for image in dataset)
     assert counts.tolist() == [0, 89, 95, 323, 77]
 

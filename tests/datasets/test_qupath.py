@@ -11,7 +11,7 @@ import pytest
 from helpers.files.annotations import collection, drawn, marked, square, write
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset
-from wsinuc.datasets.layouts import qupath, qupath_objects
+from wsinuc.datasets.layouts import qupath, qupath_objects, qupath_slide
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
@@ -39,7 +39,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         write(tmp_path / "a.geojson", collection(*features))
         return open_dataset(tmp_path / "a.tif", **options)
 
-    monkeypatch.setattr(qupath, "open_isolated", array_slide)
+    monkeypatch.setattr(qupath_slide, "open_isolated", array_slide)
     return open_features
 
 
@@ -298,7 +298,7 @@ def test_outlines_of_another_slide_are_refused_where_pixels_tell(opened, monkeyp
     pixels = rng.integers(150, 230, (130, 130, 3), dtype=np.uint8)
     y, x = np.indices((130, 130)) % 16
     pixels[(y < 8) & (x < 8)] //= 2
-    monkeypatch.setattr(qupath, "open_isolated", lambda path: ArraySlide(pixels, mpp=0.5))
+    monkeypatch.setattr(qupath_slide, "open_isolated", lambda path: ArraySlide(pixels, mpp=0.5))
     corners = [(x0 + shift, y0 + shift) for y0 in range(0, 96, 16) for x0 in range(0, 96, 16)]
     squares = [drawn(None, square(x0, y0, x0 + 8, y0 + 8)) for x0, y0 in corners]
     dataset = opened(drawn("Region*", square(0, 0, 130, 130)), *squares)

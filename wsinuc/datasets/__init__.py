@@ -28,10 +28,11 @@ LAYOUTS = {
     "tnbc": "wsinuc.datasets.layouts.masks:TnbcLayout",
     "dsb2018": "wsinuc.datasets.layouts.masks:Dsb2018Layout",
     "glas": "wsinuc.datasets.layouts.glas:GlasLayout",
-    "points": "wsinuc.datasets.layouts.points:PointFolderLayout",
+    "points": "wsinuc.datasets.layouts.point_folder:PointFolderLayout",
     "nucls": "wsinuc.datasets.layouts.points:NuclsLayout",
     "endonuke": "wsinuc.datasets.layouts.points:EndoNukeLayout",
     "folder": "wsinuc.datasets.layouts.folder:FolderLayout",
+    "corrected": "wsinuc.datasets.layouts.corrected:CorrectedLayout",
     "qupath": "wsinuc.datasets.layouts.qupath:QuPathLayout",
     "images": "wsinuc.datasets.layouts.images:ImagesLayout",
 }
@@ -101,7 +102,7 @@ def open_dataset(
         named_class = _layout_class(asked.layout)
     if not asked.path.is_dir():
         named_class = _layout_of_file(asked)
-    bound = _bind(named_class or _recognise(asked.path), asked, mpp or otherwise, regions)
+    bound = _bind(named_class or _recognise(asked.path), asked, regions, mpp, otherwise)
     if bound.kind == UNLABELLED and not pixels_only and bound.scan():
         raise DataError(bound.unlabelled())
     return Dataset.open(bound, mpp=mpp, otherwise=otherwise)
@@ -161,13 +162,17 @@ def _layout_of_file(asked: _Source) -> type[Layout]:
     return qupath
 
 
-def _bind(layout: type[Layout], asked: _Source, mpp: float | None, regions: str | None) -> Layout:
+def _bind(
+    layout: type[Layout], asked: _Source, regions: str | None, mpp: float | None, otherwise: float | None
+) -> Layout:
     """The layout of one data set."""
     from wsinuc.datasets.layouts.qupath import QuPathLayout
     from wsinuc.datasets.layouts.qupath_objects import REGION
 
     if issubclass(layout, QuPathLayout):
-        return layout(asked.path, annotations=asked.annotations, regions=regions or REGION, mpp=mpp)
+        return layout(
+            asked.path, annotations=asked.annotations, regions=regions or REGION, mpp=mpp, otherwise=otherwise
+        )
     return layout(asked.path)
 
 

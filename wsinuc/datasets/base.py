@@ -89,6 +89,12 @@ class Layout(ABC):
     """um per pixel as published; None where the authors do not say, or where it differs from image to image."""
     classes: tuple[NucleusClass, ...] = ()
     """What a nucleus can be; empty where nuclei are not classified."""
+    open_classes: bool = False
+    """Whether ``classes`` are those that occur in the annotation: a model may then know others, too."""
+    annotated: ClassVar[str] = "label images"
+    """What the notes on its images are about."""
+    unknown_mpp: ClassVar[str] = ""
+    """What an error on an unknown resolution adds; begins with a semicolon."""
     kind: str = "instances"
     """``instances`` (nuclei outlined), ``points`` (nuclei marked), ``glands``, or `UNLABELLED`."""
     notes: tuple[str, ...] = ()
@@ -380,7 +386,7 @@ def resolution_of(row: Row, given: float | None, layout: Layout, otherwise: floa
     except ValueError:
         raise MppError(
             f"the resolution of {row['name']} is not recorded (attribute mpp); give it with --mpp, "
-            "0.25 is usual for 40x, 0.5 for 20x"
+            f"0.25 is usual for 40x, 0.5 for 20x{layout.unknown_mpp}"
         ) from None
     if not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
         raise MppError(f"mpp of {row['name']} must lie between {MPP_RANGE[0]} and {MPP_RANGE[1]}, got {mpp:g}")

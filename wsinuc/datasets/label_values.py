@@ -166,8 +166,8 @@ def check_cover(labels: NDArray[np.int32], source: Path) -> None:
         )
 
 
-def count_notes(notes: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
-    """One line for each kind of note among the label pictures of a set, in the order of their first appearance.
+def count_notes(notes: Iterable[tuple[str, ...]], files: str = "label images") -> tuple[str, ...]:
+    """One line for each kind of note among the ``files`` of a set, in the order of their first appearance.
 
     Examples
     --------
@@ -182,7 +182,7 @@ def count_notes(notes: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
             text = note
         else:
             text = note.replace("hold ", "holds ", 1)
-        lines.append(f"{count} of {len(pictures)} label images {text}")
+        lines.append(f"{count} of {len(pictures)} {files} {text}")
     return tuple(lines)
 
 

@@ -18,6 +18,8 @@ from wsinuc.separation.watershed import WatershedSettings, instances_from_pieces
 MPP = 0.5
 CLASSES = (NucleusClass("round", (200, 40, 40)), NucleusClass("long", (40, 90, 200)))
 PAPER = (235, 200, 220)
+NAMES = ("Tumor", "Immune cells", "Stroma", "Vessel wall")
+"""Classes of the set of points as files."""
 
 
 class DarkSegmenter:
@@ -77,7 +79,7 @@ def labelled(seed: int, shape: tuple[int, int] = (140, 140)) -> LabelledImage:
 
 
 def write_point_set(folder: Path, images: int = 4) -> Path:
-    """The same as files, in the layout of NuCLS (which has four classes)."""
+    """The same as files: points of four classes with names of one's own, which no list declares."""
     for name in ("images", "points"):
         (folder / name).mkdir(parents=True)
     for seed in range(images):
@@ -86,6 +88,6 @@ def write_point_set(folder: Path, images: int = 4) -> Path:
         # Nuclei of either kind are two classes here, by their half of the image, so that all four classes occur.
         lower = each.points[:, 0] > 70
         numbers = 2 * (each.point_classes - 1) + lower
-        rows = [f"{x:.0f},{y:.0f},{c}" for (y, x), c in zip(each.points, numbers, strict=True)]
+        rows = [f"{x:.0f},{y:.0f},{NAMES[c]}" for (y, x), c in zip(each.points, numbers, strict=True)]
         (folder / "points" / f"{each.name}.csv").write_text("\n".join(["x,y,class", *rows]) + "\n")
     return folder

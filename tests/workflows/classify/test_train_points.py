@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.files.datasets import write_set
-from helpers.files.point_sets import CLASSES, MPP, DarkSegmenter, draw, labelled, write_point_set
+from helpers.files.point_sets import CLASSES, MPP, NAMES, DarkSegmenter, draw, labelled, write_point_set
 from wsinuc import segmenters
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ConfigError, DataError
@@ -207,8 +207,11 @@ def test_the_command_reports_and_records(base: Path, tmp_path: Path):
     done = CliRunner().invoke(classify, [str(data), *arguments, "-o", str(out)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert "balanced accuracy" in done.output
+    assert "classes: Immune cells, Stroma, Tumor, Vessel wall;" in done.output
+    assert [c.name for c in load_segmenter(str(out), device="cpu").classes] == sorted(NAMES)
     assert "shuffled classes: 2 of 2 trainings" in log.read_text()
     report = json.loads(out.with_suffix(".json").read_text())
+    assert list(report["nuclei"]) == sorted(NAMES)
     confusion = np.loadtxt(out.with_suffix(".confusion.csv"), delimiter=",", skiprows=1, usecols=(1, 2, 3, 4))
     assert np.array_equal(confusion, report["cross_validation"]["confusion"])
     assert confusion.sum() == report["points"]["nuclei"] == sum(report["nuclei"].values())

@@ -78,6 +78,15 @@ def test_one_class_against_many_is_scored_without_and_said_so(annotated, predict
     assert "has 2 (" in match.note
 
 
+def test_a_model_may_know_classes_that_points_of_free_names_do_not_show():
+    match = match_classes(["immune cells", "Tumor"], ["Tumor", "Stroma", "Immune cells"], seen=True)
+    assert match.names == ("immune cells", "Tumor", "Stroma")
+    assert match.number.tolist() == [0, 2, 3, 1]
+    assert match.note == "the annotation has no nucleus of Stroma: one that is called so counts as wrong"
+    with pytest.raises(DataError, match="names must be the same"):
+        match_classes(["Immune cells", "Tumor"], ["Tumor", "Stroma", "Other"], seen=True)
+
+
 @pytest.mark.parametrize("predicted", [["round", "square"], ["round", "long", "square"]])
 def test_other_classes_are_refused_before_any_work(dataset, predicted, tmp_path):
     with pytest.raises(DataError, match=r"2 classes \(LONG, Round\), the prediction .* \(round, .*square\).* rename"):

@@ -9,7 +9,7 @@ one, is the image's resolution unless the user gives another. Without a manifest
 those in ``images/``, and nothing but their names is known.
 
 Classes, where there are any: ``classes.csv`` lists them (``name``, and optionally ``color`` as #rrggbb), and
-``classes/NAME.csv`` gives the class name of each ``label``.
+``classes/NAME.csv`` gives the class name of each ``label``, in capitals or not.
 """
 
 from __future__ import annotations
@@ -20,17 +20,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageColor
 
 from wsinuc.datasets.base import Annotation, Row
-from wsinuc.datasets.files import by_stem, read_table, table_rows
+from wsinuc.datasets.class_names import numbers_of, read_classes
+from wsinuc.datasets.files import by_stem, table_rows
 from wsinuc.datasets.label_files import LABEL_SUFFIXES, read_annotation
 from wsinuc.datasets.layouts.manifest import ManifestLayout
 from wsinuc.errors import DataError
-from wsinuc.nuclei.classes import NucleusClass
-
-PALETTE = ("#c8001e", "#00a0c8", "#2d8c2d", "#f0b400", "#8c46c8", "#ff8200", "#0046c8", "#b48c64")
-"""Colours of classes that name none, in turn."""
 
 
 class FolderLayout(ManifestLayout):
@@ -74,15 +70,16 @@ class FolderLayout(ManifestLayout):
         DataError
             The table is damaged, or names a class or a nucleus that is not there.
         """
-        number = {c.name: i for i, c in enumerate(self.classes, start=1)}
+        number = numbers_of(self.classes, self.path / "classes.csv")
         path = self.path / "classes" / f"{name}.csv"
         present = np.bincount(labels.ravel(), minlength=len(numbers)) > 0
         present[0] = False
         known = set(numbers[present].tolist())
         class_of: dict[int, int] = {}
         for row in table_rows(path, ("label", "class")):
-            if row["class"] not in number:
-                raise DataError(f"{path}: class {row['class']!r} is not in classes.csv, which has {', '.join(number)}")
+            if row["class"].casefold() not in number:
+                known_names = ", ".join(c.name for c in self.classes)
+                raise DataError(f"{path}: class {row['class']!r} is not in classes.csv, which has {known_names}")
             # Python refuses to read thousands of digits, and no label has 20.
             if row["label"].isdecimal() and len(row["label"]) < 20:
                 label = int(row["label"])
@@ -90,26 +87,6 @@ class FolderLayout(ManifestLayout):
                 label = 0
             if label not in known:
                 raise DataError(f"{path}: there is no nucleus {row['label']!r} in the labels of {name}")
-            class_of[label] = number[row["class"]]
+            class_of[label] = number[row["class"].casefold()]
         classes = [class_of.get(each, 0) if there else 0 for each, there in zip(numbers.tolist(), present, strict=True)]
         return np.array(classes, np.int32)
-
-
-def read_classes(path: Path) -> tuple[NucleusClass, ...]:
-    """The classes of a ``classes.csv`` (name, color); none where the file is missing.
-
-    Raises
-    ------
-    DataError
-        The table is damaged, or a colour is none.
-    """
-    if not path.exists():
-        return ()
-    classes = []
-    for i, row in enumerate(read_table(path, ("name",))):
-        try:
-            color = ImageColor.getrgb(row.get("color") or PALETTE[i % len(PALETTE)])[:3]
-        except ValueError:
-            raise DataError(f"{path}: a color looks like #c8001e, got {row['color']!r}") from None
-        classes.append(NucleusClass(row["name"], (color[0], color[1], color[2])))
-    return tuple(classes)

@@ -1,4 +1,4 @@
-"""NuCLS, EndoNuke and one's own points: nuclei marked by a point and a class instead of an outline.
+"""NuCLS and EndoNuke: nuclei marked by a point and a class instead of an outline.
 
 Such sets have no labels (all 0) but `points` and `point_classes`; they measure detection and classification.
 
@@ -10,7 +10,7 @@ Stained IHC Endometrium Scans, Data 2022.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, image_shape, read_image, read_table, table_rows
-from wsinuc.datasets.layouts.folder import read_classes
-from wsinuc.datasets.layouts.manifest import ManifestLayout
+from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, image_shape, read_image, table_rows
+from wsinuc.datasets.point_files import numbers
 from wsinuc.errors import DataError
 from wsinuc.limits import text_lines
 from wsinuc.nuclei.classes import NucleusClass
@@ -35,8 +34,8 @@ TILE_UM = 100.0
 class NuclsLayout(Layout):
     """NuCLS: breast at 0.2 um per pixel; attribute ``patient`` (of files named by TCGA).
 
-    As published, ``rgb/NAME.png`` with ``csv/NAME.csv``: boxes, whose centres become points, and superclasses. Also
-    taken: ``images/NAME.png`` with ``points/NAME.csv`` (x, y, class from 0).
+    As published, ``rgb/NAME.png`` with ``csv/NAME.csv``: boxes, whose centres become points, and superclasses. Where
+    the folder is said to be NuCLS, ``images/NAME.png`` with ``points/NAME.csv`` (x, y, class from 0) is taken, too.
     """
 
     name = "nucls"
@@ -52,7 +51,8 @@ class NuclsLayout(Layout):
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        return any((path / images).is_dir() and (path / tables).is_dir() for images, tables in _NUCLS_FOLDERS)
+        # Points in images/ and points/ may be anyone's: numbers of classes and a resolution are NuCLS' by name alone.
+        return (path / "rgb").is_dir() and (path / "csv").is_dir()
 
     def scan(self) -> tuple[Row, ...]:
         return tuple({"name": name, "patient": _tcga_patient(name)} for name in self._images)
@@ -71,42 +71,6 @@ class NuclsLayout(Layout):
         else:
             points, classes = _points(self.path / "points" / f"{image.stem}.csv")
         return _annotation(image, points, classes, len(self.classes))
-
-
-class PointFolderLayout(ManifestLayout):
-    """One's own images with points: classes are named in ``classes.csv``, images described in ``manifest.csv``.
-
-    ``points/NAME.csv`` has the columns x, y (pixels) and class, a name from ``classes.csv``; empty is not known.
-    BRCA-M2C (Abousamra et al., Multi-Class Cell Detection Using Spatial Context Representation, ICCV 2021) is one.
-    """
-
-    name = "points"
-    expected = "images/NAME.png with points/NAME.csv (x, y, class by name) and classes.csv (name, color)"
-    kind = "points"
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self.classes = read_classes(path / "classes.csv")
-
-    @classmethod
-    def recognises(cls, path: Path) -> bool:
-        folders = all((path / name).is_dir() for name in ("images", "points"))
-        # With labels it is an ordinary folder, whose outlines say more than points.
-        return folders and (path / "classes.csv").is_file() and not (path / "labels").is_dir()
-
-    def read(self, row: Row) -> Annotation:
-        name = row["name"]
-        table = self.path / "points" / f"{name}.csv"
-        rows = read_table(table, ("x", "y", "class"))
-        # An empty class is one that nobody knows.
-        number = {"": 0} | {c.name: i for i, c in enumerate(self.classes, start=1)}
-        for line in rows:
-            if line["class"] not in number:
-                known = ", ".join(c.name for c in self.classes)
-                raise DataError(f"{table}: class {line['class']!r} is not in classes.csv, which has {known}")
-        classes = np.array([number[line["class"]] for line in rows], np.float64)
-        points = _numbers(rows, ("y", "x"), table)
-        return _annotation(self.image_path(name), points, classes, len(self.classes))
 
 
 class EndoNukeLayout(Layout):
@@ -182,27 +146,15 @@ def _boxes(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
                 classes.append(SUPERCLASSES.get(row[_SUPERCLASS], 0))
                 yield row
 
-    table = _numbers(nuclei(), sides, path)
+    table = numbers(nuclei(), sides, path)
     centres = np.stack([table[:, :2].mean(axis=1), table[:, 2:].mean(axis=1)], axis=1)
     return centres, np.frombuffer(classes)
 
 
 def _points(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     columns = ("y", "x", "class")
-    table = _numbers(table_rows(path, columns), columns, path)
+    table = numbers(table_rows(path, columns), columns, path)
     return table[:, :2], table[:, 2] + 1
-
-
-def _numbers(rows: Iterable[Row], columns: tuple[str, ...], path: Path) -> NDArray[np.float64]:
-    values = array("d")
-    try:
-        for row in rows:
-            values.extend(float(row[column]) for column in columns)
-    except ValueError as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path}: {', '.join(columns)} must be numbers ({error})") from error
-    return np.frombuffer(values).reshape(-1, len(columns))
 
 
 def _annotation(image: Path, points: NDArray[np.float64], classes: NDArray[np.float64], largest: int) -> Annotation:

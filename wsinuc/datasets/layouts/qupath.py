@@ -17,21 +17,20 @@ for its pixels when an image is asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageColor
 
 from wsinuc.datasets.base import UNLABELLED, Annotation, Layout, Row
-from wsinuc.datasets.layouts.folder import PALETTE
+from wsinuc.datasets.class_names import free_classes, numbers_of, spelling_notes
 from wsinuc.datasets.layouts.qupath_check import FEWEST_NUCLEI, fits
-from wsinuc.datasets.layouts.qupath_files import AnnotatedFile, annotated_files, is_annotated
-from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, REGION, Color, Drawing, read_drawing
+from wsinuc.datasets.layouts.qupath_files import AnnotatedFile, annotated_files, is_annotated, is_result
+from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, REGION, Color, read_drawing
 from wsinuc.datasets.layouts.qupath_pixels import (
     POINT_RADIUS_UM,
     Painted,
@@ -40,11 +39,14 @@ from wsinuc.datasets.layouts.qupath_pixels import (
     ignored_pixels,
     paint,
 )
-from wsinuc.errors import DataError, MppError
+from wsinuc.datasets.layouts.qupath_slide import AnnotatedSlide, slide_header
+from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.tissue.outlines import Outlines
+
+if TYPE_CHECKING:
+    from wsinuc.datasets.corrections.correction import Correction
 
 Value = TypeVar("Value", np.bool_, np.int32)
 
@@ -53,23 +55,10 @@ MAX_REGION_PX = 2**26
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _Slide:
-    """A slide with its annotations, in level-0 pixels."""
-
-    file: AnnotatedFile
-    mpp: float | None
-    """um per pixel as the slide says it."""
-    shape: tuple[int, int]
-    origin_yx: tuple[int, int]
-    drawing: Drawing
-    """In pixels of the file, which begin at ``origin_yx``."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Region:
     """One image of the set."""
 
-    slide: _Slide
+    slide: AnnotatedSlide
     number: int
     """Of the slide's regions, from 0."""
     outline: Outlines
@@ -94,17 +83,27 @@ class QuPathLayout(Layout):
         Class or name of the regions, as a pattern.
     mpp
         um per pixel that the user gives for all slides.
+    otherwise
+        um per pixel of slides that do not say it.
     """
 
     name = "qupath"
     expected = "slide.svs with slide.geojson beside it, as QuPath exports it, or a table slide,annotations"
+    open_classes = True
 
     def __init__(
-        self, path: Path, *, annotations: Path | None = None, regions: str = REGION, mpp: float | None = None
+        self,
+        path: Path,
+        *,
+        annotations: Path | None = None,
+        regions: str = REGION,
+        mpp: float | None = None,
+        otherwise: float | None = None,
     ) -> None:
         super().__init__(path)
         self._given_mpp = mpp
-        self._slides = [_open(file, regions, mpp) for file in annotated_files(path, annotations)]
+        self._otherwise = otherwise
+        self._slides = [self._open_slide(file, regions) for file in annotated_files(path, annotations)]
         self._regions = [region for slide in self._slides for region in _regions_of(slide)]
         painted = [
             _painted(region, ignored_pixels(region.outline, region.ignored, region.box)) for region in self._regions
@@ -117,9 +116,11 @@ class QuPathLayout(Layout):
             self.kind = "points"
         else:
             self.kind = UNLABELLED
-        self.classes = self._named_classes(painted)
-        self._number = {c.name: i for i, c in enumerate(self.classes, start=1)}
-        self.notes = self._notes(painted)
+        names = self._names(painted)
+        self.classes = self._named_classes(names)
+        self._number = numbers_of(self.classes, path)
+        corrected = [line for slide in self._slides if slide.correction for line in _corrected(slide, slide.correction)]
+        self.notes = (*corrected, *self._notes(painted), *spelling_notes(names, self.classes))
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -131,7 +132,7 @@ class QuPathLayout(Layout):
     def read(self, row: Row) -> Annotation:
         _, region = self._by_name[row["name"]]
         # Unknown where counting is all that is wanted; any number will do then.
-        mpp = self._given_mpp or float(row["mpp"] or 1.0)
+        mpp = self._given_mpp or float(row["mpp"] or self._otherwise or 1.0)
         ignore = ignored_pixels(region.outline, region.ignored, region.box)
         painted = _painted(region, ignore)
         classes = self._label_classes(region, painted)
@@ -139,7 +140,7 @@ class QuPathLayout(Layout):
         if self.kind == "instances":
             ignore |= discs(points, POINT_RADIUS_UM / mpp, region.box.shape) & (painted.labels == 0)
         marked = self.kind == "points" or len(points) > 0
-        pixels = _pixels(region)
+        pixels = region.slide.pixels(region.box)
         if len(painted.sources) > FEWEST_NUCLEI and not fits(pixels, painted.labels > 0, ~ignore):
             raise DataError(_misfit(region, len(painted.sources) - 1))
         return Annotation(
@@ -158,6 +159,19 @@ class QuPathLayout(Layout):
             f"{self.path}: no nucleus in its regions ({len(self._regions)}), in which every nucleus has to be outlined "
             f"or marked (found {elsewhere or 'nothing else'}): are these another slide's annotations, or were the "
             "regions exported alone? Export all objects"
+        )
+
+    def _open_slide(self, file: AnnotatedFile, regions: str) -> AnnotatedSlide:
+        """The header of a slide and its annotations; of a result its slide and what was corrected."""
+        if is_result(file.slide):
+            from wsinuc.datasets.layouts.corrected_slide import open_corrected
+
+            return open_corrected(file, regions=regions, mpp=self._given_mpp, otherwise=self._otherwise)
+        header = slide_header(file.slide)
+        mpp = self._given_mpp or file.mpp or header.mpp or self._otherwise
+        drawing = read_drawing(file.annotations, regions=regions, mpp=mpp)
+        return AnnotatedSlide(
+            file=file, mpp=header.mpp, shape=header.shape, origin_yx=header.origin_yx, drawing=drawing
         )
 
     @cached_property
@@ -183,7 +197,7 @@ class QuPathLayout(Layout):
         """(labels.max() + 1,) class of each label: of its outline, else of the first point in it."""
         drawing = region.slide.drawing
         names = [drawing.nuclei[region.nuclei[source]].class_name for source in painted.sources[1:]]
-        classes = np.array([0, *(self._number.get(name, 0) for name in names)], np.int32)
+        classes = np.array([0, *(self._number.get(name.casefold(), 0) for name in names)], np.int32)
         places, kinds = self._marks(region)
         labels = _at(painted.labels, places)
         # From the last to the first, so that the first one stays.
@@ -205,18 +219,24 @@ class QuPathLayout(Layout):
         places = drawing.points[inside, ::-1] - (region.box.y0, region.box.x0) - 0.5
         names = [name for name, there in zip(drawing.point_classes, inside.tolist(), strict=True) if there]
         last = np.array(region.box.shape) - 1
-        return places.clip(0, last), np.array([self._number.get(name, 0) for name in names], np.int32)
+        return places.clip(0, last), np.array([self._number.get(name.casefold(), 0) for name in names], np.int32)
 
-    def _named_classes(self, painted: Sequence[Painted]) -> tuple[NucleusClass, ...]:
-        """All classes in the regions, by name, so that two sets of the same classes have them in one order."""
-        names = {name for slide in self._slides for name in slide.drawing.point_classes}
+    def _names(self, painted: Sequence[Painted]) -> Counter[str]:
+        """Names of classes in the regions, as they are written -> how often."""
+        names = Counter(name for slide in self._slides for name in slide.drawing.point_classes)
         for region, each in zip(self._regions, painted, strict=True):
             nuclei = region.slide.drawing.nuclei
-            names |= {nuclei[region.nuclei[source]].class_name for source in each.sources[1:]}
+            names.update(nuclei[region.nuclei[source]].class_name for source in each.sources[1:])
+        return names
+
+    def _named_classes(self, names: Counter[str]) -> tuple[NucleusClass, ...]:
+        """The classes by name, so that two sets of the same classes have them in one order, in QuPath's colours."""
         colors: dict[str, Color] = {}
         for slide in self._slides:
-            colors = slide.drawing.colors | colors
-        return _classes(names - {""}, colors)
+            colors = {name.casefold(): color for name, color in slide.drawing.colors.items()} | colors
+        return tuple(
+            replace(each, color=colors.get(each.name.casefold(), each.color)) for each in free_classes(names, self.path)
+        )
 
     def _notes(self, painted: Sequence[Painted]) -> tuple[str, ...]:
         counts: Counter[str] = Counter()
@@ -226,7 +246,7 @@ class QuPathLayout(Layout):
         return tuple(f"{what}: {count:,}" for what, count in counts.items())
 
 
-def _counts(slide: _Slide, painted: Sequence[tuple[_Region, Painted]]) -> Counter[str]:
+def _counts(slide: AnnotatedSlide, painted: Sequence[tuple[_Region, Painted]]) -> Counter[str]:
     """What was done to a slide's annotations -> to how many of them."""
     labelled: set[int] = set()
     covered: set[int] = set()
@@ -249,21 +269,12 @@ def _counts(slide: _Slide, painted: Sequence[tuple[_Region, Painted]]) -> Counte
     return +counts
 
 
-def _open(file: AnnotatedFile, regions: str, given_mpp: float | None) -> _Slide:
-    """The header of a slide and its annotations."""
-    with open_isolated(file.slide) as slide:
-        shape = slide.level_shapes[0]
-        origin = slide.origin
-        try:
-            mpp = slide.mpp
-        except MppError:
-            mpp = None
-    known = given_mpp or file.mpp or mpp
-    drawing = read_drawing(file.annotations, regions=regions, mpp=known)
-    return _Slide(file=file, mpp=mpp, shape=shape, origin_yx=origin, drawing=drawing)
+def _corrected(slide: AnnotatedSlide, correction: Correction) -> list[str]:
+    """What was changed in a result, and where that counts."""
+    return [f"{slide.file.annotations.name}: {note}" for note in correction.notes()]
 
 
-def _regions_of(slide: _Slide) -> list[_Region]:
+def _regions_of(slide: AnnotatedSlide) -> list[_Region]:
     """The regions of a slide, cut to it."""
     drawing = slide.drawing
     extent = Box.of_shape(slide.shape).shift(-slide.origin_yx[0], -slide.origin_yx[1])
@@ -303,7 +314,7 @@ def _reaches(outline: Outlines, box: Box) -> bool:
     return own is not None and own.overlaps(box)
 
 
-def _outside(slide: _Slide, outline: Outlines, extent: Box) -> str:
+def _outside(slide: AnnotatedSlide, outline: Outlines, extent: Box) -> str:
     x0, y0, x1, y1 = outline.bounds
     return (
         f"{slide.file.annotations}: a region spans x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}, outside the slide "
@@ -326,24 +337,9 @@ def _painted(region: _Region, ignore: NDArray[np.bool_]) -> Painted:
     return paint([nuclei[i].outline for i in region.nuclei], ignore, region.box)
 
 
-def _pixels(region: _Region) -> NDArray[np.uint8]:
-    """RGB of the region, from the slide's finest level; raises ReadError where it cannot be decoded."""
-    with open_isolated(region.slide.file.slide) as slide:
-        return slide.read(region.box.shift(*region.slide.origin_yx))
-
-
 def _at(pixels: NDArray[Value], places: NDArray[np.float64]) -> NDArray[Value]:
     """(n,) the values of the pixels that places (n, 2) (y, x) lie in."""
     # Centres are whole numbers, and a place between two pixels belongs to the second.
     y, x = np.floor(places + 0.5).astype(np.intp).T
     values: NDArray[Value] = pixels[y, x]
     return values
-
-
-def _classes(names: set[str], colors: Mapping[str, Color]) -> tuple[NucleusClass, ...]:
-    """Classes in the order of their names, each in its colour or in one that is free."""
-    classes = []
-    for i, name in enumerate(sorted(names, key=lambda name: (name.lower(), name))):
-        color = colors.get(name) or ImageColor.getrgb(PALETTE[i % len(PALETTE)])
-        classes.append(NucleusClass(name, (color[0], color[1], color[2])))
-    return tuple(classes)

@@ -18,6 +18,7 @@ from pathlib import Path
 from wsinuc.datasets.base import Row
 from wsinuc.datasets.files import read_table
 from wsinuc.errors import DataError
+from wsinuc.store.outputs import SUMMARY
 
 SUFFIXES = (".geojson", ".geojson.gz")
 """Endings of a file of annotations that is looked for beside a slide."""
@@ -66,6 +67,11 @@ def annotated_files(path: Path, annotations: Path | None = None) -> tuple[Annota
     if path.suffix.lower() == TABLE:
         return tuple(_in_table(path))
     return (AnnotatedFile(slide=path, annotations=_required(path)),)
+
+
+def is_result(path: Path) -> bool:
+    """Whether a path is the folder of a result, judged by names of files."""
+    return path.is_dir() and (path / SUMMARY).is_file() and (path / "nuclei").is_dir()
 
 
 def annotations_beside(slide: Path) -> Path | None:

@@ -105,8 +105,7 @@ def read_drawing(path: Path, *, regions: str = REGION, mpp: float | None = None)
         if feature.kind not in AREAS:
             continue
         if is_called(feature, regions):
-            name = (feature.name or "").strip()
-            drawn += [DrawnRegion(name, part) for part in _parts(feature.coordinates)]
+            drawn += regions_in(feature)
         elif is_called(feature, IGNORE):
             ignored.append(outlines_of(feature.coordinates))
         else:
@@ -167,6 +166,12 @@ def is_called(feature: Feature, pattern: str) -> bool:
     class_name = feature.class_name or ""
     names = (class_name, class_name.partition(":")[0], feature.name or "")
     return any(fnmatchcase(name.strip().lower(), pattern.strip().lower()) for name in names if name)
+
+
+def regions_in(feature: Feature) -> list[DrawnRegion]:
+    """The regions that an area of their class stands for, one for each of its polygons."""
+    name = (feature.name or "").strip()
+    return [DrawnRegion(name, part) for part in _parts(feature.coordinates)]
 
 
 def nucleus_of(feature: Feature) -> Feature:

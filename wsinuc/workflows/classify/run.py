@@ -28,6 +28,7 @@ from wsinuc.segmenters.typed import METHOD, TypedSegmenter, typed_checkpoint
 from wsinuc.workflows.classify.cross_validate import ClassScores, cross_validate, fit_on, permutation_test
 from wsinuc.workflows.classify.marks import marked
 from wsinuc.workflows.classify.nuclei import NucleusTable, gather_nuclei
+from wsinuc.workflows.data.training_set import label_notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ class PointSet:
     images: tuple[LabelledImage, ...]
     classes: tuple[NucleusClass, ...]
     origin: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    """What was done to make points of what the files hold, a line for each kind."""
 
 
 def gather_points(
@@ -84,7 +87,9 @@ def gather_points(
     if len(dataset.classes) < 2:
         raise DataError(f"the points of {dataset.path} have no classes to be told apart: two are the least")
     origin = {"data": dataset.path.name, "layout": dataset.layout.name, "images": sorted(set(dataset.names))}
-    return PointSet(tuple(marked(image) for image in dataset), dataset.classes, origin)
+    images = tuple(dataset)
+    notes = label_notes(dataset, images)
+    return PointSet(tuple(marked(image) for image in images), dataset.classes, origin, notes)
 
 
 def train_points(

@@ -120,7 +120,7 @@ def describe_dataset(
         classes=_by_class(dataset, counts.sum(axis=0)),
         diameter_px=float(np.median(np.sqrt(every * 4 / np.pi))) if len(every) else float("nan"),
         attributes=_by_attribute(dataset, total),
-        notes=(*dataset.layout.notes, *count_notes(notes)),
+        notes=(*dataset.layout.notes, *count_notes(notes, dataset.layout.annotated)),
     )
 
 

@@ -16,6 +16,7 @@ from wsinuc.models.devices import pick_device
 from wsinuc.models.features.image_vectors import load_feature_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import FEATURES
+from wsinuc.workflows.data.common_classes import common_classes, renumbered, spellings, unlearned
 from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
 
 NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
@@ -74,7 +75,7 @@ def gather_training_set(
     Parameters
     ----------
     sources
-        Folders of data sets, or ``NAME=FOLDER``; all must have the same classes.
+        Folders of data sets, or ``NAME=FOLDER``; all must have the same classes, in any order and capitals.
     mpp
         um per pixel of images that do not say it.
     whole
@@ -113,11 +114,21 @@ def gather_training_set(
         datasets.append(dataset)
     chosen = len(datasets)
     datasets += [_outlined(source, mpp, selection.regions) for source in whole]
-    classes = _common_classes(datasets)
+    classes = common_classes(datasets)
     # Once, because every pass over a data set decodes its files again.
     groups = [tuple(dataset) for dataset in datasets]
-    images = tuple(_named(image, dataset) for dataset, group in zip(datasets, groups, strict=True) for image in group)
+    images = tuple(
+        renumbered(_named(image, dataset), dataset, classes)
+        for dataset, group in zip(datasets, groups, strict=True)
+        for image in group
+    )
     notes = tuple(line for dataset, group in zip(datasets, groups, strict=True) for line in label_notes(dataset, group))
+    notes = (*notes, *spellings(datasets, classes))
+    reason = unlearned(datasets, images, classes)
+    if reason is not None:
+        classes = ()
+        images = tuple(replace(image, classes=None) for image in images)
+        notes = (*notes, reason)
     # Data sets that do not classify agree with one another: all of their nuclei are of one class.
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
@@ -134,9 +145,9 @@ def gather_training_set(
 
 
 def label_notes(dataset: Dataset, images: Iterable[LabelledImage]) -> tuple[str, ...]:
-    """What was done to the label images of a data set, a line for each kind; patches of one image count once."""
+    """What was done to the annotation of a data set, a line for each kind; patches of one image count once."""
     notes = {image.attributes["name"]: image.notes for image in images}
-    lines = (*dataset.layout.notes, *count_notes(notes.values()))
+    lines = (*dataset.layout.notes, *count_notes(notes.values(), dataset.layout.annotated))
     return tuple(f"{dataset.path}: {line}" for line in lines)
 
 
@@ -191,17 +202,6 @@ def _typical(dataset: Dataset, selection: ImageSelection, fraction: float) -> Sp
     return choose_subset(dataset, network, config).split
 
 
-def _common_classes(datasets: Sequence[Dataset]) -> tuple[NucleusClass, ...]:
-    first = datasets[0]
-    for other in datasets[1:]:
-        if [c.name for c in other.classes] != [c.name for c in first.classes]:
-            raise DataError(
-                f"the classes differ: {first.path} has {_listed(first.classes)}, {other.path} has "
-                f"{_listed(other.classes)}; give both the same classes.csv, or train on one"
-            )
-    return first.classes
-
-
 def shared_out(images: Sequence[LabelledImage], first: int, share: float) -> tuple[float, ...]:
     """Weights by area, of which the images after the ``first`` ones have ``share``."""
     areas = [image.labels.size * image.mpp**2 for image in images]
@@ -211,10 +211,6 @@ def shared_out(images: Sequence[LabelledImage], first: int, share: float) -> tup
         *((1 - share) * area / own for area in areas[:first]),
         *(share * area / added for area in areas[first:]),
     )
-
-
-def _listed(classes: Sequence[NucleusClass]) -> str:
-    return ", ".join(c.name for c in classes) or "none"
 
 
 def _named(image: LabelledImage, dataset: Dataset) -> LabelledImage:

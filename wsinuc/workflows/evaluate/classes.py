@@ -17,12 +17,12 @@ class ClassMatch:
     """How predicted classes are to be read."""
 
     names: tuple[str, ...]
-    """Classes that are scored, as the annotation names and counts them; empty when nuclei are scored without classes.
-    """
+    """Classes that are scored, as the annotation names and counts them, then those that only the prediction has; empty
+    when nuclei are scored without classes."""
     number: NDArray[np.int64]
     """(predicted classes + 1,) predicted class -> annotated class, both counted from 1, 0 is unknown."""
     note: str
-    """Why classes are not scored; empty when they are, and when there are none to score."""
+    """Why classes are not scored, or which of them the annotation has no nucleus of; empty otherwise."""
 
     def translate(self, classes: NDArray[np.integer]) -> NDArray[np.int64]:
         """Predicted classes in the numbers of the annotation; raises DataError for a number without a name."""
@@ -35,10 +35,15 @@ class ClassMatch:
         return numbers
 
 
-def match_classes(annotated: Sequence[str], predicted: Sequence[str]) -> ClassMatch:
+def match_classes(annotated: Sequence[str], predicted: Sequence[str], *, seen: bool = False) -> ClassMatch:
     """Match classes by name, capitals aside.
 
     One class, or none, on either side means that nuclei are not told apart there: then they are scored without classes.
+
+    Parameters
+    ----------
+    seen
+        Whether ``annotated`` are only the classes that occur: the prediction may then have others, too.
 
     Raises
     ------
@@ -51,19 +56,26 @@ def match_classes(annotated: Sequence[str], predicted: Sequence[str]) -> ClassMa
     [0, 2, 1]
     >>> match_classes(["Epithelial", "Stromal"], ["Nucleus"]).note
     'classes are not scored: the annotation has 2 (Epithelial, Stromal), the prediction has one or none'
+    >>> match_classes(["stromal", "Tumor"], ["Other", "Stromal", "Tumor"], seen=True).names
+    ('stromal', 'Tumor', 'Other')
     """
     if len(annotated) < 2 or len(predicted) < 2:
         return ClassMatch((), np.zeros(len(predicted) + 1, np.int64), _why_not(annotated, predicted))
-    number = {name.casefold(): i for i, name in enumerate(annotated, start=1)}
+    others = tuple(name for name in predicted if name.casefold() not in {each.casefold() for each in annotated})
+    names = (*annotated, *others)
+    number = {name.casefold(): i for i, name in enumerate(names, start=1)}
     predicted_names = [name.casefold() for name in predicted]
-    if sorted(predicted_names) != sorted(number):
+    if sorted(predicted_names) != sorted(number) or (others and not seen):
         raise DataError(
             f"the annotation has {len(annotated)} classes ({', '.join(annotated)}), "
             f"the prediction {len(predicted)} ({', '.join(predicted)}): the names must be the same, capitals aside. "
             "Measure with data of the classes that the model was trained on, rename the classes of one side in its "
             "classes.csv, or score without classes (--no-classes)"
         )
-    return ClassMatch(tuple(annotated), np.array([0, *(number[name] for name in predicted_names)], np.int64), "")
+    note = ""
+    if others:
+        note = f"the annotation has no nucleus of {', '.join(others)}: one that is called so counts as wrong"
+    return ClassMatch(names, np.array([0, *(number[name] for name in predicted_names)], np.int64), note)
 
 
 def without_classes(predicted: Sequence[str]) -> ClassMatch:

@@ -74,10 +74,10 @@ class Scoring:
         """Largest distance of a pair in pixels of an image; None where nothing says it."""
         return self.radius_px or (None if mpp is None else MATCH_RADIUS_UM / mpp)
 
-    def match(self, annotated: Sequence[str], predicted: Sequence[str]) -> ClassMatch:
-        """Which classes are scored; raises DataError for names that do not fit."""
+    def match(self, annotated: Sequence[str], predicted: Sequence[str], *, seen: bool = False) -> ClassMatch:
+        """Which classes are scored, see `match_classes`; raises DataError for names that do not fit."""
         if self.classes:
-            return match_classes(annotated, predicted)
+            return match_classes(annotated, predicted, seen=seen)
         return without_classes(predicted)
 
 
@@ -131,7 +131,8 @@ def evaluate(
     """
     if worst < 0:
         raise ConfigError(f"the number of worst images to show must be 0 or more, got {worst}")
-    match = scoring.match([c.name for c in dataset.classes], predicted_classes)
+    names = [c.name for c in dataset.classes]
+    match = scoring.match(names, predicted_classes, seen=dataset.layout.open_classes)
     if out is not None:
         files.make_output_folder(out, overwrite)
     marked = dataset.layout.kind == "points"
@@ -150,7 +151,8 @@ def evaluate(
         if out is not None:
             files.write_prediction(out, image.name, predicted, predicted_classes)
         on_image(scored[-1])
-    notes = [*(f"annotation: {line}" for line in dataset.layout.notes), *_label_notes(annotated.values(), predictions)]
+    notes = [f"annotation: {line}" for line in dataset.layout.notes]
+    notes += _label_notes(annotated.values(), predictions, dataset.layout.annotated)
     evaluation = _evaluation(scored, match, scoring, mpp=dataset[0].mpp if scored else None, notes=notes)
     if out is not None:
         files.write_tables(evaluation, out)
@@ -222,9 +224,11 @@ def _score_marked(image: LabelledImage, predicted: Prediction, match: ClassMatch
     return ImageScores(name=image.name, attributes=image.attributes, detection=counts)
 
 
-def _label_notes(annotated: Iterable[tuple[str, ...]], predicted: Iterable[tuple[str, ...]]) -> list[str]:
-    """What was done to the label images of both sides, a line for each kind."""
-    return [f"annotation: {line}" for line in count_notes(annotated)] + [
+def _label_notes(
+    annotated: Iterable[tuple[str, ...]], predicted: Iterable[tuple[str, ...]], files: str = "label images"
+) -> list[str]:
+    """What was done to the annotation, which lies in ``files``, and to the predictions, a line for each kind."""
+    return [f"annotation: {line}" for line in count_notes(annotated, files)] + [
         f"predictions: {line}" for line in count_notes(predicted)
     ]
 

@@ -1,4 +1,4 @@
-"""One's own points by class name (`datasets.points`), and images that nobody annotated (`datasets.images`)."""
+"""Images that nobody annotated (`datasets.images`)."""
 
 from __future__ import annotations
 
@@ -19,67 +19,11 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_sets = pytest.mark.skipif(not (SHARED / "brca_m2c").is_dir(), reason="the shared data sets are not here")
 
 
-def write_points(root: Path, text: str = "x,y,class\n4,6,stromal\n9,1,lymphocyte\n2,3,\n99,3,stromal\n") -> Path:
-    save(picture(0), root / "images" / "a.png")
-    (root / "points").mkdir(exist_ok=True)
-    (root / "points" / "a.csv").write_text(text)
-    (root / "classes.csv").write_text("name,color\nlymphocyte,#2e86de\nepithelial,#e74c3c\nstromal,#27ae60\n")
-    (root / "manifest.csv").write_text("name,mpp,patient\na,0.5,P1\n")
-    return root
-
-
 def write_images(root: Path, rows: str = "a,0.5\nb,\n") -> Path:
     save(picture(0, (64, 64)), root / "images" / "a.png")
     save(picture(1, (64, 64)), root / "images" / "b.png")
     (root / "manifest.csv").write_text("name,mpp\n" + rows)
     return root
-
-
-def test_points_are_told_apart_by_the_names_of_their_classes(tmp_path):
-    dataset = open_dataset(write_points(tmp_path))
-    assert (dataset.layout.name, dataset.layout.kind) == ("points", "points")
-    assert [c.name for c in dataset.classes] == ["lymphocyte", "epithelial", "stromal"]
-    assert dataset.classes[1].color == (0xE7, 0x4C, 0x3C)
-    image = dataset[0]
-    assert (image.mpp, image.attributes["patient"]) == (0.5, "P1")
-    assert image.points.tolist() == [[6, 4], [1, 9], [3, 2]], "the last one lies outside"
-    assert image.point_classes.tolist() == [3, 1, 0]
-    assert not image.labels.any()
-
-
-def test_points_need_no_manifest_but_a_resolution(tmp_path):
-    (write_points(tmp_path) / "manifest.csv").unlink()
-    assert open_dataset(tmp_path, mpp=0.25)[0].mpp == 0.25
-    with pytest.raises(MppError, match="resolution of a is not recorded"):
-        open_dataset(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("x,y,class\n4,6,Stroma\n", "class 'Stroma' is not in classes.csv, which has lymphocyte, epithelial, stromal"),
-        ("x,y,class\n4,six,stromal\n", "must be numbers"),
-        ("x,y,class\n4,nan,stromal\n", "must be finite"),
-        ("x,y,kind\n4,6,stromal\n", "no column 'class'"),
-    ],
-)
-def test_points_that_are_none_are_refused_by_name(tmp_path, text, message):
-    dataset = open_dataset(write_points(tmp_path, text))
-    with pytest.raises(DataError, match=message) as caught:
-        dataset[0]
-    assert "a.csv" in str(caught.value) or "a: points" in str(caught.value)
-
-
-def test_an_image_without_its_points_is_refused(tmp_path):
-    dataset = open_dataset(write_points(tmp_path))
-    (tmp_path / "points" / "a.csv").unlink()
-    with pytest.raises(DataError, match=r"a\.csv is missing"):
-        dataset[0]
-
-
-def test_points_by_number_stay_those_of_nucls(tmp_path):
-    (write_points(tmp_path, "x,y,class\n4,6,0\n") / "classes.csv").unlink()
-    assert open_dataset(tmp_path).layout.name == "nucls"
 
 
 def test_images_without_annotation_are_pixels_and_nothing_else(tmp_path):
@@ -130,17 +74,6 @@ def test_training_refuses_images_without_annotation(tmp_path):
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
     assert "images without annotation" in result.output
-
-
-@needs_sets
-def test_the_real_points_of_three_classes_are_all_there():
-    dataset = open_dataset(SHARED / "brca_m2c")
-    counts = sum(np.bincount(image.point_classes, minlength=4) for image in dataset)
-    assert counts.tolist() == [0, 5859, 16798, 7981]
-    shared = (SHARED / "brca_m2c" / "overlap_with_monuseg.txt").read_text().split()
-    patients = frozenset(name[:12] for name in shared)
-    left = dataset.where(unwanted={"patient": patients})
-    assert len(left) == len(dataset) - len(shared) == 116
 
 
 @needs_sets
