@@ -19,8 +19,9 @@ import torch
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser
+from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
@@ -129,7 +130,7 @@ def train_ddpm(
     """
     check_annotation(images, classes)
     where = pick_device(device)
-    checkpoint = load_checkpoint(denoiser, "denoiser")
+    checkpoint = load_denoiser_checkpoint(denoiser)
     mpp = float(checkpoint.config["mpp"])
     extractor = load_extractor(checkpoint, config.features, where)
     shape = ensemble_shape(config, extractor, classes)
