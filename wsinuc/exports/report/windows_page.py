@@ -1,4 +1,4 @@
-"""The page of a training on few windows: each beside its annotation, what a model predicts that has not seen it, doubt."""
+"""The page of a training on few windows: annotation, what a model predicts that has not seen the window, and doubt."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ SIDE = 320
 """Longer side of a picture in pixels."""
 MOST_WINDOWS = 64
 """Windows that one page shows, the worst ones."""
-FULL_DOUBT = 128
-"""Disagreement, of 255, that is drawn in full colour: one half of what can be."""
+FULL_DOUBT = 51
+"""Disagreement, of 255, in full colour: members that have learned from the same pixels differ by little."""
 _DOUBT = np.array([217, 72, 15], np.float32)
 _VIEWS = ("image", "annotation", "prediction", "doubt")
 
