@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc.progress_line import ProgressLine
-from wsinuc_cli.images import FILE
+from wsinuc_cli.images import FILE, regions_option
 from wsinuc_cli.next_command import after_sweep
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
@@ -78,6 +78,7 @@ class NumberSets(SetsType):
 )
 @click.option("-o", "--output", required=True, type=FILE, metavar="DIR", help="Folder for tables and heat maps.")
 @click.option("--mpp", type=float, metavar="UM", help="um per pixel of images that do not record it.")
+@regions_option
 @click.option("--split", type=FILE, help="Split file; else use --where.")
 @click.option("--part", default="train", show_default=True, help="Part of the split to learn from.")
 @click.option("--validation", default="validation", show_default=True, help="Part of the split to score on.")
@@ -124,7 +125,7 @@ def sweep(
 
     config = overlaid(SweepConfig(), FIELDS, given_options(context))
     paths = [denoiser_path(name) for name in denoisers]
-    whole = open_dataset(data, mpp=options["mpp"])
+    whole = open_dataset(data, mpp=options["mpp"], regions=options["regions"])
     training, scored = _parts(whole, options["split"], options["part"], options["validation"], options["held_out"])
     images = list(training)
     for note in label_notes(whole, images):
@@ -143,7 +144,7 @@ def sweep(
         best, *_ = task(images, scored, classes, paths, output, config, device=device, on_score=count)
     chosen = f"{best.denoiser}, timesteps {_text(best.timesteps)}, blocks {_text(best.blocks)}"
     echo(f"Best: {chosen}. Written to {output}: sweep.csv, best.json, heat maps")
-    echo(f"Next: {after_sweep(data, options['mpp'], output)}")
+    echo(f"Next: {after_sweep(data, options['mpp'], output, regions=options['regions'])}")
 
 
 def _parts(

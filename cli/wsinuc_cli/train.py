@@ -232,7 +232,8 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
             "One window: the model could not measure itself, because there is none that it has not seen. Annotate a "
             "second one, better on another part of the tissue."
         )
-    echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")
+    after = evaluate_command(data[0], options["mpp"], output, regions=options["regions"])
+    echo(f"Written to {output}. Next: {after}")
 
 
 def _run(
@@ -345,4 +346,5 @@ def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[Labe
         return ()
     if options["split"] is None or len(data) > 1:
         raise click.UsageError("--validation names a part of --split, of one data set")
-    return list(Split.load(options["split"]).of(open_dataset(data[0], mpp=options["mpp"]), options["validation"]))
+    dataset = open_dataset(data[0], mpp=options["mpp"], regions=options["regions"])
+    return list(Split.load(options["split"]).of(dataset, options["validation"]))

@@ -23,6 +23,7 @@ from wsinuc.segmenters.base import Certainty
 from wsinuc.segmenters.ddpm import DdpmSegmenter
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores, LabelledNuclei, score_nuclei
+from wsinuc.workflows.evaluate.ignored import counted, counted_image
 from wsinuc.workflows.evaluate.predictions import Prediction
 from wsinuc.workflows.train.held_out_window import HeldOutWindow, hold_out
 from wsinuc.workflows.train.window_settings import UNCORRECTED, corrected, fit_probabilities, fit_watershed
@@ -154,15 +155,16 @@ def cross_validate(
 
 def _scored(window: HeldOutWindow, prediction: Prediction, classes: int) -> ImageScores:
     """What a window scored, its nuclei without classes where ``classes`` is 0."""
-    image = window.image
+    image = counted_image(window.image)
+    labels = counted(prediction.labels, image.ignore)
     truth = LabelledNuclei(image.labels, _classes(image.labels, image.classes))
     predicted = LabelledNuclei(
-        prediction.labels,
+        labels,
         _classes(prediction.labels, prediction.classes),
         prediction.probabilities,
         prediction.disagreements,
     )
-    counts = score_nuclei(truth, predicted, classes, radius=MATCH_RADIUS_UM / image.mpp)
+    counts = score_nuclei(truth, predicted, classes, radius=MATCH_RADIUS_UM / image.mpp, ignore=image.ignore)
     return ImageScores(name=image.name, attributes=image.attributes, **counts)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc import tissue
-from wsinuc.datasets.augmentation.augment import resized
+from wsinuc.datasets.augmentation.augment import parted, resized
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.grid import Block, Box, ceil_div
 from wsinuc.pipeline.block import process_block, score_box
@@ -29,6 +29,7 @@ from wsinuc.separation.settings import WatershedSettings
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import SlideView
 from wsinuc.tissue import TissueMask
+from wsinuc.workflows.evaluate.ignored import counted
 from wsinuc.workflows.evaluate.predictions import Prediction, prediction_of
 
 
@@ -42,7 +43,9 @@ class HeldOutWindow:
     scores: NDArray[np.uint8]
     """``(channels, h, w)`` at the model's resolution."""
     labels: NDArray[np.int32]
-    """``(h, w)`` the annotation at that resolution."""
+    """``(h, w)`` the annotation at that resolution, without what is ignored."""
+    ignore: NDArray[np.bool_]
+    """``(h, w)`` pixels that count in no score."""
     segmenter: DdpmSegmenter
     """The model, fitted to the window as ``segment`` fits it to a slide."""
     view: SlideView
@@ -55,8 +58,8 @@ class HeldOutWindow:
         return self.scores[DISAGREEMENT]
 
     def separated(self, settings: WatershedSettings) -> NDArray[np.int32]:
-        """Labels ``(h, w)`` at the model's resolution."""
-        return with_settings(self.segmenter, settings).separate(self.scores)
+        """Predicted labels ``(h, w)`` at the model's resolution, without what is ignored."""
+        return counted(with_settings(self.segmenter, settings).separate(self.scores), self.ignore)
 
     def predict(self, settings: WatershedSettings) -> Prediction:
         """The nuclei at the window's own resolution, with probabilities as they are before any correction."""
@@ -84,12 +87,13 @@ def hold_out(image: LabelledImage, segmenter: DdpmSegmenter, fold: int) -> HeldO
     scored = ScoredTiles(Recent[ScoredTile](MOST_BYTES))
     whole = Box.of_shape(view.shape)
     scores = score_box(view, whole, fitted, batch_size=fitted.batch_size, tissue=mask, scored=scored)
-    labels = resized(image, Box.of_shape(image.labels.shape), view.shape)[1]
+    labels, ignore = parted(resized(image, Box.of_shape(image.labels.shape), view.shape)[1])
     return HeldOutWindow(
         image=image,
         fold=fold,
         scores=scores,
-        labels=labels,
+        labels=counted(labels, ignore),
+        ignore=ignore,
         segmenter=fitted,
         view=view,
         mask=mask,

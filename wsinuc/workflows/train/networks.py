@@ -33,6 +33,7 @@ from wsinuc.regular import require_parent
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.tiling import MAPS
 from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
+from wsinuc.workflows.evaluate.ignored import counted
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
@@ -149,7 +150,11 @@ def mean_aji(
 ) -> float:
     """Mean AJI over annotated images of a network with these weights, by the path of ``segment``."""
     segmenter = _segmenter(described, weights, device)
-    return fmean(score(image.labels, predict_labels(image, segmenter=segmenter)).aji for image in images)
+    predictions = ((image, predict_labels(image, segmenter=segmenter)) for image in images)
+    return fmean(
+        score(counted(image.labels, image.ignore), counted(predicted, image.ignore)).aji
+        for image, predicted in predictions
+    )
 
 
 def with_threshold(

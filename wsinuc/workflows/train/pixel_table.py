@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsinuc.datasets.augmentation.augment import jitter_stain, resized
+from wsinuc.datasets.augmentation.augment import jitter_stain, parted, resized
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
@@ -117,9 +117,19 @@ def class_targets(
     return wanted
 
 
-def choose_pixels(wanted: NDArray[np.int64], rng: np.random.Generator, config: SamplingConfig) -> NDArray[np.int64]:
-    """Pixels ``(k, 2)`` (y, x) that become rows: all nuclei and a share of the background, thinned to ``pixels``."""
+def choose_pixels(
+    wanted: NDArray[np.int64],
+    rng: np.random.Generator,
+    config: SamplingConfig,
+    ignore: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """Pixels ``(k, 2)`` (y, x) that become rows: all nuclei and a share of the background, thinned to ``pixels``.
+
+    Pixels of ``ignore`` ``(h, w)`` never do.
+    """
     eligible = (wanted != 0) | (rng.random(wanted.shape) < config.background_share)
+    if ignore is not None:
+        eligible &= ~ignore
     if not config.ignored_rows:
         eligible &= wanted != IGNORED
     places = np.flatnonzero(eligible)
@@ -131,7 +141,10 @@ def choose_pixels(wanted: NDArray[np.int64], rng: np.random.Generator, config: S
 def view_of(
     sample: LabelledImage, mpp: float, rng: np.random.Generator, config: SamplingConfig
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Image and labels as another laboratory would have them, at ``mpp``, no side longer than ``config.view``."""
+    """Image and labels as another laboratory would have them, at ``mpp``, no side longer than ``config.view``.
+
+    Labels of ignored pixels are negative, see `parted`.
+    """
     # Even in the logarithm, so that enlarging and shrinking are equally likely.
     factor = sample.mpp / mpp * float(np.exp(rng.uniform(-1, 1) * np.log(config.zoom)))
     height, width = sample.labels.shape
@@ -276,9 +289,10 @@ def _visits(
         for index, sample in enumerate(dataset):
             # A generator for each view: adding images or visits leaves the others' views as they are.
             rng = np.random.default_rng((seed, visit, index))
-            image, labels = view_of(sample, mpp, rng, config)
-            wanted = class_targets(labels, sample.classes, config.min_class_pixels)
-            points = choose_pixels(wanted, rng, config)
+            image, signed = view_of(sample, mpp, rng, config)
+            labels, ignore = parted(signed)
+            wanted = class_targets(np.where(ignore, 0, labels), sample.classes, config.min_class_pixels)
+            points = choose_pixels(wanted, rng, config, ignore)
             maps = map_targets(labels, separation)
             pixels = to_network(padded(image)[None], weight.device)
             if config.shift:

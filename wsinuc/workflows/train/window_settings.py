@@ -68,7 +68,7 @@ def _threshold(windows: Sequence[HeldOutWindow]) -> float:
     for window in windows:
         nuclei = window.labels > 0
         inside += np.bincount(window.scores[FOREGROUND][nuclei], minlength=256)
-        outside += np.bincount(window.scores[FOREGROUND][~nuclei], minlength=256)
+        outside += np.bincount(window.scores[FOREGROUND][~nuclei & ~window.ignore], minlength=256)
     return best_level(inside, outside) / 255
 
 

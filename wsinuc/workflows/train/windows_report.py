@@ -11,6 +11,7 @@ import numpy as np
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.report.windows_page import TrainingFacts, WindowFacts, windows_page
 from wsinuc.shown import shown
+from wsinuc.workflows.evaluate.ignored import faded
 from wsinuc.workflows.train.cross_validation import CrossValidation, JudgedWindow
 
 SUFFIX = ".windows.html"
@@ -89,7 +90,7 @@ def _facts(window: JudgedWindow) -> WindowFacts:
         probability = float(np.mean(verdicts.probabilities))
     return WindowFacts(
         name=window.image.name,
-        image=window.image.image,
+        image=faded(window.image.image, window.image.ignore),
         truth=window.image.labels,
         predicted=window.prediction.labels,
         doubt=window.doubt,
