@@ -20,7 +20,7 @@ from wsinuc.metrics.calibration import Verdicts, reliability
 from wsinuc.metrics.detection import MATCH_RADIUS_UM
 from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters.base import Certainty
-from wsinuc.segmenters.ddpm import DdpmSegmenter
+from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores, LabelledNuclei, score_nuclei
 from wsinuc.workflows.evaluate.ignored import counted, counted_image
@@ -100,7 +100,7 @@ def fold_of(windows: int, folds: int, seed: int) -> NDArray[np.intp]:
 
 def cross_validate(
     images: Sequence[LabelledImage],
-    learn: Callable[[NDArray[np.bool_]], DdpmSegmenter],
+    learn: Callable[[NDArray[np.bool_]], TiledSegmenter],
     *,
     folds: int,
     seed: int,
@@ -122,8 +122,8 @@ def cross_validate(
     count = int(fold.max()) + 1
     for number in range(count):
         model = learn(fold != number)
-        for index in np.flatnonzero(fold == number):
-            held_out[int(index)] = hold_out(images[index], model, number)
+        for index in np.flatnonzero(fold == number).tolist():
+            held_out[index] = hold_out(images[index], model, number)
         text = f"cross-validation: fold {number + 1} of {count}"
         on_event(ProgressLine(text, stage="cross-validation", unit="folds", done=number + 1, total=count))
     windows = [held_out[index] for index in range(len(images))]

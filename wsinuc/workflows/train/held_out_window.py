@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, replace
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from wsinuc.pipeline.calibrate import calibrated
 from wsinuc.pipeline.scored import MOST_BYTES, ScoredTile, ScoredTiles
 from wsinuc.recent import Recent
 from wsinuc.segmenters.base import Certainty
-from wsinuc.segmenters.ddpm import DdpmSegmenter
+from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.channels import DISAGREEMENT
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.slides.array import ArraySlide
@@ -31,6 +32,8 @@ from wsinuc.slides.view import SlideView
 from wsinuc.tissue import TissueMask
 from wsinuc.workflows.evaluate.ignored import counted
 from wsinuc.workflows.evaluate.predictions import Prediction, prediction_of
+
+Model = TypeVar("Model", bound=TiledSegmenter)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +49,7 @@ class HeldOutWindow:
     """``(h, w)`` the annotation at that resolution, without what is ignored."""
     ignore: NDArray[np.bool_]
     """``(h, w)`` pixels that count in no score."""
-    segmenter: DdpmSegmenter
+    segmenter: TiledSegmenter
     """The model, fitted to the window as ``segment`` fits it to a slide."""
     view: SlideView
     mask: TissueMask
@@ -55,7 +58,8 @@ class HeldOutWindow:
     @property
     def doubt(self) -> NDArray[np.uint8]:
         """``(h, w)`` the members' disagreement at the model's resolution, 255 is the most."""
-        return self.scores[DISAGREEMENT]
+        doubt: NDArray[np.uint8] = self.scores[DISAGREEMENT]
+        return doubt
 
     def separated(self, settings: WatershedSettings) -> NDArray[np.int32]:
         """Predicted labels ``(h, w)`` at the model's resolution, without what is ignored."""
@@ -78,12 +82,12 @@ class HeldOutWindow:
         return prediction_of(found.nuclei, self.image.labels.shape, classes=bool(segmenter.classes))
 
 
-def hold_out(image: LabelledImage, segmenter: DdpmSegmenter, fold: int) -> HeldOutWindow:
+def hold_out(image: LabelledImage, segmenter: TiledSegmenter, fold: int) -> HeldOutWindow:
     """Score a window by a model that has not seen it."""
     view = ArraySlide(image.image, mpp=image.mpp).at(segmenter.mpp)
     mask = tissue.whole(view)
     fitted = calibrated(view, _with_small_tiles(segmenter, max(view.shape)), mask)
-    assert isinstance(fitted, DdpmSegmenter)  # which `calibrate` of one gives
+    assert isinstance(fitted, TiledSegmenter)  # which `calibrate` of one gives
     scored = ScoredTiles(Recent[ScoredTile](MOST_BYTES))
     whole = Box.of_shape(view.shape)
     scores = score_box(view, whole, fitted, batch_size=fitted.batch_size, tissue=mask, scored=scored)
@@ -101,16 +105,14 @@ def hold_out(image: LabelledImage, segmenter: DdpmSegmenter, fold: int) -> HeldO
     )
 
 
-def with_settings(
-    segmenter: DdpmSegmenter, watershed: WatershedSettings, certainty: Certainty = (1.0, 0.0)
-) -> DdpmSegmenter:
+def with_settings(segmenter: Model, watershed: WatershedSettings, certainty: Certainty = (1.0, 0.0)) -> Model:
     """The same network with other settings of what follows it."""
     other = copy.copy(segmenter)
     other.config = replace(segmenter.config, watershed=watershed, certainty=certainty)
     return other
 
 
-def _with_small_tiles(segmenter: DdpmSegmenter, side: int) -> DdpmSegmenter:
+def _with_small_tiles(segmenter: TiledSegmenter, side: int) -> TiledSegmenter:
     """Tiles no larger than the window needs: a network input of 512 px for a window of 256 wastes most of it."""
     own = segmenter.tile - 2 * segmenter.margin
     return segmenter.with_core(min(own, segmenter.grain * ceil_div(side, segmenter.grain)))
