@@ -10,14 +10,17 @@ import pytest
 from click.testing import CliRunner
 
 import wsinuc
+from helpers.files.denoisers import SMALL, write_denoiser
 from wsinuc.errors import CheckpointError
 from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.networks.unet import UNet
 from wsinuc.segmenters import load_segmenter, shipped
 from wsinuc.segmenters.shipped import (
     DENOISERS,
     MODELS,
     WEIGHTS,
     ShippedModel,
+    denoiser_path,
     model_path,
     shipped_denoisers,
     shipped_models,
@@ -51,6 +54,30 @@ def test_a_name_may_stand_for_the_file_of_another(monkeypatch: pytest.MonkeyPatc
     assert model_path("default") == model_path("fast") == tmp_path / "fast.safetensors"
     with pytest.raises(CheckpointError, match="ships no model 'accurate': there are default, fast;"):
         model_path("accurate")
+
+
+def test_the_shipped_denoiser_has_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert denoiser_path("diffusion") == WEIGHTS / "diffusion.safetensors"
+    assert denoiser_path("mine.safetensors") == Path("mine.safetensors")
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    for name in (None, "denoiser"):
+        with pytest.raises(
+            CheckpointError, match=r"ships no denoiser .*--denoiser diffusion.*wsinuc pretrain"
+        ) as error:
+            denoiser_path(name)
+        assert "\n" not in str(error.value)
+    assert shipped_denoisers() == ()
+    (tmp_path / "denoiser.safetensors").write_bytes(b"")
+    assert denoiser_path() == denoiser_path("denoiser") == tmp_path / "denoiser.safetensors"
+    assert shipped_denoisers() == ("denoiser",)
+    assert "denoiser" not in shipped_models()
+
+
+def test_a_denoiser_has_a_size_and_no_channels(tmp_path: Path) -> None:
+    path = write_denoiser(tmp_path / "denoiser.safetensors", UNet(SMALL))
+    size = model_size(path)
+    assert (size.mpp, size.channels, size.classes) == (0.5, 0, ())
+    assert size.parameters == sum(each.numel() for each in UNet(SMALL).parameters())
 
 
 def test_other_names_are_paths(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ GAIN = 0.005
 """AJI that another height than the usual one has to gain: less is chance on some hundred nuclei."""
 FEWEST_VERDICTS = 10
 """Nuclei that must be right, and that must be wrong, before probabilities are corrected."""
+STEEPEST = 10.0
+"""Largest slope and offset of a correction; those of models that were measured on thousands of nuclei are below 4."""
 UNCORRECTED: Certainty = (1.0, 0.0)
 
 
@@ -50,11 +52,11 @@ def fit_probabilities(verdicts: Verdicts) -> Certainty:
     right = int(verdicts.right.sum())
     if min(right, len(verdicts.right) - right) < FEWEST_VERDICTS:
         return UNCORRECTED
-    line = fit_certainty(verdicts.probabilities, verdicts.right)
-    # Falling probabilities would turn the order of nuclei round: such a line has learned an accident.
-    if line[0] <= 0:
+    slope, offset = fit_certainty(verdicts.probabilities, verdicts.right)
+    # A slope below 0 would turn the order of nuclei round, and a steep one has parted a few of them by accident.
+    if not 0 < slope <= STEEPEST or abs(offset) > STEEPEST:
         return UNCORRECTED
-    return line
+    return slope, offset
 
 
 def corrected(verdicts: Verdicts, line: Certainty) -> Verdicts:
