@@ -11,21 +11,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wsinuc.metrics.calibration import Verdicts, certainty, fit_certainty
 from wsinuc.metrics.segmentation import score
 from wsinuc.segmenters.base import Certainty
-from wsinuc.separation.channels import FOREGROUND
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.train.held_out_window import HeldOutWindow
-from wsinuc.workflows.train.threshold import best_level
 
-HEIGHTS = (0.05, 0.1, 0.15, 0.2)
+THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
+"""Thresholds that are tried; 0.5 is the usual one."""
+TOLERANCE = 0.01
+"""Thresholds whose AJI is this close to the highest count as equally good; the one nearest to 0.5 is taken."""
+HEIGHTS = (0.03, 0.05, 0.1, 0.15, 0.2)
 """Heights of markers that are tried; 0.1 is the usual one."""
-GAIN = 0.005
-"""AJI that another height than the usual one has to gain: less is chance on some hundred nuclei."""
 FEWEST_VERDICTS = 10
 """Nuclei that must be right, and that must be wrong, before probabilities are corrected."""
 STEEPEST = 10.0
@@ -34,17 +31,24 @@ UNCORRECTED: Certainty = (1.0, 0.0)
 
 
 def fit_watershed(windows: Sequence[HeldOutWindow], start: WatershedSettings, *, heights: bool) -> WatershedSettings:
-    """The threshold with the best Dice and, with ``heights``, the height of markers with the best AJI."""
-    settings = replace(start, foreground_threshold=_threshold(windows))
+    """The threshold and, with ``heights``, then the height of markers that suit the windows by the AJI of their nuclei.
+
+    Windows without an annotated nucleus decide nothing; where no other is left, the settings stay.
+    """
     annotated = [window for window in windows if window.labels.any()]
-    if not heights or not annotated:
+    if not annotated:
+        return start
+    tried = [replace(start, foreground_threshold=threshold) for threshold in THRESHOLDS]
+    scores = [_mean_aji(annotated, each) for each in tried]
+    good = [each for each, aji in zip(tried, scores, strict=True) if aji >= max(scores) - TOLERANCE]
+    # A threshold far from one half that gains next to nothing suits these few windows by accident.
+    settings = min(good, key=lambda each: abs(each.foreground_threshold - 0.5))
+    if not heights:
         return settings
-    by_height = {height: replace(settings, marker_height=height) for height in (start.marker_height, *HEIGHTS)}
-    scores = {height: _mean_aji(annotated, tried) for height, tried in by_height.items()}
-    best = max(scores, key=lambda height: scores[height])
-    if scores[best] < scores[start.marker_height] + GAIN:
-        return settings
-    return by_height[best]
+    by_height = [replace(settings, marker_height=height) for height in HEIGHTS]
+    # Of equals the usual one comes first.
+    by_height.sort(key=lambda each: abs(each.marker_height - start.marker_height))
+    return max(by_height, key=lambda each: _mean_aji(annotated, each))
 
 
 def fit_probabilities(verdicts: Verdicts) -> Certainty:
@@ -62,16 +66,6 @@ def fit_probabilities(verdicts: Verdicts) -> Certainty:
 def corrected(verdicts: Verdicts, line: Certainty) -> Verdicts:
     """The verdicts with probabilities as a model with this line would give them."""
     return replace(verdicts, probabilities=certainty(verdicts.probabilities, line))
-
-
-def _threshold(windows: Sequence[HeldOutWindow]) -> float:
-    inside: NDArray[np.int64] = np.zeros(256, np.int64)
-    outside: NDArray[np.int64] = np.zeros(256, np.int64)
-    for window in windows:
-        nuclei = window.labels > 0
-        inside += np.bincount(window.scores[FOREGROUND][nuclei], minlength=256)
-        outside += np.bincount(window.scores[FOREGROUND][~nuclei & ~window.ignore], minlength=256)
-    return best_level(inside, outside) / 255
 
 
 def _mean_aji(windows: Sequence[HeldOutWindow], settings: WatershedSettings) -> float:
