@@ -89,6 +89,15 @@ def after_distilling(sources: Sequence[str], labels: Sequence[str], mpp: float |
     return quoted("wsinuc", "segment", image, *_given("--mpp", mpp), "--model", student)
 
 
+def after_few_windows(data: str, mpp: float | None, model: Path) -> str:
+    """What a model is for that has measured itself: a slide, the one of the windows where DATA is a slide."""
+    slide = Path(data.partition("=")[0])
+    # A folder or a table names no single slide.
+    if not slide.is_file() or slide.suffix.lower() in (".csv", ".tsv"):
+        return quoted("wsinuc", "segment", "SLIDE", "--model", model)
+    return quoted("wsinuc", "segment", slide, *_given("--mpp", mpp), "--model", model)
+
+
 def _is_annotated(source: str, mpp: float | None) -> bool:
     """Whether a source is a data set with outlines, which training and evaluation read."""
     from wsinuc.datasets import open_dataset

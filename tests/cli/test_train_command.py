@@ -16,13 +16,14 @@ from helpers.files.denoisers import SMALL, write_denoiser
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import parse_conditions
 from wsinuc.datasets.sampling.split import Split
-from wsinuc.errors import ConfigError, DataError
+from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.networks.attention_unet import AttentionUNet, AttentionUNetConfig
 from wsinuc.models.networks.unet import UNet
-from wsinuc.segmenters import load_segmenter
+from wsinuc.segmenters import load_segmenter, shipped
 from wsinuc.workflows.data.training_set import NUCLEUS, ImageSelection, gather_training_set
 from wsinuc.workflows.train import ddpm, networks
+from wsinuc_cli.next_command import after_few_windows
 from wsinuc_cli.train import train
 
 EVERYTHING = ImageSelection(wanted={}, unwanted={})
@@ -165,7 +166,6 @@ def test_dry_run_opens_what_it_is_given(data: Path, denoiser: Path, tmp_path: Pa
     [
         (["--method", "unet", "--timesteps", "50"], "--timesteps means nothing to --method unet"),
         (["--denoiser", "d", "--crop", "64"], "--crop means nothing to --method ddpm"),
-        (["--method", "finetune"], "needs --denoiser"),
         (["--denoiser", "d", "--timesteps", "fifty"], "whole numbers"),
     ],
 )
@@ -175,9 +175,67 @@ def test_mistakes_on_the_command_line(data: Path, tmp_path: Path, arguments: lis
     assert message in done.output
 
 
-def test_a_segmenter_is_no_denoiser(data: Path, pixel_model: Path, tmp_path: Path) -> None:
-    done = run(data, "--denoiser", pixel_model, *DDPM, "-o", tmp_path / "other.safetensors")
-    assert "holds a segmenter, but a denoiser is needed" in str(done.exception)
+def test_without_a_denoiser_the_shipped_one_is_taken(
+    data: Path, denoiser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    out = tmp_path / "model.safetensors"
+    for method in ("ddpm", "finetune"):
+        shown = run(data, "--method", method, *METHODS[method], "--dry-run", "-o", out)
+        assert shown.exit_code == 0, shown.output
+    denoiser.unlink()
+    missing = run(data, *DDPM, "-o", out)
+    assert isinstance(missing.exception, CheckpointError)
+    assert "ships no denoiser (denoiser.safetensors is not there)" in str(missing.exception)
+
+
+def test_the_denoiser_of_a_trained_model_serves_again(data: Path, pixel_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "again.safetensors"
+    done = run(data, "--denoiser", pixel_model, "--dry-run", "-o", out)
+    assert "64 features (t = 10; blocks 1, 2)" in done.output
+    few = ["--few", 1, "--patch", 32, "--visits", 1, "--folds", 0]
+    done = run(data, "--denoiser", pixel_model, *few, "-o", out)
+    assert done.exit_code == 0, done.output
+    first, again = (load_checkpoint(path, "segmenter") for path in (pixel_model, out))
+    assert again.config["features"] == first.config["features"]
+    assert torch.equal(again.tensors["denoiser.stem.weight"], first.tensors["denoiser.stem.weight"])
+    assert again.provenance["denoiser"]["sha256"] == first.sha256
+
+
+def test_a_few_windows_measure_themselves(data: Path, denoiser: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.safetensors"
+    done = run(data, "--denoiser", denoiser, *DDPM, "-o", out)
+    assert done.exit_code == 0, done.output
+    assert "Each window as a model predicts it that has not seen it (3 folds):" in done.output
+    rows = done.output.splitlines()[-5:-1]
+    assert [row.split()[0] for row in rows] == ["folder/i0", "folder/i1", "folder/i2", "all"]
+    assert done.output.splitlines()[-1].endswith(f"Next: wsinuc segment SLIDE --model {out}")
+    assert "folder/i1" in (tmp_path / "mine.windows.html").read_text(encoding="utf-8")
+    model = load_checkpoint(out, "segmenter")
+    assert model.provenance["cross_validation"]["windows"] == 3
+    assert 0.2 <= model.config["watershed"]["foreground_threshold"] <= 0.8
+    assert load_segmenter(str(out), device="cpu").mpp == 0.5
+
+
+def test_one_window_cannot_measure_itself(data: Path, denoiser: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(ddpm, "fit_threshold", no_threshold)
+    few = ["--few", 1, "--patch", 32]
+    done = run(data, "--denoiser", denoiser, *DDPM, *few, "-o", tmp_path / "mine.safetensors")
+    assert "could not measure itself, because there is none that it has not seen" in done.output
+    assert not (tmp_path / "mine.windows.html").exists()
+    asked = run(data, "--denoiser", denoiser, *DDPM, *few, "--folds", 2, "-o", tmp_path / "mine.safetensors")
+    assert "annotate a second one" in str(asked.exception)
+
+
+def test_the_next_command_names_the_slide_of_the_windows(tmp_path: Path) -> None:
+    slide = tmp_path / "a slide.svs"
+    slide.write_bytes(b"")
+    model = Path("mine.safetensors")
+    assert after_few_windows(str(slide), None, model) == f"wsinuc segment '{slide}' --model mine.safetensors"
+    assert after_few_windows(f"{slide}=a.geojson", 0.25, model).endswith("' --mpp 0.25 --model mine.safetensors")
+    (tmp_path / "slides.csv").write_text("slide,annotations\n")
+    for source in (tmp_path, tmp_path / "slides.csv"):
+        assert after_few_windows(str(source), 0.25, model) == "wsinuc segment SLIDE --model mine.safetensors"
 
 
 def test_several_sets_are_mixed_when_their_classes_agree(tmp_path: Path) -> None:

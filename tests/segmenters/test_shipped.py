@@ -10,10 +10,21 @@ import pytest
 from click.testing import CliRunner
 
 import wsinuc
+from helpers.files.denoisers import SMALL, write_denoiser
 from wsinuc.errors import CheckpointError
 from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.networks.unet import UNet
 from wsinuc.segmenters import load_segmenter, shipped
-from wsinuc.segmenters.shipped import MODELS, WEIGHTS, ShippedModel, model_path, shipped_models
+from wsinuc.segmenters.shipped import (
+    DENOISERS,
+    MODELS,
+    WEIGHTS,
+    ShippedModel,
+    denoiser_path,
+    model_path,
+    shipped_denoisers,
+    shipped_models,
+)
 from wsinuc.segmenters.sizes import model_size
 from wsinuc_cli.main import main
 
@@ -25,10 +36,10 @@ def test_the_default_is_a_name_for_a_shipped_file() -> None:
 
 
 def test_every_released_file_has_a_name() -> None:
-    files = {model.file for model in MODELS}
+    files = {model.file for model in (*MODELS, *DENOISERS)}
     assert {path.name for path in WEIGHTS.glob("*.safetensors")} <= files
     sums = (WEIGHTS / "SHA256SUMS").read_text(encoding="utf-8").split()[1::2]
-    assert {model_path(name).name for name in shipped_models()} == set(sums)
+    assert {model_path(name).name for name in (*shipped_models(), *shipped_denoisers())} == set(sums)
 
 
 def test_a_name_may_stand_for_the_file_of_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -45,6 +56,30 @@ def test_a_name_may_stand_for_the_file_of_another(monkeypatch: pytest.MonkeyPatc
         model_path("accurate")
 
 
+def test_the_shipped_denoiser_has_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert denoiser_path("diffusion") == WEIGHTS / "diffusion.safetensors"
+    assert denoiser_path("mine.safetensors") == Path("mine.safetensors")
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    for name in (None, "denoiser"):
+        with pytest.raises(
+            CheckpointError, match=r"ships no denoiser .*--denoiser diffusion.*wsinuc pretrain"
+        ) as error:
+            denoiser_path(name)
+        assert "\n" not in str(error.value)
+    assert shipped_denoisers() == ()
+    (tmp_path / "denoiser.safetensors").write_bytes(b"")
+    assert denoiser_path() == denoiser_path("denoiser") == tmp_path / "denoiser.safetensors"
+    assert shipped_denoisers() == ("denoiser",)
+    assert "denoiser" not in shipped_models()
+
+
+def test_a_denoiser_has_a_size_and_no_channels(tmp_path: Path) -> None:
+    path = write_denoiser(tmp_path / "denoiser.safetensors", UNet(SMALL))
+    size = model_size(path)
+    assert (size.mpp, size.channels, size.classes) == (0.5, 0, ())
+    assert size.parameters == sum(each.numel() for each in UNet(SMALL).parameters())
+
+
 def test_other_names_are_paths(tmp_path: Path) -> None:
     assert model_path("mine.safetensors") == Path("mine.safetensors")
     (tmp_path / "model").write_bytes(b"")
@@ -58,7 +93,7 @@ def test_the_command_line_names_them() -> None:
     assert listed.exit_code == 0, listed.output
     head, *rows, _ = listed.output.splitlines()
     assert head.split() == ["name", "file", "parameters", "um", "per", "px", "channels", "description"]
-    assert [row.split()[0] for row in rows] == [model.name for model in MODELS]
+    assert [row.split()[0] for row in rows] == [model.name for model in (*MODELS, *DENOISERS)]
     assert rows[1].split()[:7] == ["accurate", "11.3", "MB", "5.56", "M", "0.25", "4"]
     told = CliRunner().invoke(main, ["segment", "--help"])
     assert f"A shipped model ({', '.join(shipped_models())}" in " ".join(told.output.split())

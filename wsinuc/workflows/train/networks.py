@@ -22,6 +22,7 @@ from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseNetwork
@@ -188,7 +189,7 @@ def starting_point(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpo
         if config.denoiser is None:
             raise ConfigError("finetune needs a denoiser checkpoint, or the shape of a network to start from scratch")
         return None
-    checkpoint = load_checkpoint(denoiser, "denoiser")
+    checkpoint = load_denoiser_checkpoint(denoiser)
     if config.mpp is not None and not np.isclose(config.mpp, checkpoint.config["mpp"]):
         raise ConfigError(
             f"{denoiser} was trained at {checkpoint.config['mpp']:g} um per pixel, not {config.mpp:g}: "

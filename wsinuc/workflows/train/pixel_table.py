@@ -80,6 +80,8 @@ class PixelTable:
     """``(rows,)`` int64, 0 is background, `IGNORED` is unknown."""
     maps: torch.Tensor
     """``(rows, maps)`` fp32; only rows of nuclei count for H and V."""
+    images: torch.Tensor | None = None
+    """``(rows,)`` int64, from which image each row is, by its position; None where nobody asks."""
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -262,13 +264,15 @@ def collect_pixels(
     visits = _visits(dataset, extractor, mpp, config, separation, seed)
     for done, (features, classes, maps) in enumerate(visits, start=1):
         store.append(features)
-        targets.append((classes, maps))
+        # Visit by visit, each through all images.
+        image = torch.full_like(classes, (done - 1) % len(dataset))
+        targets.append((classes, maps, image))
         on_visit(done, config.visits * len(dataset))
-    if not any(bool((classes > 0).any()) for classes, _ in targets):
+    if not any(bool((classes > 0).any()) for classes, _, _ in targets):
         store.discard()
         raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
-    classes, maps = (torch.cat(column) for column in zip(*targets, strict=True))
-    return PixelTable(store.finish(), classes, maps)
+    classes, maps, images = (torch.cat(column) for column in zip(*targets, strict=True))
+    return PixelTable(store.finish(), classes, maps, images)
 
 
 def _visits(

@@ -1,0 +1,72 @@
+"""What a training does not learn but has to choose: threshold, height of markers, the meaning of probabilities.
+
+All are fitted to windows as models see them that have not learned from them. Sampling that favours
+nuclei leaves probabilities high, and on the pixels that it has learned from a model is surer than
+anywhere else; held-out windows show neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from wsinuc.metrics.calibration import Verdicts, certainty, fit_certainty
+from wsinuc.metrics.segmentation import score
+from wsinuc.segmenters.base import Certainty
+from wsinuc.separation.settings import WatershedSettings
+from wsinuc.workflows.train.held_out_window import HeldOutWindow
+
+THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
+"""Thresholds that are tried; 0.5 is the usual one."""
+TOLERANCE = 0.01
+"""Thresholds whose AJI is this close to the highest count as equally good; the one nearest to 0.5 is taken."""
+HEIGHTS = (0.03, 0.05, 0.1, 0.15, 0.2)
+"""Heights of markers that are tried; 0.1 is the usual one."""
+FEWEST_VERDICTS = 10
+"""Nuclei that must be right, and that must be wrong, before probabilities are corrected."""
+STEEPEST = 10.0
+"""Largest slope and offset of a correction; those of models that were measured on thousands of nuclei are below 4."""
+UNCORRECTED: Certainty = (1.0, 0.0)
+
+
+def fit_watershed(windows: Sequence[HeldOutWindow], start: WatershedSettings, *, heights: bool) -> WatershedSettings:
+    """The threshold and, with ``heights``, then the height of markers that suit the windows by the AJI of their nuclei.
+
+    Windows without an annotated nucleus decide nothing; where no other is left, the settings stay.
+    """
+    annotated = [window for window in windows if window.labels.any()]
+    if not annotated:
+        return start
+    tried = [replace(start, foreground_threshold=threshold) for threshold in THRESHOLDS]
+    scores = [_mean_aji(annotated, each) for each in tried]
+    good = [each for each, aji in zip(tried, scores, strict=True) if aji >= max(scores) - TOLERANCE]
+    # A threshold far from one half that gains next to nothing suits these few windows by accident.
+    settings = min(good, key=lambda each: abs(each.foreground_threshold - 0.5))
+    if not heights:
+        return settings
+    by_height = [replace(settings, marker_height=height) for height in HEIGHTS]
+    # Of equals the usual one comes first.
+    by_height.sort(key=lambda each: abs(each.marker_height - start.marker_height))
+    return max(by_height, key=lambda each: _mean_aji(annotated, each))
+
+
+def fit_probabilities(verdicts: Verdicts) -> Certainty:
+    """The line that makes probabilities mean what they say; `UNCORRECTED` where too few nuclei are right or wrong."""
+    right = int(verdicts.right.sum())
+    if min(right, len(verdicts.right) - right) < FEWEST_VERDICTS:
+        return UNCORRECTED
+    slope, offset = fit_certainty(verdicts.probabilities, verdicts.right)
+    # A slope below 0 would turn the order of nuclei round, and a steep one has parted a few of them by accident.
+    if not 0 < slope <= STEEPEST or abs(offset) > STEEPEST:
+        return UNCORRECTED
+    return slope, offset
+
+
+def corrected(verdicts: Verdicts, line: Certainty) -> Verdicts:
+    """The verdicts with probabilities as a model with this line would give them."""
+    return replace(verdicts, probabilities=certainty(verdicts.probabilities, line))
+
+
+def _mean_aji(windows: Sequence[HeldOutWindow], settings: WatershedSettings) -> float:
+    return fmean(score(window.labels, window.separated(settings)).aji for window in windows)
