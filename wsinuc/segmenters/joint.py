@@ -343,9 +343,7 @@ def _whole_areas(labels: NDArray[np.int32]) -> list[int]:
     return [int(count) for count in counts[1:] if count]
 
 
-def joint_checkpoint(
-    config: JointConfig, provenance: dict[str, Any], members: Sequence[Checkpoint] = ()
-) -> Checkpoint:
+def joint_checkpoint(config: JointConfig, provenance: dict[str, Any], members: Sequence[Checkpoint] = ()) -> Checkpoint:
     """A joint model as a checkpoint of kind ``segmenter``: without a tensor, or with those of ``members`` inside."""
     config = replace(config, inside=tuple(member.config for member in members))
     tensors = {
