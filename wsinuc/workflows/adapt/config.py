@@ -15,7 +15,7 @@ class AdaptConfig:
 
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
-            steps=100, lr=3e-4, warmup=10, cosine=True, ema=0.95, bf16=False, save_every=10_000
+            steps=150, lr=5e-4, warmup=10, cosine=True, ema=0.95, bf16=False, save_every=10_000
         )
     )
     crop: int = 128

@@ -28,6 +28,8 @@ from wsinuc.workflows.train.threshold import best_level
 
 ENOUGH = 100
 """Nuclei without which threshold and certainty stay; so many joins, without which the rule of joining does."""
+FEWEST_VERDICTS = 10
+"""Nuclei that must be right, and that must be wrong, before certainty is fitted again."""
 FEWEST = 3
 """Windows that it takes to fit on all but one."""
 Scored = tuple[Window, NDArray[np.uint8]]
@@ -162,15 +164,19 @@ def _if_better(
 def _certainty(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Line | None:
     """The line of `fit_certainty`, if it makes the verdicts on windows that it was not fitted to more likely."""
     verdicts = [_verdicts(window, scores, segmenter) for window, scores in scored]
-    if sum(len(right) for _, right in verdicts) < ENOUGH:
+    right = sum(int(hits.sum()) for _, hits in verdicts)
+    found = sum(len(hits) for _, hits in verdicts)
+    if found < ENOUGH or min(right, found - right) < FEWEST_VERDICTS:
         return None
     former: Line = segmenter.config.certainty
     gain = 0.0
-    for index, (claimed, right) in enumerate(verdicts):
+    for index, (claimed, hits) in enumerate(verdicts):
         line = _line([each for i, each in enumerate(verdicts) if i != index])
-        gain += _likelihood(claimed, right, line) - _likelihood(claimed, right, former)
-    if gain > 0:
-        return _line(verdicts)
+        gain += _likelihood(claimed, hits, line) - _likelihood(claimed, hits, former)
+    whole = _line(verdicts)
+    # A falling line would turn the order of nuclei round: it has learned an accident.
+    if gain > 0 and whole[0] > 0:
+        return whole
     return None
 
 

@@ -68,7 +68,8 @@ class Sight:
         inside = wanted.clip(Box.of_shape(self.field.pixels.shape[:2]))
         tile = mirrored(self.field.pixels[inside.slices], inside, wanted)
         height, width = window.box.shape
-        return model.predict(np.ascontiguousarray(tile[None]))[0][:, :height, :width]
+        scores = model.predict(np.ascontiguousarray(tile[None]))[0]
+        return scores[:, :height, :width]
 
     def _with_core(self, side: int) -> TiledSegmenter:
         """The model with tiles that are no larger than what is asked for."""
