@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import wsinuc
-from wsinuc.segmenters.shipped import shipped_models
+from wsinuc.segmenters.shipped import shipped_denoisers, shipped_models
 
 ROOT = Path(__file__).parents[1]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -113,7 +113,7 @@ def test_the_readme_fits_on_two_screens_and_shows_one_picture():
 def test_every_shipped_model_has_a_card():
     cards = {page.stem: page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "models").glob("*.md")}
     index = cards.pop("index")
-    assert cards.keys() == set(shipped_models()) - {"default"}
+    assert cards.keys() == {*shipped_models(), *shipped_denoisers()} - {"default"}
     for name, card in cards.items():
         assert f"({name}.md)" in index
         for heading in ("Intended use", "Data and licences", "Scores", "Cost", "Where it fails"):

@@ -48,7 +48,8 @@ FIELDS = {name: name for name in ("folds", "permutations", "seed")}
 def classify(context: click.Context, /, data: str, output: Path, model: str, device: str, **options: Any) -> None:
     """Teach a model the classes of the nuclei that it finds.
 
-    DATA is a data set of points with classes, such as NuCLS. The checkpoint holds BASE and a classifier of
+    DATA is a data set of points with classes, such as NuCLS, or of outlines with classes, such as slides annotated in
+    QuPath. The checkpoint holds BASE and a classifier of
     whole nuclei. How well it tells the classes apart on images that it has not seen is printed, and
     written beside the checkpoint.
 
@@ -66,6 +67,7 @@ def classify(context: click.Context, /, data: str, output: Path, model: str, dev
         mpp=options["mpp"],
         wanted=parse_conditions(options["wanted"]),
         unwanted=parse_conditions(options["unwanted"]),
+        regions=options["regions"],
     )
     count = sum(len(image.points) for image in points.images if image.points is not None)
     names = ", ".join(c.name for c in points.classes)
@@ -88,7 +90,8 @@ def classify(context: click.Context, /, data: str, output: Path, model: str, dev
         )
     if scores is not None:
         echo_text(_table(scores))
-    echo(f"Written to {output}. Next: {evaluate_command(data, options['mpp'], output)}")
+    after = evaluate_command(data, options["mpp"], output, regions=options["regions"])
+    echo(f"Written to {output}. Next: {after}")
 
 
 def _table(scores: Any) -> str:

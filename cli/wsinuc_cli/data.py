@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wsinuc_cli.images import regions_option
 from wsinuc_cli.options import device_option
 from wsinuc_cli.sections import SectionedCommand
 from wsinuc_cli.terminal import as_text, echo, echo_text
@@ -33,6 +34,7 @@ def data() -> None:
 @click.argument("source", metavar="DATA")
 @click.option("-o", "--output", type=FILE, help="Contact sheet to draw (.png).")
 @click.option("--mpp", type=float, metavar="UM", help="um per pixel of a data set that does not record it.")
+@regions_option
 @click.option(
     "--tiles",
     type=click.IntRange(1, 200),
@@ -41,7 +43,7 @@ def data() -> None:
     metavar="N",
     help="Images on the contact sheet.",
 )
-def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> None:
+def info(source: str, output: Path | None, mpp: float | None, regions: str | None, tiles: int) -> None:
     """Count the images of DATA, their sizes, and their nuclei by class and organ; draw a contact sheet.
 
     \b
@@ -49,7 +51,7 @@ def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> Non
     """
     from wsinuc.workflows.data.info import describe_dataset
 
-    echo_text(describe(describe_dataset(source, mpp=mpp, sheet=output, tiles=tiles)))
+    echo_text(describe(describe_dataset(source, mpp=mpp, sheet=output, tiles=tiles, regions=regions)))
     if output:
         echo(f"Contact sheet: {output}")
 
@@ -78,6 +80,7 @@ def info(source: str, output: Path | None, mpp: float | None, tiles: int) -> Non
     metavar="PX",
     help="With --few: side of a patch in pixels.",
 )
+@regions_option
 @click.option(
     "--stratify", metavar="COLUMN", help="Spread the values of this attribute evenly over the parts, such as organ."
 )
@@ -91,6 +94,7 @@ def split(
     parts: str,
     few: int | None,
     size: int,
+    regions: str | None,
     stratify: str | None,
     group: str | None,
     seed: int,
@@ -106,7 +110,7 @@ def split(
     from wsinuc.datasets.sampling.split import few_patches, split_images
     from wsinuc.workflows.data.info import open_for_counting
 
-    dataset = open_for_counting(source)
+    dataset = open_for_counting(source, regions=regions)
     if few:
         division = few_patches(dataset, few, size_px=size, seed=seed)
     else:
@@ -141,6 +145,7 @@ def split(
     help="Denoiser or segmenter whose features describe the windows.  [default: the shipped denoiser]",
 )
 @click.option("--mpp", type=float, metavar="UM", help="um per pixel of a data set that does not record it.")
+@regions_option
 @click.option(
     "--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Take only images with these attributes."
 )
@@ -152,6 +157,7 @@ def subset(
     output: Path,
     denoiser: Path | None,
     mpp: float | None,
+    regions: str | None,
     wanted: tuple[str, ...],
     unwanted: tuple[str, ...],
     device: str,
@@ -175,7 +181,7 @@ def subset(
     from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
 
     config = SubsetConfig(size_px=size, **options)
-    dataset = open_dataset(source, mpp=mpp).where(parse_conditions(wanted), parse_conditions(unwanted))
+    dataset = open_dataset(source, mpp=mpp, regions=regions).where(parse_conditions(wanted), parse_conditions(unwanted))
     # After the data set: a wrong path shows before a network is loaded.
     network = load_feature_network(denoiser or FEATURES, device=pick_device(device))
     chosen = choose_subset(dataset, network, config)

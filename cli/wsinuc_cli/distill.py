@@ -122,8 +122,11 @@ def distill(
         choice=choice,
         memory=round(options["memory"] * 2**30),
         even=options["mix"] == "sources",
+        regions=options["regions"],
     )
-    labelled, origin = gather_labels(options["labels"], teachers[0].segmenter.classes, mpp=mpp, choice=choice)
+    labelled, origin = gather_labels(
+        options["labels"], teachers[0].segmenter.classes, mpp=mpp, choice=choice, regions=options["regions"]
+    )
     # Only now is it known whether a condition was met by any of the sources.
     choice.check()
     _describe(teachers, tissue, len(labelled), scales, config)

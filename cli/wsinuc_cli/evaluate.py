@@ -115,6 +115,7 @@ BY_CLASS = {
 def evaluate(
     data: str | None,
     mpp: float | None,
+    regions: str | None,
     split: Path | None,
     part: str | None,
     wanted: tuple[str, ...],
@@ -156,7 +157,7 @@ def evaluate(
     if pred is not None and truth is not None and data is None and split is None:
         _show(task.evaluate_folders(pred, truth, mpp=mpp, **files), output)
     elif data is not None and truth is None:
-        dataset = _open_dataset(data, mpp, split, part).where(*_conditions(wanted, unwanted))
+        dataset = _open_dataset(data, mpp, regions, split, part).where(*_conditions(wanted, unwanted))
         if pred is None:
             predict, names = _predictor(model, device, batch_size)
         else:
@@ -197,10 +198,10 @@ def _cell(value: float) -> str:
     return f"{value:9.3f}"
 
 
-def _open_dataset(source: str, mpp: float | None, split: Path | None, part: str | None) -> Dataset:
+def _open_dataset(source: str, mpp: float | None, regions: str | None, split: Path | None, part: str | None) -> Dataset:
     from wsinuc.datasets import open_dataset
 
-    dataset = open_dataset(source, mpp=mpp)
+    dataset = open_dataset(source, mpp=mpp, regions=regions)
     if split is None or part is None:
         return dataset
     from wsinuc.datasets.sampling.split import Split

@@ -17,10 +17,21 @@ if TYPE_CHECKING:
 FILE = click.Path(path_type=Path)
 
 
+def regions_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--regions``."""
+    add = click.option(
+        "--regions",
+        metavar="NAME",
+        help="Class or name of the regions that are annotated on slides.  [default: Region*]",
+    )
+    return add(command)
+
+
 def condition_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--mpp``, ``--where`` and ``--where-not``."""
-    options = [
+    """``--mpp``, ``--regions``, ``--where`` and ``--where-not``."""
+    options: list[Callable[[Callable[..., Any]], Callable[..., Any]]] = [
         click.option("--mpp", type=float, metavar="UM", help="um per pixel of images that do not record it."),
+        regions_option,
         click.option(
             "--where",
             "wanted",
@@ -57,7 +68,7 @@ def gather(data: tuple[str, ...], options: dict[str, Any]) -> TrainingSet:
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 
-    names = ("split", "part", "few", "patch", "fraction", "seed")
+    names = ("split", "part", "few", "patch", "fraction", "seed", "regions")
     named = {name: options[name] for name in names if options.get(name) is not None}
     selection = ImageSelection(
         wanted=parse_conditions(options["wanted"]), unwanted=parse_conditions(options["unwanted"]), **named

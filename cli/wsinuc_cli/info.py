@@ -20,10 +20,10 @@ def show_models(context: click.Context, option: click.Parameter, wanted: bool) -
     """Print the table of shipped models and end the program."""
     if not wanted or context.resilient_parsing:
         return
-    from wsinuc.segmenters.shipped import MODELS
+    from wsinuc.segmenters.shipped import DENOISERS, MODELS
 
     echo(f"{'name':<10}{'file':>9}{'parameters':>12}{'um per px':>11}{'channels':>10}  description")
-    for model in MODELS:
+    for model in (*MODELS, *DENOISERS):
         echo(f"{model.name:<10}{_size(model)}  {model.text}")
     echo("File and parameters are those of a model with all members that it names; channels are scores of each pixel.")
     context.exit()
@@ -36,7 +36,7 @@ def _size(model: ShippedModel) -> str:
     if not model.path.is_file():
         return f"{'not here':>9}{'':33}"
     size = model_size(model.path)
-    return f"{size.bytes / 1e6:>6.1f} MB{size.parameters / 1e6:>10.2f} M{size.mpp:>11.3g}{size.channels:>10}"
+    return f"{size.bytes / 1e6:>6.1f} MB{size.parameters / 1e6:>10.2f} M{size.mpp:>11.3g}{size.channels or '-':>10}"
 
 
 @click.command()

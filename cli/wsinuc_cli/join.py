@@ -89,4 +89,5 @@ def join(
         f"{rule.joins:,} pairs of fragments; by area, {rule.decided:.1%} of held-out ones are decided as annotated "
         f"(by one height for all: {rule.decided_by_height:.1%})"
     )
-    echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")
+    after = evaluate_command(data[0], options["mpp"], output, regions=options["regions"])
+    echo(f"Written to {output}. Next: {after}")

@@ -69,13 +69,14 @@ def after_denoiser(output: Path, sources: Sequence[str], preset: str, options: M
     return quoted("wsinuc", "train", data or "DATA", *chosen, *method, "--denoiser", output, "-o", segmenter)
 
 
-def after_sweep(data: str, mpp: float | None, folder: Path) -> str:
+def after_sweep(data: str, mpp: float | None, folder: Path, *, regions: str | None = None) -> str:
     """What trains pixel classifiers on the features that did best, of the denoiser that ``best.json`` names."""
     best = folder / "best.json"
     denoiser = json.loads(best.read_text(encoding="utf-8"))["denoiser"]
     segmenter = folder / "segmenter.safetensors"
     words = ["--denoiser", denoiser, "--features", best, "-o", segmenter]
-    return quoted("wsinuc", "train", data, *_given("--mpp", mpp), *words)
+    which = [*_given("--mpp", mpp), *_given("--regions", regions)]
+    return quoted("wsinuc", "train", data, *which, *words)
 
 
 def after_distilling(sources: Sequence[str], labels: Sequence[str], mpp: float | None, student: Path) -> str:
@@ -88,13 +89,20 @@ def after_distilling(sources: Sequence[str], labels: Sequence[str], mpp: float |
     return quoted("wsinuc", "segment", image, *_given("--mpp", mpp), "--model", student)
 
 
+def after_few_windows(data: str, mpp: float | None, model: Path) -> str:
+    """What a model is for that has measured itself: a slide, the one of the windows where DATA is a slide."""
+    slide = Path(data.partition("=")[0])
+    # A folder or a table names no single slide.
+    if not slide.is_file() or slide.suffix.lower() in (".csv", ".tsv"):
+        return quoted("wsinuc", "segment", "SLIDE", "--model", model)
+    return quoted("wsinuc", "segment", slide, *_given("--mpp", mpp), "--model", model)
+
+
 def _is_annotated(source: str, mpp: float | None) -> bool:
     """Whether a source is a data set with outlines, which training and evaluation read."""
     from wsinuc.datasets import open_dataset
     from wsinuc.errors import WsinucError
 
-    if Path(source).is_file():
-        return False
     try:
         return open_dataset(source, otherwise=mpp).layout.kind == "instances"
     except WsinucError:
@@ -113,6 +121,7 @@ def _chosen(drawn: Path | None, options: Mapping[str, Any]) -> list[Any]:
     ]
     return [
         *_given("--mpp", options["mpp"]),
+        *_given("--regions", options.get("regions")),
         *_given("--split", drawn or options["split"]),
         *part,
         *(word for condition in conditions for word in condition),
@@ -130,6 +139,7 @@ def quoted(*words: Any) -> str:
     return shlex.join(map(str, words))
 
 
-def evaluate_command(data: str, mpp: float | None, model: Path) -> str:
+def evaluate_command(data: str, mpp: float | None, model: Path, *, regions: str | None = None) -> str:
     """What measures a trained model on the data set that it was trained on, or on a part of it."""
-    return quoted("wsinuc", "evaluate", data, *_given("--mpp", mpp), "--model", model)
+    which = [*_given("--mpp", mpp), *_given("--regions", regions)]
+    return quoted("wsinuc", "evaluate", data, *which, "--model", model)

@@ -31,7 +31,9 @@ def pretrain_denoiser(
     device = str(processes.device or pick_device(options["device"]))
     cache = PixelCache(round(options["memory"] * 2**30))
     choice = _choice(options)
-    images = open_sources(sources, mpp=config.mpp, file_mpp=options["mpp"], cache=cache, choose=choice)
+    images = open_sources(
+        sources, mpp=config.mpp, file_mpp=options["mpp"], cache=cache, choose=choice, regions=options["regions"]
+    )
     choice.check()
     if processes.main:
         _describe(images, config, device, processes.count)

@@ -15,7 +15,7 @@ from wsinuc_cli.training_report import echo_cost
 if TYPE_CHECKING:
     from wsinuc.workflows.data.training_set import TrainingSet
 
-WHICH = ("mpp", "wanted", "unwanted", "split", "part", "fraction", "seed")
+WHICH = ("mpp", "wanted", "unwanted", "split", "part", "fraction", "seed", "regions")
 """Options that choose images; ``--patch`` is none of them, but the side of what is trained on."""
 
 

@@ -29,6 +29,7 @@ OTHERS = "Other options"
 HEADINGS: dict[str, tuple[str, ...]] = {
     INPUT: (
         "--mpp",
+        "--regions",
         "--reader",
         "--slide",
         "--add",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc.progress_line import ProgressLine
-from wsinuc_cli.images import FILE
+from wsinuc_cli.images import FILE, regions_option
 from wsinuc_cli.next_command import after_sweep
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
@@ -73,11 +73,12 @@ class NumberSets(SetsType):
     "denoisers",
     multiple=True,
     required=True,
-    type=FILE,
-    help="Checkpoint made by wsinuc pretrain; may be repeated.",
+    metavar="NAME|FILE",
+    help="A shipped denoiser, or a checkpoint made by wsinuc pretrain; may be repeated.",
 )
 @click.option("-o", "--output", required=True, type=FILE, metavar="DIR", help="Folder for tables and heat maps.")
 @click.option("--mpp", type=float, metavar="UM", help="um per pixel of images that do not record it.")
+@regions_option
 @click.option("--split", type=FILE, help="Split file; else use --where.")
 @click.option("--part", default="train", show_default=True, help="Part of the split to learn from.")
 @click.option("--validation", default="validation", show_default=True, help="Part of the split to score on.")
@@ -107,7 +108,7 @@ class NumberSets(SetsType):
 @click.option("--dry-run", is_flag=True, help="Check every file, say what would be tried and what it takes; then stop.")
 @click.pass_context
 def sweep(
-    context: click.Context, /, data: str, denoisers: tuple[Path, ...], output: Path, device: str, **options: Any
+    context: click.Context, /, data: str, denoisers: tuple[str, ...], output: Path, device: str, **options: Any
 ) -> None:
     """Find the timesteps, decoder blocks and denoiser whose features segment best.
 
@@ -117,12 +118,14 @@ def sweep(
     wsinuc sweep tnbc --where patient=06 --denoiser a.safetensors --blocks "3,4;4,5,6" -o sweep
     """
     from wsinuc.datasets import open_dataset
+    from wsinuc.segmenters import denoiser_path
     from wsinuc.workflows.data.training_set import NUCLEUS, label_notes
     from wsinuc.workflows.train.sweep import SweepConfig
     from wsinuc.workflows.train.sweep import sweep as task
 
     config = overlaid(SweepConfig(), FIELDS, given_options(context))
-    whole = open_dataset(data, mpp=options["mpp"])
+    paths = [denoiser_path(name) for name in denoisers]
+    whole = open_dataset(data, mpp=options["mpp"], regions=options["regions"])
     training, scored = _parts(whole, options["split"], options["part"], options["validation"], options["held_out"])
     images = list(training)
     for note in label_notes(whole, images):
@@ -132,16 +135,16 @@ def sweep(
         from wsinuc.workflows.train.cost import sweep_cost
 
         echo(f"sweep: learns from {len(images)} images, scores on {len(scored)}")
-        echo_cost(sweep_cost(images, scored, classes, denoisers, config))
+        echo_cost(sweep_cost(images, scored, classes, paths, config))
         return
     echo(f"{'denoiser':16}  {'timesteps':16}  {'blocks':20}  features  mean IoU    Dice     AJI")
     with telling(options["log"]) as tell:
-        choices = len(denoisers) * len(config.timesteps) * len(config.blocks or ("published",))
+        choices = len(paths) * len(config.timesteps) * len(config.blocks or ("published",))
         count = _Counted(tell, choices, config.finalists)
-        best, *_ = task(images, scored, classes, denoisers, output, config, device=device, on_score=count)
+        best, *_ = task(images, scored, classes, paths, output, config, device=device, on_score=count)
     chosen = f"{best.denoiser}, timesteps {_text(best.timesteps)}, blocks {_text(best.blocks)}"
     echo(f"Best: {chosen}. Written to {output}: sweep.csv, best.json, heat maps")
-    echo(f"Next: {after_sweep(data, options['mpp'], output)}")
+    echo(f"Next: {after_sweep(data, options['mpp'], output, regions=options['regions'])}")
 
 
 def _parts(

@@ -10,7 +10,7 @@ import click
 
 from wsinuc.regular import require_parent
 from wsinuc_cli.images import FILE, condition_options, gather, split_options
-from wsinuc_cli.next_command import evaluate_command
+from wsinuc_cli.next_command import after_few_windows, evaluate_command
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid, refuse_foreign
 from wsinuc_cli.sections import SectionedCommand
@@ -21,12 +21,13 @@ from wsinuc_cli.training_report import echo_cost
 if TYPE_CHECKING:
     from wsinuc.datasets.base import LabelledImage
     from wsinuc.workflows.data.training_set import TrainingSet
+    from wsinuc.workflows.train.cross_validation import CrossValidation
     from wsinuc.workflows.train.ddpm import DdpmTrainConfig
     from wsinuc.workflows.train.network_config import NetworkTrainConfig
 
 NETWORKS = ("finetune", "hovernet", "unet")
 OWNERS = {
-    **dict.fromkeys(("timesteps", "blocks", "features", "members", "visits", "views", "tune"), ("ddpm",)),
+    **dict.fromkeys(("timesteps", "blocks", "features", "members", "visits", "views", "folds", "tune"), ("ddpm",)),
     **dict.fromkeys(("steps", "batch", "crop", "validation", "add_share"), NETWORKS),
     **dict.fromkeys(("from_scratch", "similarity"), ("finetune",)),
     "model_mpp": ("hovernet", "unet"),
@@ -41,6 +42,7 @@ DDPM_FIELDS = {
     "visits": "sampling.visits",
     "members": "members",
     "views": "views",
+    "folds": "folds",
     "separation": "separation",
     "seed": "seed",
 }
@@ -89,7 +91,12 @@ class Numbers(NumbersType):
     show_default=True,
     help="Pixel classifiers on a frozen denoiser; the denoiser fine-tuned; HoVer-Net; a plain U-Net.",
 )
-@click.option("--denoiser", type=FILE, help="[ddpm, finetune] Checkpoint made by wsinuc pretrain.")
+@click.option(
+    "--denoiser",
+    metavar="NAME|FILE",
+    help="[ddpm, finetune] The shipped denoiser or diffusion, whose denoiser is tuned; or a checkpoint, made by wsinuc "
+    "pretrain or a model of the method ddpm.  [default: denoiser]",
+)
 @click.option(
     "--preset",
     type=click.Choice(["quick", "paper"]),
@@ -115,12 +122,12 @@ class Numbers(NumbersType):
 @click.option(
     "--timesteps",
     type=Numbers(),
-    help="[ddpm] Noise levels of the features.",
+    help="[ddpm] Noise levels of the features, unless the denoiser says what suits it.",
 )
 @click.option(
     "--blocks",
     type=Numbers(),
-    help="[ddpm] Decoder blocks of the features.",
+    help="[ddpm] Decoder blocks of the features, likewise.",
 )
 @click.option("--features", type=FILE, help="[ddpm] best.json of wsinuc sweep, instead of the two above.")
 @click.option("--members", type=int, help="[ddpm] Pixel classifiers in the ensemble.")
@@ -129,6 +136,13 @@ class Numbers(NumbersType):
     "--views",
     type=click.IntRange(1, 4),
     help="[ddpm] Ways in which segmenting sees every tile; each costs a pass.",
+)
+@click.option(
+    "--folds",
+    type=int,
+    metavar="N",
+    help="[ddpm] Folds of the cross-validation, whole images each; 0 for none.  [default: 4 where images are few, up "
+    "to 32 windows of 256 px]",
 )
 @click.option(
     "--tune",
@@ -172,8 +186,12 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
     with images/ and labels/ (integer PNGs, one number per nucleus). Several are mixed. Options
     marked with a method belong to it alone; defaults in brackets are those of the preset.
 
+    From few windows, method ddpm is cross-validated: each window is predicted by a model that has
+    not seen it, and OUTPUT.windows.html shows them all.
+
     \b
-    wsinuc train tnbc --mpp 0.25 --where-not patient=09,10,11 --denoiser denoiser.safetensors -o mine.safetensors
+    wsinuc train windows/ --mpp 0.25 -o mine.safetensors
+    wsinuc train windows/ --mpp 0.25 --denoiser diffusion -o mine.safetensors
     wsinuc train PanNuke --few 28 --seed 1 --denoiser denoiser.safetensors --preset paper -o few.safetensors
     wsinuc train tnbc --mpp 0.25 --method finetune --denoiser denoiser.safetensors -o tuned.safetensors
     wsinuc train tnbc --mpp 0.25 --method unet -o unet.safetensors
@@ -181,11 +199,12 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
     method = options["method"]
     given = given_options(context)
     refuse_foreign(given, OWNERS, method)
-    if method in OWNERS["denoiser"] and options["denoiser"] is None:
-        raise click.UsageError(f"--method {method} needs --denoiser, a checkpoint made by wsinuc pretrain")
+    denoiser = None
+    if method in OWNERS["denoiser"]:
+        denoiser = _denoiser(options["denoiser"])
     config: DdpmTrainConfig | NetworkTrainConfig
-    if method == "ddpm":
-        config = ddpm_config(options["preset"], given)
+    if denoiser is not None and method == "ddpm":
+        config = ddpm_config(options["preset"], given, denoiser)
     else:
         config = network_config(method, options["preset"], given)
     # Before any image is read: a wrong folder should not show after hours of training.
@@ -196,7 +215,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
     echo(f"{method}: {len(chosen.images)} images, {count:,} nuclei; classes: {names}")
     if options["dry_run"]:
         _validation(data, options)  # raises for a split or a part that is not there
-        _say_cost(chosen, config, options)
+        _say_cost(chosen, config, denoiser)
         return
     if chosen.drawn is not None:
         # Beside the model, so that it can be evaluated on the images it has not seen.
@@ -204,8 +223,17 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
     validation = _validation(data, options)
     with telling(options["log"]) as tell:
         shared: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": tell}
-        _run(chosen, config, output, options["denoiser"], validation, shared)
-    echo(f"Written to {output}. Next: {evaluate_command(data[0], options['mpp'], output)}")
+        measured = _run(chosen, config, output, denoiser, validation, shared)
+    if measured is not None:
+        _say_measured(measured, output, after_few_windows(data[0], options["mpp"], output))
+        return
+    if method == "ddpm" and options["folds"] is None and len(chosen.images) == 1:
+        echo(
+            "One window: the model could not measure itself, because there is none that it has not seen. Annotate a "
+            "second one, better on another part of the tissue."
+        )
+    after = evaluate_command(data[0], options["mpp"], output, regions=options["regions"])
+    echo(f"Written to {output}. Next: {after}")
 
 
 def _run(
@@ -215,32 +243,64 @@ def _run(
     denoiser: Path | None,
     validation: Sequence[LabelledImage],
     shared: dict[str, Any],
-) -> None:
-    """The training of the method that the settings are of."""
+) -> CrossValidation | None:
+    """The training of the method that the settings are of; what it measured of itself, if anything."""
     from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
     from wsinuc.workflows.train.networks import train_network
 
     if isinstance(config, DdpmTrainConfig):
-        assert denoiser is not None  # the command has asked for it
-        train_ddpm(chosen.images, chosen.classes, denoiser, output, config, **shared)
-    else:
-        shared = {**shared, "denoiser": denoiser, "weights": chosen.weights, "validation": validation}
-        train_network(chosen.images, chosen.classes, output, config, **shared)
+        assert denoiser is not None  # the command has found it
+        return train_ddpm(chosen.images, chosen.classes, denoiser, output, config, **shared)
+    shared = {**shared, "denoiser": denoiser, "weights": chosen.weights, "validation": validation}
+    train_network(chosen.images, chosen.classes, output, config, **shared)
+    return None
 
 
-def _say_cost(chosen: TrainingSet, config: Any, options: dict[str, Any]) -> None:
+def _say_measured(measured: CrossValidation, output: Path, following: str) -> None:
+    """Print what the model measured of itself, and write the page of windows."""
+    from wsinuc.workflows.train.windows_report import window_lines, write_windows_page
+
+    echo(f"Each window as a model predicts it that has not seen it ({measured.folds} folds):")
+    for line in window_lines(measured):
+        echo(line)
+    page = write_windows_page(measured, output, following)
+    echo(f"Written to {output}, and every window to {page}. Next: {following}")
+
+
+def _say_cost(chosen: TrainingSet, config: DdpmTrainConfig | NetworkTrainConfig, denoiser: Path | None) -> None:
     """What the training takes; opens every checkpoint that is named."""
     from wsinuc.workflows.train.cost import ddpm_cost, network_cost
+    from wsinuc.workflows.train.ddpm import DdpmTrainConfig
 
-    if options["method"] == "ddpm":
-        takes = ddpm_cost(chosen.images, config, chosen.classes, options["denoiser"])
+    if isinstance(config, DdpmTrainConfig):
+        assert denoiser is not None  # the command has found it
+        takes = ddpm_cost(chosen.images, config, chosen.classes, denoiser)
     else:
-        takes = network_cost(config, chosen.classes, options["denoiser"])
+        takes = network_cost(config, chosen.classes, denoiser)
     echo_cost(takes)
 
 
-def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:
-    """The settings of method A: the preset with what was given; raises ConfigError."""
+def _denoiser(name: str | None) -> Path:
+    """The file that holds the denoiser; raises CheckpointError for one that is none, before any image is read."""
+    from wsinuc.models.checkpoints.inner_denoiser import require_denoiser_header
+    from wsinuc.segmenters import denoiser_path
+
+    path = denoiser_path(name)
+    require_denoiser_header(path)
+    return path
+
+
+def ddpm_config(preset: str, given: dict[str, Any], denoiser: Path) -> DdpmTrainConfig:
+    """The settings of method A: the preset, with the features that suit the denoiser, with what was given.
+
+    Raises
+    ------
+    ConfigError
+        A value is one that the settings refuse.
+    CheckpointError
+        The file holds no denoiser.
+    """
+    from wsinuc.models.checkpoints.inner_denoiser import require_denoiser_header
     from wsinuc.workflows.train.ddpm import DdpmTrainConfig
     from wsinuc.workflows.train.finetune import FinetuneConfig
     from wsinuc.workflows.train.sweep_report import read_best
@@ -248,7 +308,7 @@ def ddpm_config(preset: str, given: dict[str, Any]) -> DdpmTrainConfig:
     if preset == "paper":
         config = DdpmTrainConfig.paper()
     else:
-        config = DdpmTrainConfig()
+        config = DdpmTrainConfig().suited(require_denoiser_header(denoiser))
     # Options that stand for more than one field get their path only when they are given.
     paths = dict(DDPM_FIELDS)
     if given.get("features") is not None:
@@ -286,4 +346,5 @@ def _validation(data: tuple[str, ...], options: dict[str, Any]) -> Sequence[Labe
         return ()
     if options["split"] is None or len(data) > 1:
         raise click.UsageError("--validation names a part of --split, of one data set")
-    return list(Split.load(options["split"]).of(open_dataset(data[0], mpp=options["mpp"]), options["validation"]))
+    dataset = open_dataset(data[0], mpp=options["mpp"], regions=options["regions"])
+    return list(Split.load(options["split"]).of(dataset, options["validation"]))

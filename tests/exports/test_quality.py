@@ -25,7 +25,7 @@ from wsinuc.grid import Box
 from wsinuc.nuclei import Frame, Nuclei, empty
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Coloured
-from wsinuc.segmenters.shipped import MODELS, WEIGHTS, shipped_name
+from wsinuc.segmenters.shipped import DENOISERS, MODELS, WEIGHTS, shipped_name
 from wsinuc.slides import open_slide
 
 SLIDE = Path(__file__).parents[2] / "examples" / "data" / "CMU-1-Small-Region.svs"
@@ -134,7 +134,7 @@ def test_models_say_which_colours_they_were_trained_on() -> None:
 def test_shipped_models_are_known_by_their_hash() -> None:
     lines = (WEIGHTS / "SHA256SUMS").read_text().splitlines()
     hashes = {file: digest for digest, file in map(str.split, lines)}
-    for model in MODELS:
+    for model in (*MODELS, *DENOISERS):
         if model.path.is_file() and model.name != "default":
             assert shipped_name(hashes[model.file]) == model.name
     assert shipped_name("0" * 64) is None

@@ -13,7 +13,15 @@ import wsinuc
 from wsinuc.errors import CheckpointError
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.segmenters import load_segmenter, shipped
-from wsinuc.segmenters.shipped import MODELS, WEIGHTS, ShippedModel, model_path, shipped_models
+from wsinuc.segmenters.shipped import (
+    DENOISERS,
+    MODELS,
+    WEIGHTS,
+    ShippedModel,
+    model_path,
+    shipped_denoisers,
+    shipped_models,
+)
 from wsinuc.segmenters.sizes import model_size
 from wsinuc_cli.main import main
 
@@ -25,10 +33,10 @@ def test_the_default_is_a_name_for_a_shipped_file() -> None:
 
 
 def test_every_released_file_has_a_name() -> None:
-    files = {model.file for model in MODELS}
+    files = {model.file for model in (*MODELS, *DENOISERS)}
     assert {path.name for path in WEIGHTS.glob("*.safetensors")} <= files
     sums = (WEIGHTS / "SHA256SUMS").read_text(encoding="utf-8").split()[1::2]
-    assert {model_path(name).name for name in shipped_models()} == set(sums)
+    assert {model_path(name).name for name in (*shipped_models(), *shipped_denoisers())} == set(sums)
 
 
 def test_a_name_may_stand_for_the_file_of_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -58,7 +66,7 @@ def test_the_command_line_names_them() -> None:
     assert listed.exit_code == 0, listed.output
     head, *rows, _ = listed.output.splitlines()
     assert head.split() == ["name", "file", "parameters", "um", "per", "px", "channels", "description"]
-    assert [row.split()[0] for row in rows] == [model.name for model in MODELS]
+    assert [row.split()[0] for row in rows] == [model.name for model in (*MODELS, *DENOISERS)]
     assert rows[1].split()[:7] == ["accurate", "11.3", "MB", "5.56", "M", "0.25", "4"]
     told = CliRunner().invoke(main, ["segment", "--help"])
     assert f"A shipped model ({', '.join(shipped_models())}" in " ".join(told.output.split())

@@ -6,6 +6,7 @@ listing them costs nothing. Read `base` first: what every layout looks like from
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ LAYOUTS = {
     "nucls": "wsinuc.datasets.layouts.points:NuclsLayout",
     "endonuke": "wsinuc.datasets.layouts.points:EndoNukeLayout",
     "folder": "wsinuc.datasets.layouts.folder:FolderLayout",
+    "qupath": "wsinuc.datasets.layouts.qupath:QuPathLayout",
     "images": "wsinuc.datasets.layouts.images:ImagesLayout",
 }
 """Name of a layout -> "module:class", a `wsinuc.datasets.base.Layout`; recognised in this order."""
@@ -43,13 +45,15 @@ def open_dataset(
     layout: str = "auto",
     otherwise: float | None = None,
     pixels_only: bool = False,
+    regions: str | None = None,
 ) -> Dataset:
     """A data set as a sequence of `LabelledImage`, read one by one when asked for.
 
     Parameters
     ----------
     source
-        Folder of the data set, as published; ``NAME=FOLDER`` names the layout too.
+        Folder of the data set, as published; ``NAME=FOLDER`` names the layout too. Or a slide with QuPath's annotations
+        beside it, ``SLIDE=FILE.geojson``, or a table of both; see `wsinuc.datasets.layouts.qupath`.
     mpp
         um per pixel of all its images; None takes it from the data set, which then must record it.
     layout
@@ -58,6 +62,9 @@ def open_dataset(
         um per pixel of the images whose resolution is neither given by ``mpp`` nor recorded.
     pixels_only
         Whether a set without any annotation will do.
+    regions
+        Class or name of the regions that are annotated on slides, as a pattern; None is ``Region*``. Other sets have
+        no regions.
 
     Raises
     ------
@@ -88,24 +95,80 @@ def open_dataset(
     """
     from wsinuc.datasets.base import UNLABELLED, Dataset
 
-    named, equals, folder = str(source).partition("=")
-    # A folder may really have an equals sign in its name.
-    if equals and named in LAYOUTS and not Path(source).exists():
-        source = folder
-        layout = named
-    path = Path(source)
+    asked = _parse(source, layout)
     named_class = None
-    if layout != "auto":
-        named_class = _layout_class(layout)
-    if not path.is_dir():
-        raise DataError(f"{path} is no folder; a data set is the folder that its authors published, or one's own")
-    bound = (named_class or _recognise(path))(path)
+    if asked.layout != "auto":
+        named_class = _layout_class(asked.layout)
+    if not asked.path.is_dir():
+        named_class = _layout_of_file(asked)
+    bound = _bind(named_class or _recognise(asked.path), asked, mpp or otherwise, regions)
     if bound.kind == UNLABELLED and not pixels_only and bound.scan():
-        raise DataError(
-            f"{path} holds images without annotation, which pretrain and distill take; "
-            "to learn from or to measure with, it needs labels/NAME.png or points/NAME.csv"
-        )
+        raise DataError(bound.unlabelled())
     return Dataset.open(bound, mpp=mpp, otherwise=otherwise)
+
+
+def is_named(source: Path | str) -> bool:
+    """Whether a source says that it is a data set: ``NAME=PATH``, ``SLIDE=ANNOTATIONS``, or a table of slides."""
+    asked = _parse(source, "auto")
+    return asked.layout != "auto" or asked.annotations is not None or asked.path.suffix.lower() == ".csv"
+
+
+def layout_of(source: Path | str) -> str | None:
+    """Name of the layout that a folder has, judged by names of files alone; None for no data set."""
+    try:
+        return _recognise(_parse(source, "auto").path).name
+    except DataError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A data set as a user names it."""
+
+    path: Path
+    layout: str
+    annotations: Path | None
+    """Of a slide, where they are named."""
+
+
+def _parse(source: Path | str, layout: str) -> _Source:
+    """The parts of ``NAME=PATH``, ``SLIDE=ANNOTATIONS``, both, or a path alone."""
+    text = str(source)
+    named, equals, rest = text.partition("=")
+    # A folder may really have an equals sign in its name.
+    if equals and named in LAYOUTS and not Path(text).exists():
+        text = rest
+        layout = named
+    slide, equals, annotations = text.rpartition("=")
+    if equals and not Path(text).exists():
+        return _Source(Path(slide), layout, Path(annotations))
+    return _Source(Path(text), layout, None)
+
+
+def _layout_of_file(asked: _Source) -> type[Layout]:
+    """The layout of what is no folder; raises DataError where no data set is one."""
+    qupath = _layout_class("qupath")
+    path = asked.path
+    if not path.is_file():
+        raise DataError(f"{path} is no folder; a data set is the folder that its authors published, or one's own")
+    if asked.layout not in ("auto", "qupath"):
+        raise DataError(f"{path} is no folder, which the layout {asked.layout} needs: {qupath.expected} is qupath")
+    if asked.layout == "auto" and asked.annotations is None and not qupath.recognises(path):
+        raise DataError(
+            f"{path} is no folder, and has no annotations beside it; a data set is the folder that its authors "
+            f"published, or one's own, or {qupath.expected}; or name the file: {path.name}=FILE.geojson"
+        )
+    return qupath
+
+
+def _bind(layout: type[Layout], asked: _Source, mpp: float | None, regions: str | None) -> Layout:
+    """The layout of one data set."""
+    from wsinuc.datasets.layouts.qupath import QuPathLayout
+    from wsinuc.datasets.layouts.qupath_objects import REGION
+
+    if issubclass(layout, QuPathLayout):
+        return layout(asked.path, annotations=asked.annotations, regions=regions or REGION, mpp=mpp)
+    return layout(asked.path)
 
 
 def _layout_class(name: str) -> type[Layout]:

@@ -43,11 +43,13 @@ class Annotation:
     classes: NDArray[np.int32] | None = None
     """(labels.max() + 1,) class of each label: position in the layout's ``classes`` plus 1, 0 where it is not known."""
     points: NDArray[np.float64] | None = None
-    """(n, 2) (y, x) in pixels, of sets that annotate points instead of outlines."""
+    """(n, 2) (y, x) in pixels, of nuclei that are marked by a point and have no outline in ``labels``."""
     point_classes: NDArray[np.int32] | None = None
     """(n,) class of each point, counted like ``classes``."""
     numbers: NDArray[np.int64] | None = None
     """(labels.max() + 1,) the number that each label has in its file; None where files number no nuclei."""
+    ignore: NDArray[np.bool_] | None = None
+    """(h, w) pixels that count in no loss and in no score, because nobody annotated them; None where all count."""
     notes: tuple[str, ...] = ()
     """What was done to make labels of what the file holds, see `wsinuc.datasets.label_values`."""
 
@@ -65,6 +67,7 @@ class LabelledImage:
     classes: NDArray[np.int32] | None = None
     points: NDArray[np.float64] | None = None
     point_classes: NDArray[np.int32] | None = None
+    ignore: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -88,6 +91,8 @@ class Layout(ABC):
     """What a nucleus can be; empty where nuclei are not classified."""
     kind: str = "instances"
     """``instances`` (nuclei outlined), ``points`` (nuclei marked), ``glands``, or `UNLABELLED`."""
+    notes: tuple[str, ...] = ()
+    """What was done to make images and labels of the files, of all images together; see also `Annotation.notes`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -116,6 +121,13 @@ class Layout(ABC):
         DataError
             A file is missing or damaged, or labels have another size than their image.
         """
+
+    def unlabelled(self) -> str:
+        """Why this set, of the kind `UNLABELLED`, teaches and measures nothing."""
+        return (
+            f"{self.path} holds images without annotation, which pretrain and distill take; "
+            "to learn from or to measure with, it needs labels/NAME.png or points/NAME.csv"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +183,7 @@ class Dataset(Sequence[LabelledImage]):
 
     @property
     def path(self) -> Path:
-        """Folder of the data set."""
+        """Folder or file of the data set."""
         return self.layout.path
 
     @property
@@ -283,6 +295,7 @@ class Dataset(Sequence[LabelledImage]):
             classes=classes,
             points=annotation.points,
             point_classes=annotation.point_classes,
+            ignore=annotation.ignore,
             notes=annotation.notes,
         )
 
@@ -314,6 +327,7 @@ def cut(image: LabelledImage, box: Box) -> LabelledImage:
         labels=image.labels[window],
         points=points,
         point_classes=classes,
+        ignore=None if image.ignore is None else image.ignore[window],
     )
 
 

@@ -94,11 +94,18 @@ def process_block(
 
 
 def score_box(
-    view: SlideView, box: Box, segmenter: Segmenter, *, batch_size: int, tissue: SearchArea
+    view: SlideView,
+    box: Box,
+    segmenter: Segmenter,
+    *,
+    batch_size: int,
+    tissue: SearchArea,
+    scored: ScoredTiles | None = None,
 ) -> NDArray[np.uint8]:
     """Scores ``(channels, h, w)`` of a box of the view, as a block that reads it gets them; 0 where
-    no tile holds tissue."""
-    return _score(view, box, segmenter, batch_size, tissue, nullcontext(), ScoredTiles(), _Clock())[0]
+    no tile holds tissue. ``scored`` is that of `process_block`."""
+    scored = scored or ScoredTiles()
+    return _score(view, box, segmenter, batch_size, tissue, nullcontext(), scored, _Clock())[0]
 
 
 def _score(

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, member_path, model_path, shipped_models
+from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, denoiser_path, member_path, model_path, shipped_models
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from wsinuc.models.checkpoints.checkpoint import Checkpoint
     from wsinuc.segmenters.base import Segmenter
 
-__all__ = ["FEATURES", "METHODS", "WEIGHTS", "load_segmenter", "member_path", "model_path", "shipped_models"]
+__all__ = [
+    "FEATURES",
+    "METHODS",
+    "WEIGHTS",
+    "denoiser_path",
+    "load_segmenter",
+    "member_path",
+    "model_path",
+    "shipped_models",
+]
 
 METHODS = {
     "ddpm": "wsinuc.segmenters.ddpm:DdpmSegmenter",

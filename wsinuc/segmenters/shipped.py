@@ -46,6 +46,12 @@ MODELS = (
     ShippedModel("student", "student.safetensors", "a small network distilled from several models, as it is"),
 )
 """All names; see `shipped_models` for those whose file is here."""
+DENOISER = "denoiser"
+"""The denoiser on whose features pixel classifiers are trained where none is named."""
+DENOISERS = (
+    ShippedModel(DENOISER, "denoiser.safetensors", "a general denoiser, for train; it finds no nuclei by itself"),
+)
+"""Names of what is no segmenter but what one is made of; ``diffusion`` among `MODELS` holds a denoiser, too."""
 FEATURES = WEIGHTS / "diffusion.safetensors"
 """The file whose denoiser stands for "the shipped denoiser" where images are compared by its features."""
 
@@ -55,16 +61,26 @@ def shipped_models() -> tuple[str, ...]:
     return tuple(model.name for model in MODELS if model.path.is_file())
 
 
+def shipped_denoisers() -> tuple[str, ...]:
+    """Names of the denoisers whose file is here."""
+    return tuple(model.name for model in DENOISERS if model.path.is_file())
+
+
 def shipped_path(name: str) -> Path | None:
-    """The file of a shipped model; None for what is no such name.
+    """The file of a shipped model or denoiser; None for what is no such name.
 
     Raises
     ------
     CheckpointError
         The name is known, but its file is not here.
     """
-    for model in MODELS:
+    for model in (*MODELS, *DENOISERS):
         if model.name == name:
+            if model in DENOISERS and not model.path.is_file():
+                raise CheckpointError(
+                    f"this version of wsinuc ships no denoiser ({model.file} is not there): give --denoiser diffusion, "
+                    "which takes the one inside that model, or one that wsinuc pretrain has made"
+                )
             if not model.path.is_file():
                 raise CheckpointError(f"this version of wsinuc ships no model {name!r}: there {_what_there_is()}")
             return model.path
@@ -83,6 +99,22 @@ def model_path(model: str) -> Path:
     return path
 
 
+def denoiser_path(denoiser: str | None = None) -> Path:
+    """The file that holds a denoiser, by the name of a shipped one, of a shipped segmenter of method A, or by its path.
+
+    Parameters
+    ----------
+    denoiser
+        None is the shipped general denoiser.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such name, or its file is not here.
+    """
+    return model_path(denoiser or DENOISER)
+
+
 def shipped_name(sha256: str) -> str | None:
     """The name of the shipped model whose file has this SHA-256, ``default`` never; None for a model of another origin.
 
@@ -93,7 +125,8 @@ def shipped_name(sha256: str) -> str | None:
     """
     lines = (WEIGHTS / "SHA256SUMS").read_text(encoding="ascii").splitlines()
     files = {file for line in lines for digest, file in [line.split()] if digest == sha256}
-    return next((model.name for model in MODELS if model.file in files and model.name != DEFAULT), None)
+    named = (model.name for model in (*MODELS, *DENOISERS) if model.file in files and model.name != DEFAULT)
+    return next(named, None)
 
 
 def member_path(name: str) -> Path:

@@ -39,24 +39,29 @@ class ModelSize:
     mpp: float
     """um per pixel at which the model works."""
     channels: int
-    """Scores of each pixel: nucleus, disagreement, each class, and what separation needs."""
+    """Scores of each pixel: nucleus, disagreement, each class, and what separation needs; 0 of a denoiser."""
     classes: tuple[str, ...]
-    """What a nucleus can be."""
+    """What a nucleus can be; empty for a denoiser."""
 
 
 def model_size(path: Path) -> ModelSize:
-    """Size and resolution of a segmenter; raises CheckpointError for a file that is none, or lacks a member."""
+    """Size and resolution of a segmenter or denoiser; raises CheckpointError for another file, or a missing member."""
     files = tuple(dict.fromkeys(_files(path)))
     config = _header(path)[0]
     base = config.get("base", config)
     try:
+        sees: dict[str, Any]
+        if "watershed" in base:
+            classes = tuple(each["name"] for each in config["classes"])
+            sees = {"mpp": float(base["watershed"]["mpp"]), "channels": _channels(config), "classes": classes}
+        else:
+            # A denoiser finds nothing by itself.
+            sees = {"mpp": float(config["mpp"]), "channels": 0, "classes": ()}
         return ModelSize(
             files=files,
             bytes=sum(file.stat().st_size for file in files),
             parameters=sum(_header(file)[1] for file in files),
-            mpp=float(base["watershed"]["mpp"]),
-            channels=_channels(config),
-            classes=tuple(each["name"] for each in config["classes"]),
+            **sees,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a segmenter: {error!r} is missing or odd") from error

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc.grid import Box
+
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
@@ -42,6 +44,19 @@ class Outlines:
         inside = np.empty(len(xy), np.bool_)
         points = np.ascontiguousarray(xy[order], np.float64)
         inside[order] = contains(points, self.xy, self.ring_ends, self.part_ends)
+        return inside
+
+    def pixels(self, box: Box) -> NDArray[np.bool_]:
+        """(box.shape) the pixels of a box, in the coordinates of the outlines, whose centre lies inside a polygon.
+
+        A centre on an edge belongs to the polygon on its right or below it, so that polygons which share an edge
+        share no pixel.
+        """
+        from wsinuc.tissue.even_odd import fill
+
+        changes = np.zeros((box.shape[0], box.shape[1] + 1), np.int32)
+        fill(self.xy - (box.x0, box.y0), self.ring_ends, self.part_ends, 1.0, 1.0, changes)
+        inside: NDArray[np.bool_] = np.cumsum(changes, axis=1, out=changes)[:, :-1] > 0
         return inside
 
     def touched_cells(self, shape: tuple[int, int], cell_xy: tuple[float, float]) -> NDArray[np.bool_]:

@@ -41,6 +41,22 @@ def polygon(*rings: Ring, **properties: Any) -> dict[str, Any]:
     return {"type": "Feature", "geometry": geometry, "properties": properties}
 
 
+def drawn(class_name: str | None, *rings: Ring, **properties: Any) -> dict[str, Any]:
+    """An annotation with a class, as QuPath exports it; None has no class."""
+    if class_name is not None:
+        properties["classification"] = {"name": class_name, "color": [len(class_name) * 9, 10, 20]}
+    return polygon(*rings, **({"objectType": "annotation"} | properties))
+
+
+def marked(name: str | None, *places: list[float]) -> dict[str, Any]:
+    """QuPath's points of one class, (x, y)."""
+    properties: dict[str, Any] = {"objectType": "annotation"}
+    if name is not None:
+        properties["classification"] = {"name": name, "color": [1, 2, 3]}
+    geometry = {"type": "MultiPoint", "coordinates": list(places)}
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
 def collection(*features: Any) -> dict[str, Any]:
     """A FeatureCollection."""
     return {"type": "FeatureCollection", "features": list(features)}

@@ -150,7 +150,7 @@ def augmented_crop(
     image
         RGB uint8 ``(size, size, 3)``.
     labels
-        int32 ``(size, size)``, with the image's own numbers.
+        int32 ``(size, size)``, with the image's own numbers; where pixels are ignored negative, see `parted`.
     """
     zoom = float(np.exp(rng.uniform(-1, 1) * np.log(augmentation.zoom)))
     factor = mpp / sample.mpp * zoom
@@ -225,12 +225,29 @@ def _clipped(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def resized(sample: LabelledImage, window: Box, shape: tuple[int, int]) -> View:
-    """The pixels of ``window`` resampled to ``shape`` (h, w)."""
+    """The pixels of ``window`` resampled to ``shape`` (h, w); labels of ignored pixels are negative, see `parted`."""
     size = (shape[1], shape[0])
     # Pillow widens the filter where it shrinks, which is what anti-aliases.
     image = Image.fromarray(sample.image[window.slices]).resize(size, Image.Resampling.BILINEAR)
-    labels = Image.fromarray(sample.labels[window.slices]).resize(size, Image.Resampling.NEAREST)
+    numbers = sample.labels[window.slices]
+    if sample.ignore is not None:
+        # One array for both, so that whatever moves labels moves what is ignored, too.
+        numbers = np.where(sample.ignore[window.slices], -1 - numbers, numbers)
+    labels = Image.fromarray(numbers).resize(size, Image.Resampling.NEAREST)
     return np.asarray(image), np.asarray(labels, np.int32)
+
+
+def parted(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Labels, and which pixels are ignored, of labels in which an ignored pixel of nucleus ``n`` has ``-1 - n``.
+
+    Examples
+    --------
+    >>> labels, ignore = parted(np.array([0, 7, -1, -8], np.int32))
+    >>> labels.tolist(), ignore.tolist()
+    ([0, 7, 0, 7], [False, False, True, True])
+    """
+    ignore = labels < 0
+    return np.where(ignore, -1 - labels, labels), ignore
 
 
 def _turned(turn: int, image: NDArray[np.uint8], labels: NDArray[np.int32]) -> View:

@@ -12,7 +12,7 @@ import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop
+from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop, parted
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError
 
@@ -29,6 +29,8 @@ class Crop:
     """(size, size) class of each pixel counted from 1; 0 in the background and in nuclei of unknown class."""
     source: int
     """Which of the images it was cut from."""
+    ignore: NDArray[np.bool_] | None = None
+    """(size, size) pixels that count in no loss; None where all count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,13 +83,16 @@ class CropSource:
         source = int(rng.choice(len(self.images), p=self.shares))
         sample = self.images[source]
         image, labels = augmented_crop(sample, self.mpp, rng, size=self.size, augmentation=self.augmentation)
+        ignore = None
+        if sample.ignore is not None:
+            labels, ignore = parted(labels)
         if sample.classes is None:
             classes = (labels > 0).astype(np.int32)
         else:
             classes = sample.classes[labels]
         # Mirroring can show a nucleus twice, and each copy has a centre of its own.
         pieces = cc3d.connected_components(labels, connectivity=8).astype(np.int32, copy=False)
-        return Crop(image, pieces, classes, source)
+        return Crop(image, pieces, classes, source, ignore)
 
     def batch(self, step: int, count: int) -> list[Crop]:
         """The ``count`` crops of a training step."""

@@ -8,6 +8,7 @@ than a pixel may vanish.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from wsinuc.datasets.base import Annotation, Dataset, Layout, Row
 from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.slides.array import ArraySlide
+
+Value = TypeVar("Value", np.bool_, np.int32)
 
 TOLERANCE = 0.05
 """Relative: images this near are taken as they are, as levels of slides are."""
@@ -46,6 +49,7 @@ class ResampledLayout(Layout):
         self.target = mpp
         self.classes = source.classes
         self.kind = source.layout.kind
+        self.notes = source.layout.notes
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -59,11 +63,14 @@ class ResampledLayout(Layout):
         scale = float(row["mpp"]) / image.mpp
         pixels = image.image
         labels = image.labels
+        ignore = image.ignore
         if scale != 1:
             with ArraySlide(image.image, mpp=image.mpp) as slide:
                 view = slide.at(self.target, tolerance=0)
                 pixels = view.read(Box.of_shape(view.shape))
             labels = _nearest(labels, pixels.shape[:2], scale)
+            if ignore is not None:
+                ignore = _nearest(ignore, pixels.shape[:2], scale)
         points = None
         if image.points is not None:
             points = image.points / scale
@@ -73,6 +80,7 @@ class ResampledLayout(Layout):
             classes=image.classes,
             points=points,
             point_classes=image.point_classes,
+            ignore=ignore,
             notes=image.notes,
         )
 
@@ -100,11 +108,11 @@ class ResampledLayout(Layout):
         return {**row, "name": name, "mpp": f"{real:.17g}"}
 
 
-def _nearest(labels: NDArray[np.int32], shape: tuple[int, ...], scale: float) -> NDArray[np.int32]:
+def _nearest(labels: NDArray[Value], shape: tuple[int, ...], scale: float) -> NDArray[Value]:
     """Labels (h, w) at the centres of the pixels of ``shape``, each ``scale`` labels wide."""
     rows, columns = (
         ((np.arange(new) + 0.5) * scale).astype(np.int64).clip(max=old - 1)
         for new, old in zip(shape, labels.shape, strict=True)
     )
-    nearest: NDArray[np.int32] = labels[rows[:, None], columns]
+    nearest: NDArray[Value] = labels[rows[:, None], columns]
     return nearest

@@ -250,20 +250,17 @@ def _grid(shape: tuple[int, ...], size: int) -> list[Box]:
 
 def _count(image: LabelledImage, box: Box, classes: int) -> NDArray[np.int64]:
     """(classes + 1,) nuclei of each class inside a box; the first are those of no known class."""
+    marked = np.zeros(0, np.int32)
     if image.points is not None:
         inside = ((image.points >= (box.y0, box.x0)) & (image.points < (box.y1, box.x1))).all(axis=1)
-        if image.point_classes is None:
-            kinds = np.zeros(len(image.points), np.int32)
-        else:
-            kinds = image.point_classes
-        return np.bincount(kinds[inside], minlength=classes + 1)
+        marked = np.zeros(int(inside.sum()), np.int32) if image.point_classes is None else image.point_classes[inside]
     # Numbers that are there at all: labels of a part of an image have gaps.
     ids = 1 + np.flatnonzero(np.bincount(image.labels[box.slices].ravel(), minlength=1)[1:])
     if image.classes is None:
         kinds = np.zeros(len(ids), np.int32)
     else:
         kinds = image.classes[ids]
-    return np.bincount(kinds, minlength=classes + 1)
+    return np.bincount(np.concatenate([kinds, marked]), minlength=classes + 1)
 
 
 def place_of(dataset: Dataset, index: int, box: Box, image: LabelledImage) -> Place:

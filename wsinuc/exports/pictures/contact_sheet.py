@@ -110,10 +110,9 @@ def _draw_caption(draw: ImageDraw.ImageDraw, image: LabelledImage, corner: tuple
         shown = f"middle of {width} x {height} px"
     else:
         shown = f"{width} x {height} px"
-    if image.points is None:
-        count = len(np.unique(image.labels[image.labels > 0]))
-    else:
-        count = len(image.points)
+    count = len(np.unique(image.labels[image.labels > 0]))
+    if image.points is not None:
+        count += len(image.points)
     known = [v for k, v in image.attributes.items() if k in ("tissue", "organ", "source", "split", "stain") and v]
     draw.text((x, y), _fit(draw, image.name, 15), fill=INK, font=font(15))
     draw.text((x, y + 19), _fit(draw, ", ".join([f"{count} annotated", shown, *known]), 13), fill=GREY, font=font(13))

@@ -2,7 +2,7 @@
 
 A checkpoint of kind ``denoiser`` has the config ``{"network": "unet" | "attention_unet", "unet":
 {...}, "betas": schedule, "mpp": um per pixel, "learned_variance": bool}``; ``network`` is ``unet``
-where it is absent.
+where it is absent. ``features`` and ``factor`` may say which activations suit pixel classifiers.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+from msgspec import Meta
 from torch import nn
 
 from wsinuc.errors import CheckpointError
@@ -44,6 +45,11 @@ class DenoiserHeader:
     """Noise schedule, one of `wsinuc.models.diffusion.schedules.SCHEDULES`."""
     learned_variance: bool = False
     """Whether half of its outputs are a variance code."""
+    features: dict[str, Any] | None = None
+    """Activations that suit pixel classifiers, as `wsinuc.models.features.extractor.FeatureConfig`; None where nobody
+    has asked."""
+    factor: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Pixels per side that these classifiers look at as one."""
 
 
 def untrained_denoiser(config: UNetConfig | AttentionUNetConfig) -> UNet | AttentionUNet:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,13 +19,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from wsinuc.errors import CheckpointError, ConfigError
-from wsinuc.models.checkpoints.checkpoint import load_checkpoint
-from wsinuc.models.checkpoints.denoisers import build_denoiser, load_denoiser
+from wsinuc.models.checkpoints.denoisers import load_denoiser
 from wsinuc.models.checkpoints.file_header import file_sha256, read_header
-from wsinuc.models.checkpoints.header import Mpp, from_header
-from wsinuc.models.checkpoints.weights import load_weights
+from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
-from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 from wsinuc.models.pixels import to_network
@@ -43,22 +39,6 @@ class ImageFeatures:
     """(n, width)."""
     probabilities: NDArray[np.float32] | None = None
     """(n, classes), rows sum to 1; None from networks that do not classify."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolution:
-    """The one setting of a separation that features need."""
-
-    mpp: Mpp
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentersDenoiser:
-    """What the header of a segmenter by method A says of the denoiser inside."""
-
-    unet: dict[str, Any]
-    watershed: Resolution
-    betas: str = "linear"
 
 
 class FeatureNetwork(Protocol):
@@ -206,22 +186,11 @@ def load_feature_network(path: Path, *, device: torch.device | str = "cpu") -> D
 def _load_denoiser_network(path: Path, kind: str, device: torch.device | str) -> DenoiserNetwork:
     if kind not in ("denoiser", "segmenter"):
         raise CheckpointError(f"{path} holds a {kind} without a denoiser to take features from: give a denoiser")
-    checkpoint = load_checkpoint(path, kind)
-    if kind == "denoiser":
-        network, process = load_denoiser(checkpoint)
-        mpp = checkpoint.config.get("mpp")
-    elif checkpoint.config.get("method", "ddpm") == "ddpm":
-        config = from_header(SegmentersDenoiser, checkpoint.config, more=True)
-        prefix = "denoiser."
-        own = {k.removeprefix(prefix): v.float() for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
-        network = load_weights(partial(build_denoiser, checkpoint.config), own)
-        process = GaussianDiffusion(named_betas(config.betas))
-        mpp = config.watershed.mpp
-    else:
-        raise CheckpointError(f"{path} holds no denoiser to take features from, but other networks: give a denoiser")
+    checkpoint = load_denoiser_checkpoint(path)
+    network, process = load_denoiser(checkpoint)
     if not isinstance(network, UNet):
         raise CheckpointError(f"{path} holds a {type(network).__name__}; features are taken from a UNet denoiser only")
-    return DenoiserNetwork(network, process, sha256=checkpoint.sha256, mpp=mpp, device=device)
+    return DenoiserNetwork(network, process, sha256=checkpoint.sha256, mpp=checkpoint.config["mpp"], device=device)
 
 
 def _wsinuc_kind(path: Path) -> str | None:

@@ -26,6 +26,7 @@ from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters import model_path, segmenter_from
 from wsinuc.segmenters.typed import METHOD, TypedSegmenter, typed_checkpoint
 from wsinuc.workflows.classify.cross_validate import ClassScores, cross_validate, fit_on, permutation_test
+from wsinuc.workflows.classify.marks import marked
 from wsinuc.workflows.classify.nuclei import NucleusTable, gather_nuclei
 
 
@@ -61,18 +62,29 @@ class PointSet:
     origin: dict[str, Any]
 
 
-def gather_points(source: str, *, mpp: float | None, wanted: Conditions, unwanted: Conditions) -> PointSet:
-    """Read the chosen images of a data set that marks nuclei with points; raises DataError for other sets."""
-    dataset = open_dataset(source, mpp=mpp).where(wanted, unwanted)
-    if dataset.layout.kind != "points":
+def gather_points(
+    source: str, *, mpp: float | None, wanted: Conditions, unwanted: Conditions, regions: str | None = None
+) -> PointSet:
+    """Read the chosen images of a data set that gives nuclei classes, by points or by outlines.
+
+    Raises
+    ------
+    DataError
+        The set knows fewer than two classes of nuclei.
+    """
+    dataset = open_dataset(source, mpp=mpp, regions=regions).where(wanted, unwanted)
+    kind = dataset.layout.kind
+    if kind == "instances" and not dataset.classes:
         raise DataError(
-            f"{dataset.path} has no points ({dataset.layout.name} marks {dataset.layout.kind}); "
+            f"{dataset.path} has no points and its outlines have no classes ({dataset.layout.name}); "
             "wsinuc train learns from outlines"
         )
+    if kind not in ("instances", "points"):
+        raise DataError(f"{dataset.path} has no points ({dataset.layout.name} marks {kind})")
     if len(dataset.classes) < 2:
         raise DataError(f"the points of {dataset.path} have no classes to be told apart: two are the least")
     origin = {"data": dataset.path.name, "layout": dataset.layout.name, "images": sorted(set(dataset.names))}
-    return PointSet(tuple(dataset), dataset.classes, origin)
+    return PointSet(tuple(marked(image) for image in dataset), dataset.classes, origin)
 
 
 def train_points(

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from skimage.measure import regionprops_table
 
 from wsinuc.config import MPP_RANGE
-from wsinuc.datasets.augmentation.augment import resized
+from wsinuc.datasets.augmentation.augment import parted, resized
 from wsinuc.datasets.base import Dataset, LabelledImage, cut
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.grid import Box
@@ -123,6 +123,8 @@ class ClassNumbers:
 def cut_patches(image: LabelledImage, index: int, cutting: Cutting) -> list[LabelledImage]:
     """All patches of image number ``index`` that fit side by side, at the wanted resolution, row by row.
 
+    Patches that hold ignored pixels are left out, since their nuclei are not all annotated.
+
     Where the grid leaves pixels over, they are shared out between its two sides at random; an image
     smaller than a patch has none.
     """
@@ -134,12 +136,14 @@ def cut_patches(image: LabelledImage, index: int, cutting: Cutting) -> list[Labe
     if not rows * columns:
         return []
     pixels, labels = resized(image, Box.of_shape(image.labels.shape), shape)
-    whole = replace(image, image=pixels, labels=labels, mpp=cutting.mpp, points=None, point_classes=None)
+    labels, ignore = parted(labels)
+    whole = replace(image, image=pixels, labels=labels, mpp=cutting.mpp, points=None, point_classes=None, ignore=ignore)
     # By the image's number, so that its patches are the same whatever the images before it are.
     rng = np.random.default_rng((cutting.seed, index))
     y0, x0 = (int(rng.integers(side % size + 1)) for side in shape)
     corners = [(y0 + row * size, x0 + column * size) for row in range(rows) for column in range(columns)]
-    return [cut(whole, Box(y, x, y + size, x + size)) for y, x in corners]
+    patches = [cut(whole, Box(y, x, y + size, x + size)) for y, x in corners]
+    return [patch for patch in patches if patch.ignore is None or not patch.ignore.any()]
 
 
 def measure_patches(

@@ -62,6 +62,7 @@ def describe_dataset(
     mpp: float | None = None,
     sheet: Path | None = None,
     tiles: int = 12,
+    regions: str | None = None,
     on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> DatasetDescription:
     """Read all images once, count, and draw a contact sheet of some of them if wanted.
@@ -74,6 +75,8 @@ def describe_dataset(
         um per pixel; may stay unknown here.
     sheet
         Where to write the contact sheet (PNG) of ``tiles`` images, evenly spread over the set.
+    regions
+        As for `wsinuc.datasets.open_dataset`.
     on_image
         Told after every image how many of all were read.
 
@@ -82,7 +85,7 @@ def describe_dataset(
     DataError
         The layout is unknown, or an image or its annotation is damaged.
     """
-    dataset = open_for_counting(source, mpp=mpp)
+    dataset = open_for_counting(source, mpp=mpp, regions=regions)
     shown: set[int] = set()
     if sheet:
         shown = set(np.linspace(0, len(dataset) - 1, min(tiles, len(dataset))).round().astype(int).tolist())
@@ -117,31 +120,34 @@ def describe_dataset(
         classes=_by_class(dataset, counts.sum(axis=0)),
         diameter_px=float(np.median(np.sqrt(every * 4 / np.pi))) if len(every) else float("nan"),
         attributes=_by_attribute(dataset, total),
-        notes=count_notes(notes),
+        notes=(*dataset.layout.notes, *count_notes(notes)),
     )
 
 
-def open_for_counting(source: Path | str, *, mpp: float | None = None) -> Dataset:
+def open_for_counting(source: Path | str, *, mpp: float | None = None, regions: str | None = None) -> Dataset:
     """The data set, also one without annotation; images whose resolution is not recorded have 1 um per pixel."""
     # Counting needs no resolution: any number will do to look at a set that records none.
-    return open_dataset(source, mpp=mpp, otherwise=1.0, pixels_only=True)
+    return open_dataset(source, mpp=mpp, otherwise=1.0, pixels_only=True, regions=regions)
 
 
 def _count(image: LabelledImage, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(classes + 1,) nuclei per class, first those of no known class; area in pixels of each nucleus."""
-    if image.points is not None:
-        if image.point_classes is None:
-            kinds = np.zeros(len(image.points), np.int32)
-        else:
-            kinds = image.point_classes
-        return np.bincount(kinds, minlength=classes + 1), np.zeros(0, np.int64)
     areas = np.bincount(image.labels.ravel(), minlength=1)
     ids = 1 + np.flatnonzero(areas[1:])
     if image.classes is None:
         kinds = np.zeros(len(ids), np.int32)
     else:
         kinds = image.classes[ids]
-    return np.bincount(kinds, minlength=classes + 1), areas[ids]
+    return np.bincount(kinds, minlength=classes + 1) + _count_points(image, classes), areas[ids]
+
+
+def _count_points(image: LabelledImage, classes: int) -> NDArray[np.int64]:
+    """(classes + 1,) nuclei that are marked and not outlined, per class."""
+    if image.points is None:
+        return np.zeros(classes + 1, np.int64)
+    if image.point_classes is None:
+        return np.bincount(np.zeros(len(image.points), np.int32), minlength=classes + 1)
+    return np.bincount(image.point_classes, minlength=classes + 1)
 
 
 def _by_class(dataset: Dataset, counts: NDArray[np.int64]) -> dict[str, int]:

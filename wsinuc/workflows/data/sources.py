@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.datasets import LAYOUTS, open_dataset
+from wsinuc.datasets import LAYOUTS, is_named, layout_of, open_dataset
 from wsinuc.datasets.base import Conditions, Dataset
 from wsinuc.datasets.sampling.pixels import LazyImage, PixelCache, Pixels, SlidePixels
 from wsinuc.datasets.sampling.split import Split
@@ -39,6 +39,7 @@ def open_sources(
     cache: PixelCache | None = None,
     coarsest: float = float("inf"),
     choose: Callable[[Dataset], Dataset] = lambda dataset: dataset,
+    regions: str | None = None,
 ) -> list[Pixels]:
     """What patches can be cut from, at ``mpp``, of slides, images, folders of them and data sets.
 
@@ -46,7 +47,8 @@ def open_sources(
     ----------
     sources
         A folder is a data set when its layout is known, or when it is written ``NAME=FOLDER``; else its image files are
-        taken (those in its ``images/`` where there is one).
+        taken (those in its ``images/`` where there is one). Of slides all tissue is taken, whether or not annotations
+        lie beside them; their regions alone are taken from a table, ``SLIDE=ANNOTATIONS`` and ``qupath=PATH``.
     mpp
         um per pixel to train at.
     file_mpp
@@ -55,6 +57,8 @@ def open_sources(
         um per pixel that files may have at most; a little more (5 %) is let pass.
     choose
         Which images of a data set are taken.
+    regions
+        As for `wsinuc.datasets.open_dataset`.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def open_sources(
     cache = cache or PixelCache()
     pixels: list[Pixels] = []
     for source in sources:
-        dataset = _dataset(source, file_mpp)
+        dataset = _dataset(source, file_mpp, regions)
         if dataset is not None:
             dataset = choose(dataset)
             read = partial(_read_annotated, dataset, mpp=mpp, coarsest=coarsest)
@@ -134,14 +138,13 @@ def _check_resolution(name: str, mpp: float, coarsest: float) -> None:
         )
 
 
-def _dataset(source: Path | str, file_mpp: float | None) -> Dataset | None:
+def _dataset(source: Path | str, file_mpp: float | None, regions: str | None) -> Dataset | None:
     """The source as a data set, if it is one: its own resolution first, then the given one."""
-    # NAME=DIR names a layout, unless a file is really called that.
-    named = str(source).partition("=")[0] in LAYOUTS and not Path(source).exists()
-    if not named and not Path(source).is_dir():
+    named = is_named(source)
+    if not named and (not Path(source).is_dir() or layout_of(source) == "qupath"):
         return None
     try:
-        return open_dataset(source, otherwise=file_mpp, pixels_only=True)
+        return open_dataset(source, otherwise=file_mpp, pixels_only=True, regions=regions)
     except DataError:
         if named:
             raise

@@ -181,14 +181,16 @@ def _pixels(image: LabelledImage, boxes: list[Box], mpp: float | None) -> NDArra
 
 def _nuclei(image: LabelledImage, box: Box, outer: Box | None) -> list[int]:
     """What names the nuclei of a window in its image file: their labels, or where their points lie."""
+    labels: list[int] = [label for label in np.unique(image.labels[box.slices]).tolist() if label > 0]
     if image.points is None:
-        return [label for label in np.unique(image.labels[box.slices]).tolist() if label > 0]
+        return labels
     inside = ((image.points >= (box.y0, box.x0)) & (image.points < (box.y1, box.x1))).all(axis=1)
     corner = (outer.y0, outer.x0) if outer else (0, 0)
     y, x = (image.points[inside] + corner).astype(np.int64).T
     # One number for both coordinates: a point in two windows that overlap counts once.
-    names: list[int] = ((y << 32) | x).tolist()
-    return names
+    # Negative, so that it is no label.
+    names: list[int] = (-1 - ((y << 32) | x)).tolist()
+    return labels + names
 
 
 def _clusters(vectors: NDArray[np.float64], config: SubsetConfig) -> tuple[NDArray[np.intp], NDArray[np.float64]]:

@@ -38,6 +38,8 @@ class ImageSelection:
     patch: int = 256
     """Side of these patches in pixels of the images."""
     seed: int = 0
+    regions: str | None = None
+    """Class or name of the regions that are annotated on slides; None is ``Region*``."""
 
 
 _EVERYTHING = ImageSelection(wanted={}, unwanted={})
@@ -104,7 +106,7 @@ def gather_training_set(
     datasets = []
     drawn = None
     for source in sources:
-        dataset = _selected(_outlined(source, mpp), selection)
+        dataset = _selected(_outlined(source, mpp, selection.regions), selection)
         if selection.few:
             drawn = few_patches(dataset, selection.few, size_px=selection.patch, seed=selection.seed)
             dataset = drawn.of(dataset, "train")
@@ -113,7 +115,7 @@ def gather_training_set(
             dataset = drawn.of(dataset, "train")
         datasets.append(dataset)
     chosen = len(datasets)
-    datasets += [_outlined(source, mpp) for source in whole]
+    datasets += [_outlined(source, mpp, selection.regions) for source in whole]
     classes = _common_classes(datasets)
     # Once, because every pass over a data set decodes its files again.
     groups = [tuple(dataset) for dataset in datasets]
@@ -137,7 +139,8 @@ def gather_training_set(
 def label_notes(dataset: Dataset, images: Iterable[LabelledImage]) -> tuple[str, ...]:
     """What was done to the label images of a data set, a line for each kind; patches of one image count once."""
     notes = {image.attributes["name"]: image.notes for image in images}
-    return tuple(f"{dataset.path}: {line}" for line in count_notes(notes.values()))
+    lines = (*dataset.layout.notes, *count_notes(notes.values()))
+    return tuple(f"{dataset.path}: {line}" for line in lines)
 
 
 def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> None:
@@ -157,9 +160,19 @@ def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClas
             )
 
 
-def _outlined(source: str, mpp: float | None) -> Dataset:
+def check_whole(images: Sequence[LabelledImage]) -> None:
+    """Raise DataError where an image has ignored pixels: a generator learns whole images, of which all is annotated."""
+    for image in images:
+        if image.ignore is not None:
+            raise DataError(
+                f"{image.name} has pixels that nobody annotated, and a generator learns to draw whole images: draw "
+                "rectangular regions that do not overlap, without areas of class Ignore*, and outline every nucleus"
+            )
+
+
+def _outlined(source: str, mpp: float | None, regions: str | None) -> Dataset:
     """The data set; raises DataError for one without outlines."""
-    dataset = open_dataset(source, mpp=mpp)
+    dataset = open_dataset(source, mpp=mpp, regions=regions)
     if dataset.layout.kind == "points":
         raise DataError(
             f"{dataset.path} marks nuclei with points and has no outlines to learn from; "

@@ -31,7 +31,14 @@ class TissueSources:
 
 
 def gather_tissue(
-    sources: Sequence[str], scales: Scales, *, file_mpp: float | None, choice: Choice, memory: int, even: bool
+    sources: Sequence[str],
+    scales: Scales,
+    *,
+    file_mpp: float | None,
+    choice: Choice,
+    memory: int,
+    even: bool,
+    regions: str | None = None,
 ) -> TissueSources:
     """Open what the teacher will see.
 
@@ -43,6 +50,8 @@ def gather_tissue(
         Bytes for pixels.
     even
         Draw from every source equally often, instead of by its area.
+    regions
+        As for `wsinuc.datasets.open_dataset`.
 
     Raises
     ------
@@ -54,7 +63,13 @@ def gather_tissue(
     cache = PixelCache(memory)
     opened = [
         open_sources(
-            [source], mpp=scales.source, file_mpp=file_mpp, cache=cache, coarsest=scales.student, choose=choice
+            [source],
+            mpp=scales.source,
+            file_mpp=file_mpp,
+            cache=cache,
+            coarsest=scales.student,
+            choose=choice,
+            regions=regions,
         )
         for source in sources
     ]
@@ -68,7 +83,12 @@ def gather_tissue(
 
 
 def gather_labels(
-    sources: Sequence[str], classes: tuple[NucleusClass, ...], *, mpp: float | None, choice: Choice
+    sources: Sequence[str],
+    classes: tuple[NucleusClass, ...],
+    *,
+    mpp: float | None,
+    choice: Choice,
+    regions: str | None = None,
 ) -> tuple[tuple[LabelledImage, ...], list[dict[str, Any]]]:
     """Annotated images of the teacher's classes, and where they are from.
 
@@ -82,8 +102,9 @@ def gather_labels(
     images: list[LabelledImage] = []
     origin: list[dict[str, Any]] = []
     for source in sources:
-        wanted, unwanted = choice.conditions(open_dataset(source, mpp=mpp))
-        chosen = gather_training_set([source], mpp=mpp, selection=ImageSelection(wanted=wanted, unwanted=unwanted))
+        wanted, unwanted = choice.conditions(open_dataset(source, mpp=mpp, regions=regions))
+        selection = ImageSelection(wanted=wanted, unwanted=unwanted, regions=regions)
+        chosen = gather_training_set([source], mpp=mpp, selection=selection)
         if len(classes) == 1:
             images += [replace(image, classes=None) for image in chosen.images]
         elif [c.name for c in chosen.classes] == [c.name for c in classes]:

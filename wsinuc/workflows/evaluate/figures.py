@@ -83,12 +83,20 @@ class ImageScores:
 
 
 def score_nuclei(
-    truth: LabelledNuclei, predicted: LabelledNuclei, classes: int, *, radius: float | None, rule: Rule = "hovernet"
+    truth: LabelledNuclei,
+    predicted: LabelledNuclei,
+    classes: int,
+    *,
+    radius: float | None,
+    rule: Rule = "hovernet",
+    ignore: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """The counts of one image whose nuclei are outlined, as fields of `ImageScores`.
 
-    ``classes`` is 0 where they are not scored; ``radius`` (pixels) None leaves detection out.
+    ``classes`` is 0 where they are not scored; ``radius`` (pixels) None leaves detection out. Pixels of ``ignore``
+    (h, w) belong to no nucleus of either side and count for none of the figures of pixels.
     """
+    known = None if ignore is None else ~ignore
     table = count_overlaps(truth.labels, predicted.labels)
     counts: dict[str, Any] = {"scores": score_overlaps(table)}
     if classes:
@@ -97,9 +105,11 @@ def score_nuclei(
         predicted_map = predicted.classes[predicted.labels]
         # A nucleus of unknown class would pass for background; a predicted one without class is no class's pixel.
         judged = (true_map > 0) | (truth.labels == 0)
+        if known is not None:
+            judged &= known
         counts["pixels"] = count_pixels(true_map, predicted_map, classes, judged=judged)
     else:
-        counts["pixels"] = count_pixels(truth.labels > 0, predicted.labels > 0, 1)
+        counts["pixels"] = count_pixels(truth.labels > 0, predicted.labels > 0, 1, judged=known)
     if predicted.probabilities is not None and predicted.disagreements is not None:
         at = table.predicted_labels
         counts["verdicts"] = Verdicts(predicted.probabilities[at], predicted.disagreements[at], _right(table))

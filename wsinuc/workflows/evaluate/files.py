@@ -19,6 +19,7 @@ from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability, ro
 from wsinuc.metrics.detection import DetectionCounts
 from wsinuc.own_files import check_folder, create_text
 from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores
+from wsinuc.workflows.evaluate.ignored import counted, counted_image, faded
 from wsinuc.workflows.evaluate.predictions import Prediction, read_written, write_label_image
 
 MOST_OVERLAYS = 24
@@ -88,10 +89,14 @@ def write_pages(evaluation: Evaluation, dataset: Dataset, out: Path, *, worst: i
 
 
 def _shown(caption: str, index: int, dataset: Dataset, out: Path) -> Comparison:
-    image = dataset[index]
-    predicted = read_written(out / "predictions", image.name)
+    image = counted_image(dataset[index])
+    predicted = counted(read_written(out / "predictions", image.name), image.ignore)
     return Comparison(
-        caption=caption, image=image.image, truth=image.labels, predicted=predicted, true_points=image.points
+        caption=caption,
+        image=faded(image.image, image.ignore),
+        truth=image.labels,
+        predicted=predicted,
+        true_points=image.points,
     )
 
 

@@ -66,9 +66,14 @@ def predict_nuclei(image: LabelledImage, *, segmenter: Segmenter, batch_size: in
         mask = tissue.whole(view)
         fitted = calibrated(view, segmenter, mask)
         nuclei = process_block(view, block, fitted, batch_size=size, tissue=mask, gate=Lock()).nuclei
+    return prediction_of(nuclei, image.labels.shape, classes=bool(segmenter.classes))
+
+
+def prediction_of(nuclei: Nuclei, shape: tuple[int, int], *, classes: bool) -> Prediction:
+    """The nuclei of an image of a ``shape`` (height, width), painted at its own resolution, with ``classes`` or not."""
     return Prediction(
-        labels=paint_level0(nuclei, image.labels.shape),
-        classes=_by_id(nuclei, nuclei.classes.astype(np.int32) + 1) if segmenter.classes else None,
+        labels=paint_level0(nuclei, shape),
+        classes=_by_id(nuclei, nuclei.classes.astype(np.int32) + 1) if classes else None,
         probabilities=_by_id(nuclei, nuclei.probabilities),
         disagreements=_by_id(nuclei, nuclei.disagreements),
     )

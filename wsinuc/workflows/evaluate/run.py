@@ -8,7 +8,7 @@ detection alone: predicted nuclei are then their centroids.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points, Rule
 from wsinuc.workflows.evaluate import files
 from wsinuc.workflows.evaluate.classes import ClassMatch, match_classes, without_classes
 from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores, LabelledNuclei, score_nuclei, score_points
+from wsinuc.workflows.evaluate.ignored import counted, counted_image
 from wsinuc.workflows.evaluate.predictions import (
     Predict,
     Prediction,
@@ -137,17 +138,19 @@ def evaluate(
     scored = []
     annotated: dict[str, tuple[str, ...]] = {}
     predictions = []
-    for image in dataset:
+    for annotated_image in dataset:
+        image = counted_image(annotated_image)
         predicted = _as_prediction(predict(image), image)
         # By the whole image's name: patches of one image share its notes, which should be told once.
         annotated[image.attributes["name"]] = image.notes
         predictions.append(predicted.notes)
         score = _score_marked if marked else _score_outlined
-        scored.append(score(image, predicted, match, scoring))
+        judged = replace(predicted, labels=counted(predicted.labels, image.ignore))
+        scored.append(score(image, judged, match, scoring))
         if out is not None:
             files.write_prediction(out, image.name, predicted, predicted_classes)
         on_image(scored[-1])
-    notes = _label_notes(annotated.values(), predictions)
+    notes = [*(f"annotation: {line}" for line in dataset.layout.notes), *_label_notes(annotated.values(), predictions)]
     evaluation = _evaluation(scored, match, scoring, mpp=dataset[0].mpp if scored else None, notes=notes)
     if out is not None:
         files.write_tables(evaluation, out)
@@ -201,7 +204,7 @@ def _score_outlined(image: LabelledImage, predicted: Prediction, match: ClassMat
     truth = LabelledNuclei(image.labels, _known(image.classes, image.labels))
     prediction = _translated(predicted, match)
     radius = scoring.radius(image.mpp)
-    counts = score_nuclei(truth, prediction, len(match.names), radius=radius, rule=scoring.rule)
+    counts = score_nuclei(truth, prediction, len(match.names), radius=radius, rule=scoring.rule, ignore=image.ignore)
     return ImageScores(name=image.name, attributes=image.attributes, **counts)
 
 

@@ -32,7 +32,7 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.regular import require_parent
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.synthesis.prompts import Vocabulary
-from wsinuc.workflows.data.training_set import check_annotation
+from wsinuc.workflows.data.training_set import check_annotation, check_whole
 from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
 from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
 from wsinuc.workflows.generators.cosyn_report import sample_page
@@ -103,6 +103,7 @@ def train_cosyn(
     """
     require_parent(out)
     check_annotation(images, classes)
+    check_whole(images)
     torch.manual_seed(config.seed)
     # From all images, so that it knows the words of the held-out ones, too.
     encoder = text_encoder or built_in_encoder(images, classes, config)

@@ -35,7 +35,7 @@ from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.training.loop import Inspection
 from wsinuc.models.training.state import read_log
 from wsinuc.regular import require_parent
-from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.workflows.data.training_set import NUCLEUS, check_whole
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
 from wsinuc.workflows.generators.nudiff_examples import ExampleLoss, crops_of, example
 from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
@@ -162,6 +162,7 @@ def _check(kind: str, images: Sequence[LabelledImage], out: Path, config: Genera
         raise ConfigError(f"these are settings of a {config.kind}, but a {kind} is to be trained: take its preset")
     if images and not any(sample.labels.any() for sample in images):
         raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
+    check_whole(images)
 
 
 def _start(network: nn.Module, path: Path) -> dict[str, Any]:

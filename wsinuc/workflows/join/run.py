@@ -179,7 +179,8 @@ def score_crops(
         scores = tiles.predict(np.array(crop.image)[None])[0]
         settings = tiles.config.watershed
         truth = crop.labels[inner, inner]
-        joins.append(joins_of(scores, truth, settings, len(tiles.classes), config.fragment_height))
+        ignore = None if crop.ignore is None else crop.ignore[inner, inner]
+        joins.append(joins_of(scores, truth, settings, len(tiles.classes), config.fragment_height, ignore))
         on_crop(index + 1)
     return joins
 
@@ -194,8 +195,9 @@ def joins_of(
     settings: WatershedSettings,
     classes: int,
     fragment_height: float,
+    ignore: NDArray[np.bool_] | None = None,
 ) -> Joins:
-    """The joins of one scored crop, but those that the crop's border cuts.
+    """The joins of one scored crop, but those that the crop's border cuts or that reach into ignored pixels.
 
     Parameters
     ----------
@@ -205,18 +207,23 @@ def joins_of(
         ``(h, w)`` annotated nuclei, 0 is background.
     classes
         Class channels of ``scores``; the distance follows them.
+    ignore
+        ``(h, w)`` pixels that nobody annotated; None where all count.
     """
     pieces, heights = fragments(scores[FOREGROUND], scores[FIRST_CLASS + classes], settings, fragment_height)
     pieces = relabel(pieces)
     tree = join_tree(pieces, heights, scores[FOREGROUND], settings.area_px(settings.max_area_um2))
-    gains, whole = gains_of(tree, pieces, truth)
+    gains, whole = gains_of(tree, pieces, truth, ignore)
     return Joins(describe_joins(tree, settings.mpp)[whole], gains[whole] * settings.mpp**2)
 
 
 def gains_of(
-    tree: JoinTree, pieces: NDArray[np.int32], truth: NDArray[np.integer]
+    tree: JoinTree,
+    pieces: NDArray[np.int32],
+    truth: NDArray[np.integer],
+    ignore: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """What every join gains in pixels ``(joins,)``, and whether the array's border leaves it whole.
+    """What every join gains in pixels ``(joins,)``, and whether the array's border and ignored pixels leave it whole.
 
     A region is worth the pixels that it shares with the nucleus that suits it best, times their IoU: exact regions are
     worth their area, those on background nothing.
@@ -230,7 +237,10 @@ def gains_of(
     shared = np.zeros((nodes, len(areas)))
     np.add.at(shared[:count], (pieces[pieces > 0] - 1, nuclei[pieces > 0]), 1)
     cut = np.zeros(nodes, np.bool_)
-    cut[[k - 1 for edge in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]) for k in np.unique(edge) if k]] = True
+    edges = [pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]]
+    if ignore is not None:
+        edges.append(pieces[ignore])
+    cut[[k - 1 for edge in edges for k in np.unique(edge) if k]] = True
     best = np.zeros(nodes)
     gains = np.zeros(len(tree.parts))
     # Children come before their parents, so the best of every part is known when it is asked for.

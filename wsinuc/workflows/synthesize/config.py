@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop
+from wsinuc.datasets.augmentation.augment import Augmentation, augmented_crop, parted
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
 from wsinuc.models.diffusion.samplers import SamplerConfig
@@ -81,7 +81,8 @@ class RealField:
 
 def real_field(image: LabelledImage, rng: np.random.Generator, *, mpp: float, size: int) -> RealField:
     """A random square of ``size`` px at ``mpp``, turned or flipped; smaller images are continued by mirroring."""
-    pixels, nuclei = augmented_crop(image, mpp, rng, size=size, augmentation=_PLAIN)
+    pixels, signed = augmented_crop(image, mpp, rng, size=size, augmentation=_PLAIN)
+    nuclei, _ = parted(signed)
     # mirroring shows a nucleus several times, under one number: each piece becomes a nucleus of its own
     labels = cc3d.connected_components(nuclei, connectivity=8).astype(np.int32, copy=False)
     if image.classes is None:

@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.features.ensemble import PixelClassifierEnsemble
 from wsinuc.models.features.extractor import FeatureExtractor
 from wsinuc.models.networks.by_name import build_network
@@ -50,7 +50,7 @@ def ddpm_cost(
 ) -> TrainingCost:
     """The cost of ``train_ddpm``; raises CheckpointError or ConfigError as it does."""
     check_annotation(images, classes)
-    checkpoint = load_checkpoint(denoiser, "denoiser")
+    checkpoint = load_denoiser_checkpoint(denoiser)
     extractor = load_extractor(checkpoint, config.features, torch.device("cpu"))
     shape = ensemble_shape(config, extractor, classes)
     mpp = float(checkpoint.config["mpp"])
@@ -102,7 +102,7 @@ def sweep_cost(
     flops = memory = 0.0
     choices = 0
     for path in denoisers:
-        checkpoint = load_checkpoint(path, "denoiser")
+        checkpoint = load_denoiser_checkpoint(path)
         union = features_to_compute(checkpoint, config)
         extractor = load_extractor(checkpoint, union, torch.device("cpu"))
         mpp = float(checkpoint.config["mpp"])

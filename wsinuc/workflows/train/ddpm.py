@@ -2,16 +2,16 @@
 features, from few images.
 
 A denoiser that has only ever seen unlabelled images is kept as it is; its features at a few
-annotated pixels are collected once (`pixel_table`), the members of an ensemble are fitted to them
-side by side (`fit_ensemble`), and both become one checkpoint of kind ``segmenter``. With ``tuning``
-the classifiers' error also runs back into the denoiser (`finetune`).
+annotated pixels are collected once (`frozen_features`), the members of an ensemble are fitted to them
+side by side (`fit_ensemble`), and both become one checkpoint of kind ``segmenter``. Where the images
+are few, models that have not seen each of them say how good it is (`cross_validation`). With
+``tuning`` the classifiers' error also runs back into the denoiser (`finetune`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,78 +19,28 @@ import torch
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser
-from wsinuc.models.devices import pick_device, pick_dtype
+from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
+from wsinuc.models.devices import pick_device
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 from wsinuc.models.training.loop import FitConfig, Progress
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.tiling import MAPS
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.data.training_set import check_annotation
-from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
+from wsinuc.workflows.train.cross_validation import CrossValidation, cross_validate
+from wsinuc.workflows.train.ddpm_config import DdpmTrainConfig, chosen_folds
 from wsinuc.workflows.train.finetune import FinetuneConfig, disturbed, finetune
-from wsinuc.workflows.train.pixel_table import SamplingConfig, collect_pixels
+from wsinuc.workflows.train.frozen_features import FrozenFeatures
+from wsinuc.workflows.train.held_out_window import with_settings
 from wsinuc.workflows.train.threshold import fit_threshold
 from wsinuc.workflows.training.run import on_device, origin_of
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DdpmTrainConfig:
-    """Settings of one training. The defaults are quick; `paper` is as published."""
-
-    features: FeatureConfig = field(default_factory=lambda: FeatureConfig(timesteps=(50, 150), blocks=(3, 4, 5, 6)))
-    """The default suits the denoisers of the preset ``cpu``."""
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    fit: EnsembleFitConfig = field(default_factory=EnsembleFitConfig)
-    separation: str = "distance"
-    """What is regressed beside the classes: ``distance`` or ``hv``."""
-    members: int = 5
-    hidden: int = 64
-    inner: int = 32
-    norm: str = "none"
-    """``batch`` or ``none``, see `EnsembleConfig`."""
-    factor: int = 1
-    """Pixels per side of what is classified, see `EnsembleConfig`."""
-    vote: str = "mean"
-    """``mean`` or ``majority``, see `DdpmConfig`."""
-    views: int = 1
-    """In how many ways every tile is seen, see `DdpmConfig`."""
-    correct_background: bool = True
-    """Give back to background at inference what sampling took from it: log(1 / share) on its logit."""
-    fit_threshold: bool = True
-    """Choose the foreground threshold by the training images; False leaves it at one half."""
-    tuning: FinetuneConfig | None = None
-    """Train denoiser and ensemble together instead of fitting the ensemble on frozen features."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.separation not in MAPS:
-            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
-
-    @classmethod
-    def paper(cls, features: FeatureConfig | None = None, *, seed: int = 0) -> DdpmTrainConfig:
-        """As published: features at t = 50, 150, 250 of blocks 6, 8, 10, 12 (2688 of a U-Net of base 128), 10 members
-        of 128 and 32 units with batch normalisation, majority vote.
-
-        The one addition is the map that separates nuclei, which the paper, with semantic output only, does not need.
-        """
-        return cls(
-            features=features or FeatureConfig(),
-            sampling=SamplingConfig.paper(),
-            fit=EnsembleFitConfig.paper(),
-            members=10,
-            hidden=128,
-            norm="batch",
-            vote="majority",
-            correct_background=False,
-            fit_threshold=False,
-            seed=seed,
-        )
+__all__ = ["DdpmTrainConfig", "ensemble_shape", "load_extractor", "train_ddpm"]
 
 
 def train_ddpm(
@@ -104,8 +54,10 @@ def train_ddpm(
     weights: Sequence[float] | None = None,
     provenance: dict[str, Any] | None = None,
     on_event: Callable[[str], None] = lambda message: None,
-) -> None:
+) -> CrossValidation | None:
     """Train an ensemble on a denoiser's features and write both as one segmenter checkpoint.
+
+    With folds the training is also cross-validated: see `wsinuc.workflows.train.cross_validation`.
 
     Parameters
     ----------
@@ -114,9 +66,14 @@ def train_ddpm(
     classes
         What a nucleus can be, in the order of the images' class numbers; ``(NUCLEUS,)`` for images without classes.
     denoiser
-        Checkpoint of kind ``denoiser``; its mpp is the segmenter's.
+        File that holds a denoiser, by itself or inside a segmenter of method A; its mpp is the segmenter's.
     weights
         How often each image is drawn in fine-tuning; equal by default.
+
+    Returns
+    -------
+    CrossValidation or None
+        None where nothing was held out: no folds were asked for, the images are many, or fewer than two have nuclei.
 
     Raises
     ------
@@ -129,37 +86,74 @@ def train_ddpm(
     """
     check_annotation(images, classes)
     where = pick_device(device)
-    checkpoint = load_checkpoint(denoiser, "denoiser")
+    checkpoint = load_denoiser_checkpoint(denoiser)
     mpp = float(checkpoint.config["mpp"])
     extractor = load_extractor(checkpoint, config.features, where)
     shape = ensemble_shape(config, extractor, classes)
+
+    def segmenter_of(ensemble: PixelClassifierEnsemble) -> DdpmSegmenter:
+        described = _described(checkpoint, extractor, shape, config, classes)
+        return DdpmSegmenter(described, extractor.unet, ensemble, device=where)
+
+    measured = None
     if config.tuning is not None:
         ensemble = _tune(images, extractor, shape, mpp, config.tuning, out, weights, on_event)
     else:
-        ensemble = _fit_on_features(images, extractor, shape, mpp, config, out.parent, on_event)
-    segmenter = DdpmSegmenter(
-        DdpmConfig(
-            unet=extractor.unet.config,
-            betas=checkpoint.config.get("betas", "linear"),
-            features=config.features,
-            ensemble=shape,
-            watershed=WatershedSettings(mpp=mpp),
-            separation=config.separation,
-            classes=classes,
-            vote=config.vote,
-            views=config.views,
-        ),
-        extractor.unet,
-        ensemble,
-        device=where,
-    )
-    # On the finished segmenter, because the threshold depends on votes and background correction.
-    if config.fit_threshold:
-        watershed = WatershedSettings(mpp=mpp, foreground_threshold=fit_threshold(segmenter, images))
-        segmenter.config = replace(segmenter.config, watershed=watershed)
+        frozen = FrozenFeatures.collect(images, extractor, mpp, config.pixels, folder=out.parent, on_event=on_event)
+        folds = chosen_folds(config, images, mpp)
+        if folds:
+            measured = cross_validate(
+                images,
+                lambda chosen: segmenter_of(frozen.ensemble(shape, chosen)),
+                folds=folds,
+                seed=config.seed,
+                on_event=on_event,
+            )
+        ensemble = frozen.ensemble(shape, on_event=on_event)
+    segmenter = _with_fitted_settings(segmenter_of(ensemble), images, config, measured)
     denoiser_origin = {"sha256": checkpoint.sha256, **checkpoint.provenance}
     origin = origin_of(config, images=len(images), denoiser=denoiser_origin) | (provenance or {})
+    if measured is not None:
+        origin["cross_validation"] = measured.as_json()
     save_checkpoint(segmenter.to_checkpoint(origin), out)
+    return measured
+
+
+def _described(
+    checkpoint: Checkpoint,
+    extractor: FeatureExtractor,
+    shape: EnsembleConfig,
+    config: DdpmTrainConfig,
+    classes: tuple[NucleusClass, ...],
+) -> DdpmConfig:
+    """What the checkpoint's header will say, but for the settings that are fitted afterwards."""
+    return DdpmConfig(
+        unet=extractor.unet.config,
+        betas=checkpoint.config.get("betas", "linear"),
+        features=config.features,
+        ensemble=shape,
+        watershed=WatershedSettings(mpp=float(checkpoint.config["mpp"])),
+        separation=config.separation,
+        classes=classes,
+        vote=config.vote,
+        views=config.views,
+    )
+
+
+def _with_fitted_settings(
+    segmenter: DdpmSegmenter,
+    images: Sequence[LabelledImage],
+    config: DdpmTrainConfig,
+    measured: CrossValidation | None,
+) -> DdpmSegmenter:
+    """The segmenter with the threshold and what else follows from held-out images, or from its own where none are."""
+    if not config.fit_threshold:
+        return segmenter
+    if measured is not None:
+        return with_settings(segmenter, measured.watershed, measured.certainty)
+    # On the finished segmenter, because the threshold depends on votes and background correction.
+    threshold = fit_threshold(segmenter, images)
+    return with_settings(segmenter, replace(segmenter.config.watershed, foreground_threshold=threshold))
 
 
 def ensemble_shape(
@@ -174,7 +168,8 @@ def ensemble_shape(
         hidden=config.hidden,
         inner=config.inner,
         norm=config.norm,
-        factor=config.factor,
+        # A denoiser may suggest a coarser one than the features that were chosen allow.
+        factor=min(config.factor, *extractor.channels),
     )
 
 
@@ -218,53 +213,4 @@ def _tune(
     torch.manual_seed(tuning.seed)
     ensemble = disturbed(single, shape.members, tuning.disturbance)
     run(ensemble, tuning.ensemble_fit, ".ensemble.state")
-    return ensemble
-
-
-def _fit_on_features(
-    images: Sequence[LabelledImage],
-    extractor: FeatureExtractor,
-    shape: EnsembleConfig,
-    mpp: float,
-    config: DdpmTrainConfig,
-    folder: Path,
-    on_event: Callable[[str], None],
-) -> PixelClassifierEnsemble:
-    """The ensemble on features as inference will see them, in the device's own precision."""
-    device = extractor.unet.stem.weight.device
-    extractor.unet.to(pick_dtype(device))
-
-    def visited(done: int, total: int) -> None:
-        # A line per round through the images; one per view would be thousands.
-        if done % len(images) == 0:
-            text = f"features: {done} of {total} views"
-            on_event(ProgressLine(text, stage="features", unit="views", done=done, total=total))
-
-    def fitted(epoch: int, loss: float) -> None:
-        text = f"ensemble: epoch {epoch + 1}  loss {loss:.4f}"
-        line = ProgressLine(text, stage="ensemble", unit="epochs", done=epoch + 1, total=config.fit.epochs, loss=loss)
-        on_event(line)
-
-    table = collect_pixels(
-        images,
-        extractor,
-        mpp,
-        config.sampling,
-        separation=config.separation,
-        seed=config.seed,
-        folder=folder,
-        on_visit=visited,
-    )
-    ensemble = fit_ensemble(
-        table,
-        shape,
-        config.fit,
-        seed=config.seed,
-        device=device,
-        on_epoch=fitted,
-    )
-    if config.correct_background:
-        with torch.no_grad():
-            # Background was thinned for the training; its logit gets back what that took (log of the share).
-            ensemble.third_bias[..., 0] -= math.log(config.sampling.background_share)
     return ensemble

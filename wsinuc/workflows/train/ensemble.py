@@ -62,6 +62,7 @@ def fit_ensemble(
     *,
     seed: int = 0,
     first_member: int = 0,
+    rows: Tensor | None = None,
     columns: Tensor | None = None,
     device: torch.device | None = None,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
@@ -72,6 +73,8 @@ def fit_ensemble(
     ----------
     first_member
         Number of the first member: fitting members 0 and 1 together or one after the other is the same.
+    rows
+        Rows to learn from, int64 indices into the table's; all by default.
     columns
         Features to use, int64 indices into the table's; all by default.
     on_epoch
@@ -82,27 +85,29 @@ def fit_ensemble(
     DataError
         The table has no row with a known class.
     """
-    if not bool((table.classes != IGNORED).any()):
+    if rows is None:
+        rows = torch.arange(len(table))
+    if not bool((table.classes[rows] != IGNORED).any()):
         raise DataError("no pixel has a known class: check the data set's classes")
     where = device or torch.device("cpu")
     ensemble = PixelClassifierEnsemble(shape)
     _initialise(ensemble, config, seed, first_member)
     if config.standardise:
-        mean, std = _moments(table.features, columns)
+        mean, std = _moments(table.features, rows, columns)
         ensemble.mean.copy_(mean)
         ensemble.std.copy_(std.clamp_min(1e-3))
     ensemble.to(where).train()
     orders = [np.random.default_rng((seed, first_member + member)) for member in range(shape.members)]
-    size = min(config.batch, len(table))
-    batches = len(table) // size
+    size = min(config.batch, len(rows))
+    batches = len(rows) // size
     optimiser = torch.optim.AdamW(ensemble.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.epochs * batches)
     patience = _Patience(ensemble, config.patience)
     for epoch in range(config.epochs):
-        rows = _shuffled(orders, len(table))
+        shuffled = rows[_shuffled(orders, len(rows))]
         total = 0.0
         for batch in range(batches):
-            loss = member_losses(ensemble, table, rows[:, batch * size : (batch + 1) * size], config, columns)
+            loss = member_losses(ensemble, table, shuffled[:, batch * size : (batch + 1) * size], config, columns)
             optimiser.zero_grad(set_to_none=True)
             # A sum, not a mean: each member's gradient is what it would be alone.
             torch.autograd.backward(loss.sum())
@@ -206,17 +211,18 @@ def _initialise(ensemble: PixelClassifierEnsemble, config: EnsembleFitConfig, se
                 weight[member] = std * torch.randn(weight.shape[1:], generator=generator)
 
 
-def _moments(features: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each feature, chunk by chunk."""
+def _moments(features: Tensor, rows: Tensor, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each feature over the rows, chunk by chunk."""
     # In fp64: the variance is a difference of large sums.
     total = torch.zeros((), dtype=torch.float64)
     square = torch.zeros((), dtype=torch.float64)
-    for chunk in torch.split(features, _CHUNK):
+    for part in torch.split(rows, _CHUNK):
+        chunk = features[part]
         wide = (chunk if columns is None else chunk[:, columns]).double()
         total = total + wide.sum(0)
         square = square + wide.square().sum(0)
-    mean = total / len(features)
-    return mean.float(), (square / len(features) - mean.square()).clamp_min(0).sqrt().float()
+    mean = total / len(rows)
+    return mean.float(), (square / len(rows) - mean.square()).clamp_min(0).sqrt().float()
 
 
 def _shuffled(orders: list[np.random.Generator], rows: int) -> Tensor:

@@ -30,6 +30,7 @@ from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig, Progress, fit
 from wsinuc.separation.targets import contact_weights, map_targets
+from wsinuc.workflows.train.network_loss import ignored_pixels
 from wsinuc.workflows.train.soft_crops import SoftCropSource, soft_loss
 
 
@@ -150,6 +151,9 @@ def finetune(
         nuclei = torch.from_numpy(labels > 0).to(device)
         targets = torch.from_numpy(wanted).to(device)
         weighed = np.stack([contact_weights(item, mpp, strength=config.contact_weight) for item in labels])
+        ignore = ignored_pixels(crops)
+        if ignore is not None:
+            weighed[ignore] = 0
         importance = torch.from_numpy(weighed).to(device)
         share = config.share if head.config.members > 1 else 1.0
         losses = []
@@ -196,10 +200,12 @@ def segmentation_loss(
     maps
         ``(n, maps, h, w)``; two maps are H and V, which mean nothing outside nuclei and count inside only.
     importance
-        ``(n, h, w)``, how much a pixel's cross-entropy and squared error count.
+        ``(n, h, w)``, how much a pixel's cross-entropy and squared error count; where it is 0 a pixel is ignored.
     """
     raw = raw.float()
-    p = raw[:, :2].softmax(1)[:, 1]
+    known = importance > 0
+    nuclei = nuclei & known
+    p = raw[:, :2].softmax(1)[:, 1] * known
     # One pixel is added above and below: a crop without nuclei has a Dice of 1, not 0 / 0.
     dice = (2 * (p * nuclei).sum() + 1) / (p.sum() + nuclei.sum() + 1)
     error = (raw[:, 2:] - maps).square().mean(1)

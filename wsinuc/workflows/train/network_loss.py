@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wsinuc.datasets.sampling.crops import Crop
@@ -28,11 +29,14 @@ class Targets:
     maps: Tensor
     """``(n, maps, h, w)`` float32."""
     importance: Tensor
-    """``(n, h, w)`` float32: how much a pixel counts, at least 1."""
+    """``(n, h, w)`` float32: how much a pixel counts, at least 1; 0 where it is ignored."""
+    known: Tensor | None = None
+    """bool ``(n, h, w)``: the pixels that are not ignored; None where all count. ``classes`` is IGNORE elsewhere."""
 
     def to(self, device: torch.device) -> Targets:
         """The same on a device."""
-        return Targets(*(getattr(self, part.name).to(device) for part in fields(self)))
+        parts = {part.name: getattr(self, part.name) for part in fields(self)}
+        return replace(self, **{name: part.to(device) for name, part in parts.items() if part is not None})
 
 
 def make_targets(
@@ -45,19 +49,34 @@ def make_targets(
     classes[(labels > 0) & (classes == 0)] = losses.IGNORE
     maps = np.stack([map_targets(item, separation) for item in labels])
     weighed = np.stack([contact_weights(item, mpp, strength=contact_weight) for item in labels])
+    ignore = ignored_pixels(crops)
+    known = None
+    if ignore is not None:
+        classes[ignore] = losses.IGNORE
+        weighed[ignore] = 0
+        known = torch.from_numpy(~ignore[:, inner, inner])
     return Targets(
         classes=torch.from_numpy(classes[:, inner, inner]),
         nuclei=torch.from_numpy(labels[:, inner, inner] > 0),
         maps=torch.from_numpy(maps[:, :, inner, inner]),
         importance=torch.from_numpy(weighed[:, inner, inner]),
+        known=known,
     )
+
+
+def ignored_pixels(crops: Sequence[Crop]) -> NDArray[np.bool_] | None:
+    """``(n, h, w)`` pixels that count in no loss; None where all of all crops count."""
+    if all(crop.ignore is None for crop in crops):
+        return None
+    nothing = np.zeros(crops[0].labels.shape, np.bool_)
+    return np.stack([nothing if crop.ignore is None else crop.ignore for crop in crops])
 
 
 def finetune_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig) -> Tensor:
     """Method D: structural-similarity and focal loss of the classes; and the maps'."""
     similarity = losses.structural_similarity_loss(raw.classes, wanted.classes, form=config.similarity)
     classes = similarity + losses.focal_loss(raw.classes, wanted.classes)
-    return classes + config.map_weight * losses.map_loss(raw.maps, wanted.maps, wanted.nuclei)
+    return classes + config.map_weight * losses.map_loss(raw.maps, wanted.maps, wanted.nuclei, wanted.known)
 
 
 class MapWeight(Protocol):
@@ -81,8 +100,19 @@ def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig)
     """Cross-entropy and Dice of nuclei, and of types where there are any; squared error of H and V
     and of their gradients."""
     assert raw.nuclei is not None
-    shapes = (raw.maps - wanted.maps).square().mean() + losses.gradient_loss(raw.maps, wanted.maps, wanted.nuclei)
-    nuclei = _entropy_and_dice(raw.nuclei, wanted.nuclei.long())
+    maps = raw.maps
+    inside = wanted.nuclei
+    targets = inside.long()
+    if wanted.known is None:
+        squared = (maps - wanted.maps).square().mean()
+    else:
+        # No error where pixels are ignored: slopes look at neighbours, which may lie there.
+        maps = torch.where(wanted.known[:, None], maps, wanted.maps)
+        squared = losses.map_loss(maps, wanted.maps, torch.ones_like(inside), wanted.known)
+        inside = inside & wanted.known
+        targets = targets.masked_fill(~wanted.known, losses.IGNORE)
+    shapes = squared + losses.gradient_loss(maps, wanted.maps, inside)
+    nuclei = _entropy_and_dice(raw.nuclei, targets)
     if raw.classes is raw.nuclei:
         return nuclei + shapes
     return nuclei + shapes + _entropy_and_dice(raw.classes, wanted.classes)

@@ -22,6 +22,7 @@ from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseNetwork
@@ -32,6 +33,7 @@ from wsinuc.regular import require_parent
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.tiling import MAPS
 from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
+from wsinuc.workflows.evaluate.ignored import counted
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
@@ -148,7 +150,11 @@ def mean_aji(
 ) -> float:
     """Mean AJI over annotated images of a network with these weights, by the path of ``segment``."""
     segmenter = _segmenter(described, weights, device)
-    return fmean(score(image.labels, predict_labels(image, segmenter=segmenter)).aji for image in images)
+    predictions = ((image, predict_labels(image, segmenter=segmenter)) for image in images)
+    return fmean(
+        score(counted(image.labels, image.ignore), counted(predicted, image.ignore)).aji
+        for image, predicted in predictions
+    )
 
 
 def with_threshold(
@@ -183,7 +189,7 @@ def starting_point(config: NetworkTrainConfig, denoiser: Path | None) -> Checkpo
         if config.denoiser is None:
             raise ConfigError("finetune needs a denoiser checkpoint, or the shape of a network to start from scratch")
         return None
-    checkpoint = load_checkpoint(denoiser, "denoiser")
+    checkpoint = load_denoiser_checkpoint(denoiser)
     if config.mpp is not None and not np.isclose(config.mpp, checkpoint.config["mpp"]):
         raise ConfigError(
             f"{denoiser} was trained at {checkpoint.config['mpp']:g} um per pixel, not {config.mpp:g}: "

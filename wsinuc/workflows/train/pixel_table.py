@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wsinuc.datasets.augmentation.augment import jitter_stain, resized
+from wsinuc.datasets.augmentation.augment import jitter_stain, parted, resized
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.grid import Box
@@ -80,6 +80,8 @@ class PixelTable:
     """``(rows,)`` int64, 0 is background, `IGNORED` is unknown."""
     maps: torch.Tensor
     """``(rows, maps)`` fp32; only rows of nuclei count for H and V."""
+    images: torch.Tensor | None = None
+    """``(rows,)`` int64, from which image each row is, by its position; None where nobody asks."""
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -115,9 +117,19 @@ def class_targets(
     return wanted
 
 
-def choose_pixels(wanted: NDArray[np.int64], rng: np.random.Generator, config: SamplingConfig) -> NDArray[np.int64]:
-    """Pixels ``(k, 2)`` (y, x) that become rows: all nuclei and a share of the background, thinned to ``pixels``."""
+def choose_pixels(
+    wanted: NDArray[np.int64],
+    rng: np.random.Generator,
+    config: SamplingConfig,
+    ignore: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """Pixels ``(k, 2)`` (y, x) that become rows: all nuclei and a share of the background, thinned to ``pixels``.
+
+    Pixels of ``ignore`` ``(h, w)`` never do.
+    """
     eligible = (wanted != 0) | (rng.random(wanted.shape) < config.background_share)
+    if ignore is not None:
+        eligible &= ~ignore
     if not config.ignored_rows:
         eligible &= wanted != IGNORED
     places = np.flatnonzero(eligible)
@@ -129,7 +141,10 @@ def choose_pixels(wanted: NDArray[np.int64], rng: np.random.Generator, config: S
 def view_of(
     sample: LabelledImage, mpp: float, rng: np.random.Generator, config: SamplingConfig
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Image and labels as another laboratory would have them, at ``mpp``, no side longer than ``config.view``."""
+    """Image and labels as another laboratory would have them, at ``mpp``, no side longer than ``config.view``.
+
+    Labels of ignored pixels are negative, see `parted`.
+    """
     # Even in the logarithm, so that enlarging and shrinking are equally likely.
     factor = sample.mpp / mpp * float(np.exp(rng.uniform(-1, 1) * np.log(config.zoom)))
     height, width = sample.labels.shape
@@ -249,13 +264,15 @@ def collect_pixels(
     visits = _visits(dataset, extractor, mpp, config, separation, seed)
     for done, (features, classes, maps) in enumerate(visits, start=1):
         store.append(features)
-        targets.append((classes, maps))
+        # Visit by visit, each through all images.
+        image = torch.full_like(classes, (done - 1) % len(dataset))
+        targets.append((classes, maps, image))
         on_visit(done, config.visits * len(dataset))
-    if not any(bool((classes > 0).any()) for classes, _ in targets):
+    if not any(bool((classes > 0).any()) for classes, _, _ in targets):
         store.discard()
         raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
-    classes, maps = (torch.cat(column) for column in zip(*targets, strict=True))
-    return PixelTable(store.finish(), classes, maps)
+    classes, maps, images = (torch.cat(column) for column in zip(*targets, strict=True))
+    return PixelTable(store.finish(), classes, maps, images)
 
 
 def _visits(
@@ -272,9 +289,10 @@ def _visits(
         for index, sample in enumerate(dataset):
             # A generator for each view: adding images or visits leaves the others' views as they are.
             rng = np.random.default_rng((seed, visit, index))
-            image, labels = view_of(sample, mpp, rng, config)
-            wanted = class_targets(labels, sample.classes, config.min_class_pixels)
-            points = choose_pixels(wanted, rng, config)
+            image, signed = view_of(sample, mpp, rng, config)
+            labels, ignore = parted(signed)
+            wanted = class_targets(np.where(ignore, 0, labels), sample.classes, config.min_class_pixels)
+            points = choose_pixels(wanted, rng, config, ignore)
             maps = map_targets(labels, separation)
             pixels = to_network(padded(image)[None], weight.device)
             if config.shift:

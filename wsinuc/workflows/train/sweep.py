@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.errors import ConfigError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.denoisers import build_denoiser
+from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
@@ -198,7 +199,7 @@ def _trials(
     device: torch.device,
 ) -> Iterator[_Trial]:
     """Every choice for one denoiser, from two tables: rows to learn from, rows to score."""
-    checkpoint = load_checkpoint(path, "denoiser")
+    checkpoint = load_denoiser_checkpoint(path)
     mpp = float(checkpoint.config["mpp"])
     extractor = load_extractor(checkpoint, features_to_compute(checkpoint, config), device)
     # The precision of inference, so that choices are judged on the features that a segmenter will see.
@@ -297,7 +298,7 @@ def _finalist(
     trial: _Trial, validation: Dataset, classes: tuple[NucleusClass, ...], device: torch.device
 ) -> SweepScore:
     """A choice tried as a segmenter on whole validation images."""
-    checkpoint = load_checkpoint(trial.path, "denoiser")
+    checkpoint = load_denoiser_checkpoint(trial.path)
     extractor = load_extractor(checkpoint, trial.features, device)
     config = DdpmConfig(
         unet=extractor.unet.config,

@@ -42,8 +42,11 @@ def fit_threshold(segmenter: Segmenter, images: Sequence[LabelledImage], *, seed
         pixels = np.ascontiguousarray(crop.image)[None]
         scores = segmenter.calibrate(pixels).predict(pixels)[0, FOREGROUND]
         nuclei = crop.labels[inner, inner] > 0
-        inside += np.bincount(scores[nuclei], minlength=256)
-        outside += np.bincount(scores[~nuclei], minlength=256)
+        known = np.ones(nuclei.shape, np.bool_)
+        if crop.ignore is not None:
+            known = ~crop.ignore[inner, inner]
+        inside += np.bincount(scores[nuclei & known], minlength=256)
+        outside += np.bincount(scores[~nuclei & known], minlength=256)
     return best_level(inside, outside) / 255
 
 

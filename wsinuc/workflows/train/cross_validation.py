@@ -1,0 +1,189 @@
+"""How good a training on few windows is: each window predicted by a model that has not seen it.
+
+The windows are parted into folds. For each fold a model learns from the others and scores the fold's
+windows; with few windows every one is a fold of its own. Threshold, height of markers and the meaning
+of probabilities are then fitted to these scores: for the figures of a fold to the windows of the other
+folds, for the model that is kept to all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.datasets.base import LabelledImage
+from wsinuc.metrics.calibration import Verdicts, reliability
+from wsinuc.metrics.detection import MATCH_RADIUS_UM
+from wsinuc.progress_line import ProgressLine
+from wsinuc.segmenters.base import Certainty
+from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.separation.settings import WatershedSettings
+from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores, LabelledNuclei, score_nuclei
+from wsinuc.workflows.evaluate.ignored import counted, counted_image
+from wsinuc.workflows.evaluate.predictions import Prediction
+from wsinuc.workflows.train.held_out_window import HeldOutWindow, hold_out
+from wsinuc.workflows.train.window_settings import UNCORRECTED, corrected, fit_probabilities, fit_watershed
+
+BINS = 5
+"""Bins of the calibration: some hundred nuclei fill no more."""
+FEWEST = 2
+"""Windows with nuclei without which nothing can be held out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedWindow:
+    """A window beside what a model predicts that has not seen it."""
+
+    image: LabelledImage
+    prediction: Prediction
+    """At the window's own resolution; probabilities as they are before correction."""
+    doubt: NDArray[np.uint8]
+    """``(h, w)`` disagreement at the model's resolution, 255 is the most."""
+    scores: ImageScores
+    """Its verdicts have the corrected probabilities."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CrossValidation:
+    """What was found, and the settings that follow for a model of all windows."""
+
+    windows: tuple[JudgedWindow, ...]
+    """In the order in which they were given."""
+    folds: int
+    watershed: WatershedSettings
+    """Threshold and height of markers, fitted to all windows."""
+    certainty: Certainty
+    """Correction of probabilities, fitted to all windows."""
+    classes: tuple[str, ...] = ()
+    """Classes that were scored; empty where nuclei have none."""
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """All figures, as ``evaluate`` has them."""
+        scores = tuple(window.scores for window in self.windows)
+        return Evaluation(images=scores, classes=self.classes, radius={"um": MATCH_RADIUS_UM})
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures that a checkpoint keeps."""
+        means = self.evaluation.means
+        figures = {name: round(means[name], 4) for name in ("dice", "aji", "pq")}
+        if self.calibration_error is not None:
+            figures["expected_calibration_error"] = round(self.calibration_error, 4)
+        return {"windows": len(self.windows), "folds": self.folds, **figures}
+
+    @property
+    def calibration_error(self) -> float | None:
+        """Expected calibration error of the corrected probabilities, 0 to 1; None where no nucleus was predicted."""
+        verdicts = self.evaluation.verdicts
+        if verdicts is None or not len(verdicts.right):
+            return None
+        return reliability(verdicts.probabilities, verdicts.right, bins=BINS).error
+
+
+def fold_of(windows: int, folds: int, seed: int) -> NDArray[np.intp]:
+    """Fold of each window, ``(windows,)``, as many in each as can be; with as many folds as windows each is one.
+
+    Examples
+    --------
+    >>> sorted(fold_of(5, 2, seed=0).tolist())
+    [0, 0, 0, 1, 1]
+    """
+    order = np.random.default_rng(seed).permutation(windows)
+    fold = np.empty(windows, np.intp)
+    fold[order] = np.arange(windows) % min(folds, windows)
+    return fold
+
+
+def cross_validate(
+    images: Sequence[LabelledImage],
+    learn: Callable[[NDArray[np.bool_]], TiledSegmenter],
+    *,
+    folds: int,
+    seed: int,
+    on_event: Callable[[str], None] = lambda message: None,
+) -> CrossValidation:
+    """Predict every image by a model that has not seen it, and fit the settings that models do not learn.
+
+    Parameters
+    ----------
+    images
+        Annotated windows, at least two of them with nuclei.
+    learn
+        A model of the images that are marked ``(images,)``.
+    folds
+        At least 2; no more than there are images are used.
+    """
+    fold = fold_of(len(images), folds, seed)
+    held_out: dict[int, HeldOutWindow] = {}
+    count = int(fold.max()) + 1
+    for number in range(count):
+        model = learn(fold != number)
+        for index in np.flatnonzero(fold == number).tolist():
+            held_out[index] = hold_out(images[index], model, number)
+        text = f"cross-validation: fold {number + 1} of {count}"
+        on_event(ProgressLine(text, stage="cross-validation", unit="folds", done=number + 1, total=count))
+    windows = [held_out[index] for index in range(len(images))]
+    heights = model.config.separation == "distance"
+    start = model.config.watershed
+
+    def settings_without(fold_number: int) -> WatershedSettings:
+        others = [window for window in windows if window.fold != fold_number]
+        return fit_watershed(others, start, heights=heights)
+
+    settings = [settings_without(number) for number in range(count)]
+    predictions = [window.predict(settings[window.fold]) for window in windows]
+    classes: tuple[str, ...] = ()
+    if any(image.classes is not None for image in images):
+        classes = tuple(each.name for each in model.classes)
+    raw = [_scored(window, each, len(classes)) for window, each in zip(windows, predictions, strict=True)]
+    lines = [_line(raw, [window.fold != number for window in windows]) for number in range(count)]
+    return CrossValidation(
+        windows=tuple(
+            JudgedWindow(window.image, prediction, window.doubt, _with_line(scores, lines[window.fold]))
+            for window, prediction, scores in zip(windows, predictions, raw, strict=True)
+        ),
+        folds=count,
+        watershed=fit_watershed(windows, start, heights=heights),
+        certainty=_line(raw, [True] * len(raw)),
+        classes=classes,
+    )
+
+
+def _scored(window: HeldOutWindow, prediction: Prediction, classes: int) -> ImageScores:
+    """What a window scored, its nuclei without classes where ``classes`` is 0."""
+    image = counted_image(window.image)
+    labels = counted(prediction.labels, image.ignore)
+    truth = LabelledNuclei(image.labels, _classes(image.labels, image.classes))
+    predicted = LabelledNuclei(
+        labels,
+        _classes(prediction.labels, prediction.classes),
+        prediction.probabilities,
+        prediction.disagreements,
+    )
+    counts = score_nuclei(truth, predicted, classes, radius=MATCH_RADIUS_UM / image.mpp, ignore=image.ignore)
+    return ImageScores(name=image.name, attributes=image.attributes, **counts)
+
+
+def _classes(labels: NDArray[np.integer], classes: NDArray[np.integer] | None) -> NDArray[np.integer]:
+    """Class of each label, all unknown where nobody says them."""
+    if classes is None:
+        return np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    return classes
+
+
+def _line(scores: Sequence[ImageScores], used: Sequence[bool]) -> Certainty:
+    """The correction of probabilities that suits the windows that are used."""
+    verdicts = [each.verdicts for each, use in zip(scores, used, strict=True) if use and each.verdicts]
+    if not verdicts:
+        return UNCORRECTED
+    return fit_probabilities(sum(verdicts, Verdicts.none()))
+
+
+def _with_line(scores: ImageScores, line: Certainty) -> ImageScores:
+    if scores.verdicts is None:
+        return scores
+    return replace(scores, verdicts=corrected(scores.verdicts, line))
