@@ -17,7 +17,7 @@ from wsinuc.segmenters.network import NetworkConfig
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.targets import centre_distance
 from wsinuc.workflows.adapt.networks import Part
-from wsinuc.workflows.adapt.settings import Refit, refit
+from wsinuc.workflows.adapt.settings import Refit, aji_of, refit
 from wsinuc.workflows.adapt.sight import Sight
 from wsinuc.workflows.adapt.trials import Trial, choose
 from wsinuc.workflows.adapt.tune import Taught, lessons_of, squares_beside
@@ -159,6 +159,16 @@ def test_a_threshold_that_hides_nuclei_is_fitted_again() -> None:
     assert all(each.threshold == fitted.whole.threshold for each in fitted.apart)
     assert Echo().config.watershed.foreground_threshold == 0.5
     assert fitted.whole.of(Echo()).config.watershed.foreground_threshold == fitted.whole.threshold
+
+
+def test_what_is_ignored_counts_in_nothing() -> None:
+    window, scores = scored(1, 255, only=20)
+    hidden = (window.image.labels > 20) | (scores[0] == 0) & (window.image.labels > 0)
+    ignoring = replace(window, image=replace(window.image, ignore=hidden))
+    assert aji_of(window, scores, Echo()) < 0.8
+    assert aji_of(ignoring, scores, Echo()) > 0.95
+    assert ignoring.nuclei == 20
+    assert window.nuclei == 40
 
 
 def test_few_nuclei_change_no_setting() -> None:

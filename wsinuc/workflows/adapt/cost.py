@@ -14,7 +14,7 @@ from wsinuc.workflows.adapt.run import Adaptation
 from wsinuc.workflows.adapt.trials import folds_of
 from wsinuc.workflows.training.cost import TrainingCost, cost_of_parts, measured
 
-STEPS = 3
+STEPS = 5
 """That are timed; the first is slower than others."""
 
 

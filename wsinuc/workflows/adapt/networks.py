@@ -37,6 +37,11 @@ class Part:
     member: Member | None = None
     """How a joint model shows it the tissue; None for a model that is this network alone."""
 
+    @property
+    def method(self) -> str:
+        """How it was trained."""
+        return str(self.checkpoint.config.get("method", "ddpm"))
+
 
 def parts_of(model: Checkpoint) -> tuple[Part, ...]:
     """The networks of a model, in its order.
@@ -56,7 +61,7 @@ def parts_of(model: Checkpoint) -> tuple[Part, ...]:
     else:
         parts = (Part(model),)
     for part in parts:
-        _check_method(part.checkpoint.config.get("method", "ddpm"))
+        _check_method(part.method)
     return parts
 
 
@@ -112,7 +117,7 @@ def learner_of(part: Part, device: torch.device = _CPU) -> Learner:
     checkpoint = part.checkpoint
     if part.member is not None:
         checkpoint = through_filter(checkpoint, part.member)
-    if checkpoint.config.get("method", "ddpm") == "unet":
+    if part.method == "unet":
         return _NetworkLearner(checkpoint, device)
     return _ClassifierLearner(checkpoint, device)
 

@@ -185,7 +185,7 @@ class Adaptation:
         stage = f"tuning {number + 1} of {len(self.parts)}"
         if held_out:
             stage = f"{stage}, {len(held_out)} windows held out"
-        config = self.config
+        config = self.config.of_method(part.method)
 
         def report(progress: Progress) -> None:
             self.tell(progress.line(stage, config.fit.steps))

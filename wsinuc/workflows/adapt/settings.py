@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wsinuc.datasets.augmentation.augment import parted, resized
 from wsinuc.errors import DataError
+from wsinuc.grid import Box
 from wsinuc.metrics.calibration import certainty, fit_certainty
 from wsinuc.metrics.segmentation import count_overlaps, score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
@@ -23,6 +25,7 @@ from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.channels import FOREGROUND
 from wsinuc.separation.joining import Joining
 from wsinuc.workflows.adapt.windows import Window
+from wsinuc.workflows.evaluate.ignored import counted
 from wsinuc.workflows.join.run import Joins, joins_of, regress
 from wsinuc.workflows.train.threshold import best_level
 
@@ -76,7 +79,9 @@ class Refit:
 
 def aji_of(window: Window, scores: NDArray[np.uint8], segmenter: TiledSegmenter) -> float:
     """AJI of what a segmenter makes of these scores, on the pixels of the window's image."""
-    return score(window.image.labels, _resized(segmenter.separate(scores), window.image.labels.shape)).aji
+    image = window.image
+    found = _resized(segmenter.separate(scores), image.labels.shape)
+    return score(counted(image.labels, image.ignore), counted(found, image.ignore)).aji
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +120,10 @@ def _threshold(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits | 
 
 def _levels(window: Window, scores: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Pixels of nuclei and of background at each level of the foreground, ``(2, 256)``."""
-    nuclei = _resized(window.image.labels, window.box.shape) > 0
+    labels, ignore = _annotation(window)
     foreground = scores[FOREGROUND]
-    return np.stack([np.bincount(foreground[part], minlength=256) for part in (nuclei, ~nuclei)])
+    parts = ((labels > 0) & ~ignore, (labels == 0) & ~ignore)
+    return np.stack([np.bincount(foreground[part], minlength=256) for part in parts])
 
 
 def _joining(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits | None:
@@ -128,10 +134,10 @@ def _joining(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits | No
     height = rule.fragment_height
     settings = segmenter.config.watershed
     classes = len(segmenter.config.classes)
-    joins = [
-        joins_of(scores, _resized(window.image.labels, window.box.shape), settings, classes, height)
-        for window, scores in scored
-    ]
+    joins = []
+    for window, scores in scored:
+        labels, ignore = _annotation(window)
+        joins.append(joins_of(scores, labels, settings, classes, height, ignore))
     if sum(len(each.gains_um2) for each in joins) < ENOUGH:
         return None
 
@@ -197,10 +203,17 @@ def _verdicts(
     labels = segmenter.separate(scores)
     sums = np.bincount(labels.ravel(), scores[FOREGROUND].ravel().astype(np.float64))
     means = sums / np.maximum(np.bincount(labels.ravel()), 1) / 255
-    table = count_overlaps(window.image.labels, _resized(labels, window.image.labels.shape))
+    image = window.image
+    found = counted(_resized(labels, image.labels.shape), image.ignore)
+    table = count_overlaps(counted(image.labels, image.ignore), found)
     right = np.zeros(len(table.predicted_labels), np.bool_)
     right[table.predicted_index[table.matches]] = True
     return means[table.predicted_labels], right
+
+
+def _annotation(window: Window) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Labels in pixels of the field, and which of these pixels nobody annotated."""
+    return parted(resized(window.image, Box.of_shape(window.image.labels.shape), window.box.shape)[1])
 
 
 def _resized(labels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int32]:

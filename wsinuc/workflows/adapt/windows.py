@@ -21,6 +21,7 @@ from wsinuc.errors import DataError
 from wsinuc.grid import Box
 from wsinuc.pipeline.calibrate import tissue_samples
 from wsinuc.slides.array import ArraySlide
+from wsinuc.workflows.evaluate.ignored import counted
 
 AROUND_PX = 2048
 """Side of the part of an image around its windows that is looked at, at most, in pixels of the image."""
@@ -41,8 +42,9 @@ class Window:
 
     @property
     def nuclei(self) -> int:
-        """How many it shows."""
-        return len(np.unique(self.image.labels[self.image.labels > 0]))
+        """How many it shows, without those that are ignored."""
+        labels = counted(self.image.labels, self.image.ignore)
+        return len(np.unique(labels[labels > 0]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
