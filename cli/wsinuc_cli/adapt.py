@@ -67,15 +67,16 @@ def adapt(
     from wsinuc.segmenters import model_path
     from wsinuc.segmenters.outline import outline_model
     from wsinuc.workflows.adapt.config import AdaptConfig
-    from wsinuc.workflows.adapt.gather import gather_material
+    from wsinuc.workflows.adapt.gather import check_classes, gather_material
     from wsinuc.workflows.adapt.run import adapt as run
 
     config = overlaid(AdaptConfig(), FIELDS, given_options(context))
     require_parent(output)
-    mpp = outline_model(model).mpp
+    outline = outline_model(model)
     chosen = gather(data, options)
+    check_classes([each.name for each in outline.classes], [each.name for each in chosen.classes], model)
     material = gather_material(
-        chosen.datasets, data, options["rest"], mpp=mpp, file_mpp=options["mpp"], seed=config.seed
+        chosen.datasets, data, options["rest"], mpp=outline.mpp, file_mpp=options["mpp"], seed=config.seed
     )
     windows = sum(len(field.windows) for field in material.fields)
     echo(f"{model} ({model_path(model).name}): {windows} windows of {len(material.fields)} images")

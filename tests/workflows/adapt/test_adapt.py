@@ -18,14 +18,22 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.grid import Box
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.schedules import named_betas
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
+from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.segmenters import load_segmenter
+from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.joint import JointConfig, Member, joint_checkpoint
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.outline import outline_model
 from wsinuc.segmenters.sizes import model_size
+from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.adapt.config import AdaptConfig
+from wsinuc.workflows.adapt.gather import check_classes, slide_of
 from wsinuc.workflows.adapt.networks import parts_of, rebuilt
 from wsinuc.workflows.adapt.run import UNMEASURED_SHARE, adapt
 from wsinuc.workflows.adapt.trials import mixture
@@ -62,8 +70,10 @@ def annotated(seed: int, side: int = 160) -> LabelledImage:
 
 
 def fields(count: int) -> list[Field]:
-    """As many images with a window each."""
-    return [field_of(annotated(seed), [Box(0, 0, 96, 96)], MPP) for seed in range(count)]
+    """As many images with a window each; their nuclei have classes, which a model of one class leaves alone."""
+    images = [annotated(seed) for seed in range(count)]
+    typed = [replace(image, classes=np.arange(image.labels.max() + 1, dtype=np.int32) % 4) for image in images]
+    return [field_of(image, [Box(0, 0, 96, 96)], MPP) for image in typed]
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +212,49 @@ def test_a_joint_model_is_adapted_as_a_whole(joint: Path, tmp_path: Path) -> Non
     assert predict_labels(annotated(50), segmenter=load_segmenter(str(out), device="cpu")).shape == (160, 160)
 
 
+def test_a_denoiser_is_tuned_with_its_classifiers_in_fewer_steps(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    shape = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
+    features = FeatureConfig(timesteps=(0,), blocks=(1, 2))
+    unet = UNet(shape)
+    channels = FeatureExtractor(unet, GaussianDiffusion(named_betas("linear")), features).channels
+    ensemble = EnsembleConfig(channels=tuple(channels.items()), classes=2, maps=1, members=2, hidden=8, inner=8)
+    described = DdpmConfig(
+        unet=shape,
+        features=features,
+        ensemble=ensemble,
+        watershed=WatershedSettings(mpp=MPP),
+        separation="distance",
+        classes=(NUCLEUS,),
+        tile=128,
+    )
+    start = DdpmSegmenter(described, unet, PixelClassifierEnsemble(ensemble), device=torch.device("cpu"))
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(start.to_checkpoint({}), path)
+    lines: list[str] = []
+    out = tmp_path / "mine.safetensors"
+    config = replace(QUICK, fit=replace(QUICK.fit, steps=10))
+    adapt(str(path), fields(1), out, config, anyway=True, device="cpu", on_event=lines.append)
+    assert "step 2 " in lines[-1], "a fifth of the steps"
+    before = weights(path)
+    after = weights(out)
+    assert before.keys() == after.keys()
+    moved = {name.split(".")[0] for name, value in before.items() if (value - after[name]).abs().max() > 1e-4}
+    assert moved == {"denoiser", "ensemble"}
+    assert load_segmenter(str(out), device="cpu").mpp == MPP
+
+
+def test_a_slide_among_the_data_is_tissue_too(tmp_path: Path) -> None:
+    slide = tmp_path / "slide.tif"
+    drawn = tmp_path / "drawn.geojson"
+    for path in (slide, drawn):
+        path.touch()
+    assert slide_of(str(slide)) == slide
+    assert slide_of(f"{slide}={drawn}") == slide
+    assert slide_of(f"qupath={slide}") == slide
+    assert slide_of(str(tmp_path)) is None
+
+
 @pytest.mark.parametrize(("method", "says"), [("typed", "give it classes again"), ("hovernet", "train it anew")])
 def test_other_kinds_of_models_are_refused(method: str, says: str) -> None:
     with pytest.raises(ConfigError, match=f"method '{method}': .*{says}"):
@@ -209,6 +262,8 @@ def test_other_kinds_of_models_are_refused(method: str, says: str) -> None:
 
 
 def test_windows_without_nuclei_or_of_one_name_are_refused(student: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="mine tells A, B apart, and the windows have Nucleus"):
+        check_classes(["A", "B"], ["Nucleus"], "mine")
     blank = replace(annotated(1), labels=np.zeros((160, 160), np.int32))
     with pytest.raises(DataError, match="no annotated nucleus"):
         adapt(str(student), [field_of(blank, [Box(0, 0, 96, 96)], MPP)], tmp_path / "a.safetensors", QUICK)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wsinuc.datasets.base import Dataset
+from wsinuc.errors import DataError
 from wsinuc.workflows.adapt.windows import Field, Window, fields_of, rest_of, slide_samples
 from wsinuc.workflows.data.sources import open_sources
 
@@ -66,6 +67,21 @@ def gather_material(
     if rest:
         tissue += open_sources(list(rest), mpp=mpp, file_mpp=file_mpp)
     return Material(tuple(fields), tuple(rest_of(tissue, seed) if tissue else ()))
+
+
+def check_classes(own: Sequence[str], annotated: Sequence[str], model: str) -> None:
+    """Raise DataError where a model tells other classes of nuclei apart than the windows; with one class it learns
+    outlines from any.
+
+    Examples
+    --------
+    >>> check_classes(["Nucleus"], ["Tumor", "Stroma"], "fast")
+    """
+    if len(own) > 1 and list(own) != list(annotated):
+        raise DataError(
+            f"{model} tells {', '.join(own)} apart, and the windows have {', '.join(annotated)}: give them its classes, "
+            "in its order (classes.csv)"
+        )
 
 
 def slide_of(source: str) -> Path | None:

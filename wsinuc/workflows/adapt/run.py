@@ -21,15 +21,18 @@ from wsinuc.errors import DataError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device
 from wsinuc.models.training.loop import Progress
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.regular import require_parent
 from wsinuc.segmenters import model_path
+from wsinuc.segmenters.outline import outline_model
 from wsinuc.workflows.adapt.config import AdaptConfig
 from wsinuc.workflows.adapt.networks import Weights, opened, parts_of
 from wsinuc.workflows.adapt.settings import Refit
 from wsinuc.workflows.adapt.sight import Sight
 from wsinuc.workflows.adapt.trials import Choice, choose, hold_out, mixture
 from wsinuc.workflows.adapt.tune import Task, Taught, lessons_of, tune
-from wsinuc.workflows.adapt.windows import Field, Window
+from wsinuc.workflows.adapt.windows import Field, Window, in_classes
+from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.training.run import origin_of
 
 UNMEASURED_SHARE = 0.5
@@ -114,14 +117,16 @@ def adapt(
     CheckpointError
         There is no such model.
     DataError
-        No window shows a nucleus, or two have one name.
+        No window shows a nucleus, two have one name, or a model of several classes has other ones than they.
     OutputError
         ``out`` lies in no folder.
     """
     require_parent(out)
     start = load_checkpoint(model_path(model), "segmenter")
+    classes = outline_model(model).classes
+    fields = [in_classes(field, len(classes)) for field in fields]
     windows = [window for field in fields for window in field.windows]
-    _check(windows)
+    _check(windows, classes)
     adaptation = Adaptation(start, fields, rest, config, pick_device(device), on_event)
     choice = adaptation.choose() if len(windows) > 1 else None
     outcome = Outcome(
@@ -138,10 +143,11 @@ def adapt(
     return outcome
 
 
-def _check(windows: Sequence[Window]) -> None:
+def _check(windows: Sequence[Window], classes: tuple[NucleusClass, ...]) -> None:
     """Raise DataError where there is nothing to learn, or windows could not be told apart."""
     if not any(window.nuclei for window in windows):
         raise DataError("no annotated nucleus to adapt to: check the data set's labels and filters")
+    check_annotation([window.image for window in windows], classes)
     names = [window.image.name for window in windows]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

@@ -68,8 +68,8 @@ class Sight:
         inside = wanted.clip(Box.of_shape(self.field.pixels.shape[:2]))
         tile = mirrored(self.field.pixels[inside.slices], inside, wanted)
         height, width = window.box.shape
-        scores = model.predict(np.ascontiguousarray(tile[None]))[0]
-        return scores[:, :height, :width]
+        scores: NDArray[np.uint8] = model.predict(np.ascontiguousarray(tile[None]))[0, :, :height, :width]
+        return scores
 
     def _with_core(self, side: int) -> TiledSegmenter:
         """The model with tiles that are no larger than what is asked for."""

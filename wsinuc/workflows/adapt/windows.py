@@ -9,7 +9,7 @@ a field without any.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,14 @@ def field_of(whole: LabelledImage, boxes: Sequence[Box], mpp: float) -> Field:
     scale = (pixels.shape[0] / around.shape[0], pixels.shape[1] / around.shape[1])
     windows = tuple(Window(cut(whole, box), _scaled(box.relative_to(around), scale)) for box in boxes)
     return Field(pixels, windows)
+
+
+def in_classes(field: Field, count: int) -> Field:
+    """The field for a model of so many classes: one of a single class knows every nucleus by it."""
+    if count > 1:
+        return field
+    windows = tuple(replace(window, image=replace(window.image, classes=None)) for window in field.windows)
+    return replace(field, windows=windows)
 
 
 def rest_of(sources: Sequence[Pixels], seed: int) -> list[Field]:
