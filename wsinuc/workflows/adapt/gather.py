@@ -79,8 +79,8 @@ def check_classes(own: Sequence[str], annotated: Sequence[str], model: str) -> N
     """
     if len(own) > 1 and list(own) != list(annotated):
         raise DataError(
-            f"{model} tells {', '.join(own)} apart, and the windows have {', '.join(annotated)}: give them its classes, "
-            "in its order (classes.csv)"
+            f"{model} tells {', '.join(own)} apart, and the windows have {', '.join(annotated)}: give them its "
+            "classes, in its order (classes.csv)"
         )
 
 
