@@ -137,6 +137,8 @@ def trained(run: Run, models: Models, folder: Path, training: Dataset, work: Pat
         return models.model, facts | {"written": False}
     origin = load_checkpoint(out, "segmenter").provenance
     known = {name: origin[name] for name in ("share", "refit", "held_out_aji") if name in origin}
+    if known.get("held_out_aji"):
+        known["held_out_aji"] = {name: [round(each, 4) for each in v] for name, v in known["held_out_aji"].items()}
     return str(out), facts | {"written": True} | known
 
 

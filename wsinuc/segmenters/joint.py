@@ -282,10 +282,14 @@ def member_checkpoints(config: JointConfig, tensors: Mapping[str, torch.Tensor])
     Raises
     ------
     CheckpointError
-        A file is missing or another one, or a member has no weights of its own.
+        A file is missing or another one, a member has no weights of its own, or weights belong to no member.
     """
     if not config.inside:
         return [_with_weights(_member_file(member), member) for member in config.members]
+    numbers = {str(number) for number in range(len(config.inside))}
+    unknown = [name for name in tensors if name.partition(".")[0] not in numbers]
+    if unknown:
+        raise CheckpointError(f"the joint model's weights {unknown[0][:200]!r} belong to none of its members")
     members = []
     for number, (member, own) in enumerate(zip(config.members, config.inside, strict=True)):
         prefix = f"{number}."

@@ -195,6 +195,9 @@ def test_members_inside_that_do_not_fit_their_header_are_refused(joint: Path, tm
     save_checkpoint(replace(whole, tensors=dict(list(whole.tensors.items())[1:])), path)
     with pytest.raises(CheckpointError, match="is missing"):
         load_segmenter(str(path), device="cpu")
+    save_checkpoint(replace(whole, tensors=whole.tensors | {"7.more": torch.zeros(2)}), path)
+    with pytest.raises(CheckpointError, match=r"'7\.more' belong to none of its members"):
+        load_segmenter(str(path), device="cpu")
     save_checkpoint(replace(whole, config=whole.config | {"inside": [*whole.config["inside"]] * 2}), path)
     with pytest.raises(CheckpointError, match="members lie inside, or none, got 2"):
         load_segmenter(str(path), device="cpu")
