@@ -20,11 +20,12 @@ Presets = Mapping[str, Mapping[str, Any]]
 
 def current_defaults() -> dict[str, dict[str, str]]:
     """Command -> option -> the text of its default; imports PyTorch."""
+    from wsinuc.workflows.adapt.config import AdaptConfig
     from wsinuc.workflows.classify.run import PointTrainConfig
     from wsinuc.workflows.distill.config import DistillConfig
     from wsinuc.workflows.join.run import JoiningFit
     from wsinuc.workflows.train.sweep import SweepConfig
-    from wsinuc_cli import classify, distill, join, pretrain_settings, sweep
+    from wsinuc_cli import adapt, classify, distill, join, pretrain_settings, sweep
 
     only = ""
     return {
@@ -38,6 +39,7 @@ def current_defaults() -> dict[str, dict[str, str]]:
         "sweep": stated({only: {only: SweepConfig()}}, sweep.FIELDS),
         "classify": stated({only: {only: PointTrainConfig()}}, classify.FIELDS),
         "synthesize": _synthesize(),
+        "adapt": stated({only: {only: AdaptConfig()}}, adapt.FIELDS),
         "join": stated({only: {only: JoiningFit()}}, join.FIELDS),
     }
 

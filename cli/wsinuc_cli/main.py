@@ -41,6 +41,7 @@ COMMANDS = {
     "pretrain": "Train a diffusion model on unlabelled images.",
     "synthesize": "Make labelled images with trained generators.",
     "train": "Train a segmenter on a few labelled images.",
+    "adapt": "Tune a model on a few windows, if that makes it better.",
     "classify": "Teach a model the classes of its nuclei, from points.",
     "join": "Teach a model which fragments are one nucleus.",
     "distill": "Teach a small, fast segmenter what a large one knows.",

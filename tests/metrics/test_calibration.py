@@ -136,6 +136,14 @@ def test_certainty_is_fitted_to_how_often_nuclei_are_right(slope: float, offset:
     assert area_under_roc(corrected, right) == pytest.approx(area_under_roc(said, right), abs=1e-6)
 
 
+def test_claims_that_are_far_off_are_corrected_too() -> None:
+    # Claimed 0.98 and 0.84, right four times and once of five: a whole step of Newton's method runs away from there.
+    claims = np.repeat([0.98, 0.84], 100)
+    right = np.tile([True] * 4 + [False], 20).tolist() + np.tile([True] + [False] * 4, 20).tolist()
+    line = fit_certainty(claims, right)
+    assert certainty([0.98, 0.84], line) == pytest.approx([0.8, 0.2], abs=0.01)
+
+
 def test_certainty_is_finite_and_without_a_measurement_what_was_said() -> None:
     said = np.array([0.0, 0.3, 1.0], np.float32)
     assert np.array_equal(certainty(said, (1.0, 0.0)), said)

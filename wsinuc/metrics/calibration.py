@@ -196,8 +196,18 @@ def fit_certainty(probabilities: ArrayLike, right: ArrayLike) -> tuple[float, fl
     for _ in range(50):
         predicted = expit(rows @ line)
         curvature = (rows * (predicted * (1 - predicted))[:, None]).T @ rows + _EDGE * np.eye(2)
-        line += np.linalg.solve(curvature, rows.T @ (hit - predicted) - _EDGE * (line - [1.0, 0.0]))
+        step = np.linalg.solve(curvature, rows.T @ (hit - predicted) - _EDGE * (line - [1.0, 0.0]))
+        # Where claims are far off, the curve is flat and a whole step would land beyond the other side of it.
+        while _unlikely(rows, hit, line + step) > _unlikely(rows, hit, line) and np.abs(step).max() > _EDGE**2:
+            step /= 2
+        line += step
     return float(line[0]), float(line[1])
+
+
+def _unlikely(rows: NDArray[np.float64], hit: NDArray[np.bool_], line: NDArray[np.float64]) -> float:
+    """What `fit_certainty` makes smallest: minus the logarithm of the verdicts' probability, and the ridge."""
+    ridge = _EDGE / 2 * ((line - [1.0, 0.0]) ** 2).sum()
+    return float(np.logaddexp(0, np.where(hit, -1, 1) * (rows @ line)).sum() + ridge)
 
 
 def _log_odds(p: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -3,7 +3,8 @@
 Models that differ in build and training make different errors, and so does one model that is shown
 the same nuclei larger or smaller; the mean of their scores is right more often than any of them (an
 ensemble: Hansen & Salamon 1990), and where they differ, doubt is due. A joint model has no weights
-of its own: it names the files of its members, and their hashes.
+of its own: it names the files of its members, and their hashes. One that was adapted to a user's
+nuclei (`wsinuc.workflows.adapt`) holds its members inside, so that it is a single file.
 
 A model finds nuclei of the width that it was trained on best. So the mean area of nuclei in samples
 of the slide says whether they are small, and such a slide is shown enlarged.
@@ -14,7 +15,7 @@ All members see the tiles of the joint model, each in its own way (`wsinuc.segme
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import cycle, islice
@@ -60,7 +61,8 @@ class Member:
     model: Annotated[str, Meta(min_length=1, max_length=4096, pattern=PRINTABLE)]
     """Name of a shipped model's file, without ending, or path of a checkpoint."""
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    """Hash of the model's file; another model of that name is refused."""
+    """Hash of the model's file; another model of that name is refused. Of a member that lies inside the joint model's
+    file, the hash of the file that it was tuned from."""
     sizes: Sizes = ("1",)
     """How large it sees the tissue, as fractions: ``5/4`` shows five pixels for four. All but the
     first are moved against what the network pools (`wsinuc.models.features.views`); a size may come
@@ -104,6 +106,8 @@ class JointConfig:
     """Where a slide's colours are brought to before any member sees them; None leaves them."""
     small_um2: Annotated[float, Meta(ge=0, le=1e5)] = 0.0
     """Mean area of a slide's nuclei below which members see it ``enlarged``; 0 is never."""
+    inside: Annotated[tuple[dict[str, Any], ...], Meta(max_length=16)] = ()
+    """Configs of members whose weights lie in the joint model's own file; empty where members have files."""
     method: str = METHOD
 
     def __post_init__(self) -> None:
@@ -112,6 +116,8 @@ class JointConfig:
         check_tiling(self.tile, self.margin, self.mpp_range, self.classes)
         if not self.members or not all(member.sizes and member.weight > 0 for member in self.members):
             raise ConfigError("a joint model needs members, each with a size and a weight above 0")
+        if self.inside and len(self.inside) != len(self.members):
+            raise ConfigError(f"{len(self.members)} members lie inside, or none, got {len(self.inside)}")
         if self.small_um2 and not all(member.enlarged for member in self.members):
             raise ConfigError("where slides of small nuclei are enlarged, each member needs sizes for them")
 
@@ -164,9 +170,9 @@ class JointSegmenter(TiledSegmenter):
 
         config = from_header(JointConfig, checkpoint.config)
         models = []
-        for member in config.members:
-            model = segmenter_from(_member_checkpoint(member), device=device, dtype=dtype)
-            assert isinstance(model, TiledSegmenter)  # all methods but those that `_member_checkpoint` refuses
+        for member, own in zip(config.members, member_checkpoints(config, checkpoint.tensors), strict=True):
+            model = segmenter_from(through_filter(own, member), device=device, dtype=dtype)
+            assert isinstance(model, TiledSegmenter)  # all methods but those that `_with_weights` refuses
             models.append(model)
         try:
             return cls(config, models, weights_sha256=checkpoint.sha256)
@@ -273,14 +279,47 @@ class JointSegmenter(TiledSegmenter):
         ]
 
 
-def _member_checkpoint(member: Member) -> Checkpoint:
-    """The file of a member, its filter set; raises CheckpointError for another file, or one without own weights."""
+def member_checkpoints(config: JointConfig, tensors: Mapping[str, torch.Tensor]) -> list[Checkpoint]:
+    """The members of a joint model: files of their own, or parts of its ``tensors``.
+
+    Raises
+    ------
+    CheckpointError
+        A file is missing or another one, a member has no weights of its own, or weights belong to no member.
+    """
+    if not config.inside:
+        return [_with_weights(_member_file(member), member) for member in config.members]
+    numbers = {str(number) for number in range(len(config.inside))}
+    unknown = [name for name in tensors if name.partition(".")[0] not in numbers]
+    if unknown:
+        raise CheckpointError(f"the joint model's weights {unknown[0][:200]!r} belong to none of its members")
+    members = []
+    for number, (member, own) in enumerate(zip(config.members, config.inside, strict=True)):
+        prefix = f"{number}."
+        weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        checkpoint = Checkpoint(kind="segmenter", config=own, provenance={}, tensors=weights, sha256=member.sha256)
+        members.append(_with_weights(checkpoint, member))
+    return members
+
+
+def _member_file(member: Member) -> Checkpoint:
+    """The file of a member; raises CheckpointError for another file."""
     checkpoint = load_checkpoint(member_path(member.model), "segmenter")
     check_member(member.model, member.sha256, checkpoint.sha256)
+    return checkpoint
+
+
+def _with_weights(checkpoint: Checkpoint, member: Member) -> Checkpoint:
+    """The checkpoint; raises CheckpointError for one that is put together of others."""
     if checkpoint.config.get("method") in (METHOD, "typed"):
         raise CheckpointError(
             f"the joint model's member {member.model[:200]!r} is itself put together of others: members have weights"
         )
+    return checkpoint
+
+
+def through_filter(checkpoint: Checkpoint, member: Member) -> Checkpoint:
+    """A member as the joint model uses it: a plain U-Net may see the tissue through a filter."""
     if member.blur == 1:
         return checkpoint
     return _blurred(checkpoint, member)
@@ -311,6 +350,10 @@ def _whole_areas(labels: NDArray[np.int32]) -> list[int]:
     return [int(count) for count in counts[1:] if count]
 
 
-def joint_checkpoint(config: JointConfig, provenance: dict[str, Any]) -> Checkpoint:
-    """A joint model as a checkpoint of kind ``segmenter``, without a tensor."""
-    return Checkpoint(kind="segmenter", config=asdict(config), provenance=provenance, tensors={})
+def joint_checkpoint(config: JointConfig, provenance: dict[str, Any], members: Sequence[Checkpoint] = ()) -> Checkpoint:
+    """A joint model as a checkpoint of kind ``segmenter``: without a tensor, or with those of ``members`` inside."""
+    config = replace(config, inside=tuple(member.config for member in members))
+    tensors = {
+        f"{number}.{name}": value for number, member in enumerate(members) for name, value in member.tensors.items()
+    }
+    return Checkpoint(kind="segmenter", config=asdict(config), provenance=provenance, tensors=tensors)

@@ -55,6 +55,7 @@ class _MemberFile:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _JointHeader:
     members: tuple[_MemberFile, ...]
+    inside: tuple[dict[str, Any], ...] = ()
 
 
 class ModelOutline(Tiling):
@@ -115,10 +116,17 @@ def _outline(config: dict[str, Any]) -> ModelOutline:
         typed = from_header(_TypedHeader, config, more=True)
         return TypedOutline(from_header(TilingSettings, typed.base, more=True), typed.classes)
     if method == "joint":
-        for member in from_header(_JointHeader, config, more=True).members:
-            # By their hashes: a model of the same name from another version would give other nuclei.
-            check_member(member.model, member.sha256, file_sha256(member_path(member.model)))
+        _check_member_files(from_header(_JointHeader, config, more=True))
     return ModelOutline(from_header(TilingSettings, config, more=True))
+
+
+def _check_member_files(header: _JointHeader) -> None:
+    """Raise CheckpointError where a member's file is missing or another one; members inside have none."""
+    if header.inside:
+        return
+    for member in header.members:
+        # By their hashes: a model of the same name from another version would give other nuclei.
+        check_member(member.model, member.sha256, file_sha256(member_path(member.model)))
 
 
 def _require_complete(path: Path) -> None:

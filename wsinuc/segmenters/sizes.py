@@ -1,6 +1,6 @@
 """How large a model is and how it sees a slide, from the headers of its files: no weights are read, no PyTorch needed.
 
-A joint model has no weights of its own. Its size is that of all files that it needs.
+A joint model may have no weights of its own. Its size is that of all files that it needs.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ def model_size(path: Path) -> ModelSize:
 def _files(path: Path) -> Iterator[Path]:
     """A model's file, and those of its members."""
     yield path
-    for member in _header(path)[0].get("members", ()):
+    header = _header(path)[0]
+    # Members that lie inside the file have none of their own.
+    members = () if header.get("inside") else header.get("members", ())
+    for member in members:
         yield from _files(member_path(member["model"]))
 
 

@@ -60,6 +60,9 @@ class TrainingSet:
     """How often each image is drawn, relative to the others; None is by area."""
     notes: tuple[str, ...] = ()
     """What was done to make labels of what the files hold, a line for each set and kind."""
+    datasets: tuple[Dataset, ...] = ()
+    """Those that the images were chosen from, each with what was chosen of it; without the sets that were added whole.
+    """
 
 
 def gather_training_set(
@@ -141,7 +144,7 @@ def gather_training_set(
     if whole_share is not None:
         # Chosen sets come first, so their images are the first of all.
         weights = shared_out(images, sum(counts[:chosen]), whole_share)
-    return TrainingSet(images, classes, tuple(origins), drawn, weights, notes)
+    return TrainingSet(images, classes, tuple(origins), drawn, weights, notes, tuple(datasets[:chosen]))
 
 
 def label_notes(dataset: Dataset, images: Iterable[LabelledImage]) -> tuple[str, ...]:

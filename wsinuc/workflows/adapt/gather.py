@@ -1,0 +1,103 @@
+"""Where windows and the rest come from: data sets, and what slides they lie on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wsinuc.datasets.base import Dataset
+from wsinuc.errors import DataError
+from wsinuc.workflows.adapt.windows import Field, Window, fields_of, rest_of, slide_samples
+from wsinuc.workflows.data.sources import open_sources
+
+_ANNOTATIONS = (".geojson", ".json", ".csv", ".zip")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What a model is adapted to."""
+
+    fields: tuple[Field, ...]
+    """With the windows in them."""
+    rest: tuple[Field, ...]
+    """Tissue on which the model should stay as it is, beside what lies around the windows."""
+
+
+def gather_material(
+    datasets: Sequence[Dataset],
+    sources: Sequence[str],
+    rest: Sequence[str],
+    *,
+    mpp: float,
+    file_mpp: float | None,
+    seed: int,
+) -> Material:
+    """Windows of data sets with what lies around them, and other tissue.
+
+    Parameters
+    ----------
+    sources
+        The data sets as the user names them: a slide among them is tissue on which the model should stay as it is, and
+        what its windows are fitted to.
+    rest
+        More slides, images and folders of unlabelled tissue.
+    mpp
+        The model's um per pixel.
+    file_mpp
+        That of files which do not say it.
+
+    Raises
+    ------
+    DataError
+        An image is damaged, or a source holds none.
+    MppError
+        A file does not say its resolution.
+    """
+    fields: list[Field] = []
+    tissue = []
+    for dataset, source in zip(datasets, sources, strict=True):
+        slide = slide_of(source)
+        samples = None
+        if slide is not None:
+            opened = open_sources([slide], mpp=mpp, file_mpp=file_mpp)
+            samples = slide_samples(opened[0])
+            tissue += opened
+        fields += [replace(_named(field, dataset), samples=samples) for field in fields_of(dataset, mpp)]
+    if rest:
+        tissue += open_sources(list(rest), mpp=mpp, file_mpp=file_mpp)
+    return Material(tuple(fields), tuple(rest_of(tissue, seed) if tissue else ()))
+
+
+def check_classes(own: Sequence[str], annotated: Sequence[str], model: str) -> None:
+    """Raise DataError where a model tells other classes of nuclei apart than the windows; with one class it learns
+    outlines from any.
+
+    Examples
+    --------
+    >>> check_classes(["Nucleus"], ["Tumor", "Stroma"], "fast")
+    """
+    if len(own) > 1 and list(own) != list(annotated):
+        raise DataError(
+            f"{model} tells {', '.join(own)} apart, and the windows have {', '.join(annotated)}: give them its "
+            "classes, in its order (classes.csv)"
+        )
+
+
+def slide_of(source: str) -> Path | None:
+    """The slide that a data set is, as a user names it (``slide.svs``, ``slide.svs=drawn.geojson``); None for a folder.
+
+    Examples
+    --------
+    >>> slide_of("no/such/folder") is None
+    True
+    """
+    parts = [Path(part) for part in source.split("=")]
+    return next((part for part in parts if part.is_file() and part.suffix.lower() not in _ANNOTATIONS), None)
+
+
+def _named(field: Field, dataset: Dataset) -> Field:
+    """The field with its windows named after their data set, too: several may have an image of one name."""
+    windows = [replace(w.image, name=f"{dataset.path.name}/{w.image.name}") for w in field.windows]
+    boxes = [window.box for window in field.windows]
+    return replace(field, windows=tuple(Window(image, box) for image, box in zip(windows, boxes, strict=True)))

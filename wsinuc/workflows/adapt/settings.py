@@ -1,0 +1,224 @@
+"""What turns scores into nuclei, fitted again to held-out windows: threshold, rule of joining, certainty.
+
+Each is kept as it was unless the windows show enough nuclei, and a fit on all windows but one does better on that one,
+on average over all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wsinuc.datasets.augmentation.augment import parted, resized
+from wsinuc.errors import DataError
+from wsinuc.grid import Box
+from wsinuc.metrics.calibration import certainty, fit_certainty
+from wsinuc.metrics.segmentation import count_overlaps, score
+from wsinuc.models.checkpoints.checkpoint import Checkpoint
+from wsinuc.segmenters.tiled import TiledSegmenter
+from wsinuc.separation.channels import FOREGROUND
+from wsinuc.separation.joining import Joining
+from wsinuc.workflows.adapt.windows import Window
+from wsinuc.workflows.evaluate.ignored import counted
+from wsinuc.workflows.join.run import Joins, joins_of, regress
+from wsinuc.workflows.train.threshold import best_level
+
+ENOUGH = 100
+"""Nuclei without which threshold and certainty stay; so many joins, without which the rule of joining does."""
+FEWEST_VERDICTS = 10
+"""Nuclei that must be right, and that must be wrong, before certainty is fitted again."""
+FEWEST = 3
+"""Windows that it takes to fit on all but one."""
+Scored = tuple[Window, NDArray[np.uint8]]
+"""A window and what a model says of it, ``(channels, h, w)`` in pixels of the field."""
+Line = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refit:
+    """What was fitted again; None is as the model had it."""
+
+    threshold: float | None = None
+    joining: Joining | None = None
+    certainty: Line | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What was fitted again, for people."""
+        fitted = {"threshold": self.threshold, "joining": self.joining, "certainty": self.certainty}
+        return tuple(name for name, value in fitted.items() if value is not None)
+
+    def of(self, segmenter: TiledSegmenter) -> TiledSegmenter:
+        """The segmenter with this separation."""
+        changed = copy.copy(segmenter)
+        config: Any = segmenter.config
+        if self.threshold is not None:
+            config = replace(config, watershed=replace(config.watershed, foreground_threshold=self.threshold))
+        if self.joining is not None:
+            config = replace(config, joining=self.joining)
+        changed.config = config
+        return changed
+
+    def written(self, model: Checkpoint) -> Checkpoint:
+        """The checkpoint with all of it in its header."""
+        config = dict(model.config)
+        if self.threshold is not None:
+            config["watershed"] = config["watershed"] | {"foreground_threshold": self.threshold}
+        if self.joining is not None:
+            config["joining"] = asdict(self.joining)
+        if self.certainty is not None:
+            config["certainty"] = list(self.certainty)
+        return replace(model, config=config)
+
+
+def aji_of(window: Window, scores: NDArray[np.uint8], segmenter: TiledSegmenter) -> float:
+    """AJI of what a segmenter makes of these scores, on the pixels of the window's image."""
+    image = window.image
+    found = _resized(segmenter.separate(scores), image.labels.shape)
+    return score(counted(image.labels, image.ignore), counted(found, image.ignore)).aji
+
+
+@dataclass(frozen=True, slots=True)
+class Refits:
+    """What was fitted to all windows, and to all but each of them."""
+
+    whole: Refit
+    apart: tuple[Refit, ...]
+    """One for each window, which it did not see."""
+
+
+def refit(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits:
+    """What is better fitted again, one after the other."""
+    nothing = Refits(Refit(), (Refit(),) * len(scored))
+    if len(scored) < FEWEST or sum(window.nuclei for window, _ in scored) < ENOUGH:
+        return nothing
+    threshold = _threshold(scored, segmenter) or nothing
+    joining = _joining(scored, threshold.whole.of(segmenter)) or nothing
+    apart = tuple(
+        replace(first, joining=second.joining) for first, second in zip(threshold.apart, joining.apart, strict=True)
+    )
+    whole = replace(threshold.whole, joining=joining.whole.joining)
+    return Refits(replace(whole, certainty=_certainty(scored, whole.of(segmenter))), apart)
+
+
+def _threshold(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits | None:
+    """The level of highest Dice; see `wsinuc.workflows.train.threshold`."""
+    counts = [_levels(window, scores) for window, scores in scored]
+
+    def fit(chosen: Sequence[int]) -> Refit:
+        inside, outside = np.sum([counts[i] for i in chosen], axis=0)
+        return Refit(threshold=best_level(inside, outside) / 255)
+
+    return _if_better(scored, segmenter, fit)
+
+
+def _levels(window: Window, scores: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Pixels of nuclei and of background at each level of the foreground, ``(2, 256)``."""
+    labels, ignore = _annotation(window)
+    foreground = scores[FOREGROUND]
+    parts = ((labels > 0) & ~ignore, (labels == 0) & ~ignore)
+    return np.stack([np.bincount(foreground[part], minlength=256) for part in parts])
+
+
+def _joining(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits | None:
+    """The rule learned from the windows' own fragments; see `wsinuc.workflows.join.run`."""
+    rule = segmenter.config.joining
+    if rule is None or segmenter.config.separation != "distance":
+        return None
+    height = rule.fragment_height
+    settings = segmenter.config.watershed
+    classes = len(segmenter.config.classes)
+    joins = []
+    for window, scores in scored:
+        labels, ignore = _annotation(window)
+        joins.append(joins_of(scores, labels, settings, classes, height, ignore))
+    if sum(len(each.gains_um2) for each in joins) < ENOUGH:
+        return None
+
+    def fit(chosen: Sequence[int]) -> Refit:
+        descriptors = np.concatenate([joins[i].descriptors for i in chosen])
+        return Refit(joining=regress(Joins(descriptors, np.concatenate([joins[i].gains_um2 for i in chosen])), height))
+
+    try:
+        return _if_better(scored, segmenter, fit)
+    except DataError:
+        # All joins of some windows are right, or all are wrong: nothing to learn from.
+        return None
+
+
+def _if_better(
+    scored: Sequence[Scored], segmenter: TiledSegmenter, fit: Callable[[Sequence[int]], Refit]
+) -> Refits | None:
+    """What ``fit`` makes of the windows, if what it makes of all but one raises the mean AJI of that one; else None."""
+    everyone = range(len(scored))
+    apart = tuple(fit([i for i in everyone if i != index]) for index in everyone)
+    gains = [
+        aji_of(window, scores, fitted.of(segmenter)) - aji_of(window, scores, segmenter)
+        for (window, scores), fitted in zip(scored, apart, strict=True)
+    ]
+    if np.mean(gains) > 0:
+        return Refits(fit(everyone), apart)
+    return None
+
+
+def _certainty(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Line | None:
+    """The line of `fit_certainty`, if it makes the verdicts on windows that it was not fitted to more likely."""
+    verdicts = [_verdicts(window, scores, segmenter) for window, scores in scored]
+    right = sum(int(hits.sum()) for _, hits in verdicts)
+    found = sum(len(hits) for _, hits in verdicts)
+    if found < ENOUGH or min(right, found - right) < FEWEST_VERDICTS:
+        return None
+    former: Line = segmenter.config.certainty
+    gain = 0.0
+    for index, (claimed, hits) in enumerate(verdicts):
+        line = _line([each for i, each in enumerate(verdicts) if i != index])
+        gain += _likelihood(claimed, hits, line) - _likelihood(claimed, hits, former)
+    whole = _line(verdicts)
+    # A falling line would turn the order of nuclei round: it has learned an accident.
+    if gain > 0 and whole[0] > 0:
+        return whole
+    return None
+
+
+def _line(verdicts: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]]) -> Line:
+    return fit_certainty(np.concatenate([p for p, _ in verdicts]), np.concatenate([right for _, right in verdicts]))
+
+
+def _likelihood(claimed: NDArray[np.float64], right: NDArray[np.bool_], line: Line) -> float:
+    """Logarithm of the probability of these verdicts."""
+    p = certainty(claimed, line).astype(np.float64).clip(1e-3, 1 - 1e-3)
+    return float(np.log(np.where(right, p, 1 - p)).sum())
+
+
+def _verdicts(
+    window: Window, scores: NDArray[np.uint8], segmenter: TiledSegmenter
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Mean foreground of each nucleus that is found, and whether it is right (IoU above one half)."""
+    labels = segmenter.separate(scores)
+    sums = np.bincount(labels.ravel(), scores[FOREGROUND].ravel().astype(np.float64))
+    means = sums / np.maximum(np.bincount(labels.ravel()), 1) / 255
+    image = window.image
+    found = counted(_resized(labels, image.labels.shape), image.ignore)
+    table = count_overlaps(counted(image.labels, image.ignore), found)
+    right = np.zeros(len(table.predicted_labels), np.bool_)
+    right[table.predicted_index[table.matches]] = True
+    return means[table.predicted_labels], right
+
+
+def _annotation(window: Window) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Labels in pixels of the field, and which of these pixels nobody annotated."""
+    return parted(resized(window.image, Box.of_shape(window.image.labels.shape), window.box.shape)[1])
+
+
+def _resized(labels: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Labels with another number of pixels, each the nearest one."""
+    if labels.shape == shape:
+        return labels.astype(np.int32, copy=False)
+    image = Image.fromarray(np.ascontiguousarray(labels, np.int32))
+    return np.asarray(image.resize((shape[1], shape[0]), Image.Resampling.NEAREST), np.int32)
