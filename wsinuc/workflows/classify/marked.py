@@ -26,6 +26,7 @@ from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.segmenters.normalisation import recoloured
 from wsinuc.segmenters.typed import COLOURS, TypedSegmenter
+from wsinuc.separation.channels import FOREGROUND
 from wsinuc.slides.array import ArraySlide
 from wsinuc.slides.view import read_resilient
 
@@ -74,8 +75,8 @@ class Segmented:
     """Table ``(256, 3)`` that brings them to the colours of the model's training; empty where it has none."""
     labels: NDArray[np.int32]
     """``(h, w)``, 0 background, 1..n."""
-    scores: NDArray[np.uint8]
-    """``(channels, h, w)`` of a `TypedSegmenter` without a network of classes."""
+    foreground: NDArray[np.uint8]
+    """``(h, w)``, 255 = certainly nucleus."""
     downsample: NDArray[np.float64]
     """(y, x) pixels of the image for one of the view."""
 
@@ -229,7 +230,7 @@ def segment_image(image: LabelledImage, base: Segmenter) -> Segmented:
         pixels=pixels,
         colours=fitted.statistics().get(COLOURS, np.zeros((0, 3), np.float32)),
         labels=fitted.separate(scores),
-        scores=scores,
+        foreground=scores[FOREGROUND].copy(),
         downsample=downsample,
     )
 

@@ -16,7 +16,6 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import stain_levels
 from wsinuc.segmenters.tiling import STAINS
 from wsinuc.segmenters.typed import TypedSegmenter
-from wsinuc.separation.channels import FIRST_CLASS
 from wsinuc.workflows.classify.marked import MarkedImage, PointCounts, mark
 
 
@@ -116,8 +115,14 @@ def _described(
 
 
 def scores_with_classes(image: MarkedImage, segmenter: TypedSegmenter) -> NDArray[np.uint8]:
-    """Scores ``(channels, h, w)`` of an image as ``segmenter`` gives them, from those without classes of its own."""
-    scores = image.segmented.scores
-    before = len(segmenter.base.classes)
-    maps = segmenter.maps_of(image.seen)
-    return np.concatenate([scores[:FIRST_CLASS], maps, scores[FIRST_CLASS + before :]])
+    """Scores ``(channels, h, w)`` of an image as far as ``segmenter.describe`` looks at them: the foreground, the
+    maps of the classes and the stains."""
+    foreground = image.segmented.foreground[None]
+    # Nothing is known, and nothing asked, of the disagreement.
+    planes = [
+        foreground,
+        np.zeros_like(foreground),
+        segmenter.maps_of(image.seen),
+        stain_levels(image.segmented.pixels),
+    ]
+    return np.concatenate(planes)

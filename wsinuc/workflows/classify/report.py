@@ -44,9 +44,7 @@ class PointScores:
         return float("nan")
 
     def __add__(self, other: PointScores) -> PointScores:
-        return PointScores(
-            self.matched + other.matched, self.points + other.points, self.predicted + other.predicted
-        )
+        return PointScores(self.matched + other.matched, self.points + other.points, self.predicted + other.predicted)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

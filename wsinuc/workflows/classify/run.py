@@ -157,9 +157,7 @@ def train_points(
         report["network"] = {"images": sorted(image.name for image in taught)}
     if network is not None:
         segmenter = with_network(segmenter, network, where)
-    table = describe_marked(
-        marked, classes, segmenter, views=config.views, stain=config.stain, seed=config.seed
-    )
+    table = describe_marked(marked, classes, segmenter, views=config.views, stain=config.stain, seed=config.seed)
     on_event(f"together: {table.counts}")
     report |= {"points": asdict(table.counts), "nuclei": _per_class(table.classes, table.names)}
     scores = None
@@ -185,9 +183,7 @@ def train_points(
     return scores
 
 
-def _shared_out(
-    marked: Sequence[MarkedImage], config: PointTrainConfig
-) -> tuple[list[MarkedImage], list[MarkedImage]]:
+def _shared_out(marked: Sequence[MarkedImage], config: PointTrainConfig) -> tuple[list[MarkedImage], list[MarkedImage]]:
     """Images that teach the network, and those that teach the regressions; patients stay whole."""
     _, patient = np.unique([image.patient for image in marked], return_inverse=True)
     sizes = [image.counts.nuclei for image in marked]
