@@ -119,7 +119,7 @@ def make(data: Path, model: str, out: Path, breast: Path | None, cache: Path | N
         learned = [exchanged_axes(image) for image in learned]
         test = [exchanged_axes(image) for image in test]
     maps = MapsConfig(fit=replace(MapsConfig().fit, steps=steps))
-    config = PointTrainConfig(network=maps, views=0, permutations=0)
+    config = PointTrainConfig(network=maps, views=3, stain=0.4, permutations=0)
     origin = {"data": [DATA_TEXT], "licence": "Apache-2.0"}
     teach = partial(train_points, classes=CLASSES, base=model, cache=cache, on_event=say)
     teach(learned, out=out, config=config, provenance=origin)

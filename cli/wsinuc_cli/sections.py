@@ -120,6 +120,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--sample-every",
         "--folds",
         "--permutations",
+        "--network",
         "--finalists",
         "--pixels",
     ),

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.files.point_sets import CLASSES, DarkSegmenter, draw
-from wsinuc import segmenters
+from helpers.files.point_sets import CLASSES, MPP, DarkSegmenter, draw
+from wsinuc import segmenters, tissue
 from wsinuc.errors import CheckpointError
+from wsinuc.grid import Box
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_dtype
 from wsinuc.models.features.nucleus_classifier import NucleusClassifier
+from wsinuc.pipeline.block import score_box
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.class_network import ClassNetwork, build_class_network, class_network_shape
 from wsinuc.segmenters.normalisation import ColourNormalisation
@@ -27,6 +29,7 @@ from wsinuc.segmenters.typed import (
     typed_checkpoint,
 )
 from wsinuc.separation.channels import FIRST_CLASS
+from wsinuc.slides.array import ArraySlide
 
 SHAPE = class_network_shape(2, base=4, levels=2)
 CPU = torch.device("cpu")
@@ -88,6 +91,15 @@ def test_a_model_with_a_network_comes_back_from_its_file(typed: Path):
     painted = segmenter.classify(labels, scores)
     more = mean_maps(labels, expected).argmax(axis=1)
     assert np.array_equal(painted[FIRST_CLASS:].argmax(axis=0)[labels > 0], more[labels[labels > 0] - 1])
+
+
+def test_a_place_has_one_map_in_every_block_of_a_slide(typed: Path):
+    segmenter = load_segmenter(str(typed), device="cpu")
+    view = ArraySlide(draw((200, 230), 4)[0], mpp=MPP).at(MPP)
+    boxes = (Box.of_shape(view.shape), Box(50, 70, 180, 230))
+    whole, part = (score_box(view, box, segmenter, batch_size=2, tissue=tissue.whole(view)) for box in boxes)
+    assert part[FIRST_CLASS : FIRST_CLASS + 2].any()
+    assert np.array_equal(whole[:, 50:180, 70:230], part)
 
 
 def test_the_network_sees_the_colours_that_it_was_trained_in(monkeypatch: pytest.MonkeyPatch):

@@ -44,6 +44,9 @@ MODELS = (
     ),
     ShippedModel("fast", "fast.safetensors", "two views of student, fitted to each slide's colours and size of nuclei"),
     ShippedModel("student", "student.safetensors", "a small network distilled from several models, as it is"),
+    ShippedModel(
+        "typed", "typed.safetensors", "nuclei of fast as lymphocyte, epithelial or stromal, learned on breast"
+    ),
 )
 """All names; see `shipped_models` for those whose file is here."""
 FEATURES = WEIGHTS / "diffusion.safetensors"

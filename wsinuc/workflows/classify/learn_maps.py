@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsinuc.datasets.augmentation.augment import jitter_stain
+from wsinuc.datasets.augmentation.augment import jitter_stain, mix_densities
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.networks.supervised_unet import SupervisedUNet
 from wsinuc.models.pixels import to_network
@@ -48,8 +48,11 @@ class MapsConfig:
     """Side of a crop in its pixels."""
     batch: int = 4
     """Crops of one step."""
-    stain: float = 0.25
+    stain: float = 0.5
     """Strength of the stain jitter, see `jitter_stain`."""
+    dyes: float = 0.2
+    """How far the dyes' own colours may be others, see `mix_densities`. Strong, because laboratories differ by more than
+    the few that annotated images come from: what is learned must lie in the form of nuclei and their surroundings."""
     balance: float = 0.7
     """How far rare classes weigh more than they occur: 0 not at all, 1 as much as the frequent ones in total."""
     seed: int = 0
@@ -193,6 +196,7 @@ class _Loss:
         place = (slice(top, top + side), slice(left, left + side))
         turn = int(rng.integers(8))
         pixels = jitter_stain(dihedral(source.pixels[place], turn), rng, self.config.stain)
+        pixels = mix_densities(pixels, rng, self.config.dyes)
         return _Field(pixels, np.ascontiguousarray(dihedral(source.labels[place], turn)), source.classes)
 
 
