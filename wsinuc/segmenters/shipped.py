@@ -38,14 +38,14 @@ MODELS = (
     ShippedModel(
         "accurate", "accurate.safetensors", "diffusion and, in three sizes, fast together, with their disagreement"
     ),
-    ShippedModel("breast", "breast.safetensors", "nuclei of student in four classes of breast tissue, from few points"),
+    ShippedModel("breast", "breast.safetensors", "typed with NuCLS among its points: three classes of breast tissue"),
     ShippedModel(
         "diffusion", "diffusion.safetensors", "method A: diffusion features and an ensemble of pixel classifiers"
     ),
     ShippedModel("fast", "fast.safetensors", "two views of student, fitted to each slide's colours and size of nuclei"),
     ShippedModel("student", "student.safetensors", "a small network distilled from several models, as it is"),
     ShippedModel(
-        "typed", "typed.safetensors", "nuclei of fast as lymphocyte, epithelial or stromal, learned on breast"
+        "typed", "typed.safetensors", "nuclei of fast in three classes: lymphocyte, epithelial, stromal"
     ),
 )
 """All names; see `shipped_models` for those whose file is here."""

@@ -51,8 +51,8 @@ class MapsConfig:
     stain: float = 0.5
     """Strength of the stain jitter, see `jitter_stain`."""
     dyes: float = 0.2
-    """How far the dyes' own colours may be others, see `mix_densities`. Strong, because laboratories differ by more than
-    the few that annotated images come from: what is learned must lie in the form of nuclei and their surroundings."""
+    """How far the dyes' own colours may be others, see `mix_densities`. Both are strong, because annotated images come
+    from few laboratories: with weak ones the network took the dark nuclei of other sites for lymphocytes."""
     balance: float = 0.7
     """How far rare classes weigh more than they occur: 0 not at all, 1 as much as the frequent ones in total."""
     seed: int = 0
@@ -190,7 +190,7 @@ class _Loss:
 
     def _crop(self, rng: np.random.Generator) -> _Field:
         """A random square of a random image, turned, in another stain."""
-        source = self.fields[rng.integers(len(self.fields))]
+        source = self.fields[int(rng.integers(len(self.fields)))]
         side = self.config.crop
         top, left = (int(rng.integers(length - side + 1)) for length in source.labels.shape)
         place = (slice(top, top + side), slice(left, left + side))
