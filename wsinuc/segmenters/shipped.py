@@ -38,7 +38,7 @@ MODELS = (
     ShippedModel(
         "accurate", "accurate.safetensors", "diffusion and, in three sizes, fast together, with their disagreement"
     ),
-    ShippedModel("breast", "breast.safetensors", "typed with NuCLS among its points: three classes of breast tissue"),
+    ShippedModel("breast", "breast.safetensors", "nuclei of student in four classes of breast tissue, from few points"),
     ShippedModel(
         "diffusion", "diffusion.safetensors", "method A: diffusion features and an ensemble of pixel classifiers"
     ),
