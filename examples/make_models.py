@@ -24,8 +24,8 @@ from wsinuc.segmenters import WEIGHTS
 EXAMPLES = Path(__file__).parent
 WSINUC = "-m wsinuc_cli.main"
 TISSUE = (
-    "{data}/tnbc {data}/dsb2018_histology nucls={data}/nucls_points {data}/slides/OS-1_HE_original_image.png --mpp 0.25 "
-    "--mix sources --labels {data}/tnbc --where-not patient=09,10,11 --patches 500 --seed 1"
+    "{data}/tnbc {data}/dsb2018_histology nucls={data}/nucls_points {data}/slides/OS-1_HE_original_image.png "
+    "--mpp 0.25 --mix sources --labels {data}/tnbc --where-not patient=09,10,11 --patches 500 --seed 1"
 )
 TEACH = "{examples}/teach_tissue.py {data}"
 JOIN = "{examples}/teach_joining.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,11 @@ FIELDS = {name: name for name in ("folds", "permutations", "seed")}
     metavar="N",
     help="Trainings on shuffled classes, to see what chance would reach.",
 )
+@click.option(
+    "--network",
+    is_flag=True,
+    help="Also learn a small network that sees what lies around each nucleus: for thousands of points, in minutes.",
+)
 @click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
 @log_option
 @click.option(
@@ -58,9 +64,13 @@ def classify(context: click.Context, /, data: str, output: Path, model: str, dev
     """
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.regular import require_parent
+    from wsinuc.workflows.classify.learn_maps import MapsConfig
     from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
 
     config = overlaid(PointTrainConfig(), FIELDS, given_options(context))
+    if options["network"]:
+        # The maps of an image in another stain would have to be made anew, and the network knows other stains already.
+        config = replace(config, network=MapsConfig(seed=config.seed), views=0)
     require_parent(output)
     points = gather_points(
         data,

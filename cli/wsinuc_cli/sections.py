@@ -123,6 +123,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--sample-every",
         "--folds",
         "--permutations",
+        "--network",
         "--finalists",
         "--pixels",
     ),

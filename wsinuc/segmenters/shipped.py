@@ -42,9 +42,16 @@ MODELS = (
     ShippedModel(
         "diffusion", "diffusion.safetensors", "method A: diffusion features and an ensemble of pixel classifiers"
     ),
-    ShippedModel("fast", "fast.safetensors", "student and student-tnbc together, fitted to each slide's colours and size of nuclei"),
+    ShippedModel(
+        "fast",
+        "fast.safetensors",
+        "student and student-tnbc together, fitted to each slide's colours and size of nuclei",
+    ),
     ShippedModel("student", "student.safetensors", "a small network of 31 organs, taught by several models, as it is"),
-    ShippedModel("student-tnbc", "student-tnbc.safetensors", "the same network as it was taught by breast tissue alone"),
+    ShippedModel(
+        "student-tnbc", "student-tnbc.safetensors", "the same network as it was taught by breast tissue alone"
+    ),
+    ShippedModel("typed", "typed.safetensors", "nuclei of fast in three classes: lymphocyte, epithelial, stromal"),
 )
 """All names; see `shipped_models` for those whose file is here."""
 DENOISER = "denoiser"

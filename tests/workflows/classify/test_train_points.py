@@ -32,7 +32,8 @@ from wsinuc.segmenters.typed import TypedSegmenter
 from wsinuc.slides.array import ArraySlide
 from wsinuc.tissue import whole
 from wsinuc.workflows.classify.cross_validate import assign_folds, cross_validate, permutation_test
-from wsinuc.workflows.classify.nuclei import classes_of_nuclei, gather_nuclei, nuclei_at_points
+from wsinuc.workflows.classify.marked import classes_of_nuclei, nuclei_at_points
+from wsinuc.workflows.classify.nuclei import gather_nuclei
 from wsinuc.workflows.classify.run import PointTrainConfig, train_points
 from wsinuc.workflows.segment.run import segment_slide
 from wsinuc_cli.classify import classify

@@ -12,7 +12,7 @@ from helpers.known_sets import known
 from helpers.oracle import MPP
 from wsinuc.datasets.base import Annotation, Dataset, LabelledImage, Layout, Row
 from wsinuc.datasets.sampling.resampled import resampled
-from wsinuc.workflows.classify.marks import marked
+from wsinuc.workflows.classify.marks import with_points
 from wsinuc.workflows.evaluate.ignored import counted, counted_image, faded
 from wsinuc.workflows.evaluate.predictions import Prediction
 from wsinuc.workflows.evaluate.run import evaluate
@@ -108,12 +108,12 @@ def test_outlines_with_classes_are_marks_for_a_classifier():
         points=np.array([[0.0, 0.0]]),
         point_classes=np.array([2], np.int32),
     )
-    points = marked(image)
+    points = with_points(image)
     assert points.point_classes.tolist() == [3, 1, 2]
     assert points.points[1:].tolist() == [[4.0, 3.0], [0.0, 0.0]]
     y, x = points.points[0].astype(int)
     assert labels[y, x] == 2
-    ignored = marked(replace(image, points=None, point_classes=None, ignore=labels == 2))
+    ignored = with_points(replace(image, points=None, point_classes=None, ignore=labels == 2))
     assert ignored.point_classes.tolist() == [1]
 
 
@@ -122,4 +122,4 @@ def test_without_classes_marks_are_of_no_class(ignore):
     pixels = np.zeros((1, 1, 3), np.uint8)
     labels = np.ones((1, 1), np.int32)
     image = LabelledImage(name="a", image=pixels, labels=labels, attributes={}, mpp=1.0, ignore=ignore)
-    assert marked(image).point_classes.tolist() == ([0] if ignore is None else [])
+    assert with_points(image).point_classes.tolist() == ([0] if ignore is None else [])

@@ -36,10 +36,14 @@ def classify_cost(
         raise DataError("no images with points to learn from: check the data set's filters")
     segmenter = load_segmenter(base, device=device)
     views = 1 + config.views
+    more = ""
+    if config.network is not None:
+        more = f"; the {config.network.fit.steps} steps of the network come on top and are not estimated"
     return cost_of_parts(
         measured(partial(predict_labels, images[0], segmenter=segmenter)),
         len(images) * views,
         parameters=config.classifier.members * len(classes) * (len(DESCRIPTORS) + 1),
-        text=f"{len(images)} images are segmented, each in {views} stains; {config.folds} folds of cross-validation",
+        text=f"{len(images)} images are segmented, each in {views} stains; {config.folds} folds of cross-validation"
+        + more,
         what="image",
     )

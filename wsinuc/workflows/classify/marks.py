@@ -12,7 +12,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.workflows.evaluate.ignored import counted_image
 
 
-def marked(image: LabelledImage) -> LabelledImage:
+def with_points(image: LabelledImage) -> LabelledImage:
     """The image with a point in every outlined nucleus beside the points that it has, and without what is ignored.
 
     A nucleus that has no class gives a point of no class.

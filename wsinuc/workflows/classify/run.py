@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import wsinuc
 from wsinuc.datasets import open_dataset
@@ -20,14 +21,24 @@ from wsinuc.grid import ceil_div
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
 from wsinuc.models.features.nucleus_classifier import ClassifierConfig
+from wsinuc.models.training.loop import Progress
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import create_text
 from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters import model_path, segmenter_from
-from wsinuc.segmenters.typed import METHOD, TypedSegmenter, typed_checkpoint
-from wsinuc.workflows.classify.cross_validate import ClassScores, cross_validate, fit_on, permutation_test
-from wsinuc.workflows.classify.marks import marked
-from wsinuc.workflows.classify.nuclei import NucleusTable, gather_nuclei
+from wsinuc.segmenters.class_network import ClassNetwork, ClassWeights
+from wsinuc.segmenters.typed import METHOD, TypedSegmenter, network_of, typed_checkpoint
+from wsinuc.workflows.classify.cross_validate import (
+    ClassScores,
+    assign_folds,
+    cross_validate,
+    fit_on,
+    permutation_test,
+)
+from wsinuc.workflows.classify.learn_maps import MapsConfig, learn_maps
+from wsinuc.workflows.classify.marked import MarkedImage, mark
+from wsinuc.workflows.classify.marks import with_points
+from wsinuc.workflows.classify.nuclei import NucleusTable, describe_marked
 from wsinuc.workflows.data.training_set import label_notes
 
 
@@ -44,9 +55,15 @@ class PointTrainConfig:
     """Parts of the cross-validation; 0 skips it, as many as there are images leaves one image out at a time."""
     permutations: int = 100
     """Trainings on shuffled classes; 0 skips them."""
+    network: MapsConfig | None = None
+    """How a network of classes is learned besides, which thousands of points can bear; None learns none."""
+    taught: int = 4
+    """Of the patients, the share of 1 - 1 / (this + 1) teaches the network, and the others the regressions."""
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.taught < 1:
+            raise ConfigError(f"the network needs a share of the patients, got taught {self.taught}")
         if min(self.views, self.folds, self.permutations) < 0 or self.folds == 1 or not 0 <= self.stain < 1:
             raise ConfigError(
                 "views and permutations must not be negative, folds 0 or at least 2, stain in [0, 1); "
@@ -89,7 +106,7 @@ def gather_points(
     origin = {"data": dataset.path.name, "layout": dataset.layout.name, "images": sorted(set(dataset.names))}
     images = tuple(dataset)
     notes = label_notes(dataset, images)
-    return PointSet(tuple(marked(image) for image in images), dataset.classes, origin, notes)
+    return PointSet(tuple(with_points(image) for image in images), dataset.classes, origin, notes)
 
 
 def train_points(
@@ -100,10 +117,16 @@ def train_points(
     config: PointTrainConfig,
     *,
     device: str = "auto",
+    network_from: str | None = None,
+    cache: Path | None = None,
     provenance: dict[str, Any] | None = None,
     on_event: Callable[[str], None] = lambda message: None,
 ) -> ClassScores | None:
     """Learn the classes of nuclei that ``base`` segments, and write both as one segmenter checkpoint.
+
+    With ``config.network`` most patients teach the network of classes, and the rest the regressions on
+    what it says: they must know how far it can be trusted where it has learned nothing by heart. The
+    cross-validation is then one of the rest, which the network has not seen either.
 
     Beside ``out`` stand ``.json`` (what became of the points, all figures) and, unless ``folds`` is
     0, the confusion of the cross-validation as ``.confusion.csv`` and ``.confusion.png``.
@@ -114,6 +137,10 @@ def train_points(
         With points and their classes, each with its own mpp.
     base
         Name of a shipped model, or the path of a checkpoint of kind ``segmenter``.
+    network_from
+        Model whose network of classes is taken instead of learning one; none of the images may have taught it.
+    cache
+        Folder in which segmentations are kept from run to run; None keeps none.
 
     Returns
     -------
@@ -122,7 +149,7 @@ def train_points(
     Raises
     ------
     CheckpointError
-        ``base`` is no segmenter, or was itself trained on points.
+        ``base`` is no segmenter, or was itself trained on points; ``network_from`` has no network of classes.
     DataError
         There is too little to learn from; see `gather_nuclei` and `assign_folds`.
     """
@@ -134,11 +161,22 @@ def train_points(
             f"{base} was itself trained on points; give the model below it, {_name_of_base(checkpoint)}"
         )
     segmenter = TypedSegmenter(segmenter_from(checkpoint, device=where, dtype=pick_dtype(where)), classes)
-    table = gather_nuclei(
-        images, classes, segmenter, views=config.views, stain=config.stain, seed=config.seed, on_image=on_event
-    )
+    marked: Sequence[MarkedImage] = mark(images, segmenter.base, cache=cache, on_image=on_event)
+    report: dict[str, Any] = {}
+    network = None
+    if network_from is not None:
+        network = network_of(load_checkpoint(model_path(network_from), "segmenter"))
+        report["network"] = {"from": Path(network_from).name}
+    elif config.network is not None:
+        taught, marked = _shared_out(marked, config)
+        on_event(f"{len(taught)} images teach the network, {len(marked)} the regressions on what it says")
+        network = _learned(taught, len(classes), out.with_suffix(".state"), config.network, where, on_event)
+        report["network"] = {"images": sorted(image.name for image in taught)}
+    if network is not None:
+        segmenter = with_network(segmenter, network, where)
+    table = describe_marked(marked, classes, segmenter, views=config.views, stain=config.stain, seed=config.seed)
     on_event(f"together: {table.counts}")
-    report: dict[str, Any] = {"points": asdict(table.counts), "nuclei": _per_class(table.classes, table.names)}
+    report |= {"points": asdict(table.counts), "nuclei": _per_class(table.classes, table.names)}
     scores = None
     if config.folds:
         scores = cross_validate(table, config.classifier, folds=config.folds, seed=config.seed)
@@ -154,12 +192,47 @@ def train_points(
         **report,
         **(provenance or {}),
     }
-    save_checkpoint(typed_checkpoint(checkpoint, classes, classifier, origin), out)
+    save_checkpoint(typed_checkpoint(checkpoint, classes, classifier, origin, network=network), out)
     with create_text(out.with_suffix(".json")) as file:
         file.write(json.dumps(report, indent=2) + "\n")
     if scores is not None:
         write_confusion(scores, out)
     return scores
+
+
+def _shared_out(marked: Sequence[MarkedImage], config: PointTrainConfig) -> tuple[list[MarkedImage], list[MarkedImage]]:
+    """Images that teach the network, and those that teach the regressions; patients stay whole."""
+    _, patient = np.unique([image.patient for image in marked], return_inverse=True)
+    sizes = [image.counts.nuclei for image in marked]
+    folds = assign_folds(np.repeat(patient, sizes), config.taught + 1, config.seed)
+    first = np.cumsum([0, *sizes[:-1]])
+    rest = [size > 0 and folds[start] == 0 for start, size in zip(first, sizes, strict=True)]
+    return (
+        [image for image, is_rest in zip(marked, rest, strict=True) if not is_rest],
+        [image for image, is_rest in zip(marked, rest, strict=True) if is_rest],
+    )
+
+
+def _learned(
+    taught: Sequence[MarkedImage],
+    classes: int,
+    state: Path,
+    config: MapsConfig,
+    device: torch.device,
+    on_event: Callable[[str], None],
+) -> ClassWeights:
+    def report(progress: Progress) -> None:
+        on_event(progress.line("network", config.fit.steps))
+
+    return learn_maps(taught, classes, state, config, device=device, on_progress=report)
+
+
+def with_network(segmenter: TypedSegmenter, network: ClassWeights, device: torch.device) -> TypedSegmenter:
+    """The same with a network of classes, its weights as precise as the checkpoint will have them."""
+    shape, weights = network
+    stored = {name: value.half().float() if value.ndim > 1 else value for name, value in weights.items()}
+    made = ClassNetwork.from_tensors(shape, stored, device=device, dtype=pick_dtype(device))
+    return TypedSegmenter(segmenter.base, segmenter.classes, segmenter.classifier, network=made)
 
 
 def _tested_by_chance(table: NucleusTable, config: PointTrainConfig, on_event: Callable[[str], None]) -> dict[str, Any]:
