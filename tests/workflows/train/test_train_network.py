@@ -180,7 +180,7 @@ def test_starts_that_do_not_fit_are_refused(denoiser: Path, tmp_path: Path) -> N
     out, model = tmp_path / "x.safetensors", tmp_path / "model.safetensors"
     train_network([field(1)], (), model, replace(PLAIN, fit=replace(FIT, steps=1)), device="cpu")
     tuned = replace(TUNED, denoiser=None)
-    with pytest.raises(CheckpointError, match="holds a segmenter, but a denoiser is needed"):
+    with pytest.raises(CheckpointError, match="a segmenter of the method unet and holds no denoiser"):
         train_network([field(1)], (), out, tuned, denoiser=model, device="cpu")
     with pytest.raises(CheckpointError, match="holds a denoiser, but a segmenter is needed"):
         load_segmenter(str(denoiser), device="cpu")
