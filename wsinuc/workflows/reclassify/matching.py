@@ -124,7 +124,7 @@ def nearer(one: PointHits, other: PointHits) -> PointHits:
 
 
 def marked(hits: PointHits) -> NDArray[np.bool_]:
-    """Which points mark a nucleus, bool ``(n,)``: all inside of one, and those beside one without a point of its own."""
+    """Which points mark a nucleus, bool ``(n,)``: all inside, and those beside one without a point of its own."""
     inside = hits.distances_px == 0
     beside = np.isfinite(hits.distances_px) & ~inside & ~np.isin(hits.ids, hits.ids[inside])
     return inside | beside
