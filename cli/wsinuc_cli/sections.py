@@ -93,6 +93,8 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--neighbours-um",
         "--count",
         "--report",
+        "--export",
+        "--ask",
         "--overwrite",
         "--resume",
         "--work",
