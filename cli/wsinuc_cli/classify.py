@@ -121,7 +121,7 @@ def _check_sources(sources: tuple[str, ...], *, has_labels: bool) -> None:
     results = [source for source in sources if (Path(source) / "summary.json").is_file()]
     if results:
         raise click.UsageError(
-            f"{results[0]} is a result of wsinuc segment: say with --labels which class its nuclei have"
+            f"{results[0]} is a result of wsinuc segment: say which class a few of its nuclei have with --labels FILE"
         )
     if len(sources) > 1:
         raise click.UsageError("give one data set of points, or results with --labels FILE")

@@ -54,7 +54,7 @@ class TaughtSlide:
 
 
 def make_slide(
-    folder: Path, name: str, seed: int, base: Path, shape: tuple[int, int] = (420, 420), **changes: Any
+    folder: Path, name: str, seed: int, base: Path, shape: tuple[int, int] = (320, 320), **changes: Any
 ) -> TaughtSlide:
     """Draw a slide and segment it."""
     image, points, classes = draw(shape, seed)
@@ -109,9 +109,7 @@ def labelled_detections(slide: TaughtSlide, rows: NDArray[np.intp], path: Path, 
     return write_features(path, features)
 
 
-def labelled_points(
-    slide: TaughtSlide, rows: NDArray[np.intp], path: Path, shift: tuple[float, float] = (0, 0)
-) -> Path:
+def labelled_points(slide: TaughtSlide, rows: NDArray[np.intp], path: Path, shift: float = 0) -> Path:
     """A MultiPoint for each class, as QuPath's points tool gives."""
     features = []
     for kind, name in enumerate(KINDS):

@@ -16,10 +16,8 @@ from helpers.files.taught import (
     labelled_table,
     make_slide,
     some_rows,
-    write_base,
     write_features,
 )
-from wsinuc import segmenters
 from wsinuc.errors import DataError
 from wsinuc.workflows.reclassify.gather import gather
 from wsinuc.workflows.reclassify.learn import LearnConfig, learn_classes
@@ -27,21 +25,6 @@ from wsinuc.workflows.reclassify.marks import read_marks
 from wsinuc.workflows.reclassify.tables import open_table, open_tables
 
 QUICK = LearnConfig(permutations=3)
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory):
-    """Two slides whose nuclei are known."""
-    folder = tmp_path_factory.mktemp("taught")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(segmenters.METHODS, "dark", "helpers.files.taught:FileSegmenter")
-        base = write_base(folder / "base.safetensors")
-        yield make_slide(folder, "one", 0, base), make_slide(folder, "two", 1, base, shape=(250, 250))
-
-
-@pytest.fixture
-def one(known) -> TaughtSlide:
-    return known[0]
 
 
 def learned_from(slide: TaughtSlide, *files: Path, config: LearnConfig = QUICK):
@@ -223,10 +206,7 @@ def test_points_of_several_results_have_to_say_which(known, tmp_path: Path):
         gather(open_tables([one.result, two.result]), [read_marks(path)])
 
 
-def test_a_table_without_densities_is_refused(one: TaughtSlide, known, tmp_path: Path):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(segmenters.METHODS, "dark", "helpers.files.taught:FileSegmenter")
-        base = write_base(tmp_path / "base.safetensors")
-        bare = make_slide(tmp_path, "bare", 0, base, shape=(140, 140), measure="none")
+def test_a_table_without_densities_is_refused(base: Path, tmp_path: Path):
+    bare = make_slide(tmp_path, "bare", 0, base, shape=(140, 140), measure="none")
     path = labelled_table(bare, some_rows(bare.kinds, 3), tmp_path / "a.csv")
     refused(bare, path, "no measurements of stain", "--measure shape,stain --overwrite")
