@@ -174,7 +174,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--penalty", type=float, default=LearnConfig().classifier.penalty)
     args = parser.parse_args()
-    tables = [known_table(path, args.data) for path in sorted(args.results.glob("*.wsinuc"))]
+    tables = [known_table(path, args.data) for path in sorted(args.results.glob("?*.wsinuc"))]
     tables = [table for table in tables if table.nuclei]
     patients = sorted({table.stem[:12] for table in tables})
     curves: dict[str, list[list[float]]] = {"at random": [], "asked for": []}

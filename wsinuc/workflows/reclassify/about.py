@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wsinuc.limits import open_bounded
+from wsinuc.store.upload import digest
 from wsinuc.workflows.reclassify.learn import LearnConfig, Learned
 
 
@@ -19,7 +18,7 @@ def about_classes(learned: Learned, files: Sequence[Path], config: LearnConfig |
     labelled = learned.labelled
     sizes = np.bincount(labelled.classes, minlength=len(labelled.names)).tolist()
     about: dict[str, Any] = {
-        "labels": [{"file": path.name, "sha256": _sha256(path)} for path in files],
+        "labels": [{"file": path.name, "sha256": digest(path).sha256} for path in files],
         "labelled": dict(zip(labelled.names, sizes, strict=True)),
         "counts": asdict(labelled.counts),
         "features": list(learned.classifier.columns.names),
@@ -29,8 +28,3 @@ def about_classes(learned: Learned, files: Sequence[Path], config: LearnConfig |
     if learned.held_out is not None:
         about["cross_validation"] = learned.held_out.as_json()
     return about
-
-
-def _sha256(path: Path) -> str:
-    with open_bounded(path, None) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

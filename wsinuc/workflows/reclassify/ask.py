@@ -36,7 +36,11 @@ MOST_DOUBTFUL = 20_000
 """Doubtful nuclei that are compared with each other."""
 OF_PLACE = 0.25
 """What distance on the slide counts beside that of measurements: their share of the variance."""
+APART = 1.5
+"""Distance between slides beside that of places on a slide, whose standard deviation is 1 in each direction."""
 MOST_QUESTIONS = 1000
+_DIRECTIONS = 8
+"""Dimensions in which slides lie apart."""
 
 Floats = NDArray[np.float64]
 
@@ -142,17 +146,18 @@ def _joined(parts: Sequence[_Doubtful]) -> _Doubtful:
 
 
 def _places(doubtful: _Doubtful, learned: Learned) -> Floats:
-    """Where nuclei lie among their kinds and on the slides, as one space, float64 ``(n, d + 2)``."""
+    """Where nuclei lie among their kinds and on the slides, as one space, float64 ``(n, d + 10)``."""
     regressions = learned.classifier.regressions
     features = bounded(doubtful.features, regressions.mean, regressions.scale)
     kinds = (features - regressions.mean) / regressions.scale / np.sqrt(max(1, features.shape[1]))
-    places = np.zeros((len(kinds), 2))
+    places = np.zeros((len(kinds), 2 + _DIRECTIONS))
     for slide in np.unique(doubtful.slides):
         own = doubtful.slides == slide
         xy = doubtful.xy_um[own]
-        spread = max(1.0, float(xy.std()))
-        # Slides lie beside each other, with room between them.
-        places[own] = (xy - xy.mean(axis=0)) / spread + (6.0 * slide, 0.0)
+        places[own, :2] = (xy - xy.mean(axis=0)) / max(1.0, float(xy.std()))
+        # Any two slides are about equally far apart, however many there are.
+        direction = np.random.default_rng(int(slide)).normal(size=_DIRECTIONS)
+        places[own, 2:] = APART * direction / np.linalg.norm(direction)
     return np.column_stack([kinds, np.sqrt(OF_PLACE / 2) * places])
 
 
