@@ -148,11 +148,14 @@ def copied(one: TaughtSlide, tmp_path: Path) -> Path:
 
 
 def test_a_result_is_replaced_only_when_asked_and_at_one_blow(copied: Path, learned: Learned):
+    (copied / "notes.txt").write_text("mine")
+    (copied / "labels.ome.zarr/.DS_Store").write_text("a Mac was here")
     table = open_table(copied)
     with pytest.raises(OutputError, match="--overwrite"):
         write_classified(table, learned, copied)
     write_classified(table, learned, copied, PLAIN)
     assert wsinuc.verify(copied).state == "whole"
+    assert (copied / "notes.txt").read_text() == "mine"
     assert [path.name for path in copied.parent.iterdir()] == ["one.wsinuc"]
 
 

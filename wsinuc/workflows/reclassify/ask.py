@@ -28,7 +28,7 @@ from wsinuc.nuclei.columns import KEY, from_arrow
 from wsinuc.workflows.reclassify.learn import Learned
 from wsinuc.workflows.reclassify.tables import ResultTable
 
-DOUBTFUL = 0.05
+DOUBTFUL = 0.1
 """Share of the nuclei that count as doubtful."""
 PER_QUESTION = 10
 """Doubtful nuclei for each that is asked, at least."""

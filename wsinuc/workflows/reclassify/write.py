@@ -46,6 +46,7 @@ from wsinuc.workflows.reclassify.pictures import NoPicturesError, PictureJob, wr
 from wsinuc.workflows.reclassify.tables import ResultTable
 
 LABELS = "labels.ome.zarr"
+_CLASS_IMAGE = f"{LABELS}/labels/{CLASS_IMAGE}/"
 NOTE = "classes were learned from"
 """How the note of a summary about its classes begins."""
 _NEAR = 32
@@ -106,7 +107,7 @@ def write_classified(
     config = config or WriteConfig()
     check_out(table, out, overwrite=config.overwrite)
     with disk_errors(out), _beside(out) as folder:
-        job = _Job(table, learned, folder, config, dict(about or {}))
+        job = _Job(table, learned, out, folder, config, dict(about or {}))
         classified = job.execute()
         durable.sync_tree(folder)
         _take_place(folder, out)
@@ -145,16 +146,19 @@ def _take_place(folder: Path, out: Path) -> None:
     if not out.exists():
         durable.rename(folder, out)
         return
-    if durable.exchange(folder, out):
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    old = own_files.beside(out)
-    durable.rename(out, old)
-    try:
-        durable.rename(folder, out)
-    except OSError:
-        durable.rename(old, out)
-        raise
+    old = folder
+    if not durable.exchange(folder, out):
+        old = own_files.beside(out)
+        durable.rename(out, old)
+        try:
+            durable.rename(folder, out)
+        except OSError:
+            durable.rename(old, out)
+            raise
+    # Files that users keep in a result's folder are theirs.
+    for path in old.iterdir():
+        if path.name not in (*OUTPUTS, SUMMARY, ".run"):
+            durable.rename(path, out / path.name)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -164,7 +168,10 @@ class _Job:
 
     table: ResultTable
     learned: Learned
+    out: Path
+    """Where the result will be."""
     folder: Path
+    """Where it is made."""
     config: WriteConfig
     about: dict[str, Any]
     counts: Counter[int] = field(default_factory=Counter)
@@ -234,22 +241,28 @@ class _Job:
             A file is not what the result's summary lists.
         """
         listed = read_made(self.table.folder).files
-        shutil.copytree(
-            self.table.folder / LABELS,
-            self.folder / LABELS,
-            ignore=lambda folder, names: [name for name in names if name == CLASS_IMAGE],
-        )
         copied: dict[str, Digest] = {}
-        for path in sorted((self.folder / LABELS).rglob("*")):
-            name = path.relative_to(self.folder).as_posix()
-            if not path.is_file() or name.endswith("zarr.json"):
+        for name in self._label_files(listed):
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.table.folder / name, path)
+            # What describes the images is written anew.
+            if path.name == "zarr.json":
                 continue
             copied[name] = digest(path)
-            if listed and listed.get(name) != copied[name]:
+            if listed and listed[name] != copied[name]:
                 raise DamageError(
                     f"{self.table.folder / name} is not the file that was written: wsinuc verify lists what is wrong"
                 )
         return copied
+
+    def _label_files(self, listed: Mapping[str, Digest]) -> list[str]:
+        """Files of the label images but that of classes; what others have laid there is none."""
+        names = list(listed)
+        if not listed:
+            paths = sorted((self.table.folder / LABELS).rglob("*"))
+            names = [path.relative_to(self.table.folder).as_posix() for path in paths if path.is_file()]
+        return [name for name in names if name.startswith(f"{LABELS}/") and not name.startswith(_CLASS_IMAGE)]
 
     def _write_geojson(self) -> None:
         run = provenance(self.table.folder)
@@ -278,6 +291,7 @@ class _Job:
         notes = [note for note in old["notes"] if not note.startswith(NOTE)]
         return {
             **old,
+            "out": str(self.out),
             "counts": counts,
             "notes": [self._line(), *notes],
             "classified": {"wsinuc": wsinuc.__version__, **self.about},
