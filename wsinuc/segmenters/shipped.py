@@ -38,7 +38,7 @@ MODELS = (
     ShippedModel(
         "accurate", "accurate.safetensors", "diffusion and, in three sizes, student together, with their disagreement"
     ),
-    ShippedModel("breast", "breast.safetensors", "nuclei of student in four classes of breast tissue, from few points"),
+    ShippedModel("breast", "breast.safetensors", "nuclei of student-tnbc in four classes of breast tissue, from few points"),
     ShippedModel(
         "diffusion", "diffusion.safetensors", "method A: diffusion features and an ensemble of pixel classifiers"
     ),
@@ -51,7 +51,6 @@ MODELS = (
     ShippedModel(
         "student-tnbc", "student-tnbc.safetensors", "the same network as it was taught by breast tissue alone"
     ),
-    ShippedModel("typed", "typed.safetensors", "nuclei of fast in three classes: lymphocyte, epithelial, stromal"),
 )
 """All names; see `shipped_models` for those whose file is here."""
 DENOISER = "denoiser"
