@@ -22,6 +22,7 @@ OUTPUT = "Output"
 TRAINING = "Training"
 GENERATED = "What is generated"
 SCORES = "What is measured"
+SERVER = "Server"
 WORKERS = "Workers"
 FAULTS = "When something fails"
 OTHERS = "Other options"
@@ -33,6 +34,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--slide",
         "--add",
         "--labels",
+        "--regions",
         "--structures-from",
         "--layout",
         "--where",
@@ -139,6 +141,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--stages",
         "--repeats",
     ),
+    SERVER: ("--port", "--host", "--no-browser"),
     WORKERS: (
         "--device",
         "--threads",
