@@ -40,6 +40,10 @@ class Feature:
     object_type: str | None = None
     """QuPath's: annotation, detection, cell, ..."""
     id: str | None = None
+    color: tuple[int, int, int] | None = None
+    """RGB of the classification, 0 to 255."""
+    nucleus: Feature | None = None
+    """Of a QuPath cell, whose own geometry is its border: the nucleus in it."""
     where: str = ""
     """File and feature, for messages."""
 
@@ -215,6 +219,7 @@ def _features(item: Any, where: str) -> Iterator[Feature]:
     elif isinstance(item, dict) and ("geometry" in item or kind == "Feature"):
         properties = item.get("properties")
         about = _about(item, properties if isinstance(properties, dict) else {})
+        about["nucleus"] = _nucleus(item.get("nucleusGeometry"), about, where)
         yield from _geometries(item.get("geometry"), about, where)
         # QuPath nests detections in the annotation that holds them.
         for child in _children(properties):
@@ -243,6 +248,19 @@ def _geometries(geometry: Any, about: dict[str, Any], where: str) -> Iterator[Fe
         yield Feature(kind=kind, coordinates=coordinates, where=where, **about)
 
 
+def _nucleus(geometry: Any, about: dict[str, Any], where: str) -> Feature | None:
+    """The nucleus of a cell; None where there is none, or none that can be read."""
+    if not isinstance(geometry, dict):
+        return None
+    kind = geometry.get("type")
+    coordinates = geometry.get("coordinates")
+    if kind not in ("Polygon", "MultiPolygon") or not isinstance(coordinates, Coordinates):
+        return None
+    if coordinates.flaw_as(kind) is not None:
+        return None
+    return Feature(kind=kind, coordinates=coordinates, where=where, **about)
+
+
 def _children(properties: Any) -> list[Any]:
     """What QuPath keeps inside an annotation."""
     if not isinstance(properties, dict):
@@ -263,6 +281,7 @@ def _about(item: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
         "name": name if isinstance(name, str) else None,
         "object_type": object_type if isinstance(object_type, str) else None,
         "id": identity if isinstance(identity, str) else None,
+        "color": class_color(properties.get("classification")),
     }
 
 
@@ -276,3 +295,28 @@ def class_name(classification: Any) -> str | None:
     if not isinstance(names, list):
         return None
     return ": ".join(str(name).strip() for name in names if name is not None and str(name).strip()) or None
+
+
+def class_color(classification: Any) -> tuple[int, int, int] | None:
+    """RGB of a class in either of the forms that QuPath reads; None without one.
+
+    Examples
+    --------
+    >>> class_color({"name": "Tumor", "color": [200, 0, 0]}), class_color({"name": "Tumor", "colorRGB": -3670016})
+    ((200, 0, 0), (200, 0, 0))
+    """
+    if not isinstance(classification, dict):
+        return None
+    color = classification.get("color")
+    if isinstance(color, list) and len(color) >= 3 and all(_is_level(level) for level in color[:3]):
+        return int(color[0]), int(color[1]), int(color[2])
+    packed = classification.get("colorRGB")
+    if isinstance(packed, int | float) and float(packed).is_integer():
+        # Alpha, red, green and blue in the four bytes of a signed integer.
+        number = int(packed)
+        return (number >> 16) & 255, (number >> 8) & 255, number & 255
+    return None
+
+
+def _is_level(value: Any) -> bool:
+    return isinstance(value, int | float) and float(value).is_integer() and 0 <= value <= 255

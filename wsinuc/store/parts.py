@@ -89,6 +89,12 @@ def iter_tables(directory: str | Place) -> Iterator[pa.Table]:
     >>> sum(part.num_rows for part in iter_tables(result)) == summary.nuclei
     True
     """
+    for _, table in iter_named_tables(directory):
+        yield table
+
+
+def iter_named_tables(directory: str | Place) -> Iterator[tuple[str, pa.Table]]:
+    """The parts of `iter_tables` with their names in the result, such as ``nuclei/part-00000.parquet``."""
     folder = to_place(directory)
     made = _whole(folder)
     schema: pa.Schema | None = None
@@ -98,7 +104,7 @@ def iter_tables(directory: str | Place) -> Iterator[pa.Table]:
         # A seal tells damage, not intent, and whoever joins parts counts on this.
         if not table.schema.equals(schema, check_metadata=True):
             raise DataError(f"{folder / name} has other columns than the parts before it: it is of another result")
-        yield table
+        yield name, table
 
 
 def part_hashes(directory: str | Place) -> dict[str, str | None]:

@@ -105,7 +105,7 @@ def fit_classifier(
     standard = (descriptors - mean) / scale
     rng = np.random.default_rng(config.seed)
     numbers = np.unique(images)
-    members = []
+    draws_of_members = []
     for _ in range(config.members):
         # How often each nucleus counts; a single member sees every one once.
         times = np.ones(len(images))
@@ -113,8 +113,33 @@ def fit_classifier(
             # Whole images are drawn: nuclei of one image are alike, and would make the members agree too much.
             draws = np.bincount(rng.choice(len(numbers), len(numbers)), minlength=len(numbers))
             times = draws[np.searchsorted(numbers, images)].astype(float)
-        members.append(_regression(standard, classes, times, count, config.penalty))
-    coefficients = np.stack(members)
+        draws_of_members.append(times)
+    return fit_members(standard, mean, scale, classes, np.stack(draws_of_members), count, config.penalty)
+
+
+def fit_members(
+    standard: Float,
+    mean: Float,
+    scale: Float,
+    classes: NDArray[np.intp],
+    times: Float,
+    count: int,
+    penalty: float,
+) -> NucleusClassifier:
+    """A classifier of a regression for each row of ``times``.
+
+    Parameters
+    ----------
+    standard
+        float64 ``(n, d)``: descriptors minus ``mean`` ``(d,)``, divided by ``scale`` ``(d,)``.
+    classes
+        ``(n,)`` 0 to ``count`` - 1.
+    times
+        float64 ``(members, n)``, how often each nucleus counts.
+    penalty
+        See `ClassifierConfig`.
+    """
+    coefficients = np.stack([_regression(standard, classes, each, count, penalty) for each in times])
     return NucleusClassifier(mean, scale, coefficients[:, :-1], coefficients[:, -1])
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.errors import DataError
 from wsinuc.models.features.nucleus_classifier import ClassifierConfig, NucleusClassifier, fit_classifier
-from wsinuc.workflows.classify.nuclei import NucleusTable
+
+if TYPE_CHECKING:
+    from wsinuc.workflows.classify.nuclei import NucleusTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)

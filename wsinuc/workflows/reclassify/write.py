@@ -1,0 +1,336 @@
+"""A result with other classes: table, image of classes, GeoJSON, preview, report and summary, whole or not at all.
+
+Everything is made in a folder beside the new result, which takes its name when it is complete; the result that had it
+until then goes at that moment. What classes do not change keeps its bytes: label image of ids, the slide's copy,
+outlines, ids and UUIDs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cachetools import LRUCache
+from numpy.typing import NDArray
+
+import wsinuc
+from wsinuc import durable, own_files
+from wsinuc.errors import DamageError, OutputError
+from wsinuc.exports.ome_zarr.metadata import CLASS_IMAGE
+from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
+from wsinuc.models.features.measured_classifier import ClassEstimate
+from wsinuc.nuclei import Nuclei, read_nuclei
+from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.nuclei.parquet import PARQUET
+from wsinuc.nuclei.reclassified import NewClasses, depends_on_classes, with_classes
+from wsinuc.regular import require_parent
+from wsinuc.store import ResultStore, disk_errors, provenance
+from wsinuc.store.files import remove, write_json
+from wsinuc.store.manifest import read_made, with_manifest
+from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_block, part_name
+from wsinuc.store.parts import iter_named_tables
+from wsinuc.store.upload import Digest, digest
+from wsinuc.urls import Place
+from wsinuc.workflows.reclassify.class_image import write_class_image
+from wsinuc.workflows.reclassify.learn import Learned
+from wsinuc.workflows.reclassify.pictures import NoPicturesError, PictureJob, write_pictures
+from wsinuc.workflows.reclassify.tables import ResultTable
+
+LABELS = "labels.ome.zarr"
+NOTE = "classes were learned from"
+"""How the note of a summary about its classes begins."""
+_NEAR = 32
+"""Parts that are kept in memory for the fields of pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteConfig:
+    """How a result is written."""
+
+    overwrite: bool = False
+    """Replace what has the name."""
+    report: bool = True
+    """Write ``report.html``, where the slide is at hand."""
+    slide: str | Place | None = None
+    """The slide, when it has moved since."""
+    workers: int = 2
+    """Threads that encode GeoJSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classified:
+    """A result that was written."""
+
+    folder: Path
+    counts: dict[str, int]
+    """Nuclei per class."""
+    notes: tuple[str, ...]
+    """What is missing, and why."""
+
+
+def write_classified(
+    table: ResultTable,
+    learned: Learned,
+    out: Path,
+    config: WriteConfig | None = None,
+    *,
+    about: Mapping[str, Any] | None = None,
+) -> Classified:
+    """Write a result with the classes of a classifier.
+
+    Parameters
+    ----------
+    table
+        The result that has been segmented.
+    out
+        Folder of the new result; that of ``table`` itself to replace it.
+    about
+        Where the classes come from, for ``summary.json``: JSON values.
+
+    Raises
+    ------
+    OutputError
+        Something lies at ``out`` that may not be replaced, a run is at work there, or it cannot be written.
+    DamageError
+        A file of the result is not what was written.
+    """
+    config = config or WriteConfig()
+    check_out(table, out, overwrite=config.overwrite)
+    with disk_errors(out), _beside(out) as folder:
+        job = _Job(table, learned, folder, config, dict(about or {}))
+        classified = job.execute()
+        durable.sync_tree(folder)
+        _take_place(folder, out)
+    return Classified(folder=out, counts=classified.counts, notes=classified.notes)
+
+
+def check_out(table: ResultTable, out: Path, *, overwrite: bool) -> None:
+    """Raise OutputError where the new result of a table may not be written to ``out``."""
+    require_parent(out)
+    own_files.check_folder(out)
+    if not out.exists():
+        return
+    store = ResultStore(out)
+    if not store.is_ours:
+        raise OutputError(f"{out} is there and is no result of wsinuc, so it is not replaced: choose another -o")
+    if store.holder() is not None:
+        raise OutputError(f"a run of wsinuc segment is at work in {out}: wait for it, or choose another -o")
+    if not overwrite:
+        raise OutputError(f"{out} holds a result already: add --overwrite to replace it, or choose another -o")
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A new folder beside ``out``, which vanishes when what is made in it does not become whole."""
+    folder = own_files.beside(out)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            remove(folder)
+
+
+def _take_place(folder: Path, out: Path) -> None:
+    """Give a complete folder its name; the one that had it until then is removed."""
+    if not out.exists():
+        durable.rename(folder, out)
+        return
+    if durable.exchange(folder, out):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    old = own_files.beside(out)
+    durable.rename(out, old)
+    try:
+        durable.rename(folder, out)
+    except OSError:
+        durable.rename(old, out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@dataclass
+class _Job:
+    """One result that is being written."""
+
+    table: ResultTable
+    learned: Learned
+    folder: Path
+    config: WriteConfig
+    about: dict[str, Any]
+    counts: Counter[int] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.blocks: list[int] = []
+        self.recent: LRUCache[int, Nuclei] = LRUCache(_NEAR)
+        self.class_of = np.zeros(self.table.nuclei + 1, np.uint8)
+
+    @property
+    def classes(self) -> tuple[NucleusClass, ...]:
+        """The new ones."""
+        return self.learned.classes
+
+    def execute(self) -> Classified:
+        """All files."""
+        self._write_table()
+        counts = {each.name: self.counts[k] for k, each in enumerate(self.classes)}
+        copied = self._copy_labels()
+        write_class_image(self.folder / LABELS, self.class_of, self.classes, self.table.summary["settings"]["mpp"])
+        self._write_geojson()
+        summary = self._summary(counts)
+        self._write_pictures(summary)
+        names = sorted(path.name for path in self.folder.iterdir() if path.name in OUTPUTS)
+        summary |= {"outputs": names, "notes": [*summary["notes"], *self.notes]}
+        files = {**digests_below(self.folder, copied), **copied}
+        write_json(with_manifest(summary, dict(sorted(files.items()))), self.folder / SUMMARY)
+        return Classified(folder=self.folder, counts=counts, notes=tuple(self.notes))
+
+    def _write_table(self) -> None:
+        """The parts of the table, in the order and with the names that they have."""
+        (self.folder / "nuclei").mkdir()
+        around = None
+        if any(depends_on_classes(name) for name in self.table.measurements):
+            around = _Around.of(self.table, self.learned)
+        start = 0
+        for name, part in iter_named_tables(self.table.folder):
+            estimate = self.learned.classify(part)
+            neighbours: Mapping[str, NDArray[np.float32]] = {}
+            if around is not None:
+                neighbours = around.columns(start, start + part.num_rows)
+            new = NewClasses(
+                classes=self.classes,
+                indices=estimate.indices,
+                probabilities=estimate.probabilities,
+                neighbours=neighbours,
+            )
+            path = self.folder / name
+            pq.write_table(with_classes(part, new), path, **PARQUET)
+            self._note(name, part, estimate)
+            start += part.num_rows
+
+    def _note(self, name: str, part: pa.Table, estimate: ClassEstimate) -> None:
+        block = part_block(name)
+        assert block is not None, name
+        self.blocks.append(block)
+        self.counts.update(estimate.indices.tolist())
+        self.class_of[part["id"].to_numpy()] = estimate.indices + 1
+
+    def _copy_labels(self) -> dict[str, Digest]:
+        """Copy the label images but that of classes; returns what was copied, which must be what was written.
+
+        Raises
+        ------
+        DamageError
+            A file is not what the result's summary lists.
+        """
+        listed = read_made(self.table.folder).files
+        shutil.copytree(
+            self.table.folder / LABELS,
+            self.folder / LABELS,
+            ignore=lambda folder, names: [name for name in names if name == CLASS_IMAGE],
+        )
+        copied: dict[str, Digest] = {}
+        for path in sorted((self.folder / LABELS).rglob("*")):
+            name = path.relative_to(self.folder).as_posix()
+            if not path.is_file() or name.endswith("zarr.json"):
+                continue
+            copied[name] = digest(path)
+            if listed and listed.get(name) != copied[name]:
+                raise DamageError(
+                    f"{self.table.folder / name} is not the file that was written: wsinuc verify lists what is wrong"
+                )
+        return copied
+
+    def _write_geojson(self) -> None:
+        run = provenance(self.table.folder)
+        write_geojson(
+            (nuclei for _, nuclei in self._parts()),
+            self.folder / default_geojson_name(self.table.nuclei),
+            origin_yx=self.table.origin_xy[::-1],
+            run_id=run.run_id,
+            workers=self.config.workers,
+            outlines=self.table.summary["config"].get("outlines", "smooth"),
+        )
+
+    def _parts(self) -> Iterator[tuple[int, Nuclei]]:
+        for block in self.blocks:
+            yield block, read_nuclei(self.folder / part_name(block))
+
+    def _part(self, block: int) -> Nuclei | None:
+        if block not in self.blocks:
+            return None
+        if block not in self.recent:
+            self.recent[block] = read_nuclei(self.folder / part_name(block))
+        return self.recent[block]
+
+    def _summary(self, counts: dict[str, int]) -> dict[str, Any]:
+        old = self.table.summary
+        notes = [note for note in old["notes"] if not note.startswith(NOTE)]
+        return {
+            **old,
+            "counts": counts,
+            "notes": [self._line(), *notes],
+            "classified": {"wsinuc": wsinuc.__version__, **self.about},
+            "original_counts": old.get("original_counts", old["counts"]),
+        }
+
+    def _line(self) -> str:
+        """How the classes came about, in a sentence."""
+        text = f"{NOTE} {len(self.learned.labelled):,} labelled nuclei"
+        held_out = self.learned.held_out
+        if held_out is not None:
+            text += f"; on {held_out.apart} held out their balanced accuracy is {held_out.scores.balanced_accuracy:.2f}"
+        return text
+
+    def _write_pictures(self, summary: Mapping[str, Any]) -> None:
+        job = PictureJob(
+            summary=summary, classes=self.classes, parts=self._parts, part=self._part, note=str(summary["notes"][0])
+        )
+        has_report = self.config.report and (self.table.folder / "report.html").exists()
+        try:
+            write_pictures(job, self.config.slide, self.folder, report=has_report)
+        except NoPicturesError as error:
+            self.notes.append(str(error))
+
+
+def digests_below(folder: Path, known: Mapping[str, Digest]) -> dict[str, Digest]:
+    """Digests of the files of a result that are not known yet."""
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name: digest(path) for name, path in paths.items() if name not in known and name != SUMMARY}
+
+
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """What lies around each nucleus, by the new classes."""
+
+    columns_of: Any
+
+    @classmethod
+    def of(cls, table: ResultTable, learned: Learned) -> _Around:
+        """Where all nuclei are and of which new class."""
+        # SciPy's trees take a while to import, and most tables do without.
+        from wsinuc.nuclei.neighbours import Neighbourhood
+
+        centroids = [np.zeros((0, 2))]
+        classes = [np.zeros(0, np.uint8)]
+        for part in table.parts():
+            centroids.append(np.column_stack([part["y_px"].to_numpy(), part["x_px"].to_numpy()]))
+            classes.append(learned.classify(part).indices)
+        names = [each.name for each in learned.classes]
+        mpp = float(table.summary["settings"]["mpp"])
+        around = Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, mpp)
+        return cls(around.columns)
+
+    def columns(self, start: int, stop: int) -> dict[str, NDArray[np.float32]]:
+        """Measurements by class of nuclei ``start`` to ``stop - 1``; those of all nuclei stay as they are."""
+        columns: dict[str, NDArray[np.float32]] = self.columns_of(start, stop)
+        return {name: values for name, values in columns.items() if depends_on_classes(name)}
