@@ -223,6 +223,8 @@ class PictureHandler(Handler):
 
     def _picture(self, opened: Opened) -> bytes:
         down = self.number("down")
+        if down <= 0:
+            raise ConfigError("the address needs a number above 0 for down")
         size = (int(self.number("h")), int(self.number("w")))
         corner = (round(self.number("y0") / down), round(self.number("x0") / down))
         box = Box(corner[0], corner[1], corner[0] + size[0], corner[1] + size[1])

@@ -122,8 +122,8 @@ class Labels:
                 own_files.check_file(self.path)
                 features = read_features(self.path)
                 before: dict[str, Feature | None] = dict.fromkeys(changes)
-                before |= {each["id"]: each for each in features if each.get("id") in changes}
-                kept = [each for each in features if each.get("id") not in changes]
+                before |= {_id_of(each): each for each in features if _id_of(each) in changes}
+                kept = [each for each in features if _id_of(each) not in changes]
                 new = [each for each in changes.values() if each is not None]
                 with durable.replacing(self.path, own_files.beside(self.path)) as stream:
                     stream.write(_collection([*kept, *new]))
@@ -146,13 +146,13 @@ class Labels:
     def _row_of(self, feature: Feature) -> int | None:
         """The nucleus that a feature of the file is about: by its UUID, looked up where the feature lies."""
         middle = _middle_of(feature)
-        if middle is None or "id" not in feature:
+        if middle is None:
             return None
         y, x = middle[0] + self.origin_yx[0], middle[1] + self.origin_yx[1]
         reach = NEAR_PX + self.table.diameter
         rows = self.table.rows_in(y - reach, x - reach, y + reach, x + reach)
         ids = nucleus_uuids(self.run_id, self.table.ids[rows])
-        return next((int(row) for row, uuid in zip(rows, ids, strict=True) if uuid == feature["id"]), None)
+        return next((int(row) for row, uuid in zip(rows, ids, strict=True) if uuid == _id_of(feature)), None)
 
 
 def read_features(path: Path) -> list[Feature]:
@@ -174,6 +174,12 @@ def read_features(path: Path) -> list[Feature]:
     if not isinstance(features, list) or not all(isinstance(each, dict) for each in features):
         raise DataError(f"{path}: expected labels as GeoJSON (a FeatureCollection): move the file away, or mend it")
     return features
+
+
+def _id_of(feature: Feature) -> str:
+    """The name of a feature; empty where it has none that is text."""
+    name = feature.get("id")
+    return name if isinstance(name, str) else ""
 
 
 def class_of(feature: Feature) -> str:

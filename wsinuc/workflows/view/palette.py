@@ -16,10 +16,10 @@ CLASSES = (
     (0, 158, 115),  # bluish green
     (240, 228, 66),  # yellow
     (0, 114, 178),  # blue
-    (230, 159, 0),  # orange
+    (213, 94, 0),  # vermilion
     (86, 180, 233),  # sky blue
     (0, 0, 0),  # black
-    (213, 94, 0),  # vermilion
+    (230, 159, 0),  # orange
     (204, 121, 167),  # reddish purple
 )
 UNKNOWN = (150, 150, 150)
@@ -43,8 +43,8 @@ def class_colors(count: int) -> tuple[Rgb, ...]:
 @cache
 def scale() -> NDArray[np.uint8]:
     """RGB ``(STEPS + 1, 3)``: the scale from low to high, and last the colour of what is unknown."""
-    # Takes bokeh, which is an extra, so it is asked for when a page is shown.
-    from bokeh.palettes import Viridis256
+    # Takes a quarter of a second, which pages of classes do without.
+    from matplotlib import colormaps
 
-    steps = [[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in Viridis256]
-    return np.array([*steps, UNKNOWN], np.uint8)
+    steps = colormaps["viridis"](np.arange(STEPS), bytes=True)[:, :3]
+    return np.array([*steps.tolist(), UNKNOWN], np.uint8)

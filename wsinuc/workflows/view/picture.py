@@ -33,7 +33,7 @@ def field_picture(opened: Opened, box: Box, down: float, style: Style, *, nuclei
     ConfigError
         The picture would be too large.
     """
-    if box.shape[0] * box.shape[1] > LARGEST or down <= 0:
+    if box.shape[0] * box.shape[1] > LARGEST:
         raise ConfigError(f"a picture of {box.shape[1]:,} x {box.shape[0]:,} px is too large")
     image = Image.fromarray(_slide(opened, box, down)).convert("RGBA")
     if nuclei and opened.table is not None:

@@ -74,7 +74,7 @@ def encode_slide(pixels: NDArray[np.uint8], inside: tuple[int, int]) -> tuple[by
     """
     height, width = inside
     if (height, width) == pixels.shape[:2]:
-        return _encoded(Image.fromarray(pixels), "JPEG", quality=QUALITY), "image/jpeg"
+        return _encoded(Image.fromarray(pixels), "JPEG", quality=QUALITY, subsampling=0), "image/jpeg"
     alpha = np.zeros(pixels.shape[:2], np.uint8)
     alpha[: max(0, height), : max(0, width)] = 255
     return encode_png(np.dstack([pixels, alpha])), "image/png"

@@ -124,9 +124,10 @@ async function learn() {
   await tried(showProblems);
 }
 
-function scoreText({ score, labels }) {
-  if (score === null) return `${labels} labels, too few to measure`;
-  return `Balanced accuracy ${score.toFixed(2)} (${labels} labels)`;
+function scoreText({ score, labels, apart, chance }) {
+  if (score === null || Number.isNaN(score)) return `${labels} labels, too few to measure`;
+  const guessed = chance === null ? "" : `, by chance ${chance.toFixed(2)}`;
+  return `Balanced accuracy ${score.toFixed(2)}${guessed}; ${labels} labels, held out by ${apart}`;
 }
 
 export function toggleLasso() {
