@@ -1,12 +1,12 @@
 // The page from its parts, in the order in which they need each other; and the keys.
 import { openFrame } from "./frame.js";
 import { openHistogram } from "./histogram.js";
-import { bounds, fit, go, onMove, openMap, pan, where, zoom } from "./map.js";
-import { openNucleus, select, selectAt } from "./nucleus.js";
+import { bounds, fit, go, mouse, onMove, openMap, pan, tilesAreThere, toScreen, where, zoom } from "./map.js";
+import { openNucleus, select, selectAt, selection } from "./nucleus.js";
 import { openPanel, toggleNuclei } from "./panel.js";
-import { address, ask, byId, later, say, showProblems, tried } from "./server.js";
+import { address, ask, byId, later, say, settings, showProblems, tried } from "./server.js";
 import { onStyle, openState, query, recall } from "./state.js";
-import { giveByKey, ignore, next, openTeaching, refreshLabels, toggleLasso, undo, unlabel } from "./teach.js";
+import { giveByKey, ignore, labels, next, openTeaching, refreshLabels, toggleLasso, undo, unlabel } from "./teach.js";
 
 const KEYS = {
   x: ignore, u: undo, n: next, l: toggleLasso, h: toggleNuclei, f: fit, o: () => go({ ...where(), down: 1 }),
@@ -73,5 +73,8 @@ async function open() {
   await showProblems();
   document.body.dataset.ready = "yes";
 }
+
+// For tests, and for whoever wants to script the page.
+window.wsinucView = { bounds, go, where, mouse, tilesAreThere, toScreen, selected: () => selection()?.id ?? null, labels, key: settings.key };
 
 open().catch((error) => say(`The page cannot be shown: ${error.message}`));

@@ -46,6 +46,25 @@ function size() {
   return { w, h };
 }
 
+// Where on the page a point of level-0 pixels is shown.
+export function toScreen(x, y) {
+  const { x0, y0 } = bounds();
+  const { down } = where();
+  const box = document.getElementById("map").getBoundingClientRect();
+  const frame = viewOf(plot).frame.bbox;
+  return [box.left + frame.left + (x - x0) / down, box.top + frame.top + (y - y0) / down];
+}
+
+// Whether every tile of what is in sight has come.
+export function tilesAreThere() {
+  const { w, h } = size();
+  const extent = [plot.x_range.start, plot.y_range.start, plot.x_range.end, plot.y_range.end];
+  return [slideTiles, nucleiTiles].every(({ tile_source: source }) => {
+    const wanted = source.get_tiles_by_extent(extent, source.get_level_by_extent(extent, h, w), 0);
+    return wanted.every(([x, y, z]) => source.tiles.get(source.tile_xyz_to_key(x, y, z))?.loaded);
+  });
+}
+
 // The middle in level-0 pixels, and how many of them are one pixel of the screen.
 export function where() {
   const { x_range, y_range } = plot;
@@ -104,10 +123,12 @@ function loaded(source, x, y, z, style) {
   return image.decode().catch(() => {});
 }
 
-export function layer(name, { visible, alpha }) {
+// Bokeh paints tiles that are not visible all the same, so they are made transparent.
+const layers = { slide: { visible: true, alpha: 1 }, nuclei: { visible: true, alpha: 1 } };
+export function layer(name, part) {
+  Object.assign(layers[name], part);
   const tiles = name === "slide" ? slideTiles : nucleiTiles;
-  if (visible !== undefined) tiles.visible = visible;
-  if (alpha !== undefined) tiles.alpha = alpha;
+  tiles.alpha = layers[name].visible ? layers[name].alpha : 0;
 }
 
 export function draw(name, data) {

@@ -8,11 +8,12 @@ import { select, selection, show } from "./nucleus.js";
 const IGNORE = "Ignore*";
 let classes = [];
 let added = [];
+let given = 0;
 let lassoed = null;
 let facts;
 
-export function openTeaching(given) {
-  facts = given;
+export function openTeaching(known) {
+  facts = known;
   byId("teach").hidden = facts.nuclei === 0 || facts.labels.length === 0;
   take(facts);
   onEvent("selectiongeometry", (event) => {
@@ -30,10 +31,13 @@ export function openTeaching(given) {
   });
 }
 
+export const labels = () => given;
+
 // Labels may have been changed in another window.
 export const refreshLabels = () => tried(async () => take(await ask("labels")));
 
 function take(answer) {
+  given = answer.labels.reduce((sum, each) => sum + each.labels, 0);
   classes = answer.labels.filter((each) => each.name !== IGNORE);
   added = added.filter((name) => !classes.some((each) => each.name === name));
   const ignored = answer.labels.find((each) => each.name === IGNORE);
