@@ -46,4 +46,8 @@ def view(path: Path, slide: Path | None, regions: Path | None, port: int, host: 
     echo_text(f"{server.url}\nCtrl-C ends it.")
     if not no_browser:
         webbrowser.open(server.url)
-    server.run()
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        # There is nothing to continue, which is what other commands say here.
+        echo("ended", err=True)

@@ -14,8 +14,8 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from helpers.browser import ready
-from wsinuc.workflows.view.labels import labels_path
 from wsinuc.workflows.view.table import load_table
+from wsinuc.workflows.view.teach.labels import labels_path
 
 
 def to_screen(page: Page, x: float, y: float) -> tuple[float, float]:

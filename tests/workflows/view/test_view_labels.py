@@ -12,9 +12,9 @@ import pytest
 
 from wsinuc.errors import DataError, OutputError
 from wsinuc.workflows.reclassify.marks import read_marks
-from wsinuc.workflows.view.labels import IGNORE, labels_path
 from wsinuc.workflows.view.opened import Opened, Source
-from wsinuc.workflows.view.teaching import Teaching
+from wsinuc.workflows.view.teach.labels import IGNORE, labels_path
+from wsinuc.workflows.view.teach.teaching import Teaching
 
 
 @pytest.fixture

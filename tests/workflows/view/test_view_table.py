@@ -13,8 +13,8 @@ from wsinuc.errors import DamageError
 from wsinuc.store import iter_nuclei
 from wsinuc.workflows.view import facts
 from wsinuc.workflows.view.opened import Opened, Source
-from wsinuc.workflows.view.style import Style
 from wsinuc.workflows.view.table import load_table
+from wsinuc.workflows.view.tiles.style import Style
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from PIL import Image
 from wsinuc.errors import ConfigError
 from wsinuc.grid import Box
 from wsinuc.slides import open_slide
-from wsinuc.workflows.view.nuclei_tiles import draw_nuclei
 from wsinuc.workflows.view.opened import Opened, Source
-from wsinuc.workflows.view.palette import CLASSES
-from wsinuc.workflows.view.pyramid import TILE, Pyramid
-from wsinuc.workflows.view.slide_tiles import read_slide
-from wsinuc.workflows.view.style import Style, parse_style
+from wsinuc.workflows.view.tiles.nuclei import draw_nuclei
+from wsinuc.workflows.view.tiles.palette import CLASSES
+from wsinuc.workflows.view.tiles.pyramid import TILE, Pyramid
+from wsinuc.workflows.view.tiles.slide import read_slide
+from wsinuc.workflows.view.tiles.style import Style, parse_style
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_neighbouring_tiles_show_one_picture(opened: Opened, down: float) -> Non
 
 
 def test_a_density_on_the_grid_is_the_density_of_the_nuclei(opened: Opened) -> None:
-    from wsinuc.workflows.view.density import density_grid
+    from wsinuc.workflows.view.tiles.density import density_grid
 
     grid = density_grid(opened.paint(Style()), opened.pyramid)
     assert grid.sums[..., 0].sum() == len(opened.table)

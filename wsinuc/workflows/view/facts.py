@@ -13,9 +13,9 @@ from wsinuc.grid import Box
 from wsinuc.nuclei.measured_names import units_of
 from wsinuc.shown import shown
 from wsinuc.workflows.view.opened import Opened
-from wsinuc.workflows.view.palette import scale
-from wsinuc.workflows.view.style import CLASS, NAMED, Style, limits_of
 from wsinuc.workflows.view.table import NucleiTable
+from wsinuc.workflows.view.tiles.palette import scale
+from wsinuc.workflows.view.tiles.style import CLASS, NAMED, Style, limits_of
 
 BINS = 40
 CROP_UM = 32.0
@@ -102,7 +102,8 @@ def nuclei_within(table: NucleiTable, polygon: NDArray[np.float64]) -> NDArray[n
     y0, x0 = polygon.min(0).tolist()
     y1, x1 = polygon.max(0).tolist()
     rows = table.rows_in(y0, x0, y1, x1)
-    inside = shapely.contains_xy(shapely.make_valid(shapely.Polygon(polygon)), table.y[rows], table.x[rows])
+    area = shapely.make_valid(shapely.Polygon(polygon))
+    inside: NDArray[np.bool_] = shapely.contains_xy(area, table.y[rows], table.x[rows])
     return rows[inside]
 
 

@@ -22,14 +22,14 @@ from wsinuc.errors import ConfigError, DataError, OutputError, WsinucError
 from wsinuc.grid import Box
 from wsinuc.shown import shown
 from wsinuc.workflows.view import facts
-from wsinuc.workflows.view.doubtful import next_doubtful
 from wsinuc.workflows.view.library import Library
 from wsinuc.workflows.view.opened import Opened
 from wsinuc.workflows.view.picture import field_picture
-from wsinuc.workflows.view.slide_tiles import encode_png
-from wsinuc.workflows.view.style import parse_style
 from wsinuc.workflows.view.table import NucleiTable
-from wsinuc.workflows.view.teaching import Teaching
+from wsinuc.workflows.view.teach.doubtful import next_doubtful
+from wsinuc.workflows.view.teach.teaching import Teaching
+from wsinuc.workflows.view.tiles.slide import encode_png
+from wsinuc.workflows.view.tiles.style import parse_style
 
 FILES = Path(__file__).parent / "files"
 MEDIA = {".css": "text/css", ".js": "text/javascript"}

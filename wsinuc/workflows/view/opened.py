@@ -25,17 +25,18 @@ from wsinuc.slides.base import Slide
 from wsinuc.store.manifest import read_made
 from wsinuc.store.parts import provenance
 from wsinuc.urls import to_place
-from wsinuc.workflows.view.density import DensityGrid, density_grid, grid_zoom
-from wsinuc.workflows.view.labels import Labels, labels_path
-from wsinuc.workflows.view.learn import Learned
 from wsinuc.workflows.view.left_out import left_out_picture
-from wsinuc.workflows.view.nuclei_tiles import DOTS_PX, draw_nuclei
-from wsinuc.workflows.view.pyramid import CLOSER, Pyramid
 from wsinuc.workflows.view.region_counts import region_counts
-from wsinuc.workflows.view.slide_tiles import encode_png, encode_slide, read_slide
-from wsinuc.workflows.view.style import LEARNED, Paint, Style, limits_of
 from wsinuc.workflows.view.table import NucleiTable, load_table
-from wsinuc.workflows.view.teaching import Teaching
+from wsinuc.workflows.view.teach.labels import Labels, labels_path
+from wsinuc.workflows.view.teach.learn import Learned
+from wsinuc.workflows.view.teach.teaching import Teaching
+from wsinuc.workflows.view.tiles.density import DensityGrid, density_grid, grid_zoom
+from wsinuc.workflows.view.tiles.nuclei import DOTS_PX, draw_nuclei
+from wsinuc.workflows.view.tiles.palette import class_colors
+from wsinuc.workflows.view.tiles.pyramid import CLOSER, Pyramid
+from wsinuc.workflows.view.tiles.slide import encode_png, encode_slide, read_slide
+from wsinuc.workflows.view.tiles.style import LEARNED, Paint, Style, limits_of
 
 TILE_BYTES = 96 * 2**20
 """Room for encoded tiles of a kind."""
@@ -147,8 +148,10 @@ class Opened:
             raise DataError("there are no nuclei to show")
         learned = self._learned
         if style.by == LEARNED and learned is not None:
-            return Paint(style, table, learned.classes, learned.names, (0.0, 1.0))
-        return Paint(style, table, table.classes, table.class_names, limits_of(table, style.by))
+            colors = tuple(self.teaching.color_of(name) for name in learned.names) if self.teaching else ()
+            return Paint(style, table, learned.classes, learned.names, colors, (0.0, 1.0))
+        names = table.class_names
+        return Paint(style, table, table.classes, names, class_colors(len(names)), limits_of(table, style.by))
 
     @property
     def version(self) -> int:

@@ -22,7 +22,7 @@ from bokeh.models import (
 
 from wsinuc.errors import ConfigError
 from wsinuc.workflows.view.library import Library
-from wsinuc.workflows.view.pyramid import CLOSER, TILE, Pyramid
+from wsinuc.workflows.view.tiles.pyramid import CLOSER, TILE, Pyramid
 
 FILES = Path(__file__).parent / "files"
 CLOSEST_PX = 24.0

@@ -10,7 +10,7 @@ from wsinuc.errors import ConfigError
 from wsinuc.exports.pictures.drawing import scale_bar
 from wsinuc.grid import Box
 from wsinuc.workflows.view.opened import Opened
-from wsinuc.workflows.view.style import Style
+from wsinuc.workflows.view.tiles.style import Style
 
 LARGEST = 16_000_000
 """Pixels of a picture, at most: more than two screens of 4K have."""

@@ -67,7 +67,7 @@ class ViewServer:
         self.pool.shutdown(wait=False, cancel_futures=True)
 
 
-def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0) -> ViewServer:
+def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm: bool = True) -> ViewServer:
     """A server for the results of a library; it answers once it is run.
 
     Parameters
@@ -76,6 +76,8 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0) -> Vi
         Address to listen at; the loopback address by default, which only this machine reaches.
     port
         0 takes a free one.
+    warm
+        Whether the first view is read in the background at once.
 
     Raises
     ------
@@ -109,8 +111,9 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0) -> Vi
     asyncio.set_event_loop(loop.asyncio_loop)
     http.add_sockets(sockets)
     server.start()
-    for source in list(library.sources)[:1]:
-        library.open(source).warm(pool)
+    if warm and not library.is_folder:
+        (key,) = library.sources
+        library.open(key).warm(pool)
     shown_host = LOOPBACK if host in ("", "0.0.0.0", "::") else host
     return ViewServer(f"http://{shown_host}:{port}/{token}/", port, loop, pool, server)
 

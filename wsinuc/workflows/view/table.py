@@ -168,7 +168,8 @@ class NucleiTable:
         rings = self.rings(part)
         number = row - int(self.starts[part])
         corners = rings.corners[rings.offsets[number] : rings.offsets[number + 1]]
-        return corners * np.asarray(self.frame.downsample, np.float64)
+        outline: NDArray[np.float64] = corners * np.asarray(self.frame.downsample, np.float64)
+        return outline
 
     def record(self, row: int) -> dict[str, Any]:
         """Everything that the table says of a nucleus, polygons left out. Raises DataError."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.errors import ConfigError
-from wsinuc.workflows.view.palette import STEPS, class_colors, scale
 from wsinuc.workflows.view.table import NucleiTable
+from wsinuc.workflows.view.tiles.palette import STEPS, Rgb, class_colors, scale
 
 CLASS = "class"
 LEARNED = "learned"
@@ -80,6 +80,7 @@ class Paint:
     classes: NDArray[np.uint8]
     """(n,) position of each nucleus' class among ``class_names``."""
     class_names: tuple[str, ...]
+    class_colors: tuple[Rgb, ...]
     limits: tuple[float, float]
     """Values at the ends of the colour scale; 0 and 1 where classes are shown."""
 
@@ -87,7 +88,8 @@ class Paint:
     def colors(self) -> NDArray[np.uint8]:
         """RGB ``(k, 3)`` that the numbers of `indices` stand for."""
         if self.style.by in NAMED:
-            return np.array(class_colors(max(1, len(self.class_names))), np.uint8)
+            # A result without classes has nuclei all the same.
+            return np.array(self.class_colors or class_colors(1), np.uint8)
         return scale()
 
     def indices(self, rows: NDArray[np.int64]) -> NDArray[np.intp]:

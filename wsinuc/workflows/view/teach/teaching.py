@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.shown import shown
-from wsinuc.workflows.view.labels import IGNORE, Labels
-from wsinuc.workflows.view.learn import Learned, learn
-from wsinuc.workflows.view.palette import UNKNOWN, Rgb, class_colors
 from wsinuc.workflows.view.table import NucleiTable
+from wsinuc.workflows.view.teach.labels import IGNORE, Labels
+from wsinuc.workflows.view.teach.learn import Learned, learn
+from wsinuc.workflows.view.tiles.palette import UNKNOWN, Rgb, class_colors
 
 MOST_OUTLINES = 5000
 """Labelled nuclei that are outlined on the page, those labelled last."""

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.grid import Box
-from wsinuc.workflows.view.nuclei_tiles import covered, sums_in
-from wsinuc.workflows.view.pyramid import Pyramid
-from wsinuc.workflows.view.style import Paint
+from wsinuc.workflows.view.tiles.nuclei import covered, sums_in
+from wsinuc.workflows.view.tiles.pyramid import Pyramid
+from wsinuc.workflows.view.tiles.style import Paint
 
 MAX_CELLS = 2**21
 """Cells of the grid, which takes 16 bytes for each."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wsinuc.grid import Box
-from wsinuc.workflows.view.style import Paint
+from wsinuc.workflows.view.tiles.style import Paint
 
 OUTLINES_PX = 8.0
 """Pixels of a nucleus' diameter from which outlines are drawn."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.workflows.view.style import Style
+from wsinuc.workflows.view.tiles.style import Style
 
 if TYPE_CHECKING:
     from wsinuc.workflows.view.opened import Opened
