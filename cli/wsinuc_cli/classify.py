@@ -1,4 +1,4 @@
-"""``wsinuc classify``: classes of segmented nuclei from a few points."""
+"""``wsinuc classify``: classes of nuclei from a few labels, on finished results or as a model."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from wsinuc_cli.classify_results import FIELDS as RESULT_FIELDS
+from wsinuc_cli.classify_results import check_options, classify_results, scores_table
 from wsinuc_cli.images import FILE, condition_options
 from wsinuc_cli.next_command import evaluate_command
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, overlaid
 from wsinuc_cli.sections import SectionedCommand
-from wsinuc_cli.terminal import as_text, echo, echo_text
+from wsinuc_cli.terminal import echo, echo_text
 from wsinuc_cli.training_progress import log_option, telling
 from wsinuc_cli.training_report import echo_cost
 
@@ -21,45 +23,120 @@ FIELDS = {name: name for name in ("folds", "permutations", "seed")}
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("data", metavar="DATA")
-@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.argument("sources", metavar="RESULT...|DATA", nargs=-1, required=True)
+@click.option(
+    "--labels",
+    type=FILE,
+    multiple=True,
+    metavar="FILE",
+    help="With RESULT: a few nuclei with a class, as GeoJSON of QuPath (detections, points, annotations around nuclei) "
+    "or a table (uuid,class or x,y,class). Give it several times for several files.",
+)
+@click.option("--slide", type=FILE, help="With one RESULT: its slide, for preview and report, when it has moved.")
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    help="With RESULT: folder of the new results; that of slide.wsinuc is DIR/slide.wsinuc. With DATA: the checkpoint "
+    "to write (.safetensors).",
+)
+@click.option("--overwrite", is_flag=True, help="With RESULT: replace results that are in that folder.")
+@click.option("--report/--no-report", default=True, help="With RESULT: write report.html anew, or leave it out.")
+@click.option(
+    "--export",
+    type=FILE,
+    metavar="FILE",
+    help="With RESULT: write a model (.safetensors) that segments as the results were and gives these classes.",
+)
+@click.option(
+    "--ask",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="With RESULT: write the N nuclei that it would help most to label next as slide.ask.geojson, for QuPath.",
+)
 @click.option(
     "--model",
     default="default",
     show_default=True,
     metavar="BASE",
-    help="Shipped model or checkpoint that finds the nuclei.",
+    help="With DATA: shipped model or checkpoint that finds the nuclei. With --export: the model of the results, when "
+    "its file has moved.",
 )
 @condition_options
-@click.option("--folds", type=int, metavar="N", help="Folds of the cross-validation, whole images each; 0 for none.")
+@click.option(
+    "--folds",
+    type=int,
+    metavar="N",
+    help="Folds of the cross-validation, whole slides, regions or images each; 0 for none.",
+)
 @click.option(
     "--permutations",
     type=int,
     metavar="N",
-    help="Trainings on shuffled classes, to see what chance would reach.",
+    help="Trainings on shuffled classes, to see what chance would reach; with RESULT 20 unless given.",
 )
 @click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
 @log_option
 @click.option(
-    "--dry-run", is_flag=True, help="Check every file, say what would be learned and what it takes; then stop."
+    "--dry-run", is_flag=True, help="With DATA: check every file, say what would be learned and what it takes; stop."
 )
 @device_option
 @click.pass_context
-def classify(context: click.Context, /, data: str, output: Path, model: str, device: str, **options: Any) -> None:
-    """Teach a model the classes of the nuclei that it finds.
+def classify(context: click.Context, /, sources: tuple[str, ...], **options: Any) -> None:
+    """Teach classes of nuclei from a few labels.
 
-    DATA is a data set of points with classes, such as NuCLS. The checkpoint holds BASE and a classifier of
-    whole nuclei. How well it tells the classes apart on images that it has not seen is printed, and
-    written beside the checkpoint.
+    With --labels, on results of wsinuc segment: RESULT is slide.wsinuc, and a few of its nuclei that somebody has
+    given a class teach a classifier on the measurements of the table. How well it tells the classes apart in slides or
+    regions that it has not seen is printed. -o writes the results with their new classes, --export a model.
+
+    \b
+    wsinuc classify slide.wsinuc --labels labels.geojson -o classified
+
+    Without --labels, on annotated images: DATA is a data set of points with classes, such as NuCLS. Its images are
+    segmented by BASE, and the checkpoint holds BASE and a classifier of whole nuclei.
 
     \b
     wsinuc classify NuCLS --model default -o breast.safetensors
     """
+    given = given_options(context)
+    has_labels = bool(options["labels"])
+    _check_sources(sources, has_labels=has_labels)
+    check_options(given, has_labels=has_labels)
+    if has_labels:
+        from wsinuc.workflows.reclassify.learn import LearnConfig
+
+        model = options["model"] if "model" in given else None
+        config = overlaid(LearnConfig(), RESULT_FIELDS, given)
+        classify_results(sources, config, {**options, "model": model})
+        return
+    if options["output"] is None:
+        raise click.UsageError("give the checkpoint to write with -o FILE")
+    _classify_data(context, sources[0], options)
+
+
+def _check_sources(sources: tuple[str, ...], *, has_labels: bool) -> None:
+    """Raise UsageError where the arguments are of the other kind."""
+    if has_labels:
+        return
+    results = [source for source in sources if (Path(source) / "summary.json").is_file()]
+    if results:
+        raise click.UsageError(
+            f"{results[0]} is a result of wsinuc segment: say which class a few of its nuclei have with --labels FILE"
+        )
+    if len(sources) > 1:
+        raise click.UsageError("give one data set of points, or results with --labels FILE")
+
+
+def _classify_data(context: click.Context, data: str, options: dict[str, Any]) -> None:
+    """Points to a checkpoint."""
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.regular import require_parent
     from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
 
     config = overlaid(PointTrainConfig(), FIELDS, given_options(context))
+    output = options["output"]
+    model = options["model"]
+    device = options["device"]
     require_parent(output)
     points = gather_points(
         data,
@@ -87,22 +164,5 @@ def classify(context: click.Context, /, data: str, output: Path, model: str, dev
             on_event=tell,
         )
     if scores is not None:
-        echo_text(_table(scores))
+        echo_text(scores_table(scores, "Images that the classifier has not seen"))
     echo(f"Written to {output}. Next: {evaluate_command(data, options['mpp'], output)}")
-
-
-def _table(scores: Any) -> str:
-    """The confusion of the cross-validation and its figures, for the terminal."""
-    width = max(9, *map(len, scores.names)) + 2
-    cells = [["annotated", *scores.names, "F1"]]
-    for name, row in zip(scores.names, scores.confusion.tolist(), strict=True):
-        cells.append([name, *map(str, row), f"{scores.f1[name]:.3f}"])
-    lines = ["".join(f"{cell:>{width}}" for cell in row) for row in cells]
-    return as_text(
-        [
-            "Images that the classifier has not seen (rows annotated, columns predicted):",
-            *lines,
-            f"accuracy {scores.accuracy:.3f} (always the most frequent class: {scores.majority:.3f}), "
-            f"balanced accuracy {scores.balanced_accuracy:.3f} (chance: {1 / len(scores.names):.3f})",
-        ]
-    )

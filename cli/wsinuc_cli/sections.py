@@ -95,6 +95,8 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--neighbours-um",
         "--count",
         "--report",
+        "--export",
+        "--ask",
         "--overwrite",
         "--resume",
         "--work",

@@ -27,6 +27,7 @@ METHODS = {
     "finetune": "wsinuc.segmenters.network:NetworkSegmenter",
     "joint": "wsinuc.segmenters.joint:JointSegmenter",
     "hovernet": "wsinuc.segmenters.network:NetworkSegmenter",
+    "measured": "wsinuc.segmenters.measured:MeasuredSegmenter",
     "unet": "wsinuc.segmenters.network:NetworkSegmenter",
     "typed": "wsinuc.segmenters.typed:TypedSegmenter",
 }

@@ -9,13 +9,16 @@ Scores are uint8; `wsinuc.separation.channels` says what each channel holds.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from wsinuc.config import GROUPS, STAINS, SegmentConfig
 from wsinuc.errors import ConfigError
+from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.normalisation import ColourNormalisation
 
@@ -45,6 +48,35 @@ def usual_mpp_range(mpp: float) -> tuple[float, float]:
     """
     # Scanners' levels are a factor of 2 apart; the tenth more lets a slide of 0.505 um serve a model of 0.25.
     return 0.1, 2.2 * mpp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What has to be measured of nuclei so that a model can tell them apart."""
+
+    measure: tuple[str, ...]
+    """Groups of `wsinuc.config.GROUPS`."""
+    stains: str
+    """One of `wsinuc.config.STAINS`."""
+
+    def __post_init__(self) -> None:
+        if not set(self.measure) <= set(GROUPS) or self.stains not in STAINS:
+            raise ConfigError(f"nothing is measured that is called {', '.join(self.measure)}, by {self.stains}")
+
+    def check(self, config: SegmentConfig) -> None:
+        """Raise ConfigError where a run measures less, or otherwise."""
+        missing = [group for group in self.measure if group not in config.groups]
+        if missing:
+            wanted = [group for group in GROUPS if group in {*self.measure, *config.groups}]
+            raise ConfigError(
+                f"the model tells nuclei apart by measurements of {', '.join(missing)}, which are not asked for: "
+                f"add --measure {','.join(wanted)}"
+            )
+        if "stain" in self.measure and config.stains != self.stains:
+            raise ConfigError(
+                f"the model tells nuclei apart by densities with the stain vectors {self.stains}, got {config.stains}: "
+                f"add --stains {self.stains}"
+            )
 
 
 class Tiled(Protocol):
@@ -149,4 +181,23 @@ class Classifying(Segmenter, Protocol):
     def classify(self, labels: NDArray[np.int32], scores: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """The first ``2 + classes`` channels of ``scores`` with the classes of the nuclei
         ``labels`` ``(h, w)`` in them."""
+        ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A model whose classes follow from measurements."""
+
+    @property
+    def needs(self) -> Needs:
+        """Which."""
+        ...
+
+
+@runtime_checkable
+class ByMeasurement(Measuring, Segmenter, Protocol):
+    """A segmenter that tells nuclei apart when all that is asked for has been measured of them."""
+
+    def with_classes(self, nuclei: Nuclei) -> Nuclei:
+        """Nuclei with all their measurements, and their classes."""
         ...

@@ -16,7 +16,7 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.file_header import file_sha256, require_header
 from wsinuc.models.checkpoints.header import Mpp, from_header
 from wsinuc.segmenters import check_method
-from wsinuc.segmenters.base import Classes, Margin, Tile, Tiled
+from wsinuc.segmenters.base import Classes, Margin, Needs, Tile, Tiled
 from wsinuc.segmenters.shipped import check_member, member_path, model_path
 from wsinuc.segmenters.tiling import MAPS, Tiling, check_tiling, typed_channels, typed_halo
 from wsinuc.separation.settings import WatershedSettings
@@ -44,6 +44,13 @@ class TilingSettings:
 class _TypedHeader:
     base: dict[str, Any]
     classes: Classes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _MeasuredHeader:
+    base: dict[str, Any]
+    classes: Classes
+    needs: Needs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,45 @@ class TypedOutline(ModelOutline):
         return typed_channels(base.channels, len(self._classes))
 
 
+class MeasuredOutline:
+    """The same of a model that names the nuclei of another one by what is measured of them."""
+
+    def __init__(self, base: ModelOutline, classes: Classes, needs: Needs) -> None:
+        self.base = base
+        self.classes = classes
+        self.needs = needs
+
+    @property
+    def mpp(self) -> float:
+        """um per pixel that the base works at."""
+        return self.base.mpp
+
+    @property
+    def mpp_range(self) -> tuple[float, float]:
+        """um per pixel of the slides it accepts, finest and coarsest."""
+        return self.base.mpp_range
+
+    @property
+    def tile(self) -> int:
+        """Side of a network input in pixels."""
+        return self.base.tile
+
+    @property
+    def margin(self) -> int:
+        """Pixels cropped from each side of a tile's scores."""
+        return self.base.margin
+
+    @property
+    def min_halo(self) -> int:
+        """Pixels to read around a block."""
+        return self.base.min_halo
+
+    @property
+    def channels(self) -> int:
+        """Score channels, those of the base."""
+        return self.base.channels
+
+
 def outline_model(model: str) -> Tiled:
     """The outline of a shipped model, by its name, or of a checkpoint, by its path.
 
@@ -104,6 +150,9 @@ def outline_model(model: str) -> Tiled:
     # Only the header is read here, so a truncated file would show no sooner than the model is loaded.
     _require_complete(path)
     try:
+        if header.config.get("method") == "measured":
+            measured = from_header(_MeasuredHeader, header.config, more=True)
+            return MeasuredOutline(_outline(measured.base), measured.classes, measured.needs)
         return _outline(header.config)
     except ConfigError as error:
         raise CheckpointError(f"the model's header contradicts itself: {one_line(str(error))}") from error

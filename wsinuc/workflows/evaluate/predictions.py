@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -25,13 +25,16 @@ from wsinuc import tissue
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.label_files import read_ids, read_labels
 from wsinuc.datasets.layouts.folder import FolderLayout
-from wsinuc.errors import DataError
+from wsinuc.errors import ConfigError, DataError
 from wsinuc.grid import Block, Box
 from wsinuc.nuclei import Nuclei
+from wsinuc.nuclei.groups import PixelGroups
+from wsinuc.nuclei.measured_names import OF_BLOCKS
+from wsinuc.nuclei.stains import FIXED
 from wsinuc.own_files import create, create_text
 from wsinuc.pipeline.block import process_block
 from wsinuc.pipeline.calibrate import calibrated
-from wsinuc.segmenters.base import Segmenter
+from wsinuc.segmenters.base import ByMeasurement, Segmenter
 from wsinuc.slides.array import ArraySlide
 
 
@@ -65,13 +68,38 @@ def predict_nuclei(image: LabelledImage, *, segmenter: Segmenter, batch_size: in
         size = batch_size or segmenter.batch_size
         mask = tissue.whole(view)
         fitted = calibrated(view, segmenter, mask)
-        nuclei = process_block(view, block, fitted, batch_size=size, tissue=mask, gate=Lock()).nuclei
+        groups = _groups(segmenter)
+        nuclei = process_block(view, block, fitted, batch_size=size, tissue=mask, gate=Lock(), groups=groups).nuclei
+    if isinstance(segmenter, ByMeasurement):
+        nuclei = _named(nuclei, segmenter)
     return Prediction(
         labels=paint_level0(nuclei, image.labels.shape),
         classes=_by_id(nuclei, nuclei.classes.astype(np.int32) + 1) if segmenter.classes else None,
         probabilities=_by_id(nuclei, nuclei.probabilities),
         disagreements=_by_id(nuclei, nuclei.disagreements),
     )
+
+
+def _groups(segmenter: Segmenter) -> PixelGroups | None:
+    """What is measured in a block; raises ConfigError for stain vectors that would have to be fitted to a slide."""
+    if not isinstance(segmenter, ByMeasurement):
+        return None
+    stains = segmenter.needs.stains
+    if stains not in FIXED:
+        raise ConfigError(f"the model tells nuclei apart by {stains} stain vectors, which an image alone does not give")
+    return PixelGroups(tuple(group for group in segmenter.needs.measure if group in OF_BLOCKS), FIXED[stains])
+
+
+def _named(nuclei: Nuclei, segmenter: ByMeasurement) -> Nuclei:
+    """The nuclei of a whole image with their classes."""
+    measured = nuclei.measurements
+    if "neighbours" in segmenter.needs.measure:
+        from wsinuc.nuclei.neighbours import Neighbourhood
+
+        names = [each.name for each in segmenter.classes]
+        around = Neighbourhood(nuclei.centroids, nuclei.classes, names, nuclei.frame.mpp)
+        measured = measured | around.columns(0, len(nuclei))
+    return segmenter.with_classes(replace(nuclei, measurements=measured))
 
 
 def _by_id(nuclei: Nuclei, column: NDArray[Any]) -> NDArray[Any]:

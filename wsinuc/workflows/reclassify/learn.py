@@ -31,7 +31,7 @@ from wsinuc.workflows.reclassify.tables import ResultTable
 class LearnConfig:
     """Settings of one training."""
 
-    classifier: ClassifierConfig = field(default_factory=lambda: ClassifierConfig(penalty=0.05))
+    classifier: ClassifierConfig = field(default_factory=lambda: ClassifierConfig(penalty=0.1))
     folds: int = 5
     """Parts of the cross-validation; 0 skips it."""
     permutations: int = 20

@@ -127,7 +127,8 @@ def marked(hits: PointHits) -> NDArray[np.bool_]:
     """Which points mark a nucleus, bool ``(n,)``: all inside, and those beside one without a point of its own."""
     inside = hits.distances_px == 0
     beside = np.isfinite(hits.distances_px) & ~inside & ~np.isin(hits.ids, hits.ids[inside])
-    return inside | beside
+    on_nucleus: NDArray[np.bool_] = inside | beside
+    return on_nucleus
 
 
 def in_regions(part: pa.Table, regions: Sequence[BaseGeometry], marks: Ints) -> Hits:

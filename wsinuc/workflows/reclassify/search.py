@@ -126,7 +126,7 @@ class _Reader:
         """All of it."""
         assert self.moments is not None, "a table has at least one part"
         hits = joined(self.hits)
-        by_name = joined([each for each in self.hits if len(each.rows) and (each.particular == 2).all()])
+        by_name = joined([each for each in self.hits if len(each.rows) and (each.particular == BY_UUID).all()])
         unchanged = self._unchanged(by_name)
         found = {int(mark) for mark in hits.marks}
         placed = self._by_place(found)
@@ -163,7 +163,8 @@ class _Reader:
         is_single = len(self.table.classes) == 1 and generation == 0
         is_whole = detections.sum() > WHOLE_EXPORT * self.table.nuclei and alike.sum() > WHOLE_EXPORT * detections.sum()
         if is_single or is_whole:
-            return hits.marks[alike]
+            unchanged: Ints = hits.marks[alike]
+            return unchanged
         return np.zeros(0, np.int64)
 
     def _points(self) -> Hits:
@@ -183,7 +184,7 @@ class _Reader:
             rows = by_place(part, outlines[:, :2], outlines[:, 2], self.table.um_per_px)
             known = rows >= 0
             ids = part["id"].to_numpy()[rows[known]]
-            hits.append(Hits.of(ids, marks[known], 2))
+            hits.append(Hits.of(ids, marks[known], BY_UUID))
             features = self.columns.matrix({name: part[name].to_numpy() for name in self.columns.names})
             xy_um = centres(part) * self.table.um_per_px
             self.rows.append((ids, features[rows[known]], xy_um[rows[known]]))

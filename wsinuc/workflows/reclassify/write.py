@@ -29,6 +29,7 @@ from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.models.features.measured_classifier import ClassEstimate
 from wsinuc.nuclei import Nuclei, read_nuclei
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.nuclei.measured_names import NEIGHBOURS
 from wsinuc.nuclei.parquet import PARQUET
 from wsinuc.nuclei.reclassified import NewClasses, depends_on_classes, with_classes
 from wsinuc.regular import require_parent
@@ -198,7 +199,7 @@ class _Job:
         """The parts of the table, in the order and with the names that they have."""
         (self.folder / "nuclei").mkdir()
         around = None
-        if any(depends_on_classes(name) for name in self.table.measurements):
+        if NEIGHBOURS[-1].name in self.table.measurements:
             around = _Around.of(self.table, self.learned)
         start = 0
         for name, part in iter_named_tables(self.table.folder):

@@ -21,6 +21,7 @@ from wsinuc.nuclei.cells import Cytoplasm, cells_around, with_cells
 from wsinuc.nuclei.groups import PixelGroups
 from wsinuc.nuclei.measured_names import CELLS, CYTOPLASM, OF_BLOCKS, neighbour_columns
 from wsinuc.nuclei.stains import StainVectors
+from wsinuc.segmenters.base import ByMeasurement
 from wsinuc.slides.view import read_resilient
 from wsinuc.store import ResultStore
 from wsinuc.workflows.segment.plan import Prepared
@@ -57,12 +58,22 @@ class Numbering:
             if around is not None:
                 columns = around.columns(start, start + count)
                 nuclei = replace(nuclei, measurements=nuclei.measurements | columns)
+            if self._namer is not None:
+                nuclei = self._namer.with_classes(nuclei)
             if self.config.cells is not None:
                 nuclei = self._with_cells(index, nuclei, self.config.cells, shards)
             yield index, nuclei.with_ids(start + 1)
             start += count
         if not self.owners:
             yield 0, self._nothing()
+
+    @property
+    def _namer(self) -> ByMeasurement | None:
+        """The segmenter, where it tells nuclei apart by all that is measured of them."""
+        segmenter = self.prepared.segmenter
+        if isinstance(segmenter, ByMeasurement):
+            return segmenter
+        return None
 
     def _shard(self, index: int, shards: LRUCache[int, Nuclei]) -> Nuclei:
         if index not in shards:
@@ -105,7 +116,18 @@ class Numbering:
             classes.append(nuclei.classes)
         names = [item.name for item in self.prepared.segmenter.classes]
         mpp = self.prepared.view.mpp
-        return Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, mpp)
+        around = Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, mpp)
+        if self._namer is None:
+            return around
+        named = [self._named(self._namer, index, around) for index in self.owners]
+        return Neighbourhood(around.centroids, np.concatenate([*classes[:1], *named]), names, mpp)
+
+    def _named(self, namer: ByMeasurement, index: int, around: Neighbourhood) -> NDArray[np.uint8]:
+        """Classes of a block's nuclei, which may depend on how many others are near, but not on their classes."""
+        start = sum(count for block, count in self.owners.items() if block < index)
+        nuclei = self.store.read(index)
+        columns = around.columns(start, start + len(nuclei))
+        return namer.with_classes(replace(nuclei, measurements=nuclei.measurements | columns)).classes
 
     def _nothing(self) -> Nuclei:
         """A table without nuclei, with the columns of one that has some."""

@@ -22,7 +22,7 @@ from wsinuc.grid import Block, BlockGrid
 from wsinuc.nuclei.measured_names import OF_PIXELS
 from wsinuc.pipeline.search import needs_work, select_tiles
 from wsinuc.pipeline.selection import TissueSelection, select
-from wsinuc.segmenters.base import Segmenter, Tiled
+from wsinuc.segmenters.base import Measuring, Segmenter, Tiled
 from wsinuc.slides.base import Slide
 from wsinuc.slides.identity.fingerprint import fingerprint, sha256_of
 from wsinuc.slides.isolation.isolated import open_isolated
@@ -169,6 +169,8 @@ def prepare(
 
 def _survey(slide: Slide, path: Place, config: SegmentConfig, model: Tiled) -> Terrain:
     check_class_names(item.name for item in model.classes)
+    if isinstance(model, Measuring):
+        model.needs.check(config)
     check_mpp(slide.mpp, model, str(path))
     view = slide.at(model.mpp)
     return Terrain(

@@ -20,6 +20,16 @@ export function say(text) {
   fading = setTimeout(() => toast.classList.remove("on"), 3200);
 }
 
+// To the clipboard; where the browser keeps that from pages without encryption, to be copied by hand.
+export async function copy(text, told) {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(told);
+  } catch {
+    window.prompt("Copy this:", text);
+  }
+}
+
 export function address(what, query = {}) {
   const text = new URLSearchParams(query).toString();
   return `${what}/${settings.key}${text ? "?" + text : ""}`;

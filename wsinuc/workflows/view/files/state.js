@@ -1,6 +1,6 @@
 // Where one looks and how: kept in the address behind #, so that a link brings somebody else to the same place.
 import { go, onMove, where } from "./map.js";
-import { byId, later, say } from "./server.js";
+import { byId, copy, later } from "./server.js";
 
 export const style = { by: "class", hide: [], p: 0, of: "", lo: "", hi: "", fill: false };
 const listeners = [];
@@ -60,10 +60,8 @@ export function recall() {
 
 export function openState() {
   onMove(remember);
-  byId("link").addEventListener("click", async () => {
-    const address = `${location.href.split("#")[0]}#${hash()}`;
-    await navigator.clipboard.writeText(address);
-    say("Copied. Who has this address can look, and label.");
+  byId("link").addEventListener("click", () => {
+    copy(`${location.href.split("#")[0]}#${hash()}`, "Copied. Who has this address can look, and label.");
   });
   window.addEventListener("hashchange", () => {
     recall();

@@ -1,7 +1,7 @@
 // Labels: keys and lasso give nuclei a class, every edit is on the disk before it is shown; and what is learned of them.
 import { draw, lassoIsOn, mouse, onEvent, setLasso } from "./map.js";
 import { offerLearned, showLegend, swatch } from "./panel.js";
-import { ask, byId, element, say, send, showProblems, tried } from "./server.js";
+import { ask, byId, copy, element, say, send, showProblems, tried } from "./server.js";
 import { change, query, renew } from "./state.js";
 import { select, selection, show } from "./nucleus.js";
 
@@ -120,7 +120,9 @@ async function learn() {
   const learned = await tried(() => send("learn", {}));
   byId("learn").disabled = false;
   byId("score").textContent = learned ? scoreText(learned) : "";
+  byId("apply").hidden = !learned;
   if (!learned) return;
+  byId("apply").onclick = () => copy(learned.command, "Copied the command that writes these classes: paste it into a terminal.");
   offerLearned();
   change({ by: "learned", hide: [] });
   renew();

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,13 @@ class Teaching:
         learned = learn(self.labels.table, self.labels.path)
         with self._lock:
             self.learned = learned
-        return learned.report()
+        return learned.report() | {"command": self.command}
+
+    @property
+    def command(self) -> str:
+        """What writes the learned classes, for a terminal: the viewer itself writes labels alone."""
+        result = self.table.folder.resolve()
+        return f"wsinuc classify {quote(str(result))} --labels {quote(str(self.labels.path.resolve()))} -o classified"
 
     def doubt(self) -> NDArray[np.float32]:
         """(n,) how doubtful each nucleus is: by what was learned, else by the disagreement of the model."""
