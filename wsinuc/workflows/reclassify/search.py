@@ -15,6 +15,7 @@ from wsinuc.nuclei.reclassified import ORIGINAL_CLASS
 from wsinuc.workflows.reclassify.labels import Labels, PlacedLabels
 from wsinuc.workflows.reclassify.matching import (
     AT_POINT,
+    BY_UUID,
     Hits,
     PointHits,
     at_points,
