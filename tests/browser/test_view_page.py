@@ -95,7 +95,7 @@ def test_panning_and_zooming_fetch_tiles_of_that_place(seen: Any) -> None:
     page.mouse.down()
     page.mouse.move(middle[0] - 200, middle[1] - 100, steps=5)
     page.mouse.up()
-    page.wait_for_function(f"() => wsinucView.where().x > {before['x'] + 150 * before['down']}")
+    page.wait_for_function(f"() => wsinucView.where().x > {before['x'] + 80 * before['down']}")
     page.wait_for_function("() => wsinucView.tilesAreThere()")
     asked = page.evaluate("() => performance.getEntriesByType('resource').map((each) => each.name)")
     assert any("/tiles/slide/" in each for each in asked)

@@ -77,21 +77,14 @@ class NucleiTable:
     classes: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     disagreements: NDArray[np.float32]
-    areas_px: NDArray[np.int32]
+    diameter: float
+    """Diameter of a nucleus of median area, in level-0 pixels; 1 of an empty table."""
     _rings: Recent[Rings]
     _columns: Recent[NDArray[np.float32]]
     _lock: threading.Lock
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @property
-    def diameter(self) -> float:
-        """Diameter of a nucleus of median area, in level-0 pixels; 1 of an empty table."""
-        if not len(self):
-            return 1.0
-        down = math.sqrt(math.prod(self.frame.downsample))
-        return float(2 * math.sqrt(np.median(self.areas_px) / math.pi) * down)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -221,7 +214,7 @@ def load_table(folder: Path) -> NucleiTable:
         classes=columns["class"],
         probabilities=columns["probability"],
         disagreements=columns["disagreement"],
-        areas_px=columns["area_px"],
+        diameter=_diameter(columns["area_px"], frame),
         _rings=Recent[Rings](OUTLINE_BYTES),
         _columns=Recent[NDArray[np.float32]](COLUMN_BYTES),
         _lock=threading.Lock(),
@@ -236,6 +229,13 @@ def _read(path: Path) -> _Piece:
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged: its columns are not those of a table of nuclei ({error})") from error
     return _Piece(about, columns)
+
+
+def _diameter(areas_px: NDArray[np.int32], frame: Frame) -> float:
+    if not len(areas_px):
+        return 1.0
+    down = math.sqrt(math.prod(frame.downsample))
+    return float(2 * math.sqrt(np.median(areas_px) / math.pi) * down)
 
 
 def _boxes(pieces: Sequence[_Piece], frame: Frame) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ export const selection = () => selected;
 
 export function openNucleus(facts) {
   onEvent("tap", (event) => tried(() => selectAt(event.x, -event.y)));
+  byId("nucleus-close").addEventListener("click", () => select(null));
   byId("search").addEventListener("submit", (event) => {
     event.preventDefault();
     tried(() => search(byId("search-id").value.trim(), facts));

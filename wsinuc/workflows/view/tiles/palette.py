@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 CLASSES = (
     (0, 158, 115),  # bluish green
     (240, 228, 66),  # yellow
-    (0, 114, 178),  # blue
-    (213, 94, 0),  # vermilion
     (86, 180, 233),  # sky blue
+    (213, 94, 0),  # vermilion
+    (0, 114, 178),  # blue
     (0, 0, 0),  # black
     (230, 159, 0),  # orange
     (204, 121, 167),  # reddish purple
