@@ -9,7 +9,8 @@ let selected = null;
 export const selection = () => selected;
 
 export function openNucleus(facts) {
-  onEvent("tap", (event) => tried(() => selectAt(event.x, -event.y)));
+  // Of two clicks that follow each other quickly the second is no tap.
+  for (const event of ["tap", "doubletap"]) onEvent(event, ({ x, y }) => tried(() => selectAt(x, -y)));
   byId("nucleus-close").addEventListener("click", () => select(null));
   byId("search").addEventListener("submit", (event) => {
     event.preventDefault();
