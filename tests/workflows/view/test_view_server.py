@@ -189,3 +189,22 @@ def test_what_is_no_result_is_one_line(tmp_path: Path, reference: Path) -> None:
 def test_a_port_that_is_taken_is_one_line(server: ViewServer, folder: Path) -> None:
     with pytest.raises(OutputError, match="choose another --port"):
         start_server(find_sources(folder), port=server.port)
+
+
+def test_a_notebook_shows_the_same_in_a_frame(reference: Path) -> None:
+    import wsinuc
+
+    view = wsinuc.read(reference).view(height=500)
+    try:
+        assert f'src="{view.url}"' in view._repr_html_()
+        assert get(view.url)[0] == 200
+    finally:
+        view.stop()
+
+
+def test_without_bokeh_one_line_says_what_to_install(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "bokeh.server", None)
+    with pytest.raises(ConfigError, match=r"pip install 'wsinuc\[view\]'"):
+        start_server(find_sources(reference))
