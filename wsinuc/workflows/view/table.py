@@ -161,8 +161,7 @@ class NucleiTable:
         rings = self.rings(part)
         number = row - int(self.starts[part])
         corners = rings.corners[rings.offsets[number] : rings.offsets[number + 1]]
-        outline: NDArray[np.float64] = corners * np.asarray(self.frame.downsample, np.float64)
-        return outline
+        return corners.astype(np.float64) * np.asarray(self.frame.downsample, np.float64)
 
     def record(self, row: int) -> dict[str, Any]:
         """Everything that the table says of a nucleus, polygons left out. Raises DataError."""
