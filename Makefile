@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 CLIENTS := $(VENV)-clients
 CLIENTS_PIP := $(CLIENTS)/bin/python -m pip install --disable-pip-version-check --quiet -c tests/clients/constraints.txt
 
-.PHONY: help venv dev demo test test-slow test-clients docs lint clean
+.PHONY: help venv dev demo test test-slow test-clients test-browser docs lint clean
 
 help:
 	@echo "make demo   segment a real slide with the shipped weights; results in demo/"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-slow  run those that take minutes"
 	@echo "make test-clients  let spatialdata, squidpy, geopandas, napari's reader and others read results"
 	@echo "make lint   style, types, import contracts and spelling"
+	@echo "make test-browser  drive the viewer in Chromium, as a person does"
 	@echo "make docs   the documentation site, into docs/_build/html"
 	@echo "make venv   only install, into $(VENV)"
 	@echo "make clean  remove $(VENV), $(CLIENTS), demo/ and caches"
@@ -67,6 +68,17 @@ $(CLIENTS)/.installed: pyproject.toml tests/clients/constraints.txt
 
 test-clients: $(CLIENTS)/.installed
 	MPLBACKEND=agg OMP_NUM_THREADS=1 $(CLIENTS)/bin/python -m pytest tests/clients --disable-warnings
+
+# Chromium is the system's (apt install chromium; CHROMIUM=... names another), else Playwright's own, fetched once.
+CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser)
+
+$(VENV)/.installed-browser: $(VENV)/.installed-dev tests/browser/constraints.txt
+	$(PIP) -c tests/browser/constraints.txt --editable '.[view]' --group browser
+	$(if $(CHROMIUM),,$(BIN)/python -m playwright install --with-deps chromium-headless-shell)
+	@touch $@
+
+test-browser: $(VENV)/.installed-browser
+	OMP_NUM_THREADS=1 CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/browser
 
 docs: dev
 	$(PIP) --group docs

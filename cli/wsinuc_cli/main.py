@@ -28,6 +28,7 @@ from wsinuc_cli.terminal import echo, echo_text, open_closed_streams
 COMMANDS = {
     "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
     "status": "Show how far the slides of an output folder are.",
+    "view": "Show a result over its slide in the browser.",
     "export": "Write results for other programs: scverse, R, QuPath, napari.",
     "regions": "Count and measure nuclei by regions drawn in QuPath.",
     "verify": "Say whether the files of results are what was written.",

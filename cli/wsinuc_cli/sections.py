@@ -22,6 +22,7 @@ OUTPUT = "Output"
 TRAINING = "Training"
 GENERATED = "What is generated"
 SCORES = "What is measured"
+SERVER = "Server"
 WORKERS = "Workers"
 FAULTS = "When something fails"
 OTHERS = "Other options"
@@ -35,6 +36,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--add",
         "--labels",
         "--rest",
+        "--regions",
         "--structures-from",
         "--layout",
         "--where",
@@ -145,6 +147,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--stages",
         "--repeats",
     ),
+    SERVER: ("--port", "--host", "--no-browser"),
     WORKERS: (
         "--device",
         "--threads",

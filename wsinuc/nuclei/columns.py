@@ -136,10 +136,7 @@ def from_arrow(table: pa.Table, about: dict[str, Any]) -> Nuclei:
     def column(name: str) -> NDArray[Any]:
         return np.array(table[name].to_numpy())  # Arrow's own memory is read-only
 
-    if about["version"] == OUTLINE_VERSION:
-        outlines, offsets = _outline_column(table["outline"])
-    else:
-        outlines, offsets = from_wkb(table[GEOMETRY], frame.downsample)
+    outlines, offsets = outlines_of(table, about)
     cell_outlines = None
     cell_offsets = None
     if about.get("cells", False):
@@ -167,9 +164,29 @@ def from_arrow(table: pa.Table, about: dict[str, Any]) -> Nuclei:
     )
 
 
+def outlines_of(table: pa.Table, about: dict[str, Any]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Outlines and offsets of a table that has the column of `shape_column`; raises as `from_arrow` does."""
+    if about["version"] == OUTLINE_VERSION:
+        return _outline_column(table["outline"])
+    y, x = about["frame"]["downsample"]
+    return from_wkb(table[GEOMETRY], (y, x))
+
+
+def class_indices(table: pa.Table, about: dict[str, Any]) -> NDArray[np.uint8]:
+    """Of each nucleus the position of its class in the header; raises as `from_arrow` does."""
+    return _class_indices(table["class"], tuple(c["name"] for c in about["classes"]))
+
+
+def shape_column(about: dict[str, Any]) -> str:
+    """Name of the column that has the outlines."""
+    if about["version"] == OUTLINE_VERSION:
+        return "outline"
+    return GEOMETRY
+
+
 def read_columns(about: dict[str, Any]) -> list[str]:
     """Names of the columns that `from_arrow` takes; the others follow from these."""
-    shape = "outline" if about["version"] == OUTLINE_VERSION else GEOMETRY
+    shape = shape_column(about)
     probabilities = [f"probability_{c['name']}" for c in about["classes"]]
     own = ["id", "y_px", "x_px", "class", "probability", "disagreement", *probabilities, "area_px"]
     cells = [CELL_GEOMETRY] if about.get("cells", False) else []

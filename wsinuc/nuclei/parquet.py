@@ -8,11 +8,14 @@ read. Files of version 1, which hold outlines instead of polygons, are read as w
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from wsinuc import durable, own_files
 from wsinuc.errors import DamageError, DataError, OutputError, RemoteError
@@ -24,9 +27,11 @@ from wsinuc.nuclei.columns import (
     Provenance,
     check_columns,
     from_arrow,
+    outlines_of,
     provenance_of,
     read_columns,
     sealed,
+    shape_column,
     to_arrow,
 )
 from wsinuc.nuclei.table import Nuclei
@@ -141,6 +146,45 @@ def read_table(path: str | Place, sha256: str | None = None, provenance: Provena
     return table
 
 
+def read_some(path: Path, columns: Sequence[str]) -> tuple[pa.Table, dict[str, Any]]:
+    """Some columns of a table, and its header; the rest of the file stays on the disk.
+
+    Pages are checked by their checksums alone: a hash would take the whole file.
+
+    Parameters
+    ----------
+    path
+        A Parquet file of nuclei.
+    columns
+        Their names; those that the file does not have are passed over.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, damaged, or no table of nuclei.
+    """
+    try:
+        with path.open("rb") as stream:
+            file, about = _opened(pa.PythonFile(stream, mode="r"), path)
+            return file.read([name for name in columns if name in file.schema_arrow.names]), about
+    except DataError:
+        raise
+    except (*_DAMAGE, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_outlines(path: Path, sha256: str | None = None) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Corners (y, x) in view pixels of all nuclei of a table, and offsets, as `Nuclei` holds them.
+
+    Raises as `read_nuclei` does.
+    """
+    file, about = _open(path, sha256)
+    try:
+        return outlines_of(file.read([shape_column(about)]), about)
+    except (*_DAMAGE, OSError) as error:
+        raise _damaged(path, error) from error
+
+
 def read_provenance(path: str | Place) -> Provenance | None:
     """The run that numbered the nuclei of a file; None where it does not say it. Raises as `read_nuclei` does."""
     path = to_place(path)
@@ -154,10 +198,18 @@ def read_provenance(path: str | Place) -> Provenance | None:
 def _open(path: Place, sha256: str | None) -> tuple[pq.ParquetFile, dict[str, Any]]:
     """A file of nuclei and its header, of a version that can be read."""
     try:
-        file = pq.ParquetFile(_source(path, sha256), page_checksum_verification=True)
-        header = (file.schema_arrow.metadata or {}).get(KEY)
+        source = _source(path, sha256)
     except (RemoteError, DamageError):
         raise
+    except (ValueError, OSError) as error:
+        raise DataError(f"expected a Parquet file of nuclei at {path}: {str(error).splitlines()[0]}") from error
+    return _opened(source, path)
+
+
+def _opened(source: pa.NativeFile, path: Place) -> tuple[pq.ParquetFile, dict[str, Any]]:
+    try:
+        file = pq.ParquetFile(source, page_checksum_verification=True)
+        header = (file.schema_arrow.metadata or {}).get(KEY)
     # A name of a column that is no UTF-8 is a ValueError.
     except (*_DAMAGE, OSError) as error:
         raise DataError(f"expected a Parquet file of nuclei at {path}: {str(error).splitlines()[0]}") from error

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
     from spatialdata import SpatialData
 
+    from wsinuc.workflows.view.notebook import NotebookView
+
 LABELS = "labels.ome.zarr/labels"
 """Where a result has its label images."""
 
@@ -134,6 +136,30 @@ class Result:
         from wsinuc.exports.scverse.spatial import to_spatialdata
 
         return to_spatialdata(self.folder, **options)
+
+    def view(self, *, height: int = 640) -> NotebookView:
+        """The result over its slide, as ``wsinuc view`` shows it, in a cell of a notebook; needs bokeh.
+
+        Parameters
+        ----------
+        height
+            Pixels of the frame.
+
+        Returns
+        -------
+        NotebookView
+            Has the address (``url``), for a tab of its own, and ``stop()``.
+
+        Raises
+        ------
+        ConfigError
+            Bokeh is not installed.
+        """
+        # Above this package: the viewer learns and counts with the workflows.
+        from wsinuc.workflows.view.notebook import view_in_notebook
+
+        slide = self.slide_place if isinstance(self.slide_place, Path) else None
+        return view_in_notebook(self.folder, slide, height=height)
 
     @property
     def labels(self) -> Array:

@@ -107,6 +107,15 @@ def iter_named_tables(directory: str | Place) -> Iterator[tuple[str, pa.Table]]:
         yield name, table
 
 
+def part_hashes(directory: str | Place) -> dict[str, str | None]:
+    """Names of the parts of a finished result's table in the order of ids, each with the hash that it must have.
+
+    None stands for a hash where the result is of a version that wrote none. Raises as `iter_nuclei` does.
+    """
+    folder = to_place(directory)
+    return _hashes(folder, _whole(folder))
+
+
 def provenance(directory: str | Place) -> Provenance:
     """The run that numbered the nuclei of a finished result, and where QuPath's coordinates begin.
 

@@ -46,24 +46,32 @@ def hatch_left_out(picture: Image.Image, tissue: TissueMask, mm2: float) -> tupl
     mm2
         Area of the slide.
     """
-    shares = tissue.left_out()
-    entries = []
-    overlay = np.zeros((picture.height, picture.width, 4), np.uint8)
-    for kind, color in _COLORS.items():
-        area = shares.get(kind.name.lower(), 0.0) * mm2
-        if tissue.kinds is None or area < SMALLEST_MM2:
-            continue
-        cells = Image.fromarray(tissue.kinds == kind).resize(picture.size, Image.Resampling.NEAREST)
-        alpha = _hatched(np.asarray(cells), _SLOPES[kind])
-        # Cells have one kind each, so opacities never add up beyond one kind's.
-        overlay[alpha > 0] = (*color, 0)
-        overlay[..., 3] += alpha
-        entries.append(LegendEntry(f"{kind.name.lower()} {area:.2g} mm²", color))
+    overlay, entries = left_out_overlay(picture.size, tissue, mm2)
     if not entries:
         return picture, []
     drawn = picture.convert("RGBA")
     drawn.alpha_composite(Image.fromarray(overlay))
     return drawn.convert("RGB"), entries
+
+
+def left_out_overlay(
+    size: tuple[int, int], tissue: TissueMask, mm2: float
+) -> tuple[NDArray[np.uint8], list[LegendEntry]]:
+    """What was left out as a transparent picture ``(h, w, 4)`` of a size (width, height), and its legend."""
+    shares = tissue.left_out()
+    entries = []
+    overlay = np.zeros((size[1], size[0], 4), np.uint8)
+    for kind, color in _COLORS.items():
+        area = shares.get(kind.name.lower(), 0.0) * mm2
+        if tissue.kinds is None or area < SMALLEST_MM2:
+            continue
+        cells = Image.fromarray(tissue.kinds == kind).resize(size, Image.Resampling.NEAREST)
+        alpha = _hatched(np.asarray(cells), _SLOPES[kind])
+        # Cells have one kind each, so opacities never add up beyond one kind's.
+        overlay[alpha > 0] = (*color, 0)
+        overlay[..., 3] += alpha
+        entries.append(LegendEntry(f"{kind.name.lower()} {area:.2g} mm²", color))
+    return overlay, entries
 
 
 def _hatched(inside: NDArray[np.bool_], slope: tuple[int, int]) -> NDArray[np.uint8]:

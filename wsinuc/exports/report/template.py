@@ -20,8 +20,15 @@ def render(template: str, values: dict[str, Any]) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+    environment = escaping(_TEMPLATES)
+    environment.filters |= {"count": _count, "area": _area, "density": _density, "percent": _percent}
+    return environment
+
+
+def escaping(folder: Path) -> Environment:
+    """Templates of a folder, in which everything that is filled in is escaped."""
+    return Environment(
+        loader=FileSystemLoader(folder),
         # For every template: names of slides and classes come from anywhere.
         autoescape=True,
         undefined=StrictUndefined,
@@ -32,8 +39,6 @@ def _environment() -> Environment:
         # Names that are escape sequences stay readable, and are none.
         finalize=_plain,
     )
-    environment.filters |= {"count": _count, "area": _area, "density": _density, "percent": _percent}
-    return environment
 
 
 def _plain(value: object) -> object:

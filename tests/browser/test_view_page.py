@@ -1,0 +1,239 @@
+"""What a person does with a viewer: look, move, select, label, learn, come back; and nothing in the console."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from PIL import Image
+from playwright.sync_api import Page
+
+from helpers.browser import ready
+from wsinuc.workflows.view.table import load_table
+from wsinuc.workflows.view.teach.labels import labels_path
+
+
+def to_screen(page: Page, x: float, y: float) -> tuple[float, float]:
+    """Where on the page a point of the slide is shown."""
+    place: list[float] = page.evaluate("([x, y]) => wsinucView.toScreen(x, y)", [x, y])
+    return place[0], place[1]
+
+
+def go(page: Page, x: float, y: float, down: float) -> None:
+    page.evaluate("([x, y, down]) => wsinucView.go({ x, y, down })", [x, y, down])
+    page.wait_for_function("() => wsinucView.tilesAreThere()")
+
+
+def labels_of(result: Path) -> list[str]:
+    features = json.loads(labels_path(result).read_text())["features"]
+    return [each["properties"]["classification"]["name"] for each in features]
+
+
+def pixels(page: Page) -> Any:
+    """The map as it is painted, uint8 (h, w, 3)."""
+    import io
+
+    shot = page.locator("#map").screenshot()
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(int)
+
+
+def differing(page: Page, before: Any) -> float:
+    """Share of the map's pixels that look different."""
+    return float((np.abs(pixels(page) - before).max(-1) > 60).mean())
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what is painted."""
+    for _ in range(60):
+        if holds():
+            return
+        time.sleep(0.5)
+    raise AssertionError("it was not painted")
+
+
+def test_the_page_opens_and_shows_slide_and_nuclei(seen: Any, screenshots: Path) -> None:
+    page = seen.page
+    assert "nuclei" in page.text_content("#count")
+    assert page.text_content("#bar-label").endswith(("µm", "mm"))
+    # The slide alone looks different, and the nuclei come back.
+    shown = pixels(page)
+    page.uncheck("#nuclei")
+    until(lambda: differing(page, shown) > 0.01)
+    page.check("#nuclei")
+    until(lambda: differing(page, shown) < 0.001)
+    page.screenshot(path=screenshots / "opens.png")
+
+
+def test_a_click_selects_the_nucleus_of_the_label_image(seen: Any, result: Path) -> None:
+    page = seen.page
+    table = load_table(result)
+    labels = zarr.open_array(str(result / "labels.ome.zarr/labels/nuclei/0"), mode="r")[:]
+    down_y, down_x = table.frame.downsample
+    for row in (20, 150, 300):
+        y, x = float(table.y[row]), float(table.x[row])
+        go(page, x, y, 0.5)
+        page.mouse.click(*to_screen(page, x, y))
+        page.wait_for_function(f"() => wsinucView.selected() === {labels[int(y / down_y), int(x / down_x)]}")
+    assert page.is_visible("#nucleus-body img")
+
+
+def test_panning_and_zooming_fetch_tiles_of_that_place(seen: Any) -> None:
+    page = seen.page
+    before = page.evaluate("() => wsinucView.where()")
+    box = page.locator("#map").bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.move(*middle)
+    for _ in range(3):
+        page.mouse.wheel(0, -100)
+    page.wait_for_function(f"() => wsinucView.where().down < {before['down'] * 0.8}")
+    before = page.evaluate("() => wsinucView.where()")
+    page.mouse.down()
+    page.mouse.move(middle[0] - 200, middle[1] - 100, steps=5)
+    page.mouse.up()
+    page.wait_for_function(f"() => wsinucView.where().x > {before['x'] + 80 * before['down']}")
+    page.wait_for_function("() => wsinucView.tilesAreThere()")
+    asked = page.evaluate("() => performance.getEntriesByType('resource').map((each) => each.name)")
+    assert any("/tiles/slide/" in each for each in asked)
+    assert any("/tiles/nuclei/" in each for each in asked)
+    page.wait_for_function("() => location.hash.includes('x=')")
+
+
+def test_keys_label_the_nucleus_under_the_mouse_and_take_back(seen: Any, result: Path) -> None:
+    page = seen.page
+    table = load_table(result)
+    first, second = 100, 101
+    for row, key in ((first, "2"), (second, "x")):
+        y, x = float(table.y[row]), float(table.x[row])
+        go(page, x, y, 0.5)
+        page.mouse.move(0, 0)
+        page.mouse.move(*to_screen(page, x, y))
+        page.wait_for_function("() => wsinucView.mouse() !== null")
+        page.keyboard.press(key)
+        page.wait_for_function(f"() => wsinucView.labels() === {1 if row == first else 2}")
+    # On the disk as soon as it is shown.
+    assert sorted(labels_of(result)) == ["Ignore*", "long"]
+    page.reload()
+    ready(page)
+    page.wait_for_function("() => wsinucView.labels() === 2")
+    page.keyboard.press("u")
+    page.wait_for_selector("#toast.on")
+    page.wait_for_function("() => wsinucView.labels() === 1")
+    assert labels_of(result) == ["long"]
+
+
+def test_lasso_labels_what_lies_within(seen: Any, result: Path) -> None:
+    page = seen.page
+    go(page, 350, 450, 1)
+    page.keyboard.press("l")
+    corners = [(250, 350), (450, 350), (450, 550), (250, 550), (252, 352)]
+    page.mouse.move(*to_screen(page, *corners[0]))
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*to_screen(page, *corner), steps=4)
+    page.mouse.up()
+    page.wait_for_selector("#toast.on")
+    page.keyboard.press("1")
+    page.wait_for_function("() => wsinucView.labels() > 3")
+    table = load_table(result)
+    inside = (np.abs(table.x - 350) < 97) & (np.abs(table.y - 450) < 97)
+    assert len(labels_of(result)) >= inside.sum() > 3
+    assert page.get_attribute("#lasso", "aria-pressed") == "false"
+
+
+def test_learning_changes_the_colours_and_says_how_good_it_is(seen: Any, result: Path, screenshots: Path) -> None:
+    page = seen.page
+    table = load_table(result)
+    key = page.evaluate("() => wsinucView.key")
+    # In another order than the result's own classes, so that they have other colours.
+    for kind, name in ((1, "A long"), (0, "B round")):
+        ids = table.ids[np.flatnonzero(table.classes == kind)[::12]].tolist()
+        page.evaluate(
+            "([key, ids, name]) => fetch(`label/${key}`, {method: 'POST', body: JSON.stringify({ids, class: name})})",
+            [key, ids, name],
+        )
+    page.reload()
+    ready(page)
+    before = pixels(page)
+    page.click("#learn")
+    page.wait_for_function("() => document.getElementById('score').textContent.includes('accuracy')")
+    page.wait_for_function("() => document.getElementById('legend').textContent.includes('B round')")
+    page.wait_for_function("() => wsinucView.tilesAreThere()")
+    until(lambda: differing(page, before) > 0.005)
+    page.screenshot(path=screenshots / "learned.png")
+
+
+def test_filters_and_histogram_are_linked(seen: Any) -> None:
+    page = seen.page
+    page.wait_for_function("() => document.querySelectorAll('#histogram rect').length > 10")
+    whole = page.text_content("#seen")
+    page.fill("#range-low", "60")
+    page.press("#range-low", "Enter")
+    page.wait_for_function("() => location.hash.includes('lo=60')")
+    assert page.locator("#histogram rect.in").count() > 0
+    page.click("#range-clear")
+    page.wait_for_function("() => !location.hash.includes('lo=60')")
+    assert page.locator("#histogram rect.in").count() == 0
+    page.evaluate(
+        "() => { const s = document.getElementById('least'); s.value = 99; s.dispatchEvent(new Event('input')); }"
+    )
+    page.wait_for_function(f"() => document.getElementById('seen').textContent !== {json.dumps(whole)}")
+
+
+def test_an_address_brings_another_person_to_the_same_place(seen: Any) -> None:
+    page = seen.page
+    page.select_option("#by", "area_um2")
+    go(page, 300, 400, 0.7)
+    page.wait_for_function("() => location.hash.includes('by=area_um2') && location.hash.includes('d=0.7')")
+    other = page.context.new_page()
+    other.goto(page.url)
+    ready(other)
+    place = other.evaluate("() => wsinucView.where()")
+    assert abs(place["x"] - 300) < 1
+    assert abs(place["y"] - 400) < 1
+    assert abs(place["down"] - 0.7) < 0.01
+    assert other.input_value("#by") == "area_um2"
+
+
+def test_search_finds_a_nucleus_by_its_id(seen: Any) -> None:
+    page = seen.page
+    page.fill("#search-id", "77")
+    page.press("#search-id", "Enter")
+    page.wait_for_function("() => wsinucView.selected() === 77")
+    page.fill("#search-id", "99999999")
+    page.press("#search-id", "Enter")
+    page.wait_for_function("() => document.getElementById('toast').textContent.includes('no nucleus')")
+
+
+def test_the_keyboard_reaches_everything(seen: Any) -> None:
+    page = seen.page
+    page.evaluate("() => document.body.focus()")
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("() => document.activeElement.id || document.activeElement.textContent"))
+    for name in ("search-id", "fit", "one", "link", "picture", "by", "nuclei", "opacity", "least", "column", "lasso"):
+        assert name in reached, name
+    before = page.evaluate("() => wsinucView.where()")
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("+")
+    page.keyboard.press("ArrowRight")
+    after = page.evaluate("() => wsinucView.where()")
+    assert after["down"] < before["down"]
+    assert after["x"] > before["x"]
+
+
+def test_the_picture_is_what_is_seen_at_twice_the_resolution(seen: Any, tmp_path: Path) -> None:
+    page = seen.page
+    go(page, 350, 450, 1)
+    page.wait_for_function("() => document.getElementById('picture').href.includes('down=0.5')")
+    with page.expect_download() as download:
+        page.click("#picture")
+    path = tmp_path / "view.png"
+    download.value.save_as(path)
+    place = page.evaluate("() => wsinucView.where()")
+    assert Image.open(path).size == (round(2 * place["w"]), round(2 * place["h"]))

@@ -1,0 +1,80 @@
+// The page from its parts, in the order in which they need each other; and the keys.
+import { openFrame } from "./frame.js";
+import { openHistogram } from "./histogram.js";
+import { bounds, fit, go, mouse, onMove, openMap, pan, tilesAreThere, toScreen, where, zoom } from "./map.js";
+import { openNucleus, select, selectAt, selection } from "./nucleus.js";
+import { openPanel, toggleNuclei } from "./panel.js";
+import { address, ask, byId, later, say, settings, showProblems, tried } from "./server.js";
+import { onStyle, openState, query, recall } from "./state.js";
+import { giveByKey, ignore, labels, next, openTeaching, refreshLabels, toggleLasso, undo, unlabel } from "./teach.js";
+
+const KEYS = {
+  x: ignore, u: undo, n: next, l: toggleLasso, h: toggleNuclei, f: fit, o: () => go({ ...where(), down: 1 }),
+  "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1 / 0.7), "?": () => byId("keys").showModal(),
+  ArrowLeft: () => pan(-0.15, 0), ArrowRight: () => pan(0.15, 0), ArrowUp: () => pan(0, -0.15), ArrowDown: () => pan(0, 0.15),
+  Delete: unlabel, Escape: () => select(null), Enter: () => tried(() => selectAt(where().x, where().y)),
+};
+
+function openKeys() {
+  document.addEventListener("keydown", (event) => {
+    const isField = event.target.matches("input:not([type=checkbox], [type=range]), select, textarea");
+    if (isField || event.ctrlKey || event.metaKey || event.altKey || byId("keys").open) return;
+    // A button that has the focus is pressed by Enter, and a slider moved by arrows.
+    if (event.target.matches("button, a, summary, input") && /^(Enter| |Arrow.*)$/.test(event.key)) return;
+    const work = /^[1-9]$/.test(event.key) ? () => giveByKey(Number(event.key)) : KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!work) return;
+    event.preventDefault();
+    work();
+  });
+  byId("help").addEventListener("click", KEYS["?"]);
+}
+
+function openTheme() {
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const use = (theme) => (document.documentElement.dataset.theme = theme);
+  use(localStorage.getItem("wsinuc-theme") ?? (dark ? "dark" : "light"));
+  byId("theme").addEventListener("click", () => {
+    const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    localStorage.setItem("wsinuc-theme", theme);
+    use(theme);
+  });
+}
+
+// The address of the picture follows what is seen.
+function openPicture() {
+  const refresh = later(() => {
+    const { x0, y0 } = bounds();
+    const { down, w, h } = where();
+    const nuclei = byId("nuclei").checked ? 1 : 0;
+    byId("picture").href = address("picture", { ...query(), x0, y0, down: down / 2, w: Math.round(2 * w), h: Math.round(2 * h), nuclei });
+  }, 100);
+  onMove(refresh);
+  onStyle(refresh);
+  byId("nuclei").addEventListener("input", refresh);
+  refresh();
+}
+
+async function open() {
+  openTheme();
+  await openMap();
+  const facts = await ask("facts");
+  byId("count").textContent = facts.nuclei ? `${facts.nuclei.toLocaleString("en")} nuclei` : "";
+  if (!recall()) fit();
+  openState();
+  openFrame(facts);
+  openNucleus(facts);
+  openTeaching(facts);
+  await openPanel(facts);
+  openHistogram(facts);
+  openPicture();
+  openKeys();
+  onMove(later(() => tried(showProblems), 1500));
+  window.addEventListener("focus", refreshLabels);
+  await showProblems();
+  document.body.dataset.ready = "yes";
+}
+
+// For tests, and for whoever wants to script the page.
+window.wsinucView = { bounds, go, where, mouse, tilesAreThere, toScreen, selected: () => selection()?.id ?? null, labels, key: settings.key };
+
+open().catch((error) => say(`The page cannot be shown: ${error.message}`));

@@ -1,0 +1,148 @@
+// The slide itself: Bokeh's plot, its tiles, where one looks, and what is drawn over it.
+import { later, settings } from "./server.js";
+
+let plot;
+let slideTiles;
+let nucleiTiles;
+const watchers = [];
+const [height, width] = settings.shape;
+const pointer = { x: null, y: null };
+
+const named = (name) => plot.document.get_model_by_name(name);
+const viewOf = (model) => Bokeh.index.find_one(model);
+
+// Resolves when the first tiles were asked for, from when on ranges are ours.
+export async function openMap() {
+  const drawn = () => new Promise((done) => requestAnimationFrame(done));
+  while (!window.Bokeh || !Bokeh.documents.length || !Bokeh.documents[0].get_model_by_name("slide")) await drawn();
+  plot = Bokeh.documents[0].get_model_by_name("slide");
+  slideTiles = named("slide-tiles");
+  nucleiTiles = named("nuclei-tiles");
+  for (const tiles of [slideTiles, nucleiTiles]) chooseNearestZoom(tiles.tile_source);
+  while (!viewOf(slideTiles)?.map_initialized) await drawn();
+  for (const tiles of [slideTiles, nucleiTiles]) viewOf(tiles)._prefetch_tiles = () => {};
+  const told = later(() => watchers.forEach((watcher) => watcher()), 40);
+  for (const range of [plot.x_range, plot.y_range]) range.change.connect(told);
+  plot.on_event("mousemove", (event) => Object.assign(pointer, { x: event.x, y: -event.y }));
+  plot.on_event("mouseleave", () => Object.assign(pointer, { x: null, y: null }));
+  new ResizeObserver(told).observe(document.getElementById("map"));
+}
+
+// Bokeh takes the next coarser zoom and enlarges it; the nearest one is sharper.
+function chooseNearestZoom(source) {
+  source.get_level_by_extent = (extent, h, w) => {
+    const wanted = Math.max((extent[2] - extent[0]) / w, (extent[3] - extent[1]) / h) / Math.min(2, devicePixelRatio);
+    const zoom = Math.round(Math.log2(source.initial_resolution / wanted));
+    return Math.max(source.min_zoom, Math.min(source.max_zoom, zoom));
+  };
+}
+
+export const onMove = (watcher) => watchers.push(watcher);
+export const onEvent = (name, work) => plot.on_event(name, work);
+export const mouse = () => (pointer.x === null ? null : { ...pointer });
+
+function size() {
+  const { width: w, height: h } = viewOf(plot).frame.bbox;
+  return { w, h };
+}
+
+// Where on the page a point of level-0 pixels is shown.
+export function toScreen(x, y) {
+  const { x0, y0 } = bounds();
+  const { down } = where();
+  const box = document.getElementById("map").getBoundingClientRect();
+  const frame = viewOf(plot).frame.bbox;
+  return [box.left + frame.left + (x - x0) / down, box.top + frame.top + (y - y0) / down];
+}
+
+// Whether every tile of what is in sight has come.
+export function tilesAreThere() {
+  const { w, h } = size();
+  const extent = [plot.x_range.start, plot.y_range.start, plot.x_range.end, plot.y_range.end];
+  return [slideTiles, nucleiTiles].every(({ tile_source: source }) => {
+    const wanted = source.get_tiles_by_extent(extent, source.get_level_by_extent(extent, h, w), 0);
+    return wanted.every(([x, y, z]) => source.tiles.get(source.tile_xyz_to_key(x, y, z))?.loaded);
+  });
+}
+
+// The middle in level-0 pixels, and how many of them are one pixel of the screen.
+export function where() {
+  const { x_range, y_range } = plot;
+  const { w, h } = size();
+  return {
+    x: (x_range.start + x_range.end) / 2, y: -(y_range.start + y_range.end) / 2,
+    down: (x_range.end - x_range.start) / w, w, h,
+  };
+}
+
+export function bounds() {
+  const { x_range, y_range } = plot;
+  return { x0: x_range.start, x1: x_range.end, y0: -y_range.end, y1: -y_range.start };
+}
+
+export function go({ x, y, down }) {
+  const { w, h } = size();
+  const now = where();
+  const scale = Math.max(1 / 24, down ?? now.down);
+  plot.x_range.setv({ start: x - (w * scale) / 2, end: x + (w * scale) / 2 });
+  plot.y_range.setv({ start: -y - (h * scale) / 2, end: -y + (h * scale) / 2 });
+}
+
+export function fit() {
+  const { w, h } = size();
+  go({ x: width / 2, y: height / 2, down: Math.max(width / w, height / h) * 1.04 });
+}
+
+export function zoom(factor) {
+  const now = where();
+  go({ x: now.x, y: now.y, down: now.down * factor });
+}
+
+export function pan(right, lower) {
+  const now = where();
+  go({ x: now.x + right * now.w * now.down, y: now.y + lower * now.h * now.down, down: now.down });
+}
+
+// New tiles are fetched before the old ones go, so that nothing flickers.
+let wanted = 0;
+export async function restyle(style) {
+  const mine = ++wanted;
+  const source = nucleiTiles.tile_source;
+  const { w, h } = size();
+  const extent = [plot.x_range.start, plot.y_range.start, plot.x_range.end, plot.y_range.end];
+  const tiles = source.get_tiles_by_extent(extent, source.get_level_by_extent(extent, h, w), 0);
+  await Promise.all(tiles.map(([x, y, z]) => loaded(source, x, y, z, style)));
+  // A later style has overtaken this one.
+  if (mine === wanted) source.extra_url_vars = { STYLE: style };
+}
+
+function loaded(source, x, y, z, style) {
+  const [, row] = source.tms_to_wmts(x, y, z);
+  const image = new Image();
+  image.src = source.url.replace("{STYLE}", style).replace("{X}", x).replace("{Y}", row).replace("{Z}", z);
+  return image.decode().catch(() => {});
+}
+
+// Bokeh paints tiles that are not visible all the same, so they are made transparent.
+const layers = { slide: { visible: true, alpha: 1 }, nuclei: { visible: true, alpha: 1 } };
+export function layer(name, part) {
+  Object.assign(layers[name], part);
+  const tiles = name === "slide" ? slideTiles : nucleiTiles;
+  tiles.alpha = layers[name].visible ? layers[name].alpha : 0;
+}
+
+export function draw(name, data) {
+  plot.renderers.find((each) => each.data_source?.name === name).data_source.data = data;
+}
+
+export function show(name, visible) {
+  plot.renderers.find((each) => each.data_source?.name === name).visible = visible;
+}
+
+export const lassoIsOn = () => plot.toolbar.tools.find((tool) => tool.name === "lasso").active;
+export function setLasso(on) {
+  for (const tool of plot.toolbar.tools) {
+    if (tool.name === "lasso") tool.active = on;
+    if (tool.name === "pan") tool.active = !on;
+  }
+}

@@ -1,0 +1,83 @@
+// Questions to the server. Addresses are relative to the page, whose own address has the token.
+export const settings = JSON.parse(document.getElementById("settings").textContent);
+
+export const byId = (id) => document.getElementById(id);
+
+export function element(name, text, ...classes) {
+  const made = document.createElement(name);
+  // As text, whatever a name holds.
+  if (text !== undefined && text !== null) made.textContent = text;
+  made.classList.add(...classes);
+  return made;
+}
+
+let fading;
+export function say(text) {
+  const toast = byId("toast");
+  toast.textContent = text;
+  toast.classList.add("on");
+  clearTimeout(fading);
+  fading = setTimeout(() => toast.classList.remove("on"), 3200);
+}
+
+// To the clipboard; where the browser keeps that from pages without encryption, to be copied by hand.
+export async function copy(text, told) {
+  try {
+    await navigator.clipboard.writeText(text);
+    say(told);
+  } catch {
+    window.prompt("Copy this:", text);
+  }
+}
+
+export function address(what, query = {}) {
+  const text = new URLSearchParams(query).toString();
+  return `${what}/${settings.key}${text ? "?" + text : ""}`;
+}
+
+export async function ask(what, query) {
+  return answered(await fetch(address(what, query)));
+}
+
+export async function send(what, content) {
+  return answered(await fetch(address(what), { method: "POST", body: JSON.stringify(content) }));
+}
+
+async function answered(response) {
+  const content = await response.json();
+  if (!response.ok) throw new Error(content.error || "The server does not answer.");
+  return content;
+}
+
+// Runs what may fail, and says it where it does.
+export async function tried(work) {
+  try {
+    return await work();
+  } catch (error) {
+    say(error instanceof TypeError ? "The server does not answer: was wsinuc view ended?" : error.message);
+    return undefined;
+  }
+}
+
+export async function showProblems(known) {
+  const { problems } = known ? { problems: known } : await ask("problems");
+  const box = byId("problems");
+  box.replaceChildren(...problems.map((problem) => element("p", problem)));
+  box.hidden = problems.length === 0;
+}
+
+// The last of several calls, once there is quiet.
+export function later(work, milliseconds) {
+  let timer;
+  return (...given) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => work(...given), milliseconds);
+  };
+}
+
+// A number as people read it: three digits that count.
+export function figure(value) {
+  if (value === null || value === undefined) return "–";
+  if (value !== 0 && Math.abs(value) < 0.001) return value.toExponential(1);
+  return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3)));
+}

@@ -1,0 +1,286 @@
+"""One result that is looked at: its slide, its table, and what was drawn of them last, within a bound of memory.
+
+Slide and table are opened when something of them is asked for, and each may be missing or damaged: what went wrong
+is kept as a sentence for the page, and the other is shown all the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.errors import DataError, SlideError, WsinucError
+from wsinuc.grid import Box
+from wsinuc.recent import Recent
+from wsinuc.slides import open_slide
+from wsinuc.slides.base import Slide
+from wsinuc.store.manifest import read_made
+from wsinuc.store.parts import provenance
+from wsinuc.urls import to_place
+from wsinuc.workflows.view.left_out import left_out_picture
+from wsinuc.workflows.view.region_counts import region_counts
+from wsinuc.workflows.view.table import NucleiTable, load_table
+from wsinuc.workflows.view.teach.labels import Labels, labels_path
+from wsinuc.workflows.view.teach.learn import Learned
+from wsinuc.workflows.view.teach.teaching import Teaching
+from wsinuc.workflows.view.tiles.density import DensityGrid, density_grid, grid_zoom
+from wsinuc.workflows.view.tiles.nuclei import DOTS_PX, draw_nuclei
+from wsinuc.workflows.view.tiles.palette import class_colors
+from wsinuc.workflows.view.tiles.pyramid import CLOSER, Pyramid
+from wsinuc.workflows.view.tiles.slide import encode_png, encode_slide, read_slide
+from wsinuc.workflows.view.tiles.style import LEARNED, Paint, Style, limits_of
+
+TILE_BYTES = 96 * 2**20
+"""Room for encoded tiles of a kind."""
+GRID_BYTES = 128 * 2**20
+"""Room for densities of the whole slide, one for each style."""
+MOST_PROBLEMS = 50
+Tile = tuple[bytes, str]
+"""Encoded, and its media type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is looked at."""
+
+    result: Path | None
+    """The folder of a finished result; None for a slide alone."""
+    slide: Path | None = None
+    """The slide, where it is not the one that the result has noted."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        path = self.result or self.slide
+        assert path is not None
+        return path.resolve().name.removesuffix(".wsinuc")
+
+
+@dataclass
+class Opened:
+    """A result (or slide) with its caches. Safe to share between threads."""
+
+    source: Source
+    regions_file: Path | None = None
+    """GeoJSON of regions to show over the slide."""
+    problems: list[str] = field(default_factory=list)
+    """What cannot be shown, and why; a sentence each."""
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _slide_tiles: Recent[Tile] = field(default_factory=lambda: Recent[Tile](TILE_BYTES))
+    _nuclei_tiles: Recent[Tile] = field(default_factory=lambda: Recent[Tile](TILE_BYTES))
+    _grids: Recent[DensityGrid] = field(default_factory=lambda: Recent[DensityGrid](GRID_BYTES))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What ``summary.json`` says; empty for a slide alone."""
+        if self.source.result is None:
+            return {}
+        return dict(read_made(self.source.result).content)
+
+    @property
+    def slide(self) -> Slide | None:
+        """The slide; None where it cannot be opened."""
+        with self._lock:
+            return self._slide
+
+    @cached_property
+    def _slide(self) -> Slide | None:
+        config = self.summary.get("config", {})
+        place = self.source.slide or to_place(str(self.summary.get("slide")))
+        try:
+            return open_slide(place, reader=config.get("reader", "auto"), mpp=config.get("mpp"))
+        except (WsinucError, OSError) as error:
+            self.note(f"The slide cannot be shown: {error}")
+            return None
+
+    @property
+    def table(self) -> NucleiTable | None:
+        """The table; None for a slide alone, and where it cannot be read."""
+        with self._lock:
+            return self._table
+
+    @cached_property
+    def _table(self) -> NucleiTable | None:
+        if self.source.result is None:
+            return None
+        try:
+            return load_table(self.source.result)
+        except (WsinucError, OSError) as error:
+            self.note(f"The nuclei cannot be shown: {error}")
+            return None
+
+    @cached_property
+    def pyramid(self) -> Pyramid:
+        """The tiles: of the slide, or of the table where there is no slide."""
+        slide = self.slide
+        if slide is not None:
+            return Pyramid(slide.level_shapes[0])
+        shape = self.summary.get("settings", {}).get("shape")
+        table = self.table
+        if table is None or not shape:
+            return Pyramid((1, 1))
+        down_y, down_x = table.frame.downsample
+        return Pyramid((round(shape[0] * down_y), round(shape[1] * down_x)))
+
+    @property
+    def mpp(self) -> float | None:
+        """um per level-0 pixel; None where it is unknown."""
+        table = self.table
+        if table is not None:
+            return table.frame.mpp / float(np.sqrt(np.prod(table.frame.downsample)))
+        try:
+            return None if self.slide is None else self.slide.mpp
+        except WsinucError:
+            return None
+
+    def paint(self, style: Style) -> Paint:
+        """A style applied to the table. Raises ConfigError for a measurement that it does not have."""
+        table = self.table
+        if table is None:
+            raise DataError("there are no nuclei to show")
+        learned = self._learned
+        if style.by == LEARNED and learned is not None:
+            colors = tuple(self.teaching.color_of(name) for name in learned.names) if self.teaching else ()
+            return Paint(style, table, learned.classes, learned.names, colors, (0.0, 1.0))
+        names = table.class_names
+        return Paint(style, table, table.classes, names, class_colors(len(names)), limits_of(table, style.by))
+
+    @property
+    def version(self) -> int:
+        """Changes when tiles of a style do."""
+        return id(self._learned)
+
+    @property
+    def _learned(self) -> Learned | None:
+        return None if self.teaching is None else self.teaching.learned
+
+    @cached_property
+    def teaching(self) -> Teaching | None:
+        """Labels and what was learned from them; None where nuclei cannot be named, which is noted."""
+        table = self.table
+        if table is None or self.source.result is None:
+            return None
+        try:
+            run = provenance(self.source.result)
+        except (WsinucError, OSError) as error:
+            self.note(f"Nuclei cannot be labelled: {error}")
+            return None
+        origin = run.origin_yx or self.summary.get("origin") or (self.slide.origin if self.slide else (0.0, 0.0))
+        path = labels_path(self.source.result)
+        return Teaching(Labels(path, table, run.run_id, (float(origin[0]), float(origin[1]))))
+
+    @cached_property
+    def regions(self) -> list[dict[str, Any]]:
+        """Regions with the nuclei in each; none where no file was given. Raises DataError."""
+        if self.regions_file is None or self.table is None or self.source.result is None:
+            return []
+        return region_counts(self.source.result, self.regions_file, self.table, self.summary)
+
+    @cached_property
+    def left_out(self) -> NDArray[np.uint8]:
+        """RGBA of the whole slide where something was left out of the search. Raises SlideError."""
+        if self.slide is None:
+            raise SlideError("there is no slide to look for tissue in")
+        return left_out_picture(self.slide, self.summary)
+
+    def slide_tile(self, zoom: int, x: int, y: int) -> Tile:
+        """A tile of the slide. Raises ConfigError where there is none, SlideError where it cannot be read."""
+        return self._kept(self._slide_tiles, (zoom, x, y), lambda: self._draw_slide(zoom, x, y))
+
+    def nuclei_tile(self, zoom: int, x: int, y: int, style: Style) -> Tile:
+        """A transparent tile of the nuclei. Raises ConfigError where there is none, DataError for a damaged part."""
+        return self._kept(
+            self._nuclei_tiles, (zoom, x, y, style, self.version), lambda: self._draw_nuclei(zoom, x, y, style)
+        )
+
+    def slide_pixels(self, box: Box, down: float) -> NDArray[np.uint8]:
+        """RGB ``(h, w, 3)`` of a box in pixels of a picture; white where there is no slide."""
+        if self.slide is None:
+            return np.full((*box.shape, 3), 255, np.uint8)
+        pixels, unreadable = read_slide(self.slide, box, down)
+        for part in unreadable[:1]:
+            y, x = round(part.y0 * down), round(part.x0 * down)
+            self.note(f"Parts of the slide cannot be decoded and are white, the first at x {x}, y {y}.")
+        return pixels
+
+    def nuclei_pixels(self, box: Box, down: float, style: Style) -> NDArray[np.uint8]:
+        """RGBA ``(h, w, 4)`` of the nuclei in a box in pixels of a picture."""
+        return draw_nuclei(self.paint(style), box, down)
+
+    def is_there(self, kind: str, place: tuple[int, int, int]) -> bool:
+        """Whether a tile lies on the slide, so that it is a problem when it cannot be drawn."""
+        zoom, x, y = place
+        if zoom > self.pyramid.finest + (CLOSER if kind == "nuclei" else 0):
+            return False
+        return self.pyramid.box(zoom, x, y).overlaps(self.pyramid.extent(zoom))
+
+    def note(self, problem: str) -> None:
+        """Keep a sentence for the page, once."""
+        with self._lock:
+            if problem not in self.problems and len(self.problems) < MOST_PROBLEMS:
+                self.problems.append(problem)
+
+    def warm(self, pool: ThreadPoolExecutor) -> None:
+        """Begin to read what the first view needs."""
+        pool.submit(self._first_view)
+
+    def _first_view(self) -> None:
+        # What cannot be read is noted, and said to the page.
+        try:
+            self.slide_tile(0, 0, 0)
+            self.nuclei_tile(0, 0, 0, Style())
+        except (WsinucError, OSError):
+            return
+        # Loads the compiled loops, which the first outlines would wait for.
+        from wsinuc.exports.pictures import strokes
+
+        corners = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        color = np.zeros((1, 3), np.uint8)
+        strokes.stroke(corners, np.array([0, 3]), color, np.zeros((2, 2, 4), np.uint8), width=1.0, opacity=255)
+
+    def _kept(self, tiles: Recent[Tile], key: Any, draw: Callable[[], Tile]) -> Tile:
+        tile = tiles.get(key)
+        if tile is None:
+            tile = draw()
+            tiles.keep(key, tile, len(tile[0]))
+        return tile
+
+    def _draw_slide(self, zoom: int, x: int, y: int) -> Tile:
+        if zoom > self.pyramid.finest or self.slide is None:
+            raise SlideError("there is no such tile of the slide")
+        box = self.pyramid.box(zoom, x, y)
+        extent = self.pyramid.extent(zoom)
+        inside = (min(box.y1, extent.y1) - box.y0, min(box.x1, extent.x1) - box.x0)
+        if min(inside) <= 0:
+            raise SlideError("there is no such tile of the slide")
+        return encode_slide(self.slide_pixels(box, self.pyramid.downsample(zoom)), inside)
+
+    def _draw_nuclei(self, zoom: int, x: int, y: int, style: Style) -> Tile:
+        box = self.pyramid.box(zoom, x, y)
+        down = self.pyramid.downsample(zoom)
+        paint = self.paint(style)
+        if paint.table.diameter / down < DOTS_PX and down >= self._grid_down:
+            return encode_png(self._grid(paint).draw(box, zoom)), "image/png"
+        return encode_png(draw_nuclei(paint, box, down)), "image/png"
+
+    @cached_property
+    def _grid_down(self) -> float:
+        return self.pyramid.downsample(grid_zoom(self.pyramid))
+
+    def _grid(self, paint: Paint) -> DensityGrid:
+        # One at a time: a page asks for a dozen tiles of a new style at once.
+        with self._lock:
+            key = (paint.style, self.version)
+            grid = self._grids.get(key)
+            if grid is None:
+                grid = density_grid(paint, self.pyramid)
+                self._grids.keep(key, grid, grid.sums.nbytes)
+        return grid
