@@ -36,7 +36,6 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--add",
         "--labels",
         "--rest",
-        "--regions",
         "--structures-from",
         "--layout",
         "--where",
