@@ -51,6 +51,8 @@ AUGMENTATION = Augmentation(
 )
 SHARES = {"nuinsseg": 0.57, "tnbc": 0.28, "dsb2018_histology": 0.1, "negatives": 0.05}
 """Of the crops; most images of the Data Science Bowl show haematoxylin alone."""
+NEVER = 10**9
+"""A step that no training reaches."""
 MEASURE = 1000
 """Steps between measurements of the held-out loss."""
 MEASURED = 48
@@ -88,7 +90,7 @@ def loss_on(network: DenseNetwork, crops: list[Crop]) -> Tensor:
     return unet_loss(raw, make_targets(crops, "distance", 0, mpp=MPP), DistillConfig())
 
 
-def train(data: Path, out: Path, base: int, seed: int, steps: int, until: int, minutes: float) -> None:
+def train(data: Path, out: Path, base: int, seed: int, steps: int, *, minutes: float, until: int = NEVER) -> None:
     """Train, or go on, for so many steps in all, up to one of them, or for minutes from now."""
     torch.manual_seed(seed)
     shape = NETWORK | {"base": base}
@@ -142,7 +144,7 @@ def main() -> None:
     parser.add_argument("--base", type=int, default=48, help="channels of the finest level")
     parser.add_argument("--seed", type=int, default=21, help="of the weights, the crops and their order")
     parser.add_argument("--steps", type=int, default=40_000, help="in all; the rate falls along a cosine until then")
-    parser.add_argument("--until", type=int, default=10**9, help="stop cleanly after this step")
+    parser.add_argument("--until", type=int, default=NEVER, help="stop cleanly after this step")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -152,8 +154,8 @@ def main() -> None:
         arguments.base,
         arguments.seed,
         arguments.steps,
-        arguments.until,
-        arguments.minutes,
+        minutes=arguments.minutes,
+        until=arguments.until,
     )
 
 

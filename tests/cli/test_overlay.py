@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import click
 import pytest
 import torch
 from click.testing import CliRunner
 
+from helpers.files.denoisers import SMALL, write_denoiser
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
@@ -47,8 +49,13 @@ def test_only_what_was_written_counts():
     assert seen == {"one": 1}
 
 
-def test_paper_reads_the_published_features():
-    config = ddpm_config("paper", {})
+@pytest.fixture(name="denoiser")
+def _denoiser(tmp_path: Path) -> Path:
+    return write_denoiser(tmp_path / "denoiser.safetensors", UNet(SMALL))
+
+
+def test_paper_reads_the_published_features(denoiser: Path):
+    config = ddpm_config("paper", {}, denoiser)
     assert config == DdpmTrainConfig.paper()
     assert config.features.timesteps == (50, 150, 250)
     assert config.features.blocks == (6, 8, 10, 12)
@@ -58,14 +65,14 @@ def test_paper_reads_the_published_features():
 
 
 @pytest.mark.parametrize("preset", ["quick", "paper"])
-def test_every_option_of_method_a_holds_with_every_preset(preset: str):
+def test_every_option_of_method_a_holds_with_every_preset(preset: str, denoiser: Path):
     given = {"members": 3, "visits": 2, "tune": 30, "lr": 2e-4, "timesteps": (5,), "seed": 9, "separation": "hv"}
-    config = ddpm_config(preset, given)
+    config = ddpm_config(preset, given, denoiser)
     assert (config.members, config.sampling.visits, config.features.timesteps) == (3, 2, (5,))
     assert config.tuning is not None
     assert (config.tuning.fit.steps, config.tuning.ensemble_fit.steps, config.tuning.fit.lr) == (30, 10, 2e-4)
     assert (config.seed, config.tuning.seed, config.separation) == (9, 9, "hv")
-    assert ddpm_config(preset, {"lr": 5e-3}).fit.lr == 5e-3
+    assert ddpm_config(preset, {"lr": 5e-3}, denoiser).fit.lr == 5e-3
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ from wsinuc_cli.main import main
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 SHIPPED = {
-    "accurate": "f3f793f7f1cbe6a767af95cbd6065996caff80342120751ef874dd38bc62c27d",
-    "breast": "9cd834b1312861a31984c2c7add8be727890dd5c14391a8cb1724a579ecc8578",
+    "accurate": "d696c75d1b2c1fc4efd9ac4bf914976f165031a9c3c3bc0b27df9095933b08e6",
+    "breast": "0a99cd55f3c233499deaf6b04e5eabf46c223179b48abc9b56f77ab1e9307c97",
     "diffusion": "a4a3f58db3b9dfffa8bf7ac384880a837b6d9cf967b31de925db51beac2e35a6",
-    "fast": "3daf884169e1b8f9d5e0b5460adc4ef9893f8d2ce448d57732c998c6288aa336",
+    "fast": "824be193d82d86c780be598423383764a64868668cb7811fcad31f62ec0dca44",
     "student-tnbc": "1d3f14f7c8f19fc0ed0f98d1f90993a6e2fc33c32a98c0b8919860eb44d8bb6c",
     "student": "2d0600222c6f8ce3aad824cf00e6d6f0c3a308d54a2298da3504d37e4496e864",
 }

@@ -221,7 +221,10 @@ def _points() -> Iterator[Row]:
     kinds: dict[str, tuple[str | bytes, Gives | Refused]] = {
         "two": ("x,y,class\n1,2,A\n3,4,\n", Gives(2)),
         "none": ("x,y,class\n", Gives(0)),
-        "one outside the image": ("x,y,class\n1,2,A\n300,4,B\n", Gives(1)),
+        "one outside the image": (
+            "x,y,class\n1,2,A\n300,4,B\n",
+            Gives(1, says="hold points outside of the image: left out"),
+        ),
         "an unknown class": ("x,y,class\n1,2,C\n", Refused(DataError, "is not in classes.csv, which has A, B")),
         "infinity": ("x,y,class\ninf,2,A\n", Refused(DataError, "must be finite")),
         "text": ("x,y,class\none,2,A\n", Refused(DataError, "must be numbers")),
