@@ -150,12 +150,13 @@ def curve(pool: Pool, test: Pool, way: str, seed: int, rounds: int, penalty: flo
 
 
 def draw(curves: dict[str, NDArray[np.float64]], path: Path) -> None:
-    """Mean and standard deviation over seeds."""
+    """Mean over seeds, and its standard error."""
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for (way, values), color in zip(curves.items(), ("#7f8c8d", "#2e86de"), strict=True):
         labels = START + STEP * np.arange(values.shape[1])
-        mean, spread = values.mean(axis=0), values.std(axis=0)
+        mean = values.mean(axis=0)
+        spread = values.std(axis=0) / np.sqrt(len(values))
         axes.plot(labels, mean, "o-", color=color, label=way)
         axes.fill_between(labels, mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
     axes.set(xlabel="labelled nuclei", ylabel="balanced accuracy, patients not labelled")
@@ -170,7 +171,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--penalty", type=float, default=LearnConfig().classifier.penalty)
     args = parser.parse_args()
@@ -193,8 +194,10 @@ def main() -> None:
     }
     args.output.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n")
     arrays = {name: np.array(values) for name, values in curves.items()}
-    for name, values in arrays.items():
-        print(name, values.mean(axis=0).round(3), values.std(axis=0).round(3))
+    gains = arrays["asked for"] - arrays["at random"]
+    for count in (5, args.seeds):
+        for name, values in (*arrays.items(), ("gain", gains)):
+            print(count, name, values[:count].mean(axis=0).round(3), values[:count].std(axis=0).round(3))
     draw(arrays, args.output)
 
 

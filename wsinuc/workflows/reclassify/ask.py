@@ -1,15 +1,16 @@
 """Which nuclei a classifier would like to know next: doubtful ones, spread over kinds, slides and places.
 
-The most doubtful nuclei alone are often alike, and one label would do for all of them. So of those whose two likeliest
-classes are nearly equally likely some are drawn that lie far apart: in their measurements, and on the slides (seeding
-of k-means++).
+The most doubtful nuclei alone are often alike, and odd. So nuclei are drawn from the more doubtful half, each with a
+probability in proportion to its doubt, and those are grouped by k-means in the space of their measurements and
+places; of each group the nucleus nearest to its centre is asked for, which stands for many others.
 
-D. Arthur, S. Vassilvitskii, k-means++: The Advantages of Careful Seeding, SODA 2007.
+F. Zhdanov, Diverse mini-batch Active Learning, arXiv:1901.05954, 2019.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.cluster.vq import kmeans2
 
 from wsinuc.errors import ConfigError
 from wsinuc.exports.atomic import replacing
@@ -28,13 +30,9 @@ from wsinuc.nuclei.columns import KEY, from_arrow
 from wsinuc.workflows.reclassify.learn import Learned
 from wsinuc.workflows.reclassify.tables import ResultTable
 
-DOUBTFUL = 0.1
-"""Share of the nuclei that count as doubtful."""
-PER_QUESTION = 10
-"""Doubtful nuclei for each that is asked, at least."""
-MOST_DOUBTFUL = 20_000
-"""Doubtful nuclei that are compared with each other."""
-OF_PLACE = 0.25
+DRAWN = 5000
+"""Nuclei that are drawn and grouped."""
+OF_PLACE = 0.1
 """What distance on the slide counts beside that of measurements: their share of the variance."""
 APART = 1.5
 """Distance between slides beside that of places on a slide, whose standard deviation is 1 in each direction."""
@@ -62,8 +60,8 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class _Doubtful:
-    """Doubtful nuclei of one part."""
+class _Drawn:
+    """Nuclei that were drawn, each once."""
 
     slides: NDArray[np.intp]
     ids: NDArray[np.int64]
@@ -91,40 +89,27 @@ def next_questions(
     """
     if not 1 <= count <= MOST_QUESTIONS:
         raise ConfigError(f"1 to {MOST_QUESTIONS} nuclei can be asked for at once, got {count}: 20 is usual")
-    total = sum(table.nuclei for table in tables)
-    share = max(DOUBTFUL, PER_QUESTION * count / max(total, 1))
-    doubtful = _joined([each for k, table in enumerate(tables) for each in _doubtful(k, table, learned, share)])
-    order = np.argsort(-doubtful.doubts, kind="stable")
-    kept = order[: min(MOST_DOUBTFUL, max(PER_QUESTION * count, round(DOUBTFUL * total)))]
-    chosen = kept[spread_out(_places(doubtful, learned)[kept], count, np.random.default_rng(seed))]
-    chosen = chosen[np.lexsort((doubtful.ids[chosen], doubtful.slides[chosen]))]
-    return [_question(doubtful, learned, row) for row in chosen.tolist()]
+    rng = np.random.default_rng(seed)
+    doubts = [np.concatenate(list(_doubts(k, table, learned))) for k, table in enumerate(tables)]
+    rows, times = _draw(np.concatenate(doubts), count, rng)
+    starts = np.cumsum([0, *(len(each) for each in doubts)])
+    parts = [
+        each
+        for k, table in enumerate(tables)
+        for each in _described(k, table, learned, rows[(rows >= starts[k]) & (rows < starts[k + 1])] - starts[k])
+    ]
+    drawn = _joined(parts)
+    chosen = representatives(_places(drawn, learned), times, count, rng)
+    return [_question(drawn, learned, row) for row in np.sort(chosen).tolist()]
 
 
-def _doubtful(slide: int, table: ResultTable, learned: Learned, share: float) -> Iterator[_Doubtful]:
-    """The most doubtful nuclei of each part of a table, those with a label left out."""
+def _doubts(slide: int, table: ResultTable, learned: Learned) -> Iterator[Floats]:
+    """Doubts of the nuclei of each part of a table, -1 of those with a label."""
     known = learned.labelled.ids[learned.labelled.slides == slide]
-    names = learned.classifier.columns.names
     for part in table.parts():
-        features = learned.classifier.columns.matrix({name: part[name].to_numpy() for name in names})
-        estimate = learned.classifier.of_features(features)
-        doubts = doubts_of(estimate)
-        ids = part["id"].to_numpy()
-        doubts[np.isin(ids, known)] = -1.0
-        # More than the share: a part may hold more doubt than others.
-        count = min(len(ids), max(PER_QUESTION, round(2 * share * len(ids))))
-        rows = np.sort(np.argsort(-doubts, kind="stable")[:count])
-        rows = rows[doubts[rows] >= 0]
-        xy = np.column_stack([part["x_um"].to_numpy(), part["y_um"].to_numpy()])
-        yield _Doubtful(
-            slides=np.full(len(rows), slide, np.intp),
-            ids=ids[rows],
-            uuids=part["uuid"].take(pa.array(rows)).to_pylist(),
-            xy_um=xy[rows],
-            doubts=doubts[rows],
-            features=features[rows],
-            probabilities=estimate.probabilities[rows].astype(np.float64),
-        )
+        doubts = doubts_of(learned.classify(part))
+        doubts[np.isin(part["id"].to_numpy(), known)] = -1.0
+        yield doubts
 
 
 def doubts_of(estimate: ClassEstimate) -> Floats:
@@ -133,8 +118,44 @@ def doubts_of(estimate: ClassEstimate) -> Floats:
     return 1.0 - (ordered[:, -1] - ordered[:, -2])
 
 
-def _joined(parts: Sequence[_Doubtful]) -> _Doubtful:
-    return _Doubtful(
+def _draw(doubts: Floats, count: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows without a label that are drawn, sorted, and how often; all of them where there are few."""
+    open_rows = np.flatnonzero(doubts >= 0)
+    if len(open_rows) <= 2 * count:
+        return open_rows, np.ones(len(open_rows), np.intp)
+    weights = np.where(doubts >= np.median(doubts[open_rows]), doubts, 0.0)
+    # A classifier without any doubt gives no weights to draw by.
+    weights[open_rows] += 1e-9
+    weights[doubts < 0] = 0.0
+    rows, times = np.unique(rng.choice(len(doubts), DRAWN, p=weights / weights.sum()), return_counts=True)
+    if len(rows) < count:
+        rows = np.union1d(rows, open_rows[np.argsort(-doubts[open_rows], kind="stable")[:count]])
+        times = np.ones(len(rows), np.intp)
+    return rows, times
+
+
+def _described(slide: int, table: ResultTable, learned: Learned, rows: NDArray[np.intp]) -> Iterator[_Drawn]:
+    """What is known of some rows of a table."""
+    names = learned.classifier.columns.names
+    start = 0
+    for part in table.parts():
+        own = part.take(pa.array(rows[(rows >= start) & (rows < start + part.num_rows)] - start))
+        start += part.num_rows
+        features = learned.classifier.columns.matrix({name: own[name].to_numpy() for name in names})
+        estimate = learned.classifier.of_features(features)
+        yield _Drawn(
+            slides=np.full(own.num_rows, slide, np.intp),
+            ids=own["id"].to_numpy(),
+            uuids=own["uuid"].to_pylist(),
+            xy_um=np.column_stack([own["x_um"].to_numpy(), own["y_um"].to_numpy()]),
+            doubts=doubts_of(estimate),
+            features=features,
+            probabilities=estimate.probabilities.astype(np.float64),
+        )
+
+
+def _joined(parts: Sequence[_Drawn]) -> _Drawn:
+    return _Drawn(
         slides=np.concatenate([each.slides for each in parts]),
         ids=np.concatenate([each.ids for each in parts]),
         uuids=[uuid for each in parts for uuid in each.uuids],
@@ -145,15 +166,15 @@ def _joined(parts: Sequence[_Doubtful]) -> _Doubtful:
     )
 
 
-def _places(doubtful: _Doubtful, learned: Learned) -> Floats:
+def _places(drawn: _Drawn, learned: Learned) -> Floats:
     """Where nuclei lie among their kinds and on the slides, as one space, float64 ``(n, d + 10)``."""
     regressions = learned.classifier.regressions
-    features = bounded(doubtful.features, regressions.mean, regressions.scale)
+    features = bounded(drawn.features, regressions.mean, regressions.scale)
     kinds = (features - regressions.mean) / regressions.scale / np.sqrt(max(1, features.shape[1]))
     places = np.zeros((len(kinds), 2 + _DIRECTIONS))
-    for slide in np.unique(doubtful.slides):
-        own = doubtful.slides == slide
-        xy = doubtful.xy_um[own]
+    for slide in np.unique(drawn.slides):
+        own = drawn.slides == slide
+        xy = drawn.xy_um[own]
         places[own, :2] = (xy - xy.mean(axis=0)) / max(1.0, float(xy.std()))
         # Any two slides are about equally far apart, however many there are.
         direction = np.random.default_rng(int(slide)).normal(size=_DIRECTIONS)
@@ -161,34 +182,42 @@ def _places(doubtful: _Doubtful, learned: Learned) -> Floats:
     return np.column_stack([kinds, np.sqrt(OF_PLACE / 2) * places])
 
 
-def spread_out(places: Floats, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Rows of ``places`` ``(n, d)`` that lie far apart: the first, and each next by its squared distance to those."""
+def representatives(places: Floats, times: NDArray[np.intp], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Rows of ``places`` ``(n, d)``, each of which counts ``times``, that are nearest to the centres of as many groups.
+
+    Examples
+    --------
+    >>> places = np.array([[0.0], [0.1], [0.2], [9.0], [9.1], [9.2]])
+    >>> sorted(representatives(places, np.ones(6, int), 2, np.random.default_rng(0)).tolist())
+    [1, 4]
+    """
     if len(places) <= count:
         return np.arange(len(places))
-    chosen = [0]
-    distances = ((places - places[0]) ** 2).sum(axis=1)
-    while len(chosen) < count:
-        total = distances.sum()
-        if total <= 0:
-            rest = np.setdiff1d(np.arange(len(places)), chosen)
-            return np.array([*chosen, *rest[: count - len(chosen)]], np.intp)
-        row = int(rng.choice(len(places), p=distances / total))
-        chosen.append(row)
-        distances = np.minimum(distances, ((places - places[row]) ** 2).sum(axis=1))
+    with warnings.catch_warnings():
+        # An empty group does no harm: its centre is where it began.
+        warnings.simplefilter("ignore", UserWarning)
+        centres, _ = kmeans2(np.repeat(places, times, axis=0), count, iter=20, minit="++", rng=rng)
+    left = np.ones(len(places), bool)
+    chosen: list[int] = []
+    for centre in centres:
+        distances = ((places - centre) ** 2).sum(axis=1)
+        nearest = int(np.where(left, distances, np.inf).argmin())
+        left[nearest] = False
+        chosen.append(nearest)
     return np.array(chosen, np.intp)
 
 
-def _question(doubtful: _Doubtful, learned: Learned, row: int) -> Question:
-    probabilities = doubtful.probabilities[row]
+def _question(drawn: _Drawn, learned: Learned, row: int) -> Question:
+    probabilities = drawn.probabilities[row]
     likeliest = np.argsort(-probabilities, kind="stable")[:2]
     guess = " or ".join(f"{learned.classes[k].name} ({probabilities[k]:.0%})" for k in likeliest.tolist())
-    x, y = doubtful.xy_um[row].tolist()
+    x, y = drawn.xy_um[row].tolist()
     return Question(
-        slide=int(doubtful.slides[row]),
-        id=int(doubtful.ids[row]),
-        uuid=doubtful.uuids[row],
+        slide=int(drawn.slides[row]),
+        id=int(drawn.ids[row]),
+        uuid=drawn.uuids[row],
         xy_um=(x, y),
-        doubt=float(doubtful.doubts[row]),
+        doubt=float(drawn.doubts[row]),
         guess=guess,
     )
 
