@@ -43,4 +43,4 @@ def test_every_exit_code() -> None:
 def test_every_field_of_the_summary() -> None:
     stated = re.findall(r"`(\w+)`", first_column("### Fields of `summary.json`"))
     fields = [field.name for field in dataclasses.fields(Summary)]
-    assert sorted(stated) == sorted([*fields, "made_by", FILES, SEAL, "classified", "original_counts"])
+    assert sorted(stated) == sorted([*fields, "made_by", FILES, SEAL])
