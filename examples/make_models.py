@@ -187,11 +187,13 @@ STAGES = (
     ),
     Stage(
         "shipped/fast.safetensors",
-        "{examples}/join_models.py fast {weights}/fast.safetensors {data} --student student && "
+        f"{COPY} {{out}}/former/student.safetensors {{weights}}/student-tnbc.safetensors && "
+        f"{JOIN} {{weights}}/student-tnbc.safetensors {{data}} && {FINISH} {{weights}}/student-tnbc.safetensors {{data}} && "
+        "{examples}/join_models.py fast {weights}/fast.safetensors {data} --student student --former student-tnbc && "
         f"{JOIN} {{weights}}/fast.safetensors {{data}} && {FINISH} {{weights}}/fast.safetensors {{data}} && "
         f"{COPY} {{weights}}/fast.safetensors {{out}}/shipped/fast.safetensors",
         0.05,
-        ("shipped/student.safetensors",),
+        ("shipped/student.safetensors", "former/student.safetensors"),
     ),
     Stage(
         "shipped/accurate.safetensors",
