@@ -188,7 +188,8 @@ STAGES = (
     Stage(
         "shipped/fast.safetensors",
         f"{COPY} {{out}}/former/student.safetensors {{weights}}/student-tnbc.safetensors && "
-        f"{JOIN} {{weights}}/student-tnbc.safetensors {{data}} && {FINISH} {{weights}}/student-tnbc.safetensors {{data}} && "
+        f"{JOIN} {{weights}}/student-tnbc.safetensors {{data}} && "
+        f"{FINISH} {{weights}}/student-tnbc.safetensors {{data}} && "
         "{examples}/join_models.py fast {weights}/fast.safetensors {data} --student student --former student-tnbc && "
         f"{JOIN} {{weights}}/fast.safetensors {{data}} && {FINISH} {{weights}}/fast.safetensors {{data}} && "
         f"{COPY} {{weights}}/fast.safetensors {{out}}/shipped/fast.safetensors",
