@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from wsinuc.grid import ceil_div
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.checkpoints.weights import load_weights
-from wsinuc.models.networks.fusion import fuse_norms
+from wsinuc.models.networks.fusion import for_inference
 from wsinuc.models.networks.supervised_unet import SupervisedUNet, SupervisedUNetConfig
 from wsinuc.models.pixels import to_network
 
@@ -43,13 +43,7 @@ class ClassNetwork:
     """
 
     def __init__(self, network: SupervisedUNet, *, device: torch.device, dtype: torch.dtype) -> None:
-        fuse_norms(network)
-        network = network.to(device=device, dtype=dtype)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.float()  # a bf16 variance has three digits
-        self.network = network.eval().requires_grad_(False)
+        self.network = for_inference(network, device=device, dtype=dtype)
         self.device = device
         self.dtype = dtype
 

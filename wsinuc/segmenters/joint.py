@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.header import Mpp, from_header
+from wsinuc.models.checkpoints.weights import part_of
 from wsinuc.models.features.views import MOST, views
 from wsinuc.nuclei.classes import PRINTABLE
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile
@@ -239,8 +240,7 @@ class JointSegmenter(TiledSegmenter):
         """A copy on the same weights with the statistics of a calibrated one."""
         models: list[TiledSegmenter] = []
         for number, model in enumerate(self.models):
-            prefix = f"{number}."
-            own = {name.removeprefix(prefix): v for name, v in statistics.items() if name.startswith(prefix)}
+            own = part_of(statistics, f"{number}.")
             if own:
                 model = model.with_statistics(own)
             models.append(model)
@@ -295,8 +295,7 @@ def member_checkpoints(config: JointConfig, tensors: Mapping[str, torch.Tensor])
         raise CheckpointError(f"the joint model's weights {unknown[0][:200]!r} belong to none of its members")
     members = []
     for number, (member, own) in enumerate(zip(config.members, config.inside, strict=True)):
-        prefix = f"{number}."
-        weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        weights = part_of(tensors, f"{number}.")
         checkpoint = Checkpoint(kind="segmenter", config=own, provenance={}, tensors=weights, sha256=member.sha256)
         members.append(_with_weights(checkpoint, member))
     return members

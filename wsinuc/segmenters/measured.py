@@ -22,19 +22,19 @@ from numpy.typing import NDArray
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.header import from_header
+from wsinuc.models.checkpoints.weights import part_of
 from wsinuc.models.features.measured_classifier import MeasuredClassifier
 from wsinuc.models.features.nucleus_classifier import NucleusClassifier
 from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.class_features import FeatureColumns, feature_columns
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.segmenters.base import Certain, Classes, Classifying, Coloured, Fitted, Needs, Segmenter, check_classes
-from wsinuc.segmenters.normalisation import ColourNormalisation
+from wsinuc.segmenters.base import Classes, Classifying, Fitted, Needs, Segmenter, check_classes
+from wsinuc.segmenters.on_base import SegmenterOnBase
 from wsinuc.separation.channels import FIRST_CLASS
 
 METHOD = "measured"
 _BASE = "base."
 """Prefix in a checkpoint of the weights of the segmenter inside."""
-_OWN = ("mean", "scale", "weights", "biases")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class MeasuredConfig:
             raise ConfigError("the model knows nuclei by measurements that this version of wsinuc does not have")
 
 
-class MeasuredSegmenter:
+class MeasuredSegmenter(SegmenterOnBase):
     """Instances of ``base``, classes of ``classifier``; see `wsinuc.segmenters.base.ByMeasurement`."""
 
     def __init__(
@@ -81,9 +81,9 @@ class MeasuredSegmenter:
         config = from_header(MeasuredConfig, checkpoint.config)
         if config.base.get("method") == METHOD:
             raise CheckpointError("the model names the nuclei of a model of its own kind, which it must not")
-        inside = {name.removeprefix(_BASE): t for name, t in checkpoint.tensors.items() if name.startswith(_BASE)}
+        inside = part_of(checkpoint.tensors, _BASE)
         own = {name: t.double().numpy() for name, t in checkpoint.tensors.items() if not name.startswith(_BASE)}
-        regressions = _regressions(own, len(config.columns), len(config.classes))
+        regressions = NucleusClassifier.from_arrays(own, len(config.columns), len(config.classes))
         whole = Checkpoint(
             kind="segmenter", config=config.base, provenance={}, tensors=inside, sha256=checkpoint.sha256
         )
@@ -92,60 +92,11 @@ class MeasuredSegmenter:
         return cls(base, config.classes, classifier, config.needs, weights_sha256=checkpoint.sha256)
 
     @property
-    def mpp(self) -> float:
-        """um per pixel that it works at."""
-        return self.base.mpp
-
-    @property
-    def mpp_range(self) -> tuple[float, float]:
-        """um per pixel of the slides it accepts, finest and coarsest."""
-        return self.base.mpp_range
-
-    @property
-    def tile(self) -> int:
-        """Side of a network input in pixels."""
-        return self.base.tile
-
-    @property
-    def margin(self) -> int:
-        """Pixels cropped from each side of a tile's scores."""
-        return self.base.margin
-
-    @property
-    def min_halo(self) -> int:
-        """Pixels to read around a block."""
-        return self.base.min_halo
-
-    @property
-    def channels(self) -> int:
-        """Those of the base; the classes have none."""
-        return self.base.channels
-
-    @property
-    def batch_size(self) -> int:
-        """Tiles per forward pass."""
-        return self.base.batch_size
-
-    @property
     def identity(self) -> str:
         """Names the base, the classes and the classifier."""
-        own = self.classifier.regressions
         facts = [self.base.identity, [asdict(each) for each in self.classes], self.classifier.columns.names]
-        arrays = b"".join(getattr(own, name).tobytes() for name in _OWN)
+        arrays = b"".join(array.tobytes() for array in self.classifier.regressions.arrays.values())
         return hashlib.sha256(json.dumps(facts).encode() + arrays).hexdigest()
-
-    @property
-    def training_colours(self) -> ColourNormalisation | None:
-        """Those of its base."""
-        if isinstance(self.base, Coloured):
-            return self.base.training_colours
-        return None
-
-    def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The base's own, since the nuclei are; raw probabilities of a base that was not measured."""
-        if isinstance(self.base, Certain):
-            return self.base.certainty(probabilities)
-        return probabilities
 
     def calibrate(self, samples: NDArray[np.uint8]) -> MeasuredSegmenter:
         """A copy whose base is calibrated; itself where the base needs none."""
@@ -192,20 +143,6 @@ class MeasuredSegmenter:
         return replace(nuclei, classes=estimate.indices, class_probabilities=estimate.probabilities)
 
 
-def _regressions(weights: dict[str, NDArray[np.float64]], columns: int, classes: int) -> NucleusClassifier:
-    """Regressions with these weights; raises CheckpointError where they do not fit."""
-    members = len(weights["biases"]) if "biases" in weights else 0
-    shapes = {
-        "mean": (columns,),
-        "scale": (columns,),
-        "weights": (members, columns, classes),
-        "biases": (members, classes),
-    }
-    if not members or {name: value.shape for name, value in weights.items()} != shapes:
-        raise CheckpointError("the classifier's weights do not fit their own header: the file is damaged")
-    return NucleusClassifier(**weights)
-
-
 def measured_checkpoint(
     base: Checkpoint,
     classes: Sequence[NucleusClass],
@@ -221,7 +158,7 @@ def measured_checkpoint(
         "columns": list(classifier.columns.names),
         "needs": asdict(needs),
     }
-    own = {name: torch.from_numpy(np.ascontiguousarray(getattr(classifier.regressions, name))) for name in _OWN}
+    own = {name: torch.from_numpy(array) for name, array in classifier.regressions.arrays.items()}
     inside = {f"{_BASE}{name}": tensor for name, tensor in base.tensors.items()}
     return Checkpoint(kind="segmenter", config=config, provenance=provenance, tensors=inside | own)
 
@@ -230,7 +167,9 @@ def without_classes(checkpoint: Checkpoint) -> Checkpoint:
     """The base of such a checkpoint; any other as it is."""
     if checkpoint.config.get("method") != METHOD:
         return checkpoint
-    inside = {name.removeprefix(_BASE): t for name, t in checkpoint.tensors.items() if name.startswith(_BASE)}
     return Checkpoint(
-        kind="segmenter", config=checkpoint.config["base"], provenance=checkpoint.provenance, tensors=inside
+        kind="segmenter",
+        config=checkpoint.config["base"],
+        provenance=checkpoint.provenance,
+        tensors=part_of(checkpoint.tensors, _BASE),
     )

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.header import Mpp, from_header
-from wsinuc.models.checkpoints.weights import load_weights
+from wsinuc.models.checkpoints.weights import as_fp32, load_weights
 from wsinuc.models.networks.by_name import build_network, default_tiling, stride_of
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
-from wsinuc.models.networks.fusion import fuse_norms
+from wsinuc.models.networks.fusion import for_inference
 from wsinuc.models.networks.norm import GroupNorm, fix_statistics, statistics_of, with_statistics
 from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
@@ -107,22 +106,14 @@ class NetworkSegmenter(TiledSegmenter):
         self.device = device
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
-        # Before the type is changed: folding norms into convolutions is done in fp32.
-        fuse_norms(network)
-        network = network.to(device=device, dtype=dtype)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.float()  # a bf16 variance has three digits
-        self.network = network.eval().requires_grad_(False)
+        self.network = for_inference(network, device=device, dtype=dtype)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype) -> NetworkSegmenter:
         """A segmenter from a checkpoint of kind ``segmenter`` and one of this module's methods;
         raises CheckpointError."""
         config = from_header(NetworkConfig, checkpoint.config)
-        tensors = {name: _as_float(tensor) for name, tensor in checkpoint.tensors.items()}
-        network = load_weights(partial(build_network, config.method, config.network), tensors)
+        network = load_weights(partial(build_network, config.method, config.network), as_fp32(checkpoint.tensors))
         _check_shape(config)
         return cls(config, network, device=device, dtype=dtype, weights_sha256=checkpoint.sha256)
 
@@ -176,13 +167,6 @@ class NetworkSegmenter(TiledSegmenter):
             maps = raw.maps
         # One network has nobody to disagree with: that channel is 0.
         return torch.cat([foreground, torch.zeros_like(foreground), classes[:, 1:], maps], 1)
-
-
-def _as_float(tensor: torch.Tensor) -> torch.Tensor:
-    """Weights as fp32; counters stay whole numbers."""
-    if tensor.is_floating_point():
-        return tensor.float()
-    return tensor
 
 
 def _check_shape(config: NetworkConfig) -> None:

@@ -17,6 +17,7 @@ from wsinuc.models.checkpoints.file_header import file_sha256, require_header
 from wsinuc.models.checkpoints.header import Mpp, from_header
 from wsinuc.segmenters import check_method
 from wsinuc.segmenters.base import Classes, Margin, Needs, Tile, Tiled
+from wsinuc.segmenters.on_base import TiledOnBase
 from wsinuc.segmenters.shipped import check_member, member_path, model_path
 from wsinuc.segmenters.tiling import MAPS, Tiling, check_tiling, typed_channels, typed_halo
 from wsinuc.separation.settings import WatershedSettings
@@ -98,43 +99,13 @@ class TypedOutline(ModelOutline):
         return typed_channels(base.channels, len(self._classes))
 
 
-class MeasuredOutline:
+class MeasuredOutline(TiledOnBase):
     """The same of a model that names the nuclei of another one by what is measured of them."""
 
     def __init__(self, base: ModelOutline, classes: Classes, needs: Needs) -> None:
         self.base = base
         self.classes = classes
         self.needs = needs
-
-    @property
-    def mpp(self) -> float:
-        """um per pixel that the base works at."""
-        return self.base.mpp
-
-    @property
-    def mpp_range(self) -> tuple[float, float]:
-        """um per pixel of the slides it accepts, finest and coarsest."""
-        return self.base.mpp_range
-
-    @property
-    def tile(self) -> int:
-        """Side of a network input in pixels."""
-        return self.base.tile
-
-    @property
-    def margin(self) -> int:
-        """Pixels cropped from each side of a tile's scores."""
-        return self.base.margin
-
-    @property
-    def min_halo(self) -> int:
-        """Pixels to read around a block."""
-        return self.base.min_halo
-
-    @property
-    def channels(self) -> int:
-        """Score channels, those of the base."""
-        return self.base.channels
 
 
 def outline_model(model: str) -> Tiled:

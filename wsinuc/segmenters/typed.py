@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.header import from_header
+from wsinuc.models.checkpoints.weights import as_fp32, part_of
 from wsinuc.models.features.nucleus_classifier import NucleusClassifier
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import DESCRIPTORS, describe, stain_levels
-from wsinuc.segmenters.base import Certain, Classes, Coloured, Fitted, Segmenter, check_classes
+from wsinuc.segmenters.base import Classes, Fitted, Segmenter, check_classes
 from wsinuc.segmenters.class_network import ClassNetwork, ClassWeights, class_network_config
-from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
+from wsinuc.segmenters.normalisation import recoloured
+from wsinuc.segmenters.on_base import SegmenterOnBase
 from wsinuc.segmenters.tiling import STAINS, typed_channels, typed_halo
 from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
 
@@ -60,7 +62,7 @@ class TypedConfig:
         check_classes(self.classes)
 
 
-class TypedSegmenter:
+class TypedSegmenter(SegmenterOnBase):
     """Instances of ``base``, classes of ``classifier``; see `wsinuc.segmenters.base.Classifying`.
 
     Parameters
@@ -102,14 +104,14 @@ class TypedSegmenter:
             raise CheckpointError(
                 "the model gives classes to nuclei that have classes already: its base must not be of its kind"
             )
-        inside = _with_prefix(checkpoint.tensors, _BASE)
-        maps = _with_prefix(checkpoint.tensors, _NETWORK)
+        inside = part_of(checkpoint.tensors, _BASE)
+        maps = part_of(checkpoint.tensors, _NETWORK)
         own = {
             name: tensor.double().numpy()
             for name, tensor in checkpoint.tensors.items()
             if not name.startswith((_BASE, _NETWORK))
         }
-        classifier = _classifier(own, len(config.descriptors), len(config.classes))
+        classifier = NucleusClassifier.from_arrays(own, len(config.descriptors), len(config.classes))
         network = None
         if config.network is not None:
             network = _network(config.network, maps, len(config.classes), device, dtype)
@@ -120,42 +122,9 @@ class TypedSegmenter:
         return cls(base, config.classes, classifier, network=network, weights_sha256=checkpoint.sha256)
 
     @property
-    def mpp(self) -> float:
-        """um per pixel that it works at."""
-        return self.base.mpp
-
-    @property
-    def mpp_range(self) -> tuple[float, float]:
-        """um per pixel of the slides it accepts, finest and coarsest."""
-        return self.base.mpp_range
-
-    @property
-    def tile(self) -> int:
-        """Side of a network input in pixels."""
-        return self.base.tile
-
-    @property
-    def margin(self) -> int:
-        """Pixels cropped from each side of a tile's scores."""
-        return self.base.margin
-
-    @property
     def min_halo(self) -> int:
         """Pixels to read around a block."""
         return typed_halo(self.base.min_halo, self.mpp)
-
-    def certainty(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The base's own, since the nuclei are; raw probabilities of a base that was not measured."""
-        if isinstance(self.base, Certain):
-            return self.base.certainty(probabilities)
-        return probabilities
-
-    @property
-    def training_colours(self) -> ColourNormalisation | None:
-        """Those of its base."""
-        if isinstance(self.base, Coloured):
-            return self.base.training_colours
-        return None
 
     @property
     def channels(self) -> int:
@@ -163,17 +132,11 @@ class TypedSegmenter:
         return typed_channels(self.base.channels, len(self.classes))
 
     @property
-    def batch_size(self) -> int:
-        """Tiles per forward pass."""
-        return self.base.batch_size
-
-    @property
     def identity(self) -> str:
         """Names the base, the classes, the network of classes and the classifier."""
         parts: list[bytes] = []
         if self.classifier is not None:
-            own = self.classifier
-            parts = [array.tobytes() for array in (own.mean, own.scale, own.weights, own.biases)]
+            parts = [array.tobytes() for array in self.classifier.arrays.values()]
         # What decides a nucleus' class decides whether stored blocks can be gone on from.
         facts = [self.base.identity, [asdict(c) for c in self.classes], self.descriptors, self.weights_sha256]
         return hashlib.sha256(json.dumps(facts).encode() + b"".join(parts)).hexdigest()
@@ -303,17 +266,11 @@ def mean_maps(labels: NDArray[np.int32], maps: NDArray[np.uint8]) -> NDArray[np.
     return np.array(columns, np.float64).reshape(len(maps), len(areas)).T
 
 
-def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    """Those whose names begin so, without the prefix."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
 def _network(
     shape: dict[str, Any], tensors: dict[str, torch.Tensor], classes: int, device: torch.device, dtype: torch.dtype
 ) -> ClassNetwork:
     """The network of classes of a checkpoint; raises CheckpointError where its weights or its outputs do not fit."""
-    weights = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    network = ClassNetwork.from_tensors(shape, weights, device=device, dtype=dtype)
+    network = ClassNetwork.from_tensors(shape, as_fp32(tensors), device=device, dtype=dtype)
     if network.classes > classes or network.network.config.maps:
         raise CheckpointError(
             f"the network of classes may have one output for each of the {classes} classes and none else: "
@@ -327,22 +284,7 @@ def network_of(checkpoint: Checkpoint) -> ClassWeights:
     shape = checkpoint.config.get("network")
     if checkpoint.config.get("method") != METHOD or not isinstance(shape, dict):
         raise CheckpointError("the model has no network of classes: give one that was learned with one")
-    weights = _with_prefix(checkpoint.tensors, _NETWORK)
-    return shape, {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
-
-
-def _classifier(weights: dict[str, NDArray[np.float64]], descriptors: int, classes: int) -> NucleusClassifier:
-    """The classifier of so many classes that has these weights; raises CheckpointError where they do not fit."""
-    members = len(weights["biases"]) if "biases" in weights else 0
-    shapes = {
-        "mean": (descriptors,),
-        "scale": (descriptors,),
-        "weights": (members, descriptors, classes),
-        "biases": (members, classes),
-    }
-    if not members or {name: value.shape for name, value in weights.items()} != shapes:
-        raise CheckpointError("the classifier's weights do not fit their own header: the file is damaged")
-    return NucleusClassifier(**weights)
+    return shape, as_fp32(part_of(checkpoint.tensors, _NETWORK))
 
 
 def typed_checkpoint(
@@ -366,7 +308,7 @@ def typed_checkpoint(
         "classes": [asdict(each) for each in classes],
         "descriptors": list(descriptor_names(_maps(None if network is None else network[0]))),
     }
-    own = {name: torch.from_numpy(getattr(classifier, name)) for name in ("mean", "scale", "weights", "biases")}
+    own = {name: torch.from_numpy(array) for name, array in classifier.arrays.items()}
     inside = {f"{_BASE}{name}": tensor for name, tensor in base.tensors.items()}
     if network is not None:
         config["network"] = network[0]

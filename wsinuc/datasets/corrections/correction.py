@@ -22,7 +22,7 @@ from wsinuc.datasets.corrections.changes import Changes, changed_boxes, check_ch
 from wsinuc.datasets.corrections.detections import Detections
 from wsinuc.datasets.corrections.overlap import Overlap, match_by_overlap
 from wsinuc.datasets.corrections.returned import Returned
-from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, Drawing, DrawnNucleus, DrawnRegion
+from wsinuc.datasets.layouts.qupath_objects import OUTSIDE, Drawing, DrawnNucleus, DrawnRegion, in_regions
 from wsinuc.grid import Box
 from wsinuc.tissue.outlines import Outlines
 
@@ -85,7 +85,7 @@ def correct(returned: Returned, detections: Detections, *, extent: Box, mpp: flo
     rest = _nuclei_as_they_were(detections, changes, names, area)
     all_nuclei = len(detections) - len(changes.deleted) - len(changes.replaced) + changes.added
     left_out = returned.left_out + Counter({OUTSIDE: all_nuclei - len(first) - len(rest)})
-    inside = _in_regions(returned.points, drawn_regions)
+    inside = in_regions(returned.points, drawn_regions)
     point_classes = tuple(name for name, there in zip(returned.point_classes, inside.tolist(), strict=True) if there)
     drawing = Drawing(
         regions=drawn_regions,
@@ -102,7 +102,7 @@ def correct(returned: Returned, detections: Detections, *, extent: Box, mpp: flo
         changes=changes,
         chosen=bool(returned.regions),
         kept=len(rest),
-        unused=int((~_in_regions(middles, drawn_regions)).sum()),
+        unused=int((~in_regions(middles, drawn_regions)).sum()),
     )
 
 
@@ -204,10 +204,3 @@ class _Names:
         if self._only is not None and name.casefold() == self._only.casefold():
             return ""
         return name
-
-
-def _in_regions(xy: NDArray[np.float64], regions: tuple[DrawnRegion, ...]) -> NDArray[np.bool_]:
-    inside = np.zeros(len(xy), np.bool_)
-    for region in regions:
-        inside |= region.outline.contains(xy)
-    return inside

@@ -135,7 +135,7 @@ def _with_nuclei(
             continue
         name = feature.class_name or ""
         if feature.kind in POINTS:
-            inside = _in_regions(feature.coordinates.xy, regions)
+            inside = in_regions(feature.coordinates.xy, regions)
             left_out["points outside of every region"] += int((~inside).sum())
             places.append(feature.coordinates.xy[inside])
             point_classes += [name] * int(inside.sum())
@@ -207,7 +207,8 @@ def _reason(feature: Feature, boxes: NDArray[np.float64], mpp: float | None) -> 
     return None
 
 
-def _in_regions(xy: NDArray[np.float64], regions: tuple[DrawnRegion, ...]) -> NDArray[np.bool_]:
+def in_regions(xy: NDArray[np.float64], regions: tuple[DrawnRegion, ...]) -> NDArray[np.bool_]:
+    """Which points ``(n, 2)`` (x, y) lie in any of the regions, ``(n,)``."""
     inside = np.zeros(len(xy), np.bool_)
     for region in regions:
         inside |= region.outline.contains(xy)

@@ -14,6 +14,7 @@ from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.file_header import Header, require_header
 from wsinuc.models.checkpoints.header import Mpp, from_header
+from wsinuc.models.checkpoints.weights import as_fp32, part_of
 
 _PREFIX = "denoiser."
 """Begins the names of its weights among those of a segmenter."""
@@ -71,7 +72,7 @@ def load_denoiser_checkpoint(path: Path) -> Checkpoint:
         return checkpoint
     config = _inner_config(path, checkpoint.config)
     # fp16 is for the disk alone.
-    tensors = {k.removeprefix(_PREFIX): v.float() for k, v in checkpoint.tensors.items() if k.startswith(_PREFIX)}
+    tensors = as_fp32(part_of(checkpoint.tensors, _PREFIX))
     return Checkpoint(
         kind="denoiser", config=config, provenance=checkpoint.provenance, tensors=tensors, sha256=checkpoint.sha256
     )

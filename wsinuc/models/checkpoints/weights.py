@@ -16,6 +16,23 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.typed_json import one_line
 
 Network = TypeVar("Network", bound=nn.Module)
+Value = TypeVar("Value")
+
+
+def part_of(named: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """What has a name that begins with the prefix, by the rest of its name.
+
+    Examples
+    --------
+    >>> part_of({"base.stem": 1, "mean": 2}, "base.")
+    {'stem': 1}
+    """
+    return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
+
+
+def as_fp32(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as fp32; counters stay whole numbers."""
+    return {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def load_weights(build: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Network:

@@ -9,13 +9,14 @@ seed, rate or stopping rule decides anything. Members differ by the images that 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from wsinuc.errors import ConfigError
+from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.kernels import kernel
 
 Float = NDArray[np.float64]
@@ -49,6 +50,26 @@ class NucleusClassifier:
     """(members, d, classes)"""
     biases: Float
     """(members, classes)"""
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Float], descriptors: int, classes: int) -> NucleusClassifier:
+        """The classifier of so many descriptors and classes with these ``arrays``; raises CheckpointError where they do
+        not fit."""
+        members = len(arrays["biases"]) if "biases" in arrays else 0
+        shapes = {
+            "mean": (descriptors,),
+            "scale": (descriptors,),
+            "weights": (members, descriptors, classes),
+            "biases": (members, classes),
+        }
+        if not members or {name: array.shape for name, array in arrays.items()} != shapes:
+            raise CheckpointError("the classifier's weights do not fit their own header: the file is damaged")
+        return cls(**arrays)
+
+    @property
+    def arrays(self) -> dict[str, Float]:
+        """Everything fitted, by name, each contiguous."""
+        return {field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)}
 
     def __call__(self, descriptors: Float) -> tuple[Float, Float]:
         """Probabilities and disagreement of the members.

@@ -7,9 +7,13 @@ do: the same result up to rounding, without writing and reading every activation
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import TypeVar
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def fuse_norms(network: nn.Module) -> None:
@@ -24,3 +28,18 @@ def fuse_norms(network: nn.Module) -> None:
                 setattr(module, name, fuse_conv_bn_eval(layer.eval(), norm.eval()))
                 # Keeps the numbers, and so the names, of what follows.
                 setattr(module, after, nn.Identity())
+
+
+def for_inference(network: Network, *, device: torch.device, dtype: torch.dtype) -> Network:
+    """A trained network, changed in place, as it predicts: its norms fused, frozen, on ``device``, in ``dtype``.
+
+    Batch normalisation that no convolution takes over stays fp32.
+    """
+    # Before the type is changed: folding norms into convolutions is done in fp32.
+    fuse_norms(network)
+    network = network.to(device=device, dtype=dtype)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.float()  # a bf16 variance has three digits
+    return network.eval().requires_grad_(False)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.header import from_header
+from wsinuc.models.checkpoints.weights import as_fp32
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
 from wsinuc.segmenters import segmenter_from
@@ -128,7 +129,7 @@ class _NetworkLearner:
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         config = from_header(NetworkConfig, checkpoint.config)
         network = build_network(config.method, config.network)
-        network.load_state_dict({name: _as_float(value) for name, value in checkpoint.tensors.items()})
+        network.load_state_dict(as_fp32(checkpoint.tensors))
         # Evaluation mode: normalisation by the statistics of the training, which inference has, too.
         self.module: nn.Module = on_device(network, device).eval()
         self.lost = network.lost
@@ -154,9 +155,3 @@ class _ClassifierLearner:
     def outputs(self, pixels: Tensor) -> list[DenseOutput]:
         raw = self._ensemble.raw(self._extractor.maps(pixels))
         return [DenseOutput(each[:, : self._classes].float(), each[:, self._classes :].float()) for each in raw]
-
-
-def _as_float(tensor: Tensor) -> Tensor:
-    if tensor.is_floating_point():
-        return tensor.float()
-    return tensor

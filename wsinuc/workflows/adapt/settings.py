@@ -28,11 +28,10 @@ from wsinuc.workflows.adapt.windows import Window
 from wsinuc.workflows.evaluate.ignored import counted
 from wsinuc.workflows.join.run import Joins, joins_of, regress
 from wsinuc.workflows.train.threshold import best_level
+from wsinuc.workflows.train.window_settings import FEWEST_VERDICTS
 
 ENOUGH = 100
 """Nuclei without which threshold and certainty stay; so many joins, without which the rule of joining does."""
-FEWEST_VERDICTS = 10
-"""Nuclei that must be right, and that must be wrong, before certainty is fitted again."""
 FEWEST = 3
 """Windows that it takes to fit on all but one."""
 Scored = tuple[Window, NDArray[np.uint8]]
