@@ -46,9 +46,9 @@ def field_of(slide: Slide, result: Path) -> Image.Image:
     pixels = Image.fromarray(slide.at(nuclei.frame.mpp).read(FIELD))
     width = round(HEIGHT * FIELD.shape[1] / FIELD.shape[0])
     enlarged = pixels.resize((width, HEIGHT), Image.Resampling.BICUBIC)
-    picture = Picture(np.asarray(enlarged), FIELD)
+    picture = Picture((enlarged.height, enlarged.width), FIELD)
     picture.draw_outlines(nuclei)
-    finished = picture.finish()
+    finished = picture.finish(np.asarray(enlarged))
     draw_scale_bar(finished, px_per_um=width / FIELD.shape[1] / nuclei.frame.mpp)
     return finished
 

@@ -1,4 +1,4 @@
-"""Accuracy by organ as a table, and the worst image of each of the ten worst organs as a picture, for a model's card.
+"""Accuracy by organ as a table, and the ten worst images, at most one of an organ, as a picture, for a model's card.
 
     for p in held_organs held_images; do
         wsinuc evaluate DATA/nuinsseg --mpp 0.16 --split examples/nuinsseg_split.json --part $p --model fast -o $p
