@@ -90,25 +90,34 @@ def iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), spread=st.floats(5.0, 11.0))
 def test_a_crowd_of_nuclei(seed: int, spread: float) -> None:
-    """Area, length, overlap with the pixels and with neighbours, and the number of corners, as promised."""
+    """What is promised of every outline: it is valid, has the area of its pixels, and lies where they lie."""
     nuclei = table(crowd(seed, spread))
-    exact = exact_polygons(nuclei)
     rounded = smooth_polygons(nuclei)
     assert shapely.is_valid(rounded).all()
     assert shapely.area(rounded) == pytest.approx(nuclei.areas_px)
-    assert iou(exact, rounded).min() >= MIN_IOU - 1e-9
-    lengths = nuclei.measurements["length_um"] / 0.25
-    errors = np.abs(shapely.length(rounded) / lengths - 1)
+    assert iou(exact_polygons(nuclei), rounded).min(initial=1) >= MIN_IOU - 1e-9
+
+
+def test_most_outlines_are_as_long_as_the_table_says_and_have_few_corners() -> None:
+    """What depends on how ragged the pixels are is asked of many nuclei at once, which are always the same ones."""
+    errors = []
+    shares = []
+    corners = []
+    for seed in range(16):
+        nuclei = table(crowd(seed, 5.0 + 6.0 * seed / 15))
+        rounded = smooth_polygons(nuclei)
+        errors.append(np.abs(shapely.length(rounded) / (nuclei.measurements["length_um"] / 0.25) - 1))
+        one, other = np.triu_indices(len(rounded), 1)
+        shared = shapely.area(shapely.intersection(rounded[one], rounded[other]))
+        shares.append(shared / np.minimum(nuclei.areas_px[one], nuclei.areas_px[other]))
+        corners.append((len(smooth_outlines(nuclei)[0]), len(nuclei.outlines)))
+        assert shared.sum() <= 0.005 * nuclei.areas_px.sum()
     # Ragged ones are longer than the table says as soon as they cover their pixels.
-    assert np.quantile(errors, 0.85) <= MAX_LENGTH_ERROR + 1e-6
-    assert errors.max() <= 2 * MAX_LENGTH_ERROR
-    one, other = np.triu_indices(len(rounded), 1)
-    shared = shapely.area(shapely.intersection(rounded[one], rounded[other]))
-    smaller = np.minimum(nuclei.areas_px[one], nuclei.areas_px[other])
-    assert (shared / smaller).max(initial=0) <= MOST_SHARED
-    assert shared.sum() <= 0.005 * nuclei.areas_px.sum()
-    # Small nuclei keep more of their corners than those of a slide, of which 0.4 are left.
-    assert len(smooth_outlines(nuclei)[0]) <= 2 / 3 * len(nuclei.outlines)
+    assert np.quantile(np.concatenate(errors), 0.95) <= MAX_LENGTH_ERROR + 1e-6
+    assert np.concatenate(errors).max() <= 2 * MAX_LENGTH_ERROR
+    assert np.concatenate(shares).max() <= MOST_SHARED
+    left, exact = np.sum(corners, axis=0)
+    assert left <= 0.4 * exact
 
 
 @settings(max_examples=25, deadline=None)
