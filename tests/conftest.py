@@ -7,6 +7,7 @@ neither on the tests before it nor on the process it runs in.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -35,3 +36,18 @@ def pytest_runtest_setup() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.manual_seed(SEED)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup() -> None:
+    _forget_current_test()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call() -> None:
+    _forget_current_test()
+
+
+def _forget_current_test() -> None:
+    """Reader processes of slides serve in the environment they began in; pytest changes it from test to test."""
+    os.environ.pop("PYTEST_CURRENT_TEST", None)

@@ -63,6 +63,28 @@ def pids() -> set[int]:
     return {process._popen.pid for process in processes._idle}
 
 
+class End:
+    """What `weakref.finalize` is to a reader process, without one."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __call__(self) -> None:
+        self.calls.append("end")
+
+    def detach(self) -> None:
+        self.calls.append("detach")
+
+
+class IdleProcess:
+    """As much of a reader process as waiting for a slide takes."""
+
+    def __init__(self, limits: ReaderLimits, surroundings: tuple[object, ...] | None = None) -> None:
+        self.limits = limits
+        self.surroundings = surroundings or processes._surroundings()
+        self.end = End()
+
+
 class TestSamePixels:
     def test_header_and_pixels_are_those_of_the_slide_itself(self):
         with open_slide(EXAMPLE) as plain, open_isolated(EXAMPLE) as slide:
@@ -118,6 +140,21 @@ class TestSamePixels:
             assert (slide.read(Box(0, 0, 5, 5)) == 90).all()
         assert len(first) == 1
         assert pids() == first
+
+    def test_processes_of_another_environment_give_way(self, monkeypatch: pytest.MonkeyPatch):
+        """Else two of them would keep every later one from being kept."""
+        monkeypatch.setattr(processes, "_idle", [])
+        limits = ReaderLimits()
+        before = [IdleProcess(limits) for _ in range(processes.SPARE)]
+        parents = IdleProcess(limits, (0, *processes._surroundings()[1:]))
+        processes._idle[:] = [parents, *before]
+        monkeypatch.setenv("AWS_PROFILE", "another")
+        process = IdleProcess(limits)
+        processes.keep_process(process)
+        assert processes._idle == [process]
+        assert [each.end.calls for each in before] == [["end"]] * processes.SPARE
+        assert parents.end.calls == ["detach"]
+        assert processes.spare_process(limits) is process
 
     def test_pickles_as_its_path(self):
         with open_isolated(EXAMPLE) as slide, pickle.loads(pickle.dumps(slide)) as other:
