@@ -141,6 +141,19 @@ class TestSamePixels:
         assert len(first) == 1
         assert pids() == first
 
+    def test_a_relative_path_starts_where_the_asking_process_is(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+        monkeypatch.setattr(processes, "_idle", [])
+        served: list[set[int]] = []
+        for grey in (90, 30):
+            folder = tmp_path / str(grey)
+            folder.mkdir()
+            write_pyramid(folder / "a.tif", [np.full((200, 300, 3), grey, np.uint8)])
+            monkeypatch.chdir(folder)
+            with open_isolated("a.tif") as slide:
+                assert (slide.read(Box(0, 0, 5, 5)) == grey).all()
+            served.append(pids())
+        assert served[0] == served[1]
+
     def test_processes_of_another_environment_give_way(self, monkeypatch: pytest.MonkeyPatch):
         """Else two of them would keep every later one from being kept."""
         monkeypatch.setattr(processes, "_idle", [])
