@@ -57,7 +57,7 @@ test: dev
 
 # Hypothesis draws new examples each time; a failure is kept in .hypothesis and tried first by the next search.
 search: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal -m hypothesis --hypothesis-profile search
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal -m 'hypothesis and not slow' --hypothesis-profile search
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow
