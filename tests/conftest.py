@@ -7,8 +7,10 @@ neither on the tests before it nor on the process it runs in.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,6 +30,17 @@ settings.load_profile("wsinuc")
 
 collect_ignore = ["benchmarks", "helpers"]  # scripts, and what holds no tests: they need not be imported for doctests
 pytest_plugins = ["helpers.runs"]  # fixtures `slide` and `reference`, for all tests of whole runs
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """What importing leaves in memory stays there: let no garbage collection look through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
