@@ -29,7 +29,7 @@ settings.register_profile("search", settings.get_profile("wsinuc"), derandomize=
 settings.load_profile("wsinuc")
 
 collect_ignore = ["benchmarks", "helpers"]  # scripts, and what holds no tests: they need not be imported for doctests
-pytest_plugins = ["helpers.runs"]  # fixtures `slide` and `reference`, for all tests of whole runs
+pytest_plugins = ["helpers.runs", "helpers.plots"]  # fixtures `slide`, `reference` and `unpainted`
 
 
 @pytest.hookimpl(wrapper=True)
