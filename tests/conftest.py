@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 SEED = 0
 
@@ -25,7 +26,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
     print_blob=True,
 )
-settings.register_profile("search", settings.get_profile("wsinuc"), derandomize=False)
+settings.register_profile(
+    "search",
+    settings.get_profile("wsinuc"),
+    derandomize=False,
+    # Failures are tried first the next time; a profile that searches nothing has no place for them.
+    database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
+)
 settings.load_profile("wsinuc")
 
 collect_ignore = ["benchmarks", "helpers"]  # scripts, and what holds no tests: they need not be imported for doctests
