@@ -15,11 +15,12 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c const
 CLIENTS := $(VENV)-clients
 CLIENTS_PIP := $(CLIENTS)/bin/python -m pip install --disable-pip-version-check --quiet -c tests/clients/constraints.txt
 
-.PHONY: help venv dev demo test test-slow test-clients test-browser docs lint clean
+.PHONY: help venv dev demo test search test-slow test-clients test-browser docs lint clean
 
 help:
 	@echo "make demo   segment a real slide with the shipped weights; results in demo/"
 	@echo "make test   run the tests and the examples in docstrings, one process per core"
+	@echo "make search     run the tests of properties on examples that were never tried"
 	@echo "make test-slow  run those that take minutes"
 	@echo "make test-clients  let spatialdata, squidpy, geopandas, napari's reader and others read results"
 	@echo "make lint   style, types, import contracts and spelling"
@@ -49,9 +50,14 @@ demo: venv
 	$(BIN)/wsinuc segment examples/data/CMU-1-Small-Region.svs --output demo --overwrite
 	@echo "What each output is: docs/reference/usage.md"
 
-# One thread for each process: several would get in each other's way.
+# One thread for each process: several would get in each other's way. Whoever has nothing left to do takes tests from
+# another process, of which the rest stays in the order of the files, so that what tests share is made once.
 test: dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal
+
+# Hypothesis draws new examples each time; a failure is kept in .hypothesis and tried first by the next search.
+search: dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist worksteal -m 'hypothesis and not slow' --hypothesis-profile search
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow

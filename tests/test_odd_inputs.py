@@ -19,7 +19,7 @@ HOSTILE = Path(__file__).parent / "helpers" / "hostile_reader"
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(120)
 def test_odd_input(row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if row.door == "a reader process":
         monkeypatch.syspath_prepend(str(HOSTILE))

@@ -49,14 +49,14 @@ def test_what_is_no_file_is_named(kind: str, tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_no_reader_opens_it(reader: str, kind: str, tmp_path: Path):
     read, error = READERS[reader]
     with pytest.raises(error, match=NO_FILES[kind]):
         read(make_no_file(kind, tmp_path))
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_bounded_reading_refuses_a_pipe_and_a_device(tmp_path: Path):
     for path in (make_no_file("pipe", tmp_path), Path("/dev/zero")):
         with pytest.raises(DataError, match=r"expected a file"):

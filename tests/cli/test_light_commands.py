@@ -18,10 +18,11 @@ NETWORK = {"torch", "distributed", "matplotlib", "scipy.stats", "zarr"}
 COMPILER = {"numba", "scipy", "PIL"}
 """What looking at results does without, too."""
 RUN = """
-import atexit, sys
-atexit.register(lambda: print("LOADED", *sys.modules, file=sys.stderr))
+import sys
 from wsinuc_cli.main import main
-main()
+for command in sys.argv[1:]:
+    main(command.split(), standalone_mode=False)
+    print("LOADED", *sys.modules, file=sys.stderr)
 """
 
 
@@ -36,30 +37,39 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("command", "spared"),
+    ("commands", "spared"),
     [
-        ("segment plane.tiff -o new --dry-run", NETWORK | {"dask", "numba", "shapely"}),
-        ("segment plane.tiff -o new --dry-run --model breast --device cpu", NETWORK | {"dask", "numba", "shapely"}),
-        ("segment plane.tiff -o new --dry-run --model accurate", NETWORK | {"dask", "numba", "shapely"}),
-        ("info plane.tiff", NETWORK | {"dask", "numba", "pyarrow", "shapely"}),
-        ("info --models", NETWORK | COMPILER),
-        ("status .", NETWORK | COMPILER | {"dask"}),
-        ("verify plane.wsinuc", NETWORK | COMPILER | {"dask"}),
-        ("export plane.wsinuc --to csv,geoparquet", NETWORK | COMPILER | {"dask", "shapely"}),
-        ("check plane.wsinuc/nuclei.geojson", NETWORK | COMPILER | {"dask", "pyarrow"}),
-        ("data info images --mpp 0.5", NETWORK),
-        ("data split images -o split.json --parts train=0.5,test=0.5", NETWORK),
+        (
+            (
+                "segment plane.tiff -o new --dry-run",
+                "segment plane.tiff -o new --dry-run --model breast --device cpu",
+                "segment plane.tiff -o new --dry-run --model accurate",
+            ),
+            NETWORK | {"dask", "numba", "shapely"},
+        ),
+        (("info plane.tiff",), NETWORK | {"dask", "numba", "pyarrow", "shapely"}),
+        (("info --models",), NETWORK | COMPILER),
+        (("status .", "verify plane.wsinuc"), NETWORK | COMPILER | {"dask"}),
+        (("export plane.wsinuc --to csv,geoparquet",), NETWORK | COMPILER | {"dask", "shapely"}),
+        (("check plane.wsinuc/nuclei.geojson",), NETWORK | COMPILER | {"dask", "pyarrow"}),
+        (
+            ("data info images --mpp 0.5", "data split images -o split.json --parts train=0.5,test=0.5"),
+            NETWORK,
+        ),
     ],
 )
-def test_what_a_command_does_without_is_not_imported(folder: Path, command: str, spared: set[str]) -> None:
+def test_what_a_command_does_without_is_not_imported(folder: Path, commands: tuple[str, ...], spared: set[str]) -> None:
+    """Commands that do without the same run one after the other in one process: each says what is loaded by then."""
     make_images(folder / "images")
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
-    process = [sys.executable, "-c", RUN, *command.split()]
+    process = [sys.executable, "-c", RUN, *commands]
     done = subprocess.run(process, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]
-    loaded = set(done.stderr.rpartition("LOADED")[2].split())
-    assert "wsinuc_cli.main" in loaded
-    assert not loaded & spared
+    lines = [line for line in done.stderr.splitlines() if line.startswith("LOADED")]
+    for command, line in zip(commands, lines, strict=True):
+        loaded = set(line.split())
+        assert "wsinuc_cli.main" in loaded
+        assert not loaded & spared, command
 
 
 def make_images(folder: Path) -> None:

@@ -102,19 +102,31 @@ def test_geojson_is_the_one_of_the_result(result: Path) -> None:
     assert ids == whole(result)["uuid"].to_pylist()
 
 
-@pytest.mark.parametrize("name", STREAMED)
-def test_the_same_bytes_whatever_the_blocks_and_workers(slide: Path, result: Path, tmp_path: Path, name: str) -> None:
-    run(slide, tmp_path / "again.wsinuc", workers=3)
-    again = wsinuc.export(tmp_path / "again.wsinuc", to=name)
-    assert again.read_bytes() == wsinuc.export(result, to=name).read_bytes()
+@pytest.fixture(scope="module")
+def again(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same slide with other workers."""
+    folder = tmp_path_factory.mktemp("again") / "again.wsinuc"
+    run(slide, folder, workers=3)
+    return folder
 
 
 @pytest.mark.parametrize("name", STREAMED)
-def test_a_slide_without_nuclei(tmp_path: Path, name: str) -> None:
-    white = tmp_path / "white.png"
-    Image.new("RGB", (300, 200), (255, 255, 255)).save(white)
-    segment_slide(white, tmp_path / "white.wsinuc", config(mpp=0.5), segmenter=OracleSegmenter())
-    path = wsinuc.export(tmp_path / "white.wsinuc", to=name)
+def test_the_same_bytes_whatever_the_blocks_and_workers(again: Path, result: Path, name: str) -> None:
+    assert wsinuc.export(again, to=name).read_bytes() == wsinuc.export(result, to=name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def without_nuclei(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The result of a white slide."""
+    folder = tmp_path_factory.mktemp("white")
+    Image.new("RGB", (300, 200), (255, 255, 255)).save(folder / "white.png")
+    segment_slide(folder / "white.png", folder / "white.wsinuc", config(mpp=0.5), segmenter=OracleSegmenter())
+    return folder / "white.wsinuc"
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_slide_without_nuclei(without_nuclei: Path, name: str) -> None:
+    path = wsinuc.export(without_nuclei, to=name)
     if name == "geoparquet":
         assert pq.read_table(path).num_rows == 0
     elif name == "geojson":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 
@@ -32,13 +33,16 @@ SLIDE = Path(__file__).parents[2] / "examples" / "data" / "CMU-1-Small-Region.sv
 TRAINING = Colours((0.24, 0.34, 0.23), (0.13, 0.16, 0.1))
 
 
+@functools.cache
 def field(blur_um: float, mpp: float = 0.25) -> FieldPictures:
     """Tissue of dark discs of 7 um in 192 um, behind a blur."""
     rng = np.random.default_rng(0)
-    y, x = np.mgrid[:768, :768] * mpp
     density = np.full((768, 768), 0.2)
     for cy, cx in rng.uniform(0, 192, (260, 2)):
-        density[np.hypot(y - cy, x - cx) < 3.5] = 0.7
+        rows = slice(max(0, int((cy - 4) / mpp)), min(768, int((cy + 4) / mpp) + 1))
+        columns = slice(max(0, int((cx - 4) / mpp)), min(768, int((cx + 4) / mpp) + 1))
+        y, x = np.mgrid[rows, columns] * mpp
+        density[rows, columns][np.hypot(y - cy, x - cx) < 3.5] = 0.7
     density = ndimage.gaussian_filter(density, max(blur_um, 0.25) / mpp)
     grey = np.rint(255 * 10**-density).astype(np.uint8)
     image = Image.fromarray(np.repeat(grey[..., None], 3, axis=2))

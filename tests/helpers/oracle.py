@@ -11,6 +11,7 @@ another place. Half of them have a partner that touches.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Iterator
@@ -89,8 +90,9 @@ def scores_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.stack([foreground, 255 - foreground, 255 - second, second, distance])
 
 
+@functools.lru_cache(maxsize=4)
 def stamp(seed: int = 0, spacing: int = 40) -> NDArray[np.uint8]:
-    """One period of the plane of nuclei, RGB (PERIOD, PERIOD, 3); continues at its opposite sides."""
+    """One period of the plane of nuclei, RGB (PERIOD, PERIOD, 3); continues at its opposite sides; to be read only."""
     rng = np.random.default_rng(seed)
     closeness = np.zeros((PERIOD, PERIOD))
     second = np.zeros((PERIOD, PERIOD), bool)
@@ -108,6 +110,7 @@ def stamp(seed: int = 0, spacing: int = 40) -> NDArray[np.uint8]:
     image[..., 0][inside] = 20
     image[..., 1][inside] = 255 - np.round(254 * closeness[inside]).astype(np.uint8)
     image[..., 2][inside & second] = 60
+    image.flags.writeable = False
     return image
 
 

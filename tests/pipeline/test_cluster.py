@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -112,12 +113,16 @@ def test_several_callers_share_the_workers(executor: Executor) -> None:
 
 def test_threads_of_several_callers_are_bounded_together() -> None:
     executor, alive, most, lock = ThreadExecutor(2), 0, 0, threading.Lock()
+    together, numbers = threading.Barrier(2), itertools.count()
 
     def task(item: int) -> None:
         nonlocal alive, most
         with lock:
             alive += 1
             most = max(most, alive)
+            number = next(numbers)
+        if number < 2:
+            together.wait(60)
         time.sleep(0.005)
         with lock:
             alive -= 1

@@ -282,8 +282,8 @@ def test_an_ended_run_begins_no_task_and_counts_those_that_run() -> None:
 
 
 def test_a_task_past_its_limit_ends_the_process() -> None:
-    calls = "Guarded(abs, 'r', 9)(1); Guarded(time.sleep, 'r', 0.2)(60)"
+    calls = "Guarded(abs, 'r', 99)(1); Guarded(time.sleep, 'r', 0.2)(3600)"
     code = f"import time; from wsinuc.pipeline.guard import Guarded; {calls}"
-    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=50)
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=240)
     assert done.returncode == 1
     assert "Timeout" in done.stderr

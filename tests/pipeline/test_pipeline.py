@@ -256,12 +256,15 @@ def test_a_blank_block_is_an_empty_result() -> None:
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_never_more_blocks_are_alive_than_workers(workers: int) -> None:
     alive, most, lock = 0, 0, threading.Lock()
+    together = threading.Barrier(workers)
 
     def task(item: int) -> int:
         nonlocal alive, most
         with lock:
             alive += 1
             most = max(most, alive)
+        if item < workers:
+            together.wait(60)
         time.sleep(0.002)
         with lock:
             alive -= 1
@@ -286,7 +289,7 @@ def test_results_come_in_order_of_completion() -> None:
 
     def task(item: int) -> None:
         if item == 0:
-            gate.wait(10)
+            gate.wait(60)
         if item == 5:
             gate.set()
 

@@ -84,7 +84,7 @@ def heard(port: int, context: ssl.SSLContext) -> bytes:
     """What a TLS client hears that does not mind whom it speaks to; both ends of Dask begin by saying who they are."""
     context.verify_mode = ssl.CERT_NONE
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, context.wrap_socket(plain) as tls:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as plain, context.wrap_socket(plain) as tls:
             return tls.recv(64)  # TLS 1.3 tells a client that it is refused with the first answer only
     except OSError:
         return b""

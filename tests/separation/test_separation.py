@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -48,13 +48,12 @@ def changed(maps: GeneratedMaps, change) -> GeneratedMaps:
     )
 
 
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 10**6), mpp=st.sampled_from([0.25, 0.5]))
-@example(seed=13999, mpp=0.25)  # 0.949: one of 20 nuclei is lost
+@pytest.mark.parametrize(("seed", "mpp"), [(0, 0.25), (0, 0.5), (13999, 0.25)])
 def test_touching_nuclei_come_back_from_clean_hv(seed, mpp):
     truth = crowd(seed, mpp)
     found = separate("hv", maps_of(truth), settings_for_maps(mpp)).labels
-    assert aji_plus(truth, found) >= 0.94  # of two that curl round each other one may be lost, see below
+    # In the third crowd one of 20 nuclei is lost, of two that curl round each other, see below.
+    assert aji_plus(truth, found) >= 0.94
     assert aji_plus(truth, separate("components", maps_of(truth), settings_for_maps(mpp)).labels) < 0.8
 
 
@@ -63,18 +62,22 @@ def test_clean_maps_give_back_nearly_every_pixel(method, mpp):
     crowds = [crowd(seed, mpp) for seed in range(4)]
     scores = [aji_plus(t, separate(method, maps_of(t), settings_for_maps(mpp)).labels) for t in crowds]
     assert np.mean(scores) >= 0.99
+    assert min(scores) >= 0.94
 
 
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6))
-@example(seed=11979)  # contacts wandered by up to four pixels here
 def test_a_nucleus_with_its_point_comes_back(seed):
     truth = crowd(seed)
     maps = maps_of(truth)
     found = separate("points", maps, FINE).labels
     assert found.max() == truth.max()
     assert len(np.unique(found[maps.points > 0])) == truth.max()
-    assert aji_plus(truth, found) >= 0.99
+
+
+def test_contacts_of_nuclei_with_points_stay_where_they_are():
+    truth = crowd(11979)  # where contacts could wander by up to four pixels
+    assert aji_plus(truth, separate("points", maps_of(truth), FINE).labels) >= 0.99
 
 
 @pytest.mark.parametrize("method", SEPARATIONS)

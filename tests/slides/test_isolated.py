@@ -8,7 +8,7 @@ import pickle
 import re
 import signal
 import threading
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from wsinuc.grid import Box
 from wsinuc.pipeline.executor import open_executor
 from wsinuc.pipeline.executor_config import ExecutorConfig
 from wsinuc.slides import open_slide
-from wsinuc.slides.base import SlideHeader
+from wsinuc.slides.base import Slide, SlideHeader
 from wsinuc.slides.isolation import isolated, processes
 from wsinuc.slides.isolation.isolated import ReaderLimits, open_isolated
 from wsinuc.slides.view import read_resilient
@@ -59,8 +59,38 @@ def hostile_slide(folder: Path, name: str) -> Path:
     return path
 
 
+def hurry(slide: Slide, wall_s: float) -> None:
+    """Allow the reader of an open slide so little time from here on: to start it may take longer."""
+    session = slide._acquire()
+    session.process.limits = replace(session.process.limits, wall_s=wall_s)
+    for connection in session._idle:
+        connection.limit(wall_s)
+
+
 def pids() -> set[int]:
     return {process._popen.pid for process in processes._idle}
+
+
+class End:
+    """What `weakref.finalize` is to a reader process, without one."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __call__(self) -> None:
+        self.calls.append("end")
+
+    def detach(self) -> None:
+        self.calls.append("detach")
+
+
+class IdleProcess:
+    """As much of a reader process as waiting for a slide takes."""
+
+    def __init__(self, limits: ReaderLimits, surroundings: tuple[object, ...] | None = None) -> None:
+        self.limits = limits
+        self.surroundings = surroundings or processes._surroundings()
+        self.end = End()
 
 
 class TestSamePixels:
@@ -118,6 +148,34 @@ class TestSamePixels:
             assert (slide.read(Box(0, 0, 5, 5)) == 90).all()
         assert len(first) == 1
         assert pids() == first
+
+    def test_a_relative_path_starts_where_the_asking_process_is(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+        monkeypatch.setattr(processes, "_idle", [])
+        served: list[set[int]] = []
+        for grey in (90, 30):
+            folder = tmp_path / str(grey)
+            folder.mkdir()
+            write_pyramid(folder / "a.tif", [np.full((200, 300, 3), grey, np.uint8)])
+            monkeypatch.chdir(folder)
+            with open_isolated("a.tif") as slide:
+                assert (slide.read(Box(0, 0, 5, 5)) == grey).all()
+            served.append(pids())
+        assert served[0] == served[1]
+
+    def test_processes_of_another_environment_give_way(self, monkeypatch: pytest.MonkeyPatch):
+        """Else two of them would keep every later one from being kept."""
+        monkeypatch.setattr(processes, "_idle", [])
+        limits = ReaderLimits()
+        before = [IdleProcess(limits) for _ in range(processes.SPARE)]
+        parents = IdleProcess(limits, (0, *processes._surroundings()[1:]))
+        processes._idle[:] = [parents, *before]
+        monkeypatch.setenv("AWS_PROFILE", "another")
+        process = IdleProcess(limits)
+        processes.keep_process(process)
+        assert processes._idle == [process]
+        assert [each.end.calls for each in before] == [["end"]] * processes.SPARE
+        assert parents.end.calls == ["detach"]
+        assert processes.spare_process(limits) is process
 
     def test_pickles_as_its_path(self):
         with open_isolated(EXAMPLE) as slide, pickle.loads(pickle.dumps(slide)) as other:
@@ -180,8 +238,9 @@ class TestDeaths:
 
     @pytest.mark.parametrize("deed", DEATHS)
     def test_at_a_later_read_and_ever_after(self, hostile: None, tmp_path: Path, deed: str):
-        limits = isolated.ReaderLimits(wall_s=2.0) if deed == "sleep" else None
-        with open_isolated(hostile_slide(tmp_path, f"{deed}-3"), limits=limits) as slide:
+        with open_isolated(hostile_slide(tmp_path, f"{deed}-3")) as slide:
+            if deed == "sleep":
+                hurry(slide, 2.0)
             view = slide.at(0.5)
             for _ in range(2):
                 read_resilient(view, Box(0, 0, 50, 50))

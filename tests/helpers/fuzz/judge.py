@@ -14,6 +14,7 @@ from wsinuc.errors import WsinucError
 from wsinuc.shown import shown
 
 LONGEST_S = 5.0
+"""CPU seconds."""
 MEMORY = 512 * 2**20
 """Bytes that one call may add to the largest size that the process has had."""
 LETTERS = 600
@@ -24,9 +25,9 @@ class Stuck(BaseException):
 
 
 def judge(read: Callable[[bytes], object], data: bytes) -> tuple[str, str, float]:
-    """What is wrong (empty: nothing), whether the bytes were read or refused, and the seconds it took."""
+    """What is wrong (empty: nothing), whether the bytes were read or refused, and the CPU seconds it took."""
     before = _peak()
-    began = time.perf_counter()
+    began = time.process_time()
     finding = ""
     outcome = "read"
     try:
@@ -39,7 +40,7 @@ def judge(read: Callable[[bytes], object], data: bytes) -> tuple[str, str, float
         finding = "does not end"
     except Exception as error:
         finding = _described(error)
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     if not finding and took > LONGEST_S:
         finding = f"takes too long: {took:.1f} s"
     if not finding and _peak() - before > MEMORY:

@@ -196,6 +196,7 @@ def test_no_patch_fits(real):
         compare_sets(real, real, Colors(), cutting=replace(CUTTING, size_px=512))
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_command(real, tmp_path, monkeypatch):
     monkeypatch.setattr("wsinuc.models.features.image_vectors.load_feature_network", lambda path, device: Colors())
     options = [str(real.path), str(real.path), "--model", "none", "--patch", "64"]
@@ -205,6 +206,7 @@ def test_command(real, tmp_path, monkeypatch):
         assert text in done.output
 
 
+@pytest.mark.usefixtures("unpainted")
 def test_a_part_of_the_real_set_is_compared_as_if_it_were_a_folder(real, tmp_path, monkeypatch):
     """The windows that a generator was trained on need no copy on disk."""
     monkeypatch.setattr("wsinuc.models.features.image_vectors.load_feature_network", lambda path, device: Colors())

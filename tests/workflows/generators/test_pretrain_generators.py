@@ -25,6 +25,7 @@ from wsinuc_cli.main import main
 from wsinuc_cli.next_command import next_command
 from wsinuc_cli.pretrain_settings import METHODS, presets, pretrain_config
 
+pytestmark = pytest.mark.usefixtures("unpainted")
 SHORT = ["--steps", "1", "--patch", "16", "--batch", "1"]
 
 

@@ -153,8 +153,8 @@ def test_processes_leave_signals_to_their_parent_and_end_with_it(tmp_path: Path,
     family = psutil.Process(parent.pid).children(recursive=True)
     assert len(family) >= 2
     (os.killpg if group else os.kill)(parent.pid, signum)
-    _, err = parent.communicate(timeout=60)
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, err = parent.communicate(timeout=240)
+    _, alive = psutil.wait_procs(family, timeout=240)
     assert not alive
     assert err.count("Traceback") == (1 if signum == signal.SIGINT else 0), (
         err

@@ -129,10 +129,23 @@ def keep_process(process: ReaderProcess) -> None:
     """Let a process serve the next slide, or end it when enough are waiting."""
     process.fresh = False
     with _idle_lock:
+        _let_go_of_strangers()
         if len(_idle) < SPARE:
             _idle.append(process)
             return
     process.end()
+
+
+def _let_go_of_strangers() -> None:
+    """Processes of other surroundings serve no slide any more, and would take the places of those that do."""
+    here = _surroundings()
+    for process in [process for process in _idle if process.surroundings != here]:
+        _idle.remove(process)
+        if process.surroundings[0] == here[0]:
+            process.end()
+        else:
+            # After a fork it is another's, who goes on using it.
+            process.end.detach()
 
 
 def _start(theirs: socket.socket, limits: ReaderLimits) -> subprocess.Popen[bytes]:

@@ -109,6 +109,8 @@ class _Desk:
 
     def _open(self, question: dict[str, Any]) -> dict[str, Any]:
         self._close()
+        if question["folder"] is not None:
+            os.chdir(question["folder"])
         path = text_to_place(question["place"], url=question["url"])
         self._slide = open_slide(path, reader=question["reader"])
         return {"reader": self._slide.reader, "header": dataclasses.asdict(self._slide.header)}

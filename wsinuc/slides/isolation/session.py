@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -23,7 +24,13 @@ class Session:
         self._idle: list[Connection] = []
         self._busy = 0
         self._lock = threading.Lock()
-        question = {"ask": "open", "place": place_to_text(where), "url": isinstance(where, Url), "reader": reader}
+        question = {
+            "ask": "open",
+            "place": place_to_text(where),
+            "url": isinstance(where, Url),
+            "folder": _folder_of(where),
+            "reader": reader,
+        }
         try:
             self.facts = self._ask(question)
         except WsinucError:
@@ -111,6 +118,13 @@ def open_session(where: Place, reader: str, limits: ReaderLimits) -> Session:
         raise
     # An old process may have died of an earlier slide; a fresh one decides whether this one is to blame.
     return Session(ReaderProcess(limits), where, reader)
+
+
+def _folder_of(where: Place) -> str | None:
+    """Where a relative path starts: the process may have begun in another folder."""
+    if isinstance(where, Url) or where.is_absolute():
+        return None
+    return os.getcwd()
 
 
 def box_in_words(box: Box, level: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from wsinuc.segmenters.base import Coloured, Segmenter
 from wsinuc.segmenters.normalisation import moments
 from wsinuc.segmenters.shipped import shipped_name
 from wsinuc.workflows.segment.plan import Plan, Prepared
-from wsinuc.workflows.segment.summary import PACKAGES, Tally, unreadable_share
+from wsinuc.workflows.segment.summary import PACKAGES, Tally, installed_version, unreadable_share
 
 Field = tuple[str, FieldPictures]
 
@@ -222,7 +221,6 @@ def _versions() -> Iterator[tuple[str, str]]:
     yield "wsinuc", wsinuc.__version__
     yield "Python", platform.python_version()
     for name in (*PACKAGES, "pillow"):
-        try:
-            yield name, version(name)
-        except PackageNotFoundError:
-            continue
+        number = installed_version(name)
+        if number is not None:
+            yield name, number

@@ -5,6 +5,7 @@ The only output that holds clock readings and machine facts; all others are the 
 
 from __future__ import annotations
 
+import functools
 import platform
 import sys
 from collections import Counter
@@ -262,9 +263,16 @@ def versions() -> dict[str, str]:
     """Versions of what was really used: torch only when something has loaded it."""
     numbers = {"wsinuc": wsinuc.__version__, "python": platform.python_version(), "platform": platform.platform()}
     for name in PACKAGES:
-        if name != "torch" or "torch" in sys.modules:
-            try:
-                numbers[name] = version(name)
-            except PackageNotFoundError:
-                continue
+        number = installed_version(name)
+        if number is not None and (name != "torch" or "torch" in sys.modules):
+            numbers[name] = number
     return numbers
+
+
+@functools.cache
+def installed_version(package: str) -> str | None:
+    """The version of an installed package, None without it; kept, because each look takes milliseconds."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
