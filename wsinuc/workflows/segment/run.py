@@ -33,7 +33,9 @@ from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.pipeline.stain_fit import stain_vectors
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
+from wsinuc.semantic.image import SemanticImage
 from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors
+from wsinuc.store.pieces import ClassMaps
 from wsinuc.urls import Place
 from wsinuc.workflows.segment.also import check_also, write_also
 from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, block_job, render_job
@@ -336,8 +338,17 @@ class _Run:
             mpp=self.prepared.view.mpp,
             classes=self.prepared.segmenter.classes,
             canvas=canvas,
+            semantic=self._semantic_image(),
             for_each=for_each,
         )
+
+    def _semantic_image(self) -> SemanticImage | None:
+        """Classes of pixels, where they are asked for."""
+        if not self.config.semantic:
+            return None
+        # Absolute, because workers have another current folder.
+        maps = ClassMaps(self.store.work.absolute(), self.plan.run_id)
+        return SemanticImage.of(self.prepared.segmenter, maps)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
