@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
+from wsinuc.grid import Block
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.base import Tiled
 from wsinuc.semantic.classes import map_classes, names_whole_nuclei, with_nuclei
 
 MapOf = Callable[[int], NDArray[np.uint8] | None]
+
+
+def class_areas(pixels: zarr.Array[Any], blocks: Iterable[Block], classes: int) -> NDArray[np.int64]:
+    """Pixels of each of the classes 1 to ``classes`` in those blocks of an image, int64 ``(classes,)``."""
+    counts = np.zeros(classes + 1, np.int64)
+    for block in blocks:
+        counts += np.bincount(np.asarray(pixels[block.core.slices]).ravel(), minlength=classes + 1)
+    return counts[1:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,9 @@ def semantic(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_pixel_has_the_most_probable_class(semantic: Path) -> None:
     np.testing.assert_array_equal(pixels_of(semantic), EXPECTED)
+    summary = json.loads((semantic / "summary.json").read_text())
+    areas = np.bincount(EXPECTED.ravel())[1:] * 0.25e-6
+    assert summary["semantic_mm2"] == pytest.approx(dict(zip(("round", "long"), areas, strict=True)))
     assert np.bincount(EXPECTED.ravel()).min() > 1_000
 
 

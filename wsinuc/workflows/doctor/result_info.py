@@ -29,6 +29,8 @@ class ResultDescription:
     counts: dict[str, int]
     """Nuclei of each class."""
     tissue_mm2: float
+    semantic_mm2: dict[str, float] | None
+    """Area of the pixels of each class before nuclei are separated; None where the result has no such image."""
     label_images: dict[str, list[str]]
     """Label images by name, each with its classes in the order of their values; without any where values are ids."""
     outputs: tuple[str, ...]
@@ -53,6 +55,7 @@ def describe_result(folder: Path) -> ResultDescription:
         nuclei=int(summary["nuclei"]),
         counts={name: int(count) for name, count in summary["counts"].items()},
         tissue_mm2=float(summary["tissue_mm2"]),
+        semantic_mm2=summary.get("semantic_mm2"),
         label_images=_label_images(result / "labels.ome.zarr"),
         outputs=tuple(summary["outputs"]),
     )
