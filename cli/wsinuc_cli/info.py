@@ -90,9 +90,11 @@ def describe_finished(result: ResultDescription) -> str:
         *((f"  {name}", f"{count:,}") for name, count in result.counts.items()),
         ("label images", "value by value, from 1"),
         *((f"  {name}", ", ".join(classes) or "ids of the nuclei") for name, classes in result.label_images.items()),
-        *((f"  {name}, mm2", f"{area:.3g}") for name, area in (result.semantic_mm2 or {}).items()),
-        ("files", ", ".join(result.outputs)),
     ]
+    if result.semantic_mm2 is not None:
+        rows.append(("area by pixel", "before nuclei are separated"))
+        rows += [(f"  {name}", f"{area:.3g} mm2") for name, area in result.semantic_mm2.items()]
+    rows.append(("files", ", ".join(result.outputs)))
     return as_text([result.result, *(f"  {name:<16}{value}" for name, value in rows)])
 
 

@@ -6,11 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import zarr
-
-from wsinuc.exports.formats.write import finished
-from wsinuc.exports.ome_zarr.metadata import classes_of
-from wsinuc.store.manifest import read_made
 from wsinuc.store.outputs import SUMMARY
 
 
@@ -43,6 +38,9 @@ def is_result(path: Path) -> bool:
 
 def describe_result(folder: Path) -> ResultDescription:
     """The facts of a finished result; raises DamageError or OutputError where it is none."""
+    from wsinuc.exports.formats.write import finished
+    from wsinuc.store.manifest import read_made
+
     result = finished(folder)
     summary = read_made(result).content
     settings = summary["settings"]
@@ -62,6 +60,10 @@ def describe_result(folder: Path) -> ResultDescription:
 
 
 def _label_images(container: Path) -> dict[str, list[str]]:
+    import zarr  # which looking at a slide does without
+
+    from wsinuc.exports.ome_zarr.metadata import classes_of
+
     # Zarr's own types do not know what attributes hold.
     root: Any = zarr.open_group(container, mode="r")
     images = {}
