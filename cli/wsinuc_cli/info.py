@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from wsinuc.workflows.doctor.info import SlideDescription
     from wsinuc.workflows.doctor.result_info import ResultDescription
 
+RESULT = "summary.json"
+"""File by which the folder of a result is told from a slide."""
+
 
 def show_models(context: click.Context, option: click.Parameter, wanted: bool) -> None:
     """Print the table of shipped models and end the program."""
@@ -68,12 +71,14 @@ def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
 
 def _described(place: Place, reader: str, mpp: float | None) -> tuple[SlideDescription | ResultDescription, str]:
     """What there is to say of a slide or of a result, and the same as text."""
-    from wsinuc.workflows.doctor.info import describe_slide
-    from wsinuc.workflows.doctor.result_info import describe_result, is_result
+    # Asked here, because looking at a slide does without what reads results.
+    if isinstance(place, Path) and (place / RESULT).is_file():
+        from wsinuc.workflows.doctor.result_info import describe_result
 
-    if isinstance(place, Path) and is_result(place):
         result = describe_result(place)
         return result, describe_finished(result)
+    from wsinuc.workflows.doctor.info import describe_slide
+
     slide = describe_slide(place, reader=reader, mpp=mpp)
     return slide, describe(slide)
 

@@ -71,8 +71,8 @@ class TissueSelection:
         wanted = np.where(self.tissue.holds_pixels(box), pixels, 0).astype(np.uint8)
         if self.region is not None:
             rows, columns = np.nonzero(wanted)
-            centres = np.stack([rows + box.y0, columns + box.x0], axis=1) + 0.5
-            centres *= np.asarray(downsample, np.float64)
+            corners = np.stack([rows + box.y0, columns + box.x0], axis=1).astype(np.float64)
+            centres = (corners + 0.5) * np.asarray(downsample, np.float64)
             outside = ~self.region.contains(centres)
             wanted[rows[outside], columns[outside]] = 0
         return wanted

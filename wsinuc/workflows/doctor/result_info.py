@@ -6,7 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsinuc.store.outputs import SUMMARY
+import zarr
+
+from wsinuc.exports.formats.write import finished
+from wsinuc.exports.ome_zarr.metadata import classes_of
+from wsinuc.store.manifest import read_made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,16 +35,8 @@ class ResultDescription:
     outputs: tuple[str, ...]
 
 
-def is_result(path: Path) -> bool:
-    """Whether a path looks like a finished result rather than a slide."""
-    return (path / SUMMARY).is_file()
-
-
 def describe_result(folder: Path) -> ResultDescription:
     """The facts of a finished result; raises DamageError or OutputError where it is none."""
-    from wsinuc.exports.formats.write import finished
-    from wsinuc.store.manifest import read_made
-
     result = finished(folder)
     summary = read_made(result).content
     settings = summary["settings"]
@@ -60,10 +56,6 @@ def describe_result(folder: Path) -> ResultDescription:
 
 
 def _label_images(container: Path) -> dict[str, list[str]]:
-    import zarr  # which looking at a slide does without
-
-    from wsinuc.exports.ome_zarr.metadata import classes_of
-
     # Zarr's own types do not know what attributes hold.
     root: Any = zarr.open_group(container, mode="r")
     images = {}
