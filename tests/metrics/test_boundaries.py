@@ -39,7 +39,7 @@ def test_by_hand():
     assert hausdorff_95(truth, stray) < 5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(MASKS, MASKS)
 def test_scipy_scikit_image_and_monai_agree(truth, predicted):
     one, other = np.argwhere(truth), np.argwhere(predicted)

@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from helpers.oracle import CLASSES, OracleSegmenter
-from wsinuc.models.features.ensemble import Votes
+from wsinuc.models.diffusion.gaussian import GaussianDiffusion
+from wsinuc.models.diffusion.schedules import named_betas
+from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
+from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
+from wsinuc.models.networks.unet import UNet, UNetConfig
+from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.segmenters.ddpm import majority_probabilities
+from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter, majority_probabilities
 from wsinuc.semantic.classes import UNCLASSIFIED, map_classes, pixel_map, with_nuclei
 from wsinuc.semantic.verdict import class_map, nucleus_map
+from wsinuc.separation.settings import WatershedSettings
 
 
 def quantised(probabilities: np.ndarray) -> np.ndarray:
@@ -23,7 +29,7 @@ def quantised(probabilities: np.ndarray) -> np.ndarray:
     return np.rint(255 * stack).astype(np.uint8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(arrays(np.float32, (4, 5, 6), elements=st.floats(-3, 3, width=32)))
 def test_of_a_softmax_it_is_the_argmax(logits):
     p = np.exp(logits) / np.exp(logits).sum(0)
@@ -33,7 +39,7 @@ def test_of_a_softmax_it_is_the_argmax(logits):
     np.testing.assert_array_equal(class_map(quantised(p), 3)[clear], p.argmax(0)[clear])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(arrays(np.int64, (10, 5, 6), elements=st.integers(0, 3)))
 def test_of_ballots_it_is_the_majority_and_the_smallest_of_equals(verdicts):
     ballots = torch.from_numpy(np.stack([(verdicts == c).mean(0) for c in range(4)]))[None]
@@ -41,6 +47,44 @@ def test_of_ballots_it_is_the_majority_and_the_smallest_of_equals(verdicts):
     published = torch.from_numpy(verdicts).mode(0).values.numpy()
     scores = quantised(majority_probabilities(votes)[0].numpy())
     np.testing.assert_array_equal(class_map(scores, 3), published)
+
+
+@pytest.mark.parametrize("vote", ["majority", "mean"])
+def test_pixel_classifiers_on_diffusion_features_give_their_verdict(vote):
+    torch.manual_seed(0)
+    shape = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
+    features = FeatureConfig(timesteps=(50,), blocks=(1, 2))
+    unet = UNet(shape)
+    for parameter in unet.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    channels = FeatureExtractor(unet, GaussianDiffusion(named_betas("linear")), features).channels
+    ensemble = PixelClassifierEnsemble(
+        EnsembleConfig(channels=tuple(channels.items()), classes=4, maps=1, members=5, hidden=8, inner=8)
+    )
+    for parameter in ensemble.parameters():
+        torch.nn.init.normal_(parameter)
+    three = tuple(NucleusClass(name, (0, 0, 0)) for name in "abc")
+    config = DdpmConfig(
+        unet=shape,
+        features=features,
+        ensemble=ensemble.config,
+        watershed=WatershedSettings(mpp=0.5),
+        separation="distance",
+        classes=three,
+        tile=128,
+        vote=vote,
+    )
+    segmenter = DdpmSegmenter(config, unet, ensemble, device=torch.device("cpu"))
+    tile = np.random.default_rng(0).integers(0, 256, (1, 128, 128, 3), dtype=np.uint8)
+    found = pixel_map(segmenter, segmenter.predict(tile)[0])
+    with torch.inference_mode():
+        votes = segmenter.ensemble.vote(segmenter.extractor(to_network(tile, segmenter.device)), margin=32)
+    ranked = votes.probabilities[0].sort(0, descending=True).values
+    clear = np.ones(found.shape, bool) if vote == "majority" else (ranked[0] - ranked[1] > 3 / 255).numpy()
+    expected = votes.majority[0] if vote == "majority" else votes.probabilities[0].argmax(0)
+    np.testing.assert_array_equal(found[clear], expected.numpy()[clear])
+    assert clear.mean() > 0.5
+    assert len(np.unique(found)) == 4
 
 
 @pytest.mark.parametrize(

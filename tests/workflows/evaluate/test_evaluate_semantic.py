@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -21,17 +22,24 @@ from wsinuc.metrics.boundaries import hausdorff
 from wsinuc.metrics.pixels import count_pixels
 from wsinuc.semantic.verdict import class_map
 from wsinuc.workflows.evaluate.classes import match_classes
-from wsinuc.workflows.evaluate.run import Scoring, evaluate, evaluate_folders, predict_nuclei, read_prediction
+from wsinuc.workflows.evaluate.run import (
+    Evaluation,
+    Scoring,
+    evaluate,
+    evaluate_folders,
+    predict_nuclei,
+    read_prediction,
+)
 from wsinuc_cli.evaluate import evaluate as command
 
 SEMANTIC = Scoring(semantic=True)
 ORACLE = partial(predict_nuclei, segmenter=OracleSegmenter(), semantic=True)
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Two fields whose annotation is moved by two pixels, so that not all is right, and named in another order."""
-    path = tmp_path / "set"
+    path = tmp_path_factory.mktemp("data") / "set"
     for part in ("images", "labels", "classes"):
         (path / part).mkdir(parents=True)
     (path / "manifest.csv").write_text("name\na\nb\n")
@@ -45,6 +53,13 @@ def dataset(tmp_path: Path) -> Dataset:
     return open_dataset(path, mpp=MPP)
 
 
+@pytest.fixture(scope="module")
+def evaluated(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
+    """What is found, and the folder of its files."""
+    out = tmp_path_factory.mktemp("evaluated") / "out"
+    return evaluate(dataset, ORACLE, predicted_classes=NAMES, scoring=SEMANTIC, out=out, worst=0), out
+
+
 def expected(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Annotated and predicted classes (1 long, 2 round) of a field."""
     pixels, labels, classes = known_classes(name)
@@ -52,9 +67,8 @@ def expected(name: str) -> tuple[np.ndarray, np.ndarray]:
     return swapped[np.roll(classes[labels], 2, axis=1)], swapped[class_map(scores_of(pixels), 2)]
 
 
-def test_figures_are_those_of_the_maps(dataset: Dataset, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    evaluation = evaluate(dataset, ORACLE, predicted_classes=NAMES, scoring=SEMANTIC, out=out)
+def test_figures_are_those_of_the_maps(dataset: Dataset, evaluated: tuple[Evaluation, Path]) -> None:
+    evaluation, out = evaluated
     found = json.loads((out / "summary.json").read_text())["semantic"]
     maps = [expected(name) for name in ORIGINS]
     pooled = count_pixels(np.hstack([one for one, _ in maps]), np.hstack([other for _, other in maps]), 2)
@@ -77,9 +91,10 @@ def test_figures_are_those_of_the_maps(dataset: Dataset, tmp_path: Path) -> None
     assert {name: value for name, value in evaluation.summary().items() if name != "semantic"} == plain
 
 
-def test_written_maps_score_the_same(dataset: Dataset, tmp_path: Path) -> None:
+def test_written_maps_score_the_same(dataset: Dataset, evaluated: tuple[Evaluation, Path], tmp_path: Path) -> None:
+    first = evaluated[0].summary()
     out = tmp_path / "out"
-    first = evaluate(dataset, ORACLE, predicted_classes=NAMES, scoring=SEMANTIC, out=out, worst=0).summary()
+    shutil.copytree(evaluated[1], out)
     read = partial(read_prediction, folder=out / "predictions")
     again = evaluate(dataset, read, predicted_classes=NAMES, scoring=SEMANTIC).summary()
     folders = evaluate_folders(out / "predictions", dataset.path / "labels", mpp=MPP, scoring=SEMANTIC).summary()

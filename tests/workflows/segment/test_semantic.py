@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,17 @@ from helpers.runs import run as run_whole
 from wsinuc.errors import OutputError
 from wsinuc.exports.ome_zarr.export import write_ome_zarr
 from wsinuc.exports.ome_zarr.metadata import Version, semantic_classes
+from wsinuc.nuclei import Frame, empty
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.semantic.image import SemanticImage
 from wsinuc.semantic.verdict import class_map
+from wsinuc.store import Entry, ResultStore, settings_hash
+from wsinuc.store.pieces import ClassMaps, map_path, write_class_map
 from wsinuc.workflows.reclassify.class_image import write_class_image
 from wsinuc.workflows.segment.events import BlockDone, Event
 from wsinuc_cli.info import info
 
-SHAPE = (420, 330)
+SHAPE = (340, 270)
 EXPECTED = class_map(scores_of(plane(SHAPE)), len(CLASSES))
 
 
@@ -56,7 +61,7 @@ def test_every_pixel_has_the_most_probable_class(semantic: Path) -> None:
     summary = json.loads((semantic / "summary.json").read_text())
     areas = np.bincount(EXPECTED.ravel())[1:] * 0.25e-6
     assert summary["semantic_mm2"] == pytest.approx(dict(zip(("round", "long"), areas, strict=True)))
-    assert np.bincount(EXPECTED.ravel()).min() > 1_000
+    assert np.bincount(EXPECTED.ravel()).min() > 500
 
 
 def test_all_else_is_as_without(slide: Path, semantic: Path, tmp_path: Path) -> None:
@@ -90,29 +95,48 @@ def test_interruption_and_order_change_no_byte(slide: Path, semantic: Path, tmp_
     out = tmp_path / "out"
 
     def stop(event: Event) -> None:
-        if isinstance(event, BlockDone) and event.done == 5:
+        if isinstance(event, BlockDone) and event.done == 4:
             raise Stop
 
     with pytest.raises(Stop):
         run(slide, out, on_event=stop, workers=3, semantic=True)
     # A damaged map is as good as none: its block is made anew.
     kept = sorted((out / ".run" / "blocks").glob("*.npz"))
-    assert len(kept) >= 5
+    assert len(kept) >= 4
     kept[0].write_bytes(kept[0].read_bytes()[:-1])
     summary = run(slide, out, workers=2, semantic=True)
     assert 0 < summary.resumed_blocks < len(kept) + 1
     assert tree(out) == tree(semantic)
 
 
+def test_a_map_that_is_damaged_after_it_was_written_is_told_and_made_anew(tmp_path: Path) -> None:
+    with ResultStore(tmp_path / "out").open_run({"block": 64}, resume=True, overwrite=False) as store:
+        sha256 = write_class_map(np.eye(64, dtype=np.uint8), map_path(store.work, 3))
+        entry = Entry(block=3, nuclei=0, shard_sha256=None, unreadable=(), tiles=1, at_edge=0, seconds={})
+        store.add(replace(entry, semantic_sha256=sha256), empty(Frame(mpp=0.5, downsample=(1.0, 1.0)), (), ()))
+        maps = ClassMaps(store.work, settings_hash({"block": 64}))
+        # It travels to workers with every task.
+        image = pickle.loads(pickle.dumps(SemanticImage.of(OracleSegmenter(), maps)))
+        np.testing.assert_array_equal(image.draw(3, np.zeros((64, 64), np.uint8)), np.eye(64))
+        assert maps(4) is None
+        assert write_class_map(np.zeros((64, 64), np.uint8), map_path(store.work, 5)) is None
+        assert list(store.finished()) == [3]
+        map_path(store.work, 3).write_bytes(b"PK")
+        assert not store.finished()
+        with pytest.raises(OutputError, match="damaged on disk"):
+            maps(3)
+        assert not (store.work / "done" / "000003.json").exists()
+
+
 def test_a_region_ends_where_it_was_drawn(slide: Path, tmp_path: Path) -> None:
-    # In level-0 pixels, which are those of the view here; x from 50 to 250, y from 100 to 300.
-    ring = [[50, 100], [250, 100], [250, 300], [50, 300], [50, 100]]
+    # In level-0 pixels, which are those of the view here; x from 50 to 200, y from 100 to 250.
+    ring = [[50, 100], [200, 100], [200, 250], [50, 250], [50, 100]]
     feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
     roi = tmp_path / "roi.geojson"
     roi.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     run(slide, tmp_path / "out", semantic=True, roi=roi)
     inside = np.zeros(SHAPE, bool)
-    inside[100:300, 50:250] = True
+    inside[100:250, 50:200] = True
     np.testing.assert_array_equal(pixels_of(tmp_path / "out"), np.where(inside, EXPECTED, 0))
 
 
@@ -171,4 +195,4 @@ def test_python_and_the_command_line_read_it(semantic: Path, slide: Path, tmp_pa
     shutil.copytree(semantic, tmp_path / "out")
     shutil.rmtree(tmp_path / "out/labels.ome.zarr/labels/semantic")
     with pytest.raises(OutputError, match="--semantic"):
-        dataclasses.replace(result, folder=tmp_path / "out").semantic
+        replace(result, folder=tmp_path / "out").semantic
