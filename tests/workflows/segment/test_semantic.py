@@ -31,6 +31,7 @@ from wsinuc.store.pieces import ClassMaps, map_path, write_class_map
 from wsinuc.workflows.reclassify.class_image import write_class_image
 from wsinuc.workflows.segment.events import BlockDone, Event
 from wsinuc_cli.info import info
+from wsinuc_cli.main import main
 
 SHAPE = (340, 270)
 EXPECTED = class_map(scores_of(plane(SHAPE)), len(CLASSES))
@@ -51,9 +52,14 @@ def pixels_of(result: Path) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def semantic(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("semantic") / "plane.wsinuc"
-    run(slide, out, workers=1, semantic=True)
-    return out
+    """By the command, with the settings of `run`."""
+    out = tmp_path_factory.mktemp("semantic")
+    options = ["--tissue", "none", "--block", "128", "--no-report", "--semantic", "--quiet"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wsinuc.segmenters.load_segmenter", lambda model, *, device: OracleSegmenter())
+        done = CliRunner().invoke(main, ["segment", str(slide), "-o", str(out), *options])
+    assert done.exit_code == 0, done.output
+    return out / "small.wsinuc"
 
 
 def test_every_pixel_has_the_most_probable_class(semantic: Path) -> None:
