@@ -22,6 +22,7 @@ from helpers.runs import run as run_whole
 from wsinuc.errors import OutputError
 from wsinuc.exports.ome_zarr.export import write_ome_zarr
 from wsinuc.exports.ome_zarr.metadata import Version, semantic_classes
+from wsinuc.exports.scverse.rasters import pyramids
 from wsinuc.nuclei import Frame, empty
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.semantic.image import SemanticImage
@@ -176,6 +177,7 @@ def test_exports_hold_it(semantic: Path, tmp_path: Path, version: Version) -> No
     np.testing.assert_array_equal(root["labels/semantic/0"][:], EXPECTED)
     attributes = root["labels"].attrs if version == "0.4" else root["labels"].attrs["ome"]
     assert attributes["labels"] == ["nuclei", "nuclei_class", "semantic"]
+    assert [each.name for each in pyramids(semantic, has_image=True)] == ["nuclei_labels", "semantic", "slide"]
 
 
 def test_other_classes_of_nuclei_leave_it(semantic: Path, tmp_path: Path) -> None:
