@@ -105,6 +105,8 @@ class SegmentConfig:
     image: str = "thumbnail"
     """How much of the slide is copied beside the label images, so that a viewer shows nuclei on tissue: none,
     thumbnail (about 1 um per pixel), or full (every pixel that the model reads)."""
+    semantic: bool = False
+    """Keep the class of every pixel, before nuclei are separated, as a label image of its own."""
     work: Path | None = None
     """Folder in which results below a URL are made, on a file system that all workers see; None takes the user's cache.
     Does not change the result."""

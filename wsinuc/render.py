@@ -1,9 +1,10 @@
 """From the table of nuclei to label images: OME-NGFF 0.5 in Zarr 3, drawn shard by shard.
 
 ``labels.ome.zarr`` holds two label images over the whole view: ``labels/nuclei`` (the id of the nucleus at each pixel)
-and ``labels/nuclei_class`` (1 + index of its class), 0 being background. The format wants labels to hang below an
-image: that is the canvas, a copy of the slide (``wsinuc.exports.ome_zarr.slide_copy``) or, without one, a white plane
-that takes no room.
+and ``labels/nuclei_class`` (1 + index of its class), 0 being background; where it was asked for, a third one,
+``labels/semantic``, holds the class of each pixel before nuclei are separated (`wsinuc.semantic`). The format wants
+labels to hang below an image: that is the canvas, a copy of the slide (``wsinuc.exports.ome_zarr.slide_copy``) or,
+without one, a white plane that takes no room.
 
 A shard of the full resolution is the core of one block, so each file has one writer. A nucleus that crosses a core is
 drawn on both sides, by each from the owner's part of the table. A coarser level takes every second pixel of the level
@@ -27,11 +28,12 @@ from wsinuc.exports.ome_zarr.arrays import (
     level_shapes,
     plain_loop,
 )
-from wsinuc.exports.ome_zarr.metadata import Canvas, blank_canvas, describe_canvas, describe_labels
+from wsinuc.exports.ome_zarr.metadata import SEMANTIC, Canvas, blank_canvas, describe_canvas, describe_labels
 from wsinuc.grid import Block, BlockGrid, Box
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.semantic.image import SemanticImage
 
 
 def render_labels(
@@ -42,9 +44,10 @@ def render_labels(
     mpp: float,
     classes: tuple[NucleusClass, ...],
     canvas: Canvas | None = None,
+    semantic: SemanticImage | None = None,
     for_each: ForEach = plain_loop,
 ) -> None:
-    """Write both label images and their pyramids to ``path``.
+    """Write the label images and their pyramids to ``path``.
 
     Parameters
     ----------
@@ -58,6 +61,8 @@ def render_labels(
         Names and colours of the classes, in the order of their indices.
     canvas
         What ``write_copy`` has written to ``path``; None for a path that does not exist, and a white canvas.
+    semantic
+        Classes of pixels; None writes no image of them.
     for_each
         Runs a job for every block, in any order, perhaps several at once.
     """
@@ -67,6 +72,9 @@ def render_labels(
         canvas = _blank(root, shapes, grid.block, mpp)
     nuclei = create_levels(root, "labels/nuclei", shapes, grid.block, np.uint32)
     class_image = create_levels(root, "labels/nuclei_class", shapes, grid.block, np.uint8)
+    semantic_image = None
+    if semantic is not None:
+        semantic_image = create_levels(root, f"labels/{SEMANTIC}", shapes, grid.block, np.uint8)
 
     def draw(block: Block) -> None:
         labels, class_labels = _draw(nuclei_of, grid, block)
@@ -74,12 +82,19 @@ def render_labels(
             # A block's core is one shard, so no two writers ever share a file.
             nuclei[0][block.core.slices] = labels
             class_image[0][block.core.slices] = class_labels
+        if semantic is not None and semantic_image is not None:
+            pixels = semantic.draw(block.index, class_labels)
+            if pixels is not None:
+                semantic_image[0][block.core.slices] = pixels
 
     for_each(draw, grid)
     halve_labels(nuclei, grid.block, for_each)
     halve_labels(class_image, grid.block, for_each)
+    if semantic_image is not None:
+        halve_labels(semantic_image, grid.block, for_each)
     # Last, so that a reader takes no unfinished image for one.
-    describe_labels(root, mpp, len(shapes), classes, "0.5")
+    named = None if semantic is None else semantic.classes
+    describe_labels(root, mpp, len(shapes), classes, "0.5", semantic=named)
     describe_canvas(root, canvas, "0.5")
 
 

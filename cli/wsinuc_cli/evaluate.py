@@ -43,6 +43,17 @@ BY_CLASS = {
     "iou_pooled": "IoU",
     "dice_pooled": "Dice",
 }
+SEMANTIC_BY_CLASS = {
+    "iou_pooled": "IoU",
+    "iou_image_mean": "IoU/image",
+    "dice_pooled": "Dice",
+    "sensitivity_pooled": "sensitivity",
+    "precision_pooled": "precision",
+    "hausdorff_um_image_mean": "HD um",
+    "hausdorff_95_um_image_mean": "HD95 um",
+    "hausdorff_px_image_mean": "HD px",
+    "hausdorff_95_px_image_mean": "HD95 px",
+}
 
 
 @click.command(cls=SectionedCommand)
@@ -89,6 +100,12 @@ BY_CLASS = {
     help="Score classes where both the annotation and the model have them.",
 )
 @click.option(
+    "--semantic/--no-semantic",
+    default=False,
+    show_default=True,
+    help="Score the class of every pixel before nuclei are separated, too: IoU, Dice, distances by class.",
+)
+@click.option(
     "--radius-px",
     type=float,
     metavar="PX",
@@ -127,6 +144,7 @@ def evaluate(
     truth: Path | None,
     at_mpp: str | None,
     classes: bool,
+    semantic: bool,
     radius_px: float | None,
     matching: Literal["hovernet", "within"],
     worst: int,
@@ -142,6 +160,7 @@ def evaluate(
     wsinuc evaluate tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation
     wsinuc evaluate pannuke=PanNuke --where fold=3 --model classes.safetensors -o evaluation
     wsinuc evaluate monuseg --split split.json --part test
+    wsinuc evaluate pannuke=PanNuke --model mine.safetensors --semantic -o evaluation
     wsinuc evaluate tnbc --mpp 0.25 --at-mpp 0.25,0.5,1.0 -o resolutions
     wsinuc evaluate tnbc --pred other_tool/labels
     wsinuc evaluate --truth tnbc/labels --pred other_tool/labels --mpp 0.25
@@ -150,7 +169,7 @@ def evaluate(
 
     if (split is None) != (part is None):
         raise click.UsageError("--split names the file and --part which of its parts: give both or none")
-    scoring = task.Scoring(classes=classes, rule=matching, radius_px=radius_px)
+    scoring = task.Scoring(classes=classes, rule=matching, radius_px=radius_px, semantic=semantic)
     files: dict[str, Any] = {"out": output, "overwrite": overwrite, "scoring": scoring, "on_image": _show_image}
     if at_mpp is not None and (pred is not None or data is None):
         raise click.UsageError("--at-mpp shows a model other images: give DATA and no --pred")
@@ -159,7 +178,7 @@ def evaluate(
     elif data is not None and truth is None:
         dataset = _open_dataset(data, mpp, regions, split, part).where(*_conditions(wanted, unwanted))
         if pred is None:
-            predict, names = _predictor(model, device, batch_size)
+            predict, names = _predictor(model, device, batch_size, semantic)
         else:
             predict, names = _reader(pred)
         # Pages need images, which a comparison of two folders does not have.
@@ -215,14 +234,14 @@ def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[Conditi
     return parse_conditions(wanted), parse_conditions(unwanted)
 
 
-def _predictor(model: str, device: str, batch_size: int | None) -> tuple[Predict, tuple[str, ...]]:
+def _predictor(model: str, device: str, batch_size: int | None, semantic: bool) -> tuple[Predict, tuple[str, ...]]:
     """What predicts, and the names of its classes."""
     from wsinuc.segmenters import load_segmenter
     from wsinuc.workflows.evaluate.run import predict_nuclei
 
     segmenter = load_segmenter(model, device=device)
     names = tuple(c.name for c in segmenter.classes)
-    return partial(predict_nuclei, segmenter=segmenter, batch_size=batch_size), names
+    return partial(predict_nuclei, segmenter=segmenter, batch_size=batch_size, semantic=semantic), names
 
 
 def _reader(folder: Path) -> tuple[Predict, tuple[str, ...]]:
@@ -261,6 +280,8 @@ def _show(evaluation: Evaluation, output: Path | None) -> None:
     echo("  ".join(figures))
     if evaluation.classes:
         _show_classes(evaluation, summary)
+    if "semantic" in summary:
+        _show_semantic(evaluation, summary["semantic"])
     if "calibration" in summary:
         _show_calibration(summary["calibration"])
     for note in evaluation.notes:
@@ -284,6 +305,22 @@ def _show_classes(evaluation: Evaluation, summary: Mapping[str, Any]) -> None:
     echo(f"{'class':32}  " + "  ".join(f"{text:>9}" for text in shown))
     for name in evaluation.classes:
         echo(f"{name[:32]:32}  " + "  ".join(f"{_number(values[name]):>9}" for values in shown.values()))
+
+
+def _show_semantic(evaluation: Evaluation, figures: Mapping[str, Any]) -> None:
+    """Figures of pixels before nuclei are separated: means, then a line per class."""
+    texts = {
+        "miou_pooled_nuclei": "mean IoU of nuclei",
+        "miou_image_mean_nuclei": "by image",
+        "miou_pooled_with_background": "with background",
+        "pixel_accuracy_pooled": "accuracy",
+    }
+    means = "  ".join(f"{text} {_number(figures[name])}" for name, text in texts.items())
+    echo(f"pixels before separation: {means}")
+    shown = {text: figures[name] for name, text in SEMANTIC_BY_CLASS.items() if name in figures}
+    echo(f"{'pixels of':32}  " + "  ".join(f"{text:>11}" for text in shown))
+    for name in evaluation.pixel_classes[1:]:
+        echo(f"{name[:32]:32}  " + "  ".join(f"{_number(values[name]):>11}" for values in shown.values()))
 
 
 def _show_calibration(calibration: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from wsinuc.segmenters.shipped import ShippedModel
     from wsinuc.urls import Place
     from wsinuc.workflows.doctor.info import SlideDescription
+    from wsinuc.workflows.doctor.result_info import ResultDescription
+
+RESULT = "summary.json"
+"""File by which the folder of a result is told from a slide."""
 
 
 def show_models(context: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -54,15 +59,48 @@ def _size(model: ShippedModel) -> str:
 def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
     """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it.
 
+    SLIDE may also be a finished result (slide.wsinuc): its model, nuclei, and label images with their classes.
     With --models, and without SLIDE, list the shipped models.
     """
-    from wsinuc.workflows.doctor.info import describe_slide
-
-    description = describe_slide(slide, reader=reader, mpp=mpp)
+    description, text = _described(slide, reader, mpp)
     if as_json:
         echo_json(dataclasses.asdict(description))
     else:
-        echo_text(describe(description))
+        echo_text(text)
+
+
+def _described(place: Place, reader: str, mpp: float | None) -> tuple[SlideDescription | ResultDescription, str]:
+    """What there is to say of a slide or of a result, and the same as text."""
+    # Asked here, because looking at a slide does without what reads results.
+    if isinstance(place, Path) and (place / RESULT).is_file():
+        from wsinuc.workflows.doctor.result_info import describe_result
+
+        result = describe_result(place)
+        return result, describe_finished(result)
+    from wsinuc.workflows.doctor.info import describe_slide
+
+    slide = describe_slide(place, reader=reader, mpp=mpp)
+    return slide, describe(slide)
+
+
+def describe_finished(result: ResultDescription) -> str:
+    """The facts of a result, a line each."""
+    height, width = result.shape
+    rows = [
+        ("slide", result.slide),
+        ("model", result.model),
+        ("pixels", f"{width} x {height} of {result.mpp:.4g} um"),
+        ("tissue", f"{result.tissue_mm2:.3g} mm2"),
+        ("nuclei", f"{result.nuclei:,}"),
+        *((f"  {name}", f"{count:,}") for name, count in result.counts.items()),
+        ("label images", "value by value, from 1"),
+        *((f"  {name}", ", ".join(classes) or "ids of the nuclei") for name, classes in result.label_images.items()),
+    ]
+    if result.semantic_mm2 is not None:
+        rows.append(("area by pixel", "before nuclei are separated"))
+        rows += [(f"  {name}", f"{area:.3g} mm2") for name, area in result.semantic_mm2.items()]
+    rows.append(("files", ", ".join(result.outputs)))
+    return as_text([result.result, *(f"  {name:<16}{value}" for name, value in rows)])
 
 
 def describe(slide: SlideDescription) -> str:

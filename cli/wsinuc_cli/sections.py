@@ -93,6 +93,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--ngff",
         "--image",
         "--outlines",
+        "--semantic",
         "--neighbours-um",
         "--count",
         "--report",

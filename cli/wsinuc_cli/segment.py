@@ -129,6 +129,12 @@ if TYPE_CHECKING:
     help="Outlines of nuclei.geojson: smooth, as QuPath measures them well, or exactly along the edges of pixels.",
 )
 @click.option(
+    "--semantic/--no-semantic",
+    default=DEFAULTS["semantic"],
+    show_default=True,
+    help="Also keep the class of every pixel, before nuclei are separated, as the label image semantic.",
+)
+@click.option(
     "--verify-input",
     is_flag=True,
     help="Hash every byte of each slide instead of samples; the hash is recorded, and compared when a run is resumed.",

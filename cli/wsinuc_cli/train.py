@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from wsinuc.workflows.train.ddpm import DdpmTrainConfig
     from wsinuc.workflows.train.network_config import NetworkTrainConfig
 
-NETWORKS = ("finetune", "hovernet", "unet")
+NETWORKS = ("finetune", "hovernet", "unet", "attention-unet")
 OWNERS = {
     **dict.fromkeys(("timesteps", "blocks", "features", "members", "visits", "views", "folds", "tune"), ("ddpm",)),
     **dict.fromkeys(("steps", "batch", "crop", "validation", "add_share"), NETWORKS),
     **dict.fromkeys(("from_scratch", "similarity"), ("finetune",)),
-    "model_mpp": ("hovernet", "unet"),
-    "base": ("unet",),
+    "model_mpp": ("hovernet", "unet", "attention-unet"),
+    "base": ("unet", "attention-unet"),
     "width": ("hovernet",),
     "denoiser": ("ddpm", "finetune"),
 }
@@ -89,7 +89,8 @@ class Numbers(NumbersType):
     type=click.Choice(["ddpm", *NETWORKS]),
     default="ddpm",
     show_default=True,
-    help="Pixel classifiers on a frozen denoiser; the denoiser fine-tuned; HoVer-Net; a plain U-Net.",
+    help="Pixel classifiers on a frozen denoiser; the denoiser fine-tuned; HoVer-Net; a plain U-Net; the "
+    "Attention U-Net.",
 )
 @click.option(
     "--denoiser",
@@ -158,8 +159,8 @@ class Numbers(NumbersType):
     type=float,
     help="Highest learning rate: of the network, of the pixel classifiers, or of --tune.",
 )
-@click.option("--model-mpp", type=float, metavar="UM", help="[hovernet, unet] um per pixel.")
-@click.option("--base", type=int, help="[unet] Width of the finest level.")
+@click.option("--model-mpp", type=float, metavar="UM", help="[hovernet, U-Nets] um per pixel.")
+@click.option("--base", type=int, help="[U-Nets] Width of the finest level.")
 @click.option("--width", type=float, help="[hovernet] Channels relative to the published ones.")
 @click.option(
     "--similarity",

@@ -88,3 +88,26 @@ def test_torchmetrics_agrees(truth, predicted):
     np.testing.assert_array_equal(counts.confusion, MulticlassConfusionMatrix(num_classes=4)(*pair).numpy())
     np.testing.assert_allclose(np.nan_to_num(counts.iou), MulticlassJaccardIndex(**options)(*pair).numpy(), atol=1e-6)
     np.testing.assert_allclose(np.nan_to_num(counts.dice), MulticlassF1Score(**options)(*pair).numpy(), atol=1e-6)
+
+
+def test_what_scikit_learn_says():
+    """Recorded from scikit-learn 1.9.1; tests/clients asks it for any maps."""
+    rng = np.random.default_rng(7)
+    truth = rng.integers(0, 4, (40, 50))
+    predicted = np.where(rng.random((40, 50)) < 0.6, truth, rng.integers(0, 4, (40, 50)))
+    counts = count_pixels(truth, predicted, 3)
+    np.testing.assert_allclose(counts.iou, [0.51875, 0.5172413793103449, 0.5276461295418642, 0.5313868613138686])
+    assert counts.mean_iou == pytest.approx(0.5254247900553591)
+    assert counts.mean_iou_with_background == pytest.approx(0.5237560925415194)
+    assert counts.accuracy == pytest.approx(0.6875)
+    np.testing.assert_allclose(counts.dice[1:], [0.6818181818181818, 0.6907962771458118, 0.6939942802669209])
+    np.testing.assert_allclose(counts.sensitivity[1:], [0.6818181818181818, 0.70020964360587, 0.6829268292682927])
+    np.testing.assert_allclose(counts.precision[1:], [0.6818181818181818, 0.6816326530612244, 0.7054263565891473])
+    np.testing.assert_allclose(counts.specificity[1:], [0.892235609103079, 0.8975705843729481, 0.896387184730743])
+
+
+def test_shares_of_nothing_are_nothing():
+    counts = PixelCounts.zero(1)
+    assert np.isnan(counts.accuracy)
+    for shares in (counts.sensitivity, counts.precision, counts.specificity):
+        assert np.isnan(shares).all()

@@ -172,9 +172,10 @@ def test_a_region_is_cut_by_the_workers_alike(processes: Executor, slide: Path, 
     ring = "[[205, 303], [455, 303], [455, 650], [205, 650], [205, 303]]"
     (tmp_path / "roi.geojson").write_text(f'{{"type": "Polygon", "coordinates": [{ring}]}}')
     monkeypatch.chdir(tmp_path)  # where the workers are not
-    run(slide, Path("here"), roi=Path("roi.geojson"))
-    run(slide, Path("there"), roi=Path("roi.geojson"), executor=processes)
+    run(slide, Path("here"), roi=Path("roi.geojson"), semantic=True)
+    run(slide, Path("there"), roi=Path("roi.geojson"), semantic=True, executor=processes)
     assert tree(tmp_path / "there") == tree(tmp_path / "here")
+    assert (tmp_path / "there/labels.ome.zarr/labels/semantic/0/c").is_dir()
 
 
 @dataclass(frozen=True)

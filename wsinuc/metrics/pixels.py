@@ -1,4 +1,4 @@
-"""How well classes of pixels agree, instances left aside: confusion, IoU and Dice, pooled over the data set.
+"""How well classes of pixels agree, instances left aside: confusion, and what follows from it.
 
 Intersections and unions are **added over all images and divided once** (method A: IoU_c = I_c /
 U_c), so an image counts as much as it has pixels. The mean is over the classes of nuclei, without
@@ -6,11 +6,13 @@ background. The published code divides by U_c + 1e-8, which turns a class that o
 0; here it is NaN and does not enter the mean.
 
 One pixel is enough for a class to exist; where truth has a class and the prediction lacks it, or
-the reverse, its IoU is 0.0.
+the reverse, its IoU is 0.0. What is a share of nothing is NaN (the code published with method D
+says 1).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,9 +52,44 @@ class PixelCounts:
         return np.where(either > 0, 2 * both / np.maximum(either, 1), np.nan)
 
     @property
+    def sensitivity(self) -> NDArray[np.float64]:
+        """(classes + 1,) share of the annotated pixels of a class that are predicted as it, NaN without any."""
+        return _shares(np.diagonal(self.confusion), self.confusion.sum(1))
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """(classes + 1,) share of the pixels predicted as a class that are annotated as it, NaN without any."""
+        return _shares(np.diagonal(self.confusion), self.confusion.sum(0))
+
+    @property
+    def specificity(self) -> NDArray[np.float64]:
+        """(classes + 1,) share of the pixels annotated as something else that are not predicted as a class, NaN
+        without any."""
+        both = np.diagonal(self.confusion)
+        others = self.confusion.sum() - self.confusion.sum(1)
+        wrong = self.confusion.sum(0) - both
+        return _shares(others - wrong, others)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all pixels, background among them, whose class is right; NaN without pixels."""
+        total = int(self.confusion.sum())
+        return float(np.trace(self.confusion)) / total if total else math.nan
+
+    @property
     def mean_iou(self) -> float:
         """Mean IoU of the classes of nuclei that occur, background left out; NaN when none does."""
         return float(mean_known(self.iou[1:]))
+
+    @property
+    def mean_iou_with_background(self) -> float:
+        """The same with background among the classes, as many papers have it."""
+        return float(mean_known(self.iou))
+
+
+def _shares(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Quotients, NaN where there is nothing to divide by."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 
 def count_pixels(

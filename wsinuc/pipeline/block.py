@@ -22,6 +22,7 @@ from wsinuc.nuclei.measure import measure
 from wsinuc.pipeline.scored import ScoredTile, ScoredTiles
 from wsinuc.pipeline.search import SearchArea, select_tiles
 from wsinuc.segmenters.base import Certain, Classifying, Segmenter
+from wsinuc.semantic.classes import pixel_map
 from wsinuc.separation.channels import FOREGROUND
 from wsinuc.slides.view import WHITE, SlideView, read_resilient
 
@@ -43,6 +44,9 @@ class BlockResult:
     """Owned nuclei that reach the edge of what was read: larger than the halo allows for, so perhaps cut."""
     seconds: dict[str, float]
     """Wall time of each stage: read, wait (for the network), network, separate, measure."""
+    pixels: NDArray[np.uint8] | None = None
+    """What the scores say of each pixel of the core, see `wsinuc.semantic.classes.pixel_map`; None where it was not
+    asked for."""
 
 
 def process_block(
@@ -55,6 +59,7 @@ def process_block(
     gate: AbstractContextManager[object],
     scored: ScoredTiles | None = None,
     groups: PixelGroups | None = None,
+    semantic: bool = False,
 ) -> BlockResult:
     """Segment ``block`` and return the nuclei whose centroid lies in its core.
 
@@ -73,6 +78,8 @@ def process_block(
         Tiles that it holds are not scored again, and new ones go there; None keeps none.
     groups
         What is measured beyond what every table holds; None measures no more.
+    semantic
+        Whether the class of every pixel is kept.
     """
     clock = _Clock()
     scored = scored or ScoredTiles()
@@ -84,12 +91,16 @@ def process_block(
     seconds = dict(clock.seconds)
     # The clock of "wait" runs on while the network works.
     seconds["wait"] -= seconds["network"]
+    classes = None
+    if semantic:
+        classes = pixel_map(segmenter, scores[:, *block.core.relative_to(block.read).slices])
     return BlockResult(
         nuclei=nuclei,
         unreadable=_clipped(unreadable, block.core),
         tiles=tiles,
         at_edge=at_edge,
         seconds=seconds,
+        pixels=classes,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -39,6 +39,7 @@ from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.slides.view import SlideView
 from wsinuc.store import Entry, ResultStore, settings_hash
 from wsinuc.store.ledger import read_sealed
+from wsinuc.store.pieces import map_path, write_class_map
 from wsinuc.urls import Place
 
 MODELS = 2
@@ -171,14 +172,22 @@ class BlockWorker:
             gate=_network,
             scored=self._scored,
             groups=self.groups(),
+            semantic=self.config.semantic,
         )
         # Looking at the file costs time, and what was decoded was there.
         if result.unreadable:
             self._check_slide()
         nuclei = self.selection.wanted_of(result.nuclei)
-        entry = self.store.add(_entry(block, result, len(nuclei)), nuclei)
+        entry = self.store.add(self._with_pixels(_entry(block, result, len(nuclei)), block, result), nuclei)
         give_back_holes()
         return entry
+
+    def _with_pixels(self, entry: Entry, block: Block, result: BlockResult) -> Entry:
+        """The entry with the hash of the classes of pixels, which are stored, where they are asked for."""
+        if result.pixels is None:
+            return entry
+        pixels = self.selection.wanted_pixels(result.pixels, block.core, self.view.downsample)
+        return replace(entry, semantic_sha256=write_class_map(pixels, map_path(self.store.work, block.index)))
 
     def _check_slide(self) -> None:
         path = self.view.slide.path

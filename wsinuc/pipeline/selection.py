@@ -62,6 +62,21 @@ class TissueSelection:
             return nuclei
         return nuclei.select(is_wanted).with_ids(1)
 
+    def wanted_pixels(self, pixels: NDArray[np.uint8], box: Box, downsample: tuple[float, float]) -> NDArray[np.uint8]:
+        """Values of the pixels of a box of the view, 0 where their centre is not in tissue, or not in the region.
+
+        As with nuclei: a mask that was found says no where something else than tissue is, one that a user gave only
+        says where to look. ``downsample`` are level-0 pixels per pixel of the view, (y, x).
+        """
+        wanted = np.where(self.tissue.holds_pixels(box), pixels, 0).astype(np.uint8)
+        if self.region is not None:
+            rows, columns = np.nonzero(wanted)
+            corners = np.stack([rows + box.y0, columns + box.x0], axis=1).astype(np.float64)
+            centres = (corners + 0.5) * np.asarray(downsample, np.float64)
+            outside = ~self.region.contains(centres)
+            wanted[rows[outside], columns[outside]] = 0
+        return wanted
+
 
 def select(view: SlideView, config: SegmentConfig, reach: int) -> TissueSelection:
     """The tissue and the region that ``config.tissue`` and ``config.roi`` ask for.

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsinuc.errors import SlideError
+from wsinuc.errors import OutputError, SlideError
 from wsinuc.exports.extras import require
 from wsinuc.exports.formats.write import finished
+from wsinuc.exports.ome_zarr.metadata import SEMANTIC
 from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.columns import GEOMETRY, flat_columns, geometry_columns
 from wsinuc.slides import open_slide
@@ -170,6 +171,19 @@ class Result:
     def class_labels(self) -> Array:
         """Classes at each pixel of the view, uint8 ``(height, width)``: 1 + index of the class, 0 is background."""
         return self._image("nuclei_class")
+
+    @property
+    def semantic(self) -> Array:
+        """Classes of pixels before nuclei are separated, uint8 ``(height, width)``: 1 + index, 0 is background.
+
+        Raises
+        ------
+        OutputError
+            The result was made without ``--semantic``.
+        """
+        if not (self.folder / LABELS / SEMANTIC).is_dir():
+            raise OutputError(f"{self.folder} has no classes of pixels: segment the slide with --semantic")
+        return self._image(SEMANTIC)
 
     @cached_property
     def slide(self) -> Slide:

@@ -38,6 +38,7 @@ METHODS = {
     "hovernet": "wsinuc.segmenters.network:NetworkSegmenter",
     "measured": "wsinuc.segmenters.measured:MeasuredSegmenter",
     "unet": "wsinuc.segmenters.network:NetworkSegmenter",
+    "attention-unet": "wsinuc.segmenters.network:NetworkSegmenter",
     "typed": "wsinuc.segmenters.typed:TypedSegmenter",
 }
 """Method that a checkpoint names -> "module:class" that runs it; one without a name is ``ddpm``."""

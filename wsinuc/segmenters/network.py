@@ -1,4 +1,4 @@
-"""Networks that segment in one pass as segmenters: the fine-tuned denoiser (method D), HoVer-Net, the plain U-Net.
+"""Networks that segment in one pass as segmenters: the fine-tuned denoiser (method D), HoVer-Net, U-Nets.
 
 One network, so there is no disagreement to report: that channel is 0. What a network needs around a pixel decides the
 margin; tiles lie so that its pooling falls on the same pixels of the slide in every tile.
@@ -37,7 +37,7 @@ class NetworkConfig:
     """Everything about a trained network that is no weight; stored in its checkpoint."""
 
     method: str
-    """``finetune``, ``hovernet`` or ``unet``."""
+    """``finetune``, ``hovernet``, ``unet`` or ``attention-unet``."""
     network: dict[str, Any]
     """Shape of the network; see `wsinuc.models.networks.by_name.build_network`."""
     watershed: WatershedSettings

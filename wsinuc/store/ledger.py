@@ -40,6 +40,8 @@ class Entry:
     tiles: Count
     at_edge: Count
     seconds: dict[str, float]
+    semantic_sha256: str | None = None
+    """Of the classes of its pixels; None where they were not asked for, or all are background."""
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ _TOP = re.compile(
     + _PARTIAL,
     re.DOTALL,
 )
-_BLOCKS = re.compile(rf"\d{{6,}}\.parquet|seen-.*|{_PARTIAL}", re.DOTALL)
+_BLOCKS = re.compile(rf"\d{{6,}}\.(?:parquet|npz)|seen-.*|{_PARTIAL}", re.DOTALL)
 _DONE = re.compile(rf"\d{{6,}}\.json|{_PARTIAL}", re.DOTALL)
 _READY = re.compile("|".join(map(re.escape, OUTPUTS)) + rf"|{_PARTIAL}", re.DOTALL)
 _NAMES = {"": _TOP, "blocks": _BLOCKS, "done": _DONE, "ready": _READY}

@@ -16,7 +16,7 @@ and, only while it is being made, ``.run/``::
     input.json      SHA-256 of the slide, where --verify-input asked for it
     calibration     what the segmenter was fitted to the slide with
     stains          the slide's stain vectors, where they are fitted
-    blocks/         one Parquet shard per finished block that owns nuclei
+    blocks/         one Parquet shard per finished block that owns nuclei, and classes of pixels (``pieces``)
     done/           one ledger entry per finished block, written after its shard, naming the shard's hash
     parts           hashes of the numbered parts of the table
     ready/          outputs being written; they move out by a rename when all of them are whole
@@ -55,8 +55,9 @@ from wsinuc.store.lock import Holder, Lock, locked, look
 from wsinuc.store.manifest import ABSENT, Inspection, inspect, is_made_by_us, with_manifest
 from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_name
 from wsinuc.store.parts import NumberedParts
+from wsinuc.store.pieces import entry_path, is_whole, shard_path
 from wsinuc.store.remote import RemoteResult, working_area
-from wsinuc.store.upload import Digest, digest, digests
+from wsinuc.store.upload import Digest, digests
 from wsinuc.urls import Place, Url, to_place
 
 MAX_ID = 2**32 - 1
@@ -173,7 +174,7 @@ class ResultStore:
         """Ledger entries of blocks whose shard is whole, by block index; reads every shard."""
         run_id = self._run_id()
         entries = (read_entry(path, run_id) for path in sorted((self.work / "done").glob("*.json")))
-        return {entry.block: entry for entry in entries if entry is not None and self._shard_is_whole(entry)}
+        return {entry.block: entry for entry in entries if entry is not None and is_whole(self.work, entry)}
 
     def progress(self) -> tuple[int, int]:
         """Finished blocks and the nuclei in them, by the ledger alone: quick, for looking on while a run goes on."""
@@ -202,7 +203,7 @@ class ResultStore:
         OutputError
             Its shard is not what the ledger says: damaged on disk since. The block then counts as not done.
         """
-        line = self.work / "done" / f"{block:06d}.json"
+        line = entry_path(self.work, block)
         entry = read_entry(line, self._run_id())
         try:
             if entry is None or entry.shard_sha256 is None:
@@ -218,11 +219,11 @@ class ResultStore:
     def forget(self, blocks: Iterable[int]) -> None:
         """Let blocks count as not done."""
         for block in blocks:
-            (self.work / "done" / f"{block:06d}.json").unlink(missing_ok=True)
+            entry_path(self.work, block).unlink(missing_ok=True)
 
     def shard(self, block: int) -> Path:
         """The file of a block's nuclei before they are numbered."""
-        return self.work / "blocks" / f"{block:06d}.parquet"
+        return shard_path(self.work, block)
 
     def part(self, block: int) -> Path:
         """The file of a block's numbered nuclei before the result is published."""
@@ -374,10 +375,6 @@ class ResultStore:
         # Last, so that settings never stand beside folders that are missing.
         if not before:
             write_sealed(settings, path)
-
-    def _shard_is_whole(self, entry: Entry) -> bool:
-        shard = self.shard(entry.block)
-        return entry.nuclei == 0 or (shard.is_file() and digest(shard).sha256 == entry.shard_sha256)
 
     def _clear(self) -> None:
         """Forget what earlier runs left, the lock and the owner's name excepted."""

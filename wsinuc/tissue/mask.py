@@ -63,17 +63,28 @@ class TissueMask:
         inside: NDArray[np.bool_] = self.mask[cells[0], cells[1]]
         return inside
 
-    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
-        """RGB ``(h, w, 3)`` of a box with black padding made white: a network takes a black edge for a nucleus."""
-        if self.padding is None:
-            return pixels
+    def holds_pixels(self, box: Box) -> NDArray[np.bool_]:
+        """(box.shape) whether what lies at each pixel of a box may be reported, as `holds` says it of nuclei."""
+        if self.kinds is None:
+            return np.ones(box.shape, np.bool_)
+        inside: NDArray[np.bool_] = self.mask[np.ix_(*self._cells(box))]
+        return inside
+
+    def _cells(self, box: Box) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the mask below those of a box; beyond the view, those of its edge."""
         rows, columns = (
             np.clip(np.arange(start, stop), 0, length - 1) * count // length
             for start, stop, length, count in zip(
                 (box.y0, box.x0), (box.y1, box.x1), self.shape, self.mask.shape, strict=True
             )
         )
-        near = self.padding[np.ix_(rows, columns)]
+        return rows, columns
+
+    def without_padding(self, pixels: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+        """RGB ``(h, w, 3)`` of a box with black padding made white: a network takes a black edge for a nucleus."""
+        if self.padding is None:
+            return pixels
+        near = self.padding[np.ix_(*self._cells(box))]
         if not near.any():
             return pixels
         return np.where((near & (pixels.max(axis=2) <= BLACK))[..., None], np.uint8(WHITE), pixels)

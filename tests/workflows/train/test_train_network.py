@@ -29,6 +29,7 @@ from wsinuc.workflows.train.networks import train_network
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 FIT = FitConfig(steps=40, lr=3e-3, warmup=5, cosine=True, ema=0.9, bf16=False)
 PLAIN = NetworkTrainConfig(method="unet", base=8, levels=3, crop=64, batch=4, fit=FIT)
+GATED = replace(PLAIN, method="attention-unet", fit=replace(FIT, steps=20))
 TUNED = NetworkTrainConfig(method="finetune", denoiser=UNET, crop=32, batch=4, fit=replace(FIT, steps=60))
 HOVER = NetworkTrainConfig(method="hovernet", width=1 / 16, crop=112, batch=4, fit=replace(FIT, steps=24, lr=5e-3))
 TWO = (NucleusClass("dark", (0, 0, 200)), NucleusClass("red", (200, 0, 0)))
@@ -54,7 +55,9 @@ def field(seed: int, side: int = 128, *, classes: bool = False) -> LabelledImage
     )
 
 
-@pytest.mark.parametrize("config", [PLAIN, pytest.param(TUNED, marks=pytest.mark.slow), HOVER], ids=lambda c: c.method)
+@pytest.mark.parametrize(
+    "config", [PLAIN, GATED, pytest.param(TUNED, marks=pytest.mark.slow), HOVER], ids=lambda c: c.method
+)
 def test_a_trained_network_finds_the_discs(config: NetworkTrainConfig, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     train_network([field(1), field(2)], (), path, config, device="cpu")

@@ -15,7 +15,18 @@ from wsinuc.errors import ConfigError, DamageError, OutputError, SlideError
 from wsinuc.exports.atomic import appearing
 from wsinuc.exports.ome_zarr.arrays import MAX_CHUNK, create_canvas, create_levels
 from wsinuc.exports.ome_zarr.copy_plan import SlideCopy, plan_copy
-from wsinuc.exports.ome_zarr.metadata import VERSIONS, Canvas, Version, blank_canvas, describe_canvas, describe_labels
+from wsinuc.exports.ome_zarr.metadata import (
+    CLASS_IMAGE,
+    SEMANTIC,
+    VERSIONS,
+    Canvas,
+    Version,
+    blank_canvas,
+    classes_of,
+    describe_canvas,
+    describe_labels,
+    semantic_classes,
+)
 from wsinuc.exports.ome_zarr.slide_copy import BLOCK, write_copy
 from wsinuc.grid import BlockGrid
 from wsinuc.nuclei.classes import NucleusClass
@@ -24,7 +35,7 @@ from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store.manifest import PLAIN, SEALED, inspect
 from wsinuc.urls import to_place
 
-_LABELS: dict[str, type[np.integer[Any]]] = {"nuclei": np.uint32, "nuclei_class": np.uint8}
+_LABELS: dict[str, type[np.integer[Any]]] = {"nuclei": np.uint32, CLASS_IMAGE: np.uint8, SEMANTIC: np.uint8}
 _SIDE = 4 * MAX_CHUNK  # of what is read and written at once
 
 
@@ -64,11 +75,11 @@ def write_ome_zarr(result: Path, out: Path, *, version: Version = "0.5", image: 
     with appearing(Path(out)) as partial:
         canvas = _write_canvas(source, partial, image, version)
         root = zarr.open_group(partial, mode="r+")
-        for name, dtype in _LABELS.items():
+        for name, dtype in source.label_images.items():
             shapes = [(level.shape[0], level.shape[1]) for level in source.labels(name)]
             targets = create_levels(root, f"labels/{name}", shapes, _SIDE, dtype, version=version)
             _copy_levels(source.labels(name), targets)
-        describe_labels(root, source.mpp, len(shapes), source.classes, version)
+        describe_labels(root, source.mpp, len(shapes), source.classes, version, semantic=semantic_classes(source.root))
         describe_canvas(root, canvas, version)
 
 
@@ -84,6 +95,11 @@ class _Source:
         """Levels of a label image, the finest first."""
         datasets = self.root[f"labels/{name}"].attrs["ome"]["multiscales"][0]["datasets"]
         return [self.root[f"labels/{name}/{dataset['path']}"] for dataset in datasets]
+
+    @property
+    def label_images(self) -> dict[str, type[np.integer[Any]]]:
+        """Label images that the result has, and the type of each."""
+        return {name: dtype for name, dtype in _LABELS.items() if f"labels/{name}" in self.root}
 
     def canvas(self) -> list[zarr.Array[Any]]:
         """Levels of the slide's copy; empty for a result of a version that made none."""
@@ -102,9 +118,7 @@ class _Source:
     @property
     def classes(self) -> list[NucleusClass]:
         """Names and colours, in the order of their indices."""
-        table = self.root["labels/nuclei_class"].attrs["ome"]["image-label"]
-        pairs = zip(table["properties"], table["colors"], strict=True)
-        return [NucleusClass(row["name"], tuple(color["rgba"][:3])) for row, color in pairs][1:]
+        return classes_of(self.root[f"labels/{CLASS_IMAGE}"].attrs["ome"]["image-label"])
 
 
 def _open_source(result: Path) -> _Source:

@@ -7,7 +7,7 @@ centre lies half a pixel further, so that it has a translation as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +20,8 @@ Version = Literal["0.4", "0.5"]
 VERSIONS: tuple[Version, ...] = ("0.4", "0.5")
 CLASS_IMAGE = "nuclei_class"
 """Name of the label image that is shown at once, because it has colours."""
+SEMANTIC = "semantic"
+"""Name of the label image of the classes of pixels, before nuclei are separated; not every result has it."""
 
 _CHANNELS = (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"))
 
@@ -59,8 +61,10 @@ def describe_labels(
     levels: int,
     classes: Sequence[NucleusClass],
     version: Version,
+    *,
+    semantic: Sequence[NucleusClass] | None = None,
 ) -> None:
-    """Write what a reader needs to show both label images: scales, and the colours and names of classes.
+    """Write what a reader needs to show the label images: scales, and the colours and names of classes.
 
     Parameters
     ----------
@@ -68,8 +72,13 @@ def describe_labels(
         um per pixel of the finest level.
     levels
         Levels of each label image; as many as the canvas has.
+    semantic
+        Names and colours of the values of `SEMANTIC`; None where there is no such image.
     """
-    for name, image_label in (("nuclei", {}), (CLASS_IMAGE, class_table(classes))):
+    images: dict[str, dict[str, Any]] = {"nuclei": {}, CLASS_IMAGE: class_table(classes)}
+    if semantic is not None:
+        images[SEMANTIC] = class_table(semantic)
+    for name, image_label in images.items():
         datasets = [
             {
                 "path": str(level),
@@ -84,7 +93,7 @@ def describe_labels(
         if name == CLASS_IMAGE and version == "0.5":
             content["omero"] = _shown_at_once()
         _write(root[f"labels/{name}"], content, version)
-    _write(root["labels"], {"labels": ["nuclei", CLASS_IMAGE]}, version)
+    _write(root["labels"], {"labels": [*images]}, version)
 
 
 def describe_plane(root: zarr.Group, name: str, *, um: float, labels_mpp: float, limits: tuple[float, float]) -> None:
@@ -130,6 +139,19 @@ def class_table(classes: Sequence[NucleusClass]) -> dict[str, Any]:
         "colors": [{"label-value": value, "rgba": rgba} for value, (_, rgba) in enumerate(rows)],
         "properties": [{"label-value": value, "name": name} for value, (name, _) in enumerate(rows)],
     }
+
+
+def classes_of(image_label: Mapping[str, Any]) -> list[NucleusClass]:
+    """The classes that `class_table` has described, in the order of their values."""
+    pairs = zip(image_label["properties"], image_label["colors"], strict=True)
+    return [NucleusClass(row["name"], tuple(color["rgba"][:3])) for row, color in pairs][1:]
+
+
+def semantic_classes(root: Any) -> list[NucleusClass] | None:
+    """Classes of the label image `SEMANTIC` of a container; None where it has no such image."""
+    if f"labels/{SEMANTIC}" not in root:
+        return None
+    return classes_of(root[f"labels/{SEMANTIC}"].attrs["ome"]["image-label"])
 
 
 def _shown_at_once() -> dict[str, Any]:

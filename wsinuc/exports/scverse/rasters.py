@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wsinuc.errors import DamageError
+from wsinuc.exports.ome_zarr.metadata import SEMANTIC
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -40,7 +41,8 @@ class Pyramid:
 
 
 def pyramids(result: Path, *, has_image: bool) -> list[Pyramid]:
-    """The images of a result that SpatialData can hold: ids at each pixel, and the slide where the result has it.
+    """The images of a result that SpatialData can hold: ids at each pixel, and classes of pixels and the slide where
+    the result has them.
 
     Raises
     ------
@@ -48,10 +50,16 @@ def pyramids(result: Path, *, has_image: bool) -> list[Pyramid]:
         An image is not what a result holds.
     """
     container = result / CONTAINER
-    labels = _open(container / "labels" / "nuclei", kind="labels", name="nuclei_labels", axes=("y", "x"))
-    if not has_image:
-        return [labels]
-    return [labels, _open(container, kind="images", name="slide", axes=("c", "y", "x"))]
+    names = {"nuclei": "nuclei_labels"}
+    if (container / "labels" / SEMANTIC).is_dir():
+        names[SEMANTIC] = SEMANTIC
+    images = [
+        _open(container / "labels" / source, kind="labels", name=name, axes=("y", "x"))
+        for source, name in names.items()
+    ]
+    if has_image:
+        images.append(_open(container, kind="images", name="slide", axes=("c", "y", "x")))
+    return images
 
 
 def lazy_image(pyramid: Pyramid, transformations: dict[str, Any]) -> DataTree:

@@ -3,6 +3,7 @@
 ============================  =====================================================================
 ``shapes["nuclei"]``          outlines as polygons in level-0 pixels, their index the ids
 ``labels["nuclei_labels"]``   ids at each pixel, as a pyramid at the resolution that the model read
+``labels["semantic"]``        classes of pixels, where the result holds them (``--semantic``)
 ``images["slide"]``           the slide's pixels, where the result holds them
 ``tables["table"]``           measurements (``table``); annotates the shapes, by the column ``id``
 ============================  =====================================================================

@@ -3,6 +3,9 @@
 It halves the resolution three times with four encoder stages, and comes back with three decoder stages; the skip of the
 first encoder stage, at full resolution, is not used. The same network denoises (pre-training) and segments
 (fine-tuning): only its last 1x1 convolution is exchanged, which ``features`` leaves to the caller.
+
+Its attention is that of places of one level to one another. The Attention U-Net of Oktay et al. (2018) is another
+network, in which the coarser level weighs skip connections (`wsinuc.models.networks.attention_gate`).
 """
 
 from __future__ import annotations

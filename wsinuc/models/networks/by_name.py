@@ -14,7 +14,7 @@ from wsinuc.models.checkpoints.denoisers import build_denoiser
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.networks.dense import DenseNetwork, FinetunedDenoiser
 from wsinuc.models.networks.hovernet import LOST, STRIDE, HoVerNet, HoVerNetConfig
-from wsinuc.models.networks.supervised_unet import SupervisedUNet, SupervisedUNetConfig
+from wsinuc.models.networks.supervised_unet import SupervisedUNet, SupervisedUNetConfig, gated_reach
 
 COARSEST = 64
 """Pixels that a denoiser pools at most, a side."""
@@ -43,6 +43,10 @@ def _unet(shape: dict[str, Any]) -> DenseNetwork:
     return SupervisedUNet(from_header(SupervisedUNetConfig, shape))
 
 
+def _attention_unet(shape: dict[str, Any]) -> DenseNetwork:
+    return SupervisedUNet(from_header(SupervisedUNetConfig, shape), gated=True)
+
+
 def _hovernet(shape: dict[str, Any]) -> DenseNetwork:
     return HoVerNet(from_header(HoVerNetConfig, shape))
 
@@ -51,8 +55,14 @@ NETWORKS: dict[str, Callable[[dict[str, Any]], DenseNetwork]] = {
     "finetune": _finetuned,
     "hovernet": _hovernet,
     "unet": _unet,
+    "attention-unet": _attention_unet,
 }
 """Method -> module with random weights, from its shape."""
+UNETS: dict[str, Callable[[SupervisedUNetConfig], int]] = {
+    "unet": lambda config: config.reach,
+    "attention-unet": gated_reach,
+}
+"""U-Nets -> pixels around one that can influence it."""
 
 
 def build_network(method: str, shape: dict[str, Any]) -> DenseNetwork:
@@ -63,7 +73,7 @@ def build_network(method: str, shape: dict[str, Any]) -> DenseNetwork:
     method
         One of `NETWORKS`.
     shape
-        ``unet`` and ``hovernet``: the fields of their configs. ``finetune``: ``denoiser`` (a
+        ``unet``, ``attention-unet`` and ``hovernet``: the fields of their configs. ``finetune``: ``denoiser`` (a
         denoiser checkpoint's config), ``classes`` (with background) and ``maps``.
 
     Raises
@@ -78,7 +88,7 @@ def build_network(method: str, shape: dict[str, Any]) -> DenseNetwork:
 
 def stride_of(method: str, shape: dict[str, Any]) -> int:
     """Pixels of which the sides of an input must be multiples."""
-    if method == "unet":
+    if method in UNETS:
         return SupervisedUNetConfig(**shape).stride
     if method == "hovernet":
         return STRIDE
@@ -88,13 +98,13 @@ def stride_of(method: str, shape: dict[str, Any]) -> int:
 def default_tiling(method: str, shape: dict[str, Any]) -> tuple[int, int]:
     """Tile and margin in pixels that suit a network.
 
-    The plain U-Net's margin covers all that can influence a pixel, so the tile grid changes
+    The margin of U-Nets covers all that can influence a pixel, so the tile grid changes
     nothing. The other two reach farther than a margin can afford; beyond theirs the influence is
     small.
     """
-    if method == "unet":
+    if method in UNETS:
         config = SupervisedUNetConfig(**shape)
-        margin = ceil_div(config.reach, config.stride) * config.stride
+        margin = ceil_div(UNETS[method](config), config.stride) * config.stride
         return config.fold * CORE + 2 * margin, margin
     if method == "finetune":
         # Attention is over the whole tile: not larger than what such denoisers are trained on.

@@ -10,6 +10,8 @@ what the coarser grid can hold and no more, as sampling asks for (Zhang 2019), a
 interpolation. The ``fold``ed form works on squares of pixels whose colours it takes as so many
 channels, and unfolds its outputs again: outlines as fine as the image at the cost of a coarser one.
 That halves the resolution, too, without any mean: ``blur`` is the one that goes before.
+
+With ``gated`` skip connections it is the Attention U-Net (`wsinuc.models.networks.attention_gate`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wsinuc.errors import ConfigError
+from wsinuc.models.networks.attention_gate import AttentionGate
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput, without_rim
 
 
@@ -74,10 +77,23 @@ class SupervisedUNetConfig:
         return self.fold * (finer + 2 * coarsest + joined) + self.fold - 1 + self.blur // 2
 
 
-class SupervisedUNet(DenseNetwork):
-    """Images ``(n, 3, h, w)`` in [-1, 1] to `DenseOutput`; see the module's text."""
+def gated_reach(config: SupervisedUNetConfig) -> int:
+    """As `SupervisedUNetConfig.reach`, where skip connections are gated: weights are interpolated between the pixels
+    of the coarser level."""
+    joined: int = sum(2 ** (level + 1) for level in range(1, config.levels - 1))
+    return config.reach + config.fold * joined
 
-    def __init__(self, config: SupervisedUNetConfig) -> None:
+
+class SupervisedUNet(DenseNetwork):
+    """Images ``(n, 3, h, w)`` in [-1, 1] to `DenseOutput`; see the module's text.
+
+    Parameters
+    ----------
+    gated
+        Whether the coarser levels decide what of the skip connections, but the finest, is let through.
+    """
+
+    def __init__(self, config: SupervisedUNetConfig, *, gated: bool = False) -> None:
         super().__init__()
         self.config = config
         widths = [config.base * 2**level for level in range(config.levels)]
@@ -90,6 +106,9 @@ class SupervisedUNet(DenseNetwork):
         lift = _interpolated if config.smooth else _transposed
         self.lift = nn.ModuleList(lift(wide, narrow) for narrow, wide in coarser)
         self.up = nn.ModuleList(_double(2 * narrow, narrow) for narrow, _ in coarser)
+        # One less than there are skip connections, the coarsest first.
+        gates = coarser[:-1] if gated else []
+        self.gates = nn.ModuleList(AttentionGate(narrow, wide, narrow) for narrow, wide in gates)
         self.head = nn.Conv2d(widths[0], (config.classes + config.maps) * config.fold**2, 1)
 
     def forward(self, x: Tensor) -> DenseOutput:
@@ -107,9 +126,12 @@ class SupervisedUNet(DenseNetwork):
         skips.pop()  # the coarsest level is where the way up begins
         starts = self._starts(drop)
         begins = 0  # pixels from the edge at which x begins, at its own level
-        for lift, block, start in zip(self.lift, self.up, starts[::-1], strict=True):
-            lifted = without_rim(lift(x), start - 2 * begins)
-            x = block(torch.cat([without_rim(skips.pop(), start), lifted], 1))
+        for number, (lift, block, start) in enumerate(zip(self.lift, self.up, starts[::-1], strict=True)):
+            rim = start - 2 * begins
+            skip = without_rim(skips.pop(), 2 * begins)
+            if number < len(self.gates):
+                skip = self.gates[number](skip, x)
+            x = block(torch.cat([without_rim(skip, rim), without_rim(lift(x), rim)], 1))
             begins = start
         whole = drop // self.config.fold
         raw = functional.pixel_shuffle(self.head(without_rim(x, whole - begins)), self.config.fold)

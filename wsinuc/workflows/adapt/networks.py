@@ -16,7 +16,7 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.checkpoints.weights import as_fp32
-from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.networks.by_name import UNETS, build_network
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
 from wsinuc.segmenters import segmenter_from
 from wsinuc.segmenters.ddpm import DdpmSegmenter
@@ -67,14 +67,14 @@ def parts_of(model: Checkpoint) -> tuple[Part, ...]:
 
 
 def _check_method(method: str) -> None:
-    if method in ("unet", "ddpm"):
+    if method in (*UNETS, "ddpm"):
         return
     if method == "typed":
         remedy = "its outlines are another model's, which is the one to adapt; then give it classes again"
     else:
         remedy = "train it anew with your windows among its images"
     raise ConfigError(
-        f"plain U-Nets, pixel classifiers on a denoiser and joint models of them are adapted, and this model is of the "
+        f"U-Nets, pixel classifiers on a denoiser and joint models of them are adapted, and this model is of the "
         f"method {method!r}: {remedy}"
     )
 
@@ -118,13 +118,13 @@ def learner_of(part: Part, device: torch.device = _CPU) -> Learner:
     checkpoint = part.checkpoint
     if part.member is not None:
         checkpoint = through_filter(checkpoint, part.member)
-    if part.method == "unet":
+    if part.method in UNETS:
         return _NetworkLearner(checkpoint, device)
     return _ClassifierLearner(checkpoint, device)
 
 
 class _NetworkLearner:
-    """A plain U-Net whose batch normalisation keeps its statistics: a few windows have none worth taking."""
+    """A U-Net whose batch normalisation keeps its statistics: a few windows have none worth taking."""
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device) -> None:
         config = from_header(NetworkConfig, checkpoint.config)

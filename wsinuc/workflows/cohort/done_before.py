@@ -75,6 +75,8 @@ def _is_same_request(summary: Mapping[str, Any], slide: Place, config: SegmentCo
     else:
         pairs.append((settings.get("segmenter"), segmenter.identity))
     pairs += [(request.get(name), getattr(config, name)) for name in _OPTIONS]
+    # Results of versions that knew no such image say nothing of it, and have none.
+    pairs.append((request.get("semantic", False), config.semantic))
     try:
         pairs.append((settings.get("slide"), _slide_now(summary, slide)))
         pairs.append((settings.get("roi"), _region(config, slide)))

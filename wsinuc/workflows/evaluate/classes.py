@@ -34,6 +34,17 @@ class ClassMatch:
         numbers: NDArray[np.int64] = self.number[classes]
         return numbers
 
+    def translate_map(self, pixels: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Predicted classes of pixels ``(h, w)`` in the numbers of the annotation.
+
+        1 for every pixel of nucleus where nuclei are scored without classes. A value beyond the predicted classes is
+        that of unclassified pixels (`wsinuc.semantic.classes`), which are no class's.
+        """
+        if not self.names:
+            return (pixels > 0).astype(np.int64)
+        numbers: NDArray[np.int64] = np.append(self.number, 0)[np.minimum(pixels, len(self.number))]
+        return numbers
+
 
 def match_classes(annotated: Sequence[str], predicted: Sequence[str], *, seen: bool = False) -> ClassMatch:
     """Match classes by name, capitals aside.

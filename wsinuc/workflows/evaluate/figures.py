@@ -19,11 +19,14 @@ from wsinuc.datasets.base import Row
 from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability
 from wsinuc.metrics.detection import DetectionCounts, Points, Rule, count_detections
 from wsinuc.metrics.panoptic import PanopticCounts, count_panoptic, mean_by_tissue, mean_known
-from wsinuc.metrics.pixels import PixelCounts, count_pixels
+from wsinuc.metrics.pixels import PixelCounts
 from wsinuc.metrics.segmentation import Overlaps, Scores, count_overlaps, score_overlaps
+from wsinuc.workflows.evaluate.pixel_figures import PixelScores, pixel_summary, score_pixels
 
 METRICS = ("dice", "dice2", "aji", "aji_plus", "dq", "sq", "pq")
 COUNTS = ("true_nuclei", "predicted_nuclei", "found")
+NUCLEUS = ("nucleus",)
+"""The one class of pixels where classes are not scored."""
 TISSUE = ("tissue", "organ")
 """Attributes that say of what tissue an image is; the first that a data set has."""
 
@@ -53,8 +56,11 @@ class ImageScores:
     """None where nothing says how far apart a pair may be."""
     panoptic: PanopticCounts | None = None
     """None where classes are not scored."""
-    pixels: PixelCounts | None = None
-    """None where points are annotated; one class, nucleus, where classes are not scored."""
+    pixels: PixelScores | None = None
+    """Pixels of the nuclei, by class; None where points are annotated; one class, nucleus, where classes are not
+    scored."""
+    semantic: PixelScores | None = None
+    """The same of the classes of pixels before nuclei are separated; None where they are not scored."""
     verdicts: Verdicts | None = None
     """Which predicted nuclei are right; None where predictions come without probabilities, or points are annotated."""
     attributes: Row = field(default_factory=dict)
@@ -79,6 +85,11 @@ class ImageScores:
             row |= {"f_detection": self.detection.f_detection} | _detected(self.detection)
         if self.detection and classes:
             row["type_accuracy"] = self.detection.type_accuracy
+        names = classes or NUCLEUS
+        if self.pixels:
+            row |= self.pixels.row(names)
+        if self.semantic:
+            row |= self.semantic.row(names, "semantic_")
         return row
 
 
@@ -90,11 +101,14 @@ def score_nuclei(
     radius: float | None,
     rule: Rule = "hovernet",
     ignore: NDArray[np.bool_] | None = None,
+    mpp: float | None = None,
+    semantic: NDArray[np.integer] | None = None,
 ) -> dict[str, Any]:
     """The counts of one image whose nuclei are outlined, as fields of `ImageScores`.
 
     ``classes`` is 0 where they are not scored; ``radius`` (pixels) None leaves detection out. Pixels of ``ignore``
-    (h, w) belong to no nucleus of either side and count for none of the figures of pixels.
+    (h, w) belong to no nucleus of either side and count for none of the figures of pixels. ``mpp`` (um per pixel) is
+    the unit of distances, None are pixels. ``semantic`` (h, w) are the predicted classes of pixels, None scores none.
     """
     known = None if ignore is None else ~ignore
     table = count_overlaps(truth.labels, predicted.labels)
@@ -107,9 +121,14 @@ def score_nuclei(
         judged = (true_map > 0) | (truth.labels == 0)
         if known is not None:
             judged &= known
-        counts["pixels"] = count_pixels(true_map, predicted_map, classes, judged=judged)
     else:
-        counts["pixels"] = count_pixels(truth.labels > 0, predicted.labels > 0, 1, judged=known)
+        true_map = (truth.labels > 0).astype(np.int64)
+        predicted_map = (predicted.labels > 0).astype(np.int64)
+        judged = known
+    names = max(1, classes)
+    counts["pixels"] = score_pixels(true_map, predicted_map, names, judged=judged, mpp=mpp)
+    if semantic is not None:
+        counts["semantic"] = score_pixels(true_map, semantic, names, judged=judged, mpp=mpp)
     if predicted.probabilities is not None and predicted.disagreements is not None:
         at = table.predicted_labels
         counts["verdicts"] = Verdicts(predicted.probabilities[at], predicted.disagreements[at], _right(table))
@@ -183,7 +202,7 @@ class Evaluation:
     @property
     def pixels(self) -> PixelCounts | None:
         """Confusion of the pixels of all images; without classes that of nucleus and background."""
-        counts = [image.pixels for image in self.images if image.pixels]
+        counts = [image.pixels.counts for image in self.images if image.pixels]
         if counts:
             return sum(counts, PixelCounts.zero(max(1, len(self.classes))))
         return None
@@ -199,7 +218,7 @@ class Evaluation:
     @property
     def pixel_classes(self) -> tuple[str, ...]:
         """Names of the rows and columns of ``pixels``."""
-        return ("background", *(self.classes or ("nucleus",)))
+        return ("background", *(self.classes or NUCLEUS))
 
     def ranked(self) -> list[int]:
         """Positions of the images from the worst to the best: by AJI, or by F_d where points are annotated."""
@@ -238,14 +257,14 @@ class Evaluation:
         }
 
     def _pixel_summary(self) -> dict[str, Any]:
-        pixels = self.pixels
-        if pixels is None:
-            return {}
-        return {
-            "miou_pooled_nuclei": pixels.mean_iou,
-            "iou_pooled": _named(self.pixel_classes, pixels.iou),
-            "dice_pooled": _named(self.pixel_classes, pixels.dice),
-        }
+        pixels = [image.pixels for image in self.images if image.pixels]
+        semantic = [image.semantic for image in self.images if image.semantic]
+        summary: dict[str, Any] = {}
+        if pixels:
+            summary = pixel_summary(pixels, self.pixel_classes)
+        if semantic:
+            summary["semantic"] = pixel_summary(semantic, self.pixel_classes)
+        return summary
 
     def _detection_summary(self) -> dict[str, Any]:
         counts = self.detection

@@ -26,15 +26,18 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.label_files import read_ids, read_labels
 from wsinuc.datasets.layouts.folder import FolderLayout
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.exports.ome_zarr.metadata import SEMANTIC
 from wsinuc.grid import Block, Box
+from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.groups import PixelGroups
 from wsinuc.nuclei.measured_names import OF_BLOCKS
 from wsinuc.nuclei.stains import FIXED
-from wsinuc.own_files import create, create_text
+from wsinuc.own_files import check_folder, create, create_text
 from wsinuc.pipeline.block import process_block
 from wsinuc.pipeline.calibrate import calibrated
 from wsinuc.segmenters.base import ByMeasurement, Segmenter
+from wsinuc.semantic.classes import map_classes, names_whole_nuclei, with_nuclei
 from wsinuc.slides.array import ArraySlide
 
 
@@ -50,6 +53,9 @@ class Prediction:
     """(labels.max() + 1,) or longer: probability of each label, 0 to 1; None where nothing says it."""
     disagreements: NDArray[np.float32] | None = None
     """(labels.max() + 1,) or longer: disagreement about each label, 0 to 1; given with ``probabilities``."""
+    semantic: NDArray[np.uint8] | None = None
+    """(h, w) class of each pixel before nuclei are separated, counted from 1, 0 is background; None where nothing says
+    it."""
     notes: tuple[str, ...] = ()
     """What was done to make labels of what a file holds, see `wsinuc.datasets.label_values`."""
 
@@ -59,8 +65,13 @@ Predict = Callable[[LabelledImage], Prediction | NDArray[np.integer]]
 prediction without classes. It must not look at the annotation."""
 
 
-def predict_nuclei(image: LabelledImage, *, segmenter: Segmenter, batch_size: int | None = None) -> Prediction:
-    """What ``segment`` finds in an image, at the image's own resolution; classes are counted as the segmenter's are."""
+def predict_nuclei(
+    image: LabelledImage, *, segmenter: Segmenter, batch_size: int | None = None, semantic: bool = False
+) -> Prediction:
+    """What ``segment`` finds in an image, at the image's own resolution; classes are counted as the segmenter's are.
+
+    ``semantic`` asks for the classes of pixels before nuclei are separated as well.
+    """
     with ArraySlide(image.image, mpp=image.mpp) as slide:
         view = slide.at(segmenter.mpp)
         whole = Box.of_shape(view.shape)
@@ -69,10 +80,17 @@ def predict_nuclei(image: LabelledImage, *, segmenter: Segmenter, batch_size: in
         mask = tissue.whole(view)
         fitted = calibrated(view, segmenter, mask)
         groups = _groups(segmenter)
-        nuclei = process_block(view, block, fitted, batch_size=size, tissue=mask, gate=Lock(), groups=groups).nuclei
+        result = process_block(
+            view, block, fitted, batch_size=size, tissue=mask, gate=Lock(), groups=groups, semantic=semantic
+        )
+    nuclei = result.nuclei
     if isinstance(segmenter, ByMeasurement):
         nuclei = _named(nuclei, segmenter)
-    return prediction_of(nuclei, image.labels.shape, classes=bool(segmenter.classes))
+    prediction = prediction_of(nuclei, image.labels.shape, classes=bool(segmenter.classes))
+    if result.pixels is None:
+        return prediction
+    pixels = _classified(result.pixels, nuclei, segmenter)
+    return replace(prediction, semantic=_at_level0(pixels, nuclei.frame.downsample, image.labels.shape))
 
 
 def prediction_of(nuclei: Nuclei, shape: tuple[int, int], *, classes: bool) -> Prediction:
@@ -83,6 +101,24 @@ def prediction_of(nuclei: Nuclei, shape: tuple[int, int], *, classes: bool) -> P
         probabilities=_by_id(nuclei, nuclei.probabilities),
         disagreements=_by_id(nuclei, nuclei.disagreements),
     )
+
+
+def _classified(pixels: NDArray[np.uint8], nuclei: Nuclei, segmenter: Segmenter) -> NDArray[np.uint8]:
+    """Classes of the pixels of a view, those of whole nuclei where the segmenter names these."""
+    if not names_whole_nuclei(segmenter):
+        return pixels
+    classes = nuclei.classes + np.uint8(1)
+    painted = paint_outlines(nuclei.outlines, nuclei.offsets, classes, Box.of_shape(pixels.shape), dtype=np.uint8)
+    return with_nuclei(pixels, painted, len(map_classes(segmenter)))
+
+
+def _at_level0(pixels: NDArray[np.uint8], downsample: tuple[float, float], shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Values ``shape`` in level-0 pixels: those of the view pixels that hold their centres."""
+    rows, columns = (
+        np.clip(np.floor((np.arange(side) + 0.5) / step), 0, length - 1).astype(np.intp)
+        for side, step, length in zip(shape, downsample, pixels.shape, strict=True)
+    )
+    return pixels[np.ix_(rows, columns)]
 
 
 def _groups(segmenter: Segmenter) -> PixelGroups | None:
@@ -145,7 +181,17 @@ def read_label_image(folder: Path, name: str) -> Prediction:
     classes = None
     if layout.classes:
         classes = layout.classes_of(name, image.labels, image.numbers)
-    return Prediction(image.labels, classes, notes=image.notes)
+    return Prediction(image.labels, classes, semantic=_read_map(folder / SEMANTIC / f"{name}.png"), notes=image.notes)
+
+
+def _read_map(path: Path) -> NDArray[np.uint8] | None:
+    """Classes (h, w) of pixels, None where there is no such file; raises DataError for a file of something else."""
+    if not path.is_file():
+        return None
+    values = read_ids(path)
+    if values.max(initial=0) > np.iinfo(np.uint8).max:
+        raise DataError(f"{path}: classes of pixels are 0 to 255, got {values.max()}: does it hold nuclei?")
+    return values.astype(np.uint8)
 
 
 def read_written(folder: Path, name: str) -> NDArray[np.int32]:
@@ -167,6 +213,11 @@ def write_label_image(prediction: Prediction, folder: Path, name: str, class_nam
     path.parent.mkdir(parents=True, exist_ok=True)
     with create(path) as file:
         Image.fromarray(labels.astype(np.uint16)).save(file, format="PNG")
+    if prediction.semantic is not None:
+        check_folder(folder / SEMANTIC)
+        (folder / SEMANTIC).mkdir(exist_ok=True)
+        with create(folder / SEMANTIC / f"{name}.png") as file:
+            Image.fromarray(prediction.semantic).save(file, format="PNG")
     if prediction.classes is not None and class_names:
         _write_table(folder / "classes.csv", ("name",), [(each,) for each in class_names])
         ids = np.unique(labels[labels > 0])

@@ -65,6 +65,8 @@ class Scoring:
     """The rule by which nuclei are paired for detection, see `wsinuc.metrics.detection`."""
     radius_px: float | None = None
     """Largest distance of a matched pair, pixels; None means 3 um, for which the resolution must be known."""
+    semantic: bool = False
+    """Score the classes of pixels before nuclei are separated as well; predictions must then have them."""
 
     def __post_init__(self) -> None:
         if self.radius_px is not None and not 0 < self.radius_px < np.inf:
@@ -131,11 +133,13 @@ def evaluate(
     """
     if worst < 0:
         raise ConfigError(f"the number of worst images to show must be 0 or more, got {worst}")
+    marked = dataset.layout.kind == "points"
+    if marked and scoring.semantic:
+        raise DataError("the data set marks nuclei with points, which say no pixel's class: leave --semantic out")
     names = [c.name for c in dataset.classes]
     match = scoring.match(names, predicted_classes, seen=dataset.layout.open_classes)
     if out is not None:
         files.make_output_folder(out, overwrite)
-    marked = dataset.layout.kind == "points"
     scored = []
     annotated: dict[str, tuple[str, ...]] = {}
     predictions = []
@@ -192,7 +196,15 @@ def evaluate_folders(
         _check_shapes(name, annotated.labels, predicted.labels)
         nuclei = LabelledNuclei(annotated.labels, _known(annotated.classes, annotated.labels))
         prediction = _translated(predicted, match)
-        counts = score_nuclei(nuclei, prediction, len(match.names), radius=scoring.radius(mpp), rule=scoring.rule)
+        counts = score_nuclei(
+            nuclei,
+            prediction,
+            len(match.names),
+            radius=scoring.radius(mpp),
+            rule=scoring.rule,
+            mpp=mpp,
+            semantic=_semantic(predicted, name, match, scoring),
+        )
         scored.append(ImageScores(name=name, **counts))
         on_image(scored[-1])
     label_notes = _label_notes((of_truth for of_truth, _ in notes), (of_prediction for _, of_prediction in notes))
@@ -206,8 +218,30 @@ def _score_outlined(image: LabelledImage, predicted: Prediction, match: ClassMat
     truth = LabelledNuclei(image.labels, _known(image.classes, image.labels))
     prediction = _translated(predicted, match)
     radius = scoring.radius(image.mpp)
-    counts = score_nuclei(truth, prediction, len(match.names), radius=radius, rule=scoring.rule, ignore=image.ignore)
+    counts = score_nuclei(
+        truth,
+        prediction,
+        len(match.names),
+        radius=radius,
+        rule=scoring.rule,
+        ignore=image.ignore,
+        mpp=image.mpp,
+        semantic=_semantic(predicted, image.name, match, scoring),
+    )
     return ImageScores(name=image.name, attributes=image.attributes, **counts)
+
+
+def _semantic(predicted: Prediction, name: str, match: ClassMatch, scoring: Scoring) -> NDArray[np.int64] | None:
+    """Predicted classes of pixels in the numbers of the annotation, where they are scored; raises DataError."""
+    if not scoring.semantic:
+        return None
+    if predicted.semantic is None:
+        raise DataError(
+            f"{name}: the prediction has no classes of pixels, which --semantic scores: a folder of predictions has "
+            "them in semantic/NAME.png, as wsinuc evaluate --semantic -o writes them"
+        )
+    _check_shapes(name, predicted.labels, predicted.semantic)
+    return match.translate_map(predicted.semantic)
 
 
 def _score_marked(image: LabelledImage, predicted: Prediction, match: ClassMatch, scoring: Scoring) -> ImageScores:

@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from wsinuc.exports.ome_zarr.arrays import create_levels
-from wsinuc.exports.ome_zarr.metadata import CLASS_IMAGE, describe_labels
+from wsinuc.exports.ome_zarr.metadata import CLASS_IMAGE, describe_labels, semantic_classes
 from wsinuc.grid import BlockGrid
 from wsinuc.nuclei.classes import NucleusClass
 
@@ -43,7 +43,8 @@ def write_class_image(
             # Shards without nuclei are not written.
             if pixels.any():
                 image[part.core.slices] = classes_of[pixels]
-    describe_labels(root, mpp, len(ids), classes, "0.5")
+    # Pixels keep the classes that the segmenter gave them.
+    describe_labels(root, mpp, len(ids), classes, "0.5", semantic=semantic_classes(root))
 
 
 def _levels(root: zarr.Group) -> list[zarr.Array[Any]]:

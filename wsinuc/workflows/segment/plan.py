@@ -287,7 +287,8 @@ def _settings(prepared: Prepared, config: SegmentConfig) -> dict[str, Any]:
         "cells": config.cells,
         # Vectors that nothing is measured with change nothing.
         "stains": config.stains if not OF_PIXELS.isdisjoint(config.groups) else None,
-        # Smooth outlines and plain pixels need no word, so that the settings of most slides stay what they are.
+        # What is usual needs no word, so that the settings of most slides stay what they are.
+        **({"semantic": True} if config.semantic else {}),
         **({} if config.outlines == "smooth" else {"outlines": config.outlines}),
         **({} if slide.header.dialect == "rgb" else {"dialect": slide.header.dialect}),
     }

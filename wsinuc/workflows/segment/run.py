@@ -16,10 +16,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
 
+import zarr
+
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import OutputError, SlideError
 from wsinuc.exports.ome_zarr.copy_plan import plan_copy
-from wsinuc.exports.ome_zarr.metadata import Canvas
+from wsinuc.exports.ome_zarr.metadata import SEMANTIC, Canvas
 from wsinuc.exports.ome_zarr.slide_copy import write_copy
 from wsinuc.exports.pictures.preview import Preview
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
@@ -33,7 +35,10 @@ from wsinuc.pipeline.executor import Executor, ThreadExecutor
 from wsinuc.pipeline.stain_fit import stain_vectors
 from wsinuc.render import render_labels
 from wsinuc.segmenters.base import Segmenter
+from wsinuc.semantic.classes import map_classes
+from wsinuc.semantic.image import SemanticImage, class_areas
 from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors
+from wsinuc.store.pieces import ClassMaps
 from wsinuc.urls import Place
 from wsinuc.workflows.segment.also import check_also, write_also
 from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, block_job, render_job
@@ -166,7 +171,13 @@ class _Run:
             resumed=len(earlier),
         )
         outputs = tuple(sorted(path.name for path in self.store.ready.iterdir()))
-        files = RunFiles(input=slide_input, outputs=outputs, counts=counts, stains=self._stains)
+        files = RunFiles(
+            input=slide_input,
+            outputs=outputs,
+            counts=counts,
+            semantic_mm2=self._semantic_mm2(),
+            stains=self._stains,
+        )
         return self._publish(summarize(self.prepared, self.plan, self.config, total, timings, files))
 
     def _publish(self, summary: Summary) -> Summary:
@@ -336,8 +347,28 @@ class _Run:
             mpp=self.prepared.view.mpp,
             classes=self.prepared.segmenter.classes,
             canvas=canvas,
+            semantic=self._semantic_image(),
             for_each=for_each,
         )
+
+    def _semantic_mm2(self) -> dict[str, float] | None:
+        """Area of each class of pixels in the image that was drawn."""
+        if not self.config.semantic:
+            return None
+        pixels = zarr.open_array(self._labels / "labels" / SEMANTIC / "0", mode="r")
+        classes = map_classes(self.prepared.segmenter)
+        blocks = (self.prepared.grid[index] for index in self.plan.blocks)
+        mm2_per_px = (self.prepared.view.mpp / 1000) ** 2
+        counts = class_areas(pixels, blocks, len(classes)).tolist()
+        return {each.name: count * mm2_per_px for each, count in zip(classes, counts, strict=True)}
+
+    def _semantic_image(self) -> SemanticImage | None:
+        """Classes of pixels, where they are asked for."""
+        if not self.config.semantic:
+            return None
+        # Absolute, because workers have another current folder.
+        maps = ClassMaps(self.store.work.absolute(), self.plan.run_id)
+        return SemanticImage.of(self.prepared.segmenter, maps)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -44,6 +44,8 @@ class Summary:
     nuclei: int
     counts: dict[str, int]
     """Nuclei per class."""
+    semantic_mm2: dict[str, float] | None
+    """Area of the pixels of each class before nuclei are separated; None without ``--semantic``."""
     tissue_mm2: float
     slide_mm2: float
     left_out_mm2: dict[str, float]
@@ -142,6 +144,8 @@ class RunFiles:
     """What optical densities were measured with; None where none were."""
     counts: dict[str, int]
     """Nuclei per class in them."""
+    semantic_mm2: dict[str, float] | None
+    """Area of the pixels of each class in them; None where these were not asked for."""
 
 
 def summarize(
@@ -158,6 +162,7 @@ def summarize(
         origin=prepared.slide.origin,
         nuclei=total.nuclei,
         counts=files.counts,
+        semantic_mm2=files.semantic_mm2,
         tissue_mm2=plan.tissue_mm2,
         slide_mm2=plan.slide_mm2,
         left_out_mm2={kind: share * plan.slide_mm2 for kind, share in plan.left_out_share.items()},
@@ -189,7 +194,9 @@ def summarize(
 def restore(content: Mapping[str, Any]) -> Summary:
     """A Summary from what ``summary.json`` holds, ``made_by`` excepted."""
     lists = {name: tuple(content[name]) for name in ("notes", "outputs", "origin")}
-    return Summary(**{**content, **lists, "unreadable": tuple(tuple(box) for box in content["unreadable"])})
+    # Absent from a summary that an earlier version left before it could bring the result to its store.
+    later = {"semantic_mm2": content.get("semantic_mm2")}
+    return Summary(**{**content, **lists, **later, "unreadable": tuple(tuple(box) for box in content["unreadable"])})
 
 
 def unreadable_share(prepared: Prepared, total: Tally) -> float:

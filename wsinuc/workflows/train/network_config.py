@@ -19,7 +19,7 @@ class NetworkTrainConfig:
     """Settings of one training."""
 
     method: str
-    """``finetune``, ``hovernet`` or ``unet``."""
+    """``finetune``, ``hovernet``, ``unet`` or ``attention-unet``."""
     mpp: float | None = None
     """um per pixel to train at; None is the denoiser's, or 0.5 without one."""
     crop: int = 128
@@ -34,9 +34,9 @@ class NetworkTrainConfig:
     similarity: str = "pixel"
     """Form of method D's structural-similarity loss: ``pixel`` as defined, ``scalar`` as released."""
     base: int = 32
-    """Width of the plain U-Net's finest level."""
+    """Width of a U-Net's finest level."""
     levels: int = 4
-    """Resolutions of the plain U-Net."""
+    """Resolutions of a U-Net."""
     width: float = 1.0
     """HoVer-Net's channels relative to the published ones."""
     pretrained: bool = True
@@ -75,7 +75,7 @@ class NetworkTrainConfig:
         ``finetune`` (Purma et al. 2025): Adam 1e-4 with moments (0.5, 0.999), 8 crops of 256 px,
         blur and colour jitter. ``hovernet`` (Graham et al. 2019): Adam 1e-4, 4 crops of 256 px at
         0.25 um per px, blur, noise and colour jitter; random weights where the authors start from
-        ImageNet's. The plain U-Net has no paper and takes HoVer-Net's.
+        ImageNet's. The U-Nets were published for other images and take HoVer-Net's.
 
         What is added to the papers: crops zoomed by up to 1.2 and stains jittered by 0.2, because a few
         images of one laboratory are all that a user of this preset often has.

@@ -119,5 +119,10 @@ def hovernet_loss(raw: DenseOutput, wanted: Targets, config: NetworkTrainConfig)
 
 
 Loss = Callable[[DenseOutput, Targets, "NetworkTrainConfig"], Tensor]
-LOSSES: dict[str, Loss] = {"finetune": finetune_loss, "hovernet": hovernet_loss, "unet": unet_loss}
+LOSSES: dict[str, Loss] = {
+    "finetune": finetune_loss,
+    "hovernet": hovernet_loss,
+    "unet": unet_loss,
+    "attention-unet": unet_loss,
+}
 """Method -> its loss."""

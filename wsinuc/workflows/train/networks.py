@@ -24,7 +24,7 @@ from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
-from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.networks.by_name import UNETS, build_network
 from wsinuc.models.networks.dense import DenseNetwork
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Progress, fit
@@ -211,7 +211,7 @@ def describe_network(
             mpp = float(start.config["mpp"])
         elif config.denoiser is not None:
             shape["denoiser"] = {"unet": asdict(config.denoiser)}
-    elif config.method == "unet":
+    elif config.method in UNETS:
         shape |= {"base": config.base, "levels": config.levels}
     else:
         shape |= {"width": config.width}
