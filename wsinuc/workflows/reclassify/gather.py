@@ -174,10 +174,14 @@ def _check_matched(tables: Sequence[ResultTable], labels: Labels, counts: LabelC
             f"all {counts.labels:,} labels lie outside of the region of {names} that was segmented: segment the whole "
             "slide, or label nuclei of the region"
         )
-    if counts.unmatched <= (1 - MATCHED) * (counts.labels - counts.outside):
+    inside = counts.labels - counts.outside
+    if counts.unmatched <= (1 - MATCHED) * inside:
         return
+    where = ""
+    if counts.outside:
+        where = " in the region that was segmented"
     raise DataError(
-        f"{counts.unmatched:,} of {counts.labels:,} labels are of no nucleus of {names}{counts.how_far}: are they of "
+        f"{counts.unmatched:,} of {inside:,} labels{where} are of no nucleus of {names}{counts.how_far}: are they of "
         "another slide, of a result that was made anew since, or not in full-resolution pixels?"
     )
 
