@@ -66,3 +66,21 @@ def require_parent(path: Path) -> None:
     folder = path.absolute().parent
     if not folder.is_dir():
         raise OutputError(f"cannot write {path}: there is no folder {folder}, make it first")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for what is written, with those above it; raises OutputError where something else is there.
+
+    Examples
+    --------
+    >>> make_folder(Path("/dev/null"))
+    Traceback (most recent call last):
+    wsinuc.errors.OutputError: cannot write into /dev/null (it is no folder): choose another one
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            reason = "it is no folder"
+        raise OutputError(f"cannot write into {path} ({reason}): choose another one") from error

@@ -79,7 +79,9 @@ def adapt(
         chosen.datasets, data, options["rest"], mpp=outline.mpp, file_mpp=options["mpp"], seed=config.seed
     )
     windows = sum(len(field.windows) for field in material.fields)
-    echo(f"{model} ({model_path(model).name}): {windows} windows of {len(material.fields)} images")
+    echo(
+        f"{model} ({model_path(model).name}): {_number(windows, 'window')} of {_number(len(material.fields), 'image')}"
+    )
     if options["dry_run"]:
         from wsinuc.workflows.adapt.cost import adapt_cost
 
@@ -105,7 +107,7 @@ def adapt(
 
 def measured(outcome: Outcome, model: str) -> str:
     """What held-out windows say, in a line."""
-    counts = f"{len(outcome.windows)} windows with {outcome.nuclei} nuclei"
+    counts = f"{_number(len(outcome.windows), 'window')} with {outcome.nuclei} nuclei"
     choice = outcome.choice
     if choice is None:
         return (
@@ -135,3 +137,10 @@ def ending(outcome: Outcome, next_command: str, output: Path) -> str:
         f"Written to {output}: {outcome.share:.0%} of the tuned weights, the rest as they were{again}. "
         f"Next: {next_command}"
     )
+
+
+def _number(count: int, what: str) -> str:
+    """So many of them, in words."""
+    if count == 1:
+        return f"1 {what}"
+    return f"{count:,} {what}s"

@@ -50,11 +50,13 @@ def classify_results(results: Sequence[str], config: LearnConfig, options: Mappi
 
 def targets_of(tables: Sequence[ResultTable], output: Path | None) -> dict[int, Path]:
     """Folder of the new result of each table; empty without ``-o``."""
+    from wsinuc.regular import make_folder
+
     if output is None:
         return {}
     if len(tables) == 1 and output.suffix == ".wsinuc":
         return {0: output}
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     return {number: output / f"{table.stem}.wsinuc" for number, table in enumerate(tables)}
 
 

@@ -74,7 +74,7 @@ def after_sweep(data: str, mpp: float | None, folder: Path, *, regions: str | No
     best = folder / "best.json"
     denoiser = json.loads(best.read_text(encoding="utf-8"))["denoiser"]
     segmenter = folder / "segmenter.safetensors"
-    words = ["--denoiser", denoiser, "--features", best, "-o", segmenter]
+    words = ["--denoiser", _by_name(denoiser), "--features", best, "-o", segmenter]
     which = [*_given("--mpp", mpp), *_given("--regions", regions)]
     return quoted("wsinuc", "train", data, *which, *words)
 
@@ -96,6 +96,14 @@ def after_few_windows(data: str, mpp: float | None, model: Path) -> str:
     if not slide.is_file() or slide.suffix.lower() in (".csv", ".tsv"):
         return quoted("wsinuc", "segment", "SLIDE", "--model", model)
     return quoted("wsinuc", "segment", slide, *_given("--mpp", mpp), "--model", model)
+
+
+def _by_name(denoiser: str) -> str:
+    """The name of a shipped file, under which it is found on every computer; else the path as it is."""
+    from wsinuc.segmenters.shipped import DENOISERS, MODELS
+
+    names = {str(model.path): model.name for model in (*MODELS, *DENOISERS)}
+    return names.get(denoiser, denoiser)
 
 
 def _is_annotated(source: str, mpp: float | None) -> bool:

@@ -15,6 +15,7 @@ from PIL import Image
 from helpers.files.datasets import write_set
 from helpers.files.denoisers import SMALL, write_denoiser
 from wsinuc.models.networks.unet import UNet
+from wsinuc.segmenters.shipped import shipped_path
 from wsinuc_cli.main import main
 from wsinuc_cli.next_command import (
     after_denoiser,
@@ -85,6 +86,10 @@ def test_after_a_sweep_its_features_are_trained_on(tmp_path: Path, data: Path):
     (tmp_path / "best.json").write_text(json.dumps({"timesteps": [5], "blocks": [1], "denoiser": "d x.safetensors"}))
     hint = parsed(after_sweep(str(data), 0.5, tmp_path)).params
     assert (hint["denoiser"], hint["features"]) == ("d x.safetensors", tmp_path / "best.json")
+    # A shipped one is named, wherever its file lies.
+    best = {"timesteps": [5], "blocks": [1], "denoiser": str(shipped_path("diffusion"))}
+    (tmp_path / "best.json").write_text(json.dumps(best))
+    assert parsed(after_sweep(str(data), 0.5, tmp_path)).params["denoiser"] == "diffusion"
 
 
 def test_after_distilling_the_student_is_measured_or_shown(tmp_path: Path, data: Path):

@@ -18,6 +18,7 @@ from wsinuc.slides import open_slide
 from wsinuc.slides.array import ArraySlide
 from wsinuc.workflows.data.info import describe_dataset
 from wsinuc.workflows.data.sources import open_sources
+from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 
 SLIDE = Path(__file__).parents[2] / "examples" / "data" / "CMU-1-Small-Region.svs"
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
@@ -259,12 +260,32 @@ def test_pretraining_takes_the_tissue_of_slides_and_regions_when_they_are_asked_
             [REGION, drawn(None, square(60, 5, 65, 9))],
             "no nucleus in its regions .*outside of every region: 1",
         ),
+        (
+            [REGION, drawn(None, square(12, 22, 15, 25)), drawn("Ignore*", square(0, 0, 70, 50))],
+            r"no nucleus in its regions .*areas of class Ignore\* or earlier regions cover them: 1",
+        ),
     ],
 )
 def test_errors_say_what_to_do_in_one_line(opened, features, message):
     with pytest.raises(DataError, match=message) as caught:
         opened(*features)
     assert "\n" not in str(caught.value)
+
+
+def test_a_class_of_a_single_nucleus_is_named_before_a_training(opened, tmp_path):
+    places = [("Rare", 12), ("Tumor", 18), ("Tumor", 24)]
+    opened(REGION, *(drawn(name, square(x, 22, x + 3, 25)) for name, x in places))
+    everything = ImageSelection(wanted={}, unwanted={})
+    chosen = gather_training_set([f"{tmp_path / 'a.tif'}={tmp_path / 'a.geojson'}"], mpp=None, selection=everything)
+    assert [each.name for each in chosen.classes] == ["Rare", "Tumor"]
+    (note,) = chosen.notes
+    assert note.startswith("classes with a single nucleus, from which a class is not learned: Rare; annotate more")
+
+
+def test_a_region_of_which_nothing_counts_is_no_background(opened):
+    away = drawn("Region*", square(50, 20, 60, 30))
+    dataset = opened(REGION, away, drawn(None, square(52, 22, 55, 25)), drawn("Ignore*", square(0, 10, 40, 50)))
+    assert dataset.layout.notes == (f"{qupath.UNSEEN}: 1",)
 
 
 def test_more_errors(opened, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.files.annotations import drawn, polygon, square
 from helpers.files.taught import (
     KINDS,
     TaughtSlide,
@@ -172,6 +173,32 @@ def test_another_slides_labels_are_refused_with_how_many_and_how_far(one: Taught
     unknown = tmp_path / "unknown.csv"
     unknown.write_text("uuid,class\n" + "".join(f"{k:08d}-0000-5000-8000-000000000000,a\n" for k in range(3)))
     refused(one, unknown, "3 of 3 labels are of no nucleus", "UUIDs")
+
+
+def test_labels_outside_of_the_region_that_was_segmented_are_left_out(one: TaughtSlide, base: Path, tmp_path: Path):
+    roi = write_features(tmp_path / "roi.geojson", [polygon(square(0, 0, 160, 320))])
+    part = make_slide(tmp_path, "part", 0, base, roi=roi)
+    rows = np.arange(one.table.num_rows)
+    inside = one.table["x"].to_numpy() < 160
+    for write_labels in (labelled_points, labelled_detections):
+        path = write_labels(one, rows, tmp_path / "labels.geojson")
+        # Detections are written down as those of another slide, so that their places alone say what they are.
+        path.write_text(path.read_text().replace('"id": "', '"id": "0'))
+        counts = gather([open_table(part.result)], [read_marks(path)]).counts
+        assert counts.labels == len(rows)
+        assert abs(counts.outside - (~inside).sum()) <= 2
+        assert counts.nuclei >= inside.sum() - 2
+        assert f"{counts.outside} labels outside of the region that was segmented" in str(counts)
+    away = labelled_points(one, rows[~inside][5:], tmp_path / "away.geojson", shift=10)
+    refused(part, away, f"all {(~inside).sum() - 5} labels lie outside of the region of part.wsinuc that was segmented")
+    # A whole slide has nothing outside.
+    whole = gather([open_table(one.result)], [read_marks(path)]).counts
+    assert (whole.outside, whole.unmatched) == (0, 0)
+
+
+def test_areas_without_a_nucleus_say_how_far_they_are(one: TaughtSlide, tmp_path: Path):
+    areas = [drawn(name, square(x, 5000, x + 20, 5020)) for x, name in ((0, "a"), (100, "b"))]
+    refused(one, write_features(tmp_path / "areas.geojson", areas), "2 of 2 labels are of no nucleus", "µm")
 
 
 def test_classes_that_cannot_be_learned_are_refused(one: TaughtSlide, tmp_path: Path):

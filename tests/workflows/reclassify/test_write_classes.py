@@ -229,7 +229,17 @@ def test_the_exported_model_gives_the_classes_that_classify_gave(
 def test_a_model_is_exported_with_the_model_that_segmented(one: TaughtSlide, learned: Learned, tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"not the model that segmented .*--model"):
         export_model([open_table(one.result)], learned, tmp_path / "m.safetensors", model="fast")
+    with pytest.raises(CheckpointError, match=r"is not at gone\.safetensors.*--model where it is now"):
+        export_model([open_table(one.result)], learned, tmp_path / "m.safetensors", model="gone.safetensors")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_no_folder_for_results(one: TaughtSlide, labels: Path, tmp_path: Path):
+    taken = tmp_path / "file"
+    taken.touch()
+    run = CliRunner().invoke(classify, [str(one.result), "--labels", str(labels), "-o", str(taken)])
+    assert isinstance(run.exception, OutputError)
+    assert str(run.exception) == f"cannot write into {taken} (it is no folder): choose another one"
 
 
 # --- questions --------------------------------------------------------------------------------------------------

@@ -179,6 +179,19 @@ def test_what_cannot_be_learnt_is_refused_before_it_is_begun(denoiser: Path, tmp
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("method", "crop", "message"),
+    [
+        ("unet", 60, "a multiple of 8 px, from 8 on, got 60"),
+        ("hovernet", 64, "a multiple of 8 px, from 96 on, got 64"),
+        ("hovernet", 100, "a multiple of 8 px, from 96 on, got 100"),
+    ],
+)
+def test_crops_that_a_network_cannot_take_are_refused_before_anything_is_read(method, crop, message):
+    with pytest.raises(ConfigError, match=message):
+        NetworkTrainConfig(method=method, crop=crop)
+
+
 def test_starts_that_do_not_fit_are_refused(denoiser: Path, tmp_path: Path) -> None:
     out, model = tmp_path / "x.safetensors", tmp_path / "model.safetensors"
     train_network([field(1)], (), model, replace(PLAIN, fit=replace(FIT, steps=1)), device="cpu")

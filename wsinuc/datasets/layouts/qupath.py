@@ -70,6 +70,10 @@ class _Region:
     """Ignored areas and earlier regions that meet the box."""
 
 
+UNSEEN = "regions of which nothing counts, because areas of class Ignore* or earlier regions cover them"
+"""What is said of them."""
+
+
 class QuPathLayout(Layout):
     """A slide with its annotations, a folder of them, or a table; attributes ``slide``, ``region`` and the table's.
 
@@ -105,9 +109,11 @@ class QuPathLayout(Layout):
         self._otherwise = otherwise
         self._slides = [self._open_slide(file, regions) for file in annotated_files(path, annotations)]
         self._regions = [region for slide in self._slides for region in _regions_of(slide)]
-        painted = [
-            _painted(region, ignored_pixels(region.outline, region.ignored, region.box)) for region in self._regions
-        ]
+        ignored = [ignored_pixels(region.outline, region.ignored, region.box) for region in self._regions]
+        painted = [_painted(region, ignore) for region, ignore in zip(self._regions, ignored, strict=True)]
+        self._unseen = frozenset(
+            region for region, ignore in zip(self._regions, ignored, strict=True) if bool(ignore.all())
+        )
         outlined = any(len(each.sources) > 1 for each in painted)
         marked = any(len(slide.drawing.points) for slide in self._slides)
         if outlined:
@@ -154,7 +160,8 @@ class QuPathLayout(Layout):
 
     def unlabelled(self) -> str:
         left_out = sum((slide.drawing.left_out for slide in self._slides), Counter())
-        elsewhere = ", ".join(f"{what}: {count:,}" for what, count in left_out.items())
+        left_out[UNSEEN] += len(self._unseen)
+        elsewhere = ", ".join(f"{what}: {count:,}" for what, count in (+left_out).items())
         return (
             f"{self.path}: no nucleus in its regions ({len(self._regions)}), in which every nucleus has to be outlined "
             f"or marked (found {elsewhere or 'nothing else'}): are these another slide's annotations, or were the "
@@ -242,23 +249,29 @@ class QuPathLayout(Layout):
         counts: Counter[str] = Counter()
         for slide in self._slides:
             mine = [each for each in zip(self._regions, painted, strict=True) if each[0].slide is slide]
-            counts += _counts(slide, mine)
+            counts += _counts(slide, mine, self._unseen)
         return tuple(f"{what}: {count:,}" for what, count in counts.items())
 
 
-def _counts(slide: AnnotatedSlide, painted: Sequence[tuple[_Region, Painted]]) -> Counter[str]:
+def _counts(
+    slide: AnnotatedSlide, painted: Sequence[tuple[_Region, Painted]], unseen: frozenset[_Region]
+) -> Counter[str]:
     """What was done to a slide's annotations -> to how many of them."""
     labelled: set[int] = set()
     covered: set[int] = set()
     hidden: set[int] = set()
     cut: set[int] = set()
     empty = 0
+    hidden_regions = 0
     for region, each in painted:
         labelled |= {region.nuclei[i] for i in each.sources[1:]}
         covered |= {region.nuclei[i] for i in each.covered}
         hidden |= {region.nuclei[i] for i in each.hidden}
         cut |= {region.nuclei[i] for i in each.cut}
-        empty += len(each.sources) == 1 and not region.outline.contains(slide.drawing.points).any()
+        if region in unseen:
+            hidden_regions += 1
+        elif len(each.sources) == 1 and not region.outline.contains(slide.drawing.points).any():
+            empty += 1
     counts = Counter({f"{what}, left out": count for what, count in slide.drawing.left_out.items()})
     # Their bounding boxes meet the one of a region, but no pixel of theirs lies in it.
     counts[f"{OUTSIDE}, left out"] += len(slide.drawing.nuclei) - len(labelled | hidden)
@@ -266,6 +279,7 @@ def _counts(slide: AnnotatedSlide, painted: Sequence[tuple[_Region, Painted]]) -
     counts["outlines that overlap earlier ones, which keep the shared pixels"] += len(covered)
     counts["outlines that cross the edge of what is annotated, cut there"] += len(cut)
     counts["regions without a nucleus, all of whose pixels are background"] += empty
+    counts[UNSEEN] += hidden_regions
     return +counts
 
 

@@ -190,7 +190,7 @@ class Adaptation:
         part = self.parts[number]
         stage = f"tuning {number + 1} of {len(self.parts)}"
         if held_out:
-            stage = f"{stage}, {len(held_out)} windows held out"
+            stage = f"{stage}, windows held out: {len(held_out)}"
         config = self.config.of_method(part.method)
 
         def report(progress: Progress) -> None:

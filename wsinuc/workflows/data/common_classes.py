@@ -19,6 +19,9 @@ from wsinuc.nuclei.classes import NucleusClass
 MIN_KNOWN = 0.5
 """Share of the nuclei that must have a class for pixels to teach classes, where classes are the names that occur."""
 
+MOST_NAMES = 5
+"""Classes that a note names."""
+
 
 def common_classes(datasets: Sequence[Dataset]) -> tuple[NucleusClass, ...]:
     """The classes of all sets: those that are listed, in the order of the first list, else all names that occur.
@@ -55,6 +58,25 @@ def spellings(datasets: Sequence[Dataset], classes: tuple[NucleusClass, ...]) ->
         f"{dataset.path}: {note}"
         for dataset in datasets
         for note in spelling_notes([each.name for each in dataset.classes], classes)
+    )
+
+
+def scarce(images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]) -> tuple[str, ...]:
+    """A note on the classes that a single nucleus has: it shows what one nucleus looks like, not what a class does."""
+    counts = np.zeros(len(classes) + 1, np.int64)
+    for image in images:
+        if image.classes is not None:
+            present = np.flatnonzero(np.bincount(image.labels.ravel()))
+            counts += np.bincount(image.classes[present], minlength=len(counts))
+    names = [each.name for each, count in zip(classes, counts[1:].tolist(), strict=True) if count == 1]
+    if not names:
+        return ()
+    listed = ", ".join(names[:MOST_NAMES])
+    if len(names) > MOST_NAMES:
+        listed += f" and {len(names) - MOST_NAMES} more"
+    return (
+        f"classes with a single nucleus, from which a class is not learned: {listed}; annotate more of them, or call "
+        "them something else",
     )
 
 

@@ -16,7 +16,7 @@ from wsinuc.models.devices import pick_device
 from wsinuc.models.features.image_vectors import load_feature_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import FEATURES
-from wsinuc.workflows.data.common_classes import common_classes, renumbered, spellings, unlearned
+from wsinuc.workflows.data.common_classes import common_classes, renumbered, scarce, spellings, unlearned
 from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
 
 NUCLEUS = NucleusClass("Nucleus", (0, 200, 80))
@@ -135,6 +135,7 @@ def gather_training_set(
     # Data sets that do not classify agree with one another: all of their nuclei are of one class.
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
+    notes = (*notes, *scarce(images, classes))
     origins = [
         _origin(dataset, selection if i < chosen else _EVERYTHING, label_notes(dataset, group))
         for i, (dataset, group) in enumerate(zip(datasets, groups, strict=True))

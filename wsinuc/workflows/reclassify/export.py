@@ -49,7 +49,13 @@ def export_model(
     require_parent(out)
     needs = needs_of(tables, learned.classifier.columns.names)
     sha256, noted = _model_of(tables)
-    checkpoint = load_checkpoint(model_path(model or noted), "segmenter")
+    path = model_path(model or noted)
+    if not path.is_file():
+        raise CheckpointError(
+            f"the model that segmented {tables[0].folder} is not at {path}, and its export has to hold it: say with "
+            "--model where it is now"
+        )
+    checkpoint = load_checkpoint(path, "segmenter")
     if checkpoint.sha256 != sha256:
         raise CheckpointError(
             f"{model or noted} is not the model that segmented {tables[0].folder} (SHA-256 {checkpoint.sha256[:12]}, "

@@ -42,8 +42,10 @@ class LabelCounts:
     """Detections that have the class of the table, which somebody who exports everything did not set."""
     conflicts: int
     """Nuclei with several classes, which are left out."""
+    outside: int
+    """Labels outside of the region that was segmented."""
     unmatched: int
-    """Labels of no nucleus."""
+    """All other labels of no nucleus."""
     distance_um: float | None
     """Median distance of these to the nearest nucleus; None where they have no place."""
 
@@ -53,6 +55,8 @@ class LabelCounts:
             parts.append(f"{self.unchanged:,} detections whose class is that of the result, not counted as labels")
         if self.conflicts:
             parts.append(f"{self.conflicts:,} nuclei with several classes left out")
+        if self.outside:
+            parts.append(f"{self.outside:,} labels outside of the region that was segmented")
         if self.unmatched:
             parts.append(f"{self.unmatched:,} labels of no nucleus{self.how_far}")
         return "; ".join(parts)
@@ -148,24 +152,36 @@ def _counts(labels: Labels, searched: Sequence[Searched]) -> LabelCounts:
     # Of a MultiPoint each point is a label; they are looked up in one result alone.
     missed_points = sum(each.missed_points for each in searched)
     missed = [mark for mark in labels.single if mark not in matched]
+    outside = len(set().union(*(each.outside for each in searched)).intersection(missed))
+    outside += sum(each.outside_points for each in searched)
     distances = [distance for each in searched for distance in each.distances_um]
     return LabelCounts(
         labels=len(labels.single) + labels.point_count,
         nuclei=sum(len(each.ids) for each in searched),
         unchanged=sum(each.unchanged for each in searched),
         conflicts=sum(each.conflicts for each in searched),
-        unmatched=len(missed) + missed_points,
+        outside=outside,
+        unmatched=len(missed) + missed_points - outside,
         distance_um=float(np.median(distances)) if distances else None,
     )
 
 
 def _check_matched(tables: Sequence[ResultTable], labels: Labels, counts: LabelCounts) -> None:
-    """Raise DataError where most of the labels are of no nucleus."""
-    if counts.unmatched <= (1 - MATCHED) * counts.labels:
-        return
+    """Raise DataError where most of the labels are of no nucleus, whatever lies outside of a segmented region."""
     names = ", ".join(table.folder.name for table in tables[:3])
+    if counts.outside == counts.labels:
+        raise DataError(
+            f"all {counts.labels:,} labels lie outside of the region of {names} that was segmented: segment the whole "
+            "slide, or label nuclei of the region"
+        )
+    inside = counts.labels - counts.outside
+    if counts.unmatched <= (1 - MATCHED) * inside:
+        return
+    where = ""
+    if counts.outside:
+        where = " in the region that was segmented"
     raise DataError(
-        f"{counts.unmatched:,} of {counts.labels:,} labels are of no nucleus of {names}{counts.how_far}: are they of "
+        f"{counts.unmatched:,} of {inside:,} labels{where} are of no nucleus of {names}{counts.how_far}: are they of "
         "another slide, of a result that was made anew since, or not in full-resolution pixels?"
     )
 

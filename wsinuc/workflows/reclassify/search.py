@@ -57,8 +57,12 @@ class Searched:
     """Labels other than points that are of a nucleus here."""
     missed_points: int
     """Points on no nucleus."""
+    outside: set[int]
+    """Labels other than points without a nucleus that lie beyond the region that was segmented."""
+    outside_points: int
+    """Points of these."""
     distances_um: list[float]
-    """Of labels without a nucleus to the nearest one."""
+    """Of all other labels without a nucleus to the nearest one."""
     unchanged: int
     conflicts: int
 
@@ -86,7 +90,7 @@ class _Reader:
     rows: list[tuple[Ints, Floats, Floats]] = field(default_factory=list)
     """Ids, features and centroids of nuclei that may get a class."""
     centres: list[Floats] = field(default_factory=list)
-    """Of all nuclei, where the distance to the nearest may be asked for."""
+    """Of all nuclei, because the distance to the nearest may be asked for."""
 
     def __post_init__(self) -> None:
         count = len(self.placed.points)
@@ -136,15 +140,21 @@ class _Reader:
         ids, marks, conflicts = self._decided(joined([kept, placed, points]))
         features, xy_um = self._described(ids)
         missed = ~marked(self.nearest)
+        matched = found | {int(mark) for mark in placed.marks}
+        lost, lost_marks = self._lost(missed, matched)
+        outside = self._outside(lost)
+        points_first = int(missed.sum())
         return Searched(
             ids=ids,
             marks=marks,
             features=features,
             xy_um=xy_um,
             moments=self.moments,
-            matched=found | {int(mark) for mark in placed.marks},
-            missed_points=int(missed.sum()),
-            distances_um=self._distances(missed, found | {int(mark) for mark in placed.marks}),
+            matched=matched,
+            missed_points=points_first,
+            outside=set(lost_marks[outside[points_first:]].tolist()),
+            outside_points=int(outside[:points_first].sum()),
+            distances_um=self._distances(lost[~outside]),
             unchanged=len(unchanged),
             conflicts=conflicts,
         )
@@ -215,10 +225,31 @@ class _Reader:
         at = order[np.searchsorted(known, ids, sorter=order)] if len(ids) else np.zeros(0, np.int64)
         return features[at], xy_um[at]
 
-    def _distances(self, missed: Bools, found: set[int]) -> list[float]:
-        """From labels without a nucleus to the nearest centroid, in um."""
-        lost = np.array([mark not in found for mark in self.placed.outline_marks], bool)
-        places = np.concatenate([self.placed.points[missed], self.placed.outlines[lost, :2].reshape(-1, 2)])
+    def _lost(self, missed: Bools, matched: set[int]) -> tuple[Floats, Ints]:
+        """Where labels lie that are of no nucleus, (x, y), points first; and which labels the others are."""
+        placed = self.placed
+        outlines = np.array([mark not in matched for mark in placed.outline_marks], bool)
+        drawn = [
+            (region.centroid.coords[0], mark)
+            for region, mark in zip(placed.regions, placed.region_marks.tolist(), strict=True)
+            if mark not in matched and not region.is_empty
+        ]
+        centroids = np.array([xy for xy, _ in drawn], np.float64).reshape(-1, 2)
+        marks = np.concatenate([placed.outline_marks[outlines], np.array([mark for _, mark in drawn], np.int64)])
+        return np.concatenate([placed.points[missed], placed.outlines[outlines, :2], centroids]), marks
+
+    def _outside(self, places: Floats) -> Bools:
+        """Which places lie beyond all nuclei of a result that is of a region alone."""
+        xy = np.concatenate(self.centres)
+        if not self.table.partial or not len(xy):
+            return np.zeros(len(places), bool)
+        # The region itself is not kept; the box around its nuclei is at hand.
+        reach = reach_px(self.table.um_per_px)
+        outside: Bools = ((places < xy.min(axis=0) - reach) | (places > xy.max(axis=0) + reach)).any(axis=1)
+        return outside
+
+    def _distances(self, places: Floats) -> list[float]:
+        """To the nearest centroid, in um."""
         xy = np.concatenate(self.centres)
         if not len(places) or not len(xy):
             return []

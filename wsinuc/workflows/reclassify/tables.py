@@ -36,6 +36,8 @@ class ResultTable:
     original: bool
     """Whether the table keeps classes that the nuclei had before these."""
     nuclei: int
+    partial: bool
+    """Whether a region of interest was segmented, and not the whole slide."""
     summary: dict[str, Any]
 
     @property
@@ -77,6 +79,7 @@ def open_table(result: str | Place) -> ResultTable:
         classes=tuple(NucleusClass(each["name"], tuple(each["color"])) for each in about["classes"]),
         original=ORIGINAL_CLASS in first.column_names,
         nuclei=int(summary.get("nuclei", 0)),
+        partial=summary.get("config", {}).get("roi") is not None,
         summary=summary,
     )
 

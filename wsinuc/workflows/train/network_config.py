@@ -8,6 +8,7 @@ from typing import Any
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.errors import ConfigError
 from wsinuc.models.networks.by_name import NETWORKS
+from wsinuc.models.networks.hovernet import LOST, STRIDE
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.losses import SIMILARITY_FORMS
@@ -56,6 +57,10 @@ class NetworkTrainConfig:
             raise ConfigError("HoVer-Net separates by its H and V maps; leave separation out or say hv")
         if self.similarity not in SIMILARITY_FORMS:
             raise ConfigError(f"similarity must be one of {', '.join(SIMILARITY_FORMS)}, got {self.similarity!r}")
+        if self.method == "unet":
+            check_crop(self.crop, 2 ** (self.levels - 1))
+        if self.method == "hovernet":
+            check_crop(self.crop, STRIDE, rim=LOST)
         if self.batch < 1:
             raise ConfigError(f"a batch needs at least one crop, got {self.batch}")
         if self.validate_every < 1:
@@ -110,3 +115,19 @@ class NetworkTrainConfig:
     def way(self) -> str:
         """How instances are separated: ``distance`` or ``hv``."""
         return self.separation or ("hv" if self.method == "hovernet" else "distance")
+
+
+def check_crop(crop: int, stride: int, *, rim: int = 0) -> None:
+    """Raise ConfigError for crops that a network cannot take.
+
+    Parameters
+    ----------
+    stride
+        Sides must be multiples of it.
+    rim
+        Pixels that the network loses at each edge.
+    """
+    if crop > 2 * rim and crop % stride == 0:
+        return
+    least = stride * (2 * rim // stride + 1)
+    raise ConfigError(f"this network takes crops whose side is a multiple of {stride} px, from {least} on, got {crop}")

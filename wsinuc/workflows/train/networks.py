@@ -24,8 +24,10 @@ from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
 from wsinuc.models.devices import pick_device, pick_dtype
+from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.networks.by_name import UNETS, build_network
 from wsinuc.models.networks.dense import DenseNetwork
+from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Progress, fit
 from wsinuc.nuclei.classes import NucleusClass
@@ -36,7 +38,7 @@ from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
 from wsinuc.workflows.evaluate.ignored import counted
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
-from wsinuc.workflows.train.network_config import NetworkTrainConfig
+from wsinuc.workflows.train.network_config import NetworkTrainConfig, check_crop
 from wsinuc.workflows.train.network_loss import LOSSES, make_targets
 from wsinuc.workflows.train.threshold import fit_threshold
 from wsinuc.workflows.training.run import on_device, origin_of
@@ -97,6 +99,8 @@ def train_network(
     start = starting_point(config, denoiser)
     where = pick_device(device)
     described = describe_network(config, classes, start)
+    if isinstance(described.network, (UNetConfig, AttentionUNetConfig)):
+        check_crop(config.crop, described.network.stride)
     # Right before the network: its first weights depend on nothing that was drawn earlier.
     torch.manual_seed(config.seed)
     network = build_network(config.method, described.network)

@@ -28,6 +28,7 @@ from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsem
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.regular import make_folder
 from wsinuc.segmenters.ddpm import DdpmConfig, DdpmSegmenter
 from wsinuc.segmenters.tiling import MAPS
 from wsinuc.separation.settings import WatershedSettings
@@ -117,7 +118,7 @@ def sweep(
     """
     check_annotation(training, classes)
     check_annotation(validation, classes)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     where = pick_device(device)
     names = _names(denoisers)
     trials: list[_Trial] = []
