@@ -25,9 +25,9 @@ from typing import Any
 import torch
 from feature_rows import CLEAN, DENOISED, FrozenNetwork, ReadingConfig
 from labelled_sets import SETS, LabelledSet, windows
-from network_rows import VALIDATION, NetworkRow, batch_loss, trained
-from pixel_scores import scores
-from records import Price, after_minutes, cpu_clock, cpu_seconds, is_done, print_prices, write_record
+from network_rows import VALIDATION, NetworkRow, network_step_seconds, trained
+from pixel_scores import predictions, scores_of
+from records import Price, after_minutes, cpu_clock, is_done, print_prices, write_record
 
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.features.extractor import FeatureConfig
@@ -48,8 +48,8 @@ FEATURE_ROWS: dict[str, tuple[str, FeatureConfig]] = {
 }
 """Row -> whose weights, and where they are read."""
 NETWORK_ROWS = {name: NetworkRow(method=name) for name in ("unet", "attention-unet") if name in NETWORKS}
-ASSUMED_S = {"feature run": 40.0, "network run": 1500.0}
-"""CPU seconds where nothing is there to be timed on."""
+FEATURE_RUN_S = 40.0
+"""CPU seconds of a run on frozen features: fitting, and reading the test squares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,8 @@ def feature_records(
                 return
             with cpu_clock() as training:
                 ensemble = frozen.fitted(table, run.count, len(data.classes), seed)
-            measured = scores(data.test, lambda number, _: frozen.predict(ensemble, number), data.classes)  # noqa: B023
+            maps = predictions(data.test, lambda number, _: frozen.predict(ensemble, number))  # noqa: B023
+            measured = scores_of(data.test, maps, data.classes)
             yield record_of(run, data) | measured | {"train_cpu_s": training.seconds}
 
 
@@ -125,7 +126,8 @@ def network_runs(row: str, data: LabelledSet, out: Path, grid: Grid, stop: Calla
             with cpu_clock() as training:
                 learned = windows(data.pool, count + VALIDATION, seed)
                 model = trained(NETWORK_ROWS[row], learned, len(data.classes), seed)
-            measured = scores(data.test, lambda _, square: model.predict(square), data.classes)  # noqa: B023
+            maps = predictions(data.test, lambda _, square: model.predict(square))  # noqa: B023
+            measured = scores_of(data.test, maps, data.classes)
             record = record_of(run, data) | measured | model.facts | {"train_cpu_s": training.seconds}
             finish(record | {"inputs": inputs}, out)
 
@@ -155,28 +157,21 @@ def finish(record: dict[str, Any], out: Path) -> None:
 
 
 def prices(rows: Sequence[str], sets: Sequence[str], networks: Path, out: Path, grid: Grid) -> list[Price]:
-    """What is left, by the mean cost of the runs that are there; by an assumption before the first of them."""
+    """What is left; a U-Net's run by a step that is measured, as if it took all of its steps."""
     parts = []
     for row in rows:
-        of_each_set = len(grid.counts) * len(grid.seeds)
-        marks = max(1, len(weights_of(row, networks))) if row in FEATURE_ROWS else 1
-        left = len(sets) * marks * of_each_set - sum(len(list(out.glob(f"{name}-{row}-[0-9]*.json"))) for name in sets)
-        kind = "feature run" if row in FEATURE_ROWS else "network run"
-        parts.append(Price(what=f"{row} (assumed)", runs=max(0, left), seconds=ASSUMED_S[kind]))
+        marks = 1
+        if row in FEATURE_ROWS:
+            marks = max(1, len(weights_of(row, networks)))
+            what = f"runs of {row} (their cost is taken from docs/experiments)"
+            seconds = FEATURE_RUN_S
+        else:
+            what = f"runs of {row}, at most {NETWORK_ROWS[row].steps} steps each"
+            seconds = NETWORK_ROWS[row].steps * network_step_seconds(NETWORK_ROWS[row], classes=1)
+        done = sum(len(list(out.glob(f"{name}-{row}-[0-9]*.json"))) for name in sets)
+        left = len(sets) * marks * len(grid.counts) * len(grid.seeds) - done
+        parts.append(Price(what=what, runs=max(0, left), seconds=seconds))
     return parts
-
-
-def step_seconds(row: NetworkRow, data: LabelledSet) -> float:
-    """CPU seconds of a training step of a network row."""
-    network = row.build(len(data.classes)).train()
-    loss = batch_loss(network, windows(data.pool, 1, 0), row, 0)
-
-    def step() -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            value = loss(0)
-        value.backward()
-
-    return cpu_seconds(step)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from pixel_scores import ClassMap, pooled_counts
+from records import cpu_seconds
 from torch import Tensor
 
 from wsinuc.datasets.augmentation.augment import Augmentation
@@ -156,3 +157,16 @@ def predicted(network: DenseNetwork, square: LabelledImage) -> ClassMap:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         raw = network(to_network(square.image[None]))
     return np.asarray(raw.classes.float().argmax(1)[0].numpy(), np.int64)
+
+
+def network_step_seconds(row: NetworkRow, classes: int) -> float:
+    """CPU seconds of a training step, without the cutting of crops."""
+    network = row.build(classes).train()
+    blank = to_network(np.zeros((row.batch, row.crop, row.crop, 3), np.uint8))
+
+    def step() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value = network(blank).classes.float().mean()
+        value.backward()
+
+    return cpu_seconds(step)

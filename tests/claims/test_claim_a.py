@@ -15,6 +15,7 @@ import labelled_sets
 import network_rows
 import pixel_scores
 import pretrain_a
+import pretraining
 from feature_rows import ReadingConfig
 from records import read_record, read_records
 
@@ -50,7 +51,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("networks")
     shape = UNetConfig(base=32, multipliers=(1, 1, 1, 1, 1, 1), attention_factors=(), middle_attention=False)
     for name in ("random-0", "masked-20"):
-        pretrain_a.write_random(folder / f"{name}.safetensors", replace(pretrain_a.CONFIG, patch=64, unet=shape))
+        pretraining.write_random(folder / f"{name}.safetensors", replace(pretrain_a.CONFIG, patch=64, unet=shape))
     return folder
 
 
@@ -129,4 +130,4 @@ def test_a_point_without_nucleus_hides_its_surroundings_but_no_nucleus() -> None
 def test_a_price_counts_what_is_left(networks: Path, tmp_path: Path) -> None:
     (price,) = claim_a.prices(["masked"], ["tnbc"], networks, tmp_path, GRID)
     assert price.runs == 2
-    assert price.core_hours == pytest.approx(2 * claim_a.ASSUMED_S["feature run"] / 3600)
+    assert price.core_hours == pytest.approx(2 * claim_a.FEATURE_RUN_S / 3600)

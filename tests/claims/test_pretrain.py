@@ -12,6 +12,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "claims"))
 import pretrain_a
+import pretraining
 import rivals
 
 from wsinuc.datasets.sampling.patches import PatchSource
@@ -37,10 +38,10 @@ def picture(side: int = 96) -> np.ndarray:
 
 def test_every_training_leaves_weights_at_every_mark_that_the_extractor_reads(tmp_path: Path) -> None:
     plans = pretrain_a.PRETRAININGS[1:4]
-    done = pretrain_a.run(plans, (1, 2), lambda name: [picture()], tmp_path, TINY, Session())
+    done = pretraining.run(plans, (1, 2), lambda name: [picture()], tmp_path, TINY, Session())
     assert done
     features = FeatureConfig(timesteps=(0,), blocks=(6, 8, 10, 12))
-    for name in ("photographs-1", "photographs-2", "masked-2", "contrast-2", "random-0"):
+    for name in ("photographs-1", "photographs-2", "masked-2", "contrast-2"):
         checkpoint = load_checkpoint(tmp_path / f"{name}.safetensors", "denoiser")
         maps = load_extractor(checkpoint, features, torch.device("cpu"))(torch.zeros(1, 3, 64, 64))
         assert sum(stack.shape[1] for stack in maps.values()) == 4 * 32
@@ -50,10 +51,10 @@ def test_every_training_leaves_weights_at_every_mark_that_the_extractor_reads(tm
 def test_a_training_that_was_stopped_has_no_mark_and_goes_on(tmp_path: Path) -> None:
     plans = pretrain_a.PRETRAININGS[2:3]
     stopped = replace(Session(), should_stop=lambda: True)
-    assert not pretrain_a.run(plans, (3,), lambda name: [picture()], tmp_path, TINY, stopped)
+    assert not pretraining.run(plans, (3,), lambda name: [picture()], tmp_path, TINY, stopped)
     assert not (tmp_path / "masked-3.safetensors").exists()
-    assert pretrain_a.run(plans, (3,), lambda name: [picture()], tmp_path, TINY, Session())
-    assert pretrain_a.steps_left(plans, (3, 5), tmp_path) == {"masked": 2}
+    assert pretraining.run(plans, (3,), lambda name: [picture()], tmp_path, TINY, Session())
+    assert pretraining.steps_left(plans, (3, 5), tmp_path) == {"masked": 2}
 
 
 def test_two_views_show_the_same_pixels_at_the_places_that_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
