@@ -21,6 +21,7 @@ from wsinuc.models.features.extractor import FeatureConfig
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.orientation import dihedral
 from wsinuc.workflows.train.ddpm import load_extractor
+from wsinuc.workflows.training import run as training_run
 from wsinuc.workflows.training.run import Session
 
 TINY = replace(
@@ -31,17 +32,22 @@ TINY = replace(
 )
 
 
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing them takes longer than these trainings."""
+    monkeypatch.setattr(training_run, "draw_training", lambda log, path, **more: None)
+
+
 def picture(side: int = 96) -> np.ndarray:
     """Noise: every place is unlike every other."""
     return np.random.default_rng(0).integers(0, 255, (side, side, 3), np.uint8)
 
 
 def test_every_training_leaves_weights_at_every_mark_that_the_extractor_reads(tmp_path: Path) -> None:
-    plans = pretrain_a.PRETRAININGS[1:4]
-    done = pretraining.run(plans, (1, 2), lambda name: [picture()], tmp_path, TINY, Session())
-    assert done
+    plans = (pretrain_a.PRETRAININGS[1], pretrain_a.PRETRAININGS[3])
+    assert pretraining.run(plans, (1,), lambda name: [picture()], tmp_path, TINY, Session())
     features = FeatureConfig(timesteps=(0,), blocks=(6, 8, 10, 12))
-    for name in ("photographs-1", "photographs-2", "masked-2", "contrast-2"):
+    for name in ("photographs-1", "contrast-1"):
         checkpoint = load_checkpoint(tmp_path / f"{name}.safetensors", "denoiser")
         maps = load_extractor(checkpoint, features, torch.device("cpu"))(torch.zeros(1, 3, 64, 64))
         assert sum(stack.shape[1] for stack in maps.values()) == 4 * 32
@@ -51,10 +57,10 @@ def test_every_training_leaves_weights_at_every_mark_that_the_extractor_reads(tm
 def test_a_training_that_was_stopped_has_no_mark_and_goes_on(tmp_path: Path) -> None:
     plans = pretrain_a.PRETRAININGS[2:3]
     stopped = replace(Session(), should_stop=lambda: True)
-    assert not pretraining.run(plans, (3,), lambda name: [picture()], tmp_path, TINY, stopped)
-    assert not (tmp_path / "masked-3.safetensors").exists()
-    assert pretraining.run(plans, (3,), lambda name: [picture()], tmp_path, TINY, Session())
-    assert pretraining.steps_left(plans, (3, 5), tmp_path) == {"masked": 2}
+    assert not pretraining.run(plans, (2,), lambda name: [picture()], tmp_path, TINY, stopped)
+    assert not (tmp_path / "masked-2.safetensors").exists()
+    assert pretraining.run(plans, (2,), lambda name: [picture()], tmp_path, TINY, Session())
+    assert pretraining.steps_left(plans, (2, 5), tmp_path) == {"masked": 3}
 
 
 def test_two_views_show_the_same_pixels_at_the_places_that_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
