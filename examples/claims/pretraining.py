@@ -137,7 +137,7 @@ def keep(weights: Path, kept: Path) -> None:
 def steps_left(plans: tuple[Pretraining, ...], marks: tuple[int, ...], out: Path) -> dict[str, int]:
     """Steps of each training that have no weights yet; a training under way is counted from its last mark."""
     done = {p.name: max((m for m in marks if (out / f"{p.name}-{m}.safetensors").exists()), default=0) for p in plans}
-    return {name: marks[-1] - steps for name, steps in done.items()}
+    return {name: max(marks) - steps for name, steps in done.items()}
 
 
 def prices(plans: tuple[Pretraining, ...], marks: tuple[int, ...], out: Path, config: PretrainConfig) -> list[Price]:

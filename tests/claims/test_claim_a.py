@@ -19,25 +19,10 @@ import pretraining
 from feature_rows import ReadingConfig
 from records import is_done, read_record, read_records
 
-from wsinuc.datasets.base import LabelledImage
+from helpers.discs import square
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig
 from wsinuc.workflows.train.pixel_table import SamplingConfig
-
-SIDE = 64
-
-
-def square(number: int, image: str) -> LabelledImage:
-    """Dark discs on light ground, which any method should learn."""
-    rng = np.random.default_rng(number)
-    rows, columns = np.ogrid[:SIDE, :SIDE]
-    labels = np.zeros((SIDE, SIDE), np.int32)
-    for nucleus, (y, x) in enumerate(rng.integers(8, SIDE - 8, (4, 2)), start=1):
-        labels[(rows - y) ** 2 + (columns - x) ** 2 < 36] = nucleus
-    pixels = np.where(labels[..., None] > 0, 60, 220) + rng.integers(-10, 10, (SIDE, SIDE, 3))
-    return LabelledImage(
-        name=f"{image}_{number}", image=pixels.astype(np.uint8), labels=labels, attributes={"image": image}, mpp=0.25
-    )
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import numpy as np
 import pytest
 
@@ -17,9 +18,10 @@ import pair_grid
 import stages
 from labelled_sets import LabelledSet
 from records import read_records
-from test_claim_a import square
 
+from helpers.discs import square
 from wsinuc.datasets import open_dataset
+from wsinuc_cli.main import main
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,26 @@ def test_pairs_are_made_of_the_windows_of_their_own_seed(tmp_path: Path, monkeyp
     assert all(stage.flops > 0 for stage in made[0])
     runs = claim_b.pair_runs("tnbc", options)
     assert len(runs) == len(set(runs)) == 5 * 5
+
+
+@pytest.mark.parametrize("claim", ["b", "c"])
+def test_every_command_of_a_chain_has_options_that_there_are(
+    claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim_b, "step_flops", lambda: dict.fromkeys(claim_b.STEPS, 1.0))
+    monkeypatch.setattr(claim_c, "joint_cost", lambda: SimpleNamespace(flops_per_step=1.0))
+    if claim == "b":
+        options = claim_b.Options(data=tmp_path, work=tmp_path, out=tmp_path, sets=["tnbc"])
+        chain = claim_b.generator_stages("tnbc", 0, options)
+    else:
+        chain = claim_c.generator_stages(
+            "full", claim_c.Options(data=tmp_path, work=tmp_path, out=tmp_path, name="tnbc")
+        )
+    for stage in chain:
+        command = main.get_command(click.Context(main), stage.words[0])
+        assert command is not None
+        # Values are not looked at, for no file is there; an unknown option raises.
+        command.make_parser(click.Context(command)).parse_args(list(stage.words[1:]))
 
 
 def test_diversity_is_nothing_for_one_image_again_and_again() -> None:
