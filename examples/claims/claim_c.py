@@ -123,7 +123,9 @@ def generator_stages(variant: str, options: Options) -> list[Stage]:
 def joint_cost() -> NetworkCost:
     """Of a step of the joint generator, from one empty window."""
     pixels = np.zeros((256, 256, 3), np.uint8)
-    blank = LabelledImage("blank", pixels, np.zeros((256, 256), np.int32), {"tissue": "breast"}, 0.25)
+    blank = LabelledImage(
+        name="blank", image=pixels, labels=np.zeros((256, 256), np.int32), attributes={"tissue": "breast"}, mpp=0.25
+    )
     return estimate_joint(PRESETS["cpu"], [blank], (NUCLEUS,))
 
 

@@ -54,7 +54,7 @@ class Judge:
     crop: int = 128
     batch: int = 8
     steps: int = 3000
-    every: int = 150
+    every: int = 300
 
     def config(self, seed: int, augmentation: Augmentation) -> NetworkTrainConfig:
         """Settings of one training, at 0.5 um per px as the generators'."""

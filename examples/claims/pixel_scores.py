@@ -61,8 +61,8 @@ def scores_of(squares: Sequence[LabelledImage], maps: Sequence[ClassMap], classe
     return result
 
 
-def outline_scores(squares: Sequence[LabelledImage], maps: Sequence[ClassMap]) -> dict[str, float]:
-    """F1, sensitivity and precision of nuclei's pixels, pooled, and the mean Hausdorff distance in um."""
+def outline_scores(squares: Sequence[LabelledImage], maps: Sequence[ClassMap]) -> dict[str, float | None]:
+    """F1, sensitivity and precision of nuclei's pixels, pooled; the mean Hausdorff distance in um, or None."""
     binary = [(predicted > 0).astype(np.int64) for predicted in maps]
     confusion = pooled_counts([one_class(square) for square in squares], binary, 1).confusion
     both = confusion[1, 1]
@@ -75,7 +75,7 @@ def outline_scores(squares: Sequence[LabelledImage], maps: Sequence[ClassMap]) -
         "f1": rounded(2 * both / max(1, confusion[1].sum() + confusion[:, 1].sum())),
         "sensitivity": rounded(both / max(1, confusion[1].sum())),
         "precision": rounded(both / max(1, confusion[:, 1].sum())),
-        "hausdorff_um": rounded(fmean(distances)) if distances else float("nan"),
+        "hausdorff_um": rounded(fmean(distances)) if distances else None,
         "hausdorff_squares": len(distances),
     }
 

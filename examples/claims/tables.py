@@ -59,9 +59,10 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 
 
 def by_count(records: Sequence[Record], metric: str = "mean_iou") -> Values:
-    """A score of every seed, for each number of windows."""
+    """A score of every seed, for each number of windows; a run without that score is left out."""
     values: Values = {}
-    for record in sorted(records, key=lambda each: (each["count"], each["seed"])):
+    known = [record for record in records if record[metric] is not None]
+    for record in sorted(known, key=lambda each: (each["count"], each["seed"])):
         values.setdefault(record["count"], []).append(record[metric])
     return values
 
