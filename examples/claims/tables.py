@@ -197,7 +197,7 @@ PAGES: dict[str, Callable[[Sequence[Record]], dict[str, str]]] = {
 
 def filled(page: str, tables: Mapping[str, str]) -> str:
     """A page with the tables that it asks for."""
-    return BLOCK.sub(lambda match: match.group(1) + tables[match.group(2)] + match.group(4), page)
+    return BLOCK.sub(lambda match: f"{match.group(1)}\n{tables[match.group(2)]}\n{match.group(4)}", page)
 
 
 def draw(groups: Mapping[str, Mapping[str, Sequence[Record]]], path: Path, y: str = "mean IoU of pixels") -> None:

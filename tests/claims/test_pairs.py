@@ -17,7 +17,7 @@ import claim_c
 import pair_grid
 import stages
 from labelled_sets import LabelledSet
-from records import read_records
+from records import read_records, write_record
 
 from helpers.discs import square
 from wsinuc.datasets import open_dataset
@@ -90,6 +90,27 @@ def test_a_stage_is_done_once_and_again_when_its_words_or_inputs_change(
     assert not stages.run_stages([replace(stage, words=("pretrain", "y"))], lambda: True)
     assert stages.run_stages([replace(stage, words=("pretrain", "y"))], lambda: False)
     assert calls == [["pretrain", "x"], ["pretrain", "y"], ["pretrain", "y"]]
+
+
+@pytest.mark.parametrize("gain", [0.02, 0.2])
+def test_generators_are_trained_only_for_a_set_that_passes_the_gate(
+    gain: float, data: LabelledSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+
+    def runs(runs: list[pair_grid.PairRun], data: LabelledSet, out: Path, *more: object) -> bool:
+        for run in runs:
+            aji = 0.5 + 0.01 * run.seed + (gain if run.count == claim_b.MANY else 0)
+            write_record(out / run.file, run.record | {"aji": aji})
+        return True
+
+    monkeypatch.setattr(claim_b, "do_runs", runs)
+    monkeypatch.setattr(claim_b, "run_stages", lambda stages, stop: bool(trained.append(len(stages))) or True)
+    monkeypatch.setattr(claim_b, "step_flops", lambda: dict.fromkeys(claim_b.STEPS, 1.0))
+    monkeypatch.setitem(claim_b.SETS, "discs", lambda folder, cache: data)
+    options = claim_b.Options(data=tmp_path, work=tmp_path / "work", out=tmp_path / "out", sets=["discs"])
+    claim_b.run_set("discs", options, lambda: False)
+    assert len(trained) == (5 if gain > 0.1 else 0)
 
 
 def test_windows_on_disk_are_a_data_set_with_tissue_and_resolution(data: LabelledSet, tmp_path: Path) -> None:

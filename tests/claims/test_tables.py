@@ -48,7 +48,7 @@ def test_rows_are_compared_after_pre_training_of_one_length() -> None:
 
 def test_only_what_stands_between_the_marks_is_replaced() -> None:
     page = "before\n<!-- table a -->\nold\n<!-- end -->\nafter\n"
-    assert tables.filled(page, {"a": "new\n"}) == "before\n<!-- table a -->\nnew\n<!-- end -->\nafter\n"
+    assert tables.filled(page, {"a": "new\n"}) == "before\n<!-- table a -->\n\nnew\n\n<!-- end -->\nafter\n"
 
 
 def test_a_figure_is_drawn_of_what_is_there(tmp_path: Path) -> None:
