@@ -47,7 +47,9 @@ FEATURE_ROWS: dict[str, tuple[str, FeatureConfig]] = {
     "tissue": ("tissue", DENOISED),
 }
 """Row -> whose weights, and where they are read."""
-NETWORK_ROWS = {name: NetworkRow(method=name) for name in ("unet", "attention-unet") if name in NETWORKS}
+NETWORK_ROWS: dict[str, NetworkRow] = {
+    name: NetworkRow(method=name) for name in ("unet", "attention-unet") if name in NETWORKS
+}
 FEATURE_RUN_S = 40.0
 """CPU seconds of a run on frozen features, from three runs on TNBC that took 161 with all that goes before."""
 

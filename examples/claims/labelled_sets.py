@@ -178,7 +178,8 @@ def near_lonely_points(points: NDArray[np.float64], labels: NDArray[np.int32], r
         inside = 0 <= y < labels.shape[0] and 0 <= x < labels.shape[1]
         if inside and labels[int(y), int(x)] == 0:
             near |= (rows + 0.5 - y) ** 2 + (columns + 0.5 - x) ** 2 <= radius**2
-    return near & (labels == 0)
+    lonely: NDArray[np.bool_] = near & (labels == 0)
+    return lonely
 
 
 SETS = {"tnbc": tnbc, "nuinsseg": nuinsseg, "brca": brca}

@@ -28,7 +28,7 @@ Predict = Callable[[int, LabelledImage], ClassMap]
 
 def judged(square: LabelledImage) -> NDArray[np.bool_]:
     """Pixels of which the annotation says what they are."""
-    known = (square.labels == 0) | (square.class_map > 0)
+    known: NDArray[np.bool_] = (square.labels == 0) | (square.class_map > 0)
     if square.ignore is not None:
         known &= ~square.ignore
     return known

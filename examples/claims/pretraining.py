@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from unlabelled_pools import Picture, pixels_of, pool
 
 from wsinuc.datasets.sampling.patches import PatchSource
+from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import denoiser_config, untrained_denoiser
 from wsinuc.models.networks.unet import UNet
@@ -47,7 +48,7 @@ def train(plan: Pretraining, pictures: list[Picture], out: Path, config: Pretrai
         pretrain(pictures, out, config, weights=weights, provenance=origin, session=session)
         return
     torch.manual_seed(config.seed)
-    unet = on_device(UNet(config.unet), session.device).train()
+    unet = on_device(plain_unet(config), session.device).train()
     network: nn.Module = unet
     if plan.objective == "contrast":
         network = on_device(ProjectedUNet(unet), session.device).train()
@@ -63,6 +64,14 @@ def train(plan: Pretraining, pictures: list[Picture], out: Path, config: Pretrai
         run_training(
             Training(network=network, loss=loss, checkpoint=checkpoint, curve=plan.objective), out, config, session
         )
+
+
+def plain_unet(config: PretrainConfig) -> UNet:
+    """The network with random weights; the objectives beside denoising are written for a `UNet`."""
+    network = untrained_denoiser(config.unet)
+    if not isinstance(network, UNet):
+        raise ConfigError(f"mask and contrast train a UNet, and the settings describe a {type(network).__name__}")
+    return network
 
 
 def patch_source(pictures: list[Picture], weights: list[float], config: PretrainConfig, larger: int = 0) -> PatchSource:
@@ -96,7 +105,7 @@ def as_denoiser(
 def write_random(out: Path, config: PretrainConfig) -> None:
     """The network without any training; convolutions that begin at zero are drawn as the others are."""
     torch.manual_seed(config.seed)
-    unet = UNet(config.unet)
+    unet = plain_unet(config)
     for module in unet.modules():
         if isinstance(module, nn.Conv2d) and not module.weight.any():
             module.reset_parameters()
@@ -153,24 +162,22 @@ def prices(plans: tuple[Pretraining, ...], marks: tuple[int, ...], out: Path, co
 
 def step_seconds(plan: Pretraining, pictures: list[Picture], config: PretrainConfig) -> float:
     """CPU seconds of a step of one objective."""
-    unet = on_device(untrained_denoiser(config.unet), "cpu").train()
     session = Session()
-    network: nn.Module = unet
     if plan.objective == "contrast":
-        network = ProjectedUNet(unet)
-        loss: Callable[[int], Tensor] = ContrastLoss(
-            network, config, patch_source(pictures, [1.0], config, larger=MOVE), session
-        )
+        network: nn.Module = ProjectedUNet(on_device(plain_unet(config), "cpu")).train()
+        source = patch_source(pictures, [1.0], config, larger=MOVE)
+        loss: Callable[[int], Tensor] = ContrastLoss(network, config, source, session)
     else:
         # A denoiser's step is the same pass through the same network.
-        loss = MaskedLoss(unet, config, patch_source(pictures, [1.0], config), session)
+        network = on_device(untrained_denoiser(config.unet), "cpu").train()
+        loss = MaskedLoss(network, config, patch_source(pictures, [1.0], config), session)
     optimiser = torch.optim.AdamW(network.parameters())
 
     def step() -> None:
         optimiser.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=config.fit.bf16):
             value = loss(0)
-        value.backward()
+        torch.autograd.backward(value)
         optimiser.step()
 
     return cpu_seconds(step)

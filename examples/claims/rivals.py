@@ -15,6 +15,7 @@ features are read by the same extractor as a denoiser's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def slightly_noisy(process: GaussianDiffusion, x0: Tensor, generator: torch.Gene
 class MaskedLoss(StepLoss[NDArray[np.uint8]]):
     """Mean absolute error of the pixels that were blanked out."""
 
-    def __init__(self, network: UNet, config: PretrainConfig, source: PatchSource, session: Session) -> None:
+    def __init__(self, network: nn.Module, config: PretrainConfig, source: PatchSource, session: Session) -> None:
         self.network = network
         self.process = GaussianDiffusion()
         self.source = source
@@ -76,7 +77,8 @@ class MaskedLoss(StepLoss[NDArray[np.uint8]]):
         # Mid-grey, which is 0 to the network, says nothing of what was there.
         shown = torch.where(masked, 0.0, noisy)
         error = (self.network(shown, t) - x0).abs() * masked
-        return error.sum() / (3 * masked.sum())
+        mean: Tensor = error.sum() / (3 * masked.sum())
+        return mean
 
     def trial(self, count: int) -> Tensor:
         return self(0)
@@ -121,7 +123,7 @@ class ViewPair:
 class ContrastLoss(StepLoss[ViewPair]):
     """InfoNCE between vectors of the same place in two views."""
 
-    def __init__(self, network: ProjectedUNet, config: PretrainConfig, source: PatchSource, session: Session) -> None:
+    def __init__(self, network: nn.Module, config: PretrainConfig, source: PatchSource, session: Session) -> None:
         self.network = network
         self.process = GaussianDiffusion()
         self.source = source
@@ -133,7 +135,7 @@ class ContrastLoss(StepLoss[ViewPair]):
         pairs = [self._pair(number) for number in self.numbers(part)]
         return ViewPair(*(np.stack(arrays) for arrays in zip(*pairs, strict=True)))
 
-    def _pair(self, number: int) -> tuple[NDArray[np.uint8], ...]:
+    def _pair(self, number: int) -> tuple[NDArray[Any], ...]:
         """One patch, which is `MOVE` px larger than a view, in two views."""
         patch = self.source.patch(number)
         rng = np.random.default_rng((self.seed, number, 1))
