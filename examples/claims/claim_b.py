@@ -42,8 +42,6 @@ SEEDS = (0, 1, 2, 3, 4)
 PAIRS = 120
 STEPS = {"denoiser": 8000, "structure": 3000, "image": 4000}
 GUIDANCE = "0.2"
-JUDGE_RUN_S = 900.0
-"""CPU seconds of a judge's training, before one was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,9 +199,12 @@ def prices(options: Options) -> list[Price]:
     speed = machine_speed()
     parts = []
     for name in options.sets:
-        for what, runs in (("gate", gate_runs(name, options)), ("with pairs", pair_runs(name, options))):
+        gates = gate_runs(name, options)
+        # Those without pairs are the gate's own.
+        more = [run for run in pair_runs(name, options) if run not in gates]
+        for what, runs in (("gate", gates), ("pairs and augmentation", more)):
             left = sum(not (options.out / run.file).exists() for run in runs)
-            parts.append(Price(what=f"{name}, {what}: trainings of the judge", runs=left, seconds=JUDGE_RUN_S))
+            parts.append(JUDGES[options.judge].price(f"{name}, {what}", left))
     stages = {
         stage.output: stage
         for name in options.sets

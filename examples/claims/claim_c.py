@@ -46,8 +46,6 @@ OF_ONE_LAYOUT = 10
 MARGIN = 16
 """Pixels of the 128 that are cut off on every side."""
 LEFT_OUT = ("points", "text", "augmentation")
-JUDGE_RUN_S = 900.0
-"""CPU seconds of a judge's training, before one was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +178,7 @@ def prices(options: Options) -> list[Price]:
     """What is left of the generators and of the grid."""
     stages = [stage for variant in variants() for stage in generator_stages(variant, options)]
     left = sum(not (options.out / run.file).exists() for run in grid_runs(options))
-    judge = Price(what="trainings of the judge", runs=left, seconds=JUDGE_RUN_S)
-    return [*stage_prices(stages, machine_speed()), judge]
+    return [*stage_prices(stages, machine_speed()), JUDGES["unet"].price("grid", left)]
 
 
 def main() -> None:

@@ -14,22 +14,25 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 import torch
 from labelled_sets import LabelledSet, windows
 from network_rows import VALIDATION
-from records import cpu_clock, is_done, write_record
+from records import Price, cpu_clock, cpu_seconds, is_done, write_record
 
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage, cut
 from wsinuc.grid import Box
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.models.networks.by_name import build_network
+from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.workflows.data.training_set import NUCLEUS, shared_out
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
-from wsinuc.workflows.train.networks import train_network
+from wsinuc.workflows.train.networks import describe_network, train_network
 
 PLAIN = Augmentation(zoom=1.3, stain=0.4)
 STRONG = Augmentation(zoom=1.6, stain=0.8, blur=0.3, noise=5.0, light=0.3, jpeg=0.3)
@@ -70,6 +73,25 @@ class Judge:
             augmentation=augmentation,
             validate_every=self.every,
             seed=seed,
+        )
+
+    def step_seconds(self) -> float:
+        """CPU seconds of a training step, without the cutting of crops."""
+        described = describe_network(self.config(0, PLAIN), (NUCLEUS,), None)
+        network = build_network(self.method, described.network).train()
+        blank = to_network(np.zeros((self.batch, self.crop, self.crop, 3), np.uint8))
+
+        def step() -> None:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                value = network(blank).classes.float().mean()
+            torch.autograd.backward(value)
+
+        return cpu_seconds(step)
+
+    def price(self, what: str, runs: int) -> Price:
+        """So many trainings, by a step that is measured; what is measured and tested meanwhile comes on top."""
+        return Price(
+            what=f"{what}: trainings of {self.steps} steps", runs=runs, seconds=self.steps * self.step_seconds()
         )
 
 
