@@ -1,0 +1,162 @@
+"""Claims B and C in their tiny form: the gate, the judge, chains of commands, margins and windows on disk."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "claims"))
+import claim_b
+import claim_c
+import pair_grid
+import stages
+from labelled_sets import LabelledSet
+from records import read_records, write_record
+
+from helpers.discs import square
+from wsinuc.datasets import open_dataset
+from wsinuc_cli.main import main
+
+
+@pytest.fixture(scope="module")
+def data() -> LabelledSet:
+    return LabelledSet("discs", ("Nucleus",), True, [square(i, f"image{i}") for i in range(6)], [square(9, "test")])
+
+
+RUN = pair_grid.PairRun(data="discs", judge="unet", count=2, pairs="made", augmentation="plain", share=0.5, seed=0)
+
+
+@pytest.mark.slow
+def test_a_judge_learns_from_windows_and_pairs(data: LabelledSet) -> None:
+    judge = pair_grid.Judge(base=4, crop=32, batch=2, steps=4, every=2)
+    record = pair_grid.judged(RUN, data, [square(20, "made")], judge)
+    assert 0 <= record["aji"] <= record["dice"] <= 1
+    assert record["gained_to_the_end"] == (record["best_step"] == 4)
+
+
+def test_a_run_of_a_judge_is_done_once_and_again_for_other_pairs(
+    data: LabelledSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    def result(run: pair_grid.PairRun, data: LabelledSet, pairs: list, judge: pair_grid.Judge) -> dict:
+        judged.append(len(pairs))
+        return run.record | {"aji": 0.5, "train_cpu_s": 0.0}
+
+    monkeypatch.setattr(pair_grid, "judged", result)
+
+    def done(pairs: int, stop: bool = False) -> bool:
+        made = [square(20 + i, "made") for i in range(pairs)]
+        return pair_grid.do_runs(
+            [RUN], data, tmp_path, pair_grid.Judge(), lambda run: (made, {"pairs": pairs}), lambda: stop
+        )
+
+    assert done(1)
+    assert done(1)
+    assert not done(2, stop=True)
+    assert done(2)
+    assert judged == [1, 2]
+    assert read_records(tmp_path)[0]["inputs"]["pairs"] == {"pairs": 2}
+
+
+def test_the_gate_asks_for_two_standard_deviations() -> None:
+    assert pair_grid.gate([0.50, 0.52], [0.55, 0.57])
+    assert not pair_grid.gate([0.50, 0.54], [0.55, 0.57])
+    assert not pair_grid.gate([0.5], [0.9])
+
+
+def test_a_stage_is_done_once_and_again_when_its_words_or_inputs_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+
+    def run(words: list[str], check: bool) -> None:
+        calls.append(words[3:])
+        (tmp_path / "out").write_text("made")
+
+    monkeypatch.setattr(stages, "subprocess", SimpleNamespace(run=run))
+    source = tmp_path / "source"
+    source.write_text("first")
+    stage = stages.Stage(words=("pretrain", "x"), output=tmp_path / "out", reads=(source,))
+    for each in (stage, stage, replace(stage, words=("pretrain", "y"))):
+        assert stages.run_stages([each], lambda: False)
+    source.write_text("second")
+    assert not stages.run_stages([replace(stage, words=("pretrain", "y"))], lambda: True)
+    assert stages.run_stages([replace(stage, words=("pretrain", "y"))], lambda: False)
+    assert calls == [["pretrain", "x"], ["pretrain", "y"], ["pretrain", "y"]]
+
+
+@pytest.mark.parametrize("gain", [0.02, 0.2])
+def test_generators_are_trained_only_for_a_set_that_passes_the_gate(
+    gain: float, data: LabelledSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+
+    def runs(runs: list[pair_grid.PairRun], data: LabelledSet, out: Path, *more: object) -> bool:
+        for run in runs:
+            aji = 0.5 + 0.01 * run.seed + (gain if run.count == claim_b.MANY else 0)
+            write_record(out / run.file, run.record | {"aji": aji})
+        return True
+
+    monkeypatch.setattr(claim_b, "do_runs", runs)
+    monkeypatch.setattr(claim_b, "run_stages", lambda stages, stop: bool(trained.append(len(stages))) or True)
+    monkeypatch.setattr(claim_b, "step_flops", lambda: dict.fromkeys(claim_b.STEPS, 1.0))
+    monkeypatch.setitem(claim_b.SETS, "discs", lambda folder, cache: data)
+    options = claim_b.Options(data=tmp_path, work=tmp_path / "work", out=tmp_path / "out", sets=["discs"])
+    claim_b.run_set("discs", options, lambda: False)
+    assert len(trained) == (5 if gain > 0.1 else 0)
+
+
+def test_windows_on_disk_are_a_data_set_with_tissue_and_resolution(data: LabelledSet, tmp_path: Path) -> None:
+    claim_b.write_windows(tmp_path, data.pool[:2])
+    first = open_dataset(tmp_path)[0]
+    np.testing.assert_array_equal(first.labels, data.pool[0].labels)
+    assert (first.mpp, first.attributes["tissue"]) == (0.25, "breast")
+
+
+def test_margins_are_cut_off_pairs() -> None:
+    (pair,) = pair_grid.without_margin([square(0, "made")], 16)
+    assert pair.labels.shape == (32, 32)
+
+
+def test_pairs_are_made_of_the_windows_of_their_own_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim_b, "step_flops", lambda: dict.fromkeys(claim_b.STEPS, 1.0))
+    options = claim_b.Options(data=tmp_path, work=tmp_path / "work", out=tmp_path, sets=["tnbc"])
+    made = {seed: claim_b.generator_stages("tnbc", seed, options) for seed in (0, 1)}
+    assert made[0][0].output == made[1][0].output, "the denoiser knows no window"
+    assert {stage.output.parent.name for stage in made[1][1:]} == {"tnbc-1"}
+    assert all(stage.flops > 0 for stage in made[0])
+    runs = claim_b.pair_runs("tnbc", options)
+    assert len(runs) == len(set(runs)) == 5 * 5
+
+
+@pytest.mark.parametrize("claim", ["b", "c"])
+def test_every_command_of_a_chain_has_options_that_there_are(
+    claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claim_b, "step_flops", lambda: dict.fromkeys(claim_b.STEPS, 1.0))
+    monkeypatch.setattr(claim_c, "joint_cost", lambda: SimpleNamespace(flops_per_step=1.0))
+    if claim == "b":
+        options = claim_b.Options(data=tmp_path, work=tmp_path, out=tmp_path, sets=["tnbc"])
+        chain = claim_b.generator_stages("tnbc", 0, options)
+    else:
+        chain = claim_c.generator_stages(
+            "full", claim_c.Options(data=tmp_path, work=tmp_path, out=tmp_path, name="tnbc")
+        )
+    for stage in chain:
+        command = main.get_command(click.Context(main), stage.words[0])
+        assert command is not None
+        # Values are not looked at, for no file is there; an unknown option raises.
+        command.make_parser(click.Context(command)).parse_args(list(stage.words[1:]))
+
+
+def test_diversity_is_nothing_for_one_image_again_and_again() -> None:
+    image = square(0, "made")
+    assert claim_c.diversity([image, image]) == 0
+    assert claim_c.diversity([image, square(1, "made")]) > 1
