@@ -24,7 +24,6 @@ from wsinuc.shown import shown
 from wsinuc.workflows.view import facts
 from wsinuc.workflows.view.library import Library
 from wsinuc.workflows.view.opened import Opened
-from wsinuc.workflows.view.picture import field_picture
 from wsinuc.workflows.view.table import NucleiTable
 from wsinuc.workflows.view.teach.doubtful import next_doubtful
 from wsinuc.workflows.view.teach.teaching import Teaching
@@ -222,6 +221,9 @@ class PictureHandler(Handler):
         return encode_png(opened.left_out)
 
     def _picture(self, opened: Opened) -> bytes:
+        # Loads a compiler, which the first page does without.
+        from wsinuc.workflows.view.picture import field_picture
+
         down = self.number("down")
         if down <= 0:
             raise ConfigError("the address needs a number above 0 for down")

@@ -25,8 +25,6 @@ from wsinuc.slides.base import Slide
 from wsinuc.store.manifest import read_made
 from wsinuc.store.parts import provenance
 from wsinuc.urls import to_place
-from wsinuc.workflows.view.left_out import left_out_picture
-from wsinuc.workflows.view.region_counts import region_counts
 from wsinuc.workflows.view.table import NucleiTable, load_table
 from wsinuc.workflows.view.teach.labels import Labels, labels_path
 from wsinuc.workflows.view.teach.learn import Learned
@@ -182,6 +180,9 @@ class Opened:
         """Regions with the nuclei in each; none where no file was given. Raises DataError."""
         if self.regions_file is None or self.table is None or self.source.result is None:
             return []
+        # As below: what a first picture does without is loaded when it is asked for.
+        from wsinuc.workflows.view.region_counts import region_counts
+
         return region_counts(self.source.result, self.regions_file, self.table, self.summary)
 
     @cached_property
@@ -189,6 +190,8 @@ class Opened:
         """RGBA of the whole slide where something was left out of the search. Raises SlideError."""
         if self.slide is None:
             raise SlideError("there is no slide to look for tissue in")
+        from wsinuc.workflows.view.left_out import left_out_picture
+
         return left_out_picture(self.slide, self.summary)
 
     def slide_tile(self, zoom: int, x: int, y: int) -> Tile:
@@ -227,6 +230,14 @@ class Opened:
         with self._lock:
             if problem not in self.problems and len(self.problems) < MOST_PROBLEMS:
                 self.problems.append(problem)
+
+    def read_table(self) -> None:
+        """Read the table, if there is one and it can be read; else what is wrong is noted for the page."""
+        try:
+            _ = self.table
+        except (WsinucError, OSError):
+            # Whoever asks next hears of it.
+            return
 
     def warm(self, pool: ThreadPoolExecutor) -> None:
         """Begin to read what the first view needs."""

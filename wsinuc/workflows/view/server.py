@@ -87,17 +87,21 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm:
         The port is taken, or the address is none of this machine's.
     """
     require("bokeh.server", "view", "wsinuc view")
+    sockets = _listen(host, port)
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="wsinuc-view")
+    first = None if library.is_folder or not warm else library.open(next(iter(library.sources)))
+    if first is not None:
+        # The table is read while Bokeh is loaded, which takes as long.
+        pool.submit(first.read_table)
     from bokeh.server.server import BaseServer
     from bokeh.server.tornado import BokehTornado
 
     from wsinuc.workflows.view.page import build_page
 
-    sockets = _listen(host, port)
     port = sockets[0].getsockname()[1]
     token = secrets.token_urlsafe(24)
     # A loop of its own, so that a notebook's is left alone.
     loop = IOLoop(asyncio_loop=asyncio.new_event_loop(), make_current=False)
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="wsinuc-view")
     pages = BokehTornado(
         {"/view": partial(build_page, library=library)},
         prefix=token,
@@ -111,9 +115,8 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm:
     asyncio.set_event_loop(loop.asyncio_loop)
     http.add_sockets(sockets)
     server.start()
-    if warm and not library.is_folder:
-        (key,) = library.sources
-        library.open(key).warm(pool)
+    if first is not None:
+        first.warm(pool)
     shown_host = LOOPBACK if host in ("", "0.0.0.0", "::") else host
     return ViewServer(f"http://{shown_host}:{port}/{token}/", port, loop, pool, server)
 
