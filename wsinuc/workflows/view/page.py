@@ -75,6 +75,7 @@ def slide_plot(pyramid: Pyramid, key: str) -> Plot:
     plot.renderers.extend(
         [
             TileRenderer(name="slide-tiles", tile_source=_tiles(f"tiles/slide/{key}", pyramid, 0)),
+            TileRenderer(name="map-tiles", tile_source=_tiles(f"tiles/map/{key}", pyramid, 0), smoothing=False),
             TileRenderer(name="nuclei-tiles", tile_source=_tiles(f"tiles/nuclei/{key}", pyramid, CLOSER)),
         ]
     )
@@ -106,10 +107,11 @@ def _tiles(address: str, pyramid: Pyramid, closer: int) -> WMTSTileSource:
 
 def _add_overlays(plot: Plot) -> None:
     """What is drawn in the browser: few things, over the tiles."""
-    plot.add_glyph(
-        ColumnDataSource({"url": [], "x": [], "y": [], "w": [], "h": []}, name="left-out"),
-        ImageURL(url="url", x="x", y="y", w="w", h="h", anchor="top_left"),
-    )
+    for name in ("left-out", "tissue"):
+        plot.add_glyph(
+            ColumnDataSource({"url": [], "x": [], "y": [], "w": [], "h": []}, name=name),
+            ImageURL(url="url", x="x", y="y", w="w", h="h", anchor="top_left"),
+        )
     plot.add_glyph(
         ColumnDataSource({"xs": [], "ys": []}, name="regions"),
         Patches(xs="xs", ys="ys", fill_color=None, line_color=ACCENT, line_width=2, line_dash=[6, 4]),

@@ -31,7 +31,7 @@ LOOPBACK = "127.0.0.1"
 THREADS = 4
 """Answers that are worked at at once."""
 NAME = r"([A-Za-z0-9-]+)"
-_FIGURES = "facts|problems|legend|at|nucleus|histogram|doubtful|regions|labels"
+_FIGURES = "facts|problems|legend|map|areas|at|nucleus|histogram|doubtful|regions|labels"
 _LONGEST_BODY = 8 * 2**20
 
 
@@ -158,9 +158,9 @@ def _patterns(library: Library, pool: ThreadPoolExecutor) -> list[Any]:
     return [
         (r"/?", CohortHandler, shared),
         (r"/files/([a-z]+\.[a-z]+)", handlers.PageFile, shared),
-        (rf"/tiles/(slide|nuclei)/{NAME}/(\d{{1,2}})/(\d{{1,7}})/(\d{{1,7}})", handlers.TileHandler, shared),
+        (rf"/tiles/(slide|nuclei|map)/{NAME}/(\d{{1,2}})/(\d{{1,7}})/(\d{{1,7}})", handlers.TileHandler, shared),
         (rf"/({_FIGURES})/{NAME}", handlers.FactsHandler, shared),
-        (rf"/(crop|overview|picture|leftout)/{NAME}", handlers.PictureHandler, shared),
+        (rf"/(crop|overview|picture|leftout|tissue)/{NAME}", handlers.PictureHandler, shared),
         (rf"/(label|undo|learn)/{NAME}", handlers.LabelHandler, shared),
     ]
 
