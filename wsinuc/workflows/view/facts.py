@@ -16,7 +16,7 @@ from wsinuc.workflows.maps.colours import scale_labels
 from wsinuc.workflows.view.opened import Opened
 from wsinuc.workflows.view.table import NucleiTable
 from wsinuc.workflows.view.tiles.map_choice import MapChoice
-from wsinuc.workflows.view.tiles.palette import scale
+from wsinuc.workflows.view.tiles.palette import scale_stops
 from wsinuc.workflows.view.tiles.style import CLASS, NAMED, Style, limits_of
 
 BINS = 40
@@ -78,7 +78,7 @@ def legend(opened: Opened, by: str) -> dict[str, Any]:
     if by in NAMED:
         return {"classes": class_facts(opened, by)}
     low, high = limits_of(table, by)
-    colors = [hex_color(color) for color in scale()[:-1:32].tolist()]
+    colors = [hex_color(color) for color in scale_stops()]
     return {"low": low, "high": high, "colors": colors, **column_facts(by)}
 
 
@@ -88,7 +88,7 @@ def map_facts(opened: Opened, choice: MapChoice, style: Style) -> dict[str, Any]
     return {
         "title": shown(nuclei_map.quantity.title),
         "labels": scale_labels(nuclei_map, 3),
-        "colors": [hex_color(color) for color in scale()[:-1:32].tolist()],
+        "colors": [hex_color(color) for color in scale_stops()],
         "nuclei": nuclei_map.nuclei,
         "um": nuclei_map.grid.um,
     }

@@ -112,9 +112,13 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm:
     )
     http = HTTPServer(_behind(token, pages), max_buffer_size=_LONGEST_BODY)
     server = BaseServer(loop, pages, http)
-    asyncio.set_event_loop(loop.asyncio_loop)
-    http.add_sockets(sockets)
-    server.start()
+
+    def begin() -> None:
+        http.add_sockets(sockets)
+        server.start()
+
+    # Tornado and Bokeh take the loop that runs: here it may be a notebook's, in which two threads would then write.
+    loop.add_callback(begin)
     if first is not None:
         first.warm(pool)
     shown_host = LOOPBACK if host in ("", "0.0.0.0", "::") else host

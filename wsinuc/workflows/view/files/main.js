@@ -9,6 +9,7 @@ import { openPanel, toggleNuclei } from "./panel.js";
 import { address, ask, byId, later, say, settings, showProblems, tried } from "./server.js";
 import { onStyle, openState, query, recall } from "./state.js";
 import { giveByKey, ignore, labels, next, openTeaching, refreshLabels, toggleLasso, undo, unlabel } from "./teach.js";
+import { openTheme } from "./theme.js";
 
 const KEYS = {
   x: ignore, u: undo, n: next, l: toggleLasso, h: toggleNuclei, f: fit, o: () => go({ ...where(), down: 1 }),
@@ -29,17 +30,6 @@ function openKeys() {
     work();
   });
   byId("help").addEventListener("click", KEYS["?"]);
-}
-
-function openTheme() {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const use = (theme) => (document.documentElement.dataset.theme = theme);
-  use(localStorage.getItem("wsinuc-theme") ?? (dark ? "dark" : "light"));
-  byId("theme").addEventListener("click", () => {
-    const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-    localStorage.setItem("wsinuc-theme", theme);
-    use(theme);
-  });
 }
 
 // The address of the picture follows what is seen.

@@ -22,6 +22,7 @@ export function openMapLayer(facts) {
   for (const id of INPUTS) byId(id).addEventListener("change", changed);
   byId("map-opacity").addEventListener("input", () => {
     layer("map", { alpha: opacity() });
+    fade();
     remember();
   });
   onStyle(later(() => tried(refresh), 80));
@@ -76,6 +77,7 @@ async function refresh() {
   byId("map-legend").replaceChildren(element("span", "Counting …", "quiet"));
   try {
     byId("map-legend").replaceChildren(...legend(await ask("map", mapQuery())));
+    fade();
   } catch (error) {
     byId("map-legend").replaceChildren(element("span", error.message));
     layer("map", { visible: false });
@@ -86,11 +88,18 @@ async function refresh() {
 
 function legend({ title: text, labels, colors, nuclei }) {
   const strip = element("div", null, "scale");
-  strip.style.background = `linear-gradient(to right, ${colors.join(", ")})`;
+  strip.append(element("div"));
+  strip.firstChild.style.background = `linear-gradient(to right, ${colors.join(", ")})`;
   const ends = element("div", null, "row", "ends");
   ends.append(...labels.map((label) => element("span", label)));
   const heading = element("div", text[0].toUpperCase() + text.slice(1));
   return [heading, strip, ends, element("div", `${nuclei.toLocaleString("en")} nuclei counted`, "quiet", "small")];
+}
+
+// The scale has the colours that the map has on glass.
+function fade() {
+  const colours = document.querySelector("#map-legend .scale div");
+  if (colours) colours.style.opacity = opacity();
 }
 
 function save() {

@@ -37,16 +37,20 @@ class MapLayer:
 
     def draw(self, box: Box, down: float) -> NDArray[np.uint8]:
         """A transparent picture ``(h, w, 4)`` of a box in its own pixels, of ``down`` level-0 pixels each."""
-        rows, columns = self.squares.shape[:2]
-        down_y, down_x = self.frame.downsample
-        um = self.nuclei_map.grid.um
-        y = np.floor((np.arange(box.y0, box.y1) + 0.5) * (down / down_y * self.frame.mpp / um)).astype(np.int64)
-        x = np.floor((np.arange(box.x0, box.x1) + 0.5) * (down / down_x * self.frame.mpp / um)).astype(np.int64)
-        picture = self.squares[np.ix_(np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1))]
-        # Nothing is drawn beyond the slide.
-        picture[(y < 0) | (y >= rows)] = 0
-        picture[:, (x < 0) | (x >= columns)] = 0
+        (y, on_y), (x, on_x) = (self._squares_along(axis, box, down) for axis in (0, 1))
+        picture = self.squares[np.ix_(y, x)]
+        # The last squares reach beyond the slide, where nothing is drawn.
+        picture[~on_y] = 0
+        picture[:, ~on_x] = 0
         return picture
+
+    def _squares_along(self, axis: int, box: Box, down: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The row or column of squares of each of a picture's rows or columns, and whether these lie on the slide."""
+        start, stop = ((box.y0, box.y1), (box.x0, box.x1))[axis]
+        places = (np.arange(start, stop) + 0.5) * (down / self.frame.downsample[axis])
+        squares = np.floor(places * (self.frame.mpp / self.nuclei_map.grid.um)).astype(np.int64)
+        is_on_slide = (places >= 0) & (places < self.nuclei_map.grid.view_shape[axis])
+        return np.clip(squares, 0, self.squares.shape[axis] - 1), is_on_slide
 
 
 def map_layer(paint: Paint, choice: MapChoice, view_shape: tuple[int, int]) -> MapLayer:
