@@ -99,5 +99,6 @@ def _weights(paint: Paint, choice: MapChoice, rows: NDArray[np.int64]) -> NDArra
     if choice.of == DENSITY:
         return np.ones(len(rows))
     if choice.of == SHARE:
-        return (paint.classes[rows] == choice.class_at).astype(np.float64)
+        is_one: NDArray[np.bool_] = paint.classes[rows] == choice.class_at
+        return is_one.astype(np.float64)
     return paint.table.column(choice.of)[rows].astype(np.float64)
