@@ -1,7 +1,7 @@
 """What a viewer costs on a gigapixel slide: start, tiles while one pans, memory.
 
     PYTHONPATH=.:cli:tests python tests/benchmarks/view.py --folder big [--size 100000x80000] [--nuclei 7700000]
-    PYTHONPATH=.:cli:tests python tests/benchmarks/view.py --folder million --size 38000x32000 --nuclei 1000000 --starts 5
+    PYTHONPATH=.:cli:tests python tests/benchmarks/view.py --folder million --size 38000x32000 --nuclei 1000000
 
 Makes the slide of ``wsinuc bench`` and a result with so many nuclei once (blocks of 2,048 px, copies of one block of
 known nuclei). With ``--starts`` it starts ``wsinuc view`` as many times and asks for the page and its first tiles as a
