@@ -24,6 +24,8 @@ PAIRS = (
     ("panel", "ink"),
 )
 """Text and what it stands on, as view.css combines them."""
+SEEN = 3.0
+"""For what is drawn, such as the bars of the histogram."""
 GLASSY = 0.92
 """Share of the panel's colour in boxes over the slide, in view.css."""
 
@@ -66,6 +68,8 @@ def test_all_text_can_be_read(theme: str) -> None:
     colors = themes()[theme]
     for text, ground in PAIRS:
         assert contrast(colors[text], colors[ground]) >= READABLE, (text, ground)
+    for bars in ("bars", "accent"):
+        assert contrast(colors[bars], colors["panel"]) >= SEEN, bars
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
