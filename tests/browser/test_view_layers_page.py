@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from helpers.browser import WAIT_MS, ready, watch
 from wsinuc.workflows.view.library import find_sources
 from wsinuc.workflows.view.server import start_server
+from wsinuc.workflows.view.table import load_table
 
 
 def show_map(page: Any, of: str, um: str) -> None:
@@ -28,9 +30,9 @@ def show_map(page: Any, of: str, um: str) -> None:
 def test_a_map_lies_over_the_slide_with_its_legend(seen: Any, screenshots: Path, tmp_path: Path) -> None:
     page = seen.page
     asked = "() => performance.getEntriesByType('resource').filter((each) => each.name.includes('/tiles/map/')).length"
-    before = page.evaluate(asked)
+    assert page.evaluate(asked) == 0
     show_map(page, "density", "40")
-    assert page.evaluate(asked) > before
+    assert page.evaluate(asked) > 0
     legend = page.text_content("#map-legend")
     assert "Nuclei per mm²" in legend
     assert "nuclei counted" in legend
@@ -76,6 +78,40 @@ def test_an_address_brings_map_and_layers(seen: Any) -> None:
     assert not other.is_checked("#nuclei")
     assert other.is_checked("#searched")
     assert errors == []
+
+
+def test_regions_are_drawn_with_the_nuclei_in_each(browser: Any, result: Path, tmp_path: Path) -> None:
+    table = load_table(result)
+    x1, y1 = float(np.median(table.x)), float(table.y.max()) + 1
+    ring = [[0, 0], [x1, 0], [x1, y1], [0, y1], [0, 0]]
+    region = {"type": "Feature", "properties": {"name": "left"}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    (tmp_path / "regions.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [region]}))
+    server = start_server(find_sources(result, regions=tmp_path / "regions.geojson"))
+    server.run_in_background()
+    page = browser.new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.goto(server.url)
+    ready(page)
+    cells = page.locator("#regions-table tr:nth-child(2) td").all_text_contents()
+    assert cells[:2] == ["left", str(int((table.x < x1).sum()))]
+    page.close()
+    server.stop()
+
+
+def test_a_range_drawn_on_the_histogram_hides_the_others(seen: Any) -> None:
+    page = seen.page
+    page.wait_for_selector("#histogram rect", state="attached")
+    box = page.locator("#histogram").bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 0.25 * box["width"], middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], middle, steps=3)
+    page.mouse.up()
+    page.wait_for_function("() => location.hash.includes('of=') && location.hash.includes('lo=')")
+    assert float(page.input_value("#range-low")) < float(page.input_value("#range-high"))
+    assert 0 < page.locator("#histogram rect.in").count() < page.locator("#histogram rect").count()
+    page.click("#range-clear")
+    page.wait_for_function("() => !location.hash.includes('of=')")
 
 
 def test_light_and_dark(seen: Any, screenshots: Path) -> None:

@@ -18,7 +18,7 @@ export async function openMap() {
   for (const name of Object.keys(layers)) tiles[name] = named(`${name}-tiles`);
   for (const each of Object.values(tiles)) chooseNearestZoom(each.tile_source);
   while (!viewOf(tiles.slide)?.map_initialized) await drawn();
-  for (const each of Object.values(tiles)) viewOf(each)._prefetch_tiles = () => {};
+  for (const each of Object.values(tiles)) fetchOnlyWhatIsSeen(viewOf(each));
   fetchOnlyWhenOn("map");
   const told = later(() => watchers.forEach((watcher) => watcher()), 40);
   for (const range of [plot.x_range, plot.y_range]) range.change.connect(told);
@@ -36,13 +36,22 @@ function chooseNearestZoom(source) {
   };
 }
 
-// Bokeh fetches tiles of layers that are off, too; most pages never show a map.
+// Bokeh would fetch the next finer tiles as well, which the first ones have to wait for.
+function fetchOnlyWhatIsSeen(view) {
+  view._prefetch_tiles = () => {};
+  clearTimeout(view.prefetch_timer);
+}
+
+// Bokeh fetches tiles of layers that are off, too; most pages never show a map, which has no address so far.
 function fetchOnlyWhenOn(name) {
   const view = viewOf(tiles[name]);
   const paint = view._paint.bind(view);
   view._paint = (context) => {
     if (layers[name].visible) paint(context);
   };
+  // What was wanted without an address is wanted no more.
+  clearTimeout(view.render_timer);
+  tiles[name].tile_source.url = `tiles/${name}/${settings.key}/{Z}/{X}/{Y}{STYLE}`;
 }
 
 export const onMove = (watcher) => watchers.push(watcher);
