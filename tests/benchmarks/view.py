@@ -1,21 +1,26 @@
 """What a viewer costs on a gigapixel slide: start, tiles while one pans, memory.
 
     PYTHONPATH=.:cli:tests python tests/benchmarks/view.py --folder big [--size 100000x80000] [--nuclei 7700000]
+    PYTHONPATH=.:cli:tests python tests/benchmarks/view.py --folder million --size 38000x32000 --nuclei 1000000
 
 Makes the slide of ``wsinuc bench`` and a result with so many nuclei once (blocks of 2,048 px, copies of one block of
-known nuclei), then pans over it with a field of 1,000 x 800 px at every zoom and asks for the tiles of slide and nuclei
-that come into sight, as the page does. Prints CPU time (user and system) of each kind of tile, and the peak of memory.
+known nuclei). With ``--starts`` it starts ``wsinuc view`` as many times and asks for the page and its first tiles as a
+browser does, which takes wall and CPU time (medians). Then it pans over the slide with a field of 1,000 x 800 px at
+every zoom and asks for the tiles of slide, nuclei and a map that come into sight. Prints CPU time (user and system) of
+each kind of tile, and the peak of memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +36,7 @@ def main() -> None:
     parser.add_argument("--size", default="100000x80000")
     parser.add_argument("--nuclei", type=int, default=7_700_000)
     parser.add_argument("--steps", type=int, default=8, help="fields at each zoom")
+    parser.add_argument("--starts", type=int, default=3, help="starts of the command; medians are printed")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -41,6 +47,8 @@ def main() -> None:
     width, height = map(int, args.size.split("x"))
     if not (result / "summary.json").exists():
         make(args.folder, result, (height, width), args.nuclei)
+    for name, value in starts(result, args.starts).items():
+        print(f"{name}: {value}")
     child = [sys.executable, __file__, "--child", "--folder", str(args.folder), "--steps", str(args.steps)]
     figures = json.loads(subprocess.run(child, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     for name, value in figures.items():
@@ -101,12 +109,48 @@ def one_block(count: int):
     return nuclei.select(np.sort(rng.permutation(len(nuclei))[:count]))
 
 
+def starts(result: Path, count: int) -> dict[str, str]:
+    """Medians over several starts of the command: wall time of each step, and CPU time of the server until then."""
+    runs = [start(result) for _ in range(count)]
+    figures = {}
+    for name in runs[0] if runs else ():
+        wall, cpu = (statistics.median(run[name][part] for run in runs) for part in (0, 1))
+        figures[f"start: {name}, s"] = f"{wall:.2f} wall, {cpu:.2f} CPU so far"
+    return figures
+
+
+def start(result: Path) -> dict[str, tuple[float, float]]:
+    """One start: each step's wall time, and the server's CPU time when it was done."""
+    command = [sys.executable, "-m", "wsinuc_cli.main", "view", str(result), "--no-browser"]
+    figures = {}
+    begun = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        page = urllib.request.urlopen(url).url
+        key = page.rpartition("=")[2]
+        figures["until the page answers"] = (time.perf_counter() - begun, cpu_of(process.pid))
+        for name in ("slide", "nuclei"):
+            before = time.perf_counter()
+            urllib.request.urlopen(f"{url}tiles/{name}/{key}/0/0/0").read()
+            figures[f"then the first tile of the {name}"] = (time.perf_counter() - before, cpu_of(process.pid))
+        process.terminate()
+    return figures
+
+
+def cpu_of(process: int) -> float:
+    """Seconds of user and system time of a process and its threads (Linux)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(result: Path, steps: int) -> dict[str, object]:
     """Open the result and pan over it."""
     begun = time.perf_counter()
     cpu = time.process_time()
     from wsinuc.workflows.view.library import find_sources
     from wsinuc.workflows.view.server import start_server
+    from wsinuc.workflows.view.tiles.map_choice import MapChoice
     from wsinuc.workflows.view.tiles.style import Style
 
     library = find_sources(result)
@@ -120,14 +164,22 @@ def measure(result: Path, steps: int) -> dict[str, object]:
     opened.nuclei_tile(0, 0, 0, Style())
     figures["first nuclei tile with the table, s"] = took(begun, cpu)
     figures["nuclei"] = len(opened.table)
+    begun, cpu = time.perf_counter(), time.process_time()
+    opened.map_tile(0, 0, 0, MapChoice(of="density"), Style())
+    figures["first tile of a map of 50 um, s"] = took(begun, cpu)
     # Outlines load a compiler once, in the background of the first view.
     opened.nuclei_tile(opened.pyramid.finest, 0, 0, Style())
-    costs: dict[str, list[float]] = {"slide": [], "nuclei": []}
+    costs: dict[str, list[float]] = {"slide": [], "nuclei": [], "map": []}
+    draw = {
+        "slide": opened.slide_tile,
+        "nuclei": lambda *place: opened.nuclei_tile(*place, Style()),
+        "map": lambda *place: opened.map_tile(*place, MapChoice(of="density"), Style()),
+    }
     rng = np.random.default_rng(0)
     for zoom in range(opened.pyramid.finest + 1):
         for kind, place in pan(opened.pyramid, zoom, steps, rng):
             cpu = time.process_time()
-            opened.slide_tile(*place) if kind == "slide" else opened.nuclei_tile(*place, Style())
+            draw[kind](*place)
             costs[kind].append((time.process_time() - cpu) * 1000)
     for kind, times in costs.items():
         figures[f"{kind}: tiles, median, 90 %, most CPU ms"] = (
@@ -159,6 +211,7 @@ def pan(pyramid, zoom: int, steps: int, rng: np.random.Generator):
                     seen.add((y, x))
                     yield "slide", (zoom, x, y)
                     yield "nuclei", (zoom, x, y)
+                    yield "map", (zoom, x, y)
         corner = np.clip(corner + np.array(FIELD) / 3 * (1, 1), 0, np.maximum(0, np.array(extent) - FIELD))
 
 

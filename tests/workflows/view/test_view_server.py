@@ -202,6 +202,23 @@ def test_a_notebook_shows_the_same_in_a_frame(reference: Path) -> None:
         view.stop()
 
 
+def test_it_answers_while_a_cell_runs(reference: Path) -> None:
+    """A notebook's loop belongs to its cells: the server has a loop and a thread of its own."""
+    import asyncio
+
+    from wsinuc.workflows.view.notebook import view_in_notebook
+
+    async def cell() -> int:
+        view = view_in_notebook(reference)
+        try:
+            # Blocks the loop, as any cell does.
+            return get(view.url)[0]
+        finally:
+            view.stop()
+
+    assert asyncio.run(cell()) == 200
+
+
 def test_without_bokeh_one_line_says_what_to_install(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

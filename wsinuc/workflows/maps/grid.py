@@ -43,9 +43,9 @@ class MapGrid:
             )
         object.__setattr__(self, "shape", (rows, columns))
 
-    def squares_of(self, nuclei: Nuclei) -> NDArray[np.int64]:
-        """(n,) number of the square that holds each centroid, row by row."""
-        places = (nuclei.centroids * (self.mpp / self.um)).astype(np.int64)
+    def squares_of(self, centroids: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(n,) number of the square that holds each centroid (y, x) in view pixels, row by row."""
+        places = (centroids * (self.mpp / self.um)).astype(np.int64)
         # A centroid on the far edge would lie in a square that is not there.
         rows = np.minimum(places[:, 0], self.shape[0] - 1)
         columns = np.minimum(places[:, 1], self.shape[1] - 1)
@@ -74,11 +74,14 @@ class Sums:
         """Add the nuclei of a part; raises ConfigError where it lacks what is mapped."""
         self.quantity.check(part)
         nuclei = part.select(self.quantity.counted(part))
-        squares = self.grid.squares_of(nuclei)
-        self.total += len(nuclei)
+        self.add_weights(self.grid.squares_of(nuclei.centroids), self.quantity.weights(nuclei))
+
+    def add_weights(self, squares: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
+        """Add nuclei by the numbers of their squares and what each of them adds to its square's sum."""
+        self.total += len(squares)
         # Unlike +=, this counts each of several nuclei that fall into one square.
         np.add.at(self._counts, squares, 1)
-        np.add.at(self._sums, squares, self.quantity.weights(nuclei))
+        np.add.at(self._sums, squares, weights)
 
     def values(self) -> NDArray[np.float32]:
         """(rows, columns): nuclei per mm2, or means; a mean over no nuclei is NaN."""

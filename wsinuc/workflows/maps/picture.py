@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -13,14 +12,13 @@ from PIL import Image, ImageDraw
 
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.drawing import GREY, INK, font, frame, printable, scale_bar
-from wsinuc.workflows.maps.quantity import DENSITY
+from wsinuc.workflows.maps.colours import coloured_squares, colours_of, scale_labels
 
 if TYPE_CHECKING:
     from wsinuc.workflows.maps.run import NucleiMap
 
 SIDE = 1600
 """Pixels of the longer side of the slide."""
-COLORMAP = "viridis"
 OPACITY = 0.6
 
 _MARGIN, _HEADER, _BAR, _BAR_GAP, _TICKS = 40, 118, 32, 40, 130
@@ -62,15 +60,10 @@ def colour(pixels: NDArray[np.uint8], um_per_px: float, nuclei_map: NucleiMap) -
     step = um_per_px / nuclei_map.grid.um
     y = np.minimum(((np.arange(height) + 0.5) * step).astype(np.int64), rows - 1)
     x = np.minimum(((np.arange(width) + 0.5) * step).astype(np.int64), columns - 1)
-    colours = _colours(nuclei_map.values, nuclei_map.limits)
-    shown = np.isfinite(nuclei_map.values)
-    if nuclei_map.quantity.of == DENSITY:
-        # Glass is left as it is; a share of nothing, on the other hand, is a finding.
-        shown &= nuclei_map.values > 0
     # Squares are coloured first and enlarged then: there are fewer of them than of pixels.
-    over = colours[np.ix_(y, x)].astype(np.float32)
-    opacity = (OPACITY * shown)[np.ix_(y, x)][..., None].astype(np.float32)
-    return _over(pixels, over, opacity)
+    squares = coloured_squares(nuclei_map)[np.ix_(y, x)]
+    opacity = np.float32(OPACITY) * (squares[..., 3:] > 0)
+    return _over(pixels, squares[..., :3].astype(np.float32), opacity)
 
 
 def _over(below: NDArray[np.uint8], colours: NDArray[np.float32], opacity: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -87,14 +80,6 @@ def _copy(container: Path) -> NDArray[np.uint8] | None:
     level = enough[-1] if enough else levels[0]
     planes: NDArray[np.uint8] = np.asarray(level[...])
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
-
-
-def _colours(values: NDArray[np.float32], limits: tuple[float, float]) -> NDArray[np.uint8]:
-    """RGB (..., 3) of values between the limits; those beyond take the colour of the limit."""
-    low, high = limits
-    share = np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)
-    rgba: NDArray[np.uint8] = matplotlib.colormaps[COLORMAP](share, bytes=True)
-    return rgba[..., :3]
 
 
 def _page(picture: Image.Image, nuclei_map: NucleiMap) -> Image.Image:
@@ -118,41 +103,14 @@ def _draw_bar(page: Image.Image, corner: tuple[int, int], height: int, nuclei_ma
     x, y = corner
     low, high = nuclei_map.limits
     ramp = np.linspace(high, low, height, dtype=np.float32)[:, None].repeat(_BAR, axis=1)
-    colours = _colours(ramp, nuclei_map.limits)
+    colours = colours_of(ramp, nuclei_map.limits)
     bar = _over(np.full_like(colours, 255), colours.astype(np.float32), np.full((1, 1, 1), OPACITY, np.float32))
     page.paste(Image.fromarray(bar), corner)
     draw = ImageDraw.Draw(page)
-    for tick, label in enumerate(_labels(nuclei_map)):
+    for tick, label in enumerate(scale_labels(nuclei_map, _TICK_COUNT)):
         at = y + height - 1 - round(tick * (height - 1) / (_TICK_COUNT - 1))
         draw.line((x + _BAR, at, x + _BAR + 6, at), fill=INK)
         draw.text((x + _BAR + 12, at), label, fill=INK, font=font(20), anchor="lm")
-
-
-def _labels(nuclei_map: NucleiMap) -> list[str]:
-    """Numbers beside the bar from below; the outermost say so where values lie beyond them."""
-    low, high = nuclei_map.limits
-    labels = [_number(value, high - low) for value in np.linspace(low, high, _TICK_COUNT).tolist()]
-    known = nuclei_map.values[np.isfinite(nuclei_map.values)]
-    if np.any(known < low):
-        labels[0] = f"≤ {labels[0]}"
-    if np.any(known > high):
-        labels[-1] = f"≥ {labels[-1]}"
-    return labels
-
-
-def _number(value: float, span: float) -> str:
-    """A value beside the bar, with as many digits as tell it from the next.
-
-    Examples
-    --------
-    >>> _number(1234.4, 5000.0), _number(0.25, 1.0), _number(31.24, 8.0)
-    ('1,234', '0.25', '31.2')
-    """
-    if span >= 100:
-        return f"{value:,.0f}"
-    if span > 4:
-        return f"{value:.1f}"
-    return f"{value:.2f}"
 
 
 def _text(title: str) -> str:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from wsinuc.grid import Box
 from wsinuc.nuclei.measured_names import units_of
 from wsinuc.shown import shown
+from wsinuc.workflows.maps.colours import scale_labels
 from wsinuc.workflows.view.opened import Opened
 from wsinuc.workflows.view.table import NucleiTable
-from wsinuc.workflows.view.tiles.palette import scale
+from wsinuc.workflows.view.tiles.map_choice import MapChoice
+from wsinuc.workflows.view.tiles.palette import scale_stops
 from wsinuc.workflows.view.tiles.style import CLASS, NAMED, Style, limits_of
 
 BINS = 40
@@ -76,8 +78,27 @@ def legend(opened: Opened, by: str) -> dict[str, Any]:
     if by in NAMED:
         return {"classes": class_facts(opened, by)}
     low, high = limits_of(table, by)
-    colors = [hex_color(color) for color in scale()[:-1:32].tolist()]
+    colors = [hex_color(color) for color in scale_stops()]
     return {"low": low, "high": high, "colors": colors, **column_facts(by)}
+
+
+def map_facts(opened: Opened, choice: MapChoice, style: Style) -> dict[str, Any]:
+    """What a map shows: its title with units, numbers and colours of its scale. Raises ConfigError for none."""
+    nuclei_map = opened.map_layer(choice, style).nuclei_map
+    return {
+        "title": shown(nuclei_map.quantity.title),
+        "labels": scale_labels(nuclei_map, 3),
+        "colors": [hex_color(color) for color in scale_stops()],
+        "nuclei": nuclei_map.nuclei,
+        "um": nuclei_map.grid.um,
+    }
+
+
+def area_facts(opened: Opened) -> dict[str, Any]:
+    """What was searched and what was left out, in mm2. Raises SlideError or DataError where nobody can tell."""
+    searched = opened.searched
+    entries = [{"label": entry.label, "color": hex_color(entry.color)} for entry in searched.entries]
+    return {"mm2": searched.mm2, "leftOut": entries}
 
 
 def nucleus_at(table: NucleiTable, y: float, x: float) -> int | None:

@@ -24,16 +24,16 @@ from wsinuc.shown import shown
 from wsinuc.workflows.view import facts
 from wsinuc.workflows.view.library import Library
 from wsinuc.workflows.view.opened import Opened
-from wsinuc.workflows.view.picture import field_picture
 from wsinuc.workflows.view.table import NucleiTable
 from wsinuc.workflows.view.teach.doubtful import next_doubtful
 from wsinuc.workflows.view.teach.teaching import Teaching
+from wsinuc.workflows.view.tiles.map_choice import parse_map
 from wsinuc.workflows.view.tiles.slide import encode_png
 from wsinuc.workflows.view.tiles.style import parse_style
 
 FILES = Path(__file__).parent / "files"
 MEDIA = {".css": "text/css", ".js": "text/javascript"}
-NOTHING = encode_png(np.zeros((1, 1, 4), np.uint8))
+NOTHING_TILE = (encode_png(np.zeros((1, 1, 4), np.uint8)), "image/png")
 """A tile where there is none: the page asks for those around the slide, too."""
 MOST_AT_ONCE = 20_000
 """Nuclei that one stroke of the mouse may label."""
@@ -121,25 +121,28 @@ class PageFile(Handler):
 
 
 class TileHandler(Handler):
-    """A tile of the slide or of the nuclei."""
+    """A tile of the slide, of the nuclei or of a map of them."""
 
     async def get(self, kind: str, key: str, zoom: str, x: str, y: str) -> None:
         """Where there is no tile, or it cannot be drawn, an empty one; the problem is noted for the page."""
         opened = self.library.open(key)
         style = parse_style(self.query())
+        choice = parse_map(self.query())
         place = (int(zoom), int(x), int(y))
 
         def draw() -> tuple[bytes, str]:
             try:
                 if kind == "slide":
                     return opened.slide_tile(*place)
-                return opened.nuclei_tile(*place, style)
+                if kind == "nuclei":
+                    return opened.nuclei_tile(*place, style)
+                return NOTHING_TILE if choice is None else opened.map_tile(*place, choice, style)
             except ConfigError:
-                return NOTHING, "image/png"
+                return NOTHING_TILE
             except (WsinucError, OSError) as error:
                 if opened.is_there(kind, place):
                     opened.note(str(error))
-                return NOTHING, "image/png"
+                return NOTHING_TILE
 
         content, media = await self.threaded(draw)
         self.set_header("Content-Type", media)
@@ -165,6 +168,15 @@ class FactsHandler(Handler):
 
     def _legend(self, opened: Opened) -> Any:
         return facts.legend(opened, parse_style(self.query()).by)
+
+    def _map(self, opened: Opened) -> Any:
+        choice = parse_map(self.query())
+        if choice is None:
+            raise ConfigError("the address needs the name of a map")
+        return facts.map_facts(opened, choice, parse_style(self.query()))
+
+    def _areas(self, opened: Opened) -> Any:
+        return facts.area_facts(opened)
 
     def _at(self, opened: Opened) -> Any:
         row = facts.nucleus_at(needed(opened), self.number("y"), self.number("x"))
@@ -199,8 +211,8 @@ class PictureHandler(Handler):
     async def get(self, what: str, key: str) -> None:
         """Answer as PNG."""
         opened = self.library.open(key)
-        draw = {"crop": self._crop, "overview": self._overview, "picture": self._picture, "leftout": self._left_out}
-        content = await self.threaded(lambda: draw[what](opened))
+        work = getattr(self, f"_{what}")
+        content: bytes = await self.threaded(lambda: work(opened))
         self.set_header("Content-Type", "image/png")
         if what == "picture":
             self.set_header("Content-Disposition", 'attachment; filename="view.png"')
@@ -218,18 +230,29 @@ class PictureHandler(Handler):
         down = opened.pyramid.downsample(zoom)
         return encode_png(opened.slide_pixels(opened.pyramid.extent(zoom), down))
 
-    def _left_out(self, opened: Opened) -> bytes:
-        return encode_png(opened.left_out)
+    def _leftout(self, opened: Opened) -> bytes:
+        return encode_png(opened.searched.left_out)
+
+    def _tissue(self, opened: Opened) -> bytes:
+        return encode_png(opened.searched.tissue)
 
     def _picture(self, opened: Opened) -> bytes:
+        # Loads a compiler, which the first page does without.
+        from wsinuc.workflows.view.picture import PictureLayers, field_picture
+
         down = self.number("down")
         if down <= 0:
             raise ConfigError("the address needs a number above 0 for down")
         size = (int(self.number("h")), int(self.number("w")))
         corner = (round(self.number("y0") / down), round(self.number("x0") / down))
         box = Box(corner[0], corner[1], corner[0] + size[0], corner[1] + size[1])
-        nuclei = self.get_query_argument("nuclei", "1") == "1"
-        return encode_png(field_picture(opened, box, down, parse_style(self.query()), nuclei=nuclei))
+        layers = PictureLayers(
+            nuclei=self._opacity("nuclei"), map_opacity=self._opacity("ma"), choice=parse_map(self.query())
+        )
+        return encode_png(field_picture(opened, box, down, parse_style(self.query()), layers))
+
+    def _opacity(self, name: str) -> float:
+        return min(1.0, max(0.0, self.number(name))) if self.get_query_argument(name, "") else 1.0
 
 
 class LabelHandler(Handler):

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,18 +25,22 @@ from wsinuc.slides.base import Slide
 from wsinuc.store.manifest import read_made
 from wsinuc.store.parts import provenance
 from wsinuc.urls import to_place
-from wsinuc.workflows.view.left_out import left_out_picture
-from wsinuc.workflows.view.region_counts import region_counts
+from wsinuc.workflows.view.maps import MapLayers
 from wsinuc.workflows.view.table import NucleiTable, load_table
 from wsinuc.workflows.view.teach.labels import Labels, labels_path
 from wsinuc.workflows.view.teach.learn import Learned
 from wsinuc.workflows.view.teach.teaching import Teaching
 from wsinuc.workflows.view.tiles.density import DensityGrid, density_grid, grid_zoom
+from wsinuc.workflows.view.tiles.map_choice import MapChoice, counted_by
+from wsinuc.workflows.view.tiles.map_layer import MapLayer
 from wsinuc.workflows.view.tiles.nuclei import DOTS_PX, draw_nuclei
 from wsinuc.workflows.view.tiles.palette import class_colors
 from wsinuc.workflows.view.tiles.pyramid import CLOSER, Pyramid
 from wsinuc.workflows.view.tiles.slide import encode_png, encode_slide, read_slide
 from wsinuc.workflows.view.tiles.style import LEARNED, Paint, Style, limits_of
+
+if TYPE_CHECKING:
+    from wsinuc.workflows.view.searched import SearchedAreas
 
 TILE_BYTES = 96 * 2**20
 """Room for encoded tiles of a kind."""
@@ -74,8 +78,10 @@ class Opened:
     problems: list[str] = field(default_factory=list)
     """What cannot be shown, and why; a sentence each."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
+    _areas_lock: threading.Lock = field(default_factory=threading.Lock)
     _slide_tiles: Recent[Tile] = field(default_factory=lambda: Recent[Tile](TILE_BYTES))
     _nuclei_tiles: Recent[Tile] = field(default_factory=lambda: Recent[Tile](TILE_BYTES))
+    maps: MapLayers = field(default_factory=MapLayers)
     _grids: Recent[DensityGrid] = field(default_factory=lambda: Recent[DensityGrid](GRID_BYTES))
 
     @cached_property
@@ -182,14 +188,25 @@ class Opened:
         """Regions with the nuclei in each; none where no file was given. Raises DataError."""
         if self.regions_file is None or self.table is None or self.source.result is None:
             return []
+        # As below: what a first picture does without is loaded when it is asked for.
+        from wsinuc.workflows.view.region_counts import region_counts
+
         return region_counts(self.source.result, self.regions_file, self.table, self.summary)
 
+    @property
+    def searched(self) -> SearchedAreas:
+        """What was searched and what was left out. Raises SlideError, and DataError where a file of areas is gone."""
+        # Looked for once, which takes seconds, whichever of the two layers asks first.
+        with self._areas_lock:
+            return self._searched
+
     @cached_property
-    def left_out(self) -> NDArray[np.uint8]:
-        """RGBA of the whole slide where something was left out of the search. Raises SlideError."""
+    def _searched(self) -> SearchedAreas:
         if self.slide is None:
             raise SlideError("there is no slide to look for tissue in")
-        return left_out_picture(self.slide, self.summary)
+        from wsinuc.workflows.view.searched import searched_areas
+
+        return searched_areas(self.slide, self.summary)
 
     def slide_tile(self, zoom: int, x: int, y: int) -> Tile:
         """A tile of the slide. Raises ConfigError where there is none, SlideError where it cannot be read."""
@@ -200,6 +217,28 @@ class Opened:
         return self._kept(
             self._nuclei_tiles, (zoom, x, y, style, self.version), lambda: self._draw_nuclei(zoom, x, y, style)
         )
+
+    def map_tile(self, zoom: int, x: int, y: int, choice: MapChoice, style: Style) -> Tile:
+        """A transparent tile of a map. Raises ConfigError where there is none, DataError for a damaged part."""
+        box = self.pyramid.box(zoom, x, y)
+        # Drawn anew each time, which takes a millisecond.
+        return encode_png(self.map_layer(choice, style).draw(box, self.pyramid.downsample(zoom))), "image/png"
+
+    def map_layer(self, choice: MapChoice, style: Style) -> MapLayer:
+        """A map of the nuclei that a style's filters leave. Raises ConfigError for one that cannot be."""
+        return self.maps.layer(self.paint(counted_by(style)), choice, self.view_shape, self.version)
+
+    @property
+    def view_shape(self) -> tuple[int, int]:
+        """(height, width) of the slide in pixels of the run. Raises DataError without a table."""
+        shape = self.summary.get("settings", {}).get("shape")
+        if shape:
+            return int(shape[0]), int(shape[1])
+        table = self.table
+        if table is None:
+            raise DataError("there are no nuclei to map")
+        height, width = self.pyramid.shape
+        return round(height / table.frame.downsample[0]), round(width / table.frame.downsample[1])
 
     def slide_pixels(self, box: Box, down: float) -> NDArray[np.uint8]:
         """RGB ``(h, w, 3)`` of a box in pixels of a picture; white where there is no slide."""
@@ -227,6 +266,14 @@ class Opened:
         with self._lock:
             if problem not in self.problems and len(self.problems) < MOST_PROBLEMS:
                 self.problems.append(problem)
+
+    def read_table(self) -> None:
+        """Read the table, if there is one and it can be read; else what is wrong is noted for the page."""
+        try:
+            _ = self.table
+        except (WsinucError, OSError):
+            # Whoever asks next hears of it.
+            return
 
     def warm(self, pool: ThreadPoolExecutor) -> None:
         """Begin to read what the first view needs."""

@@ -28,6 +28,8 @@ FILES = Path(__file__).parent / "files"
 CLOSEST_PX = 24.0
 """Screen pixels that a pixel of the slide may become."""
 ACCENT = "#1769e0"
+NOTHING = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+"""A transparent pixel."""
 
 
 def build_page(document: Document, library: Library) -> None:
@@ -75,6 +77,8 @@ def slide_plot(pyramid: Pyramid, key: str) -> Plot:
     plot.renderers.extend(
         [
             TileRenderer(name="slide-tiles", tile_source=_tiles(f"tiles/slide/{key}", pyramid, 0)),
+            # The page gives the address once somebody asks for a map: Bokeh fetches tiles of layers that are off, too.
+            TileRenderer(name="map-tiles", tile_source=_tiles(None, pyramid, 0), smoothing=False),
             TileRenderer(name="nuclei-tiles", tile_source=_tiles(f"tiles/nuclei/{key}", pyramid, CLOSER)),
         ]
     )
@@ -88,11 +92,11 @@ def slide_plot(pyramid: Pyramid, key: str) -> Plot:
     return plot
 
 
-def _tiles(address: str, pyramid: Pyramid, closer: int) -> WMTSTileSource:
-    """Addresses of tiles, relative to the page, whose own address has the token."""
+def _tiles(address: str | None, pyramid: Pyramid, closer: int) -> WMTSTileSource:
+    """Addresses of tiles, relative to the page, whose own address has the token; None for empty ones."""
     side = TILE * 2**pyramid.finest
     return WMTSTileSource(
-        url=address + "/{Z}/{X}/{Y}{STYLE}",
+        url=NOTHING if address is None else address + "/{Z}/{X}/{Y}{STYLE}",
         extra_url_vars={"STYLE": ""},
         tile_size=TILE,
         min_zoom=0,
@@ -106,10 +110,11 @@ def _tiles(address: str, pyramid: Pyramid, closer: int) -> WMTSTileSource:
 
 def _add_overlays(plot: Plot) -> None:
     """What is drawn in the browser: few things, over the tiles."""
-    plot.add_glyph(
-        ColumnDataSource({"url": [], "x": [], "y": [], "w": [], "h": []}, name="left-out"),
-        ImageURL(url="url", x="x", y="y", w="w", h="h", anchor="top_left"),
-    )
+    for name in ("left-out", "tissue"):
+        plot.add_glyph(
+            ColumnDataSource({"url": [], "x": [], "y": [], "w": [], "h": []}, name=name),
+            ImageURL(url="url", x="x", y="y", w="w", h="h", anchor="top_left"),
+        )
     plot.add_glyph(
         ColumnDataSource({"xs": [], "ys": []}, name="regions"),
         Patches(xs="xs", ys="ys", fill_color=None, line_color=ACCENT, line_width=2, line_dash=[6, 4]),

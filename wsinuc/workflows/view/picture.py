@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -10,13 +12,31 @@ from wsinuc.errors import ConfigError
 from wsinuc.exports.pictures.drawing import scale_bar
 from wsinuc.grid import Box
 from wsinuc.workflows.view.opened import Opened
+from wsinuc.workflows.view.tiles.map_choice import MapChoice
 from wsinuc.workflows.view.tiles.style import Style
 
 LARGEST = 16_000_000
 """Pixels of a picture, at most: more than two screens of 4K have."""
 
 
-def field_picture(opened: Opened, box: Box, down: float, style: Style, *, nuclei: bool = True) -> NDArray[np.uint8]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureLayers:
+    """What lies over the slide."""
+
+    nuclei: float = 1.0
+    """Opacity of the nuclei, 0 to 1."""
+    choice: MapChoice | None = None
+    """A map below them; None for none."""
+    map_opacity: float = 1.0
+    """Of the map, 0 to 1."""
+
+
+ALL = PictureLayers()
+
+
+def field_picture(
+    opened: Opened, box: Box, down: float, style: Style, layers: PictureLayers = ALL
+) -> NDArray[np.uint8]:
     """RGB of a field.
 
     Parameters
@@ -25,8 +45,8 @@ def field_picture(opened: Opened, box: Box, down: float, style: Style, *, nuclei
         In pixels of the picture.
     down
         Level-0 pixels per pixel of the picture.
-    nuclei
-        Whether they are drawn.
+    layers
+        What is drawn over the slide.
 
     Raises
     ------
@@ -36,12 +56,20 @@ def field_picture(opened: Opened, box: Box, down: float, style: Style, *, nuclei
     if box.shape[0] * box.shape[1] > LARGEST:
         raise ConfigError(f"a picture of {box.shape[1]:,} x {box.shape[0]:,} px is too large")
     image = Image.fromarray(_slide(opened, box, down)).convert("RGBA")
-    if nuclei and opened.table is not None:
-        image.alpha_composite(Image.fromarray(opened.nuclei_pixels(box, down, style)))
+    if layers.choice is not None:
+        _over(image, opened.map_layer(layers.choice, style).draw(box, down), layers.map_opacity)
+    if layers.nuclei > 0 and opened.table is not None:
+        _over(image, opened.nuclei_pixels(box, down, style), layers.nuclei)
     image = image.convert("RGB")
     if opened.mpp is not None:
         scale_bar(image, opened.mpp * down)
     return np.asarray(image)
+
+
+def _over(image: Image.Image, layer: NDArray[np.uint8], opacity: float) -> None:
+    faded = layer.copy()
+    faded[..., 3] = np.round(layer[..., 3] * opacity)
+    image.alpha_composite(Image.fromarray(faded))
 
 
 def _slide(opened: Opened, box: Box, down: float) -> NDArray[np.uint8]:

@@ -31,7 +31,7 @@ LOOPBACK = "127.0.0.1"
 THREADS = 4
 """Answers that are worked at at once."""
 NAME = r"([A-Za-z0-9-]+)"
-_FIGURES = "facts|problems|legend|at|nucleus|histogram|doubtful|regions|labels"
+_FIGURES = "facts|problems|legend|map|areas|at|nucleus|histogram|doubtful|regions|labels"
 _LONGEST_BODY = 8 * 2**20
 
 
@@ -87,17 +87,21 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm:
         The port is taken, or the address is none of this machine's.
     """
     require("bokeh.server", "view", "wsinuc view")
+    sockets = _listen(host, port)
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="wsinuc-view")
+    first = None if library.is_folder or not warm else library.open(next(iter(library.sources)))
+    if first is not None:
+        # The table is read while Bokeh is loaded, which takes as long.
+        pool.submit(first.read_table)
     from bokeh.server.server import BaseServer
     from bokeh.server.tornado import BokehTornado
 
     from wsinuc.workflows.view.page import build_page
 
-    sockets = _listen(host, port)
     port = sockets[0].getsockname()[1]
     token = secrets.token_urlsafe(24)
     # A loop of its own, so that a notebook's is left alone.
     loop = IOLoop(asyncio_loop=asyncio.new_event_loop(), make_current=False)
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="wsinuc-view")
     pages = BokehTornado(
         {"/view": partial(build_page, library=library)},
         prefix=token,
@@ -108,12 +112,15 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm:
     )
     http = HTTPServer(_behind(token, pages), max_buffer_size=_LONGEST_BODY)
     server = BaseServer(loop, pages, http)
-    asyncio.set_event_loop(loop.asyncio_loop)
-    http.add_sockets(sockets)
-    server.start()
-    if warm and not library.is_folder:
-        (key,) = library.sources
-        library.open(key).warm(pool)
+
+    def begin() -> None:
+        http.add_sockets(sockets)
+        server.start()
+
+    # Tornado and Bokeh take the loop that runs: here it may be a notebook's, in which two threads would then write.
+    loop.add_callback(begin)
+    if first is not None:
+        first.warm(pool)
     shown_host = LOOPBACK if host in ("", "0.0.0.0", "::") else host
     return ViewServer(f"http://{shown_host}:{port}/{token}/", port, loop, pool, server)
 
@@ -155,9 +162,9 @@ def _patterns(library: Library, pool: ThreadPoolExecutor) -> list[Any]:
     return [
         (r"/?", CohortHandler, shared),
         (r"/files/([a-z]+\.[a-z]+)", handlers.PageFile, shared),
-        (rf"/tiles/(slide|nuclei)/{NAME}/(\d{{1,2}})/(\d{{1,7}})/(\d{{1,7}})", handlers.TileHandler, shared),
+        (rf"/tiles/(slide|nuclei|map)/{NAME}/(\d{{1,2}})/(\d{{1,7}})/(\d{{1,7}})", handlers.TileHandler, shared),
         (rf"/({_FIGURES})/{NAME}", handlers.FactsHandler, shared),
-        (rf"/(crop|overview|picture|leftout)/{NAME}", handlers.PictureHandler, shared),
+        (rf"/(crop|overview|picture|leftout|tissue)/{NAME}", handlers.PictureHandler, shared),
         (rf"/(label|undo|learn)/{NAME}", handlers.LabelHandler, shared),
     ]
 

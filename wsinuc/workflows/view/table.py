@@ -1,4 +1,4 @@
-"""The table of nuclei as a viewer needs it: positions of all of them in memory, outlines when they are looked at.
+"""The table of nuclei as a viewer needs it: places and classes in memory, the rest when it is asked for.
 
 The parts of a table are blocks of the slide. So their rows lie together on the slide, too, and the bounding boxes
 of the parts are the index of the table: what a tile shows lies in the rows of a few parts. A nucleus is named by
@@ -30,7 +30,10 @@ OUTLINE_BYTES = 256 * 2**20
 COLUMN_BYTES = 256 * 2**20
 """Room for columns of measurements that were asked for last."""
 CERTAINTIES = ("probability", "disagreement")
-_EAGER = ("id", "y_px", "x_px", "class", "probability", "disagreement", "area_px")
+_EAGER = ("y_px", "x_px", "class")
+"""What the first picture needs: a million nuclei are there in a tenth of a second."""
+_SIZED_PARTS = 64
+"""Parts, evenly over the table, whose areas say how large a nucleus is."""
 _READERS = 4
 REACH = 200
 """Level-0 pixels around a part's centroids within which its outlines lie, at the least."""
@@ -70,21 +73,33 @@ class NucleiTable:
     class_names: tuple[str, ...]
     class_colors: tuple[tuple[int, int, int], ...]
     measurements: tuple[str, ...]
-    ids: NDArray[np.int64]
     y: NDArray[np.float32]
     """(n,) centroids in level-0 pixels, as is ``x``."""
     x: NDArray[np.float32]
     classes: NDArray[np.uint8]
-    probabilities: NDArray[np.float32]
-    disagreements: NDArray[np.float32]
     diameter: float
-    """Diameter of a nucleus of median area, in level-0 pixels; 1 of an empty table."""
+    """Diameter of a nucleus of median area in some of the parts, in level-0 pixels; 1 where they have none."""
     _rings: Recent[Rings]
-    _columns: Recent[NDArray[np.float32]]
+    _columns: Recent[NDArray[Any]]
     _lock: threading.Lock
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.y)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """(n,) ids of the nuclei, ascending. Raises DataError for a damaged part."""
+        return self._column("id", np.int64)
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """(n,) probability of each nucleus. Raises DataError for a damaged part."""
+        return self._column("probability", np.float32)
+
+    @property
+    def disagreements(self) -> NDArray[np.float32]:
+        """(n,) disagreement on each nucleus. Raises DataError for a damaged part."""
+        return self._column("disagreement", np.float32)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -101,20 +116,25 @@ class NucleiTable:
         DataError
             A part is damaged.
         """
-        if name == "probability":
-            return self.probabilities
-        if name == "disagreement":
-            return self.disagreements
-        if name not in self.measurements:
+        if name not in self.columns:
             raise ConfigError(f"the table has no measurement {name!r}: it has {', '.join(self.columns)}")
+        return self._column(name, np.float32)
+
+    def _column(self, name: str, kind: type[np.generic]) -> NDArray[Any]:
         # One reader at a time: a page asks for tiles and a histogram at once.
         with self._lock:
             values = self._columns.get(name)
             if values is None:
-                parts = [read_some(self.folder / part, [name])[0][name].to_numpy() for part in self.names]
-                values = np.concatenate(parts).astype(np.float32)
+                values = self._read_column(name).astype(kind, copy=False)
                 self._columns.keep(name, values, values.nbytes)
         return values
+
+    def _read_column(self, name: str) -> NDArray[Any]:
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="wsinuc-view-table") as pool:
+            pieces = list(pool.map(lambda part: _read(self.folder / part, (name,)), self.names))
+        if [len(piece.columns[name]) for piece in pieces] != np.diff(self.starts).tolist():
+            raise DataError(f"{self.folder} has changed since it was opened: open it again")
+        return np.concatenate([piece.columns[name] for piece in pieces])
 
     def parts_in(self, y0: float, x0: float, y1: float, x1: float) -> list[int]:
         """Parts with centroids in or near a box of level-0 pixels, as far as a nucleus reaches."""
@@ -191,12 +211,12 @@ def load_table(folder: Path) -> NucleiTable:
     if not hashes:
         raise DataError(f"{folder}: its table has no part: wsinuc verify says what is missing")
     with ThreadPoolExecutor(_READERS, thread_name_prefix="wsinuc-view-table") as pool:
-        pieces = list(pool.map(lambda name: _read(folder / name), hashes))
+        pieces = list(pool.map(lambda name: _read(folder / name, _EAGER), hashes))
     about = pieces[0].about
     y, x = about["frame"]["downsample"]
     frame = Frame(mpp=float(about["frame"]["mpp"]), downsample=(float(y), float(x)))
-    columns = {name: np.concatenate([piece.columns[name] for piece in pieces]) for name in pieces[0].columns}
-    starts = np.concatenate([[0], np.cumsum([len(piece.columns["id"]) for piece in pieces])]).astype(np.int64)
+    columns = {name: np.concatenate([piece.columns[name] for piece in pieces]) for name in _EAGER}
+    starts = np.concatenate([[0], np.cumsum([len(piece.columns["class"]) for piece in pieces])]).astype(np.int64)
     return NucleiTable(
         folder=folder,
         names=tuple(hashes),
@@ -207,30 +227,30 @@ def load_table(folder: Path) -> NucleiTable:
         class_names=tuple(c["name"] for c in about["classes"]),
         class_colors=tuple(tuple(c["color"]) for c in about["classes"]),
         measurements=tuple(about["measurements"]),
-        ids=columns["id"],
         y=(columns["y_px"] * y).astype(np.float32),
         x=(columns["x_px"] * x).astype(np.float32),
         classes=columns["class"],
-        probabilities=columns["probability"],
-        disagreements=columns["disagreement"],
-        diameter=_diameter(columns["area_px"], frame),
+        diameter=_diameter(folder, list(hashes), frame),
         _rings=Recent[Rings](OUTLINE_BYTES),
-        _columns=Recent[NDArray[np.float32]](COLUMN_BYTES),
+        _columns=Recent[NDArray[Any]](COLUMN_BYTES),
         _lock=threading.Lock(),
     )
 
 
-def _read(path: Path) -> _Piece:
-    table, about = read_some(path, _EAGER)
+def _read(path: Path, names: Sequence[str]) -> _Piece:
+    table, about = read_some(path, names)
     try:
-        columns = {name: np.asarray(table[name].to_numpy()) for name in _EAGER if name != "class"}
-        columns["class"] = class_indices(table, about)
+        columns = {name: np.asarray(table[name].to_numpy()) for name in names if name != "class"}
+        if "class" in names:
+            columns["class"] = class_indices(table, about)
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged: its columns are not those of a table of nuclei ({error})") from error
     return _Piece(about, columns)
 
 
-def _diameter(areas_px: NDArray[np.int32], frame: Frame) -> float:
+def _diameter(folder: Path, names: Sequence[str], frame: Frame) -> float:
+    some = names[:: math.ceil(len(names) / _SIZED_PARTS)]
+    areas_px = np.concatenate([_read(folder / name, ("area_px",)).columns["area_px"] for name in some])
     if not len(areas_px):
         return 1.0
     down = math.sqrt(math.prod(frame.downsample))

@@ -1,12 +1,15 @@
 // The page from its parts, in the order in which they need each other; and the keys.
 import { openFrame } from "./frame.js";
 import { openHistogram } from "./histogram.js";
-import { bounds, fit, go, mouse, onMove, openMap, pan, tilesAreThere, toScreen, where, zoom } from "./map.js";
+import { openLayers } from "./layers.js";
+import { bounds, fit, go, mouse, onMove, opacityOf, openMap, pan, tilesAreThere, toScreen, where, zoom } from "./map.js";
+import { mapQuery, openMapLayer } from "./maplayer.js";
 import { openNucleus, select, selectAt, selection } from "./nucleus.js";
 import { openPanel, toggleNuclei } from "./panel.js";
 import { address, ask, byId, later, say, settings, showProblems, tried } from "./server.js";
 import { onStyle, openState, query, recall } from "./state.js";
 import { giveByKey, ignore, labels, next, openTeaching, refreshLabels, toggleLasso, undo, unlabel } from "./teach.js";
+import { openTheme } from "./theme.js";
 
 const KEYS = {
   x: ignore, u: undo, n: next, l: toggleLasso, h: toggleNuclei, f: fit, o: () => go({ ...where(), down: 1 }),
@@ -29,28 +32,18 @@ function openKeys() {
   byId("help").addEventListener("click", KEYS["?"]);
 }
 
-function openTheme() {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const use = (theme) => (document.documentElement.dataset.theme = theme);
-  use(localStorage.getItem("wsinuc-theme") ?? (dark ? "dark" : "light"));
-  byId("theme").addEventListener("click", () => {
-    const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
-    localStorage.setItem("wsinuc-theme", theme);
-    use(theme);
-  });
-}
-
 // The address of the picture follows what is seen.
 function openPicture() {
   const refresh = later(() => {
     const { x0, y0 } = bounds();
     const { down, w, h } = where();
-    const nuclei = byId("nuclei").checked ? 1 : 0;
-    byId("picture").href = address("picture", { ...query(), x0, y0, down: down / 2, w: Math.round(2 * w), h: Math.round(2 * h), nuclei });
+    const map = opacityOf("map") > 0 ? { ...mapQuery(), ma: opacityOf("map") } : {};
+    const place = { x0, y0, down: down / 2, w: Math.round(2 * w), h: Math.round(2 * h) };
+    byId("picture").href = address("picture", { ...map, ...query(), ...place, nuclei: opacityOf("nuclei") });
   }, 100);
   onMove(refresh);
   onStyle(refresh);
-  byId("nuclei").addEventListener("input", refresh);
+  for (const event of ["input", "change"]) byId("settings-panel").addEventListener(event, refresh);
   refresh();
 }
 
@@ -65,6 +58,8 @@ async function open() {
   openNucleus(facts);
   openTeaching(facts);
   await openPanel(facts);
+  openMapLayer(facts);
+  openLayers(facts);
   openHistogram(facts);
   openPicture();
   openKeys();

@@ -2,8 +2,7 @@
 import { later, settings } from "./server.js";
 
 let plot;
-let slideTiles;
-let nucleiTiles;
+const tiles = {};
 const watchers = [];
 const [height, width] = settings.shape;
 const pointer = { x: null, y: null };
@@ -16,11 +15,11 @@ export async function openMap() {
   const drawn = () => new Promise((done) => requestAnimationFrame(done));
   while (!window.Bokeh || !Bokeh.documents.length || !Bokeh.documents[0].get_model_by_name("slide")) await drawn();
   plot = Bokeh.documents[0].get_model_by_name("slide");
-  slideTiles = named("slide-tiles");
-  nucleiTiles = named("nuclei-tiles");
-  for (const tiles of [slideTiles, nucleiTiles]) chooseNearestZoom(tiles.tile_source);
-  while (!viewOf(slideTiles)?.map_initialized) await drawn();
-  for (const tiles of [slideTiles, nucleiTiles]) viewOf(tiles)._prefetch_tiles = () => {};
+  for (const name of Object.keys(layers)) tiles[name] = named(`${name}-tiles`);
+  for (const each of Object.values(tiles)) chooseNearestZoom(each.tile_source);
+  while (!viewOf(tiles.slide)?.map_initialized) await drawn();
+  for (const each of Object.values(tiles)) fetchOnlyWhatIsSeen(viewOf(each));
+  fetchOnlyWhenOn("map");
   const told = later(() => watchers.forEach((watcher) => watcher()), 40);
   for (const range of [plot.x_range, plot.y_range]) range.change.connect(told);
   plot.on_event("mousemove", (event) => Object.assign(pointer, { x: event.x, y: -event.y }));
@@ -35,6 +34,24 @@ function chooseNearestZoom(source) {
     const zoom = Math.round(Math.log2(source.initial_resolution / wanted));
     return Math.max(source.min_zoom, Math.min(source.max_zoom, zoom));
   };
+}
+
+// Bokeh would fetch the next finer tiles as well, which the first ones have to wait for.
+function fetchOnlyWhatIsSeen(view) {
+  view._prefetch_tiles = () => {};
+  clearTimeout(view.prefetch_timer);
+}
+
+// Bokeh fetches tiles of layers that are off, too; most pages never show a map, which has no address so far.
+function fetchOnlyWhenOn(name) {
+  const view = viewOf(tiles[name]);
+  const paint = view._paint.bind(view);
+  view._paint = (context) => {
+    if (layers[name].visible) paint(context);
+  };
+  // What was wanted without an address is wanted no more.
+  clearTimeout(view.render_timer);
+  tiles[name].tile_source.url = `tiles/${name}/${settings.key}/{Z}/{X}/{Y}{STYLE}`;
 }
 
 export const onMove = (watcher) => watchers.push(watcher);
@@ -59,7 +76,9 @@ export function toScreen(x, y) {
 export function tilesAreThere() {
   const { w, h } = size();
   const extent = [plot.x_range.start, plot.y_range.start, plot.x_range.end, plot.y_range.end];
-  return [slideTiles, nucleiTiles].every(({ tile_source: source }) => {
+  const on = Object.keys(layers).filter((name) => name !== "map" || layers.map.visible);
+  return on.every((name) => {
+    const source = tiles[name].tile_source;
     const wanted = source.get_tiles_by_extent(extent, source.get_level_by_extent(extent, h, w), 0);
     return wanted.every(([x, y, z]) => source.tiles.get(source.tile_xyz_to_key(x, y, z))?.loaded);
   });
@@ -104,16 +123,16 @@ export function pan(right, lower) {
 }
 
 // New tiles are fetched before the old ones go, so that nothing flickers.
-let wanted = 0;
-export async function restyle(style) {
-  const mine = ++wanted;
-  const source = nucleiTiles.tile_source;
+const styles = {};
+export async function restyle(style, name = "nuclei") {
+  styles[name] = style;
+  const source = tiles[name].tile_source;
   const { w, h } = size();
   const extent = [plot.x_range.start, plot.y_range.start, plot.x_range.end, plot.y_range.end];
-  const tiles = source.get_tiles_by_extent(extent, source.get_level_by_extent(extent, h, w), 0);
-  await Promise.all(tiles.map(([x, y, z]) => loaded(source, x, y, z, style)));
-  // A later style has overtaken this one.
-  if (mine === wanted) source.extra_url_vars = { STYLE: style };
+  const inSight = source.get_tiles_by_extent(extent, source.get_level_by_extent(extent, h, w), 0);
+  await Promise.all(inSight.map(([x, y, z]) => loaded(source, x, y, z, style)));
+  // A later style may have overtaken this one.
+  if (styles[name] === style) source.extra_url_vars = { STYLE: style };
 }
 
 function loaded(source, x, y, z, style) {
@@ -124,12 +143,16 @@ function loaded(source, x, y, z, style) {
 }
 
 // Bokeh paints tiles that are not visible all the same, so they are made transparent.
-const layers = { slide: { visible: true, alpha: 1 }, nuclei: { visible: true, alpha: 1 } };
+const layers = {
+  slide: { visible: true, alpha: 1 }, map: { visible: false, alpha: 0.6 }, nuclei: { visible: true, alpha: 1 },
+};
 export function layer(name, part) {
   Object.assign(layers[name], part);
-  const tiles = name === "slide" ? slideTiles : nucleiTiles;
-  tiles.alpha = layers[name].visible ? layers[name].alpha : 0;
+  tiles[name].alpha = layers[name].visible ? layers[name].alpha : 0;
 }
+
+// How opaque a layer is; 0 where it is off.
+export const opacityOf = (name) => (layers[name].visible ? layers[name].alpha : 0);
 
 export function draw(name, data) {
   plot.renderers.find((each) => each.data_source?.name === name).data_source.data = data;

@@ -1,6 +1,6 @@
 // Colours, filters and layers: what of the nuclei is shown, and how.
 import { draw, layer, onMove, restyle, show } from "./map.js";
-import { address, ask, byId, element, figure, later, settings, tried } from "./server.js";
+import { ask, byId, element, figure, later, tried } from "./server.js";
 import { change, onStyle, query, style, tileQuery } from "./state.js";
 
 const named = (by) => by === "class" || by === "learned";
@@ -10,7 +10,7 @@ let facts;
 export async function openPanel(given) {
   facts = given;
   fillColumns();
-  for (const id of ["by", "filled", "least", "opacity", "nuclei", "tissue", "labelled", "left-out", "regions"]) {
+  for (const id of ["by", "filled", "least", "opacity", "nuclei", "tissue", "labelled", "regions"]) {
     byId(id).addEventListener("input", () => CHANGES[id](byId(id)));
   }
   onStyle(restyled);
@@ -32,7 +32,6 @@ const CHANGES = {
   nuclei: (input) => layer("nuclei", { visible: input.checked }),
   tissue: (input) => layer("slide", { visible: input.checked }),
   labelled: (input) => show("labels", input.checked),
-  "left-out": (input) => tried(() => showLeftOut(input.checked)),
   regions: (input) => show("regions", input.checked),
 };
 
@@ -98,12 +97,6 @@ function scale(legend) {
   ends.append(element("span", figure(legend.low)), element("span", legend.unit, "quiet"), element("span", figure(legend.high)));
   made.append(strip, ends);
   return made;
-}
-
-async function showLeftOut(on) {
-  const [height, width] = settings.shape;
-  const data = on ? { url: [address("leftout")], x: [0], y: [0], w: [width], h: [height] } : { url: [], x: [], y: [], w: [], h: [] };
-  draw("left-out", data);
 }
 
 async function showRegions() {

@@ -6,6 +6,14 @@ export const style = { by: "class", hide: [], p: 0, of: "", lo: "", hi: "", fill
 const listeners = [];
 let version = 0;
 
+// What others keep in the address: each has `save`, the values that are not the usual ones, and `restore`.
+const kept = [];
+let asked = new URLSearchParams(location.hash.slice(1));
+export function keep(part) {
+  kept.push(part);
+  part.restore(asked);
+}
+
 export const onStyle = (listener) => listeners.push(listener);
 
 export function change(part) {
@@ -33,21 +41,24 @@ export function query() {
   return asked;
 }
 
+// Part of an address that tells tiles from those before `renew`.
+export const renewed = () => (version ? { v: version } : {});
+
 export function tileQuery() {
-  return "?" + new URLSearchParams(version ? { ...query(), v: version } : query());
+  return "?" + new URLSearchParams({ ...query(), ...renewed() });
 }
 
-const remember = later(() => history.replaceState(null, "", `#${hash()}`), 300);
+export const remember = later(() => history.replaceState(null, "", `#${hash()}`), 300);
 
 function hash() {
   const { x, y, down } = where();
   const place = { x: x.toFixed(1), y: y.toFixed(1), d: Number(down.toPrecision(4)) };
-  return new URLSearchParams({ ...place, ...query() }).toString();
+  return new URLSearchParams({ ...place, ...query(), ...Object.assign({}, ...kept.map((part) => part.save())) }).toString();
 }
 
 // Applies the address; false where it names no place.
 export function recall() {
-  const asked = new URLSearchParams(location.hash.slice(1));
+  asked = new URLSearchParams(location.hash.slice(1));
   const read = (name, usual) => asked.get(name) ?? usual;
   const isPlace = ["x", "y", "d"].every((name) => asked.has(name) && Number.isFinite(Number(asked.get(name))));
   if (isPlace) go({ x: Number(asked.get("x")), y: Number(asked.get("y")), down: Number(asked.get("d")) });
@@ -55,6 +66,7 @@ export function recall() {
     by: read("by", "class"), hide: read("hide", "").split(",").filter(Boolean).map(Number), p: Number(read("p", 0)) || 0,
     of: read("of", ""), lo: read("lo", ""), hi: read("hi", ""), fill: read("fill", "") === "1",
   });
+  for (const part of kept) part.restore(asked);
   return isPlace;
 }
 

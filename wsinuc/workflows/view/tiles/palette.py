@@ -48,3 +48,9 @@ def scale() -> NDArray[np.uint8]:
 
     steps = colormaps["viridis"](np.arange(STEPS), bytes=True)[:, :3]
     return np.array([*steps.tolist(), UNKNOWN], np.uint8)
+
+
+def scale_stops(count: int = 9) -> list[Rgb]:
+    """Colours of the scale at equal distances, both ends among them: what a legend is painted with."""
+    places = np.linspace(0, STEPS - 1, count).round().astype(int)
+    return [(red, green, blue) for red, green, blue in scale()[places].tolist()]

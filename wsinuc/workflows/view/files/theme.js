@@ -1,0 +1,32 @@
+// Light or dark: as the system has it, until somebody presses the button.
+import { byId } from "./server.js";
+
+const NAME = "wsinuc-theme";
+
+export function openTheme() {
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const use = (theme) => (document.documentElement.dataset.theme = theme);
+  use(remembered() ?? (dark ? "dark" : "light"));
+  byId("theme").addEventListener("click", () => {
+    const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    remember(theme);
+    use(theme);
+  });
+}
+
+// Browsers keep storage from a page in a frame of another one, as in a notebook.
+function remembered() {
+  try {
+    return localStorage.getItem(NAME);
+  } catch {
+    return null;
+  }
+}
+
+function remember(theme) {
+  try {
+    localStorage.setItem(NAME, theme);
+  } catch {
+    // Then it lasts as long as the page does.
+  }
+}
