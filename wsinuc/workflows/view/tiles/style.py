@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +83,12 @@ class Paint:
     class_colors: tuple[Rgb, ...]
     limits: tuple[float, float]
     """Values at the ends of the colour scale; 0 and 1 where classes are shown."""
+    hidden_rows: NDArray[np.int64] | None = None
+    """Rows that are not shown, whatever the style."""
+
+    def without(self, rows: NDArray[np.int64]) -> Paint:
+        """The same, with some nuclei hidden."""
+        return replace(self, hidden_rows=rows) if len(rows) else self
 
     @property
     def colors(self) -> NDArray[np.uint8]:
@@ -113,6 +119,8 @@ class Paint:
         if style.of:
             values = self.table.column(style.of)[rows]
             keep &= (values >= style.low) & (values <= style.high)
+        if self.hidden_rows is not None:
+            keep &= ~np.isin(rows, self.hidden_rows)
         return rows[keep]
 
 
