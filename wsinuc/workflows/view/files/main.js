@@ -6,7 +6,7 @@ import { openNucleus, select, selectAt, selection } from "./nucleus.js";
 import { openPanel, toggleNuclei } from "./panel.js";
 import { address, ask, byId, later, say, settings, showProblems, tried } from "./server.js";
 import { onStyle, openState, query, recall } from "./state.js";
-import { leave, openWindows, refreshWindows, tapMiddle, windowKeys } from "./windows.js";
+import { leave, openWindows, refreshWindows, shownOutlines, tapMiddle, windowKeys } from "./windows.js";
 import { giveByKey, ignore, labels, next, openTeaching, refreshLabels, toggleLasso, undo, unlabel } from "./teach.js";
 
 const KEYS = {
@@ -79,6 +79,6 @@ async function open() {
 }
 
 // For tests, and for whoever wants to script the page.
-window.wsinucView = { bounds, go, where, mouse, tilesAreThere, toScreen, selected: () => selection()?.id ?? null, labels, key: settings.key };
+window.wsinucView = { bounds, go, where, mouse, tilesAreThere, toScreen, selected: () => selection()?.id ?? null, labels, outlines: shownOutlines, key: settings.key };
 
 open().catch((error) => say(`The page cannot be shown: ${error.message}`));

@@ -139,6 +139,9 @@ function tap(x, y, more) {
   return true;
 }
 
+// For tests, and for whoever wants to script the page.
+export const shownOutlines = () => outlines.map((each) => ({ id: each.id, class: each.class, isSelected: selected.has(each.id) }));
+
 export function unselect() {
   selected = new Set();
   showOutlines();
