@@ -108,7 +108,7 @@ def test_a_training_window_is_drawn_edited_and_kept(seen: Any, result: Path, scr
     # Delete the one that is clicked.
     page.keyboard.press("Escape")
     page.mouse.click(*to_screen(page, other.representative_point().x, other.representative_point().y))
-    page.wait_for_function("() => document.getElementById('window-count').textContent === '1 selected'")
+    page.wait_for_function("() => document.getElementById('window-count').textContent .startsWith('1 selected')")
     page.screenshot(path=screenshots / "windows-selected.png")
     page.click("#window-delete")
     until_written(page, result, len(before))
@@ -158,7 +158,7 @@ def test_learned_classes_are_applied_beside_the_result(seen: Any, result: Path, 
     page = seen.page
     table = load_table(result)
     key = page.evaluate("() => wsinucView.key")
-    for kind, name in ((1, HOSTILE), (0, "Round")):
+    for kind, name in ((1, HOSTILE), (0, "Round ones")):
         ids = table.ids[np.flatnonzero(table.classes == kind)[::12]].tolist()
         page.evaluate(
             "([key, ids, name]) => fetch(`label/${key}`, {method: 'POST', body: JSON.stringify({ids, class: name})})",
@@ -177,7 +177,7 @@ def test_learned_classes_are_applied_beside_the_result(seen: Any, result: Path, 
     page.wait_for_timeout(3500)
     page.screenshot(path=screenshots / "apply-done.png")
     out = result.parent / "classified" / "plane.wsinuc"
-    assert load_table(out).class_names == (HOSTILE, "Round")
+    assert load_table(out).class_names == (HOSTILE, "Round ones")
     assert HOSTILE in page.text_content("#applied")
     page.click("#apply")
     page.wait_for_selector("#replace[open]")

@@ -130,9 +130,7 @@ def doubts_of(estimate: ClassEstimate) -> Floats:
     return 1.0 - (ordered[:, -1] - ordered[:, -2])
 
 
-def draw_doubtful(
-    doubts: Floats, count: int, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def draw_doubtful(doubts: Floats, count: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows that are drawn from the more doubtful half, sorted, and how often; all of them where there are few.
 
     Parameters

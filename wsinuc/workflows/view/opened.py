@@ -222,7 +222,9 @@ class Opened:
     def nuclei_tile(self, zoom: int, x: int, y: int, style: Style) -> Tile:
         """A transparent tile of the nuclei. Raises ConfigError where there is none, DataError for a damaged part."""
         return self._kept(
-            self._nuclei_tiles, (zoom, x, y, style, self.version, self._windows_stamp), lambda: self._draw_nuclei(zoom, x, y, style)
+            self._nuclei_tiles,
+            (zoom, x, y, style, self.version, self._windows_stamp),
+            lambda: self._draw_nuclei(zoom, x, y, style),
         )
 
     def slide_pixels(self, box: Box, down: float) -> NDArray[np.uint8]:

@@ -305,9 +305,7 @@ def _not_in(content: Content, nuclei: dict[str, Feature]) -> dict[str, Feature]:
     known = shapely.union_all([window.shape for window in content.windows])
     meets = shapely.intersects(known, np.array(polygons, np.object_))
     return {
-        name: feature
-        for (name, feature), is_known in zip(nuclei.items(), meets.tolist(), strict=True)
-        if not is_known
+        name: feature for (name, feature), is_known in zip(nuclei.items(), meets.tolist(), strict=True) if not is_known
     }
 
 

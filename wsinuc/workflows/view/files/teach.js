@@ -104,9 +104,11 @@ async function give(name, from = {}) {
 
 async function undo() {
   await tried(async () => {
+    const before = JSON.stringify(classes);
     const answer = await send("undo", {});
     take(answer);
-    say(answer.changed ? `Taken back: ${answer.changed.toLocaleString("en")}` : "There is nothing to take back.");
+    const many = before !== JSON.stringify(classes) ? `: ${answer.changed.toLocaleString("en")}` : "";
+    say(answer.changed ? `Taken back${many}` : "There is nothing to take back.");
     await refreshWindows();
   });
 }

@@ -25,11 +25,17 @@ export async function openWindows(known) {
   onMove(showOutlines);
   await refreshWindows();
   byId("windows").open = windows.length > 0;
+  byId("windows").addEventListener("toggle", reveal);
 }
 
 // They may have been changed in another window.
 export async function refreshWindows() {
   if (!byId("windows").hidden) await tried(async () => take(await ask("windows")));
+}
+
+// On a small screen the tools would lie below the edge.
+function reveal() {
+  if (byId("windows").open) byId("windows").scrollIntoView({ block: "nearest" });
 }
 
 const ids = (list) => list.map((each) => each.id).join();
@@ -45,7 +51,10 @@ function take(answer) {
   draw("windows", flat(windows));
   showOutlines();
   // Nuclei of the result are not drawn where a window is.
-  if (changed) renew();
+  if (changed) {
+    renew();
+    reveal();
+  }
 }
 
 function flat(list) {
@@ -64,7 +73,9 @@ function showOutlines() {
   draw("window-selected", chosen);
   showGlyph("windows", byId("windows-shown").checked);
   const count = selected.size;
-  byId("window-count").textContent = count ? `${count} selected` : "Click outlines to select them, with Shift several.";
+  byId("window-count").textContent = count
+    ? `${count} selected: 1 to 9 give a class, X deletes.`
+    : "Click outlines to select them, with Shift several.";
   byId("window-merge").disabled = count < 2;
   byId("window-delete").disabled = count < 1;
 }
