@@ -89,7 +89,7 @@ def test_a_training_window_is_drawn_edited_and_kept(seen: Any, result: Path, scr
     # Split one by a line from side to side.
     (first, nucleus), (second, other) = inner(result)[:2]
     page.keyboard.press("s")
-    x0, y0, x1, y1 = nucleus.bounds
+    _, y0, _, y1 = nucleus.bounds
     middle = nucleus.centroid
     drag(page, (middle.x, y0 - 3), (middle.x, y1 + 3))
     until_written(page, result, len(before) + 1)

@@ -221,11 +221,8 @@ class Opened:
 
     def nuclei_tile(self, zoom: int, x: int, y: int, style: Style) -> Tile:
         """A transparent tile of the nuclei. Raises ConfigError where there is none, DataError for a damaged part."""
-        return self._kept(
-            self._nuclei_tiles,
-            (zoom, x, y, style, self.version, self._windows_stamp),
-            lambda: self._draw_nuclei(zoom, x, y, style),
-        )
+        key = (zoom, x, y, style, self.version, self._windows_stamp)
+        return self._kept(self._nuclei_tiles, key, lambda: self._draw_nuclei(zoom, x, y, style))
 
     def slide_pixels(self, box: Box, down: float) -> NDArray[np.uint8]:
         """RGB ``(h, w, 3)`` of a box in pixels of a picture; white where there is no slide."""

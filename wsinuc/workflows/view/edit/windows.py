@@ -31,7 +31,6 @@ from wsinuc.workflows.view.edit.content import Content, Drawn, outline_feature, 
 from wsinuc.workflows.view.edit.first import first_nuclei
 from wsinuc.workflows.view.table import NucleiTable
 from wsinuc.workflows.view.teach.feature_file import (
-    LONGEST_NAME,
     Changes,
     EditLog,
     Feature,
@@ -167,7 +166,15 @@ class Windows:
         return new
 
     def merge(self, ids: Sequence[str]) -> list[str]:
-        """Make one outline of several that touch, of the class of the largest; its id. Raises DataError, OutputError."""
+        """Make one outline of several that touch, of the class of the largest; its id.
+
+        Raises
+        ------
+        DataError
+            They do not touch, or there are fewer than two.
+        OutputError
+            The file cannot be written.
+        """
         new: list[str] = []
 
         def work(features: Sequence[Feature]) -> Changes:

@@ -33,6 +33,7 @@ function show(report) {
     return;
   }
   byId("applied").replaceChildren(...(LINES[report.state]?.(report) ?? []));
+  byId("applied").scrollIntoView({ block: "nearest" });
   clearTimeout(polling);
   if (writing) polling = setTimeout(poll, POLL_MS);
 }
