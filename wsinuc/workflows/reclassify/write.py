@@ -200,7 +200,6 @@ class _Job:
         self.tell("label images")
         copied = self._copy_labels()
         write_class_image(self.folder / LABELS, self.class_of, self.classes, self.table.summary["settings"]["mpp"])
-        self.tell("outlines for QuPath")
         self._write_geojson()
         self.tell("preview and report")
         summary = self._summary(counts)
@@ -277,13 +276,18 @@ class _Job:
     def _write_geojson(self) -> None:
         run = provenance(self.table.folder)
         write_geojson(
-            (nuclei for _, nuclei in self._parts()),
+            self._told_parts("outlines for QuPath"),
             self.folder / default_geojson_name(self.table.nuclei),
             origin_yx=self.table.origin_xy[::-1],
             run_id=run.run_id,
             workers=self.config.workers,
             outlines=self.table.summary["config"].get("outlines", "smooth"),
         )
+
+    def _told_parts(self, stage: str) -> Iterator[Nuclei]:
+        for _, nuclei in self._parts():
+            self.tell(stage)
+            yield nuclei
 
     def _parts(self) -> Iterator[tuple[int, Nuclei]]:
         for block in self.blocks:

@@ -114,8 +114,9 @@ async function undo() {
 }
 
 async function next() {
+  const slow = setTimeout(() => say("Looking for nuclei that are worth knowing …"), 400);
   await tried(async () => {
-    const found = await ask("doubtful", query());
+    const found = await ask("doubtful", query()).finally(() => clearTimeout(slow));
     if (found) show(found, facts);
     else say("There is no nucleus left to look at.");
   });

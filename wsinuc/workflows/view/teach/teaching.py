@@ -33,6 +33,8 @@ class Teaching:
     """Rows of doubtful nuclei that were named last, to be looked at one by one."""
     visited: list[int] = field(default_factory=list)
     """Rows that were looked at because they are doubtful, since it was learned last."""
+    asking: threading.Lock = field(default_factory=threading.Lock)
+    """Held while doubtful nuclei are named, so that two keys do not name them twice."""
     _read: tuple[Any, dict[int, str]] = (None, {})
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
