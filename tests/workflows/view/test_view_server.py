@@ -139,7 +139,7 @@ def test_what_cannot_be_is_one_sentence(server: ViewServer, folder: Path) -> Non
     for edit, body in (
         ("add", {"line": [[1, 1]]}),
         ("add", {"line": line, "name": 7}),
-        ("add", {"line": line, "name": "a: b"}),
+        ("add", {"line": line, "name": "a\nb"}),
         ("add", {"line": [[1, 1], [1e999, 9]]}),
         ("add", {"line": "x"}),
         ("split", {}),

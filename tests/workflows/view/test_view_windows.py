@@ -163,9 +163,17 @@ def test_a_class_is_given_to_outlines(windows: Windows) -> None:
     windows.add(AREA, "")
     nucleus = nearest(windows, *NUCLEUS)
     windows.name([nucleus.id], "Mitosis", (1, 2, 3))
+    assert "Mitosis" in windows.class_names()
     assert nearest(windows, *NUCLEUS).class_name == "Mitosis"
     windows.log.take_back()
     assert nearest(windows, *NUCLEUS).class_name == nucleus.class_name
+
+
+@pytest.mark.parametrize("name", ["Region 7", "ignore*", "a: b", ""])
+def test_a_class_that_would_make_an_area_of_it_is_refused(windows: Windows, name: str) -> None:
+    windows.add(AREA, "")
+    with pytest.raises(DataError):
+        windows.name([nearest(windows, *NUCLEUS).id], name, (1, 2, 3))
 
 
 def test_every_edit_is_taken_back_in_turn(windows: Windows) -> None:
@@ -210,6 +218,7 @@ def test_two_windows_of_a_browser_keep_each_others_edits(result: Path) -> None:
     with pytest.raises(DataError, match="cannot be taken back"):
         one.log.take_back()
     assert contents(one) == before
+    assert one.log.take_back() == 0
 
 
 def test_a_second_window_leaves_alone_what_the_first_has(windows: Windows) -> None:
@@ -236,7 +245,7 @@ def test_a_second_window_leaves_alone_what_the_first_has(windows: Windows) -> No
 def test_a_window_that_cannot_be_is_one_sentence(windows: Windows, area: shapely.Polygon, message: str) -> None:
     with pytest.raises(DataError, match=message):
         windows.add(area, "")
-    with pytest.raises(DataError, match="name"):
+    with pytest.raises(DataError, match="on one line"):
         windows.add(AREA, "a\nb")
     assert not windows.path.exists()
 

@@ -290,7 +290,7 @@ class Opened:
         box = self.pyramid.box(zoom, x, y)
         down = self.pyramid.downsample(zoom)
         paint = self.paint(style)
-        if paint.table.diameter / down >= OUTLINES_PX:
+        if style.windows and paint.table.diameter / down >= OUTLINES_PX:
             # The page draws the outlines of training windows itself.
             paint = paint.without(self._rows_in_windows())
         if paint.table.diameter / down < DOTS_PX and down >= self._grid_down:

@@ -39,7 +39,8 @@ class WindowHandler(Handler):
         if len(corners) < 2:
             raise DataError("expected the corners of a rectangle")
         area = shapely.box(*corners.min(axis=0), *corners.max(axis=0))
-        return [taught.windows.add(area, _text(content, "name"))]
+        taught.windows.add(area, _text(content, "name"))
+        return []
 
     def _remove(self, taught: Teaching, content: dict[str, Any]) -> list[str]:
         taught.windows.remove(_text(content, "id"))

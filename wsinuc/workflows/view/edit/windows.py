@@ -4,15 +4,13 @@
 ``Region*``, outlines are detections. A window begins with the nuclei of the result that meet it, with their UUIDs, so
 that ``wsinuc train slide.wsinuc=slide.regions.geojson`` knows which of them were left, edited and deleted; an outline
 that is split, joined or drawn is a new one. `wsinuc.workflows.view.teach.feature_file` says how edits reach the disk.
-
-Windows do not overlap, and an outline that is drawn keeps clear of its neighbours, so that what is seen is what a
-training gets, whichever of two outlines it would have given a pixel to.
+`wsinuc.workflows.view.edit.edits` says what they make of it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,22 +21,16 @@ import shapely
 from numpy.typing import NDArray
 
 from wsinuc.datasets.layouts.qupath import MAX_REGION_PX
+from wsinuc.datasets.layouts.qupath_objects import IGNORE, REGION, is_named
 from wsinuc.errors import DataError
 from wsinuc.exports.qupath.polygons import Outlines
 from wsinuc.nuclei.uuids import nucleus_uuids
-from wsinuc.workflows.view.edit import shapes
-from wsinuc.workflows.view.edit.content import Content, Drawn, outline_feature, read_content, window_feature
+from wsinuc.workflows.view.edit import edits
+from wsinuc.workflows.view.edit.content import Content, read_content
 from wsinuc.workflows.view.edit.first import first_nuclei
+from wsinuc.workflows.view.edit.shapes import polygon_of
 from wsinuc.workflows.view.table import NucleiTable
-from wsinuc.workflows.view.teach.feature_file import (
-    Changes,
-    EditLog,
-    Feature,
-    FeatureFile,
-    Work,
-    check_name,
-    properties_of,
-)
+from wsinuc.workflows.view.teach.feature_file import LONGEST_NAME, Changes, EditLog, Feature, FeatureFile, check_name
 
 SUFFIX = ".regions.geojson"
 MOST_NUCLEI = 20_000
@@ -84,13 +76,20 @@ class Windows:
                 self._read = (stamp, read_content(self.file.features()))
             return self._read[1]
 
+    def class_names(self) -> tuple[str, ...]:
+        """Classes that outlines have, as they were given; none where the file cannot be read."""
+        try:
+            return tuple(dict.fromkeys(each.class_name for each in self.content().outlines if each.class_name))
+        except (DataError, OSError):
+            return ()
+
     def table_rows(self) -> NDArray[np.int64]:
         """Rows of the nuclei of the result in whose place the outlines of the windows stand. Raises DataError."""
         rows = [self._rows_of(window.shape) for window in self.content().windows]
         return np.unique(np.concatenate([np.zeros(0, np.int64), *rows]))
 
-    def add(self, area: shapely.Polygon, name: str) -> str:
-        """Begin a window with the nuclei of the result in it; its id, when it is on the disk.
+    def add(self, area: shapely.Polygon, name: str) -> list[str]:
+        """Begin a window with the nuclei of the result in it; the ids of all that is new.
 
         Parameters
         ----------
@@ -104,36 +103,17 @@ class Windows:
         DataError
             It is too small or too large, meets another window, or the name cannot be.
         OutputError
-            The file cannot be written.
+            The file cannot be written, as of all edits.
         """
-        if name:
-            check_name(name)
+        if len(name) > LONGEST_NAME or not name.isprintable():
+            raise DataError(f"a window needs a name of at most {LONGEST_NAME} letters on one line")
         area = self._checked(area)
         nuclei = self._first_features(area)
-        window: list[str] = []
-
-        def work(features: Sequence[Feature]) -> Changes:
-            content = read_content(features)
-            others = [each.name or "one without a name" for each in content.windows if _overlap(each.shape, area)]
-            if others:
-                raise DataError(f"this window would overlap {others[0]}: draw it beside")
-            feature = window_feature(area, name or content.free_name())
-            window.append(feature["id"])
-            return {feature["id"]: feature, **_not_in(content, nuclei)}
-
-        self._do(work)
-        return window[-1]
+        return self._do(lambda content: edits.add_window(content, area, name, nuclei))
 
     def remove(self, window: str) -> None:
-        """Take a window away, with the outlines that lie in no other. Raises DataError, OutputError."""
-
-        def work(features: Sequence[Feature]) -> Changes:
-            content = read_content(features)
-            gone = _known([window], content.windows)[0]
-            inside = [each for each in content.outlines_in(gone.shape) if len(content.windows_at(each.shape)) == 1]
-            return dict.fromkeys([window, *(each.id for each in inside)])
-
-        self._do(work)
+        """Take a window away, with the outlines that lie in no other. Raises DataError where it is not there."""
+        self._do(lambda content: edits.remove_window(content, window))
 
     def split(self, line: NDArray[np.float64]) -> list[str]:
         """Cut the outlines that a line ``(n, 2)`` crosses from side to side; ids of the pieces.
@@ -142,28 +122,10 @@ class Windows:
         ------
         DataError
             It crosses none.
-        OutputError
-            The file cannot be written.
         """
-        if len(line) < 2 or (line == line[0]).all():
-            raise DataError(_NO_CUT)
-        stroke = shapely.LineString(line)
-        new: list[str] = []
-
-        def work(features: Sequence[Feature]) -> Changes:
-            changes: dict[str, Feature | None] = {}
-            for outline in read_content(features).outlines_in(stroke):
-                parts = shapes.pieces(outline.shape, stroke) if outline.shape.geom_type == "Polygon" else []
-                if len(parts) > 1:
-                    made = [outline_feature(part, _classification(outline)) for part in parts]
-                    changes |= {outline.id: None} | {each["id"]: each for each in made}
-                    new.extend(each["id"] for each in made)
-            if not changes:
-                raise DataError(_NO_CUT)
-            return changes
-
-        self._do(work)
-        return new
+        # Shapely takes no line of one point.
+        stroke = shapely.LineString(line if len(line) > 1 else np.repeat(line, 2, axis=0))
+        return self._do(lambda content: edits.split_outlines(content, stroke))
 
     def merge(self, ids: Sequence[str]) -> list[str]:
         """Make one outline of several that touch, of the class of the largest; its id.
@@ -171,30 +133,13 @@ class Windows:
         Raises
         ------
         DataError
-            They do not touch, or there are fewer than two.
-        OutputError
-            The file cannot be written.
+            They do not touch, are fewer than two, or one is not there.
         """
-        new: list[str] = []
+        return self._do(lambda content: edits.merge_outlines(content, ids, GAP_UM / self.mpp))
 
-        def work(features: Sequence[Feature]) -> Changes:
-            chosen = _known(ids, read_content(features).outlines)
-            if len(chosen) < 2:
-                raise DataError("select the outlines that are one nucleus, two at the least: click them with Shift")
-            whole = shapes.joined([each.shape for each in chosen], GAP_UM / self.mpp)
-            if whole is None:
-                raise DataError("these outlines do not touch: draw a new one around them instead")
-            feature = outline_feature(whole, _classification(max(chosen, key=lambda each: each.shape.area)))
-            new.append(feature["id"])
-            return {**dict.fromkeys(each.id for each in chosen), feature["id"]: feature}
-
-        self._do(work)
-        return new
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Take outlines away; how many. Raises DataError, OutputError."""
-        self._do(lambda features: dict.fromkeys(each.id for each in _known(ids, read_content(features).outlines)))
-        return len(ids)
+    def delete(self, ids: Sequence[str]) -> None:
+        """Take outlines away. Raises DataError where one is not there."""
+        self._do(lambda content: edits.delete_outlines(content, ids))
 
     def draw(self, corners: NDArray[np.float64], classification: dict[str, Any] | None = None) -> list[str]:
         """Add an outline; its id.
@@ -205,46 +150,24 @@ class Windows:
         ------
         DataError
             It encloses nothing, or lies in no window.
-        OutputError
-            The file cannot be written.
         """
-        drawn = shapes.polygon_of(corners)
+        drawn = polygon_of(corners)
         if drawn is None:
             raise DataError("draw around a nucleus: this line encloses nothing")
-        new: list[str] = []
-
-        def work(features: Sequence[Feature]) -> Changes:
-            content = read_content(features)
-            if not content.windows_at(drawn):
-                raise DataError("this outline lies in no training window: draw a window around it first")
-            near = content.outlines_in(drawn)
-            shapes_near = np.array([each.shape for each in near], np.object_)
-            gone = shapes.covered_by(drawn, shapes_near)
-            free = shapes.without(drawn, shapes_near[~gone])
-            if free is None:
-                raise DataError("there is a nucleus here already: delete it first, or draw around it")
-            feature = outline_feature(free, classification)
-            new.append(feature["id"])
-            replaced = [each.id for each, is_gone in zip(near, gone.tolist(), strict=True) if is_gone]
-            return {**dict.fromkeys(replaced), feature["id"]: feature}
-
-        self._do(work)
-        return new
+        return self._do(lambda content: edits.draw_outline(content, drawn, classification))
 
     def name(self, ids: Sequence[str], class_name: str, color: Rgb) -> None:
-        """Give outlines a class. Raises DataError, OutputError."""
+        """Give outlines a class. Raises DataError for a name that cannot be, and where one is not there."""
         check_name(class_name)
+        if is_named(class_name, "", REGION) or is_named(class_name, "", IGNORE):
+            raise DataError(f"{class_name} is what areas are called, not nuclei: give the class another name")
         classification = {"name": class_name, "color": list(color)}
+        self._do(lambda content: edits.name_outlines(content, ids, classification))
 
-        def work(features: Sequence[Feature]) -> Changes:
-            chosen = _known(ids, read_content(features).outlines)
-            return {each.id: _with_class(each.feature, classification) for each in chosen}
-
-        self._do(work)
-
-    def _do(self, work: Work) -> None:
-        """One action, which is taken back only as long as nobody has gone on from it."""
-        self.log.do(self.file, work, strict=True)
+    def _do(self, work: Callable[[Content], Changes]) -> list[str]:
+        """One action, which is taken back only as long as nobody has gone on from it; the ids of what is new."""
+        edit = self.log.do(self.file, lambda features: work(read_content(features)), strict=True)
+        return [name for name, feature in edit.after.items() if feature is not None and edit.before[name] is None]
 
     def _checked(self, area: shapely.Polygon) -> shapely.Polygon:
         """A window in whole pixels of the slide."""
@@ -293,37 +216,3 @@ class Windows:
             rows = np.array([each.row for each in nuclei], np.int64)
             self._rows[key] = rows
         return rows
-
-
-_NO_CUT = "this line cuts no outline in two: draw it from one side of a nucleus to the other"
-
-
-def _known(ids: Sequence[str], drawn: Sequence[Drawn]) -> list[Drawn]:
-    """Windows or outlines by their ids. Raises DataError where one is not there."""
-    by_id = {each.id: each for each in drawn}
-    if not ids or any(each not in by_id for each in ids):
-        raise DataError("what was meant is no longer there: it was changed in another window or program")
-    return [by_id[each] for each in dict.fromkeys(ids)]
-
-
-def _not_in(content: Content, nuclei: dict[str, Feature]) -> dict[str, Feature]:
-    """Those of a new window's nuclei that meet no other window, where they were looked at, and perhaps deleted."""
-    polygons = [shapely.Polygon(each["geometry"]["coordinates"][0]) for each in nuclei.values()]
-    known = shapely.union_all([window.shape for window in content.windows])
-    meets = shapely.intersects(known, np.array(polygons, np.object_))
-    return {
-        name: feature for (name, feature), is_known in zip(nuclei.items(), meets.tolist(), strict=True) if not is_known
-    }
-
-
-def _overlap(one: shapely.Geometry, other: shapely.Geometry) -> bool:
-    return bool(shapely.area(shapely.intersection(one, other)) > 0)
-
-
-def _classification(outline: Drawn) -> dict[str, Any] | None:
-    """The class of an outline as its feature has it; None without one."""
-    return outline.feature["properties"]["classification"] if outline.class_name else None
-
-
-def _with_class(feature: Feature, classification: dict[str, Any]) -> Feature:
-    return {**feature, "properties": {**properties_of(feature), "classification": classification}}

@@ -2,7 +2,7 @@
 import { bounds, draw, go, mouse, onMove, show as showGlyph, where } from "./map.js";
 import { claimTaps, select } from "./nucleus.js";
 import { ask, byId, copy, element, say, send, tried } from "./server.js";
-import { renew } from "./state.js";
+import { change, renew, style } from "./state.js";
 import { beginSketch, endSketch, isSketching, openSketch, sketchByKey } from "./sketch.js";
 
 const OUTLINES_PX = 8;
@@ -21,7 +21,11 @@ export async function openWindows(known) {
   claimTaps(tap);
   for (const [name, work] of Object.entries(TOOLS)) byId(`window-${name}`).addEventListener("click", work);
   byId("window-train").addEventListener("click", () => copy(command, "Copied the command that learns from these windows: paste it into a terminal."));
-  byId("windows-shown").addEventListener("input", showOutlines);
+  byId("windows-shown").checked = style.windows;
+  byId("windows-shown").addEventListener("input", () => {
+    change({ windows: byId("windows-shown").checked });
+    showOutlines();
+  });
   onMove(showOutlines);
   await refreshWindows();
   byId("windows").open = windows.length > 0;

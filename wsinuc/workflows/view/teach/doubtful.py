@@ -1,10 +1,10 @@
 """Which nucleus to look at next: by the rule of ``wsinuc classify --ask``, a batch of nuclei at a time.
 
 The rule looks at all nuclei, which takes two seconds of CPU for a million of them, so it is not asked at every key: it
-names `BATCH` nuclei at once, which are then visited one by one, the most doubtful first. After "Learn" doubt and features are those of what was learned, and the batch is
-the one that ``--ask`` would write. Until then there is no classifier whose doubt could be asked for, so that of the
-model stands in for it (its disagreement), and nuclei are spread over the slide alone; drawing and grouping are the
-same functions.
+names `BATCH` nuclei at once, which are then visited one by one, the most doubtful first. After "Learn" doubt and
+features are those of what was learned, and the batch is the one that ``--ask`` would write. Until then there is no
+classifier whose doubt could be asked for, so that of the model stands in for it (its disagreement), and nuclei are
+spread over the slide alone; drawing and grouping are the same functions.
 """
 
 from __future__ import annotations

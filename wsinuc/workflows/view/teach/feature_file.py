@@ -30,6 +30,10 @@ Work = Callable[[Sequence[Feature]], Changes]
 """What an edit makes of the features that are in the file."""
 
 
+class _ChangedSinceError(DataError):
+    """Somebody has gone on from an edit that was to be taken back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """Features as they were before and after one action."""
@@ -131,7 +135,12 @@ class EditLog:
                 return 0
             # Removed when it has been written: an error leaves it to be taken back again.
             file, edit, strict = self._edits[-1]
-            file.edit(lambda features: _reverted(features, edit, strict=strict))
+            try:
+                file.edit(lambda features: _reverted(features, edit, strict=strict))
+            except _ChangedSinceError:
+                # It never can be any more, and those before it are not to wait for it.
+                self._edits.pop()
+                raise
             self._edits.pop()
             return len(edit.before)
 
@@ -140,7 +149,9 @@ def _reverted(features: Sequence[Feature], edit: Edit, *, strict: bool) -> Chang
     if strict:
         there = {id_of(each): each for each in features}
         if any(there.get(name) != feature for name, feature in edit.after.items()):
-            raise DataError("this cannot be taken back: it has been changed since, in another window or program")
+            raise _ChangedSinceError(
+                "this cannot be taken back: it has been changed since, in another window or program"
+            )
     return edit.before
 
 

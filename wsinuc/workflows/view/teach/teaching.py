@@ -54,7 +54,7 @@ class Teaching:
     def names(self) -> tuple[str, ...]:
         """Classes that a nucleus can be given by a key: those of the result, then new ones as they were given."""
         given = [name for name in self.labelled().values() if name != IGNORE]
-        return tuple(dict.fromkeys([*self.table.class_names, *given]))
+        return tuple(dict.fromkeys([*self.table.class_names, *given, *self.windows.class_names()]))
 
     def color_of(self, name: str) -> Rgb:
         """The colour of a class."""

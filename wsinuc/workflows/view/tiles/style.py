@@ -37,6 +37,8 @@ class Style:
     high: float = math.inf
     filled: bool = False
     """Whether nuclei are filled as well as outlined."""
+    windows: bool = True
+    """Whether outlines of training windows, which the page draws, stand in for the nuclei of the result there."""
 
     def __post_init__(self) -> None:
         if math.isnan(self.least) or math.isnan(self.low) or math.isnan(self.high):
@@ -66,6 +68,7 @@ def parse_style(query: Mapping[str, Sequence[str]]) -> Style:
             low=float(last("lo", "-inf")),
             high=float(last("hi", "inf")),
             filled=last("fill", "0") == "1",
+            windows=last("windows", "1") == "1",
         )
     except ValueError as error:
         raise ConfigError(f"the address asks for a style that cannot be: {error}") from None
