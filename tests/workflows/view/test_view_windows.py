@@ -152,6 +152,7 @@ def test_a_drawn_outline_replaces_what_it_covers_and_ends_at_its_neighbours(resu
     assert drawn.shape.area > nucleus.shape.area
     others = shapely.union_all([each.shape for each in outlines.values()])
     assert shapely.area(shapely.intersection(drawn.shape, others)) < 0.5
+    assert check_geojson(windows.path).problems == ()
     image = trained(result, windows)
     label = label_at(image, drawn.shape)
     assert (image.labels == label).sum() == pytest.approx(drawn.shape.area, rel=0.06)

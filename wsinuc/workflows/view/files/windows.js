@@ -11,6 +11,7 @@ let windows = [];
 let outlines = [];
 let command = "";
 let selected = new Set();
+let isByKeys = false;
 let facts;
 
 export async function openWindows(known) {
@@ -148,6 +149,7 @@ function tap(x, y, more) {
     return false;
   }
   select(null);
+  isByKeys = false;
   if (!more) selected = new Set(outline ? [outline.id] : []);
   else if (outline) selected.has(outline.id) ? selected.delete(outline.id) : selected.add(outline.id);
   showOutlines();
@@ -162,11 +164,13 @@ export function unselect() {
   showOutlines();
 }
 
-// What a key is about: the selected outlines, else the one under the mouse, if that is in a window.
+// What a key is about: the selected outlines, else the one under the mouse. Over the rest of the slide it is not for a
+// window, so that no outline goes that nobody looks at.
 function target() {
-  if (selected.size) return [...selected];
   const at = mouse();
-  if (!at || !isInWindow(at.x, at.y)) return null;
+  const isElsewhere = at && !isInWindow(at.x, at.y);
+  if (selected.size && (isByKeys || !isElsewhere)) return [...selected];
+  if (!at || isElsewhere) return null;
   const outline = outlineAt(at.x, at.y);
   return outline ? [outline.id] : [];
 }
@@ -188,7 +192,8 @@ export function nameByKey(name) {
 
 export function tapMiddle(event) {
   if (isSketching()) sketchByKey();
-  else return tap(where().x, where().y, event.shiftKey);
+  else if (!tap(where().x, where().y, event.shiftKey)) return false;
+  isByKeys = true;
   return true;
 }
 
