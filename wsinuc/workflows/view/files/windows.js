@@ -58,7 +58,7 @@ function take(answer) {
   // Nuclei of the result are not drawn where a window is.
   if (changed) {
     renew();
-    reveal();
+    if (answer.new) reveal();
   }
 }
 
