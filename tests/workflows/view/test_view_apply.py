@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +23,14 @@ from wsinuc.workflows.reclassify.write import WriteConfig, write_classified
 from wsinuc.workflows.view.opened import Opened, Source
 from wsinuc.workflows.view.teach.apply import Applying, applied_path
 from wsinuc.workflows.view.teach.doubtful import BATCH, next_doubtful
+from wsinuc.workflows.view.teach.labels import labels_path
 from wsinuc.workflows.view.tiles.style import Style
 
 
-@pytest.fixture
-def opened(reference: Path, tmp_path: Path) -> Opened:
+@pytest.fixture(scope="module")
+def taught(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Opened:
     """A result whose classes were learned from labels."""
-    folder = tmp_path / "plane.wsinuc"
+    folder = tmp_path_factory.mktemp("taught") / "plane.wsinuc"
     shutil.copytree(reference, folder)
     opened = Opened(Source(folder))
     assert opened.teaching is not None
@@ -37,6 +39,25 @@ def opened(reference: Path, tmp_path: Path) -> Opened:
         opened.teaching.give(rows.tolist(), name)
     opened.teaching.learn()
     return opened
+
+
+@pytest.fixture
+def opened(taught: Opened, tmp_path: Path) -> Opened:
+    """A copy of it, to be written beside."""
+    folder = tmp_path / "plane.wsinuc"
+    shutil.copytree(folder_of(taught), folder)
+    shutil.copy(labels_path(folder_of(taught)), labels_path(folder))
+    opened = Opened(Source(folder))
+    assert opened.teaching is not None
+    learned = learned_of(taught)
+    opened.teaching.learned = replace(learned, source=replace(learned.source, folder=folder))
+    return opened
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preview and report take longer than all the rest; the test in the browser has them written."""
+    monkeypatch.setattr(write, "write_pictures", lambda *_, **__: None)
 
 
 def folder_of(opened: Opened) -> Path:
@@ -94,11 +115,7 @@ def test_it_writes_what_classify_writes_and_nothing_else(opened: Opened, tmp_pat
     assert json.loads((job.out / "summary.json").read_text())["classified"]["settings"]["folds"] == 5
 
 
-def test_what_it_has_written_is_replaced_only_when_that_is_said(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Preview and report take longer than all the rest.
-    monkeypatch.setattr(write, "write_pictures", lambda *_, **__: None)
+def test_what_it_has_written_is_replaced_only_when_that_is_said(opened: Opened) -> None:
     first = content_of(apply(opened).out)
     (applied_path(folder_of(opened)) / "notes.txt").write_text("mine")
     assert apply(opened).state == "there"
