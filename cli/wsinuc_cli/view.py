@@ -28,10 +28,11 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--no-browser", is_flag=True, help="Print the address only.")
 def view(path: Path, slide: Path | None, regions: Path | None, port: int, host: str, no_browser: bool) -> None:
-    """Show a result over its slide in the browser, and label its nuclei.
+    """Show a result over its slide in the browser, label its nuclei, and correct their outlines.
 
-    PATH is a folder that "wsinuc segment" has made, a folder of several, or a slide. Nothing is written but labels,
-    to slide.labels.geojson beside the result. Ctrl-C ends it.
+    PATH is a folder that "wsinuc segment" has made, a folder of several, or a slide. What is shown is never changed:
+    labels go to slide.labels.geojson beside the result, training windows to slide.regions.geojson, and learned classes,
+    when you press Apply, to a result in the folder classified. Ctrl-C ends it.
 
     \b
     wsinuc view slide.wsinuc

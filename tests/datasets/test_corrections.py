@@ -303,6 +303,20 @@ def test_training_and_info_take_it_and_say_what_was_changed(reference, features,
     assert any("1 deleted; " in note for note in described.notes)
 
 
+def test_what_was_exported_of_a_region_alone_deletes_nothing_elsewhere(reference, features, tmp_path):
+    region = shapely.box(100, 100, 300, 300)
+    inside = [feature for feature in features if shape_of(feature).intersects(region)]
+    gone = shape_of(inside.pop(index_near(inside, 200, 200)))
+    dataset = corrected(reference, tmp_path, [*inside, drawn(region, "Region*")])
+    assert counts(dataset)["deleted"] == 1
+    assert "changes lie outside" not in dataset.layout.notes[1]
+    assert label_at(dataset, gone) == 0
+    # The same picture as of all nuclei, of which that one was deleted.
+    everything = [feature for feature in features if not shape_of(feature).equals(gone)]
+    whole = corrected(reference, tmp_path, [*everything, drawn(region, "Region*")])
+    assert ((dataset[0].labels > 0) == (whole[0].labels > 0)).all()
+
+
 def test_a_few_classes_are_for_classify_and_make_no_name_for_all_nuclei(reference, features, tmp_path):
     whole = [*features, drawn(shapely.box(100, 100, 300, 300), "Region*")]
     few = copy.deepcopy(features)

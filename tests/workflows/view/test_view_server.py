@@ -135,6 +135,43 @@ def test_what_cannot_be_is_one_sentence(server: ViewServer, folder: Path) -> Non
         status, content = get(f"{server.url}label/{key}", body)
         assert 400 <= status < 500, (body, content)
         assert set(json.loads(content)) == {"error"}, body
+    line = [[1, 1], [90, 90]]
+    for edit, body in (
+        ("add", {"line": [[1, 1]]}),
+        ("add", {"line": line, "name": 7}),
+        ("add", {"line": line, "name": "a\nb"}),
+        ("add", {"line": [[1, 1], [1e999, 9]]}),
+        ("add", {"line": "x"}),
+        ("split", {}),
+        ("split", {"line": [[1, 2, 3]]}),
+        ("draw", {"line": [[5, 5]] * 20_001}),
+        ("merge", {"ids": [7]}),
+        ("delete", {"ids": ["../plane"]}),
+        ("name", {"ids": [], "class": "Tumour"}),
+        ("remove", {"id": {}}),
+    ):
+        status, content = get(f"{server.url}window-{edit}/{key}", body)
+        assert 400 <= status < 500, (edit, body, content)
+        assert set(json.loads(content)) == {"error"}, (edit, body)
+    assert get(f"{server.url}window-edited/{key}", {})[0] == 404
+    # Nothing was learned, so nothing is there to be written.
+    assert b"press Learn first" in get(f"{server.url}apply/{key}", {"replace": True})[1]
+    assert sorted(path.name for path in folder.iterdir() if path.name.startswith("plane")) == ["plane.wsinuc"]
+
+
+def test_training_windows_are_answered_with_what_the_page_draws(server: ViewServer, folder: Path) -> None:
+    key = key_of(folder)
+    name = HOSTILE.replace(":", "")
+    answer = json.loads(get(f"{server.url}window-add/{key}", {"line": [[400, 300], [500, 420]], "name": name})[1])
+    (window,) = answer["windows"]
+    assert window["name"] == name
+    assert window["rings"][0][0] in ([400, 300], [500, 300], [400, 420], [500, 420])
+    assert window["nuclei"] == len(answer["outlines"]) > 5
+    assert answer["command"].endswith("plane.regions.geojson -o mine.safetensors")
+    assert json.loads(get(f"{server.url}windows/{key}")[1]) == {k: v for k, v in answer.items() if k != "new"}
+    assert json.loads(get(f"{server.url}undo/{key}", {})[1])["changed"] == 1 + window["nuclei"]
+    assert json.loads(get(f"{server.url}windows/{key}")[1])["windows"] == []
+    (folder / "plane.regions.geojson").unlink()
 
 
 def test_labels_are_all_that_is_written(server: ViewServer, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from wsinuc.datasets.corrections.detections import Detections
 from wsinuc.datasets.corrections.overlap import Overlap
 from wsinuc.datasets.corrections.returned import Returned
+from wsinuc.datasets.layouts.qupath_objects import DrawnRegion
 from wsinuc.errors import DataError
 
 MAX_MISSING = 0.5
-"""Share of a result's nuclei above which, without a region, they count as not exported rather than as deleted."""
+"""Share of a result's nuclei, where no region was drawn, above which they count as not exported rather than deleted."""
 MIN_SAME = 0.5
 """Share of the outlines that must lie exactly where nuclei do, if no UUID says that they are those."""
 
@@ -66,7 +68,7 @@ def find_changes(returned: Returned, detections: Detections, overlap: Overlap) -
         # An outline that was drawn without a class says nothing of it.
         if each.nucleus is None and each.class_name and each.class_name.casefold() != called.casefold():
             given[nucleus] = each.class_name
-    deleted = np.flatnonzero(~found)
+    deleted = _deleted(returned, detections, found)
     edited = np.unique(np.array(list(overlap.edited.values()), np.intp))
     replaced = np.array(sorted(overlap.replaced - set(deleted.tolist())), np.intp)
     given = {nucleus: name for nucleus, name in given.items() if nucleus not in overlap.replaced}
@@ -80,6 +82,31 @@ def find_changes(returned: Returned, detections: Detections, overlap: Overlap) -
         marked=len(returned.points),
         left=len(detections) - len(touched),
     )
+
+
+def _deleted(returned: Returned, detections: Detections, found: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The nuclei that were taken away: those that are missing, unless nobody exported what lies outside of regions."""
+    missing = ~found
+    if not returned.regions:
+        return np.flatnonzero(missing)
+    area = area_of(returned.regions)
+    near = shapely.intersects(area, shapely.box(*detections.drawn.boxes.T))
+    if missing[~near].sum() <= MAX_MISSING * (~near).sum():
+        return np.flatnonzero(missing)
+    # A bounding box may reach into a region where the outline does not.
+    polygons = detections.polygons(np.flatnonzero(missing & near).tolist())
+    return np.array(sorted(number for number, shape in polygons.items() if shapely.intersects(area, shape)), np.intp)
+
+
+def area_of(regions: Sequence[DrawnRegion]) -> shapely.Geometry:
+    """All regions together, prepared to be asked about many nuclei."""
+    shapes = []
+    for region in regions:
+        rings = np.split(region.outline.xy, region.outline.ring_ends[:-1])
+        shapes.append(shapely.make_valid(shapely.Polygon(rings[0], rings[1:])))
+    area = shapely.union_all(shapes)
+    shapely.prepare(area)
+    return area
 
 
 def check_changes(returned: Returned, detections: Detections, overlap: Overlap, changes: Changes) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from wsinuc.datasets.corrections.changes import Changes, changed_boxes, check_changes, find_changes
+from wsinuc.datasets.corrections.changes import Changes, area_of, changed_boxes, check_changes, find_changes
 from wsinuc.datasets.corrections.detections import Detections
 from wsinuc.datasets.corrections.overlap import Overlap, match_by_overlap
 from wsinuc.datasets.corrections.returned import Returned
@@ -79,7 +79,7 @@ def correct(returned: Returned, detections: Detections, *, extent: Box, mpp: flo
     check_changes(returned, detections, overlap, changes)
     boxes = changed_boxes(returned, detections, overlap, changes)
     drawn_regions = returned.regions or regions_around(boxes, REACH_UM / mpp, extent)
-    area = _area(drawn_regions)
+    area = area_of(drawn_regions)
     names = _Names(detections, changes, trusted=bool(returned.regions))
     first = _drawn_nuclei(returned, overlap, names, area)
     rest = _nuclei_as_they_were(detections, changes, names, area)
@@ -153,17 +153,6 @@ def _nuclei_as_they_were(
         for number in sorted(polygons)
         if shapely.intersects(area, polygons[number])
     ]
-
-
-def _area(regions: tuple[DrawnRegion, ...]) -> shapely.Geometry:
-    """All regions together, prepared to be asked about many nuclei."""
-    shapes = []
-    for region in regions:
-        rings = np.split(region.outline.xy, region.outline.ring_ends[:-1])
-        shapes.append(shapely.make_valid(shapely.Polygon(rings[0], rings[1:])))
-    area = shapely.union_all(shapes)
-    shapely.prepare(area)
-    return area
 
 
 def _give_way(

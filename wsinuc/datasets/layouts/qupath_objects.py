@@ -163,8 +163,18 @@ def _with_nuclei(
 
 def is_called(feature: Feature, pattern: str) -> bool:
     """Whether the class of an annotation, the first level of its class, or its name is meant by a pattern."""
-    class_name = feature.class_name or ""
-    names = (class_name, class_name.partition(":")[0], feature.name or "")
+    return is_named(feature.class_name or "", feature.name or "", pattern)
+
+
+def is_named(class_name: str, name: str, pattern: str) -> bool:
+    """The same of a class and a name; either may be empty.
+
+    Examples
+    --------
+    >>> is_named("Region*", "", REGION), is_named("Tumour", "region 1", REGION), is_named("Tumour", "", REGION)
+    (True, True, False)
+    """
+    names = (class_name, class_name.partition(":")[0], name)
     return any(fnmatchcase(name.strip().lower(), pattern.strip().lower()) for name in names if name)
 
 

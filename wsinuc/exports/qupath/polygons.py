@@ -74,7 +74,7 @@ def level0_polygons(
     # GEOS is asked for the few outlines that are not plainly valid, all of them in one call.
     doubtful = np.flatnonzero(~_plainly_valid(xy, offsets))
     for i in doubtful[~shapely.is_valid(polygons[doubtful])]:
-        polygons[i] = _largest_valid_part(polygons[i])
+        polygons[i] = largest_valid_part(polygons[i])
         repaired[int(i)] = [
             np.round(shapely.get_coordinates(ring), DECIMALS) for ring in shapely.get_rings(polygons[i])
         ]
@@ -198,8 +198,8 @@ def _is_simple_staircase(ring: NDArray[np.float64]) -> bool:
     return True
 
 
-def _largest_valid_part(polygon: shapely.Polygon) -> shapely.Polygon:
-    """The largest polygon of the repaired geometry, still on the 0.01 px grid and valid there."""
-    fixed = shapely.set_precision(shapely.make_valid(polygon), 10.0**-DECIMALS)
+def largest_valid_part(geometry: shapely.Geometry) -> shapely.Polygon:
+    """The largest polygon of the repaired geometry, on the 0.01 px grid and valid there; empty where none is left."""
+    fixed = shapely.set_precision(shapely.make_valid(geometry), 10.0**-DECIMALS)
     parts = [part for part in shapely.get_parts(fixed) if part.geom_type == "Polygon"]
     return max(parts, key=shapely.area, default=shapely.Polygon())

@@ -73,9 +73,20 @@ class _Drawn:
 
 
 def next_questions(
-    tables: Sequence[ResultTable], learned: Learned, count: int = 20, *, seed: int = 0
+    tables: Sequence[ResultTable],
+    learned: Learned,
+    count: int = 20,
+    *,
+    seed: int = 0,
+    doubts: Sequence[Floats] | None = None,
 ) -> list[Question]:
     """The nuclei to label next, ``count`` of them or as many as there are without a label.
+
+    Parameters
+    ----------
+    doubts
+        `doubts_of` the nuclei of each table, where they are known already; below 0 of those that are not to be asked
+        for. None works them out, and asks for no nucleus that has a label.
 
     Returns
     -------
@@ -90,8 +101,9 @@ def next_questions(
     if not 1 <= count <= MOST_QUESTIONS:
         raise ConfigError(f"1 to {MOST_QUESTIONS} nuclei can be asked for at once, got {count}: 20 is usual")
     rng = np.random.default_rng(seed)
-    doubts = [np.concatenate(list(_doubts(k, table, learned))) for k, table in enumerate(tables)]
-    rows, times = _draw(np.concatenate(doubts), count, rng)
+    if doubts is None:
+        doubts = [np.concatenate(list(_doubts(k, table, learned))) for k, table in enumerate(tables)]
+    rows, times = draw_doubtful(np.concatenate(doubts), count, rng)
     starts = np.cumsum([0, *(len(each) for each in doubts)])
     parts = [
         each
@@ -118,8 +130,16 @@ def doubts_of(estimate: ClassEstimate) -> Floats:
     return 1.0 - (ordered[:, -1] - ordered[:, -2])
 
 
-def _draw(doubts: Floats, count: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows without a label that are drawn, sorted, and how often; all of them where there are few."""
+def draw_doubtful(doubts: Floats, count: int, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows that are drawn from the more doubtful half, sorted, and how often; all of them where there are few.
+
+    Parameters
+    ----------
+    doubts
+        (n,) how doubtful each row is; below 0 where it is not to be drawn.
+    count
+        How many are to be chosen of those that are drawn.
+    """
     open_rows = np.flatnonzero(doubts >= 0)
     if len(open_rows) <= 2 * count:
         return open_rows, np.ones(len(open_rows), np.intp)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +85,7 @@ def write_classified(
     config: WriteConfig | None = None,
     *,
     about: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Classified:
     """Write a result with the classes of a classifier.
 
@@ -96,6 +97,9 @@ def write_classified(
         Folder of the new result; that of ``table`` itself to replace it.
     about
         Where the classes come from, for ``summary.json``: JSON values.
+    tell
+        Is called again and again with what is written at the moment. What it raises ends the writing, and nothing is
+        left of it.
 
     Raises
     ------
@@ -107,7 +111,7 @@ def write_classified(
     config = config or WriteConfig()
     check_out(table, out, overwrite=config.overwrite)
     with disk_errors(out), _beside(out) as folder:
-        job = _Job(table, learned, out, folder, config, dict(about or {}))
+        job = _Job(table, learned, out, folder, config, dict(about or {}), tell or _tell_nobody)
         classified = job.execute()
         durable.sync_tree(folder)
         _take_place(folder, out)
@@ -174,6 +178,8 @@ class _Job:
     """Where it is made."""
     config: WriteConfig
     about: dict[str, Any]
+    tell: Callable[[str], None]
+    """Hears what is written at the moment."""
     counts: Counter[int] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
@@ -191,9 +197,11 @@ class _Job:
         """All files."""
         self._write_table()
         counts = {each.name: self.counts[k] for k, each in enumerate(self.classes)}
+        self.tell("label images")
         copied = self._copy_labels()
         write_class_image(self.folder / LABELS, self.class_of, self.classes, self.table.summary["settings"]["mpp"])
         self._write_geojson()
+        self.tell("preview and report")
         summary = self._summary(counts)
         self._write_pictures(summary)
         names = sorted(path.name for path in self.folder.iterdir() if path.name in OUTPUTS)
@@ -210,6 +218,7 @@ class _Job:
             around = _Around.of(self.table, self.learned)
         start = 0
         for name, part in iter_named_tables(self.table.folder):
+            self.tell(f"classes of {self.table.nuclei:,} nuclei ({start / max(1, self.table.nuclei):.0%})")
             estimate = self.learned.classify(part)
             neighbours: Mapping[str, NDArray[np.float32]] = {}
             if around is not None:
@@ -267,13 +276,18 @@ class _Job:
     def _write_geojson(self) -> None:
         run = provenance(self.table.folder)
         write_geojson(
-            (nuclei for _, nuclei in self._parts()),
+            self._told_parts("outlines for QuPath"),
             self.folder / default_geojson_name(self.table.nuclei),
             origin_yx=self.table.origin_xy[::-1],
             run_id=run.run_id,
             workers=self.config.workers,
             outlines=self.table.summary["config"].get("outlines", "smooth"),
         )
+
+    def _told_parts(self, stage: str) -> Iterator[Nuclei]:
+        for _, nuclei in self._parts():
+            self.tell(stage)
+            yield nuclei
 
     def _parts(self) -> Iterator[tuple[int, Nuclei]]:
         for block in self.blocks:
@@ -315,6 +329,10 @@ class _Job:
             write_pictures(job, self.config.slide, self.folder, report=has_report)
         except NoPicturesError as error:
             self.notes.append(str(error))
+
+
+def _tell_nobody(text: str) -> None:
+    """For who does not want to know."""
 
 
 def digests_below(folder: Path, known: Mapping[str, Digest]) -> dict[str, Digest]:

@@ -204,6 +204,12 @@ class FactsHandler(Handler):
     def _labels(self, opened: Opened) -> Any:
         return _labels(opened)
 
+    def _windows(self, opened: Opened) -> Any:
+        # Takes shapely's polygons, which the first answers do without.
+        from wsinuc.workflows.view.edit.facts import windows_facts
+
+        return windows_facts(teaching(opened))
+
 
 class PictureHandler(Handler):
     """Pictures that are no tiles."""
@@ -280,6 +286,7 @@ class LabelHandler(Handler):
         return {"changed": len(rows), "id": only} | _labels(opened)
 
     def _undo(self, opened: Opened, content: dict[str, Any]) -> Any:
+        # Labels and training windows alike, whichever came last.
         return {"changed": teaching(opened).labels.take_back()} | _labels(opened)
 
     def _learn(self, opened: Opened, content: dict[str, Any]) -> Any:

@@ -17,6 +17,7 @@ from wsinuc.shown import shown
 from wsinuc.store.manifest import inspect, looks_made, sizes_below
 from wsinuc.store.outputs import SUMMARY
 from wsinuc.workflows.view.opened import Opened, Source
+from wsinuc.workflows.view.teach.apply import Applying
 
 SUFFIX = ".wsinuc"
 MOST_OPEN = 4
@@ -33,14 +34,16 @@ class Library:
     """Whether it is a folder of results, which has a page of its own."""
     regions: Path | None = None
     """GeoJSON of regions over the slide."""
+    _added: dict[str, Source] = field(default_factory=dict)
+    """Results that were made here, by key."""
+    _versions: dict[str, int] = field(default_factory=dict)
+    _applying: dict[str, Applying] = field(default_factory=dict)
     _opened: dict[str, Opened] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, key: str) -> Opened:
         """A result with its caches. Raises ConfigError for a key that is none."""
-        source = self.sources.get(key)
-        if source is None:
-            raise ConfigError("there is no such result here")
+        source = self._source(key)
         with self._lock:
             # Moved to the end: those looked at longest ago go first.
             opened = self._opened.pop(key, None) or Opened(source, regions_file=self.regions)
@@ -48,6 +51,35 @@ class Library:
             for old in list(self._opened)[:-MOST_OPEN]:
                 del self._opened[old]
         return opened
+
+    def applying(self, key: str) -> Applying:
+        """The writing of learned classes of a result. Raises ConfigError for a key that is none."""
+        source = self._source(key)
+        if source.result is None:
+            raise ConfigError("there are no nuclei whose classes could be written")
+        with self._lock:
+            return self._applying.setdefault(key, Applying(source.result, source.slide))
+
+    def add(self, source: Source, version: int) -> str:
+        """Let a result that was made here be shown, too; its key. Another version is opened anew."""
+        key = _key(source)
+        with self._lock:
+            if self._versions.get(key) != version:
+                self._opened.pop(key, None)
+            self._added[key] = source
+            self._versions[key] = version
+        return key
+
+    def close(self) -> None:
+        """Give up what is being written."""
+        for job in self._applying.values():
+            job.stop()
+
+    def _source(self, key: str) -> Source:
+        source = self.sources.get(key) or self._added.get(key)
+        if source is None:
+            raise ConfigError("there is no such result here")
+        return source
 
     def rows(self) -> list[dict[str, Any]]:
         """A line of the cohort's table for each result."""

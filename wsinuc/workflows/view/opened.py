@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +25,17 @@ from wsinuc.slides.base import Slide
 from wsinuc.store.manifest import read_made
 from wsinuc.store.parts import provenance
 from wsinuc.urls import to_place
+from wsinuc.workflows.view.edit.windows import SUFFIX as WINDOWS
+from wsinuc.workflows.view.edit.windows import Windows
 from wsinuc.workflows.view.maps import MapLayers
 from wsinuc.workflows.view.table import NucleiTable, load_table
-from wsinuc.workflows.view.teach.labels import Labels, labels_path
+from wsinuc.workflows.view.teach.labels import Labels, labels_path, path_beside
 from wsinuc.workflows.view.teach.learn import Learned
 from wsinuc.workflows.view.teach.teaching import Teaching
 from wsinuc.workflows.view.tiles.density import DensityGrid, density_grid, grid_zoom
 from wsinuc.workflows.view.tiles.map_choice import MapChoice, counted_by
 from wsinuc.workflows.view.tiles.map_layer import MapLayer
-from wsinuc.workflows.view.tiles.nuclei import DOTS_PX, draw_nuclei
+from wsinuc.workflows.view.tiles.nuclei import DOTS_PX, OUTLINES_PX, draw_nuclei
 from wsinuc.workflows.view.tiles.palette import class_colors
 from wsinuc.workflows.view.tiles.pyramid import CLOSER, Pyramid
 from wsinuc.workflows.view.tiles.slide import encode_png, encode_slide, read_slide
@@ -59,10 +61,14 @@ class Source:
     """The folder of a finished result; None for a slide alone."""
     slide: Path | None = None
     """The slide, where it is not the one that the result has noted."""
+    folder: str = ""
+    """The folder that it lies in, where that tells it from another of the same name."""
 
     @property
     def name(self) -> str:
         """What people call it."""
+        if self.folder:
+            return f"{self.folder}/{replace(self, folder='').name}"
         path = self.result or self.slide
         assert path is not None
         return path.resolve().name.removesuffix(".wsinuc")
@@ -165,6 +171,10 @@ class Opened:
         return id(self._learned)
 
     @property
+    def _windows_stamp(self) -> Any:
+        return None if self.teaching is None else self.teaching.windows.file.stamp
+
+    @property
     def _learned(self) -> Learned | None:
         return None if self.teaching is None else self.teaching.learned
 
@@ -180,8 +190,22 @@ class Opened:
             self.note(f"Nuclei cannot be labelled: {error}")
             return None
         origin = run.origin_yx or self.summary.get("origin") or (self.slide.origin if self.slide else (0.0, 0.0))
-        path = labels_path(self.source.result)
-        return Teaching(Labels(path, table, run.run_id, (float(origin[0]), float(origin[1]))))
+        origin_yx = (float(origin[0]), float(origin[1]))
+        labels = Labels(labels_path(self.source.result), table, run.run_id, origin_yx)
+        return Teaching(labels, self._windows_of(labels))
+
+    def _windows_of(self, labels: Labels) -> Windows:
+        """Training windows, whose edits are taken back in one order with labels."""
+        return Windows(
+            path=path_beside(labels.table.folder, WINDOWS),
+            table=labels.table,
+            run_id=labels.run_id,
+            origin_yx=labels.origin_yx,
+            shape=self.pyramid.shape,
+            mpp=self.mpp or 1.0,
+            outlines="exact" if self.summary.get("config", {}).get("outlines") == "exact" else "smooth",
+            log=labels.log,
+        )
 
     @cached_property
     def regions(self) -> list[dict[str, Any]]:
@@ -214,9 +238,8 @@ class Opened:
 
     def nuclei_tile(self, zoom: int, x: int, y: int, style: Style) -> Tile:
         """A transparent tile of the nuclei. Raises ConfigError where there is none, DataError for a damaged part."""
-        return self._kept(
-            self._nuclei_tiles, (zoom, x, y, style, self.version), lambda: self._draw_nuclei(zoom, x, y, style)
-        )
+        key = (zoom, x, y, style, self.version, self._windows_stamp)
+        return self._kept(self._nuclei_tiles, key, lambda: self._draw_nuclei(zoom, x, y, style))
 
     def map_tile(self, zoom: int, x: int, y: int, choice: MapChoice, style: Style) -> Tile:
         """A transparent tile of a map. Raises ConfigError where there is none, DataError for a damaged part."""
@@ -314,9 +337,19 @@ class Opened:
         box = self.pyramid.box(zoom, x, y)
         down = self.pyramid.downsample(zoom)
         paint = self.paint(style)
+        if style.windows and paint.table.diameter / down >= OUTLINES_PX:
+            # The page draws the outlines of training windows itself.
+            paint = paint.without(self._rows_in_windows())
         if paint.table.diameter / down < DOTS_PX and down >= self._grid_down:
             return encode_png(self._grid(paint).draw(box, zoom)), "image/png"
         return encode_png(draw_nuclei(paint, box, down)), "image/png"
+
+    def _rows_in_windows(self) -> NDArray[np.int64]:
+        try:
+            return np.zeros(0, np.int64) if self.teaching is None else self.teaching.windows.table_rows()
+        except (WsinucError, OSError) as error:
+            self.note(f"The training windows cannot be shown: {error}")
+            return np.zeros(0, np.int64)
 
     @cached_property
     def _grid_down(self) -> float:

@@ -123,6 +123,7 @@ def _add_overlays(plot: Plot) -> None:
         ColumnDataSource({"xs": [], "ys": [], "colors": []}, name="labels"),
         Patches(xs="xs", ys="ys", fill_color="colors", fill_alpha=0.45, line_color="colors", line_width=2.5),
     )
+    _add_windows(plot)
     plot.add_glyph(
         ColumnDataSource({"xs": [], "ys": []}, name="selected"),
         Patches(xs="xs", ys="ys", fill_color=None, line_color="white", line_width=5, line_alpha=0.9),
@@ -130,4 +131,20 @@ def _add_overlays(plot: Plot) -> None:
     plot.add_glyph(
         ColumnDataSource({"xs": [], "ys": []}, name="selected-line"),
         Patches(xs="xs", ys="ys", fill_color=None, line_color=ACCENT, line_width=2.5),
+    )
+
+
+def _add_windows(plot: Plot) -> None:
+    """Training windows with their outlines, a light line under the selected ones."""
+    plot.add_glyph(
+        ColumnDataSource({"xs": [], "ys": []}, name="windows"),
+        Patches(xs="xs", ys="ys", fill_color=None, line_color=ACCENT, line_width=2.5),
+    )
+    plot.add_glyph(
+        ColumnDataSource({"xs": [], "ys": [], "colors": []}, name="window-outlines"),
+        Patches(xs="xs", ys="ys", fill_color=None, line_color="colors", line_width=1.8),
+    )
+    plot.add_glyph(
+        ColumnDataSource({"xs": [], "ys": []}, name="window-selected"),
+        Patches(xs="xs", ys="ys", fill_color=ACCENT, fill_alpha=0.25, line_color=ACCENT, line_width=3),
     )

@@ -31,7 +31,8 @@ LOOPBACK = "127.0.0.1"
 THREADS = 4
 """Answers that are worked at at once."""
 NAME = r"([A-Za-z0-9-]+)"
-_FIGURES = "facts|problems|legend|map|areas|at|nucleus|histogram|doubtful|regions|labels"
+_FIGURES = "facts|problems|legend|map|areas|at|nucleus|histogram|doubtful|regions|labels|windows"
+_WINDOW_EDITS = "add|remove|split|merge|delete|draw|name"
 _LONGEST_BODY = 8 * 2**20
 
 
@@ -44,6 +45,7 @@ class ViewServer:
     port: int
     loop: IOLoop
     pool: ThreadPoolExecutor
+    library: Library
     _server: Any
 
     def run(self) -> None:
@@ -65,6 +67,7 @@ class ViewServer:
         """Let go of the port and the threads."""
         self._server.stop(wait=False)
         self.pool.shutdown(wait=False, cancel_futures=True)
+        self.library.close()
 
 
 def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm: bool = True) -> ViewServer:
@@ -122,7 +125,7 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm:
     if first is not None:
         first.warm(pool)
     shown_host = LOOPBACK if host in ("", "0.0.0.0", "::") else host
-    return ViewServer(f"http://{shown_host}:{port}/{token}/", port, loop, pool, server)
+    return ViewServer(f"http://{shown_host}:{port}/{token}/", port, loop, pool, library, server)
 
 
 class HasToken(Matcher):
@@ -157,6 +160,8 @@ def _behind(token: str, pages: Application) -> RuleRouter:
 def _patterns(library: Library, pool: ThreadPoolExecutor) -> list[Any]:
     from wsinuc.workflows.view import handlers
     from wsinuc.workflows.view.cohort import CohortHandler
+    from wsinuc.workflows.view.edit.handler import WindowHandler
+    from wsinuc.workflows.view.teach.handler import ApplyHandler
 
     shared = {"library": library, "pool": pool}
     return [
@@ -166,6 +171,8 @@ def _patterns(library: Library, pool: ThreadPoolExecutor) -> list[Any]:
         (rf"/({_FIGURES})/{NAME}", handlers.FactsHandler, shared),
         (rf"/(crop|overview|picture|leftout|tissue)/{NAME}", handlers.PictureHandler, shared),
         (rf"/(label|undo|learn)/{NAME}", handlers.LabelHandler, shared),
+        (rf"/apply/{NAME}", ApplyHandler, shared),
+        (rf"/window-({_WINDOW_EDITS})/{NAME}", WindowHandler, shared),
     ]
 
 

@@ -8,6 +8,7 @@ import { openNucleus, select, selectAt, selection } from "./nucleus.js";
 import { openPanel, toggleNuclei } from "./panel.js";
 import { address, ask, byId, later, say, settings, showProblems, tried } from "./server.js";
 import { onStyle, openState, query, recall } from "./state.js";
+import { leave, openWindows, refreshWindows, shownOutlines, tapMiddle, windowKeys } from "./windows.js";
 import { giveByKey, ignore, labels, next, openTeaching, refreshLabels, toggleLasso, undo, unlabel } from "./teach.js";
 import { openTheme } from "./theme.js";
 
@@ -15,19 +16,20 @@ const KEYS = {
   x: ignore, u: undo, n: next, l: toggleLasso, h: toggleNuclei, f: fit, o: () => go({ ...where(), down: 1 }),
   "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1 / 0.7), "?": () => byId("keys").showModal(),
   ArrowLeft: () => pan(-0.15, 0), ArrowRight: () => pan(0.15, 0), ArrowUp: () => pan(0, -0.15), ArrowDown: () => pan(0, 0.15),
-  Delete: unlabel, Escape: () => select(null), Enter: () => tried(() => selectAt(where().x, where().y)),
+  Delete: unlabel, Escape: () => leave() || select(null), ...windowKeys,
+  Enter: (event) => tapMiddle(event) || tried(() => selectAt(where().x, where().y)),
 };
 
 function openKeys() {
   document.addEventListener("keydown", (event) => {
     const isField = event.target.matches("input:not([type=checkbox], [type=range]), select, textarea");
-    if (isField || event.ctrlKey || event.metaKey || event.altKey || byId("keys").open) return;
+    if (isField || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
     // A button that has the focus is pressed by Enter, and a slider moved by arrows.
     if (event.target.matches("button, a, summary, input") && /^(Enter| |Arrow.*)$/.test(event.key)) return;
     const work = /^[1-9]$/.test(event.key) ? () => giveByKey(Number(event.key)) : KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!work) return;
     event.preventDefault();
-    work();
+    work(event);
   });
   byId("help").addEventListener("click", KEYS["?"]);
 }
@@ -57,6 +59,7 @@ async function open() {
   openFrame(facts);
   openNucleus(facts);
   openTeaching(facts);
+  await openWindows(facts);
   await openPanel(facts);
   openMapLayer(facts);
   openLayers(facts);
@@ -65,11 +68,12 @@ async function open() {
   openKeys();
   onMove(later(() => tried(showProblems), 1500));
   window.addEventListener("focus", refreshLabels);
+  window.addEventListener("focus", refreshWindows);
   await showProblems();
   document.body.dataset.ready = "yes";
 }
 
 // For tests, and for whoever wants to script the page.
-window.wsinucView = { bounds, go, where, mouse, tilesAreThere, toScreen, selected: () => selection()?.id ?? null, labels, key: settings.key };
+window.wsinucView = { bounds, go, where, mouse, tilesAreThere, toScreen, selected: () => selection()?.id ?? null, labels, outlines: shownOutlines, key: settings.key };
 
 open().catch((error) => say(`The page cannot be shown: ${error.message}`));

@@ -72,6 +72,15 @@ export function toScreen(x, y) {
   return [box.left + frame.left + (x - x0) / down, box.top + frame.top + (y - y0) / down];
 }
 
+// The point (x, y) of level-0 pixels that is shown at a place on the page.
+export function fromScreen(left, top) {
+  const { x0, y0 } = bounds();
+  const { down } = where();
+  const box = document.getElementById("map").getBoundingClientRect();
+  const frame = viewOf(plot).frame.bbox;
+  return [x0 + (left - box.left - frame.left) * down, y0 + (top - box.top - frame.top) * down];
+}
+
 // Whether every tile of what is in sight has come.
 export function tilesAreThere() {
   const { w, h } = size();

@@ -5,17 +5,25 @@ import { address, ask, byId, element, figure, say, tried } from "./server.js";
 
 const SEEN_PX = 26;
 let selected = null;
+// What may take a click for itself, before a nucleus is looked for: (x, y, more) -> whether it has.
+let claims = () => false;
+
+export const claimTaps = (claim) => (claims = claim);
 
 export const selection = () => selected;
 
 export function openNucleus(facts) {
   // Of two clicks that follow each other quickly the second is no tap.
-  for (const event of ["tap", "doubletap"]) onEvent(event, ({ x, y }) => tried(() => selectAt(x, -y)));
+  for (const event of ["tap", "doubletap"]) onEvent(event, ({ x, y, modifiers }) => tap(x, -y, modifiers?.shift));
   byId("nucleus-close").addEventListener("click", () => select(null));
   byId("search").addEventListener("submit", (event) => {
     event.preventDefault();
     tried(() => search(byId("search-id").value.trim(), facts));
   });
+}
+
+function tap(x, y, more) {
+  if (!claims(x, y, Boolean(more))) tried(() => selectAt(x, y));
 }
 
 export async function selectAt(x, y) {

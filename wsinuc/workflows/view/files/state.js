@@ -2,7 +2,7 @@
 import { go, onMove, where } from "./map.js";
 import { byId, copy, later } from "./server.js";
 
-export const style = { by: "class", hide: [], p: 0, of: "", lo: "", hi: "", fill: false };
+export const style = { by: "class", hide: [], p: 0, of: "", lo: "", hi: "", fill: false, windows: true };
 const listeners = [];
 let version = 0;
 
@@ -38,6 +38,7 @@ export function query() {
     if (style.hi !== "") asked.hi = style.hi;
   }
   if (style.fill) asked.fill = 1;
+  if (!style.windows) asked.windows = 0;
   return asked;
 }
 
@@ -64,7 +65,7 @@ export function recall() {
   if (isPlace) go({ x: Number(asked.get("x")), y: Number(asked.get("y")), down: Number(asked.get("d")) });
   Object.assign(style, {
     by: read("by", "class"), hide: read("hide", "").split(",").filter(Boolean).map(Number), p: Number(read("p", 0)) || 0,
-    of: read("of", ""), lo: read("lo", ""), hi: read("hi", ""), fill: read("fill", "") === "1",
+    of: read("of", ""), lo: read("lo", ""), hi: read("hi", ""), fill: read("fill", "") === "1", windows: read("windows", "1") === "1",
   });
   for (const part of kept) part.restore(asked);
   return isPlace;

@@ -1,9 +1,11 @@
 // Labels: keys and lasso give nuclei a class, every edit is on the disk before it is shown; and what is learned of them.
 import { draw, lassoIsOn, mouse, onEvent, setLasso } from "./map.js";
 import { offerLearned, showLegend, swatch } from "./panel.js";
-import { ask, byId, copy, element, say, send, showProblems, tried } from "./server.js";
+import { ask, byId, element, say, send, showProblems, tried } from "./server.js";
 import { change, query, renew } from "./state.js";
 import { select, selection, show } from "./nucleus.js";
+import { openApply } from "./apply.js";
+import { nameByKey, refreshWindows, remove } from "./windows.js";
 
 const IGNORE = "Ignore*";
 let classes = [];
@@ -25,6 +27,7 @@ export function openTeaching(known) {
   byId("undo").addEventListener("click", undo);
   byId("next").addEventListener("click", next);
   byId("learn").addEventListener("click", learn);
+  if (!byId("teach").hidden) openApply();
   byId("new-class").addEventListener("submit", (event) => {
     event.preventDefault();
     addClass(byId("new-name").value.trim());
@@ -68,11 +71,12 @@ function addClass(name) {
 export function giveByKey(number) {
   const name = [...classes.map((each) => each.name), ...added][number - 1];
   if (name === undefined) say(`There is no class ${number} yet: add one.`);
-  else give(name);
+  else if (lassoed || !nameByKey(name)) give(name);
 }
 
-export const ignore = () => give(IGNORE);
-export const unlabel = () => give(null);
+// In a training window the outline itself goes.
+export const ignore = () => lassoed || !remove() ? give(IGNORE) : undefined;
+export const unlabel = () => lassoed || !remove() ? give(null) : undefined;
 
 // What was drawn around; else the nucleus under the mouse; else the selected one.
 function target({ selected }) {
@@ -100,15 +104,19 @@ async function give(name, from = {}) {
 
 async function undo() {
   await tried(async () => {
+    const before = JSON.stringify(classes);
     const answer = await send("undo", {});
     take(answer);
-    say(answer.changed ? `Taken back: ${answer.changed.toLocaleString("en")}` : "There is nothing to take back.");
+    const many = before !== JSON.stringify(classes) ? `: ${answer.changed.toLocaleString("en")}` : "";
+    say(answer.changed ? `Taken back${many}` : "There is nothing to take back.");
+    await refreshWindows();
   });
 }
 
 async function next() {
+  const slow = setTimeout(() => say("Looking for nuclei that are worth knowing …"), 400);
   await tried(async () => {
-    const found = await ask("doubtful", query());
+    const found = await ask("doubtful", query()).finally(() => clearTimeout(slow));
     if (found) show(found, facts);
     else say("There is no nucleus left to look at.");
   });
@@ -122,7 +130,6 @@ async function learn() {
   byId("score").textContent = learned ? scoreText(learned) : "";
   byId("apply").hidden = !learned;
   if (!learned) return;
-  byId("apply").onclick = () => copy(learned.command, "Copied the command that writes these classes: paste it into a terminal.");
   offerLearned();
   change({ by: "learned", hide: [] });
   renew();

@@ -1,10 +1,10 @@
-"""Classes of all nuclei learned from the labels, by the function that ``wsinuc classify`` is made of."""
+"""Classes of all nuclei learned from the labels, by the functions that ``wsinuc classify`` is made of."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,20 @@ from wsinuc.errors import DataError
 from wsinuc.shown import shown
 from wsinuc.workflows.view.table import NucleiTable
 
+if TYPE_CHECKING:
+    from wsinuc.workflows.reclassify.learn import Learned as Classifier
+    from wsinuc.workflows.reclassify.tables import ResultTable
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Learned:
     """What was learned, applied to all nuclei of a table."""
 
     names: tuple[str, ...]
     classes: NDArray[np.uint8]
     """(n,) position of each nucleus' class among ``names``."""
-    doubt: NDArray[np.float32]
-    """(n,) 1 minus the probability of that class."""
+    doubt: NDArray[np.float64]
+    """(n,) 1 where the two likeliest classes are equally likely, 0 where one is certain."""
     score: float | None
     """Cross-validated balanced accuracy; None where it was not measured."""
     apart: str
@@ -31,6 +35,11 @@ class Learned:
     """The same from shuffled labels."""
     labels: int
     """Labels that it was learned from."""
+    source: ResultTable
+    classifier: Classifier
+    """What ``wsinuc classify`` writes with."""
+    about: dict[str, Any]
+    """Where the classes come from, as ``wsinuc classify`` notes it in a result."""
 
     def report(self) -> dict[str, Any]:
         """For the page."""
@@ -52,14 +61,17 @@ def learn(table: NucleiTable, labels: Path) -> Learned:
         There are too few labels, or the table has no measurements to learn from.
     """
     # Takes PyTorch's neighbours, which a page without labels does without.
-    from wsinuc.workflows.reclassify.learn import learn_classes
+    from wsinuc.workflows.reclassify.about import about_classes
+    from wsinuc.workflows.reclassify.ask import doubts_of
+    from wsinuc.workflows.reclassify.learn import LearnConfig, learn_classes
     from wsinuc.workflows.reclassify.marks import read_marks
     from wsinuc.workflows.reclassify.tables import open_tables
 
     if not labels.exists():
         raise DataError("there are no labels yet: give nuclei of each class a label, two at the least")
     tables = open_tables([table.folder])
-    learned = learn_classes(tables, [read_marks(labels)])
+    config = LearnConfig()
+    learned = learn_classes(tables, [read_marks(labels)], config)
     estimates = [learned.classify(part) for part in tables[0].parts()]
     classes = np.concatenate([each.indices for each in estimates])
     if len(classes) != len(table):
@@ -68,9 +80,12 @@ def learn(table: NucleiTable, labels: Path) -> Learned:
     return Learned(
         names=tuple(each.name for each in learned.classes),
         classes=classes,
-        doubt=1 - np.concatenate([each.probabilities.max(axis=1) for each in estimates]),
+        doubt=np.concatenate([doubts_of(each) for each in estimates]),
         score=None if held_out is None else float(held_out.scores.balanced_accuracy),
         apart="" if held_out is None else held_out.apart,
         chance=None if held_out is None else held_out.chance,
         labels=len(learned.labelled),
+        source=tables[0],
+        classifier=learned,
+        about=about_classes(learned, [labels], config),
     )

@@ -6,13 +6,13 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from shlex import quote
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.shown import shown
+from wsinuc.workflows.view.edit.windows import Windows
 from wsinuc.workflows.view.table import NucleiTable
 from wsinuc.workflows.view.teach.labels import IGNORE, Labels
 from wsinuc.workflows.view.teach.learn import Learned, learn
@@ -24,12 +24,17 @@ MOST_OUTLINES = 5000
 
 @dataclass
 class Teaching:
-    """The labels of one result, and the classes that were learned from them last."""
+    """The labels of one result, the classes that were learned from them last, and its training windows."""
 
     labels: Labels
+    windows: Windows
     learned: Learned | None = None
+    batch: list[int] = field(default_factory=list)
+    """Rows of doubtful nuclei that were named last, to be looked at one by one."""
     visited: list[int] = field(default_factory=list)
-    """Rows that were looked at because they are doubtful."""
+    """Rows that were looked at because they are doubtful, since it was learned last."""
+    asking: threading.Lock = field(default_factory=threading.Lock)
+    """Held while doubtful nuclei are named, so that two keys do not name them twice."""
     _read: tuple[Any, dict[int, str]] = (None, {})
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -41,7 +46,7 @@ class Teaching:
     def labelled(self) -> dict[int, str]:
         """Class of each labelled nucleus by its row, as the file has it now. Raises DataError."""
         with self._lock:
-            stamp = _stamp(self.labels)
+            stamp = self.labels.file.stamp
             if stamp != self._read[0] or stamp is None:
                 self._read = (stamp, self.labels.by_row())
             return self._read[1]
@@ -49,7 +54,7 @@ class Teaching:
     def names(self) -> tuple[str, ...]:
         """Classes that a nucleus can be given by a key: those of the result, then new ones as they were given."""
         given = [name for name in self.labelled().values() if name != IGNORE]
-        return tuple(dict.fromkeys([*self.table.class_names, *given]))
+        return tuple(dict.fromkeys([*self.table.class_names, *given, *self.windows.class_names()]))
 
     def color_of(self, name: str) -> Rgb:
         """The colour of a class."""
@@ -62,7 +67,7 @@ class Teaching:
         """Each class that can be given, with its colour and how many nuclei have it by a label."""
         given = Counter(self.labelled().values())
         return [
-            {"name": name, "shown": shown(name), "color": _css(self.color_of(name)), "labels": given[name]}
+            {"name": name, "shown": shown(name), "color": css(self.color_of(name)), "labels": given[name]}
             for name in (*self.names(), IGNORE)
         ]
 
@@ -73,7 +78,7 @@ class Teaching:
         return {
             "xs": [ring[:, 0].tolist() for ring in rings],
             "ys": [(-ring[:, 1]).tolist() for ring in rings],
-            "colors": [_css(self.color_of(name)) for _, name in last],
+            "colors": [css(self.color_of(name)) for _, name in last],
         }
 
     def give(self, rows: Sequence[int], name: str | None) -> None:
@@ -85,30 +90,18 @@ class Teaching:
         learned = learn(self.labels.table, self.labels.path)
         with self._lock:
             self.learned = learned
-        return learned.report() | {"command": self.command}
+            self.batch = []
+            self.visited = []
+        return learned.report()
 
-    @property
-    def command(self) -> str:
-        """What writes the learned classes, for a terminal: the viewer itself writes labels alone."""
-        result = self.table.folder.resolve()
-        return f"wsinuc classify {quote(str(result))} --labels {quote(str(self.labels.path.resolve()))} -o classified"
-
-    def doubt(self) -> NDArray[np.float32]:
+    def doubt(self) -> NDArray[np.floating]:
         """(n,) how doubtful each nucleus is: by what was learned, else by the disagreement of the model."""
         if self.learned is not None:
             return self.learned.doubt
         return self.table.disagreements
 
 
-def _stamp(labels: Labels) -> tuple[int, int] | None:
-    """What changes when the file does; None where there is none."""
-    try:
-        status = labels.path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
-
-
-def _css(color: Rgb) -> str:
+def css(color: Rgb) -> str:
+    """A colour as the page writes it."""
     red, green, blue = color
     return f"#{red:02x}{green:02x}{blue:02x}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ class Style:
     high: float = math.inf
     filled: bool = False
     """Whether nuclei are filled as well as outlined."""
+    windows: bool = True
+    """Whether outlines of training windows, which the page draws, stand in for the nuclei of the result there."""
 
     def __post_init__(self) -> None:
         if math.isnan(self.least) or math.isnan(self.low) or math.isnan(self.high):
@@ -66,6 +68,7 @@ def parse_style(query: Mapping[str, Sequence[str]]) -> Style:
             low=float(last("lo", "-inf")),
             high=float(last("hi", "inf")),
             filled=last("fill", "0") == "1",
+            windows=last("windows", "1") == "1",
         )
     except ValueError as error:
         raise ConfigError(f"the address asks for a style that cannot be: {error}") from None
@@ -83,6 +86,12 @@ class Paint:
     class_colors: tuple[Rgb, ...]
     limits: tuple[float, float]
     """Values at the ends of the colour scale; 0 and 1 where classes are shown."""
+    hidden_rows: NDArray[np.int64] | None = None
+    """Rows that are not shown, whatever the style."""
+
+    def without(self, rows: NDArray[np.int64]) -> Paint:
+        """The same, with some nuclei hidden."""
+        return replace(self, hidden_rows=rows) if len(rows) else self
 
     @property
     def colors(self) -> NDArray[np.uint8]:
@@ -113,6 +122,8 @@ class Paint:
         if style.of:
             values = self.table.column(style.of)[rows]
             keep &= (values >= style.low) & (values <= style.high)
+        if self.hidden_rows is not None:
+            keep &= ~np.isin(rows, self.hidden_rows)
         return rows[keep]
 
 

@@ -1,0 +1,138 @@
+"""What a file of training windows holds: windows, and the outlines in them, found among whatever else is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry import mapping, shape
+
+from wsinuc.datasets.layouts.qupath_objects import AREAS, IGNORE, NO_NUCLEI, REGION, is_named
+from wsinuc.workflows.view.teach.feature_file import Feature, class_of, id_of, properties_of
+
+WINDOW_COLOR = (0, 0, 180)
+"""That of QuPath for its class ``Region*``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A window, or an outline in one."""
+
+    feature: Feature
+    shape: shapely.Geometry
+    """(x, y) in pixels of the file."""
+
+    @property
+    def id(self) -> str:
+        """By which it is known."""
+        return id_of(self.feature)
+
+    @property
+    def class_name(self) -> str:
+        """Empty without one."""
+        return class_of(self.feature)
+
+    @property
+    def name(self) -> str:
+        """What a person called it; empty without a name."""
+        name = properties_of(self.feature).get("name")
+        return name.strip() if isinstance(name, str) else ""
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that can be edited of a file, in its order. What has no id, or is no polygon, stays in the file unseen."""
+
+    windows: tuple[Drawn, ...]
+    outlines: tuple[Drawn, ...]
+    """Those that meet a window."""
+
+    @cached_property
+    def shapes(self) -> NDArray[np.object_]:
+        """(n,) polygons of the outlines."""
+        return np.array([each.shape for each in self.outlines], np.object_)
+
+    @cached_property
+    def tree(self) -> shapely.STRtree:
+        """Of the outlines."""
+        return shapely.STRtree(self.shapes)
+
+    def outlines_in(self, area: shapely.Geometry) -> list[Drawn]:
+        """The outlines that meet an area."""
+        return [self.outlines[number] for number in sorted(self.tree.query(area, predicate="intersects").tolist())]
+
+    def windows_at(self, area: shapely.Geometry) -> list[Drawn]:
+        """The windows that an area meets."""
+        return [window for window in self.windows if shapely.intersects(window.shape, area)]
+
+    def free_name(self) -> str:
+        """``Region 1``, or the first such name that no window has."""
+        names = {window.name.casefold() for window in self.windows}
+        numbers = range(1, len(names) + 2)
+        return next(name for name in (f"Region {number}" for number in numbers) if name.casefold() not in names)
+
+
+def read_content(features: Sequence[Feature]) -> Content:
+    """The windows and outlines among the features of a file."""
+    drawn = [Drawn(feature, polygon) for feature in features if (polygon := _shape_of(feature)) is not None]
+    windows = [each for each in drawn if is_named(each.class_name, each.name, REGION)]
+    others = [
+        each
+        for each in drawn
+        if not is_named(each.class_name, each.name, REGION)
+        and not is_named(each.class_name, each.name, IGNORE)
+        and properties_of(each.feature).get("objectType") not in NO_NUCLEI
+    ]
+    meeting = np.zeros(len(others), np.bool_)
+    shapes = np.array([each.shape for each in others], np.object_)
+    for window in windows:
+        meeting |= shapely.intersects(window.shape, shapes)
+    inside = tuple(each for each, meets in zip(others, meeting.tolist(), strict=True) if meets)
+    return Content(tuple(windows), inside)
+
+
+def window_feature(area: shapely.Polygon, name: str) -> Feature:
+    """A new window, as QuPath has regions: a locked annotation, so that it is not moved by accident."""
+    properties = {
+        "objectType": "annotation",
+        "name": name,
+        "isLocked": True,
+        "classification": {"name": REGION, "color": list(WINDOW_COLOR)},
+    }
+    return _feature(str(uuid4()), area, properties)
+
+
+def outline_feature(polygon: shapely.Polygon, classification: dict[str, Any] | None) -> Feature:
+    """A new outline, with or without a class."""
+    properties: dict[str, Any] = {"objectType": "detection"}
+    if classification is not None:
+        properties["classification"] = classification
+    return _feature(str(uuid4()), polygon, properties)
+
+
+def _feature(name: str, polygon: shapely.Polygon, properties: dict[str, Any]) -> Feature:
+    geometry = {"type": "Polygon", "coordinates": [list(map(list, ring)) for ring in mapping(polygon)["coordinates"]]}
+    return {"type": "Feature", "id": name, "geometry": geometry, "properties": properties}
+
+
+def _shape_of(feature: Feature) -> shapely.Geometry | None:
+    """The polygon of a feature with an id; None for anything else, however odd."""
+    geometry = feature.get("geometry")
+    if not id_of(feature) or not isinstance(geometry, dict) or geometry.get("type") not in AREAS:
+        return None
+    try:
+        polygon = shape(geometry)
+    except (LookupError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError):
+        return None
+    if not polygon.is_valid:
+        polygon = shapely.make_valid(polygon)
+    # A window or a nucleus without an area is none.
+    if not np.isfinite(polygon.bounds).all() or not polygon.area:
+        return None
+    return polygon
