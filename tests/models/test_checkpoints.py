@@ -35,7 +35,7 @@ from wsinuc_cli.main import main
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 SHIPPED = {
     "accurate": "d696c75d1b2c1fc4efd9ac4bf914976f165031a9c3c3bc0b27df9095933b08e6",
-    "breast": "0a99cd55f3c233499deaf6b04e5eabf46c223179b48abc9b56f77ab1e9307c97",
+    "breast": "0c289992d104332c945f37d407825633321aae57b58c756ef324b49e8a0ccd6b",
     "diffusion": "a4a3f58db3b9dfffa8bf7ac384880a837b6d9cf967b31de925db51beac2e35a6",
     "fast": "824be193d82d86c780be598423383764a64868668cb7811fcad31f62ec0dca44",
     "student-tnbc": "1d3f14f7c8f19fc0ed0f98d1f90993a6e2fc33c32a98c0b8919860eb44d8bb6c",

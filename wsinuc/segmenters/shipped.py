@@ -38,9 +38,7 @@ MODELS = (
     ShippedModel(
         "accurate", "accurate.safetensors", "diffusion and, in three sizes, student together, with their disagreement"
     ),
-    ShippedModel(
-        "breast", "breast.safetensors", "nuclei of student-tnbc in four classes of breast tissue, from few points"
-    ),
+    ShippedModel("breast", "breast.safetensors", "nuclei of fast in breast tissue: lymphocyte, epithelial, stromal"),
     ShippedModel(
         "diffusion", "diffusion.safetensors", "method A: diffusion features and an ensemble of pixel classifiers"
     ),
