@@ -206,10 +206,9 @@ STAGES = (
     ),
     Stage(
         "shipped/denoiser.safetensors",
-        "{examples}/train_denoiser.py {data} {out}/denoiser.safetensors && "
-        f"{COPY} {{out}}/denoiser.safetensors {{weights}}/denoiser.safetensors && "
-        f"{COPY} {{out}}/denoiser.safetensors {{out}}/shipped/denoiser.safetensors",
-        1.5,
+        "{examples}/train_denoiser.py {data} {out}/denoiser.safetensors --shipped {weights}/denoiser.safetensors && "
+        f"{COPY} {{weights}}/denoiser.safetensors {{out}}/shipped/denoiser.safetensors",
+        2.4,
     ),
 )
 

@@ -95,7 +95,8 @@ class Numbers(NumbersType):
 @click.option(
     "--denoiser",
     metavar="NAME|FILE",
-    help="[ddpm, finetune] The shipped denoiser or diffusion, whose denoiser is tuned; or a checkpoint, made by wsinuc "
+    help="[ddpm, finetune] The shipped denoiser, or diffusion, whose denoiser is tuned on nuclei and the better start "
+    "for them; or a checkpoint, made by wsinuc "
     "pretrain or a model of the method ddpm.  [default: denoiser]",
 )
 @click.option(

@@ -7,7 +7,7 @@ from typing import Any
 
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.errors import ConfigError
-from wsinuc.models.networks.by_name import NETWORKS
+from wsinuc.models.networks.by_name import NETWORKS, UNETS
 from wsinuc.models.networks.hovernet import LOST, STRIDE
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.training.loop import FitConfig
@@ -57,7 +57,7 @@ class NetworkTrainConfig:
             raise ConfigError("HoVer-Net separates by its H and V maps; leave separation out or say hv")
         if self.similarity not in SIMILARITY_FORMS:
             raise ConfigError(f"similarity must be one of {', '.join(SIMILARITY_FORMS)}, got {self.similarity!r}")
-        if self.method == "unet":
+        if self.method in UNETS:
             check_crop(self.crop, 2 ** (self.levels - 1))
         if self.method == "hovernet":
             check_crop(self.crop, STRIDE, rim=LOST)
