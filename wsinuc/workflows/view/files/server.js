@@ -3,6 +3,13 @@ export const settings = JSON.parse(document.getElementById("settings").textConte
 
 export const byId = (id) => document.getElementById(id);
 
+// A row for each item, made anew only where an item is: what somebody stands on with the keyboard stays where it is.
+export function fill(list, items, row) {
+  const shown = JSON.stringify(items);
+  if (list.dataset.shown !== shown) list.replaceChildren(...items.map((item) => row(item)));
+  list.dataset.shown = shown;
+}
+
 export function element(name, text, ...classes) {
   const made = document.createElement(name);
   // As text, whatever a name holds.

@@ -1,7 +1,7 @@
 // Labels: keys and lasso give nuclei a class, every edit is on the disk before it is shown; and what is learned of them.
 import { draw, lassoIsOn, mouse, onEvent, setLasso } from "./map.js";
 import { offerLearned, showLegend, swatch } from "./panel.js";
-import { ask, byId, element, say, send, showProblems, tried } from "./server.js";
+import { ask, byId, element, fill, say, send, showProblems, tried } from "./server.js";
 import { change, query, renew } from "./state.js";
 import { select, selection, show } from "./nucleus.js";
 import { openApply } from "./apply.js";
@@ -45,18 +45,18 @@ function take(answer) {
   added = added.filter((name) => !classes.some((each) => each.name === name));
   const ignored = answer.labels.find((each) => each.name === IGNORE);
   const lines = [...classes, ...added.map((name) => ({ name, shown: name, color: "transparent", labels: 0 }))];
-  const rows = lines.map((each, number) => classRow(each, String(number + 1)));
-  if (ignored) rows.push(classRow({ ...ignored, shown: "No nucleus" }, "X"));
-  byId("classes").replaceChildren(...rows);
+  const rows = lines.map((each, number) => ({ ...each, key: String(number + 1) }));
+  if (ignored) rows.push({ ...ignored, shown: "No nucleus", key: "X" });
+  fill(byId("classes"), rows, classRow);
   draw("labels", answer.outlines);
   byId("learn").disabled = lines.filter((each) => each.labels > 0).length < 2;
 }
 
-function classRow(each, key) {
+function classRow(each) {
   const button = element("button", null, "class");
   button.title = "Give it to the selected nucleus";
   button.append(swatch(each.color), element("span", each.shown, "name"), element("span", each.labels, "figure"));
-  if (key.length === 1) button.append(element("kbd", key));
+  if (each.key.length === 1) button.append(element("kbd", each.key));
   button.addEventListener("click", () => give(each.name, { selected: true }));
   return button;
 }

@@ -1,7 +1,7 @@
 // Training windows: areas in which every outline is to be right; outlines are selected, split, merged, drawn, deleted.
 import { bounds, draw, go, mouse, onMove, show as showGlyph, where } from "./map.js";
 import { claimTaps, select } from "./nucleus.js";
-import { ask, byId, copy, element, say, send, tried } from "./server.js";
+import { ask, byId, copy, element, fill, say, send, tried } from "./server.js";
 import { change, renew, style } from "./state.js";
 import { beginSketch, endSketch, isSketching, openSketch, sketchByKey } from "./sketch.js";
 
@@ -50,7 +50,7 @@ function take(answer) {
   ({ windows, outlines, command } = answer);
   selected = new Set([...selected, ...(answer.new ?? [])].filter((id) => outlines.some((each) => each.id === id)));
   byId("window-name").placeholder = answer.freeName;
-  byId("window-list").replaceChildren(...windows.map(windowRow));
+  fill(byId("window-list"), windows, windowRow);
   byId("window-tools").hidden = byId("window-file").hidden = windows.length === 0;
   byId("window-saved").textContent = answer.file;
   draw("windows", flat(windows));
