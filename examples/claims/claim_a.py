@@ -31,7 +31,6 @@ from records import Price, after_minutes, cpu_clock, is_done, print_prices, writ
 
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.features.extractor import FeatureConfig
-from wsinuc.models.networks.by_name import NETWORKS
 
 COUNTS = (1, 2, 4, 8, 16, 32)
 SEEDS = (0, 1, 2, 3, 4)
@@ -47,9 +46,7 @@ FEATURE_ROWS: dict[str, tuple[str, FeatureConfig]] = {
     "tissue": ("tissue", DENOISED),
 }
 """Row -> whose weights, and where they are read."""
-NETWORK_ROWS: dict[str, NetworkRow] = {
-    name: NetworkRow(method=name) for name in ("unet", "attention-unet") if name in NETWORKS
-}
+NETWORK_ROWS: dict[str, NetworkRow] = {name: NetworkRow(method=name) for name in ("unet", "attention-unet")}
 FEATURE_RUN_S = 40.0
 """CPU seconds of a run on frozen features, from three runs on TNBC that took 161 with all that goes before."""
 

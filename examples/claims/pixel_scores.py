@@ -14,9 +14,9 @@ from typing import Any
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.metrics.boundaries import hausdorff
 from wsinuc.metrics.pixels import PixelCounts, count_pixels
 from wsinuc.metrics.segmentation import aji
 
@@ -64,17 +64,17 @@ def scores_of(squares: Sequence[LabelledImage], maps: Sequence[ClassMap], classe
 def outline_scores(squares: Sequence[LabelledImage], maps: Sequence[ClassMap]) -> dict[str, float | None]:
     """F1, sensitivity and precision of nuclei's pixels, pooled; the mean Hausdorff distance in um, or None."""
     binary = [(predicted > 0).astype(np.int64) for predicted in maps]
-    confusion = pooled_counts([one_class(square) for square in squares], binary, 1).confusion
-    both = confusion[1, 1]
+    counts = pooled_counts([one_class(square) for square in squares], binary, 1)
     distances = [
         hausdorff(square.labels > 0, predicted > 0) * square.mpp
         for square, predicted in zip(squares, maps, strict=True)
         if square.labels.any() and predicted.any()
     ]
     return {
-        "f1": rounded(2 * both / max(1, confusion[1].sum() + confusion[:, 1].sum())),
-        "sensitivity": rounded(both / max(1, confusion[1].sum())),
-        "precision": rounded(both / max(1, confusion[:, 1].sum())),
+        # Nothing annotated, or nothing predicted, counts as 0.
+        "f1": rounded(np.nan_to_num(counts.dice[1])),
+        "sensitivity": rounded(np.nan_to_num(counts.sensitivity[1])),
+        "precision": rounded(np.nan_to_num(counts.precision[1])),
         "hausdorff_um": rounded(fmean(distances)) if distances else None,
         "hausdorff_squares": len(distances),
     }
@@ -83,19 +83,6 @@ def outline_scores(squares: Sequence[LabelledImage], maps: Sequence[ClassMap]) -
 def one_class(square: LabelledImage) -> LabelledImage:
     """The square with nuclei of one class; those of unknown class are nuclei, too."""
     return replace(square, classes=None)
-
-
-def hausdorff(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
-    """Greatest distance in pixels from a pixel of either mask to the other mask; neither may be empty.
-
-    Examples
-    --------
-    >>> hausdorff(np.array([[True, False, False]]), np.array([[True, False, True]]))
-    2.0
-    """
-    to_truth = ndimage.distance_transform_edt(~truth)
-    to_predicted = ndimage.distance_transform_edt(~predicted)
-    return float(max(to_truth[predicted].max(), to_predicted[truth].max()))
 
 
 def pieces(predicted: ClassMap) -> NDArray[np.int32]:

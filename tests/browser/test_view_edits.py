@@ -10,22 +10,11 @@ import numpy as np
 import shapely
 from playwright.sync_api import Page
 
-from helpers.browser import ready
+from helpers.browser import go, ready, to_screen
 from wsinuc.datasets import open_dataset
 from wsinuc.workflows.view.table import load_table
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-def to_screen(page: Page, x: float, y: float) -> tuple[float, float]:
-    """Where on the page a point of the slide is shown."""
-    place: list[float] = page.evaluate("([x, y]) => wsinucView.toScreen(x, y)", [x, y])
-    return place[0], place[1]
-
-
-def go(page: Page, x: float, y: float, down: float) -> None:
-    page.evaluate("([x, y, down]) => wsinucView.go({ x, y, down })", [x, y, down])
-    page.wait_for_function("() => wsinucView.tilesAreThere()")
 
 
 def drag(page: Page, *corners: tuple[float, float]) -> None:

@@ -13,20 +13,9 @@ import zarr
 from PIL import Image
 from playwright.sync_api import Page
 
-from helpers.browser import ready
+from helpers.browser import go, ready, to_screen
 from wsinuc.workflows.view.table import load_table
 from wsinuc.workflows.view.teach.labels import labels_path
-
-
-def to_screen(page: Page, x: float, y: float) -> tuple[float, float]:
-    """Where on the page a point of the slide is shown."""
-    place: list[float] = page.evaluate("([x, y]) => wsinucView.toScreen(x, y)", [x, y])
-    return place[0], place[1]
-
-
-def go(page: Page, x: float, y: float, down: float) -> None:
-    page.evaluate("([x, y, down]) => wsinucView.go({ x, y, down })", [x, y, down])
-    page.wait_for_function("() => wsinucView.tilesAreThere()")
 
 
 def says(page: Page, words: str) -> None:
@@ -239,7 +228,7 @@ def test_the_keyboard_reaches_everything(seen: Any) -> None:
     assert len(controls) > 30
     assert {"map-of", "map-um", "map-opacity", "searched", "left-out", "lasso"} <= {*controls}
     reached = set()
-    for _ in range(2 * len(controls)):
+    for _ in range(len(controls) + 10):
         page.keyboard.press("Tab")
         number, outline = page.evaluate(
             "() => [document.activeElement.dataset.number, getComputedStyle(document.activeElement).outlineStyle]"

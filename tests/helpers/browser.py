@@ -21,3 +21,15 @@ def ready(page: Any) -> None:
     """Wait until the page has opened and its tiles have come."""
     page.wait_for_selector("body[data-ready]")
     page.wait_for_function("() => wsinucView.tilesAreThere()")
+
+
+def to_screen(page: Any, x: float, y: float) -> tuple[float, float]:
+    """Where on the page a point of the slide is shown."""
+    place: list[float] = page.evaluate("([x, y]) => wsinucView.toScreen(x, y)", [x, y])
+    return place[0], place[1]
+
+
+def go(page: Any, x: float, y: float, down: float) -> None:
+    """Move to a place of the slide, and wait for its tiles."""
+    page.evaluate("([x, y, down]) => wsinucView.go({ x, y, down })", [x, y, down])
+    page.wait_for_function("() => wsinucView.tilesAreThere()")
