@@ -141,9 +141,9 @@ def test_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
         """Say hello."""
         click.echo("hello")
 
-    module = ModuleType("wsinuc_cli.greet")
+    module = ModuleType("wsinuc_cli.commands.greet")
     module.greet = greet
-    monkeypatch.setitem(sys.modules, "wsinuc_cli.greet", module)
+    monkeypatch.setitem(sys.modules, "wsinuc_cli.commands.greet", module)
     monkeypatch.setitem(main.COMMANDS, "greet", "Say hello.")
     runner = CliRunner()
     assert runner.invoke(main.main, ["greet"]).output == "hello\n"

@@ -1,6 +1,6 @@
 """The defaults of trainings as their config dataclasses have them, for the help of the commands.
 
-``python -m wsinuc_cli.config_defaults`` writes them into the file that `wsinuc_cli.stated_defaults`
+``python -m wsinuc_cli.config_defaults`` writes them into the file that `wsinuc_cli.help.stated_defaults`
 reads: after a default has changed, a test asks for it.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from wsinuc.exports.atomic import replacing
-from wsinuc_cli.overlay import field_of
-from wsinuc_cli.stated_defaults import FILE
+from wsinuc_cli.help.stated_defaults import FILE
+from wsinuc_cli.options.overlay import field_of
 
 Presets = Mapping[str, Mapping[str, Any]]
 """Name of a preset, empty for the one that is taken without ``--preset`` -> method -> its config."""
@@ -25,7 +25,9 @@ def current_defaults() -> dict[str, dict[str, str]]:
     from wsinuc.workflows.distill.config import DistillConfig
     from wsinuc.workflows.join.run import JoiningFit
     from wsinuc.workflows.train.sweep import SweepConfig
-    from wsinuc_cli import adapt, classify, distill, join, pretrain_settings, sweep
+    from wsinuc_cli.commands import adapt, distill, join, sweep
+    from wsinuc_cli.commands.classify import command as classify
+    from wsinuc_cli.commands.pretrain import settings as pretrain_settings
 
     only = ""
     return {
@@ -47,7 +49,7 @@ def current_defaults() -> dict[str, dict[str, str]]:
 def _train() -> dict[str, str]:
     from wsinuc.workflows.train.ddpm import DdpmTrainConfig
     from wsinuc.workflows.train.network_config import NetworkTrainConfig
-    from wsinuc_cli.train import DDPM_FIELDS, NETWORK_FIELDS, NETWORKS, OWNERS
+    from wsinuc_cli.commands.train import DDPM_FIELDS, NETWORK_FIELDS, NETWORKS, OWNERS
 
     presets = {
         "": {"ddpm": DdpmTrainConfig(), **{method: NetworkTrainConfig.quick(method) for method in NETWORKS}},
@@ -61,7 +63,7 @@ def _train() -> dict[str, str]:
 def _synthesize() -> dict[str, str]:
     from wsinuc.models.diffusion.samplers import USUAL_STEPS, SamplerConfig
     from wsinuc.workflows.synthesize.config import SynthesisConfig
-    from wsinuc_cli.synthesize import FIELDS
+    from wsinuc_cli.commands.synthesize import FIELDS
 
     start = SynthesisConfig()
     usual = {name: {"": SynthesisConfig(sampler=SamplerConfig.usual(name))} for name in USUAL_STEPS}

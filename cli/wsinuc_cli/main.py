@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import importlib
-import logging
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,13 +15,12 @@ from typing import Any
 import click
 
 from wsinuc import __version__
-from wsinuc.errors import WsinucError
 from wsinuc.leaving import give_all_back
 from wsinuc.shown import shown
-from wsinuc.urls import redact
+from wsinuc_cli.failure import Failure, describe_error
 from wsinuc_cli.renamed import translated
 from wsinuc_cli.stopping import Stopped, stopping
-from wsinuc_cli.terminal import echo, echo_text, open_closed_streams
+from wsinuc_cli.terminal import echo, open_closed_streams
 
 COMMANDS = {
     "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
@@ -49,28 +46,9 @@ COMMANDS = {
     "sweep": "Find the diffusion features that segment best.",
     "bench": "Measure how fast this machine is, stage by stage.",
 }
-"""Name and one line of help; command NAME is the object NAME of the module ``wsinuc_cli.NAME``."""
+"""Name and one line of help; command NAME is the object NAME of ``wsinuc_cli.commands.NAME``."""
 
 INTERRUPTED = 130
-
-
-class Failure(click.ClickException):
-    """Ends the program with one line on stderr and exit code 1."""
-
-    def show(self, file: Any = None) -> None:
-        """Print ``error: message``."""
-        echo(f"error: {self.format_message()}", err=True)
-
-
-def describe_error(error: BaseException) -> str:
-    """One line for the user; the traceback too, on stderr, when ``-v`` is on and the error is none of ours."""
-    text = redact(" ".join(str(error).split()))
-    if isinstance(error, WsinucError):
-        return text
-    if logging.getLogger("wsinuc").isEnabledFor(logging.DEBUG):
-        echo_text(redact("".join(traceback.format_exception(error))), err=True)
-        return f"unexpected {type(error).__name__}: {text}"
-    return f"unexpected {type(error).__name__}: {text} (run with -v for the traceback, and please report it)"
 
 
 @contextmanager
@@ -105,7 +83,7 @@ class LazyGroup(click.Group):
         """Import one command; None when there is no such name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"wsinuc_cli.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(importlib.import_module(f"wsinuc_cli.commands.{cmd_name}"), cmd_name)
         return command
 
     def resolve_command(

@@ -38,7 +38,7 @@ from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.generators.cost import estimate_joint
 from wsinuc.workflows.generators.cosyn_config import PRESETS
 from wsinuc.workflows.training.cost import NetworkCost
-from wsinuc_cli.pretrain import pretrain
+from wsinuc_cli.commands.pretrain.command import pretrain
 
 STEPS = 20_000
 IMAGES = 120

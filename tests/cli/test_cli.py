@@ -24,9 +24,9 @@ from wsinuc.errors import DeviceError
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.workflows.segment import run as task
 from wsinuc.workflows.segment.events import BlockDone, Planned, StageStarted
-from wsinuc_cli import progress
-from wsinuc_cli.duration import duration
 from wsinuc_cli.main import COMMANDS, main
+from wsinuc_cli.progress import slide as progress
+from wsinuc_cli.texts.duration import duration
 
 PATIENCE_S = 240.0
 """For what takes a moment on a machine that has nothing else to do."""

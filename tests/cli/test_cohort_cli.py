@@ -23,9 +23,9 @@ from wsinuc.workflows.segment import run_times
 from wsinuc.workflows.segment.events import BlockDone, Planned
 from wsinuc.workflows.segment.run import plan_segment
 from wsinuc.workflows.segment.run_times import read_run_times
-from wsinuc_cli.cohort_progress import CohortBars, CohortLines, OneSlide
-from wsinuc_cli.duration import duration
 from wsinuc_cli.main import main
+from wsinuc_cli.progress.cohort import CohortBars, CohortLines, OneSlide
+from wsinuc_cli.texts.duration import duration
 
 
 @pytest.fixture

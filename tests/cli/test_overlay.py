@@ -19,13 +19,13 @@ from wsinuc.models.networks.unet import UNet
 from wsinuc.workflows.denoiser.config import PRESETS
 from wsinuc.workflows.train.ddpm import DdpmTrainConfig
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
+from wsinuc_cli.commands.distill import distill
+from wsinuc_cli.commands.pretrain.command import pretrain
+from wsinuc_cli.commands.sweep import sweep
+from wsinuc_cli.commands.train import DDPM_FIELDS, NETWORK_FIELDS, ddpm_config, network_config, train
 from wsinuc_cli.config_defaults import current_defaults
-from wsinuc_cli.distill import distill
-from wsinuc_cli.overlay import field_of, given_options, overlaid, refuse_foreign, with_fields
-from wsinuc_cli.pretrain import pretrain
-from wsinuc_cli.stated_defaults import stated_defaults
-from wsinuc_cli.sweep import sweep
-from wsinuc_cli.train import DDPM_FIELDS, NETWORK_FIELDS, ddpm_config, network_config, train
+from wsinuc_cli.help.stated_defaults import stated_defaults
+from wsinuc_cli.options.overlay import field_of, given_options, overlaid, refuse_foreign, with_fields
 
 
 def test_a_field_changes_and_nothing_else():
@@ -132,7 +132,8 @@ def test_help_shows_them(command: click.Command, option: str, text: str):
 
 
 def test_help_does_not_wait_for_pytorch():
-    script = "import sys; from wsinuc_cli import train, pretrain, sweep, distill; sys.exit('torch' in sys.modules)"
+    commands = "from wsinuc_cli.commands import train, pretrain, sweep, distill"
+    script = f"import sys; {commands}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 

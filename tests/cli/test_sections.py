@@ -9,8 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from wsinuc_cli.help.sections import HEADINGS, SectionedCommand, SectionOption, heading_of, long_flag, option_in
 from wsinuc_cli.main import COMMANDS, main
-from wsinuc_cli.sections import HEADINGS, SectionedCommand, SectionOption, heading_of, long_flag, option_in
 
 MOST = 6
 """Options that a reader takes in at a glance, without headings."""

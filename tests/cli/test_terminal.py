@@ -21,9 +21,10 @@ from rich.console import Console
 import wsinuc.segmenters
 from helpers.oracle import OracleSegmenter, write_slide
 from wsinuc.shown import shown
-from wsinuc_cli import cohort_progress, progress
 from wsinuc_cli.main import main
-from wsinuc_cli.options import start_logging
+from wsinuc_cli.options.common import start_logging
+from wsinuc_cli.progress import cohort as cohort_progress
+from wsinuc_cli.progress import slide as progress
 from wsinuc_cli.terminal import echo
 
 CLI = Path(__file__).parents[2] / "cli" / "wsinuc_cli"
@@ -90,7 +91,7 @@ class TestShown:
 
 def test_everything_is_printed_through_one_place():
     """No command prints by itself, makes a console of its own or a column that takes names for instructions."""
-    for path in CLI.glob("*.py"):
+    for path in CLI.rglob("*.py"):
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         for call in calls:
             name = ast.unparse(call.func)

@@ -23,8 +23,8 @@ from wsinuc.models.networks.unet import UNet
 from wsinuc.segmenters import load_segmenter, shipped
 from wsinuc.workflows.data.training_set import NUCLEUS, ImageSelection, gather_training_set
 from wsinuc.workflows.train import ddpm, networks
-from wsinuc_cli.next_command import after_few_windows
-from wsinuc_cli.train import train
+from wsinuc_cli.commands.train import train
+from wsinuc_cli.texts.next_command import after_few_windows
 
 EVERYTHING = ImageSelection(wanted={}, unwanted={})
 DDPM = ["--timesteps", "10", "--blocks", "1,2", "--visits", "1", "--members", "2"]

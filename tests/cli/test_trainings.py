@@ -17,7 +17,7 @@ from helpers.files.denoisers import SMALL, write_denoiser
 from wsinuc.models.networks.unet import UNet
 from wsinuc.segmenters.shipped import shipped_path
 from wsinuc_cli.main import main
-from wsinuc_cli.next_command import (
+from wsinuc_cli.texts.next_command import (
     after_denoiser,
     after_distilling,
     after_sweep,

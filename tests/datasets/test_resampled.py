@@ -19,7 +19,7 @@ from wsinuc.errors import ConfigError, DataError, MppError
 from wsinuc.grid import Box
 from wsinuc.workflows.evaluate.resolutions import evaluate_resolutions, parse_resolutions, resolution_rows
 from wsinuc.workflows.evaluate.run import predict_nuclei
-from wsinuc_cli.evaluate import evaluate as command
+from wsinuc_cli.commands.evaluate import evaluate as command
 
 FINE = MPP / 2
 

@@ -40,7 +40,7 @@ from wsinuc.workflows.adapt.trials import mixture
 from wsinuc.workflows.adapt.windows import Field, field_of
 from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.evaluate.run import predict_labels
-from wsinuc_cli.adapt import adapt as command
+from wsinuc_cli.commands.adapt import adapt as command
 
 SHAPE = {"classes": 2, "maps": 1, "base": 4, "levels": 2, "smooth": True}
 MPP = 0.5

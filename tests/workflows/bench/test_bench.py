@@ -19,7 +19,7 @@ from helpers.oracle import OracleSegmenter, write_slide
 from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.workflows.bench.meter import metered, typical
 from wsinuc.workflows.bench.run import STAGES, BenchConfig, BenchReport, run_bench
-from wsinuc_cli.bench import bench, describe
+from wsinuc_cli.commands.bench import bench, describe
 
 
 @pytest.fixture(scope="module")

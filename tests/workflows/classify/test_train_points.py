@@ -36,7 +36,7 @@ from wsinuc.workflows.classify.marked import classes_of_nuclei, nuclei_at_points
 from wsinuc.workflows.classify.nuclei import gather_nuclei
 from wsinuc.workflows.classify.run import PointTrainConfig, train_points
 from wsinuc.workflows.segment.run import segment_slide
-from wsinuc_cli.classify import classify
+from wsinuc_cli.commands.classify.command import classify
 
 QUICK = PointTrainConfig(classifier=ClassifierConfig(members=2), views=1, folds=3, permutations=3)
 IMAGES = tuple(labelled(seed) for seed in range(4))

@@ -20,7 +20,7 @@ from wsinuc.grid import Box
 from wsinuc.models.features.image_vectors import ImageFeatures
 from wsinuc.workflows.compare.patches import Cutting, cut_patches, measure_patch
 from wsinuc.workflows.compare.run import compare_sets
-from wsinuc_cli.compare import compare
+from wsinuc_cli.commands.compare import compare
 
 CUTTING = Cutting(size_px=64, mpp=MPP)
 

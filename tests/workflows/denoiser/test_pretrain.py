@@ -29,8 +29,8 @@ from wsinuc.slides import open_slide
 from wsinuc.workflows.data.sources import open_sources
 from wsinuc.workflows.denoiser.report import estimate
 from wsinuc.workflows.denoiser.run import PRESETS, PretrainConfig, pretrain
+from wsinuc_cli.commands.pretrain.settings import pretrain_config
 from wsinuc_cli.main import main
-from wsinuc_cli.pretrain_settings import pretrain_config
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
 TINY = PretrainConfig(

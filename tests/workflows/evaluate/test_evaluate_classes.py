@@ -29,7 +29,7 @@ from wsinuc.workflows.evaluate.run import (
     predict_nuclei,
     read_prediction,
 )
-from wsinuc_cli.evaluate import evaluate as command
+from wsinuc_cli.commands.evaluate import evaluate as command
 
 ORACLE = partial(predict_nuclei, segmenter=OracleSegmenter())
 

@@ -21,9 +21,9 @@ from wsinuc.models.checkpoints.generators import load_structure_model
 from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
 from wsinuc.workflows.generators import nudiff as train_nudiff
 from wsinuc.workflows.generators import report as generator_report
+from wsinuc_cli.commands.pretrain.settings import METHODS, presets, pretrain_config
 from wsinuc_cli.main import main
-from wsinuc_cli.next_command import next_command
-from wsinuc_cli.pretrain_settings import METHODS, presets, pretrain_config
+from wsinuc_cli.texts.next_command import next_command
 
 pytestmark = pytest.mark.usefixtures("unpainted")
 SHORT = ["--steps", "1", "--patch", "16", "--batch", "1"]

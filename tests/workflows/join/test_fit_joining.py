@@ -25,7 +25,7 @@ from wsinuc.separation.joining import DESCRIPTORS, join_tree
 from wsinuc.separation.targets import centre_distance
 from wsinuc.separation.watershed import fragments, instances_from_distance
 from wsinuc.workflows.join.run import FEWEST, JoiningFit, Joins, fit_joining, gains_of, joins_of, regress, train_joining
-from wsinuc_cli.join import join as command
+from wsinuc_cli.commands.join import join as command
 
 HEIGHT = 0.03
 

@@ -35,7 +35,7 @@ from wsinuc.workflows.reclassify.marks import read_marks
 from wsinuc.workflows.reclassify.tables import open_table
 from wsinuc.workflows.reclassify.write import WriteConfig, write_classified
 from wsinuc.workflows.segment.run import segment_slide
-from wsinuc_cli.classify import classify
+from wsinuc_cli.commands.classify.command import classify
 
 QUICK = LearnConfig(permutations=0)
 IDS = "labels.ome.zarr/labels/nuclei/"

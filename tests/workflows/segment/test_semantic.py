@@ -31,7 +31,7 @@ from wsinuc.store import Entry, ResultStore, settings_hash
 from wsinuc.store.pieces import ClassMaps, map_path, write_class_map
 from wsinuc.workflows.reclassify.class_image import write_class_image
 from wsinuc.workflows.segment.events import BlockDone, Event
-from wsinuc_cli.info import info
+from wsinuc_cli.commands.info import info
 from wsinuc_cli.main import main
 
 SHAPE = (340, 270)

@@ -21,8 +21,8 @@ from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field
 from wsinuc.workflows.synthesize.cosyn import CoSynRecipe
 from wsinuc.workflows.synthesize.nudiff import NudiffRecipe
 from wsinuc.workflows.synthesize.run import SampleDone, SynthesisStarted, synthesize_recipe
-from wsinuc_cli.synthesize import synthesize
-from wsinuc_cli.train import train
+from wsinuc_cli.commands.synthesize import synthesize
+from wsinuc_cli.commands.train import train
 
 TWO_STEPS = SynthesisConfig(sampler=SamplerConfig("dpm++", 2), guidance=0.5, batch=2)
 

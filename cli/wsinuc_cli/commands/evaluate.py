@@ -1,0 +1,347 @@
+"""``wsinuc evaluate``: how well a model, or label images, agree with annotation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from wsinuc_cli.help.sections import SectionedCommand
+from wsinuc_cli.options.common import DEFAULTS, device_option
+from wsinuc_cli.options.images import condition_options
+from wsinuc_cli.terminal import echo
+
+if TYPE_CHECKING:
+    from wsinuc.datasets.base import Conditions, Dataset
+    from wsinuc.metrics.detection import DetectionCounts
+    from wsinuc.workflows.evaluate.run import Evaluation, ImageScores, Predict
+
+FOLDER = click.Path(path_type=Path)
+COLUMNS = ("dice", "aji", "aji_plus", "dq", "sq", "pq")
+POOLED = {
+    "f_detection": "F_d",
+    "type_accuracy": "type accuracy",
+    "bpq_pannuke": "bPQ (PanNuke)",
+    "mpq_pannuke": "mPQ (PanNuke)",
+    "mpq_pooled_conic": "mPQ (pooled, CoNIC)",
+    "miou_pooled_nuclei": "IoU of pixels, mean over classes of nuclei",
+}
+TITLES = {
+    "aji_plus": "aji+",
+    "f_detection": "F_d",
+    "true_nuclei": "annotated",
+    "predicted_nuclei": "predicted",
+}
+BY_CLASS = {
+    "pq_pannuke": "PQ/image",
+    "pq_pooled_conic": "PQ pooled",
+    "f_classification": "F_c",
+    "iou_pooled": "IoU",
+    "dice_pooled": "Dice",
+}
+SEMANTIC_BY_CLASS = {
+    "iou_pooled": "IoU",
+    "iou_image_mean": "IoU/image",
+    "dice_pooled": "Dice",
+    "sensitivity_pooled": "sensitivity",
+    "precision_pooled": "precision",
+    "hausdorff_um_image_mean": "HD um",
+    "hausdorff_95_um_image_mean": "HD95 um",
+    "hausdorff_px_image_mean": "HD px",
+    "hausdorff_95_px_image_mean": "HD95 px",
+}
+
+
+@click.command(cls=SectionedCommand)
+@click.argument("data", required=False, metavar="[DATA]")
+@condition_options
+@click.option(
+    "--split", type=FOLDER, metavar="FILE", help="Split of the data set, made by wsinuc data split or by a training."
+)
+@click.option("--part", metavar="NAME", help="Part of the split to measure on, such as test.")
+@click.option(
+    "--model",
+    default=DEFAULTS["model"],
+    show_default=True,
+    help="Shipped model or checkpoint to measure.",
+    metavar="NAME|FILE",
+)
+@click.option(
+    "--pred",
+    type=FOLDER,
+    metavar="DIR",
+    help="Label images (NAME.png) to measure instead of a model.",
+)
+@click.option(
+    "--truth",
+    type=FOLDER,
+    metavar="DIR",
+    help="With --pred: label images of the annotation, instead of DATA.",
+)
+@click.option(
+    "--batch-size",
+    type=int,
+    metavar="N",
+    help="Tiles that the network sees at once.  [default: 1 on a CPU, else 8]",
+)
+@click.option(
+    "--at-mpp",
+    metavar="UM,UM,...",
+    help="Resample the images to each of these um per pixel, run the model on them, and score at that resolution.",
+)
+@click.option(
+    "--classes/--no-classes",
+    default=True,
+    show_default=True,
+    help="Score classes where both the annotation and the model have them.",
+)
+@click.option(
+    "--semantic/--no-semantic",
+    default=False,
+    show_default=True,
+    help="Score the class of every pixel before nuclei are separated, too: IoU, Dice, distances by class.",
+)
+@click.option(
+    "--radius-px",
+    type=float,
+    metavar="PX",
+    help="Largest distance between the centres of matched nuclei, for F_d.  [default: 3 um]",
+)
+@click.option(
+    "--matching",
+    type=click.Choice(["hovernet", "within"]),
+    default="hovernet",
+    show_default=True,
+    help="How nuclei are paired for F_d: as HoVer-Net's code does it, or for the most pairs within the radius.",
+)
+@click.option("-o", "--output", type=FOLDER, metavar="DIR", help="Folder for tables, predictions and pictures.")
+@click.option("--overwrite", is_flag=True, help="Write into a folder that is not empty.")
+@click.option(
+    "--worst",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="How many of the worst images the page worst.png shows.",
+)
+@device_option
+def evaluate(
+    data: str | None,
+    mpp: float | None,
+    regions: str | None,
+    split: Path | None,
+    part: str | None,
+    wanted: tuple[str, ...],
+    unwanted: tuple[str, ...],
+    model: str,
+    device: str,
+    batch_size: int | None,
+    pred: Path | None,
+    truth: Path | None,
+    at_mpp: str | None,
+    classes: bool,
+    semantic: bool,
+    radius_px: float | None,
+    matching: Literal["hovernet", "within"],
+    worst: int,
+    output: Path | None,
+    overwrite: bool,
+) -> None:
+    """Compare a model's nuclei, or label images, with annotated ones.
+
+    DATA is a data set as it was published, or a folder with images/ and labels/. NAME=DIR says which layout it has,
+    where the files alone do not tell.
+
+    \b
+    wsinuc evaluate tnbc --mpp 0.25 --where patient=09,10,11 -o evaluation
+    wsinuc evaluate pannuke=PanNuke --where fold=3 --model classes.safetensors -o evaluation
+    wsinuc evaluate monuseg --split split.json --part test
+    wsinuc evaluate pannuke=PanNuke --model mine.safetensors --semantic -o evaluation
+    wsinuc evaluate tnbc --mpp 0.25 --at-mpp 0.25,0.5,1.0 -o resolutions
+    wsinuc evaluate tnbc --pred other_tool/labels
+    wsinuc evaluate --truth tnbc/labels --pred other_tool/labels --mpp 0.25
+    """
+    from wsinuc.workflows.evaluate import run as task
+
+    if (split is None) != (part is None):
+        raise click.UsageError("--split names the file and --part which of its parts: give both or none")
+    scoring = task.Scoring(classes=classes, rule=matching, radius_px=radius_px, semantic=semantic)
+    files: dict[str, Any] = {"out": output, "overwrite": overwrite, "scoring": scoring, "on_image": _show_image}
+    if at_mpp is not None and (pred is not None or data is None):
+        raise click.UsageError("--at-mpp shows a model other images: give DATA and no --pred")
+    if pred is not None and truth is not None and data is None and split is None:
+        _show(task.evaluate_folders(pred, truth, mpp=mpp, **files), output)
+    elif data is not None and truth is None:
+        dataset = _open_dataset(data, mpp, regions, split, part).where(*_conditions(wanted, unwanted))
+        if pred is None:
+            predict, names = _predictor(model, device, batch_size, semantic)
+        else:
+            predict, names = _reader(pred)
+        # Pages need images, which a comparison of two folders does not have.
+        files |= {"predicted_classes": names, "worst": worst}
+        if at_mpp is not None:
+            return _evaluate_resolutions(dataset, predict, at_mpp, files)
+        _show(task.evaluate(dataset, predict, **files), output)
+    else:
+        raise click.UsageError("give DATA (with --model or --pred), or --truth with --pred (and no --split)")
+
+
+def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, files: dict[str, Any]) -> None:
+    """One evaluation per resolution, and a table of all below them."""
+    from wsinuc.workflows.evaluate import resolutions as task
+
+    wanted = task.parse_resolutions(resolutions)
+
+    def tell(mpp: float) -> None:
+        echo(f"{mpp:g} um per pixel")
+
+    rows = task.resolution_rows(task.evaluate_resolutions(dataset, predict, wanted, on_resolution=tell, **files))
+    echo()
+    echo("Means over images, compared at the resampled resolution:")
+    shown = [name for name in ("mpp", *COLUMNS, "f_detection", "true_nuclei", "predicted_nuclei") if name in rows[0]]
+    echo("  ".join(f"{TITLES.get(name, name):>9}" for name in shown))
+    for row in rows:
+        echo("  ".join(_cell(row[name]) for name in shown))
+    if files["out"] is not None:
+        echo(f"Written to {files['out']}: resolutions.csv, resolutions.json and a folder per resolution")
+
+
+def _cell(value: float) -> str:
+    """A count, or a figure with three digits, nine letters wide."""
+    if isinstance(value, int):
+        return f"{value:9d}"
+    return f"{value:9.3f}"
+
+
+def _open_dataset(source: str, mpp: float | None, regions: str | None, split: Path | None, part: str | None) -> Dataset:
+    from wsinuc.datasets import open_dataset
+
+    dataset = open_dataset(source, mpp=mpp, regions=regions)
+    if split is None or part is None:
+        return dataset
+    from wsinuc.datasets.sampling.split import Split
+
+    return Split.load(split).of(dataset, part)
+
+
+def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[Conditions, Conditions]:
+    from wsinuc.datasets.base import parse_conditions
+
+    return parse_conditions(wanted), parse_conditions(unwanted)
+
+
+def _predictor(model: str, device: str, batch_size: int | None, semantic: bool) -> tuple[Predict, tuple[str, ...]]:
+    """What predicts, and the names of its classes."""
+    from wsinuc.segmenters import load_segmenter
+    from wsinuc.workflows.evaluate.run import predict_nuclei
+
+    segmenter = load_segmenter(model, device=device)
+    names = tuple(c.name for c in segmenter.classes)
+    return partial(predict_nuclei, segmenter=segmenter, batch_size=batch_size, semantic=semantic), names
+
+
+def _reader(folder: Path) -> tuple[Predict, tuple[str, ...]]:
+    from wsinuc.workflows.evaluate.run import read_class_names, read_prediction
+
+    return partial(read_prediction, folder=folder), read_class_names(folder)
+
+
+def _show_image(image: ImageScores) -> None:
+    scores = image.scores
+    counts = image.detection
+    if scores is not None:
+        values = "  ".join(f"{getattr(scores, column):8.3f}" for column in COLUMNS)
+        echo(f"{image.name[:32]:32}  {values}  {scores.true_nuclei:9d}  {scores.predicted_nuclei:9d}")
+    elif counts is not None:  # points are annotated, so there are no outlines to compare
+        echo(f"{image.name[:32]:32}  F_d {counts.f_detection:6.3f}  {_detected(counts)}")
+
+
+def _detected(counts: DetectionCounts) -> str:
+    """Nuclei of all classes together."""
+    matched = int(counts.matched.sum())
+    missed = int(counts.missed.sum())
+    invented = int(counts.invented.sum())
+    return f"matched {matched}, missed {missed}, invented {invented}"
+
+
+def _show(evaluation: Evaluation, output: Path | None) -> None:
+    """Means, pooled figures and the table of classes, below the images: the reader is there when all is done."""
+    summary = evaluation.summary()
+    if evaluation.means:
+        _show_means(evaluation)
+    counts = evaluation.detection
+    if counts is not None:
+        echo(f"all {len(evaluation.images)} images: {_detected(counts)}")
+    figures = [f"{text} {_number(summary[name])}" for name, text in POOLED.items() if name in summary]
+    echo("  ".join(figures))
+    if evaluation.classes:
+        _show_classes(evaluation, summary)
+    if "semantic" in summary:
+        _show_semantic(evaluation, summary["semantic"])
+    if "calibration" in summary:
+        _show_calibration(summary["calibration"])
+    for note in evaluation.notes:
+        echo(f"Note: {note}")
+    if output is not None:
+        echo(f"Written to {output}: {', '.join(_written(output))}")
+
+
+def _show_means(evaluation: Evaluation) -> None:
+    means = evaluation.means
+    totals = evaluation.totals
+    values = "  ".join(f"{means[column]:8.3f}" for column in COLUMNS)
+    names = "  ".join(f"{column.replace('_plus', '+'):>8}" for column in COLUMNS)
+    count = f"mean of {len(evaluation.images)} images"
+    echo(f"{count:32}  {values}  {totals['true_nuclei']:9d}  {totals['predicted_nuclei']:9d}")
+    echo(f"{'':32}  {names}  annotated  predicted")
+
+
+def _show_classes(evaluation: Evaluation, summary: Mapping[str, Any]) -> None:
+    shown = {text: summary[name] for name, text in BY_CLASS.items() if name in summary}
+    echo(f"{'class':32}  " + "  ".join(f"{text:>9}" for text in shown))
+    for name in evaluation.classes:
+        echo(f"{name[:32]:32}  " + "  ".join(f"{_number(values[name]):>9}" for values in shown.values()))
+
+
+def _show_semantic(evaluation: Evaluation, figures: Mapping[str, Any]) -> None:
+    """Figures of pixels before nuclei are separated: means, then a line per class."""
+    texts = {
+        "miou_pooled_nuclei": "mean IoU of nuclei",
+        "miou_image_mean_nuclei": "by image",
+        "miou_pooled_with_background": "with background",
+        "pixel_accuracy_pooled": "accuracy",
+    }
+    means = "  ".join(f"{text} {_number(figures[name])}" for name, text in texts.items())
+    echo(f"pixels before separation: {means}")
+    shown = {text: figures[name] for name, text in SEMANTIC_BY_CLASS.items() if name in figures}
+    echo(f"{'pixels of':32}  " + "  ".join(f"{text:>11}" for text in shown))
+    for name in evaluation.pixel_classes[1:]:
+        echo(f"{name[:32]:32}  " + "  ".join(f"{_number(values[name]):>11}" for values in shown.values()))
+
+
+def _show_calibration(calibration: Mapping[str, Any]) -> None:
+    areas = {"disagreement": "auc_disagreement", "1 - probability": "auc_one_minus_probability"}
+    doubts = ", ".join(f"{text} {_number(calibration[name])}" for text, name in areas.items() if name in calibration)
+    echo(
+        f"mean probability {_number(calibration['mean_probability'])}, "
+        f"{calibration['right']} of {calibration['nuclei']} right, "
+        f"calibration error {_number(calibration['expected_calibration_error'])}; area under the curve for wrong "
+        f"nuclei: {doubts}"
+    )
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return f"{value:.3f}"
+
+
+def _written(output: Path) -> list[str]:
+    # Which of them exist depends on what was scored, so the folder is asked.
+    known = ("scores.csv", "summary.json", "comparison.png", "worst.png", "overlays.png")
+    drawn = ("reliability.png", "doubt.png", "confusion.png", "confusion_pixels.png")
+    return [name for name in (*known, *drawn) if (output / name).exists()]

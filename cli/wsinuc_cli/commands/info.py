@@ -1,0 +1,129 @@
+"""``wsinuc info``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from wsinuc_cli.options.common import PLACE, reader_options
+from wsinuc_cli.terminal import as_text, echo, echo_json, echo_text
+
+if TYPE_CHECKING:
+    from wsinuc.segmenters.shipped import ShippedModel
+    from wsinuc.urls import Place
+    from wsinuc.workflows.doctor.info import SlideDescription
+    from wsinuc.workflows.doctor.result_info import ResultDescription
+
+RESULT = "summary.json"
+"""File by which the folder of a result is told from a slide."""
+
+
+def show_models(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    """Print the table of shipped models and end the program."""
+    if not wanted or context.resilient_parsing:
+        return
+    from wsinuc.segmenters.shipped import DENOISERS, MODELS
+
+    echo(f"{'name':<10}{'file':>9}{'parameters':>12}{'um per px':>11}{'channels':>10}  description")
+    for model in (*MODELS, *DENOISERS):
+        echo(f"{model.name:<10}{_size(model)}  {model.text}")
+    echo("File and parameters are those of a model with all members that it names; channels are scores of each pixel.")
+    context.exit()
+
+
+def _size(model: ShippedModel) -> str:
+    """The figures of a model, in columns."""
+    from wsinuc.segmenters.sizes import model_size
+
+    if not model.path.is_file():
+        return f"{'not here':>9}{'':33}"
+    size = model_size(model.path)
+    return f"{size.bytes / 1e6:>6.1f} MB{size.parameters / 1e6:>10.2f} M{size.mpp:>11.3g}{size.channels or '-':>10}"
+
+
+@click.command()
+@click.argument("slide", type=PLACE)
+@click.option(
+    "--models",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=show_models,
+    help="List the shipped models and their sizes.",
+)
+@reader_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
+    """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it.
+
+    SLIDE may also be a finished result (slide.wsinuc): its model, nuclei, and label images with their classes.
+    With --models, and without SLIDE, list the shipped models.
+    """
+    description, text = _described(slide, reader, mpp)
+    if as_json:
+        echo_json(dataclasses.asdict(description))
+    else:
+        echo_text(text)
+
+
+def _described(place: Place, reader: str, mpp: float | None) -> tuple[SlideDescription | ResultDescription, str]:
+    """What there is to say of a slide or of a result, and the same as text."""
+    # Asked here, because looking at a slide does without what reads results.
+    if isinstance(place, Path) and (place / RESULT).is_file():
+        from wsinuc.workflows.doctor.result_info import describe_result
+
+        result = describe_result(place)
+        return result, describe_finished(result)
+    from wsinuc.workflows.doctor.info import describe_slide
+
+    slide = describe_slide(place, reader=reader, mpp=mpp)
+    return slide, describe(slide)
+
+
+def describe_finished(result: ResultDescription) -> str:
+    """The facts of a result, a line each."""
+    height, width = result.shape
+    rows = [
+        ("slide", result.slide),
+        ("model", result.model),
+        ("pixels", f"{width} x {height} of {result.mpp:.4g} um"),
+        ("tissue", f"{result.tissue_mm2:.3g} mm2"),
+        ("nuclei", f"{result.nuclei:,}"),
+        *((f"  {name}", f"{count:,}") for name, count in result.counts.items()),
+        ("label images", "value by value, from 1"),
+        *((f"  {name}", ", ".join(classes) or "ids of the nuclei") for name, classes in result.label_images.items()),
+    ]
+    if result.semantic_mm2 is not None:
+        rows.append(("area by pixel", "before nuclei are separated"))
+        rows += [(f"  {name}", f"{area:.3g} mm2") for name, area in result.semantic_mm2.items()]
+    rows.append(("files", ", ".join(result.outputs)))
+    return as_text([result.result, *(f"  {name:<16}{value}" for name, value in rows)])
+
+
+def describe(slide: SlideDescription) -> str:
+    """The facts, a line each."""
+    rows = [
+        ("format", f"{slide.vendor}, read with {slide.reader}"),
+        ("resolution", slide.mpp_problem or f"{slide.mpp:.4g} um per pixel (from {slide.mpp_source})"),
+    ]
+    if slide.objective_power:
+        rows.append(("objective", f"{slide.objective_power:g}x"))
+    for number, level in enumerate(slide.levels):
+        height, width = level.shape
+        mpp = ""
+        if level.mpp is not None:
+            mpp = f", {level.mpp:.4g} um per pixel"
+        rows.append((f"level {number}", f"{width} x {height} pixels{mpp}"))
+    if slide.bounds:
+        box = slide.bounds
+        rows.append(("bounds", f"{box.shape[1]} x {box.shape[0]} pixels at x {box.x0}, y {box.y0}: QuPath's image"))
+    if slide.tissue_mm2 is not None:
+        rows.append(("tissue", f"{slide.tissue_mm2:.3g} mm2, {slide.tissue_share:.0%} of the slide"))
+    if slide.associated:
+        rows.append(("extras", ", ".join(slide.associated)))
+    rows += [("note", note) for note in slide.notes]
+    rows += [(f"  {name}", opinion) for name, opinion in slide.readers.items()]
+    return as_text([str(slide.path), *(f"  {name:<12}{value}" for name, value in rows)])

@@ -1,0 +1,93 @@
+"""``wsinuc join``: which fragments of nuclei a model should join, from annotated images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wsinuc.progress_line import ProgressLine
+from wsinuc_cli.help.sections import SectionedCommand
+from wsinuc_cli.options.common import device_option
+from wsinuc_cli.options.images import FILE, condition_options, gather, split_options
+from wsinuc_cli.options.overlay import given_options, overlaid
+from wsinuc_cli.progress.training import log_option, telling
+from wsinuc_cli.terminal import echo
+from wsinuc_cli.texts.next_command import evaluate_command
+from wsinuc_cli.texts.training_cost import echo_cost
+
+FIELDS = {"seed": "seed"}
+"""Option -> the field of `JoiningFit` that it sets."""
+_EVERY = 50  # crops between two lines
+
+
+@click.command(cls=SectionedCommand)
+@click.argument("data", nargs=-1, required=True, metavar="DATA...")
+@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@click.option(
+    "--model",
+    default="default",
+    show_default=True,
+    metavar="BASE",
+    help="Shipped model or checkpoint whose fragments are joined; OUTPUT holds it and the rule.",
+)
+@condition_options
+@split_options
+@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@log_option
+@click.option(
+    "--dry-run", is_flag=True, help="Check every file, say what would be learned and what it takes; then stop."
+)
+@device_option
+@click.pass_context
+def join(
+    context: click.Context,
+    /,
+    data: tuple[str, ...],
+    output: Path,
+    model: str,
+    device: str,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Learn which fragments of nuclei a model should join.
+
+    DATA is a data set with outlines; several are mixed. Nuclei on crops of them are cut into too many
+    fragments on purpose, and a rule of ten weights learns from the annotation which cuts to undo.
+
+    \b
+    wsinuc join mine/ --mpp 0.25 --model fast -o joined.safetensors
+    """
+    from wsinuc.regular import require_parent
+    from wsinuc.segmenters import model_path
+    from wsinuc.workflows.join.run import JoiningFit, train_joining
+
+    require_parent(output)
+    chosen = gather(data, options)
+    model_path(model)  # raises for a model that is not there
+    config = overlaid(JoiningFit(), FIELDS, given_options(context))
+    echo(f"joining: {len(chosen.images)} images, {config.crops} crops of them, segmented by {model}")
+    if dry_run:
+        from wsinuc.workflows.join.cost import join_cost
+
+        echo_cost(join_cost(chosen.images, model, config, device=device))
+        return
+
+    with telling(options["log"]) as tell:
+
+        def report(done: int) -> None:
+            text = ""
+            if done % _EVERY == 0:
+                text = f"{done} of {config.crops} crops"
+            tell(ProgressLine(text, stage="joining", unit="crops", done=done, total=config.crops))
+
+        rule = train_joining(
+            chosen.images, model, output, config, weights=chosen.weights, device=device, on_crop=report
+        )
+    echo(
+        f"{rule.joins:,} pairs of fragments; by area, {rule.decided:.1%} of held-out ones are decided as annotated "
+        f"(by one height for all: {rule.decided_by_height:.1%})"
+    )
+    after = evaluate_command(data[0], options["mpp"], output, regions=options["regions"])
+    echo(f"Written to {output}. Next: {after}")

@@ -1,0 +1,5 @@
+"""Options that several commands share, and how options become settings.
+
+Values of the command line go in; paths, images and frozen configs come out. Read `common` first;
+`images` chooses annotated images, `overlay` lays the options that were given over a preset.
+"""
