@@ -25,6 +25,7 @@ from wsinuc_cli.main import main
 from wsinuc_cli.options.common import start_logging
 from wsinuc_cli.progress import cohort as cohort_progress
 from wsinuc_cli.progress import slide as progress
+from wsinuc_cli.progress.bars import live_bars
 from wsinuc_cli.terminal import echo
 
 CLI = Path(__file__).parents[2] / "cli" / "wsinuc_cli"
@@ -155,7 +156,7 @@ class TestOutput:
     def test_of_live_bars(self):
         with open(os.devnull, "w", encoding="utf-8") as nowhere:
             console = Console(file=nowhere, force_terminal=True, record=True)
-            bars = progress.live_bars(console)
+            bars = live_bars(console)
             bars.add_task("[/nothing]", name=shown(f"[/]{STEERING}"), total=1)
             console.print(bars)
         text = console.export_text()
@@ -168,7 +169,7 @@ class TestOutput:
     @pytest.mark.parametrize("err", [False, True])
     def test_lines_stand_above_live_bars(self, err: bool):
         screen = io.StringIO()
-        with progress.live_bars(Console(file=screen, force_terminal=True, color_system=None)) as bars:
+        with live_bars(Console(file=screen, force_terminal=True, color_system=None)) as bars:
             bars.add_task("blocks", name="slide", total=2)
             bars.refresh()
             start_logging()

@@ -14,7 +14,7 @@ from wsinuc.errors import OutputError
 from wsinuc.models.training.loop import Progress
 from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.main import main
-from wsinuc_cli.progress.slide import live_bars, training_bars
+from wsinuc_cli.progress.bars import live_bars, training_bars
 from wsinuc_cli.progress.training import TrainingBars, telling, training_reports
 
 WIDTH = 100

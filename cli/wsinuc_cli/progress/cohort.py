@@ -14,7 +14,8 @@ from rich.progress import TaskID as RowID
 
 from wsinuc.shown import shown
 from wsinuc.workflows.cohort.events import CohortEvent, SlideFailed, SlideProgress
-from wsinuc_cli.progress.slide import Lines, Reporter, live_bars, move_bar, reporter
+from wsinuc_cli.progress.bars import live_bars
+from wsinuc_cli.progress.slide import Lines, Reporter, move_bar, reporter
 
 
 class CohortReporter(AbstractContextManager["CohortReporter"]):

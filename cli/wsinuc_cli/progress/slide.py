@@ -6,30 +6,20 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 from rich.progress import TaskID as RowID
-from rich.table import Column
 
 from wsinuc.shown import shown
 from wsinuc.workflows.segment.events import BlockDone, Event, Planned, StageStarted
+from wsinuc_cli.progress.bars import live_bars
 from wsinuc_cli.terminal import echo
 from wsinuc_cli.texts.duration import duration
 
 EVERY_S = 5.0
 """Seconds between two plain lines."""
-SPEED_S = 3600.0
-"""Seconds over which speed is measured. With rich's 30 s there is no time left to show where a block takes longer."""
 STAGES = {
     "input": "reading all of the slide",
     "numbering": "numbering the nuclei",
@@ -106,45 +96,6 @@ class Bar(Reporter):
     def __call__(self, event: Event) -> None:
         """Move the bar."""
         move_bar(self._progress, self._task, event)
-
-
-def live_bars(console: Console | None = None, *, redirect_stdout: bool = True) -> Progress:
-    """Bars of slides: name, bar, blocks, nuclei or stage, times."""
-    # The name may be broken into lines, so that it is whole on a narrow terminal; markup off: [/] is no instruction.
-    name = TextColumn("{task.fields[name]}", markup=False, table_column=Column(overflow="fold", min_width=12))
-    text = TextColumn("{task.description}", markup=False)
-    return _bars(
-        name,
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        text,
-        console=console,
-        transient=True,
-        redirect_stdout=redirect_stdout,
-    )
-
-
-def training_bars(console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> Progress:
-    """Bars of a training: stage, bar, counts, loss, times. They stay when the training is over."""
-    stage = TextColumn("{task.description}", markup=False)
-    counts = TextColumn("{task.fields[counts]}", markup=False)
-    loss = TextColumn("{task.fields[loss]}", markup=False)
-    return _bars(stage, BarColumn(bar_width=None), counts, loss, console=console, get_time=clock)
-
-
-def _bars(*columns: ProgressColumn, console: Console | None, **settings: Any) -> Progress:
-    """Bars with labelled times after their own columns."""
-    return Progress(
-        *columns,
-        TextColumn("elapsed", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left", markup=False),
-        TimeRemainingColumn(),
-        console=console or Console(stderr=True),
-        speed_estimate_period=SPEED_S,
-        expand=True,
-        **settings,
-    )
 
 
 def move_bar(progress: Progress, row: RowID, event: Event) -> None:

@@ -94,7 +94,7 @@ class TrainingBars(AbstractContextManager["TrainingBars"]):
     """A bar for each stage: how far it is, the present loss, the times."""
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        from wsinuc_cli.progress.slide import training_bars
+        from wsinuc_cli.progress.bars import training_bars
 
         self._progress = training_bars(console, clock)
         # Models are loaded and images read before the first report; a bar without an end says that work goes on.

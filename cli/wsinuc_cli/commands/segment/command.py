@@ -20,12 +20,12 @@ from wsinuc_cli.options.common import (
     DEFAULTS,
     PLACE,
     also_option,
-    cluster_options,
     device_option,
     reader_options,
     start_logging,
     verbosity_options,
 )
+from wsinuc_cli.options.workers import worker_options
 from wsinuc_cli.terminal import echo, echo_text
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size", type=int, metavar="N", help="Tiles that the network sees at once.  [default: 1 on a CPU, else 8]"
 )
-@cluster_options
+@worker_options
 @click.option(
     "--max-unreadable",
     default=DEFAULTS["max_unreadable"],
