@@ -12,7 +12,7 @@ import pytest
 import wsinuc
 from wsinuc.segmenters.shipped import shipped_denoisers, shipped_models
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 
@@ -50,6 +50,16 @@ def test_links_lead_somewhere(page: Path):
             if anchor not in {anchor_of(heading) for heading in headings}:
                 broken.append(target)
     assert not broken
+
+
+def tells_history(page: Path) -> bool:
+    return "experiments" in page.parts or page.stem == "CHANGELOG"
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if not tells_history(page)], ids=name_of)
+def test_files_that_a_page_names_are_there(page: Path):
+    named = re.findall(r"\b(?:tests|examples)/[\w/.-]*\w", page.read_text(encoding="utf-8"))
+    assert not [name for name in named if not (ROOT / name).exists()]
 
 
 def test_the_python_reference_has_every_public_name():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "data" / "CMU-1-Small-Region.svs"
 REGION = {"type": "Polygon", "coordinates": [[[600, 1000], [1048, 1000], [1048, 1448], [600, 1448], [600, 1000]]]}
 

@@ -15,7 +15,7 @@ from helpers.runs import SHAPE
 from wsinuc.errors import ConfigError, OutputError, SlideError
 from wsinuc.labels import pixel_counts
 
-OLD = Path(__file__).parent / "results" / "result-0.2.0.zip"
+OLD = Path(__file__).parent / "result-0.2.0.zip"
 
 
 def test_the_table(reference: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import wsinuc
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def examples_of(name: str) -> doctest.DocTest:

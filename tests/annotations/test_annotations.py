@@ -26,7 +26,7 @@ from wsinuc.exports.qupath.geometry import crosses_itself
 from wsinuc.tissue import load_region
 from wsinuc.tissue.outlines import Outlines
 
-CASES = Path(__file__).parent / "qupath_cases"
+CASES = Path(__file__).parents[1] / "qupath_cases"
 
 
 @pytest.mark.parametrize("name", ODD)

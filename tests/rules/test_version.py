@@ -7,7 +7,7 @@ from pathlib import Path
 
 import wsinuc
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_changelog_and_citation_are_of_this_version() -> None:

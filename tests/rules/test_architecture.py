@@ -15,7 +15,7 @@ import pytest
 
 import wsinuc
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODULES = sorted([*(ROOT / "wsinuc").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])
 SOURCES = [*MODULES, *sorted((ROOT / "tests").rglob("*.py")), *sorted((ROOT / "examples").rglob("*.py"))]
 MODULES_IN_A_FOLDER = 20

@@ -236,7 +236,7 @@ pretrain([image], Path(sys.argv[1]), config, session=Session(processes=launched_
 @pytest.mark.slow
 def test_two_processes_train_what_one_does_with_the_whole_batch(tmp_path: Path) -> None:
     pytest.importorskip("accelerate")
-    script, root = tmp_path / "train.py", Path(__file__).parents[2]
+    script, root = tmp_path / "train.py", Path(__file__).parents[3]
     script.write_text(SCRIPT)
     launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
     environment = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
