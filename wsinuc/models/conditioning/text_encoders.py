@@ -184,9 +184,8 @@ def load_text_encoder(
         if folder is not None:
             raise ConfigError(f"this network was trained without text; leave out the text encoder at {folder}")
         return NoText()
-    if kind in ("template", "trained"):
-        if folder is not None:
-            raise ConfigError(f"this network brings its own text encoder; leave out the one at {folder}")
+    if kind in ("template", "trained") and folder is not None:
+        raise ConfigError(f"this network brings its own text encoder; leave out the one at {folder}")
     if kind == "trained":
         return rebuilt_encoder(config, tensors or {})
     if kind == "template":

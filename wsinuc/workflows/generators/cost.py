@@ -16,6 +16,8 @@ from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
 from wsinuc.workflows.generators.cosyn import encoder_of, joint_shape
 from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
 from wsinuc.workflows.generators.report import build_generator
+from wsinuc.workflows.generators.text_config import TextTrainConfig
+from wsinuc.workflows.generators.text_encoder import Pair, words_of
 from wsinuc.workflows.training.cost import NetworkCost, estimate_network, images_at_once, noisy
 
 
@@ -29,6 +31,20 @@ def estimate_generator(config: GeneratorConfig, processes: int = 1) -> NetworkCo
         images_at_once(config, processes),
         bf16=config.fit.bf16,
     )
+
+
+def estimate_text(
+    config: TextTrainConfig, images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]
+) -> NetworkCost:
+    """Size and cost of a training of a text encoder; raises DataError when there are no images."""
+    width = words_of(images, classes, config).width
+    tokens = 2 + len(classes)
+
+    def inputs() -> Sequence[object]:
+        text = TextTokens(torch.zeros(1, tokens, width), torch.ones(1, tokens, dtype=torch.bool))
+        return torch.zeros(1, 3, config.patch, config.patch), text
+
+    return estimate_network(lambda: Pair(width, config), inputs, config.batch, config.batch, bf16=config.fit.bf16)
 
 
 def estimate_joint(

@@ -33,7 +33,7 @@ from wsinuc.models.training.loop import Inspection
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.regular import require_parent
 from wsinuc.synthesis.point_process import PointProcess
-from wsinuc.synthesis.prompts import Vocabulary
+from wsinuc.synthesis.prompts import Prompt, Vocabulary
 from wsinuc.workflows.data.training_set import check_annotation, check_whole
 from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
 from wsinuc.workflows.generators.cosyn_data import (
@@ -42,6 +42,7 @@ from wsinuc.workflows.generators.cosyn_data import (
     as_unit,
     check_tissue,
     layouts_by_tissue,
+    tissue_and_stain,
 )
 from wsinuc.workflows.generators.cosyn_report import sample_page
 from wsinuc.workflows.training.files import sample_pages
@@ -201,7 +202,22 @@ def encoder_of(
         if text_encoder is not None:
             raise ConfigError("a training without text reads no prompt: leave out the text encoder, or --without text")
         return NoText()
+    check_words(images, classes, config, text_encoder)
     return text_encoder or built_in_encoder(images, classes, config)
+
+
+def check_words(
+    images: Sequence[LabelledImage],
+    classes: Sequence[NucleusClass],
+    config: CoSynTrainConfig,
+    text_encoder: TextEncoder | None,
+) -> None:
+    """Ask a given encoder for every word of these images, before the training does; raises ConfigError, DataError."""
+    if text_encoder is None:
+        return
+    named = tuple(each.name for each in classes)
+    places = {tissue_and_stain(image, config) for image in images}
+    text_encoder([Prompt(tissue=tissue, stain=stain, classes=named) for tissue, stain in sorted(places)])
 
 
 def built_in_encoder(

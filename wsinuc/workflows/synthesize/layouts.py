@@ -163,14 +163,21 @@ class LayoutSource:
         nothing = NucleusLayout(
             shape=(self.size, self.size), points=np.zeros((0, 2)), classes=np.zeros(0, dtype=np.int32)
         )
-        common = [each for each in self.model.get("prompts", ()) if tissue in ("", each["tissue"])]
         usual: Prompt | str = ""
-        if not prompt and common and self.reads_text:
-            counts = np.array([each["count"] for each in common], np.float64)
-            drawn = common[int(rng.choice(len(common), p=counts / counts.sum()))]
-            usual = Prompt(tissue=drawn["tissue"], stain=drawn["stain"], classes=tuple(drawn["classes"]))
+        if self.reads_text and not prompt:
+            usual = self._common_prompt(tissue, rng)
             tissue = usual.tissue
         return Scene(layout=nothing, prompt=prompt or usual, tissue=tissue, source="none")
+
+    def _common_prompt(self, tissue: str, rng: np.random.Generator) -> Prompt:
+        """A prompt of the training, as often as crops of this tissue (of any, where it is empty) had it."""
+        common = [each for each in self.model["prompts"] if tissue in ("", each["tissue"])]
+        # A tissue so rare that no crop that was looked at showed it.
+        if not common:
+            return Prompt(tissue=tissue, classes=self.class_names)
+        counts = np.array([each["count"] for each in common], np.float64)
+        drawn = common[int(rng.choice(len(common), p=counts / counts.sum()))]
+        return Prompt(tissue=drawn["tissue"], stain=drawn["stain"], classes=tuple(drawn["classes"]))
 
     def _known(self, tissue: str) -> str:
         """A tissue in the model's own spelling, where it knows it."""
