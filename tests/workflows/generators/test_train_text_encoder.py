@@ -48,11 +48,11 @@ def test_every_crop_with_the_same_text_is_right():
 
 
 def test_texts_of_unlike_tissues_are_told_apart_by_pixels(tmp_path: Path):
-    long = replace(TINY, fit=replace(TINY.fit, steps=40, ema=0.5), validate_every=160, held_out=0.0)
-    train(tmp_path / "text.safetensors", long)
+    fit = replace(TINY.fit, steps=15, lr=1e-2, ema=0.5, save_every=100)
+    train(tmp_path / "text.safetensors", replace(TINY, fit=fit, validate_every=15 * TINY.batch))
     lines = [json.loads(line) for line in (tmp_path / "text.jsonl").read_text().splitlines()]
-    held = [line["validation"] for line in lines if line["validation"] is not None]
-    assert held[-1] < held[0] - 0.2
+    (held,) = [line["validation"] for line in lines if line["validation"] is not None]
+    assert held < np.log(TINY.batch) - 0.4, "ln n is the loss of telling nothing apart"
 
 
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path):

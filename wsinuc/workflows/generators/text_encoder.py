@@ -61,7 +61,7 @@ class Pair(nn.Module):
         widths = [config.image_base * factor for factor in (1, 2, 4, 4)]
         layers: list[nn.Module] = []
         for before, width in zip([3, *widths[:-1]], widths, strict=True):
-            layers += [nn.Conv2d(before, width, 5, stride=2, padding=2), nn.GroupNorm(8, width), nn.SiLU()]
+            layers += [nn.Conv2d(before, width, 5, stride=2, padding=2), nn.GroupNorm(1, width), nn.SiLU()]
         self.image = nn.Sequential(*layers)
         self.image_head = nn.Linear(widths[-1], _EMBEDDING, bias=False)
         self.sharpness = nn.Parameter(torch.tensor(_SHARPNESS).log())
