@@ -1,26 +1,30 @@
 """Claim C (Min, Oh, Jeong 2024): images made for points and texts are nearer to real ones, and help a segmenter.
 
-    python examples/claims/claim_c.py DATA WORK OUT [--set tnbc] [--minutes 60] [--price]
+    python examples/claims/claim_c.py DATA WORK OUT [--set tnbc] [--minutes 60] [--price] [--tiny]
 
 The preset of the joint generator in full, 20,000 steps, on the thirty windows of seed 0; again
-without points, without texts and without augmentation, where this version's `wsinuc pretrain` has
-the option `--without`. Each makes 120 images for the layouts of these windows, whose outer margin
-is cut off, and `wsinuc compare` measures their Frechet distance, inception score and FSD against
-the windows. Ten images of one layout say how diverse they are. Then the grid of claim B: a U-Net of
-base 16 on four windows and on thirty, with the pairs and without.
+without points, without texts and without augmentation (`wsinuc pretrain --without`). Each makes 120
+images for the layouts of these windows, the one without points for none. Their outer margin is cut
+off, and `wsinuc compare` measures their Frechet distance and FSD against the windows, and how well
+images and labels agree. With `--features FILE`, the Inception weights of FID, the distance is FID
+and the inception score is measured too; without them it is that of a denoiser's features. Ten
+images of one layout say how diverse they are. Then the grid of claim B: a U-Net of base 16 on four
+windows and on thirty, with the pairs and without.
 
-The separation of nuclei by four methods has a script of its own, `examples/separation.py`. WORK
-keeps generators and images, OUT gets a file a run. The same command goes on where it stopped.
+The separation of nuclei has a script of its own, `examples/separation.py`. WORK keeps generators
+and images, OUT gets a file a run. The same command goes on where it stopped. `--tiny` runs all of
+it in a few minutes, with a few steps of small networks, in folders `tiny` of WORK and OUT: its
+figures mean nothing, but show that everything works here.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,24 +32,33 @@ from typing import Any
 import numpy as np
 from claim_b import FEW, MANY, SEEDS, write_windows
 from labelled_sets import SETS, LabelledSet, windows
-from pair_grid import JUDGES, PairRun, do_runs, one_thread, without_margin
+from pair_grid import JUDGES, TINY_JUDGE, Judge, PairRun, do_runs, one_thread, without_margin
+from PIL import Image
 from records import Price, after_minutes, print_prices, write_record
 from stages import Stage, machine_speed, run_stages, stage_prices
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.synthesis.tissues import tissue_of
 from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.generators.cost import estimate_joint
 from wsinuc.workflows.generators.cosyn_config import PRESETS
+from wsinuc.workflows.generators.cosyn_data import layouts_by_tissue
 from wsinuc.workflows.training.cost import NetworkCost
-from wsinuc_cli.commands.pretrain.command import pretrain
 
+INNER = "inner"
+"""Folder of a variant's images without their margin."""
 STEPS = 20_000
 IMAGES = 120
 OF_ONE_LAYOUT = 10
 MARGIN = 16
 """Pixels of the 128 that are cut off on every side."""
-LEFT_OUT = ("points", "text", "augmentation")
+COMPARED = 96
+"""Side of the patches that are compared, at 0.25 um per px: four of an image without its margin, four of a window."""
+VARIANTS = ("full", "points", "text", "augmentation")
+"""The generator as it is, and what may be left out of it."""
+PAIRS_SHOWN = 200
+"""Pairs of images, at most, whose mean difference is a set's diversity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +71,37 @@ class Options:
     name: str
     steps: int = STEPS
     seeds: Sequence[int] = SEEDS
+    variants: Sequence[str] = VARIANTS
+    features: Path | None = None
+    """Inception weights of FID; None takes the shipped denoiser."""
+    tiny: bool = False
+
+    @property
+    def images(self) -> int:
+        """That each variant makes."""
+        return 4 if self.tiny else IMAGES
+
+    @property
+    def margin(self) -> int:
+        """Pixels that are cut off them on every side."""
+        return 4 if self.tiny else MARGIN
+
+    @property
+    def of_one_layout(self) -> int:
+        """Images of one layout."""
+        return 2 if self.tiny else OF_ONE_LAYOUT
+
+    @property
+    def judge(self) -> Judge:
+        """Of the pairs."""
+        return TINY_JUDGE if self.tiny else JUDGES["unet"]
 
 
-def variants() -> list[str]:
-    """The generator as it is, and what may be left out of it in this version."""
-    known = {word for parameter in pretrain.params for word in parameter.opts}
-    return ["full", *LEFT_OUT] if "--without" in known else ["full"]
+def tiny(options: Options) -> Options:
+    """The same in its tiny form."""
+    return replace(
+        options, work=options.work / "tiny", out=options.out / "tiny", steps=2, seeds=options.seeds[:1], tiny=True
+    )
 
 
 def generator_stages(variant: str, options: Options) -> list[Stage]:
@@ -72,49 +110,62 @@ def generator_stages(variant: str, options: Options) -> list[Stage]:
     real = options.work / f"{options.name}-real"
     weights = own / "cosyn.safetensors"
     without = () if variant == "full" else ("--without", variant)
-    laid_out = ("--layout", str(real), "--mpp", "0.25", "--guidance", "0", "--restart", "150")
+    # A generator without points takes no layout.
+    laid_out = () if variant == "points" else ("--layout", str(real), "--mpp", "0.25")
+    walk = ("--guidance", "0", "--restart", "150", *(("--steps", "4") if options.tiny else ()))
     run_here = ("--device", "cpu", "--workers", "1")
+    small = ("--patch", "32", "--batch", "2") if options.tiny else ()
+    side, model = ("32", "none") if options.tiny else (str(COMPARED), "fast")
+    features = () if options.features is None else ("--features", str(options.features))
     flops = joint_cost().flops_per_step * options.steps
     # 20 steps of the walk and 9 of the restart; a step of training is three passes of four images.
     image_flops = 29 * flops / options.steps / 12
     images = own / "images"
-    return [
+    stages = [
         Stage(
             words=(
                 *("pretrain", str(real), "--mpp", "0.25", "--method", "cosyn", "--steps", str(options.steps)),
-                *(*without, "--device", "cpu", "-o", str(weights)),
+                *(*without, *small, "--device", "cpu", "-o", str(weights)),
             ),
             output=weights,
             flops=flops,
         ),
         Stage(
             words=(
-                *("synthesize", "--method", "cosyn", "--model", str(weights), *laid_out),
-                *("-n", str(IMAGES), *run_here, "-o", str(images)),
+                *("synthesize", "--method", "cosyn", "--model", str(weights), *laid_out, *walk),
+                *("-n", str(options.images), *run_here, "-o", str(images)),
             ),
             output=images,
             reads=(weights,),
-            flops=IMAGES * image_flops,
+            flops=options.images * image_flops,
         ),
         Stage(
             words=(
-                *("compare", str(real), str(images), "--mpp", "0.25", "--model", "fast", "--device", "cpu"),
-                *("-o", str(own / "comparison"), "--overwrite"),
+                *("compare", str(real), str(own / INNER), "--mpp", "0.25", "--patch", side, "--patch-mpp", "0.25"),
+                *("--model", model, *features, "--device", "cpu", "-o", str(own / "comparison"), "--overwrite"),
             ),
             output=own / "comparison",
             reads=(weights,),
         ),
-        Stage(
-            words=(
-                *("synthesize", "--method", "cosyn", "--model", str(weights), "--layout", str(real / "one")),
-                *("--mpp", "0.25", "--guidance", "0", "--restart", "150", "-n", str(OF_ONE_LAYOUT)),
-                *(*run_here, "-o", str(own / "one")),
-            ),
-            output=own / "one",
-            reads=(weights,),
-            flops=OF_ONE_LAYOUT * image_flops,
-        ),
     ]
+    if variant != "points":
+        stages.append(
+            Stage(
+                words=(
+                    *("synthesize", "--method", "cosyn", "--model", str(weights), "--layout", str(points_of(options))),
+                    *(*walk, "-n", str(options.of_one_layout), *run_here, "-o", str(own / "one")),
+                ),
+                output=own / "one",
+                reads=(weights,),
+                flops=options.of_one_layout * image_flops,
+            )
+        )
+    return stages
+
+
+def points_of(options: Options) -> Path:
+    """The one layout that is filled again and again."""
+    return options.work / f"{options.name}-layout.csv"
 
 
 @cache
@@ -127,23 +178,47 @@ def joint_cost() -> NetworkCost:
     return estimate_joint(PRESETS["cpu"], [blank], (NUCLEUS,))
 
 
-def diversity(images: Sequence[LabelledImage]) -> float:
-    """Mean absolute difference of grey levels between images of one layout, 0 to 255."""
-    return fmean(float(np.abs(a.image.astype(int) - b.image.astype(int)).mean()) for a, b in pairwise(images))
+def diversity(images: Sequence[LabelledImage], margin: int = 0) -> float:
+    """Mean absolute difference of grey levels between pairs of images of one size, 0 to 255."""
+    inner = [each.image.astype(int) for each in without_margin(images, margin)]
+    pairs = list(combinations(inner, 2))
+    # Evenly spread: neighbours in the list may be of one image.
+    shown = pairs[:: max(1, len(pairs) // PAIRS_SHOWN)]
+    return fmean(float(np.abs(a - b).mean()) for a, b in shown)
 
 
 def likeness_record(variant: str, options: Options) -> dict[str, Any]:
-    """What `wsinuc compare` measured, and how diverse images of one layout are."""
+    """What `wsinuc compare` measured, and how diverse images of one layout and of all layouts are."""
     own = options.work / f"{options.name}-{variant}"
     comparison = json.loads((own / "comparison" / "comparison.json").read_text(encoding="utf-8"))
+    real = list(open_dataset(options.work / f"{options.name}-real"))
+    diverse = {
+        "real": round(diversity([shrunk(window) for window in real]), 3),
+        "images": round(diversity(list(open_dataset(own / "images")), options.margin), 3),
+    }
+    if variant != "points":
+        diverse["one_layout"] = round(diversity(list(open_dataset(own / "one")), options.margin), 3)
     return {
         "data": options.name,
         "variant": variant,
         "steps": options.steps,
-        "diversity": round(diversity(list(open_dataset(own / "one"))), 3),
+        "diversity": diverse,
         "comparison": comparison,
-        "inputs": generator_stages(variant, options)[1].inputs,
+        "inputs": likeness_inputs(variant, options),
     }
+
+
+def shrunk(window: LabelledImage) -> LabelledImage:
+    """A window at the generator's resolution: finer pixels would differ more."""
+    height, width = (round(length * window.mpp / PRESETS["cpu"].mpp) for length in window.labels.shape)
+    small = Image.fromarray(window.image).resize((width, height), Image.Resampling.BOX)
+    return replace(window, image=np.asarray(small), labels=np.zeros((height, width), np.int32), classes=None)
+
+
+def likeness_inputs(variant: str, options: Options) -> dict[str, Any]:
+    """What the images were made with, and how they were compared."""
+    made, compared = generator_stages(variant, options)[1:3]
+    return {"made": made.inputs, "compared": list(compared.words)}
 
 
 def grid_runs(options: Options) -> list[PairRun]:
@@ -163,22 +238,40 @@ def pairs_of(run: PairRun, options: Options) -> tuple[list[LabelledImage], dict[
     if run.pairs == "none":
         return [], None
     made = generator_stages("full", options)[1]
-    return without_margin(list(open_dataset(made.output)), MARGIN), made.inputs | {"margin": MARGIN}
+    inner = without_margin(list(open_dataset(made.output)), options.margin)
+    return inner, made.inputs | {"margin": options.margin}
 
 
 def write_real(data: LabelledSet, options: Options) -> None:
-    """The thirty windows, and one of them by itself."""
+    """The thirty windows, and where the nuclei of one of them lie, in pixels of the generator's images."""
     chosen = windows(data.pool, MANY, 0)
-    real = options.work / f"{options.name}-real"
-    write_windows(real, chosen)
-    write_windows(real / "one", chosen[:1])
+    write_windows(options.work / f"{options.name}-real", chosen)
+    side = PRESETS["cpu"].patch
+    if options.tiny:
+        side = 32
+    layout = layouts_by_tissue(chosen[:1], PRESETS["cpu"])[tissue_of(chosen[0].attributes)][0]
+    inside = [f"{x:.2f},{y:.2f},{NUCLEUS.name}" for y, x in layout.points if max(x, y) < side]
+    points_of(options).write_text("\n".join(["x,y,class", *inside]) + "\n", encoding="utf-8")
+
+
+def run_variant(variant: str, options: Options, stop: Callable[[], bool]) -> bool:
+    """Train, draw, cut off the margin, compare; whether all is done and its record written."""
+    trained, drawn, *others = generator_stages(variant, options)
+    if not run_stages([trained, drawn], stop):
+        return False
+    inner = drawn.output.with_name(INNER)
+    write_windows(inner, without_margin(list(open_dataset(drawn.output)), options.margin))
+    if not run_stages(others, stop):
+        return False
+    write_record(options.out / f"{options.name}-likeness-{variant}.json", likeness_record(variant, options))
+    return True
 
 
 def prices(options: Options) -> list[Price]:
     """What is left of the generators and of the grid."""
-    stages = [stage for variant in variants() for stage in generator_stages(variant, options)]
+    stages = [stage for variant in options.variants for stage in generator_stages(variant, options)]
     left = sum(not (options.out / run.file).exists() for run in grid_runs(options))
-    return [*stage_prices(stages, machine_speed()), JUDGES["unet"].price("grid", left)]
+    return [*stage_prices(stages, machine_speed()), options.judge.price("grid", left)]
 
 
 def main() -> None:
@@ -189,20 +282,31 @@ def main() -> None:
     parser.add_argument("--set", default="tnbc", choices=[name for name in SETS if name != "brca"])
     parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
     parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="generators to train, of: %(default)s")
+    parser.add_argument("--features", type=Path, help="Inception weights of FID")
+    parser.add_argument("--tiny", action="store_true", help="a few steps of small networks: does it work here?")
     asked = parser.parse_args()
     one_thread()
-    options = Options(data=asked.data, work=asked.work, out=asked.out, name=asked.set)
+    options = Options(
+        data=asked.data,
+        work=asked.work,
+        out=asked.out,
+        name=asked.set,
+        variants=asked.variants.split(","),
+        features=asked.features,
+    )
+    if asked.tiny:
+        options = tiny(options)
     print_prices(prices(options))
     if asked.price:
         return
     stop = after_minutes(asked.minutes)
     data = SETS[options.name](options.data, options.work / "silver")
     write_real(data, options)
-    for variant in variants():
-        if not run_stages(generator_stages(variant, options), stop):
+    for variant in options.variants:
+        if not run_variant(variant, options, stop):
             return
-        write_record(options.out / f"{options.name}-likeness-{variant}.json", likeness_record(variant, options))
-    do_runs(grid_runs(options), data, options.out, JUDGES["unet"], partial(pairs_of, options=options), stop)
+    do_runs(grid_runs(options), data, options.out, options.judge, partial(pairs_of, options=options), stop)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,8 @@ class Judge:
 
 JUDGES = {"unet": Judge(), "hovernet": Judge(method="hovernet", crop=256, batch=2)}
 """The second confirms: a quarter as wide as published, but with crops of 256 px, so that it sees its own output."""
+TINY_JUDGE = Judge(base=4, crop=32, batch=2, steps=4, every=2)
+"""Of a run that is to show that everything works."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,9 @@
 
     python examples/claims/tables.py docs/experiments
 
-RECORDS are in `data/claim-a`, `claim-b`, `claim-c` and `claim-d` of that folder. In a page
-`claim-X.md` what stands between `<!-- table NAME -->` and `<!-- end -->` is replaced by the table of
-that name, and pictures are drawn to `../images/claim_X*.png`. A test compares the pages with the
+RECORDS are in `data/claim-a`, `claim-b`, `claim-c`, `claim-d` and `speed` of that folder. In a page
+of such a name what stands between `<!-- table NAME -->` and `<!-- end -->` is replaced by the table
+of that name, and pictures are drawn to `../images/claim_X*.png` and `speed.png`. A test compares the pages with the
 records, so a page never says what no run has measured.
 """
 
@@ -179,11 +179,113 @@ def tables_of_b(records: Sequence[Record]) -> dict[str, str]:
 def tables_of_c(records: Sequence[Record]) -> dict[str, str]:
     """How like the images are to real ones, and what they are worth."""
     likeness = [record for record in records if "variant" in record]
-    lines = [[record["data"], record["variant"], f"{record['diversity']:.1f}"] for record in likeness]
     return {
-        "likeness": markdown(["set", "generator", "difference of images of one layout"], lines),
+        "likeness": likeness_table(likeness),
+        "diversity": diversity_table(likeness),
         "pairs": pair_table([record for record in records if "pairs" in record]),
     }
+
+
+VARIANTS_OF_C = {
+    "full": "as it is",
+    "points": "without points",
+    "text": "without text",
+    "augmentation": "without augmentation",
+}
+
+
+def in_order_of_c(records: Sequence[Record]) -> list[Record]:
+    """Records of a set after one another, the whole generator first."""
+    names = list(VARIANTS_OF_C)
+    return sorted(records, key=lambda each: (each["data"], names.index(each["variant"])))
+
+
+def likeness_table(records: Sequence[Record]) -> str:
+    """How far images are from real windows, beside how far two halves of the windows are from each other."""
+    lines = []
+    for record in in_order_of_c(records):
+        compared = record["comparison"]
+        distances = [beside_floor(compared["distances"][name]) for name in ("frechet", "kernel", "fsd")]
+        score = compared["inception_score"].get("synthetic")
+        agreement = compared["alignment"].get("synthetic", {})
+        lines.append(
+            [
+                record["data"],
+                VARIANTS_OF_C[record["variant"]],
+                str(record["steps"]),
+                compared["network"]["name"],
+                *distances,
+                "" if score is None else f"{score:.2f}",
+                f"{agreement['aji']:.3f}" if agreement else "",
+            ]
+        )
+    head = ["set", "generator", "steps", "features", "Fréchet (floor)", "kernel (floor)", "FSD (floor)", "IS"]
+    return markdown([*head, "AJI of `fast` on the pairs"], lines)
+
+
+def beside_floor(distance: Record) -> str:
+    """A distance of parts as large as the halves, and that of the halves; empty where it was not measured."""
+    if distance["same_n"] is None:
+        return ""
+    return f"{distance['same_n']:.3g} ({distance['floor']:.3g})"
+
+
+def diversity_table(records: Sequence[Record]) -> str:
+    """Mean difference between images, of one layout and of all, and between real windows."""
+    lines = []
+    for record in in_order_of_c(records):
+        of = record["diversity"]
+        one = f"{of['one_layout']:.1f}" if "one_layout" in of else ""
+        lines.append(
+            [record["data"], VARIANTS_OF_C[record["variant"]], one, f"{of['images']:.1f}", f"{of['real']:.1f}"]
+        )
+    return markdown(["set", "generator", "one layout", "all layouts", "real windows"], lines)
+
+
+def tables_of_speed(records: Sequence[Record]) -> dict[str, str]:
+    """The one table of the page on the speed of synthesis."""
+    lines = []
+    for record in sorted(records, key=lambda each: (each["generator"], walk_of(each), each["steps"])):
+        cost = [f"{record['cpu_s_per_image']:.2f}", f"{record['gflop_per_image']:,.0f}"]
+        lines.append(
+            [
+                record["generator"],
+                walk_of(record),
+                str(record["steps"]),
+                *cost,
+                f"{record['kernel']:.4f}",
+                f"{record['floor']:.4f}",
+            ]
+        )
+    head = ["generator", "sampler", "steps", "CPU s per image", "GFLOP per image", "kernel distance", "of real fields"]
+    return {"speed": markdown(head, lines)}
+
+
+def walk_of(record: Record) -> str:
+    """The sampler, and from where it is restarted."""
+    if record["restart"]:
+        return f"{record['sampler']}, restarted from {record['restart']}"
+    return str(record["sampler"])
+
+
+def draw_speed(records: Sequence[Record], path: Path) -> None:
+    """A panel for each generator, a curve for each sampler: distance over CPU time."""
+    generators = sorted({record["generator"] for record in records})
+    figure = Figure(figsize=(4.5 * len(generators), 4), layout="constrained")
+    panels = figure.subplots(1, len(generators), squeeze=False)[0]
+    for panel, name in zip(panels, generators, strict=True):
+        own = [record for record in records if record["generator"] == name]
+        for walk in sorted({walk_of(record) for record in own}):
+            chosen = sorted((r["cpu_s_per_image"], r["kernel"]) for r in own if walk_of(r) == walk)
+            panel.plot(*zip(*chosen, strict=True), marker="o", label=walk)
+        panel.axhline(own[0]["floor"], color="grey", linestyle=":", label="real fields")
+        panel.set_title(name)
+        panel.set_xscale("log")
+        panel.set_xlabel("CPU seconds of an image")
+    panels[0].set_ylabel("kernel distance")
+    panels[-1].legend(fontsize=7)
+    with replacing(path) as stream:
+        figure.savefig(stream, dpi=120, format="png")
 
 
 PAGES: dict[str, Callable[[Sequence[Record]], dict[str, str]]] = {
@@ -191,6 +293,7 @@ PAGES: dict[str, Callable[[Sequence[Record]], dict[str, str]]] = {
     "claim-b": tables_of_b,
     "claim-c": tables_of_c,
     "claim-d": tables_of_d,
+    "speed": tables_of_speed,
 }
 """Name of a page and of its folder of records -> its tables."""
 
@@ -226,6 +329,8 @@ def draw_all(records: Mapping[str, Sequence[Record]], images: Path) -> None:
     drawn = {data: rows for data, rows in sets.items() if rows}
     if drawn:
         draw(drawn, images / "claim_a.png")
+    if records.get("speed"):
+        draw_speed(records["speed"], images / "speed.png")
     of_d = records["claim-d"]
     starts = {
         data: {start: [r for r in of_d if (r["data"], r["row"]) == (data, start)] for start in ("pretrained", "random")}

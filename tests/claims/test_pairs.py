@@ -16,6 +16,7 @@ import claim_b
 import claim_c
 import pair_grid
 import stages
+import tables
 from labelled_sets import LabelledSet
 from records import read_records, write_record
 
@@ -136,7 +137,7 @@ def test_pairs_are_made_of_the_windows_of_their_own_seed(tmp_path: Path, monkeyp
     assert len(runs) == len(set(runs)) == 5 * 5
 
 
-@pytest.mark.parametrize("claim", ["b", "c"])
+@pytest.mark.parametrize("claim", ["b", *claim_c.VARIANTS])
 def test_every_command_of_a_chain_has_options_that_there_are(
     claim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,9 +147,8 @@ def test_every_command_of_a_chain_has_options_that_there_are(
         options = claim_b.Options(data=tmp_path, work=tmp_path, out=tmp_path, sets=["tnbc"])
         chain = claim_b.generator_stages("tnbc", 0, options)
     else:
-        chain = claim_c.generator_stages(
-            "full", claim_c.Options(data=tmp_path, work=tmp_path, out=tmp_path, name="tnbc")
-        )
+        joint = claim_c.Options(data=tmp_path, work=tmp_path, out=tmp_path, name="tnbc", features=tmp_path / "fid")
+        chain = [*claim_c.generator_stages(claim, joint), *claim_c.generator_stages(claim, claim_c.tiny(joint))]
     for stage in chain:
         command = main.get_command(click.Context(main), stage.words[0])
         assert command is not None
@@ -156,7 +156,61 @@ def test_every_command_of_a_chain_has_options_that_there_are(
         command.make_parser(click.Context(command)).parse_args(list(stage.words[1:]))
 
 
+def test_a_generator_without_points_is_given_no_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim_c, "joint_cost", lambda: SimpleNamespace(flops_per_step=1.0))
+    options = claim_c.Options(data=tmp_path, work=tmp_path, out=tmp_path, name="tnbc")
+    full, blind = (claim_c.generator_stages(variant, options) for variant in ("full", "points"))
+    assert [stage.words[0] for stage in full] == ["pretrain", "synthesize", "compare", "synthesize"]
+    assert [stage.words[0] for stage in blind] == ["pretrain", "synthesize", "compare"]
+    assert "--layout" in full[1].words
+    assert "--layout" not in blind[1].words
+    assert blind[0].words[blind[0].words.index("--without") + 1] == "points"
+
+
 def test_diversity_is_nothing_for_one_image_again_and_again() -> None:
     image = square(0, "made")
     assert claim_c.diversity([image, image]) == 0
     assert claim_c.diversity([image, square(1, "made")]) > 1
+
+
+def distance(value: float) -> dict[str, float]:
+    return {"value": value, "same_n": value, "floor": value / 4, "floor_sd": 0.0}
+
+
+def test_likeness_and_diversity_of_all_variants_are_in_the_tables() -> None:
+    compared = {
+        "network": {"name": "inception"},
+        "distances": {"frechet": distance(40.0), "kernel": distance(0.04), "fsd": distance(2.0)},
+        "inception_score": {"synthetic": 2.25},
+        "alignment": {"synthetic": {"aji": 0.5}},
+    }
+    whole = {"images": 30.0, "one_layout": 20.0, "real": 40.0}
+    records = [
+        {"data": "tnbc", "variant": "points", "steps": 9, "diversity": {"images": 10.0, "real": 40.0}},
+        {"data": "tnbc", "variant": "full", "steps": 9, "diversity": whole},
+    ]
+    drawn = tables.tables_of_c([record | {"comparison": compared} for record in records])
+    assert drawn["likeness"].splitlines()[2:] == [
+        f"| tnbc | {name} | 9 | inception | 40 (10) | 0.04 (0.01) | 2 (0.5) | 2.25 | 0.500 |"
+        for name in ("as it is", "without points")
+    ]
+    assert drawn["diversity"].splitlines()[2:] == [
+        "| tnbc | as it is | 20.0 | 30.0 | 40.0 |",
+        "| tnbc | without points |  | 10.0 | 40.0 |",
+    ]
+
+
+@pytest.mark.slow
+def test_claim_c_runs_in_its_tiny_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From windows to the tables of the page, by the commands that a user would type."""
+    squares = [square(i, f"image{i}") for i in range(claim_c.MANY + pair_grid.VALIDATION)]
+    small = LabelledSet("discs", ("Nucleus",), True, squares, [square(99, "test")])
+    monkeypatch.setitem(claim_c.SETS, "tnbc", lambda folder, cache: small)
+    words = ["claim_c.py", tmp_path, tmp_path / "work", tmp_path / "out", "--tiny", "--variants", "full,points,text"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    claim_c.main()
+    records = read_records(tmp_path / "out" / "tiny")
+    assert not list((tmp_path / "out").glob("*.json")), "nothing that could be taken for a result"
+    drawn = tables.tables_of_c(records)
+    assert len(drawn["likeness"].splitlines()) == len(drawn["diversity"].splitlines()) == 2 + 3
+    assert len(drawn["pairs"].splitlines()) == 2 + 4

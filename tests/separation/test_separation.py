@@ -207,7 +207,7 @@ def test_the_same_maps_give_the_same_instances(method):
 
 def test_what_is_missing_or_wrong_is_said():
     maps = GeneratedMaps(semantic=np.zeros((8, 8), np.int32))
-    with pytest.raises(ConfigError, match="one of components, distance, hv, points, got 'watershed'"):
+    with pytest.raises(ConfigError, match="one of components, distance, hv, points, peaks, got 'watershed'"):
         separate("watershed", maps, FINE)
     with pytest.raises(ConfigError, match="points needs the maps semantic and distance and points"):
         separate("points", maps, FINE)

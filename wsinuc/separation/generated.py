@@ -1,4 +1,4 @@
-"""From the maps that a generator draws to instances: four ways, by name.
+"""From the maps that a generator draws to instances: five ways, by name.
 
 Generated maps are the annotation of a generated image, so they are cleaner than what a segmenter
 sees, and small pieces of nuclei at the edge of a patch count. What each way needs:
@@ -8,6 +8,7 @@ sees, and small pieces of nuclei at the edge of a patch count. What each way nee
 ``distance``    the semantic map alone: watershed on the distance to its border, blobs are cut at necks
 ``hv``          and H and V (Nudiff, Yu et al. 2023): watershed where H or V falls from one nucleus to the next
 ``points``      and the distance to the centroid and a point per nucleus (Min, Oh, Jeong 2024)
+``peaks``       and the distance to the centroid, where no points are known: its peaks stand in for them
 =============  ==========================================================================================
 
 ``hv`` follows HoVer-Net's post-processing, which the released code of Nudiff repeats, but for what
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.separation.watershed import (
     WatershedSettings,
+    instances_from_distance,
     instances_from_hv,
     instances_from_pieces,
     instances_from_points,
@@ -167,6 +169,11 @@ def _points(maps: GeneratedMaps, settings: WatershedSettings) -> NDArray[np.int3
     return instances_from_points(maps.foreground, _levels(maps.distance), maps.points > 0, settings)
 
 
+def _peaks(maps: GeneratedMaps, settings: WatershedSettings) -> NDArray[np.int32]:
+    assert maps.distance is not None
+    return instances_from_distance(maps.foreground, _levels(maps.distance), settings)
+
+
 Separation = Callable[[GeneratedMaps, WatershedSettings], NDArray[np.int32]]
 
 SEPARATIONS: dict[str, tuple[tuple[str, ...], Separation]] = {
@@ -174,6 +181,7 @@ SEPARATIONS: dict[str, tuple[tuple[str, ...], Separation]] = {
     "distance": ((), _distance),
     "hv": (("hv",), _hv),
     "points": (("distance", "points"), _points),
+    "peaks": (("distance",), _peaks),
 }
 """Name of a separation -> the maps that it needs beside the semantic one, and the function that does it."""
 

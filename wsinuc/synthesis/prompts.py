@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wsinuc.errors import ConfigError
+from wsinuc.synthesis.tissues import known_tissue
 
 TEMPLATE = (
     "high-quality histopathology [STAIN] TISSUE tissue image "
@@ -106,8 +107,10 @@ class Vocabulary:
         if len({name.casefold() for name in prompt.classes}) < len(prompt.classes):
             raise ConfigError(f"a class is named twice in: {_listed(prompt.classes)}")
         classes = [_find(name, self.classes, "class of nuclei", self) for name in prompt.classes]
+        # A data set may write a tissue otherwise than prompts do.
+        tissue = known_tissue(prompt.tissue, self.known_tissues) or prompt.tissue
         return Prompt(
-            tissue=_find(prompt.tissue, self.known_tissues, "tissue", self),
+            tissue=_find(tissue, self.known_tissues, "tissue", self),
             stain=_find(prompt.stain, self.known_stains, "stain", self),
             classes=tuple(sorted(classes, key=self.classes.index)),
         )
@@ -120,6 +123,20 @@ class Vocabulary:
             for stain in self.known_stains
             for tissue in self.known_tissues
         }
+
+    def subject(self, text: str) -> tuple[str, str] | None:
+        """The (stain, tissue) that the words before "tissue image" mean; None where they are not known."""
+        named = text.casefold()
+        if named in self.subjects:
+            return self.subjects[named]
+        # A data set's own spelling of a tissue, behind any of the stains.
+        for stain in sorted(self.known_stains, key=len, reverse=True):
+            if not named.startswith(stain.casefold()):
+                continue
+            tissue = known_tissue(named[len(stain) :], self.known_tissues)
+            if tissue is not None:
+                return stain, tissue
+        return None
 
     @property
     def words(self) -> str:
@@ -149,13 +166,14 @@ def parse_prompt(text: str, vocabulary: Vocabulary) -> Prompt:
     sentence = _SENTENCE.fullmatch(" ".join(text.split()))
     if not sentence:
         raise ConfigError(f"a prompt must read like {TEMPLATE!r}, got {text!r}; known {vocabulary.words}")
-    subject = sentence["subject"].casefold()
     listed = sentence["classes"] or ""
-    if subject not in vocabulary.subjects:
+    subject = vocabulary.subject(sentence["subject"])
+    if subject is None:
+        named = sentence["subject"].casefold()
         raise ConfigError(
-            f"unknown tissue or stain {subject!r} in a prompt of the form {TEMPLATE!r}; known {vocabulary.words}"
+            f"unknown tissue or stain {named!r} in a prompt of the form {TEMPLATE!r}; known {vocabulary.words}"
         )
-    stain, tissue = vocabulary.subjects[subject]
+    stain, tissue = subject
     if listed:
         classes = tuple(_split(listed, vocabulary.classes))
     else:

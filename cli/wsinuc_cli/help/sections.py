@@ -71,6 +71,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--image-model",
         "--also",
         "--init",
+        "--without",
         "--start",
         "--timesteps",
         "--blocks",

@@ -44,18 +44,25 @@ def write_nudiff(folder: Path, *, drop_rate: float = 0.2, mpp: float = 0.5, brok
     return paths[0], paths[1]
 
 
-def write_cosyn(path: Path, *, classes: tuple[str, ...] = ("round", "long"), drop_rate: float = 0.1) -> Path:
+def write_cosyn(
+    path: Path,
+    *,
+    classes: tuple[str, ...] = ("round", "long"),
+    drop_rate: float = 0.1,
+    without: tuple[str, ...] = (),
+) -> Path:
     from wsinuc.models.checkpoints.cosyn import network_config
     from wsinuc.models.conditioning.points_encoder import PointsConfig
-    from wsinuc.models.conditioning.text_encoders import TemplateEncoder
+    from wsinuc.models.conditioning.text_encoders import NoText, TemplateEncoder
     from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
     from wsinuc.synthesis.point_process import PointProcess
     from wsinuc.synthesis.prompts import Vocabulary
 
     encoder = TemplateEncoder(Vocabulary(tissues=("breast", "colon"), classes=classes))
+    listened = NoText() if "text" in without else encoder
     shape = CoSynConfig(
         classes=len(classes) + 1,
-        text_width=encoder.width,
+        text_width=listened.width,
         base=32,
         multipliers=(1,),
         blocks=(1,),
@@ -64,7 +71,7 @@ def write_cosyn(path: Path, *, classes: tuple[str, ...] = ("round", "long"), dro
         middle_attends=False,
         fusion=(8, 16),
         kernels=(3,),
-        points=PointsConfig(width=8, growth=4, blocks=1, dense=1),
+        points=None if "points" in without else PointsConfig(width=8, growth=4, blocks=1, dense=1),
         context=16,
         latents=2,
         resampler_depth=1,
@@ -82,11 +89,17 @@ def write_cosyn(path: Path, *, classes: tuple[str, ...] = ("round", "long"), dro
         "mpp": 0.5,
         "size": 32,
         "classes": [{"name": name, "color": [9, 9, 200]} for name in classes],
-        "text": encoder.config(),
+        "text": listened.config(),
         "layouts": {tissue: PointProcess.fit([real], 0.5).to_json() for tissue in ("breast", "colon")},
         "tissue_column": None,
         "drop_rate": drop_rate,
     }
+    if without:
+        config |= {"without": list(without), "tissues": ["breast", "colon"]}
+    if "points" in without:
+        common = [("colon", ["long"], 3), ("breast", [], 1)]
+        config["prompts"] = [{"tissue": t, "stain": "", "classes": c, "count": n} for t, c, n in common]
+        config["layouts"] = {}
     network = filled(CoSynUNet(shape), 0)
     save_checkpoint(Checkpoint(kind="cosyn", config=config, provenance={}, tensors=network.state_dict()), path)
     return path

@@ -57,9 +57,9 @@ def test_the_template_encoder_comes_back_from_its_config():
     assert again.config() == config
     prompt = [Prompt(tissue="colon", classes=("stroma",))]
     torch.testing.assert_close(again(prompt).tokens, encoder(prompt).tokens)
-    with pytest.raises(ConfigError, match="built-in text encoder; leave out"):
+    with pytest.raises(ConfigError, match="its own text encoder; leave out"):
         load_text_encoder(config, "somewhere")
-    with pytest.raises(ConfigError, match="template or clip, got 'bert'"):
+    with pytest.raises(ConfigError, match="template, trained, clip or none, got 'bert'"):
         load_text_encoder({"kind": "bert"})
     with pytest.raises(ConfigError, match="give its folder"):
         load_text_encoder({"kind": "clip", "width": 8, "sha256": "0" * 64})

@@ -157,3 +157,18 @@ def test_a_checkpoint_brings_the_network_back(network: CoSynUNet, tmp_path):
         read_cosyn(path)
     with pytest.raises(CheckpointError, match="upgrade wsinuc"):
         build_cosyn(network_config(TINY) | {"novelty": 1})
+
+
+@torch.no_grad()
+def test_a_network_without_a_branch_does_not_look_at_its_input():
+    torch.manual_seed(1)
+    blind = CoSynUNet(replace(TINY, points=None, text_width=0))
+    for parameter in blind.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    assert not [name for name in blind.state_dict() if name.startswith(("points.", "text."))]
+    given = said(blind, unit(), points(), text(6, 3))
+    torch.testing.assert_close(given, said(blind, unit(), 0 * points(), None))
+    assert not torch.allclose(given, said(blind, unit(), points(), None, level=2.0), atol=1e-4)
+    again = build_cosyn(network_config(blind.config))
+    assert again.config == blind.config

@@ -19,6 +19,7 @@ from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.checkpoints.generators import load_structure_model
 from wsinuc.workflows.data.training_set import ImageSelection, gather_training_set
+from wsinuc.workflows.generators import cosyn as train_cosyn
 from wsinuc.workflows.generators import nudiff as train_nudiff
 from wsinuc.workflows.generators import report as generator_report
 from wsinuc_cli.commands.pretrain.settings import METHODS, presets, pretrain_config
@@ -107,6 +108,9 @@ def test_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, calls: li
         (["--method", "nudiff-structure", "--drop-rate", "0.2"], "--drop-rate means nothing"),
         (["--method", "cosyn", "--learn-variance"], "--learn-variance means nothing to --method cosyn"),
         (["--fraction", "0.1"], "--fraction means nothing to --method ddpm"),
+        (["--method", "nudiff-image", "--without", "text"], "--without means nothing to --method nudiff-image"),
+        (["--tissue", "breast"], "--tissue means nothing to --method ddpm"),
+        (["--method", "text-encoder", "--preset", "genselfdiff"], "text-encoder has cpu and small"),
         (["--method", "nudiff-image", "--preset", "genselfdiff"], "genselfdiff is of --method ddpm"),
     ],
 )
@@ -225,3 +229,15 @@ def test_patches_that_were_drawn_are_named_by_their_file(tmp_path: Path) -> None
     assert "--part test -o" in next_command(
         "nudiff-structure", Path("s.safetensors"), ("d",), "cpu", None, options | {"part": "test"}
     )
+
+
+def test_switches_tissue_and_words_of_a_joint_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(train_cosyn, "train_cosyn", lambda images, classes, out, config, **more: seen.append(config))
+    data, out = write_set(tmp_path / "data", images=1), tmp_path / "out.safetensors"
+    words = ["--method", "cosyn", "-o", out, "--device", "cpu", "--tissue", "Human_Bladder"]
+    result = pretrain(data, *words, "--without", "augmentation", "--without", "points")
+    assert result.exit_code == 0, result.output
+    assert "without augmentation, points" in result.output
+    assert "tissues: human bladder" in " ".join(result.output.split())
+    assert (seen[0].without, seen[0].tissue) == (("augmentation", "points"), "Human_Bladder")

@@ -14,7 +14,8 @@ from helpers.training.cosyn import CLASSES, CONFIG, Words, image, train
 from helpers.training.cosyn import TINY as NETWORK
 from wsinuc.errors import CheckpointError, ConfigError, DataError, OutputError
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
-from wsinuc.models.checkpoints.cosyn import read_cosyn
+from wsinuc.models.checkpoints.cosyn import load_cosyn, read_cosyn
+from wsinuc.models.conditioning.text_encoders import NoText
 from wsinuc.models.diffusion.joint import JointDiffusion
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynUNet
@@ -138,3 +139,46 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path):
         with pytest.raises(ConfigError, match=message):
             replace(CONFIG, **change)
     assert set(PRESETS) == {"cpu", "small", "paper"}
+
+
+def test_a_generator_is_trained_without_points_and_text(tmp_path: Path):
+    out = tmp_path / "c.safetensors"
+    config = replace(CONFIG, without=("points", "text"), fit=replace(CONFIG.fit, steps=1))
+    images = [image(0, organ="colon"), image(1, organ="Breast")]
+    with pytest.raises(ConfigError, match="reads no prompt: leave out the text encoder"):
+        task.train_cosyn(images, CLASSES, out, config, text_encoder=Words())
+    task.train_cosyn(images, CLASSES, out, config)
+    model = load_cosyn(out)
+    assert (model.network.points, model.network.text) == (None, None)
+    assert isinstance(model.text_encoder, NoText)
+    assert (model.config["without"], model.config["drop_rate"]) == (["points", "text"], 0.0)
+    assert (model.config["layouts"], model.config["tissues"]) == ({}, ["breast", "colon"])
+    assert sum(each["count"] for each in model.config["prompts"]) == 256
+    assert {each["tissue"] for each in model.config["prompts"]} == {"breast", "colon"}
+
+
+def test_crops_without_augmentation_lie_as_they_were_annotated():
+    plain = JointExamples.of([image()], CLASSES, replace(CONFIG, zoom=1.3, stain=0.5, without=("augmentation",)))
+    whole = np.lib.stride_tricks.sliding_window_view(image().image, (16, 16, 3)).reshape(-1, 16, 16, 3)
+    for number in range(8):
+        # Stain jitter of strength 0 changes nothing but rounding.
+        apart = np.abs(whole.astype(int) - plain.example(number).image).max((1, 2, 3))
+        assert apart.min() <= 2
+    turned = JointExamples.of([image()], CLASSES, CONFIG)
+    apart = [np.abs(whole.astype(int) - turned.example(k).image).max((1, 2, 3)).min() for k in range(8)]
+    assert max(apart) > 2
+
+
+def test_what_a_training_is_without_belongs_to_its_identity():
+    assert "without" not in CONFIG.identity(), "states of older trainings go on"
+    assert replace(CONFIG, without=("text",)).identity()["without"] == ("text",)
+    with pytest.raises(ConfigError, match="some of points, text, augmentation"):
+        replace(CONFIG, without=("colour",))
+
+
+def test_a_tissue_is_for_images_that_name_none():
+    named = replace(CONFIG, tissue="Skin_graft")
+    assert task.built_in_encoder([image()], CLASSES, named).vocabulary.tissues == ("skin graft",)
+    with pytest.raises(DataError, match="all of these do: colon; leave --tissue out"):
+        task.encoder_of([image(organ="colon")], CLASSES, named)
+    task.encoder_of([image(organ="colon"), image(1)], CLASSES, named)

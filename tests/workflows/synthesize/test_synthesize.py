@@ -327,3 +327,46 @@ def test_options_that_make_no_sense_are_refused(options: list[str], said: str, t
 def test_settings_out_of_range_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):
         SynthesisConfig(**change)
+
+
+@pytest.mark.parametrize(
+    ("without", "options", "said"),
+    [
+        (("points",), ["--layout", "points.csv"], "trained without points and places no nuclei: leave --layout out"),
+        (("text",), ["--prompt", "a cat"], "trained without text and reads no prompt: leave --prompt out"),
+        (("text",), ["--guidance", "0.5"], "trained without text: leave --guidance out"),
+        (("text",), ["--text-encoder", "files"], "trained without text; leave out the text encoder"),
+        (("points", "text"), ["--tissue", "colon"], "no tissue can be asked for: leave --tissue out"),
+        (("points",), ["--tissue", "liver"], "no tissue 'liver'; it knows breast, colon"),
+    ],
+)
+def test_what_a_generator_never_learned_is_not_asked_of_it(
+    without: tuple[str, ...], options: list[str], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "points.csv").write_text("x,y,class\n4,4,round\n")
+    options = [str(tmp_path / option) if option.endswith(".csv") else option for option in options]
+    model = write_cosyn(tmp_path / "c.safetensors", without=without)
+    assert said in refusal("--method", "cosyn", "--model", model, "-o", tmp_path / "set", *options)
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("without", [("points",), ("text",), ("points", "text")])
+def test_generators_draw_without_what_they_never_learned(without: tuple[str, ...], tmp_path: Path) -> None:
+    model = write_cosyn(tmp_path / "c.safetensors", without=without)
+    recipe = CoSynRecipe(model=model, layouts=None, config=dataclasses.replace(TWO_STEPS, guidance=None))
+    maker = recipe.open()
+    scenes = [maker.source.scene(k) for k in range(40)]
+    if "text" in without:
+        assert {scene.text for scene in scenes} == {""}
+        assert maker.guidance == 0
+    else:
+        shown = [scene.text for scene in scenes]
+        colon = "high-quality histopathology colon tissue image including nuclei types of long."
+        assert 20 <= shown.count(colon) < 40, "three crops of four were colon"
+        asked = dataclasses.replace(recipe, tissues=("Breast",)).open().source.scene(0)
+        assert asked.text == "high-quality histopathology breast tissue image with no nucleus."
+    placed = [len(scene.layout.points) for scene in scenes[:4]]
+    assert any(placed) == ("points" not in without)
+    (sample,) = maker(range(1))
+    assert sample.labels.shape == (32, 32)
+    assert sample.source == ("none" if "points" in without else "random")

@@ -129,7 +129,13 @@ def mix_densities(image: NDArray[np.uint8], rng: np.random.Generator, strength: 
 
 
 def augmented_crop(
-    sample: LabelledImage, mpp: float, rng: np.random.Generator, *, size: int, augmentation: Augmentation
+    sample: LabelledImage,
+    mpp: float,
+    rng: np.random.Generator,
+    *,
+    size: int,
+    augmentation: Augmentation,
+    turned: bool = True,
 ) -> View:
     """A random square of an annotated image as another laboratory would have shown it.
 
@@ -144,6 +150,8 @@ def augmented_crop(
         Side of the crop in pixels.
     augmentation
         How far it may be from what was annotated.
+    turned
+        Whether it is flipped and turned by right angles as well.
 
     Returns
     -------
@@ -175,7 +183,7 @@ def augmented_crop(
         image, labels = crowded(image, labels, rng, rng.uniform(0, 1))
     if augmentation.artefacts and rng.random() < augmentation.artefacts:
         image, labels = with_artefact(image, labels, mpp, rng)
-    turn = int(rng.integers(8))
+    turn = int(rng.integers(8)) if turned else 0
     return _turned(turn, distorted(image, mpp, rng, augmentation), labels)
 
 

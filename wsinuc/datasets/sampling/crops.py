@@ -52,6 +52,8 @@ class CropSource:
     weights: Sequence[float] | None = None
     """How often each image is drawn, relative to the others; None draws in proportion to their area in um2."""
     augmentation: Augmentation = field(default_factory=Augmentation)
+    turned: bool = True
+    """Whether crops are also turned and flipped."""
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -82,7 +84,9 @@ class CropSource:
         rng = np.random.default_rng((self.seed, index))
         source = int(rng.choice(len(self.images), p=self.shares))
         sample = self.images[source]
-        image, labels = augmented_crop(sample, self.mpp, rng, size=self.size, augmentation=self.augmentation)
+        image, labels = augmented_crop(
+            sample, self.mpp, rng, size=self.size, augmentation=self.augmentation, turned=self.turned
+        )
         ignore = None
         if sample.ignore is not None:
             labels, ignore = parted(labels)

@@ -30,7 +30,8 @@ class Checkpoint:
     """Weights and everything needed to use them."""
 
     kind: str
-    """``denoiser``, ``segmenter``, or of a generator ``nudiff-structure``, ``nudiff-image``, ``cosyn``."""
+    """``denoiser``, ``segmenter``, or of a generator ``nudiff-structure``, ``nudiff-image``, ``cosyn``;
+    ``text-encoder`` of what such a one listens to."""
     config: dict[str, Any]
     """Shapes and settings, JSON types only."""
     provenance: dict[str, Any]

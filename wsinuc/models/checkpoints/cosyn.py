@@ -6,21 +6,25 @@ import dataclasses
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.header import Mpp, from_header
-from wsinuc.models.checkpoints.weights import load_weights
+from wsinuc.models.checkpoints.weights import load_weights, part_of
 from wsinuc.models.conditioning.text import TextEncoder
 from wsinuc.models.diffusion.joint import JointDiffusion
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
 from wsinuc.nuclei.classes import NucleusClass
 
+LEFT_OUT = ("points", "text", "augmentation")
+"""What a generator may have been trained without."""
 KIND = "cosyn"
 """Kind of the checkpoints of this generator."""
+TEXT_PREFIX = "text_encoder."
+"""Before the names of the weights of a text encoder that lies in the generator's file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +38,9 @@ class CoSynModel:
     config: dict[str, Any]
     """``mpp``, ``size`` (of training patches), ``classes``, ``layouts`` (fitted point process of
     each tissue), ``drop_rate``, ``steps``, ``text``, ``network``, ``levels`` (see
-    `wsinuc.models.diffusion.mean_levels`; older files have none): JSON types, as in the file."""
+    `wsinuc.models.diffusion.mean_levels`; older files have none), and in newer files ``tissues`` (the
+    words for them), ``without`` (which of `LEFT_OUT` it never saw) and ``prompts`` (of a generator
+    without points: what the crops of its training showed): JSON types, as in the file."""
 
     @property
     def levels(self) -> MeanLevels | None:
@@ -50,6 +56,17 @@ def network_config(config: CoSynConfig) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommonPrompt:
+    """What some crops of a training showed."""
+
+    tissue: str
+    stain: str
+    classes: tuple[str, ...]
+    count: Annotated[int, Meta(ge=1)]
+    """How many of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CoSynHeader:
     """What the header of a generator says."""
 
@@ -62,6 +79,9 @@ class CoSynHeader:
     layouts: dict[str, Any]
     drop_rate: Annotated[float, Meta(ge=0, le=1)]
     levels: dict[str, Any] | None = None
+    tissues: tuple[str, ...] | None = None
+    without: tuple[Literal["points", "text", "augmentation"], ...] = ()
+    prompts: tuple[CommonPrompt, ...] = ()
 
 
 def build_cosyn(config: dict[str, Any]) -> CoSynUNet:
@@ -78,7 +98,8 @@ def read_cosyn(path: Path) -> tuple[Checkpoint, CoSynUNet]:
         No such checkpoint, or the weights do not fit its header.
     """
     checkpoint = load_checkpoint(path, KIND)
-    network = load_weights(partial(build_cosyn, checkpoint.config["network"]), checkpoint.tensors)
+    tensors = {name: value for name, value in checkpoint.tensors.items() if not name.startswith(TEXT_PREFIX)}
+    network = load_weights(partial(build_cosyn, checkpoint.config["network"]), tensors)
     return checkpoint, network.eval()
 
 
@@ -88,7 +109,7 @@ def load_cosyn(path: Path, *, text_encoder: Path | None = None) -> CoSynModel:
     Parameters
     ----------
     text_encoder
-        Folder with the files of the text encoder that it was trained with, where that is not the built-in one.
+        Folder with CLIP's files, where it was trained with them; any other encoder lies in the checkpoint.
 
     Raises
     ------
@@ -102,4 +123,5 @@ def load_cosyn(path: Path, *, text_encoder: Path | None = None) -> CoSynModel:
     checkpoint, network = read_cosyn(path)
     config = checkpoint.config
     process = JointDiffusion.of(network.config.classes, int(config["steps"]))
-    return CoSynModel(network, process, load_text_encoder(config["text"], text_encoder), config)
+    own = part_of(checkpoint.tensors, TEXT_PREFIX)
+    return CoSynModel(network, process, load_text_encoder(config["text"], text_encoder, own), config)

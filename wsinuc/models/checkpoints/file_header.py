@@ -28,6 +28,7 @@ _HEADERS = {
     "nudiff-structure": "wsinuc.models.checkpoints.generators:GeneratorHeader",
     "nudiff-image": "wsinuc.models.checkpoints.generators:ImageHeader",
     "cosyn": "wsinuc.models.checkpoints.cosyn:CoSynHeader",
+    "text-encoder": "wsinuc.models.conditioning.trained_encoder:TextEncoderHeader",
 }
 """Kind -> "module:class" of what its config must have, the least that is read from it without being asked again."""
 MAX_HEADER = 16 * 2**20

@@ -1,16 +1,16 @@
-"""Prompts as vectors: the words of the template one by one, or the hidden states of a frozen CLIP text tower.
+"""Prompts as vectors: every encoder that a generator can be trained with, and which one it was.
 
-`TemplateEncoder` needs no weights: a caption of the published template says tissue, stain and
-classes, so one one-hot token per word carries all of it, and the first linear layer of the network
-that listens learns what the words mean. `ClipEncoder` is what method C (Min, Oh, Jeong 2024) uses:
-the text tower of PLIP (Huang et al. 2023), or of any other CLIP, read from files that the user
-gives. Both run on the CPU and give the same tokens for a prompt whatever else is in the batch.
+`wsinuc.models.conditioning.template_encoder` has the words of the template one by one,
+`wsinuc.models.conditioning.trained_encoder` a small tower that was trained on tissue. `ClipEncoder`
+is what method C (Min, Oh, Jeong 2024) uses: the text tower of PLIP (Huang et al. 2023), or of any
+other CLIP, read from files that the user gives. All run on the CPU, are frozen, and give the same
+tokens for a prompt whatever else is in the batch.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,12 @@ from torch import Tensor
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.header import from_header
+from wsinuc.models.conditioning.template_encoder import TemplateEncoder
 from wsinuc.models.conditioning.text import TextEncoder, TextTokens
-from wsinuc.synthesis.prompts import Prompt, Vocabulary, parse_prompt
+from wsinuc.models.conditioning.trained_encoder import TrainedEncoder, read_text_encoder, rebuilt_encoder
+from wsinuc.synthesis.prompts import Prompt, Vocabulary
+
+__all__ = ["ClipEncoder", "NoText", "TemplateEncoder", "load_text_encoder", "open_text_encoder", "own_tensors"]
 
 CLIP_LENGTH = 154
 """Tokens of a caption, padding included: two of CLIP's contexts of 77."""
@@ -34,51 +38,18 @@ _CACHED = 4096
 """Captions whose states are kept: one of 30 tokens of 512 floats has 60 kB."""
 
 
-class TemplateEncoder:
-    """One one-hot token per word of the template, each at a place of its own.
+class NoText:
+    """Stands in for an encoder where a network reads no text: prompts of no token."""
 
-    Tokens are tissue, stain, then one per class of the vocabulary; those of classes that are not named are zero and
-    masked. The order in which a prompt lists its classes therefore does not matter.
-
-    Examples
-    --------
-    >>> encoder = TemplateEncoder(Vocabulary(tissues=("colon",), classes=("plasma", "lymphocyte")))
-    >>> encoder(["high-quality histopathology colon tissue image including nuclei types of lymphocyte"]).mask.tolist()
-    [[True, True, False, True]]
-    """
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-        self._width = sum(map(len, self._words))
-
-    @property
-    def width(self) -> int:
-        """Number of words: tissues, stains and classes."""
-        return self._width
-
-    @property
-    def _words(self) -> tuple[tuple[str, ...], ...]:
-        return self.vocabulary.known_tissues, self.vocabulary.known_stains, self.vocabulary.classes
+    width = 0
 
     def __call__(self, prompts: Sequence[Prompt | str]) -> TextTokens:
-        """Tokens (n, 2 + classes, width) of prompts; raises ConfigError, naming the known words, for others."""
-        tissues, stains, classes = self._words
-        tokens = torch.zeros(len(prompts), 2 + len(classes), self.width)
-        for sample, given in zip(tokens, prompts, strict=True):
-            if isinstance(given, str):
-                prompt = parse_prompt(given, self.vocabulary)
-            else:
-                prompt = self.vocabulary.checked(given)
-            sample[0, tissues.index(prompt.tissue)] = 1
-            sample[1, len(tissues) + stains.index(prompt.stain)] = 1
-            for i in map(classes.index, prompt.classes):
-                sample[2 + i, len(tissues) + len(stains) + i] = 1
-        return TextTokens(tokens, tokens.any(-1))
+        """Tokens (n, 1, 0), all of them masked."""
+        return TextTokens(torch.zeros(len(prompts), 1, 0), torch.zeros(len(prompts), 1, dtype=torch.bool))
 
     def config(self) -> dict[str, Any]:
-        """The vocabulary as JSON types."""
-        words = self.vocabulary
-        return {"kind": "template", "tissues": [*words.tissues], "stains": [*words.stains], "classes": [*words.classes]}
+        """Its kind."""
+        return {"kind": "none"}
 
 
 class ClipEncoder:
@@ -165,7 +136,31 @@ class ClipEncoder:
         return states
 
 
-def load_text_encoder(config: dict[str, Any], folder: str | Path | None = None) -> TextEncoder:
+def open_text_encoder(path: Path) -> TextEncoder:
+    """The encoder that a user names: a checkpoint of ``wsinuc pretrain --method text-encoder``, or CLIP's folder.
+
+    Raises
+    ------
+    CheckpointError
+        There is neither.
+    ConfigError
+        It is a folder, and the optional package ``transformers`` is not installed.
+    """
+    if path.is_file():
+        return read_text_encoder(path)
+    return ClipEncoder(path)
+
+
+def own_tensors(encoder: TextEncoder) -> dict[str, Tensor]:
+    """Weights of an encoder that a generator's checkpoint carries with it: none of CLIP, which is large."""
+    if isinstance(encoder, TrainedEncoder):
+        return encoder.tensors()
+    return {}
+
+
+def load_text_encoder(
+    config: dict[str, Any], folder: str | Path | None = None, tensors: Mapping[str, Tensor] | None = None
+) -> TextEncoder:
     """The encoder that a network was trained with.
 
     Parameters
@@ -174,24 +169,30 @@ def load_text_encoder(config: dict[str, Any], folder: str | Path | None = None) 
         What ``config()`` of that encoder gave.
     folder
         Of the CLIP model, where it was one.
+    tensors
+        The weights that `own_tensors` gave.
 
     Raises
     ------
     ConfigError
         The folder is missing, of another model than the one trained with, or given where no CLIP model is used.
     CheckpointError
-        The folder holds no CLIP text tower.
+        The folder holds no CLIP text tower, or the weights are not those of the config.
     """
     kind = config.get("kind")
-    if kind == "template":
+    if kind == "none":
         if folder is not None:
-            raise ConfigError(
-                "this network was trained with the built-in text encoder; leave out the one at " + str(folder)
-            )
+            raise ConfigError(f"this network was trained without text; leave out the text encoder at {folder}")
+        return NoText()
+    if kind in ("template", "trained") and folder is not None:
+        raise ConfigError(f"this network brings its own text encoder; leave out the one at {folder}")
+    if kind == "trained":
+        return rebuilt_encoder(config, tensors or {})
+    if kind == "template":
         known = {name: config.get(name) for name in ("tissues", "stains", "classes")}
         return TemplateEncoder(from_header(Vocabulary, known))
     if kind != "clip":
-        raise ConfigError(f"the kind of a text encoder must be template or clip, got {kind!r}")
+        raise ConfigError(f"the kind of a text encoder must be template, trained, clip or none, got {kind!r}")
     if not isinstance(config.get("sha256"), str) or not isinstance(config.get("width"), int):
         raise CheckpointError(
             "the model's header does not fit this version of wsinuc: its text encoder has no sha256 and width"

@@ -41,8 +41,8 @@ class CoSynConfig:
 
     classes: Annotated[int, Meta(ge=2, le=65)] = 2
     """Classes of a pixel, background included."""
-    text_width: Annotated[int, Meta(ge=1, le=16384)] = 512
-    """Width of the text encoder's tokens; PLIP's is 512."""
+    text_width: Annotated[int, Meta(ge=0, le=16384)] = 512
+    """Width of the text encoder's tokens; PLIP's is 512. With 0 the network reads no text."""
     base: Annotated[int, Meta(ge=32, le=1024)] = 128
     """Width at full resolution."""
     multipliers: Annotated[tuple[Annotated[int, Meta(ge=1, le=32)], ...], Meta(max_length=8)] = (1, 2, 4, 8)
@@ -59,8 +59,8 @@ class CoSynConfig:
     """Widths to which image, distance map and label are projected before they are summed."""
     kernels: Annotated[tuple[Annotated[int, Meta(ge=1, le=63)], ...], Meta(min_length=1, max_length=8)] = (3, 7, 15)
     """Sides of the stem's parallel kernels."""
-    points: PointsConfig = field(default_factory=PointsConfig)
-    """Shape of the branch that reads the layout."""
+    points: PointsConfig | None = field(default_factory=PointsConfig)
+    """Shape of the branch that reads the layout; None leaves the branch out, and the network reads no layout."""
     context: Annotated[int, Meta(ge=1, le=8192)] = 128
     """Width of context tokens."""
     latents: Annotated[int, Meta(ge=1, le=1024)] = 32
@@ -146,18 +146,22 @@ class CoSynUNet(nn.Module):
             nn.Sequential(nn.Conv2d(c, inner, 1), nn.Conv2d(inner, fused, 1)) for c in (3, 1, _LABEL_WIDTH)
         )
         self.stem = CrossEmbed(fused, base, config.kernels)
-        self.points = PointsEncoder(config.classes, base, config.points)
+        self.points = None
+        if config.points is not None:
+            self.points = PointsEncoder(config.classes, base, config.points)
         self.time = LogSnrEmbedding(time)
         self.time_vector = nn.Linear(time, time)
         self.time_tokens = nn.Linear(time, _TIME_TOKENS * config.context)
-        self.text = TextConditioner(
-            config.text_width,
-            config.context,
-            time,
-            latents=config.latents,
-            depth=config.resampler_depth,
-            heads=config.heads,
-        )
+        self.text = None
+        if config.text_width:
+            self.text = TextConditioner(
+                config.text_width,
+                config.context,
+                time,
+                latents=config.latents,
+                depth=config.resampler_depth,
+                heads=config.heads,
+            )
         self.context_norm = nn.LayerNorm(config.context)
         self.first = GatedResBlock(base, base, time, gated=True)
         self._build_levels([base * m for m in config.multipliers])
@@ -191,9 +195,11 @@ class CoSynUNet(nn.Module):
         log_snr
             ``(n,)`` of the unit.
         points
-            Layouts, int64 ``(n, h, w)``: class of the nucleus at this pixel, 0 where there is none.
+            Layouts, int64 ``(n, h, w)``: class of the nucleus at this pixel, 0 where there is none. Not looked at by
+            a network without that branch.
         text
-            One per sample; a text whose mask hides every token is no text, None is none for all.
+            One per sample; a text whose mask hides every token is no text, None is none for all. Not looked at by a
+            network that reads no text.
 
         Raises
         ------
@@ -206,7 +212,9 @@ class CoSynUNet(nn.Module):
         time, context = self._conditions(log_snr, text)
         label = self.label(unit.label).movedim(-1, 1)
         fused = torch.stack([fuse(x) for fuse, x in zip(self.fuse, (unit.image, unit.distance, label), strict=True)])
-        shown = self.stem(fused.sum(0)) + self.points(points)
+        shown = self.stem(fused.sum(0))
+        if self.points is not None:
+            shown = shown + self.points(points)
         x = self._levels(self.first(shown, time, context), time, context)
         # The input once more at full resolution, which the levels fold away.
         x = self.last(torch.cat([x, shown], dim=1), time, context)
@@ -215,8 +223,10 @@ class CoSynUNet(nn.Module):
     def _conditions(self, log_snr: Tensor, text: TextTokens | None) -> tuple[Tensor, Tensor]:
         """Time embedding with the text's vector in it, and the context of text and time tokens."""
         hidden = self.time(log_snr)
-        tokens, pooled = self.text(text, len(log_snr))
         moments = self.time_tokens(hidden).unflatten(1, (_TIME_TOKENS, -1))
+        if self.text is None:
+            return self.time_vector(hidden), self.context_norm(moments)
+        tokens, pooled = self.text(text, len(log_snr))
         context = self.context_norm(torch.cat([tokens, moments.to(tokens.dtype)], dim=1))
         return self.time_vector(hidden) + pooled, context
 

@@ -1,6 +1,6 @@
 """Annotated images to generators of labelled images: Nudiff (method B) and joint co-synthesis
-(method C).
+(method C), and to what reads the prompts of the latter.
 
-Read ``nudiff`` or ``cosyn``; the ``config`` files hold settings and presets, the ``report`` files
+Read ``nudiff``, ``cosyn`` or ``text_encoder``; the ``config`` files hold settings and presets, the ``report`` files
 draw pages of samples.
 """

@@ -8,14 +8,16 @@ import torch
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.models.checkpoints.generators import IMAGE
-from wsinuc.models.conditioning.text import TextTokens
+from wsinuc.models.conditioning.text import TextEncoder, TextTokens
 from wsinuc.models.diffusion.joint import JointUnit
 from wsinuc.models.networks.cosyn_unet import CoSynUNet
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
-from wsinuc.workflows.generators.cosyn import built_in_encoder, joint_shape
+from wsinuc.workflows.generators.cosyn import encoder_of, joint_shape
 from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
 from wsinuc.workflows.generators.report import build_generator
+from wsinuc.workflows.generators.text_config import TextTrainConfig
+from wsinuc.workflows.generators.text_encoder import Pair, words_of
 from wsinuc.workflows.training.cost import NetworkCost, estimate_network, images_at_once, noisy
 
 
@@ -31,20 +33,37 @@ def estimate_generator(config: GeneratorConfig, processes: int = 1) -> NetworkCo
     )
 
 
+def estimate_text(
+    config: TextTrainConfig, images: Sequence[LabelledImage], classes: tuple[NucleusClass, ...]
+) -> NetworkCost:
+    """Size and cost of a training of a text encoder; raises DataError when there are no images."""
+    width = words_of(images, classes, config).width
+    tokens = 2 + len(classes)
+
+    def inputs() -> Sequence[object]:
+        text = TextTokens(torch.zeros(1, tokens, width), torch.ones(1, tokens, dtype=torch.bool))
+        return torch.zeros(1, 3, config.patch, config.patch), text
+
+    return estimate_network(lambda: Pair(width, config), inputs, config.batch, config.batch, bf16=config.fit.bf16)
+
+
 def estimate_joint(
     config: CoSynTrainConfig,
     images: Sequence[LabelledImage],
     classes: tuple[NucleusClass, ...],
     processes: int = 1,
+    text_encoder: TextEncoder | None = None,
 ) -> NetworkCost:
-    """Size and cost of a training of method C with the built-in text encoder.
+    """Size and cost of a training of method C, with the built-in text encoder where none is given.
 
     Raises
     ------
+    ConfigError
+        A text encoder is given to a training without text.
     DataError
-        There are no images, or they lack the column that names their tissue.
+        There are no images, they lack the column that names their tissue, or all name it and another is given.
     """
-    encoder = built_in_encoder(images, classes, config)
+    encoder = encoder_of(images, classes, config, text_encoder)
     shape = joint_shape(config, classes, encoder)
     side = config.patch
     tokens = 2 + len(classes)  # tissue, stain, and one for each class

@@ -7,6 +7,7 @@ one, and neither passes nor processes change what is learned.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
-from wsinuc.models.checkpoints.cosyn import KIND, network_config, read_cosyn
+from wsinuc.models.checkpoints.cosyn import KIND, TEXT_PREFIX, network_config, read_cosyn
 from wsinuc.models.conditioning.text import TextEncoder, TextTokens
-from wsinuc.models.conditioning.text_encoders import TemplateEncoder
+from wsinuc.models.conditioning.text_encoders import NoText, TemplateEncoder, own_tensors
 from wsinuc.models.diffusion.joint import JointDiffusion, JointNoise, JointUnit
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
@@ -31,10 +33,17 @@ from wsinuc.models.training.loop import Inspection
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.regular import require_parent
 from wsinuc.synthesis.point_process import PointProcess
-from wsinuc.synthesis.prompts import Vocabulary
+from wsinuc.synthesis.prompts import Prompt, Vocabulary
 from wsinuc.workflows.data.training_set import check_annotation, check_whole
 from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
-from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
+from wsinuc.workflows.generators.cosyn_data import (
+    JointExample,
+    JointExamples,
+    as_unit,
+    check_tissue,
+    layouts_by_tissue,
+    tissue_and_stain,
+)
 from wsinuc.workflows.generators.cosyn_report import sample_page
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
@@ -91,9 +100,10 @@ def train_cosyn(
     CheckpointError
         The state is of another training, or ``init`` does not fit.
     ConfigError
-        The batch cannot be shared out to the processes.
+        The batch cannot be shared out to the processes, or a text encoder is given to a training without text.
     DataError
-        There are no images, classes beyond ``classes``, or the tissue's column is missing.
+        There are no images, classes beyond ``classes``, the tissue's column is missing, or a tissue is given to
+        images that name their own.
     DeviceMemoryError
         The device's memory is too small; it says which batch size fits.
     OutputError
@@ -106,7 +116,7 @@ def train_cosyn(
     check_whole(images)
     torch.manual_seed(config.seed)
     # From all images, so that it knows the words of the held-out ones, too.
-    encoder = text_encoder or built_in_encoder(images, classes, config)
+    encoder = encoder_of(images, classes, config, text_encoder)
     learned, held_out = set_apart(images, config.held_out, config.seed)
     drawn = None
     if weights is not None:
@@ -118,16 +128,15 @@ def train_cosyn(
     on_device(network, session.device).train()
     start = _start(network, init) if init else {}
     # Before the training, so that what fails here does not fail after days.
-    if session.processes.main:
-        layouts = _fitted_layouts([images[i] for i in learned], config)
-    else:
-        layouts = {}
+    facts = _learned_facts([images[i] for i in learned], examples, config) if session.processes.main else {}
     levels = mean_levels(examples)
     origin = {"images": len(images), **start, **(provenance or {})}
 
     def checkpoint(average: dict[str, Tensor]) -> Checkpoint:
-        header = _header(network, classes, encoder, layouts, levels, config)
-        return Checkpoint(kind=KIND, config=header, provenance=origin_of(config, **origin), tensors=average)
+        header = facts | _header(network, classes, encoder, levels, config)
+        words = {TEXT_PREFIX + name: value for name, value in own_tensors(encoder).items()}
+        origin_now = origin_of(config, **origin)
+        return Checkpoint(kind=KIND, config=header, provenance=origin_now, tensors=average | words)
 
     with ExitStack() as stack:
         loss = stack.enter_context(JointStepLoss(network, process, examples, encoder, config, session))
@@ -173,6 +182,44 @@ def mean_levels(examples: JointExamples) -> MeanLevels:
     return MeanLevels.of(to_network(images))
 
 
+def encoder_of(
+    images: Sequence[LabelledImage],
+    classes: Sequence[NucleusClass],
+    config: CoSynTrainConfig,
+    text_encoder: TextEncoder | None = None,
+) -> TextEncoder:
+    """What reads the prompts of a training: the given encoder, else the built-in one; none without text.
+
+    Raises
+    ------
+    ConfigError
+        An encoder is given to a training without text.
+    DataError
+        There are no images, they lack the column that names their tissue, or all name it and another is given.
+    """
+    check_tissue(images, config)
+    if "text" in config.without:
+        if text_encoder is not None:
+            raise ConfigError("a training without text reads no prompt: leave out the text encoder, or --without text")
+        return NoText()
+    check_words(images, classes, config, text_encoder)
+    return text_encoder or built_in_encoder(images, classes, config)
+
+
+def check_words(
+    images: Sequence[LabelledImage],
+    classes: Sequence[NucleusClass],
+    config: CoSynTrainConfig,
+    text_encoder: TextEncoder | None,
+) -> None:
+    """Ask a given encoder for every word of these images, before the training does; raises ConfigError, DataError."""
+    if text_encoder is None:
+        return
+    named = tuple(each.name for each in classes)
+    places = {tissue_and_stain(image, config) for image in images}
+    text_encoder([Prompt(tissue=tissue, stain=stain, classes=named) for tissue, stain in sorted(places)])
+
+
 def built_in_encoder(
     images: Sequence[LabelledImage], classes: Sequence[NucleusClass], config: CoSynTrainConfig
 ) -> TemplateEncoder:
@@ -196,15 +243,36 @@ def built_in_encoder(
 
 def joint_shape(config: CoSynTrainConfig, classes: Sequence[NucleusClass], encoder: TextEncoder) -> CoSynConfig:
     """The shape of the network for these classes, background besides, and this encoder."""
-    return replace(config.network, classes=len(classes) + 1, text_width=encoder.width)
+    points = None if "points" in config.without else config.network.points
+    return replace(config.network, classes=len(classes) + 1, text_width=encoder.width, points=points)
 
 
 def check_start(
-    init: Path, images: Sequence[LabelledImage], classes: Sequence[NucleusClass], config: CoSynTrainConfig
+    init: Path,
+    images: Sequence[LabelledImage],
+    classes: Sequence[NucleusClass],
+    config: CoSynTrainConfig,
+    text_encoder: TextEncoder | None = None,
 ) -> None:
     """Whether a training can start from this generator; raises CheckpointError where it cannot."""
-    encoder = built_in_encoder(images, classes, config)
+    encoder = encoder_of(images, classes, config, text_encoder)
     _start(CoSynUNet(joint_shape(config, classes, encoder)), init)
+
+
+def _learned_facts(
+    images: Sequence[LabelledImage], examples: JointExamples, config: CoSynTrainConfig
+) -> dict[str, Any]:
+    """What a synthesis needs to know of the images: words for tissues, and where nuclei lie or what crops show."""
+    tissues = sorted({tissue for tissue, _ in examples.tissues if tissue})
+    if "points" in config.without:
+        return {"tissues": tissues, "layouts": {}, "prompts": _common_prompts(examples)}
+    return {"tissues": tissues, "layouts": _fitted_layouts(images, config)}
+
+
+def _common_prompts(examples: JointExamples) -> list[dict[str, Any]]:
+    """Which tissue, stain and classes the first examples show, and how many of them show the same."""
+    counts = Counter(examples.example(number).prompt for number in range(_LEVELS))
+    return [{**asdict(prompt), "count": count} for prompt, count in counts.most_common()]
 
 
 def _fitted_layouts(images: Sequence[LabelledImage], config: CoSynTrainConfig) -> dict[str, Any]:
@@ -221,11 +289,10 @@ def _header(
     network: CoSynUNet,
     classes: Sequence[NucleusClass],
     encoder: TextEncoder,
-    layouts: dict[str, Any],
     levels: MeanLevels,
     config: CoSynTrainConfig,
 ) -> dict[str, Any]:
-    """The checkpoint's config."""
+    """The checkpoint's config, apart from what is learned of the images."""
     return {
         "network": network_config(network.config),
         "steps": config.steps,
@@ -233,10 +300,10 @@ def _header(
         "size": config.patch,
         "classes": [asdict(each) for each in classes],
         "text": encoder.config(),
-        "layouts": layouts,
         "levels": levels.header(),
         "tissue_column": config.tissue_column,
-        "drop_rate": config.drop_text,
+        "drop_rate": 0.0 if "text" in config.without else config.drop_text,
+        "without": list(config.without),
     }
 
 

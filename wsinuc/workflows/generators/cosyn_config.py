@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wsinuc.errors import ConfigError
+from wsinuc.models.checkpoints.cosyn import LEFT_OUT
 from wsinuc.models.conditioning.points_encoder import PointsConfig
 from wsinuc.models.diffusion.joint import JointWeights
 from wsinuc.models.networks.cosyn_unet import CoSynConfig
@@ -28,6 +29,9 @@ class CoSynTrainConfig:
     steps: int = 1000
     """T of the diffusion."""
     weights: JointWeights = field(default_factory=JointWeights)
+    without: tuple[str, ...] = ()
+    """What the generator never learns, of `wsinuc.models.checkpoints.cosyn.LEFT_OUT`: to place nuclei at points, to
+    listen to texts, and turned, flipped, zoomed and restained crops."""
     drop_text: float = 0.1
     """Probability that a patch's text is withheld; 0 makes a network that cannot be guided."""
     tissue_column: str = ""
@@ -55,6 +59,11 @@ class CoSynTrainConfig:
             )
         if self.batch < 1 or self.batch % self.fit.accumulate:
             raise ConfigError(f"a batch of {self.batch} patches cannot be shared out to {self.fit.accumulate} passes")
+        unknown = [each for each in self.without if each not in LEFT_OUT]
+        if unknown or len(set(self.without)) < len(self.without):
+            raise ConfigError(
+                f"without names each of {', '.join(LEFT_OUT)} at most once, got {', '.join(self.without)}"
+            )
         if not 0 <= self.drop_text < 1:
             raise ConfigError(f"the share of dropped texts lies between 0 and 1, got {self.drop_text}")
         if not 0 <= self.held_out < 1:
@@ -74,8 +83,8 @@ class CoSynTrainConfig:
     def identity(self) -> dict[str, Any]:
         """What a continued training must share with its beginning: all but its length, its rate,
         how it is computed and what is drawn of it."""
-        # States of older trainings do not name it.
-        unused = () if self.held_out else ("held_out",)
+        # States of older trainings do not name them.
+        unused = tuple(name for name in ("held_out", "without") if not getattr(self, name))
         return training_identity(self, apart=("sample_every", "sample_steps", "validate_every", *unused))
 
 

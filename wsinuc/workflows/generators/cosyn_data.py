@@ -23,10 +23,8 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.synthesis.distance_map import centroid_distance
 from wsinuc.synthesis.layouts import NucleusLayout, layout_of
 from wsinuc.synthesis.prompts import Prompt
+from wsinuc.synthesis.tissues import stain_of, tissue_of, tissue_word
 from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
-
-_TISSUE_COLUMNS = ("tissue", "organ")
-_PLAIN_STAINS = ("", "h&e", "he", "hematoxylin and eosin", "haematoxylin and eosin")
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -62,13 +60,18 @@ class JointExamples:
         weights: Sequence[float] | None = None,
     ) -> JointExamples:
         """The examples of a training; raises DataError when there are no images, or a named column is not theirs."""
+        plain = "augmentation" in config.without
+        augmentation = Augmentation(zoom=config.zoom, stain=config.stain)
+        if plain:
+            augmentation = Augmentation(zoom=1.0, stain=0.0)
         crops = CropSource(
             images=images,
             mpp=config.mpp,
             size=config.patch,
             seed=config.seed,
             weights=weights,
-            augmentation=Augmentation(zoom=config.zoom, stain=config.stain),
+            augmentation=augmentation,
+            turned=not plain,
         )
         return cls(crops=crops, classes=classes, tissues=[tissue_and_stain(image, config) for image in images])
 
@@ -89,7 +92,7 @@ class JointExamples:
 
 
 def tissue_and_stain(image: LabelledImage, config: CoSynTrainConfig) -> tuple[str, str]:
-    """Tissue and stain of an image in lower case, from its attributes; H&E, which prompts do not name, is empty.
+    """Tissue and stain of an image as prompts write them; H&E, which prompts do not name, is empty.
 
     Raises
     ------
@@ -99,13 +102,17 @@ def tissue_and_stain(image: LabelledImage, config: CoSynTrainConfig) -> tuple[st
     row = image.attributes
     if config.tissue_column and config.tissue_column not in row:
         raise DataError(f"the images have no {config.tissue_column!r} to name their tissue; they have {', '.join(row)}")
-    columns: tuple[str, ...] = _TISSUE_COLUMNS
-    if config.tissue_column:
-        columns = (config.tissue_column,)
-    tissue = next((row[name] for name in columns if row.get(name)), config.tissue)
-    stain = row.get("stain", "")
-    plain = stain.casefold() in _PLAIN_STAINS
-    return " ".join(tissue.lower().split()), "" if plain else " ".join(stain.lower().split())
+    return tissue_of(row, config.tissue_column) or tissue_word(config.tissue), stain_of(row)
+
+
+def check_tissue(images: Sequence[LabelledImage], config: CoSynTrainConfig) -> None:
+    """Raise DataError where a tissue is given and every image names its own: the given one would mean nothing."""
+    named = [tissue_of(image.attributes, config.tissue_column) for image in images]
+    if config.tissue and named and all(named):
+        raise DataError(
+            f"{config.tissue!r} would be the tissue of images that name none, but all of these do: "
+            f"{', '.join(sorted(set(named)))}; leave --tissue out"
+        )
 
 
 def layout_of_map(labels: NDArray[np.int32], class_map: NDArray[np.int32]) -> NucleusLayout:

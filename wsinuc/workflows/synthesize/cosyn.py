@@ -2,7 +2,8 @@
 nuclei and a prompt.
 
 Instances are flooded from the layout's points over the distance map, inside the label's foreground;
-a nucleus has the class of its point.
+a nucleus has the class of its point. Of a generator without points the peaks of the distance map
+stand in for them, and a nucleus has the class of most of its pixels.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
+from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.cosyn import CoSynModel, load_cosyn
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.header import from_header
@@ -74,6 +76,11 @@ class CoSynMaker:
         self.model = model
         self.mpp = float(model.config["mpp"])
         self.size = config.size or int(model.config["size"])
+        if config.guidance and "text" in model.config.get("without", ()):
+            raise ConfigError(
+                f"guidance {config.guidance:g} strengthens the text, and this generator was trained without text: "
+                "leave --guidance out"
+            )
         self.guidance = resolved_guidance(config.guidance, float(model.config["drop_rate"]), "text")
         self.source = LayoutSource(
             model=model.config,
@@ -170,7 +177,8 @@ class CoSynMaker:
     ) -> SyntheticSample:
         # The layout that the image was drawn for has one point per nucleus.
         maps = GeneratedMaps(semantic=semantic, distance=distance, points=scene.layout.point_map)
-        nuclei = separate("points", maps, settings_for_maps(self.mpp))
+        way = "points" if self.source.places_nuclei else "peaks"
+        nuclei = separate(way, maps, settings_for_maps(self.mpp))
         return SyntheticSample(
             index=index,
             image=image,

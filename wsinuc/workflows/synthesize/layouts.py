@@ -4,6 +4,9 @@ Three sources: fields of an annotated data set (real layouts, as the paper has t
 from a file for all samples, or new layouts from the point process that was fitted per tissue and
 lies in the checkpoint. Without a prompt of the user's each sample gets that of the template for its
 own tissue and classes.
+
+A generator that was trained without points has no layout: its prompts are those that the crops of
+its training had, as often as they had them. One that was trained without text has no prompt.
 """
 
 from __future__ import annotations
@@ -21,12 +24,11 @@ from wsinuc.errors import ConfigError
 from wsinuc.synthesis.layouts import NucleusLayout, layout_of
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.synthesis.prompts import Prompt, Vocabulary, parse_prompt
+from wsinuc.synthesis.tissues import known_tissue, stain_of, tissue_of
 from wsinuc.workflows.synthesize.config import real_field, sequence_of
 
 Layouts = Dataset | NucleusLayout | None
 """A data set, one layout, or None for random ones."""
-_TISSUES = ("tissue", "organ")
-_PLAIN_STAINS = ("", "h&e", "he", "hematoxylin and eosin", "haematoxylin and eosin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -63,11 +65,12 @@ class LayoutSource:
     seed: int
 
     def __post_init__(self) -> None:
+        self._check_what_was_learned()
         known = self.known_tissues
         for tissue in self.tissues:
-            if known and tissue.casefold() not in {name.casefold() for name in known}:
+            if known and known_tissue(tissue, known) is None:
                 raise ConfigError(f"the model knows no tissue {tissue!r}; it knows {_listed(known)}")
-        if self.layouts is None and not self.model["layouts"]:
+        if self.layouts is None and self.places_nuclei and not self.model["layouts"]:
             raise ConfigError("the checkpoint holds no fitted layouts: give a layout with --layout FILE or a data set")
         if isinstance(self.layouts, Dataset):
             self._class_numbers(self.layouts)
@@ -75,15 +78,27 @@ class LayoutSource:
             self._check(self.layouts)
         for prompt in self.prompts:
             parts = self.parsed(prompt)
-            if parts and self.tissues and parts.tissue.casefold() not in {name.casefold() for name in self.tissues}:
+            if parts and self.tissues and parts.tissue not in {self._known(name) for name in self.tissues}:
                 raise ConfigError(
                     f"the prompt speaks of {parts.tissue!r}, --tissue of {_listed(self.tissues)}: give one"
                 )
 
     @property
+    def places_nuclei(self) -> bool:
+        """Whether the model was trained with points, and so takes layouts."""
+        return "points" not in self.model.get("without", ())
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the model was trained with text, and so takes prompts."""
+        return "text" not in self.model.get("without", ())
+
+    @property
     def known_tissues(self) -> tuple[str, ...]:
         """Tissues that the model was trained on; empty names are left out."""
-        return tuple(sorted(tissue for tissue in self.model["layouts"] if tissue))
+        # Older checkpoints name them as keys of the layouts alone.
+        named = self.model.get("tissues") or self.model["layouts"]
+        return tuple(sorted(tissue for tissue in named if tissue))
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -95,6 +110,8 @@ class LayoutSource:
         """What decides the layouts, in a line: the data set's images, or the points of a file."""
         if isinstance(self.layouts, Dataset):
             return described(self.layouts)
+        if not self.places_nuclei:
+            return "none"
         if self.layouts is None:
             return "random"
         return f"{self.name} {_digest(np.c_[self.layouts.points, self.layouts.classes].astype('<f8').tobytes())}"
@@ -117,15 +134,17 @@ class LayoutSource:
         rng = np.random.default_rng(sequence_of(self.seed, index, "layout"))
         prompt = self._turn(self.prompts, index)
         parts = self.parsed(prompt) if prompt else None
-        tissue = self._turn(self.tissues, index) or (parts.tissue if parts else "")
+        tissue = self._known(self._turn(self.tissues, index)) or (parts.tissue if parts else "")
+        if not self.places_nuclei:
+            return self._without_points(prompt, tissue, rng)
         stain = ""
         source = self.name
         if isinstance(self.layouts, Dataset):
             image = self.layouts[int(rng.integers(len(self.layouts)))]
             layout = self._real(image, self._class_numbers(self.layouts), rng)
             source = image.name
-            tissue = tissue or tissue_of(image, self.model.get("tissue_column"))
-            stain = _stain_of(image)
+            tissue = tissue or self._known(tissue_of(image.attributes, self.model.get("tissue_column") or ""))
+            stain = stain_of(image.attributes)
         elif self.layouts is not None:
             layout = self.layouts
         else:
@@ -136,24 +155,57 @@ class LayoutSource:
         if not tissue and len(self.known_tissues) == 1:
             tissue = self.known_tissues[0]
         classes = tuple(self.class_names[c - 1] for c in np.unique(layout.classes).tolist())
-        return Scene(
-            layout=layout,
-            prompt=prompt or Prompt(tissue=tissue, stain=stain, classes=classes),
-            tissue=tissue,
-            source=source,
+        usual = Prompt(tissue=tissue, stain=stain, classes=classes) if self.reads_text else ""
+        return Scene(layout=layout, prompt=prompt or usual, tissue=tissue, source=source)
+
+    def _without_points(self, prompt: str, tissue: str, rng: np.random.Generator) -> Scene:
+        """A scene of a model that places no nuclei, with a prompt of its training where none is given."""
+        nothing = NucleusLayout(
+            shape=(self.size, self.size), points=np.zeros((0, 2)), classes=np.zeros(0, dtype=np.int32)
         )
+        usual: Prompt | str = ""
+        if self.reads_text and not prompt:
+            usual = self._common_prompt(tissue, rng)
+            tissue = usual.tissue
+        return Scene(layout=nothing, prompt=prompt or usual, tissue=tissue, source="none")
+
+    def _common_prompt(self, tissue: str, rng: np.random.Generator) -> Prompt:
+        """A prompt of the training, as often as crops of this tissue (of any, where it is empty) had it."""
+        common = [each for each in self.model["prompts"] if tissue in ("", each["tissue"])]
+        # A tissue so rare that no crop that was looked at showed it.
+        if not common:
+            return Prompt(tissue=tissue, classes=self.class_names)
+        counts = np.array([each["count"] for each in common], np.float64)
+        drawn = common[int(rng.choice(len(common), p=counts / counts.sum()))]
+        return Prompt(tissue=drawn["tissue"], stain=drawn["stain"], classes=tuple(drawn["classes"]))
+
+    def _known(self, tissue: str) -> str:
+        """A tissue in the model's own spelling, where it knows it."""
+        return known_tissue(tissue, self.known_tissues) or tissue
+
+    def _check_what_was_learned(self) -> None:
+        """Raise ConfigError for a request that needs what the model was trained without."""
+        if not self.places_nuclei and self.layouts is not None:
+            raise ConfigError("this generator was trained without points and places no nuclei: leave --layout out")
+        if not self.reads_text and self.prompts:
+            raise ConfigError("this generator was trained without text and reads no prompt: leave --prompt out")
+        if not self.reads_text and not self.places_nuclei and self.tissues:
+            raise ConfigError(
+                "this generator was trained without points and text, so no tissue can be asked for: leave --tissue out"
+            )
 
     def _random(self, tissue: str, prompt: Prompt | None, rng: np.random.Generator) -> NucleusLayout:
         """A new layout of a tissue, with the classes that the prompt names if it names any."""
-        fitted = {name.casefold(): process for name, process in self.model["layouts"].items()}
-        if tissue.casefold() not in fitted:
+        fitted = self.model["layouts"]
+        named = known_tissue(tissue, tuple(fitted))
+        if named is None:
             raise ConfigError(
                 f"the model has no layouts of tissue {tissue!r}; it has those of {_listed(self.known_tissues)}"
             )
         only = None
         if prompt is not None and prompt.classes:
             only = [self.class_names.index(name) + 1 for name in prompt.classes]
-        process = PointProcess.from_json(fitted[tissue.casefold()])
+        process = PointProcess.from_json(fitted[named])
         return process.simulate((self.size, self.size), rng, mpp=float(self.model["mpp"]), only=only)
 
     def _real(self, image: LabelledImage, numbers: NDArray[np.int32], rng: np.random.Generator) -> NucleusLayout:
@@ -207,20 +259,6 @@ def described(dataset: Dataset) -> str:
     return (
         f"{dataset.path.name}: {len(dataset)} images {_digest(chr(10).join(places).encode('utf-8', 'surrogatepass'))}"
     )
-
-
-def tissue_of(image: LabelledImage, column: str | None = None) -> str:
-    """What a data set calls the tissue of an image, lower case; empty where it does not say."""
-    columns = (column,) if column else _TISSUES
-    tissue = next((image.attributes[name] for name in columns if image.attributes.get(name)), "")
-    return " ".join(tissue.lower().split())
-
-
-def _stain_of(image: LabelledImage) -> str:
-    stain = image.attributes.get("stain", "")
-    if stain.casefold() in _PLAIN_STAINS:
-        return ""
-    return " ".join(stain.lower().split())
 
 
 def _digest(content: bytes) -> str:

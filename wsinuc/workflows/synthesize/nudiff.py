@@ -30,6 +30,7 @@ from wsinuc.models.pixels import from_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
 from wsinuc.synthesis.structures import from_diffusion, structure_map
+from wsinuc.synthesis.tissues import tissue_of
 from wsinuc.workflows.synthesize.config import (
     SynthesisConfig,
     real_field,
@@ -38,7 +39,7 @@ from wsinuc.workflows.synthesize.config import (
     sequence_of,
 )
 from wsinuc.workflows.synthesize.folder import SyntheticSample
-from wsinuc.workflows.synthesize.layouts import described, tissue_of
+from wsinuc.workflows.synthesize.layouts import described
 from wsinuc.workflows.training.run import on_device
 
 CONDITIONS = ("instances", "raw")
@@ -183,7 +184,7 @@ class NudiffMaker:
             rng = np.random.default_rng(sequence_of(self.recipe.config.seed, k, "layout"))
             image = dataset[int(rng.integers(len(dataset)))]
             field = real_field(image, rng, mpp=self.mpp, size=self.size)
-            draft = _draft(k, field.labels, field.classes, tissue=tissue_of(image), source=image.name)
+            draft = _draft(k, field.labels, field.classes, tissue=tissue_of(image.attributes), source=image.name)
             drafts.append((structure_map(field.labels, smallest_px=self.smallest_px), draft))
         return drafts
 

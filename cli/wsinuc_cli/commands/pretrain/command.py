@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from wsinuc.regular import require_parent
-from wsinuc_cli.commands.pretrain.settings import METHODS, OWNERS, pretrain_config
-from wsinuc_cli.help.sections import SectionedCommand
+from wsinuc_cli.commands.pretrain.settings import LEFT_OUT, METHODS, OWNERS, pretrain_config
+from wsinuc_cli.help.sections import INPUT, SectionedCommand, option_in
 from wsinuc_cli.options.common import device_option
 from wsinuc_cli.options.images import condition_options, split_options
 from wsinuc_cli.options.overlay import given_options, refuse_foreign
@@ -27,7 +27,7 @@ FILE = click.Path(path_type=Path)
     default="ddpm",
     show_default=True,
     help="A denoiser of unlabelled images; or, from annotated ones, generators of structures, of images for "
-    "structures, of images with labels.",
+    "structures, of images with labels; or what reads their prompts.",
 )
 @click.option(
     "--preset",
@@ -41,6 +41,22 @@ FILE = click.Path(path_type=Path)
     "--init",
     type=FILE,
     help="Start from guided-diffusion weights (.pt, .safetensors), a denoiser, a generator.",
+)
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Choice(LEFT_OUT),
+    help="[cosyn] What the generator shall never learn: to place nuclei at points, to read prompts, turned and "
+    "restained crops. Can be repeated.",
+)
+@click.option(
+    "--text-encoder",
+    type=FILE,
+    metavar="FILE|DIR",
+    help="[cosyn] What reads prompts: a checkpoint of --method text-encoder, or CLIP's files.  [default: built in]",
+)
+@option_in(
+    INPUT, "--tissue", metavar="NAME", help="[cosyn, text-encoder] Tissue (organ) of images whose data set names none."
 )
 @condition_options
 @split_options
@@ -106,17 +122,23 @@ def pretrain(
     wsinuc pretrain tnbc --mpp 0.25 -o denoiser.safetensors
     wsinuc pretrain tnbc monuseg --mpp 0.25 --method nudiff-structure -o structure.safetensors
     wsinuc pretrain tnbc monuseg --mpp 0.25 --method nudiff-image --init denoiser.safetensors -o image.safetensors
+    wsinuc pretrain mine --tissue breast --method cosyn -o joint.safetensors
     """
     given = given_options(context)
     refuse_foreign(given, OWNERS, method)
     if preset == "genselfdiff" and method != "ddpm":
-        raise click.UsageError(f"--preset genselfdiff is of --method ddpm; {method} has cpu, small and paper")
+        has = "cpu and small" if method == "text-encoder" else "cpu, small and paper"
+        raise click.UsageError(f"--preset genselfdiff is of --method ddpm; {method} has {has}")
     config: Any = pretrain_config(method, preset, given)
     require_parent(output)
     if method == "ddpm":
         from wsinuc_cli.commands.pretrain.denoiser import pretrain_denoiser
 
         pretrain_denoiser(sources, output, preset, config, options)
+    elif method == "text-encoder":
+        from wsinuc_cli.commands.pretrain.text import pretrain_text
+
+        pretrain_text(sources, output, preset, config, options)
     else:
         from wsinuc_cli.commands.pretrain.generators import pretrain_generator
 

@@ -11,15 +11,25 @@ if TYPE_CHECKING:
     from wsinuc.workflows.denoiser.config import PretrainConfig
     from wsinuc.workflows.generators.config import GeneratorConfig
     from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
+    from wsinuc.workflows.generators.text_config import TextTrainConfig
 
-    AnyConfig = PretrainConfig | GeneratorConfig | CoSynTrainConfig
+    AnyConfig = PretrainConfig | GeneratorConfig | CoSynTrainConfig | TextTrainConfig
 
-METHODS = ("ddpm", "nudiff-structure", "nudiff-image", "cosyn")
+METHODS = ("ddpm", "nudiff-structure", "nudiff-image", "cosyn", "text-encoder")
+LEFT_OUT = ("points", "text", "augmentation")
+"""As `wsinuc.models.checkpoints.cosyn.LEFT_OUT`, which help does without: it takes PyTorch."""
+_DIFFUSION = METHODS[:4]
 OWNERS = {
     "memory": ("ddpm",),
     "fraction": METHODS[1:],
     "learn_variance": METHODS[:3],
     "drop_rate": ("nudiff-image",),
+    "without": ("cosyn",),
+    "text_encoder": ("cosyn",),
+    "tissue": ("cosyn", "text-encoder"),
+    "init": _DIFFUSION,
+    "accumulate": _DIFFUSION,
+    "sample_every": _DIFFUSION,
 }
 """Options that mean something to some methods only."""
 FIELDS = {
@@ -29,6 +39,8 @@ FIELDS = {
     "lr": "fit.lr",
     "accumulate": "fit.accumulate",
     "drop_rate": "drop_rate",
+    "without": "without",
+    "tissue": "tissue",
     "held_out": "held_out",
     "validate_every": "validate_every",
     "sample_every": "sample_every",
@@ -47,6 +59,10 @@ def presets(method: str) -> Mapping[str, AnyConfig]:
         from wsinuc.workflows.generators.cosyn_config import PRESETS as JOINT_PRESETS
 
         return JOINT_PRESETS
+    if method == "text-encoder":
+        from wsinuc.workflows.generators.text_config import PRESETS as TEXT_PRESETS
+
+        return TEXT_PRESETS
     from wsinuc.workflows.generators.config import IMAGE_PRESETS, STRUCTURE_PRESETS
 
     if method == "nudiff-image":
