@@ -3,7 +3,7 @@ import { bounds, draw, go, mouse, onMove, show as showGlyph, where } from "./map
 import { claimTaps, select } from "./nucleus.js";
 import { ask, byId, copy, element, fill, say, send, tried } from "./server.js";
 import { change, renew, style } from "./state.js";
-import { beginSketch, endSketch, isSketching, openSketch, sketchByKey } from "./sketch.js";
+import { beginSketch, endSketch, isSketching, sketchByKey } from "./sketch.js";
 
 const OUTLINES_PX = 8;
 const PLAIN = "#d3d7db";
@@ -18,7 +18,6 @@ export async function openWindows(known) {
   facts = known;
   byId("windows").hidden = facts.nuclei === 0 || facts.labels.length === 0;
   if (byId("windows").hidden) return;
-  openSketch();
   claimTaps(tap);
   for (const [name, work] of Object.entries(TOOLS)) byId(`window-${name}`).addEventListener("click", work);
   byId("window-train").addEventListener("click", () => copy(command, "Copied the command that learns from these windows: paste it into a terminal."));
@@ -217,7 +216,7 @@ function tool(name, kind, done) {
       return;
     }
     byId("windows").open = true;
-    beginSketch(kind, done, () => button.setAttribute("aria-pressed", "false"));
+    beginSketch(kind, done, { ended: () => button.setAttribute("aria-pressed", "false") });
     button.setAttribute("aria-pressed", "true");
   };
 }
