@@ -1,6 +1,6 @@
 // Where one looks and how: kept in the address behind #, so that a link brings somebody else to the same place.
 // The address takes it up after a moment, because browsers refuse many changes in a short time. What a page that goes
-// has not written yet waits in the tab for its entry in the history, so that a reload, or the way back, finds it.
+// has not written yet waits in the tab for a reload, or for the way back.
 import { go, onMove, where } from "./map.js";
 import { byId, copy, later } from "./server.js";
 
@@ -8,7 +8,7 @@ export const style = { by: "class", hide: [], p: 0, of: "", lo: "", hi: "", fill
 const listeners = [];
 let version = 0;
 let isOpen = false;
-const entry = history.state?.entry ?? `wsinuc-${performance.timeOrigin}-${Math.random()}`;
+const LEFT = `wsinuc ${location.pathname}${location.search}`;
 
 // Browsers keep storage from a page in a frame of another one, as in a notebook: then the address has to do.
 function stored(work) {
@@ -19,9 +19,10 @@ function stored(work) {
   }
 }
 
-const left = history.state?.entry && stored((tab) => tab.getItem(entry));
-if (left) write(left);
-stored((tab) => tab.removeItem(entry));
+const left = stored((tab) => tab.getItem(LEFT));
+stored((tab) => tab.removeItem(LEFT));
+// An address that somebody has followed says itself what it shows.
+if (left && performance.getEntriesByType("navigation")[0]?.type !== "navigate") write(left);
 
 // What others keep in the address: each has `save`, the values that are not the usual ones, and `restore`.
 const kept = [];
@@ -72,7 +73,7 @@ const remembered = later(() => write(hash()), 300);
 export const remember = () => isOpen && remembered();
 
 function write(text) {
-  history.replaceState({ entry }, "", `#${text}`);
+  history.replaceState(null, "", `#${text}`);
 }
 
 function hash() {
@@ -97,9 +98,8 @@ export function recall() {
 
 export function openState() {
   isOpen = true;
-  write(hash());
   onMove(remember);
-  window.addEventListener("pagehide", () => stored((tab) => tab.setItem(entry, hash())));
+  window.addEventListener("pagehide", () => stored((tab) => tab.setItem(LEFT, hash())));
   byId("link").addEventListener("click", () => {
     copy(`${location.href.split("#")[0]}#${hash()}`, "Copied. Who has this address can look, and label.");
   });
