@@ -212,8 +212,10 @@ def test_a_reload_and_the_way_back_show_what_was_seen(seen: Any) -> None:
     page.wait_for_function("() => location.hash.includes('d=0.7')")
     # The address has not taken these up when the page goes.
     for leave in (page.reload, lambda: (page.goto("about:blank"), page.go_back())):
-        x = page.evaluate("() => { const { x, y, down } = wsinucView.where(); wsinucView.go({ x: x + 50, y, down }); "
-                          "document.getElementById('filled').click(); return x + 50; }")
+        x = page.evaluate(
+            "() => { const { x, y, down } = wsinucView.where(); wsinucView.go({ x: x + 50, y, down }); "
+            "document.getElementById('filled').click(); return x + 50; }"
+        )
         filled = page.is_checked("#filled")
         leave()
         ready(page)

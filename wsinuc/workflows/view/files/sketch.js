@@ -9,7 +9,7 @@ const KINDS = {
   box: { least: 2, most: 2, hint: "Drag a rectangle. By keys: move the slide with the arrows, Enter sets a corner." },
   ruler: { least: 2, most: 2, hint: "Draw from one point to the other. By keys: move the slide with the arrows, Enter sets a point." },
   line: { least: 2, most: 5000, hint: "Draw a line across. By keys: arrows, Enter sets a point, Enter twice ends." },
-  ring: { least: 3, most: 5000, hint: "Draw around a nucleus. By keys: arrows, Enter sets a point, Enter twice ends." },
+  ring: { least: 3, most: 5000, hint: "Draw around it. By keys: arrows, Enter sets a point, Enter twice ends." },
 };
 // What is being drawn: {kind, points (x, y) of the slide, done, byKeys}.
 let sketch = null;
