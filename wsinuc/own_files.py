@@ -10,6 +10,7 @@ and then renamed needs no more than that.
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -22,6 +23,7 @@ _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | _PLAIN
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _BUFFER = 1 << 20
+_RANDOM_BYTES = 8
 _LONGEST = 220
 """Bytes of a name that leave room for what is added to it: file systems allow 255."""
 
@@ -83,9 +85,18 @@ def read(path: Path, *, follow: bool = False, limit: int | None = None) -> bytes
 
 def beside(path: Path) -> Path:
     """A name in the folder of ``path`` that nobody can guess, for what will take its place."""
+    return path.with_name(f"{_beginning(path)}.{secrets.token_hex(_RANDOM_BYTES)}.partial")
+
+
+def named_beside(path: Path) -> list[Path]:
+    """What lies in the folder of ``path`` under a name that `beside` has given, for it or for a name as long."""
+    pattern = re.compile(rf"{re.escape(_beginning(path))}\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\.partial")
+    return sorted(each for each in path.parent.iterdir() if pattern.fullmatch(each.name))
+
+
+def _beginning(path: Path) -> str:
     # File systems count bytes, not characters.
-    begin = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
-    return path.with_name(f"{begin}.{secrets.token_hex(8)}.partial")
+    return os.fsdecode(os.fsencode(path.name)[:_LONGEST])
 
 
 def check_file(path: Path) -> None:

@@ -190,6 +190,9 @@ def test_filters_and_histogram_are_linked(seen: Any) -> None:
 def test_an_address_brings_another_person_to_the_same_place(seen: Any) -> None:
     page = seen.page
     page.select_option("#by", "area_um2")
+    page.fill("#search-id", "77")
+    page.press("#search-id", "Enter")
+    page.wait_for_function("() => wsinucView.selected() === 77")
     go(page, 300, 400, 0.7)
     page.wait_for_function("() => location.hash.includes('by=area_um2') && location.hash.includes('d=0.7')")
     other = page.context.new_page()
@@ -200,6 +203,61 @@ def test_an_address_brings_another_person_to_the_same_place(seen: Any) -> None:
     assert abs(place["y"] - 400) < 1
     assert abs(place["down"] - 0.7) < 0.01
     assert other.input_value("#by") == "area_um2"
+    other.wait_for_function("() => wsinucView.selected() === 77")
+
+
+def test_a_reload_and_the_way_back_show_what_was_seen(seen: Any) -> None:
+    page = seen.page
+    go(page, 300, 400, 0.7)
+    page.wait_for_function("() => location.hash.includes('d=0.7')")
+    # The address has not taken these up when the page goes.
+    for leave in (page.reload, lambda: (page.goto("about:blank"), page.go_back())):
+        x = page.evaluate(
+            "() => { const { x, y, down } = wsinucView.where(); wsinucView.go({ x: x + 50, y, down }); "
+            "document.getElementById('filled').click(); return x + 50; }"
+        )
+        filled = page.is_checked("#filled")
+        leave()
+        ready(page)
+        assert abs(page.evaluate("() => wsinucView.where().x") - x) < 0.1
+        assert page.is_checked("#filled") == filled
+    # An address that was typed holds, whatever was there.
+    page.evaluate("() => { location.hash = 'x=100&y=100&d=0.5'; }")
+    page.wait_for_function("() => Math.abs(wsinucView.where().x - 100) < 0.1")
+    page.reload()
+    ready(page)
+    assert abs(page.evaluate("() => wsinucView.where().x") - 100) < 0.1
+
+
+def test_a_distance_is_measured_and_stays_in_the_address(seen: Any) -> None:
+    page = seen.page
+    go(page, 350, 450, 0.5)
+    mpp = page.evaluate("() => fetch(`facts/${wsinucView.key}`).then((answer) => answer.json())")["mpp"]
+    page.keyboard.press("t")
+    page.mouse.move(*to_screen(page, 300, 400))
+    page.mouse.down()
+    page.mouse.move(*to_screen(page, 360, 480), steps=3)
+    page.mouse.up()
+    # A triangle of sides 60, 80 and 100 pixels.
+    expected = f"{float(f'{100 * mpp:.3g}'):g} µm"
+    assert page.text_content("#ruler text") == expected
+    assert page.get_attribute("#measure", "aria-pressed") == "false"
+    page.reload()
+    ready(page)
+    assert page.text_content("#ruler text") == expected
+    page.keyboard.press("Escape")
+    assert page.locator("#ruler text").count() == 0
+
+
+def test_the_mouse_is_over_another_nucleus_when_the_slide_has_moved(seen: Any) -> None:
+    page = seen.page
+    go(page, 350, 450, 0.5)
+    page.mouse.move(*to_screen(page, 350, 450))
+    page.wait_for_function("() => wsinucView.mouse() !== null")
+    go(page, 250, 400, 0.25)
+    at = page.evaluate("() => wsinucView.mouse()")
+    assert abs(at["x"] - 250) < 1
+    assert abs(at["y"] - 400) < 1
 
 
 def test_search_finds_a_nucleus_by_its_id(seen: Any) -> None:
@@ -258,5 +316,6 @@ def test_the_picture_is_what_is_seen_at_twice_the_resolution(seen: Any, tmp_path
         page.click("#picture")
     path = tmp_path / "view.png"
     download.value.save_as(path)
+    assert download.value.suggested_filename.startswith("plane_x")
     place = page.evaluate("() => wsinucView.where()")
     assert Image.open(path).size == (round(2 * place["w"]), round(2 * place["h"]))

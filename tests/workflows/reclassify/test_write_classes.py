@@ -21,18 +21,19 @@ from helpers.files.taught import (
     some_rows,
 )
 from helpers.runs import tree
-from wsinuc import durable, segmenters
+from wsinuc import durable, own_files, segmenters
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ConfigError, DamageError, OutputError
 from wsinuc.exports.qupath.check import check_geojson
 from wsinuc.nuclei.neighbours import Neighbourhood
-from wsinuc.store import iter_nuclei, iter_tables
-from wsinuc.workflows.reclassify import write
+from wsinuc.store import iter_nuclei, iter_tables, write_json
+from wsinuc.store.processes import this_process
+from wsinuc.workflows.reclassify import aside, write
 from wsinuc.workflows.reclassify.ask import next_questions, write_questions
 from wsinuc.workflows.reclassify.export import export_model
 from wsinuc.workflows.reclassify.learn import LearnConfig, Learned, learn_classes
 from wsinuc.workflows.reclassify.marks import read_marks
-from wsinuc.workflows.reclassify.tables import open_table
+from wsinuc.workflows.reclassify.tables import ResultTable, open_table
 from wsinuc.workflows.reclassify.write import WriteConfig, write_classified
 from wsinuc.workflows.segment.run import segment_slide
 from wsinuc_cli.commands.classify.command import classify
@@ -187,6 +188,55 @@ def test_where_names_cannot_be_exchanged_the_old_result_moves_away(copied: Path,
     write_classified(open_table(copied), learned, copied, PLAIN)
     assert wsinuc.verify(copied).state == "whole"
     assert [path.name for path in copied.parent.iterdir()] == ["one.wsinuc"]
+
+
+DEAD = this_process() | {"born": -1}
+"""The sign of a process whose number has been given to another one since."""
+
+
+def killed_while_writing(table: ResultTable, learned: Learned, out: Path, monkeypatch) -> Path:
+    """The folder that a process leaves which is killed while it writes."""
+    kept: list[Path] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(aside, "this_process", lambda: DEAD)
+        patch.setattr(aside, "_settle", lambda folder, _: kept.append(folder))
+        patch.setattr(write._Job, "_write_geojson", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_classified(table, learned, out, PLAIN)
+    return kept[0]
+
+
+def test_what_a_killed_process_has_left_goes_with_the_next_one(copied: Path, learned: Learned, monkeypatch):
+    left = killed_while_writing(open_table(copied), learned, copied, monkeypatch)
+    assert {path.name for path in copied.parent.iterdir()} == {"one.wsinuc", left.name}
+    # Of a process that is at work, and of another machine.
+    others = [own_files.beside(copied) for _ in range(2)]
+    for folder, sign in zip(others, (this_process(), this_process() | {"host": "elsewhere"}), strict=True):
+        folder.mkdir()
+        write_json(sign, folder / aside.WRITER)
+    assert aside.left_behind(copied) == [left]
+    write_classified(open_table(copied), learned, copied, PLAIN)
+    assert {path.name for path in copied.parent.iterdir()} == {"one.wsinuc", *(other.name for other in others)}
+    assert wsinuc.verify(copied).state == "whole"
+
+
+def test_a_process_killed_between_two_names_loses_nothing(copied: Path, learned: Learned, monkeypatch):
+    (copied / "notes.txt").write_text("mine")
+    left = killed_while_writing(open_table(copied), learned, copied, monkeypatch)
+    copied.rename(left / aside.REPLACED)
+    assert aside.left_behind(copied) == [left]
+    with aside.made_aside(copied):
+        # Back under its name before anything else is done.
+        assert wsinuc.verify(copied).state == "whole"
+        assert (copied / "notes.txt").read_text() == "mine"
+    assert [path.name for path in copied.parent.iterdir()] == ["one.wsinuc"]
+
+
+def test_users_files_move_on_when_a_process_is_killed_after_the_exchange(copied: Path, learned: Learned, monkeypatch):
+    left = killed_while_writing(open_table(copied), learned, copied, monkeypatch)
+    (left / aside.RESULT / "notes.txt").write_text("mine")
+    with aside.made_aside(copied):
+        assert (copied / "notes.txt").read_text() == "mine"
 
 
 def test_a_damaged_result_is_not_copied(copied: Path, learned: Learned, tmp_path: Path):

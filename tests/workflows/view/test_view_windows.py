@@ -175,6 +175,61 @@ def test_a_class_that_would_make_an_area_of_it_is_refused(windows: Windows, name
         windows.name([nearest(windows, *NUCLEUS).id], name, (1, 2, 3))
 
 
+def test_a_window_gets_another_name_and_keeps_the_rest(windows: Windows) -> None:
+    windows.add(AREA, "Border")
+    (before,) = windows.content().windows
+    windows.rename(before.id, "Tumour border")
+    (after,) = windows.content().windows
+    assert (after.id, after.name, after.class_name) == (before.id, "Tumour border", "Region*")
+    assert after.shape == before.shape
+    assert windows.log.take_back() == 1
+    assert windows.content().windows[0].name == "Border"
+    for name, message in (("", "needs a name"), ("a\nb", "on one line"), ("x" * 101, "at most 100 letters")):
+        with pytest.raises(DataError, match=message):
+            windows.rename(before.id, name)
+    with pytest.raises(DataError, match="no longer there"):
+        windows.rename("gone", "name")
+
+
+def test_a_window_that_was_one_by_its_name_alone_stays_one(windows: Windows) -> None:
+    windows.add(AREA, "")
+    content = json.loads(windows.path.read_text())
+    window = next(each for each in content["features"] if each["properties"].get("name") == "Region 1")
+    window["properties"]["classification"] = {"name": "Stroma"}
+    windows.path.write_text(json.dumps(content))
+    windows.rename(window["id"], "Border")
+    assert [(each.name, each.class_name) for each in windows.content().windows] == [("Border", "Region*")]
+
+
+def test_an_ignored_area_counts_in_no_training(result: Path, windows: Windows) -> None:
+    windows.add(AREA, "")
+    ring = np.array([[120, 130], [180, 130], [180, 190], [120, 190]], float)
+    windows.ignore(ring)
+    (area,) = windows.content().ignored
+    assert area.class_name == "Ignore*"
+    assert check_geojson(windows.path).problems == ()
+    image = trained(result, windows)
+    expected = np.zeros((140, 120), bool)
+    expected[30:90, 20:80] = True
+    assert (image.ignore == expected).all()
+    windows.count(area.id)
+    assert windows.content().ignored == ()
+    assert trained(result, windows).ignore is None
+    assert windows.log.take_back() == 1
+    assert [each.id for each in windows.content().ignored] == [area.id]
+
+
+def test_an_ignored_area_goes_with_its_window(windows: Windows) -> None:
+    with pytest.raises(DataError, match="in no training window"):
+        windows.ignore(np.array([[120, 130], [180, 130], [180, 190]], float))
+    windows.add(AREA, "")
+    windows.ignore(np.array([[120, 130], [180, 130], [180, 190]], float))
+    with pytest.raises(DataError, match="encloses nothing"):
+        windows.ignore(np.array([[120, 130], [180, 130]], float))
+    windows.remove(windows.content().windows[0].id)
+    assert json.loads(windows.path.read_text())["features"] == []
+
+
 def test_every_edit_is_taken_back_in_turn(windows: Windows) -> None:
     windows.add(AREA, "")
     states = [contents(windows)]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,13 @@ from wsinuc.nuclei.parquet import PARQUET
 from wsinuc.nuclei.reclassified import NewClasses, depends_on_classes, with_classes
 from wsinuc.regular import require_parent
 from wsinuc.store import ResultStore, disk_errors, provenance
-from wsinuc.store.files import remove, write_json
+from wsinuc.store.files import write_json
 from wsinuc.store.manifest import read_made, with_manifest
 from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_block, part_name
 from wsinuc.store.parts import iter_named_tables
 from wsinuc.store.upload import Digest, digest
 from wsinuc.urls import Place
+from wsinuc.workflows.reclassify.aside import made_aside, take_place
 from wsinuc.workflows.reclassify.class_image import write_class_image
 from wsinuc.workflows.reclassify.learn import Learned
 from wsinuc.workflows.reclassify.pictures import NoPicturesError, PictureJob, write_pictures
@@ -110,11 +110,11 @@ def write_classified(
     """
     config = config or WriteConfig()
     check_out(table, out, overwrite=config.overwrite)
-    with disk_errors(out), _beside(out) as folder:
+    with disk_errors(out), made_aside(out) as folder:
         job = _Job(table, learned, out, folder, config, dict(about or {}), tell or _tell_nobody)
         classified = job.execute()
         durable.sync_tree(folder)
-        _take_place(folder, out)
+        take_place(folder, out)
     return Classified(folder=out, counts=classified.counts, notes=classified.notes)
 
 
@@ -131,39 +131,6 @@ def check_out(table: ResultTable, out: Path, *, overwrite: bool) -> None:
         raise OutputError(f"a run of wsinuc segment is at work in {out}: wait for it, or choose another -o")
     if not overwrite:
         raise OutputError(f"{out} holds a result already: add --overwrite to replace it, or choose another -o")
-
-
-@contextmanager
-def _beside(out: Path) -> Iterator[Path]:
-    """A new folder beside ``out``, which vanishes when what is made in it does not become whole."""
-    folder = own_files.beside(out)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        with suppress(OSError):
-            remove(folder)
-
-
-def _take_place(folder: Path, out: Path) -> None:
-    """Give a complete folder its name; the one that had it until then is removed."""
-    if not out.exists():
-        durable.rename(folder, out)
-        return
-    old = folder
-    if not durable.exchange(folder, out):
-        old = own_files.beside(out)
-        durable.rename(out, old)
-        try:
-            durable.rename(folder, out)
-        except OSError:
-            durable.rename(old, out)
-            raise
-    # Files that users keep in a result's folder are theirs.
-    for path in old.iterdir():
-        if path.name not in (*OUTPUTS, SUMMARY, ".run"):
-            durable.rename(path, out / path.name)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 @dataclass

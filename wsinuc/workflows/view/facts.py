@@ -163,7 +163,7 @@ def crop(opened: Opened, table: NucleiTable, row: int) -> NDArray[np.uint8]:
 
 
 def histogram(opened: Opened, style: Style, of: str, box: tuple[float, float, float, float]) -> dict[str, Any]:
-    """How a measurement of the nuclei in sight is distributed, and how many of them there are.
+    """How a measurement of the nuclei in sight is distributed, and how many of them there are of each class.
 
     Parameters
     ----------
@@ -182,7 +182,9 @@ def histogram(opened: Opened, style: Style, of: str, box: tuple[float, float, fl
     values = values[np.isfinite(values)]
     # What lies beyond the ends is counted in the outermost bins.
     counts, _ = np.histogram(np.clip(values, low, high), BINS, (low, high))
-    return {"low": low, "high": high, "counts": counts.tolist(), "nuclei": len(rows), **column_facts(of)}
+    classes = np.bincount(paint.classes[rows], minlength=len(paint.class_names)).tolist()
+    seen = {"nuclei": len(rows), "classes": classes}
+    return {"low": low, "high": high, "counts": counts.tolist(), **seen, **column_facts(of)}
 
 
 def number(value: Any) -> float | None:

@@ -221,7 +221,7 @@ class PictureHandler(Handler):
         content: bytes = await self.threaded(lambda: work(opened))
         self.set_header("Content-Type", "image/png")
         if what == "picture":
-            self.set_header("Content-Disposition", 'attachment; filename="view.png"')
+            self.set_header("Content-Disposition", "attachment")
         self.finish(content)
 
     def _crop(self, opened: Opened) -> bytes:

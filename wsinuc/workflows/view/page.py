@@ -28,6 +28,8 @@ FILES = Path(__file__).parent / "files"
 CLOSEST_PX = 24.0
 """Screen pixels that a pixel of the slide may become."""
 ACCENT = "#1769e0"
+IGNORED = "#4b5157"
+"""Of areas that count in no training."""
 NOTHING = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 """A transparent pixel."""
 
@@ -135,7 +137,21 @@ def _add_overlays(plot: Plot) -> None:
 
 
 def _add_windows(plot: Plot) -> None:
-    """Training windows with their outlines, a light line under the selected ones."""
+    """Training windows with what is ignored in them and their outlines, a light line under the selected ones."""
+    plot.add_glyph(
+        ColumnDataSource({"xs": [], "ys": []}, name="ignored"),
+        Patches(
+            xs="xs",
+            ys="ys",
+            fill_color="white",
+            fill_alpha=0.35,
+            hatch_pattern="/",
+            hatch_color=IGNORED,
+            hatch_alpha=0.8,
+            line_color=IGNORED,
+            line_width=2,
+        ),
+    )
     plot.add_glyph(
         ColumnDataSource({"xs": [], "ys": []}, name="windows"),
         Patches(xs="xs", ys="ys", fill_color=None, line_color=ACCENT, line_width=2.5),

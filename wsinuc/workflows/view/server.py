@@ -32,7 +32,7 @@ THREADS = 4
 """Answers that are worked at at once."""
 NAME = r"([A-Za-z0-9-]+)"
 _FIGURES = "facts|problems|legend|map|areas|at|nucleus|histogram|doubtful|regions|labels|windows"
-_WINDOW_EDITS = "add|remove|split|merge|delete|draw|name"
+_WINDOW_EDITS = "add|remove|rename|ignore|count|split|merge|delete|draw|name"
 _LONGEST_BODY = 8 * 2**20
 
 

@@ -1,4 +1,4 @@
-"""What a file of training windows holds: windows, and the outlines in them, found among whatever else is in it."""
+"""What a file of training windows holds: windows with outlines and areas that do not count, among whatever else."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from shapely.geometry import mapping, shape
 from wsinuc.datasets.layouts.qupath_objects import AREAS, IGNORE, NO_NUCLEI, REGION, is_named
 from wsinuc.workflows.view.teach.feature_file import Feature, class_of, id_of, properties_of
 
+NUCLEUS = "nucleus"
+"""Kind of what is an outline."""
 WINDOW_COLOR = (0, 0, 180)
 """That of QuPath for its class ``Region*``."""
+IGNORED_COLOR = (180, 180, 180)
+"""That of QuPath for its class ``Ignore*``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
-    """A window, or an outline in one."""
+    """A window, or an outline or an ignored area in one."""
 
     feature: Feature
     shape: shapely.Geometry
@@ -52,6 +56,8 @@ class Content:
     windows: tuple[Drawn, ...]
     outlines: tuple[Drawn, ...]
     """Those that meet a window."""
+    ignored: tuple[Drawn, ...] = ()
+    """Areas whose pixels count in no training; those that meet a window."""
 
     @cached_property
     def shapes(self) -> NDArray[np.object_]:
@@ -81,31 +87,49 @@ class Content:
 def read_content(features: Sequence[Feature]) -> Content:
     """The windows and outlines among the features of a file."""
     drawn = [Drawn(feature, polygon) for feature in features if (polygon := _shape_of(feature)) is not None]
-    windows = [each for each in drawn if is_named(each.class_name, each.name, REGION)]
-    others = [
-        each
-        for each in drawn
-        if not is_named(each.class_name, each.name, REGION)
-        and not is_named(each.class_name, each.name, IGNORE)
-        and properties_of(each.feature).get("objectType") not in NO_NUCLEI
-    ]
-    meeting = np.zeros(len(others), np.bool_)
-    shapes = np.array([each.shape for each in others], np.object_)
+    kinds = [_kind_of(each) for each in drawn]
+    windows = tuple(each for each, kind in zip(drawn, kinds, strict=True) if kind == REGION)
+    meets = np.zeros(len(drawn), np.bool_)
+    shapes = np.array([each.shape for each in drawn], np.object_)
     for window in windows:
-        meeting |= shapely.intersects(window.shape, shapes)
-    inside = tuple(each for each, meets in zip(others, meeting.tolist(), strict=True) if meets)
-    return Content(tuple(windows), inside)
+        meets |= shapely.intersects(window.shape, shapes)
+    inside = [(each, kind) for each, kind, is_met in zip(drawn, kinds, meets.tolist(), strict=True) if is_met]
+    return Content(
+        windows=windows,
+        outlines=tuple(each for each, kind in inside if kind == NUCLEUS),
+        ignored=tuple(each for each, kind in inside if kind == IGNORE),
+    )
+
+
+def _kind_of(drawn: Drawn) -> str:
+    """What a training takes it for: REGION, IGNORE, NUCLEUS, or nothing."""
+    for kind in (REGION, IGNORE):
+        if is_named(drawn.class_name, drawn.name, kind):
+            return kind
+    return "" if properties_of(drawn.feature).get("objectType") in NO_NUCLEI else NUCLEUS
 
 
 def window_feature(area: shapely.Polygon, name: str) -> Feature:
     """A new window, as QuPath has regions: a locked annotation, so that it is not moved by accident."""
-    properties = {
-        "objectType": "annotation",
-        "name": name,
-        "isLocked": True,
-        "classification": {"name": REGION, "color": list(WINDOW_COLOR)},
-    }
-    return _feature(str(uuid4()), area, properties)
+    classification = {"name": REGION, "color": list(WINDOW_COLOR)}
+    return _annotation(area, {"name": name, "classification": classification})
+
+
+def ignored_feature(area: shapely.Polygon) -> Feature:
+    """A new area that does not count."""
+    return _annotation(area, {"classification": {"name": IGNORE, "color": list(IGNORED_COLOR)}})
+
+
+def renamed(window: Drawn, name: str) -> Feature:
+    """A window under another name; its class stays ``Region*``, or becomes it where only the name has said so."""
+    properties = properties_of(window.feature) | {"name": name}
+    if not is_named(window.class_name, "", REGION):
+        properties["classification"] = {"name": REGION, "color": list(WINDOW_COLOR)}
+    return window.feature | {"properties": properties}
+
+
+def _annotation(area: shapely.Polygon, properties: dict[str, Any]) -> Feature:
+    return _feature(str(uuid4()), area, {"objectType": "annotation", "isLocked": True, **properties})
 
 
 def outline_feature(polygon: shapely.Polygon, classification: dict[str, Any] | None) -> Feature:

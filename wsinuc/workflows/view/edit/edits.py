@@ -14,7 +14,14 @@ import shapely
 
 from wsinuc.errors import DataError
 from wsinuc.workflows.view.edit import shapes
-from wsinuc.workflows.view.edit.content import Content, Drawn, outline_feature, window_feature
+from wsinuc.workflows.view.edit.content import (
+    Content,
+    Drawn,
+    ignored_feature,
+    outline_feature,
+    renamed,
+    window_feature,
+)
 from wsinuc.workflows.view.teach.feature_file import Changes, Feature, properties_of
 
 
@@ -38,10 +45,28 @@ def add_window(content: Content, area: shapely.Polygon, name: str, nuclei: dict[
 
 
 def remove_window(content: Content, window: str) -> Changes:
-    """A window goes, with the outlines that meet no other. Raises DataError where it is not there."""
+    """A window goes, with what meets no other of outlines and ignored areas. Raises DataError where it is not there."""
     area = _known([window], content.windows)[0].shape
-    inside = [each.id for each in content.outlines_in(area) if len(content.windows_at(each.shape)) == 1]
-    return dict.fromkeys([window, *inside])
+    ignored = [each for each in content.ignored if shapely.intersects(each.shape, area)]
+    inside = [each for each in (*content.outlines_in(area), *ignored) if len(content.windows_at(each.shape)) == 1]
+    return dict.fromkeys([window, *(each.id for each in inside)])
+
+
+def rename_window(content: Content, window: str, name: str) -> Changes:
+    """A window under another name. Raises DataError where it is not there."""
+    return _by_id([renamed(_known([window], content.windows)[0], name)])
+
+
+def add_ignored(content: Content, area: shapely.Polygon) -> Changes:
+    """An area of which nothing counts. Raises DataError where it lies in no window."""
+    if not content.windows_at(area):
+        raise DataError("this area lies in no training window, so nothing of it counts anyhow: draw it in one")
+    return _by_id([ignored_feature(area)])
+
+
+def remove_ignored(content: Content, area: str) -> Changes:
+    """An area counts again. Raises DataError where it is not there."""
+    return dict.fromkeys(each.id for each in _known([area], content.ignored))
 
 
 def split_outlines(content: Content, stroke: shapely.LineString) -> Changes:

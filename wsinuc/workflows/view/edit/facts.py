@@ -29,6 +29,7 @@ def windows_facts(taught: Teaching) -> dict[str, Any]:
     return {
         "windows": [_window(window, content, origin) for window in content.windows],
         "outlines": [_outline(each, colors, origin) for each in shown_last],
+        "ignored": [{"id": each.id, "rings": _rings(each.shape, origin)} for each in content.ignored],
         "freeName": content.free_name(),
         "file": shown(windows.path.name),
         "command": f"wsinuc train {result}={file} -o mine.safetensors",

@@ -46,6 +46,18 @@ class WindowHandler(Handler):
         taught.windows.remove(_text(content, "id"))
         return []
 
+    def _rename(self, taught: Teaching, content: dict[str, Any]) -> list[str]:
+        taught.windows.rename(_text(content, "id"), _text(content, "name"))
+        return []
+
+    def _ignore(self, taught: Teaching, content: dict[str, Any]) -> list[str]:
+        taught.windows.ignore(_line(taught, content))
+        return []
+
+    def _count(self, taught: Teaching, content: dict[str, Any]) -> list[str]:
+        taught.windows.count(_text(content, "id"))
+        return []
+
     def _split(self, taught: Teaching, content: dict[str, Any]) -> list[str]:
         return taught.windows.split(_line(taught, content))
 

@@ -1,9 +1,10 @@
 """Training windows of a result, and every edit of the outlines in them.
 
 ``slide.regions.geojson`` beside ``slide.wsinuc`` is a collection as QuPath has it: windows are annotations of the class
-``Region*``, outlines are detections. A window begins with the nuclei of the result that meet it, with their UUIDs, so
-that ``wsinuc train slide.wsinuc=slide.regions.geojson`` knows which of them were left, edited and deleted; an outline
-that is split, joined or drawn is a new one. `wsinuc.workflows.view.teach.feature_file` says how edits reach the disk.
+``Region*``, outlines are detections, and areas of the class ``Ignore*`` count in no training. A window begins with the
+nuclei of the result that meet it, with their UUIDs, so that ``wsinuc train slide.wsinuc=slide.regions.geojson`` knows
+which of them were left, edited and deleted; an outline that is split, joined or drawn is a new one.
+`wsinuc.workflows.view.teach.feature_file` says how edits reach the disk.
 `wsinuc.workflows.view.edit.edits` says what they make of it.
 """
 
@@ -105,15 +106,32 @@ class Windows:
         OutputError
             The file cannot be written, as of all edits.
         """
-        if len(name) > LONGEST_NAME or not name.isprintable():
-            raise DataError(f"a window needs a name of at most {LONGEST_NAME} letters on one line")
+        _check_window_name(name)
         area = self._checked(area)
         nuclei = self._first_features(area)
         return self._do(lambda content: edits.add_window(content, area, name, nuclei))
 
     def remove(self, window: str) -> None:
-        """Take a window away, with the outlines that lie in no other. Raises DataError where it is not there."""
+        """Take a window away, with what lies in no other. Raises DataError where it is not there."""
         self._do(lambda content: edits.remove_window(content, window))
+
+    def rename(self, window: str, name: str) -> None:
+        """Give a window another name. Raises DataError for one that cannot be, and where the window is not there."""
+        if not name:
+            raise DataError("a window needs a name")
+        _check_window_name(name)
+        self._do(lambda content: edits.rename_window(content, window, name))
+
+    def ignore(self, corners: NDArray[np.float64]) -> None:
+        """Leave an area out of every training. Raises DataError where it encloses nothing, or lies in no window."""
+        area = polygon_of(corners)
+        if area is None:
+            raise DataError("draw around an area: this line encloses nothing")
+        self._do(lambda content: edits.add_ignored(content, area))
+
+    def count(self, area: str) -> None:
+        """Let an ignored area count again. Raises DataError where it is not there."""
+        self._do(lambda content: edits.remove_ignored(content, area))
 
     def split(self, line: NDArray[np.float64]) -> list[str]:
         """Cut the outlines that a line ``(n, 2)`` crosses from side to side; ids of the pieces.
@@ -216,3 +234,8 @@ class Windows:
             rows = np.array([each.row for each in nuclei], np.int64)
             self._rows[key] = rows
         return rows
+
+
+def _check_window_name(name: str) -> None:
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise DataError(f"a window needs a name of at most {LONGEST_NAME} letters on one line")

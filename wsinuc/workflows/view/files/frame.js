@@ -1,14 +1,17 @@
-// What lies around the slide: scale bar, coordinates, overview with the field's frame.
-import { address, byId, figure, settings } from "./server.js";
+// What lies around the slide: scale bar, magnification, coordinates, overview with the field's frame.
+import { address, byId, figure, length, settings } from "./server.js";
 import { bounds, fit, go, mouse, onMove, where } from "./map.js";
 
 const [height, width] = settings.shape;
 const STEPS = [1, 2, 5];
+// An objective of 10× shows about 1 µm per pixel, and so on.
+const UM_PER_PIXEL_10X = 1;
 
 export function openFrame(facts) {
   const refresh = () => {
     drawBar(facts.mpp);
     drawField();
+    showPlace(facts.mpp);
   };
   onMove(refresh);
   const image = byId("overview").querySelector("img");
@@ -32,9 +35,10 @@ function drawBar(mpp) {
   const perPixel = where().down * mpp;
   // The longest round length of at most 160 px.
   const power = 10 ** Math.floor(Math.log10(160 * perPixel));
-  const length = power * STEPS.filter((step) => step * power <= 160 * perPixel).pop();
-  byId("bar-line").style.width = `${length / perPixel}px`;
-  byId("bar-label").textContent = length >= 1000 ? `${length / 1000} mm` : `${Number(length.toPrecision(3))} µm`;
+  const um = power * STEPS.filter((step) => step * power <= 160 * perPixel).pop();
+  byId("bar-line").style.width = `${um / perPixel}px`;
+  byId("bar-label").textContent = length(um);
+  byId("magnification").textContent = `${figure(Number(((10 * UM_PER_PIXEL_10X) / perPixel).toPrecision(2)))}×`;
 }
 
 function drawField() {

@@ -1,6 +1,6 @@
 // The distribution of a measurement among the nuclei in sight, linked both ways: a range drawn on it hides the others.
 import { bounds, onMove } from "./map.js";
-import { option, title } from "./panel.js";
+import { option, showSeen, title } from "./panel.js";
 import { ask, byId, figure, later, tried } from "./server.js";
 import { change, onStyle, query, style } from "./state.js";
 
@@ -48,6 +48,7 @@ async function fetchCounts() {
   byId("low").textContent = figure(shown.low);
   byId("high").textContent = `${figure(shown.high)} ${shown.unit}`;
   byId("seen").textContent = `${shown.nuclei.toLocaleString("en")} in sight`;
+  showSeen(shown.classes);
   drawBins();
 }
 

@@ -6,7 +6,9 @@ import { bounds, fit, go, mouse, onMove, opacityOf, openMap, pan, tilesAreThere,
 import { mapQuery, openMapLayer } from "./maplayer.js";
 import { openNucleus, select, selectAt, selection } from "./nucleus.js";
 import { openPanel, toggleNuclei } from "./panel.js";
+import { openRuler, removeRuler, toggleRuler } from "./ruler.js";
 import { address, ask, byId, later, say, settings, showProblems, tried } from "./server.js";
+import { openSketch } from "./sketch.js";
 import { onStyle, openState, query, recall } from "./state.js";
 import { leave, openWindows, refreshWindows, shownOutlines, tapMiddle, windowKeys } from "./windows.js";
 import { giveByKey, ignore, labels, next, openTeaching, refreshLabels, toggleLasso, undo, unlabel } from "./teach.js";
@@ -16,7 +18,7 @@ const KEYS = {
   x: ignore, u: undo, n: next, l: toggleLasso, h: toggleNuclei, f: fit, o: () => go({ ...where(), down: 1 }),
   "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1 / 0.7), "?": () => byId("keys").showModal(),
   ArrowLeft: () => pan(-0.15, 0), ArrowRight: () => pan(0.15, 0), ArrowUp: () => pan(0, -0.15), ArrowDown: () => pan(0, 0.15),
-  Delete: unlabel, Escape: () => leave() || select(null), ...windowKeys,
+  Delete: unlabel, t: toggleRuler, Escape: () => leave() || removeRuler() || select(null), ...windowKeys,
   Enter: (event) => tapMiddle(event) || tried(() => selectAt(where().x, where().y)),
 };
 
@@ -34,14 +36,16 @@ function openKeys() {
   byId("help").addEventListener("click", KEYS["?"]);
 }
 
-// The address of the picture follows what is seen.
-function openPicture() {
+// Address and name of the picture follow what is seen.
+function openPicture({ name, mpp }) {
   const refresh = later(() => {
     const { x0, y0 } = bounds();
-    const { down, w, h } = where();
+    const { x, y, down, w, h } = where();
     const map = opacityOf("map") > 0 ? { ...mapQuery(), ma: opacityOf("map") } : {};
     const place = { x0, y0, down: down / 2, w: Math.round(2 * w), h: Math.round(2 * h) };
     byId("picture").href = address("picture", { ...map, ...query(), ...place, nuclei: opacityOf("nuclei") });
+    const [right, lower] = [x, y].map((value) => Math.round(value * (mpp ?? 1)));
+    byId("picture").download = `${name}_x${right}_y${lower}_${mpp ? "um" : "px"}.png`;
   }, 100);
   onMove(refresh);
   onStyle(refresh);
@@ -55,7 +59,7 @@ async function open() {
   const facts = await ask("facts");
   byId("count").textContent = facts.nuclei ? `${facts.nuclei.toLocaleString("en")} nuclei` : "";
   if (!recall()) fit();
-  openState();
+  openSketch();
   openFrame(facts);
   openNucleus(facts);
   openTeaching(facts);
@@ -64,8 +68,10 @@ async function open() {
   openMapLayer(facts);
   openLayers(facts);
   openHistogram(facts);
-  openPicture();
+  openRuler(facts);
+  openPicture(facts);
   openKeys();
+  openState();
   onMove(later(() => tried(showProblems), 1500));
   window.addEventListener("focus", refreshLabels);
   window.addEventListener("focus", refreshWindows);

@@ -5,7 +5,8 @@ let plot;
 const tiles = {};
 const watchers = [];
 const [height, width] = settings.shape;
-const pointer = { x: null, y: null };
+// Where the mouse is on the plot, in pixels of the screen; null where it is elsewhere.
+let pointer = null;
 
 const named = (name) => plot.document.get_model_by_name(name);
 const viewOf = (model) => Bokeh.index.find_one(model);
@@ -22,8 +23,8 @@ export async function openMap() {
   fetchOnlyWhenOn("map");
   const told = later(() => watchers.forEach((watcher) => watcher()), 40);
   for (const range of [plot.x_range, plot.y_range]) range.change.connect(told);
-  plot.on_event("mousemove", (event) => Object.assign(pointer, { x: event.x, y: -event.y }));
-  plot.on_event("mouseleave", () => Object.assign(pointer, { x: null, y: null }));
+  plot.on_event("mousemove", ({ sx, sy }) => (pointer = { sx, sy }));
+  plot.on_event("mouseleave", () => (pointer = null));
   new ResizeObserver(told).observe(document.getElementById("map"));
 }
 
@@ -56,7 +57,13 @@ function fetchOnlyWhenOn(name) {
 
 export const onMove = (watcher) => watchers.push(watcher);
 export const onEvent = (name, work) => plot.on_event(name, work);
-export const mouse = () => (pointer.x === null ? null : { ...pointer });
+
+// The point of level-0 pixels under the mouse, also after the slide has moved below it; null where it is elsewhere.
+export function mouse() {
+  if (!pointer) return null;
+  const [x, y] = fromPlot(pointer.sx, pointer.sy);
+  return { x, y };
+}
 
 function size() {
   const { width: w, height: h } = viewOf(plot).frame.bbox;
@@ -74,11 +81,15 @@ export function toScreen(x, y) {
 
 // The point (x, y) of level-0 pixels that is shown at a place on the page.
 export function fromScreen(left, top) {
+  const box = document.getElementById("map").getBoundingClientRect();
+  return fromPlot(left - box.left, top - box.top);
+}
+
+function fromPlot(left, top) {
   const { x0, y0 } = bounds();
   const { down } = where();
-  const box = document.getElementById("map").getBoundingClientRect();
   const frame = viewOf(plot).frame.bbox;
-  return [x0 + (left - box.left - frame.left) * down, y0 + (top - box.top - frame.top) * down];
+  return [x0 + (left - frame.left) * down, y0 + (top - frame.top) * down];
 }
 
 // Whether every tile of what is in sight has come.

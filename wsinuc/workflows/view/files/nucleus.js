@@ -2,6 +2,7 @@
 import { draw, go, onEvent, where } from "./map.js";
 import { title } from "./panel.js";
 import { address, ask, byId, element, figure, say, tried } from "./server.js";
+import { keep, remember } from "./state.js";
 
 const SEEN_PX = 26;
 let selected = null;
@@ -20,6 +21,11 @@ export function openNucleus(facts) {
     event.preventDefault();
     tried(() => search(byId("search-id").value.trim(), facts));
   });
+  keep({ save: () => (selected ? { n: selected.id } : {}), restore: (asked) => tried(() => restore(asked.get("n"))) });
+}
+
+async function restore(id) {
+  if (id !== (selected ? String(selected.id) : null)) select(id && /^\d{1,10}$/.test(id) ? await ask("nucleus", { id }) : null);
 }
 
 function tap(x, y, more) {
@@ -55,6 +61,7 @@ export function select(nucleus) {
   draw("selected", data);
   draw("selected-line", data);
   if (nucleus) describe(nucleus);
+  remember();
 }
 
 function describe(nucleus) {

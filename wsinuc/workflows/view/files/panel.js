@@ -6,6 +6,7 @@ import { change, onStyle, query, style, tileQuery } from "./state.js";
 const named = (by) => by === "class" || by === "learned";
 const restyled = later(() => restyle(tileQuery()), 60);
 let facts;
+let seen = [];
 
 export async function openPanel(given) {
   facts = given;
@@ -67,6 +68,7 @@ function showStyle() {
 export async function showLegend() {
   const legend = await ask("legend", query());
   byId("legend").replaceChildren(...(named(style.by) ? legend.classes.map(classButton) : [scale(legend)]));
+  showSeen(seen);
 }
 
 function classButton(each, number) {
@@ -74,13 +76,24 @@ function classButton(each, number) {
   button.setAttribute("aria-pressed", String(!style.hide.includes(number)));
   button.title = "Hide or show";
   const name = element("span", each.name, "name");
-  button.append(swatch(each.color), name, element("span", each.nuclei.toLocaleString("en"), "figure"));
+  const figures = element("span", null, "figure");
+  figures.title = "In sight, of those on the slide";
+  figures.append(element("b", null, "seen"), each.nuclei.toLocaleString("en"));
+  button.append(swatch(each.color), name, figures);
   button.addEventListener("click", () => {
     const hidden = style.hide.includes(number);
     change({ hide: hidden ? style.hide.filter((other) => other !== number) : [...style.hide, number] });
     button.setAttribute("aria-pressed", String(hidden));
   });
   return button;
+}
+
+// How many nuclei of each class are in sight.
+export function showSeen(counts) {
+  seen = counts;
+  document.querySelectorAll("#legend .seen").forEach((each, number) => {
+    each.textContent = `${(counts[number] ?? 0).toLocaleString("en")} / `;
+  });
 }
 
 export function swatch(color) {

@@ -82,6 +82,9 @@ export function later(work, milliseconds) {
   };
 }
 
+// A length as people read it, from µm.
+export const length = (um) => (um >= 1000 ? `${figure(um / 1000)} mm` : `${figure(um)} µm`);
+
 // A number as people read it: three digits that count.
 export function figure(value) {
   if (value === null || value === undefined) return "–";

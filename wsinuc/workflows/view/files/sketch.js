@@ -1,4 +1,5 @@
-// Drawing by hand over the slide: a rectangle, a line, or an outline; with the mouse, or by keys from corner to corner.
+// Drawing by hand over the slide: a rectangle, a line, a ruler or an outline; with the mouse, or by keys from corner to
+// corner.
 import { fromScreen, onMove, toScreen, where, zoom } from "./map.js";
 import { byId, say } from "./server.js";
 
@@ -6,18 +7,19 @@ const SVG = "http://www.w3.org/2000/svg";
 const STEP_PX = 2;
 const KINDS = {
   box: { least: 2, most: 2, hint: "Drag a rectangle. By keys: move the slide with the arrows, Enter sets a corner." },
+  ruler: { least: 2, most: 2, hint: "Draw from one point to the other. By keys: move the slide with the arrows, Enter sets a point." },
   line: { least: 2, most: 5000, hint: "Draw a line across. By keys: arrows, Enter sets a point, Enter twice ends." },
-  ring: { least: 3, most: 5000, hint: "Draw around a nucleus. By keys: arrows, Enter sets a point, Enter twice ends." },
+  ring: { least: 3, most: 5000, hint: "Draw around it. By keys: arrows, Enter sets a point, Enter twice ends." },
 };
 // What is being drawn: {kind, points (x, y) of the slide, done, byKeys}.
 let sketch = null;
 
 export const isSketching = () => sketch !== null;
 
-// Calls done with the points when they are drawn; ended when it is over, either way.
-export function beginSketch(kind, done, ended) {
+// Calls drawing with the points so far, done with them all when they are drawn; ended when it is over, either way.
+export function beginSketch(kind, done, { drawing, ended } = {}) {
   endSketch();
-  sketch = { kind, done, ended, points: [], byKeys: false };
+  sketch = { kind, done, drawing, ended, points: [], byKeys: false };
   byId("sketch").classList.add("on");
   say(KINDS[kind].hint);
   redraw();
@@ -53,7 +55,7 @@ export function openSketch() {
 
 function extend(event) {
   const at = fromScreen(event.clientX, event.clientY);
-  if (sketch.kind === "box") sketch.points = [sketch.points[0], at];
+  if (KINDS[sketch.kind].most === 2) sketch.points = [sketch.points[0], at];
   else if (distance(sketch.points.at(-1), at) >= STEP_PX * where().down && sketch.points.length < KINDS[sketch.kind].most) sketch.points.push(at);
   redraw();
 }
@@ -84,17 +86,20 @@ function redraw() {
     layer.replaceChildren();
     return;
   }
-  const box = layer.getBoundingClientRect();
-  const onLayer = ([x, y]) => {
-    const [left, top] = toScreen(x, y);
-    return [left - box.left, top - box.top];
-  };
   const { x, y } = where();
   // By keys the next point is the middle.
   const points = sketch.byKeys ? [...sketch.points, [x, y]] : sketch.points;
-  const parts = [path(sketch.kind, points.map(onLayer))];
-  if (sketch.byKeys || !points.length) parts.push(cross(onLayer([x, y])));
+  sketch.drawing?.(points);
+  const parts = sketch.drawing ? [] : [path(sketch.kind, points.map(onMap))];
+  if (sketch.byKeys || !points.length) parts.push(cross(onMap([x, y])));
   layer.replaceChildren(...parts);
+}
+
+// Where a point of the slide lies on a layer over it.
+export function onMap([x, y]) {
+  const [left, top] = toScreen(x, y);
+  const box = byId("map").getBoundingClientRect();
+  return [left - box.left, top - box.top];
 }
 
 function path(kind, points) {

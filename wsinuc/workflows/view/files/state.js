@@ -1,10 +1,28 @@
 // Where one looks and how: kept in the address behind #, so that a link brings somebody else to the same place.
+// The address takes it up after a moment, because browsers refuse many changes in a short time. What a page that goes
+// has not written yet waits in the tab for a reload, or for the way back.
 import { go, onMove, where } from "./map.js";
 import { byId, copy, later } from "./server.js";
 
 export const style = { by: "class", hide: [], p: 0, of: "", lo: "", hi: "", fill: false, windows: true };
 const listeners = [];
 let version = 0;
+let isOpen = false;
+const LEFT = `wsinuc ${location.pathname}${location.search}`;
+
+// Browsers keep storage from a page in a frame of another one, as in a notebook: then the address has to do.
+function stored(work) {
+  try {
+    return work(sessionStorage);
+  } catch {
+    return null;
+  }
+}
+
+const left = stored((tab) => tab.getItem(LEFT));
+stored((tab) => tab.removeItem(LEFT));
+// An address that somebody has followed says itself what it shows.
+if (left && performance.getEntriesByType("navigation")[0]?.type !== "navigate") write(left);
 
 // What others keep in the address: each has `save`, the values that are not the usual ones, and `restore`.
 const kept = [];
@@ -49,7 +67,14 @@ export function tileQuery() {
   return "?" + new URLSearchParams({ ...query(), ...renewed() });
 }
 
-export const remember = later(() => history.replaceState(null, "", `#${hash()}`), 300);
+const remembered = later(() => write(hash()), 300);
+
+// Once every part of the page has taken up what the address says of it.
+export const remember = () => isOpen && remembered();
+
+function write(text) {
+  history.replaceState(null, "", `#${text}`);
+}
 
 function hash() {
   const { x, y, down } = where();
@@ -72,7 +97,9 @@ export function recall() {
 }
 
 export function openState() {
+  isOpen = true;
   onMove(remember);
+  window.addEventListener("pagehide", () => stored((tab) => tab.setItem(LEFT, hash())));
   byId("link").addEventListener("click", () => {
     copy(`${location.href.split("#")[0]}#${hash()}`, "Copied. Who has this address can look, and label.");
   });

@@ -1,14 +1,16 @@
-// Training windows: areas in which every outline is to be right; outlines are selected, split, merged, drawn, deleted.
+// Training windows: areas in which every outline is to be right; outlines are selected, split, merged, drawn, deleted,
+// and what cannot be made right is ignored.
 import { bounds, draw, go, mouse, onMove, show as showGlyph, where } from "./map.js";
 import { claimTaps, select } from "./nucleus.js";
 import { ask, byId, copy, element, fill, say, send, tried } from "./server.js";
 import { change, renew, style } from "./state.js";
-import { beginSketch, endSketch, isSketching, openSketch, sketchByKey } from "./sketch.js";
+import { beginSketch, endSketch, isSketching, sketchByKey } from "./sketch.js";
 
 const OUTLINES_PX = 8;
 const PLAIN = "#d3d7db";
 let windows = [];
 let outlines = [];
+let ignored = [];
 let command = "";
 let selected = new Set();
 let isByKeys = false;
@@ -18,7 +20,6 @@ export async function openWindows(known) {
   facts = known;
   byId("windows").hidden = facts.nuclei === 0 || facts.labels.length === 0;
   if (byId("windows").hidden) return;
-  openSketch();
   claimTaps(tap);
   for (const [name, work] of Object.entries(TOOLS)) byId(`window-${name}`).addEventListener("click", work);
   byId("window-train").addEventListener("click", () => copy(command, "Copied the command that learns from these windows: paste it into a terminal."));
@@ -47,13 +48,15 @@ const ids = (list) => list.map((each) => each.id).join();
 
 function take(answer) {
   const changed = ids(windows) !== ids(answer.windows);
-  ({ windows, outlines, command } = answer);
+  ({ windows, outlines, ignored, command } = answer);
   selected = new Set([...selected, ...(answer.new ?? [])].filter((id) => outlines.some((each) => each.id === id)));
   byId("window-name").placeholder = answer.freeName;
   fill(byId("window-list"), windows, windowRow);
+  fill(byId("ignored-list"), ignored.map((each, number) => ({ ...each, name: `Ignored area ${number + 1}` })), ignoredRow);
   byId("window-tools").hidden = byId("window-file").hidden = windows.length === 0;
   byId("window-saved").textContent = answer.file;
   draw("windows", flat(windows));
+  draw("ignored", flat(ignored));
   showOutlines();
   // Nuclei of the result are not drawn where a window is.
   if (changed) {
@@ -76,7 +79,7 @@ function showOutlines() {
   draw("window-outlines", { ...flat(list), colors: list.flatMap((each) => each.rings.map(() => each.color || PLAIN)) });
   const chosen = flat(list.filter((each) => selected.has(each.id)));
   draw("window-selected", chosen);
-  showGlyph("windows", byId("windows-shown").checked);
+  for (const name of ["windows", "ignored"]) showGlyph(name, byId("windows-shown").checked);
   const count = selected.size;
   byId("window-count").textContent = count
     ? `${count} selected: 1 to 9 give a class, X deletes.`
@@ -96,16 +99,54 @@ function isInSight({ rings }) {
 
 function windowRow(each) {
   const row = element("div", null, "row", "window");
-  const name = element("button", null, "class");
-  name.title = "Go to this window";
-  name.append(element("span", each.name, "name"), element("span", `${each.nuclei.toLocaleString("en")} nuclei`, "figure"));
-  name.addEventListener("click", () => goTo(each));
-  const remove = element("button", "×", "remove");
-  remove.title = "Remove this window with its outlines";
-  remove.setAttribute("aria-label", `Remove ${each.name}`);
+  const rename = small("✎", "Give this window another name", `Rename ${each.name}`);
+  rename.addEventListener("click", () => row.replaceChildren(nameField(each, () => row.replaceChildren(...parts))));
+  const remove = small("×", "Remove this window with its outlines", `Remove ${each.name}`);
   remove.addEventListener("click", () => edit("remove", { id: each.id }, `${each.name} was removed. U takes it back.`));
-  row.append(name, remove);
+  const parts = [placeButton(each, `${each.nuclei.toLocaleString("en")} nuclei`), rename, remove];
+  row.append(...parts);
   return row;
+}
+
+function ignoredRow(each) {
+  const row = element("div", null, "row", "window");
+  const remove = small("×", "Let this area count again", `Remove ${each.name}`);
+  remove.addEventListener("click", () => edit("count", { id: each.id }, `${each.name} counts again. U takes it back.`));
+  row.append(placeButton(each, ""), remove);
+  return row;
+}
+
+function placeButton(each, figures) {
+  const button = element("button", null, "class");
+  button.title = "Go there";
+  button.append(element("span", each.name, "name"), element("span", figures, "figure"));
+  button.addEventListener("click", () => goTo(each));
+  return button;
+}
+
+function small(sign, title, label) {
+  const button = element("button", sign, "remove");
+  button.title = title;
+  button.setAttribute("aria-label", label);
+  return button;
+}
+
+// Enter takes the name over; Esc, or going elsewhere, leaves it as it is.
+function nameField(each, leaveIt) {
+  const form = element("form", null, "row");
+  const field = element("input");
+  Object.assign(field, { value: each.name, maxLength: 100 });
+  field.setAttribute("aria-label", `Name of ${each.name}`);
+  field.addEventListener("keydown", (event) => event.key === "Escape" && field.blur());
+  field.addEventListener("blur", leaveIt);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (field.value.trim() === each.name) field.blur();
+    else edit("rename", { id: each.id, name: field.value });
+  });
+  form.append(field);
+  setTimeout(() => field.select());
+  return form;
 }
 
 function goTo({ rings }) {
@@ -217,7 +258,7 @@ function tool(name, kind, done) {
       return;
     }
     byId("windows").open = true;
-    beginSketch(kind, done, () => button.setAttribute("aria-pressed", "false"));
+    beginSketch(kind, done, { ended: () => button.setAttribute("aria-pressed", "false") });
     button.setAttribute("aria-pressed", "true");
   };
 }
@@ -230,8 +271,9 @@ const TOOLS = {
   }),
   split: tool("split", "line", (line) => edit("split", { line })),
   draw: tool("draw", "ring", (line) => edit("draw", { line }, facts.classes.length > 1 ? "Press the key of its class." : undefined)),
+  ignore: tool("ignore", "ring", (line) => edit("ignore", { line }, "What lies in this area counts in no training.")),
   merge: () => edit("merge", { ids: [...selected] }),
   delete: () => edit("delete", { ids: [...selected] }),
 };
 
-export const windowKeys = { r: TOOLS.add, s: TOOLS.split, d: TOOLS.draw, m: TOOLS.merge };
+export const windowKeys = { r: TOOLS.add, s: TOOLS.split, d: TOOLS.draw, m: TOOLS.merge, i: TOOLS.ignore };
