@@ -48,7 +48,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: venv
 	$(BIN)/wsinuc segment examples/data/CMU-1-Small-Region.svs --output demo --overwrite
-	@echo "What each output is: docs/reference/usage.md"
+	@echo "What each output is: docs/reference/results.md"
 
 # One thread for each process: several would get in each other's way. Whoever has nothing left to do takes tests from
 # another process, of which the rest stays in the order of the files, so that what tests share is made once.

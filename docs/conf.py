@@ -21,6 +21,7 @@ import wsinuc  # noqa: E402  found on the path that has just been set
 
 project = "wsinuc"
 author = "The wsinuc developers"
+copyright = "The wsinuc developers. A research tool, not a medical device"  # noqa: A001  Sphinx gives this name
 version = release = wsinuc.__version__
 
 extensions = [
@@ -52,7 +53,14 @@ intersphinx_mapping: dict[str, tuple[str, None]] = {}  # the build needs no netw
 
 html_theme = "pydata_sphinx_theme"
 html_title = "wsinuc"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_use_index = False  # the search finds names, and no page of the site links to an index of them
 html_theme_options = {
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "header_links_before_dropdown": 7,
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
