@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsinuc_cli.commands.pretrain.generators import WHICH
-from wsinuc_cli.texts.next_command import quoted
 from wsinuc_cli.options.images import gather
 from wsinuc_cli.progress.training import telling, training_reports
 from wsinuc_cli.terminal import echo
+from wsinuc_cli.texts.next_command import quoted
 from wsinuc_cli.texts.training_cost import echo_cost
 
 if TYPE_CHECKING:
