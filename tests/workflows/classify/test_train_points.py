@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from helpers.files.datasets import write_set
 from helpers.files.point_sets import CLASSES, MPP, NAMES, DarkSegmenter, draw, labelled, write_point_set
-from wsinuc import segmenters
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.grid import Box
@@ -40,16 +39,6 @@ from wsinuc_cli.commands.classify.command import classify
 
 QUICK = PointTrainConfig(classifier=ClassifierConfig(members=2), views=1, folds=3, permutations=3)
 IMAGES = tuple(labelled(seed) for seed in range(4))
-
-
-@pytest.fixture(autouse=True)
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkpoint of a segmenter that needs no training."""
-    monkeypatch.setitem(segmenters.METHODS, "dark", "helpers.files.point_sets:DarkSegmenter")
-    path = tmp_path / "base.safetensors"
-    tensors = {"nothing": torch.zeros(1)}
-    save_checkpoint(Checkpoint(kind="segmenter", config={"method": "dark"}, provenance={}, tensors=tensors), path)
-    return path
 
 
 @pytest.fixture
