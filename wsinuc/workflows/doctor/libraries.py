@@ -27,7 +27,7 @@ def check_versions() -> Finding:
     """Versions of Python and of the packages on which results depend."""
     missing = [name for name in PACKAGES if installed_version(name) is None]
     text = ", ".join(f"{name} {installed_version(name)}" for name in PACKAGES if name not in missing)
-    head = f"wsinuc {wsinuc.__version__}, Python {platform.pythoninstalled_version()}, {text}"
+    head = f"wsinuc {wsinuc.__version__}, Python {platform.python_version()}, {text}"
     if missing:
         return fail("versions", f"{head}; missing: {', '.join(missing)}", _REINSTALL)
     return ok("versions", head)
