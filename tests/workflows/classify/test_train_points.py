@@ -31,8 +31,8 @@ from wsinuc.segmenters.typed import TypedSegmenter
 from wsinuc.slides.array import ArraySlide
 from wsinuc.tissue import whole
 from wsinuc.workflows.classify.cross_validate import assign_folds, cross_validate, permutation_test
-from wsinuc.workflows.classify.marked import classes_of_nuclei, nuclei_at_points
-from wsinuc.workflows.classify.nuclei import gather_nuclei
+from wsinuc.workflows.classify.marked import classes_of_nuclei, mark, nuclei_at_points
+from wsinuc.workflows.classify.nuclei import describe_marked
 from wsinuc.workflows.classify.run import PointTrainConfig, train_points
 from wsinuc.workflows.segment.run import segment_slide
 from wsinuc_cli.commands.classify.command import classify
@@ -49,7 +49,8 @@ def typed(base: Path) -> Path:
 
 
 def table_of(images=IMAGES, classes=CLASSES):
-    return gather_nuclei(images, classes, TypedSegmenter(DarkSegmenter(), classes), views=0, stain=0, seed=0)
+    segmenter = TypedSegmenter(DarkSegmenter(), classes)
+    return describe_marked(mark(images, segmenter.base), classes, segmenter, views=0, stain=0, seed=0)
 
 
 # --- points and nuclei

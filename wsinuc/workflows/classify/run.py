@@ -151,7 +151,7 @@ def train_points(
     CheckpointError
         ``base`` is no segmenter, or was itself trained on points; ``network_from`` has no network of classes.
     DataError
-        There is too little to learn from; see `gather_nuclei` and `assign_folds`.
+        There is too little to learn from; see `describe_marked` and `assign_folds`.
     """
     where = pick_device(device)
     checkpoint = _untyped_checkpoint(base)
