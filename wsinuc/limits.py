@@ -144,7 +144,7 @@ def listed(names: Iterable[str]) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text) or "nothing"
 
 
-def read_json(path: Path, limit: int | None = None) -> Any:
+def read_json(path: Path) -> Any:
     """The JSON value in a file that is small, or mostly text and numbers.
 
     Raises
@@ -154,7 +154,7 @@ def read_json(path: Path, limit: int | None = None) -> Any:
     OSError
         It cannot be opened.
     """
-    return parse_json(read_bounded(path, limit), str(path))
+    return parse_json(read_bounded(path), str(path))
 
 
 def parse_json(text: bytes, name: str) -> Any:

@@ -14,10 +14,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
 import torch
 from labelled_sets import LabelledSet, windows
-from network_rows import VALIDATION
+from network_rows import VALIDATION, blank_step
 from records import Price, cpu_clock, cpu_seconds, is_done, write_record
 
 from wsinuc.datasets.augmentation.augment import Augmentation
@@ -26,7 +25,6 @@ from wsinuc.grid import Box
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.networks.by_name import build_network
-from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.segmenters import load_segmenter
 from wsinuc.workflows.data.training_set import NUCLEUS, shared_out
@@ -78,15 +76,8 @@ class Judge:
     def step_seconds(self) -> float:
         """CPU seconds of a training step, without the cutting of crops."""
         described = describe_network(self.config(0, PLAIN), (NUCLEUS,), None)
-        network = build_network(self.method, described.network).train()
-        blank = to_network(np.zeros((self.batch, self.crop, self.crop, 3), np.uint8))
-
-        def step() -> None:
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                value = network(blank).classes.float().mean()
-            torch.autograd.backward(value)
-
-        return cpu_seconds(step)
+        network = build_network(self.method, described.network)
+        return cpu_seconds(blank_step(network, self.batch, self.crop))
 
     def price(self, what: str, runs: int) -> Price:
         """So many trainings, by a step that is measured; what is measured and tested meanwhile comes on top."""

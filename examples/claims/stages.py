@@ -12,13 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from network_rows import NetworkRow
+from network_rows import NetworkRow, blank_step
 from records import Price, cpu_seconds, is_done, write_record
 from torch.utils.flop_counter import FlopCounterMode
 
 from wsinuc.models.checkpoints.file_header import file_sha256
-from wsinuc.models.pixels import to_network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +77,7 @@ def stage_prices(stages: Sequence[Stage], flops_per_second: float) -> list[Price
 def machine_speed() -> float:
     """FLOP a second of one core in a training step of a plain U-Net, whose FLOPs are counted."""
     row = NetworkRow(method="unet", base=32)
-    network = row.build(1).train()
-    blank = to_network(torch.zeros(row.batch, row.crop, row.crop, 3, dtype=torch.uint8).numpy())
-
-    def step() -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            value = network(blank).classes.float().mean()
-        value.backward()
-
+    step = blank_step(row.build(1), row.batch, row.crop)
     with FlopCounterMode(display=False) as counter:
         step()
     return float(counter.get_total_flops()) / cpu_seconds(step, 2)

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from playwright.sync_api import Page
 
-from helpers.browser import go, ready, to_screen
+from helpers.browser import go, label_every_twelfth, ready, to_screen
 from wsinuc.datasets import open_dataset
 from wsinuc.workflows.view.table import load_table
 
@@ -146,15 +146,7 @@ def test_the_keyboard_alone_draws_a_window(seen: Any, result: Path) -> None:
 def test_learned_classes_are_applied_beside_the_result(seen: Any, result: Path, screenshots: Path) -> None:
     page = seen.page
     table = load_table(result)
-    key = page.evaluate("() => wsinucView.key")
-    for kind, name in ((1, HOSTILE), (0, "Round ones")):
-        ids = table.ids[np.flatnonzero(table.classes == kind)[::12]].tolist()
-        page.evaluate(
-            "([key, ids, name]) => fetch(`label/${key}`, {method: 'POST', body: JSON.stringify({ids, class: name})})",
-            [key, ids, name],
-        )
-    page.reload()
-    ready(page)
+    label_every_twelfth(page, table, {1: HOSTILE, 0: "Round ones"})
     page.click("#learn")
     page.wait_for_selector("#apply:not([hidden])")
     page.click("#apply")

@@ -13,7 +13,7 @@ import zarr
 from PIL import Image
 from playwright.sync_api import Page
 
-from helpers.browser import go, ready, to_screen
+from helpers.browser import go, label_every_twelfth, ready, to_screen
 from wsinuc.workflows.view.table import load_table
 from wsinuc.workflows.view.teach.labels import labels_path
 
@@ -151,16 +151,8 @@ def test_lasso_labels_what_lies_within(seen: Any, result: Path) -> None:
 def test_learning_changes_the_colours_and_says_how_good_it_is(seen: Any, result: Path, screenshots: Path) -> None:
     page = seen.page
     table = load_table(result)
-    key = page.evaluate("() => wsinucView.key")
     # In another order than the result's own classes, so that they have other colours.
-    for kind, name in ((1, "A long"), (0, "B round")):
-        ids = table.ids[np.flatnonzero(table.classes == kind)[::12]].tolist()
-        page.evaluate(
-            "([key, ids, name]) => fetch(`label/${key}`, {method: 'POST', body: JSON.stringify({ids, class: name})})",
-            [key, ids, name],
-        )
-    page.reload()
-    ready(page)
+    label_every_twelfth(page, table, {1: "A long", 0: "B round"})
     before = pixels(page)
     page.click("#learn")
     page.wait_for_function("() => document.getElementById('score').textContent.includes('accuracy')")

@@ -39,15 +39,6 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_slide(tmp_path_factory.mktemp("slides") / "plane.tiff", (600, 500), levels=1)
 
 
-@pytest.fixture
-def wsinuc_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run ``wsinuc`` in an empty folder with the oracle for a model."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
-    monkeypatch.setattr("wsinuc.segmenters.outline.outline_model", lambda model: OracleSegmenter())
-    return lambda *args: CliRunner().invoke(main, [str(arg) for arg in args])
-
-
 def python(code: str, **kwargs: object) -> subprocess.Popen:
     """A fresh interpreter that finds this checkout and its tests."""
     path = os.pathsep.join(str(SOURCES / folder) for folder in (".", "cli", "tests"))

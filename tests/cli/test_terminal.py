@@ -13,15 +13,13 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-import wsinuc.segmenters
-from helpers.oracle import OracleSegmenter, write_slide
+from helpers.oracle import write_slide
 from wsinuc.shown import shown
-from wsinuc_cli.main import main
 from wsinuc_cli.options.common import start_logging
 from wsinuc_cli.progress import cohort as cohort_progress
 from wsinuc_cli.progress import slide as progress
@@ -51,14 +49,6 @@ LONGEST = 242
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_slide(tmp_path_factory.mktemp("source") / "source.tiff", (200, 200), levels=1)
-
-
-@pytest.fixture
-def wsinuc_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(wsinuc.segmenters, "load_segmenter", lambda model, *, device: OracleSegmenter())
-    monkeypatch.setattr("wsinuc.segmenters.outline.outline_model", lambda model: OracleSegmenter())
-    return lambda *args: CliRunner().invoke(main, [str(arg) for arg in args])
 
 
 def named(name: bytes, source: Path, folder: Path) -> Path:

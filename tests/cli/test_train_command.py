@@ -31,12 +31,6 @@ DDPM = ["--timesteps", "10", "--blocks", "1,2", "--visits", "1", "--members", "2
 
 
 @pytest.fixture
-def denoiser(tmp_path: Path) -> Path:
-    torch.manual_seed(123)  # a training starts its own weights from its seed, 0
-    return write_denoiser(tmp_path / "denoiser.safetensors", UNet(SMALL))
-
-
-@pytest.fixture
 def data(tmp_path: Path) -> Path:
     return write_set(tmp_path / "set")
 

@@ -8,13 +8,10 @@ from pathlib import Path
 
 import click
 import pytest
-import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from helpers.files.datasets import write_set
-from helpers.files.denoisers import SMALL, write_denoiser
-from wsinuc.models.networks.unet import UNet
 from wsinuc.segmenters.shipped import shipped_path
 from wsinuc_cli.main import main
 from wsinuc_cli.texts.next_command import (
@@ -41,12 +38,6 @@ def parsed(line: str) -> click.Context:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return write_set(tmp_path / "my set")
-
-
-@pytest.fixture
-def denoiser(tmp_path: Path) -> Path:
-    torch.manual_seed(123)
-    return write_denoiser(tmp_path / "denoiser.safetensors", UNet(SMALL))
 
 
 @pytest.mark.parametrize("name", TRAININGS)

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from helpers.nuclei import with_areas
 from helpers.oracle import OracleSegmenter
 from wsinuc.exports.pictures.slide_pictures import FieldPictures, SlidePictures
 from wsinuc.exports.report.distributions import Distributions
@@ -23,7 +24,6 @@ from wsinuc.exports.report.quality import (
     stain_finding,
 )
 from wsinuc.grid import Box
-from wsinuc.nuclei import Frame, Nuclei, empty
 from wsinuc.segmenters import load_segmenter
 from wsinuc.segmenters.base import Coloured
 from wsinuc.segmenters.shipped import DENOISERS, MODELS, WEIGHTS, shipped_name
@@ -50,23 +50,9 @@ def field(blur_um: float, mpp: float = 0.25) -> FieldPictures:
 
 
 def table(areas: list[float], probabilities: list[float]) -> Distributions:
-    count = len(areas)
-    nothing = empty(Frame(mpp=0.5, downsample=(1.0, 1.0)), ("a",), ((255, 0, 0),))
-    part: Nuclei = dataclasses.replace(
-        nothing,
-        ids=np.arange(count),
-        centroids=np.zeros((count, 2)),
-        areas_px=np.ones(count, np.int32),
-        outlines=np.zeros((4 * count, 2), np.int32),
-        offsets=np.arange(0, 4 * count + 1, 4),
-        classes=np.zeros(count, np.uint8),
-        class_probabilities=np.ones((count, 1), np.float32),
-        probabilities=np.array(probabilities, np.float32),
-        disagreements=np.zeros(count, np.float32),
-        measurements={name: np.array(areas, np.float32) for name in nothing.measurements},
-    )
     distributions = Distributions()
-    distributions.add(part)
+    nuclei = with_areas(np.array(areas), np.zeros(len(areas)))
+    distributions.add(dataclasses.replace(nuclei, probabilities=np.array(probabilities, np.float32)))
     return distributions
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+
+from wsinuc.workflows.view.table import NucleiTable
 
 WAIT_MS = 60_000
 """For whatever the page has to do; busy machines take their time."""
@@ -33,3 +38,16 @@ def go(page: Any, x: float, y: float, down: float) -> None:
     """Move to a place of the slide, and wait for its tiles."""
     page.evaluate("([x, y, down]) => wsinucView.go({ x, y, down })", [x, y, down])
     page.wait_for_function("() => wsinucView.tilesAreThere()")
+
+
+def label_every_twelfth(page: Any, table: NucleiTable, names: Mapping[int, str]) -> None:
+    """Give every twelfth nucleus of a class of the result the name of a class to learn, and open the page again."""
+    key = page.evaluate("() => wsinucView.key")
+    for kind, name in names.items():
+        ids = table.ids[np.flatnonzero(table.classes == kind)[::12]].tolist()
+        page.evaluate(
+            "([key, ids, name]) => fetch(`label/${key}`, {method: 'POST', body: JSON.stringify({ids, class: name})})",
+            [key, ids, name],
+        )
+    page.reload()
+    ready(page)

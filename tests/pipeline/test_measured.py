@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.nuclei import by_centroid
 from helpers.oracle import MPP, OracleSegmenter, plane, scores_of
 from wsinuc.grid import BlockGrid, Box
-from wsinuc.nuclei import Nuclei, concatenate
+from wsinuc.nuclei import concatenate
 from wsinuc.nuclei.groups import PixelGroups
 from wsinuc.nuclei.measure import measure
 from wsinuc.nuclei.measured_names import OF_BLOCKS
@@ -42,11 +43,6 @@ def expected(view: SlideView) -> dict[tuple[float, ...], bytes]:
     labels = OracleSegmenter().separate(scores)
     nuclei = measure(labels, scores, box, view.frame, OracleSegmenter().classes)
     return by_centroid(GROUPS.added(nuclei, labels, scores[0], pixels, box))
-
-
-def by_centroid(nuclei: Nuclei) -> dict[tuple[float, ...], bytes]:
-    rows = np.stack(list(nuclei.measurements.values()), axis=1)
-    return {tuple(place): row.tobytes() for place, row in zip(nuclei.centroids.tolist(), rows, strict=True)}
 
 
 def segmented(view: SlideView, block: int, scored: ScoredTiles | None) -> dict[tuple[float, ...], bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,3 +24,20 @@ class NucleusClass:
     """At most 100 printable characters."""
     color: tuple[Level, Level, Level]
     """RGB, 0 to 255."""
+
+
+def hex_color(rgb: Iterable[int]) -> str:
+    """A colour as HTML and CSS write it.
+
+    Parameters
+    ----------
+    rgb
+        Three whole numbers from 0 to 255.
+
+    Examples
+    --------
+    >>> hex_color((0, 158, 115))
+    '#009e73'
+    """
+    red, green, blue = (int(channel) for channel in rgb)
+    return f"#{red:02x}{green:02x}{blue:02x}"

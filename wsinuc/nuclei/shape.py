@@ -140,7 +140,7 @@ def _hull(points: NDArray[np.int64]) -> NDArray[np.int64]:
                 point = points[k]
             else:
                 point = points[len(points) - 1 - k]
-            while used >= base + 2 and _cross(hull[used - 2], hull[used - 1], point) <= 0:
+            while used >= base + 2 and cross(hull[used - 2], hull[used - 1], point) <= 0:
                 used -= 1
             hull[used] = point
             used += 1
@@ -149,7 +149,7 @@ def _hull(points: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 @kernel
-def _cross(a: NDArray[np.int64], b: NDArray[np.int64], c: NDArray[np.int64]) -> np.int64:
+def cross(a: NDArray[np.int64], b: NDArray[np.int64], c: NDArray[np.int64]) -> np.int64:
     """Twice the signed area of the triangle a, b, c; 0 for points on one line."""
     twice: np.int64 = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
     return twice
@@ -160,7 +160,7 @@ def _area(hull: NDArray[np.int64]) -> float:
     """Area of a convex polygon, as a fan of triangles around its first point."""
     twice = np.int64(0)
     for k in range(1, len(hull) - 1):
-        twice += _cross(hull[0], hull[k], hull[k + 1])
+        twice += cross(hull[0], hull[k], hull[k + 1])
     return abs(twice) / 2.0
 
 
@@ -175,7 +175,7 @@ def _diameters(hull: NDArray[np.int64]) -> tuple[float, float]:
         width = np.int64(0)
         for c in range(len(hull)):
             longest = max(longest, (hull[c, 0] - hull[a, 0]) ** 2 + (hull[c, 1] - hull[a, 1]) ** 2)
-            width = max(width, abs(_cross(hull[a], hull[b], hull[c])))
+            width = max(width, abs(cross(hull[a], hull[b], hull[c])))
         edge = (hull[b, 0] - hull[a, 0]) ** 2 + (hull[b, 1] - hull[a, 1]) ** 2
         narrowest = min(narrowest, width / math.sqrt(edge))
     return math.sqrt(longest) / 2.0, narrowest / 2.0

@@ -133,12 +133,12 @@ def fit_stains(samples: NDArray[np.uint8]) -> StainVectors | None:
     ends = [plane @ np.array([np.cos(angle), np.sin(angle)]) for angle in (low, high)]
     red, other = sorted((end / np.linalg.norm(end) for end in ends), key=lambda end: -end[0])
     try:
-        return StainVectors("fitted", _vector(red), _vector(other))
+        return StainVectors("fitted", rounded_vector(red), rounded_vector(other))
     except ConfigError:
         return None
 
 
-def _vector(values: NDArray[np.float64]) -> Vector:
-    """Rounded to what can be written down."""
+def rounded_vector(values: NDArray[np.floating]) -> Vector:
+    """A stain's vector ``(3,)`` as it is written down, with five digits."""
     red, green, blue = (round(float(value), 5) for value in values)
     return red, green, blue

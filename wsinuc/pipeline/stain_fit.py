@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.nuclei.stains import FIXED, QUPATH, StainVectors, Vector, fit_stains
+from wsinuc.nuclei.stains import FIXED, QUPATH, StainVectors, fit_stains, rounded_vector
 from wsinuc.pipeline.calibrate import Tissue, tissue_samples
 from wsinuc.slides.view import SlideView
 from wsinuc.store.calibration import read_calibration, write_calibration
@@ -38,7 +38,7 @@ def stain_vectors(name: str, view: SlideView, tissue: Tissue, path: Path) -> Sta
     if not kept:
         return QUPATH
     # As they were written: whoever fits them measures with the same ones as whoever reads them.
-    return StainVectors("fitted", _vector(kept["haematoxylin"]), _vector(kept["eosin"]))
+    return StainVectors("fitted", rounded_vector(kept["haematoxylin"]), rounded_vector(kept["eosin"]))
 
 
 def _kept(path: Path) -> dict[str, NDArray[np.float32]] | None:
@@ -47,8 +47,3 @@ def _kept(path: Path) -> dict[str, NDArray[np.float32]] | None:
     if content and {name: vector.shape for name, vector in content.items()} != {"haematoxylin": (3,), "eosin": (3,)}:
         return None
     return content
-
-
-def _vector(values: NDArray[np.float32]) -> Vector:
-    red, green, blue = (round(float(value), 5) for value in values)
-    return red, green, blue

@@ -25,7 +25,7 @@ from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.models.pixels import to_network
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile
 from wsinuc.segmenters.tiled import TiledSegmenter
-from wsinuc.segmenters.tiling import MAPS, check_tiling
+from wsinuc.segmenters.tiling import MAPS, check_separation, check_tiling
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.typed_json import one_line
@@ -62,8 +62,7 @@ class DdpmConfig:
     """How fragments of nuclei are joined (separation ``distance``); None cuts at `WatershedSettings.marker_height`."""
 
     def __post_init__(self) -> None:
-        if self.separation not in MAPS:
-            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        check_separation(self.separation)
         if self.vote not in VOTES:
             raise ConfigError(f"vote must be one of {', '.join(VOTES)}, got {self.vote!r}")
         check_tiling(self.tile, self.margin, self.mpp_range, self.classes)

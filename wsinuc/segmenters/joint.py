@@ -37,7 +37,7 @@ from wsinuc.segmenters.member_view import MemberView, in_size
 from wsinuc.segmenters.normalisation import ColourNormalisation, recoloured
 from wsinuc.segmenters.shipped import check_member, member_path
 from wsinuc.segmenters.tiled import TiledSegmenter
-from wsinuc.segmenters.tiling import MAPS, check_tiling
+from wsinuc.segmenters.tiling import check_separation, check_tiling
 from wsinuc.separation.channels import DISAGREEMENT, FIRST_CLASS, FOREGROUND
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.settings import WatershedSettings
@@ -112,8 +112,7 @@ class JointConfig:
     method: str = METHOD
 
     def __post_init__(self) -> None:
-        if self.separation not in MAPS:
-            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        check_separation(self.separation)
         check_tiling(self.tile, self.margin, self.mpp_range, self.classes)
         if not self.members or not all(member.sizes and member.weight > 0 for member in self.members):
             raise ConfigError("a joint model needs members, each with a size and a weight above 0")

@@ -27,7 +27,7 @@ from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.base import Certainty, Classes, Margin, Tile, usual_mpp_range
 from wsinuc.segmenters.tiled import TiledSegmenter
-from wsinuc.segmenters.tiling import MAPS, check_tiling
+from wsinuc.segmenters.tiling import MAPS, check_separation, check_tiling
 from wsinuc.separation.joining import Joining
 from wsinuc.separation.settings import WatershedSettings
 
@@ -56,8 +56,7 @@ class NetworkConfig:
     """How fragments of nuclei are joined (separation ``distance``); None cuts at `WatershedSettings.marker_height`."""
 
     def __post_init__(self) -> None:
-        if self.separation not in MAPS:
-            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        check_separation(self.separation)
         check_tiling(self.tile, self.margin, self.mpp_range, self.classes)
 
     @classmethod

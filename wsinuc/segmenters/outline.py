@@ -19,7 +19,7 @@ from wsinuc.segmenters import check_method
 from wsinuc.segmenters.base import Classes, Margin, Needs, Tile, Tiled
 from wsinuc.segmenters.on_base import TiledOnBase
 from wsinuc.segmenters.shipped import check_member, member_path, model_path
-from wsinuc.segmenters.tiling import MAPS, Tiling, check_tiling, typed_channels, typed_halo
+from wsinuc.segmenters.tiling import Tiling, check_separation, check_tiling, typed_channels, typed_halo
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.typed_json import one_line
 
@@ -36,8 +36,7 @@ class TilingSettings:
     mpp_range: tuple[Mpp, Mpp] | None = None
 
     def __post_init__(self) -> None:
-        if self.separation not in MAPS:
-            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        check_separation(self.separation)
         check_tiling(self.tile, self.margin, self.mpp_range, self.classes)
 
 

@@ -28,6 +28,12 @@ def typed_channels(base_channels: int, classes: int) -> int:
     return base_channels + classes + STAINS
 
 
+def check_separation(separation: str) -> None:
+    """Raise ConfigError for what is no way in which networks separate nuclei."""
+    if separation not in MAPS:
+        raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {separation!r}")
+
+
 def check_tiling(
     tile: int, margin: int, mpp_range: tuple[float, float] | None, classes: tuple[NucleusClass, ...]
 ) -> None:

@@ -15,7 +15,7 @@ from wsinuc_cli.options.common import DEFAULTS, device_option, start_logging, ve
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.workflows.bench.run import BenchReport, StageResult
+    from wsinuc.workflows.bench.report import BenchReport, StageResult
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions of click only
@@ -114,7 +114,8 @@ def bench(
     is segmented as a whole. CPU seconds count all threads and child processes; memory is that of all processes.
     """
     from wsinuc.exports.atomic import replacing
-    from wsinuc.workflows.bench.run import STAGES, BenchConfig, run_bench
+    from wsinuc.workflows.bench.config import STAGES, BenchConfig
+    from wsinuc.workflows.bench.run import run_bench
 
     start_logging(quiet, verbose)
     if json_path and not json_path.absolute().parent.is_dir():

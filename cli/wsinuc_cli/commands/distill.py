@@ -17,8 +17,9 @@ from wsinuc_cli.texts.next_command import after_distilling
 from wsinuc_cli.texts.training_cost import echo_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from wsinuc.datasets.base import LabelledImage
     from wsinuc.workflows.distill.config import DistillConfig
     from wsinuc.workflows.distill.sources import TissueSources
     from wsinuc.workflows.distill.teacher import Scales, Teacher
@@ -98,13 +99,10 @@ def distill(
     wsinuc distill accurate slides/*.svs --also mine.safetensors -o student.safetensors
     wsinuc distill mine.safetensors tnbc --mpp 0.25 --labels tnbc --where-not patient=09,10,11 -o student.safetensors
     """
-    from wsinuc.datasets.base import parse_conditions
     from wsinuc.regular import require_parent
-    from wsinuc.workflows.data.sources import Choice
     from wsinuc.workflows.distill.config import DistillConfig
     from wsinuc.workflows.distill.patches import scales_of
     from wsinuc.workflows.distill.run import distill as run
-    from wsinuc.workflows.distill.sources import gather_labels, gather_tissue
     from wsinuc.workflows.distill.teacher import check_teachers, load_teacher
 
     config = overlaid(DistillConfig(), FIELDS, given_options(context))
@@ -113,22 +111,7 @@ def distill(
     teachers = [load_teacher(model, device=device) for model in (teacher, *options["also"])]
     check_teachers(teachers)
     scales = scales_of(teachers, config)
-    choice = Choice(parse_conditions(options["wanted"]), parse_conditions(options["unwanted"]))
-    mpp = options["mpp"]
-    tissue = gather_tissue(
-        sources,
-        scales,
-        file_mpp=mpp,
-        choice=choice,
-        memory=round(options["memory"] * 2**30),
-        even=options["mix"] == "sources",
-        regions=options["regions"],
-    )
-    labelled, origin = gather_labels(
-        options["labels"], teachers[0].segmenter.classes, mpp=mpp, choice=choice, regions=options["regions"]
-    )
-    # Only now is it known whether a condition was met by any of the sources.
-    choice.check()
+    tissue, labelled, origin = _gather(sources, teachers, scales, options)
     _describe(teachers, tissue, len(labelled), scales, config)
     if options["dry_run"]:
         from wsinuc.workflows.distill.cost import distill_cost
@@ -152,8 +135,35 @@ def distill(
         )
     echo(
         f"Written to {output}: on held-out patches Dice {agreement.dice:.3f} with the teacher's nuclei. "
-        f"Next: {after_distilling(sources, options['labels'], mpp, output)}"
+        f"Next: {after_distilling(sources, options['labels'], options['mpp'], output)}"
     )
+
+
+def _gather(
+    sources: Sequence[str], teachers: Sequence[Teacher], scales: Scales, options: Mapping[str, Any]
+) -> tuple[TissueSources, tuple[LabelledImage, ...], list[dict[str, Any]]]:
+    """Tissue without annotation, annotated images to learn from besides, and where these come from."""
+    from wsinuc.datasets.base import parse_conditions
+    from wsinuc.workflows.data.sources import Choice
+    from wsinuc.workflows.distill.sources import gather_labels, gather_tissue
+
+    choice = Choice(parse_conditions(options["wanted"]), parse_conditions(options["unwanted"]))
+    mpp = options["mpp"]
+    regions = options["regions"]
+    tissue = gather_tissue(
+        sources,
+        scales,
+        file_mpp=mpp,
+        choice=choice,
+        memory=round(options["memory"] * 2**30),
+        even=options["mix"] == "sources",
+        regions=regions,
+    )
+    classes = teachers[0].segmenter.classes
+    labelled, origin = gather_labels(options["labels"], classes, mpp=mpp, choice=choice, regions=regions)
+    # Only now is it known whether a condition was met by any of the sources.
+    choice.check()
+    return tissue, labelled, origin
 
 
 def _describe(

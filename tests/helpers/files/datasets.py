@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
 from skimage.draw import disk
+
+from wsinuc.datasets.base import LabelledImage
 
 SHAPE = (12, 16)  # h, w
 
@@ -155,6 +158,16 @@ def write_set(folder: Path, *, images: int = 3, classes: tuple[str, ...] = ()) -
     (folder / "manifest.csv").write_text("\n".join(["name,patient,mpp", *rows]) + "\n")
     if classes:
         (folder / "classes.csv").write_text("\n".join(["name", *classes]) + "\n")
+    return folder
+
+
+def write_images(folder: Path, images: Iterable[LabelledImage]) -> Path:
+    """Images that are in memory, as folders ``images`` and ``labels``."""
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for image in images:
+        Image.fromarray(image.image).save(folder / "images" / f"{image.name}.png")
+        Image.fromarray(image.labels.astype(np.uint16)).save(folder / "labels" / f"{image.name}.png")
     return folder
 
 

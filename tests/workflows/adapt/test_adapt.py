@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
 from skimage.draw import disk
 
+from helpers.files.datasets import write_images
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError
@@ -274,19 +274,10 @@ def test_windows_without_nuclei_or_of_one_name_are_refused(student: Path, tmp_pa
         adapt(str(student), fields(1) * 2, tmp_path / "a.safetensors", QUICK)
 
 
-def write_set(folder: Path, images: list[LabelledImage]) -> Path:
-    for name in ("images", "labels"):
-        (folder / name).mkdir(parents=True)
-    for image in images:
-        Image.fromarray(image.image).save(folder / "images" / f"{image.name}.png")
-        Image.fromarray(image.labels.astype(np.uint16)).save(folder / "labels" / f"{image.name}.png")
-    return folder
-
-
 def test_the_command_says_what_it_measured(student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsinuc.workflows.adapt.config.AdaptConfig", lambda: QUICK)
-    data = write_set(tmp_path / "set", [annotated(seed, 96) for seed in range(2)])
-    rest = write_set(tmp_path / "rest", [annotated(9)])
+    data = write_images(tmp_path / "set", [annotated(seed, 96) for seed in range(2)])
+    rest = write_images(tmp_path / "rest", [annotated(9)])
     out = tmp_path / "mine.safetensors"
     given = [str(student), str(data), "--mpp", str(MPP), "-o", str(out), "--device", "cpu"]
     planned = CliRunner().invoke(command, [*given, "--dry-run"])

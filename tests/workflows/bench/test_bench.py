@@ -17,8 +17,10 @@ from click.testing import CliRunner
 
 from helpers.oracle import OracleSegmenter, write_slide
 from wsinuc.errors import CheckpointError, ConfigError, DataError
+from wsinuc.workflows.bench.config import STAGES, BenchConfig
 from wsinuc.workflows.bench.meter import metered, typical
-from wsinuc.workflows.bench.run import STAGES, BenchConfig, BenchReport, run_bench
+from wsinuc.workflows.bench.report import BenchReport
+from wsinuc.workflows.bench.run import run_bench
 from wsinuc_cli.commands.bench import bench, describe
 
 

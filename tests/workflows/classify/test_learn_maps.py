@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from helpers.files.point_sets import CLASSES, DarkSegmenter, labelled
-from wsinuc import segmenters
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.features.nucleus_classifier import ClassifierConfig
 from wsinuc.models.training.config import FitConfig
 from wsinuc.segmenters import load_segmenter
@@ -29,15 +28,6 @@ MAPS = MapsConfig(
 QUICK = PointTrainConfig(
     classifier=ClassifierConfig(members=2), views=0, folds=0, permutations=0, network=MAPS, taught=1
 )
-
-
-@pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(segmenters.METHODS, "dark", "helpers.files.point_sets:DarkSegmenter")
-    path = tmp_path / "base.safetensors"
-    tensors = {"nothing": torch.zeros(1)}
-    save_checkpoint(Checkpoint(kind="segmenter", config={"method": "dark"}, provenance={}, tensors=tensors), path)
-    return path
 
 
 def test_an_image_is_segmented_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from helpers.files.datasets import write_set
 from helpers.files.point_sets import CLASSES, MPP, NAMES, DarkSegmenter, draw, labelled, write_point_set
-from wsinuc import segmenters
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.grid import Box
@@ -32,24 +31,14 @@ from wsinuc.segmenters.typed import TypedSegmenter
 from wsinuc.slides.array import ArraySlide
 from wsinuc.tissue import whole
 from wsinuc.workflows.classify.cross_validate import assign_folds, cross_validate, permutation_test
-from wsinuc.workflows.classify.marked import classes_of_nuclei, nuclei_at_points
-from wsinuc.workflows.classify.nuclei import gather_nuclei
+from wsinuc.workflows.classify.marked import classes_of_nuclei, mark, nuclei_at_points
+from wsinuc.workflows.classify.nuclei import describe_marked
 from wsinuc.workflows.classify.run import PointTrainConfig, train_points
 from wsinuc.workflows.segment.run import segment_slide
 from wsinuc_cli.commands.classify.command import classify
 
 QUICK = PointTrainConfig(classifier=ClassifierConfig(members=2), views=1, folds=3, permutations=3)
 IMAGES = tuple(labelled(seed) for seed in range(4))
-
-
-@pytest.fixture(autouse=True)
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkpoint of a segmenter that needs no training."""
-    monkeypatch.setitem(segmenters.METHODS, "dark", "helpers.files.point_sets:DarkSegmenter")
-    path = tmp_path / "base.safetensors"
-    tensors = {"nothing": torch.zeros(1)}
-    save_checkpoint(Checkpoint(kind="segmenter", config={"method": "dark"}, provenance={}, tensors=tensors), path)
-    return path
 
 
 @pytest.fixture
@@ -60,7 +49,8 @@ def typed(base: Path) -> Path:
 
 
 def table_of(images=IMAGES, classes=CLASSES):
-    return gather_nuclei(images, classes, TypedSegmenter(DarkSegmenter(), classes), views=0, stain=0, seed=0)
+    segmenter = TypedSegmenter(DarkSegmenter(), classes)
+    return describe_marked(mark(images, segmenter.base), classes, segmenter, views=0, stain=0, seed=0)
 
 
 # --- points and nuclei

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from scipy import ndimage
 
 from helpers.drawn import HALF, ellipses
+from helpers.files.datasets import write_images
 from helpers.oracle import OracleSegmenter
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError
@@ -166,18 +166,9 @@ def test_other_segmenters_are_refused(make: Callable[[], Segmenter], annotated: 
         fit_joining(make(), annotated, JoiningFit(crops=1))
 
 
-def write_set(folder: Path, images: list[LabelledImage]) -> Path:
-    for name in ("images", "labels"):
-        (folder / name).mkdir(parents=True)
-    for image in images:
-        Image.fromarray(image.image).save(folder / "images" / f"{image.name}.png")
-        Image.fromarray(image.labels.astype(np.uint16)).save(folder / "labels" / f"{image.name}.png")
-    return folder
-
-
 def test_the_command(annotated: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsinuc.workflows.join.run.JoiningFit", partial(JoiningFit, crops=6))
-    data, out = write_set(tmp_path / "set", annotated), tmp_path / "joined.safetensors"
+    data, out = write_images(tmp_path / "set", annotated), tmp_path / "joined.safetensors"
     given = [str(data), "--mpp", "0.25", "--model", "fast", "-o", str(out), "--device", "cpu"]
     planned = CliRunner().invoke(command, [*given, "--dry-run"])
     assert planned.exit_code == 0, planned.output

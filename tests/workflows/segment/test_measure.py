@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from shapely.geometry import shape
 from skimage.segmentation import expand_labels
 
+from helpers.nuclei import by_centroid
 from helpers.oracle import CLASSES, MPP
 from helpers.runs import SHAPE, Stop, run, tree
 from wsinuc.config import GROUPS
@@ -39,11 +40,6 @@ def everything(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def table(result: Path) -> Nuclei:
     return concatenate(list(iter_nuclei(result)))
-
-
-def by_centroid(nuclei: Nuclei) -> dict[tuple[float, ...], bytes]:
-    rows = np.stack(list(nuclei.measurements.values()), axis=1)
-    return {tuple(place): row.tobytes() for place, row in zip(nuclei.centroids.tolist(), rows, strict=True)}
 
 
 def test_all_groups_are_in_the_table(everything: Path) -> None:

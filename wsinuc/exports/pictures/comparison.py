@@ -27,6 +27,8 @@ TRUTH = (0, 230, 70)
 PREDICTION = (255, 0, 220)
 BOTH = (255, 235, 0)
 """Colours that neither of the stains has."""
+ZOOM = 2
+"""How many times as large as it is an image of a comparison is drawn."""
 GAP_PX = 12
 CAPTION_PX = 30
 DOT_RADIUS_PX = 4
@@ -53,20 +55,15 @@ class Comparison:
     """(n, 2) (y, x) in pixels, where points are annotated instead of outlines."""
 
 
-def write_comparisons(rows: Sequence[Comparison], path: Path, *, zoom: int = 2) -> None:
+def write_comparisons(rows: Sequence[Comparison], path: Path) -> None:
     """Write one page (PNG) with a row per comparison: the image alone, and beside it with both sets of outlines.
-
-    Parameters
-    ----------
-    zoom
-        How many times as large as it is each image is drawn.
 
     Raises
     ------
     OutputError
         The page cannot be written.
     """
-    pictures = [np.hstack([_enlarge(row.image, zoom), _outlined(row, zoom)]) for row in rows]
+    pictures = [np.hstack([_enlarge(row.image, ZOOM), _outlined(row, ZOOM)]) for row in rows]
     width = max(p.shape[1] for p in pictures)
     height = sum(p.shape[0] + CAPTION_PX + GAP_PX for p in pictures)
     page = Image.new("RGB", (width, height), "white")

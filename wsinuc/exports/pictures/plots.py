@@ -97,23 +97,23 @@ def draw_heat_map(
     _save(figure, path)
 
 
-def draw_histograms(
-    panels: Mapping[str, Mapping[str, ArrayLike]], path: Path, *, columns: int = 3, bins: int = 30, title: str = ""
-) -> None:
+_COLUMNS = 3  # of panels on a page
+_BINS = 30  # of a panel
+
+
+def draw_histograms(panels: Mapping[str, Mapping[str, ArrayLike]], path: Path) -> None:
     """One panel per quantity with the distributions of all groups over the same bins.
 
     Heights are percent of each group's values, so that groups of different sizes compare.
     The bins hold the middle 99 % of all values together; what lies outside is counted in the first
     and the last. A dashed line marks each group's median. A panel without values says so.
     """
-    rows = ceil_div(len(panels), columns)
-    figure = _figure(4.2 * columns, 0.3 + 2.9 * rows)
+    rows = ceil_div(len(panels), _COLUMNS)
+    figure = _figure(4.2 * _COLUMNS, 0.3 + 2.9 * rows)
     for i, (name, groups) in enumerate(panels.items()):
-        axes = figure.add_subplot(rows, columns, i + 1)
+        axes = figure.add_subplot(rows, _COLUMNS, i + 1)
         axes.set(xlabel=name, ylabel="% of values")
-        _draw_panel(axes, {label: np.asarray(values, float) for label, values in groups.items()}, bins)
-    if title:
-        figure.suptitle(title)
+        _draw_panel(axes, {label: np.asarray(values, float) for label, values in groups.items()})
     _save(figure, path)
 
 
@@ -162,14 +162,14 @@ def draw_detector(detectors: Mapping[str, tuple[ArrayLike, Curve]], path: Path, 
     _save(figure, path)
 
 
-def _draw_panel(axes: Axes, groups: Mapping[str, NDArray[np.float64]], bins: int) -> None:
+def _draw_panel(axes: Axes, groups: Mapping[str, NDArray[np.float64]]) -> None:
     together = np.concatenate(list(groups.values()))
     if not len(together):
         axes.text(0.5, 0.5, "no values", ha="center", va="center", transform=axes.transAxes)
         return
     low, high = np.quantile(together, (0.005, 0.995))
     # Where all values are one, bins of no width would be an error of numpy's.
-    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
     for color, (label, values) in enumerate(groups.items()):
         if not len(values):
             continue

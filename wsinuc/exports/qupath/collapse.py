@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.kernels import kernel
+from wsinuc.nuclei.shape import cross
 
 FEWEST = 4
 """Corners that a ring keeps."""
@@ -35,13 +36,6 @@ def without_straight(points: NDArray[np.int64]) -> NDArray[np.int64]:
             out[used] = points[k]
             used += 1
     return out[:used]
-
-
-@kernel
-def cross(a: NDArray[np.int64], b: NDArray[np.int64], c: NDArray[np.int64]) -> np.int64:
-    """Twice the signed area of the triangle a, b, c; 0 for points on one line."""
-    twice: np.int64 = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-    return twice
 
 
 @kernel

@@ -16,10 +16,11 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from wsinuc.exports.qupath.collapse import FEWEST, collapsed, cross, without_straight
+from wsinuc.exports.qupath.collapse import FEWEST, collapsed, without_straight
 from wsinuc.exports.qupath.shared_area import shared_area
 from wsinuc.kernels import kernel
 from wsinuc.nuclei import Nuclei
+from wsinuc.nuclei.shape import cross
 
 MIN_IOU = 0.932
 """Intersection over union with the pixels that every outline has; 0.93 when corners are rounded for QuPath."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from wsinuc.exports.pictures.drawing import round_length
 from wsinuc.exports.report.distributions import Bars, Distribution
+from wsinuc.nuclei.classes import hex_color
 
 WIDTH = 320
 HEIGHT = 150
@@ -48,17 +49,6 @@ class Chart:
     ticks: tuple[Tick, ...]
     median: str
     """With its unit."""
-
-
-def hex_color(rgb: tuple[int, int, int]) -> str:
-    """A colour for HTML.
-
-    Examples
-    --------
-    >>> hex_color((0, 128, 255))
-    '#0080ff'
-    """
-    return "#" + "".join(f"{channel:02x}" for channel in rgb)
 
 
 def chart(distribution: Distribution, colors: tuple[tuple[int, int, int], ...]) -> Chart | None:

@@ -13,6 +13,7 @@ from PIL import Image
 from wsinuc.exports.pictures.slide_pictures import FieldPictures
 from wsinuc.exports.report.distributions import AREA, PROBABILITY, Distributions
 from wsinuc.exports.report.facts import Finding
+from wsinuc.exports.report.template import percent
 from wsinuc.tissue.focus import BLURRED, FINE_UM, SHARP, sharpness
 from wsinuc.tissue.kinds import densities
 
@@ -105,7 +106,7 @@ def small_finding(distributions: Distributions) -> Finding:
         text = f"None is smaller than {SMALL_UM2:g} µm²; the smallest of the fields are shown enlarged."
         return Finding("Small nuclei", text)
     text = (
-        f"{count:,} ({_percent(share)}) are smaller than {SMALL_UM2:g} µm², a circle of {diameter:.1f} µm. They may be "
+        f"{count:,} ({percent(share)}) are smaller than {SMALL_UM2:g} µm², a circle of {diameter:.1f} µm. They may be "
         "lymphocytes cut at their edge, fragments, or debris; the smallest of the fields are shown enlarged."
     )
     return Finding("Small nuclei", text, is_doubtful=share >= MANY)
@@ -119,7 +120,7 @@ def probability_finding(distributions: Distributions) -> Finding:
     if not count:
         return Finding("Doubtful nuclei", "None has a probability below 0.5.")
     text = (
-        f"{count:,} ({_percent(share)}) have a probability below 0.5. The most doubtful field shows what they are "
+        f"{count:,} ({percent(share)}) have a probability below 0.5. The most doubtful field shows what they are "
         "drawn on; leaving them out is a condition on the column probability of the table."
     )
     return Finding("Doubtful nuclei", text, is_doubtful=share >= MANY)
@@ -130,12 +131,6 @@ def _sharpness(field: FieldPictures) -> float | None:
     height = max(1, round(field.plain.height * field.mpp / FINE_UM))
     pixels: NDArray[np.uint8] = np.asarray(field.plain.resize((width, height), Image.Resampling.BOX))
     return sharpness(densities(pixels, _WHITE)[..., 1].astype(np.float64))
-
-
-def _percent(share: float) -> str:
-    if share < 0.0005:
-        return "under 0.1%"
-    return f"{share:.1%}"
 
 
 def _triple(values: tuple[float, float, float]) -> str:

@@ -15,11 +15,12 @@ from wsinuc.exports.pictures.drawing import mark_field, scale_bar
 from wsinuc.exports.pictures.fields import DENSEST, DOUBTFUL, TYPICAL
 from wsinuc.exports.pictures.slide_pictures import FieldPictures, Overview
 from wsinuc.exports.pictures.small_nuclei import SIDE_UM, smallest_nuclei
-from wsinuc.exports.report.charts import chart, hex_color
+from wsinuc.exports.report.charts import chart
 from wsinuc.exports.report.distributions import AREA, PROBABILITY, Distributions
 from wsinuc.exports.report.encoding import embed
 from wsinuc.exports.report.facts import Finding, SlideFacts
 from wsinuc.exports.report.template import render
+from wsinuc.nuclei.classes import hex_color
 
 _ORDER = (TYPICAL, DENSEST, DOUBTFUL)
 _WHY = {

@@ -21,7 +21,7 @@ def render(template: str, values: dict[str, Any]) -> str:
 @cache
 def _environment() -> Environment:
     environment = escaping(_TEMPLATES)
-    environment.filters |= {"count": _count, "area": _area, "density": _density, "percent": _percent}
+    environment.filters |= {"count": _count, "area": _area, "density": _density, "percent": percent}
     return environment
 
 
@@ -73,7 +73,14 @@ def _density(per_mm2: float | None) -> str:
     return f"{per_mm2:,.0f}"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share from 0 to 1 in percent.
+
+    Examples
+    --------
+    >>> percent(0.25), percent(0.0001), percent(0.0)
+    ('25.0%', 'under 0.1%', '0.0%')
+    """
     if 0 < share < 0.0005:
         return "under 0.1%"
     return f"{share:.1%}"

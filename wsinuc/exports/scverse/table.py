@@ -27,6 +27,7 @@ from wsinuc.exports.extras import quiet, require
 from wsinuc.exports.scverse.neighbours import neighbour_graph
 from wsinuc.exports.scverse.whole import WholeResult, read_whole
 from wsinuc.nuclei import Nuclei
+from wsinuc.nuclei.classes import hex_color
 from wsinuc.nuclei.uuids import nucleus_uuids
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def build_table(whole: WholeResult, neighbours_um: float) -> AnnData:
         obsm={"spatial": spatial},
         obsp={"spatial_connectivities": connectivities, "spatial_distances": distances},
         uns={
-            "class_colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in nuclei.class_colors],
+            "class_colors": [hex_color(color) for color in nuclei.class_colors],
             "spatial_neighbors": _graph_description(neighbours_um),
             "wsinuc": _provenance(whole),
         },

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.augmentation.augment import jitter_stain
-from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import DataError
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import stain_levels
 from wsinuc.segmenters.tiling import STAINS
 from wsinuc.segmenters.typed import TypedSegmenter
-from wsinuc.workflows.classify.marked import MarkedImage, PointCounts, mark
+from wsinuc.workflows.classify.marked import MarkedImage, PointCounts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,22 +32,6 @@ class NucleusTable:
     names: tuple[str, ...]
     """Names of the classes."""
     counts: PointCounts
-
-
-def gather_nuclei(
-    images: Sequence[LabelledImage],
-    classes: tuple[NucleusClass, ...],
-    segmenter: TypedSegmenter,
-    *,
-    views: int,
-    stain: float,
-    seed: int,
-    cache: Path | None = None,
-    on_image: Callable[[str], None] = lambda text: None,
-) -> NucleusTable:
-    """Segment every image and describe the nuclei that points mark; see `mark` and `describe_marked`."""
-    marked = mark(images, segmenter.base, cache=cache, on_image=on_image)
-    return describe_marked(marked, classes, segmenter, views=views, stain=stain, seed=seed)
 
 
 def describe_marked(

@@ -155,12 +155,13 @@ def _matched(points: NDArray[np.float64], predicted: NDArray[np.float64], radius
     return PointScores(len(pairs), len(points), len(predicted))
 
 
-def _weighted_error(
-    probabilities: NDArray[np.float64], right: NDArray[np.bool_], classes: NDArray[np.intp], bins: int = 10
-) -> float:
+_BINS = 10  # of probabilities
+
+
+def _weighted_error(probabilities: NDArray[np.float64], right: NDArray[np.bool_], classes: NDArray[np.intp]) -> float:
     """Mean distance of probability and share of right ones over bins, each class weighing the same in total."""
     numbers = np.bincount(classes)
     weights = 1 / numbers[classes]
-    bin_of = np.minimum((probabilities * bins).astype(int), bins - 1)
-    gap = np.bincount(bin_of, weights * (probabilities - right), minlength=bins)
+    bin_of = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+    gap = np.bincount(bin_of, weights * (probabilities - right), minlength=_BINS)
     return float(np.abs(gap).sum() / weights.sum())

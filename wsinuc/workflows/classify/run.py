@@ -151,15 +151,10 @@ def train_points(
     CheckpointError
         ``base`` is no segmenter, or was itself trained on points; ``network_from`` has no network of classes.
     DataError
-        There is too little to learn from; see `gather_nuclei` and `assign_folds`.
+        There is too little to learn from; see `describe_marked` and `assign_folds`.
     """
     where = pick_device(device)
-    checkpoint = load_checkpoint(model_path(base), "segmenter")
-    # Classes upon classes: the upper ones would describe nuclei that the lower ones had named.
-    if checkpoint.config.get("method") == METHOD:
-        raise CheckpointError(
-            f"{base} was itself trained on points; give the model below it, {_name_of_base(checkpoint)}"
-        )
+    checkpoint = _untyped_checkpoint(base)
     segmenter = TypedSegmenter(segmenter_from(checkpoint, device=where, dtype=pick_dtype(where)), classes)
     marked: Sequence[MarkedImage] = mark(images, segmenter.base, cache=cache, on_image=on_event)
     report: dict[str, Any] = {}
@@ -170,19 +165,15 @@ def train_points(
     elif config.network is not None:
         taught, marked = _shared_out(marked, config)
         on_event(f"{len(taught)} images teach the network, {len(marked)} the regressions on what it says")
-        network = _learned(taught, len(classes), out.with_suffix(".state"), config.network, where, on_event)
+        network = _trained_network(taught, len(classes), out.with_suffix(".state"), config.network, where, on_event)
         report["network"] = {"images": sorted(image.name for image in taught)}
     if network is not None:
         segmenter = with_network(segmenter, network, where)
     table = describe_marked(marked, classes, segmenter, views=config.views, stain=config.stain, seed=config.seed)
     on_event(f"together: {table.counts}")
     report |= {"points": asdict(table.counts), "nuclei": _per_class(table.classes, table.names)}
-    scores = None
-    if config.folds:
-        scores = cross_validate(table, config.classifier, folds=config.folds, seed=config.seed)
-        report["cross_validation"] = {"folds": min(config.folds, len(np.unique(table.groups))), **scores.as_json()}
-    if config.folds and config.permutations:
-        report["permutation_test"] = _tested_by_chance(table, config, on_event)
+    scores, figures = _cross_validated(table, config, on_event)
+    report |= figures
     # The model that is kept learns from all nuclei; cross-validation only says how good such a one is.
     classifier = fit_on(table, np.ones(len(table.classes), bool), config.classifier)
     origin = {
@@ -200,6 +191,31 @@ def train_points(
     return scores
 
 
+def _untyped_checkpoint(base: str) -> Checkpoint:
+    """The checkpoint of a segmenter that names no classes of whole nuclei itself; raises CheckpointError."""
+    checkpoint = load_checkpoint(model_path(base), "segmenter")
+    # Classes upon classes: the upper ones would describe nuclei that the lower ones had named.
+    if checkpoint.config.get("method") == METHOD:
+        raise CheckpointError(
+            f"{base} was itself trained on points; give the model below it, {_name_of_base(checkpoint)}"
+        )
+    return checkpoint
+
+
+def _cross_validated(
+    table: NucleusTable, config: PointTrainConfig, on_event: Callable[[str], None]
+) -> tuple[ClassScores | None, dict[str, Any]]:
+    """The scores, None without folds, and what the report says of them and of trainings on shuffled classes."""
+    if not config.folds:
+        return None, {}
+    scores = cross_validate(table, config.classifier, folds=config.folds, seed=config.seed)
+    folds = min(config.folds, len(np.unique(table.groups)))
+    figures: dict[str, Any] = {"cross_validation": {"folds": folds, **scores.as_json()}}
+    if config.permutations:
+        figures["permutation_test"] = _tested_by_chance(table, config, on_event)
+    return scores, figures
+
+
 def _shared_out(marked: Sequence[MarkedImage], config: PointTrainConfig) -> tuple[list[MarkedImage], list[MarkedImage]]:
     """Images that teach the network, and those that teach the regressions; patients stay whole."""
     _, patient = np.unique([image.patient for image in marked], return_inverse=True)
@@ -213,7 +229,7 @@ def _shared_out(marked: Sequence[MarkedImage], config: PointTrainConfig) -> tupl
     )
 
 
-def _learned(
+def _trained_network(
     taught: Sequence[MarkedImage],
     classes: int,
     state: Path,

@@ -93,28 +93,8 @@ def gather_training_set(
     ConfigError
         Few patches and a share of them are asked for at once, or a share of ``whole`` that is none.
     """
-    if whole_share is not None and not (whole and 0 < whole_share < 1):
-        raise ConfigError(
-            f"a share of added data lies above 0 and below 1 and needs such data, got {whole_share:g} of "
-            f"{len(whole)} sets; "
-            "name some, or leave the share out"
-        )
-    if selection.few and selection.fraction:
-        raise ConfigError("give a number of patches or a share of them, not both")
-    if (selection.few or selection.fraction) and len(sources) > 1:
-        option = "--few" if selection.few else "--fraction"
-        raise DataError(f"few patches are drawn from one data set, got {len(sources)}: name one, or leave out {option}")
-    datasets = []
-    drawn = None
-    for source in sources:
-        dataset = _selected(_outlined(source, mpp, selection.regions), selection)
-        if selection.few:
-            drawn = few_patches(dataset, selection.few, size_px=selection.patch, seed=selection.seed)
-            dataset = drawn.of(dataset, "train")
-        elif selection.fraction:
-            drawn = _typical(dataset, selection, selection.fraction)
-            dataset = drawn.of(dataset, "train")
-        datasets.append(dataset)
+    _check_request(sources, selection, whole, whole_share)
+    datasets, drawn = _chosen(sources, mpp, selection)
     chosen = len(datasets)
     datasets += [_outlined(source, mpp, selection.regions) for source in whole]
     classes = common_classes(datasets)
@@ -136,16 +116,46 @@ def gather_training_set(
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
     notes = (*notes, *scarce(images, classes))
-    origins = [
-        _origin(dataset, selection if i < chosen else _EVERYTHING, label_notes(dataset, group))
-        for i, (dataset, group) in enumerate(zip(datasets, groups, strict=True))
-    ]
-    counts = [len(dataset) for dataset in datasets]
+    selections = [selection] * chosen + [_EVERYTHING] * len(whole)
+    origins = tuple(
+        _origin(dataset, each, label_notes(dataset, group))
+        for dataset, group, each in zip(datasets, groups, selections, strict=True)
+    )
     weights = None
     if whole_share is not None:
         # Chosen sets come first, so their images are the first of all.
-        weights = shared_out(images, sum(counts[:chosen]), whole_share)
-    return TrainingSet(images, classes, tuple(origins), drawn, weights, notes, tuple(datasets[:chosen]))
+        weights = shared_out(images, sum(map(len, groups[:chosen])), whole_share)
+    return TrainingSet(images, classes, origins, drawn, weights, notes, tuple(datasets[:chosen]))
+
+
+def _check_request(
+    sources: Sequence[str], selection: ImageSelection, whole: Sequence[str], whole_share: float | None
+) -> None:
+    """Raise ConfigError or DataError for what contradicts itself, before anything is read."""
+    if whole_share is not None and not (whole and 0 < whole_share < 1):
+        raise ConfigError(
+            f"a share of added data lies above 0 and below 1 and needs such data, got {whole_share:g} of "
+            f"{len(whole)} sets; name some, or leave the share out"
+        )
+    if selection.few and selection.fraction:
+        raise ConfigError("give a number of patches or a share of them, not both")
+    if (selection.few or selection.fraction) and len(sources) > 1:
+        option = "--few" if selection.few else "--fraction"
+        raise DataError(f"few patches are drawn from one data set, got {len(sources)}: name one, or leave out {option}")
+
+
+def _chosen(sources: Sequence[str], mpp: float | None, selection: ImageSelection) -> tuple[list[Dataset], Split | None]:
+    """What is chosen of each source, and the patches that were drawn from the one source where only some are used."""
+    datasets = []
+    drawn = None
+    for source in sources:
+        dataset = _selected(_outlined(source, mpp, selection.regions), selection)
+        if selection.few:
+            drawn = few_patches(dataset, selection.few, size_px=selection.patch, seed=selection.seed)
+        elif selection.fraction:
+            drawn = _typical(dataset, selection, selection.fraction)
+        datasets.append(dataset if drawn is None else drawn.of(dataset, "train"))
+    return datasets, drawn
 
 
 def label_notes(dataset: Dataset, images: Iterable[LabelledImage]) -> tuple[str, ...]:

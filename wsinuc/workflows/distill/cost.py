@@ -12,7 +12,7 @@ from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.distill.patches import scales_of
-from wsinuc.workflows.distill.run import begin_with, describe_student
+from wsinuc.workflows.distill.student import begin_with, describe_student
 from wsinuc.workflows.distill.teacher import JointTeacher, PatchTeacher, Spot, Teacher
 from wsinuc.workflows.training.cost import TrainingCost, estimate_network, measured
 

@@ -25,22 +25,22 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
 from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.datasets.sampling.pixels import Pixels
-from wsinuc.errors import CheckpointError, OutputError
-from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.errors import OutputError
+from wsinuc.models.checkpoints.checkpoint import save_checkpoint
 from wsinuc.models.devices import pick_device
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseOutput
-from wsinuc.models.networks.supervised_unet import folded
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Inspection, Progress, fit, part_size, weights_in_place
 from wsinuc.models.training.processes import ALONE
 from wsinuc.models.training.state import append_log, trim_log
 from wsinuc.regular import require_parent
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
-from wsinuc.segmenters.tiling import MAPS
 from wsinuc.workflows.data.training_set import check_annotation
+from wsinuc.workflows.distill.agreement import Agreement, measure_agreement
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.distill.patches import TeacherPatches, make_patches, scales_of, source_identity
+from wsinuc.workflows.distill.student import begin_with, describe_student
 from wsinuc.workflows.distill.teacher import Scales, Teacher
 from wsinuc.workflows.train.network_loss import make_targets, unet_loss
 from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
@@ -49,19 +49,7 @@ from wsinuc.workflows.training.run import on_device, origin_of
 __all__ = ["Agreement", "DistillConfig", "distill"]
 
 _THREADS = 4  # that cut crops while a GPU computes
-_MEASURED = 48  # held-out patches that are looked at, at most
 _LABEL_SEED = 104_729  # added to the seed, so that annotated crops are drawn apart from the others
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
-    """How like its teacher a student is, on held-out patches."""
-
-    loss: float
-    dice: float
-    """Of the pixels that each calls nucleus (probability at least one half), all patches pooled."""
-    difference: float
-    """Mean absolute difference of the probabilities of nucleus."""
 
 
 def distill(
@@ -137,26 +125,18 @@ def distill(
     where = pick_device(device)
     on_device(network, where).train()
     source = _soft_source(patches, described, scales, config)
-    label_names = [image.name for image in labelled]
+    learned_from = {"labels": [image.name for image in labelled], "start": begun_from}
     identity = config.identity() | {
         "teacher": " ".join(each.sha256 for each in teachers),
         "sources": source_identity(images, weights),
-        "labels": label_names,
         "network": described.network,
-        "start": begun_from,
+        **learned_from,
     }
 
-    def validate(step: int) -> float:
-        measured = measure_agreement(network, source, patches.apart, config)
-        log = out.with_suffix(".agreement.jsonl")
-        # A training that was killed after this line was written measures the step once more.
-        trim_log(log, step - 1)
-        append_log(log, {"step": step} | asdict(measured))
-        on_event(
-            f"student: step {step}  held-out loss {measured.loss:.4f}  Dice with the teacher {measured.dice:.4f}  "
-            f"difference {measured.difference:.4f}"
-        )
-        return measured.loss
+    def measured() -> Agreement:
+        return measure_agreement(network, source, patches.apart, config)
+
+    validation = _Validation(measured, out.with_suffix(".agreement.jsonl"), on_event)
 
     def report(progress: Progress) -> None:
         on_event(progress.line("student", config.fit.steps))
@@ -171,38 +151,34 @@ def distill(
             should_stop=should_stop,
             images=config.batch,
             settings=identity,
-            inspections=[Inspection(config.validate_every, validate)],
+            inspections=[Inspection(config.validate_every, validation)],
         )
     # The averaged weights are what is written, so they are what is measured.
     with weights_in_place(network, average):
-        agreement = measure_agreement(network, source, patches.apart, config)
-    origin = _origin(teachers, config, agreement) | {"labels": label_names, "start": begun_from} | (provenance or {})
+        agreement = measured()
+    origin = _origin(teachers, config, agreement) | learned_from | (provenance or {})
     save_checkpoint(network_checkpoint(described, average, origin), out)
     return agreement
 
 
-@torch.no_grad()
-def measure_agreement(
-    network: nn.Module, source: SoftCropSource, numbers: Sequence[int], config: DistillConfig
-) -> Agreement:
-    """How like the teacher's its outputs are on whole patches, but for their rims, where the student lacks context."""
-    device = next(network.parameters()).device
-    # An eighth on each side is where a plain U-Net's outputs lack their context.
-    rim = config.patch // 8
-    inner = slice(rim, config.patch - rim)
-    both = either = total = difference = 0.0
-    chosen = numbers[:_MEASURED]
-    for number in chosen:
-        crop = source.whole(number)
-        raw: DenseOutput = network(to_network(crop.image[None]).to(device)).float()
-        total += float(soft_loss(raw, [crop.target], config.map_weight))
-        student = 1 - raw.classes.softmax(1)[0, 0, inner, inner].cpu().numpy()
-        teacher = 1 - crop.target.probabilities[0, inner, inner]
-        both += float(((student >= 0.5) & (teacher >= 0.5)).sum())
-        either += float((student >= 0.5).sum() + (teacher >= 0.5).sum())
-        difference += float(np.abs(student - teacher).mean())
-    dice = 2 * both / either if either else 1.0
-    return Agreement(loss=total / len(chosen), dice=dice, difference=difference / len(chosen))
+@dataclass(frozen=True, slots=True)
+class _Validation:
+    """The loss on held-out patches at a step, with a line in the log and one for who listens."""
+
+    measured: Callable[[], Agreement]
+    log: Path
+    on_event: Callable[[str], None]
+
+    def __call__(self, step: int) -> float:
+        agreement = self.measured()
+        # A training that was killed after this line was written measures the step once more.
+        trim_log(self.log, step - 1)
+        append_log(self.log, {"step": step} | asdict(agreement))
+        self.on_event(
+            f"student: step {step}  held-out loss {agreement.loss:.4f}  Dice with the teacher {agreement.dice:.4f}  "
+            f"difference {agreement.difference:.4f}"
+        )
+        return agreement.loss
 
 
 class _BatchLoss:
@@ -271,50 +247,6 @@ def _check_output(out: Path, state: Path) -> None:
             f"{out} is there already, and no {state.name} beside it to go on from: it is of another training; "
             "choose another output, or delete it"
         )
-
-
-def describe_student(teacher: Teacher, config: DistillConfig) -> NetworkConfig:
-    """What the student's header will say: the teacher's classes, separation and post-processing."""
-    taught = teacher.segmenter
-    separation = taught.config.separation
-    mpp = config.mpp or taught.mpp
-    shape = {
-        "classes": len(taught.classes) + 1,
-        "maps": MAPS[separation],
-        "base": config.base,
-        "levels": config.levels,
-        "smooth": True,
-        "fold": config.fold,
-    }
-    described = NetworkConfig.describe("unet", shape, mpp=mpp, separation=separation, classes=taught.classes)
-    watershed = replace(taught.config.watershed, mpp=mpp)
-    finest = min(described.mpp_range[0], taught.mpp_range[0])
-    coarsest = max(described.mpp_range[1], taught.mpp_range[1])
-    return replace(described, watershed=watershed, mpp_range=(finest, coarsest))
-
-
-def begin_with(network: nn.Module, start: Path, described: NetworkConfig) -> str:
-    """Give the network the weights of an earlier student, folded if it is to be and was not; the sha256 of its file."""
-    checkpoint = load_checkpoint(start, "segmenter")
-    network_of = checkpoint.config.get("network")
-    known = network_of if isinstance(network_of, dict) else {}
-    shape = {"method": checkpoint.config.get("method"), "network": {"fold": 1} | known}
-    wanted = {"method": "unet", "network": described.network}
-    # A student without folding may start one with it: its weights can be folded, not the reverse.
-    unfolded = wanted | {"network": described.network | {"fold": 1}}
-    if shape not in (wanted, unfolded):
-        raise CheckpointError(
-            f"{start} cannot be gone on from: a student of these settings is {wanted}, and it is {shape}; "
-            "give the settings "
-            "that it was made with, or begin anew"
-        )
-    weights = {name: value.float() for name, value in checkpoint.tensors.items()}
-    fold = described.network["fold"] if shape != wanted else 1
-    try:
-        network.load_state_dict(folded(weights, fold))
-    except (RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{start}: the weights do not fit their own header: it is damaged") from error
-    return checkpoint.sha256
 
 
 def _soft_source(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import wsinuc
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.segmenters import WEIGHTS
 from wsinuc.workflows.doctor.findings import Finding, fail, ok, warn
+from wsinuc.workflows.segment.summary import installed_version
 
 PACKAGES = ("numpy", "numba", "scikit-image", "zarr", "dask", "pyarrow", "shapely", "orjson", "torch")
 READERS = {"openslide": "openslide-python", "tiffslide": "tiffslide", "tifffile": "tifffile", "PIL": "pillow"}
@@ -25,8 +25,8 @@ _REINSTALL = "install wsinuc again in a fresh environment: pip install --force-r
 
 def check_versions() -> Finding:
     """Versions of Python and of the packages on which results depend."""
-    missing = [name for name in PACKAGES if _version(name) is None]
-    text = ", ".join(f"{name} {_version(name)}" for name in PACKAGES if name not in missing)
+    missing = [name for name in PACKAGES if installed_version(name) is None]
+    text = ", ".join(f"{name} {installed_version(name)}" for name in PACKAGES if name not in missing)
     head = f"wsinuc {wsinuc.__version__}, Python {platform.python_version()}, {text}"
     if missing:
         return fail("versions", f"{head}; missing: {', '.join(missing)}", _REINSTALL)
@@ -41,7 +41,7 @@ def check_readers() -> Iterator[Finding]:
         except Exception as error:  # a broken shared library raises whatever it likes
             yield fail(f"reader {package}", f"cannot be loaded: {error}", _REINSTALL)
             continue
-        version = _version(package)
+        version = installed_version(package)
         if module == "openslide":
             version = f"{version}, OpenSlide {loaded.__library_version__}"
         yield ok(f"reader {package}", f"{version}")
@@ -108,10 +108,3 @@ def _codecs() -> dict[str, tuple[Callable[..., Any], Callable[..., Any], int]]:
 
 def _as_image(decode: Callable[..., Any]) -> Callable[[bytes], NDArray[np.uint8]]:
     return lambda content: np.frombuffer(decode(content), np.uint8).reshape(192, 64, 3)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

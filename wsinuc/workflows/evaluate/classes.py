@@ -46,6 +46,19 @@ class ClassMatch:
         return numbers
 
 
+def known_classes(classes: NDArray[np.integer] | None, labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Class of each label, by its number; all are 0, unknown, where nothing says them.
+
+    Examples
+    --------
+    >>> known_classes(None, np.array([[0, 2]])).tolist()
+    [0, 0, 0]
+    """
+    if classes is None:
+        return np.zeros(int(labels.max(initial=0)) + 1, np.int64)
+    return classes
+
+
 def match_classes(annotated: Sequence[str], predicted: Sequence[str], *, seen: bool = False) -> ClassMatch:
     """Match classes by name, capitals aside.
 

@@ -19,7 +19,7 @@ from wsinuc.datasets.label_values import count_notes
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points, Rule
 from wsinuc.workflows.evaluate import files
-from wsinuc.workflows.evaluate.classes import ClassMatch, match_classes, without_classes
+from wsinuc.workflows.evaluate.classes import ClassMatch, known_classes, match_classes, without_classes
 from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores, LabelledNuclei, score_nuclei, score_points
 from wsinuc.workflows.evaluate.ignored import counted, counted_image
 from wsinuc.workflows.evaluate.predictions import (
@@ -194,7 +194,7 @@ def evaluate_folders(
         predicted = read_label_image(predictions, name)
         notes.append((annotated.notes, predicted.notes))
         _check_shapes(name, annotated.labels, predicted.labels)
-        nuclei = LabelledNuclei(annotated.labels, _known(annotated.classes, annotated.labels))
+        nuclei = LabelledNuclei(annotated.labels, known_classes(annotated.classes, annotated.labels))
         prediction = _translated(predicted, match)
         counts = score_nuclei(
             nuclei,
@@ -215,7 +215,7 @@ def evaluate_folders(
 
 
 def _score_outlined(image: LabelledImage, predicted: Prediction, match: ClassMatch, scoring: Scoring) -> ImageScores:
-    truth = LabelledNuclei(image.labels, _known(image.classes, image.labels))
+    truth = LabelledNuclei(image.labels, known_classes(image.classes, image.labels))
     prediction = _translated(predicted, match)
     radius = scoring.radius(image.mpp)
     counts = score_nuclei(
@@ -307,14 +307,7 @@ def _translated(predicted: Prediction, match: ClassMatch) -> LabelledNuclei:
     classes = predicted.classes
     return LabelledNuclei(
         predicted.labels,
-        _known(None, predicted.labels) if classes is None else match.translate(classes),
+        known_classes(None, predicted.labels) if classes is None else match.translate(classes),
         predicted.probabilities,
         predicted.disagreements,
     )
-
-
-def _known(classes: NDArray[np.integer] | None, labels: NDArray[np.integer]) -> NDArray[np.integer]:
-    """Class of each label, all unknown where the annotation has none."""
-    if classes is None:
-        return np.zeros(int(labels.max(initial=0)) + 1, np.int64)
-    return classes

@@ -21,8 +21,8 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 import wsinuc
-from wsinuc import durable, own_files
-from wsinuc.errors import DamageError, OutputError
+from wsinuc import durable
+from wsinuc.errors import DamageError
 from wsinuc.exports.ome_zarr.metadata import CLASS_IMAGE
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.models.features.measured_classifier import ClassEstimate
@@ -30,19 +30,19 @@ from wsinuc.nuclei import Nuclei, read_nuclei
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.measured_names import NEIGHBOURS
 from wsinuc.nuclei.parquet import PARQUET
-from wsinuc.nuclei.reclassified import NewClasses, depends_on_classes, with_classes
-from wsinuc.regular import require_parent
-from wsinuc.store import ResultStore, disk_errors, provenance
+from wsinuc.nuclei.reclassified import NewClasses, with_classes
+from wsinuc.store import disk_errors, provenance
 from wsinuc.store.files import write_json
 from wsinuc.store.manifest import read_made, with_manifest
 from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_block, part_name
 from wsinuc.store.parts import iter_named_tables
 from wsinuc.store.upload import Digest, digest
 from wsinuc.urls import Place
-from wsinuc.workflows.reclassify.aside import made_aside, take_place
+from wsinuc.workflows.reclassify.around import ClassNeighbours
 from wsinuc.workflows.reclassify.class_image import write_class_image
 from wsinuc.workflows.reclassify.learn import Learned
 from wsinuc.workflows.reclassify.pictures import NoPicturesError, PictureJob, write_pictures
+from wsinuc.workflows.reclassify.place import check_out, made_aside, take_place
 from wsinuc.workflows.reclassify.tables import ResultTable
 
 LABELS = "labels.ome.zarr"
@@ -118,21 +118,6 @@ def write_classified(
     return Classified(folder=out, counts=classified.counts, notes=classified.notes)
 
 
-def check_out(table: ResultTable, out: Path, *, overwrite: bool) -> None:
-    """Raise OutputError where the new result of a table may not be written to ``out``."""
-    require_parent(out)
-    own_files.check_folder(out)
-    if not out.exists():
-        return
-    store = ResultStore(out)
-    if not store.is_ours:
-        raise OutputError(f"{out} is there and is no result of wsinuc, so it is not replaced: choose another -o")
-    if store.holder() is not None:
-        raise OutputError(f"a run of wsinuc segment is at work in {out}: wait for it, or choose another -o")
-    if not overwrite:
-        raise OutputError(f"{out} holds a result already: add --overwrite to replace it, or choose another -o")
-
-
 @dataclass
 class _Job:
     """One result that is being written."""
@@ -182,7 +167,7 @@ class _Job:
         (self.folder / "nuclei").mkdir()
         around = None
         if NEIGHBOURS[-1].name in self.table.measurements:
-            around = _Around.of(self.table, self.learned)
+            around = ClassNeighbours.of(self.table, self.learned)
         start = 0
         for name, part in iter_named_tables(self.table.folder):
             self.tell(f"classes of {self.table.nuclei:,} nuclei ({start / max(1, self.table.nuclei):.0%})")
@@ -306,31 +291,3 @@ def digests_below(folder: Path, known: Mapping[str, Digest]) -> dict[str, Digest
     """Digests of the files of a result that are not known yet."""
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     return {name: digest(path) for name, path in paths.items() if name not in known and name != SUMMARY}
-
-
-@dataclass(frozen=True, slots=True)
-class _Around:
-    """What lies around each nucleus, by the new classes."""
-
-    columns_of: Any
-
-    @classmethod
-    def of(cls, table: ResultTable, learned: Learned) -> _Around:
-        """Where all nuclei are and of which new class."""
-        # SciPy's trees take a while to import, and most tables do without.
-        from wsinuc.nuclei.neighbours import Neighbourhood
-
-        centroids = [np.zeros((0, 2))]
-        classes = [np.zeros(0, np.uint8)]
-        for part in table.parts():
-            centroids.append(np.column_stack([part["y_px"].to_numpy(), part["x_px"].to_numpy()]))
-            classes.append(learned.classify(part).indices)
-        names = [each.name for each in learned.classes]
-        mpp = float(table.summary["settings"]["mpp"])
-        around = Neighbourhood(np.concatenate(centroids), np.concatenate(classes), names, mpp)
-        return cls(around.columns)
-
-    def columns(self, start: int, stop: int) -> dict[str, NDArray[np.float32]]:
-        """Measurements by class of nuclei ``start`` to ``stop - 1``; those of all nuclei stay as they are."""
-        columns: dict[str, NDArray[np.float32]] = self.columns_of(start, stop)
-        return {name: values for name, values in columns.items() if depends_on_classes(name)}

@@ -36,7 +36,7 @@ from wsinuc.datasets.files import read_table
 from wsinuc.errors import OutputError, SynthesisError
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.contact_sheet import write_contact_sheet
-from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.nuclei.classes import NucleusClass, hex_color
 from wsinuc.store.files import disk_errors, read_json, write_json
 from wsinuc.store.lock import locked
 from wsinuc.store.owned import make_area
@@ -215,7 +215,7 @@ def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[Nucleu
     if not (folder / SETTINGS).exists():
         write_json(identity, folder / SETTINGS)
     if classes and not (folder / "classes.csv").exists():
-        rows = [f'"{c.name}",#{c.color[0]:02x}{c.color[1]:02x}{c.color[2]:02x}\n' for c in classes]
+        rows = [f'"{each.name}",{hex_color(each.color)}\n' for each in classes]
         _write_text("name,color\n" + "".join(rows), folder / "classes.csv")
     manifest = folder / MANIFEST
     text = manifest.read_bytes() if manifest.exists() else b""

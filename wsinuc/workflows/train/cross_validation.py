@@ -22,6 +22,7 @@ from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters.base import Certainty
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.settings import WatershedSettings
+from wsinuc.workflows.evaluate.classes import known_classes
 from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores, LabelledNuclei, score_nuclei
 from wsinuc.workflows.evaluate.ignored import counted, counted_image
 from wsinuc.workflows.evaluate.predictions import Prediction
@@ -157,22 +158,15 @@ def _scored(window: HeldOutWindow, prediction: Prediction, classes: int) -> Imag
     """What a window scored, its nuclei without classes where ``classes`` is 0."""
     image = counted_image(window.image)
     labels = counted(prediction.labels, image.ignore)
-    truth = LabelledNuclei(image.labels, _classes(image.labels, image.classes))
+    truth = LabelledNuclei(image.labels, known_classes(image.classes, image.labels))
     predicted = LabelledNuclei(
         labels,
-        _classes(prediction.labels, prediction.classes),
+        known_classes(prediction.classes, prediction.labels),
         prediction.probabilities,
         prediction.disagreements,
     )
     counts = score_nuclei(truth, predicted, classes, radius=MATCH_RADIUS_UM / image.mpp, ignore=image.ignore)
     return ImageScores(name=image.name, attributes=image.attributes, **counts)
-
-
-def _classes(labels: NDArray[np.integer], classes: NDArray[np.integer] | None) -> NDArray[np.integer]:
-    """Class of each label, all unknown where nobody says them."""
-    if classes is None:
-        return np.zeros(int(labels.max(initial=0)) + 1, np.int64)
-    return classes
 
 
 def _line(scores: Sequence[ImageScores], used: Sequence[bool]) -> Certainty:

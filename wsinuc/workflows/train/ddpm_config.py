@@ -11,7 +11,7 @@ from wsinuc.models.checkpoints.denoisers import DenoiserHeader
 from wsinuc.models.checkpoints.file_header import Header
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.features.extractor import FeatureConfig
-from wsinuc.segmenters.tiling import MAPS
+from wsinuc.segmenters.tiling import check_separation
 from wsinuc.workflows.train.cross_validation import FEWEST
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig
 from wsinuc.workflows.train.finetune import FinetuneConfig
@@ -58,8 +58,7 @@ class DdpmTrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.separation not in MAPS:
-            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        check_separation(self.separation)
         if self.folds is not None and (self.folds < 0 or self.folds == 1):
             raise ConfigError(f"a cross-validation has 2 folds or more, or 0 for none, got {self.folds}")
         if self.folds and self.tuning is not None:

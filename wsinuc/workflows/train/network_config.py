@@ -12,7 +12,7 @@ from wsinuc.models.networks.hovernet import LOST, STRIDE
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.models.training.losses import SIMILARITY_FORMS
-from wsinuc.segmenters.tiling import MAPS
+from wsinuc.segmenters.tiling import check_separation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +51,8 @@ class NetworkTrainConfig:
     def __post_init__(self) -> None:
         if self.method not in NETWORKS:
             raise ConfigError(f"method must be one of {', '.join(NETWORKS)}, got {self.method!r}")
-        if self.separation not in (None, *MAPS):
-            raise ConfigError(f"separation must be one of {', '.join(MAPS)}, got {self.separation!r}")
+        if self.separation is not None:
+            check_separation(self.separation)
         if self.method == "hovernet" and self.separation == "distance":
             raise ConfigError("HoVer-Net separates by its H and V maps; leave separation out or say hv")
         if self.similarity not in SIMILARITY_FORMS:

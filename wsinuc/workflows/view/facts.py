@@ -10,6 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from wsinuc.grid import Box
+from wsinuc.nuclei.classes import hex_color
 from wsinuc.nuclei.measured_names import units_of
 from wsinuc.shown import shown
 from wsinuc.workflows.maps.colours import scale_labels
@@ -192,15 +193,3 @@ def number(value: Any) -> float | None:
     if value is None or not math.isfinite(value):
         return None
     return float(value)
-
-
-def hex_color(color: Any) -> str:
-    """A colour as CSS writes it.
-
-    Examples
-    --------
-    >>> hex_color((0, 158, 115))
-    '#009e73'
-    """
-    red, green, blue = (int(channel) for channel in color)
-    return f"#{red:02x}{green:02x}{blue:02x}"

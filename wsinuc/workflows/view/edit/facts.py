@@ -8,9 +8,10 @@ from typing import Any
 
 import shapely
 
+from wsinuc.nuclei.classes import hex_color
 from wsinuc.shown import shown
 from wsinuc.workflows.view.edit.content import Content, Drawn
-from wsinuc.workflows.view.teach.teaching import Teaching, css
+from wsinuc.workflows.view.teach.teaching import Teaching
 
 MOST_OUTLINES = 20_000
 """Outlines that a page draws, those that were changed last."""
@@ -25,7 +26,7 @@ def windows_facts(taught: Teaching) -> dict[str, Any]:
     result = quote(str(windows.table.folder.resolve()))
     file = quote(str(windows.path.resolve()))
     shown_last = content.outlines[-MOST_OUTLINES:]
-    colors = {name: css(taught.color_of(name)) for name in {each.class_name for each in shown_last} if name}
+    colors = {name: hex_color(taught.color_of(name)) for name in {each.class_name for each in shown_last} if name}
     return {
         "windows": [_window(window, content, origin) for window in content.windows],
         "outlines": [_outline(each, colors, origin) for each in shown_last],

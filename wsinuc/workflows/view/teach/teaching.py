@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc.nuclei.classes import hex_color
 from wsinuc.shown import shown
 from wsinuc.workflows.view.edit.windows import Windows
 from wsinuc.workflows.view.table import NucleiTable
@@ -67,7 +68,7 @@ class Teaching:
         """Each class that can be given, with its colour and how many nuclei have it by a label."""
         given = Counter(self.labelled().values())
         return [
-            {"name": name, "shown": shown(name), "color": css(self.color_of(name)), "labels": given[name]}
+            {"name": name, "shown": shown(name), "color": hex_color(self.color_of(name)), "labels": given[name]}
             for name in (*self.names(), IGNORE)
         ]
 
@@ -78,7 +79,7 @@ class Teaching:
         return {
             "xs": [ring[:, 0].tolist() for ring in rings],
             "ys": [(-ring[:, 1]).tolist() for ring in rings],
-            "colors": [css(self.color_of(name)) for _, name in last],
+            "colors": [hex_color(self.color_of(name)) for _, name in last],
         }
 
     def give(self, rows: Sequence[int], name: str | None) -> None:
@@ -99,9 +100,3 @@ class Teaching:
         if self.learned is not None:
             return self.learned.doubt
         return self.table.disagreements
-
-
-def css(color: Rgb) -> str:
-    """A colour as the page writes it."""
-    red, green, blue = color
-    return f"#{red:02x}{green:02x}{blue:02x}"

@@ -24,6 +24,8 @@ CLASSES = (
 )
 UNKNOWN = (150, 150, 150)
 """Of nuclei for which the number in question was not measured."""
+STOPS = 9
+"""Colours that a legend is painted with."""
 STEPS = 256
 
 Rgb = tuple[int, int, int]
@@ -50,7 +52,7 @@ def scale() -> NDArray[np.uint8]:
     return np.array([*steps.tolist(), UNKNOWN], np.uint8)
 
 
-def scale_stops(count: int = 9) -> list[Rgb]:
+def scale_stops() -> list[Rgb]:
     """Colours of the scale at equal distances, both ends among them: what a legend is painted with."""
-    places = np.linspace(0, STEPS - 1, count).round().astype(int)
+    places = np.linspace(0, STEPS - 1, STOPS).round().astype(int)
     return [(red, green, blue) for red, green, blue in scale()[places].tolist()]

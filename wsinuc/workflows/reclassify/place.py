@@ -1,4 +1,4 @@
-"""Where a new result is made before it takes its name, and what a killed process has left there.
+"""Where a classified result goes: whether it may be written there, where it is made, and how it takes its name.
 
 ``slide.wsinuc.<random>.partial`` beside the result holds ``writer.json``, which says what process writes, ``result``,
 which is made, and for a moment ``replaced``, the result that had the name until then. So whoever comes next can tell
@@ -12,13 +12,32 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wsinuc import durable, own_files
+from wsinuc.errors import OutputError
+from wsinuc.regular import require_parent
+from wsinuc.store import ResultStore
 from wsinuc.store.files import read_json, remove, write_json
 from wsinuc.store.outputs import OUTPUTS, SUMMARY
 from wsinuc.store.processes import process_lives, this_process
+from wsinuc.workflows.reclassify.tables import ResultTable
 
 WRITER = "writer.json"
 RESULT = "result"
 REPLACED = "replaced"
+
+
+def check_out(table: ResultTable, out: Path, *, overwrite: bool) -> None:
+    """Raise OutputError where the new result of a table may not be written to ``out``."""
+    require_parent(out)
+    own_files.check_folder(out)
+    if not out.exists():
+        return
+    store = ResultStore(out)
+    if not store.is_ours:
+        raise OutputError(f"{out} is there and is no result of wsinuc, so it is not replaced: choose another -o")
+    if store.holder() is not None:
+        raise OutputError(f"a run of wsinuc segment is at work in {out}: wait for it, or choose another -o")
+    if not overwrite:
+        raise OutputError(f"{out} holds a result already: add --overwrite to replace it, or choose another -o")
 
 
 @contextmanager
