@@ -131,13 +131,8 @@ def generator_stages(name: str, seed: int, options: Options) -> list[Stage]:
         ),
         Stage(
             words=(
-                "pretrain",
-                *few,
-                "--method",
-                "nudiff-structure",
-                *steps_of("structure", options),
-                "-o",
-                str(structure),
+                *("pretrain", *few, "--method", "nudiff-structure", *steps_of("structure", options)),
+                *("-o", str(structure)),
             ),
             output=structure,
             flops=step_flops()["structure"] * options.steps["structure"],
