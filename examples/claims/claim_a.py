@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from feature_rows import CLEAN, DENOISED, FrozenNetwork, ReadingConfig
-from labelled_sets import SETS, LabelledSet, windows
+from labelled_sets import FOLDERS, SETS, LabelledSet, require_folders, windows
 from network_rows import VALIDATION, NetworkRow, network_step_seconds, trained
 from pixel_scores import predictions, scores_of
 from records import Price, after_minutes, cpu_clock, is_done, print_prices, write_record
@@ -192,6 +192,7 @@ def main() -> None:
     )
     rows = options.rows.split(",")
     sets = options.sets.split(",")
+    require_folders(options.data, [FOLDERS[name] for name in sets])
     print_prices(prices(rows, sets, options.networks, options.out, grid))
     if options.price:
         return

@@ -1,6 +1,6 @@
 """Claim B (Yu et al. 2023): synthetic pairs help a segmenter that has a tenth of the labels, by 4.4 points of AJI.
 
-    python examples/claims/claim_b.py DATA WORK OUT [--sets tnbc] [--seeds 0,1] [--minutes 60] [--price]
+    python examples/claims/claim_b.py DATA WORK OUT [--sets tnbc] [--seeds 0,1] [--minutes 60] [--price] [--tiny]
 
 First the gate: 30 real windows have to beat four by more than two standard deviations over five
 seeds, or labels are not what is short, and no pair could help. Only for sets that pass, generators
@@ -10,7 +10,8 @@ four windows, on four and the pairs, on four with strong augmentation, and on 30
 
 `--windows 4,8,15,30` gives the paper's further rows, with pairs and without; `--shares 0.25,0.5`
 how often a crop comes from a pair; `--judge hovernet` the confirmation. WORK keeps generators and
-pairs, OUT gets a file a run. The same command goes on where it stopped.
+pairs, OUT gets a file a run. The same command goes on where it stopped. `--tiny` runs all of it in a
+few minutes, whatever the gate says, in folders `tiny` of WORK and OUT, to see that it works here.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from labelled_sets import SETS, windows
-from pair_grid import JUDGES, PairRun, do_runs, gate, one_thread
+from labelled_sets import FOLDERS, SETS, require_folders, windows
+from pair_grid import JUDGES, TINY_JUDGE, Judge, PairRun, do_runs, gate, one_thread
 from PIL import Image
 from records import Price, after_minutes, print_prices, read_records
 from stages import Stage, machine_speed, run_stages, stage_prices
@@ -42,6 +43,8 @@ SEEDS = (0, 1, 2, 3, 4)
 PAIRS = 120
 STEPS = {"denoiser": 8000, "structure": 3000, "image": 4000}
 GUIDANCE = "0.2"
+PIXELS = ("sbu_tcga", "camelyon", "oral", "bcss")
+"""Folders in DATA of the tissue that the denoiser is trained on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,32 @@ class Options:
     counts: Sequence[int] = (FEW, MANY)
     shares: Sequence[float] = (0.5,)
     judge: str = "unet"
+    tiny: bool = False
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Of each training."""
+        return dict.fromkeys(STEPS, 2) if self.tiny else STEPS
+
+    @property
+    def pairs(self) -> int:
+        """Images that are made for each seed."""
+        return 4 if self.tiny else PAIRS
+
+    @property
+    def small(self) -> tuple[str, ...]:
+        """What makes generators quick in the tiny form."""
+        return ("--patch", "32", "--batch", "2") if self.tiny else ()
+
+    @property
+    def trained_judge(self) -> Judge:
+        """The network that judges."""
+        return TINY_JUDGE if self.tiny else JUDGES[self.judge]
+
+
+def tiny(options: Options) -> Options:
+    """The same in its tiny form."""
+    return replace(options, work=options.work / "tiny", out=options.out / "tiny", seeds=options.seeds[:1], tiny=True)
 
 
 def gate_runs(name: str, options: Options) -> list[PairRun]:
@@ -86,42 +115,49 @@ def generator_stages(name: str, seed: int, options: Options) -> list[Stage]:
     work = options.work
     own = work / f"{name}-{seed}"
     denoiser = work / "denoiser.safetensors"
-    pixels = [str(options.data / folder) for folder in ("sbu_tcga", "camelyon", "oral", "bcss")]
-    few = (str(own / "windows"), "--mpp", "0.25", "--seed", str(seed), "--device", "cpu")
+    pixels = [str(options.data / folder) for folder in PIXELS]
+    few = (str(own / "windows"), "--mpp", "0.25", "--seed", str(seed), "--device", "cpu", *options.small)
     structure = own / "structure.safetensors"
     image = own / "image.safetensors"
     pairs = own / "pairs"
     return [
         Stage(
-            words=("pretrain", *pixels, "--mpp", "0.25", *steps_of("denoiser"), "--device", "cpu", "-o", str(denoiser)),
+            words=(
+                *("pretrain", *pixels, "--mpp", "0.25", *steps_of("denoiser", options)),
+                *("--device", "cpu", "-o", str(denoiser)),
+            ),
             output=denoiser,
-            flops=step_flops()["denoiser"] * STEPS["denoiser"],
-        ),
-        Stage(
-            words=("pretrain", *few, "--method", "nudiff-structure", *steps_of("structure"), "-o", str(structure)),
-            output=structure,
-            flops=step_flops()["structure"] * STEPS["structure"],
+            flops=step_flops()["denoiser"] * options.steps["denoiser"],
         ),
         Stage(
             words=(
-                *("pretrain", *few, "--method", "nudiff-image", *steps_of("image")),
+                *("pretrain", *few, "--method", "nudiff-structure", *steps_of("structure", options)),
+                *("-o", str(structure)),
+            ),
+            output=structure,
+            flops=step_flops()["structure"] * options.steps["structure"],
+        ),
+        Stage(
+            words=(
+                *("pretrain", *few, "--method", "nudiff-image", *steps_of("image", options)),
                 *("--init", str(denoiser), "-o", str(image)),
             ),
             output=image,
             reads=(denoiser,),
-            flops=step_flops()["image"] * STEPS["image"],
+            flops=step_flops()["image"] * options.steps["image"],
         ),
         Stage(
             words=(
                 *("synthesize", "--method", "nudiff", "--structure-model", str(structure)),
                 *("--image-model", str(image), "--guidance", GUIDANCE, "--restart", "150"),
-                *("-n", str(PAIRS), "--device", "cpu", "--workers", "1", "-o", str(pairs)),
+                *("-n", str(options.pairs), "--device", "cpu", "--workers", "1", "-o", str(pairs)),
+                *(("--steps", "4") if options.tiny else ()),
             ),
             output=pairs,
             reads=(structure, image),
             # A walk of 20 steps and a restart of 9, for the structure and for the image; a step's forward pass is a
             # third of a training step's and of one image instead of four.
-            flops=PAIRS * 29 * (step_flops()["structure"] + step_flops()["image"]) / 12,
+            flops=options.pairs * 29 * (step_flops()["structure"] + step_flops()["image"]) / 12,
         ),
     ]
 
@@ -137,9 +173,9 @@ def step_flops() -> dict[str, float]:
     return {name: cost.flops_per_step for name, cost in costs.items()}
 
 
-def steps_of(part: str) -> tuple[str, str]:
+def steps_of(part: str, options: Options) -> tuple[str, str]:
     """The option that says how long a network is trained."""
-    return "--steps", str(STEPS[part])
+    return "--steps", str(options.steps[part])
 
 
 def write_windows(folder: Path, chosen: Sequence[LabelledImage]) -> None:
@@ -177,11 +213,11 @@ def passes(name: str, options: Options) -> bool:
 def run_set(name: str, options: Options, stop: Callable[[], bool]) -> None:
     """The gate; then, where it is passed, generators, pairs and what they are worth."""
     data = SETS[name](options.data, options.work / "silver")
-    judge = JUDGES[options.judge]
+    judge = options.trained_judge
     made = partial(pairs_of, options=options)
     if not do_runs(gate_runs(name, options), data, options.out, judge, made, stop):
         return
-    if not passes(name, options):
+    if not options.tiny and not passes(name, options):
         print(
             f"{name}: {MANY} windows are not better than {FEW} by two standard deviations: no pair is judged",
             flush=True,
@@ -204,7 +240,7 @@ def prices(options: Options) -> list[Price]:
         more = [run for run in pair_runs(name, options) if run not in gates]
         for what, runs in (("gate", gates), ("pairs and augmentation", more)):
             left = sum(not (options.out / run.file).exists() for run in runs)
-            parts.append(JUDGES[options.judge].price(f"{name}, {what}", left))
+            parts.append(options.trained_judge.price(f"{name}, {what}", left))
     stages = {
         stage.output: stage
         for name in options.sets
@@ -231,6 +267,7 @@ def main() -> None:
     parser.add_argument("--judge", choices=JUDGES, default="unet")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
     parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
+    parser.add_argument("--tiny", action="store_true", help="a few steps of small networks: does it work here?")
     asked = parser.parse_args()
     one_thread()
     options = Options(
@@ -243,6 +280,9 @@ def main() -> None:
         shares=[float(each) for each in asked.shares.split(",")],
         judge=asked.judge,
     )
+    if asked.tiny:
+        options = tiny(options)
+    require_folders(options.data, [*PIXELS, *(FOLDERS[name] for name in options.sets)])
     print_prices(prices(options))
     if asked.price:
         return

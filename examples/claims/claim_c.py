@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 from claim_b import FEW, MANY, SEEDS, write_windows
-from labelled_sets import SETS, LabelledSet, windows
+from labelled_sets import FOLDERS, SETS, LabelledSet, require_folders, windows
 from pair_grid import JUDGES, TINY_JUDGE, Judge, PairRun, do_runs, one_thread, without_margin
 from PIL import Image
 from records import Price, after_minutes, print_prices, write_record
@@ -297,6 +297,7 @@ def main() -> None:
     )
     if asked.tiny:
         options = tiny(options)
+    require_folders(options.data, [FOLDERS[options.name]])
     print_prices(prices(options))
     if asked.price:
         return

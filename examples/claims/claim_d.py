@@ -1,6 +1,6 @@
 """Claim D (Purma et al. 2025): pre-training by denoising helps the same network to segment from few windows.
 
-    python examples/claims/claim_d.py DATA NETWORKS OUT [--sets tnbc] [--minutes 60] [--price]
+    python examples/claims/claim_d.py DATA NETWORKS OUT [--sets tnbc] [--minutes 60] [--price] [--tiny]
 
 The method's own attention U-Net at its full width, its quadratic schedule, P2-weighted denoising
 for 15,000 steps, then all weights are tuned by structural-similarity and focal loss; against the
@@ -9,6 +9,7 @@ pixels, F1, sensitivity, precision and the Hausdorff distance of the foregrounds
 
 Patches have 128 px where the paper has 256, and batches 4 of them where it has 8. NETWORKS gets the
 pre-trained weights first; then OUT gets a file a run. The same command goes on where it stopped.
+`--tiny` runs all of it in minutes, in folders `tiny` of NETWORKS and OUT, to see that it works here.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from labelled_sets import SETS, LabelledSet, windows
+from labelled_sets import FOLDERS, SETS, TISSUE, LabelledSet, require_folders, windows
 from network_rows import VALIDATION, NetworkRow, network_step_seconds, trained
 from pixel_scores import outline_scores, predictions, scores_of
 from pretraining import Pretraining, prices, run_from_data
@@ -27,7 +28,7 @@ from records import Price, after_minutes, cpu_clock, is_done, print_prices, writ
 
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.models.checkpoints.file_header import file_sha256
-from wsinuc.workflows.denoiser.config import PRESETS
+from wsinuc.workflows.denoiser.config import PRESETS, PretrainConfig
 
 COUNTS = (1, 4, 16)
 SEEDS = (0, 1, 2, 3, 4)
@@ -71,9 +72,30 @@ class Run:
         return f"{self.data}-{self.start}-{self.count}-{self.seed}.json"
 
 
-def rows(weights: Path) -> dict[str, NetworkRow]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """How long is pre-trained and tuned, on how many windows, how often."""
+
+    config: PretrainConfig = PRETRAIN
+    marks: tuple[int, ...] = MARKS
+    row: NetworkRow = ROW
+    counts: Sequence[int] = COUNTS
+    seeds: Sequence[int] = SEEDS
+
+
+TINY = Grid(
+    config=replace(PRETRAIN, patch=32, batch=2),
+    marks=(1,),
+    row=replace(ROW, steps=2, every=1, crop=32, batch=2),
+    counts=(1,),
+    seeds=(0,),
+)
+"""A run that is to show that everything works."""
+
+
+def rows(weights: Path, row: NetworkRow = ROW) -> dict[str, NetworkRow]:
     """Both starts of the same network."""
-    return {"pretrained": replace(ROW, denoiser=weights), "random": ROW}
+    return {"pretrained": replace(row, denoiser=weights), "random": row}
 
 
 def tune(
@@ -112,11 +134,11 @@ def tune(
         print(run.file, record["mean_iou"], f"{training.seconds:.0f} CPU s", flush=True)
 
 
-def tuning_price(sets: Sequence[str], out: Path) -> Price:
+def tuning_price(sets: Sequence[str], out: Path, grid: Grid) -> Price:
     """What is left, if every run took all of its steps."""
-    left = len(sets) * len(COUNTS) * len(SEEDS) * 2 - len(list(out.glob("*.json")))
-    step = network_step_seconds(ROW, classes=1)
-    return Price(what=f"runs of at most {ROW.steps} steps", runs=max(0, left), seconds=ROW.steps * step)
+    left = len(sets) * len(grid.counts) * len(grid.seeds) * 2 - len(list(out.glob("*.json")))
+    step = network_step_seconds(grid.row, classes=1)
+    return Price(what=f"runs of at most {grid.row.steps} steps", runs=max(0, left), seconds=grid.row.steps * step)
 
 
 def main() -> None:
@@ -127,18 +149,28 @@ def main() -> None:
     parser.add_argument("--sets", default="tnbc,nuinsseg")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
     parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
+    parser.add_argument("--tiny", action="store_true", help="a few steps: does it work here?")
     options = parser.parse_args()
     torch.set_num_threads(1)
     sets = options.sets.split(",")
-    print_prices([*prices((PLAN,), MARKS, options.networks, PRETRAIN), tuning_price(sets, options.out)])
+    require_folders(options.data, [*TISSUE, *(FOLDERS[name] for name in sets)])
+    grid = Grid()
+    networks = options.networks
+    out = options.out
+    if options.tiny:
+        grid = TINY
+        networks /= "tiny"
+        out /= "tiny"
+    print_prices([*prices((PLAN,), grid.marks, networks, grid.config), tuning_price(sets, out, grid)])
     if options.price:
         return
     stop = after_minutes(options.minutes)
-    if not run_from_data((PLAN,), MARKS, options.data, options.networks, PRETRAIN, options.minutes):
+    networks.mkdir(parents=True, exist_ok=True)
+    if not run_from_data((PLAN,), grid.marks, options.data, networks, grid.config, options.minutes):
         return
-    starts = rows(options.networks / f"{PLAN.name}-{MARKS[-1]}.safetensors")
+    starts = rows(networks / f"{PLAN.name}-{grid.marks[-1]}.safetensors", grid.row)
     for name in sets:
-        tune(starts, SETS[name](options.data, Path("silver")), options.out, stop)
+        tune(starts, SETS[name](options.data, Path("silver")), out, stop, grid.counts, grid.seeds)
 
 
 if __name__ == "__main__":

@@ -184,3 +184,17 @@ def near_lonely_points(points: NDArray[np.float64], labels: NDArray[np.int32], r
 
 SETS = {"tnbc": tnbc, "nuinsseg": nuinsseg, "brca": brca}
 """Name -> what reads it from DATA, with a folder in which segmentations are kept."""
+FOLDERS = {"tnbc": "tnbc", "nuinsseg": "nuinsseg", "brca": "brca_m2c"}
+"""Name -> its folder in DATA."""
+TISSUE = ("sbu_tcga", "camelyon", "oral", "nct_crc", "bcss", "nuinsseg", "brca_m2c")
+"""Folders in DATA of the tissue that denoisers are pre-trained on."""
+
+
+def require_folders(data: Path, names: Sequence[str]) -> None:
+    """End with one line where DATA lacks a folder: that must not come to light after hours."""
+    missing = [name for name in dict.fromkeys(names) if not (data / name).is_dir()]
+    if missing:
+        raise SystemExit(
+            f"{data} has no folder {' and no '.join(missing)}: examples/claims/README.md says which data sets these "
+            "are, and which are needed for what"
+        )

@@ -17,6 +17,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from labelled_sets import TISSUE, require_folders
 from pretraining import Pretraining, prices, run_from_data, write_random
 from records import print_prices
 
@@ -54,6 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     marks = tuple(int(each) for each in options.marks.split(","))
+    require_folders(options.data, TISSUE)
     print_prices(prices(PRETRAININGS, marks, options.out, CONFIG))
     if options.price:
         return

@@ -54,3 +54,16 @@ def test_scores_of_outlines_have_the_right_values() -> None:
     assert scores["hausdorff_um"] == 1.25
     nothing = pixel_scores.outline_scores([image], [np.zeros((64, 64), np.int64)])
     assert (nothing["hausdorff_um"], nothing["hausdorff_squares"]) == (None, 0)
+
+
+@pytest.mark.slow
+def test_the_command_runs_in_its_tiny_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = LabelledSet("tnbc", ("Nucleus",), True, [square(i, f"image{i}") for i in range(5)], [square(9, "test")])
+    monkeypatch.setitem(claim_d.SETS, "tnbc", lambda folder, cache: data)
+    monkeypatch.setattr(pretraining, "pool", lambda name, folder: [square(0, "tissue").image])
+    for name in (*claim_d.TISSUE, "tnbc"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    words = ["claim_d.py", tmp_path, tmp_path / "networks", tmp_path / "out", "--sets", "tnbc", "--tiny"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    claim_d.main()
+    assert {record["row"] for record in read_records(tmp_path / "out" / "tiny")} == {"pretrained", "random"}

@@ -14,10 +14,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "claims"))
 import claim_b
 import claim_c
+import labelled_sets
 import pair_grid
 import stages
 import tables
 from labelled_sets import LabelledSet
+from PIL import Image
 from records import read_records, write_record
 
 from helpers.discs import square
@@ -206,6 +208,7 @@ def test_claim_c_runs_in_its_tiny_form(tmp_path: Path, monkeypatch: pytest.Monke
     squares = [square(i, f"image{i}") for i in range(claim_c.MANY + pair_grid.VALIDATION)]
     small = LabelledSet("discs", ("Nucleus",), True, squares, [square(99, "test")])
     monkeypatch.setitem(claim_c.SETS, "tnbc", lambda folder, cache: small)
+    (tmp_path / "tnbc").mkdir()
     words = ["claim_c.py", tmp_path, tmp_path / "work", tmp_path / "out", "--tiny", "--variants", "full,points,text"]
     monkeypatch.setattr(sys, "argv", [str(word) for word in words])
     claim_c.main()
@@ -214,3 +217,25 @@ def test_claim_c_runs_in_its_tiny_form(tmp_path: Path, monkeypatch: pytest.Monke
     drawn = tables.tables_of_c(records)
     assert len(drawn["likeness"].splitlines()) == len(drawn["diversity"].splitlines()) == 2 + 3
     assert len(drawn["pairs"].splitlines()) == 2 + 4
+
+
+@pytest.mark.slow
+def test_claim_b_runs_in_its_tiny_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    squares = [square(i, f"image{i}") for i in range(claim_b.MANY + pair_grid.VALIDATION)]
+    small = LabelledSet("tnbc", ("Nucleus",), True, squares, [square(99, "test")])
+    monkeypatch.setitem(claim_b.SETS, "tnbc", lambda folder, cache: small)
+    for name in (*claim_b.PIXELS, "tnbc"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.tile(square(0, name).image, (2, 2, 1))).save(tmp_path / name / "tissue.png")
+    words = ["claim_b.py", tmp_path, tmp_path / "work", tmp_path / "out", "--tiny", "--sets", "tnbc"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    claim_b.main()
+    drawn = tables.tables_of_b(read_records(tmp_path / "out" / "tiny"))
+    assert len(drawn["pairs"].splitlines()) == 2 + 5
+
+
+def test_a_set_that_is_not_there_is_said_before_anything_costs(tmp_path: Path) -> None:
+    (tmp_path / "tnbc").mkdir()
+    labelled_sets.require_folders(tmp_path, ["tnbc"])
+    with pytest.raises(SystemExit, match="has no folder nuinsseg and no oral: examples/claims/README.md"):
+        labelled_sets.require_folders(tmp_path, ["tnbc", "nuinsseg", "oral", "oral"])

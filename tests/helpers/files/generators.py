@@ -90,16 +90,17 @@ def write_cosyn(
         "size": 32,
         "classes": [{"name": name, "color": [9, 9, 200]} for name in classes],
         "text": listened.config(),
-        "layouts": {tissue: PointProcess.fit([real], 0.5).to_json() for tissue in ("breast", "colon")},
+        "layouts": {},
         "tissue_column": None,
-        "drop_rate": drop_rate,
+        "drop_rate": 0.0 if "text" in without else drop_rate,
     }
     if without:
         config |= {"without": list(without), "tissues": ["breast", "colon"]}
     if "points" in without:
         common = [("colon", ["long"], 3), ("breast", [], 1)]
         config["prompts"] = [{"tissue": t, "stain": "", "classes": c, "count": n} for t, c, n in common]
-        config["layouts"] = {}
+    else:
+        config["layouts"] = dict.fromkeys(("breast", "colon"), PointProcess.fit([real], 0.5).to_json())
     network = filled(CoSynUNet(shape), 0)
     save_checkpoint(Checkpoint(kind="cosyn", config=config, provenance={}, tensors=network.state_dict()), path)
     return path

@@ -172,7 +172,7 @@ def test_crops_without_augmentation_lie_as_they_were_annotated():
 def test_what_a_training_is_without_belongs_to_its_identity():
     assert "without" not in CONFIG.identity(), "states of older trainings go on"
     assert replace(CONFIG, without=("text",)).identity()["without"] == ("text",)
-    with pytest.raises(ConfigError, match="some of points, text, augmentation"):
+    with pytest.raises(ConfigError, match="each of points, text, augmentation"):
         replace(CONFIG, without=("colour",))
 
 

@@ -95,10 +95,11 @@ def test_what_cannot_be_learned_is_refused(tmp_path: Path):
         train_text_encoder([one], CLASSES, tmp_path / "t.safetensors", TINY)
     for change, message in (
         ({"batch": 1}, "at least 2"),
-        ({"fit": replace(TINY.fit, accumulate=2)}, "one pass"),
         ({"patch": 20}, "multiple of 16"),
     ):
         with pytest.raises(ConfigError, match=message):
             replace(TINY, **change)
+    with pytest.raises(ConfigError, match="one process and one pass, got 1 and 2"):
+        train(tmp_path / "t.safetensors", replace(TINY, fit=replace(TINY.fit, accumulate=2)))
     with pytest.raises(ConfigError, match="multiple of its 4 heads"):
         TowerConfig(base=10)

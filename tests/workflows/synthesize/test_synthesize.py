@@ -329,33 +329,55 @@ def test_settings_out_of_range_are_refused(change: dict[str, Any]) -> None:
         SynthesisConfig(**change)
 
 
+@pytest.fixture(scope="module")
+def blind(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Path]:
+    """Generators by what they were trained without."""
+    folder = tmp_path_factory.mktemp("blind")
+    kinds: list[tuple[str, ...]] = [("points",), ("text",), ("points", "text")]
+    return {kind: write_cosyn(folder / f"{'-'.join(kind)}.safetensors", without=kind) for kind in kinds}
+
+
 @pytest.mark.parametrize(
     ("without", "options", "said"),
     [
-        (("points",), ["--layout", "points.csv"], "trained without points and places no nuclei: leave --layout out"),
-        (("text",), ["--prompt", "a cat"], "trained without text and reads no prompt: leave --prompt out"),
-        (("text",), ["--guidance", "0.5"], "trained without text: leave --guidance out"),
-        (("text",), ["--text-encoder", "files"], "trained without text; leave out the text encoder"),
-        (("points", "text"), ["--tissue", "colon"], "no tissue can be asked for: leave --tissue out"),
-        (("points",), ["--tissue", "liver"], "no tissue 'liver'; it knows breast, colon"),
+        (("points",), {"layouts": "real"}, "trained without points and places no nuclei: leave --layout out"),
+        (("points",), {"tissues": ("liver",)}, "no tissue 'liver'; it knows breast, colon"),
+        (("text",), {"prompts": ("a cat",)}, "trained without text and reads no prompt: leave --prompt out"),
+        (("text",), {"config": SynthesisConfig(guidance=0.5)}, "trained without text: leave --guidance out"),
+        (("text",), {"text_encoder": Path("files")}, "trained without text; leave out the text encoder"),
+        (("points", "text"), {"tissues": ("colon",)}, "no tissue can be asked for: leave --tissue out"),
     ],
 )
 def test_what_a_generator_never_learned_is_not_asked_of_it(
-    without: tuple[str, ...], options: list[str], said: str, tmp_path: Path
+    without: tuple[str, ...], options: dict[str, Any], said: str, blind: dict[tuple[str, ...], Path], real: Path
+) -> None:
+    asked = {"layouts": None, "config": TWO_STEPS} | options
+    if asked["layouts"]:
+        asked["layouts"] = open_dataset(real)
+    if "text" in without and "config" not in options:
+        asked["config"] = dataclasses.replace(TWO_STEPS, guidance=0.0)
+    with pytest.raises(ConfigError, match=said) as caught:
+        CoSynRecipe(model=blind[without], **asked).open()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_layout_for_a_generator_without_points_is_one_line(
+    blind: dict[tuple[str, ...], Path], tmp_path: Path
 ) -> None:
     (tmp_path / "points.csv").write_text("x,y,class\n4,4,round\n")
-    options = [str(tmp_path / option) if option.endswith(".csv") else option for option in options]
-    model = write_cosyn(tmp_path / "c.safetensors", without=without)
-    assert said in refusal("--method", "cosyn", "--model", model, "-o", tmp_path / "set", *options)
+    command = ["--method", "cosyn", "--model", blind["points",], "-o", tmp_path / "set"]
+    assert "leave --layout out" in refusal(*command, "--layout", tmp_path / "points.csv")
     assert not (tmp_path / "set").exists()
 
 
 @pytest.mark.parametrize("without", [("points",), ("text",), ("points", "text")])
-def test_generators_draw_without_what_they_never_learned(without: tuple[str, ...], tmp_path: Path) -> None:
-    model = write_cosyn(tmp_path / "c.safetensors", without=without)
-    recipe = CoSynRecipe(model=model, layouts=None, config=dataclasses.replace(TWO_STEPS, guidance=None))
+def test_generators_draw_without_what_they_never_learned(
+    without: tuple[str, ...], blind: dict[tuple[str, ...], Path]
+) -> None:
+    config = dataclasses.replace(TWO_STEPS, guidance=None)
+    recipe = CoSynRecipe(model=blind[without], layouts=None, config=config)
     maker = recipe.open()
-    scenes = [maker.source.scene(k) for k in range(40)]
+    scenes = [maker.source.scene(k) for k in range(40 if "points" in without else 2)]
     if "text" in without:
         assert {scene.text for scene in scenes} == {""}
         assert maker.guidance == 0
@@ -365,8 +387,7 @@ def test_generators_draw_without_what_they_never_learned(without: tuple[str, ...
         assert 20 <= shown.count(colon) < 40, "three crops of four were colon"
         asked = dataclasses.replace(recipe, tissues=("Breast",)).open().source.scene(0)
         assert asked.text == "high-quality histopathology breast tissue image with no nucleus."
-    placed = [len(scene.layout.points) for scene in scenes[:4]]
-    assert any(placed) == ("points" not in without)
+    assert any(len(scene.layout.points) for scene in scenes) == ("points" not in without)
     (sample,) = maker(range(1))
     assert sample.labels.shape == (32, 32)
     assert sample.source == ("none" if "points" in without else "random")

@@ -41,8 +41,6 @@ class TextTrainConfig:
     def __post_init__(self) -> None:
         if self.batch < 2:
             raise ConfigError(f"a patch has to be told from others: a batch has at least 2 patches, got {self.batch}")
-        if self.fit.accumulate != 1:
-            raise ConfigError("the patches of a batch are told from one another, so it takes one pass: accumulate 1")
         # Checks the side of patches, the share of what is held out, and the rest.
         _ = self.crops
 

@@ -123,7 +123,7 @@ def train_text_encoder(
     CheckpointError
         The state is of another training.
     ConfigError
-        Several processes share the training.
+        Several processes share the training, or several passes a step.
     DataError
         There are no images, or their crops all have the same prompt.
     OutputError
@@ -132,8 +132,11 @@ def train_text_encoder(
         The loss is no number any more.
     """
     require_parent(out)
-    if session.processes.count > 1:
-        raise ConfigError("a text encoder is trained by one process: the patches of a batch are told from one another")
+    if session.processes.count > 1 or config.fit.accumulate > 1:
+        raise ConfigError(
+            "the patches of a batch are told from one another, so a text encoder is trained in one process and one "
+            f"pass, got {session.processes.count} and {config.fit.accumulate}"
+        )
     check_annotation(images, classes)
     torch.manual_seed(config.seed)
     encoder = words_of(images, classes, config)
