@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import webbrowser
 from pathlib import Path
 
@@ -45,8 +47,11 @@ def view(path: Path, slide: Path | None, regions: Path | None, port: int, host: 
     if host != LOOPBACK:
         echo(f"warning: listening at {host}: whoever has the address can look and label", err=True)
     echo_text(f"{server.url}\nCtrl-C ends it.")
-    if not no_browser:
-        webbrowser.open(server.url)
+    # Over ssh a browser would open on the other computer, perhaps in its terminal.
+    if "SSH_CONNECTION" in os.environ and "DISPLAY" not in os.environ:
+        echo(f"On your own computer: ssh -L {server.port}:localhost:{server.port} {socket.gethostname()}")
+    elif not no_browser and not webbrowser.open(server.url):
+        echo("There is no browser here: open the address in one.")
     try:
         server.run()
     except KeyboardInterrupt:

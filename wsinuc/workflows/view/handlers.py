@@ -164,7 +164,7 @@ class FactsHandler(Handler):
         return facts.slide_facts(opened) | _labels(opened)
 
     def _problems(self, opened: Opened) -> Any:
-        return {"problems": [shown(problem) for problem in opened.problems]}
+        return {"problems": [shown(each) for each in opened.all_problems()], "unfinished": opened.is_unfinished}
 
     def _legend(self, opened: Opened) -> Any:
         return facts.legend(opened, parse_style(self.query()).by)

@@ -46,7 +46,9 @@ class Library:
         source = self._source(key)
         with self._lock:
             # Moved to the end: those looked at longest ago go first.
-            opened = self._opened.pop(key, None) or Opened(source, regions_file=self.regions)
+            opened = self._opened.pop(key, None)
+            if opened is None or opened.is_outdated:
+                opened = Opened(source, regions_file=self.regions)
             self._opened[key] = opened
             for old in list(self._opened)[:-MOST_OPEN]:
                 del self._opened[old]

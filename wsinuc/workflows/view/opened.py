@@ -23,6 +23,7 @@ from wsinuc.recent import Recent
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.store.manifest import read_made
+from wsinuc.store.outputs import SUMMARY
 from wsinuc.store.parts import provenance
 from wsinuc.urls import to_place
 from wsinuc.workflows.view.edit.windows import SUFFIX as WINDOWS
@@ -40,6 +41,7 @@ from wsinuc.workflows.view.tiles.palette import class_colors
 from wsinuc.workflows.view.tiles.pyramid import CLOSER, Pyramid
 from wsinuc.workflows.view.tiles.slide import encode_png, encode_slide, read_slide
 from wsinuc.workflows.view.tiles.style import LEARNED, Paint, Style, limits_of
+from wsinuc.workflows.view.unfinished import unfinished
 
 if TYPE_CHECKING:
     from wsinuc.workflows.view.searched import SearchedAreas
@@ -97,6 +99,21 @@ class Opened:
             return {}
         return dict(read_made(self.source.result).content)
 
+    @cached_property
+    def is_unfinished(self) -> bool:
+        """Whether a run that makes the result had not finished it when it was opened."""
+        return self.source.result is not None and bool(unfinished(self.source.result))
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it was unfinished then, and is finished now."""
+        return self.is_unfinished and self.source.result is not None and (self.source.result / SUMMARY).is_file()
+
+    def all_problems(self) -> list[str]:
+        """What cannot be shown, and why; of an unfinished result how far it is now."""
+        state = "" if self.source.result is None or not self.is_unfinished else unfinished(self.source.result)
+        return [*filter(None, [state]), *self.problems]
+
     @property
     def slide(self) -> Slide | None:
         """The slide; None where it cannot be opened."""
@@ -106,7 +123,11 @@ class Opened:
     @cached_property
     def _slide(self) -> Slide | None:
         config = self.summary.get("config", {})
-        place = self.source.slide or to_place(str(self.summary.get("slide")))
+        noted = self.summary.get("slide")
+        if self.source.slide is None and noted is None:
+            self.note("The slide cannot be shown: the result does not say which it is; --slide FILE does.")
+            return None
+        place = self.source.slide or to_place(str(noted))
         try:
             return open_slide(place, reader=config.get("reader", "auto"), mpp=config.get("mpp"))
         except (WsinucError, OSError) as error:
@@ -121,7 +142,7 @@ class Opened:
 
     @cached_property
     def _table(self) -> NucleiTable | None:
-        if self.source.result is None:
+        if self.source.result is None or self.is_unfinished:
             return None
         try:
             return load_table(self.source.result)

@@ -1,4 +1,5 @@
 // The page from its parts, in the order in which they need each other; and the keys.
+import { openConnection } from "./connection.js";
 import { openFrame } from "./frame.js";
 import { openHistogram } from "./histogram.js";
 import { openLayers } from "./layers.js";
@@ -72,6 +73,7 @@ async function open() {
   openPicture(facts);
   openKeys();
   openState();
+  openConnection(facts);
   onMove(later(() => tried(showProblems), 1500));
   window.addEventListener("focus", refreshLabels);
   window.addEventListener("focus", refreshWindows);

@@ -142,6 +142,14 @@ export function pan(right, lower) {
   go({ x: now.x + right * now.w * now.down, y: now.y + lower * now.h * now.down, down: now.down });
 }
 
+// Asks again for tiles that have not come, such as while the server was away.
+export function retryTiles() {
+  for (const { tile_source: source } of Object.values(tiles)) {
+    for (const [key, tile] of source.tiles) if (!tile.loaded) source.tiles.delete(key);
+    source.change.emit();
+  }
+}
+
 // New tiles are fetched before the old ones go, so that nothing flickers.
 const styles = {};
 export async function restyle(style, name = "nuclei") {
