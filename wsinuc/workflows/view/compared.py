@@ -30,9 +30,12 @@ class Comparison:
     only_there: int
     changes: NDArray[np.int64]
     """(classes here, classes there) nuclei that are in both."""
+    there: NucleiTable
+    """The other table."""
 
-    def report(self, here: Sequence[str], there: Sequence[str]) -> dict[str, Any]:
-        """For the page, of which class each table's nuclei are, by name; the most frequent changes first."""
+    def report(self, here: Sequence[str]) -> dict[str, Any]:
+        """For the page, with the names of the classes of the one table; the most frequent changes first."""
+        there = self.there.class_names
         pairs = [(one, other) for one, other in np.argwhere(self.changes).tolist() if here[one] != there[other]]
         pairs.sort(key=lambda pair: -self.changes[pair])
         return {
@@ -64,7 +67,7 @@ def compare(here: NucleiTable, there: NucleiTable) -> Comparison:
     differs = ~matched
     differs[matched] = np.asarray(names[0], np.object_)[mine] != np.asarray(names[1], np.object_)[theirs]
     both = int(matched.sum())
-    return Comparison(differs, len(here) - both, len(there) - both, changes)
+    return Comparison(differs, len(here) - both, len(there) - both, changes, there)
 
 
 def _matches(here: NucleiTable, there: NucleiTable) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.errors import DataError, SlideError, WsinucError
+from wsinuc.errors import ConfigError, DataError, SlideError, WsinucError
 from wsinuc.grid import Box
 from wsinuc.recent import Recent
 from wsinuc.slides import open_slide
@@ -26,6 +26,7 @@ from wsinuc.store.manifest import read_made
 from wsinuc.store.outputs import SUMMARY
 from wsinuc.store.parts import provenance
 from wsinuc.urls import to_place
+from wsinuc.workflows.view.compared import Comparison
 from wsinuc.workflows.view.edit.windows import SUFFIX as WINDOWS
 from wsinuc.workflows.view.edit.windows import Windows
 from wsinuc.workflows.view.maps import MapLayers
@@ -69,11 +70,15 @@ class Source:
     @property
     def name(self) -> str:
         """What people call it."""
-        if self.folder:
-            return f"{self.folder}/{replace(self, folder='').name}"
+        name = self.place.name.removesuffix(".wsinuc")
+        return f"{self.folder}/{name}" if self.folder else name
+
+    @property
+    def place(self) -> Path:
+        """Where it lies."""
         path = self.result or self.slide
         assert path is not None
-        return path.resolve().name.removesuffix(".wsinuc")
+        return path.resolve()
 
 
 @dataclass
@@ -90,6 +95,10 @@ class Opened:
     _slide_tiles: Recent[Tile] = field(default_factory=lambda: Recent[Tile](TILE_BYTES))
     _nuclei_tiles: Recent[Tile] = field(default_factory=lambda: Recent[Tile](TILE_BYTES))
     maps: MapLayers = field(default_factory=MapLayers)
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    """With other results of the slide, by their keys."""
+    comparing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while two results are compared, so that a dozen tiles do not ask for it at once."""
     _grids: Recent[DensityGrid] = field(default_factory=lambda: Recent[DensityGrid](GRID_BYTES))
 
     @cached_property
@@ -182,14 +191,22 @@ class Opened:
         learned = self._learned
         if style.by == LEARNED and learned is not None:
             colors = tuple(self.teaching.color_of(name) for name in learned.names) if self.teaching else ()
-            return Paint(style, table, learned.classes, learned.names, colors, (0.0, 1.0))
+            return Paint(style, table, learned.classes, learned.names, colors, (0.0, 1.0), only=self._only(style))
         names = table.class_names
-        return Paint(style, table, table.classes, names, class_colors(len(names)), limits_of(table, style.by))
+        limits = limits_of(table, style.by)
+        return Paint(style, table, table.classes, names, class_colors(len(names)), limits, only=self._only(style))
+
+    def _only(self, style: Style) -> NDArray[np.bool_] | None:
+        if not style.other:
+            return None
+        if style.other not in self.comparisons:
+            raise ConfigError("the two results have not been compared yet")
+        return self.comparisons[style.other].differs
 
     @property
     def version(self) -> int:
         """Changes when tiles of a style do."""
-        return id(self._learned)
+        return hash((id(self._learned), *map(id, list(self.comparisons.values()))))
 
     @property
     def _windows_stamp(self) -> Any:

@@ -31,7 +31,7 @@ LOOPBACK = "127.0.0.1"
 THREADS = 4
 """Answers that are worked at at once."""
 NAME = r"([A-Za-z0-9-]+)"
-_FIGURES = "facts|problems|legend|map|areas|at|nucleus|histogram|doubtful|regions|labels|windows"
+_FIGURES = "facts|problems|compare|legend|map|areas|at|nucleus|histogram|doubtful|regions|labels|windows"
 _WINDOW_EDITS = "add|remove|rename|ignore|count|split|merge|delete|draw|name"
 _LONGEST_BODY = 8 * 2**20
 

@@ -1,4 +1,5 @@
 // The page from its parts, in the order in which they need each other; and the keys.
+import { openCompare, toggleOther } from "./compare.js";
 import { openConnection } from "./connection.js";
 import { openFrame } from "./frame.js";
 import { openHistogram } from "./histogram.js";
@@ -19,7 +20,7 @@ const KEYS = {
   x: ignore, u: undo, n: next, l: toggleLasso, h: toggleNuclei, f: fit, o: () => go({ ...where(), down: 1 }),
   "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1 / 0.7), "?": () => byId("keys").showModal(),
   ArrowLeft: () => pan(-0.15, 0), ArrowRight: () => pan(0.15, 0), ArrowUp: () => pan(0, -0.15), ArrowDown: () => pan(0, 0.15),
-  Delete: unlabel, t: toggleRuler, Escape: () => leave() || removeRuler() || select(null), ...windowKeys,
+  Delete: unlabel, t: toggleRuler, c: toggleOther, Escape: () => leave() || removeRuler() || select(null), ...windowKeys,
   Enter: (event) => tapMiddle(event) || tried(() => selectAt(where().x, where().y)),
 };
 
@@ -69,6 +70,7 @@ async function open() {
   openMapLayer(facts);
   openLayers(facts);
   openHistogram(facts);
+  openCompare(facts);
   openRuler(facts);
   openPicture(facts);
   openKeys();
