@@ -28,6 +28,7 @@ from wsinuc.workflows.view.table import NucleiTable
 from wsinuc.workflows.view.teach.doubtful import next_doubtful
 from wsinuc.workflows.view.teach.teaching import Teaching
 from wsinuc.workflows.view.tiles.map_choice import parse_map
+from wsinuc.workflows.view.tiles.palette import class_colors
 from wsinuc.workflows.view.tiles.slide import encode_png
 from wsinuc.workflows.view.tiles.style import Style, parse_style
 
@@ -98,8 +99,11 @@ class Handler(RequestHandler):
         return {name: self.get_query_arguments(name) for name in self.request.query_arguments}
 
     def style(self, opened: Opened) -> Style:
-        """How nuclei are shown; takes a moment where two results have to be compared for it. Raises ConfigError."""
-        style = parse_style(self.query())
+        """How nuclei are shown. Raises ConfigError; takes a moment where two results have to be compared for it."""
+        return self.compared(opened, parse_style(self.query()))
+
+    def compared(self, opened: Opened, style: Style) -> Style:
+        """A style once what it needs has been compared. Raises as `Library.compare`."""
         if style.other:
             self.library.compare(opened, style.other)
         return style
@@ -133,12 +137,13 @@ class TileHandler(Handler):
     async def get(self, kind: str, key: str, zoom: str, x: str, y: str) -> None:
         """Where there is no tile, or it cannot be drawn, an empty one; the problem is noted for the page."""
         opened = self.library.open(key)
+        style = parse_style(self.query())
         choice = parse_map(self.query())
         place = (int(zoom), int(x), int(y))
 
         def draw() -> tuple[bytes, str]:
             try:
-                style = self.style(opened)
+                self.compared(opened, style)
                 if kind == "slide":
                     return opened.slide_tile(*place)
                 if kind == "nuclei":
@@ -179,7 +184,12 @@ class FactsHandler(Handler):
 
     def _compare(self, opened: Opened) -> Any:
         compared = self.library.compare(opened, self.get_query_argument("with", ""))
-        return compared.report(needed(opened).class_names)
+        names = compared.there.class_names
+        classes = [
+            {"name": shown(name), "color": facts.hex_color(color)}
+            for name, color in zip(names, class_colors(len(names)), strict=True)
+        ]
+        return compared.report(needed(opened).class_names) | {"classes": classes}
 
     def _map(self, opened: Opened) -> Any:
         choice = parse_map(self.query())

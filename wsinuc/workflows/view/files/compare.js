@@ -1,6 +1,6 @@
 // Another result of the same slide: what differs, and its nuclei in place of those of this one.
 import { showNucleiOf } from "./map.js";
-import { option } from "./panel.js";
+import { option, swatch } from "./panel.js";
 import { ask, byId, element, say, settings, tried } from "./server.js";
 import { change, keep, onStyle, otherTileQuery, placeHash, style, tileQuery } from "./state.js";
 
@@ -64,17 +64,19 @@ async function showFacts() {
   byId("compare-facts").replaceChildren(...(compared ? lines(compared) : []));
 }
 
-function lines({ both, onlyHere, onlyThere, changed, changes }) {
+function lines({ both, onlyHere, onlyThere, changed, changes, classes }) {
   const totals = { "In both": both, "Only in this one": onlyHere, "Only in the other": onlyThere, "In both, of another class": changed };
-  const most = changes.slice(0, MOST_CHANGES);
-  return [
-    ...Object.entries(totals).map(([name, count]) => line(name, count)),
-    ...most.map(({ from, to, nuclei }) => line(`${from} → ${to}`, nuclei, "inset")),
-  ];
+  const rows = Object.entries(totals).map(([name, count]) => line(name, count));
+  for (const { from, to, nuclei } of changes.slice(0, MOST_CHANGES)) {
+    const row = line(`${from} → ${to}`, nuclei);
+    row.prepend(swatch(classes.find((each) => each.name === to).color));
+    rows.push(row);
+  }
+  return rows;
 }
 
-function line(name, count, ...classes) {
-  const made = element("div", null, "class", ...classes);
+function line(name, count) {
+  const made = element("div", null, "class");
   made.append(element("span", name, "name"), element("span", count.toLocaleString("en"), "figure"));
   return made;
 }
