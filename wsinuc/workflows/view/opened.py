@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -327,32 +326,6 @@ class Opened:
         with self._lock:
             if problem not in self.problems and len(self.problems) < MOST_PROBLEMS:
                 self.problems.append(problem)
-
-    def read_table(self) -> None:
-        """Read the table, if there is one and it can be read; else what is wrong is noted for the page."""
-        try:
-            _ = self.table
-        except (WsinucError, OSError):
-            # Whoever asks next hears of it.
-            return
-
-    def warm(self, pool: ThreadPoolExecutor) -> None:
-        """Begin to read what the first view needs."""
-        pool.submit(self._first_view)
-
-    def _first_view(self) -> None:
-        # What cannot be read is noted, and said to the page.
-        try:
-            self.slide_tile(0, 0, 0)
-            self.nuclei_tile(0, 0, 0, Style())
-        except (WsinucError, OSError):
-            return
-        # Loads the compiled loops, which the first outlines would wait for.
-        from wsinuc.exports.pictures import strokes
-
-        corners = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-        color = np.zeros((1, 3), np.uint8)
-        strokes.stroke(corners, np.array([0, 3]), color, np.zeros((2, 2, 4), np.uint8), width=1.0, opacity=255)
 
     def _kept(self, tiles: Recent[Tile], key: Any, draw: Callable[[], Tile]) -> Tile:
         tile = tiles.get(key)

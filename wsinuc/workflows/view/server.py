@@ -25,6 +25,7 @@ from tornado.web import Application, RequestHandler
 
 from wsinuc.errors import OutputError
 from wsinuc.exports.extras import require
+from wsinuc.workflows.view.first_view import read_first_view, read_table
 from wsinuc.workflows.view.library import Library
 
 LOOPBACK = "127.0.0.1"
@@ -95,7 +96,7 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm:
     first = None if library.is_folder or not warm else library.open(next(iter(library.sources)))
     if first is not None:
         # The table is read while Bokeh is loaded, which takes as long.
-        pool.submit(first.read_table)
+        pool.submit(read_table, first)
     from bokeh.server.server import BaseServer
     from bokeh.server.tornado import BokehTornado
 
@@ -123,7 +124,7 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm:
     # Tornado and Bokeh take the loop that runs: here it may be a notebook's, in which two threads would then write.
     loop.add_callback(begin)
     if first is not None:
-        first.warm(pool)
+        pool.submit(read_first_view, first)
     shown_host = LOOPBACK if host in ("", "0.0.0.0", "::") else host
     return ViewServer(f"http://{shown_host}:{port}/{token}/", port, loop, pool, library, server)
 
