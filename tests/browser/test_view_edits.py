@@ -143,6 +143,36 @@ def test_the_keyboard_alone_draws_a_window(seen: Any, result: Path) -> None:
     assert name not in outlines_of(result)
 
 
+def test_a_window_is_renamed_and_an_area_of_it_ignored(seen: Any, result: Path, screenshots: Path) -> None:
+    page = seen.page
+    go(page, 350, 450, 0.5)
+    page.keyboard.press("r")
+    drag(page, (260, 370), (430, 530))
+    page.wait_for_function("() => wsinucView.outlines().length > 5")
+    page.click("[aria-label='Rename Region 1']")
+    page.fill("[aria-label='Name of Region 1']", HOSTILE)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#window-list .name")
+    page.wait_for_function(f"() => document.querySelector('#window-list .name').textContent === {json.dumps(HOSTILE)}")
+    # Esc leaves the name as it is.
+    page.click(f"[aria-label='Rename {HOSTILE}']")
+    page.keyboard.type("other")
+    page.keyboard.press("Escape")
+    assert page.text_content("#window-list .name") == HOSTILE
+    page.keyboard.press("i")
+    drag(page, (300, 400), (350, 400), (350, 450), (300, 450))
+    page.wait_for_function("() => document.getElementById('ignored-list').textContent.includes('Ignored area 1')")
+    page.screenshot(path=screenshots / "windows-ignored.png")
+    image = next(iter(open_dataset(f"{result}={result.parent / 'plane.regions.geojson'}")))
+    assert image.ignore is not None
+    assert abs(int(image.ignore.sum()) - 50 * 50) < 200
+    assert {each["properties"].get("name") for each in regions_of(result)} >= {HOSTILE}
+    page.click("[aria-label='Remove Ignored area 1']")
+    page.wait_for_function("() => document.getElementById('ignored-list').textContent === ''")
+    page.keyboard.press("u")
+    page.wait_for_function("() => document.getElementById('ignored-list').textContent.includes('Ignored area 1')")
+
+
 def test_learned_classes_are_applied_beside_the_result(seen: Any, result: Path, screenshots: Path) -> None:
     page = seen.page
     table = load_table(result)
@@ -160,6 +190,20 @@ def test_learned_classes_are_applied_beside_the_result(seen: Any, result: Path, 
     out = result.parent / "classified" / "plane.wsinuc"
     assert load_table(out).class_names == (HOSTILE, "Round ones")
     assert HOSTILE in page.text_content("#applied")
+
+    # What has changed is counted, and shown in place.
+    page.click("#compare > summary")
+    page.wait_for_function("() => document.getElementById('compare-facts').textContent.includes('another class')")
+    assert f"long → {HOSTILE}" in page.text_content("#compare-facts")
+    page.keyboard.press("c")
+    assert page.get_attribute("#other-shown", "aria-pressed") == "true"
+    asked = "() => performance.getEntriesByType('resource').some((each) => each.name.includes(wsinucOther))"
+    page.evaluate("() => { window.wsinucOther = `/tiles/nuclei/${document.getElementById('other').value}/`; }")
+    page.wait_for_function(asked)
+    page.check("#differing")
+    assert page.get_attribute("#other-shown", "aria-pressed") == "false"
+    page.wait_for_function("() => location.hash.includes('vs=')")
+    page.uncheck("#differing")
     page.click("#apply")
     page.wait_for_selector("#replace[open]")
     page.screenshot(path=screenshots / "apply-there.png")

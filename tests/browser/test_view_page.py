@@ -13,7 +13,9 @@ import zarr
 from PIL import Image
 from playwright.sync_api import Page
 
-from helpers.browser import go, label_every_twelfth, ready, to_screen
+from helpers.browser import WAIT_MS, go, label_every_twelfth, ready, to_screen
+from wsinuc.workflows.view.library import find_sources
+from wsinuc.workflows.view.server import start_server
 from wsinuc.workflows.view.table import load_table
 from wsinuc.workflows.view.teach.labels import labels_path
 
@@ -311,3 +313,23 @@ def test_the_picture_is_what_is_seen_at_twice_the_resolution(seen: Any, tmp_path
     assert download.value.suggested_filename.startswith("plane_x")
     place = page.evaluate("() => wsinucView.where()")
     assert Image.open(path).size == (round(2 * place["w"]), round(2 * place["h"]))
+
+
+def test_the_page_says_that_the_server_is_away_and_goes_on_when_it_is_back(browser: Any, result: Path) -> None:
+    server = start_server(find_sources(result))
+    server.run_in_background()
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    page = context.new_page()
+    page.set_default_timeout(WAIT_MS)
+    page.goto(server.url)
+    ready(page)
+    context.set_offline(True)
+    # Tiles of another zoom, which have not come yet.
+    page.evaluate("() => wsinucView.go({ x: 300, y: 300, down: 0.4 })")
+    page.wait_for_selector("#offline:not([hidden])")
+    assert not page.evaluate("() => wsinucView.tilesAreThere()")
+    context.set_offline(False)
+    page.wait_for_selector("#offline", state="hidden")
+    page.wait_for_function("() => wsinucView.tilesAreThere()")
+    context.close()
+    server.stop()

@@ -42,7 +42,8 @@ def slide_facts(opened: Opened) -> dict[str, Any]:
         "diameter": 1.0 if table is None else table.diameter,
         "classes": [] if table is None else class_facts(opened, CLASS),
         "columns": [] if table is None else [column_facts(name) for name in table.columns],
-        "problems": [shown(problem) for problem in opened.problems],
+        "problems": [shown(problem) for problem in opened.all_problems()],
+        "unfinished": opened.is_unfinished,
     }
 
 

@@ -28,8 +28,9 @@ from wsinuc.workflows.view.table import NucleiTable
 from wsinuc.workflows.view.teach.doubtful import next_doubtful
 from wsinuc.workflows.view.teach.teaching import Teaching
 from wsinuc.workflows.view.tiles.map_choice import parse_map
+from wsinuc.workflows.view.tiles.palette import class_colors
 from wsinuc.workflows.view.tiles.slide import encode_png
-from wsinuc.workflows.view.tiles.style import parse_style
+from wsinuc.workflows.view.tiles.style import Style, parse_style
 
 FILES = Path(__file__).parent / "files"
 MEDIA = {".css": "text/css", ".js": "text/javascript"}
@@ -97,6 +98,16 @@ class Handler(RequestHandler):
         """What follows the question mark."""
         return {name: self.get_query_arguments(name) for name in self.request.query_arguments}
 
+    def style(self, opened: Opened) -> Style:
+        """How nuclei are shown. Raises ConfigError; takes a moment where two results have to be compared for it."""
+        return self.compared(opened, parse_style(self.query()))
+
+    def compared(self, opened: Opened, style: Style) -> Style:
+        """A style once what it needs has been compared. Raises as `Library.compare`."""
+        if style.other:
+            self.library.compare(opened, style.other)
+        return style
+
     def content(self) -> dict[str, Any]:
         """The JSON object that was sent. Raises DataError."""
         try:
@@ -132,6 +143,7 @@ class TileHandler(Handler):
 
         def draw() -> tuple[bytes, str]:
             try:
+                self.compared(opened, style)
                 if kind == "slide":
                     return opened.slide_tile(*place)
                 if kind == "nuclei":
@@ -161,19 +173,29 @@ class FactsHandler(Handler):
         self.answer(await self.threaded(lambda: work(opened)))
 
     def _facts(self, opened: Opened) -> Any:
-        return facts.slide_facts(opened) | _labels(opened)
+        others = [{"key": key, "name": shown(each.name)} for key, each in self.library.others(opened.source).items()]
+        return facts.slide_facts(opened) | _labels(opened) | {"others": others}
 
     def _problems(self, opened: Opened) -> Any:
-        return {"problems": [shown(problem) for problem in opened.problems]}
+        return {"problems": [shown(each) for each in opened.all_problems()], "unfinished": opened.is_unfinished}
 
     def _legend(self, opened: Opened) -> Any:
         return facts.legend(opened, parse_style(self.query()).by)
+
+    def _compare(self, opened: Opened) -> Any:
+        compared = self.library.compare(opened, self.get_query_argument("with", ""))
+        names = compared.there.class_names
+        classes = [
+            {"name": shown(name), "color": facts.hex_color(color)}
+            for name, color in zip(names, class_colors(len(names)), strict=True)
+        ]
+        return compared.report(needed(opened).class_names) | {"classes": classes}
 
     def _map(self, opened: Opened) -> Any:
         choice = parse_map(self.query())
         if choice is None:
             raise ConfigError("the address needs the name of a map")
-        return facts.map_facts(opened, choice, parse_style(self.query()))
+        return facts.map_facts(opened, choice, self.style(opened))
 
     def _areas(self, opened: Opened) -> Any:
         return facts.area_facts(opened)
@@ -192,10 +214,10 @@ class FactsHandler(Handler):
     def _histogram(self, opened: Opened) -> Any:
         box = (self.number("y0"), self.number("x0"), self.number("y1"), self.number("x1"))
         column = self.get_query_argument("column", "area_um2")
-        return facts.histogram(opened, parse_style(self.query()), column, box)
+        return facts.histogram(opened, self.style(opened), column, box)
 
     def _doubtful(self, opened: Opened) -> Any:
-        row = next_doubtful(opened, parse_style(self.query()))
+        row = next_doubtful(opened, self.style(opened))
         return None if row is None else self._about(opened, row)
 
     def _regions(self, opened: Opened) -> Any:
@@ -255,7 +277,7 @@ class PictureHandler(Handler):
         layers = PictureLayers(
             nuclei=self._opacity("nuclei"), map_opacity=self._opacity("ma"), choice=parse_map(self.query())
         )
-        return encode_png(field_picture(opened, box, down, parse_style(self.query()), layers))
+        return encode_png(field_picture(opened, box, down, self.style(opened), layers))
 
     def _opacity(self, name: str) -> float:
         return min(1.0, max(0.0, self.number(name))) if self.get_query_argument(name, "") else 1.0

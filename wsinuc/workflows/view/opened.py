@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.errors import DataError, SlideError, WsinucError
+from wsinuc.errors import ConfigError, DataError, SlideError, WsinucError
 from wsinuc.grid import Box
 from wsinuc.recent import Recent
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.store.manifest import read_made
+from wsinuc.store.outputs import SUMMARY
 from wsinuc.store.parts import provenance
 from wsinuc.urls import to_place
+from wsinuc.workflows.view.compared import Comparison
 from wsinuc.workflows.view.edit.windows import SUFFIX as WINDOWS
 from wsinuc.workflows.view.edit.windows import Windows
 from wsinuc.workflows.view.maps import MapLayers
@@ -40,6 +41,7 @@ from wsinuc.workflows.view.tiles.palette import class_colors
 from wsinuc.workflows.view.tiles.pyramid import CLOSER, Pyramid
 from wsinuc.workflows.view.tiles.slide import encode_png, encode_slide, read_slide
 from wsinuc.workflows.view.tiles.style import LEARNED, Paint, Style, limits_of
+from wsinuc.workflows.view.unfinished import unfinished
 
 if TYPE_CHECKING:
     from wsinuc.workflows.view.searched import SearchedAreas
@@ -67,11 +69,15 @@ class Source:
     @property
     def name(self) -> str:
         """What people call it."""
-        if self.folder:
-            return f"{self.folder}/{replace(self, folder='').name}"
+        name = self.place.name.removesuffix(".wsinuc")
+        return f"{self.folder}/{name}" if self.folder else name
+
+    @property
+    def place(self) -> Path:
+        """Where it lies."""
         path = self.result or self.slide
         assert path is not None
-        return path.resolve().name.removesuffix(".wsinuc")
+        return path.resolve()
 
 
 @dataclass
@@ -88,6 +94,10 @@ class Opened:
     _slide_tiles: Recent[Tile] = field(default_factory=lambda: Recent[Tile](TILE_BYTES))
     _nuclei_tiles: Recent[Tile] = field(default_factory=lambda: Recent[Tile](TILE_BYTES))
     maps: MapLayers = field(default_factory=MapLayers)
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    """With other results of the slide, by their keys."""
+    comparing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while two results are compared, so that a dozen tiles do not ask for it at once."""
     _grids: Recent[DensityGrid] = field(default_factory=lambda: Recent[DensityGrid](GRID_BYTES))
 
     @cached_property
@@ -96,6 +106,21 @@ class Opened:
         if self.source.result is None:
             return {}
         return dict(read_made(self.source.result).content)
+
+    @cached_property
+    def is_unfinished(self) -> bool:
+        """Whether a run that makes the result had not finished it when it was opened."""
+        return self.source.result is not None and bool(unfinished(self.source.result))
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether it was unfinished then, and is finished now."""
+        return self.is_unfinished and self.source.result is not None and (self.source.result / SUMMARY).is_file()
+
+    def all_problems(self) -> list[str]:
+        """What cannot be shown, and why; of an unfinished result how far it is now."""
+        state = "" if self.source.result is None or not self.is_unfinished else unfinished(self.source.result)
+        return [*filter(None, [state]), *self.problems]
 
     @property
     def slide(self) -> Slide | None:
@@ -106,7 +131,11 @@ class Opened:
     @cached_property
     def _slide(self) -> Slide | None:
         config = self.summary.get("config", {})
-        place = self.source.slide or to_place(str(self.summary.get("slide")))
+        noted = self.summary.get("slide")
+        if self.source.slide is None and noted is None:
+            self.note("The slide cannot be shown: the result does not say which it is; --slide FILE does.")
+            return None
+        place = self.source.slide or to_place(str(noted))
         try:
             return open_slide(place, reader=config.get("reader", "auto"), mpp=config.get("mpp"))
         except (WsinucError, OSError) as error:
@@ -121,7 +150,7 @@ class Opened:
 
     @cached_property
     def _table(self) -> NucleiTable | None:
-        if self.source.result is None:
+        if self.source.result is None or self.is_unfinished:
             return None
         try:
             return load_table(self.source.result)
@@ -161,14 +190,22 @@ class Opened:
         learned = self._learned
         if style.by == LEARNED and learned is not None:
             colors = tuple(self.teaching.color_of(name) for name in learned.names) if self.teaching else ()
-            return Paint(style, table, learned.classes, learned.names, colors, (0.0, 1.0))
+            return Paint(style, table, learned.classes, learned.names, colors, (0.0, 1.0), only=self._only(style))
         names = table.class_names
-        return Paint(style, table, table.classes, names, class_colors(len(names)), limits_of(table, style.by))
+        limits = limits_of(table, style.by)
+        return Paint(style, table, table.classes, names, class_colors(len(names)), limits, only=self._only(style))
+
+    def _only(self, style: Style) -> NDArray[np.bool_] | None:
+        if not style.other:
+            return None
+        if style.other not in self.comparisons:
+            raise ConfigError("the two results have not been compared yet")
+        return self.comparisons[style.other].differs
 
     @property
     def version(self) -> int:
         """Changes when tiles of a style do."""
-        return id(self._learned)
+        return hash((id(self._learned), *map(id, list(self.comparisons.values()))))
 
     @property
     def _windows_stamp(self) -> Any:
@@ -289,32 +326,6 @@ class Opened:
         with self._lock:
             if problem not in self.problems and len(self.problems) < MOST_PROBLEMS:
                 self.problems.append(problem)
-
-    def read_table(self) -> None:
-        """Read the table, if there is one and it can be read; else what is wrong is noted for the page."""
-        try:
-            _ = self.table
-        except (WsinucError, OSError):
-            # Whoever asks next hears of it.
-            return
-
-    def warm(self, pool: ThreadPoolExecutor) -> None:
-        """Begin to read what the first view needs."""
-        pool.submit(self._first_view)
-
-    def _first_view(self) -> None:
-        # What cannot be read is noted, and said to the page.
-        try:
-            self.slide_tile(0, 0, 0)
-            self.nuclei_tile(0, 0, 0, Style())
-        except (WsinucError, OSError):
-            return
-        # Loads the compiled loops, which the first outlines would wait for.
-        from wsinuc.exports.pictures import strokes
-
-        corners = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-        color = np.zeros((1, 3), np.uint8)
-        strokes.stroke(corners, np.array([0, 3]), color, np.zeros((2, 2, 4), np.uint8), width=1.0, opacity=255)
 
     def _kept(self, tiles: Recent[Tile], key: Any, draw: Callable[[], Tile]) -> Tile:
         tile = tiles.get(key)

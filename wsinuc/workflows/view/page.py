@@ -36,6 +36,8 @@ NOTHING = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAE
 
 def build_page(document: Document, library: Library) -> None:
     """Fill a session's document with the slide that its address names."""
+    # The page says itself when the server is away.
+    document.config.notify_connection_status = False
     names = document.session_context.request.arguments.get("r", [b""])
     key = names[-1].decode("ascii", "replace")
     template = (FILES / "view.html").read_text(encoding="utf-8")

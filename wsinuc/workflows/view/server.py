@@ -25,13 +25,14 @@ from tornado.web import Application, RequestHandler
 
 from wsinuc.errors import OutputError
 from wsinuc.exports.extras import require
+from wsinuc.workflows.view.first_view import read_first_view, read_table
 from wsinuc.workflows.view.library import Library
 
 LOOPBACK = "127.0.0.1"
 THREADS = 4
 """Answers that are worked at at once."""
 NAME = r"([A-Za-z0-9-]+)"
-_FIGURES = "facts|problems|legend|map|areas|at|nucleus|histogram|doubtful|regions|labels|windows"
+_FIGURES = "facts|problems|compare|legend|map|areas|at|nucleus|histogram|doubtful|regions|labels|windows"
 _WINDOW_EDITS = "add|remove|rename|ignore|count|split|merge|delete|draw|name"
 _LONGEST_BODY = 8 * 2**20
 
@@ -95,7 +96,7 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm:
     first = None if library.is_folder or not warm else library.open(next(iter(library.sources)))
     if first is not None:
         # The table is read while Bokeh is loaded, which takes as long.
-        pool.submit(first.read_table)
+        pool.submit(read_table, first)
     from bokeh.server.server import BaseServer
     from bokeh.server.tornado import BokehTornado
 
@@ -123,7 +124,7 @@ def start_server(library: Library, *, host: str = LOOPBACK, port: int = 0, warm:
     # Tornado and Bokeh take the loop that runs: here it may be a notebook's, in which two threads would then write.
     loop.add_callback(begin)
     if first is not None:
-        first.warm(pool)
+        pool.submit(read_first_view, first)
     shown_host = LOOPBACK if host in ("", "0.0.0.0", "::") else host
     return ViewServer(f"http://{shown_host}:{port}/{token}/", port, loop, pool, library, server)
 

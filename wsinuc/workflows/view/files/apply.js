@@ -1,4 +1,5 @@
 // "Apply": the learned classes as a result beside the one that is looked at, written by the server in the background.
+import { offerOther } from "./compare.js";
 import { ask, byId, copy, element, say, send, tried } from "./server.js";
 
 const POLL_MS = 700;
@@ -46,7 +47,9 @@ async function poll() {
     return;
   }
   show(report);
-  if (report.state === "done") say("The result with these classes is written.");
+  if (report.state !== "done") return;
+  offerOther({ key: report.key, name: report.name });
+  say("The result with these classes is written.");
 }
 
 const LINES = {

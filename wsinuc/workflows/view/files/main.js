@@ -1,4 +1,6 @@
 // The page from its parts, in the order in which they need each other; and the keys.
+import { openCompare, toggleOther } from "./compare.js";
+import { openConnection } from "./connection.js";
 import { openFrame } from "./frame.js";
 import { openHistogram } from "./histogram.js";
 import { openLayers } from "./layers.js";
@@ -18,7 +20,7 @@ const KEYS = {
   x: ignore, u: undo, n: next, l: toggleLasso, h: toggleNuclei, f: fit, o: () => go({ ...where(), down: 1 }),
   "+": () => zoom(0.7), "=": () => zoom(0.7), "-": () => zoom(1 / 0.7), "?": () => byId("keys").showModal(),
   ArrowLeft: () => pan(-0.15, 0), ArrowRight: () => pan(0.15, 0), ArrowUp: () => pan(0, -0.15), ArrowDown: () => pan(0, 0.15),
-  Delete: unlabel, t: toggleRuler, Escape: () => leave() || removeRuler() || select(null), ...windowKeys,
+  Delete: unlabel, t: toggleRuler, c: toggleOther, Escape: () => leave() || removeRuler() || select(null), ...windowKeys,
   Enter: (event) => tapMiddle(event) || tried(() => selectAt(where().x, where().y)),
 };
 
@@ -68,10 +70,12 @@ async function open() {
   openMapLayer(facts);
   openLayers(facts);
   openHistogram(facts);
+  openCompare(facts);
   openRuler(facts);
   openPicture(facts);
   openKeys();
   openState();
+  openConnection(facts);
   onMove(later(() => tried(showProblems), 1500));
   window.addEventListener("focus", refreshLabels);
   window.addEventListener("focus", refreshWindows);

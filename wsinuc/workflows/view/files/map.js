@@ -142,25 +142,37 @@ export function pan(right, lower) {
   go({ x: now.x + right * now.w * now.down, y: now.y + lower * now.h * now.down, down: now.down });
 }
 
+// Asks again for tiles that have not come, such as while the server was away.
+export function retryTiles() {
+  for (const { tile_source: source } of Object.values(tiles)) {
+    for (const [key, tile] of source.tiles) if (!tile.loaded) source.tiles.delete(key);
+    source.change.emit();
+  }
+}
+
 // New tiles are fetched before the old ones go, so that nothing flickers.
 const styles = {};
-export async function restyle(style, name = "nuclei") {
-  styles[name] = style;
+export async function restyle(style, name = "nuclei", url = tiles[name].tile_source.url) {
+  const wanted = { style, url };
+  styles[name] = wanted;
   const source = tiles[name].tile_source;
   const { w, h } = size();
   const extent = [plot.x_range.start, plot.y_range.start, plot.x_range.end, plot.y_range.end];
   const inSight = source.get_tiles_by_extent(extent, source.get_level_by_extent(extent, h, w), 0);
-  await Promise.all(inSight.map(([x, y, z]) => loaded(source, x, y, z, style)));
+  await Promise.all(inSight.map(([x, y, z]) => loaded(source, x, y, z, wanted)));
   // A later style may have overtaken this one.
-  if (styles[name] === style) source.extra_url_vars = { STYLE: style };
+  if (styles[name] === wanted) source.setv({ url, extra_url_vars: { STYLE: style } });
 }
 
-function loaded(source, x, y, z, style) {
+function loaded(source, x, y, z, { style, url }) {
   const [, row] = source.tms_to_wmts(x, y, z);
   const image = new Image();
-  image.src = source.url.replace("{STYLE}", style).replace("{X}", x).replace("{Y}", row).replace("{Z}", z);
+  image.src = url.replace("{STYLE}", style).replace("{X}", x).replace("{Y}", row).replace("{Z}", z);
   return image.decode().catch(() => {});
 }
+
+// Nuclei of a result of this slide, by its key.
+export const showNucleiOf = (key, style) => restyle(style, "nuclei", `tiles/nuclei/${key}/{Z}/{X}/{Y}{STYLE}`);
 
 // Bokeh paints tiles that are not visible all the same, so they are made transparent.
 const layers = {

@@ -42,15 +42,23 @@ export function address(what, query = {}) {
   return `${what}/${settings.key}${text ? "?" + text : ""}`;
 }
 
-export async function ask(what, query) {
-  return answered(await fetch(address(what, query)));
-}
+// Hears after each question whether there was an answer.
+let heard = () => {};
+export const onAnswer = (work) => (heard = work);
 
-export async function send(what, content) {
-  return answered(await fetch(address(what), { method: "POST", body: JSON.stringify(content) }));
-}
+export const ask = (what, query) => answer(address(what, query));
 
-async function answered(response) {
+export const send = (what, content) => answer(address(what), { method: "POST", body: JSON.stringify(content) });
+
+async function answer(place, request) {
+  let response;
+  try {
+    response = await fetch(place, request);
+  } catch (error) {
+    heard(false);
+    throw error;
+  }
+  heard(true);
   const content = await response.json();
   if (!response.ok) throw new Error(content.error || "The server does not answer.");
   return content;
@@ -61,7 +69,8 @@ export async function tried(work) {
   try {
     return await work();
   } catch (error) {
-    say(error instanceof TypeError ? "The server does not answer: was wsinuc view ended?" : error.message);
+    // That the server is away stands over the slide.
+    if (!(error instanceof TypeError)) say(error.message);
     return undefined;
   }
 }

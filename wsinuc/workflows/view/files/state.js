@@ -4,7 +4,7 @@
 import { go, onMove, where } from "./map.js";
 import { byId, copy, later } from "./server.js";
 
-export const style = { by: "class", hide: [], p: 0, of: "", lo: "", hi: "", fill: false, windows: true };
+export const style = { by: "class", hide: [], p: 0, of: "", lo: "", hi: "", fill: false, windows: true, vs: "" };
 const listeners = [];
 let version = 0;
 let isOpen = false;
@@ -55,6 +55,7 @@ export function query() {
     if (style.lo !== "") asked.lo = style.lo;
     if (style.hi !== "") asked.hi = style.hi;
   }
+  if (style.vs) asked.vs = style.vs;
   if (style.fill) asked.fill = 1;
   if (!style.windows) asked.windows = 0;
   return asked;
@@ -76,10 +77,21 @@ function write(text) {
   history.replaceState(null, "", `#${text}`);
 }
 
-function hash() {
+// Of the nuclei of another result: which of its classes are hidden, nobody has said.
+export function otherTileQuery() {
+  const { hide, vs, by, ...asked } = query();
+  return "?" + new URLSearchParams({ ...asked, by: by === "learned" ? "class" : by, windows: 0, ...renewed() });
+}
+
+function place() {
   const { x, y, down } = where();
-  const place = { x: x.toFixed(1), y: y.toFixed(1), d: Number(down.toPrecision(4)) };
-  return new URLSearchParams({ ...place, ...query(), ...Object.assign({}, ...kept.map((part) => part.save())) }).toString();
+  return { x: x.toFixed(1), y: y.toFixed(1), d: Number(down.toPrecision(4)) };
+}
+
+export const placeHash = () => new URLSearchParams(place()).toString();
+
+function hash() {
+  return new URLSearchParams({ ...place(), ...query(), ...Object.assign({}, ...kept.map((part) => part.save())) }).toString();
 }
 
 // Applies the address; false where it names no place.
@@ -91,6 +103,7 @@ export function recall() {
   Object.assign(style, {
     by: read("by", "class"), hide: read("hide", "").split(",").filter(Boolean).map(Number), p: Number(read("p", 0)) || 0,
     of: read("of", ""), lo: read("lo", ""), hi: read("hi", ""), fill: read("fill", "") === "1", windows: read("windows", "1") === "1",
+    vs: read("vs", ""),
   });
   for (const part of kept) part.restore(asked);
   return isPlace;

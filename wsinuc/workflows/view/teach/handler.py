@@ -36,5 +36,7 @@ class ApplyHandler(Handler):
         report |= {name: shown(report[name]) for name in ("stage", "place")}
         report["counts"] = {shown(name): count for name, count in report["counts"].items()}
         if report["state"] == DONE:
-            report["key"] = self.library.add(Source(job.out, job.slide, FOLDER), job.version)
+            source = Source(job.out, job.slide, FOLDER)
+            report["key"] = self.library.add(source, job.version)
+            report["name"] = shown(source.name)
         return report

@@ -35,6 +35,8 @@ class Style:
     """Measurement by whose range nuclei are hidden; empty for none."""
     low: float = -math.inf
     high: float = math.inf
+    other: str = ""
+    """Key of a result from which the nuclei that are shown differ; empty to show all."""
     filled: bool = False
     """Whether nuclei are filled as well as outlined."""
     windows: bool = True
@@ -67,6 +69,7 @@ def parse_style(query: Mapping[str, Sequence[str]]) -> Style:
             of=last("of", ""),
             low=float(last("lo", "-inf")),
             high=float(last("hi", "inf")),
+            other=last("vs", ""),
             filled=last("fill", "0") == "1",
             windows=last("windows", "1") == "1",
         )
@@ -88,6 +91,8 @@ class Paint:
     """Values at the ends of the colour scale; 0 and 1 where classes are shown."""
     hidden_rows: NDArray[np.int64] | None = None
     """Rows that are not shown, whatever the style."""
+    only: NDArray[np.bool_] | None = None
+    """(n,) which nuclei may be shown at all; None for all."""
 
     def without(self, rows: NDArray[np.int64]) -> Paint:
         """The same, with some nuclei hidden."""
@@ -122,6 +127,8 @@ class Paint:
         if style.of:
             values = self.table.column(style.of)[rows]
             keep &= (values >= style.low) & (values <= style.high)
+        if self.only is not None:
+            keep &= self.only[rows]
         if self.hidden_rows is not None:
             keep &= ~np.isin(rows, self.hidden_rows)
         return rows[keep]
