@@ -21,7 +21,7 @@ import wsinuc  # noqa: E402  found on the path that has just been set
 
 project = "wsinuc"
 author = "The wsinuc developers"
-copyright = "The wsinuc developers. A research tool, not a medical device"  # noqa: A001  Sphinx gives this name
+copyright = "The wsinuc developers. A research tool, not a medical device"
 version = release = wsinuc.__version__
 
 extensions = [
