@@ -10,6 +10,7 @@ import errno
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -22,31 +23,45 @@ from wsinuc_cli.renamed import translated
 from wsinuc_cli.stopping import Stopped, stopping
 from wsinuc_cli.terminal import echo, open_closed_streams
 
-COMMANDS = {
-    "segment": "Find the nuclei of slides: table, labels, QuPath file, preview.",
-    "status": "Show how far the slides of an output folder are.",
-    "view": "Show a result over its slide in the browser.",
-    "export": "Write results for other programs: scverse, R, QuPath, napari.",
-    "regions": "Count and measure nuclei by regions drawn in QuPath.",
-    "verify": "Say whether the files of results are what was written.",
-    "doctor": "Say whether wsinuc works on this computer, and how fast.",
-    "info": "Show what wsinuc sees in a slide.",
-    "map": "Draw maps of density, shares of classes, measurements.",
-    "check": "Say whether QuPath will take a GeoJSON file.",
-    "data": "Look at annotated data sets, and split them.",
-    "evaluate": "Compare a segmentation with annotated images.",
-    "compare": "Say how much a synthetic data set is like a real one.",
-    "pretrain": "Train a diffusion model on unlabelled images.",
-    "synthesize": "Make labelled images with trained generators.",
-    "train": "Train a segmenter on a few labelled images.",
-    "adapt": "Tune a model on a few windows, if that makes it better.",
-    "classify": "Teach a model the classes of its nuclei, from points.",
-    "join": "Teach a model which fragments are one nucleus.",
-    "distill": "Teach a small, fast segmenter what a large one knows.",
-    "sweep": "Find the diffusion features that segment best.",
-    "bench": "Measure how fast this machine is, stage by stage.",
+GROUPS: dict[str, dict[str, str]] = {
+    "Segment slides": {
+        "segment": "Find the nuclei of slides: table, label images, file for QuPath, report.",
+        "status": "Show how far the slides of an output folder are.",
+        "verify": "Check that every file of a result is what was written.",
+    },
+    "Look at results, and compute with them": {
+        "view": "Show a result over its slide in the browser; label and correct nuclei.",
+        "classify": "Teach classes of nuclei from a few labels.",
+        "regions": "Count and measure nuclei by regions drawn in QuPath.",
+        "map": "Draw maps of density, shares of classes, measurements.",
+        "export": "Write results for other programs: scverse, R, QuPath, napari.",
+    },
+    "Check slides, files and this computer": {
+        "info": "Show what wsinuc sees in a slide or a result; list the shipped models.",
+        "check": "Say whether QuPath will take a GeoJSON file.",
+        "doctor": "Say whether wsinuc works on this computer, and how fast.",
+        "bench": "Measure how fast this computer is, stage by stage.",
+    },
+    "Measure on annotated images": {
+        "data": "Look at annotated data sets, and split them.",
+        "evaluate": "Score a model, or label images, against annotated images.",
+    },
+    "Train models": {
+        "train": "Train a segmenter on annotated images, a few or many.",
+        "adapt": "Tune a model on a few windows, if that makes it better.",
+        "join": "Teach a model which fragments are one nucleus.",
+        "distill": "Teach a small, fast segmenter what a large one knows.",
+        "pretrain": "Train a diffusion model on unlabelled images.",
+        "sweep": "Find the diffusion features that segment best.",
+    },
+    "Make labelled images": {
+        "synthesize": "Make labelled images with trained generators.",
+        "compare": "Say how much a synthetic data set is like a real one.",
+    },
 }
-"""Name and one line of help; command NAME is the object NAME of ``wsinuc_cli.commands.NAME``."""
+"""Commands by purpose: name and one line of help; command NAME is the object NAME of ``wsinuc_cli.commands.NAME``."""
+
+COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
 
 INTERRUPTED = 130
 
@@ -93,12 +108,19 @@ class LazyGroup(click.Group):
         words, warning = translated(args)
         if warning is not None:
             echo(f"warning: {warning}", err=True)
+        if words and words[0] not in COMMANDS and not words[0].startswith("-"):
+            near = get_close_matches(words[0], COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            ctx.fail(f"No such command '{words[0]}'.{hint}")
         return super().resolve_command(ctx, words)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+        """The commands under the headings of their purposes."""
+        width = max(map(len, COMMANDS))
+        for heading, commands in GROUPS.items():
+            with formatter.section(heading):
+                # Columns are aligned over all headings.
+                formatter.write_dl([(name.ljust(width), line) for name, line in commands.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn what it raises into a line and an exit code."""
@@ -126,11 +148,15 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="wsinuc")
 def main() -> None:
-    """Nuclei of whole-slide images.
+    """Find the nuclei of whole-slide images, and work with them.
 
     \b
-    wsinuc segment slide.svs              nuclei as table, label image and QuPath file
-    wsinuc segment slide.svs --dry-run    what that would do, and need
+    wsinuc info slide.svs                 what wsinuc sees in a slide
+    wsinuc segment slide.svs --dry-run    what a run would do, and need
+    wsinuc segment slide.svs              writes the folder slide.wsinuc: look at its report.html
+    wsinuc view slide.wsinuc              looks at the result in the browser
+
+    Every command explains itself: wsinuc COMMAND --help.
     """
 
 

@@ -22,11 +22,11 @@ from wsinuc.nuclei import Nuclei, concatenate
 
 FIELD = Box(900, 900, 1260, 1260)
 """Level-0 pixels that are segmented: epidermis, its border and the dermis below."""
-SHOWN = Box(20, 20, 260, 260)
+SHOWN = Box(30, 60, 230, 260)
 """What of them is shown."""
 CLAIMS = (0.25, 0.499, 1.0)
 TITLES = ("--mpp 0.25: too small", "--mpp 0.499: right", "--mpp 1.0: too large")
-SCALE = 2
+SCALE = 1.6
 GAP = 8
 CAPTION = 48
 GREEN = (0, 150, 60)
@@ -43,7 +43,8 @@ def segment(field: Path, mpp: float, folder: Path) -> Nuclei:
 def draw_panel(field: Image.Image, nuclei: Nuclei, title: str) -> Image.Image:
     """The shown part with its outlines, and below it what the table would say."""
     part = field.crop((SHOWN.x0, SHOWN.y0, SHOWN.x1, SHOWN.y1))
-    enlarged = part.resize((part.width * SCALE, part.height * SCALE), Image.Resampling.BICUBIC)
+    size = (round(part.width * SCALE), round(part.height * SCALE))
+    enlarged = part.resize(size, Image.Resampling.BICUBIC)
     panel = Image.new("RGB", (enlarged.width, enlarged.height + CAPTION), "white")
     panel.paste(enlarged, (0, 0))
     draw = ImageDraw.Draw(panel)

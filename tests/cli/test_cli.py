@@ -77,6 +77,13 @@ def test_help_lists_the_table() -> None:
     assert all(f"  {name} " in out and line in out for name, line in COMMANDS.items())
 
 
+def test_a_mistyped_command_names_the_nearest() -> None:
+    result = CliRunner().invoke(main, ["segmnt", "slide.svs"])
+    assert result.exit_code == 2
+    assert "No such command 'segmnt'. Did you mean 'segment'?" in result.stderr
+    assert "Did you mean" not in CliRunner().invoke(main, ["qqqq"]).stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_of_the_table_is_there(name: str) -> None:
     command = main.get_command(click.Context(main), name)

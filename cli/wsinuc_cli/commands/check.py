@@ -24,6 +24,9 @@ SHOWN = 20
 def check(file: Place) -> None:
     """Say whether QuPath 0.5, 0.6 and 0.7 will take FILE, and what they will make of it.
 
+    \b
+    wsinuc check nuclei.geojson
+
     FILE is GeoJSON (.geojson or .json, also with .gz) or a .zip of such files, on disk or at a URL.
     The exit code is 1 when one of the versions refuses the file or leaves something out.
     """

@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     default=Path(),
     metavar="DIR",
-    help="Folder where results will go.  [default: current folder]",
+    help="Folder where results will go.  [default: the current folder]",
 )
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def doctor(slide: Path | None, output: Path, device: str, as_json: bool) -> None:
     """Say whether wsinuc works on this computer, how fast, and what to do if it does not.
+
+    \b
+    wsinuc doctor
+    wsinuc doctor slide.svs -o results
 
     With SLIDE, say also whether that slide can be read and segmented.
 

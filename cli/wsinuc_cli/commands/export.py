@@ -58,6 +58,10 @@ def export(
 ) -> None:
     """Write finished results for other programs.
 
+    \b
+    wsinuc export slide.wsinuc --to csv
+    wsinuc export results/*.wsinuc --to spatialdata,geoparquet
+
     RESULT is a result (slide.wsinuc). What is written stands beside it, under a name that follows from
     the format:
 

@@ -59,6 +59,11 @@ def _size(model: ShippedModel) -> str:
 def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
     """Show what wsinuc sees in SLIDE: levels, resolution, tissue, and what each reader makes of it.
 
+    \b
+    wsinuc info slide.svs
+    wsinuc info slide.wsinuc
+    wsinuc info --models
+
     SLIDE may also be a finished result (slide.wsinuc): its model, nuclei, and label images with their classes.
     With --models, and without SLIDE, list the shipped models.
     """

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     help="File to write: .ome.tiff (QuPath), .ome.zarr (napari) or .png (over the slide); may be given several times.",
 )
 def map(result: Path, of: str, class_name: str | None, um: float, output: tuple[Path, ...]) -> None:
-    """Show how many nuclei, of which class or what kind, lie in each square of a grid over the slide.
+    """Draw a map of nuclei: their density, the share of a class, or the mean of a measurement, in squares.
 
     RESULT is a folder that "wsinuc segment" has made.
 

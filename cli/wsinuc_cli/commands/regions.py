@@ -53,6 +53,10 @@ def regions(
 ) -> None:
     """Count and measure nuclei by regions that were drawn and named in QuPath.
 
+    \b
+    wsinuc regions slide.wsinuc annotations.geojson -o regions.csv
+    wsinuc regions slide.wsinuc annotations.geojson --bands 25,50 -o regions.csv
+
     RESULT is a result of wsinuc segment, ANNOTATIONS the GeoJSON file of the regions on its slide. Several slides are
     given by a CSV table with the columns result and annotations.
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 def status(outs: tuple[Place, ...], as_json: bool) -> None:
     """Show how far the slides of the output folder OUT are (default: the current folder).
 
+    \b
+    wsinuc status results
+
     OUT may also be a single result (slide.wsinuc). The command works while a run goes on, and on every computer
     that shares the folder.
 

@@ -99,9 +99,9 @@ EVERY_S = 5.0
     metavar="T",
     help="Noise finished images to timestep T and go back once more: takes out grain; 150 is a good start.",
 )
-@option_in(GENERATED, "--size", type=int, metavar="PX", help="Side of the images  [default: as trained].")
-@click.option("--batch-size", type=int, metavar="N", help="Images computed together  [default: 1 on a CPU, else 8].")
-@click.option("--workers", type=int, help="Processes  [default: one per core on a CPU, else 1].")
+@option_in(GENERATED, "--size", type=int, metavar="PX", help="Side of the images.  [default: as trained]")
+@click.option("--batch-size", type=int, metavar="N", help="Images computed together.  [default: 1 on a CPU, else 8]")
+@click.option("--workers", type=int, help="Processes.  [default: one per core on a CPU, else 1]")
 @click.option("--seed", type=int, help="Image k depends on the seed and k alone.")
 @click.option("--dry-run", is_flag=True, help="Check everything, say what it takes, and stop.")
 @log_option

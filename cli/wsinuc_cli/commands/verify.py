@@ -28,7 +28,11 @@ _LARGE = 500 * 2**20
 @click.command()
 @click.argument("results", nargs=-1, required=True, metavar="RESULT...", type=PLACE)
 def verify(results: tuple[Place, ...]) -> None:
-    """Say whether every file of RESULT is, byte for byte, what was written.
+    """Check that every file of RESULT is, byte for byte, what was written.
+
+    \b
+    wsinuc verify slide.wsinuc
+    wsinuc verify results
 
     RESULT is a result (slide.wsinuc), its URL, or a folder of results. Each result gets a line, with
     its problems below, and the files that are not part of it, which do no harm.

@@ -19,7 +19,9 @@ FILE = click.Path(path_type=Path)
 @click.argument("paths", metavar="RESULT|FOLDER|SLIDE...", nargs=-1, required=True, type=FILE)
 @click.option("--slide", type=FILE, metavar="FILE", help="The slide, when it has moved since RESULT was made.")
 @click.option("--regions", type=FILE, metavar="FILE", help="GeoJSON of regions to show over the slide, with counts.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port to listen at; a free one unless given.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port to listen at.  [default: a free one]"
+)
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -28,16 +30,15 @@ FILE = click.Path(path_type=Path)
     help="Address to listen at. Any other than the default lets other computers in: whoever has the printed address, "
     "which travels unencrypted, can see the slides and label nuclei.",
 )
-@click.option("--no-browser", is_flag=True, help="Print the address only.")
+@click.option("--no-browser", is_flag=True, help="Print the address, and open no browser.")
 def view(
     paths: tuple[Path, ...], slide: Path | None, regions: Path | None, port: int, host: str, no_browser: bool
 ) -> None:
-    """Show a result over its slide in the browser, label its nuclei, and correct their outlines.
+    """Show a result over its slide in the browser; label its nuclei and correct their outlines.
 
-    Each is a folder that "wsinuc segment" has made, a folder of several, or a slide; results of one slide can be
-    compared. What is shown is never changed: labels go to slide.labels.geojson beside the result, training windows to
-    slide.regions.geojson, and learned classes, when you press Apply, to a result in the folder classified. Ctrl-C
-    ends it.
+    Give a result (slide.wsinuc), a folder of results, or a slide; results of one slide can be compared. What is shown
+    is never changed: labels go to slide.labels.geojson beside the result, training windows to slide.regions.geojson,
+    and learned classes, when you press Apply, to a result in the folder classified. Ctrl-C ends it.
 
     \b
     wsinuc view slide.wsinuc

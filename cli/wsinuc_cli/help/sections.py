@@ -169,6 +169,16 @@ HEADINGS: dict[str, tuple[str, ...]] = {
 }
 """Headings in their order, and under each the options in theirs."""
 
+METAVARS = {
+    "integer": "N",
+    "integer range": "N",
+    "float": "X",
+    "float range": "X",
+    "path": "FILE",
+    "text": "NAME",
+}
+"""What stands for the value of an option that names none itself, by the type of the value."""
+
 
 class SectionOption(click.Option):
     """An option that stands under another heading than others of its name, because it means something else."""
@@ -191,7 +201,9 @@ class SectionedCommand(click.Command):
         stated = stated_defaults().get(self.name or "", {})
         for parameter in self.params:
             if isinstance(parameter, click.Option) and parameter.name in stated:
-                parameter.help = f"{parameter.help or ''}  [default: {stated[parameter.name]}]".strip()
+                parameter.help = with_default(parameter.help or "", stated[parameter.name])
+            if isinstance(parameter, click.Option) and parameter.metavar is None and not parameter.is_flag:
+                parameter.metavar = METAVARS.get(parameter.type.name)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each heading that has options, and below it those."""
@@ -205,6 +217,21 @@ class SectionedCommand(click.Command):
                 with formatter.section(heading):
                     # The sort is by rank alone and stable: options that the table does not know keep their order.
                     formatter.write_dl([record for _, record in sorted(ranked, key=lambda each: each[0])])
+
+
+def with_default(text: str, default: str) -> str:
+    """The help of an option with the default of its setting, in brackets of which there is one pair.
+
+    Examples
+    --------
+    >>> with_default("Steps to train.", "2000")
+    'Steps to train.  [default: 2000]'
+    >>> with_default("Folds.  [default: 4 where images are few]", "paper 0")
+    'Folds.  [default: 4 where images are few; paper 0]'
+    """
+    if "[default: " in text and text.endswith("]"):
+        return f"{text[:-1]}; {default}]"
+    return f"{text}  [default: {default}]".strip()
 
 
 def heading_of(option: click.Option) -> str:

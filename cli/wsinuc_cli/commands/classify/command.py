@@ -42,7 +42,7 @@ FIELDS = {name: name for name in ("folds", "permutations", "seed")}
     "to write (.safetensors).",
 )
 @click.option("--overwrite", is_flag=True, help="With RESULT: replace results that are in that folder.")
-@click.option("--report/--no-report", default=True, help="With RESULT: write report.html anew, or leave it out.")
+@click.option("--report/--no-report", default=True, help="With RESULT: write report.html again, or leave it out.")
 @click.option(
     "--export",
     type=FILE,

@@ -148,7 +148,7 @@ if TYPE_CHECKING:
 @also_option
 @click.option("--overwrite", is_flag=True, help="Replace an existing result.")
 @click.option(
-    "--resume/--no-resume", default=True, show_default=True, help="Continue an interrupted run, or begin anew."
+    "--resume/--no-resume", default=True, show_default=True, help="Continue an interrupted run, or start over."
 )
 @click.option(
     "--skip-errors/--fail-fast",
@@ -183,6 +183,11 @@ def segment(
 ) -> None:
     """Find the nuclei of whole-slide images, or of ordinary images whose resolution is given with --mpp.
 
+    \b
+    wsinuc segment slide.svs
+    wsinuc segment slide.svs --roi region.geojson --model accurate -o trial
+    wsinuc segment slides/*.svs -o results --workers 4
+
     SLIDE is a slide, a folder of DICOM files, a URL, or a table of slides (CSV); several may be given.
     The result of slide.svs is the folder slide.wsinuc:
 
@@ -199,7 +204,7 @@ def segment(
     summary.md and summary.csv, and "wsinuc status DIR" says how far they are.
 
     Give the same command again to continue an interrupted run; slides that are complete with the same settings
-    are left as they are. When a slide fails the others go on, and the exit code is 1.
+    are left as they are. When a slide fails, the others continue, and the exit code is 1.
     """
     from wsinuc.workflows.cohort.slide_list import list_slides
     from wsinuc.workflows.cohort.state import FOLDER
