@@ -26,7 +26,13 @@ from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores, LabelledN
 from wsinuc.workflows.evaluate.ignored import counted, counted_image
 from wsinuc.workflows.evaluate.predictions import Prediction
 from wsinuc.workflows.train.held_out_window import HeldOutWindow, hold_out
-from wsinuc.workflows.train.window_settings import UNCORRECTED, corrected, fit_probabilities, fit_watershed
+from wsinuc.workflows.train.window_settings import (
+    UNCORRECTED,
+    aji_of_windows,
+    corrected,
+    fit_probabilities,
+    fit_watershed,
+)
 
 BINS = 5
 """Bins of the calibration: some hundred nuclei fill no more."""
@@ -130,9 +136,13 @@ def cross_validate(
     heights = model.config.separation == "distance"
     start = model.config.watershed
 
+    aji = aji_of_windows(windows)
+    # A window without an annotated nucleus decides nothing.
+    deciding = [number for number, window in enumerate(windows) if window.labels.any()]
+
     def settings_without(fold_number: int) -> WatershedSettings:
-        others = [window for window in windows if window.fold != fold_number]
-        return fit_watershed(others, start, heights=heights)
+        others = [number for number in deciding if windows[number].fold != fold_number]
+        return fit_watershed(others, aji, start, heights=heights)
 
     settings = [settings_without(number) for number in range(count)]
     predictions = [window.predict(settings[window.fold]) for window in windows]
@@ -147,7 +157,7 @@ def cross_validate(
             for window, prediction, scores in zip(windows, predictions, raw, strict=True)
         ),
         folds=count,
-        watershed=fit_watershed(windows, start, heights=heights),
+        watershed=fit_watershed(deciding, aji, start, heights=heights),
         certainty=_line(raw, [True] * len(raw)),
         classes=classes,
     )
