@@ -41,6 +41,19 @@ def published_pairs(truth: np.ndarray, predicted: np.ndarray, radius: float) -> 
 # --- hand-made cases
 
 
+def test_each_class_is_counted_with_what_was_missed_and_invented():
+    truth = [(0, 0), (40, 0), (80, 0), (120, 0), (160, 0)]
+    predicted = [(0, 0), (40, 0), (80, 0), (160, 0), (200, 0)]
+    # The last annotated one has no known class, and what it is called counts for no class.
+    counts = counted(truth, predicted, [1, 1, 2, 2, 0], [1, 2, 2, 1, 1], classes=2)
+    first, second = counts.by_class
+    assert (first.annotated, first.predicted, first.right) == (2, 2, 1)
+    assert (second.annotated, second.predicted, second.right) == (2, 2, 1)
+    assert (first.recall, first.precision) == (0.5, 0.5)
+    nothing = DetectionCounts.zero(1).by_class[0]
+    assert np.isnan([nothing.recall, nothing.precision]).all()
+
+
 def test_the_radius_is_12_px_at_40x_and_follows_the_resolution():
     assert radius_px(0.25) == 12.0
     assert radius_px(0.5) == 6.0

@@ -85,6 +85,28 @@ class Points:
         return cls.of(places, None if classes is None else classes_of(ids, classes))
 
 
+@dataclass(frozen=True, slots=True)
+class ClassCounts:
+    """How often nuclei of one class are found and named."""
+
+    annotated: int
+    """Nuclei of this class, found or not."""
+    predicted: int
+    """Nuclei that were given this class; those whose annotated class is unknown do not count."""
+    right: int
+    """Nuclei of this class that were found and given it."""
+
+    @property
+    def recall(self) -> float:
+        """Share of the annotated ones; NaN without any."""
+        return self.right / self.annotated if self.annotated else float("nan")
+
+    @property
+    def precision(self) -> float:
+        """Share of the predicted ones; NaN without any."""
+        return self.right / self.predicted if self.predicted else float("nan")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DetectionCounts:
     """Matched, missed and invented nuclei by class; counts of several images add up with ``+`` or ``sum``."""
@@ -119,6 +141,15 @@ class DetectionCounts:
         if known:
             return int(np.trace(self.matched[1:, 1:])) / known
         return float("nan")
+
+    @property
+    def by_class(self) -> tuple[ClassCounts, ...]:
+        """How often each class is found and named, missed and invented nuclei among them."""
+        annotated = self.matched[1:].sum(1) + self.missed[1:]
+        predicted = self.matched[1:, 1:].sum(0) + self.invented[1:]
+        right = np.diagonal(self.matched)[1:]
+        columns = zip(annotated.tolist(), predicted.tolist(), right.tolist(), strict=True)
+        return tuple(ClassCounts(*counts) for counts in columns)
 
     @property
     def f_classification(self) -> NDArray[np.float64]:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 NETWORKS = ("finetune", "hovernet", "unet", "attention-unet")
 OWNERS = {
-    **dict.fromkeys(("timesteps", "blocks", "features", "members", "visits", "views", "folds", "tune"), ("ddpm",)),
+    **dict.fromkeys(
+        ("timesteps", "blocks", "features", "members", "visits", "views", "folds", "balance", "tune"), ("ddpm",)
+    ),
     **dict.fromkeys(("steps", "batch", "crop", "validation", "add_share"), NETWORKS),
     **dict.fromkeys(("from_scratch", "similarity"), ("finetune",)),
     "model_mpp": ("hovernet", "unet", "attention-unet"),
@@ -43,6 +45,7 @@ DDPM_FIELDS = {
     "members": "members",
     "views": "views",
     "folds": "folds",
+    "balance": "fit.balance",
     "separation": "separation",
     "seed": "seed",
 }
@@ -145,6 +148,11 @@ class Numbers(NumbersType):
     metavar="N",
     help="[ddpm] Folds of the cross-validation, whole images each; 0 for none.  [default: 4 where images are few, up "
     "to 32 windows of 256 px]",
+)
+@click.option(
+    "--balance",
+    type=click.FloatRange(0, 1),
+    help="[ddpm] How far classes of nuclei are told apart as if all were equally frequent: 1 fully, 0 not at all.",
 )
 @click.option(
     "--tune",
@@ -260,10 +268,10 @@ def _run(
 
 def _say_measured(measured: CrossValidation, output: Path, following: str) -> None:
     """Print what the model measured of itself, and write the page of windows."""
-    from wsinuc.workflows.train.windows_report import window_lines, write_windows_page
+    from wsinuc.workflows.train.windows_report import class_lines, window_lines, write_windows_page
 
     echo(f"Each window as a model predicts it that has not seen it ({measured.folds} folds):")
-    for line in window_lines(measured):
+    for line in (*window_lines(measured), *class_lines(measured)):
         echo(line)
     page = write_windows_page(measured, output, following)
     echo(f"Written to {output}, and every window to {page}. Next: {following}")

@@ -127,6 +127,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "--validate-every",
         "--sample-every",
         "--folds",
+        "--balance",
         "--permutations",
         "--network",
         "--finalists",

@@ -20,13 +20,14 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError
 from wsinuc.metrics.calibration import Verdicts, certainty
 from wsinuc.models.features.ensemble import EnsembleConfig
+from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.train.cross_validation import CrossValidation, cross_validate, fold_of
 from wsinuc.workflows.train.ddpm_config import DdpmTrainConfig, chosen_folds
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
 from wsinuc.workflows.train.finetune import FinetuneConfig
 from wsinuc.workflows.train.pixel_table import PixelTable
 from wsinuc.workflows.train.window_settings import UNCORRECTED, corrected, fit_probabilities
-from wsinuc.workflows.train.windows_report import window_lines, write_windows_page
+from wsinuc.workflows.train.windows_report import class_lines, window_lines, write_windows_page
 
 
 def window(seed: int, name: str = "", share: float = 1.0) -> LabelledImage:
@@ -155,6 +156,53 @@ def test_the_table_of_windows(measured: CrossValidation) -> None:
     assert [row.split()[:3] for row in rows] == [[f"w{n}", "16", "16"] for n in range(3)]
     assert last.split()[:3] == ["all", "48", "48"]
     assert last.split()[-2:] == ["1.00", "0.33"]
+
+
+class Typing(KnowingTeacher):
+    """Finds every nucleus, and takes all of them for the first of two classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        classes = (NucleusClass("Usual", (1, 2, 3)), NucleusClass("Rare", (4, 5, 6)))
+        self.config = replace(self.config, classes=classes)
+
+    def _scores(self, red: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        foreground, doubt, nucleus, *maps = super()._scores(red)
+        return np.stack([foreground, doubt, nucleus, 0 * nucleus, *maps])
+
+
+def typed(number: int, rare: int) -> LabelledImage:
+    """A window whose first nuclei are of the rare class."""
+    labels = WINDOWS[number].labels
+    classes = np.where(np.arange(labels.max() + 1) <= rare, 2, 1).astype(np.int32)
+    classes[0] = 0
+    return replace(WINDOWS[number], classes=classes)
+
+
+def test_a_class_that_is_not_found_is_counted_and_said(tmp_path: Path) -> None:
+    done = cross_validate([typed(0, 3), typed(1, 1), typed(2, 0)], lambda chosen: Typing(), folds=3, seed=0)
+    figures = done.as_json()["by_class"]
+    assert figures == {
+        "Usual": {"annotated": 44, "predicted": 48, "right": 44},
+        "Rare": {"annotated": 4, "predicted": 0, "right": 0},
+    }
+    head, usual, rare, warning = class_lines(done)
+    assert head.split() == ["class", "annotated", "predicted", "right", "recall", "precision"]
+    assert usual.split() == ["Usual", "44", "48", "44", "1.00", "0.92"]
+    assert rare.split() == ["Rare", "4", "0", "0", "0.00", "-"]
+    assert warning == (
+        "Warning: Rare was named in 0 of its 4 nuclei, fewer than 50%; annotate more of it, best in more than 2 windows"
+    )
+    page = write_windows_page(done, tmp_path / "mine.safetensors", "next").read_text(encoding="utf-8")
+    assert "Class by class" in page
+    assert warning in page
+    alone = cross_validate([typed(0, 3), typed(1, 0)], lambda chosen: Typing(), folds=2, seed=0)
+    assert "the model that is tested there has not seen it" in list(class_lines(alone))[-1]
+
+
+def test_without_classes_nothing_is_said_of_them(measured: CrossValidation) -> None:
+    assert list(class_lines(measured)) == []
+    assert "by_class" not in measured.as_json()
 
 
 def test_the_page_shows_every_window(measured: CrossValidation, tmp_path: Path) -> None:

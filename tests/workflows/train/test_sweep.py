@@ -21,9 +21,10 @@ from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet, UNetConfig
 from wsinuc.workflows.data.training_set import NUCLEUS
+from wsinuc.workflows.train.ddpm_config import DdpmTrainConfig
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig
 from wsinuc.workflows.train.pixel_table import SamplingConfig
-from wsinuc.workflows.train.sweep import SweepConfig, feature_columns, pixel_scores, sweep
+from wsinuc.workflows.train.sweep import SweepConfig, feature_columns, pixel_scores, sweep, verdicts
 from wsinuc_cli.main import main
 
 UNET = UNetConfig(base=32, multipliers=(1, 1), res_blocks=1, attention_factors=(), middle_attention=False)
@@ -103,6 +104,16 @@ def test_scores_of_pixels() -> None:
     assert mean_iou == pytest.approx((1 / 3 + 1) / 2)
     assert dice == pytest.approx(2 * 3 / 8)
     assert all(math.isnan(value) for value in pixel_scores(np.zeros(3, int), np.zeros(3, int), 2))
+
+
+def test_a_sweep_fits_as_a_training_does_and_asks_for_no_probability_above_one_half() -> None:
+    training = DdpmTrainConfig()
+    usual = SweepConfig()
+    assert (usual.sampling, usual.fit) == (training.sampling, training.fit)
+    assert (usual.members, usual.hidden) == (training.members, training.hidden)
+    # All probabilities of nucleus are below one half, and still tell nuclei from background.
+    rows = np.array([[0.9, 0.05, 0.05], [0.6, 0.3, 0.1], [0.6, 0.1, 0.3], [0.65, 0.2, 0.15]], np.float32)
+    assert verdicts(rows, np.array([0, 1, 2, -100])).tolist() == [0, 1, 2, 1]
 
 
 def test_a_sweep_prefers_the_image_to_noise_and_writes_what_it_found(

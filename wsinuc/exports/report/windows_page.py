@@ -49,6 +49,19 @@ class WindowFacts:
     """Their mean probability."""
 
 
+@dataclass(frozen=True, slots=True)
+class ClassFacts:
+    """One class of nuclei on windows that were held out."""
+
+    name: str
+    annotated: int
+    predicted: int
+    recall: float
+    """Share of the annotated nuclei that were found and given the class; NaN without any."""
+    precision: float
+    """Share of the nuclei with the class that are annotated so; NaN without any."""
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class TrainingFacts:
     """What the page says of the training as a whole."""
@@ -65,6 +78,10 @@ class TrainingFacts:
     marker_height: float
     command: str
     """What segments a slide with the model."""
+    classes: tuple[ClassFacts, ...] = ()
+    """Of the nuclei; empty where they have none."""
+    warnings: tuple[str, ...] = ()
+    """What a reader should know of the classes."""
 
 
 def windows_page(training: TrainingFacts, windows: Sequence[WindowFacts]) -> str:

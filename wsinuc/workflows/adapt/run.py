@@ -25,12 +25,13 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.regular import require_parent
 from wsinuc.segmenters import model_path
 from wsinuc.segmenters.outline import outline_model
+from wsinuc.workflows.adapt.batches import Cut, Task, cut_batches, kept
 from wsinuc.workflows.adapt.config import AdaptConfig
-from wsinuc.workflows.adapt.networks import Weights, opened, parts_of
+from wsinuc.workflows.adapt.networks import Part, Weights, opened, parts_of
 from wsinuc.workflows.adapt.settings import Refit
-from wsinuc.workflows.adapt.sight import Sight
+from wsinuc.workflows.adapt.sight import sights_of
 from wsinuc.workflows.adapt.trials import Choice, choose, hold_out, mixture
-from wsinuc.workflows.adapt.tune import Task, Taught, lessons_of, tune
+from wsinuc.workflows.adapt.tune import Taught, lessons_of, tune
 from wsinuc.workflows.adapt.windows import Field, Window, in_classes
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.training.run import origin_of
@@ -174,7 +175,7 @@ class Adaptation:
         self.parts = parts_of(start)
         self.segmenter = opened(start, device)
         # Once: what the model says of the tissue is the same in every fold.
-        self.taught = [Taught.of(Sight.of(field, self.segmenter), config.crop) for field in (*fields, *rest)]
+        self.taught = [Taught.of(sight, config.crop) for sight in sights_of((*fields, *rest), self.segmenter)]
 
     def choose(self) -> Choice:
         """The mixture and the settings that held-out windows speak for."""
@@ -183,26 +184,49 @@ class Adaptation:
 
     def tuned(self, held_out: frozenset[str]) -> list[Weights]:
         """The weights of all networks, tuned without these windows."""
-        return [self._tuned(number, held_out) for number in range(len(self.parts))]
+        batches: dict[tuple[Any, ...], Cut] = {}
+        tuned = []
+        for number, part in enumerate(self.parts):
+            key = self._lesson_key(part)
+            if key not in batches:
+                batches[key] = self._batches(part, held_out)
+                if sum(self._lesson_key(other) == key for other in self.parts) > 1:
+                    batches[key] = kept(batches[key])
+            tuned.append(self._tuned(number, batches[key], len(held_out)))
+        return tuned
 
-    def _tuned(self, number: int, held_out: frozenset[str]) -> Weights:
-        """The weights of one network."""
+    def _lesson_key(self, part: Part) -> tuple[Any, ...]:
+        """What the lessons of a network depend on: those of two that agree are the same."""
+        config = self.config.of_method(part.method)
+        return (config.labelled, config.taught, *(each.sight.sizes(part) for each in self.taught))
+
+    @property
+    def _task(self) -> Task:
+        model = self.segmenter.config
+        return Task(classes=len(model.classes), mpp=self.segmenter.mpp, separation=model.separation)
+
+    def _batches(self, part: Part, held_out: frozenset[str]) -> Cut:
+        """What a network learns from when these windows are held out."""
+        config = self.config.of_method(part.method)
+        return cut_batches(lessons_of(self.taught, part, held_out, config.crop), config, self._task)
+
+    def _tuned(self, number: int, batches: Cut, held_out: int) -> Weights:
+        """The weights of one network; ``held_out`` windows are, which is said."""
         part = self.parts[number]
         stage = f"tuning {number + 1} of {len(self.parts)}"
         if held_out:
-            stage = f"{stage}, windows held out: {len(held_out)}"
+            stage = f"{stage}, windows held out: {held_out}"
         config = self.config.of_method(part.method)
 
         def report(progress: Progress) -> None:
             self.tell(progress.line(stage, config.fit.steps))
 
-        model = self.segmenter.config
         with tempfile.TemporaryDirectory(prefix="wsinuc-adapt-") as folder:
             return tune(
                 part,
-                lessons_of(self.taught, part, held_out, config.crop),
+                batches,
                 config,
-                task=Task(classes=len(model.classes), mpp=self.segmenter.mpp, separation=model.separation),
+                task=self._task,
                 state=Path(folder) / "tuning.state",
                 device=self.device,
                 on_progress=report,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,12 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.channels import FOREGROUND
 from wsinuc.separation.joining import Joining
+from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.adapt.windows import Window
 from wsinuc.workflows.evaluate.ignored import counted
 from wsinuc.workflows.join.run import Joins, joins_of, regress
-from wsinuc.workflows.train.threshold import best_level
-from wsinuc.workflows.train.window_settings import FEWEST_VERDICTS
+from wsinuc.workflows.train.held_out_window import with_settings
+from wsinuc.workflows.train.window_settings import FEWEST_VERDICTS, fit_watershed
 
 ENOUGH = 100
 """Nuclei without which threshold and certainty stay; so many joins, without which the rule of joining does."""
@@ -107,22 +109,18 @@ def refit(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits:
 
 
 def _threshold(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits | None:
-    """The level of highest Dice; see `wsinuc.workflows.train.threshold`."""
-    counts = [_levels(window, scores) for window, scores in scored]
+    """The one of highest AJI, as trainings choose it; see `wsinuc.workflows.train.window_settings`."""
+    start = segmenter.config.watershed
+
+    @cache
+    def aji(number: int, settings: WatershedSettings) -> float:
+        return aji_of(*scored[number], with_settings(segmenter, settings, segmenter.config.certainty))
 
     def fit(chosen: Sequence[int]) -> Refit:
-        inside, outside = np.sum([counts[i] for i in chosen], axis=0)
-        return Refit(threshold=best_level(inside, outside) / 255)
+        deciding = [number for number in chosen if scored[number][0].nuclei]
+        return Refit(threshold=fit_watershed(deciding, aji, start).foreground_threshold)
 
     return _if_better(scored, segmenter, fit)
-
-
-def _levels(window: Window, scores: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Pixels of nuclei and of background at each level of the foreground, ``(2, 256)``."""
-    labels, ignore = _annotation(window)
-    foreground = scores[FOREGROUND]
-    parts = ((labels > 0) & ~ignore, (labels == 0) & ~ignore)
-    return np.stack([np.bincount(foreground[part], minlength=256) for part in parts])
 
 
 def _joining(scored: Sequence[Scored], segmenter: TiledSegmenter) -> Refits | None:

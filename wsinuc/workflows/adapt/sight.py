@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -74,6 +75,22 @@ class Sight:
     def _with_core(self, side: int) -> TiledSegmenter:
         """The model with tiles that are no larger than what is asked for."""
         return self.fitted.with_core(ceil_div(side, _GRID) * _GRID)
+
+
+def sights_of(fields: Iterable[Field], segmenter: TiledSegmenter) -> list[Sight]:
+    """A model fitted to each field; fields of one slide share what it is fitted to, which takes the time."""
+    fitted: list[Sight] = []
+    for field in fields:
+        alike = next((each for each in fitted if _same_slide(each.field, field)), None)
+        if alike is None:
+            fitted.append(Sight.of(field, segmenter))
+        else:
+            fitted.append(Sight(field, alike.fitted))
+    return fitted
+
+
+def _same_slide(one: Field, other: Field) -> bool:
+    return one.samples is not None and other.samples is not None and np.array_equal(one.samples, other.samples)
 
 
 def _tiled(segmenter: Segmenter) -> TiledSegmenter:

@@ -18,7 +18,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.workflows.adapt.networks import Weights, opened, parts_of, rebuilt
 from wsinuc.workflows.adapt.settings import Refit, Scored, aji_of, refit
-from wsinuc.workflows.adapt.sight import Sight
+from wsinuc.workflows.adapt.sight import sights_of
 from wsinuc.workflows.adapt.tune import mixed
 from wsinuc.workflows.adapt.windows import Field, Window
 
@@ -93,7 +93,7 @@ def _trials(
     trials = [Trial(window, {}) for field in fields for window in field.windows]
     for share in (0.0, *shares):
         segmenter = opened(mixture(model, tuned, share), device)
-        sights = [Sight.of(field, segmenter) for field in fields]
+        sights = sights_of(fields, segmenter)
         scores = [sight.scores_in(window) for sight in sights for window in sight.field.windows]
         for trial, each in zip(trials, scores, strict=True):
             trial.scores[share] = each

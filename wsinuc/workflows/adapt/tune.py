@@ -19,30 +19,17 @@ from PIL import Image
 from torch import Tensor
 
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.grid import Box
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Progress, fit
 from wsinuc.segmenters.normalisation import recoloured
+from wsinuc.workflows.adapt.batches import Cut, Lessons, Planes, Task, ahead
 from wsinuc.workflows.adapt.config import AdaptConfig
 from wsinuc.workflows.adapt.networks import Learner, Part, Weights, learner_of
 from wsinuc.workflows.adapt.sight import Sight
 from wsinuc.workflows.train.network_loss import make_targets, unet_loss
-from wsinuc.workflows.train.soft_crops import SoftCropSource, soft_loss
-
-Planes = NDArray[np.uint8]
-"""RGB and what the model says, ``(3 + channels, h, w)``."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lessons:
-    """What one network learns from."""
-
-    labelled: tuple[LabelledImage, ...]
-    """Windows as it sees them."""
-    taught: tuple[Planes, ...]
-    """Squares of tissue without annotation, with what the model says of them."""
+from wsinuc.workflows.train.soft_crops import soft_loss
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,21 +112,9 @@ def squares_beside(shape: tuple[int, ...], windows: Sequence[Box], side: int) ->
     return [box for box in boxes if not any(box.overlaps(window) for window in windows)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What the model is asked for."""
-
-    classes: int
-    """Of nuclei, without background."""
-    mpp: float
-    """um per pixel that it works at."""
-    separation: str
-    """``distance`` or ``hv``."""
-
-
 def tune(
     part: Part,
-    lessons: Lessons,
+    batches: Cut,
     config: AdaptConfig,
     *,
     task: Task,
@@ -151,49 +126,33 @@ def tune(
 
     Parameters
     ----------
+    batches
+        What each step learns from.
     state
         File that the training may use.
     """
     torch.manual_seed(config.seed)
     learner = learner_of(part, device)
-    loss = _loss(learner, lessons, config, task, device)
-    tuned = fit(learner.module, loss, config.fit, state=state, on_progress=on_progress, images=config.labelled)
+    with ahead(batches) as cut:
+        loss = _loss(learner, cut, config, task, device)
+        tuned = fit(learner.module, loss, config.fit, state=state, on_progress=on_progress, images=config.labelled)
     return {name: value.cpu() for name, value in tuned.items()}
 
 
-def _loss(
-    learner: Learner, lessons: Lessons, config: AdaptConfig, task: Task, device: torch.device
-) -> Callable[[int], Tensor]:
+def _loss(learner: Learner, cut: Cut, config: AdaptConfig, task: Task, device: torch.device) -> Callable[[int], Tensor]:
     """The loss of step k."""
-    source = CropSource(
-        images=lessons.labelled, mpp=task.mpp, size=config.crop, seed=config.seed, augmentation=config.augmentation
-    )
-    tissue = SoftCropSource(
-        read=lambda number: lessons.taught[number],
-        numbers=range(len(lessons.taught)),
-        classes=task.classes,
-        separation=task.separation,
-        mpp=task.mpp,
-        step=1.0,
-        size=config.crop,
-        seed=config.seed + 1,
-        augmentation=replace(config.augmentation, zoom=1.0),
-    )
-    count = config.taught if lessons.taught else 0
 
     def loss(step: int) -> Tensor:
-        hard = source.batch(step, config.labelled)
-        soft = [tissue.pair(step * count + i)[0] for i in range(count)]
-        wanted = make_targets(hard, task.separation, learner.lost, mpp=task.mpp).to(device)
-        targets = [crop.target for crop in soft]
-        pixels = to_network(np.stack([*(crop.image for crop in hard), *(crop.image for crop in soft)]), device)
+        batch = cut(step)
+        count = len(batch.drawn)
+        wanted = make_targets(batch.drawn, task.separation, learner.lost, mpp=task.mpp).to(device)
         losses = []
-        for raw in learner.outputs(pixels):
-            drawn = DenseOutput(raw.classes[: len(hard)], raw.maps[: len(hard)])
+        for raw in learner.outputs(to_network(batch.pixels, device)):
+            drawn = DenseOutput(raw.classes[:count], raw.maps[:count])
             value = unet_loss(drawn, wanted, config)
-            if soft:
-                said = DenseOutput(raw.classes[len(hard) :], raw.maps[len(hard) :])
-                value = value + config.taught_weight * soft_loss(said, targets, config.map_weight)
+            if batch.said:
+                said = DenseOutput(raw.classes[count:], raw.maps[count:])
+                value = value + config.taught_weight * soft_loss(said, batch.said, config.map_weight)
             losses.append(value)
         return torch.stack(losses).mean()
 

@@ -9,7 +9,7 @@ folds, for the model that is kept to all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.metrics.calibration import Verdicts, reliability
-from wsinuc.metrics.detection import MATCH_RADIUS_UM
+from wsinuc.metrics.detection import MATCH_RADIUS_UM, ClassCounts
 from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters.base import Certainty
 from wsinuc.segmenters.tiled import TiledSegmenter
@@ -27,7 +27,13 @@ from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores, LabelledN
 from wsinuc.workflows.evaluate.ignored import counted, counted_image
 from wsinuc.workflows.evaluate.predictions import Prediction
 from wsinuc.workflows.train.held_out_window import HeldOutWindow, hold_out
-from wsinuc.workflows.train.window_settings import UNCORRECTED, corrected, fit_probabilities, fit_watershed
+from wsinuc.workflows.train.window_settings import (
+    UNCORRECTED,
+    aji_of_windows,
+    corrected,
+    fit_probabilities,
+    fit_watershed,
+)
 
 BINS = 5
 """Bins of the calibration: some hundred nuclei fill no more."""
@@ -68,13 +74,31 @@ class CrossValidation:
         scores = tuple(window.scores for window in self.windows)
         return Evaluation(images=scores, classes=self.classes, radius={"um": MATCH_RADIUS_UM})
 
+    @property
+    def by_class(self) -> dict[str, ClassCounts]:
+        """How often each class is found and named on windows that were held out; empty where nuclei have none."""
+        counts = self.evaluation.detection
+        if counts is None or not self.classes:
+            return {}
+        return dict(zip(self.classes, counts.by_class, strict=True))
+
+    @property
+    def windows_with(self) -> dict[str, int]:
+        """In how many windows each class is annotated."""
+        present = [_present(window.image) for window in self.windows]
+        return {name: sum(number in each for each in present) for number, name in enumerate(self.classes, start=1)}
+
     def as_json(self) -> dict[str, Any]:
         """The figures that a checkpoint keeps."""
         means = self.evaluation.means
         figures = {name: round(means[name], 4) for name in ("dice", "aji", "pq")}
         if self.calibration_error is not None:
             figures["expected_calibration_error"] = round(self.calibration_error, 4)
-        return {"windows": len(self.windows), "folds": self.folds, **figures}
+        by_class = {name: asdict(counts) for name, counts in self.by_class.items()}
+        measured = {"windows": len(self.windows), "folds": self.folds, **figures}
+        if by_class:
+            measured["by_class"] = by_class
+        return measured
 
     @property
     def calibration_error(self) -> float | None:
@@ -131,9 +155,13 @@ def cross_validate(
     heights = model.config.separation == "distance"
     start = model.config.watershed
 
+    aji = aji_of_windows(windows)
+    # A window without an annotated nucleus decides nothing.
+    deciding = [number for number, window in enumerate(windows) if window.labels.any()]
+
     def settings_without(fold_number: int) -> WatershedSettings:
-        others = [window for window in windows if window.fold != fold_number]
-        return fit_watershed(others, start, heights=heights)
+        others = [number for number in deciding if windows[number].fold != fold_number]
+        return fit_watershed(others, aji, start, heights=heights)
 
     settings = [settings_without(number) for number in range(count)]
     predictions = [window.predict(settings[window.fold]) for window in windows]
@@ -148,7 +176,7 @@ def cross_validate(
             for window, prediction, scores in zip(windows, predictions, raw, strict=True)
         ),
         folds=count,
-        watershed=fit_watershed(windows, start, heights=heights),
+        watershed=fit_watershed(deciding, aji, start, heights=heights),
         certainty=_line(raw, [True] * len(raw)),
         classes=classes,
     )
@@ -167,6 +195,14 @@ def _scored(window: HeldOutWindow, prediction: Prediction, classes: int) -> Imag
     )
     counts = score_nuclei(truth, predicted, classes, radius=MATCH_RADIUS_UM / image.mpp, ignore=image.ignore)
     return ImageScores(name=image.name, attributes=image.attributes, **counts)
+
+
+def _present(image: LabelledImage) -> set[int]:
+    """The classes of its nuclei, without those that are ignored."""
+    if image.classes is None:
+        return set()
+    whole = counted_image(image)
+    return set(known_classes(whole.classes, whole.labels)[np.unique(whole.labels)].tolist())
 
 
 def _line(scores: Sequence[ImageScores], used: Sequence[bool]) -> Certainty:

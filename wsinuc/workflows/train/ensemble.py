@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
+from wsinuc.workflows.train.class_balance import class_surplus, class_weights
 from wsinuc.workflows.train.pixel_table import IGNORED, PixelTable
 
 _CHUNK = 65_536
@@ -44,15 +45,29 @@ class EnsembleFitConfig:
     """Give each feature mean 0 and spread 1 over the table first."""
     map_weight: float = 2.0
     """Weight of the maps' squared error beside the classes' cross-entropy."""
+    balance: float = 1.0
+    """How far classes of nuclei are told apart as if all were equally frequent: 1 fully, 0 by the pixels that each has,
+    as published; see `class_weights`."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1 or self.lr <= 0:
             raise ConfigError(f"a fit needs epochs, a batch and a rate, got {self.epochs}, {self.batch} and {self.lr}")
+        if not 0 <= self.balance <= 1:
+            raise ConfigError(f"classes are balanced by 0 (not at all) to 1 (fully), got {self.balance:g}")
 
     @classmethod
     def paper(cls) -> EnsembleFitConfig:
         """As published: Adam at 1e-3 on 64 pixels, up to 100 epochs, patience 50 after epoch 3, weights N(0, 0.02)."""
-        return cls(epochs=100, batch=64, cosine=False, weight_decay=0.0, patience=50, init_std=0.02, standardise=False)
+        return cls(
+            epochs=100,
+            batch=64,
+            cosine=False,
+            weight_decay=0.0,
+            patience=50,
+            init_std=0.02,
+            standardise=False,
+            balance=0.0,
+        )
 
 
 def fit_ensemble(
@@ -103,11 +118,13 @@ def fit_ensemble(
     optimiser = torch.optim.AdamW(ensemble.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.epochs * batches)
     patience = _Patience(ensemble, config.patience)
+    weights = class_weights(table.classes[rows], shape.classes, config.balance)
     for epoch in range(config.epochs):
         shuffled = rows[_shuffled(orders, len(rows))]
         total = 0.0
         for batch in range(batches):
-            loss = member_losses(ensemble, table, shuffled[:, batch * size : (batch + 1) * size], config, columns)
+            chosen = shuffled[:, batch * size : (batch + 1) * size]
+            loss = member_losses(ensemble, table, chosen, config, columns=columns, weights=weights)
             optimiser.zero_grad(set_to_none=True)
             # A sum, not a mean: each member's gradient is what it would be alone.
             torch.autograd.backward(loss.sum())
@@ -129,10 +146,13 @@ def member_losses(
     table: PixelTable,
     rows: Tensor,
     config: EnsembleFitConfig,
+    *,
     columns: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the classes plus the maps' squared error, ``(members,)``, for rows ``(members, batch)``.
 
+    ``weights`` ``(classes,)`` are those of `class_weights`; None weighs all classes of nuclei the same.
     H and V mean nothing outside nuclei and count inside only; centre distance is 0 outside and counts everywhere.
     """
     device = ensemble.first.device
@@ -145,6 +165,8 @@ def member_losses(
     wanted = table.classes[rows].to(device)
     maps = table.maps[rows].to(device)
     each = F.cross_entropy(raw[..., :classes].movedim(-1, 1), wanted, reduction="none", ignore_index=IGNORED)
+    if weights is not None:
+        each = each + class_surplus(raw[..., :classes], wanted, weights.to(device))
     # The mean over the pixels that count; a batch of ignored ones has loss 0 instead of NaN.
     loss = each.sum(1) / (wanted != IGNORED).sum(1).clamp_min(1)
     if not ensemble.config.maps:

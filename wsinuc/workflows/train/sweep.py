@@ -1,9 +1,13 @@
 """Which timesteps, decoder blocks and denoiser to take features from, asked of a validation split.
 
 Features are computed once per image and denoiser, for all timesteps and blocks together, and read
-at sampled pixels only. Every choice is then a set of columns of one table: a small ensemble is
-fitted to them and scored on the validation pixels, which takes seconds. The best few may be tried
-as whole segmenters, scored by instances.
+at sampled pixels only. Every choice is then a set of columns of one table: an ensemble is fitted to
+them as a training would fit it, and scored on the validation pixels, which takes seconds. The best
+few may be tried as whole segmenters, scored by instances.
+
+Pixels are nucleus from the probability that suits the validation pixels best, because a training
+chooses its threshold, too. At one half, choices would be compared by how high their probabilities
+are.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ from wsinuc.workflows.train.ddpm import load_extractor
 from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
 from wsinuc.workflows.train.pixel_table import IGNORED, PixelTable, SamplingConfig, collect_pixels
 from wsinuc.workflows.train.sweep_report import SweepScore, draw_scores, write_scores
+from wsinuc.workflows.train.threshold import best_level
 
 _CHUNK = 16_384
 """Rows that are classified at once."""
@@ -52,11 +57,12 @@ class SweepConfig:
     blocks: tuple[tuple[int, ...], ...] | None = None
     """Sets of decoder blocks. None takes one set, as deep in each denoiser's decoder as the published one is in
     its own: 6, 8, 10, 12 of 18."""
-    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(visits=2))
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """As a training has it: fewer views would prefer the features that learn fastest."""
     validation_pixels: int = 4000
     """Pixels per validation image, drawn evenly."""
-    fit: EnsembleFitConfig = field(default_factory=lambda: EnsembleFitConfig(epochs=6))
-    members: int = 2
+    fit: EnsembleFitConfig = field(default_factory=EnsembleFitConfig)
+    members: int = 5
     hidden: int = 64
     finalists: int = 0
     """So many of the best are tried as segmenters, for the AJI of their instances."""
@@ -225,7 +231,8 @@ def _trials(
         with torch.no_grad():
             # Background was thinned for the training; its logit gets back what that took (log of the share).
             ensemble.third_bias[..., 0] -= math.log(config.sampling.background_share)
-        mean_iou, dice = pixel_scores(held_out.classes.numpy(), _verdicts(ensemble, held_out, columns), classes)
+        wanted = held_out.classes.numpy()
+        mean_iou, dice = pixel_scores(wanted, verdicts(_probabilities(ensemble, held_out, columns), wanted), classes)
         score = SweepScore(
             denoiser=name,
             timesteps=features.timesteps,
@@ -286,13 +293,37 @@ def _published_blocks(checkpoint: Checkpoint) -> tuple[int, ...]:
 
 
 @torch.no_grad()
-def _verdicts(ensemble: PixelClassifierEnsemble, table: PixelTable, columns: torch.Tensor) -> NDArray[np.int64]:
-    """The most probable class of each row, by the members' mean."""
-    verdicts = []
+def _probabilities(ensemble: PixelClassifierEnsemble, table: PixelTable, columns: torch.Tensor) -> NDArray[np.float32]:
+    """The members' mean ``(rows, classes)``, background first."""
+    parts = []
     for chunk in torch.split(table.features, _CHUNK):
         raw = ensemble(chunk[None][..., columns].to(ensemble.first.device).float())
-        verdicts.append(raw[..., : ensemble.config.classes].softmax(-1).mean(0).argmax(-1).cpu())
-    return torch.cat(verdicts).numpy()
+        parts.append(raw[..., : ensemble.config.classes].softmax(-1).mean(0).cpu())
+    return torch.cat(parts).numpy()
+
+
+def verdicts(probabilities: NDArray[np.float32], true: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class of each row ``(rows,)``: background below the threshold of highest Dice, else the most probable one.
+
+    Parameters
+    ----------
+    probabilities
+        ``(rows, classes)``, background first.
+    true
+        ``(rows,)`` what the threshold is chosen by; `IGNORED` where nobody knows.
+
+    Examples
+    --------
+    >>> rows = np.array([[0.9, 0.1], [0.65, 0.35], [0.6, 0.4]], np.float32)
+    >>> verdicts(rows, np.array([0, 1, 1])).tolist()
+    [0, 1, 1]
+    """
+    levels = np.rint(255 * (1 - probabilities[:, 0])).astype(np.int64).clip(0, 255)
+    # A nucleus of unknown class is a nucleus.
+    inside = np.bincount(levels[true != 0], minlength=256)
+    outside = np.bincount(levels[true == 0], minlength=256)
+    nuclei = levels >= best_level(inside, outside)
+    return np.where(nuclei, 1 + probabilities[:, 1:].argmax(1), 0)
 
 
 def _finalist(

@@ -7,8 +7,9 @@ anywhere else; held-out windows show neither.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from statistics import fmean
 
 from wsinuc.metrics.calibration import Verdicts, certainty, fit_certainty
@@ -18,9 +19,9 @@ from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.train.held_out_window import HeldOutWindow
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
-"""Thresholds that are tried; 0.5 is the usual one."""
+"""Thresholds that are tried beside the one at the start."""
 TOLERANCE = 0.01
-"""Thresholds whose AJI is this close to the highest count as equally good; the one nearest to 0.5 is taken."""
+"""Thresholds whose AJI is this close to the highest count as equally good; the one nearest to the start is taken."""
 HEIGHTS = (0.03, 0.05, 0.1, 0.15, 0.2)
 """Heights of markers that are tried; 0.1 is the usual one."""
 FEWEST_VERDICTS = 10
@@ -30,25 +31,51 @@ STEEPEST = 10.0
 UNCORRECTED: Certainty = (1.0, 0.0)
 
 
-def fit_watershed(windows: Sequence[HeldOutWindow], start: WatershedSettings, *, heights: bool) -> WatershedSettings:
-    """The threshold and, with ``heights``, then the height of markers that suit the windows by the AJI of their nuclei.
+Aji = Callable[[int, WatershedSettings], float]
+"""AJI of a window, by its number, under settings."""
 
-    Windows without an annotated nucleus decide nothing; where no other is left, the settings stay.
+
+def aji_of_windows(windows: Sequence[HeldOutWindow]) -> Aji:
+    """The AJI of each window, separated once for each settings however often it is asked for."""
+
+    @cache
+    def aji(number: int, settings: WatershedSettings) -> float:
+        window = windows[number]
+        return score(window.labels, window.separated(settings)).aji
+
+    return aji
+
+
+def fit_watershed(
+    windows: Sequence[int], aji: Aji, start: WatershedSettings, *, heights: bool = False
+) -> WatershedSettings:
+    """The threshold and, with ``heights``, then the height of markers that suit windows by the AJI of their nuclei.
+
+    Parameters
+    ----------
+    windows
+        Numbers of the windows that decide, each with an annotated nucleus; where there is none, the settings stay.
+    aji
+        What is asked often: it should remember what it has said.
     """
-    annotated = [window for window in windows if window.labels.any()]
-    if not annotated:
+    if not windows:
         return start
-    tried = [replace(start, foreground_threshold=threshold) for threshold in THRESHOLDS]
-    scores = [_mean_aji(annotated, each) for each in tried]
-    good = [each for each, aji in zip(tried, scores, strict=True) if aji >= max(scores) - TOLERANCE]
-    # A threshold far from one half that gains next to nothing suits these few windows by accident.
-    settings = min(good, key=lambda each: abs(each.foreground_threshold - 0.5))
+
+    def mean_aji(settings: WatershedSettings) -> float:
+        return fmean(aji(number, settings) for number in windows)
+
+    usual = start.foreground_threshold
+    tried = [replace(start, foreground_threshold=each) for each in sorted({usual, *THRESHOLDS})]
+    best = max(mean_aji(each) for each in tried)
+    good = [each for each in tried if mean_aji(each) >= best - TOLERANCE]
+    # A threshold far from the usual one that gains next to nothing suits these few windows by accident.
+    settings = min(good, key=lambda each: abs(each.foreground_threshold - usual))
     if not heights:
         return settings
     by_height = [replace(settings, marker_height=height) for height in HEIGHTS]
     # Of equals the usual one comes first.
     by_height.sort(key=lambda each: abs(each.marker_height - start.marker_height))
-    return max(by_height, key=lambda each: _mean_aji(annotated, each))
+    return max(by_height, key=mean_aji)
 
 
 def fit_probabilities(verdicts: Verdicts) -> Certainty:
@@ -66,7 +93,3 @@ def fit_probabilities(verdicts: Verdicts) -> Certainty:
 def corrected(verdicts: Verdicts, line: Certainty) -> Verdicts:
     """The verdicts with probabilities as a model with this line would give them."""
     return replace(verdicts, probabilities=certainty(verdicts.probabilities, line))
-
-
-def _mean_aji(windows: Sequence[HeldOutWindow], settings: WatershedSettings) -> float:
-    return fmean(score(window.labels, window.separated(settings)).aji for window in windows)

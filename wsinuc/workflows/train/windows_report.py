@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from wsinuc.exports.atomic import replacing
-from wsinuc.exports.report.windows_page import TrainingFacts, WindowFacts, windows_page
+from wsinuc.exports.report.windows_page import ClassFacts, TrainingFacts, WindowFacts, windows_page
 from wsinuc.shown import shown
 from wsinuc.workflows.evaluate.ignored import faded
 from wsinuc.workflows.train.cross_validation import CrossValidation, JudgedWindow
 
 SUFFIX = ".windows.html"
 """Ending of the page, in place of that of the checkpoint."""
+
+
+FOUND_SHARE = 0.5
+"""Share of a class's nuclei below which the training warns."""
 
 
 def write_windows_page(measured: CrossValidation, model: Path, command: str) -> Path:
@@ -50,6 +54,11 @@ def write_windows_page(measured: CrossValidation, model: Path, command: str) -> 
         threshold=measured.watershed.foreground_threshold,
         marker_height=measured.watershed.marker_height,
         command=command,
+        classes=tuple(
+            ClassFacts(shown(name), counts.annotated, counts.predicted, counts.recall, counts.precision)
+            for name, counts in measured.by_class.items()
+        ),
+        warnings=tuple(class_warnings(measured)),
     )
     path = model.with_suffix(SUFFIX)
     with replacing(path) as stream:
@@ -78,6 +87,39 @@ def window_lines(measured: CrossValidation) -> Iterator[str]:
         f"{'all':{width}}{totals['true_nuclei']:>11,}{totals['predicted_nuclei']:>11,}{means['dice']:7.3f}"
         f"{means['aji']:7.3f}{_number(right):>7}{_number(probability):>13}"
     )
+
+
+def class_lines(measured: CrossValidation) -> Iterator[str]:
+    """The table of classes for a terminal, and a warning for each that is rarely found; nothing without classes."""
+    figures = measured.by_class
+    if not figures:
+        return
+    width = max(6, *(len(shown(name)) for name in figures))
+    yield f"{'class':{width}}  annotated  predicted  right  recall  precision"
+    for name, counts in figures.items():
+        yield (
+            f"{shown(name):{width}}{counts.annotated:>11,}{counts.predicted:>11,}{counts.right:>7,}"
+            f"{_number(counts.recall):>8}{_number(counts.precision):>11}"
+        )
+    yield from class_warnings(measured)
+
+
+def class_warnings(measured: CrossValidation) -> Iterator[str]:
+    """A sentence for each class that fewer than `FOUND_SHARE` of its nuclei were given."""
+    windows = measured.windows_with
+    for name, counts in measured.by_class.items():
+        if not counts.annotated or counts.recall >= FOUND_SHARE:
+            continue
+        if windows[name] == 1:
+            remedy = (
+                "it is in one window alone, and the model that is tested there has not seen it: annotate another one"
+            )
+        else:
+            remedy = f"annotate more of it, best in more than {windows[name]} windows"
+        yield (
+            f"Warning: {shown(name)} was named in {counts.right:,} of its {counts.annotated:,} nuclei, fewer than "
+            f"{FOUND_SHARE:.0%}; {remedy}"
+        )
 
 
 def _facts(window: JudgedWindow) -> WindowFacts:
