@@ -99,7 +99,7 @@ def distill(
     wsinuc distill mine.safetensors tnbc --mpp 0.25 --labels tnbc --where-not patient=09,10,11 -o student.safetensors
     """
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.regular import require_parent
+    from wsinuc.own_files import check_place
     from wsinuc.workflows.data.sources import Choice
     from wsinuc.workflows.distill.config import DistillConfig
     from wsinuc.workflows.distill.patches import scales_of
@@ -109,7 +109,7 @@ def distill(
 
     config = overlaid(DistillConfig(), FIELDS, given_options(context))
     # Before the teacher scores anything.
-    require_parent(output)
+    check_place(output)
     teachers = [load_teacher(model, device=device) for model in (teacher, *options["also"])]
     check_teachers(teachers)
     scales = scales_of(teachers, config)

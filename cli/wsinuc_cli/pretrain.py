@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc_cli.images import condition_options, split_options
 from wsinuc_cli.options import device_option
 from wsinuc_cli.overlay import given_options, refuse_foreign
@@ -112,7 +112,7 @@ def pretrain(
     if preset == "genselfdiff" and method != "ddpm":
         raise click.UsageError(f"--preset genselfdiff is of --method ddpm; {method} has cpu, small and paper")
     config: Any = pretrain_config(method, preset, given)
-    require_parent(output)
+    check_place(output)
     if method == "ddpm":
         from wsinuc_cli.pretrain_denoiser import pretrain_denoiser
 
