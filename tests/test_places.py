@@ -25,7 +25,7 @@ COMMANDS = (
     ("pretrain", "no-data", "-o"),
     ("adapt", "fast", "no-data", "-o"),
     ("join", "no-data", "-o"),
-    ("distill", "no-data", "--teacher", "fast", "-o"),
+    ("distill", "fast", "no-data", "-o"),
     ("classify", "no-data", "-o"),
     ("data", "split", "no-data", "-o"),
     ("data", "subset", "no-data", "-o"),
