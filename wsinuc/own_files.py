@@ -13,10 +13,12 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from wsinuc.errors import OutputError
+from wsinuc.regular import require_parent, require_regular
 
 # Systems without these flags have no such links either, or leave them to administrators.
 _PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -24,6 +26,8 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | _PLAIN
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _BUFFER = 1 << 20
 _RANDOM_BYTES = 8
+_MARK = b"wsinuc"  # checkpoints, splits, maps and contact sheets have it in their headers
+_HEAD = 4096  # first bytes of a file, in which the mark stands
 _LONGEST = 220
 """Bytes of a name that leave room for what is added to it: file systems allow 255."""
 
@@ -117,6 +121,40 @@ def check_folder(path: Path) -> None:
             f"{path} is a {kind} where wsinuc keeps a folder of its own, so nothing is written there: "
             "remove it, or choose another place"
         )
+
+
+def check_place(path: Path, is_ours: Callable[[bytes], bool] = lambda head: _MARK in head) -> None:
+    """Raise OutputError unless a command may write the file that its user names: nothing of value is lost there.
+
+    Parameters
+    ----------
+    path
+        The folder that is to hold it must be there, and be none of a result. What lies there already is replaced only
+        if it is empty or a file of wsinuc.
+    is_ours
+        Tells a file of wsinuc by its first bytes.
+    """
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder, and the name of a file in it is expected")
+    check_outside_results(path)
+    require_parent(path)
+    if not path.exists():
+        return
+    require_regular(path, OutputError)
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if head and not is_ours(head):
+        raise OutputError(
+            f"{path} is there already and no file that this command writes, so it is not replaced: choose another "
+            "name, or remove it"
+        )
+
+
+def check_outside_results(path: Path) -> None:
+    """Raise OutputError for a path in a finished result: its files are sealed, and another one makes it damaged."""
+    for folder in path.resolve().parents:
+        if folder.name.endswith(".wsinuc") and (folder / "summary.json").exists():
+            raise OutputError(f"{path} lies in the result {folder.name}, whose files are sealed: choose another name")
 
 
 def what_is(path: Path) -> str:

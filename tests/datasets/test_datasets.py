@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import tifffile
+from PIL import ExifTags, Image
 
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import parse_conditions
+from wsinuc.datasets.files import read_image
+from wsinuc.datasets.label_files import read_ids
 from wsinuc.errors import ConfigError, DataError, MppError
+from wsinuc.grid import Box
+from wsinuc.slides import open_slide
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -244,3 +249,56 @@ def test_the_real_sets():
     image = tnbc[0]
     assert image.image.shape == (512, 512, 3)
     assert len(np.unique(image.labels)) - 1 == int(image.attributes["n_nuclei"])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_an_image_is_upright_as_the_slide_of_the_same_file(tmp_path, suffix):
+    pixels = np.full((16, 24, 3), 240, np.uint8)
+    pixels[:8, :8] = 40
+    labels = np.zeros((24, 16), np.uint8)
+    labels[:8, 8:] = 1  # where the dark corner lies once the image is turned to the right
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    image = tmp_path / "images" / f"a{suffix}"
+    if suffix == ".tif":
+        tifffile.imwrite(image, pixels, photometric="rgb", extratags=[(274, 3, 1, 6, False)])
+    else:
+        Image.fromarray(pixels).save(image, exif=exif, quality=100)
+    Image.fromarray(labels).save(tmp_path / "labels" / "a.png")
+    read = open_dataset(tmp_path, mpp=0.25)[0]
+    np.testing.assert_array_equal(read.image[..., 0] < 128, read.labels == 1)
+    with open_slide(image) as slide:
+        np.testing.assert_array_equal(slide.read(Box(0, 0, 24, 16)), read.image)
+
+
+def test_labels_are_turned_as_their_image(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 8
+    labels = np.zeros((16, 24), np.uint8)
+    labels[0, 0] = 7
+    Image.fromarray(labels).save(tmp_path / "a.png", exif=exif)
+    assert read_ids(tmp_path / "a.png").shape == (24, 16)
+    assert read_ids(tmp_path / "a.png")[-1, 0] == 7
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_is_white_as_in_the_slide_of_the_same_file(tmp_path, mode):
+    layer = np.zeros((16, 24, 4), np.uint8)
+    layer[:8, :, 3] = 255
+    image = Image.fromarray(layer)
+    if mode == "LA":
+        image = image.convert("LA")
+    path = tmp_path / "a.png"
+    if mode == "P":
+        image = Image.fromarray(layer[..., 3] // 255, "P")
+        image.putpalette([0, 0, 0, 0, 0, 0])
+        image.save(path, transparency=0)
+    else:
+        image.save(path)
+    pixels = read_image(path)
+    assert (pixels[:8] == 0).all()
+    assert (pixels[8:] == 255).all()
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read(Box(0, 0, 16, 24)), pixels)

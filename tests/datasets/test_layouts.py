@@ -220,3 +220,23 @@ def test_the_same_set_twice_is_refused(tmp_path, name):
     shutil.copytree(first, tmp_path / f"{first.name} copy")
     with pytest.raises(DataError, match="have the same name; is the data set there twice"):
         open_dataset(tmp_path, mpp=0.25)
+
+
+def _write_tnbc(root: Path) -> Path:
+    save(picture(0), root / "Slide_01" / "01_1.png")
+    save((blobs(1, 2) > 0).astype(np.uint8) * 255, root / "GT_01" / "01_1.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    "write",
+    [write_pannuke, write_monuseg, write_consep, write_lizard, write_dsb, _write_tnbc],
+    ids=lambda f: f.__name__,
+)
+def test_what_macos_leaves_beside_every_file_is_no_part_of_a_set(write, tmp_path):
+    write(tmp_path)
+    expected = [image.labels.max() for image in open_dataset(tmp_path, mpp=0.25)]
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7 resource fork")
+        path.with_name(".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    assert [image.labels.max() for image in open_dataset(tmp_path, mpp=0.25)] == expected

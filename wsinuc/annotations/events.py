@@ -15,6 +15,14 @@ _BUFFER = 1 << 15  # the parser makes a list of all events of a buffer
 _BOM = b"\xef\xbb\xbf"
 _OTHER_ENCODINGS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 
+_OTHER_CONTENT = {
+    b"<": "it is XML or HTML: annotations of ImageScope, ASAP or NDP.view have to be opened and exported in QuPath",
+    b"\x1f\x8b": "it is packed with gzip: call it .geojson.gz",
+    b"PK\x03\x04": "it is a zip: call it .zip",
+    b"\x89PNG": "it is a picture",
+}
+"""What is given for GeoJSON by mistake, by its first bytes."""
+
 Event = tuple[str, Any]
 """Kind of event and its value, as ``ijson.basic_parse`` has them."""
 
@@ -95,6 +103,9 @@ class _Text:
         data = self._stream.read(size)
         if self._at_start and data:
             self._at_start = False
+            for start, kind in _OTHER_CONTENT.items():
+                if data.lstrip(b" \t\r\n" + _BOM).startswith(start):
+                    raise JsonError(kind)
             # JSON begins with ASCII, which has a zero in every other byte in UTF-16.
             if data.startswith(_OTHER_ENCODINGS) or b"\0" in data[:4]:
                 raise JsonError("the text is UTF-16 or UTF-32, expected UTF-8")

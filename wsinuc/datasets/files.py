@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from wsinuc.errors import DataError
 from wsinuc.limits import listed, text_lines
 from wsinuc.regular import refuse_special
+from wsinuc.slides.turn import TURNS, Turn, exif_orientation
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 """Suffixes of images, in order of preference."""
@@ -27,7 +28,7 @@ _COLOURS = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA", "CMYK", "YCbCr")
 
 
 def image_shape(path: Path) -> tuple[int, int]:
-    """(height, width) in pixels from the header of an image file; nothing is decoded.
+    """(height, width) in pixels of the upright image, from the header of its file; nothing is decoded.
 
     Raises
     ------
@@ -35,11 +36,11 @@ def image_shape(path: Path) -> tuple[int, int]:
         The file is missing, damaged or no image.
     """
     with opened(path) as image:
-        return image.height, image.width
+        return turn_of(image).shape((image.height, image.width))
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """RGB pixels ``(h, w, 3)`` of an 8-bit image file.
+    """RGB pixels ``(h, w, 3)`` of an 8-bit image file, upright and on white, as a slide of the same file has them.
 
     Raises
     ------
@@ -52,8 +53,21 @@ def read_image(path: Path) -> NDArray[np.uint8]:
                 f"{path}: images must be 8-bit RGB, got {_contents(image)}; scale the values to 0 to 255 and "
                 "save as PNG"
             )
+        turn = turn_of(image)
         decode(image, path)
-        return np.asarray(image.convert("RGB"))
+        return np.ascontiguousarray(turn.apply(np.asarray(_on_white(image))))
+
+
+def turn_of(image: Image.Image) -> Turn:
+    """How the stored pixels must be turned, by EXIF; Pillow turns a TIFF, which has a tag for it, by itself."""
+    return TURNS[exif_orientation(image.info.get("exif"))]
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def check_shape(labels: Path, shape: tuple[int, ...], image: Path, expected: tuple[int, ...]) -> None:
@@ -105,6 +119,15 @@ def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, st
         raise DataError(f"{path} is missing; it must have the columns {', '.join(columns)}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read as CSV ({error.strerror or error})") from error
+
+
+def matching(folder: Path, pattern: str) -> Iterator[Path]:
+    """Paths below a folder that match, without hidden ones: macOS leaves ``._name.png`` beside every file it copies."""
+    return (
+        path
+        for path in folder.glob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

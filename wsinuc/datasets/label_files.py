@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from wsinuc.datasets.base import Annotation
-from wsinuc.datasets.files import check_shape, decode, image_shape, opened, read_image
+from wsinuc.datasets.files import check_shape, decode, image_shape, opened, read_image, turn_of
 from wsinuc.datasets.label_values import (
     BLACK_AND_WHITE,
     PALETTE,
@@ -100,8 +100,9 @@ def read_mask(path: Path) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
         The file is missing or damaged.
     """
     with opened(path) as image:
+        turn = turn_of(image)
         decode(image, path)
-        levels = np.asarray(image.convert("RGB")).max(axis=2)
+        levels = turn.apply(np.asarray(image.convert("RGB")).max(axis=2))
     brightest = int(levels.max(initial=0))
     nuclear = levels > 0
     if np.array_equal(nuclear, levels == brightest) or not brightest:
@@ -148,8 +149,9 @@ def read_values(path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
                 "per nucleus as a "
                 "16-bit grey PNG"
             )
+        turn = turn_of(image)
         decode(image, path)
-        values = np.asarray(image)
+        values = turn.apply(np.asarray(image))
         if image.mode == "P":
             _check_palette(image, values, path)
             return values, (PALETTE,)

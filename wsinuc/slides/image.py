@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from wsinuc.errors import SlideError
 from wsinuc.grid import Box
@@ -27,7 +26,7 @@ from wsinuc.slides.dialect import Dialect, bits_note
 from wsinuc.slides.tiff.layout import read_layout
 from wsinuc.slides.tiff.reader import header_of, is_tiff, open_tiff, understood
 from wsinuc.slides.tiff.segments import SegmentReader
-from wsinuc.slides.turn import TURNS
+from wsinuc.slides.turn import exif_orientation
 from wsinuc.urls import Place
 
 MAX_PIXELS = 2**29
@@ -145,7 +144,7 @@ def _look_at_png(image: Image.Image, bits: int, color_type: int, name: str, size
     _check_inflation(name, row * image.height, size, "png")
     check_size(name, shape, samples * (2 if bits == 16 else 1))
     # Pillow's getexif may decode the whole image.
-    orientation = _orientation(Image.Exif(), image.info.get("exif"))
+    orientation = exif_orientation(image.info.get("exif"))
     dialect = Dialect(
         color="grey" if samples < 3 else "rgb",
         bits=max(bits, 8),
@@ -164,7 +163,7 @@ def _look_at_jpeg(image: JpegImagePlugin.JpegImageFile, path: Path, size: int) -
     several = bool(image.info.get("progressive")) or _first_scan(path)[0] != samples
     check_size(name, shape, samples + (_coefficients(image) if several else 0))
     color = {1: "grey", 3: "rgb", 4: "cmyk"}[samples]
-    dialect = Dialect(color=color, orientation=_orientation(Image.Exif(), image.info.get("exif")))
+    dialect = Dialect(color=color, orientation=exif_orientation(image.info.get("exif")))
     return _Stored(kind="jpeg", shape=shape, dialect=dialect, inverted=samples == 4 and "adobe" in image.info)
 
 
@@ -197,18 +196,6 @@ def _check_inflation(name: str, declared: int, size: int, kind: str) -> None:
             f"{name}: claims {declared:,} bytes of pixels, more than a file of {size:,} bytes can hold: "
             "damaged or incomplete"
         )
-
-
-def _orientation(exif: Image.Exif, data: bytes | None) -> int:
-    """The orientation that EXIF names; 1, upright, when it names none or is damaged."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exif.load(data or b"")
-            value = exif.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Pillow raises struct, syntax and index errors
-        return 1
-    return value if value in TURNS else 1
 
 
 def _decode_image(path: Path) -> NDArray[Any]:

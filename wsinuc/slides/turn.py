@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 
 from wsinuc.grid import Box
+
+Sample = TypeVar("Sample", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +45,8 @@ class Turn:
             return Box(columns[0], rows[0], columns[1], rows[1])
         return Box(rows[0], columns[0], rows[1], columns[1])
 
-    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Upright pixels ``(h, w, 3)`` of stored ones; a view of them.
+    def apply(self, pixels: NDArray[Sample]) -> NDArray[Sample]:
+        """Upright pixels ``(h, w)`` or ``(h, w, samples)`` of stored ones; a view of them.
 
         Examples
         --------
@@ -69,3 +74,16 @@ TURNS = {
     8: Turn(True, True, False),
 }
 """The turn for each value of the orientation tag; 1 is upright."""
+
+
+def exif_orientation(exif: bytes | None) -> int:
+    """The orientation that an image's EXIF data name; 1, upright, when they name none or are damaged."""
+    parsed = Image.Exif()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            parsed.load(exif or b"")
+            value = parsed.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises struct, syntax and index errors
+        return 1
+    return value if value in TURNS else 1

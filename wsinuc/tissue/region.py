@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_COORDINATE = 1e9
 """px; no slide reaches so far."""
+MIN_EXTENT = 2.0
+"""px; a region that is smaller than any nucleus is not meant so."""
 _PORTION = 4096  # corners that are looked at together
 
 
@@ -92,6 +94,12 @@ def load_region(path: str | Path, *, origin_yx: tuple[float, float] = (0.0, 0.0)
     if reach > MAX_COORDINATE:
         raise DataError(
             f"{path}: a polygon reaches to {reach:.3g} px, which no slide does: are these coordinates pixels?"
+        )
+    x0, y0, x1, y1 = outlines.bounds
+    if max(x1 - x0, y1 - y0) < MIN_EXTENT:
+        raise DataError(
+            f"{path}: its polygons together are {x1 - x0:.3g} x {y1 - y0:.3g} px large: are these coordinates pixels, "
+            "or shares of the image, millimetres or degrees?"
         )
     return Region(outlines, str(path), origin_yx)
 

@@ -63,7 +63,7 @@ def adapt(
     wsinuc adapt fast windows --mpp 0.25 --rest slides -o mine.safetensors
     wsinuc adapt accurate tnbc --mpp 0.25 --few 4 -o mine.safetensors
     """
-    from wsinuc.regular import require_parent
+    from wsinuc.own_files import check_place
     from wsinuc.segmenters import model_path
     from wsinuc.segmenters.outline import outline_model
     from wsinuc.workflows.adapt.config import AdaptConfig
@@ -71,7 +71,7 @@ def adapt(
     from wsinuc.workflows.adapt.run import adapt as run
 
     config = overlaid(AdaptConfig(), FIELDS, given_options(context))
-    require_parent(output)
+    check_place(output)
     outline = outline_model(model)
     chosen = gather(data, options)
     check_classes([each.name for each in outline.classes], [each.name for each in chosen.classes], model)

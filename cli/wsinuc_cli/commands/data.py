@@ -108,8 +108,10 @@ def split(
     if few and (stratify or group):
         raise click.UsageError("--few spreads its patches by itself; leave --stratify and --group out")
     from wsinuc.datasets.sampling.split import few_patches, split_images
+    from wsinuc.own_files import check_place
     from wsinuc.workflows.data.info import open_for_counting
 
+    check_place(output)
     dataset = open_for_counting(source, regions=regions)
     if few:
         division = few_patches(dataset, few, size_px=size, seed=seed)
@@ -177,10 +179,12 @@ def subset(
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.models.devices import pick_device
     from wsinuc.models.features.image_vectors import load_feature_network
+    from wsinuc.own_files import check_place
     from wsinuc.segmenters import FEATURES
     from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
 
     config = SubsetConfig(size_px=size, **options)
+    check_place(output)
     dataset = open_dataset(source, mpp=mpp, regions=regions).where(parse_conditions(wanted), parse_conditions(unwanted))
     # After the data set: a wrong path shows before a network is loaded.
     network = load_feature_network(denoiser or FEATURES, device=pick_device(device))

@@ -99,7 +99,7 @@ def distill(
     wsinuc distill accurate slides/*.svs --also mine.safetensors -o student.safetensors
     wsinuc distill mine.safetensors tnbc --mpp 0.25 --labels tnbc --where-not patient=09,10,11 -o student.safetensors
     """
-    from wsinuc.regular import require_parent
+    from wsinuc.own_files import check_place
     from wsinuc.workflows.distill.config import DistillConfig
     from wsinuc.workflows.distill.patches import scales_of
     from wsinuc.workflows.distill.run import distill as run
@@ -107,7 +107,7 @@ def distill(
 
     config = overlaid(DistillConfig(), FIELDS, given_options(context))
     # Before the teacher scores anything.
-    require_parent(output)
+    check_place(output)
     teachers = [load_teacher(model, device=device) for model in (teacher, *options["also"])]
     check_teachers(teachers)
     scales = scales_of(teachers, config)

@@ -59,11 +59,11 @@ def join(
     \b
     wsinuc join mine/ --mpp 0.25 --model fast -o joined.safetensors
     """
-    from wsinuc.regular import require_parent
+    from wsinuc.own_files import check_place
     from wsinuc.segmenters import model_path
     from wsinuc.workflows.join.run import JoiningFit, train_joining
 
-    require_parent(output)
+    check_place(output)
     chosen = gather(data, options)
     model_path(model)  # raises for a model that is not there
     config = overlaid(JoiningFit(), FIELDS, given_options(context))

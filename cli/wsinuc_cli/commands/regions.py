@@ -63,6 +63,7 @@ def regions(
     A region is called by its name, else by its class. Regions may nest and overlap: a nucleus counts in each that its
     centre lies in.
     """
+    from wsinuc.own_files import check_outside_results
     from wsinuc.workflows.regions.jobs import RegionJob, read_job_table
     from wsinuc.workflows.regions.run import measure_jobs
     from wsinuc.workflows.regions.tables import band_lines, bands_file, to_lines, write_tables
@@ -73,6 +74,8 @@ def regions(
         jobs = read_job_table(result)
     else:
         raise click.UsageError("give a result and the GeoJSON file of its regions, or a CSV table of several")
+    if output is not None:
+        check_outside_results(output)
     if output is not None and not overwrite:
         check_free(output, *([bands_file(output)] if bands else []))
     figures = [each for found in measure_jobs(jobs, bands_um=bands) for each in found]

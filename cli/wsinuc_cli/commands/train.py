@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc_cli.help.sections import SectionedCommand
 from wsinuc_cli.options.common import device_option
 from wsinuc_cli.options.images import FILE, condition_options, gather, split_options
@@ -218,7 +218,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
     else:
         config = network_config(method, options["preset"], given)
     # Before any image is read: a wrong folder should not show after hours of training.
-    require_parent(output)
+    check_place(output)
     chosen = gather(data, options)
     count = sum(len(set(image.labels[image.labels > 0].tolist())) for image in chosen.images)
     names = ", ".join(c.name for c in chosen.classes)

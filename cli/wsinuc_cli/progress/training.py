@@ -7,6 +7,7 @@ loss and the time left; all others are printed above it. Without a terminal, in 
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from wsinuc.own_files import append
+from wsinuc.own_files import append, check_place
 from wsinuc.progress_line import ProgressLine
-from wsinuc.regular import require_parent
 from wsinuc.shown import shown
 from wsinuc_cli.terminal import echo
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wsinuc.models.training.loop import Progress
 
 Tell = Callable[[str], None]
+_LOG = re.compile(rb"\d{4}-\d\d-\d\dT")  # each line begins with its time
 
 
 def log_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -85,7 +86,8 @@ def _recorder(log: Path) -> Tell:
         with append(log) as stream:
             stream.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')}  {shown(line)}\n".encode())
 
-    require_parent(log)
+    # What is no log would be damaged by lines at its end.
+    check_place(log, is_ours=lambda head: _LOG.match(head) is not None)
     append(log).close()  # so that it fails now, and not at the first report
     return record
 

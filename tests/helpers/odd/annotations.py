@@ -80,6 +80,10 @@ def _regions() -> Iterator[Row]:
             collection(polygon(square(0, 0, 1e12, 1e12))),
             Refused(DataError, "pixels?"),
         ),
+        "shares of the image": (
+            collection(polygon(square(0.1, 0.2, 0.9, 0.7))),
+            Refused(DataError, "0.8 x 0.5 px large: are these coordinates pixels"),
+        ),
         "an empty collection": (collection(), Refused(DataError, "no polygon in it")),
         "a type that is a list": (
             collection({"type": ["Polygon"], "coordinates": []}),
@@ -125,6 +129,13 @@ def _packed() -> Iterator[Row]:
         "gzip": ("a.geojson.gz", gzip.compress(PLAIN), Gives(81)),
         "gzip of nothing": ("a.geojson.gz", gzip.compress(b""), Refused(DataError, "cannot parse")),
         "gzip cut off": ("a.geojson.gz", gzip.compress(PLAIN)[:-9], Refused(DataError, "damaged")),
+        "gzip without its ending": ("a.geojson", gzip.compress(PLAIN), Refused(DataError, "call it .geojson.gz")),
+        "zip without its ending": ("a.geojson", good, Refused(DataError, "call it .zip")),
+        "XML of ImageScope": (
+            "a.xml",
+            b'\xef\xbb\xbf<?xml version="1.0"?><Annotations/>',
+            Refused(DataError, "exported in QuPath"),
+        ),
         "no gzip": ("a.geojson.gz", PLAIN, Refused(DataError, "damaged")),
         "gzip that is a bomb": ("a.geojson.gz", gzip.compress(bytes(2**24)), Refused(DataError, "when unpacked")),
         "zip that is a bomb": ("a.zip", zipped(("a.geojson", bytes(2**24))), Refused(DataError, "shrank more than")),
@@ -149,6 +160,7 @@ def _masks() -> Iterator[Row]:
     half = np.zeros((SIDE, SIDE), np.uint8)
     half[:, : SIDE // 2] = 255
     clear = np.dstack([half] * 3 + [np.full_like(half, 255)])
+    half_of_it = Gives(SIDE * SIDE // 2)
     kinds: dict[str, tuple[Make, Gives | Refused]] = {
         "black and white": (partial(_mask, half, "a.png"), Gives(SIDE * SIDE // 2)),
         "of one bit": (partial(_mask, half > 0, "a.png"), Gives(SIDE * SIDE // 2)),
@@ -156,6 +168,18 @@ def _masks() -> Iterator[Row]:
         "of 16 bits": (partial(_mask, half.astype(np.uint16) * 257, "a.png"), Gives(SIDE * SIDE // 2)),
         "in colour with alpha": (partial(_mask, clear, "a.png"), Gives(SIDE * SIDE // 2)),
         "eight times smaller": (partial(_mask, half[::8, ::8], "a.png"), Gives(SIDE * SIDE // 2)),
+        "on transparent white": (
+            partial(_mask, np.dstack([half | 255] * 3 + [half]), "a.png"),
+            half_of_it,
+        ),
+        "grey and transparent": (partial(_mask, np.dstack([np.full_like(half, 9), half]), "a.png"), half_of_it),
+        "JPEG": (partial(_mask, half, "a.jpg"), Refused(DataError, "save a PNG")),
+        "probabilities": (
+            partial(_mask, half // 3 + 9, "a.png"),
+            Refused(DataError, "none of its pixels is 0, they are 9 to 94"),
+        ),
+        "a picture of the slide": (partial(_mask, _picture(), "a.png"), Refused(DataError, "a picture and no mask")),
+        "all white": (partial(_mask, half * 0 + 255, "a.png"), Gives(SIDE * SIDE)),
         "all black": (partial(_mask, half * 0, "a.png"), Refused(DataError, "selects nothing")),
         "of another slide": (
             partial(_mask, half[:20], "a.png"),
@@ -174,6 +198,13 @@ def _masks() -> Iterator[Row]:
     }
     for name, (make, expected) in kinds.items():
         yield Row(name=f"mask: {name}", door="--tissue FILE", make=make, expected=expected)
+
+
+def _picture() -> np.ndarray:
+    """A photograph, some of whose pixels are black."""
+    pixels = np.random.default_rng(0).integers(60, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+    pixels[:2] = 0
+    return pixels
 
 
 def _noisy_mask(folder: Path) -> Path:

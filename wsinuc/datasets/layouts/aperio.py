@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from skimage import draw
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name, image_shape, read_image
+from wsinuc.datasets.files import by_name, image_shape, matching, read_image
 from wsinuc.errors import DataError
 from wsinuc.limits import listed, open_bounded
 
@@ -227,7 +227,7 @@ def _outline(corners: array[float], region: Element, path: Path) -> NDArray[np.f
 def _pairs(path: Path) -> Iterator[tuple[Path, Path]]:
     """Images that have, or should have, an annotation, judged by names alone."""
     for depth in ("", "*/", "*/*/", "*/*/*/"):
-        for image in path.glob(f"{depth}*.tif"):
+        for image in matching(path, f"{depth}*.tif"):
             if image.parent.name.lower() == "tissue images":
                 yield image, image.parents[1] / "Annotations" / f"{image.stem}.xml"
             elif image.with_suffix(".xml").is_file():

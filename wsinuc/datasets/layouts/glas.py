@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name, read_table
+from wsinuc.datasets.files import by_name, matching, read_table
 from wsinuc.datasets.label_files import read_annotation
 
 
@@ -62,6 +62,6 @@ def _row(name: str, known: Row) -> Row:
 def _images(path: Path) -> Iterator[Path]:
     """Images with an annotation beside them, judged by names alone; the archive unpacks into a folder."""
     for depth in ("", "*/"):
-        for image in path.glob(f"{depth}*.bmp"):
+        for image in matching(path, f"{depth}*.bmp"):
             if image.with_name(f"{image.stem}_anno.bmp").is_file():
                 yield image

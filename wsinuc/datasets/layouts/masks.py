@@ -17,7 +17,7 @@ import numpy as np
 from scipy import ndimage
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name, check_shape, image_shape, read_image
+from wsinuc.datasets.files import by_name, check_shape, image_shape, matching, read_image
 from wsinuc.datasets.label_files import read_mask
 from wsinuc.datasets.label_values import check_cover
 from wsinuc.errors import DataError
@@ -81,7 +81,7 @@ class Dsb2018Layout(Layout):
 
     def read(self, row: Row) -> Annotation:
         image = self._images[row["name"]]
-        masks = sorted((image.parents[1] / "masks").glob("*.png"))
+        masks = sorted(matching(image.parents[1] / "masks", "*.png"))
         if not masks:
             raise DataError(f"{image.parents[1] / 'masks'} holds no masks; an image has one PNG per nucleus")
         shape = image_shape(image)
@@ -97,7 +97,7 @@ class Dsb2018Layout(Layout):
 
 def _tnbc_images(path: Path) -> Iterator[Path]:
     for depth in ("", "*/"):
-        for image in path.glob(f"{depth}Slide_[0-9][0-9]/*.png"):
+        for image in matching(path, f"{depth}Slide_[0-9][0-9]/*.png"):
             if _tnbc_mask(image).parent.is_dir():
                 yield image
 
@@ -108,6 +108,6 @@ def _tnbc_mask(image: Path) -> Path:
 
 def _dsb_images(path: Path) -> Iterator[Path]:
     for depth in ("*/", "*/*/"):
-        for image in path.glob(f"{depth}images/*.png"):
+        for image in matching(path, f"{depth}images/*.png"):
             if image.parents[1].name == image.stem and (image.parents[1] / "masks").is_dir():
                 yield image

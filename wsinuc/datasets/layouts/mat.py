@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name, check_shape, image_shape, read_image, read_table
+from wsinuc.datasets.files import by_name, check_shape, image_shape, matching, read_image, read_table
 from wsinuc.datasets.label_values import instances_of, label_ids
 from wsinuc.datasets.mat_file import list_variables, read_variable
 from wsinuc.errors import DataError
@@ -237,9 +237,9 @@ def _paired_images(path: Path) -> Iterator[Path]:
     """``Images/NAME.png`` with a ``Labels`` folder of MATLAB files beside, in the given folder or up to two below."""
     # No deeper, so that pointing at a large folder does not search all of it.
     for depth in ("", "*/", "*/*/"):
-        for labels in path.glob(f"{depth}Labels"):
-            if next(labels.glob("*.mat"), None) is not None:
-                yield from (image for image in (labels.parent / "Images").glob("*.png"))
+        for labels in matching(path, f"{depth}Labels"):
+            if next(matching(labels, "*.mat"), None) is not None:
+                yield from (image for image in matching(labels.parent / "Images", "*.png"))
 
 
 def _labels_of(image: Path) -> Path:
@@ -249,11 +249,11 @@ def _labels_of(image: Path) -> Path:
 def _lizard_images(path: Path) -> Iterator[Path]:
     """PNGs in Lizard_Images1 and 2; archives unpack to one such folder in another of the same name."""
     for depth in ("*/", "*/*/"):
-        for image in path.glob(f"{depth}*.png"):
+        for image in matching(path, f"{depth}*.png"):
             if image.parent.name.lower().startswith("lizard_images"):
                 yield image
 
 
 def _lizard_labels(path: Path) -> Path | None:
-    candidates = (labels for depth in ("*/", "*/*/") for labels in path.glob(f"{depth}Labels"))
+    candidates = (labels for depth in ("*/", "*/*/") for labels in matching(path, f"{depth}Labels"))
     return next((labels for labels in candidates if labels.parent.name.lower() == "lizard_labels"), None)

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name
+from wsinuc.datasets.files import by_name, matching
 from wsinuc.datasets.label_files import read_annotation
 
 IMAGES = "tissue images"
@@ -51,9 +51,9 @@ class NuInsSegLayout(Layout):
 def _labelled(path: Path) -> Iterator[Path]:
     """Images of organs that have labels at all, judged by names alone; archives may unpack into a folder more."""
     for depth in ("*/", "*/*/"):
-        for organ in path.glob(f"{depth}{IMAGES}"):
+        for organ in matching(path, f"{depth}{IMAGES}"):
             if any((organ.parent / name).is_dir() for name in LABELS):
-                yield from organ.glob("*.png")
+                yield from matching(organ, "*.png")
 
 
 def _tissue(image: Path) -> Row:

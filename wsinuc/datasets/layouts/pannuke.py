@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import by_name
+from wsinuc.datasets.files import by_name, matching
 from wsinuc.datasets.label_values import EMPTY, instances_of
 from wsinuc.errors import DataError
 from wsinuc.nuclei.classes import NucleusClass
@@ -118,7 +118,7 @@ def merge_channels(masks: NDArray[Any], source: Path) -> tuple[NDArray[np.int32]
 def _find_folds(path: Path) -> Iterator[_Fold]:
     """Folds in any of the layouts, judged by names alone."""
     for depth in ("", "*/", "images/*/", "*/images/*/", "*/*/images/*/"):
-        for images in path.glob(f"{depth}images.npy"):
+        for images in matching(path, f"{depth}images.npy"):
             if len(images.parents) > 2:
                 above = images.parents[2]
             else:
@@ -128,7 +128,7 @@ def _find_folds(path: Path) -> Iterator[_Fold]:
             masks = beside if beside.is_file() else across
             if masks.is_file():
                 yield _Fold(_number(images.parent), images, masks, images.with_name("types.npy"))
-    for images in path.glob("images/*.npy"):
+    for images in matching(path, "images/*.npy"):
         masks = path / "masks" / images.name
         if masks.is_file():
             yield _Fold(_number(images), images, masks, path / "types" / images.name)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Annotation, Layout, Row
-from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, image_shape, read_image, table_rows
+from wsinuc.datasets.files import IMAGE_SUFFIXES, by_stem, image_shape, matching, read_image, table_rows
 from wsinuc.datasets.point_files import numbers
 from wsinuc.errors import DataError
 from wsinuc.limits import text_lines
@@ -101,7 +101,7 @@ class EndoNukeLayout(Layout):
         tiles: dict[str, tuple[Path, Path]] = {}
         for folder in _roots(self.path):
             images = by_stem(folder / "images", IMAGE_SUFFIXES)
-            for text in sorted((folder / "labels" / "bulk").rglob("*.txt")):
+            for text in sorted(matching(folder / "labels" / "bulk", "**/*.txt")):
                 if text.stem in tiles:
                     raise DataError(f"{text} and {tiles[text.stem][1]} label the same tile; keep one of them")
                 # A missing image is named as it should be, and reading it says so.

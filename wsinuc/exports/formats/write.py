@@ -92,6 +92,7 @@ def target(result: Path, kind: Format, out: str | Path | None = None, *, overwri
     path = _target(result, kind, out)
     if result.resolve() in path.resolve().parents:
         raise OutputError(f"{path} lies in the result itself, whose files are sealed: choose another -o")
+    own_files.check_outside_results(path)
     if path.exists() and not overwrite:
         raise OutputError(f"{path} is there already: add --overwrite to replace it, or choose another -o")
     return path

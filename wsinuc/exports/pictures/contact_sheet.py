@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.exports.atomic import replacing
-from wsinuc.exports.pictures.drawing import GREY, INK, boundaries, font, frame, printable
+from wsinuc.exports.pictures.drawing import GREY, INK, boundaries, font, frame, printable, signature
 from wsinuc.grid import ceil_div
 from wsinuc.nuclei.classes import NucleusClass
 
@@ -60,7 +60,7 @@ def write_contact_sheet(
         page.paste(tile, (x, y))
         _draw_caption(ImageDraw.Draw(page), image, (x, y + TILE_PX + 4))
     with replacing(path) as file:
-        page.save(file, format="PNG")
+        page.save(file, format="PNG", pnginfo=signature())
 
 
 def _tile(image: LabelledImage, colors: NDArray[np.uint8]) -> Image.Image:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
 from wsinuc.exports.pictures.strokes import edge_midpoints, every_nth, stroke
@@ -125,6 +126,13 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 def printable(text: str) -> str:
     """``text`` on one line in plain letters, which every font has: accents and what has no plain form are dropped."""
     return unicodedata.normalize("NFKD", shown(text)).encode("ascii", "ignore").decode() or "?"
+
+
+def signature() -> PngInfo:
+    """What a PNG says of the program that made it, by which a command knows a picture that it may replace."""
+    info = PngInfo()
+    info.add_text("Software", "wsinuc")
+    return info
 
 
 def frame(picture: Image.Image) -> None:

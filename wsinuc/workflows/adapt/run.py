@@ -22,7 +22,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, sa
 from wsinuc.models.devices import pick_device
 from wsinuc.models.training.loop import Progress
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc.segmenters import model_path
 from wsinuc.segmenters.outline import outline_model
 from wsinuc.workflows.adapt.batches import Cut, Task, cut_batches, kept
@@ -122,7 +122,7 @@ def adapt(
     OutputError
         ``out`` lies in no folder.
     """
-    require_parent(out)
+    check_place(out)
     start = load_checkpoint(model_path(model), "segmenter")
     classes = outline_model(model).classes
     fields = [in_classes(field, len(classes)) for field in fields]

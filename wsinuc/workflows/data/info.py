@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc import own_files
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.datasets.label_values import count_notes
@@ -84,7 +85,11 @@ def describe_dataset(
     ------
     DataError
         The layout is unknown, or an image or its annotation is damaged.
+    OutputError
+        ``sheet`` cannot be written, or something else than a contact sheet is there.
     """
+    if sheet:
+        own_files.check_place(sheet)
     dataset = open_for_counting(source, mpp=mpp, regions=regions)
     shown: set[int] = set()
     if sheet:

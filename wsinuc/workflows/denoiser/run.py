@@ -33,7 +33,7 @@ from wsinuc.models.diffusion.variance import Objective
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Inspection
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc.workflows.denoiser.config import PRESETS, PretrainConfig
 from wsinuc.workflows.denoiser.report import sample_grid
 from wsinuc.workflows.training.files import sample_pages
@@ -94,7 +94,7 @@ def pretrain(
     TrainingError
         The loss is no number any more.
     """
-    require_parent(out)
+    check_place(out)
     torch.manual_seed(config.seed)
     process = GaussianDiffusion(named_betas(config.betas))
     training, held_out = _patch_sources(images, weights, config)

@@ -34,7 +34,7 @@ from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Inspection, Progress, fit, part_size, weights_in_place
 from wsinuc.models.training.processes import ALONE
 from wsinuc.models.training.state import append_log, trim_log
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.distill.agreement import Agreement, measure_agreement
@@ -241,7 +241,7 @@ def _ahead(function: Callable[[int], Any], stack: ExitStack) -> Callable[[int], 
 
 def _check_output(out: Path, state: Path) -> None:
     """Raise OutputError where the student could not be written, or would replace something else."""
-    require_parent(out)
+    check_place(out)
     if out.exists() and not state.exists():
         raise OutputError(
             f"{out} is there already, and no {state.name} beside it to go on from: it is of another training; "

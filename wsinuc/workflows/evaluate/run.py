@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.datasets.files import matching
 from wsinuc.datasets.label_values import count_notes
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points, Rule
@@ -181,7 +182,7 @@ def evaluate_folders(
     ``scoring.radius_px`` detection is not scored. Parameters and errors are otherwise those of
     `evaluate`; without images there are no pages.
     """
-    names = sorted(file.stem for file in truth.glob("*.png"))
+    names = sorted(file.stem for file in matching(truth, "*.png"))
     if not names:
         raise DataError(f"{truth} holds no PNG files; expected one label image per annotated image")
     match = scoring.match(read_class_names(truth), read_class_names(predictions))

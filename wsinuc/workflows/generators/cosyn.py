@@ -31,7 +31,7 @@ from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Inspection
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.synthesis.prompts import Prompt, Vocabulary
 from wsinuc.workflows.data.training_set import check_annotation, check_whole
@@ -111,7 +111,7 @@ def train_cosyn(
     TrainingError
         The loss is no number any more.
     """
-    require_parent(out)
+    check_place(out)
     check_annotation(images, classes)
     check_whole(images)
     torch.manual_seed(config.seed)

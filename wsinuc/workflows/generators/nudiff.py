@@ -34,7 +34,7 @@ from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.training.loop import Inspection
 from wsinuc.models.training.state import read_log
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc.workflows.data.training_set import NUCLEUS, check_whole
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
 from wsinuc.workflows.generators.nudiff_examples import ExampleLoss, crops_of, example
@@ -157,7 +157,7 @@ def _whole_areas(labels: NDArray[np.int32]) -> NDArray[np.float64]:
 
 
 def _check(kind: str, images: Sequence[LabelledImage], out: Path, config: GeneratorConfig) -> None:
-    require_parent(out)
+    check_place(out)
     if config.kind != kind:
         raise ConfigError(f"these are settings of a {config.kind}, but a {kind} is to be trained: take its preset")
     if images and not any(sample.labels.any() for sample in images):

@@ -27,7 +27,7 @@ from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.conditioning.trained_encoder import KIND, TextTower
 from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.generators.cosyn import built_in_encoder
 from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, check_tissue
@@ -131,7 +131,7 @@ def train_text_encoder(
     TrainingError
         The loss is no number any more.
     """
-    require_parent(out)
+    check_place(out)
     if session.processes.count > 1 or config.fit.accumulate > 1:
         raise ConfigError(
             "the patches of a batch are told from one another, so a text encoder is trained in one process and one "

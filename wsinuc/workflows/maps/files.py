@@ -33,6 +33,7 @@ def write_tiff(nuclei_map: NucleiMap, path: Path) -> None:
             compression="zlib",
             resolution=(1e4 / um, 1e4 / um),
             resolutionunit="CENTIMETER",
+            software="wsinuc",
             metadata={
                 "axes": "YX",
                 "Name": nuclei_map.quantity.title,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from wsinuc.exports.atomic import replacing
-from wsinuc.exports.pictures.drawing import GREY, INK, font, frame, printable, scale_bar
+from wsinuc.exports.pictures.drawing import GREY, INK, font, frame, printable, scale_bar, signature
 from wsinuc.workflows.maps.colours import coloured_squares, colours_of, scale_labels
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def write_picture(nuclei_map: NucleiMap, path: Path) -> None:
     frame(picture)
     page = _page(picture, nuclei_map)
     with replacing(path) as stream:
-        page.save(stream, format="PNG")
+        page.save(stream, format="PNG", pnginfo=signature())
 
 
 def slide_in_grey(nuclei_map: NucleiMap) -> tuple[NDArray[np.uint8], float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc import own_files
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.regular import require_parent
 from wsinuc.store import iter_nuclei
@@ -96,9 +97,12 @@ def format_of(path: Path) -> str:
 def check_targets(paths: Sequence[Path]) -> None:
     """Raise ConfigError or OutputError for files that cannot be written: before the table is read."""
     for path in paths:
-        kind = format_of(path)
+        if format_of(path) != "ome-zarr":
+            own_files.check_place(path)
+            continue
+        own_files.check_outside_results(path)
         require_parent(path)
-        if kind == "ome-zarr" and path.exists():
+        if path.exists():
             raise OutputError(f"{path} is there already: remove it, or choose another name")
 
 

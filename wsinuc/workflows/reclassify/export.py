@@ -9,7 +9,7 @@ from typing import Any
 import wsinuc
 from wsinuc.errors import CheckpointError, DataError
 from wsinuc.nuclei.measured_names import FIXED
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc.segmenters.base import Needs
 from wsinuc.segmenters.shipped import model_path
 from wsinuc.workflows.reclassify.learn import Learned
@@ -46,7 +46,7 @@ def export_model(
     from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
     from wsinuc.segmenters.measured import measured_checkpoint, without_classes
 
-    require_parent(out)
+    check_place(out)
     needs = needs_of(tables, learned.classifier.columns.names)
     sha256, noted = _model_of(tables)
     path = model_path(model or noted)

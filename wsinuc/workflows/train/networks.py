@@ -31,7 +31,7 @@ from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Progress, fit
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.tiling import MAPS
 from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
@@ -92,7 +92,7 @@ def train_network(
     OutputError
         ``out`` lies in no folder.
     """
-    require_parent(out)
+    check_place(out)
     images = list(images)
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)

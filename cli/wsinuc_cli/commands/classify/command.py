@@ -137,7 +137,7 @@ def _check_sources(sources: tuple[str, ...], *, has_labels: bool) -> None:
 def _classify_data(context: click.Context, data: str, options: dict[str, Any]) -> None:
     """Points to a checkpoint."""
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.regular import require_parent
+    from wsinuc.own_files import check_place
     from wsinuc.workflows.classify.learn_maps import MapsConfig
     from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
 
@@ -148,7 +148,7 @@ def _classify_data(context: click.Context, data: str, options: dict[str, Any]) -
     output = options["output"]
     model = options["model"]
     device = options["device"]
-    require_parent(output)
+    check_place(output)
     points = gather_points(
         data,
         mpp=options["mpp"],

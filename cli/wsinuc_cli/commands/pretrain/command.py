@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wsinuc.regular import require_parent
+from wsinuc.own_files import check_place
 from wsinuc_cli.commands.pretrain.settings import LEFT_OUT, METHODS, OWNERS, pretrain_config
 from wsinuc_cli.help.sections import INPUT, SectionedCommand, option_in
 from wsinuc_cli.options.common import device_option
@@ -130,7 +130,7 @@ def pretrain(
         has = "cpu and small" if method == "text-encoder" else "cpu, small and paper"
         raise click.UsageError(f"--preset genselfdiff is of --method ddpm; {method} has {has}")
     config: Any = pretrain_config(method, preset, given)
-    require_parent(output)
+    check_place(output)
     if method == "ddpm":
         from wsinuc_cli.commands.pretrain.denoiser import pretrain_denoiser
 
