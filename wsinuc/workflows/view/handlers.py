@@ -20,6 +20,7 @@ from tornado.web import RequestHandler
 
 from wsinuc.errors import ConfigError, DataError, OutputError, WsinucError
 from wsinuc.grid import Box
+from wsinuc.nuclei.classes import hex_color
 from wsinuc.shown import shown
 from wsinuc.workflows.view import facts
 from wsinuc.workflows.view.library import Library
@@ -186,7 +187,7 @@ class FactsHandler(Handler):
         compared = self.library.compare(opened, self.get_query_argument("with", ""))
         names = compared.there.class_names
         classes = [
-            {"name": shown(name), "color": facts.hex_color(color)}
+            {"name": shown(name), "color": hex_color(color)}
             for name, color in zip(names, class_colors(len(names)), strict=True)
         ]
         return compared.report(needed(opened).class_names) | {"classes": classes}
