@@ -1,11 +1,13 @@
 """Go on with the tuning of `diffusion`, from annotated images of 31 organs and from what models say of other tissue.
 
     python examples/tune_diffusion.py DATA START OUT.safetensors --taught FOLDER [--steps 650] [--seed 41]
+        [--pointed FOLDER]
 
 DATA is as for `train_teacher.py` and `unlabelled_tissue.py`; START a model of `refine_accurate.py`
 or an earlier run of this script; each FOLDER what one model says of the tissue
-(`teach_tissue.py`), of which the mean is learnt. Interrupt it at will: the same command goes on
-where it stopped.
+(`teach_tissue.py`), of which the mean is learnt. With `--pointed` a share of the annotated crops are outlines of
+models that people's points have corrected (`pointed_tissue.py`). Interrupt it at will: the same
+command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -16,10 +18,12 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from pointed_tissue import SEEN as POINTED
+from pointed_tissue import with_points
 from refine_accurate import REFINE
 from train_accurate import report
 from train_teacher import SEEN, learnt_from
-from tune_network import LABEL_WEIGHT, taught_crops, taught_tissue
+from tune_network import LABEL_WEIGHT, POINTED_SHARE, taught_crops, taught_tissue
 from unlabelled_tissue import MPP
 from unlabelled_tissue import SEEN as PIXELS
 
@@ -35,9 +39,13 @@ ARTEFACTS = 0.15
 RATE = 4e-4
 
 
-def tune(data: Path, start: Path, out: Path, folders: list[Path], steps: int, seed: int) -> None:
+def tune(
+    data: Path, start: Path, out: Path, folders: list[Path], *, steps: int, seed: int, pointed: Path | None = None
+) -> None:
     """Train, or go on, and write ``out``."""
     hard = learnt_from(data, seed)
+    if pointed is not None:
+        hard = with_points(hard, pointed, POINTED_SHARE)
     soft = taught_crops(taught_tissue(data, folders), CROP, seed)
     former = load_checkpoint(start, "segmenter")
     segmenter = cast(DdpmSegmenter, load_segmenter(str(start), device="cpu"))
@@ -60,7 +68,7 @@ def tune(data: Path, start: Path, out: Path, folders: list[Path], steps: int, se
         on_progress=report,
     )
     origin = former.provenance | {
-        "data": f"{SEEN}; {PIXELS}",
+        "data": "; ".join([SEEN, PIXELS, *([POINTED] if pointed else [])]),
         "steps": steps,
         "seed": seed,
         "tuned_from": former.sha256,
@@ -76,10 +84,19 @@ def main() -> None:
     parser.add_argument("--taught", type=Path, action="append", required=True)
     parser.add_argument("--steps", type=int, default=650)
     parser.add_argument("--seed", type=int, default=41)
+    parser.add_argument("--pointed", type=Path, help="folder of pointed_tissue.py")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    tune(arguments.data, arguments.start, arguments.out, arguments.taught, arguments.steps, arguments.seed)
+    tune(
+        arguments.data,
+        arguments.start,
+        arguments.out,
+        arguments.taught,
+        steps=arguments.steps,
+        seed=arguments.seed,
+        pointed=arguments.pointed,
+    )
 
 
 if __name__ == "__main__":

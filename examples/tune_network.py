@@ -1,11 +1,13 @@
 """Go on with the training of a network, from annotated images of 31 organs and from what models say of other tissue.
 
-    python examples/tune_network.py DATA START OUT.safetensors --taught FOLDER --taught FOLDER [--steps 1600] ...
+    python examples/tune_network.py DATA START OUT.safetensors --taught FOLDER --taught FOLDER [--steps 1600]
+        [--pointed FOLDER] ...
 
 DATA is as for `train_teacher.py` and `unlabelled_tissue.py`; START a U-Net of `train_teacher.py` or an earlier
 student; each FOLDER what one model says of the tissue (`teach_tissue.py`), of which the mean is
-learnt. Interrupt it at will: the same command goes on where it stopped. A seed gives the same
-crops in the same order.
+learnt. With `--pointed` a share of the annotated crops are outlines of models that people's points
+have corrected (`pointed_tissue.py`). Interrupt it at will: the same command goes on where it
+stopped. A seed gives the same crops in the same order.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pointed_tissue import SEEN as POINTED
+from pointed_tissue import with_points
 from train_accurate import report
 from train_fast import CONSISTENCY, ZOOMS, at_zooms, pairs_of
 from train_teacher import AUGMENTATION, SEEN, learnt_from
@@ -46,6 +50,8 @@ TISSUE = {HAEMATOXYLIN: 0.1, "tnbc": 2.0}
 """How often an image of a set is seen beside one of the others."""
 LABEL_WEIGHT = 0.7
 """Weight of the annotation beside what the models say, unless another is given."""
+POINTED_SHARE = 0.35
+"""Of the annotated crops, that have outlines by points, unless another is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +68,10 @@ class Course:
     labelled: int
     """Annotated ones."""
     label_weight: float
+    pointed: Path | None
+    """Folder of `pointed_tissue.py`."""
+    pointed_share: float
+    """Of the annotated crops, that come from it."""
     seed: int
     bf16: bool
 
@@ -101,6 +111,8 @@ def batches(
     """What step k learns from."""
     soft = taught_crops(taught_tissue(data, folders), course.crop, course.seed)
     plain = learnt_from(data, course.seed, SHARES)
+    if course.pointed is not None:
+        plain = with_points(plain, course.pointed, course.pointed_share)
     hard = replace(plain, size=course.crop, augmentation=replace(AUGMENTATION, coarse=COARSE))
 
     def batch(step: int) -> tuple[list[SoftCrop], list[Crop], Targets]:
@@ -147,7 +159,7 @@ def tune(data: Path, start: Path, out: Path, folders: list[Path], course: Course
         crops = course.taught + course.labelled
         tuned = fit(network, loss, schedule, state=out.with_suffix(".state"), on_progress=report, images=crops)
     origin = {
-        "data": f"{SEEN}; {PIXELS}",
+        "data": "; ".join([SEEN, PIXELS, *([POINTED] if course.pointed else [])]),
         "licence": "Apache-2.0",
         "steps": course.steps,
         "seed": course.seed,
@@ -169,6 +181,8 @@ def main() -> None:
     parser.add_argument("--taught-crops", type=int, default=6)
     parser.add_argument("--labelled-crops", type=int, default=4)
     parser.add_argument("--label-weight", type=float, default=LABEL_WEIGHT)
+    parser.add_argument("--pointed", type=Path, help="folder of pointed_tissue.py")
+    parser.add_argument("--pointed-share", type=float, default=POINTED_SHARE)
     parser.add_argument("--seed", type=int, default=6)
     parser.add_argument("--bf16", action="store_true")
     arguments = parser.parse_args()
@@ -182,6 +196,8 @@ def main() -> None:
         taught=arguments.taught_crops,
         labelled=arguments.labelled_crops,
         label_weight=arguments.label_weight,
+        pointed=arguments.pointed,
+        pointed_share=arguments.pointed_share,
         seed=arguments.seed,
         bf16=arguments.bf16,
     )
