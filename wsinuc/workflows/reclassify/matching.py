@@ -109,7 +109,9 @@ def at_points(part: pa.Table, points: Floats, reach_px: float) -> PointHits:
     far = shapely.distance(shapely.points(points[near][point]), outlines)
     # Nearest first; of two at one distance the one of the lower row, so that the order of points decides nothing.
     order = np.lexsort((row, far))
-    point, row, far = point[order], row[order], far[order]
+    point = point[order]
+    row = row[order]
+    far = far[order]
     first = np.unique(point, return_index=True)[1]
     first = first[far[first] <= reach_px]
     ids[near[point[first]]] = part["id"].to_numpy()[row[first]]
