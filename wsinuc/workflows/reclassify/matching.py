@@ -23,6 +23,7 @@ IN_REGION = 0
 AT_POINT = 1
 BY_UUID = 2
 """How particular a label is."""
+KINDS = 3
 SAME_UM = 2.0
 """How far apart the centres of an old outline and of a new one of the same nucleus are at most."""
 SAME_AREA = 2.0
