@@ -158,10 +158,11 @@ class Sheet:
 
 def laid_out(shapes: list[tuple[int, ...]]) -> Iterator[tuple[int, int]]:
     """Corners (y, x) of rectangles in rows of at most `WIDE` px."""
-    y, x, tallest = 0, 0, 0
+    y = x = tallest = 0
     for height, width in shapes:
         if x and x + width > WIDE:
-            y, x, tallest = y + tallest, 0, 0
+            y += tallest
+            x = tallest = 0
         yield y, x
         x += width
         tallest = max(tallest, height)
@@ -175,7 +176,8 @@ def distance(picture: Picture, other: Picture) -> int:
 def compare(measuring: list[Picture], teaching: list[Picture]) -> tuple[str, int]:
     """The end of a line of the table, and how many images of ``measuring`` were found again."""
     same = {p.name for p in measuring for other in teaching if distance(p, other) <= NEAR}
-    best, pair = -1.0, ("", "")
+    best = -1.0
+    pair = ("", "")
     places = set()
     sheet = Sheet(teaching)
     for picture in measuring:
@@ -184,7 +186,8 @@ def compare(measuring: list[Picture], teaching: list[Picture]) -> tuple[str, int
             if value > ALIKE:
                 places.add(picture.name)
             if value > best:
-                best, pair = value, (picture.name, name)
+                best = value
+                pair = (picture.name, name)
     patients = {p.patient for p in measuring} & {p.patient for p in teaching} - {""}
     line = f"{len(same):6} {len(places):6} {len(patients):8}   {best:.2f}  {pair[0]}  {pair[1]}"
     return line, len(same | places | patients)

@@ -32,7 +32,8 @@ def main(data: str, out: Path, mpp: float) -> None:
     print(f"fitted to {len(layouts[::2])} images in {time.perf_counter() - start:.1f} s")
     held_out = [field for layout in layouts[1::2] for field in fields_of(layout, mpp)]
     fitted = [field for layout in layouts[::2] for field in fields_of(layout, mpp)]
-    side, rng = round(FIELD_UM / mpp), np.random.default_rng(0)
+    side = round(FIELD_UM / mpp)
+    rng = np.random.default_rng(0)
     start = time.perf_counter()
     drawn = [process.simulate((side, side), rng) for _ in range(max(400, len(held_out)))]
     print(f"{1000 * (time.perf_counter() - start) / len(drawn):.0f} ms per layout of {side} px")
@@ -45,7 +46,8 @@ def main(data: str, out: Path, mpp: float) -> None:
 
 def figures(fields: list[Field]) -> str:
     """The statistics of fields in one line."""
-    counts, distances = per_field(fields), nearest_distances(fields)
+    counts = per_field(fields)
+    distances = nearest_distances(fields)
     g = count_pairs(fields, EDGES, kinds_of(fields)).pooled()
     low, middle, high = np.percentile(distances, [10, 50, 90])
     return (

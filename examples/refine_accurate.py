@@ -109,7 +109,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     out = arguments.out
-    crowds, refined = out / "crowds.safetensors", out / "refined.safetensors"
+    crowds = out / "crowds.safetensors"
+    refined = out / "refined.safetensors"
     if not crowds.exists():
         tune(arguments.data, out / "accurate.safetensors", crowds, CROWDS, CROWDS_FIT)
     models = [crowds, out / "first.safetensors"]

@@ -31,7 +31,8 @@ from wsinuc.separation.targets import hv_maps
 
 SETS = ("monuseg2018_train", "tnbc")
 SET_MPP = 0.25
-NOISE, BLUR_UM = 0.1, 0.5
+NOISE = 0.1
+BLUR_UM = 0.5
 
 Change = Callable[[NDArray, float, np.random.Generator], NDArray]
 CHANGES: dict[str, Change] = {
@@ -55,7 +56,8 @@ def labels_at(path: Path, mpp: float, count: int | None) -> Iterator[NDArray[np.
 
 def maps_of(labels: NDArray[np.int32]) -> GeneratedMaps:
     """What a perfect generator would draw; points at the nucleus' pixel that is nearest to its centroid."""
-    distance, points = np.zeros(labels.shape, np.float32), np.zeros(labels.shape, np.int32)
+    distance = np.zeros(labels.shape, np.float32)
+    points = np.zeros(labels.shape, np.int32)
     for label, place in enumerate(ndimage.find_objects(labels), start=1):
         at = np.argwhere(labels[place] == label)
         away = np.hypot(*(at - at.mean(axis=0)).T)
@@ -88,7 +90,9 @@ def dice_of_nuclei(truth: NDArray[np.int32], found: NDArray[np.int32]) -> NDArra
 
 def row(every: list[NDArray[np.int32]], spoilt: list[GeneratedMaps], method: str, mpp: float) -> str:
     """The figures of one way on one set."""
-    dice, aji, true, predicted, pixels = [], [], 0, 0, 0
+    dice = []
+    aji = []
+    true = predicted = pixels = 0
     seconds = 0.0
     for truth, maps in zip(every, spoilt, strict=True):
         start = time.process_time()
@@ -96,7 +100,9 @@ def row(every: list[NDArray[np.int32]], spoilt: list[GeneratedMaps], method: str
         seconds += time.process_time() - start
         dice.append(dice_of_nuclei(truth, found))
         aji.append(aji_plus(truth, found))
-        true, predicted, pixels = true + int(truth.max()), predicted + int(found.max()), pixels + truth.size
+        true += int(truth.max())
+        predicted += int(found.max())
+        pixels += truth.size
     figures = f"{np.concatenate(dice).mean():.4f} | {np.mean(aji):.4f} | {predicted / true - 1:+.1%}"
     return f"{method} | {figures} | {seconds / pixels * 1e6:.2f}"
 

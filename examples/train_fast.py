@@ -46,10 +46,15 @@ from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.train.network_loss import Targets, make_targets, unet_loss
 from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
 
-MPP, CROP, SEED = 0.25, 256, 5
-SOFT, HARD = 6, 4
-"""Crops per step: unlabelled ones, in pairs, and annotated ones."""
-LABEL_WEIGHT, CONSISTENCY = 0.7, 20.0
+MPP = 0.25
+CROP = 256
+SEED = 5
+SOFT = 6
+"""Unlabelled crops per step, in pairs."""
+HARD = 4
+"""Annotated crops per step."""
+LABEL_WEIGHT = 0.7
+CONSISTENCY = 20.0
 SIZES = (0.7, 1.0, 1.4)
 """In which the former student sees the tissue; each counts a third of the diffusion model."""
 ZOOMS = (1.0, 0.65, 1.5)
@@ -91,7 +96,8 @@ def _resized(plane: NDArray[np.uint8], factor: float, least: int = 1) -> NDArray
 def scores_of(segmenter: TiledSegmenter, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Scores ``(channels, h, w)`` of an image as one tile, mirrored around, the model fitted to it."""
     height, width = pixels.shape[:2]
-    side, margin = 256, segmenter.margin
+    side = 256
+    margin = segmenter.margin
     large = np.pad(pixels, [(0, max(0, side - height)), (0, max(0, side - width)), (0, 0)], mode="symmetric")
     places = [np.linspace(0, extent - side, 3 if extent > side else 1).astype(int) for extent in large.shape[:2]]
     samples = np.stack([large[y : y + side, x : x + side] for y in places[0] for x in places[1]][:8])
@@ -180,10 +186,8 @@ def hard_source(data: Path) -> CropSource:
     stains = {row["name"]: row["stain"] for row in csv.DictReader((data / "dsb2018_histology/manifest.csv").open())}
     found, _ = annotated(data)
     kind = [stains.get(image.name.split("/")[-1], "tnbc") for image in found]
-    rng, donors = (
-        np.random.default_rng(7),
-        [image.image for image, what in zip(found, kind, strict=True) if what == "tnbc"],
-    )
+    rng = np.random.default_rng(7)
+    donors = [image.image for image, what in zip(found, kind, strict=True) if what == "tnbc"]
     images: list[LabelledImage] = list(found)
     for image, what in zip(found, list(kind), strict=True):
         if what == "hematoxylin_only":

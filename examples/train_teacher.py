@@ -42,7 +42,9 @@ from wsinuc.workflows.data.training_set import NUCLEUS
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.train.network_loss import make_targets, unet_loss
 
-MPP, CROP, BATCH = 0.25, 224, 6
+MPP = 0.25
+CROP = 224
+BATCH = 6
 NUINSSEG_MPP = 0.16
 """um per pixel; docs/reference/data-sets.md says how it was measured."""
 NETWORK = {"classes": 2, "maps": 1, "levels": 4, "fold": 2, "smooth": True}

@@ -174,32 +174,19 @@ def test_two_files_of_one_name_are_no_choice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pixels", "message"),
+    ("kind", "values", "message"),
     [
-        (np.zeros((8, 10), np.float32), "got floating-point numbers"),
-        (np.full((8, 10), 40000, np.uint16), "8-bit RGB, got a 16-bit"),
-        (np.zeros((8, 10), np.int32), "got 32-bit integers"),
+        ("images", np.zeros((8, 10), np.float32), "got floating-point numbers"),
+        ("images", np.full((8, 10), 40000, np.uint16), "8-bit RGB, got a 16-bit"),
+        ("images", np.zeros((8, 10), np.int32), "got 32-bit integers"),
+        ("labels", np.full((8, 10), 0.5, np.float32), r"got fractions \(a probability map\?\)"),
+        ("labels", np.full((8, 10), -1, np.int32), "ids must be whole numbers from 0, got -1"),
     ],
 )
-def test_images_that_are_no_pictures_are_refused_with_the_cause(tmp_path, pixels, message):
+def test_what_is_no_picture_and_what_is_no_id_is_refused_with_the_cause(tmp_path, kind, values, message):
     folder = write_dataset(tmp_path / "set")
-    (folder / "images" / "a.png").unlink()
-    Image.fromarray(pixels).save(folder / "images" / "a.tif")
-    with pytest.raises(DataError, match=message):
-        open_dataset(folder, mpp=0.25)[0]
-
-
-@pytest.mark.parametrize(
-    ("labels", "message"),
-    [
-        (np.full((8, 10), 0.5, np.float32), r"got fractions \(a probability map\?\)"),
-        (np.full((8, 10), -1, np.int32), "ids must be whole numbers from 0, got -1"),
-    ],
-)
-def test_labels_that_are_no_ids_are_refused_with_the_cause(tmp_path, labels, message):
-    folder = write_dataset(tmp_path / "set")
-    (folder / "labels" / "a.png").unlink()
-    Image.fromarray(labels).save(folder / "labels" / "a.tif")
+    (folder / kind / "a.png").unlink()
+    Image.fromarray(values).save(folder / kind / "a.tif")
     with pytest.raises(DataError, match=message):
         open_dataset(folder, mpp=0.25)[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -198,6 +199,19 @@ def test_packages_introduce_themselves() -> None:
         lengths[name_of(path.parent)] = len(introduction.splitlines())
     del lengths["wsinuc"]
     assert {name: count for name, count in lengths.items() if not 3 <= count <= 10} == {}
+
+
+def test_the_file_to_read_first_is_there() -> None:
+    named = [
+        (path.parent, name)
+        for path in MODULES
+        if path.stem == "__init__"
+        for name in re.findall(r"[Rr]ead `+(\w+)`+\s+first", ast.get_docstring(tree_of(path)) or "")
+    ]
+    assert len(named) > 30
+    assert [
+        (name_of(folder), name) for folder, name in named if not {name, f"{name}.py"} & set(os.listdir(folder))
+    ] == []
 
 
 def test_no_folder_is_crowded():

@@ -180,10 +180,9 @@ class PointProcess:
             )
         except (ValueError, OverflowError) as error:  # rows of different lengths, counts beyond 32 bits
             raise DataError(f"this is no fitted point process ({error!r})") from error
+        fields = kinds = 0
         if process.counts.ndim == 2:
             fields, kinds = process.counts.shape
-        else:
-            fields, kinds = (0, 0)
         if process.sizes.shape != (fields, 2) or process.potentials.shape != (kinds, kinds, len(_EDGES) - 1):
             raise DataError("this is no fitted point process: its tables do not fit together")
         arrays = (process.sizes, process.counts, process.potentials)

@@ -16,45 +16,48 @@ if TYPE_CHECKING:
     from wsinuc.pipeline.executor_config import ExecutorConfig
 
 
+OPTIONS = [
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Blocks at once in each process.  [default: 2; with --workers 1, with --gpus 4]",
+    ),
+    click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Work in N processes on this machine."),
+    click.option(
+        "--gpus", metavar="all|0,1", help="Work in one process per GPU of this machine: all of them, or these."
+    ),
+    click.option("--scheduler", metavar="ADDRESS", help="Work on the Dask cluster at tcp://HOST:PORT or tls://..."),
+    click.option(
+        "--scheduler-file", type=click.Path(path_type=Path), help="The same, by the file that the scheduler writes."
+    ),
+    click.option(
+        "--memory-limit",
+        metavar="SIZE",
+        help="Memory of each process, such as 4GB.  [default: its share of the machine]",
+    ),
+    click.option(
+        "--block-timeout",
+        type=float,
+        metavar="S",
+        help="Seconds after which a block counts as stuck and its process is restarted.  [default: 3600]",
+    ),
+    click.option(
+        "--retries", type=int, metavar="N", help="How often a block that failed is tried again.  [default: 3]"
+    ),
+    click.option("--tls-ca-file", type=click.Path(path_type=Path), help="Certificate authority of the cluster."),
+    click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate to show to the scheduler."),
+    click.option("--tls-key", type=click.Path(path_type=Path), help="Key of that certificate."),
+]
+"""In the order in which help lists them."""
+
+
 def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options that say who does the work.
 
     The command gets ``executor``, an ExecutorConfig, and ``workers``, how many blocks this process works on at
     once. Options that contradict each other are a usage error that names them.
     """
-    options = [
-        click.option(
-            "--threads",
-            type=click.IntRange(min=1),
-            metavar="N",
-            help="Blocks at once in each process.  [default: 2; with --workers 1, with --gpus 4]",
-        ),
-        click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Work in N processes on this machine."),
-        click.option(
-            "--gpus", metavar="all|0,1", help="Work in one process per GPU of this machine: all of them, or these."
-        ),
-        click.option("--scheduler", metavar="ADDRESS", help="Work on the Dask cluster at tcp://HOST:PORT or tls://..."),
-        click.option(
-            "--scheduler-file", type=click.Path(path_type=Path), help="The same, by the file that the scheduler writes."
-        ),
-        click.option(
-            "--memory-limit",
-            metavar="SIZE",
-            help="Memory of each process, such as 4GB.  [default: its share of the machine]",
-        ),
-        click.option(
-            "--block-timeout",
-            type=float,
-            metavar="S",
-            help="Seconds after which a block counts as stuck and its process is restarted.  [default: 3600]",
-        ),
-        click.option(
-            "--retries", type=int, metavar="N", help="How often a block that failed is tried again.  [default: 3]"
-        ),
-        click.option("--tls-ca-file", type=click.Path(path_type=Path), help="Certificate authority of the cluster."),
-        click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate to show to the scheduler."),
-        click.option("--tls-key", type=click.Path(path_type=Path), help="Key of that certificate."),
-    ]
 
     @functools.wraps(command)
     def with_executor(**settings: Any) -> Any:
@@ -64,8 +67,8 @@ def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(executor=executor, workers=executor.workers, **settings)
 
     decorated: Callable[..., Any] = with_executor
-    # Decorators apply from the last to the first, and help lists them in the order of the list.
-    for option in reversed(options):
+    # Decorators apply from the last to the first.
+    for option in reversed(OPTIONS):
         decorated = option(decorated)
     return decorated
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from wsinuc.errors import OutputError
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.qupath.class_names import check_class_names
+from wsinuc.exports.qupath.collection import BEGIN, BETWEEN, END, collection_of
 from wsinuc.exports.qupath.polygons import Outlines, Polygons, level0_polygons, ring_sizes
 from wsinuc.exports.qupath.zip_writer import Deflated, ZipWriter
 from wsinuc.nuclei import MEASUREMENTS, Nuclei, concatenate
@@ -43,9 +44,6 @@ SHAPE_NAMES = qupath_names(MEASUREMENTS)
 
 _BATCH = 4096
 _GZIP_LEVEL = 4
-_OPEN = b'{"type":"FeatureCollection","features":[\n'
-_BETWEEN = b",\n"
-_CLOSE = b"\n]}\n"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -161,15 +159,15 @@ def _writer(path: Path) -> Callable[[BinaryIO, Iterable[Nuclei], _Encoder, int],
 
 def _write_collection(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, workers: int) -> _Tally:
     """One FeatureCollection, a feature per line."""
-    separator = _OPEN
+    separator = BEGIN
     total = _Tally()
     with closing(_in_order(encoder.lines, _portions(nuclei, _BATCH), workers)) as encoded:
         for lines, tally in encoded:
             total += tally
             if lines:
                 stream.write(separator + lines)
-                separator = _BETWEEN
-    stream.write(_CLOSE if total.count else _collection([]))
+                separator = BETWEEN
+    stream.write(END if total.count else collection_of([]))
     return total
 
 
@@ -188,17 +186,13 @@ def _write_zip(stream: BinaryIO, nuclei: Iterable[Nuclei], encoder: _Encoder, wo
             total += tally
             archive.add(_entry_name(archive.count), entry)
     if not archive.count:
-        archive.add(_entry_name(0), Deflated.of(_collection([])))
+        archive.add(_entry_name(0), Deflated.of(collection_of([])))
     archive.close()
     return total
 
 
 def _entry_name(number: int) -> str:
     return f"nuclei-{number:05d}.geojson"
-
-
-def _collection(features: list[bytes]) -> bytes:
-    return _OPEN + _BETWEEN.join(features) + (_CLOSE if features else _CLOSE.lstrip())
 
 
 def _portions(parts: Iterable[Nuclei], size: int) -> Iterator[Nuclei]:
@@ -253,7 +247,7 @@ class _Encoder:
     def entry(self, part: Nuclei) -> tuple[Deflated, _Tally]:
         """A whole collection, compressed."""
         batches = [self.lines(batch) for batch in _portions([part], _BATCH)]
-        content = _collection([lines for lines, _ in batches if lines])
+        content = collection_of([lines for lines, _ in batches if lines])
         return Deflated.of(content), sum((tally for _, tally in batches), _Tally())
 
     def lines(self, part: Nuclei) -> tuple[bytes, _Tally]:
@@ -269,7 +263,7 @@ class _Encoder:
             part = _as_written(part, polygons)
             if cells is not None:
                 part = _as_written(part, cells, "cell_")
-        return _BETWEEN.join(_features(part, polygons, cells, self.run_id)), _tally(polygons)
+        return BETWEEN.join(_features(part, polygons, cells, self.run_id)), _tally(polygons)
 
 
 def _as_written(part: Nuclei, polygons: Polygons, prefix: str = "") -> Nuclei:

@@ -61,7 +61,8 @@ def chart(distribution: Distribution, colors: tuple[tuple[int, int, int], ...]) 
     quantity = distribution.quantity
     title = f"{quantity.title} ({quantity.unit})" if quantity.unit else quantity.title
     middle = f"{median:.3g} {quantity.unit}".strip()
-    low, high = distribution.quantile(0.25), distribution.quantile(0.75)
+    low = distribution.quantile(0.25)
+    high = distribution.quantile(0.75)
     peak = float(bars.shares.max())
     return Chart(
         title=title,
@@ -86,7 +87,8 @@ def _polygon(shares: np.ndarray, peak: float) -> str:
 
 def _ticks(bars: Bars) -> tuple[Tick, ...]:
     """About four round numbers along the axis."""
-    low, high = float(bars.edges[0]), float(bars.edges[-1])
+    low = float(bars.edges[0])
+    high = float(bars.edges[-1])
     step = round_length((high - low) / 3)
     # Adding 0 makes a plain 0 of the negative one that rounding leaves.
     numbers = step * np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)

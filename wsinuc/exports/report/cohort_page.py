@@ -58,10 +58,11 @@ def _states(slides: Sequence[CohortSlide]) -> list[tuple[str, int]]:
 
 def _groups(done: Sequence[CohortSlide]) -> list[_Group]:
     names = list(dict.fromkeys(name for each in done for name in each.counts))
+    own = names
+    rest: tuple[str, ...] = ()
     if len(names) > MOST_CLASSES:
-        own, rest = names[: MOST_CLASSES - 1], tuple(names[MOST_CLASSES - 1 :])
-    else:
-        own, rest = names, ()
+        own = names[: MOST_CLASSES - 1]
+        rest = tuple(names[MOST_CLASSES - 1 :])
     groups = [_Group(name, (name,), color) for name, color in zip(own, _PALETTE, strict=False)]
     if rest:
         groups.append(_Group(f"{len(rest)} other classes", rest, _PALETTE[-1]))

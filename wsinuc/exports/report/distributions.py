@@ -105,10 +105,12 @@ class Distribution:
 
     def bars(self) -> Bars | None:
         """A histogram of 8 to 40 bars, more for more nuclei, over all but the outermost; None without nuclei."""
-        low, high = self.quantile(_TAIL), self.quantile(1 - _TAIL)
+        low = self.quantile(_TAIL)
+        high = self.quantile(1 - _TAIL)
         if low is None or high is None:
             return None
-        first, last = int(low / self._width), int(high / self._width) + 1
+        first = int(low / self._width)
+        last = int(high / self._width) + 1
         wanted = min(_MOST_BARS, max(_FEWEST_BARS, math.isqrt(int(self.counts.sum()))))
         step = ceil_div(last - first, wanted)
         bars = ceil_div(last - first, step)

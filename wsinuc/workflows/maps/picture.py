@@ -21,7 +21,12 @@ SIDE = 1600
 """Pixels of the longer side of the slide."""
 OPACITY = 0.6
 
-_MARGIN, _HEADER, _BAR, _BAR_GAP, _TICKS = 40, 118, 32, 40, 130
+# In pixels of the page.
+_MARGIN = 40
+_HEADER = 118
+_BAR = 32
+_BAR_GAP = 40
+_TICKS = 130
 _TICK_COUNT = 5
 
 
@@ -115,4 +120,12 @@ def _draw_bar(page: Image.Image, corner: tuple[int, int], height: int, nuclei_ma
 
 def _text(title: str) -> str:
     """A title in letters that the font has; units keep theirs."""
-    return "".join(letter if letter in "µ²" else printable(letter) if not letter.isspace() else " " for letter in title)
+    return "".join(map(_letter, title))
+
+
+def _letter(letter: str) -> str:
+    if letter.isspace():
+        return " "
+    if letter in "µ²":
+        return letter
+    return printable(letter)

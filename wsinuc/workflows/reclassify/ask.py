@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
 from wsinuc.errors import ConfigError
 from wsinuc.exports.atomic import replacing
+from wsinuc.exports.qupath.collection import collection_text
 from wsinuc.exports.qupath.polygons import level0_polygons
 from wsinuc.models.features.measured_classifier import ClassEstimate, bounded
 from wsinuc.nuclei.columns import KEY, from_arrow
@@ -257,8 +257,7 @@ def write_questions(table: ResultTable, questions: Sequence[Question], path: Pat
         if len(rows):
             features += _features(table, part.take(pa.array(rows)), wanted)
     with replacing(path) as stream:
-        lines = b",\n".join(orjson.dumps(feature, option=orjson.OPT_SERIALIZE_NUMPY) for feature in features)
-        stream.write(b'{"type":"FeatureCollection","features":[\n' + lines + b"\n]}\n")
+        stream.write(collection_text(features))
 
 
 def _features(table: ResultTable, part: pa.Table, wanted: dict[int, Question]) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,7 @@ IN_REGION = 0
 AT_POINT = 1
 BY_UUID = 2
 """How particular a label is."""
+KINDS = 3
 SAME_UM = 2.0
 """How far apart the centres of an old outline and of a new one of the same nucleus are at most."""
 SAME_AREA = 2.0
@@ -109,7 +110,9 @@ def at_points(part: pa.Table, points: Floats, reach_px: float) -> PointHits:
     far = shapely.distance(shapely.points(points[near][point]), outlines)
     # Nearest first; of two at one distance the one of the lower row, so that the order of points decides nothing.
     order = np.lexsort((row, far))
-    point, row, far = point[order], row[order], far[order]
+    point = point[order]
+    row = row[order]
+    far = far[order]
     first = np.unique(point, return_index=True)[1]
     first = first[far[first] <= reach_px]
     ids[near[point[first]]] = part["id"].to_numpy()[row[first]]

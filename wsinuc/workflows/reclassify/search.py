@@ -16,6 +16,7 @@ from wsinuc.workflows.reclassify.labels import Labels, PlacedLabels
 from wsinuc.workflows.reclassify.matching import (
     AT_POINT,
     BY_UUID,
+    KINDS,
     Hits,
     PointHits,
     at_points,
@@ -136,14 +137,15 @@ class _Reader:
         found = {int(mark) for mark in hits.marks}
         placed = self._by_place(found)
         points = self._points()
-        kept = hits if not len(unchanged) else _without(hits, unchanged)
-        ids, marks, conflicts = self._decided(joined([kept, placed, points]))
+        if len(unchanged):
+            hits = _without(hits, unchanged)
+        ids, marks, conflicts = self._decided(joined([hits, placed, points]))
         features, xy_um = self._described(ids)
         missed = ~marked(self.nearest)
         matched = found | {int(mark) for mark in placed.marks}
         lost, lost_marks = self._lost(missed, matched)
         outside = self._outside(lost)
-        points_first = int(missed.sum())
+        missed_points = int(missed.sum())
         return Searched(
             ids=ids,
             marks=marks,
@@ -151,9 +153,9 @@ class _Reader:
             xy_um=xy_um,
             moments=self.moments,
             matched=matched,
-            missed_points=points_first,
-            outside=set(lost_marks[outside[points_first:]].tolist()),
-            outside_points=int(outside[:points_first].sum()),
+            missed_points=missed_points,
+            outside=set(lost_marks[outside[missed_points:]].tolist()),
+            outside_points=int(outside[:missed_points].sum()),
             distances_um=self._distances(lost[~outside]),
             unchanged=len(unchanged),
             conflicts=conflicts,
@@ -203,7 +205,7 @@ class _Reader:
 
     def _decided(self, hits: Hits) -> tuple[Ints, Ints, int]:
         """Ids with a class, the label that decides, and how many nuclei contradicting labels leave without."""
-        rank = self.labels.files[hits.marks] * 3 + hits.particular
+        rank = self.labels.files[hits.marks] * KINDS + hits.particular
         best: dict[int, int] = {}
         for nucleus, place in zip(hits.rows.tolist(), rank.tolist(), strict=True):
             best[nucleus] = max(place, best.get(nucleus, -1))

@@ -184,7 +184,8 @@ def pixel_scores(true: NDArray[np.int64], predicted: NDArray[np.int64], classes:
     """
     # Pixels of unknown class are neither right nor wrong.
     known = true != IGNORED
-    true, predicted = true[known], predicted[known]
+    true = true[known]
+    predicted = predicted[known]
     ious = []
     for number in range(1, classes + 1):
         union = np.count_nonzero((true == number) | (predicted == number))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,6 +18,9 @@ from wsinuc_cli.progress.training import log_option, telling
 from wsinuc_cli.terminal import echo, echo_text
 from wsinuc_cli.texts.next_command import evaluate_command
 from wsinuc_cli.texts.training_cost import echo_cost
+
+if TYPE_CHECKING:
+    from wsinuc.workflows.classify.run import PointSet
 
 FIELDS = {name: name for name in ("folds", "permutations", "seed")}
 """Option -> the field of `PointTrainConfig` that it sets."""
@@ -156,11 +159,7 @@ def _classify_data(context: click.Context, data: str, options: dict[str, Any]) -
         unwanted=parse_conditions(options["unwanted"]),
         regions=options["regions"],
     )
-    count = sum(len(image.points) for image in points.images if image.points is not None)
-    names = ", ".join(c.name for c in points.classes)
-    echo(f"points: {len(points.images)} images, {count:,} points; classes: {names}; segmented by {model}")
-    for note in points.notes:
-        echo(f"Note: {note}")
+    _describe(points, model)
     if options["dry_run"]:
         from wsinuc.workflows.classify.cost import classify_cost
 
@@ -181,3 +180,12 @@ def _classify_data(context: click.Context, data: str, options: dict[str, Any]) -
         echo_text(scores_table(scores, "Images that the classifier has not seen"))
     after = evaluate_command(data, options["mpp"], output, regions=options["regions"])
     echo(f"Written to {output}. Next: {after}")
+
+
+def _describe(points: PointSet, model: str) -> None:
+    """What teaches, and what segments it."""
+    count = sum(len(image.points) for image in points.images if image.points is not None)
+    names = ", ".join(each.name for each in points.classes)
+    echo(f"points: {len(points.images)} images, {count:,} points; classes: {names}; segmented by {model}")
+    for note in points.notes:
+        echo(f"Note: {note}")

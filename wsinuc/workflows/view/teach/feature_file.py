@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from wsinuc import durable, limits, own_files
 from wsinuc.errors import DataError, OutputError
 from wsinuc.exports.qupath.class_names import check_class_names
+from wsinuc.exports.qupath.collection import collection_text
 
 MOST_UNDONE = 1000
 LONGEST_NAME = 100
@@ -86,7 +85,7 @@ class FeatureFile:
             kept = [each for each in features if id_of(each) not in after]
             new = [each for each in after.values() if each is not None]
             with durable.replacing(self.path, own_files.beside(self.path)) as stream:
-                stream.write(_collection([*kept, *new]))
+                stream.write(collection_text([*kept, *new]))
         return Edit(before, after)
 
     @property
@@ -200,12 +199,6 @@ def check_name(name: str) -> None:
     if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
         raise DataError(f"a class needs a name of 1 to {LONGEST_NAME} letters on one line")
     check_class_names((name,))
-
-
-def _collection(features: Sequence[Feature]) -> bytes:
-    """A feature per line."""
-    lines = b",\n".join(orjson.dumps(feature) for feature in features)
-    return b'{"type":"FeatureCollection","features":[\n' + lines + b"\n]}\n"
 
 
 @contextmanager
