@@ -60,6 +60,8 @@ class Subject:
     model: Path | None = None
     image_model: Path | None = None
     structure_model: Path | None = None
+    tissues: tuple[str, ...] = ()
+    """Of method C's images, where the real ones name none."""
     guidance: float | None = None
     count: int = COUNT
 
@@ -67,13 +69,16 @@ class Subject:
         """What `wsinuc synthesize` would make with these models."""
         config = SynthesisConfig(sampler=sampler, guidance=self.guidance, batch=1)
         if self.model is not None:
-            recipe = CoSynRecipe(
-                model=self.model, layouts=self.real, layout_name=self.real.path.name, config=config, device="cpu"
-            )
             # One that was trained without points takes no layouts.
-            if "points" in without_of(self.model):
-                recipe = CoSynRecipe(model=self.model, layouts=None, layout_name="none", config=config, device="cpu")
-            return recipe
+            layouts = None if "points" in without_of(self.model) else self.real
+            return CoSynRecipe(
+                model=self.model,
+                layouts=layouts,
+                layout_name=self.real.path.name,
+                tissues=self.tissues,
+                config=config,
+                device="cpu",
+            )
         assert self.image_model is not None
         return NudiffRecipe(
             structure_model=self.structure_model,
@@ -198,6 +203,7 @@ def main() -> None:
     parser.add_argument("--mpp", type=float, help="um per pixel of the real images, if they do not record it")
     parser.add_argument("--split", type=Path, help="split file of them; its part train is taken")
     parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--tissue", nargs="+", default=[], help="of method C's images, where the real ones name none")
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS))
     parser.add_argument("--restarts", nargs="+", type=int, default=list(RESTARTS))
@@ -216,6 +222,7 @@ def main() -> None:
         model=asked.model,
         image_model=asked.image_model,
         structure_model=asked.structure_model,
+        tissues=tuple(asked.tissue),
         guidance=asked.guidance,
         count=asked.count,
     )

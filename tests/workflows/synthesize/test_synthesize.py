@@ -284,6 +284,7 @@ def test_weights_that_are_no_numbers_are_named_by_step_and_sample(tmp_path: Path
             "give one",
         ),
         (["--layout", "far.csv"], "outside the canvas"),
+        (["--layout", "plain.csv"], "plain.csv names no tissue, and the model knows several: give --tissue"),
         (["--layout", "star.csv"], "star"),
         (["--layout", "nowhere"], "nowhere"),
     ],
@@ -293,6 +294,7 @@ def test_cosyn_names_what_it_does_not_know(
 ) -> None:
     (tmp_path / "far.csv").write_text("x,y,class\n40,4,round\n")
     (tmp_path / "star.csv").write_text("x,y,class\n4,4,star\n")
+    (tmp_path / "plain.csv").write_text("x,y,class\n4,4,round\n")
     options = [str(tmp_path / option) if option.endswith(".csv") else option for option in options]
     command = ["--method", "cosyn", "--model", models["cosyn"], "-o", tmp_path / "set"]
     assert said in refusal(*command, *options)

@@ -94,6 +94,12 @@ class LayoutSource:
         return "text" not in self.model.get("without", ())
 
     @property
+    def _takes_no_tissue(self) -> bool:
+        """Whether prompts may leave the tissue out: of a free text encoder, or where images of the training did."""
+        words = self.model["text"].get("tissues", ())
+        return not words or "" in words
+
+    @property
     def known_tissues(self) -> tuple[str, ...]:
         """Tissues that the model was trained on; empty names are left out."""
         # Older checkpoints name them as keys of the layouts alone.
@@ -121,7 +127,7 @@ class LayoutSource:
         encoder understands."""
         text = self.model["text"]
         words: dict[str, Any] = {"tissues": self.known_tissues, "classes": self.class_names}
-        if text["kind"] == "template":
+        if text["kind"] in ("template", "trained"):
             words = {key: tuple(text[key]) for key in ("tissues", "stains", "classes")}
         try:
             return parse_prompt(prompt, Vocabulary(**words))
@@ -154,6 +160,11 @@ class LayoutSource:
         # With a single tissue there is nothing to ask for.
         if not tissue and len(self.known_tissues) == 1:
             tissue = self.known_tissues[0]
+        if not tissue and not prompt and not self._takes_no_tissue:
+            raise ConfigError(
+                f"{source} names no tissue, and the model knows several: give --tissue, one of "
+                f"{_listed(self.known_tissues)}"
+            )
         classes = tuple(self.class_names[c - 1] for c in np.unique(layout.classes).tolist())
         usual = Prompt(tissue=tissue, stain=stain, classes=classes) if self.reads_text else ""
         return Scene(layout=layout, prompt=prompt or usual, tissue=tissue, source=source)
