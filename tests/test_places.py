@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from wsinuc_cli.training_progress import telling
+from wsinuc_cli.progress.training import telling
 
 from helpers.files.label_pictures import nuclei
 from wsinuc.datasets.sampling.split import Split

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from helpers.drawn import HALF, ellipses
 from wsinuc.datasets.base import LabelledImage
@@ -16,9 +17,10 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.network import NetworkConfig
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.targets import centre_distance
+from wsinuc.workflows.adapt.batches import ahead, kept
 from wsinuc.workflows.adapt.networks import Part
 from wsinuc.workflows.adapt.settings import Refit, aji_of, refit
-from wsinuc.workflows.adapt.sight import Sight
+from wsinuc.workflows.adapt.sight import Sight, sights_of
 from wsinuc.workflows.adapt.trials import Trial, choose
 from wsinuc.workflows.adapt.tune import Taught, lessons_of, squares_beside
 from wsinuc.workflows.adapt.windows import Field, Window, field_of, rest_of
@@ -159,6 +161,48 @@ def test_a_threshold_that_hides_nuclei_is_fitted_again() -> None:
     assert all(each.threshold == fitted.whole.threshold for each in fitted.apart)
     assert Echo().config.watershed.foreground_threshold == 0.5
     assert fitted.whole.of(Echo()).config.watershed.foreground_threshold == fitted.whole.threshold
+
+
+def test_a_threshold_that_does_as_well_as_others_stays() -> None:
+    windows = []
+    for seed in range(4):
+        window, scores = scored(seed, 200)
+        rim = binary_dilation(window.image.labels > 0, iterations=1) & (window.image.labels == 0)
+        scores[0][rim] = 100
+        windows.append((window, scores))
+    assert refit(windows, Echo()).whole.threshold is None, "what is right at one half stays"
+
+
+def test_fields_of_one_slide_are_fitted_once() -> None:
+    fitted = []
+
+    class Fitting(Echo):
+        def calibrate(self, samples: np.ndarray) -> Fitting:
+            fitted.append(samples.shape)
+            return self
+
+    samples = np.zeros((2, 64, 64, 3), np.uint8)
+    fields = [field_of(drawn(seed), [Box(0, 0, 80, 80)], 0.5) for seed in range(5)]
+    of_slides = [replace(field, samples=samples.copy() + (number > 2)) for number, field in enumerate(fields[:4])]
+    sights = sights_of([*of_slides, fields[4]], Fitting())
+    assert len(fitted) == 3, "one for each slide, one for the image that is no part of any"
+    assert [sight.field for sight in sights] == [*of_slides, fields[4]]
+
+
+def test_batches_are_the_same_kept_cut_ahead_or_cut_again() -> None:
+    asked = []
+
+    def cut(step: int) -> int:
+        asked.append(step)
+        return step**2
+
+    twice = kept(cut, most=3)  # type: ignore[arg-type]
+    for _ in range(2):
+        with ahead(twice) as batch:
+            assert [batch(step) for step in range(5)] == [0, 1, 4, 9, 16]
+    assert sorted(asked)[:3] == [0, 1, 2], "the first three are cut once"
+    assert all(asked.count(step) == 1 for step in range(3))
+    assert asked.count(4) == 2
 
 
 def test_what_is_ignored_counts_in_nothing() -> None:

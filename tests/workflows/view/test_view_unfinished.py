@@ -13,7 +13,7 @@ from wsinuc.store.lock import locked
 from wsinuc.workflows.view import server
 from wsinuc.workflows.view.facts import slide_facts
 from wsinuc.workflows.view.library import find_sources
-from wsinuc_cli import view as command
+from wsinuc_cli.commands import view as command
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """How much pixels of each class of nuclei count, so that a rare class is learned and named, too.
 
 A classifier that sees a class seldom learns above all that it is seldom, and names it nowhere. So what tells classes of
-nuclei apart is learned as if all classes were equally frequent, while what tells nuclei from background is learned from
+nuclei apart is learned as if rare classes were more frequent, while what tells nuclei from background is learned from
 the frequencies that there are: the cross-entropy of a pixel is that of nucleus against background, plus that of its
-class among nuclei, and only the second part is weighted. Outlines stay what they are.
+class among nuclei, and only the second part is weighted.
 """
 
 from __future__ import annotations
