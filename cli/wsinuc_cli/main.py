@@ -10,7 +10,7 @@ import errno
 import importlib
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,6 +52,8 @@ COMMANDS = {
 """Name and one line of help; command NAME is the object NAME of the module ``wsinuc_cli.NAME``."""
 
 INTERRUPTED = 130
+MAY_BE_EMPTY = ("--prompt",)
+"""Options whose value may be an empty text."""
 
 
 class Failure(click.ClickException):
@@ -82,6 +84,26 @@ def _without_controls() -> Iterator[None]:
         # The field is declared final, and every kind of usage error prints it in its own show().
         vars(error)["message"] = shown(error.message)
         raise
+
+
+def refuse_empty(words: Sequence[str]) -> None:
+    """Raise UsageError for an empty word, which as a path would mean the current folder.
+
+    Examples
+    --------
+    >>> refuse_empty(["segment", "a.svs", "-o", ""])
+    Traceback (most recent call last):
+    click.exceptions.UsageError: the value of -o is empty: is a variable of the shell not set?
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        if word == "" and before not in MAY_BE_EMPTY:
+            empty = before
+        elif word.startswith("--") and word.endswith("="):
+            empty = word.removesuffix("=")
+        else:
+            continue
+        what = f"the value of {empty}" if empty.startswith("-") else "an argument"
+        raise click.UsageError(f"{what} is empty: is a variable of the shell not set?")
 
 
 class LazyGroup(click.Group):
@@ -115,6 +137,7 @@ class LazyGroup(click.Group):
         words, warning = translated(args)
         if warning is not None:
             echo(f"warning: {warning}", err=True)
+        refuse_empty(words)
         return super().resolve_command(ctx, words)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
