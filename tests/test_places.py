@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from wsinuc_cli.progress.training import telling
 
 from helpers.files.label_pictures import nuclei
 from wsinuc.datasets.sampling.split import Split
@@ -18,6 +17,7 @@ from wsinuc.own_files import check_outside_results, check_place
 from wsinuc.workflows.data.info import describe_dataset
 from wsinuc.workflows.maps.run import check_targets, map_nuclei, write_map
 from wsinuc_cli.main import main
+from wsinuc_cli.progress.training import telling
 
 SLIDE = b"II*\0\x08\0\0\0 the pixels of a slide"
 COMMANDS = (

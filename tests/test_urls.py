@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import socket
 from pathlib import Path, PurePosixPath
 
 import fsspec
@@ -45,7 +46,9 @@ def test_secrets_show_nowhere(secret: str) -> None:
         assert pickle.loads(pickle.dumps(url)) == copy.deepcopy(url) == url  # a worker can open it, too
 
 
-@pytest.mark.parametrize("text", ["simplecache::s3://bucket/a", "bucket/a", "s3://KEYKEY:sec/ret@bucket/a"])
+@pytest.mark.parametrize(
+    "text", ["simplecache::s3://bucket/a", "bucket/a", "s3://", "s3:///", "s3://KEYKEY:sec/ret@bucket/a"]
+)
 def test_what_is_no_plain_url_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Url(text)
@@ -74,3 +77,16 @@ def test_a_file_is_read_anywhere() -> None:
 def test_a_missing_package_is_named() -> None:
     with pytest.raises(RemoteError, match=r"pip install 'wsinuc\[s3\]'"), remote_errors(Url("s3://bucket/a")):
         raise ImportError("Install s3fs")
+    with (
+        pytest.raises(RemoteError, match=r"needs another package: pip install 'gcsfs'$"),
+        remote_errors(Url("gs://b/a")),
+    ):
+        raise ImportError("Please install gcsfs to access Google Storage")
+
+
+def test_a_server_that_does_not_answer_is_not_a_file_that_is_not_there() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = Url(f"http://127.0.0.1:{unused.getsockname()[1]}/a.svs")
+    with pytest.raises(RemoteError, match=r"cannot be reached or refuses .*onnect"):
+        url.size()

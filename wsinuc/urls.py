@@ -27,6 +27,17 @@ BLOCKS = 32
 BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 """Schemes whose libraries would take a password before the bucket for a part of its name, and quote it in errors."""
 
+_PACKAGES = {
+    "s3": "wsinuc[s3]",
+    "s3a": "wsinuc[s3]",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+}
+"""What fsspec needs for a scheme."""
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 # Keys are often pasted as they are, with slashes in them.
 _USER = r"(?:[^\s/?'\"]*@|[^\s/?@:'\"]+:(?!\d+/)[^\s?@'\"]*@)?"
@@ -66,6 +77,8 @@ class Url:
     def __init__(self, text: str) -> None:
         if not _URL.match(text) or "::" in text:
             raise ConfigError(f"expected one URL such as s3://bucket/folder, got {redact(text)!r}")
+        if not text.partition("://")[2].strip("/"):
+            raise ConfigError(f"{text!r} names no bucket or server: expected a URL such as s3://bucket/folder")
         base, mark, query = text.partition("?")
         self._base = base.rstrip("/")
         self._query = mark + query
@@ -215,14 +228,15 @@ def remote_errors(url: Url) -> Iterator[None]:
         raise RemoteError(f"{url}: {_reason(url, error)}") from None
 
 
-def _reason(url: Url, error: Exception) -> str:
+def _reason(url: Url, error: BaseException) -> str:
+    # Of a web server that does not answer fsspec says that the file is not there, and keeps what happened as the cause.
+    if isinstance(error, FileNotFoundError) and isinstance(error.__cause__, OSError):
+        return _reason(url, error.__cause__)
     reason = url.hide(" ".join(str(error).split())) or type(error).__name__
     if isinstance(error, ImportError):
-        if url.scheme in ("s3", "s3a"):
-            extra = "wsinuc[s3]"
-        else:
-            extra = reason
-        return f"reading or writing {url.scheme}:// needs another package: pip install '{extra}'"
+        package = _PACKAGES.get(url.scheme)
+        advice = f"pip install '{package}'" if package else reason
+        return f"reading or writing {url.scheme}:// needs another package: {advice}"
     if isinstance(error, FileNotFoundError):
         return f"there is no such bucket, folder or file ({reason})"
     if isinstance(error, PermissionError):

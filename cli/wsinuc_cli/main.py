@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -64,6 +64,8 @@ GROUPS: dict[str, dict[str, str]] = {
 COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
 
 INTERRUPTED = 130
+MAY_BE_EMPTY = ("--prompt",)
+"""Options whose value may be an empty text."""
 
 
 @contextmanager
@@ -75,6 +77,26 @@ def _without_controls() -> Iterator[None]:
         # The field is declared final, and every kind of usage error prints it in its own show().
         vars(error)["message"] = shown(error.message)
         raise
+
+
+def refuse_empty(words: Sequence[str]) -> None:
+    """Raise UsageError for an empty word, which as a path would mean the current folder.
+
+    Examples
+    --------
+    >>> refuse_empty(["segment", "a.svs", "-o", ""])
+    Traceback (most recent call last):
+    click.exceptions.UsageError: the value of -o is empty: is a variable of the shell not set?
+    """
+    for before, word in zip(["", *words], words, strict=False):
+        if word == "" and before not in MAY_BE_EMPTY:
+            empty = before
+        elif word.startswith("--") and word.endswith("="):
+            empty = word.removesuffix("=")
+        else:
+            continue
+        what = f"the value of {empty}" if empty.startswith("-") else "an argument"
+        raise click.UsageError(f"{what} is empty: is a variable of the shell not set?")
 
 
 class LazyGroup(click.Group):
@@ -112,6 +134,7 @@ class LazyGroup(click.Group):
             near = get_close_matches(words[0], COMMANDS, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             ctx.fail(f"No such command '{words[0]}'.{hint}")
+        refuse_empty(words)
         return super().resolve_command(ctx, words)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -354,3 +354,18 @@ def test_contradictory_places_to_work_are_wrong_usage(
     result = wsinuc_in("segment", "slide.tiff", *options)
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["info", ""], "an argument"),
+        (["segment", "a.svs", "--roi", ""], "the value of --roi"),
+        (["data", "split", "a", "-o", ""], "the value of -o"),
+        (["segment", "a.svs", "--output="], "the value of --output"),
+    ],
+)
+def test_an_empty_word_is_wrong_usage_and_not_the_current_folder(words: list[str], what: str) -> None:
+    outcome = CliRunner().invoke(main, words)
+    assert outcome.exit_code == 2
+    assert f"Error: {what} is empty: is a variable of the shell not set?" in outcome.output

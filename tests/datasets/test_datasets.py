@@ -217,6 +217,31 @@ def test_classes_by_file(tmp_path):
         dataset[2]
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_tables_as_other_programs_save_them(tmp_path, mark):
+    folder = write_dataset(tmp_path)
+    (folder / "classes.csv").write_text("name,color\ntumour,#ff0000\nstroma,\n".replace(",", mark))
+    (folder / "classes").mkdir()
+    (folder / "classes" / "a.csv").write_text(f"label{mark}class\r\n300{mark}stroma\r\n")
+    (folder / "manifest.csv").write_text(f"name{mark}patient\na{mark}01, left\n")
+    dataset = open_dataset(folder, mpp=0.25)
+    assert dataset.rows == ({"name": "a", "patient": "01, left"},)
+    assert dataset.classes[0].color == (255, 0, 0)
+    assert np.unique(dataset[0].class_map).tolist() == [0, 2]
+
+
+def test_a_nucleus_of_two_classes_is_refused(tmp_path):
+    folder = write_dataset(tmp_path)
+    (folder / "classes.csv").write_text("name\ntumour\nstroma\n")
+    (folder / "classes").mkdir()
+    (folder / "classes" / "a.csv").write_text("label,class\n300,stroma\n300,stroma\n")
+    (folder / "classes" / "b.csv").write_text("label,class\n301,stroma\n301,Tumour\n")
+    dataset = open_dataset(folder, mpp=0.25)
+    assert dataset[0].class_map.max() == 2
+    with pytest.raises(DataError, match="nucleus 301 has two classes, stroma and tumour"):
+        dataset[1]
+
+
 def test_a_folder_of_nothing_known(tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(DataError, match=r"no data set known here \(pannuke, .*\); it holds photos.*images/NAME.png"):

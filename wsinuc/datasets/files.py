@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,8 @@ def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, st
     """
     try:
         with text_lines(path) as file:
-            reader = csv.DictReader(file, restval="")
+            first = next(file, "")
+            reader = csv.DictReader(chain([first], file), restval="", delimiter=_delimiter(first))
             header = [name.strip() for name in reader.fieldnames or ()]
             missing = [column for column in columns if column not in header]
             if missing:
@@ -119,6 +121,11 @@ def table_rows(path: Path, columns: tuple[str, ...]) -> Iterator[Mapping[str, st
         raise DataError(f"{path} is missing; it must have the columns {', '.join(columns)}") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read as CSV ({error.strerror or error})") from error
+
+
+def _delimiter(header: str) -> str:
+    """What stands between the columns: Excel writes semicolons where a comma is decimal, and some programs tabs."""
+    return next((mark for mark in ",;\t" if mark in header), ",")
 
 
 def matching(folder: Path, pattern: str) -> Iterator[Path]:

@@ -13,6 +13,8 @@ from wsinuc.errors import ConfigError
 KINDS = ("threads", "processes", "scheduler")
 ACCELERATOR = "accelerator"
 """Name of the worker resource; ``dask worker --resources accelerator=2`` takes two blocks at once."""
+MIN_MEMORY = 300_000_000
+"""Least bytes of a process: with Dask, PyTorch and the model ``fast`` it takes 340 MB before it reads a pixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +57,31 @@ class ExecutorConfig:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ConfigError(f"{name} must be at least {low}, got {value}")
-        if self.task_timeout_s is not None and self.task_timeout_s <= 0:
+        # Written so that nan is refused, too.
+        if self.task_timeout_s is not None and not self.task_timeout_s > 0:
             raise ConfigError(f"a block needs more than {self.task_timeout_s:g} s: give a limit above 0, or none")
+        if self.memory_limit != "auto":
+            self.memory_limit_bytes()
         self._check_kind()
         self._check_tls()
+
+    def memory_limit_bytes(self) -> int:
+        """Bytes of each process; for a limit that is not ``auto``."""
+        # Takes Dask, which the default limit does without.
+        from dask.utils import parse_bytes
+
+        try:
+            size = int(parse_bytes(self.memory_limit))
+        except (ValueError, OverflowError) as error:
+            raise ConfigError(
+                f"memory limit {self.memory_limit!r} is no size: expected one like 4GB, or auto"
+            ) from error
+        if size < MIN_MEMORY:
+            raise ConfigError(
+                f"a memory limit of {self.memory_limit} is less than a process takes before it reads a pixel: give at "
+                f"least {MIN_MEMORY / 1e6:.0f}MB; about 4GB is usual"
+            )
+        return size
 
     def _check_kind(self) -> None:
         ways = [way for way in (self.address, self.scheduler_file) if way is not None]

@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import dask
-from dask.utils import parse_bytes
 from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
 from distributed.system import MEMORY_LIMIT
 
-from wsinuc.errors import ConfigError
 from wsinuc.pipeline.children import deaf_children, heed_parent_alone
 from wsinuc.pipeline.credentials import private_security
 from wsinuc.pipeline.executor_config import ACCELERATOR, ExecutorConfig
@@ -172,7 +170,4 @@ def _memory_limit(config: ExecutorConfig, processes: int) -> int:
     """Bytes of each process."""
     if config.memory_limit == "auto":
         return int(MEMORY_LIMIT // processes)
-    try:
-        return parse_bytes(config.memory_limit)
-    except ValueError as error:
-        raise ConfigError(f"memory limit {config.memory_limit!r} is no size: expected one like 4GB, or auto") from error
+    return config.memory_limit_bytes()

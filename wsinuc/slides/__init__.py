@@ -16,6 +16,8 @@ from wsinuc.regular import require_regular
 from wsinuc.urls import Place, Url, redact, to_place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wsinuc.slides.base import Slide
 
 READERS = {
@@ -208,7 +210,7 @@ def check_slide_file(path: Place) -> None:
             raise SlideError(f"{path} is empty: the copy or upload probably failed")
         return
     if os.path.isdir(path):  # raises nothing, whatever the name
-        raise SlideError(f"{path} is a directory: name the slide's file inside it")
+        raise SlideError(f"{path} is a directory: {_advice(path)}")
     require_regular(path, SlideError)
     try:
         with path.open("rb") as file:
@@ -217,3 +219,18 @@ def check_slide_file(path: Place) -> None:
         raise SlideError(f"{path} cannot be read ({error.strerror})") from error
     if empty:
         raise SlideError(f"{path} is empty: the copy or download probably failed")
+
+
+def _advice(folder: Path) -> str:
+    """What to name instead of a folder, by what is in it."""
+    if any((folder / name).is_file() for name in (".zattrs", "zarr.json", ".zgroup")):
+        return "OME-Zarr is not read as a slide, export it as OME-TIFF, for example with QuPath or Bio-Formats"
+    if (folder / "summary.json").is_file():
+        return "it holds a result of wsinuc, and a slide is expected"
+    try:
+        empty = not any(folder.iterdir())
+    except OSError as error:
+        return f"it cannot be looked into ({error.strerror})"
+    if empty:
+        return "it is empty, and a slide is expected"
+    return "name the slide's file inside it"

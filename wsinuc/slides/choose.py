@@ -67,6 +67,7 @@ def _pixels(header: SlideHeader) -> int:
 
 
 def _same_mpp(seen: tuple[float, float] | None, tiff: tuple[float, float] | None) -> bool:
-    if tiff is None:
-        return True
-    return seen is not None and all(abs(a / b - 1.0) <= SAME_MPP for a, b in zip(seen, tiff, strict=True))
+    # OpenSlide takes the tags of the first image, which may be a thumbnail or a level.
+    if tiff is None or seen is None:
+        return tiff is seen
+    return all(abs(a / b - 1.0) <= SAME_MPP for a, b in zip(seen, tiff, strict=True))

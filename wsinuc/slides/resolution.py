@@ -20,7 +20,14 @@ ANISOTROPY = 0.05
 """Largest relative difference between um per pixel along y and x that is taken for rounding."""
 
 # The sign for micro exists twice in Unicode, as U+00B5 and as the Greek letter; both are met.
-_UM_PER_UNIT = {"µm": 1.0, "\u03bcm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+_UM_PER_UNIT = {
+    **dict.fromkeys(("µm", "\u03bcm", "um", "micron", "microns", "micrometer", "micrometre"), 1.0),
+    "nm": 1e-3,
+    "mm": 1e3,
+    "cm": 1e4,
+    "m": 1e6,
+    **dict.fromkeys(("inch", "in"), 25_400.0),
+}
 _OME = "{*}Image/{*}Pixels"
 
 
@@ -100,11 +107,23 @@ def mpp_from_ome(xml: str) -> tuple[float, float] | None:
 def mpp_of_pixels(pixels: Any) -> tuple[float, float] | None:
     """(y, x) um per pixel of a ``Pixels`` element of OME-XML; None when it has none, or in a unit that is no length."""
     pair = _positive_pair(pixels.get("PhysicalSizeY"), pixels.get("PhysicalSizeX"))
-    units = [_UM_PER_UNIT.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"]
+    units = [um_per_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"]
     # A unit such as "pixel" or "reference frame" says nothing about um.
     if pair is None or units[0] is None or units[1] is None:
         return None
     return pair[0] * units[0], pair[1] * units[1]
+
+
+def um_per_unit(unit: str) -> float | None:
+    """um in a unit of length as OME-XML and ImageJ write it; None for what is none, such as "pixel".
+
+    Examples
+    --------
+    >>> um_per_unit("mm"), um_per_unit("\\\\u00B5m"), um_per_unit("pixel")
+    (1000.0, 1.0, None)
+    """
+    # ImageJ escapes the sign for micro in its description.
+    return _UM_PER_UNIT.get(unit.strip().lower().replace("\\u00b5", "µ"))
 
 
 def _positive_pair(y: object, x: object) -> tuple[float, float] | None:

@@ -235,8 +235,21 @@ def _sparse_expected() -> np.ndarray:
     return whole
 
 
-def _two_level_imagej(path: Path) -> None:
-    tifffile.imwrite(path, picture(), photometric="rgb", imagej=True, resolution=(2, 2), metadata={"unit": "um"})
+def _imagej(unit: str, per_unit: float) -> Callable[[Path], None]:
+    def writer(path: Path) -> None:
+        options = {"imagej": True, "resolution": (per_unit, per_unit), "metadata": {"unit": unit}}
+        tifffile.imwrite(path, picture(), photometric="rgb", **options)
+
+    return writer
+
+
+def _two_pieces(path: Path) -> None:
+    """An OME-TIFF of two pieces of tissue on one glass, the smaller one first, and their label."""
+    size = {"axes": "YXS", "PhysicalSizeX": MPP, "PhysicalSizeY": MPP}
+    pieces = {"left": picture()[:, :250], "right": picture(), "label image": picture()}
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        for name, pixels in pieces.items():
+            tiff.write(pixels, photometric="rgb", tile=TILE, metadata={**size, "Name": name})
 
 
 BITS = "counts as white"
@@ -338,5 +351,8 @@ LAYOUTS = [
         reader="openslide",
         mpp=254 / 3,
     ),
-    Layout(name="ImageJ", write=_two_level_imagej, reader="image"),
+    Layout(name="ImageJ", write=_imagej("um", 2), reader="image"),
+    Layout(name="ImageJ in millimetres", write=_imagej("mm", 2000), reader="image"),
+    Layout(name="ImageJ by name", write=_imagej("micron", 2), reader="image"),
+    Layout(name="OME of two pieces", write=_two_pieces, suffix=".ome.tif", note="right (420 x 300 px), and not: left"),
 ]

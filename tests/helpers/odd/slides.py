@@ -73,6 +73,16 @@ def _no_files() -> Iterator[Row]:
     for kind, says in NO_FILES.items():
         make = partial(make_no_file, kind)
         yield Row(name=f"no file: {kind}", door="open_slide", make=make, expected=Refused(SlideError, says))
+    folders = {
+        "OME-Zarr": ("zarr.json", "export it as OME-TIFF"),
+        "OME-Zarr 0.4": (".zattrs", "export it as OME-TIFF"),
+        "a result": ("summary.json", "holds a result of wsinuc"),
+        "slides": ("a.svs", "name the slide's file inside it"),
+        "nothing": (None, "it is empty"),
+    }
+    for name, (content, says) in folders.items():
+        make = partial(_folder, content)
+        yield Row(name=f"a folder of {name}", door="open_slide", make=make, expected=Refused(SlideError, says))
     contents = {
         "empty": (b"", "is empty"),
         "text": (b"no slide at all", "no slide"),
@@ -85,6 +95,14 @@ def _no_files() -> Iterator[Row]:
     for name, (content, says) in contents.items():
         make = partial(_file, "slide.svs", content)
         yield Row(name=f"no slide: {name}", door="open_slide", make=make, expected=Refused(SlideError, says))
+
+
+def _folder(name: str | None, folder: Path) -> Path:
+    inner = folder / "slide"
+    inner.mkdir()
+    if name is not None:
+        (inner / name).write_text("{}")
+    return inner
 
 
 def _file(name: str, content: bytes, folder: Path) -> Path:
@@ -260,6 +278,14 @@ def _blocks() -> np.ndarray:
     return np.random.default_rng(0).integers(90, 255, (10, 12, 3), np.uint8).repeat(16, 0).repeat(16, 1)
 
 
+def _small_first(folder: Path) -> Path:
+    with tifffile.TiffWriter(folder / "a.tif") as tiff:
+        known = {"resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+        tiff.write(picture()[:200:2, :300:2], photometric="rgb", tile=(64, 64), metadata=None, **known)
+        tiff.write(picture()[:200, :300], photometric="rgb", tile=(64, 64), metadata=None)
+    return folder / "a.tif"
+
+
 def _resolutions() -> Iterator[Row]:
     def tiff(folder: Path, per_cm: tuple[float, float] | None) -> Path:
         write(folder / "a.tif", picture()[:64, :64], tile=(64, 64), resolution=per_cm)
@@ -272,6 +298,9 @@ def _resolutions() -> Iterator[Row]:
         "of an electron microscope": ((1e7, 1e7), Refused(MppError, "outside")),
         "other along x than along y": ((20_000, 40_000), Refused(MppError, "pixels should be square")),
     }
+    # OpenSlide says the first image's, which is half as large as the slide.
+    unknown = Refused(MppError, "does not say its resolution")
+    yield Row(name="resolution: of a smaller image alone", door="open_slide, mpp", make=_small_first, expected=unknown)
     for name, (per_cm, expected) in kinds.items():
         make = partial(tiff, per_cm=per_cm)
         yield Row(name=f"resolution: {name}", door="open_slide, mpp", make=make, expected=expected)

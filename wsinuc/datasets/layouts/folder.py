@@ -87,6 +87,9 @@ class FolderLayout(ManifestLayout):
                 label = 0
             if label not in known:
                 raise DataError(f"{path}: there is no nucleus {row['label']!r} in the labels of {name}")
-            class_of[label] = number[row["class"].casefold()]
+            named = number[row["class"].casefold()]
+            if class_of.setdefault(label, named) != named:
+                both = " and ".join(self.classes[each - 1].name for each in (class_of[label], named))
+                raise DataError(f"{path}: nucleus {label} has two classes, {both}: leave one of the lines out")
         classes = [class_of.get(each, 0) if there else 0 for each, there in zip(numbers.tolist(), present, strict=True)]
         return np.array(classes, np.int32)

@@ -16,7 +16,9 @@ import tifffile
 from tifffile import PHOTOMETRIC
 
 from wsinuc.errors import SlideError
+from wsinuc.limits import listed
 from wsinuc.slides.dialect import Dialect, DialectError, StackError
+from wsinuc.slides.resolution import um_per_unit
 from wsinuc.slides.tiff.directories import Directory, DirectoryError, check_segments, directories
 from wsinuc.slides.tiff.ome import OmeImage, check_brightfield, read_ome, rgb_order
 from wsinuc.slides.tiff.samples import dialect_of
@@ -38,6 +40,7 @@ _VENDORS = {
     "philips": "philips",
     "bif": "ventana",
 }
+_COMPARABLE = 2  # an image whose sides are more than half as long as the slide's is no level of it, and no thumbnail
 _UM_PER_UNIT = {2: 25_400.0, 3: 10_000.0}  # ResolutionUnit (296): inch, centimetre; 1 is no unit at all
 _INCH = 2  # what TIFF 6.0 takes a missing ResolutionUnit for
 
@@ -60,6 +63,8 @@ class TiffLayout:
     significant_bits: int | None = None
     """Bits of a sample in use, where OME-XML says so."""
     associated: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a user should know of the choice."""
 
     @property
     def first(self) -> tifffile.TiffPage:
@@ -150,6 +155,23 @@ def _of_ome(images: Sequence[OmeImage], entries: Sequence[Directory], name: str)
         mpp_source="OME PhysicalSizeX, PhysicalSizeY" if image.mpp_yx else "TIFF XResolution, YResolution",
         significant_bits=image.significant_bits,
         associated=tuple(other.name or "unnamed" for other in images if other is not chosen),
+        notes=_passed_over(chosen, slides),
+    )
+
+
+def _passed_over(chosen: OmeImage, slides: Sequence[OmeImage]) -> tuple[str, ...]:
+    """A note on images that may be slides as well, such as other pieces of tissue on the glass."""
+    names = [
+        other.name or "unnamed"
+        for other in slides
+        if other is not chosen and min(other.shape) * _COMPARABLE > min(chosen.shape)
+    ]
+    if not names:
+        return ()
+    height, width = chosen.shape
+    return (
+        f"of several images in the file the largest is read, {chosen.name or 'unnamed'} ({width} x {height} px), and "
+        f"not: {listed(names)}",
     )
 
 
@@ -270,13 +292,11 @@ def _mpp_of_tags(page: tifffile.TiffPage) -> tuple[float, float] | None:
 
 def _mpp_of_imagej(page: tifffile.TiffPage, tiff: tifffile.TiffFile) -> tuple[float, float] | None:
     """um per pixel (y, x) as ImageJ writes it: pixels per unit in the resolution tags, the unit in the description."""
-    # The last spelling is how ImageJ escapes the sign in its description.
-    if str(_imagej(tiff).get("unit", "")).lower() not in ("micron", "microns", "um", "µm", "\\u00b5m"):
-        return None
+    um = um_per_unit(str(_imagej(tiff).get("unit", "")))
     pair = [_positive_fraction(page.tags.valueof(f"{axis}Resolution")) for axis in "YX"]
-    if pair[0] is None or pair[1] is None:
+    if um is None or pair[0] is None or pair[1] is None:
         return None
-    return 1 / pair[0], 1 / pair[1]
+    return um / pair[0], um / pair[1]
 
 
 def _imagej(tiff: tifffile.TiffFile) -> dict[str, Any]:
@@ -297,7 +317,9 @@ def _positive(value: object) -> float | None:
 
 
 def _positive_fraction(value: object) -> float | None:
-    """A TIFF rational as a number, when both of its parts are positive."""
+    """A TIFF rational as a number, when both of its parts are positive; some writers put a plain number there."""
+    if isinstance(value, int | float):
+        return _positive(value)
     if not isinstance(value, tuple) or len(value) != 2 or not all(part > 0 for part in value):
         return None
     return float(value[0] / value[1])

@@ -148,7 +148,7 @@ def header_of(layout: TiffLayout, dialect: Dialect, notes: tuple[str, ...]) -> S
         objective_power=layout.objective_power,
         associated=layout.associated,
         dialect="rgb" if dialect.is_plain else dialect.identity,
-        notes=notes,
+        notes=(*layout.notes, *notes),
     )
 
 
