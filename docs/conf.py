@@ -43,6 +43,8 @@ nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
+smartquotes_action = "qe"  # dashes stay: options begin with two of them
+
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autosummary_generate = False
@@ -71,7 +73,20 @@ suppress_warnings = ["myst.xref_missing", "mystnb.unknown_mime_type"]
 
 def escape_stars(app: object, context: object, lines: list[str]) -> None:
     """Keep the stars of ``slides/*.svs`` in the help from being taken for emphasis."""
-    lines[:] = [line.replace("*", r"\*") for line in lines]
+    lines[:] = [line.replace("*", r"\*").replace(r"\*\*Required\*\*", "**Required**") for line in lines]
+
+
+def keep_examples(app: object, context: object, lines: list[str]) -> None:
+    """Set what the help prints as it stands, line by line, as code: sphinx-click makes a block of lines of it."""
+    kept: list[str] = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        if not line.startswith("| "):
+            kept.append(line)
+            continue
+        if not before.startswith("| "):
+            kept += ["", "::", ""]
+        kept.append("   " + line.removeprefix("| ").replace(r"\*", "*"))
+    lines[:] = kept
 
 
 def hide_colons(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -110,3 +125,4 @@ def setup(app: object) -> None:
     app.connect("autodoc-process-docstring", show_colons, priority=600)  # type: ignore[attr-defined]
     for part in ("description", "options", "arguments"):
         app.connect(f"sphinx-click-process-{part}", escape_stars)  # type: ignore[attr-defined]
+    app.connect("sphinx-click-process-description", keep_examples)  # type: ignore[attr-defined]
