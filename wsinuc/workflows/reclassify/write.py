@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 import wsinuc
-from wsinuc import durable
-from wsinuc.errors import DamageError
+from wsinuc import durable, own_files
+from wsinuc.errors import DamageError, OutputError
 from wsinuc.exports.ome_zarr.metadata import CLASS_IMAGE
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
 from wsinuc.models.features.measured_classifier import ClassEstimate
@@ -31,8 +32,9 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.measured_names import NEIGHBOURS
 from wsinuc.nuclei.parquet import PARQUET
 from wsinuc.nuclei.reclassified import NewClasses, with_classes
-from wsinuc.store import disk_errors, provenance
-from wsinuc.store.files import write_json
+from wsinuc.regular import require_parent
+from wsinuc.store import ResultStore, disk_errors, provenance
+from wsinuc.store.files import remove, write_json
 from wsinuc.store.manifest import read_made, with_manifest
 from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_block, part_name
 from wsinuc.store.parts import iter_named_tables
@@ -42,7 +44,6 @@ from wsinuc.workflows.reclassify.around import ClassNeighbours
 from wsinuc.workflows.reclassify.class_image import write_class_image
 from wsinuc.workflows.reclassify.learn import Learned
 from wsinuc.workflows.reclassify.pictures import NoPicturesError, PictureJob, write_pictures
-from wsinuc.workflows.reclassify.place import check_out, folder_beside, take_place
 from wsinuc.workflows.reclassify.tables import ResultTable
 
 LABELS = "labels.ome.zarr"
@@ -110,12 +111,60 @@ def write_classified(
     """
     config = config or WriteConfig()
     check_out(table, out, overwrite=config.overwrite)
-    with disk_errors(out), folder_beside(out) as folder:
+    with disk_errors(out), _beside(out) as folder:
         job = _Job(table, learned, out, folder, config, dict(about or {}), tell or _tell_nobody)
         classified = job.execute()
         durable.sync_tree(folder)
-        take_place(folder, out)
+        _take_place(folder, out)
     return Classified(folder=out, counts=classified.counts, notes=classified.notes)
+
+
+def check_out(table: ResultTable, out: Path, *, overwrite: bool) -> None:
+    """Raise OutputError where the new result of a table may not be written to ``out``."""
+    require_parent(out)
+    own_files.check_folder(out)
+    if not out.exists():
+        return
+    store = ResultStore(out)
+    if not store.is_ours:
+        raise OutputError(f"{out} is there and is no result of wsinuc, so it is not replaced: choose another -o")
+    if store.holder() is not None:
+        raise OutputError(f"a run of wsinuc segment is at work in {out}: wait for it, or choose another -o")
+    if not overwrite:
+        raise OutputError(f"{out} holds a result already: add --overwrite to replace it, or choose another -o")
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A new folder beside ``out``, which vanishes when what is made in it does not become whole."""
+    folder = own_files.beside(out)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):
+            remove(folder)
+
+
+def _take_place(folder: Path, out: Path) -> None:
+    """Give a complete folder its name; the one that had it until then is removed."""
+    if not out.exists():
+        durable.rename(folder, out)
+        return
+    old = folder
+    if not durable.exchange(folder, out):
+        old = own_files.beside(out)
+        durable.rename(out, old)
+        try:
+            durable.rename(folder, out)
+        except OSError:
+            durable.rename(old, out)
+            raise
+    # Files that users keep in a result's folder are theirs.
+    for path in old.iterdir():
+        if path.name not in (*OUTPUTS, SUMMARY, ".run"):
+            durable.rename(path, out / path.name)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @dataclass

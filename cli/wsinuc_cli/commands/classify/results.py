@@ -27,8 +27,8 @@ def classify_results(results: Sequence[str], config: LearnConfig, options: Mappi
     """Learn, print the scores, and write what was asked for."""
     from wsinuc.workflows.reclassify.learn import learn_classes
     from wsinuc.workflows.reclassify.marks import read_marks
-    from wsinuc.workflows.reclassify.place import check_out
     from wsinuc.workflows.reclassify.tables import open_tables
+    from wsinuc.workflows.reclassify.write import check_out
 
     tables = open_tables(results)
     targets = targets_of(tables, options["output"])
