@@ -19,6 +19,7 @@ from wsinuc.models.conditioning.trained_encoder import TowerConfig, TrainedEncod
 from wsinuc.models.training.loop import FitConfig
 from wsinuc.synthesis.prompts import Prompt
 from wsinuc.workflows.generators import cosyn
+from wsinuc.workflows.generators.cosyn_words import encoder_of
 from wsinuc.workflows.generators.text_config import TextTrainConfig
 from wsinuc.workflows.generators.text_encoder import contrastive_loss, train_text_encoder
 from wsinuc.workflows.training.run import Session
@@ -85,7 +86,7 @@ def test_a_generator_carries_the_encoder_that_it_listens_to(tmp_path: Path, monk
     with pytest.raises(ConfigError, match="brings its own text encoder"):
         load_cosyn(out, text_encoder=tmp_path)
     with pytest.raises(ConfigError, match=r"unknown tissue 'skin'.*breast, colon"):
-        cosyn.encoder_of([image(organ="skin")], CLASSES, config, encoder)
+        encoder_of([image(organ="skin")], CLASSES, config, encoder)
 
 
 def test_what_cannot_be_learned_is_refused(tmp_path: Path):
