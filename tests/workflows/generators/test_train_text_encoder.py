@@ -108,7 +108,7 @@ def test_what_cannot_be_learned_is_refused(tmp_path: Path):
 
 def test_a_damaged_encoder_is_refused_before_memory_is_taken(tmp_path: Path):
     words = Vocabulary(tissues=("colon", "breast"), classes=("Stroma",))
-    tower = TextTower(3, TINY.network)
+    tower = TextTower(4, TINY.network)
     encoder = TrainedEncoder(words, tower, TINY.network)
     config = {"tower": asdict(TINY.network), "words": asdict(words)}
     path = tmp_path / "t.safetensors"
