@@ -23,6 +23,7 @@ from wsinuc.synthesis.distance_map import centroid_distance
 from wsinuc.workflows.generators import cosyn as task
 from wsinuc.workflows.generators.cosyn_config import PRESETS
 from wsinuc.workflows.generators.cosyn_data import JointExamples, as_unit, layout_of_map, layouts_by_tissue
+from wsinuc.workflows.generators.cosyn_words import built_in_encoder, encoder_of
 from wsinuc.workflows.training.run import Session
 
 
@@ -178,7 +179,7 @@ def test_what_a_training_is_without_belongs_to_its_identity():
 
 def test_a_tissue_is_for_images_that_name_none():
     named = replace(CONFIG, tissue="Skin_graft")
-    assert task.built_in_encoder([image()], CLASSES, named).vocabulary.tissues == ("skin graft",)
+    assert built_in_encoder([image()], CLASSES, named).vocabulary.tissues == ("skin graft",)
     with pytest.raises(DataError, match="all of these do: colon; leave --tissue out"):
-        task.encoder_of([image(organ="colon")], CLASSES, named)
-    task.encoder_of([image(organ="colon"), image(1)], CLASSES, named)
+        encoder_of([image(organ="colon")], CLASSES, named)
+    encoder_of([image(organ="colon"), image(1)], CLASSES, named)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from helpers.training.cosyn import CLASSES, CONFIG, image
-from wsinuc.errors import ConfigError, DataError
-from wsinuc.models.checkpoints.checkpoint import load_checkpoint
+from wsinuc.errors import CheckpointError, ConfigError, DataError
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.cosyn import load_cosyn
 from wsinuc.models.conditioning.text_encoders import open_text_encoder
-from wsinuc.models.conditioning.trained_encoder import TowerConfig, TrainedEncoder
+from wsinuc.models.conditioning.trained_encoder import TextTower, TowerConfig, TrainedEncoder
 from wsinuc.models.training.loop import FitConfig
-from wsinuc.synthesis.prompts import Prompt
+from wsinuc.synthesis.prompts import Prompt, Vocabulary
 from wsinuc.workflows.generators import cosyn
+from wsinuc.workflows.generators.cosyn_words import encoder_of
 from wsinuc.workflows.generators.text_config import TextTrainConfig
 from wsinuc.workflows.generators.text_encoder import contrastive_loss, train_text_encoder
 from wsinuc.workflows.training.run import Session
@@ -85,7 +86,7 @@ def test_a_generator_carries_the_encoder_that_it_listens_to(tmp_path: Path, monk
     with pytest.raises(ConfigError, match="brings its own text encoder"):
         load_cosyn(out, text_encoder=tmp_path)
     with pytest.raises(ConfigError, match=r"unknown tissue 'skin'.*breast, colon"):
-        cosyn.encoder_of([image(organ="skin")], CLASSES, config, encoder)
+        encoder_of([image(organ="skin")], CLASSES, config, encoder)
 
 
 def test_what_cannot_be_learned_is_refused(tmp_path: Path):
@@ -103,3 +104,28 @@ def test_what_cannot_be_learned_is_refused(tmp_path: Path):
         train(tmp_path / "t.safetensors", replace(TINY, fit=replace(TINY.fit, accumulate=2)))
     with pytest.raises(ConfigError, match="multiple of its 4 heads"):
         TowerConfig(base=10)
+
+
+def test_a_damaged_encoder_is_refused_before_memory_is_taken(tmp_path: Path):
+    words = Vocabulary(tissues=("colon", "breast"), classes=("Stroma",))
+    tower = TextTower(4, TINY.network)
+    encoder = TrainedEncoder(words, tower, TINY.network)
+    config = {"tower": asdict(TINY.network), "words": asdict(words)}
+    path = tmp_path / "t.safetensors"
+
+    def written(**change) -> Path:
+        save_checkpoint(
+            Checkpoint(kind="text-encoder", config=config | change, provenance={}, tensors=encoder.tensors()), path
+        )
+        return path
+
+    assert open_text_encoder(written()).config() == encoder.config()
+    for change, message in (
+        ({"tower": {"base": 4096, "depth": 1, "heads": 2}}, "do not fit"),
+        ({"tower": {"base": 10**9}}, "base"),
+        ({"words": {"tissues": ["a", "a"]}}, "named once"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            open_text_encoder(written(**change))
+    with pytest.raises(CheckpointError, match="no folder at"):
+        open_text_encoder(tmp_path / "absent")

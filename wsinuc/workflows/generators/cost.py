@@ -13,8 +13,9 @@ from wsinuc.models.diffusion.joint import JointUnit
 from wsinuc.models.networks.cosyn_unet import CoSynUNet
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
-from wsinuc.workflows.generators.cosyn import encoder_of, joint_shape
+from wsinuc.workflows.generators.cosyn import joint_shape
 from wsinuc.workflows.generators.cosyn_config import CoSynTrainConfig
+from wsinuc.workflows.generators.cosyn_words import encoder_of
 from wsinuc.workflows.generators.report import build_generator
 from wsinuc.workflows.generators.text_config import TextTrainConfig
 from wsinuc.workflows.generators.text_encoder import Pair, words_of

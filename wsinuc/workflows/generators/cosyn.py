@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.cosyn import KIND, TEXT_PREFIX, network_config, read_cosyn
 from wsinuc.models.conditioning.text import TextEncoder, TextTokens
-from wsinuc.models.conditioning.text_encoders import NoText, TemplateEncoder, own_tensors
+from wsinuc.models.conditioning.text_encoders import own_tensors
 from wsinuc.models.diffusion.joint import JointDiffusion, JointNoise, JointUnit
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
@@ -33,18 +32,16 @@ from wsinuc.models.training.loop import Inspection
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
 from wsinuc.synthesis.point_process import PointProcess
-from wsinuc.synthesis.prompts import Prompt, Vocabulary
 from wsinuc.workflows.data.training_set import check_annotation, check_whole
 from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
 from wsinuc.workflows.generators.cosyn_data import (
     JointExample,
     JointExamples,
     as_unit,
-    check_tissue,
     layouts_by_tissue,
-    tissue_and_stain,
 )
 from wsinuc.workflows.generators.cosyn_report import sample_page
+from wsinuc.workflows.generators.cosyn_words import encoder_of
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
 from wsinuc.workflows.training.run import (
@@ -180,65 +177,6 @@ def mean_levels(examples: JointExamples) -> MeanLevels:
     """Mean levels of the first images of a training, which its samples are to have."""
     images = np.stack([crop.image for crop in examples.crops.batch(0, _LEVELS)])
     return MeanLevels.of(to_network(images))
-
-
-def encoder_of(
-    images: Sequence[LabelledImage],
-    classes: Sequence[NucleusClass],
-    config: CoSynTrainConfig,
-    text_encoder: TextEncoder | None = None,
-) -> TextEncoder:
-    """What reads the prompts of a training: the given encoder, else the built-in one; none without text.
-
-    Raises
-    ------
-    ConfigError
-        An encoder is given to a training without text.
-    DataError
-        There are no images, they lack the column that names their tissue, or all name it and another is given.
-    """
-    check_tissue(images, config)
-    if "text" in config.without:
-        if text_encoder is not None:
-            raise ConfigError("a training without text reads no prompt: leave out the text encoder, or --without text")
-        return NoText()
-    check_words(images, classes, config, text_encoder)
-    return text_encoder or built_in_encoder(images, classes, config)
-
-
-def check_words(
-    images: Sequence[LabelledImage],
-    classes: Sequence[NucleusClass],
-    config: CoSynTrainConfig,
-    text_encoder: TextEncoder | None,
-) -> None:
-    """Ask a given encoder for every word of these images, before the training does; raises ConfigError, DataError."""
-    if text_encoder is None:
-        return
-    named = tuple(each.name for each in classes)
-    places = {tissue_and_stain(image, config) for image in images}
-    text_encoder([Prompt(tissue=tissue, stain=stain, classes=named) for tissue, stain in sorted(places)])
-
-
-def built_in_encoder(
-    images: Sequence[LabelledImage], classes: Sequence[NucleusClass], config: CoSynTrainConfig
-) -> TemplateEncoder:
-    """The template's encoder with the words of these images.
-
-    Raises
-    ------
-    DataError
-        There are no images, or they lack the column that names their tissue.
-    """
-    examples = JointExamples.of(images, classes, config)
-    tissues, stains = (tuple(sorted(set(words))) for words in zip(*examples.tissues, strict=True))
-    return TemplateEncoder(
-        Vocabulary(
-            tissues=() if tissues == ("",) else tissues,
-            stains=() if stains == ("",) else stains,
-            classes=tuple(each.name for each in classes),
-        )
-    )
 
 
 def joint_shape(config: CoSynTrainConfig, classes: Sequence[NucleusClass], encoder: TextEncoder) -> CoSynConfig:

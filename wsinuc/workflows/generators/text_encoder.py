@@ -29,8 +29,8 @@ from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
 from wsinuc.workflows.data.training_set import check_annotation
-from wsinuc.workflows.generators.cosyn import built_in_encoder
 from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, check_tissue
+from wsinuc.workflows.generators.cosyn_words import built_in_encoder
 from wsinuc.workflows.generators.text_config import TextTrainConfig
 from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
 from wsinuc.workflows.training.run import (

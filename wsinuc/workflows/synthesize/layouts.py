@@ -182,7 +182,7 @@ class LayoutSource:
 
     def _common_prompt(self, tissue: str, rng: np.random.Generator) -> Prompt:
         """A prompt of the training, as often as crops of this tissue (of any, where it is empty) had it."""
-        common = [each for each in self.model["prompts"] if tissue in ("", each["tissue"])]
+        common = [each for each in self.model.get("prompts", ()) if tissue in ("", each["tissue"])]
         # A tissue so rare that no crop that was looked at showed it.
         if not common:
             return Prompt(tissue=tissue, classes=self.class_names)

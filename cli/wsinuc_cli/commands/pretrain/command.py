@@ -78,7 +78,9 @@ FILE = click.Path(path_type=Path)
 @click.option("--model-mpp", type=float, metavar="UM", help="um per pixel to train at.")
 @click.option("--base", type=int, help="Width of the network's finest level.")
 @click.option("--lr", type=float, help="(Highest) learning rate.")
-@click.option("--learn-variance", is_flag=True, help="Learn the variance of the reverse steps too [not cosyn].")
+@click.option(
+    "--learn-variance", is_flag=True, help="Learn the variance of the reverse steps too [not cosyn, text-encoder]."
+)
 @click.option(
     "--drop-rate",
     type=float,

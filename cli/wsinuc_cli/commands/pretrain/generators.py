@@ -95,7 +95,7 @@ def _describe(
 
 def _describe_words(data: TrainingSet, config: CoSynTrainConfig) -> None:
     """What the generator does without, and which words its prompts have."""
-    from wsinuc.workflows.generators.cosyn import built_in_encoder
+    from wsinuc.workflows.generators.cosyn_words import built_in_encoder
 
     if config.without:
         echo(f"without {', '.join(config.without)}")
