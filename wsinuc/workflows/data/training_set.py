@@ -165,8 +165,8 @@ def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClas
     if len(classes) > MOST_CLASSES:
         some = ", ".join(c.name for c in classes[:4])
         raise DataError(
-            f"{len(classes)} classes of nuclei ({some}, ...), and a model tells at most {MOST_CLASSES} apart: are these "
-            "names of nuclei, not of classes? List the classes that are meant in classes.csv"
+            f"{len(classes)} classes of nuclei ({some}, ...), and a model tells at most {MOST_CLASSES} apart: are "
+            "these names of nuclei, not of classes? List the classes that are meant in classes.csv"
         )
     names = ", ".join(c.name for c in classes)
     for image in images:
