@@ -94,7 +94,7 @@ class CrossValidation:
         if self.calibration_error is not None:
             figures["expected_calibration_error"] = round(self.calibration_error, 4)
         by_class = {name: asdict(counts) for name, counts in self.by_class.items()}
-        measured = {"windows": len(self.windows), "folds": self.folds, **figures}
+        measured: dict[str, Any] = {"windows": len(self.windows), "folds": self.folds, **figures}
         if by_class:
             measured["by_class"] = by_class
         return measured
