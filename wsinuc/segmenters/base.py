@@ -26,7 +26,9 @@ Tile = Annotated[int, Meta(ge=16, le=8192)]
 Margin = Annotated[int, Meta(ge=0, le=4096)]
 Certainty = tuple[Annotated[float, Meta(ge=-1e3, le=1e3)], Annotated[float, Meta(ge=-1e3, le=1e3)]]
 """Slope and offset of a logistic curve, see `wsinuc.metrics.calibration.certainty`."""
-Classes = Annotated[tuple[NucleusClass, ...], Meta(min_length=1, max_length=64)]
+MOST_CLASSES = 64
+"""Classes of nuclei that a model tells apart, at most."""
+Classes = Annotated[tuple[NucleusClass, ...], Meta(min_length=1, max_length=MOST_CLASSES)]
 """What a model tells apart: each has a channel of its scores."""
 
 

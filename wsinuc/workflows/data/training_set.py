@@ -16,6 +16,7 @@ from wsinuc.models.devices import pick_device
 from wsinuc.models.features.image_vectors import load_feature_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import FEATURES
+from wsinuc.segmenters.base import MOST_CLASSES
 from wsinuc.workflows.data.common_classes import common_classes, renumbered, scarce, spellings, unlearned
 from wsinuc.workflows.data.subset import SubsetConfig, choose_subset
 
@@ -171,6 +172,12 @@ def check_annotation(images: Sequence[LabelledImage], classes: tuple[NucleusClas
         raise DataError("no class to learn: a data set without classes trains the one class Nucleus")
     if not any(image.labels.any() for image in images):
         raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
+    if len(classes) > MOST_CLASSES:
+        some = ", ".join(c.name for c in classes[:4])
+        raise DataError(
+            f"{len(classes)} classes of nuclei ({some}, ...), and a model tells at most {MOST_CLASSES} apart: are "
+            "these names of nuclei, not of classes? List the classes that are meant in classes.csv"
+        )
     names = ", ".join(c.name for c in classes)
     for image in images:
         if image.classes is None and len(classes) > 1:

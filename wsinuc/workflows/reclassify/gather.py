@@ -172,7 +172,7 @@ def _check_matched(tables: Sequence[ResultTable], labels: Labels, counts: LabelC
     if counts.outside == counts.labels:
         raise DataError(
             f"all {counts.labels:,} labels lie outside of the region of {names} that was segmented: segment the whole "
-            "slide, or label nuclei of the region"
+            "slide, or label nuclei of the region; or are they another slide's?"
         )
     inside = counts.labels - counts.outside
     if counts.unmatched <= (1 - MATCHED) * inside:
