@@ -86,8 +86,6 @@ def take_pictures(page: Any, table: NucleiTable, folder: Path) -> None:
     go(page, PLACE)
     for name, corners in (("Epidermis", EPIDERMIS), ("Dermis", DERMIS)):
         label(page, name, nuclei_in(table, corners))
-    # The address takes up what changed after a moment.
-    page.wait_for_timeout(1500)
     page.reload()
     page.wait_for_selector("body[data-ready]")
     go(page, PLACE)

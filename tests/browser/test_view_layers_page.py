@@ -133,9 +133,10 @@ def test_the_table_of_a_folder_is_sorted_by_its_headings(browser: Any, reference
     (tmp_path / "beta.wsinuc" / "summary.json").unlink()
     server = start_server(find_sources(tmp_path))
     server.run_in_background()
-    page = browser.new_page()
+    page = browser.new_page(color_scheme="dark")
     page.set_default_timeout(WAIT_MS)
     page.goto(server.url)
+    page.wait_for_function("() => document.documentElement.dataset.theme === 'dark'")
     names = "() => [...document.querySelectorAll('#slides tbody tr')].map((row) => row.cells[0].textContent.trim())"
     assert page.evaluate(names) == ["alpha", "beta"]
     page.click("#slides th:first-child button")

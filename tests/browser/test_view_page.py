@@ -40,6 +40,21 @@ def draw_around(page: Page, corners: list[tuple[float, float]]) -> None:
     raise AssertionError("nothing was drawn")
 
 
+def pan(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag the slide; where events come late, Bokeh takes the first try for a long press."""
+    before = page.evaluate("() => wsinucView.where().x")
+    for _ in range(5):
+        page.mouse.move(*start)
+        page.mouse.down()
+        page.mouse.move(*end, steps=5)
+        page.mouse.up()
+        for _ in range(20):
+            if page.evaluate("() => wsinucView.where().x") != before:
+                return
+            time.sleep(0.1)
+    raise AssertionError("the slide was not moved")
+
+
 def labels_of(result: Path) -> list[str]:
     features = json.loads(labels_path(result).read_text())["features"]
     return [each["properties"]["classification"]["name"] for each in features]
@@ -103,9 +118,7 @@ def test_panning_and_zooming_fetch_tiles_of_that_place(seen: Any) -> None:
         page.mouse.wheel(0, -100)
     page.wait_for_function(f"() => wsinucView.where().down < {before['down'] * 0.8}")
     before = page.evaluate("() => wsinucView.where()")
-    page.mouse.down()
-    page.mouse.move(middle[0] - 200, middle[1] - 100, steps=5)
-    page.mouse.up()
+    pan(page, middle, (middle[0] - 200, middle[1] - 100))
     page.wait_for_function(f"() => wsinucView.where().x > {before['x'] + 80 * before['down']}")
     page.wait_for_function("() => wsinucView.tilesAreThere()")
     asked = page.evaluate("() => performance.getEntriesByType('resource').map((each) => each.name)")

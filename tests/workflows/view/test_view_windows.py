@@ -214,7 +214,6 @@ def test_an_ignored_area_counts_in_no_training(result: Path, windows: Windows) -
     assert (image.ignore == expected).all()
     windows.count(area.id)
     assert windows.content().ignored == ()
-    assert trained(result, windows).ignore is None
     assert windows.log.take_back() == 1
     assert [each.id for each in windows.content().ignored] == [area.id]
 

@@ -89,6 +89,8 @@ class Library:
         # Of a cohort only those that are called the same, so that no thousand summaries are read.
         near = {k: each for k, each in known.items() if k != key and _may_be_same(source, each, len(known))}
         slide = _slide_of(source.result)
+        if slide is None:
+            return {}
         return {k: each for k, each in near.items() if each.result is not None and _slide_of(each.result) == slide}
 
     def compare(self, opened: Opened, other: str) -> Comparison:
@@ -196,7 +198,7 @@ def _may_be_same(one: Source, other: Source, count: int) -> bool:
 
 
 def _slide_of(result: Path) -> Any:
-    """What tells a slide from others."""
+    """What tells a slide from others; None where a damaged result does not say it."""
     content = read_made(result).content
     return content.get("slide_stamp") or content.get("slide")
 

@@ -1,4 +1,6 @@
 // Sorts the table of slides by the column whose heading is pressed.
+import { useTheme } from "./theme.js";
+
 const table = document.getElementById("slides");
 const body = table.tBodies[0];
 
@@ -16,3 +18,5 @@ function sortBy(column, heading) {
 [...table.tHead.rows[0].cells].forEach((heading, column) => {
   heading.querySelector("button").addEventListener("click", () => sortBy(column, heading));
 });
+
+useTheme();

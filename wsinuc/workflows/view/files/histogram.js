@@ -1,12 +1,11 @@
 // The distribution of a measurement among the nuclei in sight, linked both ways: a range drawn on it hides the others.
 import { bounds, onMove } from "./map.js";
 import { option, showSeen, title } from "./panel.js";
-import { ask, byId, figure, later, tried } from "./server.js";
+import { ask, byId, figure, later, svgElement, tried } from "./server.js";
 import { change, onStyle, query, style } from "./state.js";
 
 const WIDTH = 240;
 const HEIGHT = 84;
-const SVG = "http://www.w3.org/2000/svg";
 let shown = null;
 
 export function openHistogram(facts) {
@@ -61,18 +60,12 @@ function drawBins() {
   const bins = counts.map((count, number) => {
     const middle = low + ((number + 0.5) / counts.length) * (high - low);
     const tall = (count / most) * (HEIGHT - 4);
-    const bin = rectangle(number * step + 0.5, HEIGHT - 1 - tall, step - 1, tall);
+    const bin = svgElement("rect", { x: number * step + 0.5, y: HEIGHT - 1 - tall, width: step - 1, height: tall });
     bin.classList.add("bin");
     if (style.of && middle >= from && middle <= to) bin.classList.add("in");
     return bin;
   });
   byId("histogram").replaceChildren(...bins);
-}
-
-function rectangle(x, y, width, height) {
-  const made = document.createElementNS(SVG, "rect");
-  for (const [name, value] of Object.entries({ x, y, width, height })) made.setAttribute(name, value);
-  return made;
 }
 
 function openBrush() {

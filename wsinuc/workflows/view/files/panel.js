@@ -1,5 +1,5 @@
 // Colours, filters and layers: what of the nuclei is shown, and how.
-import { draw, layer, onMove, restyle, show } from "./map.js";
+import { draw, layer, restyle, show } from "./map.js";
 import { ask, byId, element, figure, later, tried } from "./server.js";
 import { change, onStyle, query, style, tileQuery } from "./state.js";
 

@@ -1,10 +1,9 @@
 // A distance on the slide, from one point to another; it stays until Esc, and in the address.
 import { onMove } from "./map.js";
-import { byId, length } from "./server.js";
+import { byId, length, svgElement } from "./server.js";
 import { beginSketch, endSketch, isSketching, onMap } from "./sketch.js";
 import { keep, remember } from "./state.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const LABEL_PX = 14;
 // The ends (x, y) in level-0 pixels; none where nothing is measured.
 let ends = [];
@@ -50,23 +49,16 @@ function show(points) {
 
 function drawn(points) {
   const [[x0, y0], [x1, y1]] = points.map(onMap);
-  const line = made("path", { d: `M${x0} ${y0}L${x1} ${y1}` });
-  const halo = made("path", { d: `M${x0} ${y0}L${x1} ${y1}`, class: "halo" });
-  const dots = [made("circle", { cx: x0, cy: y0, r: 3.5 }), made("circle", { cx: x1, cy: y1, r: 3.5 })];
-  const label = made("text", { x: (x0 + x1) / 2, y: (y0 + y1) / 2 - LABEL_PX });
+  const line = { x1: x0, y1: y0, x2: x1, y2: y1 };
+  const dots = [[x0, y0], [x1, y1]].map(([cx, cy]) => svgElement("circle", { cx, cy, r: 3.5 }));
+  const label = svgElement("text", { x: (x0 + x1) / 2, y: (y0 + y1) / 2 - LABEL_PX });
   label.textContent = distance(points);
-  return [halo, line, ...dots, label];
+  return [svgElement("line", { ...line, class: "halo" }), svgElement("line", line), ...dots, label];
 }
 
 function distance([[x0, y0], [x1, y1]]) {
   const pixels = Math.hypot(x1 - x0, y1 - y0);
   return mpp ? length(pixels * mpp) : `${Math.round(pixels).toLocaleString("en")} px`;
-}
-
-function made(name, attributes) {
-  const part = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) part.setAttribute(key, value);
-  return part;
 }
 
 function save() {

@@ -18,6 +18,12 @@ export function element(name, text, ...classes) {
   return made;
 }
 
+export function svgElement(name, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
 let fading;
 export function say(text) {
   const toast = byId("toast");

@@ -1,9 +1,8 @@
 // Drawing by hand over the slide: a rectangle, a line, a ruler or an outline; with the mouse, or by keys from corner to
 // corner.
 import { fromScreen, onMove, toScreen, where, zoom } from "./map.js";
-import { byId, say } from "./server.js";
+import { byId, say, svgElement } from "./server.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const STEP_PX = 2;
 const KINDS = {
   box: { least: 2, most: 2, hint: "Drag a rectangle. By keys: move the slide with the arrows, Enter sets a corner." },
@@ -103,12 +102,10 @@ export function onMap([x, y]) {
 }
 
 function path(kind, points) {
-  const made = document.createElementNS(SVG, "path");
   const corners = kind === "box" && points.length === 2 ? rectangle(points) : points;
-  made.classList.add(kind);
   const closed = kind !== "line" && corners.length > 2 ? "Z" : "";
-  made.setAttribute("d", corners.length ? `M${corners.map((corner) => corner.join(" ")).join("L")}${closed}` : "");
-  return made;
+  const d = corners.length ? `M${corners.map((corner) => corner.join(" ")).join("L")}${closed}` : "";
+  return svgElement("path", { class: kind, d });
 }
 
 function rectangle([[x0, y0], [x1, y1]]) {
@@ -116,8 +113,5 @@ function rectangle([[x0, y0], [x1, y1]]) {
 }
 
 function cross([x, y]) {
-  const made = document.createElementNS(SVG, "path");
-  made.setAttribute("d", `M${x - 9} ${y}H${x + 9}M${x} ${y - 9}V${y + 9}`);
-  made.classList.add("cross");
-  return made;
+  return svgElement("path", { class: "cross", d: `M${x - 9} ${y}H${x + 9}M${x} ${y - 9}V${y + 9}` });
 }

@@ -1,13 +1,16 @@
 // Light or dark: as the system has it, until somebody presses the button.
-import { byId } from "./server.js";
-
 const NAME = "wsinuc-theme";
 
+const use = (theme) => (document.documentElement.dataset.theme = theme);
+
+export function useTheme() {
+  const isDark = matchMedia("(prefers-color-scheme: dark)").matches;
+  use(remembered() ?? (isDark ? "dark" : "light"));
+}
+
 export function openTheme() {
-  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
-  const use = (theme) => (document.documentElement.dataset.theme = theme);
-  use(remembered() ?? (dark ? "dark" : "light"));
-  byId("theme").addEventListener("click", () => {
+  useTheme();
+  document.getElementById("theme").addEventListener("click", () => {
     const theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
     remember(theme);
     use(theme);

@@ -1,9 +1,10 @@
 // Training windows: areas in which every outline is to be right; outlines are selected, split, merged, drawn, deleted,
 // and what cannot be made right is ignored.
-import { bounds, draw, go, mouse, onMove, show as showGlyph, where } from "./map.js";
+import { bounds, draw, mouse, onMove, show as showGlyph, where } from "./map.js";
 import { claimTaps, select } from "./nucleus.js";
-import { ask, byId, copy, element, fill, say, send, tried } from "./server.js";
+import { ask, byId, copy, fill, say, send, tried } from "./server.js";
 import { change, renew, style } from "./state.js";
+import { ignoredRow, namedAreas, windowRow } from "./windowlist.js";
 import { beginSketch, endSketch, isSketching, sketchByKey } from "./sketch.js";
 
 const OUTLINES_PX = 8;
@@ -51,8 +52,8 @@ function take(answer) {
   ({ windows, outlines, ignored, command } = answer);
   selected = new Set([...selected, ...(answer.new ?? [])].filter((id) => outlines.some((each) => each.id === id)));
   byId("window-name").placeholder = answer.freeName;
-  fill(byId("window-list"), windows, windowRow);
-  fill(byId("ignored-list"), ignored.map((each, number) => ({ ...each, name: `Ignored area ${number + 1}` })), ignoredRow);
+  fill(byId("window-list"), windows, (each) => windowRow(each, edit));
+  fill(byId("ignored-list"), namedAreas(ignored), (each) => ignoredRow(each, edit));
   byId("window-tools").hidden = byId("window-file").hidden = windows.length === 0;
   byId("window-saved").textContent = answer.file;
   draw("windows", flat(windows));
@@ -95,66 +96,6 @@ function isInSight({ rings }) {
     const ys = ring.map(([, y]) => y);
     return Math.min(...xs) < x1 && Math.max(...xs) > x0 && Math.min(...ys) < y1 && Math.max(...ys) > y0;
   });
-}
-
-function windowRow(each) {
-  const row = element("div", null, "row", "window");
-  const rename = small("✎", "Give this window another name", `Rename ${each.name}`);
-  rename.addEventListener("click", () => row.replaceChildren(nameField(each, () => row.replaceChildren(...parts))));
-  const remove = small("×", "Remove this window with its outlines", `Remove ${each.name}`);
-  remove.addEventListener("click", () => edit("remove", { id: each.id }, `${each.name} was removed. U takes it back.`));
-  const parts = [placeButton(each, `${each.nuclei.toLocaleString("en")} nuclei`), rename, remove];
-  row.append(...parts);
-  return row;
-}
-
-function ignoredRow(each) {
-  const row = element("div", null, "row", "window");
-  const remove = small("×", "Let this area count again", `Remove ${each.name}`);
-  remove.addEventListener("click", () => edit("count", { id: each.id }, `${each.name} counts again. U takes it back.`));
-  row.append(placeButton(each, ""), remove);
-  return row;
-}
-
-function placeButton(each, figures) {
-  const button = element("button", null, "class");
-  button.title = "Go there";
-  button.append(element("span", each.name, "name"), element("span", figures, "figure"));
-  button.addEventListener("click", () => goTo(each));
-  return button;
-}
-
-function small(sign, title, label) {
-  const button = element("button", sign, "remove");
-  button.title = title;
-  button.setAttribute("aria-label", label);
-  return button;
-}
-
-// Enter takes the name over; Esc, or going elsewhere, leaves it as it is.
-function nameField(each, leaveIt) {
-  const form = element("form", null, "row");
-  const field = element("input");
-  Object.assign(field, { value: each.name, maxLength: 100 });
-  field.setAttribute("aria-label", `Name of ${each.name}`);
-  field.addEventListener("keydown", (event) => event.key === "Escape" && field.blur());
-  field.addEventListener("blur", leaveIt);
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    if (field.value.trim() === each.name) field.blur();
-    else edit("rename", { id: each.id, name: field.value });
-  });
-  form.append(field);
-  setTimeout(() => field.select());
-  return form;
-}
-
-function goTo({ rings }) {
-  const xs = rings.flat().map(([x]) => x);
-  const ys = rings.flat().map(([, y]) => y);
-  const { w, h } = where();
-  const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  go({ x: (x0 + x1) / 2, y: (y0 + y1) / 2, down: Math.max((x1 - x0) / w, (y1 - y0) / h) * 1.1 });
 }
 
 async function edit(what, content, told) {
@@ -200,7 +141,7 @@ function tap(x, y, more) {
 // For tests, and for whoever wants to script the page.
 export const shownOutlines = () => outlines.map((each) => ({ id: each.id, class: each.class, isSelected: selected.has(each.id) }));
 
-export function unselect() {
+function unselect() {
   selected = new Set();
   showOutlines();
 }
