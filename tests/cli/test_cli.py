@@ -19,6 +19,7 @@ from PIL import Image
 from rich.console import Console
 
 import wsinuc.segmenters
+from helpers.files.datasets import write_set
 from helpers.oracle import MPP, OracleSegmenter, plane, write_slide
 from wsinuc.errors import DeviceError
 from wsinuc.exports.qupath.geojson import write_geojson
@@ -371,3 +372,18 @@ def test_an_empty_word_is_wrong_usage_and_not_the_current_folder(words: list[str
     outcome = CliRunner().invoke(main, words)
     assert outcome.exit_code == 2
     assert f"Error: {what} is empty: is a variable of the shell not set?" in outcome.output
+
+
+def test_a_part_that_is_named_twice_is_wrong_usage(tmp_path: Path) -> None:
+    words = [
+        "data",
+        "split",
+        str(write_set(tmp_path / "set")),
+        "--parts",
+        "a=0.5,a=0.5",
+        "-o",
+        str(tmp_path / "a.json"),
+    ]
+    outcome = CliRunner().invoke(main, words)
+    assert outcome.exit_code == 2
+    assert "a part is named twice" in outcome.output
