@@ -187,7 +187,7 @@ def test_a_cut_off_slide_is_one_line(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["cut.svs"]
 
 
-@pytest.mark.parametrize("mpp", ["0", "-1", "0.01", "250", "nan", "inf"])
+@pytest.mark.parametrize("mpp", ["0", "-1", "0.01", "250"])
 def test_absurd_mpp(wsinuc_in, slide: Path, tmp_path: Path, mpp: str) -> None:
     assert "mpp" in error_line(wsinuc_in("segment", slide, "--mpp", mpp))
     assert list(tmp_path.iterdir()) == []
@@ -387,3 +387,37 @@ def test_a_part_that_is_named_twice_is_wrong_usage(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(main, words)
     assert outcome.exit_code == 2
     assert "a part is named twice" in outcome.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["segment", "a.svs", "--mpp", "nan"],
+        ["segment", "a.svs", "--cells", "inf"],
+        ["segment", "a.svs", "--workers", "1", "--block-timeout", "nan"],
+        ["map", "a.wsinuc", "-o", "a.png", "--um", "nan"],
+        ["data", "subset", "a", "-o", "a.json", "--fraction", "-inf"],
+    ],
+    ids=" ".join,
+)
+def test_no_option_takes_what_is_no_finite_number(words: list[str]) -> None:
+    outcome = CliRunner().invoke(main, words)
+    assert outcome.exit_code == 2
+    assert "expected a finite number, got" in outcome.output
+
+
+@pytest.mark.parametrize("words", [["train", "a"], ["adapt", "fast", "a"]], ids=" ".join)
+def test_no_windows_are_not_all_of_them(words: list[str]) -> None:
+    outcome = CliRunner().invoke(main, [*words, "-o", "a.safetensors", "--few", "0"])
+    assert outcome.exit_code == 2
+    assert "0 is not in the range x>=1" in outcome.output
+
+
+def test_a_dry_run_sees_an_output_that_is_a_file_or_a_result(wsinuc_in, slide: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"something")
+    (tmp_path / "old.wsinuc").mkdir()
+    (tmp_path / "old.wsinuc" / "summary.json").write_text("{}")
+    words = ["segment", slide, "--tissue", "none", "--dry-run", "-o"]
+    assert "it is no folder" in error_line(wsinuc_in(*words, "file"))
+    assert "lies in the result old.wsinuc" in error_line(wsinuc_in(*words, "old.wsinuc"))
+    assert "is named twice: name it once" in error_line(wsinuc_in(*words, ".", slide))
