@@ -217,6 +217,12 @@ def test_classes_by_file(tmp_path):
         dataset[2]
 
 
+@pytest.mark.parametrize("mpp", [0.0, -0.5, float("nan"), 25.0])
+def test_a_resolution_that_cannot_be_is_not_taken_for_none(tmp_path, mpp):
+    with pytest.raises(MppError, match=r"mpp of a must lie between 0\.05 and 2\.0"):
+        open_dataset(write_dataset(tmp_path), mpp=mpp)[0]
+
+
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_tables_as_other_programs_save_them(tmp_path, mark):
     folder = write_dataset(tmp_path)

@@ -197,6 +197,8 @@ def test_the_seed_decides_and_nothing_else():
     [
         ({"a": 0.8, "b": 0.3}, {}, ConfigError, "add up to 1 at most, got a=0.8, b=0.3"),
         ({"a": 0.0, "b": 1.0}, {}, ConfigError, "shares above 0"),
+        ({"a": float("nan")}, {}, ConfigError, "shares above 0"),
+        ({"a": 0.5, "b": float("nan")}, {}, ConfigError, "shares above 0"),
         ({}, {}, ConfigError, "got none"),
         ({"a": 1.0}, {"stratify": "stain"}, DataError, "have no 'stain'; they have name, organ, patient"),
         ({"a": 0.98, "b": 0.02}, {"group": "organ"}, DataError, "part 'b' would be empty: 3 values of organ"),

@@ -20,6 +20,7 @@ _OTHER_CONTENT = {
     b"\x1f\x8b": "it is packed with gzip: call it .geojson.gz",
     b"PK\x03\x04": "it is a zip: call it .zip",
     b"\x89PNG": "it is a picture",
+    **dict.fromkeys((b"II*\0", b"II+\0", b"MM\0*", b"MM\0+"), "it is a TIFF"),
 }
 """What is given for GeoJSON by mistake, by its first bytes."""
 

@@ -381,8 +381,11 @@ def resolution_of(row: Row, given: float | None, layout: Layout, otherwise: floa
         Nothing tells it, or it is no microscope's.
     """
     try:
-        # Where nothing tells it, float("") raises ValueError, as text that is no number does.
-        mpp = given or float(row.get("mpp") or layout.mpp or otherwise or "")
+        if given is None:
+            # Where nothing tells it, float("") raises ValueError, as text that is no number does.
+            mpp = float(row.get("mpp") or layout.mpp or otherwise or "")
+        else:
+            mpp = given
     except ValueError:
         raise MppError(
             f"the resolution of {row['name']} is not recorded (attribute mpp); give it with --mpp, "

@@ -29,7 +29,12 @@ FIELDS = {"steps": "fit.steps", "lr": "fit.lr", "folds": "folds", "seed": "seed"
 @click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
 @condition_options
 @split_options
-@click.option("--few", type=int, metavar="N", help="Only N windows of DATA; OUTPUT.split.json records which.")
+@click.option(
+    "--few",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only N windows of DATA; OUTPUT.split.json records which.",
+)
 @click.option("--patch", default=256, show_default=True, help="With --few: side of a window in pixels.")
 @click.option(
     "--rest",

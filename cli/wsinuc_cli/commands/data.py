@@ -266,6 +266,9 @@ def _diameter(dataset: DatasetDescription) -> str:
 def _shares(text: str) -> dict[str, float]:
     try:
         pairs = [part.split("=") for part in text.split(",")]
-        return {name.strip(): float(share) for name, share in pairs}
+        shares = {name.strip(): float(share) for name, share in pairs}
     except ValueError:
         raise click.BadParameter(f"expected parts like train=0.8,test=0.2, got {text!r}") from None
+    if len(shares) < len(pairs):
+        raise click.BadParameter(f"a part is named twice, got {text!r}")
+    return shares

@@ -111,7 +111,7 @@ class Numbers(NumbersType):
 )
 @condition_options
 @split_options
-@click.option("--few", type=int, metavar="N", help="Only N patches; OUTPUT.split.json records which.")
+@click.option("--few", type=click.IntRange(min=1), metavar="N", help="Only N patches; OUTPUT.split.json records which.")
 @click.option("--patch", default=256, show_default=True, help="With --few: side of a patch in pixels.")
 @click.option("--add", "whole", multiple=True, metavar="DATA", help="More data, all of it.")
 @click.option(

@@ -7,6 +7,7 @@ Within a heading the options that are used most come first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -205,6 +206,15 @@ class SectionedCommand(click.Command):
                 parameter.help = with_default(parameter.help or "", stated[parameter.name])
             if isinstance(parameter, click.Option) and parameter.metavar is None and not parameter.is_flag:
                 parameter.metavar = METAVARS.get(parameter.type.name)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words of the command; nan and infinity, which click takes for numbers, are refused."""
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name or "")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise click.BadParameter(f"expected a finite number, got {value}", ctx, parameter)
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write each heading that has options, and below it those."""

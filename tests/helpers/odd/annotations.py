@@ -136,6 +136,7 @@ def _packed() -> Iterator[Row]:
             b'\xef\xbb\xbf<?xml version="1.0"?><Annotations/>',
             Refused(DataError, "exported in QuPath"),
         ),
+        "TIFF": ("a.geojson", b"II+\0\x08\0\0\0", Refused(DataError, "it is a TIFF")),
         "no gzip": ("a.geojson.gz", PLAIN, Refused(DataError, "damaged")),
         "gzip that is a bomb": ("a.geojson.gz", gzip.compress(bytes(2**24)), Refused(DataError, "when unpacked")),
         "zip that is a bomb": ("a.zip", zipped(("a.geojson", bytes(2**24))), Refused(DataError, "shrank more than")),

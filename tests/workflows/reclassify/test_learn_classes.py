@@ -222,6 +222,16 @@ def test_files_without_labels_are_refused(one: TaughtSlide, tmp_path: Path):
     path.write_text("name,kind\na,b\n")
     with pytest.raises(DataError, match="columns uuid and class, or x, y and class, got name, kind"):
         read_marks(path)
+    for content, says in (
+        (b"x,y,class\n1,nan,a\n", r"line 2: expected a uuid, or numbers for x and y: 1, nan, a"),
+        ("x,y,class\n1,2,T\xfcmor\n".encode("latin-1"), "no UTF-8 text"),
+        (b"II*\0\x08\0\0\0", "is no text"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=says):
+            read_marks(path)
+    with pytest.raises(DataError, match=r"none\.csv: no such file"):
+        read_marks(tmp_path / "none.csv")
     unchanged = write_features(tmp_path / "same.geojson", exported(one.result))
     refused(one, unchanged, "have the class that the result gave them")
 

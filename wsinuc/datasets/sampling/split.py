@@ -189,7 +189,8 @@ def split_images(
     DataError
         An attribute is unknown, or a part would be empty.
     """
-    if not fractions or min(fractions.values()) <= 0 or sum(fractions.values()) > 1 + 1e-9:
+    # Written so that nan is refused, too.
+    if not fractions or not min(fractions.values()) > 0 or not sum(fractions.values()) <= 1 + 1e-9:
         shown = ", ".join(f"{name}={share:g}" for name, share in fractions.items())
         raise ConfigError(f"parts need shares above 0 that add up to 1 at most, got {shown or 'none'}")
     for attribute in (stratify, group):

@@ -165,11 +165,14 @@ def check_distinct(jobs: Sequence[SlideJob], out: Place = Path()) -> None:
         check_room(job)
         # casefold, because "A.wsinuc" and "a.wsinuc" are one folder on the disks of Windows and macOS.
         other = owners.setdefault(job.stem.casefold(), job)
-        if other is not job:
-            raise ConfigError(
-                f"{other.slide} and {job.slide} would both be written to {other.folder(out)}: segment them "
-                "one by one with different -o, or give them names in a table (CSV with the columns slide and name)"
-            )
+        if other is job:
+            continue
+        if other.slide == job.slide and other.name == job.name:
+            raise ConfigError(f"{job.slide} is named twice: name it once")
+        raise ConfigError(
+            f"{other.slide} and {job.slide} would both be written to {other.folder(out)}: segment them "
+            "one by one with different -o, or give them names in a table (CSV with the columns slide and name)"
+        )
 
 
 def read_slide_table(path: Path) -> list[SlideJob]:

@@ -45,7 +45,7 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.patch % self.unet.stride:
+        if self.patch < 1 or self.patch % self.unet.stride:
             raise ConfigError(f"patches must be a multiple of {self.unet.stride} px for this network, got {self.patch}")
         if self.batch < 1 or self.batch % self.fit.accumulate:
             raise ConfigError(f"a batch of {self.batch} patches cannot be shared out to {self.fit.accumulate} passes")

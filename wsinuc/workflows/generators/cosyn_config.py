@@ -53,7 +53,7 @@ class CoSynTrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.patch % self.network.stride:
+        if self.patch < 1 or self.patch % self.network.stride:
             raise ConfigError(
                 f"patches must be a multiple of {self.network.stride} px for this network, got {self.patch}"
             )

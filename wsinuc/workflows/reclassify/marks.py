@@ -19,7 +19,8 @@ from shapely.geometry.base import BaseGeometry
 
 from wsinuc.annotations import Feature, is_geojson, read_features
 from wsinuc.errors import DataError
-from wsinuc.limits import read_bounded
+from wsinuc.limits import listed, read_bounded
+from wsinuc.regular import require_regular
 
 DETECTIONS = ("detection", "cell")
 """QuPath's types of objects that are nuclei."""
@@ -141,15 +142,29 @@ def _centre(ring: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     return origin + sums / (3 * twice), abs(float(twice)) / 2
 
 
+def _text(path: Path) -> str:
+    require_regular(path)
+    content = read_bounded(path)
+    if b"\0" in content:
+        raise DataError(
+            f"{path} is no text: expected GeoJSON, or a table with the columns uuid and class, or x, y, class"
+        )
+    try:
+        return content.decode("utf-8-sig")
+    # With letters replaced a class would be called otherwise than it was written.
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no UTF-8 text: in Excel, save it as 'CSV UTF-8 (comma delimited)'") from None
+
+
 def _from_table(path: Path) -> MarkFile:
-    text = read_bounded(path).decode("utf-8-sig", errors="replace")
+    text = _text(path)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     header = [name.strip().lower() for name in next(lines, [])]
     place = {key: _position(header, names) for key, names in _COLUMNS.items()}
     if place["class"] is None or (place["uuid"] is None and None in (place["x"], place["y"])):
         raise DataError(
             f"{path}: expected a table with the columns uuid and class, or x, y and class, "
-            f"got {', '.join(header) or 'an empty file'}"
+            f"got {listed(header) if any(header) else 'an empty file'}"
         )
     marks: list[Mark] = []
     starred = 0
@@ -177,7 +192,9 @@ def _row(path: Path, number: int, line: Sequence[str], place: dict[str, int | No
     try:
         xy = np.array([[float(_cell(line, place["x"])), float(_cell(line, place["y"]))]])
     except ValueError:
-        raise DataError(f"{path}, line {number}: expected a uuid, or numbers for x and y: {','.join(line)}") from None
+        xy = np.full((1, 2), np.nan)
+    if not np.isfinite(xy).all():
+        raise DataError(f"{path}, line {number}: expected a uuid, or numbers for x and y: {listed(line)}")
     return Mark(class_name=name, xy=xy)
 
 

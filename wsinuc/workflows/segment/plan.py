@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import wsinuc
+from wsinuc import own_files
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import MppError, OutputError
 from wsinuc.exports.ome_zarr.copy_plan import plan_copy
@@ -304,8 +305,11 @@ def region_identity(roi: Path, origin_yx: tuple[int, int]) -> str:
 
 def _check_space(plan: Estimate) -> None:
     """Refuse to begin what the disk has no room for."""
+    own_files.check_outside_results(plan.work)
     # The result's own folder need not exist yet; the nearest that does is on the same disk.
     parent = next(path for path in (plan.work, *plan.work.absolute().parents) if path.exists())
+    if not parent.is_dir():
+        raise OutputError(f"cannot write into {parent}: it is no folder; choose another -o")
     free = shutil.disk_usage(parent).free
     if free < plan.disk_bytes:
         option = "-o" if plan.work == plan.out else "--work"
