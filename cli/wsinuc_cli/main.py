@@ -175,7 +175,7 @@ def main() -> None:
     \b
     wsinuc info slide.svs                 what wsinuc sees in a slide
     wsinuc segment slide.svs --dry-run    what a run would do, and need
-    wsinuc segment slide.svs              writes the folder slide.wsinuc: look at its report.html
+    wsinuc segment slide.svs              writes slide.wsinuc: look at its report.html
     wsinuc view slide.wsinuc              looks at the result in the browser
 
     Every command explains itself: wsinuc COMMAND --help.
