@@ -10,6 +10,7 @@ import errno
 import importlib
 import logging
 import traceback
+from collections import ChainMap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -64,7 +65,9 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 """Commands by purpose: name and one line of help; command NAME is the object NAME of the module ``wsinuc_cli.NAME``."""
 
-COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
+# A chain of mappings is read from its last to its first.
+COMMANDS = ChainMap(*reversed(GROUPS.values()))
+"""All of them in their order: a view of the table above."""
 
 INTERRUPTED = 130
 
