@@ -84,7 +84,7 @@ def keep_examples(app: object, context: object, lines: list[str]) -> None:
             kept.append(line)
             continue
         if not before.startswith("| "):
-            kept += ["", "::", ""]
+            kept += ["", ".. code-block:: text", ""]
         kept.append("   " + line.removeprefix("| ").replace(r"\*", "*"))
     lines[:] = kept
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+from collections import ChainMap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -25,26 +26,26 @@ from wsinuc_cli.terminal import echo, open_closed_streams
 
 GROUPS: dict[str, dict[str, str]] = {
     "Segment slides": {
-        "segment": "Find the nuclei of slides: table, label images, file for QuPath, report.",
+        "segment": "Find the nuclei of slides: table, labels, QuPath file, report.",
         "status": "Show how far the slides of an output folder are.",
         "verify": "Check that every file of a result is what was written.",
     },
     "Look at results, and compute with them": {
-        "view": "Show a result over its slide in the browser; label and correct nuclei.",
+        "view": "Show a result in the browser; label and correct its nuclei.",
         "classify": "Teach classes of nuclei from a few labels.",
         "regions": "Count and measure nuclei by regions drawn in QuPath.",
         "map": "Draw maps of density, shares of classes, measurements.",
         "export": "Write results for other programs: scverse, R, QuPath, napari.",
     },
     "Check slides, files and this computer": {
-        "info": "Show what wsinuc sees in a slide or a result; list the shipped models.",
+        "info": "Show what wsinuc sees in a slide or a result; list the models.",
         "check": "Say whether QuPath will take a GeoJSON file.",
         "doctor": "Say whether wsinuc works on this computer, and how fast.",
         "bench": "Measure how fast this computer is, stage by stage.",
     },
     "Measure on annotated images": {
         "data": "Look at annotated data sets, and split them.",
-        "evaluate": "Score a model, or label images, against annotated images.",
+        "evaluate": "Score a model, or label images, on annotated images.",
     },
     "Train models": {
         "train": "Train a segmenter on annotated images, a few or many.",
@@ -61,7 +62,9 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 """Commands by purpose: name and one line of help; command NAME is the object NAME of ``wsinuc_cli.commands.NAME``."""
 
-COMMANDS = {name: line for group in GROUPS.values() for name, line in group.items()}
+# A chain of mappings is read from its last to its first.
+COMMANDS = ChainMap(*reversed(GROUPS.values()))
+"""All of them in their order: a view of the table above."""
 
 INTERRUPTED = 130
 MAY_BE_EMPTY = ("--prompt",)
@@ -176,7 +179,7 @@ def main() -> None:
     \b
     wsinuc info slide.svs                 what wsinuc sees in a slide
     wsinuc segment slide.svs --dry-run    what a run would do, and need
-    wsinuc segment slide.svs              writes the folder slide.wsinuc: look at its report.html
+    wsinuc segment slide.svs              writes slide.wsinuc: look at its report.html
     wsinuc view slide.wsinuc              looks at the result in the browser
 
     Every command explains itself: wsinuc COMMAND --help.

@@ -144,7 +144,6 @@ def test_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("wsinuc_cli.commands.greet")
     module.greet = greet
     monkeypatch.setitem(sys.modules, "wsinuc_cli.commands.greet", module)
-    monkeypatch.setitem(main.GROUPS, "Be polite", {"greet": "Say hello."})
     monkeypatch.setitem(main.COMMANDS, "greet", "Say hello.")
     runner = CliRunner()
     assert runner.invoke(main.main, ["greet"]).output == "hello\n"
