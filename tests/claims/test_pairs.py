@@ -203,6 +203,7 @@ def test_likeness_and_diversity_of_all_variants_are_in_the_tables() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_claim_c_runs_in_its_tiny_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From windows to the tables of the page, by the commands that a user would type."""
     squares = [square(i, f"image{i}") for i in range(claim_c.MANY + pair_grid.VALIDATION)]
@@ -220,6 +221,7 @@ def test_claim_c_runs_in_its_tiny_form(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_claim_b_runs_in_its_tiny_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     squares = [square(i, f"image{i}") for i in range(claim_b.MANY + pair_grid.VALIDATION)]
     small = LabelledSet("tnbc", ("Nucleus",), True, squares, [square(99, "test")])
