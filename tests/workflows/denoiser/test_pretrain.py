@@ -195,6 +195,7 @@ def test_first_weights_may_come_from_a_denoiser_of_the_same_shape_only(tmp_path:
 def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     for change, words in (
         ({"patch": 15}, "multiple of 2 px"),
+        ({"patch": 0}, "multiple of 2 px"),
         ({"batch": 3, "fit": FitConfig(steps=1, accumulate=2)}, "shared out to 2 passes"),
         ({"betas": "sqrt"}, "no noise schedule"),
         ({"held_out": 1.0}, "between 0 and 1"),

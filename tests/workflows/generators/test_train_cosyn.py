@@ -136,7 +136,11 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path):
         train(tmp_path / "no" / "c.safetensors")
     with pytest.raises(DataError, match="class 2, but only 1"):
         task.train_cosyn([image()], CLASSES[:1], tmp_path / "c.safetensors", CONFIG, text_encoder=Words())
-    for change, message in (({"patch": 18}, "multiple of 4"), ({"drop_text": 1.0}, "between 0 and 1")):
+    for change, message in (
+        ({"patch": 18}, "multiple of 4"),
+        ({"patch": 0}, "multiple of 4"),
+        ({"drop_text": 1.0}, "between 0 and 1"),
+    ):
         with pytest.raises(ConfigError, match=message):
             replace(CONFIG, **change)
     assert set(PRESETS) == {"cpu", "small", "paper"}
