@@ -239,8 +239,10 @@ def table_of(result: Path) -> pa.Table:
     return pa.concat_tables(list(iter_tables(result)))
 
 
-def region_labels(result: Path) -> tuple[NDArray[np.uint32], int]:
-    """The label image in the region by pixels of the slide, and how many of its pixels a side one of these has."""
+def region_labels(result: Path) -> tuple[NDArray[np.uint32], float]:
+    """The label image at the centres of the region's pixels, and how many of its own pixels a side one of these has."""
     labels = zarr.open_array(result / "labels.ome.zarr/labels/nuclei/0", mode="r")[:]
-    finer = round(labels.shape[0] / SLIDE_HEIGHT)
-    return labels[Y0 * finer : Y1 * finer : finer, X0 * finer : X1 * finer : finer], finer
+    finer = labels.shape[0] / SLIDE_HEIGHT
+    rows = ((np.arange(Y0, Y1) + 0.5) * finer).astype(int)
+    columns = ((np.arange(X0, X1) + 0.5) * finer).astype(int)
+    return labels[np.ix_(rows, columns)], finer
