@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "data"
 Features = list[dict[str, Any]]
 X0, Y0, X1, Y1 = REGION = (1100, 1128, 1228, 1256)
 """The window "lower left" of the example's annotations, in which both classes are."""
+SLIDE_HEIGHT = 2967
+FEW_MOVED = 0.05
+"""Share of the pixels that finer outlines may move when they are drawn in those of the slide."""
 CLASSES = {"Epithelium": (200, 0, 0), "Stroma": (150, 200, 150)}
 
 
@@ -185,16 +189,20 @@ def check_classes(loop: Loop, *, agreement: float) -> None:
 
 
 def check_pixels(loop: Loop) -> None:
-    """The file that `classify` wrote, with the region drawn around it, has the pixels of the label image."""
+    """The file that `classify` wrote, with the region drawn around it, has the pixels of the label image, or, where the
+    model sees finer pixels than the slide has, nearly all of them."""
     features = [drawn("Region*", square(*REGION)), *features_of(loop.taught)]
     again = write(loop.folder / "again.geojson", collection(*features))
     dataset = open_dataset(f"{loop.folder / 'slide.svs'}={again}")
     (image,) = dataset
-    written = label_image(loop.taught)[Y0:Y1, X0:X1]
-    pairs = {(int(old), int(new)) for old, new in zip(written.flat, image.labels.flat, strict=True)}
-    numbers = dict(pairs)
-    # One number stands for one number, and background for background: no pixel has moved.
-    assert len(pairs) == len(numbers) == len(set(numbers.values()))
+    written, finer = region_labels(loop.taught)
+    pairs = Counter(zip(written.ravel().tolist(), image.labels.ravel().tolist(), strict=True))
+    # The most frequent partner of each number comes last, so it stays.
+    numbers = dict(sorted(pairs, key=pairs.__getitem__))
+    moved = sum(count for (old, new), count in pairs.items() if numbers[old] != new)
+    # One number stands for one number, and background for background: no pixel has moved but by rounding.
+    assert moved <= (finer > 1) * FEW_MOVED * written.size
+    assert len(numbers) == len(set(numbers.values()))
     assert numbers.pop(0) == 0
     assert len(numbers) == len(table_of(loop.taught)) == image.labels.max()
     names = [each.name for each in open_dataset(f"{loop.folder / 'slide.svs'}={again}").classes]
@@ -217,8 +225,9 @@ def check_corrections(loop: Loop) -> None:
     (image,) = dataset
     table = table_of(loop.taught)
     deleted = table.filter(pa.compute.equal(table["uuid"], first["id"]))["id"].to_pylist()
-    written = label_image(loop.taught)[Y0:Y1, X0:X1]
-    assert np.array_equal(image.labels > 0, (written > 0) & ~np.isin(written, deleted))
+    written, finer = region_labels(loop.taught)
+    differ = (image.labels > 0) != ((written > 0) & ~np.isin(written, deleted))
+    assert differ.mean() <= (finer > 1) * FEW_MOVED
     assert image.classes.tolist().count(2) == 1
 
 
@@ -230,5 +239,10 @@ def table_of(result: Path) -> pa.Table:
     return pa.concat_tables(list(iter_tables(result)))
 
 
-def label_image(result: Path) -> NDArray[np.uint32]:
-    return zarr.open_array(result / "labels.ome.zarr/labels/nuclei/0", mode="r")[:]
+def region_labels(result: Path) -> tuple[NDArray[np.uint32], float]:
+    """The label image at the centres of the region's pixels, and how many of its own pixels a side one of these has."""
+    labels = zarr.open_array(result / "labels.ome.zarr/labels/nuclei/0", mode="r")[:]
+    finer = labels.shape[0] / SLIDE_HEIGHT
+    rows = ((np.arange(Y0, Y1) + 0.5) * finer).astype(int)
+    columns = ((np.arange(X0, X1) + 0.5) * finer).astype(int)
+    return labels[np.ix_(rows, columns)], finer
