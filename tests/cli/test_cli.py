@@ -270,6 +270,18 @@ def test_info_as_text_and_json(wsinuc_in, slide: Path) -> None:
     assert found["mpp"] == pytest.approx(MPP)
 
 
+def test_info_of_a_model_by_name_or_file(wsinuc_in, tmp_path: Path) -> None:
+    by_name = wsinuc_in("info", "breast")
+    assert by_name.exit_code == 0, by_name.output
+    assert "Lymphocyte, Epithelial, Stromal" in by_name.stdout
+    file = by_name.stdout.splitlines()[0]
+    assert wsinuc_in("info", file).stdout == by_name.stdout
+    assert json.loads(wsinuc_in("info", file, "--json").stdout)["base"] == "fast"
+    absent = wsinuc_in("info", tmp_path / "absent.safetensors")
+    assert absent.exit_code == 1
+    assert "no weights at" in absent.stderr
+
+
 def test_check_exits_with_1_for_what_qupath_refuses(wsinuc_in, tmp_path: Path) -> None:
     cases = Path(__file__).parents[1] / "qupath_cases"
     bad = wsinuc_in("check", cases / "49_poly_selfint.geojson")

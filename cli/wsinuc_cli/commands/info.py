@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from wsinuc.segmenters.shipped import ShippedModel
     from wsinuc.urls import Place
     from wsinuc.workflows.doctor.info import SlideDescription
+    from wsinuc.workflows.doctor.model_info import ModelDescription
     from wsinuc.workflows.doctor.result_info import ResultDescription
 
 RESULT = "summary.json"
 """File by which the folder of a result is told from a slide."""
+CHECKPOINT = ".safetensors"
+"""Suffix by which a model is told from a slide."""
+Description: TypeAlias = "SlideDescription | ResultDescription | ModelDescription"
 
 
 def show_models(context: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -62,9 +66,11 @@ def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
     \b
     wsinuc info slide.svs
     wsinuc info slide.wsinuc
+    wsinuc info mine.safetensors
     wsinuc info --models
 
-    SLIDE may also be a finished result (slide.wsinuc): its model, nuclei, and label images with their classes.
+    SLIDE may also be a finished result (slide.wsinuc): its model, nuclei, and label images with their classes; or a
+    model, by its file or name: what it is, what it has learned from, and how it was measured.
     With --models, and without SLIDE, list the shipped models.
     """
     description, text = _described(slide, reader, mpp)
@@ -74,18 +80,60 @@ def info(slide: Place, reader: str, mpp: float | None, as_json: bool) -> None:
         echo_text(text)
 
 
-def _described(place: Place, reader: str, mpp: float | None) -> tuple[SlideDescription | ResultDescription, str]:
-    """What there is to say of a slide or of a result, and the same as text."""
+def _described(place: Place, reader: str, mpp: float | None) -> tuple[Description, str]:
+    """What there is to say of a slide, a result or a model, and the same as text."""
     # Asked here, because looking at a slide does without what reads results.
     if isinstance(place, Path) and (place / RESULT).is_file():
         from wsinuc.workflows.doctor.result_info import describe_result
 
         result = describe_result(place)
         return result, describe_finished(result)
+    checkpoint = _checkpoint(place)
+    if checkpoint is not None:
+        from wsinuc.workflows.doctor.model_info import describe_model
+
+        model = describe_model(checkpoint)
+        return model, describe_checkpoint(model)
     from wsinuc.workflows.doctor.info import describe_slide
 
     slide = describe_slide(place, reader=reader, mpp=mpp)
     return slide, describe(slide)
+
+
+def _checkpoint(place: Place) -> Path | None:
+    """The file of a model, given by its path or, where no file has that name, by the name of a shipped one."""
+    if not isinstance(place, Path):
+        return None
+    if place.suffix == CHECKPOINT:
+        return place
+    if place.exists():
+        return None
+    from wsinuc.segmenters.shipped import shipped_path
+
+    return shipped_path(str(place))
+
+
+def describe_checkpoint(model: ModelDescription) -> str:
+    """The facts of a model, a line each."""
+    kind = model.kind if model.method is None else f"{model.kind}, {model.method}"
+    rows = [("kind", kind)]
+    if model.mpp is not None:
+        rows.append(("resolution", f"works at {model.mpp:.4g} um per pixel"))
+    if model.classes:
+        rows.append(("classes", ", ".join(model.classes)))
+    if model.base is not None:
+        rows.append(("nuclei of", model.base))
+    if model.parameters is not None:
+        rows.append(("parameters", f"{model.parameters / 1e6:.2f} million"))
+    rows.append(("size", f"{model.bytes / 1e6:.1f} MB"))
+    rows += [("learned from", source) for source in model.data]
+    if model.licence is not None:
+        rows.append(("licence", model.licence))
+    if model.measured:
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in model.measured.items())
+        rows.append(("cross-validated", figures))
+    rows.append(("sha256", model.sha256))
+    return as_text([model.model, *(f"  {name:<17}{value}" for name, value in rows)])
 
 
 def describe_finished(result: ResultDescription) -> str:
