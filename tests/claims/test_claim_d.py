@@ -30,8 +30,7 @@ def test_both_starts_are_tuned_on_the_same_windows(tmp_path: Path, monkeypatch: 
     tissue = square(0, "tissue").image
     assert pretraining.run((claim_d.PLAN,), (1,), lambda name: [tissue], tmp_path / "networks", config, Session())
     tiny = replace(claim_d.ROW, shape=SHAPE, steps=2, every=1, crop=32, batch=2)
-    monkeypatch.setattr(claim_d, "ROW", tiny)
-    starts = claim_d.rows(tmp_path / "networks" / "genselfdiff-1.safetensors")
+    starts = claim_d.rows(tmp_path / "networks" / "genselfdiff-1.safetensors", tiny)
     data = LabelledSet("discs", ("Nucleus",), True, [square(i, f"image{i}") for i in range(5)], [square(9, "test")])
     for _ in range(2):
         claim_d.tune(starts, data, tmp_path / "runs", lambda: False, counts=(1,), seeds=(0,))

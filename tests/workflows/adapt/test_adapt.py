@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from skimage.draw import disk
 
 from helpers.files.datasets import write_images
@@ -33,9 +35,11 @@ from wsinuc.segmenters.outline import outline_model
 from wsinuc.segmenters.sizes import model_size
 from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.adapt.config import AdaptConfig
-from wsinuc.workflows.adapt.gather import check_classes, slide_of
+from wsinuc.workflows.adapt.cost import adapt_cost
+from wsinuc.workflows.adapt.gather import Material, check_classes, slide_of
 from wsinuc.workflows.adapt.networks import parts_of, rebuilt
 from wsinuc.workflows.adapt.run import UNMEASURED_SHARE, adapt
+from wsinuc.workflows.adapt.sight import Sight
 from wsinuc.workflows.adapt.trials import mixture
 from wsinuc.workflows.adapt.windows import Field, field_of
 from wsinuc.workflows.data.training_set import NUCLEUS
@@ -272,6 +276,26 @@ def test_windows_without_nuclei_or_of_one_name_are_refused(student: Path, tmp_pa
         adapt(str(student), [field_of(blank, [Box(0, 0, 96, 96)], MPP)], tmp_path / "a.safetensors", QUICK)
     with pytest.raises(DataError, match="two windows are called 'image0_0_0'"):
         adapt(str(student), fields(1) * 2, tmp_path / "a.safetensors", QUICK)
+
+
+def test_a_plan_asks_the_model_of_one_field_and_counts_all(student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sight] = []
+    scores = Sight.scores
+
+    def counted(sight: Sight) -> NDArray[np.uint8]:
+        asked.append(sight)
+        time.sleep(0.2)
+        return scores(sight)
+
+    monkeypatch.setattr(Sight, "scores", counted)
+    windows = tuple(fields(2))
+    # PyTorch's first steps are slower than others.
+    adapt_cost(str(student), Material(windows, ()), QUICK, device="cpu")
+    small = adapt_cost(str(student), Material(windows, ()), QUICK, device="cpu")
+    large = adapt_cost(str(student), Material(windows, windows * 20), QUICK, device="cpu")
+    assert len(asked) == 3
+    # Forty fields more, of 0.2 s and something each; steps vary by some tenths.
+    assert large.seconds - small.seconds > 0.5 * 40 * 0.2
 
 
 def test_the_command_says_what_it_measured(student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
