@@ -64,22 +64,25 @@ def draw(records: Records, path: Path) -> None:
     """A panel for each set; the model as it is, is a line across."""
     figure = Figure(figsize=(4 * len(records), 3.6), layout="constrained")
     panels = figure.subplots(1, len(records), sharey=True, squeeze=False)[0]
+    trained = sorted({method for methods in records.values() for method in methods} - {"untouched"})
+    # A method has its colour in every panel, also beside a set on which another was not run.
+    colours = {method: f"C{number}" for number, method in enumerate(trained)}
+    labels = {}
     for panel, (data, methods) in zip(panels, records.items(), strict=True):
         for method, runs in sorted(methods.items()):
             if method == "untouched":
-                panel.axhline(runs[0][0], color="black", linestyle=":", label=method)
+                labels[method] = panel.axhline(runs[0][0], color="black", linestyle=":")
                 continue
             counts = sorted(runs)
             means = [fmean(runs[count]) for count in counts]
-            panel.errorbar(
-                counts, means, [spread(runs[count]) for count in counts], marker="o", capsize=3, label=method
-            )
+            errors = [spread(runs[count]) for count in counts]
+            labels[method] = panel.errorbar(counts, means, errors, marker="o", capsize=3, color=colours[method])
         panel.set_title(data)
         panel.set_xscale("log", base=2)
         panel.set_xticks([1, 4, 16], ["1", "4", "16"])
         panel.set_xlabel("annotated windows of 256 px")
     panels[0].set_ylabel("AJI on other images")
-    panels[0].legend(fontsize=8)
+    figure.legend(labels.values(), labels.keys(), loc="outside right center", fontsize=8)
     figure.savefig(path, dpi=120)
 
 
