@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from wsinuc.models.freed_memory import ENVIRONMENT, environment_of_children
+
 ROOT = Path(__file__).parents[2]
 COUNT = """
 import resource
@@ -53,6 +55,28 @@ def test_large_arrays_are_made_of_pages_that_are_there() -> None:
     if kept == "False":
         pytest.skip("another C library")
     assert faults < 1000  # ten arrays have 153,600 pages
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_a_process_that_was_started_so_keeps_it_in_all_threads() -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **ENVIRONMENT}
+    in_thread = "import threading\n\ndef work():\n" + "".join(f"    {line}\n" for line in COUNT.splitlines())
+    script = f"{in_thread}\nthread = threading.Thread(target=work)\nthread.start()\nthread.join()\n"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    kept, faults = done.stdout.split()
+    assert kept == "True"
+    assert int(faults) < 1000
+
+
+def test_children_are_told_unless_the_user_has_tuned_the_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GLIBC_TUNABLES", "LD_PRELOAD", *ENVIRONMENT):
+        monkeypatch.delenv(name, raising=False)
+    told = environment_of_children()
+    if not told:
+        pytest.skip("another C library")
+    assert told == ENVIRONMENT
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    assert environment_of_children() == {}
 
 
 def test_an_allocator_that_the_user_has_tuned_is_left_alone() -> None:

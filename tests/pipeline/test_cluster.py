@@ -15,6 +15,7 @@ import pytest
 from helpers.oracle import OracleSegmenter
 from helpers.runs import Stop, config, run, tree
 from wsinuc.errors import ClusterError, ConfigError, SlideError
+from wsinuc.models.freed_memory import environment_of_children, keep_freed_memory
 from wsinuc.pipeline.cluster import PER_WORKER
 from wsinuc.pipeline.credentials import private_security
 from wsinuc.pipeline.executor import Executor, ThreadExecutor, open_executor
@@ -144,6 +145,12 @@ def test_everywhere_means_every_worker(processes: Executor) -> None:
     assert len(found) == len(set(found.values())) == 2
     assert os.getpid() not in found.values()
     assert ThreadExecutor(2).everywhere(os.getpid) == {"this process": os.getpid()}
+
+
+@pytest.mark.skipif(not environment_of_children(), reason="another C library, or one that was tuned")
+def test_workers_keep_the_memory_that_they_have_freed(processes: Executor) -> None:
+    # Dask's own settings would give every page back, and nobody could change that once threads have begun.
+    assert set(processes.everywhere(keep_freed_memory).values()) == {True}
 
 
 def test_two_processes_give_the_bytes_of_one_thread(

@@ -24,9 +24,23 @@ models takes, so that it stays between two tiles and goes after the last one."""
 HOLES_ABOVE_BYTES = 1000 * 2**20
 """Resident memory above which free pages between arrays in use go back to the system: below the 1.3 GB that a process
 may take, by what one block adds."""
+ENVIRONMENT = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES),
+    "MALLOC_ARENA_MAX": "1",
+}
+"""The same settings for a process that is yet to start, whose threads may begin before anybody can ask its allocator:
+a worker of Dask for one."""
 _keeping = threading.Event()
 """Whether the allocator of this process, of which there is one, was told to keep what is freed."""
 _TUNED_BY_USER = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX", "LD_PRELOAD")
+
+
+def environment_of_children() -> dict[str, str]:
+    """Variables with which child processes keep freed memory; none where a user has tuned the allocator."""
+    if _is_tuned_by_user() or not _is_glibc():
+        return {}
+    return dict(ENVIRONMENT)
 
 
 def keep_freed_memory() -> bool:
@@ -38,7 +52,11 @@ def keep_freed_memory() -> bool:
     -------
     Whether the allocator is glibc's and was told so. Others, those of macOS and Windows, keep freed memory anyhow.
     """
-    if any(name in os.environ for name in _TUNED_BY_USER) or not _is_glibc():
+    if all(os.environ.get(name) == value for name, value in ENVIRONMENT.items()) and _is_glibc():
+        # The process was started so.
+        _keeping.set()
+        return True
+    if _is_tuned_by_user() or not _is_glibc():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     # A mapping of its own is what goes back to the system at once.
@@ -66,6 +84,10 @@ def give_back_holes(above_bytes: int = HOLES_ABOVE_BYTES) -> bool:
     if not _keeping.is_set() or psutil.Process().memory_info().rss <= above_bytes:
         return False
     return bool(ctypes.CDLL(None).malloc_trim(0))
+
+
+def _is_tuned_by_user() -> bool:
+    return any(name in os.environ for name in _TUNED_BY_USER)
 
 
 def _is_glibc() -> bool:

@@ -19,6 +19,7 @@ import dask
 from distributed import Nanny, Scheduler, Security, SpecCluster, Worker
 from distributed.system import MEMORY_LIMIT
 
+from wsinuc.models.freed_memory import environment_of_children
 from wsinuc.pipeline.children import deaf_children, heed_parent_alone
 from wsinuc.pipeline.credentials import private_security
 from wsinuc.pipeline.executor_config import ACCELERATOR, ExecutorConfig
@@ -61,6 +62,8 @@ def start_local_cluster(config: ExecutorConfig, scratch: Path) -> SpecCluster:
         The memory limit is no size.
     """
     settings = _settings(config) | {"temporary-directory": str(scratch)}
+    if not config.gpus:
+        settings["distributed.nanny.pre-spawn-environ"] = _environment()
     with dask.config.set(settings), deaf_children():
         if config.gpus:
             return _gpu_cluster(config)
@@ -87,6 +90,16 @@ def _settings(config: ExecutorConfig) -> dict[str, Any]:
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
     }
+
+
+def _environment() -> dict[str, Any]:
+    """Variables of worker processes, set before they start.
+
+    Dask's own value of ``MALLOC_TRIM_THRESHOLD_`` gives every freed page back at once, which costs networks on a CPU
+    almost half of their time.
+    """
+    theirs: dict[str, Any] = dask.config.get("distributed.nanny.pre-spawn-environ")
+    return theirs | environment_of_children()
 
 
 def _cpu_cluster(config: ExecutorConfig) -> SpecCluster:
