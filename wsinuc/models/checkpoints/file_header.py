@@ -60,15 +60,26 @@ def require_header(path: Path, *kinds: str) -> Header:
     Raises
     ------
     CheckpointError
-        What ``read_header`` raises; the file is not wsinuc's, or of another kind, or its header is not what its kind
-        needs.
+        What ``own_header`` raises; the file is of another kind, or its header is not what its kind needs.
+    """
+    header = own_header(path)
+    if header.kind not in kinds:
+        raise CheckpointError(f"{path} holds a {one_line(header.kind)}, but a {' or '.join(kinds)} is needed here")
+    check_kind(header.kind, header.config)
+    return header
+
+
+def own_header(path: Path) -> Header:
+    """What a checkpoint of any kind says of itself, its config not checked.
+
+    Raises
+    ------
+    CheckpointError
+        What ``read_header`` raises; the file is not wsinuc's.
     """
     header = read_header(path)
     if header is None:
         raise CheckpointError(f"{path} is a safetensors file but was not written by wsinuc: it has no wsinuc header")
-    if header.kind not in kinds:
-        raise CheckpointError(f"{path} holds a {one_line(header.kind)}, but a {' or '.join(kinds)} is needed here")
-    check_kind(header.kind, header.config)
     return header
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsinuc.errors import CheckpointError
-from wsinuc.models.checkpoints.file_header import Header, check_kind, file_sha256, read_header
+from wsinuc.models.checkpoints.file_header import Header, check_kind, file_sha256, own_header
 from wsinuc.segmenters.sizes import ModelSize, model_size
 from wsinuc.shown import shown
 
@@ -52,9 +51,7 @@ def describe_model(path: Path) -> ModelDescription:
     CheckpointError
         The file is missing, damaged or not wsinuc's.
     """
-    header = read_header(path)
-    if header is None:
-        raise CheckpointError(f"{path} is a safetensors file but was not written by wsinuc: it has no wsinuc header")
+    header = own_header(path)
     check_kind(header.kind, header.config)
     size = model_size(path) if header.kind in SIZED else None
     return ModelDescription(
@@ -97,8 +94,7 @@ def _learned_from(header: Header, size: ModelSize | None) -> tuple[str, ...]:
     members = size.files[1:] if size else ()
     if not members:
         return _data(header.provenance)
-    headers = [read_header(member) for member in members]
-    lines = [line for each in headers if each is not None for line in _data(each.provenance)]
+    lines = [line for member in members for line in _data(own_header(member).provenance)]
     return tuple(dict.fromkeys(lines))
 
 
