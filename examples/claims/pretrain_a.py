@@ -1,6 +1,6 @@
 """Claim A's pre-trainings: one network, taught by denoising tissue, by denoising photographs, and by two rivals.
 
-    python examples/claims/pretrain_a.py DATA OUT [--marks 2000,5000] [--minutes 60] [--price]
+    python examples/claims/pretrain_a.py DATA OUT [--marks 2000,5000] [--names tissue] [--minutes 60] [--price]
 
 The network is the paper's but for its width (base 32 instead of 128): six levels, two residual
 blocks, attention at factors 8, 16 and 32, so that blocks 6, 8, 10 and 12 at t = 50, 150 and 250
@@ -49,6 +49,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--names", default=",".join(each.name for each in PRETRAININGS), help="which pre-trainings, in the order given"
+    )
     parser.add_argument("--marks", default=",".join(map(str, MARKS)), help="steps to train for, and to keep weights at")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
     parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
@@ -56,12 +59,14 @@ def main() -> None:
     torch.set_num_threads(1)
     marks = tuple(int(each) for each in options.marks.split(","))
     require_folders(options.data, TISSUE)
-    print_prices(prices(PRETRAININGS, marks, options.out, CONFIG))
+    by_name = {each.name: each for each in PRETRAININGS}
+    chosen = tuple(by_name[name] for name in options.names.split(","))
+    print_prices(prices(chosen, marks, options.out, CONFIG))
     if options.price:
         return
     options.out.mkdir(parents=True, exist_ok=True)
     write_random(options.out / "random-0.safetensors", CONFIG)
-    run_from_data(PRETRAININGS, marks, options.data, options.out, CONFIG, options.minutes)
+    run_from_data(chosen, marks, options.data, options.out, CONFIG, options.minutes)
 
 
 if __name__ == "__main__":

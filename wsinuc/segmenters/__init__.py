@@ -69,12 +69,9 @@ def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter
     (0.25, ['Nucleus'])
     """
     from wsinuc.models.checkpoints.checkpoint import load_checkpoint
-    from wsinuc.models.devices import pick_device, pick_dtype
-    from wsinuc.models.freed_memory import keep_freed_memory
+    from wsinuc.models.devices import pick_dtype, prepare_device
 
-    chosen = pick_device(device)
-    if chosen.type == "cpu":
-        keep_freed_memory()
+    chosen = prepare_device(device)
     checkpoint = load_checkpoint(model_path(model), "segmenter")
     return segmenter_from(checkpoint, device=chosen, dtype=pick_dtype(chosen))
 

@@ -84,7 +84,7 @@ def compare(
     wsinuc compare tnbc synthetic --mpp 0.25 -o comparison
     wsinuc compare monuseg synthetic --split tenth.json -o comparison
     """
-    from wsinuc.models.devices import pick_device
+    from wsinuc.models.devices import prepare_device
     from wsinuc.models.features.image_vectors import load_feature_network
     from wsinuc.segmenters import FEATURES, load_segmenter
     from wsinuc.workflows.compare.patches import Cutting
@@ -92,7 +92,7 @@ def compare(
 
     if part is not None and split is None:
         raise click.UsageError("--part is of a split file: give --split too")
-    network: FeatureNetwork = load_feature_network(features or FEATURES, device=pick_device(device))
+    network: FeatureNetwork = load_feature_network(features or FEATURES, device=prepare_device(device))
     # Features mean most at the resolution that the network was trained at.
     cutting = Cutting(size_px=patch, mpp=patch_mpp or network.mpp or USUAL_MPP, seed=seed)
     segmenter = None

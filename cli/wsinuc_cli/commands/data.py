@@ -177,7 +177,7 @@ def subset(
     """
     from wsinuc.datasets import open_dataset
     from wsinuc.datasets.base import parse_conditions
-    from wsinuc.models.devices import pick_device
+    from wsinuc.models.devices import prepare_device
     from wsinuc.models.features.image_vectors import load_feature_network
     from wsinuc.own_files import check_place
     from wsinuc.segmenters import FEATURES
@@ -187,7 +187,7 @@ def subset(
     check_place(output)
     dataset = open_dataset(source, mpp=mpp, regions=regions).where(parse_conditions(wanted), parse_conditions(unwanted))
     # After the data set: a wrong path shows before a network is loaded.
-    network = load_feature_network(denoiser or FEATURES, device=pick_device(device))
+    network = load_feature_network(denoiser or FEATURES, device=prepare_device(device))
     chosen = choose_subset(dataset, network, config)
     chosen.split.save(output)
     echo_text(describe_subset(chosen))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
-from wsinuc.models.devices import pick_device
+from wsinuc.models.devices import prepare_device
 from wsinuc.segmenters import model_path
 from wsinuc.segmenters.outline import outline_model
 from wsinuc.workflows.adapt.config import AdaptConfig
@@ -37,7 +37,7 @@ def adapt_cost(model: str, material: Material, config: AdaptConfig, *, device: s
     fields = [in_classes(field, len(outline_model(model).classes)) for field in material.fields]
     begun = time.monotonic()
     # One field stands for all: scoring those of a large model takes minutes, and a plan has to come at once.
-    adaptation = Adaptation(start, fields[:1], (), few, pick_device(device), lambda message: None)
+    adaptation = Adaptation(start, fields[:1], (), few, prepare_device(device), lambda message: None)
     scoring = (time.monotonic() - begun) * _area((*fields, *material.rest)) / _area(fields[:1])
     names = [window.image.name for field in material.fields for window in field.windows]
     tunings = len(folds_of(names, config.folds)) + 1 if len(names) > 1 else 1

@@ -19,7 +19,7 @@ import torch
 
 from wsinuc.errors import DataError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.devices import pick_device
+from wsinuc.models.devices import prepare_device
 from wsinuc.models.training.loop import Progress
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
@@ -128,7 +128,7 @@ def adapt(
     fields = [in_classes(field, len(classes)) for field in fields]
     windows = [window for field in fields for window in field.windows]
     _check(windows, classes)
-    adaptation = Adaptation(start, fields, rest, config, pick_device(device), on_event)
+    adaptation = Adaptation(start, fields, rest, config, prepare_device(device), on_event)
     choice = adaptation.choose() if len(windows) > 1 else None
     outcome = Outcome(
         windows=tuple(window.image.name for window in windows),

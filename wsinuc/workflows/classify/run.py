@@ -19,7 +19,7 @@ from wsinuc.errors import CheckpointError, ConfigError, DataError
 from wsinuc.exports.pictures.plots import draw_heat_map
 from wsinuc.grid import ceil_div
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from wsinuc.models.devices import pick_device, pick_dtype
+from wsinuc.models.devices import pick_dtype, prepare_device
 from wsinuc.models.features.nucleus_classifier import ClassifierConfig
 from wsinuc.models.training.loop import Progress
 from wsinuc.nuclei.classes import NucleusClass
@@ -153,7 +153,7 @@ def train_points(
     DataError
         There is too little to learn from; see `describe_marked` and `assign_folds`.
     """
-    where = pick_device(device)
+    where = prepare_device(device)
     checkpoint = _untyped_checkpoint(base)
     segmenter = TypedSegmenter(segmenter_from(checkpoint, device=where, dtype=pick_dtype(where)), classes)
     marked: Sequence[MarkedImage] = mark(images, segmenter.base, cache=cache, on_image=on_event)

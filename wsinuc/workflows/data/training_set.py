@@ -12,7 +12,7 @@ from wsinuc.datasets.base import Conditions, Dataset, LabelledImage
 from wsinuc.datasets.label_values import count_notes
 from wsinuc.datasets.sampling.split import Split, few_patches
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.models.devices import pick_device
+from wsinuc.models.devices import prepare_device
 from wsinuc.models.features.image_vectors import load_feature_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters import FEATURES
@@ -218,7 +218,7 @@ def _selected(dataset: Dataset, selection: ImageSelection) -> Dataset:
 
 def _typical(dataset: Dataset, selection: ImageSelection, fraction: float) -> Split:
     """The most typical patches, as the shipped denoiser sees them."""
-    network = load_feature_network(FEATURES, device=pick_device("auto"))
+    network = load_feature_network(FEATURES, device=prepare_device("auto"))
     config = SubsetConfig(fraction=fraction, size_px=selection.patch, stride=selection.patch // 2, seed=selection.seed)
     return choose_subset(dataset, network, config).split
 

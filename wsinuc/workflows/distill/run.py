@@ -27,7 +27,7 @@ from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import OutputError
 from wsinuc.models.checkpoints.checkpoint import save_checkpoint
-from wsinuc.models.devices import pick_device
+from wsinuc.models.devices import prepare_device
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
@@ -122,7 +122,7 @@ def distill(
     torch.manual_seed(config.seed)
     network = build_network("unet", described.network)
     begun_from = begin_with(network, start, described) if start else None
-    where = pick_device(device)
+    where = prepare_device(device)
     on_device(network, where).train()
     source = _soft_source(patches, described, scales, config)
     learned_from = {"labels": [image.name for image in labelled], "start": begun_from}

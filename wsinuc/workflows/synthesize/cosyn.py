@@ -22,7 +22,7 @@ from wsinuc.models.checkpoints.cosyn import CoSynModel, load_cosyn
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.conditioning.text import TextTokens
-from wsinuc.models.devices import half_precision, pick_device
+from wsinuc.models.devices import half_precision, prepare_device
 from wsinuc.models.diffusion.joint import JointUnit
 from wsinuc.models.diffusion.joint_sampling import JointRequest, sample_joint
 from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_timesteps
@@ -93,7 +93,7 @@ class CoSynMaker:
         )
         # Finds unknown words before anything is made.
         model.text_encoder([*recipe.prompts, self.source.scene(0).prompt])
-        self.device = pick_device(recipe.device)
+        self.device = prepare_device(recipe.device)
         on_device(model.network, self.device).eval()
 
     def __call__(self, numbers: range) -> list[SyntheticSample]:

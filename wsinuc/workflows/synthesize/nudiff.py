@@ -23,7 +23,7 @@ from wsinuc.datasets.base import Dataset
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.generators import ImageModel, StructureModel, load_image_model, load_structure_model
-from wsinuc.models.devices import half_precision, pick_device
+from wsinuc.models.devices import half_precision, prepare_device
 from wsinuc.models.diffusion.guidance import guided
 from wsinuc.models.diffusion.samplers import restart_steps, sample
 from wsinuc.models.pixels import from_network
@@ -99,7 +99,7 @@ class NudiffMaker:
                 f"the structure model works at {structures.config['mpp']:g} um per pixel, the image model at "
                 f"{images.config['mpp']:g}: use two that were trained at the same resolution"
             )
-        self.device = pick_device(recipe.device)
+        self.device = prepare_device(recipe.device)
         for model in (images, structures):
             if model is not None:
                 on_device(model.network, self.device).eval()

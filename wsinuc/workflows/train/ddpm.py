@@ -22,7 +22,7 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
-from wsinuc.models.devices import pick_device
+from wsinuc.models.devices import prepare_device
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
@@ -85,7 +85,7 @@ def train_ddpm(
         There is nothing to learn from, or an image has classes that are not among ``classes``.
     """
     check_annotation(images, classes)
-    where = pick_device(device)
+    where = prepare_device(device)
     checkpoint = load_denoiser_checkpoint(denoiser)
     mpp = float(checkpoint.config["mpp"])
     extractor = load_extractor(checkpoint, config.features, where)

@@ -23,7 +23,7 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
-from wsinuc.models.devices import pick_device, pick_dtype
+from wsinuc.models.devices import pick_dtype, prepare_device
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.networks.by_name import UNETS, build_network
 from wsinuc.models.networks.dense import DenseNetwork
@@ -97,7 +97,7 @@ def train_network(
     classes = classes or (NUCLEUS,)
     check_annotation(images, classes)
     start = starting_point(config, denoiser)
-    where = pick_device(device)
+    where = prepare_device(device)
     described = describe_network(config, classes, start)
     if isinstance(described.network, (UNetConfig, AttentionUNetConfig)):
         check_crop(config.crop, described.network.stride)

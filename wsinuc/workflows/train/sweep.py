@@ -27,7 +27,7 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.denoisers import build_denoiser
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
-from wsinuc.models.devices import pick_device, pick_dtype
+from wsinuc.models.devices import pick_dtype, prepare_device
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
@@ -125,7 +125,7 @@ def sweep(
     check_annotation(training, classes)
     check_annotation(validation, classes)
     make_folder(out)
-    where = pick_device(device)
+    where = prepare_device(device)
     names = _names(denoisers)
     trials: list[_Trial] = []
     for name, path in zip(names, denoisers, strict=True):
