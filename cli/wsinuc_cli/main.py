@@ -7,6 +7,7 @@ at ``-v`` for the traceback. Ctrl-C ends with 130, SIGTERM with 143, wrong usage
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 from collections import ChainMap
 from collections.abc import Iterator, Sequence
@@ -67,6 +68,9 @@ COMMANDS = ChainMap(*reversed(GROUPS.values()))
 """All of them in their order: a view of the table above."""
 
 INTERRUPTED = 130
+COLLECT_AFTER = (50_000, 50, 50)
+"""When Python looks for garbage in cycles; see `gc.set_threshold`. By its own (700, 10, 10) it looks at what PyTorch
+and others are made of again and again while they are imported, which is a tenth of the start of `segment`."""
 MAY_BE_EMPTY = ("--prompt",)
 """Options whose value may be an empty text."""
 
@@ -108,6 +112,7 @@ class LazyGroup(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Parse, run, and end the program."""
         open_closed_streams()
+        gc.set_threshold(*COLLECT_AFTER)
         return super().main(*args, **options)
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
