@@ -1,4 +1,4 @@
-"""Means between pixels, at the cost that a CPU allows: the blur before folding, and the mean that halves the resolution.
+"""Means between pixels, at the cost that a CPU allows: the blur before folding, and the mean that halves resolution.
 
 Both are plain operations of PyTorch, but those are slow for channels that lie last in memory: on a CPU a mean of 4 x 4
 costs six times as much as the convolution that says the same, and a blur before folding twice as much.
