@@ -279,3 +279,18 @@ def test_rows_of_numpy_points_are_accepted_as_is() -> None:
     maps = extractor()(torch.zeros(1, 3, 32, 32))
     points = torch.from_numpy(np.array([[0, 0], [31, 31]]))
     assert sample_features(maps, 0, points).shape == (2, sum(m.shape[1] for m in maps.values()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fixed_statistics_are_one_scale_and_one_shift_a_channel(dtype: torch.dtype) -> None:
+    norm = GroupNorm(2, 8).to(dtype)
+    norm.weight.data.normal_()
+    norm.bias.data.normal_()
+    x = torch.randn(3, 8, 9, 7).to(dtype).to(memory_format=torch.channels_last)
+    norm.fix(x)
+    assert norm.fixed is not None
+    scale, shift = norm.fixed
+    found = norm(3 * x)
+    torch.testing.assert_close(found, torch.addcmul(shift, 3 * x, scale), atol=1e-6, rtol=1e-5)
+    assert found.dtype == dtype
+    assert found.is_contiguous(memory_format=torch.channels_last)

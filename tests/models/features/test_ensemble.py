@@ -200,6 +200,18 @@ def test_ballots_are_counted_per_member() -> None:
     torch.testing.assert_close(found.ballots.sum(1), torch.ones(2, 3, 3))
 
 
+@pytest.mark.parametrize("classes", [2, 3, 6])
+def test_of_classes_that_tie_the_smallest_gets_the_ballot(classes: int) -> None:
+    # All members say the same of every pixel: quarters of a logit, so that many tie.
+    config = EnsembleConfig(channels=((1, classes),), classes=classes, maps=0, members=1, hidden=classes, inner=classes)
+    ensemble = PixelClassifierEnsemble(config).eval()
+    for weight in (ensemble.first, ensemble.second, ensemble.third):
+        weight.data = torch.eye(classes)[None]
+    logits = torch.randint(0, 4, (2, classes, 32, 32)) / 4
+    expected = F.one_hot(logits.argmax(1), classes).movedim(-1, 1)
+    torch.testing.assert_close(ensemble.vote({1: logits}).ballots, expected.float())
+
+
 def test_settings_that_make_no_sense() -> None:
     with pytest.raises(ConfigError, match="norm must be one of none, batch"):
         replace(SHAPE, norm="layer")

@@ -202,16 +202,16 @@ class PixelClassifierEnsemble(nn.Module):
         mean = entropy = ballots = torch.zeros(())
         for raw in self.raw(maps, margin):
             # One member after the other, so that memory does not grow with their number.
-            log_p = F.log_softmax(raw[:, :classes].float(), dim=1)
+            log_p = F.log_softmax(raw[:, :classes], dim=1)
             p = log_p.exp()
-            mean = mean + torch.cat([p, raw[:, classes:].float()], dim=1)
+            mean = mean + torch.cat([p, raw[:, classes:]], dim=1)
             entropy = entropy - (p * log_p).sum(1)
-            ballots = ballots + F.one_hot(p.argmax(1), classes).movedim(-1, 1)
+            ballots = ballots + _ballots(p)
         mean = mean / members
         return Votes(mean[:, :classes], ballots / members, entropy / members, mean[:, classes:])
 
     def raw(self, maps: dict[int, Tensor], margin: int = 0) -> Iterator[Tensor]:
-        """Raw outputs ``(n, classes + maps, h, w)`` of one member after another, differentiable; see ``vote``."""
+        """Raw outputs ``(n, classes + maps, h, w)`` in fp32, one member after another, differentiable; see ``vote``."""
         given = tuple((factor, stack.shape[1]) for factor, stack in maps.items())
         if given != self.config.channels:
             raise ConfigError(f"the ensemble was trained on features {self.config.channels}, got {given}")
@@ -226,15 +226,15 @@ class PixelClassifierEnsemble(nn.Module):
         """First layer on every native map; one native pixel of the margin is kept for the interpolation."""
         projected = {}
         start = 0
+        finest = min(maps)
         for factor, stack in maps.items():
             part = weight[:, start : start + stack.shape[1]].permute(0, 2, 1).reshape(-1, stack.shape[1], 1, 1)
             start += stack.shape[1]
             # Interpolation reads one native pixel beyond what is kept.
             crop = margin // factor - 1 if margin else 0
-            projected[factor] = F.conv2d(without_rim(stack, crop), part.to(stack.dtype))
-        # The bias once, on the finest map: the parts are added up later.
-        finest = min(projected)
-        projected[finest] = projected[finest] + bias.reshape(1, -1, 1, 1).to(projected[finest].dtype)
+            # The bias once, on the finest map: the parts are added up later.
+            once = bias.flatten().to(stack.dtype) if factor == finest else None
+            projected[factor] = F.conv2d(without_rim(stack, crop), part.to(stack.dtype), once)
         return projected
 
     def _member(self, projected: dict[int, Tensor], member: int, margin: int, later: Layers) -> Tensor:
@@ -245,12 +245,23 @@ class PixelClassifierEnsemble(nn.Module):
         ring = 1 if margin and coarse > 1 else 0
         parts = []
         for factor, stack in projected.items():
-            part = _enlarged(stack[:, channels], factor // coarse)
+            # A member's channels side by side: five times as fast to add up as when they lie among the others'.
+            own = stack[:, channels].contiguous(memory_format=torch.channels_last)
+            part = _enlarged(own, factor // coarse)
             parts.append(without_rim(part, factor // coarse - ring) if margin else part)
         x = sum(parts[1:], start=parts[0])
         for weight, bias in later:
             x = F.conv2d(torch.relu(x), weight[member].T[:, :, None, None].to(x.dtype), bias[member, 0].to(x.dtype))
-        return without_rim(_enlarged(x, coarse), ring * coarse)
+        return without_rim(_enlarged(x.float(), coarse), ring * coarse)
+
+
+def _ballots(p: Tensor) -> Tensor:
+    """``(n, classes, h, w)`` whether a class is the most probable; ties go to the smallest class."""
+    # As argmax would say, which takes ten times as long over few channels.
+    best = p == p.amax(1, keepdim=True)
+    for number in range(1, p.shape[1]):
+        best[:, number] &= ~best[:, :number].any(1)
+    return best
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:
