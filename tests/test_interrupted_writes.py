@@ -28,6 +28,7 @@ from wsinuc.workflows.maps.run import NucleiMap, map_nuclei, write_map
 from wsinuc.workflows.synthesize.folder import SyntheticSample, writing
 from wsinuc.workflows.train.pixel_table import RowStore
 from wsinuc.workflows.train.sweep_report import SweepScore, write_scores
+from wsinuc.workflows.view.teach.feature_file import FeatureFile
 from wsinuc_cli.main import main
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork, limits of file sizes and capabilities")
@@ -101,6 +102,11 @@ def synthesize(result: Path, folder: Path) -> None:
                 target.add(SyntheticSample(index=index, image=image, labels=np.ones((16, 16), np.int32)))
 
 
+def label(result: Path, folder: Path) -> None:
+    features = {f"{k}": {"type": "Feature", "id": f"{k}", "geometry": None, "properties": {}} for k in range(99)}
+    FeatureFile(folder / "plane.labels.geojson").edit(lambda _: features)
+
+
 WRITERS: dict[str, Callable[[Path, Path], None]] = {
     "csv": partial(export, to="csv", name="nuclei.csv"),
     "geoparquet": partial(export, to="geoparquet", name="nuclei.parquet"),
@@ -117,6 +123,7 @@ WRITERS: dict[str, Callable[[Path, Path], None]] = {
 """What commands write, each into a folder that may hold what was written there earlier."""
 BEGINNERS: dict[str, Callable[[Path, Path], None]] = {
     "map.ome.zarr": partial(map_to, "map.ome.zarr"),
+    "labels": label,
     "synthesize": synthesize,
 }
 """What is written where nothing is, or goes on where it stopped."""
