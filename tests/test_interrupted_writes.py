@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import BinaryIO
 
@@ -121,6 +122,8 @@ WRITERS: dict[str, Callable[[Path, Path], None]] = {
     "predictions": predict,
 }
 """What commands write, each into a folder that may hold what was written there earlier."""
+if find_spec("anndata") is not None:
+    WRITERS |= {name: partial(export, to="anndata", name=name) for name in ("nuclei.h5ad", "nuclei.zarr")}
 BEGINNERS: dict[str, Callable[[Path, Path], None]] = {
     "map.ome.zarr": partial(map_to, "map.ome.zarr"),
     "labels": label,

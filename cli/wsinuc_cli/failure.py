@@ -35,7 +35,8 @@ def describe_error(error: BaseException) -> str:
         return text
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         # A log, a folder: nothing that is wrong with wsinuc, and nothing to report.
-        return f"{error.strerror}: {error.filename or 'a file could not be written'}: {_REFUSALS[error.errno]}"
+        subject = error.filename or "a file"
+        return f"{redact(str(subject))}: {error.strerror}: {_REFUSALS[error.errno]}"
     if logging.getLogger("wsinuc").isEnabledFor(logging.DEBUG):
         echo_text(redact("".join(traceback.format_exception(error))), err=True)
         return f"unexpected {type(error).__name__}: {text}"

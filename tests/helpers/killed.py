@@ -27,6 +27,8 @@ REFUSED = 3
 """Exit code of a process whose work has raised."""
 NAMED = 9
 """Exit code of a process that was ended at a rename."""
+PATIENCE_S = 240
+"""For what takes a fraction of a second on a machine that has nothing else to do."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ def in_child(work: Work, prepare: Work = lambda: None) -> End:
         os.close(reader)
         code = DONE
         try:
+            # A library that does not survive the fork is an error and no test without an end.
+            signal.alarm(PATIENCE_S)
             prepare()
             work()
         except BaseException as error:
