@@ -158,7 +158,7 @@ def test_small_tiles_score_a_place_as_large_ones_do(sizes: tuple[str, ...], two:
             assert np.abs(found - whole[:, y : y + 64, x : x + 64]).max() <= 1
 
 
-@pytest.mark.parametrize("sizes", [("1",), ("3/4", "1", "5/4"), ("1/2", "7/8"), ("1",) * 4])
+@pytest.mark.parametrize("sizes", [("3/4", "1", "5/4"), ("1/2", "7/8")])
 def test_a_window_of_any_side_is_scored_by_tiles_that_are_no_larger_than_it_needs(
     sizes: tuple[str, ...], two: list[Path], tmp_path: Path
 ) -> None:
