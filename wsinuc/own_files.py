@@ -15,7 +15,7 @@ import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 from wsinuc.errors import OutputError
 from wsinuc.regular import require_parent, require_regular
@@ -45,12 +45,6 @@ def create(path: Path) -> BinaryIO:
     _clear(path)
     # "x" fails at a link, too, even at one that points nowhere.
     return open(path, "xb", buffering=_BUFFER)
-
-
-def create_text(path: Path, *, newline: str | None = None, errors: str = "strict") -> TextIO:
-    """Open a new file for writing text in UTF-8; ``newline`` and ``errors`` as for ``open``, the rest as `create`."""
-    _clear(path)
-    return open(path, "x", encoding="utf-8", newline=newline, errors=errors)
 
 
 def append(path: Path) -> BinaryIO:

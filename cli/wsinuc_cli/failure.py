@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import traceback
 from typing import Any
@@ -11,6 +12,12 @@ import click
 from wsinuc.errors import WsinucError
 from wsinuc.urls import redact
 from wsinuc_cli.terminal import echo, echo_text
+
+_REFUSALS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another place"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "choose a place that you may read and write"),
+}
+"""What a file system says, and what to do."""
 
 
 class Failure(click.ClickException):
@@ -26,6 +33,10 @@ def describe_error(error: BaseException) -> str:
     text = redact(" ".join(str(error).split()))
     if isinstance(error, WsinucError):
         return text
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        # A log, a folder: nothing that is wrong with wsinuc, and nothing to report.
+        subject = error.filename or "a file"
+        return f"{redact(str(subject))}: {error.strerror}: {_REFUSALS[error.errno]}"
     if logging.getLogger("wsinuc").isEnabledFor(logging.DEBUG):
         echo_text(redact("".join(traceback.format_exception(error))), err=True)
         return f"unexpected {type(error).__name__}: {text}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from wsinuc.errors import DeviceError
 from wsinuc.exports.qupath.geojson import write_geojson
 from wsinuc.workflows.segment import run as task
 from wsinuc.workflows.segment.events import BlockDone, Planned, StageStarted
+from wsinuc_cli.failure import describe_error
 from wsinuc_cli.main import COMMANDS, main
 from wsinuc_cli.progress import slide as progress
 from wsinuc_cli.texts.duration import duration
@@ -227,6 +229,18 @@ def test_unexpected_errors_are_one_line_and_a_traceback_with_v(
     result = wsinuc_in("segment", slide, "-v")
     assert "Traceback" in result.stderr
     assert result.stderr.splitlines()[-1] == "error: unexpected ZeroDivisionError: surprise"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a.csv"), "a.csv: Permission denied: choose a place that"),
+        (OSError(errno.ENOSPC, "No space left on device"), "a file: No space left on device: free some space, or"),
+    ],
+)
+def test_what_a_disk_refuses_is_nothing_to_report(error: OSError, line: str) -> None:
+    assert describe_error(error).startswith(line)
+    assert describe_error(OSError(errno.EIO, "Input/output error")).startswith("unexpected OSError")
 
 
 def test_slides_of_one_name_are_refused_before_anything_is_done(wsinuc_in, slide: Path, tmp_path: Path) -> None:

@@ -9,16 +9,22 @@ import numpy as np
 import pytest
 import torch
 
+from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError
+from wsinuc.grid import Box
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.nuclei.classes import NucleusClass
+from wsinuc.pipeline.block import score_box
 from wsinuc.segmenters import load_segmenter, member_path
 from wsinuc.segmenters.base import Fitted, Segmenter
 from wsinuc.segmenters.joint import JointConfig, JointSegmenter, Member, joint_checkpoint
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.normalisation import ColourNormalisation
 from wsinuc.separation.channels import DISAGREEMENT, FOREGROUND
+from wsinuc.slides.array import ArraySlide
+from wsinuc.tissue import whole as whole_mask
+from wsinuc.workflows.train.held_out_window import hold_out
 
 NUCLEUS = (NucleusClass("Nucleus", (0, 200, 80)),)
 SHAPE = {"classes": 2, "maps": 1, "base": 4, "levels": 2, "smooth": True}
@@ -150,6 +156,23 @@ def test_small_tiles_score_a_place_as_large_ones_do(sizes: tuple[str, ...], two:
             found = small.predict(np.ascontiguousarray(part))[0].astype(int)
             # Sums in another order may round a score to the level beside it.
             assert np.abs(found - whole[:, y : y + 64, x : x + 64]).max() <= 1
+
+
+@pytest.mark.parametrize("sizes", [("3/4", "1", "5/4"), ("1/2", "7/8")])
+def test_a_window_of_any_side_is_scored_by_tiles_that_are_no_larger_than_it_needs(
+    sizes: tuple[str, ...], two: list[Path], tmp_path: Path
+) -> None:
+    """As cross-validation scores the windows that were held out; larger tiles say the same."""
+    joint = opened(joined(two[:1], sizes=sizes, core=192, margin=96, tile=384), tmp_path / "joint.safetensors")
+    image = tissue(45, 83)
+    nothing = np.zeros((45, 83), np.int32)
+    sample = LabelledImage(name="window", image=image, labels=nothing, attributes={}, mpp=joint.mpp)
+    window = hold_out(sample, joint, 0)
+    assert window.segmenter.tile < joint.tile
+    with ArraySlide(image, mpp=joint.mpp) as slide:
+        view = slide.at(joint.mpp)
+        whole = score_box(view, Box.of_shape((45, 83)), joint, batch_size=1, tissue=whole_mask(view))
+    assert np.abs(window.scores.astype(int) - whole).max() <= 1
 
 
 def test_a_size_that_comes_twice_is_seen_turned_and_moved(two: list[Path], tmp_path: Path) -> None:

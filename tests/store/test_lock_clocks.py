@@ -12,10 +12,11 @@ import psutil
 import pytest
 
 from helpers.locks import QUICK, another_process, beating
+from wsinuc import processes
 from wsinuc.errors import LockedError
-from wsinuc.store import lock, processes
+from wsinuc.processes import process_lives, this_process
+from wsinuc.store import lock
 from wsinuc.store.lock import LockTiming, filesystem_now, locked, look
-from wsinuc.store.processes import process_lives, this_process
 from wsinuc.workflows.cohort.status import is_held
 
 DAY = 86400.0

@@ -16,7 +16,7 @@ from helpers.planted import PLANTS, PRECIOUS, interrupted, somebodys, unchanged
 from helpers.runs import run, tree
 from wsinuc import own_files
 from wsinuc.errors import OutputError
-from wsinuc.exports.atomic import replacing
+from wsinuc.exports.atomic import replacing, replacing_text
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.training.state import append_log, trim_log
 from wsinuc.store import ResultStore, owned
@@ -154,6 +154,11 @@ def _replace(path: Path) -> None:
         stream.write(b"ours")
 
 
+def _replace_text(path: Path) -> None:
+    with replacing_text(path) as stream:
+        stream.write("ours")
+
+
 def _checkpoint(path: Path) -> None:
     save_checkpoint(Checkpoint(kind="k", config={}, provenance={}, tensors={"a": torch.zeros(2)}), path)
 
@@ -173,7 +178,7 @@ WRITERS = {
     "append": lambda path: append_log(path.with_suffix(".jsonl"), {}),
     "trim": _trim,
     "create": lambda path: own_files.create(path).close(),
-    "text": lambda path: own_files.create_text(path).close(),
+    "text": _replace_text,
 }
 
 

@@ -16,10 +16,10 @@ import pytest
 from helpers.entries import entry, some_nuclei
 from wsinuc.errors import OutputError
 from wsinuc.nuclei import write_nuclei
+from wsinuc.processes import this_process
 from wsinuc.store import ResultStore, disk_errors, iter_nuclei, settings_hash
 from wsinuc.store.ledger import read_entry, write_sealed
 from wsinuc.store.manifest import inspect
-from wsinuc.store.processes import this_process
 
 SETTINGS = {"segmenter": "a", "block": 512, "shape": [10, 20]}
 

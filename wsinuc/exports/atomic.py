@@ -2,42 +2,72 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
-from wsinuc import durable, own_files
+from wsinuc import aside, durable
 from wsinuc.errors import OutputError, WsinucError
 from wsinuc.regular import require_parent
-from wsinuc.store.files import remove
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
     """A binary stream whose content takes the place of ``path`` when the block ends, and vanishes when it raises.
 
     The partial file lies beside ``path`` under a fixed name: what a killed run leaves is removed by the next.
+
+    Parameters
+    ----------
+    path
+        The file that appears.
+    sync
+        False leaves it to the system when the content reaches the disk: for many files that are soon made again.
 
     Raises
     ------
     OutputError
         The folder is missing or not writable, or the disk is full.
     """
-    try:
-        with durable.replacing(path) as stream:
-            yield stream
-    # Such as a damaged source, which is an OSError and no fault of this file.
-    except WsinucError:
-        raise
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    with _as_output_error(path), durable.replacing(path, sync=sync) as stream:
+        yield stream
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def replacing_text(path: Path, *, errors: str = "strict", sync: bool = True) -> Iterator[TextIO]:
+    """A stream of UTF-8 text whose lines end as they are written; the rest as `replacing`.
+
+    Parameters
+    ----------
+    path
+        The file that appears.
+    errors
+        What becomes of letters that are no Unicode, as for ``open``.
+    sync
+        As of `replacing`.
+    """
+    with replacing(path, sync=sync) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors=errors, newline="")
+        yield text
+        # Writes what it still holds, and leaves closing to `replacing`, which syncs first.
+        text.detach()
+
+
+@contextmanager
+def appearing(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A name beside ``path`` for a file or folder that another library writes; it gets its own name when the block
     ends, and vanishes when it raises.
+
+    What a killed run leaves is removed by the next, see `wsinuc.aside`.
+
+    Parameters
+    ----------
+    path
+        The file or folder that appears.
+    replace
+        Let a folder that is there make room.
 
     Raises
     ------
@@ -46,21 +76,18 @@ def appearing(path: Path) -> Iterator[Path]:
     """
     require_parent(path)
     # Nobody's folder is removed to make room.
-    if path.is_dir():
+    if path.is_dir() and not replace:
         raise OutputError(f"{path} is there already: remove it, or choose another name")
-    partial = own_files.beside(path)
-    try:
+    with _as_output_error(path), aside.appearing(path) as partial:
         yield partial
-        if partial.is_dir():
-            durable.sync_tree(partial)
-        else:
-            durable.sync(partial)
-        durable.rename(partial, path)
+
+
+@contextmanager
+def _as_output_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    # Such as a damaged source, which is an OSError and no fault of this file.
     except WsinucError:
         raise
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        # What went wrong first is the error to report.
-        with suppress(OSError):
-            remove(partial)

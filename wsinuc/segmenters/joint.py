@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import cycle, islice
+from math import lcm
 from typing import Annotated, Any
 
 import numpy as np
@@ -199,6 +200,16 @@ class JointSegmenter(TiledSegmenter):
             for member, model in zip(self.config.members, self.models, strict=True)
         )
         return fitted
+
+    @property
+    def grain(self) -> int:
+        """Of a side that is a multiple each member keeps whole pixels, and a multiple of its own grain."""
+        steps = [
+            (model.grain / Fraction(size)).numerator
+            for member, model in zip(self.config.members, self.models, strict=True)
+            for size in (*member.sizes, *member.enlarged)
+        ]
+        return lcm(*steps)
 
     def sizes(self, member: Member) -> tuple[str, ...]:
         """In which sizes a member sees the slide."""

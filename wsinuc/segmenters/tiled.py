@@ -67,7 +67,7 @@ class TiledSegmenter(Tiling, ABC):
         return 1
 
     def with_core(self, side: int) -> Self:
-        """The same with tiles of which ``side`` pixels are kept, a multiple of 64: for images that
+        """The same with tiles of which ``side`` pixels are kept, a multiple of `grain`: for images that
         fill no whole tile."""
         other = copy.copy(self)
         other.config = replace(self.config, tile=side + 2 * self.margin)

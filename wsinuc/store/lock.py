@@ -35,8 +35,8 @@ from wsinuc import own_files
 from wsinuc.errors import DataError, LockedError
 from wsinuc.leaving import owe, settle
 from wsinuc.limits import parse_json
+from wsinuc.processes import is_from_before_restart, process_lives, this_process
 from wsinuc.store.files import disk_errors
-from wsinuc.store.processes import is_from_before_restart, process_lives, this_process
 
 _log = logging.getLogger(__name__)
 _CLAIM_S = 10.0

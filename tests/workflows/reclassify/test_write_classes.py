@@ -21,13 +21,13 @@ from helpers.files.taught import (
     some_rows,
 )
 from helpers.runs import tree
-from wsinuc import durable, own_files, segmenters
+from wsinuc import aside, durable, own_files, segmenters
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import CheckpointError, ConfigError, DamageError, OutputError
 from wsinuc.exports.qupath.check import check_geojson
 from wsinuc.nuclei.neighbours import Neighbourhood
+from wsinuc.processes import this_process
 from wsinuc.store import iter_nuclei, iter_tables, write_json
-from wsinuc.store.processes import this_process
 from wsinuc.workflows.reclassify import place, write
 from wsinuc.workflows.reclassify.ask import next_questions, write_questions
 from wsinuc.workflows.reclassify.export import export_model
@@ -198,7 +198,7 @@ def killed_while_writing(table: ResultTable, learned: Learned, out: Path, monkey
     """The folder that a process leaves which is killed while it writes."""
     kept: list[Path] = []
     with monkeypatch.context() as patch:
-        patch.setattr(place, "this_process", lambda: DEAD)
+        patch.setattr(aside, "this_process", lambda: DEAD)
         patch.setattr(place, "_settle", lambda folder, _: kept.append(folder))
         patch.setattr(write._Job, "_write_geojson", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -213,8 +213,8 @@ def test_what_a_killed_process_has_left_goes_with_the_next_one(copied: Path, lea
     others = [own_files.beside(copied) for _ in range(2)]
     for folder, sign in zip(others, (this_process(), this_process() | {"host": "elsewhere"}), strict=True):
         folder.mkdir()
-        write_json(sign, folder / place.WRITER)
-    assert place.left_behind(copied) == [left]
+        write_json(sign, folder / aside.WRITER)
+    assert aside.left_behind(copied) == [left]
     write_classified(open_table(copied), learned, copied, PLAIN)
     assert {path.name for path in copied.parent.iterdir()} == {"one.wsinuc", *(other.name for other in others)}
     assert wsinuc.verify(copied).state == "whole"
@@ -223,8 +223,8 @@ def test_what_a_killed_process_has_left_goes_with_the_next_one(copied: Path, lea
 def test_a_process_killed_between_two_names_loses_nothing(copied: Path, learned: Learned, monkeypatch):
     (copied / "notes.txt").write_text("mine")
     left = killed_while_writing(open_table(copied), learned, copied, monkeypatch)
-    copied.rename(left / place.REPLACED)
-    assert place.left_behind(copied) == [left]
+    copied.rename(left / aside.REPLACED)
+    assert aside.left_behind(copied) == [left]
     with place.made_aside(copied):
         # Back under its name before anything else is done.
         assert wsinuc.verify(copied).state == "whole"

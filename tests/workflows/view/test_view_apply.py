@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import wsinuc
+from helpers.killed import in_child
+from wsinuc import aside, own_files
 from wsinuc.errors import OutputError
 from wsinuc.nuclei import read_nuclei
 from wsinuc.workflows.reclassify import write
@@ -20,6 +26,7 @@ from wsinuc.workflows.reclassify.learn import learn_classes
 from wsinuc.workflows.reclassify.marks import read_marks
 from wsinuc.workflows.reclassify.tables import open_tables
 from wsinuc.workflows.reclassify.write import WriteConfig, write_classified
+from wsinuc.workflows.view.library import find_sources
 from wsinuc.workflows.view.opened import Opened, Source
 from wsinuc.workflows.view.teach.apply import Applying, applied_path
 from wsinuc.workflows.view.teach.doubtful import BATCH, next_doubtful
@@ -158,6 +165,57 @@ def test_a_second_click_and_the_end_of_the_program(opened: Opened, monkeypatch: 
     assert job.state == "idle"
     # Nothing is left of what was begun.
     assert {path.name for path in folder_of(opened).parent.iterdir()} == {"plane.wsinuc", "plane.labels.geojson"}
+
+
+def killed(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_in_place(new: Path, target: Path, take_place=aside.take_place) -> None:
+    take_place(new, target)
+    killed()
+
+
+MOMENTS = {
+    "sign the new folder": (own_files, "create", killed),
+    "write the outlines": (write, "write_geojson", killed),
+    "clear away what the last one has left": (aside.shutil, "rmtree", killed),
+    "give it its name": (aside, "take_place", killed),
+    "remove the old one": (aside, "take_place", killed_in_place),
+}
+"""What the process is about to do when it is killed."""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_kill_9_leaves_the_old_result_or_the_new_one(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = apply(opened).out
+    old = content_of(out)
+    assert opened.teaching is not None
+    learned = learned_of(opened)
+    opened.teaching.learned = with_other_names(learned)
+
+    def replace_it() -> None:
+        assert apply(opened, replace=True).state == "done"
+
+    for moment, (module, name, end_here) in MOMENTS.items():
+        end = in_child(replace_it, partial(monkeypatch.setattr, module, name, end_here))
+        assert end.code == -signal.SIGKILL, (moment, end)
+        assert (content_of(out) == old) == (moment != "remove the old one"), moment
+        # What is left does not show: the viewer starts with the results alone.
+        assert [source.place for source in find_sources(out.parent).sources.values()] == [out]
+    assert wsinuc.verify(out).state == "whole"
+    assert Opened(Source(out)).table is not None
+    # Each has cleared away what the one before it has left.
+    assert len(list(out.parent.iterdir())) == 2
+    replace_it()
+    assert wsinuc.verify(out).state == "whole"
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def with_other_names(learned):
+    """The same classes under other names, so that every file that says them is another one."""
+    classes = tuple(replace(each, name=f"other {each.name}") for each in learned.classifier.classes)
+    return replace(learned, classifier=replace(learned.classifier, classes=classes))
 
 
 def test_a_failure_is_a_sentence_and_leaves_nothing(opened: Opened) -> None:

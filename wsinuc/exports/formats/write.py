@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from wsinuc import durable, own_files
+from wsinuc import own_files
 from wsinuc.errors import ConfigError, DamageError, OutputError
+from wsinuc.exports.atomic import appearing
 from wsinuc.exports.formats.registry import Format, parse_formats
 from wsinuc.regular import require_parent
-from wsinuc.store.files import remove
 from wsinuc.store.manifest import inspect
 from wsinuc.urls import Place, Url, to_place
 
@@ -142,7 +142,7 @@ def _nuclei(result: Path) -> int:
 
 @contextmanager
 def _replaceable(path: Path) -> Iterator[Path]:
-    """Where to write what is to stand at ``path``: there, or beside it when a folder has to make room.
+    """Where to write what is to stand at ``path``: there, or aside when a folder has to make room.
 
     Raises
     ------
@@ -155,26 +155,5 @@ def _replaceable(path: Path) -> Iterator[Path]:
         return
     if not any((path / name).is_file() for name in _ZARR):
         raise OutputError(f"{path} is a folder and no Zarr store, so it is not replaced: choose another -o")
-    old = own_files.beside(path)
-    # The ending stays, because a writer may ask for it.
-    new = own_files.beside(path).with_suffix(path.suffix)
-    try:
+    with appearing(path, replace=True) as new:
         yield new
-        _exchange(path, new, old)
-    finally:
-        for leftover in (new, old):
-            with suppress(OSError):
-                remove(leftover)
-
-
-def _exchange(path: Path, new: Path, old: Path) -> None:
-    """Give ``new`` the name ``path``, and what had it the name ``old``; nothing changes when that fails."""
-    try:
-        durable.rename(path, old)
-        try:
-            durable.rename(new, path)
-        except OSError:
-            durable.rename(old, path)
-            raise
-    except OSError as error:
-        raise OutputError(f"cannot replace {path}: {error.strerror or error}") from error

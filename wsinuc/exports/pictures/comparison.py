@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.drawing import boundaries, font, printable
 from wsinuc.grid import ceil_div
 from wsinuc.metrics.segmentation import count_overlaps
-from wsinuc.own_files import create
 
 TRUTH = (0, 230, 70)
 PREDICTION = (255, 0, 220)
@@ -72,7 +72,7 @@ def write_comparisons(rows: Sequence[Comparison], path: Path) -> None:
         _write_caption(page, row.caption, (0, y), width, 18)
         page.paste(Image.fromarray(picture), (0, y + CAPTION_PX))
         y += picture.shape[0] + CAPTION_PX + GAP_PX
-    with create(path) as file:
+    with replacing(path) as file:
         page.save(file, format="PNG")
 
 
@@ -100,7 +100,7 @@ def write_overlays(cells: Iterable[Comparison], count: int, path: Path) -> None:
         y = i // columns * step_y
         _write_caption(page, cell.caption, (x, y), CELL_PX, 15)
         page.paste(Image.fromarray(_outlined(_resized(cell, CELL_PX), 1)), (x, y + CAPTION_PX))
-    with create(path) as file:
+    with replacing(path) as file:
         page.save(file, format="PNG")
 
 
@@ -132,7 +132,7 @@ def write_mistakes(rows: Iterable[Comparison], count: int, path: Path) -> None:
         _write_caption(page, f"{i + 1}. {row.caption}", (x, y), width, 18)
         page.paste(Image.fromarray(shown.image), (x, y + CAPTION_PX))
         page.paste(Image.fromarray(picture), (x + width - PAIR_PX, y + CAPTION_PX))
-    with create(path) as file:
+    with replacing(path) as file:
         page.save(file, format="PNG")
 
 

@@ -11,9 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from wsinuc.exports.atomic import replacing
 from wsinuc.grid import ceil_div
 from wsinuc.metrics.calibration import Reliability
-from wsinuc.own_files import create
 
 Curve = tuple[ArrayLike, ArrayLike]
 """x and y, or x and ``(mean, spread)`` as two rows, drawn with a band."""
@@ -190,5 +190,5 @@ def _figure(width: float, height: float) -> Figure:
 
 def _save(figure: Figure, path: Path) -> None:
     # No date or version inside, so that the same figures give the same bytes.
-    with create(path) as file:
+    with replacing(path) as file:
         figure.savefig(file, format="png", dpi=120, metadata={"Software": None})

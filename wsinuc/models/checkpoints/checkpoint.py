@@ -16,10 +16,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from wsinuc import durable
-from wsinuc.errors import CheckpointError
+from wsinuc import aside
+from wsinuc.errors import CheckpointError, OutputError
 from wsinuc.models.checkpoints.file_header import HEADER_NAME, file_sha256, require_header
-from wsinuc.own_files import create
 
 _DTYPES = ("F64", "F32", "F16", "BF16", "I64")
 """Types of weights that are read: all that wsinuc writes."""
@@ -42,16 +41,24 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write atomically: a reader finds the old file or the new one, never half of it."""
+    """Write atomically: a reader finds the old file or the new one, never half of it.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or not writable, or the disk is full.
+    """
     header = {"kind": checkpoint.kind, "config": checkpoint.config, "provenance": checkpoint.provenance}
-    temporary = path.with_name(path.name + ".partial")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
-    # So that no link lies there when safetensors opens the name.
-    create(temporary).close()
-    save_file(tensors, temporary, metadata={HEADER_NAME: json.dumps(header, sort_keys=True)})
-    temporary.chmod(0o644)  # safetensors makes it readable by its owner only
-    durable.sync(temporary)
-    durable.rename(temporary, path)
+    try:
+        # In a folder of its own, because safetensors writes a temporary file beside the name that it is given.
+        with aside.appearing(path) as temporary:
+            save_file(tensors, temporary, metadata={HEADER_NAME: json.dumps(header, sort_keys=True)})
+            temporary.chmod(0o644)  # safetensors makes it readable by its owner only
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"cannot write the checkpoint {path} ({getattr(error, 'strerror', None) or error})"
+        ) from error
 
 
 def load_checkpoint(path: Path, *kinds: str) -> Checkpoint:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from contextlib import suppress
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from wsinuc import durable
 from wsinuc.errors import CheckpointError, DataError, OutputError
 from wsinuc.limits import parse_json
-from wsinuc.own_files import append, create, create_text
+from wsinuc.own_files import append
 
 Settings = Mapping[str, Any]
 """JSON types by dotted name."""
@@ -44,7 +45,6 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Write atomically; raises OutputError when the disk is full or not writable."""
-        temporary = path.with_name(path.name + ".partial")
         content = {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -54,13 +54,9 @@ class TrainingState:
             "settings": json.dumps(self.settings, sort_keys=True),
         }
         try:
-            with create(temporary) as file:
+            with durable.replacing(path) as file:
                 torch.save(content, file)
-            durable.sync(temporary)
-            durable.rename(temporary, path)
         except (OSError, RuntimeError) as error:  # torch's writer calls a full disk a RuntimeError
-            with suppress(OSError):
-                temporary.unlink()
             raise OutputError(f"cannot write the training state {path} ({str(error).splitlines()[0]})") from error
 
     def load(self, path: Path) -> None:
@@ -124,8 +120,8 @@ MAX_LINE = 1 << 16
 
 
 def append_log(path: Path, line: Mapping[str, Any]) -> None:
-    """Add one line of figures."""
-    with append(path) as stream:
+    """Add one line of figures; raises OutputError when the disk is full or not writable."""
+    with _log_errors(path), append(path) as stream:
         stream.write((json.dumps(line) + "\n").encode())
 
 
@@ -144,15 +140,36 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def trim_log(path: Path, step: int) -> None:
-    """Drop the lines after ``step``: a run that was killed is repeated from its last state, and logs them again."""
+    """Drop the lines after ``step``, and half a line at the end.
+
+    A run that was killed is repeated from its last state, and logs them again; what it logs must not go on in the
+    middle of a line. Raises OutputError when the disk is full or not writable.
+    """
     lines = read_log(path)
     earlier = [line for line in lines if line["step"] <= step]
-    if len(earlier) < len(lines):
-        temporary = path.with_name(path.name + ".partial")
-        with create_text(temporary) as stream:
-            stream.writelines(json.dumps(line) + "\n" for line in earlier)
-        durable.sync(temporary)
-        durable.rename(temporary, path)
+    if len(earlier) == len(lines) and _ends_with_line(path):
+        return
+    with _log_errors(path), durable.replacing(path) as stream:
+        stream.writelines((json.dumps(line) + "\n").encode() for line in earlier)
+
+
+def _ends_with_line(path: Path) -> bool:
+    """Whether a log is empty, missing, or ends where a line does."""
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+@contextmanager
+def _log_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot write the log {path} ({error.strerror or error})") from error
 
 
 def _first_line(error: Exception) -> str:

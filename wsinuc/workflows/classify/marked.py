@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from wsinuc import durable, tissue
+from wsinuc import tissue
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import DataError
+from wsinuc.exports.atomic import replacing
 from wsinuc.grid import Box
 from wsinuc.metrics.detection import MATCH_RADIUS_UM
 from wsinuc.pipeline.block import score_box
 from wsinuc.pipeline.calibrate import calibrated
 from wsinuc.progress_line import ProgressLine
+from wsinuc.regular import make_folder
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.segmenters.normalisation import recoloured
 from wsinuc.segmenters.typed import COLOURS, TypedSegmenter
@@ -208,8 +210,8 @@ def _kept(image: LabelledImage, base: Segmenter, cache: Path | None) -> Segmente
         with np.load(path) as arrays:
             return Segmented(**{each.name: arrays[each.name] for each in fields(Segmented)})
     segmented = segment_image(image, base)
-    durable.make_folder(cache)
-    with durable.replacing(path) as stream:
+    make_folder(cache)
+    with replacing(path) as stream:
         np.savez(stream, **{each.name: getattr(segmented, each.name) for each in fields(Segmented)})
     return segmented
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc.exports.atomic import replacing_text
 from wsinuc.exports.pictures.plots import draw_heat_map, draw_reliability
 from wsinuc.metrics.calibration import Reliability, area_under_roc, reliability
 from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points, match_points
-from wsinuc.own_files import create_text
 from wsinuc.segmenters.typed import TypedSegmenter
 from wsinuc.workflows.classify.cross_validate import ClassScores
 from wsinuc.workflows.classify.marked import MarkedImage, PointCounts
@@ -101,7 +101,7 @@ class HeldOutReport:
 
     def write(self, path: Path) -> None:
         """Write ``path`` (JSON), and beside it ``.confusion.png`` and ``.calibration.png``."""
-        with create_text(path) as file:
+        with replacing_text(path) as file:
             file.write(json.dumps(self.as_json(), indent=2) + "\n")
         draw_heat_map(
             self.scores.confusion,

@@ -16,6 +16,7 @@ import wsinuc
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, LabelledImage
 from wsinuc.errors import CheckpointError, ConfigError, DataError
+from wsinuc.exports.atomic import replacing_text
 from wsinuc.exports.pictures.plots import draw_heat_map
 from wsinuc.grid import ceil_div
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -23,7 +24,6 @@ from wsinuc.models.devices import pick_dtype, prepare_device
 from wsinuc.models.features.nucleus_classifier import ClassifierConfig
 from wsinuc.models.training.loop import Progress
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.own_files import create_text
 from wsinuc.progress_line import ProgressLine
 from wsinuc.segmenters import model_path, segmenter_from
 from wsinuc.segmenters.class_network import ClassNetwork, ClassWeights
@@ -184,7 +184,7 @@ def train_points(
         **(provenance or {}),
     }
     save_checkpoint(typed_checkpoint(checkpoint, classes, classifier, origin, network=network), out)
-    with create_text(out.with_suffix(".json")) as file:
+    with replacing_text(out.with_suffix(".json")) as file:
         file.write(json.dumps(report, indent=2) + "\n")
     if scores is not None:
         write_confusion(scores, out)
@@ -270,7 +270,7 @@ def _tested_by_chance(table: NucleusTable, config: PointTrainConfig, on_event: C
 
 def write_confusion(scores: ClassScores, out: Path) -> None:
     """Write ``.confusion.csv`` and ``.confusion.png`` beside ``out``."""
-    with create_text(out.with_suffix(".confusion.csv"), newline="") as file:
+    with replacing_text(out.with_suffix(".confusion.csv")) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["annotated", *scores.names])
         writer.writerows([name, *row] for name, row in zip(scores.names, scores.confusion.tolist(), strict=True))

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from wsinuc.datasets.base import Dataset, LabelledImage
+from wsinuc.exports.atomic import replacing_text
 from wsinuc.exports.pictures.contact_sheet import write_contact_sheet
 from wsinuc.exports.pictures.plots import draw_histograms
-from wsinuc.own_files import create_text
 from wsinuc.workflows.compare.patches import QUANTITIES, Cutting, PatchFigures, cut_patches
 
 SHOWN = 12
@@ -25,7 +25,7 @@ COLUMNS = 6
 def write_comparison(summary: Mapping[str, Any], figures: Mapping[str, PatchFigures], out: Path) -> None:
     """Write ``comparison.json``, where null is what could not be measured, and ``distributions.png``."""
     text = json.dumps(_without_nan(summary), indent=2, allow_nan=False)
-    with create_text(out / "comparison.json") as file:
+    with replacing_text(out / "comparison.json") as file:
         file.write(text + "\n")
     drawn = {label: {name: each.values(key) for name, each in figures.items()} for key, label in QUANTITIES.items()}
     draw_histograms(drawn, out / "distributions.png")

@@ -26,7 +26,7 @@ from wsinuc.exports.atomic import replacing
 from wsinuc.own_files import check_folder
 from wsinuc.progress_line import ProgressLine
 from wsinuc.separation.channels import FOREGROUND
-from wsinuc.store.files import disk_errors, read_json, write_json
+from wsinuc.store.files import as_json, disk_errors, read_json
 from wsinuc.workflows.distill.config import DistillConfig
 from wsinuc.workflows.distill.teacher import (
     JointTeacher,
@@ -151,7 +151,8 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
         )
     check_folder(folder)
     folder.mkdir(exist_ok=True)
-    write_json(identity, folder / _RECORD)
+    with replacing(folder / _RECORD) as stream:
+        stream.write(as_json(identity))
 
 
 def _short(value: Any) -> str:

@@ -13,11 +13,12 @@ import numpy as np
 
 from wsinuc.datasets.base import Dataset
 from wsinuc.errors import OutputError
+from wsinuc.exports.atomic import replacing_text
 from wsinuc.exports.pictures.comparison import Comparison, write_comparisons, write_mistakes, write_overlays
 from wsinuc.exports.pictures.plots import draw_detector, draw_heat_map, draw_reliability
 from wsinuc.metrics.calibration import Verdicts, area_under_roc, reliability, roc_curve, share_by_group
 from wsinuc.metrics.detection import DetectionCounts
-from wsinuc.own_files import check_folder, create_text
+from wsinuc.own_files import check_folder
 from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores
 from wsinuc.workflows.evaluate.ignored import counted, counted_image, faded
 from wsinuc.workflows.evaluate.predictions import Prediction, read_written, write_label_image
@@ -50,7 +51,7 @@ def write_tables(evaluation: Evaluation, out: Path) -> None:
     rows = [image.row(evaluation.classes) for image in evaluation.images]
     attributes = [name for name in evaluation.images[0].attributes if name != "name"]
     # Names of images are names of files, which may be no Unicode.
-    with create_text(out / "scores.csv", newline="", errors="backslashreplace") as file:
+    with replacing_text(out / "scores.csv", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*rows[0], *attributes])
         for row, image in zip(rows, evaluation.images, strict=True):
@@ -66,7 +67,7 @@ def write_tables(evaluation: Evaluation, out: Path) -> None:
 
 def write_json(figures: Mapping[str, Any], path: Path) -> None:
     """Figures by name as JSON, null for NaN."""
-    with create_text(path) as file:
+    with replacing_text(path) as file:
         file.write(json.dumps(_without_nan(figures), indent=2, allow_nan=False) + "\n")
 
 

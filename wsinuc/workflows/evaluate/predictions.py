@@ -26,6 +26,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.label_files import read_ids, read_labels
 from wsinuc.datasets.layouts.folder import FolderLayout
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.exports.atomic import replacing, replacing_text
 from wsinuc.exports.ome_zarr.metadata import SEMANTIC
 from wsinuc.grid import Block, Box
 from wsinuc.labels import paint_outlines
@@ -33,9 +34,10 @@ from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.groups import PixelGroups
 from wsinuc.nuclei.measured_names import OF_BLOCKS
 from wsinuc.nuclei.stains import FIXED
-from wsinuc.own_files import check_folder, create, create_text
+from wsinuc.own_files import check_folder
 from wsinuc.pipeline.block import process_block
 from wsinuc.pipeline.calibrate import calibrated
+from wsinuc.regular import make_folder
 from wsinuc.segmenters.base import ByMeasurement, Segmenter
 from wsinuc.semantic.classes import map_classes, names_whole_nuclei, with_nuclei
 from wsinuc.slides.array import ArraySlide
@@ -210,13 +212,13 @@ def write_label_image(prediction: Prediction, folder: Path, name: str, class_nam
     path = folder / f"{name}.png"
     if labels.size and labels.max() > np.iinfo(np.uint16).max:
         raise DataError(f"{path.name}: {labels.max()} nuclei do not fit a 16-bit PNG; evaluate smaller fields")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with create(path) as file:
+    make_folder(path.parent)
+    with replacing(path, sync=False) as file:
         Image.fromarray(labels.astype(np.uint16)).save(file, format="PNG")
     if prediction.semantic is not None:
         check_folder(folder / SEMANTIC)
-        (folder / SEMANTIC).mkdir(exist_ok=True)
-        with create(folder / SEMANTIC / f"{name}.png") as file:
+        make_folder(folder / SEMANTIC)
+        with replacing(folder / SEMANTIC / f"{name}.png", sync=False) as file:
             Image.fromarray(prediction.semantic).save(file, format="PNG")
     if prediction.classes is not None and class_names:
         _write_table(folder / "classes.csv", ("name",), [(each,) for each in class_names])
@@ -226,8 +228,8 @@ def write_label_image(prediction: Prediction, folder: Path, name: str, class_nam
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with create_text(path, newline="") as file:
+    make_folder(path.parent)
+    with replacing_text(path, sync=False) as file:
         csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from wsinuc.datasets.base import Dataset
 from wsinuc.datasets.sampling.resampled import resampled
 from wsinuc.errors import ConfigError
-from wsinuc.own_files import create_text
+from wsinuc.exports.atomic import replacing_text
 from wsinuc.workflows.evaluate import files as evaluation_files
 from wsinuc.workflows.evaluate.figures import METRICS, Evaluation
 from wsinuc.workflows.evaluate.run import Predict, evaluate
@@ -96,7 +96,7 @@ def resolution_rows(evaluations: Mapping[float, Evaluation]) -> list[dict[str, f
 
 def _write(evaluations: Mapping[float, Evaluation], out: Path) -> None:
     rows = resolution_rows(evaluations)
-    with create_text(out / "resolutions.csv", newline="") as file:
+    with replacing_text(out / "resolutions.csv") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

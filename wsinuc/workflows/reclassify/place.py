@@ -1,28 +1,23 @@
-"""Where a classified result goes: whether it may be written there, where it is made, and how it takes its name.
+"""Where a classified result goes: whether it may be written there, and where it is made.
 
-``slide.wsinuc.<random>.partial`` beside the result holds ``writer.json``, which says what process writes, ``result``,
-which is made, and for a moment ``replaced``, the result that had the name until then. So whoever comes next can tell
-what is still at work from what nobody finishes any more.
+It is made aside (`wsinuc.aside`), in ``result``. When the result that had the name until then goes, what users keep in
+its folder moves on to the new one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-from wsinuc import durable, own_files
+from wsinuc import aside, durable, own_files
 from wsinuc.errors import OutputError
 from wsinuc.regular import require_parent
 from wsinuc.store import ResultStore
-from wsinuc.store.files import read_json, remove, write_json
 from wsinuc.store.outputs import OUTPUTS, SUMMARY
-from wsinuc.store.processes import process_lives, this_process
 from wsinuc.workflows.reclassify.tables import ResultTable
 
-WRITER = "writer.json"
 RESULT = "result"
-REPLACED = "replaced"
 
 
 def check_out(table: ResultTable, out: Path, *, overwrite: bool) -> None:
@@ -51,51 +46,20 @@ def made_aside(out: Path) -> Iterator[Path]:
     OSError
         The folder cannot be made.
     """
-    for left in left_behind(out):
-        _settle(left, out)
-    area = own_files.beside(out)
-    area.mkdir()
-    try:
-        write_json(this_process(), area / WRITER, sync=False)
+    with aside.area_beside(out, _settle) as area:
         (area / RESULT).mkdir()
         yield area / RESULT
-    finally:
-        # What went wrong first is the error to report.
-        with suppress(OSError):
-            _settle(area, out)
-
-
-def take_place(folder: Path, out: Path) -> None:
-    """Give a complete folder of `made_aside` its name; the one that had it until then goes with the block."""
-    if not out.exists():
-        durable.rename(folder, out)
-        return
-    if durable.exchange(folder, out):
-        return
-    replaced = folder.with_name(REPLACED)
-    durable.rename(out, replaced)
-    try:
-        durable.rename(folder, out)
-    except OSError:
-        durable.rename(replaced, out)
-        raise
-
-
-def left_behind(out: Path) -> list[Path]:
-    """Folders in which a process that was killed has made a result; those of other machines cannot be told."""
-    folders = [path for path in own_files.named_beside(out) if own_files.what_is(path) == "folder"]
-    return [folder for folder in folders if process_lives(read_json(folder / WRITER)) is False]
 
 
 def _settle(area: Path, out: Path) -> None:
     """Remove what is left of the making of a result, but for what is worth keeping."""
-    replaced = area / REPLACED
+    replaced = area / aside.REPLACED
     if replaced.exists() and not out.exists():
         durable.rename(replaced, out)
     for old in (area / RESULT, replaced):
         if old.exists() and out.exists():
             _hand_over(old, out)
-    remove(area)
+    aside.settle(area, out)
 
 
 def _hand_over(old: Path, out: Path) -> None:

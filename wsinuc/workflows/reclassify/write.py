@@ -21,7 +21,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 import wsinuc
-from wsinuc import durable
+from wsinuc import aside, durable
 from wsinuc.errors import DamageError
 from wsinuc.exports.ome_zarr.metadata import CLASS_IMAGE
 from wsinuc.exports.qupath.geojson import default_geojson_name, write_geojson
@@ -42,7 +42,7 @@ from wsinuc.workflows.reclassify.around import ClassNeighbours
 from wsinuc.workflows.reclassify.class_image import write_class_image
 from wsinuc.workflows.reclassify.learn import Learned
 from wsinuc.workflows.reclassify.pictures import NoPicturesError, PictureJob, write_pictures
-from wsinuc.workflows.reclassify.place import check_out, made_aside, take_place
+from wsinuc.workflows.reclassify.place import check_out, made_aside
 from wsinuc.workflows.reclassify.tables import ResultTable
 
 LABELS = "labels.ome.zarr"
@@ -114,7 +114,7 @@ def write_classified(
         job = _Job(table, learned, out, folder, config, dict(about or {}), tell or _tell_nobody)
         classified = job.execute()
         durable.sync_tree(folder)
-        take_place(folder, out)
+        aside.take_place(folder, out)
     return Classified(folder=out, counts=classified.counts, notes=classified.notes)
 
 

@@ -30,19 +30,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from wsinuc import own_files
+from wsinuc import durable, own_files
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.files import read_table
 from wsinuc.errors import OutputError, SynthesisError
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.contact_sheet import write_contact_sheet
 from wsinuc.nuclei.classes import NucleusClass, hex_color
-from wsinuc.store.files import disk_errors, read_json, write_json
+from wsinuc.store.files import as_json, disk_errors, read_json
 from wsinuc.store.lock import locked
 from wsinuc.store.owned import make_area
 
 FORMAT = "wsinuc-synthetic"
 VERSION = 1
+WORK = ".synthesis"
+"""Folder of the lock."""
 SETTINGS = "synthesis.json"
 MANIFEST = "manifest.csv"
 SHEET = "contact_sheet.png"
@@ -164,7 +166,7 @@ def writing(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nucleus
     """
     # Before anything is created in a folder that may be somebody else's.
     samples_in(folder, settings, classes)
-    work = folder / ".synthesis"
+    work = folder / WORK
     with disk_errors(folder):
         make_area(work)
     with locked(work / "lock"):
@@ -184,7 +186,7 @@ def samples_in(folder: Path, settings: Mapping[str, Any], classes: Sequence[Nucl
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, a folder for the samples is needed: choose another place with -o")
     if folder.is_dir():
-        content = [p.name for p in folder.iterdir() if p.name != ".synthesis"]
+        content = [p.name for p in folder.iterdir() if p.name != WORK]
     else:
         content = []
     if not content:
@@ -206,14 +208,16 @@ def _identity(settings: Mapping[str, Any], classes: Sequence[NucleusClass]) -> d
 
 def _prepare(folder: Path, identity: Mapping[str, Any], classes: Sequence[NucleusClass]) -> frozenset[int]:
     """Folders, settings and the manifest's header where they are missing; the samples that are there."""
+    if not (folder / SETTINGS).exists():
+        # First of all and from the working area: a folder that holds anything else and no settings is another's.
+        with durable.replacing(folder / SETTINGS, folder / WORK / f"{SETTINGS}{durable.PARTIAL}") as file:
+            file.write(as_json(identity))
     names = ["images", "labels"]
     if classes:
         names.append("classes")
     for name in names:
         own_files.check_folder(folder / name)
         (folder / name).mkdir(exist_ok=True)
-    if not (folder / SETTINGS).exists():
-        write_json(identity, folder / SETTINGS)
     if classes and not (folder / "classes.csv").exists():
         rows = [f'"{each.name}",{hex_color(each.color)}\n' for each in classes]
         _write_text("name,color\n" + "".join(rows), folder / "classes.csv")

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -176,7 +176,7 @@ class RowStore:
         None when it is not known.
     memory_gib
         When the rows may need more, or nobody knows, they go to a file in ``folder`` instead, which
-        is mapped at the end.
+        is mapped at the end. It has no name, so it goes with the process, however that ends.
     """
 
     def __init__(self, width: int, capacity: int | None, memory_gib: float, folder: Path) -> None:
@@ -188,7 +188,7 @@ class RowStore:
         self._memory = None
         if fits:
             self._memory = torch.empty(capacity or 0, width, dtype=torch.float16)
-        self._file: Path | None = None
+        self._file: IO[bytes] | None = None
 
     def append(self, features: torch.Tensor) -> None:
         """Add rows ``(k, width)``; raises OutputError when the disk is full."""
@@ -200,22 +200,15 @@ class RowStore:
         try:
             if self._file is None:
                 # Beside the output, where callers want it: /tmp is often memory, the very thing that is short.
-                with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".rows", delete=False) as created:
-                    self._file = Path(created.name)
-            with self._file.open("ab") as stream:
-                stream.write(features.half().contiguous().numpy().tobytes())
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  # open until it is mapped
+            self._file.write(features.half().contiguous().numpy().tobytes())
+            # A full disk shows here, and not when the rows are read.
+            self._file.flush()
         except OSError as error:
-            self.discard()
             raise OutputError(
                 f"cannot keep {self._rows} rows of {self._width} features in {self._folder} ({error.strerror}): "
                 "free space there, or read fewer pixels per visit"
             ) from error
-
-    def discard(self) -> None:
-        """Remove the file, if there is one; Windows keeps a file that is mapped."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.unlink(missing_ok=True)
 
     def finish(self) -> torch.Tensor:
         """All rows as one fp16 tensor, without a copy."""
@@ -223,10 +216,9 @@ class RowStore:
             return self._memory[: self._rows]
         if self._file is None:
             return torch.empty(0, self._width, dtype=torch.float16)
-        size = self._rows * self._width
-        mapped = torch.from_file(str(self._file), shared=True, size=size, dtype=torch.float16)
-        self.discard()  # the mapping keeps the content alive
-        return mapped.view(self._rows, self._width)
+        # The mapping keeps the content alive.
+        with self._file as file:
+            return torch.from_numpy(np.memmap(file, np.float16, mode="r+", shape=(self._rows, self._width)))
 
 
 def collect_pixels(
@@ -269,7 +261,6 @@ def collect_pixels(
         targets.append((classes, maps, image))
         on_visit(done, config.visits * len(dataset))
     if not any(bool((classes > 0).any()) for classes, _, _ in targets):
-        store.discard()
         raise DataError("no annotated nucleus to learn from: check the data set's labels and filters")
     classes, maps, images = (torch.cat(column) for column in zip(*targets, strict=True))
     return PixelTable(store.finish(), classes, maps, images)

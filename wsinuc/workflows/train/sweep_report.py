@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wsinuc.errors import DataError
+from wsinuc.exports.atomic import replacing_text
 from wsinuc.exports.pictures.plots import draw_heat_map
 from wsinuc.limits import read_json
 from wsinuc.models.features.extractor import FeatureConfig
-from wsinuc.own_files import create_text
 from wsinuc.typed_json import from_json
 
 
@@ -48,7 +48,7 @@ def _text(numbers: Sequence[int]) -> str:
 
 def write_scores(scores: Sequence[SweepScore], denoiser: Path, out: Path) -> None:
     """``sweep.csv``, best first, and the best choice as ``best.json``."""
-    with create_text(out / "sweep.csv", newline="") as file:
+    with replacing_text(out / "sweep.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(list(asdict(scores[0])))
         for score in scores:
@@ -56,7 +56,7 @@ def write_scores(scores: Sequence[SweepScore], denoiser: Path, out: Path) -> Non
             writer.writerow("" if isinstance(value, float) and math.isnan(value) else value for value in row.values())
     best = {name: None if value != value else value for name, value in asdict(scores[0]).items()}
     text = json.dumps(best | {"denoiser": str(denoiser)}, indent=2)
-    with create_text(out / "best.json") as file:
+    with replacing_text(out / "best.json") as file:
         file.write(text + "\n")
 
 

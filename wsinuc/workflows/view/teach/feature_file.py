@@ -84,7 +84,8 @@ class FeatureFile:
             before |= {id_of(each): each for each in features if id_of(each) in after}
             kept = [each for each in features if id_of(each) not in after]
             new = [each for each in after.values() if each is not None]
-            with durable.replacing(self.path, own_files.beside(self.path)) as stream:
+            # Under a fixed name: nobody else writes now, and what a killed viewer has left is overwritten.
+            with durable.replacing(self.path) as stream:
                 stream.write(collection_text([*kept, *new]))
         return Edit(before, after)
 
