@@ -147,7 +147,49 @@ def quoted(*words: Any) -> str:
     return shlex.join(map(str, words))
 
 
-def evaluate_command(data: str, mpp: float | None, model: Path, *, regions: str | None = None) -> str:
-    """What measures a trained model on the data set that it was trained on, or on a part of it."""
-    which = [*_given("--mpp", mpp), *_given("--regions", regions)]
-    return quoted("wsinuc", "evaluate", data, *which, "--model", model)
+def measuring_command(data: str, options: Mapping[str, Any], model: Path) -> str:
+    """What measures a trained model on images that it has not seen.
+
+    They are another part of the split, or what the one condition of the training leaves out; else the command says
+    ``OTHER_DATA`` for them.
+
+    Parameters
+    ----------
+    options
+        Those of the training.
+    """
+    unseen = _other_part(options) or _other_images(options)
+    if not unseen:
+        return quoted("wsinuc", "evaluate", "OTHER_DATA", "--model", model)
+    which = [*_given("--mpp", options["mpp"]), *_given("--regions", options.get("regions"))]
+    return quoted("wsinuc", "evaluate", data, *which, *unseen, "--model", model)
+
+
+def _other_part(options: Mapping[str, Any]) -> list[Any]:
+    """The options that name a part of the split from which nothing was learned, ``test`` if there is one."""
+    from wsinuc.datasets.sampling.split import Split
+
+    split = options.get("split")
+    if split is None:
+        return []
+    used = (options["part"], options.get("validation"))
+    others = [name for name in Split.load(split).parts if name not in used]
+    if not others:
+        return []
+    return ["--split", split, "--part", "test" if "test" in others else others[0]]
+
+
+def _other_images(options: Mapping[str, Any]) -> list[Any]:
+    """The condition of a training turned round; of several conditions nobody knows which one keeps images back."""
+    wanted = options.get("wanted", ())
+    unwanted = options.get("unwanted", ())
+    if options.get("split") is not None or len(wanted) + len(unwanted) != 1:
+        return []
+    if wanted:
+        return ["--where-not", wanted[0]]
+    return ["--where", unwanted[0]]
+
+
+def evaluate_command(data: str, mpp: float | None, model: Path) -> str:
+    """What measures a model on a data set."""
+    return quoted("wsinuc", "evaluate", data, *_given("--mpp", mpp), "--model", model)
