@@ -76,12 +76,16 @@ def test_after_a_generator(method: str):
 
 def test_after_a_sweep_its_features_are_trained_on(tmp_path: Path, data: Path):
     (tmp_path / "best.json").write_text(json.dumps({"timesteps": [5], "blocks": [1], "denoiser": "d x.safetensors"}))
-    hint = parsed(after_sweep(str(data), 0.5, tmp_path)).params
+    options = {"mpp": 0.5, "regions": None, "split": None, "part": "train"}
+    hint = parsed(after_sweep(str(data), tmp_path, options)).params
     assert (hint["denoiser"], hint["features"]) == ("d x.safetensors", tmp_path / "best.json")
+    # What the sweep has scored on, and the rest of the split, is no training data.
+    hint = parsed(after_sweep(str(data), tmp_path, options | {"split": Path("s.json"), "part": "few"})).params
+    assert (hint["split"], hint["part"]) == (Path("s.json"), "few")
     # A shipped one is named, wherever its file lies.
     best = {"timesteps": [5], "blocks": [1], "denoiser": str(shipped_path("diffusion"))}
     (tmp_path / "best.json").write_text(json.dumps(best))
-    assert parsed(after_sweep(str(data), 0.5, tmp_path)).params["denoiser"] == "diffusion"
+    assert parsed(after_sweep(str(data), tmp_path, options)).params["denoiser"] == "diffusion"
 
 
 def test_after_distilling_the_student_is_measured_or_shown(tmp_path: Path, data: Path):

@@ -124,8 +124,8 @@ def describe_checkpoint(model: ModelDescription) -> str:
     if model.base is not None:
         rows.append(("nuclei of", model.base))
     if model.parameters is not None:
-        rows.append(("parameters", f"{model.parameters / 1e6:.2f} million"))
-    rows.append(("size", f"{model.bytes / 1e6:.1f} MB"))
+        rows.append(("parameters", _in_millions(model.parameters)))
+    rows.append(("size", _in_megabytes(model.bytes)))
     rows += [("learned from", source) for source in model.data]
     if model.licence is not None:
         rows.append(("licence", model.licence))
@@ -134,6 +134,19 @@ def describe_checkpoint(model: ModelDescription) -> str:
         rows.append(("cross-validated", figures))
     rows.append(("sha256", model.sha256))
     return as_text([model.model, *(f"  {name:<17}{value}" for name, value in rows)])
+
+
+def _in_millions(count: int) -> str:
+    """What a few regressions have learned is less than a rounded million."""
+    if count < 10_000:
+        return f"{count:,}"
+    return f"{count / 1e6:.2f} million"
+
+
+def _in_megabytes(size: int) -> str:
+    if size < 100_000:
+        return f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.1f} MB"
 
 
 def describe_finished(result: ResultDescription) -> str:
@@ -178,5 +191,7 @@ def describe(slide: SlideDescription) -> str:
     if slide.associated:
         rows.append(("extras", ", ".join(slide.associated)))
     rows += [("note", note) for note in slide.notes]
+    if slide.readers:
+        rows.append(("readers", "what each of them sees; segment --reader chooses one"))
     rows += [(f"  {name}", opinion) for name, opinion in slide.readers.items()]
     return as_text([str(slide.path), *(f"  {name:<12}{value}" for name, value in rows)])

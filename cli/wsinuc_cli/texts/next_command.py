@@ -69,14 +69,20 @@ def after_denoiser(output: Path, sources: Sequence[str], preset: str, options: M
     return quoted("wsinuc", "train", data or "DATA", *chosen, *method, "--denoiser", output, "-o", segmenter)
 
 
-def after_sweep(data: str, mpp: float | None, folder: Path, *, regions: str | None = None) -> str:
-    """What trains pixel classifiers on the features that did best, of the denoiser that ``best.json`` names."""
+def after_sweep(data: str, folder: Path, options: Mapping[str, Any]) -> str:
+    """What trains pixel classifiers on the features that did best, of the denoiser that ``best.json`` names.
+
+    Parameters
+    ----------
+    options
+        Those of ``wsinuc sweep``; of a split the model learns from the part that the sweep has learned from.
+    """
     best = folder / "best.json"
     denoiser = json.loads(best.read_text(encoding="utf-8"))["denoiser"]
     segmenter = folder / "segmenter.safetensors"
     words = ["--denoiser", _by_name(denoiser), "--features", best, "-o", segmenter]
-    which = [*_given("--mpp", mpp), *_given("--regions", regions)]
-    return quoted("wsinuc", "train", data, *which, *words)
+    chosen = _chosen(None, {**options, "wanted": (), "unwanted": ()})
+    return quoted("wsinuc", "train", data, *chosen, *words)
 
 
 def after_distilling(sources: Sequence[str], labels: Sequence[str], mpp: float | None, student: Path) -> str:
