@@ -31,9 +31,7 @@ def feature_columns(measurements: Iterable[str]) -> tuple[str, ...]:
     >>> feature_columns(["area_um2", "box_y0_px", "eosin_ring_mean_od", "count_25um_Tumour"])
     ('area_um2', 'eosin_ring_mean_od')
     """
-    return tuple(
-        name for name in measurements if name in FIXED and FIXED[name].group in GROUPS and name not in POSES
-    )
+    return tuple(name for name in measurements if name in FIXED and FIXED[name].group in GROUPS and name not in POSES)
 
 
 def common_columns(tables: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
