@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
+from wsinuc.errors import ConfigError
 from wsinuc_cli.options.common import PLACE, reader_options
 from wsinuc_cli.terminal import as_text, echo, echo_json, echo_text
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 RESULT = "summary.json"
 """File by which the folder of a result is told from a slide."""
+FINISHED = ".wsinuc"
+"""How the name of a result ends."""
 CHECKPOINT = ".safetensors"
 """Suffix by which a model is told from a slide."""
 Description: TypeAlias = "SlideDescription | ResultDescription | ModelDescription"
@@ -88,6 +91,11 @@ def _described(place: Place, reader: str, mpp: float | None) -> tuple[Descriptio
 
         result = describe_result(place)
         return result, describe_finished(result)
+    if not isinstance(place, Path) and str(place).rstrip("/").endswith(FINISHED):
+        raise ConfigError(
+            f"{place} is the URL of a result, and info looks at results in folders: copy it to this computer, or open "
+            "it from Python with wsinuc.read; wsinuc verify says whether it is whole"
+        )
     checkpoint = _checkpoint(place)
     if checkpoint is not None:
         from wsinuc.workflows.doctor.model_info import describe_model
