@@ -175,7 +175,7 @@ def check_classes(loop: Loop, *, agreement: float) -> None:
     shapes = [shapely.geometry.shape(each["geometry"]) for each in outlines]
     nuclei, inside = shapely.STRtree(shapes).query(places, predicate="within")
     labels = [outlines[k]["properties"]["classification"]["name"] for k in inside]
-    assert f"{len(set(nuclei.tolist()))} nuclei with a class" in loop.printed["classify"]
+    assert f"give {len(set(nuclei.tolist()))} nuclei a class" in loop.printed["classify"]
     learned = np.array(after["class"].to_pylist())
     assert set(labels) == set(learned) == set(CLASSES)
     assert (learned[nuclei] == labels).mean() >= agreement

@@ -12,13 +12,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from helpers.files.datasets import write_set
+from wsinuc.datasets.sampling.split import Split
 from wsinuc.segmenters.shipped import shipped_path
 from wsinuc_cli.main import main
 from wsinuc_cli.texts.next_command import (
     after_denoiser,
     after_distilling,
     after_sweep,
-    evaluate_command,
+    measuring_command,
     next_command,
 )
 
@@ -75,12 +76,16 @@ def test_after_a_generator(method: str):
 
 def test_after_a_sweep_its_features_are_trained_on(tmp_path: Path, data: Path):
     (tmp_path / "best.json").write_text(json.dumps({"timesteps": [5], "blocks": [1], "denoiser": "d x.safetensors"}))
-    hint = parsed(after_sweep(str(data), 0.5, tmp_path)).params
+    options = {"mpp": 0.5, "regions": None, "split": None, "part": "train"}
+    hint = parsed(after_sweep(str(data), tmp_path, options)).params
     assert (hint["denoiser"], hint["features"]) == ("d x.safetensors", tmp_path / "best.json")
+    # What the sweep has scored on, and the rest of the split, is no training data.
+    hint = parsed(after_sweep(str(data), tmp_path, options | {"split": Path("s.json"), "part": "few"})).params
+    assert (hint["split"], hint["part"]) == (Path("s.json"), "few")
     # A shipped one is named, wherever its file lies.
     best = {"timesteps": [5], "blocks": [1], "denoiser": str(shipped_path("diffusion"))}
     (tmp_path / "best.json").write_text(json.dumps(best))
-    assert parsed(after_sweep(str(data), 0.5, tmp_path)).params["denoiser"] == "diffusion"
+    assert parsed(after_sweep(str(data), tmp_path, options)).params["denoiser"] == "diffusion"
 
 
 def test_after_distilling_the_student_is_measured_or_shown(tmp_path: Path, data: Path):
@@ -91,8 +96,27 @@ def test_after_distilling_the_student_is_measured_or_shown(tmp_path: Path, data:
     assert parsed(after_distilling((str(slide),), (), None, Path("s.safetensors"))).info_name == "segment"
 
 
-def test_after_training_the_model_is_measured(data: Path):
-    assert parsed(evaluate_command(str(data), 0.5, Path("m.safetensors"))).params["mpp"] == 0.5
+def test_after_a_training_images_that_it_has_not_seen_measure_the_model(tmp_path: Path, data: Path):
+    model = Path("m.safetensors")
+    taught = {"mpp": 0.5, "split": None, "part": "train", "wanted": (), "unwanted": ()}
+
+    def hint(**options: object) -> dict[str, object]:
+        context = parsed(measuring_command(str(data), taught | options, model))
+        assert (context.info_name, context.params["model"]) == ("evaluate", "m.safetensors")
+        return context.params
+
+    assert hint()["data"] == "OTHER_DATA"
+    kept_back = hint(unwanted=("patient=09,10",))
+    assert (kept_back["data"], kept_back["mpp"], kept_back["wanted"]) == (str(data), 0.5, ("patient=09,10",))
+    assert hint(wanted=("patient=01",))["unwanted"] == ("patient=01",)
+    # Of two conditions nobody knows which one keeps images back.
+    assert hint(wanted=("patient=01",), unwanted=("organ=brain",))["data"] == "OTHER_DATA"
+    split = tmp_path / "split.json"
+    Split(parts={"train": (), "validation": (), "test": ()}, dataset="folder", seed=0).save(split)
+    part = hint(split=split, validation="validation")
+    assert (part["split"], part["part"]) == (split, "test")
+    Split(parts={"train": ()}, dataset="folder", seed=0).save(split)
+    assert hint(split=split)["data"] == "OTHER_DATA"
 
 
 def dry(*words: object) -> str:

@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsinuc.errors import DataError
-from wsinuc.nuclei.measured_names import FIXED
+from wsinuc.nuclei.measured_names import FIXED, POSES
 
 GROUPS = ("basic", "shape", "stain", "texture", "neighbours")
 """Groups that are used, of those that a table has."""
 NEEDED = "stain"
 """The group without which classes can hardly be told apart."""
-_NO_FEATURES = ("orientation_deg", "box_y0_px", "box_x0_px", "box_y1_px", "box_x1_px")
-"""Where a nucleus lies and how it is turned says nothing of its class."""
 _SKEWED = ("um", "um^2", "rad^2", "optical density/um")
 """Units of measurements that are positive and spread over orders of magnitude."""
 _SMALLEST = 1e-6
@@ -33,9 +31,7 @@ def feature_columns(measurements: Iterable[str]) -> tuple[str, ...]:
     >>> feature_columns(["area_um2", "box_y0_px", "eosin_ring_mean_od", "count_25um_Tumour"])
     ('area_um2', 'eosin_ring_mean_od')
     """
-    return tuple(
-        name for name in measurements if name in FIXED and FIXED[name].group in GROUPS and name not in _NO_FEATURES
-    )
+    return tuple(name for name in measurements if name in FIXED and FIXED[name].group in GROUPS and name not in POSES)
 
 
 def common_columns(tables: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -25,14 +25,13 @@ NEAREST = 5
 """How many neighbours' distances are written."""
 RADII_UM = (25, 50, 100)
 """Radii of the circles in which neighbours are counted."""
-OF_PIXELS = frozenset({"stain", "texture"})
-"""Groups that need the slide's pixels."""
-OF_BLOCKS = frozenset({"shape", "stain", "texture"})
-"""Groups that a block can measure of the nuclei that it owns."""
 
 _QUPATH_STAINS = {"haematoxylin": "Hematoxylin", "eosin": "Eosin"}
 _QUPATH_PARTS = ("nucleus", "cytoplasm")
 _QUPATH_STATISTICS = {"mean": "Mean", "std": "Std.Dev.", "p50": "Median"}
+
+POSES = ("orientation_deg", "box_y0_px", "box_x0_px", "box_y1_px", "box_x1_px")
+"""Where a nucleus lies and how it is turned, which says nothing of its class, and of many nuclei has no mean."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from wsinuc_cli.options.images import FILE, condition_options, gather, split_opt
 from wsinuc_cli.options.overlay import given_options, overlaid
 from wsinuc_cli.progress.training import log_option, telling
 from wsinuc_cli.terminal import echo
-from wsinuc_cli.texts.next_command import evaluate_command
+from wsinuc_cli.texts.next_command import measuring_command
 from wsinuc_cli.texts.training_cost import echo_cost
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def adapt(
     if outcome.written and chosen.drawn is not None:
         chosen.drawn.save(output.with_suffix(".split.json"))
     echo(measured(outcome, model))
-    echo(ending(outcome, evaluate_command(data[0], options["mpp"], output), output))
+    echo(ending(outcome, measuring_command(data[0], options, output), output))
 
 
 def measured(outcome: Outcome, model: str) -> str:

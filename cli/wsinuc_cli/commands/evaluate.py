@@ -178,6 +178,7 @@ def evaluate(
     elif data is not None and truth is None:
         dataset = _open_dataset(data, mpp, regions, split, part).where(*_conditions(wanted, unwanted))
         if pred is None:
+            files["notes"] = _learned_from(model, dataset)
             predict, names = _predictor(model, device, batch_size, semantic)
         else:
             predict, names = _reader(pred)
@@ -206,6 +207,8 @@ def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, 
     echo("  ".join(f"{TITLES.get(name, name):>9}" for name in shown))
     for row in rows:
         echo("  ".join(_cell(row[name]) for name in shown))
+    for note in files.get("notes", ()):
+        echo(f"Note: {note}")
     if files["out"] is not None:
         echo(f"Written to {files['out']}: resolutions.csv, resolutions.json and a folder per resolution")
 
@@ -232,6 +235,15 @@ def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[Conditi
     from wsinuc.datasets.base import parse_conditions
 
     return parse_conditions(wanted), parse_conditions(unwanted)
+
+
+def _learned_from(model: str, dataset: Dataset) -> tuple[str, ...]:
+    """A warning where the model has seen the annotation that it is measured with."""
+    from wsinuc.segmenters import model_path
+    from wsinuc.workflows.evaluate.learned import learned_note
+
+    note = learned_note(model_path(model), dataset)
+    return () if note is None else (note,)
 
 
 def _predictor(model: str, device: str, batch_size: int | None, semantic: bool) -> tuple[Predict, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
+from wsinuc.errors import ConfigError
 from wsinuc_cli.options.common import PLACE, reader_options
 from wsinuc_cli.terminal import as_text, echo, echo_json, echo_text
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 RESULT = "summary.json"
 """File by which the folder of a result is told from a slide."""
+FINISHED = ".wsinuc"
+"""How the name of a result ends."""
 CHECKPOINT = ".safetensors"
 """Suffix by which a model is told from a slide."""
 Description: TypeAlias = "SlideDescription | ResultDescription | ModelDescription"
@@ -88,6 +91,11 @@ def _described(place: Place, reader: str, mpp: float | None) -> tuple[Descriptio
 
         result = describe_result(place)
         return result, describe_finished(result)
+    if not isinstance(place, Path) and str(place).rstrip("/").endswith(FINISHED):
+        raise ConfigError(
+            f"{place} is the URL of a result, and info looks at results in folders: copy it to this computer, or open "
+            "it from Python with wsinuc.read; wsinuc verify says whether it is whole"
+        )
     checkpoint = _checkpoint(place)
     if checkpoint is not None:
         from wsinuc.workflows.doctor.model_info import describe_model
@@ -124,8 +132,8 @@ def describe_checkpoint(model: ModelDescription) -> str:
     if model.base is not None:
         rows.append(("nuclei of", model.base))
     if model.parameters is not None:
-        rows.append(("parameters", f"{model.parameters / 1e6:.2f} million"))
-    rows.append(("size", f"{model.bytes / 1e6:.1f} MB"))
+        rows.append(("parameters", _in_millions(model.parameters)))
+    rows.append(("size", _in_megabytes(model.bytes)))
     rows += [("learned from", source) for source in model.data]
     if model.licence is not None:
         rows.append(("licence", model.licence))
@@ -134,6 +142,19 @@ def describe_checkpoint(model: ModelDescription) -> str:
         rows.append(("cross-validated", figures))
     rows.append(("sha256", model.sha256))
     return as_text([model.model, *(f"  {name:<17}{value}" for name, value in rows)])
+
+
+def _in_millions(count: int) -> str:
+    """What a few regressions have learned is less than a rounded million."""
+    if count < 10_000:
+        return f"{count:,}"
+    return f"{count / 1e6:.2f} million"
+
+
+def _in_megabytes(size: int) -> str:
+    if size < 100_000:
+        return f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.1f} MB"
 
 
 def describe_finished(result: ResultDescription) -> str:
@@ -178,5 +199,7 @@ def describe(slide: SlideDescription) -> str:
     if slide.associated:
         rows.append(("extras", ", ".join(slide.associated)))
     rows += [("note", note) for note in slide.notes]
+    if slide.readers:
+        rows.append(("readers", "what each of them sees; segment --reader chooses one"))
     rows += [(f"  {name}", opinion) for name, opinion in slide.readers.items()]
     return as_text([str(slide.path), *(f"  {name:<12}{value}" for name, value in rows)])

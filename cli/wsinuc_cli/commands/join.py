@@ -14,7 +14,7 @@ from wsinuc_cli.options.images import FILE, condition_options, gather, split_opt
 from wsinuc_cli.options.overlay import given_options, overlaid
 from wsinuc_cli.progress.training import log_option, telling
 from wsinuc_cli.terminal import echo
-from wsinuc_cli.texts.next_command import evaluate_command
+from wsinuc_cli.texts.next_command import measuring_command
 from wsinuc_cli.texts.training_cost import echo_cost
 
 FIELDS = {"seed": "seed"}
@@ -89,5 +89,5 @@ def join(
         f"{rule.joins:,} pairs of fragments; by area, {rule.decided:.1%} of held-out ones are decided as annotated "
         f"(by one height for all: {rule.decided_by_height:.1%})"
     )
-    after = evaluate_command(data[0], options["mpp"], output, regions=options["regions"])
+    after = measuring_command(data[0], options, output)
     echo(f"Written to {output}. Next: {after}")

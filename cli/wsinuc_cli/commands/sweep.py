@@ -137,14 +137,15 @@ def sweep(
         echo(f"sweep: learns from {len(images)} images, scores on {len(scored)}")
         echo_cost(sweep_cost(images, scored, classes, paths, config))
         return
-    echo(f"{'denoiser':16}  {'timesteps':16}  {'blocks':20}  features  mean IoU    Dice     AJI")
+    aji = "     AJI" if config.finalists else ""
+    echo(f"{'denoiser':16}  {'timesteps':16}  {'blocks':20}  features  mean IoU    Dice{aji}")
     with telling(options["log"]) as tell:
         choices = len(paths) * len(config.timesteps) * len(config.blocks or ("published",))
         count = _Counted(tell, choices, config.finalists)
         best, *_ = task(images, scored, classes, paths, output, config, device=device, on_score=count)
     chosen = f"{best.denoiser}, timesteps {_text(best.timesteps)}, blocks {_text(best.blocks)}"
     echo(f"Best: {chosen}. Written to {output}: sweep.csv, best.json, heat maps")
-    echo(f"Next: {after_sweep(data, options['mpp'], output, regions=options['regions'])}")
+    echo(f"Next: {after_sweep(data, output, options)}")
 
 
 def _parts(

@@ -15,7 +15,7 @@ from wsinuc_cli.options.images import FILE, condition_options, gather, split_opt
 from wsinuc_cli.options.overlay import given_options, overlaid, refuse_foreign
 from wsinuc_cli.progress.training import log_option, telling
 from wsinuc_cli.terminal import echo
-from wsinuc_cli.texts.next_command import after_few_windows, evaluate_command
+from wsinuc_cli.texts.next_command import after_few_windows, measuring_command
 from wsinuc_cli.texts.training_cost import echo_cost
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
             "One window: the model could not measure itself, because there is none that it has not seen. Annotate a "
             "second one, better on another part of the tissue."
         )
-    after = evaluate_command(data[0], options["mpp"], output, regions=options["regions"])
+    after = measuring_command(data[0], options, output)
     echo(f"Written to {output}. Next: {after}")
 
 

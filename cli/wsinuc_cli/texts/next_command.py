@@ -69,14 +69,20 @@ def after_denoiser(output: Path, sources: Sequence[str], preset: str, options: M
     return quoted("wsinuc", "train", data or "DATA", *chosen, *method, "--denoiser", output, "-o", segmenter)
 
 
-def after_sweep(data: str, mpp: float | None, folder: Path, *, regions: str | None = None) -> str:
-    """What trains pixel classifiers on the features that did best, of the denoiser that ``best.json`` names."""
+def after_sweep(data: str, folder: Path, options: Mapping[str, Any]) -> str:
+    """What trains pixel classifiers on the features that did best, of the denoiser that ``best.json`` names.
+
+    Parameters
+    ----------
+    options
+        Those of ``wsinuc sweep``; of a split the model learns from the part that the sweep has learned from.
+    """
     best = folder / "best.json"
     denoiser = json.loads(best.read_text(encoding="utf-8"))["denoiser"]
     segmenter = folder / "segmenter.safetensors"
     words = ["--denoiser", _by_name(denoiser), "--features", best, "-o", segmenter]
-    which = [*_given("--mpp", mpp), *_given("--regions", regions)]
-    return quoted("wsinuc", "train", data, *which, *words)
+    chosen = _chosen(None, {**options, "wanted": (), "unwanted": ()})
+    return quoted("wsinuc", "train", data, *chosen, *words)
 
 
 def after_distilling(sources: Sequence[str], labels: Sequence[str], mpp: float | None, student: Path) -> str:
@@ -147,7 +153,49 @@ def quoted(*words: Any) -> str:
     return shlex.join(map(str, words))
 
 
-def evaluate_command(data: str, mpp: float | None, model: Path, *, regions: str | None = None) -> str:
-    """What measures a trained model on the data set that it was trained on, or on a part of it."""
-    which = [*_given("--mpp", mpp), *_given("--regions", regions)]
-    return quoted("wsinuc", "evaluate", data, *which, "--model", model)
+def measuring_command(data: str, options: Mapping[str, Any], model: Path) -> str:
+    """What measures a trained model on images that it has not seen.
+
+    They are another part of the split, or what the one condition of the training leaves out; else the command says
+    ``OTHER_DATA`` for them.
+
+    Parameters
+    ----------
+    options
+        Those of the training.
+    """
+    unseen = _other_part(options) or _other_images(options)
+    if not unseen:
+        return quoted("wsinuc", "evaluate", "OTHER_DATA", "--model", model)
+    which = [*_given("--mpp", options["mpp"]), *_given("--regions", options.get("regions"))]
+    return quoted("wsinuc", "evaluate", data, *which, *unseen, "--model", model)
+
+
+def _other_part(options: Mapping[str, Any]) -> list[Any]:
+    """The options that name a part of the split from which nothing was learned, ``test`` if there is one."""
+    from wsinuc.datasets.sampling.split import Split
+
+    split = options.get("split")
+    if split is None:
+        return []
+    used = (options["part"], options.get("validation"))
+    others = [name for name in Split.load(split).parts if name not in used]
+    if not others:
+        return []
+    return ["--split", split, "--part", "test" if "test" in others else others[0]]
+
+
+def _other_images(options: Mapping[str, Any]) -> list[Any]:
+    """The condition of a training turned round; of several conditions nobody knows which one keeps images back."""
+    wanted = options.get("wanted", ())
+    unwanted = options.get("unwanted", ())
+    if options.get("split") is not None or len(wanted) + len(unwanted) != 1:
+        return []
+    if wanted:
+        return ["--where-not", wanted[0]]
+    return ["--where", unwanted[0]]
+
+
+def evaluate_command(data: str, mpp: float | None, model: Path) -> str:
+    """What measures a model on a data set."""
+    return quoted("wsinuc", "evaluate", data, *_given("--mpp", mpp), "--model", model)

@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from helpers.files.slides import SHARED_SLIDES, needs_shared, pyramid, write_pyramid
 from wsinuc.errors import SlideError
 from wsinuc.slides.isolation import processes
 from wsinuc.workflows.doctor.info import describe_slide
+from wsinuc_cli.main import main
 
 
 def test_a_pyramid(tmp_path):
@@ -53,3 +55,9 @@ def test_the_real_slide():
     assert (found.reader, found.vendor, found.mpp, found.objective_power) == ("openslide", "aperio", 0.499, 20)
     assert set(found.associated) == {"label", "macro", "thumbnail"}
     assert found.tissue_mm2 == pytest.approx(2967 * 2220 * 0.499**2 / 1e6 * found.tissue_share)
+
+
+def test_a_result_at_a_url_is_named_as_such():
+    done = CliRunner().invoke(main, ["info", "s3://bucket/results/a.wsinuc"])
+    assert done.exit_code == 1
+    assert "is the URL of a result" in done.output

@@ -188,7 +188,7 @@ def test_labels_outside_of_the_region_that_was_segmented_are_left_out(one: Taugh
         assert counts.labels == len(rows)
         assert abs(counts.outside - (~inside).sum()) <= 2
         assert counts.nuclei >= inside.sum() - 2
-        assert f"{counts.outside} labels outside of the region that was segmented" in str(counts)
+        assert f"{counts.outside} of the labels lie outside of the region that was segmented" in str(counts)
     away = labelled_points(one, rows[~inside][5:], tmp_path / "away.geojson", shift=10)
     refused(part, away, f"all {(~inside).sum() - 5} labels lie outside of the region of part.wsinuc that was segmented")
     # A whole slide has nothing outside.

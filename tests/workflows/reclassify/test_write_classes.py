@@ -330,7 +330,7 @@ def test_the_command_writes_results_models_and_questions(one: TaughtSlide, label
     words = ("-o", out, "--no-report", "--export", model, "--ask", 4, "--permutations", 2)
     done = run(one.result, "--labels", labels, *words)
     assert done.exit_code == 0, done.output
-    assert "16 labels: 16 nuclei with a class" in done.output
+    assert "16 labels give 16 nuclei a class" in done.output
     assert "balanced accuracy" in done.output
     assert "After the classes were shuffled" in done.output
     assert wsinuc.verify(out / "one.wsinuc").state == "whole"

@@ -21,6 +21,7 @@ from helpers.oracle import write_slide
 from helpers.runs import run
 from wsinuc.errors import ConfigError, DataError, OutputError
 from wsinuc.nuclei import Nuclei, concatenate
+from wsinuc.nuclei.measured_names import POSES
 from wsinuc.store import iter_nuclei
 from wsinuc.workflows.regions.bands import BorderBands, check_limits
 from wsinuc.workflows.regions.drawn import SlideFrame, load_regions
@@ -87,6 +88,8 @@ def test_counts_areas_and_medians_are_those_counted_by_hand(result: Path, nuclei
             expected = np.median(nuclei.measurements["area_um2"][mine])
             assert each.class_medians[name]["area_um2"] == pytest.approx(expected, rel=1e-6)
         assert each.medians["circularity"] == pytest.approx(np.median(nuclei.measurements["circularity"][inside]))
+        # The place and the direction of a nucleus have no median.
+        assert set(nuclei.measurements) - set(each.medians) == set(POSES)
     assert [each.region for each in measure_regions(result, file)] == ["All", "Inner", "Beside"]
     assert [each.class_name for each in measure_regions(result, file)] == ["Tumor", "", ""]
 

@@ -74,7 +74,7 @@ class Split:
             There is no such part, or the data set lacks an image that it names.
         """
         if part not in self.parts:
-            raise DataError(f"the split has no part {part!r}; it has {', '.join(self.parts)}")
+            raise DataError(f"the split has no part {part!r}; it has {', '.join(self.parts)}: name one of these")
         return dataset.patches(self.parts[part])
 
     def save(self, path: Path) -> None:

@@ -98,6 +98,7 @@ def evaluate(
     out: Path | None = None,
     overwrite: bool = False,
     worst: int = WORST,
+    notes: Sequence[str] = (),
     on_image: Report = _nobody,
 ) -> Evaluation:
     """Score predictions for every image of a data set.
@@ -120,6 +121,8 @@ def evaluate(
         Replace these files in a folder that is not empty.
     worst
         Images on the page of the worst; 0 leaves it out.
+    notes
+        What else a reader of the figures has to know, such as that the model has learned from these images.
     on_image
         Called after each image.
 
@@ -156,9 +159,9 @@ def evaluate(
         if out is not None:
             files.write_prediction(out, image.name, predicted, predicted_classes)
         on_image(scored[-1])
-    notes = [f"annotation: {line}" for line in dataset.layout.notes]
-    notes += _label_notes(annotated.values(), predictions, dataset.layout.annotated)
-    evaluation = _evaluation(scored, match, scoring, mpp=dataset[0].mpp if scored else None, notes=notes)
+    all_notes = [*notes, *(f"annotation: {line}" for line in dataset.layout.notes)]
+    all_notes += _label_notes(annotated.values(), predictions, dataset.layout.annotated)
+    evaluation = _evaluation(scored, match, scoring, mpp=dataset[0].mpp if scored else None, notes=all_notes)
     if out is not None:
         files.write_tables(evaluation, out)
         files.write_pages(evaluation, dataset, out, worst=worst)

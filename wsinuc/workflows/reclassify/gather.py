@@ -50,15 +50,15 @@ class LabelCounts:
     """Median distance of these to the nearest nucleus; None where they have no place."""
 
     def __str__(self) -> str:
-        parts = [f"{self.labels:,} labels: {self.nuclei:,} nuclei with a class"]
+        parts = [f"{self.labels:,} labels give {self.nuclei:,} nuclei a class"]
         if self.unchanged:
             parts.append(f"{self.unchanged:,} detections whose class is that of the result, not counted as labels")
         if self.conflicts:
             parts.append(f"{self.conflicts:,} nuclei with several classes left out")
         if self.outside:
-            parts.append(f"{self.outside:,} labels outside of the region that was segmented")
+            parts.append(f"{self.outside:,} of the labels lie outside of the region that was segmented")
         if self.unmatched:
-            parts.append(f"{self.unmatched:,} labels of no nucleus{self.how_far}")
+            parts.append(f"{self.unmatched:,} of the labels are of no nucleus{self.how_far}")
         return "; ".join(parts)
 
     @property

@@ -10,6 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from wsinuc.nuclei import Nuclei
+from wsinuc.nuclei.measured_names import POSES
 from wsinuc.workflows.regions.bands import Band, BorderBands
 from wsinuc.workflows.regions.drawn import DrawnRegion
 
@@ -37,7 +38,7 @@ class RegionFigures:
     counts: dict[str, int]
     """Nuclei per class."""
     medians: dict[str, float]
-    """Of each measurement over all nuclei; NaN without any."""
+    """Of each measurement over all nuclei, but of place and direction, which have none; NaN without any nucleus."""
     class_medians: dict[str, dict[str, float]]
     """The same by class."""
     bands: tuple[BandFigures, ...]
@@ -113,6 +114,7 @@ def _by_name(counts: NDArray[np.int64], class_names: Sequence[str]) -> dict[str,
 
 
 def _medians(values: NDArray[np.float32], names: Sequence[str]) -> dict[str, float]:
-    if not len(values):
-        return dict.fromkeys(names, float("nan"))
-    return dict(zip(names, np.nanmedian(values.astype(np.float64), axis=0).tolist(), strict=True))
+    medians = [float("nan")] * len(names)
+    if len(values):
+        medians = np.nanmedian(values.astype(np.float64), axis=0).tolist()
+    return {name: value for name, value in zip(names, medians, strict=True) if name not in POSES}

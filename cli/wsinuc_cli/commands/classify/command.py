@@ -16,7 +16,7 @@ from wsinuc_cli.options.images import FILE, condition_options
 from wsinuc_cli.options.overlay import given_options, overlaid
 from wsinuc_cli.progress.training import log_option, telling
 from wsinuc_cli.terminal import echo, echo_text
-from wsinuc_cli.texts.next_command import evaluate_command
+from wsinuc_cli.texts.next_command import measuring_command
 from wsinuc_cli.texts.training_cost import echo_cost
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _classify_data(context: click.Context, data: str, options: dict[str, Any]) -
         )
     if scores is not None:
         echo_text(scores_table(scores, "Images that the classifier has not seen"))
-    after = evaluate_command(data, options["mpp"], output, regions=options["regions"])
+    after = measuring_command(data, options, output)
     echo(f"Written to {output}. Next: {after}")
 
 

@@ -41,13 +41,18 @@ def describe_use(done: Sequence[Summary]) -> str:
     else:
         look = "preview.png"
         picture = ""
+    results = f"Results: {', '.join(map(str, folders[:SHOWN]))}{more}"
+    python = f'  Python   wsinuc.read("{example}").nuclei()'
+    if not isinstance(example, Path):
+        # Browser, QuPath and napari open files.
+        return as_text([results, f"  look     copy the folder to this computer, and open its {look}", python])
     return as_text(
         [
-            f"Results: {', '.join(map(str, folders[:SHOWN]))}{more}",
+            results,
             f"  look     {example / look}{picture}",
             f"  QuPath   open the slide, drag {example / geojson} onto it",
             f"  napari   napari --plugin napari-ome-zarr {example / 'labels.ome.zarr'}",
-            f'  Python   wsinuc.read("{example}").nuclei()',
+            python,
             *_also_written(example, done[0]),
         ]
     )
