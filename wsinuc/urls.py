@@ -9,6 +9,7 @@ open the same file, but ``str`` and ``repr`` leave them out, and so does every e
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -193,18 +194,29 @@ class Url:
 
 Place = Path | Url
 """Where a slide or a result lies: a path or a URL."""
+PathLike = str | os.PathLike[str]
+"""How a caller names a file or folder of this machine."""
+PlaceLike = PathLike | Url
+"""How a caller names what may lie at a URL as well."""
 
 
-def to_place(where: str | Path | Url) -> Place:
+def to_place(where: PlaceLike) -> Place:
     """A path, or a Url for text that is one; ``file://`` is a path.
+
+    Raises
+    ------
+    ConfigError
+        It is neither text nor a path.
 
     Examples
     --------
     >>> to_place("s3://bucket/a.svs"), to_place("file:///data/a.svs").name
     (Url('s3://bucket/a.svs'), 'a.svs')
     """
-    if not isinstance(where, str):
+    if isinstance(where, (Path, Url)):
         return where
+    if not isinstance(where, str):
+        where = _path_text(where)
     match = _URL.match(where)
     if match is None:
         return Path(where)
@@ -214,6 +226,34 @@ def to_place(where: str | Path | Url) -> Place:
 
         return Path(url2pathname(urlsplit(where).path))
     return Url(where)
+
+
+def to_path(where: PathLike) -> Path:
+    """A path of this machine.
+
+    Raises
+    ------
+    ConfigError
+        It is neither text nor a path, or a URL.
+
+    Examples
+    --------
+    >>> to_path("out/model.safetensors").name
+    'model.safetensors'
+    """
+    place = to_place(where)
+    if isinstance(place, Url):
+        raise ConfigError(f"{place} is a URL, and a file or folder of this computer is expected")
+    return place
+
+
+def _path_text(where: object) -> str:
+    """What a path-like object stands for."""
+    if isinstance(where, os.PathLike):
+        text = os.fspath(where)
+        if isinstance(text, str):
+            return text
+    raise ConfigError(f"expected a path or a URL as text, got {where!r:.80} ({type(where).__name__})")
 
 
 @contextmanager
