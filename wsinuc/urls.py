@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
+from wsinuc.arguments import came
 from wsinuc.errors import ConfigError, RemoteError, WsinucError
 
 BLOCK = 2**20
@@ -217,6 +218,8 @@ def to_place(where: PlaceLike) -> Place:
         return where
     if not isinstance(where, str):
         where = _path_text(where)
+    if not where:
+        raise ConfigError("expected a path or a URL, got an empty text")
     match = _URL.match(where)
     if match is None:
         return Path(where)
@@ -244,6 +247,8 @@ def to_path(where: PathLike) -> Path:
     place = to_place(where)
     if isinstance(place, Url):
         raise ConfigError(f"{place} is a URL, and a file or folder of this computer is expected")
+    if "\0" in str(place):
+        raise ConfigError(f"{str(place)!r:.80} is no path: it holds a NUL character")
     return place
 
 
@@ -253,7 +258,7 @@ def _path_text(where: object) -> str:
         text = os.fspath(where)
         if isinstance(text, str):
             return text
-    raise ConfigError(f"expected a path or a URL as text, got {where!r:.80} ({type(where).__name__})")
+    raise ConfigError(f"expected a path or a URL, got {came(where)}")
 
 
 @contextmanager

@@ -35,7 +35,7 @@ from wsinuc.nuclei.columns import (
     to_arrow,
 )
 from wsinuc.nuclei.table import Nuclei
-from wsinuc.urls import Place, Url, to_place
+from wsinuc.urls import Place, PlaceLike, Url, to_place
 
 PARQUET = {
     "compression": "zstd",
@@ -82,7 +82,7 @@ def write_nuclei(nuclei: Nuclei, path: Path, provenance: Provenance | None = Non
     return hashlib.sha256(content).hexdigest()
 
 
-def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
+def read_nuclei(path: PlaceLike, sha256: str | None = None) -> Nuclei:
     """The table that `write_nuclei` wrote, exactly; ``path`` may be a URL.
 
     Parameters

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.draw import polygon
 
-from wsinuc import tissue
+from wsinuc import arguments, tissue
 from wsinuc.errors import ConfigError
 from wsinuc.grid import BlockGrid
 from wsinuc.nuclei import Nuclei, concatenate
@@ -118,7 +118,7 @@ def _stain_vectors(measure: Sequence[str], stains: str) -> StainVectors | None:
     """The vectors that densities are measured with; None where none are."""
     if OF_PIXELS.isdisjoint(measure):
         return None
-    if stains not in FIXED:
+    if arguments.text("stains", stains) not in FIXED:
         raise ConfigError(
             f"stain vectors that are {stains} are measured on a whole slide, which an image is not: "
             f"choose {' or '.join(FIXED)}, or segment the slide"

@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from wsinuc.arguments import came
 from wsinuc.config import GROUPS, STAINS, SegmentConfig
 from wsinuc.errors import ConfigError
 from wsinuc.nuclei import Nuclei
@@ -52,6 +53,18 @@ def usual_mpp_range(mpp: float) -> tuple[float, float]:
     return 0.1, 2.2 * mpp
 
 
+def check_segmenter(segmenter: object) -> None:
+    """Raise ConfigError for what cannot be a segmenter."""
+    if not (hasattr(segmenter, "predict") and hasattr(segmenter, "separate")):
+        raise ConfigError(f"expected a segmenter as wsinuc.load_segmenter gives it, got {came(segmenter)}")
+
+
+def described(model: Tiled) -> str:
+    """A model on one line, as ``repr`` shows it: its kind, its resolution, its classes."""
+    names = ", ".join(each.name for each in model.classes)
+    return f"<{type(model).__name__}: {model.mpp:g} um per pixel; classes: {names}>"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What has to be measured of nuclei so that a model can tell them apart."""
@@ -67,16 +80,20 @@ class Needs:
 
     def check(self, config: SegmentConfig) -> None:
         """Raise ConfigError where a run measures less, or otherwise."""
-        missing = [group for group in self.measure if group not in config.groups]
+        self.require(config.groups, config.stains)
+
+    def require(self, groups: tuple[str, ...], stains: str) -> None:
+        """Raise ConfigError where groups or stain vectors are not those that the model needs."""
+        missing = [group for group in self.measure if group not in groups]
         if missing:
-            wanted = [group for group in GROUPS if group in {*self.measure, *config.groups}]
+            wanted = [group for group in GROUPS if group in {*self.measure, *groups}]
             raise ConfigError(
                 f"the model tells nuclei apart by measurements of {', '.join(missing)}, which are not asked for: "
                 f"add --measure {','.join(wanted)}"
             )
-        if "stain" in self.measure and config.stains != self.stains:
+        if "stain" in self.measure and stains != self.stains:
             raise ConfigError(
-                f"the model tells nuclei apart by densities with the stain vectors {self.stains}, got {config.stains}: "
+                f"the model tells nuclei apart by densities with the stain vectors {self.stains}, got {stains}: "
                 f"add --stains {self.stains}"
             )
 

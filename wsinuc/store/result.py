@@ -58,7 +58,7 @@ from wsinuc.store.parts import NumberedParts
 from wsinuc.store.pieces import entry_path, is_whole, shard_path
 from wsinuc.store.remote import RemoteResult, working_area
 from wsinuc.store.upload import Digest, digests
-from wsinuc.urls import Place, Url, to_place
+from wsinuc.urls import PlaceLike, Url, to_path, to_place
 
 MAX_ID = 2**32 - 1
 """Largest id of a nucleus: the label image holds uint32."""
@@ -77,14 +77,14 @@ class ResultStore:
         For a URL: the folder that holds working areas. Every worker must see it; the user's cache by default.
     """
 
-    def __init__(self, out: str | Place, work: Path | None = None) -> None:
+    def __init__(self, out: PlaceLike, work: Path | None = None) -> None:
         self.out = to_place(out)
         self.remote: RemoteResult | None = None
         if isinstance(self.out, Url):
             self.remote = RemoteResult(self.out)
             self.directory = working_area(self.out, work)
         else:
-            self.directory = self.out
+            self.directory = to_path(self.out)
         self.work = self.directory / ".run"
         self.ready = self.work / "ready"
         self.summary = self.directory / SUMMARY

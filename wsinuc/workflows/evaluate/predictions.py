@@ -72,9 +72,7 @@ def predict_nuclei(
         stains = segmenter.needs.stains
     with ArraySlide(image.image, mpp=image.mpp) as slide:
         view = slide.at(segmenter.mpp)
-        content = find_nuclei(
-            view, segmenter, batch_size=batch_size, measure=measure, stains=stains, semantic=semantic
-        )
+        content = find_nuclei(view, segmenter, batch_size=batch_size, measure=measure, stains=stains, semantic=semantic)
     nuclei = content.nuclei
     prediction = prediction_of(nuclei, image.labels.shape, classes=bool(segmenter.classes))
     if content.pixels is None:

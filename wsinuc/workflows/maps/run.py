@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc import own_files
+from wsinuc import arguments, own_files
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.regular import require_parent
 from wsinuc.store import iter_nuclei
 from wsinuc.store.manifest import read_made
+from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.maps.grid import MapGrid, Sums
 from wsinuc.workflows.maps.quantity import DENSITY, SHARE, Quantity
 
@@ -48,7 +49,7 @@ class NucleiMap:
         return low - 0.5, low + 0.5
 
 
-def map_nuclei(result: Path, *, of: str = DENSITY, um: float = 50.0, class_name: str | None = None) -> NucleiMap:
+def map_nuclei(result: PathLike, *, of: str = DENSITY, um: float = 50.0, class_name: str | None = None) -> NucleiMap:
     """The map of a quantity over a result.
 
     The table is read part by part; memory grows with the number of squares alone.
@@ -72,7 +73,7 @@ def map_nuclei(result: Path, *, of: str = DENSITY, um: float = 50.0, class_name:
     DamageError, OutputError
         As ``iter_nuclei``.
     """
-    result = Path(result)
+    result = to_path(result)
     quantity = Quantity(of, class_name)
     parts = iter_nuclei(result)
     # Looks at the result before the first part is read, so that the summary below is one.
@@ -106,7 +107,7 @@ def check_targets(paths: Sequence[Path]) -> None:
             raise OutputError(f"{path} is there already: remove it, or choose another name")
 
 
-def write_map(nuclei_map: NucleiMap, path: Path) -> None:
+def write_map(nuclei_map: NucleiMap, path: PathLike) -> None:
     """Write a map in the format that the file's ending names; the file appears whole or not at all.
 
     Raises
@@ -116,6 +117,8 @@ def write_map(nuclei_map: NucleiMap, path: Path) -> None:
     OutputError
         The file cannot be written.
     """
+    arguments.instance(nuclei_map, NucleiMap, "a map that wsinuc.map_nuclei has made")
+    path = to_path(path)
     kind = format_of(path)
     if kind == "png":
         from wsinuc.workflows.maps.picture import write_picture
