@@ -40,13 +40,13 @@ Where things live: ``slides`` read pixels at a wanted resolution; ``segmenters``
 
 from __future__ import annotations
 
-import sys as _sys
-from importlib import import_module as _import_module
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from wsinuc.renamed import MovedModules as _MovedModules
+from wsinuc.renamed import MovedModules
 
-if _TYPE_CHECKING:
+if TYPE_CHECKING:
     from wsinuc.config import SegmentConfig
     from wsinuc.datasets import open_dataset
     from wsinuc.errors import WsinucError
@@ -66,13 +66,13 @@ if _TYPE_CHECKING:
     from wsinuc.workflows.cohort.run import segment_cohort
     from wsinuc.workflows.evaluate.run import evaluate
     from wsinuc.workflows.maps.run import map_nuclei, write_map
+    from wsinuc.workflows.methods.train import train
     from wsinuc.workflows.regions.run import measure_regions
     from wsinuc.workflows.segment.image import segment_image
     from wsinuc.workflows.segment.run import plan_segment, segment_slide
     from wsinuc.workflows.segment.summary import Summary
     from wsinuc.workflows.train.ddpm_config import DdpmTrainConfig
     from wsinuc.workflows.train.network_config import NetworkTrainConfig
-    from wsinuc.workflows.train.run import train
     from wsinuc.workflows.verify.run import verify
 
 __version__ = "0.2.0"
@@ -141,20 +141,20 @@ _HOMES = {
     "segment_image": "wsinuc.workflows.segment.image",
     "segment_slide": "wsinuc.workflows.segment.run",
     "shipped_models": "wsinuc.segmenters",
-    "train": "wsinuc.workflows.train.run",
+    "train": "wsinuc.workflows.methods.train",
     "verify": "wsinuc.workflows.verify.run",
     "write_geojson": "wsinuc.exports.qupath.geojson",
     "write_map": "wsinuc.workflows.maps.run",
 }
 
-_sys.meta_path.append(_MovedModules())
+sys.meta_path.append(MovedModules())
 
 
 def __getattr__(name: str) -> object:
     """A public name, imported from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module 'wsinuc' has no attribute {name!r}")
-    value = getattr(_import_module(_HOMES[name]), name)
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

@@ -60,10 +60,10 @@ class Box:
 
     def __post_init__(self) -> None:
         try:
-            empty = self.y1 <= self.y0 or self.x1 <= self.x0
+            holds_pixels = self.y0 < self.y1 and self.x0 < self.x1
         except TypeError:
             raise ConfigError(f"a box is four whole numbers, got {self.y0, self.x0, self.y1, self.x1}") from None
-        if empty:
+        if not holds_pixels:
             raise ConfigError(f"a box must hold at least one pixel, got {self.y0, self.x0, self.y1, self.x1}")
 
     @classmethod

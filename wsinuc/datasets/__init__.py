@@ -70,6 +70,12 @@ def open_dataset(
         Class or name of the regions that are annotated on slides, as a pattern; None is ``Region*``. Other sets have
         no regions.
 
+    Returns
+    -------
+    Dataset
+        A sequence whose items are read when they are asked for, each with ``image``, ``labels``, ``classes`` and
+        ``mpp``; ``where`` and slices give a part of it.
+
     Raises
     ------
     ConfigError

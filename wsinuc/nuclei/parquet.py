@@ -92,6 +92,11 @@ def read_nuclei(path: PlaceLike, sha256: str | None = None) -> Nuclei:
     sha256
         Hash that the file must have, as `write_nuclei` returns it and a result's manifest lists it; None takes any.
 
+    Returns
+    -------
+    Nuclei
+        The nuclei of the file, outlines in view pixels.
+
     Raises
     ------
     DamageError

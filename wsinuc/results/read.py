@@ -53,6 +53,11 @@ def read(result: PlaceLike, *, slide: PlaceLike | None = None) -> Result:
     slide
         The slide, when it has moved since.
 
+    Returns
+    -------
+    Result
+        Tables, label images, overlays and the slide; ``len`` is the number of nuclei.
+
     Raises
     ------
     DamageError, OutputError

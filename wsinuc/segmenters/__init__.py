@@ -51,9 +51,14 @@ def load_segmenter(model: PathLike = "default", *, device: str = "auto") -> Segm
     Parameters
     ----------
     model
-        A name of `shipped_models`, or the path of a checkpoint of kind ``segmenter``.
+        A name of `wsinuc.shipped_models`, or the path of a checkpoint of kind ``segmenter``.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    Segmenter
+        For `wsinuc.segment_image`, `wsinuc.segment_slide` and `wsinuc.evaluate`. Threads may share it, and it pickles.
 
     Raises
     ------

@@ -129,6 +129,15 @@ class Segmenter(Tiled, Protocol):
 
     ``batch_size`` is the number of tiles per forward pass that suits its device. ``identity`` names
     weights and settings: two segmenters with equal identity give equal results on one device.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> segmenter = wsinuc.load_segmenter("student", device="cpu")
+    >>> segmenter
+    <NetworkSegmenter: 0.25 um per pixel; classes: Nucleus>
+    >>> isinstance(segmenter, wsinuc.Segmenter)
+    True
     """
 
     @property

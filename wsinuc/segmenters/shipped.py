@@ -66,7 +66,19 @@ FEATURES = WEIGHTS / "diffusion.safetensors"
 
 
 def shipped_models() -> tuple[str, ...]:
-    """Names of the models whose file is here, the default first."""
+    """Names of the models whose file is here, the default first.
+
+    Returns
+    -------
+    tuple of str
+        What `wsinuc.load_segmenter` and ``wsinuc.SegmentConfig(model=...)`` take.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> wsinuc.shipped_models()[0]
+    'default'
+    """
     return tuple(model.name for model in MODELS if model.path.is_file())
 
 

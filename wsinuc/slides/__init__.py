@@ -41,6 +41,11 @@ def open_slide(path: PlaceLike, *, reader: str = "auto", mpp: float | None = Non
     mpp
         um per level-0 pixel, instead of what the file says.
 
+    Returns
+    -------
+    Slide
+        An open slide, to be closed or used in a ``with`` block.
+
     Raises
     ------
     ConfigError

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -61,7 +62,8 @@ class SlideHeader:
 class Slide(ABC):
     """An open slide, as `wsinuc.open_slide` gives it.
 
-    It is safe to share between threads. It pickles as its path and reopens in another process.
+    It is safe to share between threads. It pickles as its path and reopens in another process, also in one that was
+    forked.
 
     Parameters
     ----------
@@ -88,6 +90,7 @@ class Slide(ABC):
         if mpp is not None:
             self.given_mpp = check_given_mpp(mpp)
         self._handle: Any = None
+        self._process = os.getpid()
         self._closed = False
         self._lock = threading.Lock()
         try:
@@ -207,7 +210,7 @@ class Slide(ABC):
         MppError
             ``mpp`` is no number above 0, or the slide's own is unknown.
         """
-        if arguments.number("mpp", mpp, MppError) <= 0:
+        if not 0 < arguments.number("mpp", mpp, MppError) < math.inf:
             raise MppError(f"mpp must be above 0 um per pixel, got {mpp:g}")
         # Takes a compiler and Arrow, which reader processes do without.
         from wsinuc.slides.view import SlideView
@@ -268,7 +271,7 @@ class Slide(ABC):
         return {key: value for key, value in self.__dict__.items() if key not in ("_handle", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _handle=None, _lock=threading.Lock())
+        self.__dict__.update(state, _handle=None, _lock=threading.Lock(), _process=os.getpid())
 
     def __repr__(self) -> str:
         height, width = self.level_shapes[0]
@@ -300,6 +303,10 @@ class Slide(ABC):
         with self._lock:
             if self._closed:
                 raise SlideError(f"{self.name} was closed: open it again")
+            # A process that was forked, such as a worker of a DataLoader, would move its parent's place in the file.
+            if self._process != os.getpid():
+                self._handle = None
+                self._process = os.getpid()
             if self._handle is None:
                 try:
                     self._handle = self._open()

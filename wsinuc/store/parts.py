@@ -43,10 +43,20 @@ class Parts:
 
 
 def iter_nuclei(directory: PlaceLike) -> Iterator[Nuclei]:
-    """Parts of the table in the order of ids; ``directory`` is a finished result, or its URL.
+    """Parts of the table in the order of ids.
 
     Every part is compared with the manifest before its rows are yielded. A result of a version that
     wrote no manifest is read as it is, with a warning in the log.
+
+    Parameters
+    ----------
+    directory
+        A finished result, or its URL.
+
+    Yields
+    ------
+    Nuclei
+        The nuclei of one block after another; only one part is held at a time.
 
     Raises
     ------

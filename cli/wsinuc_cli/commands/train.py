@@ -232,7 +232,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         chosen.drawn.save(output.with_suffix(".split.json"))
     validation = _validation(data, options)
     # PyTorch is imported here, and not before a wrong option is found.
-    from wsinuc.workflows.train.run import train as train_segmenter
+    from wsinuc.workflows.methods.train import train as train_segmenter
 
     with telling(options["log"]) as tell:
         measured = train_segmenter(

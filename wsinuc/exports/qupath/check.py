@@ -92,6 +92,16 @@ class CheckReport:
 def check_geojson(path: PlaceLike) -> CheckReport:
     """Read ``path``, a file or its URL, as QuPath does and report what it would import, refuse, lose or misread.
 
+    Parameters
+    ----------
+    path
+        ``.geojson``, ``.geojson.gz`` or ``.zip``; or its URL.
+
+    Returns
+    -------
+    CheckReport
+        ``ok``, ``count``, what was found of which type and class, and every kind of problem with where it occurs first.
+
     Raises
     ------
     DataError

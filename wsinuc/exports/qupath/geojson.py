@@ -99,6 +99,11 @@ def write_geojson(
         and circularity are then those of the written outline, as QuPath computes them. ``exact``: along the edges of
         pixels; length and circularity are the table's.
 
+    Returns
+    -------
+    ExportReport
+        The file, how many nuclei are in it, and how many were repaired or dropped.
+
     Raises
     ------
     OutputError

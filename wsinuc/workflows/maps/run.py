@@ -66,12 +66,28 @@ def map_nuclei(result: PathLike, *, of: str = DENSITY, um: float = 50.0, class_n
     class_name
         Only nuclei of this class; for share, the class.
 
+    Returns
+    -------
+    NucleiMap
+        ``values``, float32 ``(rows, columns)``, and where they lie.
+
     Raises
     ------
     ConfigError
         The map is finer than the pixels, or the table has no such measurement or class.
     DamageError, OutputError
-        As ``iter_nuclei``.
+        As `wsinuc.iter_nuclei`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> out = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, config)
+    >>> density = wsinuc.map_nuclei(out, of="density", um=30)
+    >>> density.values.shape, density.nuclei == summary.nuclei
+    ((4, 4), True)
     """
     result = to_path(result)
     quantity = Quantity(of, class_name)
@@ -110,12 +126,31 @@ def check_targets(paths: Sequence[Path]) -> None:
 def write_map(nuclei_map: NucleiMap, path: PathLike) -> None:
     """Write a map in the format that the file's ending names; the file appears whole or not at all.
 
+    Parameters
+    ----------
+    nuclei_map
+        What `wsinuc.map_nuclei` has made.
+    path
+        ``.png`` for people; ``.tiff`` or ``.ome.zarr`` with the values and their resolution.
+
     Raises
     ------
     ConfigError
         The ending stands for no format.
     OutputError
         The file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import wsinuc
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", folder / "field.wsinuc", config)
+    >>> wsinuc.write_map(wsinuc.map_nuclei(folder / "field.wsinuc"), folder / "density.tiff")
+    >>> (folder / "density.tiff").is_file()
+    True
     """
     arguments.instance(nuclei_map, NucleiMap, "a map that wsinuc.map_nuclei has made")
     path = to_path(path)

@@ -39,6 +39,11 @@ def measure_regions(
         Distances from each region's border at which bands end, ascending: ``(50, 100)`` counts nuclei that lie deeper
         than 100 um, 100 to 50 and 50 to 0 um inside, and 0 to 50 and 50 to 100 um outside.
 
+    Returns
+    -------
+    list of RegionFigures
+        Area in mm2, nuclei per class and per mm2, and medians of the measurements, of each region.
+
     Raises
     ------
     ConfigError

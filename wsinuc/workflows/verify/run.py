@@ -55,6 +55,11 @@ def verify(result: PlaceLike, *, on_bytes: Callable[[int, int], None] | None = N
     on_bytes
         Called now and then with how many bytes are compared, and of how many.
 
+    Returns
+    -------
+    Verification
+        ``state`` (whole, damaged, unfinished, unknown), ``findings``, and how much was compared.
+
     Raises
     ------
     OutputError
