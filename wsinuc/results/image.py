@@ -98,7 +98,8 @@ class SegmentedImage:
 
         Returns
         -------
-        RGB, uint8 ``(h, w, 3)``.
+        NDArray
+            RGB, uint8 ``(h, w, 3)``.
         """
         nuclei = self.nuclei
         y, x = nuclei.frame.downsample

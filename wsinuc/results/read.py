@@ -132,7 +132,12 @@ class Result:
     def nuclei(self) -> pa.Table:
         """The whole table as Arrow, with the columns of `wsinuc.nuclei.columns`; about 1 kB per nucleus.
 
-        `iter_tables` gives it part by part. Raises DamageError when a part is not what was written.
+        `iter_tables` gives it part by part.
+
+        Raises
+        ------
+        DamageError
+            A part is not what was written.
         """
         import pyarrow as pa
 
@@ -167,13 +172,35 @@ class Result:
         return frames.to_geopandas(self.nuclei())
 
     def to_anndata(self, **options: Any) -> AnnData:
-        """The table as AnnData, see `wsinuc.exports.scverse.table.to_anndata`; needs anndata."""
+        """The table as AnnData; needs anndata.
+
+        Parameters
+        ----------
+        **options
+            Those of `wsinuc.exports.scverse.table.to_anndata`.
+
+        Raises
+        ------
+        ConfigError
+            Anndata is not installed.
+        """
         from wsinuc.exports.scverse.table import to_anndata
 
         return to_anndata(self.folder, **options)
 
     def to_spatialdata(self, **options: Any) -> SpatialData:
-        """Table, shapes and images as SpatialData, see `wsinuc.exports.scverse.spatial`; needs spatialdata."""
+        """Table, shapes and images as SpatialData; needs spatialdata.
+
+        Parameters
+        ----------
+        **options
+            Those of `wsinuc.exports.scverse.spatial.to_spatialdata`.
+
+        Raises
+        ------
+        ConfigError
+            Spatialdata is not installed.
+        """
         from wsinuc.exports.scverse.spatial import to_spatialdata
 
         return to_spatialdata(self.folder, **options)
@@ -236,7 +263,8 @@ class Result:
 
         Returns
         -------
-        RGB, uint8 ``(h, w, 3)``.
+        NDArray
+            RGB, uint8 ``(h, w, 3)``.
 
         Raises
         ------

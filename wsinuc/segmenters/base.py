@@ -99,36 +99,49 @@ class Needs:
 
 
 class Tiled(Protocol):
-    """How a model sees a slide, which is all that planning needs of it.
-
-    ``mpp`` is the resolution that it works at (um per pixel), ``mpp_range`` the finest and coarsest
-    of slides that it takes: finer ones are shrunk, coarser ones lack detail. ``min_halo`` is twice
-    the diameter of the largest nucleus that the segmenter accepts; blocks are read with at least
-    that. ``channels`` is the number of its scores.
-    """
+    """How a model sees a slide, which is all that planning needs of it."""
 
     @property
-    def mpp(self) -> float: ...
+    def mpp(self) -> float:
+        """The resolution that it works at, in um per pixel."""
+        ...
+
     @property
-    def mpp_range(self) -> tuple[float, float]: ...
+    def mpp_range(self) -> tuple[float, float]:
+        """The finest and the coarsest slides that it takes: finer ones are shrunk, coarser ones lack detail."""
+        ...
+
     @property
-    def tile(self) -> int: ...
+    def tile(self) -> int:
+        """Side of a network input in pixels."""
+        ...
+
     @property
-    def margin(self) -> int: ...
+    def margin(self) -> int:
+        """Pixels cropped from each side of a tile's scores."""
+        ...
+
     @property
-    def min_halo(self) -> int: ...
+    def min_halo(self) -> int:
+        """Twice the diameter of the largest nucleus that it accepts; blocks are read with at least that around them."""
+        ...
+
     @property
-    def classes(self) -> tuple[NucleusClass, ...]: ...
+    def classes(self) -> tuple[NucleusClass, ...]:
+        """What a nucleus can be, each with a name and a colour."""
+        ...
+
     @property
-    def channels(self) -> int: ...
+    def channels(self) -> int:
+        """The number of its scores."""
+        ...
 
 
 @runtime_checkable
 class Segmenter(Tiled, Protocol):
-    """Pixels to scores to instances, at one resolution.
+    """Pixels to scores to instances, at one resolution: what `wsinuc.load_segmenter` gives.
 
-    ``batch_size`` is the number of tiles per forward pass that suits its device. ``identity`` names
-    weights and settings: two segmenters with equal identity give equal results on one device.
+    It is a protocol, so that any class with these properties and methods is a segmenter.
 
     Examples
     --------
@@ -141,13 +154,23 @@ class Segmenter(Tiled, Protocol):
     """
 
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Tiles per forward pass that suit its device."""
+        ...
+
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """Names weights and settings: two segmenters with equal identity give equal results on one device."""
+        ...
 
     def calibrate(self, samples: NDArray[np.uint8]) -> Segmenter:
-        """A segmenter adjusted to a slide by samples of its tissue, RGB ``(n, side, side, 3)``;
-        this one if it needs none."""
+        """A segmenter adjusted to a slide; this one if it needs no adjustment.
+
+        Parameters
+        ----------
+        samples
+            Samples of the slide's tissue, RGB, uint8 ``(n, side, side, 3)``.
+        """
         ...
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

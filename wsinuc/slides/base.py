@@ -205,6 +205,18 @@ class Slide(ABC):
         A level within ``tolerance`` (relative) is read as it is, so the view's own ``mpp`` may differ by that much;
         otherwise the coarsest level that is still finer is resampled to exactly ``mpp``.
 
+        Parameters
+        ----------
+        mpp
+            um per pixel.
+        tolerance
+            Relative difference up to which a level is taken as it is, 0 to 1.
+
+        Returns
+        -------
+        SlideView
+            ``read(box)`` gives RGB of a box in pixels of this resolution; ``shape`` is the slide's size in them.
+
         Raises
         ------
         MppError

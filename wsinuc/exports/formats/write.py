@@ -39,7 +39,8 @@ def export(result: PlaceLike, to: str, out: PathLike | None = None, *, overwrite
 
     Returns
     -------
-    What was written.
+    Path
+        The file or folder that was written.
 
     Raises
     ------
