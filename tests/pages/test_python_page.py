@@ -13,6 +13,7 @@ import wsinuc
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorials" / "python.md"
+CELL = re.compile(r"^```\{code-cell\}\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def test_its_cells_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,9 +21,7 @@ def test_its_cells_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     names: dict[str, Any] = {}
     pyplot.switch_backend("agg")
     try:
-        for cell in re.findall(
-            r"^```\{code-cell\}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-        ):
+        for cell in CELL.findall(PAGE.read_text(encoding="utf-8")):
             exec(cell, names)
     finally:
         pyplot.close("all")
@@ -34,5 +33,5 @@ def test_its_cells_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     told = capsys.readouterr().out
     assert "whole\n" in told
     assert re.search(r"^circle \d+ [\d,]+ per mm²", told, re.MULTILINE)
-    assert "missing failed: missing.svs: no such file" in told
+    assert re.search(r"^missing failed: .*missing.svs: no such file$", told, re.MULTILINE)
     assert "got float64 (300, 400, 3): convert values with skimage.util.img_as_ubyte" in told
