@@ -21,11 +21,12 @@ def facts_table(title: str, facts: Mapping[str, str]) -> str:
     Examples
     --------
     >>> facts_table("a < b", {"nuclei": "3"})
-    '<b>a &lt; b</b><table><tr><td>nuclei</td><td>3</td></tr></table>'
+    '<b>a &lt; b</b><table style="width: auto; margin: 0"><tr><td>nuclei</td><td>3</td></tr></table>'
     """
     cells = ((html.escape(name), html.escape(value)) for name, value in facts.items())
     rows = "".join(f"<tr><td>{name}</td><td>{value}</td></tr>" for name, value in cells)
-    return f"<b>{html.escape(title)}</b><table>{rows}</table>"
+    # Notebooks and sites stretch and centre tables otherwise.
+    return f'<b>{html.escape(title)}</b><table style="width: auto; margin: 0">{rows}</table>'
 
 
 def inline_picture(picture: Image) -> str:
