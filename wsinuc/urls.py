@@ -218,8 +218,6 @@ def to_place(where: PlaceLike) -> Place:
         return where
     if not isinstance(where, str):
         where = _path_text(where)
-    if not where:
-        raise ConfigError("expected a path or a URL, got an empty text")
     match = _URL.match(where)
     if match is None:
         return Path(where)
@@ -231,24 +229,45 @@ def to_place(where: PlaceLike) -> Place:
     return Url(where)
 
 
+def to_output(where: PlaceLike) -> Place:
+    """A path or a Url of what is to be written.
+
+    Raises
+    ------
+    ConfigError
+        It is neither text nor a path, is empty, or no name that a file can have.
+
+    Examples
+    --------
+    >>> to_output("")
+    Traceback (most recent call last):
+    wsinuc.errors.ConfigError: expected a path, got an empty text
+    """
+    # It would be the current folder; a variable that was never set is likelier.
+    if where == "":
+        raise ConfigError("expected a path, got an empty text")
+    place = to_place(where)
+    if isinstance(place, Path) and "\0" in str(place):
+        raise ConfigError(f"{str(place)!r:.80} is no path: it holds a NUL character")
+    return place
+
+
 def to_path(where: PathLike) -> Path:
     """A path of this machine.
 
     Raises
     ------
     ConfigError
-        It is neither text nor a path, or a URL.
+        It is neither text nor a path, empty, or a URL.
 
     Examples
     --------
     >>> to_path("out/model.safetensors").name
     'model.safetensors'
     """
-    place = to_place(where)
+    place = to_output(where)
     if isinstance(place, Url):
         raise ConfigError(f"{place} is a URL, and a file or folder of this computer is expected")
-    if "\0" in str(place):
-        raise ConfigError(f"{str(place)!r:.80} is no path: it holds a NUL character")
     return place
 
 

@@ -58,7 +58,7 @@ from wsinuc.store.parts import NumberedParts
 from wsinuc.store.pieces import entry_path, is_whole, shard_path
 from wsinuc.store.remote import RemoteResult, working_area
 from wsinuc.store.upload import Digest, digests
-from wsinuc.urls import PlaceLike, Url, to_path, to_place
+from wsinuc.urls import PlaceLike, Url, to_output
 
 MAX_ID = 2**32 - 1
 """Largest id of a nucleus: the label image holds uint32."""
@@ -78,13 +78,13 @@ class ResultStore:
     """
 
     def __init__(self, out: PlaceLike, work: Path | None = None) -> None:
-        self.out = to_place(out)
+        self.out = to_output(out)
         self.remote: RemoteResult | None = None
         if isinstance(self.out, Url):
             self.remote = RemoteResult(self.out)
             self.directory = working_area(self.out, work)
         else:
-            self.directory = to_path(self.out)
+            self.directory = self.out
         self.work = self.directory / ".run"
         self.ready = self.work / "ready"
         self.summary = self.directory / SUMMARY

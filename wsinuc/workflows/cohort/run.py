@@ -34,7 +34,7 @@ from wsinuc.pipeline.executor import Executor
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store import ResultStore
-from wsinuc.urls import Place, PlaceLike, to_path, to_place
+from wsinuc.urls import Place, PlaceLike, to_output, to_place
 from wsinuc.workflows.cohort.done_before import differences
 from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
 from wsinuc.workflows.cohort.records import CohortRecords
@@ -113,9 +113,7 @@ def segment_cohort(
     if attempts < 1:
         raise ConfigError(f"attempts must be at least 1, got {attempts}")
     check_config(config)
-    place = to_place(out)
-    if isinstance(place, Path):
-        place = to_path(place)
+    place = to_output(out)
     jobs = _jobs(slides)
     check_distinct(jobs, place)
     run = _Cohort(place, config, executor, skip_errors=skip_errors, attempts=attempts, records=records)
