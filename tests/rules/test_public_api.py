@@ -59,6 +59,8 @@ def test_the_module_lists_its_public_names_alone() -> None:
 
 def test_types_are_there_for_others() -> None:
     assert (ROOT / "wsinuc" / "py.typed").is_file()
+    checked = (ROOT / "tests" / "typing" / "as_a_user.py").read_text(encoding="utf-8")
+    assert not [name for name in wsinuc.__all__ if not re.search(rf"wsinuc\.{name}\b", checked)]
 
 
 def test_importing_it_loads_nothing_slow() -> None:
