@@ -47,6 +47,8 @@ smartquotes_action = "qe"  # dashes stay: options begin with two of them
 
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # names instead of what they stand for, which may be long
+autodoc_type_aliases = {"NDArray": "NDArray"}  # types as they are written: NDArray[np.uint8]
 autosummary_generate = False
 napoleon_google_docstring = False
 napoleon_use_rtype = False

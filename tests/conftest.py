@@ -35,7 +35,7 @@ settings.register_profile(
 )
 settings.load_profile("wsinuc")
 
-collect_ignore = ["benchmarks", "helpers"]  # scripts, and what holds no tests: they need not be imported for doctests
+collect_ignore = ["benchmarks", "helpers", "typing"]  # scripts, and what holds no tests: not imported for doctests
 collect_ignore_glob = ["*conftest.py"]  # of fixtures there are several, and doctests would import all as one module
 pytest_plugins = ["helpers.runs", "helpers.plots"]  # fixtures `slide`, `reference` and `unpainted`
 

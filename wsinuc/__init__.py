@@ -3,20 +3,35 @@
 The names below are what most programs need; the rest is reached by module path. They are resolved on first use, so
 ``import wsinuc`` itself loads neither PyTorch nor anything else that is slow.
 
-==================================  =====================================================================
-`open_slide`                        a slide of any vendor, or an ordinary image, as a ``Slide``
-`segment_slide`, `SegmentConfig`    the whole job: slide in, folder of results out, settings as frozen data
-`plan_segment`                      what that job would do, without doing it
-`load_segmenter`                    a shipped model by name, or a checkpoint by path
-`iter_nuclei`, `read_nuclei`        the table of nuclei of a result part by part in the order of ids; one part by path
-`Nuclei`                            the table itself: a struct of arrays
-`verify`                            whether every file of a result is what was written
-`read`, `Result`                    a finished result as an object: table, label images, slide
-`export`                            a result in another format: GeoParquet, CSV, GeoJSON
-`write_geojson`, `check_geojson`    nuclei for QuPath, and whether QuPath will take a file
-`open_dataset`, `score`             annotated images, and how well labels agree with them
-`WsinucError`                       root of every error raised on purpose
-==================================  =====================================================================
+==========================================  =============================================================
+**Segment**
+`segment_image`, `SegmentedImage`           pixels in memory to labels and a table, without a file
+`segment_slide`, `Summary`                  a slide to a folder of results
+`segment_cohort`                            many slides, none of whose errors stops the others
+`SegmentConfig`                             settings of both, as frozen data
+`plan_segment`                              what such a run would do, without doing it
+**Slides and models**
+`open_slide`, `Slide`, `Box`                a slide of any vendor, or an ordinary image, and parts of it
+`load_segmenter`, `Segmenter`               a shipped model by name, or a checkpoint by path
+`shipped_models`                            the names of the models that come with the package
+**Results**
+`read`, `Result`                            a finished result: table, label images, overlays, slide
+`iter_nuclei`, `read_nuclei`, `Nuclei`      the table as arrays, part by part
+`verify`                                    whether every file of a result is what was written
+**Measure**
+`measure_regions`                           nuclei counted and measured in polygons
+`map_nuclei`, `write_map`                   maps of density, shares of classes, measurements
+**Other formats**
+`export`                                    GeoParquet, CSV, GeoJSON, OME-Zarr, AnnData, SpatialData
+`write_geojson`, `check_geojson`            nuclei for QuPath, and whether QuPath will take a file
+**Annotated images**
+`open_dataset`                              annotated images of any usual layout
+`evaluate`, `score`                         how well a model, or labels, agree with the annotation
+`train`                                     a segmenter from annotated images
+`DdpmTrainConfig`, `NetworkTrainConfig`     the settings of its methods
+**Errors**
+`WsinucError`                               root of every error raised on purpose
+==========================================  =============================================================
 
 Where things live: ``slides`` read pixels at a wanted resolution; ``segmenters`` turn pixels into instances and
 ``models`` are their networks; ``pipeline`` runs blocks; ``store`` is what a result looks like on disk; ``render`` and
@@ -38,55 +53,98 @@ if TYPE_CHECKING:
     from wsinuc.exports.formats.write import export
     from wsinuc.exports.qupath.check import check_geojson
     from wsinuc.exports.qupath.geojson import write_geojson
+    from wsinuc.grid import Box
     from wsinuc.metrics.segmentation import score
     from wsinuc.nuclei import Nuclei, read_nuclei
+    from wsinuc.results.image import SegmentedImage
     from wsinuc.results.read import Result, read
-    from wsinuc.segmenters import load_segmenter
+    from wsinuc.segmenters import load_segmenter, shipped_models
+    from wsinuc.segmenters.base import Segmenter
     from wsinuc.slides import open_slide
+    from wsinuc.slides.base import Slide
     from wsinuc.store import iter_nuclei
+    from wsinuc.workflows.cohort.run import segment_cohort
+    from wsinuc.workflows.evaluate.run import evaluate
+    from wsinuc.workflows.maps.run import map_nuclei, write_map
+    from wsinuc.workflows.methods.train import train
+    from wsinuc.workflows.regions.run import measure_regions
+    from wsinuc.workflows.segment.image import segment_image
     from wsinuc.workflows.segment.run import plan_segment, segment_slide
+    from wsinuc.workflows.segment.summary import Summary
+    from wsinuc.workflows.train.ddpm_config import DdpmTrainConfig
+    from wsinuc.workflows.train.network_config import NetworkTrainConfig
     from wsinuc.workflows.verify.run import verify
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "Box",
+    "DdpmTrainConfig",
+    "NetworkTrainConfig",
     "Nuclei",
     "Result",
     "SegmentConfig",
+    "SegmentedImage",
+    "Segmenter",
+    "Slide",
+    "Summary",
     "WsinucError",
     "check_geojson",
+    "evaluate",
     "export",
     "iter_nuclei",
     "load_segmenter",
+    "map_nuclei",
+    "measure_regions",
     "open_dataset",
     "open_slide",
     "plan_segment",
     "read",
     "read_nuclei",
     "score",
+    "segment_cohort",
+    "segment_image",
     "segment_slide",
+    "shipped_models",
+    "train",
     "verify",
     "write_geojson",
+    "write_map",
 ]
 
 _HOMES = {
+    "Box": "wsinuc.grid",
+    "DdpmTrainConfig": "wsinuc.workflows.train.ddpm_config",
+    "NetworkTrainConfig": "wsinuc.workflows.train.network_config",
     "Nuclei": "wsinuc.nuclei",
     "Result": "wsinuc.results.read",
     "SegmentConfig": "wsinuc.config",
+    "SegmentedImage": "wsinuc.results.image",
+    "Segmenter": "wsinuc.segmenters.base",
+    "Slide": "wsinuc.slides.base",
+    "Summary": "wsinuc.workflows.segment.summary",
     "WsinucError": "wsinuc.errors",
     "check_geojson": "wsinuc.exports.qupath.check",
+    "evaluate": "wsinuc.workflows.evaluate.run",
     "export": "wsinuc.exports.formats.write",
     "iter_nuclei": "wsinuc.store",
     "load_segmenter": "wsinuc.segmenters",
+    "map_nuclei": "wsinuc.workflows.maps.run",
+    "measure_regions": "wsinuc.workflows.regions.run",
     "open_dataset": "wsinuc.datasets",
     "open_slide": "wsinuc.slides",
     "plan_segment": "wsinuc.workflows.segment.run",
     "read": "wsinuc.results.read",
     "read_nuclei": "wsinuc.nuclei",
     "score": "wsinuc.metrics.segmentation",
+    "segment_cohort": "wsinuc.workflows.cohort.run",
+    "segment_image": "wsinuc.workflows.segment.image",
     "segment_slide": "wsinuc.workflows.segment.run",
+    "shipped_models": "wsinuc.segmenters",
+    "train": "wsinuc.workflows.methods.train",
     "verify": "wsinuc.workflows.verify.run",
     "write_geojson": "wsinuc.exports.qupath.geojson",
+    "write_map": "wsinuc.workflows.maps.run",
 }
 
 sys.meta_path.append(MovedModules())
@@ -102,4 +160,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """The public names alone: what completion offers."""
+    return sorted([*__all__, "__version__"])

@@ -6,10 +6,12 @@ from anywhere else.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from wsinuc import arguments
 from wsinuc.errors import ConfigError
 
 IMAGES = ("none", "thumbnail", "full")
@@ -37,7 +39,7 @@ def measured_groups(text: str) -> tuple[str, ...]:
     >>> measured_groups("stain, shape"), measured_groups("none")
     (('shape', 'stain'), ())
     """
-    if text == "all":
+    if arguments.text("measure", text) == "all":
         return GROUPS
     if text == "none":
         return ()
@@ -121,6 +123,7 @@ class SegmentConfig:
         return measured_groups(self.measure)
 
     def __post_init__(self) -> None:
+        self._convert()
         measured_groups(self.measure)
         if self.stains not in STAINS:
             raise ConfigError(f"no stain vectors are called {self.stains!r}: give one of {', '.join(STAINS)}")
@@ -147,8 +150,58 @@ class SegmentConfig:
         if not 0.0 <= self.max_unreadable <= 1.0:
             raise ConfigError(f"max_unreadable is a share between 0 and 1, got {self.max_unreadable}")
 
+    def _convert(self) -> None:
+        """Paths and texts that were given in other forms, as the fields have them; raises ConfigError for the rest."""
+        for name in ("model", "device", "reader", "tissue", "measure", "stains", "image"):
+            object.__setattr__(self, name, _as_text(name, getattr(self, name)))
+        for name in ("roi", "work"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, Path(_as_text(name, value)))
+        for name in ("mpp", "cells", "max_unreadable", "block", "batch_size", "workers"):
+            object.__setattr__(self, name, _as_number(name, getattr(self, name)))
+        object.__setattr__(self, "also", _as_texts("also", self.also))
+
+
+_OPTIONAL = ("mpp", "cells", "batch_size")
+"""Numbers that may be None."""
+_WHOLE = ("block", "batch_size", "workers")
+"""Numbers of things."""
+
+
+def _as_text(name: str, value: object) -> str:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    return arguments.text(name, value)
+
+
+def _as_texts(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{name} must be a list of texts, got {arguments.came(value)}")
+    return tuple(_as_text(name, each) for each in value)
+
+
+def _as_number(name: str, value: object) -> int | float | None:
+    """A number as Python has it, or None where that may be."""
+    if value is None and name in _OPTIONAL:
+        return None
+    if name in _WHOLE:
+        return arguments.whole_number(name, value)
+    return arguments.number(name, value)
+
+
+def check_config(config: object) -> None:
+    """Raise ConfigError for what is no `SegmentConfig`."""
+    arguments.instance(config, SegmentConfig, "the settings as wsinuc.SegmentConfig(model=..., mpp=..., ...)")
+
 
 def check_image(image: str) -> None:
     """Raise ConfigError for a word that is none of ``IMAGES``."""
     if image not in IMAGES:
         raise ConfigError(f"the slide's copy must be one of {', '.join(IMAGES)}, got {image!r}")
+
+
+DEFAULTS = SegmentConfig()
+"""The settings of a run for which nothing is given."""

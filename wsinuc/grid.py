@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, overload
 
 from wsinuc.errors import ConfigError
@@ -41,10 +42,13 @@ def ceil_div(a: int | NDArray[np.int64], b: int) -> int | NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Box:
-    """A non-empty, half-open rectangle: rows ``y0 <= y < y1``, columns ``x0 <= x < x1``.
+    """A non-empty, half-open rectangle: rows ``y0 <= y < y1``, columns ``x0 <= x < x1``, all whole numbers.
 
     Examples
     --------
+    >>> import wsinuc
+    >>> wsinuc.Box(0, 0, 4, 6).shape
+    (4, 6)
     >>> Box(0, 0, 4, 6).grow(1).clip(Box(0, 0, 5, 5))
     Box(y0=0, x0=0, y1=5, x1=5)
     """
@@ -55,7 +59,11 @@ class Box:
     x1: int
 
     def __post_init__(self) -> None:
-        if self.y1 <= self.y0 or self.x1 <= self.x0:
+        try:
+            holds_pixels = self.y0 < self.y1 and self.x0 < self.x1
+        except TypeError:
+            raise ConfigError(f"a box is four whole numbers, got {self.y0, self.x0, self.y1, self.x1}") from None
+        if not holds_pixels:
             raise ConfigError(f"a box must hold at least one pixel, got {self.y0, self.x0, self.y1, self.x1}")
 
     @classmethod
@@ -96,6 +104,20 @@ class Box:
     def contains(self, y: int, x: int) -> bool:
         """Whether the pixel (y, x) lies inside."""
         return self.y0 <= y < self.y1 and self.x0 <= x < self.x1
+
+
+def check_box(box: Box) -> None:
+    """Raise ConfigError unless a value is a box of whole numbers.
+
+    Examples
+    --------
+    >>> check_box((0, 0, 10, 2))
+    Traceback (most recent call last):
+    wsinuc.errors.ConfigError: expected a wsinuc.Box(y0, x0, y1, x1) of whole numbers, got (0, 0, 10, 2)
+    """
+    if isinstance(box, Box) and all(isinstance(side, Integral) for side in (box.y0, box.x0, box.y1, box.x1)):
+        return
+    raise ConfigError(f"expected a wsinuc.Box(y0, x0, y1, x1) of whole numbers, got {box!r:.60}")
 
 
 @dataclass(frozen=True, slots=True)

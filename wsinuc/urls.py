@@ -9,6 +9,7 @@ open the same file, but ``str`` and ``repr`` leave them out, and so does every e
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
+from wsinuc.arguments import came
 from wsinuc.errors import ConfigError, RemoteError, WsinucError
 
 BLOCK = 2**20
@@ -193,18 +195,29 @@ class Url:
 
 Place = Path | Url
 """Where a slide or a result lies: a path or a URL."""
+PathLike = str | os.PathLike[str]
+"""How a caller names a file or folder of this machine."""
+PlaceLike = PathLike | Url
+"""How a caller names what may lie at a URL as well."""
 
 
-def to_place(where: str | Path | Url) -> Place:
+def to_place(where: PlaceLike) -> Place:
     """A path, or a Url for text that is one; ``file://`` is a path.
+
+    Raises
+    ------
+    ConfigError
+        It is neither text nor a path.
 
     Examples
     --------
     >>> to_place("s3://bucket/a.svs"), to_place("file:///data/a.svs").name
     (Url('s3://bucket/a.svs'), 'a.svs')
     """
-    if not isinstance(where, str):
+    if isinstance(where, (Path, Url)):
         return where
+    if not isinstance(where, str):
+        where = _path_text(where)
     match = _URL.match(where)
     if match is None:
         return Path(where)
@@ -214,6 +227,57 @@ def to_place(where: str | Path | Url) -> Place:
 
         return Path(url2pathname(urlsplit(where).path))
     return Url(where)
+
+
+def to_output(where: PlaceLike) -> Place:
+    """A path or a Url of what is to be written.
+
+    Raises
+    ------
+    ConfigError
+        It is neither text nor a path, is empty, or no name that a file can have.
+
+    Examples
+    --------
+    >>> to_output("")
+    Traceback (most recent call last):
+    wsinuc.errors.ConfigError: expected a path, got an empty text
+    """
+    # It would be the current folder; a variable that was never set is likelier.
+    if where == "":
+        raise ConfigError("expected a path, got an empty text")
+    place = to_place(where)
+    if isinstance(place, Path) and "\0" in str(place):
+        raise ConfigError(f"{str(place)!r:.80} is no path: it holds a NUL character")
+    return place
+
+
+def to_path(where: PathLike) -> Path:
+    """A path of this machine.
+
+    Raises
+    ------
+    ConfigError
+        It is neither text nor a path, empty, or a URL.
+
+    Examples
+    --------
+    >>> to_path("out/model.safetensors").name
+    'model.safetensors'
+    """
+    place = to_output(where)
+    if isinstance(place, Url):
+        raise ConfigError(f"{place} is a URL, and a file or folder of this computer is expected")
+    return place
+
+
+def _path_text(where: object) -> str:
+    """What a path-like object stands for."""
+    if isinstance(where, os.PathLike):
+        text = os.fspath(where)
+        if isinstance(text, str):
+            return text
+    raise ConfigError(f"expected a path or a URL, got {came(where)}")
 
 
 @contextmanager

@@ -1,46 +1,81 @@
-"""Every name of ``wsinuc.__all__`` has an example in its docstring, and the example gives what it shows.
+"""What ``import wsinuc`` offers: names with examples, each on its page, and nothing else.
 
-The examples are written for the folder of the checkout, where a reader would try them.
+The examples themselves are run with all others, as doctests of the modules that they stand in; they are written for
+the folder of the checkout, where a reader would try them.
 """
 
 from __future__ import annotations
 
 import doctest
-import tempfile
+import inspect
+import re
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import wsinuc
+from wsinuc_cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-
-
-def examples_of(name: str) -> doctest.DocTest:
-    docstring = getattr(wsinuc, name).__doc__
-    return doctest.DocTestParser().get_doctest(docstring, {}, f"wsinuc.{name}", None, None)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the checkout is the current one, and temporary files are those of the test."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return ROOT
+PAGE = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+FUNCTIONS = [name for name in wsinuc.__all__ if inspect.isfunction(getattr(wsinuc, name))]
 
 
 @pytest.mark.parametrize("name", wsinuc.__all__)
-def test_the_example_of(name: str, checkout: Path) -> None:
-    test = examples_of(name)
-    assert test.examples, f"wsinuc.{name} has no example in its docstring"
-    assert not any(example.options.get(doctest.SKIP) for example in test.examples)
-    assert any(f"wsinuc.{name}" in example.source for example in test.examples) or name == "Nuclei"
-    report: list[str] = []
-    results = doctest.DocTestRunner().run(test, out=report.append)
-    assert not results.failed, "".join(report)
+def test_there_is_an_example_of(name: str) -> None:
+    examples = doctest.DocTestParser().get_examples(getattr(wsinuc, name).__doc__)
+    assert examples, f"wsinuc.{name} has no example in its docstring"
+    assert not any(example.options.get(doctest.SKIP) for example in examples)
+    assert any(f"wsinuc.{name}" in example.source for example in examples) or name == "Nuclei"
 
 
 @pytest.mark.parametrize("name", wsinuc.__all__)
 def test_the_reference_shows(name: str) -> None:
-    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
-    assert f":: wsinuc.{name}\n" in page
+    assert f":: wsinuc.{name}\n" in PAGE
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_all_that_a_function_takes_gives_and_raises_is_described(name: str) -> None:
+    function = getattr(wsinuc, name)
+    text = inspect.cleandoc(function.__doc__)
+    parameters = set(inspect.signature(function).parameters)
+    for parameter in parameters:
+        assert re.search(rf"^(\w+, )*\**{parameter}(, \w+)*$", text, re.MULTILINE), f"{parameter} is not described"
+    headings = re.findall(r"^(\w+)\n-+$", text, re.MULTILINE)
+    assert headings == [each for each in ("Parameters", "Returns", "Yields", "Raises", "Examples") if each in headings]
+    assert "Raises" in headings or name == "shipped_models"
+    returns = inspect.signature(function).return_annotation
+    assert returns == "None" or {"Returns", "Yields"} & set(headings), "what it gives is not described"
+
+
+def test_the_module_lists_its_public_names_alone() -> None:
+    assert dir(wsinuc) == sorted([*wsinuc.__all__, "__version__"])
+    told = re.findall(r"(?<!`)`(\w+)`(?!`)", wsinuc.__doc__ or "")
+    assert set(told) == set(wsinuc.__all__)
+
+
+def test_types_are_there_for_others() -> None:
+    assert (ROOT / "wsinuc" / "py.typed").is_file()
+    checked = (ROOT / "tests" / "typing" / "as_a_user.py").read_text(encoding="utf-8")
+    assert not [name for name in wsinuc.__all__ if not re.search(rf"wsinuc\.{name}\b", checked)]
+
+
+def test_importing_it_loads_nothing_slow() -> None:
+    code = "import sys, wsinuc; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert not {"numpy", "torch", "zarr", "pyarrow", "scipy", "dask", "PIL"} & set(loaded.split())
+
+
+def test_every_command_has_its_function() -> None:
+    table = dict(re.findall(r"^\| `wsinuc (\w+)` \| (.*) \|$", PAGE, re.MULTILINE))
+    assert list(table) == list(COMMANDS)
+    for named in table.values():
+        for path in re.findall(r"`(wsinuc[\w.]+)`", named):
+            module, _, name = path.rpartition(".")
+            if module == "wsinuc.Result":
+                assert hasattr(wsinuc.Result, name)
+            else:
+                assert callable(getattr(import_module(module), name)), path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,15 @@ class TestEveryReader:
         assert other.reader == slide.reader
         assert other.mpp == slide.mpp
         assert np.array_equal(other.read(box, 0), slide.read(box, 0))
+
+    def test_a_process_that_was_forked_opens_the_file_itself(self, slide, monkeypatch):
+        box = Box(5, 6, 50, 70)
+        expected = slide.read(box, 0)
+        handle = slide._acquire()
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        assert slide._acquire() is not handle or slide.path is None
+        assert slide._acquire() is slide._acquire()
+        assert np.array_equal(slide.read(box, 0), expected)
 
     def test_many_threads_share_it_while_it_reopens(self, slide):
         expected = pyramid()[0]

@@ -6,12 +6,15 @@ listing them costs nothing. Read `base` first: what every layout looks like from
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsinuc.arguments import came
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.urls import PathLike
 
 if TYPE_CHECKING:
     from wsinuc.datasets.base import Dataset, Layout
@@ -40,7 +43,7 @@ LAYOUTS = {
 
 
 def open_dataset(
-    source: Path | str,
+    source: PathLike,
     *,
     mpp: float | None = None,
     layout: str = "auto",
@@ -66,6 +69,12 @@ def open_dataset(
     regions
         Class or name of the regions that are annotated on slides, as a pattern; None is ``Region*``. Other sets have
         no regions.
+
+    Returns
+    -------
+    Dataset
+        A sequence whose items are read when they are asked for, each with ``image``, ``labels``, ``classes`` and
+        ``mpp``; ``where`` and slices give a part of it.
 
     Raises
     ------
@@ -96,7 +105,7 @@ def open_dataset(
     """
     from wsinuc.datasets.base import UNLABELLED, Dataset
 
-    asked = _parse(source, layout)
+    asked = _parse(_text_of(source), layout)
     named_class = None
     if asked.layout != "auto":
         named_class = _layout_class(asked.layout)
@@ -106,6 +115,13 @@ def open_dataset(
     if bound.kind == UNLABELLED and not pixels_only and bound.scan():
         raise DataError(bound.unlabelled())
     return Dataset.open(bound, mpp=mpp, otherwise=otherwise)
+
+
+def _text_of(source: PathLike) -> str:
+    """How a data set is named, as text."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise ConfigError(f"expected the folder of a data set, got {came(source)}")
+    return os.fspath(source)
 
 
 def is_named(source: Path | str) -> bool:
@@ -177,7 +193,7 @@ def _bind(
 
 
 def _layout_class(name: str) -> type[Layout]:
-    if name not in LAYOUTS:
+    if not isinstance(name, str) or name not in LAYOUTS:
         raise ConfigError(f"no data set layout is called {name!r}; there are: {', '.join(sorted(LAYOUTS))}")
     module, attribute = LAYOUTS[name].split(":")
     layout_class: type[Layout] = getattr(import_module(module), attribute)

@@ -17,6 +17,7 @@ from typing import ClassVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc import arguments
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import DataError, MppError
 from wsinuc.grid import Box
@@ -385,7 +386,9 @@ def resolution_of(row: Row, given: float | None, layout: Layout, otherwise: floa
             # Where nothing tells it, float("") raises ValueError, as text that is no number does.
             mpp = float(row.get("mpp") or layout.mpp or otherwise or "")
         else:
-            mpp = given
+            mpp = arguments.number("mpp", given, MppError)
+    except MppError:
+        raise
     except ValueError:
         raise MppError(
             f"the resolution of {row['name']} is not recorded (attribute mpp); give it with --mpp, "

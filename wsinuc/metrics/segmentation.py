@@ -93,6 +93,21 @@ class Scores:
 def score(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> Scores:
     """All metrics of two label images of the same shape, from one pass over their pixels.
 
+    Parameters
+    ----------
+    truth, predicted
+        Integers ``(h, w)``: 0 is background, one number per nucleus, in any order.
+
+    Returns
+    -------
+    Scores
+        Dice, DICE2, AJI, AJI+, DQ, SQ and PQ, each 0 to 1, and the numbers of nuclei.
+
+    Raises
+    ------
+    DataError
+        Shapes differ, or the arrays are no label images: floats, negative numbers, RGB.
+
     Examples
     --------
     >>> import numpy as np
@@ -103,7 +118,14 @@ def score(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> Scores:
     >>> scores.true_nuclei, scores.predicted_nuclei, scores.found, scores.dice, scores.sq
     (2, 1, 1, 0.8, 1.0)
     """
-    return score_overlaps(count_overlaps(truth, predicted))
+    return score_overlaps(count_overlaps(_label_image(truth), _label_image(predicted)))
+
+
+def _label_image(labels: NDArray[np.integer]) -> NDArray[np.integer]:
+    array = np.asarray(labels)
+    if array.ndim != 2:
+        raise DataError(f"expected labels as integers (height, width), got {array.dtype} {array.shape}")
+    return array
 
 
 def score_overlaps(table: Overlaps) -> Scores:

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from wsinuc import arguments
 from wsinuc.errors import DeviceError
 from wsinuc.models.freed_memory import keep_freed_memory
 
@@ -24,7 +25,7 @@ def pick_device(name: str) -> torch.device:
     DeviceError
         The name is unknown, or this machine (or this build of PyTorch) has no such device.
     """
-    if name == "auto":
+    if arguments.text("device", name, DeviceError) == "auto":
         name = _fastest()
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):

@@ -35,7 +35,7 @@ from wsinuc.nuclei.columns import (
     to_arrow,
 )
 from wsinuc.nuclei.table import Nuclei
-from wsinuc.urls import Place, Url, to_place
+from wsinuc.urls import Place, PlaceLike, Url, to_place
 
 PARQUET = {
     "compression": "zstd",
@@ -82,7 +82,7 @@ def write_nuclei(nuclei: Nuclei, path: Path, provenance: Provenance | None = Non
     return hashlib.sha256(content).hexdigest()
 
 
-def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
+def read_nuclei(path: PlaceLike, sha256: str | None = None) -> Nuclei:
     """The table that `write_nuclei` wrote, exactly; ``path`` may be a URL.
 
     Parameters
@@ -91,6 +91,11 @@ def read_nuclei(path: str | Place, sha256: str | None = None) -> Nuclei:
         A Parquet file of nuclei.
     sha256
         Hash that the file must have, as `write_nuclei` returns it and a result's manifest lists it; None takes any.
+
+    Returns
+    -------
+    Nuclei
+        The nuclei of the file, outlines in view pixels.
 
     Raises
     ------

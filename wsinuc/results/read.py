@@ -8,32 +8,42 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsinuc.errors import OutputError, SlideError
-from wsinuc.exports.extras import require
+import numpy as np
+from numpy.typing import NDArray
+
+from wsinuc.errors import ConfigError, OutputError, SlideError
 from wsinuc.exports.formats.write import finished
 from wsinuc.exports.ome_zarr.metadata import SEMANTIC
+from wsinuc.exports.pictures.overlay import draw_labels
+from wsinuc.grid import Box, check_box
 from wsinuc.nuclei import Nuclei
-from wsinuc.nuclei.columns import GEOMETRY, flat_columns, geometry_columns
+from wsinuc.results import frames
+from wsinuc.results.html import facts_table, inline_picture, per_mm2
 from wsinuc.slides import open_slide
 from wsinuc.slides.base import Slide
 from wsinuc.store import iter_nuclei, iter_tables
 from wsinuc.store.manifest import read_made
-from wsinuc.urls import Place, to_place
+from wsinuc.urls import Place, PlaceLike, to_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from anndata import AnnData
     from dask.array import Array
     from geopandas import GeoDataFrame
+    from pandas import DataFrame
     from spatialdata import SpatialData
 
     from wsinuc.workflows.view.notebook import NotebookView
 
 LABELS = "labels.ome.zarr/labels"
 """Where a result has its label images."""
+MOST_PIXELS = 2**26
+"""Largest picture that `Result.overlay` draws: 8,192 x 8,192 pixels."""
+_RIM = 64
+"""Pixels around a picture in which outlines are traced, so that none runs along its edge."""
 
 
-def read(result: str | Place, *, slide: str | Place | None = None) -> Result:
+def read(result: PlaceLike, *, slide: PlaceLike | None = None) -> Result:
     """A finished result as an object; its files are read when something of them is asked for.
 
     Parameters
@@ -42,6 +52,11 @@ def read(result: str | Place, *, slide: str | Place | None = None) -> Result:
         The directory of a result (``slide.wsinuc``).
     slide
         The slide, when it has moved since.
+
+    Returns
+    -------
+    Result
+        Tables, label images, overlays and the slide; ``len`` is the number of nuclei.
 
     Raises
     ------
@@ -53,7 +68,7 @@ def read(result: str | Place, *, slide: str | Place | None = None) -> Result:
     >>> import tempfile
     >>> import wsinuc
     >>> out = tempfile.mkdtemp() + "/field.wsinuc"
-    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, wsinuc.SegmentConfig(mpp=0.499))
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, wsinuc.SegmentConfig(mpp=0.499, model="student"))
     >>> result = wsinuc.read(out)
     >>> nuclei = result.nuclei()
     >>> nuclei.num_rows == len(result) == summary.nuclei
@@ -75,7 +90,7 @@ class Result:
     >>> import tempfile
     >>> import wsinuc
     >>> out = tempfile.mkdtemp() + "/field.wsinuc"
-    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, wsinuc.SegmentConfig(mpp=0.499))
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, wsinuc.SegmentConfig(mpp=0.499, model="student"))
     >>> result = wsinuc.read(out)
     >>> isinstance(result, wsinuc.Result), result.summary["nuclei"] == len(result)
     (True, True)
@@ -98,12 +113,31 @@ class Result:
         return int(self.summary.get("nuclei") or 0)
 
     def __repr__(self) -> str:
-        return f"<wsinuc result {self.folder}: {len(self):,} nuclei>"
+        return f"<wsinuc.Result {self.folder}: {len(self):,} nuclei>"
+
+    def __fspath__(self) -> str:
+        """The directory, so that whatever takes the path of a result takes the result itself."""
+        return str(self.folder)
+
+    @property
+    def mpp(self) -> float:
+        """um per pixel of the label images."""
+        return float(self.summary["settings"]["mpp"])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Nuclei per class."""
+        return dict(self.summary["counts"])
 
     def nuclei(self) -> pa.Table:
         """The whole table as Arrow, with the columns of `wsinuc.nuclei.columns`; about 1 kB per nucleus.
 
-        `iter_tables` gives it part by part. Raises DamageError when a part is not what was written.
+        `iter_tables` gives it part by part.
+
+        Raises
+        ------
+        DamageError
+            A part is not what was written.
         """
         import pyarrow as pa
 
@@ -117,23 +151,56 @@ class Result:
         """Parts of the table as `wsinuc.Nuclei`, with outlines in view pixels, in the order of ids."""
         return iter_nuclei(self.folder)
 
+    def to_pandas(self) -> DataFrame:
+        """Numbers and texts of the table, one row per nucleus; needs pandas.
+
+        Raises
+        ------
+        ConfigError
+            Pandas is not installed.
+        """
+        return frames.to_pandas(self.nuclei())
+
     def to_geopandas(self) -> GeoDataFrame:
-        """The table as a GeoDataFrame of polygons in level-0 pixels; needs geopandas."""
-        geopandas = require("geopandas", "geopandas", "to_geopandas")
-        table = self.nuclei()
-        names = geometry_columns(table.schema)
-        polygons = {name: geopandas.GeoSeries.from_wkb(table[name].to_numpy()) for name in names}
-        frame = table.select(flat_columns(table.schema)).to_pandas().assign(**polygons)
-        return geopandas.GeoDataFrame(frame, geometry=GEOMETRY)
+        """The table as a GeoDataFrame of polygons in level-0 pixels, (x, y); needs geopandas.
+
+        Raises
+        ------
+        ConfigError
+            Geopandas is not installed.
+        """
+        return frames.to_geopandas(self.nuclei())
 
     def to_anndata(self, **options: Any) -> AnnData:
-        """The table as AnnData, see `wsinuc.exports.scverse.table.to_anndata`; needs anndata."""
+        """The table as AnnData; needs anndata.
+
+        Parameters
+        ----------
+        **options
+            Those of `wsinuc.exports.scverse.table.to_anndata`.
+
+        Raises
+        ------
+        ConfigError
+            Anndata is not installed.
+        """
         from wsinuc.exports.scverse.table import to_anndata
 
         return to_anndata(self.folder, **options)
 
     def to_spatialdata(self, **options: Any) -> SpatialData:
-        """Table, shapes and images as SpatialData, see `wsinuc.exports.scverse.spatial`; needs spatialdata."""
+        """Table, shapes and images as SpatialData; needs spatialdata.
+
+        Parameters
+        ----------
+        **options
+            Those of `wsinuc.exports.scverse.spatial.to_spatialdata`.
+
+        Raises
+        ------
+        ConfigError
+            Spatialdata is not installed.
+        """
         from wsinuc.exports.scverse.spatial import to_spatialdata
 
         return to_spatialdata(self.folder, **options)
@@ -185,6 +252,55 @@ class Result:
             raise OutputError(f"{self.folder} has no classes of pixels: segment the slide with --semantic")
         return self._image(SEMANTIC)
 
+    def overlay(self, box: Box) -> NDArray[np.uint8]:
+        """A part of the slide with the outlines of its nuclei in the colours of their classes, for ``plt.imshow``.
+
+        Parameters
+        ----------
+        box
+            In pixels of the label images, whose resolution is `mpp`; at most `MOST_PIXELS` of them. What lies beyond
+            the slide is white.
+
+        Returns
+        -------
+        NDArray
+            RGB, uint8 ``(h, w, 3)``.
+
+        Raises
+        ------
+        ConfigError
+            It is no box, or too large.
+        SlideError
+            The slide is not where it was, or cannot be decoded there.
+        """
+        check_box(box)
+        height, width = box.shape
+        if height * width > MOST_PIXELS:
+            raise ConfigError(f"a picture has at most {MOST_PIXELS:,} pixels, got {height} x {width}: show parts of it")
+        pixels = self.slide.at(self.mpp).read(box)
+        extent = Box.of_shape(self.labels.shape)
+        if not box.overlaps(extent):
+            return pixels
+        around = box.grow(_RIM).clip(extent)
+        labels = np.asarray(self.labels[around.slices])
+        classes = np.asarray(self.class_labels[around.slices])
+        return draw_labels(pixels, box, labels, classes, around, self._class_colors)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: counts, and the preview."""
+        from PIL import Image
+
+        area = self.summary.get("tissue_mm2")
+        facts = {name: f"{count:,}" for name, count in self.counts.items()}
+        facts["tissue, mm²"] = f"{area or 0.0:.2f}"
+        facts["per mm² of tissue"] = per_mm2(len(self), area)
+        text = facts_table(f"{self.folder.name}: {len(self):,} nuclei", facts)
+        preview = self.folder / "preview.png"
+        if not preview.is_file():
+            return text
+        with Image.open(preview) as picture:
+            return text + inline_picture(picture)
+
     @cached_property
     def slide(self) -> Slide:
         """The slide, opened as the run did.
@@ -205,6 +321,12 @@ class Result:
                 f"the slide of {self.folder} is not where it was ({error}): say where it is with "
                 "wsinuc.read(..., slide=...)"
             ) from error
+
+    @cached_property
+    def _class_colors(self) -> NDArray[np.uint8]:
+        """RGB ``(classes, 3)``."""
+        first = next(self.iter_nuclei())
+        return np.asarray(first.class_colors, np.uint8).reshape(-1, 3)
 
     def _image(self, name: str) -> Array:
         import dask.array

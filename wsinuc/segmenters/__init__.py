@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.segmenters.shipped import FEATURES, WEIGHTS, denoiser_path, member_path, model_path, shipped_models
+from wsinuc.urls import PathLike
 
 if TYPE_CHECKING:
     import torch
@@ -44,15 +45,20 @@ METHODS = {
 """Method that a checkpoint names -> "module:class" that runs it; one without a name is ``ddpm``."""
 
 
-def load_segmenter(model: str = "default", *, device: str = "auto") -> Segmenter:
+def load_segmenter(model: PathLike = "default", *, device: str = "auto") -> Segmenter:
     """A segmenter by the name of a shipped model or the path of a checkpoint.
 
     Parameters
     ----------
     model
-        A name of `shipped_models`, or the path of a checkpoint of kind ``segmenter``.
+        A name of `wsinuc.shipped_models`, or the path of a checkpoint of kind ``segmenter``.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    Segmenter
+        For `wsinuc.segment_image`, `wsinuc.segment_slide` and `wsinuc.evaluate`. Threads may share it, and it pickles.
 
     Raises
     ------

@@ -16,6 +16,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from wsinuc.arguments import came
 from wsinuc.config import GROUPS, STAINS, SegmentConfig
 from wsinuc.errors import ConfigError
 from wsinuc.nuclei import Nuclei
@@ -52,6 +53,18 @@ def usual_mpp_range(mpp: float) -> tuple[float, float]:
     return 0.1, 2.2 * mpp
 
 
+def check_segmenter(segmenter: object) -> None:
+    """Raise ConfigError for what cannot be a segmenter."""
+    if not (hasattr(segmenter, "predict") and hasattr(segmenter, "separate")):
+        raise ConfigError(f"expected a segmenter as wsinuc.load_segmenter gives it, got {came(segmenter)}")
+
+
+def described(model: Tiled) -> str:
+    """A model on one line, as ``repr`` shows it: its kind, its resolution, its classes."""
+    names = ", ".join(each.name for each in model.classes)
+    return f"<{type(model).__name__}: {model.mpp:g} um per pixel; classes: {names}>"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What has to be measured of nuclei so that a model can tell them apart."""
@@ -67,61 +80,97 @@ class Needs:
 
     def check(self, config: SegmentConfig) -> None:
         """Raise ConfigError where a run measures less, or otherwise."""
-        missing = [group for group in self.measure if group not in config.groups]
+        self.require(config.groups, config.stains)
+
+    def require(self, groups: tuple[str, ...], stains: str) -> None:
+        """Raise ConfigError where groups or stain vectors are not those that the model needs."""
+        missing = [group for group in self.measure if group not in groups]
         if missing:
-            wanted = [group for group in GROUPS if group in {*self.measure, *config.groups}]
+            wanted = [group for group in GROUPS if group in {*self.measure, *groups}]
             raise ConfigError(
                 f"the model tells nuclei apart by measurements of {', '.join(missing)}, which are not asked for: "
                 f"add --measure {','.join(wanted)}"
             )
-        if "stain" in self.measure and config.stains != self.stains:
+        if "stain" in self.measure and stains != self.stains:
             raise ConfigError(
-                f"the model tells nuclei apart by densities with the stain vectors {self.stains}, got {config.stains}: "
+                f"the model tells nuclei apart by densities with the stain vectors {self.stains}, got {stains}: "
                 f"add --stains {self.stains}"
             )
 
 
 class Tiled(Protocol):
-    """How a model sees a slide, which is all that planning needs of it.
-
-    ``mpp`` is the resolution that it works at (um per pixel), ``mpp_range`` the finest and coarsest
-    of slides that it takes: finer ones are shrunk, coarser ones lack detail. ``min_halo`` is twice
-    the diameter of the largest nucleus that the segmenter accepts; blocks are read with at least
-    that. ``channels`` is the number of its scores.
-    """
+    """How a model sees a slide, which is all that planning needs of it."""
 
     @property
-    def mpp(self) -> float: ...
+    def mpp(self) -> float:
+        """The resolution that it works at, in um per pixel."""
+        ...
+
     @property
-    def mpp_range(self) -> tuple[float, float]: ...
+    def mpp_range(self) -> tuple[float, float]:
+        """The finest and the coarsest slides that it takes: finer ones are shrunk, coarser ones lack detail."""
+        ...
+
     @property
-    def tile(self) -> int: ...
+    def tile(self) -> int:
+        """Side of a network input in pixels."""
+        ...
+
     @property
-    def margin(self) -> int: ...
+    def margin(self) -> int:
+        """Pixels cropped from each side of a tile's scores."""
+        ...
+
     @property
-    def min_halo(self) -> int: ...
+    def min_halo(self) -> int:
+        """Twice the diameter of the largest nucleus that it accepts; blocks are read with at least that around them."""
+        ...
+
     @property
-    def classes(self) -> tuple[NucleusClass, ...]: ...
+    def classes(self) -> tuple[NucleusClass, ...]:
+        """What a nucleus can be, each with a name and a colour."""
+        ...
+
     @property
-    def channels(self) -> int: ...
+    def channels(self) -> int:
+        """The number of its scores."""
+        ...
 
 
 @runtime_checkable
 class Segmenter(Tiled, Protocol):
-    """Pixels to scores to instances, at one resolution.
+    """Pixels to scores to instances, at one resolution: what `wsinuc.load_segmenter` gives.
 
-    ``batch_size`` is the number of tiles per forward pass that suits its device. ``identity`` names
-    weights and settings: two segmenters with equal identity give equal results on one device.
+    It is a protocol, so that any class with these properties and methods is a segmenter.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> segmenter = wsinuc.load_segmenter("student", device="cpu")
+    >>> segmenter
+    <NetworkSegmenter: 0.25 um per pixel; classes: Nucleus>
+    >>> isinstance(segmenter, wsinuc.Segmenter)
+    True
     """
 
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Tiles per forward pass that suit its device."""
+        ...
+
     @property
-    def identity(self) -> str: ...
+    def identity(self) -> str:
+        """Names weights and settings: two segmenters with equal identity give equal results on one device."""
+        ...
 
     def calibrate(self, samples: NDArray[np.uint8]) -> Segmenter:
-        """A segmenter adjusted to a slide by samples of its tissue, RGB ``(n, side, side, 3)``;
-        this one if it needs none."""
+        """A segmenter adjusted to a slide; this one if it needs no adjustment.
+
+        Parameters
+        ----------
+        samples
+            Samples of the slide's tissue, RGB, uint8 ``(n, side, side, 3)``.
+        """
         ...
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

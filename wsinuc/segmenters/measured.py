@@ -28,7 +28,7 @@ from wsinuc.models.features.nucleus_classifier import NucleusClassifier
 from wsinuc.nuclei import Nuclei
 from wsinuc.nuclei.class_features import FeatureColumns, feature_columns
 from wsinuc.nuclei.classes import NucleusClass
-from wsinuc.segmenters.base import Classes, Classifying, Fitted, Needs, Segmenter, check_classes
+from wsinuc.segmenters.base import Classes, Classifying, Fitted, Needs, Segmenter, check_classes, described
 from wsinuc.segmenters.on_base import SegmenterOnBase
 from wsinuc.separation.channels import FIRST_CLASS
 
@@ -90,6 +90,9 @@ class MeasuredSegmenter(SegmenterOnBase):
         base = segmenter_from(whole, device=device, dtype=dtype)
         classifier = MeasuredClassifier(FeatureColumns(config.columns), regressions)
         return cls(base, config.classes, classifier, config.needs, weights_sha256=checkpoint.sha256)
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @property
     def identity(self) -> str:

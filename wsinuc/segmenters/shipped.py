@@ -7,10 +7,12 @@ out; their names then say what there is.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsinuc.errors import CheckpointError
+from wsinuc.urls import PathLike
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 DEFAULT = "default"
@@ -64,7 +66,19 @@ FEATURES = WEIGHTS / "diffusion.safetensors"
 
 
 def shipped_models() -> tuple[str, ...]:
-    """Names of the models whose file is here, the default first."""
+    """Names of the models whose file is here, the default first.
+
+    Returns
+    -------
+    tuple of str
+        What `wsinuc.load_segmenter` and ``wsinuc.SegmentConfig(model=...)`` take.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> wsinuc.shipped_models()[0]
+    'default'
+    """
     return tuple(model.name for model in MODELS if model.path.is_file())
 
 
@@ -94,8 +108,13 @@ def shipped_path(name: str) -> Path | None:
     return None
 
 
-def model_path(model: str) -> Path:
+def model_path(model: PathLike) -> Path:
     """The file of a shipped model, or of a path; raises CheckpointError for what is neither."""
+    if not isinstance(model, (str, os.PathLike)):
+        raise CheckpointError(
+            f"expected the name of a model or the path of a checkpoint, got {model!r:.80}: there {_what_there_is()}"
+        )
+    model = os.fspath(model)
     shipped = shipped_path(model)
     if shipped is not None:
         return shipped
@@ -106,7 +125,7 @@ def model_path(model: str) -> Path:
     return path
 
 
-def denoiser_path(denoiser: str | None = None) -> Path:
+def denoiser_path(denoiser: PathLike | None = None) -> Path:
     """The file that holds a denoiser, by the name of a shipped one, of a shipped segmenter of method A, or by its path.
 
     Parameters

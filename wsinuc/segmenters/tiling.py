@@ -7,7 +7,7 @@ from typing import Protocol
 
 from wsinuc.errors import ConfigError
 from wsinuc.nuclei.classes import REACH_UM, NucleusClass
-from wsinuc.segmenters.base import check_classes, usual_mpp_range
+from wsinuc.segmenters.base import check_classes, described, usual_mpp_range
 from wsinuc.separation.channels import FIRST_CLASS
 from wsinuc.separation.settings import WatershedSettings
 
@@ -72,6 +72,9 @@ class Tiling:
     """Resolution, tiles, halo and channels of a model, from its settings."""
 
     config: TilingConfig
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @property
     def mpp(self) -> float:

@@ -27,7 +27,7 @@ from wsinuc.models.checkpoints.weights import as_fp32, part_of
 from wsinuc.models.features.nucleus_classifier import NucleusClassifier
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.nuclei.describe import DESCRIPTORS, describe, stain_levels
-from wsinuc.segmenters.base import Classes, Fitted, Segmenter, check_classes
+from wsinuc.segmenters.base import Classes, Fitted, Segmenter, check_classes, described
 from wsinuc.segmenters.class_network import ClassNetwork, ClassWeights, class_network_config
 from wsinuc.segmenters.normalisation import recoloured
 from wsinuc.segmenters.on_base import SegmenterOnBase
@@ -125,6 +125,9 @@ class TypedSegmenter(SegmenterOnBase):
     def min_halo(self) -> int:
         """Pixels to read around a block."""
         return typed_halo(self.base.min_halo, self.mpp)
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @property
     def channels(self) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from wsinuc.errors import ConfigError, SlideError
 from wsinuc.regular import require_regular
-from wsinuc.urls import Place, Url, redact, to_place
+from wsinuc.urls import Place, PlaceLike, Url, redact, to_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ READERS = {
 """Name of each reader and where its class is."""
 
 
-def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = None) -> Slide:
+def open_slide(path: PlaceLike, *, reader: str = "auto", mpp: float | None = None) -> Slide:
     """The slide in a file.
 
     Parameters
@@ -40,6 +40,11 @@ def open_slide(path: str | Place, *, reader: str = "auto", mpp: float | None = N
         ``auto`` takes the reader with the best view; or one of ``READERS``.
     mpp
         um per level-0 pixel, instead of what the file says.
+
+    Returns
+    -------
+    Slide
+        An open slide, to be closed or used in a ``with`` block.
 
     Raises
     ------

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -23,8 +24,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc.errors import ReadError, RemoteError, SlideError
-from wsinuc.grid import Box
+from wsinuc import arguments
+from wsinuc.errors import ConfigError, MppError, ReadError, RemoteError, SlideError
+from wsinuc.grid import Box, check_box
 from wsinuc.slides.resolution import check_given_mpp, resolve_mpp
 from wsinuc.urls import Place, Url, redact
 
@@ -58,7 +60,10 @@ class SlideHeader:
 
 
 class Slide(ABC):
-    """An open slide. Safe to share between threads; pickles as its path and reopens on the other side.
+    """An open slide, as `wsinuc.open_slide` gives it.
+
+    It is safe to share between threads. It pickles as its path and reopens in another process, also in one that was
+    forked.
 
     Parameters
     ----------
@@ -66,6 +71,15 @@ class Slide(ABC):
         The file or its URL, or None for pixels in memory.
     mpp
         um per level-0 pixel given by the user, instead of what the file says.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> with wsinuc.open_slide("examples/data/CMU-1-Small-Region.svs") as slide:
+    ...     pixels = slide.read(wsinuc.Box(900, 300, 1000, 500))
+    ...     coarse = slide.at(2.0).read(wsinuc.Box(0, 0, 64, 64))
+    >>> isinstance(slide, wsinuc.Slide), pixels.shape, coarse.shape
+    (True, (100, 200, 3), (64, 64, 3))
     """
 
     reader: ClassVar[str]
@@ -76,6 +90,7 @@ class Slide(ABC):
         if mpp is not None:
             self.given_mpp = check_given_mpp(mpp)
         self._handle: Any = None
+        self._process = os.getpid()
         self._closed = False
         self._lock = threading.Lock()
         try:
@@ -159,12 +174,22 @@ class Slide(ABC):
     def read(self, box: Box, level: int = 0) -> NDArray[np.uint8]:
         """RGB ``(h, w, 3)`` of a box in the level's own pixels; white outside the slide.
 
+        Parameters
+        ----------
+        box
+            Of whole numbers; it may reach beyond the slide.
+        level
+            0 is the finest.
+
         Raises
         ------
+        ConfigError
+            It is no box of whole numbers, or there is no such level.
         ReadError
             A part of the box cannot be decoded.
         """
-        extent = Box.of_shape(self.level_shapes[level])
+        check_box(box)
+        extent = Box.of_shape(self.level_shapes[self._checked(level)])
         # The usual case, without a second array of the box's size.
         if box.overlaps(extent) and box.clip(extent) == box:
             return self._read_inside(box, level)
@@ -179,7 +204,26 @@ class Slide(ABC):
 
         A level within ``tolerance`` (relative) is read as it is, so the view's own ``mpp`` may differ by that much;
         otherwise the coarsest level that is still finer is resampled to exactly ``mpp``.
+
+        Parameters
+        ----------
+        mpp
+            um per pixel.
+        tolerance
+            Relative difference up to which a level is taken as it is, 0 to 1.
+
+        Returns
+        -------
+        SlideView
+            ``read(box)`` gives RGB of a box in pixels of this resolution; ``shape`` is the slide's size in them.
+
+        Raises
+        ------
+        MppError
+            ``mpp`` is no number above 0, or the slide's own is unknown.
         """
+        if not 0 < arguments.number("mpp", mpp, MppError) < math.inf:
+            raise MppError(f"mpp must be above 0 um per pixel, got {mpp:g}")
         # Takes a compiler and Arrow, which reader processes do without.
         from wsinuc.slides.view import SlideView
 
@@ -203,10 +247,14 @@ class Slide(ABC):
 
         Raises
         ------
+        ConfigError
+            ``size`` is no whole number above 0.
         ReadError
             A part of the slide cannot be decoded.
         """
         from wsinuc.slides.scaled import read_scaled
+
+        size = arguments.whole_number("size", size, least=1)
 
         side = max(self.level_shapes[0])
         fine_enough = [i for i, shape in enumerate(self.level_shapes) if max(shape) >= min(size, side)]
@@ -235,11 +283,17 @@ class Slide(ABC):
         return {key: value for key, value in self.__dict__.items() if key not in ("_handle", "_lock")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _handle=None, _lock=threading.Lock())
+        self.__dict__.update(state, _handle=None, _lock=threading.Lock(), _process=os.getpid())
 
     def __repr__(self) -> str:
         height, width = self.level_shapes[0]
         return f"<{self.reader} slide {self.name}: {height} x {width} px, {len(self.level_shapes)} levels>"
+
+    def _checked(self, level: int) -> int:
+        """A level that there is."""
+        if arguments.whole_number("level", level, least=0) >= len(self.level_shapes):
+            raise ConfigError(f"{self.name} has the levels 0 to {len(self.level_shapes) - 1}, got {level}")
+        return level
 
     def _read_inside(self, box: Box, level: int) -> NDArray[np.uint8]:
         handle = self._acquire()
@@ -261,6 +315,10 @@ class Slide(ABC):
         with self._lock:
             if self._closed:
                 raise SlideError(f"{self.name} was closed: open it again")
+            # A process that was forked, such as a worker of a DataLoader, would move its parent's place in the file.
+            if self._process != os.getpid():
+                self._handle = None
+                self._process = os.getpid()
             if self._handle is None:
                 try:
                     self._handle = self._open()

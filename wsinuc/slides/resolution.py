@@ -13,6 +13,7 @@ from typing import Any
 
 from defusedxml import DefusedXmlException, ElementTree
 
+from wsinuc import arguments
 from wsinuc.config import MPP_RANGE
 from wsinuc.errors import MppError
 
@@ -39,6 +40,7 @@ def check_given_mpp(mpp: float) -> float:
     MppError
         No microscope has it.
     """
+    mpp = arguments.number("mpp", mpp, MppError)
     if not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
         raise MppError(
             f"--mpp must lie between {MPP_RANGE[0]} and {MPP_RANGE[1]} um per pixel, got {mpp:g}: "

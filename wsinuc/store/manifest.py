@@ -249,7 +249,7 @@ def _local_sizes(folder: Path) -> Iterator[tuple[str, int]]:
     """Files at the top and below our own folders; other folders as one name, whatever they hold."""
     try:
         entries = list(os.scandir(folder))
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL in the name
         return
     for entry in entries:
         if entry.name in OUTPUTS and entry.is_dir():

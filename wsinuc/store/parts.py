@@ -21,7 +21,7 @@ from wsinuc.nuclei.parquet import read_provenance, read_table
 from wsinuc.store.ledger import settings_hash
 from wsinuc.store.manifest import PLAIN, SEALED, Made, inspect, sizes_below
 from wsinuc.store.outputs import part_block, part_name
-from wsinuc.urls import Place, to_place
+from wsinuc.urls import Place, PlaceLike, to_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,11 +42,21 @@ class Parts:
         return iter_nuclei(self.directory)
 
 
-def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
-    """Parts of the table in the order of ids; ``directory`` is a finished result, or its URL.
+def iter_nuclei(directory: PlaceLike) -> Iterator[Nuclei]:
+    """Parts of the table in the order of ids.
 
     Every part is compared with the manifest before its rows are yielded. A result of a version that
     wrote no manifest is read as it is, with a warning in the log.
+
+    Parameters
+    ----------
+    directory
+        A finished result, or its URL.
+
+    Yields
+    ------
+    Nuclei
+        The nuclei of one block after another; only one part is held at a time.
 
     Raises
     ------
@@ -63,7 +73,8 @@ def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
     >>> import tempfile
     >>> import wsinuc
     >>> result = tempfile.mkdtemp() + "/field.wsinuc"
-    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, wsinuc.SegmentConfig(mpp=0.499))
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, config)
     >>> sum(len(part) for part in wsinuc.iter_nuclei(result)) == summary.nuclei
     True
     """
@@ -72,7 +83,7 @@ def iter_nuclei(directory: str | Place) -> Iterator[Nuclei]:
         yield read_nuclei(folder / name, sha256)
 
 
-def iter_tables(directory: str | Place) -> Iterator[pa.Table]:
+def iter_tables(directory: PlaceLike) -> Iterator[pa.Table]:
     """The same parts as Arrow tables, with the columns that ``wsinuc.nuclei.columns`` lists.
 
     Parts of an older version come with today's columns: polygons for outlines, positions in um, and
@@ -85,7 +96,8 @@ def iter_tables(directory: str | Place) -> Iterator[pa.Table]:
     >>> import wsinuc
     >>> from wsinuc.store import iter_tables
     >>> result = tempfile.mkdtemp() + "/field.wsinuc"
-    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, wsinuc.SegmentConfig(mpp=0.499))
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, config)
     >>> sum(part.num_rows for part in iter_tables(result)) == summary.nuclei
     True
     """
@@ -93,7 +105,7 @@ def iter_tables(directory: str | Place) -> Iterator[pa.Table]:
         yield table
 
 
-def iter_named_tables(directory: str | Place) -> Iterator[tuple[str, pa.Table]]:
+def iter_named_tables(directory: PlaceLike) -> Iterator[tuple[str, pa.Table]]:
     """The parts of `iter_tables` with their names in the result, such as ``nuclei/part-00000.parquet``."""
     folder = to_place(directory)
     made = _whole(folder)

@@ -231,9 +231,22 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         # Beside the model, so that it can be evaluated on the images it has not seen.
         chosen.drawn.save(output.with_suffix(".split.json"))
     validation = _validation(data, options)
+    # PyTorch is imported here, and not before a wrong option is found.
+    from wsinuc.workflows.methods.train import train as train_segmenter
+
     with telling(options["log"]) as tell:
-        shared: dict[str, Any] = {"device": device, "provenance": {"data": list(chosen.origin)}, "on_event": tell}
-        measured = _run(chosen, config, output, denoiser, validation, shared)
+        measured = train_segmenter(
+            chosen.images,
+            output,
+            config,
+            classes=chosen.classes,
+            denoiser=denoiser,
+            validation=validation,
+            weights=chosen.weights,
+            device=device,
+            provenance={"data": list(chosen.origin)},
+            on_event=tell,
+        )
     if measured is not None:
         _say_measured(measured, output, after_few_windows(data[0], options["mpp"], output))
         return
@@ -244,26 +257,6 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         )
     after = measuring_command(data[0], options, output)
     echo(f"Written to {output}. Next: {after}")
-
-
-def _run(
-    chosen: TrainingSet,
-    config: DdpmTrainConfig | NetworkTrainConfig,
-    output: Path,
-    denoiser: Path | None,
-    validation: Sequence[LabelledImage],
-    shared: dict[str, Any],
-) -> CrossValidation | None:
-    """The training of the method that the settings are of; what it measured of itself, if anything."""
-    from wsinuc.workflows.train.ddpm import DdpmTrainConfig, train_ddpm
-    from wsinuc.workflows.train.networks import train_network
-
-    if isinstance(config, DdpmTrainConfig):
-        assert denoiser is not None  # the command has found it
-        return train_ddpm(chosen.images, chosen.classes, denoiser, output, config, **shared)
-    shared = {**shared, "denoiser": denoiser, "weights": chosen.weights, "validation": validation}
-    train_network(chosen.images, chosen.classes, output, config, **shared)
-    return None
 
 
 def _say_measured(measured: CrossValidation, output: Path, following: str) -> None:

@@ -181,6 +181,18 @@ def test_one_bad_slide_does_not_stop_the_others(slides, alone, loads, tmp_path: 
     assert "- none (" in page
 
 
+def test_slides_are_named_in_every_form(slides, alone, loads, tmp_path: Path) -> None:
+    first, second = slides[0].slide, slides[1].slide
+    table = tmp_path / "slides.csv"
+    table.write_text(f"slide\n{second}\n", encoding="utf-8")
+    summary = segment_cohort((each for each in (str(first), table)), str(tmp_path / "out"), SETTINGS)
+    assert [place.name for place in summary.results] == [f"{first.stem}.wsinuc", f"{second.stem}.wsinuc"]
+    assert [tree(place) for place in summary.results] == [alone[first.stem], alone[second.stem]]
+    for none in ([], str(first), None):
+        with pytest.raises(ConfigError, match="slide"):
+            segment_cohort(none, tmp_path / "other", SETTINGS)
+
+
 def test_fail_fast_stops_at_the_first_error(slides, loads, tmp_path: Path, monkeypatch) -> None:
     early = segment_cohort((slides[0], broken(tmp_path), slides[1]), tmp_path, SETTINGS, skip_errors=False)
     assert [state.state for state in early.slides] == ["skipped", "failed", "skipped"]

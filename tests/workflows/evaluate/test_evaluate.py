@@ -93,6 +93,14 @@ def test_scores_files_and_pages(dataset, tmp_path):
     assert page.height > 3 * 2 * SHAPE[0]
 
 
+def test_a_model_stands_for_its_predictions(dataset):
+    predict = partial(predict_nuclei, segmenter=OracleSegmenter())
+    expected = evaluate(dataset, predict, predicted_classes=["round", "long"])
+    evaluation = evaluate(dataset, OracleSegmenter())
+    assert evaluation.means == expected.means
+    assert evaluation.notes == expected.notes
+
+
 def test_calibration_is_part_of_it(dataset, tmp_path):
     out = tmp_path / "out"
     predict = partial(predict_nuclei, segmenter=OracleSegmenter())

@@ -94,6 +94,32 @@ def test_counts_areas_and_medians_are_those_counted_by_hand(result: Path, nuclei
     assert [each.class_name for each in measure_regions(result, file)] == ["Tumor", "", ""]
 
 
+def test_polygons_by_name_count_as_those_of_a_file(result: Path, tmp_path: Path) -> None:
+    corners = {"Inner": (100, 100, 300, 250), "Beyond the edge": (250, 150, 900, 900)}
+    polygons = {name: shapely.box(*sides) for name, sides in corners.items()}
+    file = write(tmp_path / "a.geojson", *(feature(square(*sides), name=name) for name, sides in corners.items()))
+    named = measure_regions(result, polygons, bands_um=(5,))
+    assert named == measure_regions(result, file, bands_um=(5,))
+    assert [region.region for region in named] == list(corners)
+    assert named[0].nuclei_per_mm2 == pytest.approx(named[0].nuclei / (200 * 150 * 0.5**2 / 1e6))
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        ({}, "there is no region"),
+        ({"a": shapely.Point(3, 4)}, "must be a Polygon or MultiPolygon of shapely"),
+        ({"a": [(0, 0), (0, 1), (1, 1)]}, "must be a Polygon or MultiPolygon of shapely"),
+        ({"": shapely.box(0, 0, 9, 9)}, "needs a name"),
+        ({"a": shapely.Polygon()}, "the region 'a' has no area"),
+        ({"a": shapely.box(9000, 9000, 9100, 9100)}, "the region 'a' spans x 9000 to 9100, .* outside the slide"),
+    ],
+)
+def test_what_is_no_polygon_is_refused(result: Path, regions: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        measure_regions(result, regions)
+
+
 def test_bands_by_distance(result: Path, nuclei: Nuclei, tmp_path: Path) -> None:
     """A star with a hole: nuclei by shapely's own distance from the border, areas by rings of a square's border."""
     angles = np.linspace(0, 2 * np.pi, 15)[:-1]

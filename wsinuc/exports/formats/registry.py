@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
+from wsinuc import arguments
 from wsinuc.errors import ConfigError
 
 Writer = Callable[..., None]
@@ -142,9 +143,13 @@ def parse_formats(names: str | Iterable[str]) -> tuple[Format, ...]:
     """
     if isinstance(names, str):
         names = names.split(",")
+    if not isinstance(names, Iterable):
+        raise ConfigError(
+            f"expected the name of a format, got {arguments.came(names)}: choose from {', '.join(FORMATS)}"
+        )
     formats: dict[str, Format] = {}
     for name in names:
-        kind = _format(name.strip().lower())
+        kind = _format(arguments.text("the name of a format", name).strip().lower())
         kind.check_packages()
         formats[kind.name] = kind
     return tuple(formats.values())

@@ -13,16 +13,14 @@ from wsinuc.exports.atomic import appearing
 from wsinuc.exports.formats.registry import Format, parse_formats
 from wsinuc.regular import require_parent
 from wsinuc.store.manifest import inspect
-from wsinuc.urls import Place, Url, to_place
+from wsinuc.urls import PathLike, PlaceLike, Url, to_path, to_place
 
 SUFFIX = ".wsinuc"
 _ZARR = ("zarr.json", ".zgroup", ".zattrs")
 """Files that the folder of a Zarr store has."""
 
 
-def export(
-    result: str | Place, to: str, out: str | Path | None = None, *, overwrite: bool = False, **options: Any
-) -> Path:
+def export(result: PlaceLike, to: str, out: PathLike | None = None, *, overwrite: bool = False, **options: Any) -> Path:
     """Write a finished result in another format.
 
     Parameters
@@ -41,7 +39,8 @@ def export(
 
     Returns
     -------
-    What was written.
+    Path
+        The file or folder that was written.
 
     Raises
     ------
@@ -56,7 +55,8 @@ def export(
     >>> import tempfile
     >>> import wsinuc
     >>> result = tempfile.mkdtemp() + "/field.wsinuc"
-    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, wsinuc.SegmentConfig(mpp=0.499))
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, config)
     >>> wsinuc.export(result, to="csv").name
     'field.nuclei.csv'
     """
@@ -72,7 +72,7 @@ def export(
     return path
 
 
-def finished(result: str | Place) -> Path:
+def finished(result: PlaceLike) -> Path:
     """The directory of a finished result whose files are there; raises as `export` does."""
     place = to_place(result)
     if isinstance(place, Url):
@@ -87,7 +87,7 @@ def finished(result: str | Place) -> Path:
     return place
 
 
-def target(result: Path, kind: Format, out: str | Path | None = None, *, overwrite: bool = False) -> Path:
+def target(result: Path, kind: Format, out: PathLike | None = None, *, overwrite: bool = False) -> Path:
     """Where `export` writes a result, which it raises OutputError for when it may not be written."""
     path = _target(result, kind, out)
     if result.resolve() in path.resolve().parents:
@@ -98,10 +98,10 @@ def target(result: Path, kind: Format, out: str | Path | None = None, *, overwri
     return path
 
 
-def _target(result: Path, kind: Format, out: str | Path | None) -> Path:
+def _target(result: Path, kind: Format, out: PathLike | None) -> Path:
     if out is None:
         return folder_of(result) / default_name(result, kind)
-    path = Path(out)
+    path = to_path(out)
     # A folder called .zarr is a store, which is replaced or refused.
     if path.is_dir() and path.suffix.lower() != ".zarr":
         return path / default_name(result, kind)

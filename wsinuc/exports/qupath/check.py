@@ -26,7 +26,7 @@ from wsinuc.exports.qupath.geometry import Issue
 from wsinuc.exports.qupath.plain import plain_polygons, portions
 from wsinuc.exports.qupath.rules import Feature, odd, read_feature, rejected
 from wsinuc.limits import MAX_RATIO
-from wsinuc.urls import Place, Url, to_place
+from wsinuc.urls import Place, PlaceLike, Url, to_place
 
 MAX_BYTES = 1 << 30
 """Largest JSON document that is read; QuPath would need about 16 GB of heap for it. Also keeps zip bombs out."""
@@ -89,8 +89,18 @@ class CheckReport:
         return frozenset(version for finding in self.findings for version in finding.versions)
 
 
-def check_geojson(path: str | Place) -> CheckReport:
+def check_geojson(path: PlaceLike) -> CheckReport:
     """Read ``path``, a file or its URL, as QuPath does and report what it would import, refuse, lose or misread.
+
+    Parameters
+    ----------
+    path
+        ``.geojson``, ``.geojson.gz`` or ``.zip``; or its URL.
+
+    Returns
+    -------
+    CheckReport
+        ``ok``, ``count``, what was found of which type and class, and every kind of problem with where it occurs first.
 
     Raises
     ------

@@ -25,7 +25,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from wsinuc.errors import OutputError
+from wsinuc import arguments
+from wsinuc.errors import DataError, OutputError
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.qupath.class_names import check_class_names
 from wsinuc.exports.qupath.collection import BEGIN, BETWEEN, END, collection_of
@@ -34,6 +35,7 @@ from wsinuc.exports.qupath.zip_writer import Deflated, ZipWriter
 from wsinuc.nuclei import MEASUREMENTS, Nuclei, concatenate
 from wsinuc.nuclei.measured_names import qupath_names
 from wsinuc.nuclei.uuids import nucleus_uuids
+from wsinuc.urls import PathLike, to_path
 
 ONE_FILE_LIMIT = 50_000
 """Nuclei up to which one plain file is comfortable in QuPath (about 0.5 GB of heap)."""
@@ -70,8 +72,8 @@ def default_geojson_name(count: int) -> str:
 
 
 def write_geojson(
-    nuclei: Iterable[Nuclei],
-    path: Path | str,
+    nuclei: Nuclei | Iterable[Nuclei],
+    path: PathLike,
     *,
     origin_yx: tuple[float, float] = (0.0, 0.0),
     run_id: str,
@@ -83,7 +85,7 @@ def write_geojson(
     Parameters
     ----------
     nuclei
-        Parts of the table in id order; only a few are held at a time.
+        A table, or its parts in id order, of which only a few are held at a time.
     path
         ``.geojson``, ``.geojson.gz``, or ``.zip`` (entries of at most 10,000 nuclei).
     origin_yx
@@ -96,6 +98,11 @@ def write_geojson(
         ``smooth``: with a third of the corners and the area of the pixels, see `wsinuc.exports.qupath.smooth`; length
         and circularity are then those of the written outline, as QuPath computes them. ``exact``: along the edges of
         pixels; length and circularity are the table's.
+
+    Returns
+    -------
+    ExportReport
+        The file, how many nuclei are in it, and how many were repaired or dropped.
 
     Raises
     ------
@@ -124,8 +131,12 @@ def write_geojson(
     >>> report.count, report.repaired, report.dropped
     (2, 0, 0)
     """
-    path = Path(path)
+    path = to_path(path)
     write = _writer(path)
+    if isinstance(nuclei, Nuclei):
+        nuclei = (nuclei,)
+    if not isinstance(nuclei, Iterable) or isinstance(nuclei, (str, bytes)):
+        raise DataError(f"expected nuclei or parts of a table of them, got {arguments.came(nuclei)}")
     with replacing(path) as stream:
         tally = write(stream, nuclei, _Encoder(origin_yx, run_id, outlines), workers)
     return ExportReport(paths=(path,), count=tally.count, repaired=tally.repaired, dropped=tally.dropped)
@@ -200,6 +211,7 @@ def _portions(parts: Iterable[Nuclei], size: int) -> Iterator[Nuclei]:
     waiting: list[Nuclei] = []
     count = 0
     for part in parts:
+        arguments.instance(part, Nuclei, "nuclei, or parts of a table of them", DataError)
         # Before anything of the part is written.
         check_class_names(part.class_names)
         start = 0

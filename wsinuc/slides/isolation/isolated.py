@@ -20,11 +20,11 @@ from wsinuc.slides.base import Slide, SlideHeader
 from wsinuc.slides.isolation.processes import DiedError, ReaderLimits
 from wsinuc.slides.isolation.session import Session, box_in_words, open_session
 from wsinuc.typed_json import from_json
-from wsinuc.urls import Place, to_place
+from wsinuc.urls import Place, PlaceLike, to_place
 
 
 def open_isolated(
-    path: str | Place, *, reader: str = "auto", mpp: float | None = None, limits: ReaderLimits | None = None
+    path: PlaceLike, *, reader: str = "auto", mpp: float | None = None, limits: ReaderLimits | None = None
 ) -> Slide:
     """The slide in a file, as ``open_slide`` gives it, opened and decoded by a process of its own.
 

@@ -13,13 +13,14 @@ import dataclasses
 import os
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
 from wsinuc import segmenters
-from wsinuc.config import SegmentConfig
+from wsinuc.arguments import came
+from wsinuc.config import DEFAULTS, SegmentConfig, check_config
 from wsinuc.errors import (
     CheckpointError,
     ConfigError,
@@ -33,11 +34,11 @@ from wsinuc.pipeline.executor import Executor
 from wsinuc.segmenters.base import Segmenter
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store import ResultStore
-from wsinuc.urls import Place, to_place
+from wsinuc.urls import Place, PlaceLike, to_output, to_place
 from wsinuc.workflows.cohort.done_before import differences
 from wsinuc.workflows.cohort.events import CohortEvent, SlideDone, SlideFailed, SlideProgress
 from wsinuc.workflows.cohort.records import CohortRecords
-from wsinuc.workflows.cohort.slide_list import SlideJob, check_distinct
+from wsinuc.workflows.cohort.slide_list import SlideJob, check_distinct, list_slides
 from wsinuc.workflows.cohort.summary import CohortSummary, figures_of
 from wsinuc.workflows.segment import run as segment
 from wsinuc.workflows.segment.also import check_also, write_missing
@@ -49,9 +50,9 @@ _HOPELESS = (CheckpointError, ConfigError, DamageError, DataError, DeviceError, 
 
 
 def segment_cohort(
-    slides: Sequence[SlideJob],
-    out: Place,
-    config: SegmentConfig,
+    slides: Iterable[PlaceLike | SlideJob],
+    out: PlaceLike,
+    config: SegmentConfig = DEFAULTS,
     *,
     executor: Executor | None = None,
     on_event: Callable[[CohortEvent], None] | None = None,
@@ -64,7 +65,8 @@ def segment_cohort(
     Parameters
     ----------
     slides
-        What to work on, in this order; ``workflows.cohort.slide_list`` makes them from paths and tables.
+        What to work on, in this order: slides, folders of DICOM files, tables of slides (CSV with a column ``slide``,
+        see `wsinuc.workflows.cohort.slide_list`), or jobs, which may differ in their settings.
     out
         Folder of the results, created if need be.
     config
@@ -95,12 +97,43 @@ def segment_cohort(
         The model that all slides share cannot be loaded.
     OutputError
         The records cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
+    >>> out = tempfile.mkdtemp()
+    >>> cohort = wsinuc.segment_cohort(["examples/data/field.png", "no_such.svs"], out, config)
+    >>> [(slide.name, slide.state) for slide in cohort.slides]
+    [('field', 'done'), ('no_such', 'failed')]
+    >>> [result.name for result in cohort.results], cohort.failed[0].error
+    (['field.wsinuc'], 'no_such.svs: no such file')
     """
     if attempts < 1:
         raise ConfigError(f"attempts must be at least 1, got {attempts}")
-    check_distinct(slides, out)
-    run = _Cohort(to_place(out), config, executor, skip_errors=skip_errors, attempts=attempts, records=records)
-    return run.execute(tuple(slides), on_event or (lambda event: None))
+    check_config(config)
+    place = to_output(out)
+    jobs = _jobs(slides)
+    check_distinct(jobs, place)
+    run = _Cohort(place, config, executor, skip_errors=skip_errors, attempts=attempts, records=records)
+    return run.execute(jobs, on_event or (lambda event: None))
+
+
+def _jobs(slides: Iterable[PlaceLike | SlideJob]) -> tuple[SlideJob, ...]:
+    """Jobs of slides that are named in whatever way."""
+    # A text is an iterable as well, of its letters.
+    if not isinstance(slides, Iterable) or isinstance(slides, (str, bytes, os.PathLike)):
+        raise ConfigError(f"expected several slides, got {came(slides)}: put one into a list")
+    jobs: list[SlideJob] = []
+    for slide in slides:
+        if isinstance(slide, SlideJob):
+            jobs.append(slide)
+        else:
+            jobs += list_slides([to_place(slide)])
+    if not jobs:
+        raise ConfigError("there is no slide to segment: does the pattern match any file?")
+    return tuple(jobs)
 
 
 def _is_there(slide: Place) -> bool:

@@ -118,7 +118,7 @@ def list_slides(arguments: Iterable[Place]) -> tuple[SlideJob, ...]:
     for path in arguments:
         if isinstance(path, Path) and path.suffix.lower() == ".csv":
             jobs += read_slide_table(path)
-        elif isinstance(path, Path) and path.is_dir():
+        elif isinstance(path, Path) and os.path.isdir(path):  # raises nothing, whatever the name
             # A folder without DICOM files stays a job, which then fails with a message of its own.
             jobs += [SlideJob(slide=file) for file in files_in(path) or [path]]
         else:

@@ -54,6 +54,11 @@ class CohortSummary:
     """Names of those that an earlier run had done with the same settings."""
 
     @property
+    def results(self) -> tuple[Place, ...]:
+        """Where the results of the slides that are done lie, for `wsinuc.read`."""
+        return tuple(self.out / f"{state.name}.wsinuc" for state in self.slides if state.state == "done")
+
+    @property
     def failed(self) -> tuple[SlideState, ...]:
         """Slides without a result, with the reason in ``error``."""
         return tuple(state for state in self.slides if state.state == "failed")

@@ -11,32 +11,25 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.draw import polygon
 
-from wsinuc import tissue
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.label_files import read_ids, read_labels
 from wsinuc.datasets.layouts.folder import FolderLayout
-from wsinuc.errors import ConfigError, DataError
+from wsinuc.errors import DataError
 from wsinuc.exports.atomic import replacing, replacing_text
 from wsinuc.exports.ome_zarr.metadata import SEMANTIC
-from wsinuc.grid import Block, Box
+from wsinuc.grid import Box
 from wsinuc.labels import paint_outlines
 from wsinuc.nuclei import Nuclei
-from wsinuc.nuclei.groups import PixelGroups
-from wsinuc.nuclei.measured_names import OF_BLOCKS
-from wsinuc.nuclei.stains import FIXED
+from wsinuc.nuclei.stains import QUPATH
 from wsinuc.own_files import check_folder
-from wsinuc.pipeline.block import process_block
-from wsinuc.pipeline.calibrate import calibrated
+from wsinuc.pipeline.image import find_nuclei, paint_level0
 from wsinuc.regular import make_folder
 from wsinuc.segmenters.base import ByMeasurement, Segmenter
 from wsinuc.semantic.classes import map_classes, names_whole_nuclei, with_nuclei
@@ -74,24 +67,19 @@ def predict_nuclei(
 
     ``semantic`` asks for the classes of pixels before nuclei are separated as well.
     """
+    measure: tuple[str, ...] = ()
+    stains = QUPATH.name
+    if isinstance(segmenter, ByMeasurement):
+        measure = segmenter.needs.measure
+        stains = segmenter.needs.stains
     with ArraySlide(image.image, mpp=image.mpp) as slide:
         view = slide.at(segmenter.mpp)
-        whole = Box.of_shape(view.shape)
-        block = Block(index=0, core=whole, read=whole)
-        size = batch_size or segmenter.batch_size
-        mask = tissue.whole(view)
-        fitted = calibrated(view, segmenter, mask)
-        groups = _groups(segmenter)
-        result = process_block(
-            view, block, fitted, batch_size=size, tissue=mask, gate=Lock(), groups=groups, semantic=semantic
-        )
-    nuclei = result.nuclei
-    if isinstance(segmenter, ByMeasurement):
-        nuclei = _named(nuclei, segmenter)
+        content = find_nuclei(view, segmenter, batch_size=batch_size, measure=measure, stains=stains, semantic=semantic)
+    nuclei = content.nuclei
     prediction = prediction_of(nuclei, image.labels.shape, classes=bool(segmenter.classes))
-    if result.pixels is None:
+    if content.pixels is None:
         return prediction
-    pixels = _classified(result.pixels, nuclei, segmenter)
+    pixels = _classified(content.pixels, nuclei, segmenter)
     return replace(prediction, semantic=_at_level0(pixels, nuclei.frame.downsample, image.labels.shape))
 
 
@@ -123,28 +111,6 @@ def _at_level0(pixels: NDArray[np.uint8], downsample: tuple[float, float], shape
     return pixels[np.ix_(rows, columns)]
 
 
-def _groups(segmenter: Segmenter) -> PixelGroups | None:
-    """What is measured in a block; raises ConfigError for stain vectors that would have to be fitted to a slide."""
-    if not isinstance(segmenter, ByMeasurement):
-        return None
-    stains = segmenter.needs.stains
-    if stains not in FIXED:
-        raise ConfigError(f"the model tells nuclei apart by {stains} stain vectors, which an image alone does not give")
-    return PixelGroups(tuple(group for group in segmenter.needs.measure if group in OF_BLOCKS), FIXED[stains])
-
-
-def _named(nuclei: Nuclei, segmenter: ByMeasurement) -> Nuclei:
-    """The nuclei of a whole image with their classes."""
-    measured = nuclei.measurements
-    if "neighbours" in segmenter.needs.measure:
-        from wsinuc.nuclei.neighbours import Neighbourhood
-
-        names = [each.name for each in segmenter.classes]
-        around = Neighbourhood(nuclei.centroids, nuclei.classes, names, nuclei.frame.mpp)
-        measured = measured | around.columns(0, len(nuclei))
-    return segmenter.with_classes(replace(nuclei, measurements=measured))
-
-
 def _by_id(nuclei: Nuclei, column: NDArray[Any]) -> NDArray[Any]:
     """(largest id + 1,) a column (n,) where ids find it; 0 where no nucleus has the id."""
     values = np.zeros(int(nuclei.ids.max(initial=0)) + 1, column.dtype)
@@ -155,20 +121,6 @@ def _by_id(nuclei: Nuclei, column: NDArray[Any]) -> NDArray[Any]:
 def predict_labels(image: LabelledImage, *, segmenter: Segmenter, batch_size: int | None = None) -> NDArray[np.int32]:
     """The labels (h, w) of `predict_nuclei` alone, 0 is background."""
     return predict_nuclei(image, segmenter=segmenter, batch_size=batch_size).labels.astype(np.int32, copy=False)
-
-
-def paint_level0(nuclei: Nuclei, shape: tuple[int, int]) -> NDArray[np.int32]:
-    """Labels (h, w) in level-0 pixels: a pixel belongs to the nucleus whose outline holds its centre.
-
-    Where the view is the image itself or a whole multiple coarser, this repeats exactly the pixels that were found.
-    """
-    labels = np.zeros(shape, np.int32)
-    scale = np.asarray(nuclei.frame.downsample)
-    for number, (start, stop) in zip(nuclei.ids, pairwise(nuclei.offsets), strict=True):
-        # Outlines run along pixel edges; polygon() has pixel centres at whole numbers.
-        ring = nuclei.outlines[start:stop] * scale - 0.5
-        labels[polygon(ring[:, 0], ring[:, 1], shape)] = number
-    return labels
 
 
 def read_prediction(image: LabelledImage, *, folder: Path) -> Prediction:

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc import arguments
 from wsinuc.datasets.base import Dataset, LabelledImage
 from wsinuc.datasets.files import matching
 from wsinuc.datasets.label_values import count_notes
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.metrics.detection import MATCH_RADIUS_UM, Points, Rule
+from wsinuc.pipeline.image import paint_level0
+from wsinuc.segmenters.base import Segmenter
+from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.evaluate import files
 from wsinuc.workflows.evaluate.classes import ClassMatch, known_classes, match_classes, without_classes
 from wsinuc.workflows.evaluate.figures import Evaluation, ImageScores, LabelledNuclei, score_nuclei, score_points
@@ -26,7 +30,6 @@ from wsinuc.workflows.evaluate.ignored import counted, counted_image
 from wsinuc.workflows.evaluate.predictions import (
     Predict,
     Prediction,
-    paint_level0,
     predict_labels,
     predict_nuclei,
     read_class_names,
@@ -91,11 +94,11 @@ WORST = 10
 
 def evaluate(
     dataset: Dataset,
-    predict: Predict,
+    predict: Predict | Segmenter,
     *,
     predicted_classes: Sequence[str] = (),
     scoring: Scoring = STANDARD,
-    out: Path | None = None,
+    out: PathLike | None = None,
     overwrite: bool = False,
     worst: int = WORST,
     notes: Sequence[str] = (),
@@ -108,9 +111,10 @@ def evaluate(
     dataset
         Images and their annotation: outlines or points.
     predict
-        `predict_nuclei` bound to a segmenter, `read_prediction` bound to a folder, or anything that gives labels.
+        A model (`wsinuc.load_segmenter`), or a function from a `LabelledImage` to labels ``(h, w)`` or to a
+        `Prediction`: `read_prediction` bound to a folder, any other program.
     predicted_classes
-        Names of the classes that ``predict`` counts.
+        Names of the classes that ``predict`` counts; a model says its own.
     scoring
         Whether classes are scored, and how far apart a pair may be.
     out
@@ -126,6 +130,11 @@ def evaluate(
     on_image
         Called after each image.
 
+    Returns
+    -------
+    Evaluation
+        Scores of every image, and ``means``, ``totals`` and other figures of the data set.
+
     Raises
     ------
     OutputError
@@ -133,10 +142,36 @@ def evaluate(
     DataError
         An image, annotation or prediction cannot be read or has the wrong shape, or classes do not fit.
     ConfigError
-        ``worst`` is negative.
+        ``worst`` is negative, or ``predict`` is neither a model nor a function.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> import wsinuc
+    >>> from PIL import Image
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> labels = np.zeros((64, 64), np.uint16)
+    >>> labels[10:20, 10:20] = 1
+    >>> for name, pixels in (("images", np.full((64, 64, 3), 230, np.uint8)), ("labels", labels)):
+    ...     (folder / name).mkdir()
+    ...     Image.fromarray(pixels).save(folder / name / "field.png")
+    >>> dataset = wsinuc.open_dataset(folder, mpp=0.25)
+    >>> evaluation = wsinuc.evaluate(dataset, lambda image: image.labels)
+    >>> evaluation.means["aji"], evaluation.totals["true_nuclei"]
+    (1.0, 1)
     """
+    arguments.instance(dataset, Dataset, "a data set that wsinuc.open_dataset has opened", DataError)
     if worst < 0:
         raise ConfigError(f"the number of worst images to show must be 0 or more, got {worst}")
+    if isinstance(predict, Segmenter):
+        predicted_classes = [each.name for each in predict.classes]
+        predict = partial(predict_nuclei, segmenter=predict)
+    if not callable(predict):
+        raise ConfigError(f"expected a model or a function that gives labels, got {predict!r:.80}")
+    if out is not None:
+        out = to_path(out)
     marked = dataset.layout.kind == "points"
     if marked and scoring.semantic:
         raise DataError("the data set marks nuclei with points, which say no pixel's class: leave --semantic out")
@@ -169,12 +204,12 @@ def evaluate(
 
 
 def evaluate_folders(
-    predictions: Path,
-    truth: Path,
+    predictions: PathLike,
+    truth: PathLike,
     *,
     mpp: float | None = None,
     scoring: Scoring = STANDARD,
-    out: Path | None = None,
+    out: PathLike | None = None,
     overwrite: bool = False,
     on_image: Report = _nobody,
 ) -> Evaluation:
@@ -185,6 +220,10 @@ def evaluate_folders(
     ``scoring.radius_px`` detection is not scored. Parameters and errors are otherwise those of
     `evaluate`; without images there are no pages.
     """
+    predictions = to_path(predictions)
+    truth = to_path(truth)
+    if out is not None:
+        out = to_path(out)
     names = sorted(file.stem for file in matching(truth, "*.png"))
     if not names:
         raise DataError(f"{truth} holds no PNG files; expected one label image per annotated image")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc.arguments import came
 from wsinuc.errors import ConfigError
 from wsinuc.nuclei import Nuclei
 from wsinuc.workflows.maps.quantity import DENSITY, Quantity
@@ -30,6 +32,8 @@ class MapGrid:
     """(rows, columns) of squares."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.um, Real):
+            raise ConfigError(f"the side of a square is a number of um, got {came(self.um)}: 50 is usual")
         if not math.isfinite(self.um) or self.um < self.mpp:
             raise ConfigError(
                 f"a map of {self.um:g} um is finer than the pixels that nuclei were found on ({self.mpp:.4g} um): "

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsinuc import own_files
+from wsinuc import arguments, own_files
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.regular import require_parent
 from wsinuc.store import iter_nuclei
 from wsinuc.store.manifest import read_made
+from wsinuc.urls import PathLike, to_path
 from wsinuc.workflows.maps.grid import MapGrid, Sums
 from wsinuc.workflows.maps.quantity import DENSITY, SHARE, Quantity
 
@@ -48,7 +49,7 @@ class NucleiMap:
         return low - 0.5, low + 0.5
 
 
-def map_nuclei(result: Path, *, of: str = DENSITY, um: float = 50.0, class_name: str | None = None) -> NucleiMap:
+def map_nuclei(result: PathLike, *, of: str = DENSITY, um: float = 50.0, class_name: str | None = None) -> NucleiMap:
     """The map of a quantity over a result.
 
     The table is read part by part; memory grows with the number of squares alone.
@@ -65,14 +66,30 @@ def map_nuclei(result: Path, *, of: str = DENSITY, um: float = 50.0, class_name:
     class_name
         Only nuclei of this class; for share, the class.
 
+    Returns
+    -------
+    NucleiMap
+        ``values``, float32 ``(rows, columns)``, and where they lie.
+
     Raises
     ------
     ConfigError
         The map is finer than the pixels, or the table has no such measurement or class.
     DamageError, OutputError
-        As ``iter_nuclei``.
+        As `wsinuc.iter_nuclei`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> out = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, config)
+    >>> density = wsinuc.map_nuclei(out, of="density", um=30)
+    >>> density.values.shape, density.nuclei == summary.nuclei
+    ((4, 4), True)
     """
-    result = Path(result)
+    result = to_path(result)
     quantity = Quantity(of, class_name)
     parts = iter_nuclei(result)
     # Looks at the result before the first part is read, so that the summary below is one.
@@ -106,8 +123,15 @@ def check_targets(paths: Sequence[Path]) -> None:
             raise OutputError(f"{path} is there already: remove it, or choose another name")
 
 
-def write_map(nuclei_map: NucleiMap, path: Path) -> None:
+def write_map(nuclei_map: NucleiMap, path: PathLike) -> None:
     """Write a map in the format that the file's ending names; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    nuclei_map
+        What `wsinuc.map_nuclei` has made.
+    path
+        ``.png`` for people; ``.tiff`` or ``.ome.zarr`` with the values and their resolution.
 
     Raises
     ------
@@ -115,7 +139,21 @@ def write_map(nuclei_map: NucleiMap, path: Path) -> None:
         The ending stands for no format.
     OutputError
         The file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import wsinuc
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", folder / "field.wsinuc", config)
+    >>> wsinuc.write_map(wsinuc.map_nuclei(folder / "field.wsinuc"), folder / "density.tiff")
+    >>> (folder / "density.tiff").is_file()
+    True
     """
+    arguments.instance(nuclei_map, NucleiMap, "a map that wsinuc.map_nuclei has made")
+    path = to_path(path)
     kind = format_of(path)
     if kind == "png":
         from wsinuc.workflows.maps.picture import write_picture

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from wsinuc.arguments import came
 from wsinuc.errors import ConfigError
 
 _ARC = 32
@@ -32,6 +34,8 @@ class Band:
 
 def check_limits(limits_um: Sequence[float]) -> tuple[float, ...]:
     """The limits of bands, as given; raises ConfigError unless they are positive and ascend."""
+    if not isinstance(limits_um, (list, tuple)) or not all(isinstance(limit, Real) for limit in limits_um):
+        raise ConfigError(f"bands are given by distances in um such as (50, 100), got {came(limits_um)}")
     limits = tuple(limits_um)
     ascending = all(low < high for low, high in zip((0.0, *limits), limits, strict=False))
     if not ascending or not all(math.isfinite(limit) for limit in limits):

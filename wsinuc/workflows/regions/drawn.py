@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,14 +72,40 @@ def load_regions(path: Path, frame: SlideFrame) -> list[DrawnRegion]:
     for feature in _annotations(read_features(path)):
         if len(regions) == MAX_REGIONS:
             raise DataError(f"{path} holds more than {MAX_REGIONS:,} regions: export annotations alone, not detections")
-        area = _area(feature, frame)
-        class_name = feature.class_name or ""
-        regions.append(DrawnRegion(_name(feature), class_name, area))
+        name = _name(feature)
+        area = _area(feature.geometry, frame, f"{feature.where}: the region {name!r}")
+        regions.append(DrawnRegion(name, feature.class_name or "", area))
     if not regions:
         raise DataError(
             f"{path}: no region in it; draw closed annotations (rectangle, polygon, brush) and export them as GeoJSON"
         )
     return _numbered(regions)
+
+
+def named_regions(areas: Mapping[str, BaseGeometry], frame: SlideFrame) -> list[DrawnRegion]:
+    """Regions of polygons by name, cut to the slide as those of `load_regions` are.
+
+    Raises
+    ------
+    DataError
+        One is no polygon, has no area, or lies outside the slide, or there is none; the message names it.
+    """
+    if not areas:
+        raise DataError("there is no region: give at least one polygon by its name")
+    regions = []
+    for name, area in areas.items():
+        on_slide = _area(_polygon(name, area), frame, f"the region {name!r}")
+        regions.append(DrawnRegion(name, "", on_slide))
+    return regions
+
+
+def _polygon(name: str, area: BaseGeometry) -> BaseGeometry:
+    """The polygon of a region by name."""
+    if not isinstance(name, str) or not name.strip():
+        raise DataError(f"a region needs a name, got {name!r:.80}")
+    if getattr(area, "geom_type", None) not in AREAS:
+        raise DataError(f"the region {name!r} must be a Polygon or MultiPolygon of shapely, got {area!r:.80}")
+    return area
 
 
 def _annotations(features: Iterable[Feature]) -> Iterable[Feature]:
@@ -96,20 +122,21 @@ def _name(feature: Feature) -> str:
     return name
 
 
-def _area(feature: Feature, frame: SlideFrame) -> BaseGeometry:
-    drawn = shapely.transform(feature.geometry, frame.to_um)
+def _area(geometry: BaseGeometry, frame: SlideFrame, what: str) -> BaseGeometry:
+    """A polygon (x, y) of a file, in um and cut to the slide; ``what`` it is, for messages."""
+    drawn = shapely.transform(geometry, frame.to_um)
     if not shapely.is_valid(drawn):
         # "linework" is the even-odd rule.
         drawn = shapely.make_valid(drawn, method="linework")
     if drawn.area == 0:
-        raise DataError(f"{feature.where}: the region {_name(feature)!r} has no area: draw it as a closed annotation")
+        raise DataError(f"{what} has no area: draw it as a closed annotation")
     on_slide = shapely.intersection(drawn, shapely.box(*frame.bounds_um))
     if on_slide.area == 0:
         height, width = frame.shape_px
-        x0, y0, x1, y1 = feature.geometry.bounds
+        x0, y0, x1, y1 = geometry.bounds
         dy, dx = frame.origin_px
         raise DataError(
-            f"{feature.where}: the region {_name(feature)!r} spans x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}, "
+            f"{what} spans x {x0:.0f} to {x1:.0f}, y {y0:.0f} to {y1:.0f}, "
             f"outside the slide, which spans x {0 - dx:.0f} to {width - dx:.0f}, y {0 - dy:.0f} to {height - dy:.0f}: "
             "is it for another slide, or not in full-resolution pixels?"
         )

@@ -48,6 +48,11 @@ class RegionFigures:
         """Nuclei of all classes."""
         return sum(self.counts.values())
 
+    @property
+    def nuclei_per_mm2(self) -> float:
+        """Nuclei of all classes per mm2 of the region."""
+        return self.nuclei / self.area_mm2
+
 
 class Gatherer:
     """Counts the nuclei of a region; holds the measurements of those inside, 4 bytes each, for the medians.

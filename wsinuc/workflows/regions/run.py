@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from shapely.geometry.base import BaseGeometry
 
 from wsinuc.errors import DataError, WsinucError
 from wsinuc.nuclei import Frame, Nuclei
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.store.manifest import inspect
 from wsinuc.store.parts import iter_nuclei
-from wsinuc.urls import Place, to_place
+from wsinuc.urls import PathLike, Place, PlaceLike, to_path, to_place
 from wsinuc.workflows.regions.bands import check_limits
-from wsinuc.workflows.regions.drawn import SlideFrame, load_regions
+from wsinuc.workflows.regions.drawn import SlideFrame, load_regions, named_regions
 from wsinuc.workflows.regions.figures import Gatherer, RegionFigures
 from wsinuc.workflows.regions.jobs import RegionJob
 
 
 def measure_regions(
-    result: str | Place, annotations: str | Path, *, bands_um: Sequence[float] = ()
+    result: PlaceLike, annotations: PathLike | Mapping[str, BaseGeometry], *, bands_um: Sequence[float] = ()
 ) -> list[RegionFigures]:
-    """Count and measure the nuclei of a result by the regions of a GeoJSON file, in the order of the file.
+    """Count and measure the nuclei of a result by regions, in the order in which they are given.
 
     A nucleus belongs to every region that its centroid lies in, so that regions may nest and overlap. The table is read
     once, part by part; what is held are the measurements of nuclei inside of regions.
@@ -33,10 +33,16 @@ def measure_regions(
     result
         A finished result, or its URL.
     annotations
-        Closed annotations as QuPath exports them (``.geojson``, ``.geojson.gz`` or ``.zip``).
+        Closed annotations as QuPath exports them (``.geojson``, ``.geojson.gz`` or ``.zip``); or shapely's polygons by
+        name, (x, y) in level-0 pixels from ``Slide.origin``, which is where QuPath counts from.
     bands_um
         Distances from each region's border at which bands end, ascending: ``(50, 100)`` counts nuclei that lie deeper
         than 100 um, 100 to 50 and 50 to 0 um inside, and 0 to 50 and 50 to 100 um outside.
+
+    Returns
+    -------
+    list of RegionFigures
+        Area in mm2, nuclei per class and per mm2, and medians of the measurements, of each region.
 
     Raises
     ------
@@ -46,6 +52,21 @@ def measure_regions(
         The annotations are damaged, or a region has no name, no area, or lies outside of the slide.
     OutputError, DamageError, RemoteError
         The result is not finished, damaged, or out of reach.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import shapely
+    >>> import wsinuc
+    >>> out = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, wsinuc.SegmentConfig(mpp=0.499, model="student"))
+    >>> [left, all_of_it] = wsinuc.measure_regions(
+    ...     out, {"left half": shapely.box(0, 0, 120, 240), "field": shapely.box(0, 0, 240, 240)}
+    ... )
+    >>> left.region, round(left.area_mm2, 4), left.nuclei < all_of_it.nuclei == summary.nuclei
+    ('left half', 0.0072, True)
+    >>> bool(left.nuclei_per_mm2 == left.nuclei / left.area_mm2)
+    True
     """
     limits = check_limits(bands_um)
     place = to_place(result)
@@ -55,7 +76,11 @@ def measure_regions(
         raise DataError(f"{place}: its table has no part: wsinuc verify says what is missing")
     summary = inspect(place).made.content
     frame = slide_frame(place, summary, first.frame)
-    gatherers = [Gatherer(region, limits, frame.bounds_um) for region in load_regions(Path(annotations), frame)]
+    if isinstance(annotations, Mapping):
+        regions = named_regions(annotations, frame)
+    else:
+        regions = load_regions(to_path(annotations), frame)
+    gatherers = [Gatherer(region, limits, frame.bounds_um) for region in regions]
     for part in _with(first, parts):
         xy_um = part.level0_centroids()[:, ::-1] * np.asarray(frame.um_per_px)[::-1]
         for gatherer in gatherers:

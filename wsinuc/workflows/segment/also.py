@@ -12,10 +12,10 @@ from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.exports.formats.registry import parse_formats
 from wsinuc.exports.formats.write import default_name, default_names, export, folder_of
-from wsinuc.urls import Place, Url, to_place
+from wsinuc.urls import Place, PlaceLike, Url, to_place
 
 
-def check_also(out: str | Place, config: SegmentConfig) -> None:
+def check_also(out: PlaceLike, config: SegmentConfig) -> None:
     """Raise what stands in the way of the formats that a run is to write, before it begins.
 
     Raises

@@ -15,7 +15,7 @@ from typing import Any
 
 import wsinuc
 from wsinuc import own_files
-from wsinuc.config import SegmentConfig
+from wsinuc.config import DEFAULTS, SegmentConfig, check_config
 from wsinuc.errors import MppError, OutputError
 from wsinuc.exports.ome_zarr.copy_plan import plan_copy
 from wsinuc.exports.qupath.class_names import check_class_names
@@ -23,13 +23,13 @@ from wsinuc.grid import Block, BlockGrid
 from wsinuc.nuclei.measured_names import OF_PIXELS
 from wsinuc.pipeline.search import needs_work, select_tiles
 from wsinuc.pipeline.selection import TissueSelection, select
-from wsinuc.segmenters.base import Measuring, Segmenter, Tiled
+from wsinuc.segmenters.base import Measuring, Segmenter, Tiled, check_segmenter
 from wsinuc.slides.base import Slide
 from wsinuc.slides.identity.fingerprint import fingerprint, sha256_of
 from wsinuc.slides.isolation.isolated import open_isolated
 from wsinuc.slides.view import SlideView
 from wsinuc.store import ResultStore, settings_hash
-from wsinuc.urls import Place, to_place
+from wsinuc.urls import Place, PlaceLike, to_place
 
 NUCLEI_PER_MM2 = 3000
 """Usual density of tissue, for estimates."""
@@ -106,7 +106,7 @@ class Prepared(Terrain):
     segmenter: Segmenter
 
 
-def estimate_segment(slide_path: str | Place, out: str | Place, config: SegmentConfig) -> Estimate:
+def estimate_segment(slide_path: PlaceLike, out: PlaceLike, config: SegmentConfig) -> Estimate:
     """What ``segment_slide`` with the same arguments has to do, by the header of the model's file; writes nothing.
 
     No weights are loaded, and PyTorch is not either, unless ``config.device`` is one that has to be asked for.
@@ -124,25 +124,47 @@ def estimate_segment(slide_path: str | Place, out: str | Place, config: SegmentC
 
 
 def plan_segment(
-    slide_path: str | Place, out: str | Place, config: SegmentConfig, segmenter: Segmenter | None = None
+    slide_path: PlaceLike, out: PlaceLike, config: SegmentConfig = DEFAULTS, segmenter: Segmenter | None = None
 ) -> Plan:
-    """What ``segment_slide`` with the same arguments will do; writes nothing. Raises what ``prepare`` raises.
+    """What `wsinuc.segment_slide` with the same arguments will do; nothing is segmented or written.
+
+    Parameters
+    ----------
+    slide_path, out, config, segmenter
+        As for `wsinuc.segment_slide`.
+
+    Returns
+    -------
+    Plan
+        Blocks, resolution, areas in mm2, memory and room on the disk that the run will take.
+
+    Raises
+    ------
+    SlideError, MppError
+        The slide cannot be opened, has no resolution, or one that the model was not made for.
+    CheckpointError, DeviceError
+        The model cannot be loaded.
+    DataError
+        The tissue mask or the region is not what it should be, or selects nothing.
+    OutputError
+        The result would not fit on the disk.
 
     Examples
     --------
     >>> import wsinuc
-    >>> config = wsinuc.SegmentConfig(mpp=0.499)
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
     >>> plan = wsinuc.plan_segment("examples/data/field.png", "field.wsinuc", config)
     >>> plan.reader, plan.shape, len(plan.blocks), round(plan.slide_mm2, 4)
     ('image', (479, 479), 1, 0.0143)
     """
+    check_config(config)
     with prepare(slide_path, out, config, segmenter) as (_, plan):
         return plan
 
 
 @contextmanager
 def prepare(
-    slide_path: str | Place, out: str | Place, config: SegmentConfig, segmenter: Segmenter | None = None
+    slide_path: PlaceLike, out: PlaceLike, config: SegmentConfig, segmenter: Segmenter | None = None
 ) -> Iterator[tuple[Prepared, Plan]]:
     """Open slide and model, choose the blocks, check what can be checked before hours of work.
 
@@ -161,7 +183,9 @@ def prepare(
     with open_isolated(slide_path, reader=config.reader, mpp=config.mpp) as slide:
         # Before weights are loaded, which takes seconds.
         slide.require_mpp()
-        segmenter = segmenter or _load_segmenter(config)
+        if segmenter is None:
+            segmenter = _load_segmenter(config)
+        check_segmenter(segmenter)
         terrain = _survey(slide, slide_path, config, segmenter)
         estimate = _estimate(terrain, segmenter, config, slide_path, ResultStore(out, config.work))
         prepared = Prepared(**_fields(terrain), segmenter=segmenter)

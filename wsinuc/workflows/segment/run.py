@@ -18,7 +18,7 @@ from typing import Protocol
 
 import zarr
 
-from wsinuc.config import SegmentConfig
+from wsinuc.config import DEFAULTS, SegmentConfig, check_config
 from wsinuc.errors import OutputError, SlideError
 from wsinuc.exports.ome_zarr.copy_plan import plan_copy
 from wsinuc.exports.ome_zarr.metadata import SEMANTIC, Canvas
@@ -39,7 +39,7 @@ from wsinuc.semantic.classes import map_classes
 from wsinuc.semantic.image import SemanticImage, class_areas
 from wsinuc.store import MAX_ID, Entry, ResultStore, disk_errors
 from wsinuc.store.pieces import ClassMaps
-from wsinuc.urls import Place
+from wsinuc.urls import PlaceLike
 from wsinuc.workflows.segment.also import check_also, write_also
 from wsinuc.workflows.segment.distribute import PartReader, as_workers_see_it, block_job, render_job
 from wsinuc.workflows.segment.events import BlockDone, Event, Finished, Planned, StageStarted
@@ -63,9 +63,9 @@ __all__ = ["Plan", "Summary", "plan_segment", "segment_slide"]
 
 
 def segment_slide(
-    slide_path: str | Place,
-    out: str | Place,
-    config: SegmentConfig,
+    slide_path: PlaceLike,
+    out: PlaceLike,
+    config: SegmentConfig = DEFAULTS,
     *,
     segmenter: Segmenter | None = None,
     executor: Executor | None = None,
@@ -81,12 +81,20 @@ def segment_slide(
         The result's own directory (``<stem>.wsinuc``), created with its parents; or its URL, to
         which it is brought when it has been made below ``config.work``.
     config
-        All settings; ``segmenter`` takes the place of ``config.model`` and ``config.device`` when given.
+        All settings.
+    segmenter
+        A loaded model (`wsinuc.load_segmenter`), which takes the place of ``config.model`` and ``config.device``.
     executor
         Who makes the blocks, see ``wsinuc.pipeline.executor.open_executor``; None is
         ``config.workers`` threads. Several calls may share one.
     on_event
-        Called on this thread with what has happened (``workflows.segment.events``).
+        Called on this thread with what has happened (``wsinuc.workflows.segment.events``): shows progress, and
+        may raise to end the run, whose finished blocks are kept.
+
+    Returns
+    -------
+    Summary
+        What ``summary.json`` holds: counts, areas, times. `wsinuc.read` opens the result.
 
     Raises
     ------
@@ -101,12 +109,14 @@ def segment_slide(
     >>> import tempfile
     >>> import wsinuc
     >>> result = tempfile.mkdtemp() + "/field.wsinuc"
-    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, wsinuc.SegmentConfig(mpp=0.499))
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, config)
     >>> summary.nuclei > 0
     True
     >>> summary.outputs
     ('labels.ome.zarr', 'nuclei', 'nuclei.geojson', 'preview.png', 'report.html')
     """
+    check_config(config)
     check_also(out, config)
     emit = on_event or (lambda event: None)
     executor = executor or ThreadExecutor(config.workers)

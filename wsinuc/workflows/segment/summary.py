@@ -33,9 +33,21 @@ _DOUBTFUL = ("pen", "blurred")
 """Kinds of what is no tissue that may cover some."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Summary:
-    """Facts of one finished run. Every field is a line of ``summary.json``."""
+    """Facts of one finished run, as `wsinuc.segment_slide` returns them. Every field is a line of ``summary.json``.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import wsinuc
+    >>> out = tempfile.mkdtemp() + "/field.wsinuc"
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", out, wsinuc.SegmentConfig(mpp=0.499, model="student"))
+    >>> isinstance(summary, wsinuc.Summary), summary.counts == {"Nucleus": summary.nuclei}
+    (True, True)
+    >>> len(wsinuc.read(summary.out)) == summary.nuclei
+    True
+    """
 
     slide: str
     out: str
@@ -91,6 +103,9 @@ class Summary:
     slide_stamp: str
     """Hash of what the file system said of the slide's files (sizes, times): where it is the same, so are they."""
     versions: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"<wsinuc.Summary of {self.slide}: {self.nuclei:,} nuclei on {self.tissue_mm2:.3g} mm2 of tissue>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

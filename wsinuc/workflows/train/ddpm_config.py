@@ -26,7 +26,15 @@ MOST_PIXELS = 32 * 256**2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DdpmTrainConfig:
-    """Settings of one training. The defaults are quick; `paper` is as published."""
+    """Settings of pixel classifiers on a denoiser's features. The defaults are quick; `paper` is as published.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.DdpmTrainConfig(members=3, folds=0)
+    >>> config.members, wsinuc.DdpmTrainConfig.paper().members
+    (3, 10)
+    """
 
     features: FeatureConfig = field(default_factory=lambda: FeatureConfig(timesteps=(50, 150), blocks=(3, 4, 5, 6)))
     """The default suits the denoisers of the preset ``cpu``."""

@@ -17,7 +17,17 @@ from wsinuc.segmenters.tiling import check_separation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkTrainConfig:
-    """Settings of one training."""
+    """Settings of a network that segments in one pass: HoVer-Net, U-Nets, a fine-tuned denoiser.
+
+    `quick` is what trains within minutes on two cores, `paper` what the authors have published; both take changes.
+
+    Examples
+    --------
+    >>> import wsinuc
+    >>> config = wsinuc.NetworkTrainConfig.quick("unet", mpp=0.5, crop=128)
+    >>> config.method, config.mpp, config.fit.steps
+    ('unet', 0.5, 2000)
+    """
 
     method: str
     """``finetune``, ``hovernet``, ``unet`` or ``attention-unet``."""

@@ -18,7 +18,7 @@ from wsinuc.slides.identity.fingerprint import hash_all
 from wsinuc.store import ResultStore
 from wsinuc.store.manifest import PLAIN, Finding, Inspection, inspect
 from wsinuc.store.upload import Digest
-from wsinuc.urls import Place, Url, to_place
+from wsinuc.urls import Place, PlaceLike, Url, to_place
 
 WHOLE = "whole"
 DAMAGED = "damaged"
@@ -45,7 +45,7 @@ class Verification:
     """Files in the result's folder that are not its part; no damage."""
 
 
-def verify(result: str | Place, *, on_bytes: Callable[[int, int], None] | None = None) -> Verification:
+def verify(result: PlaceLike, *, on_bytes: Callable[[int, int], None] | None = None) -> Verification:
     """Compare every file of a result with the manifest in its ``summary.json``.
 
     Parameters
@@ -54,6 +54,11 @@ def verify(result: str | Place, *, on_bytes: Callable[[int, int], None] | None =
         The directory of a result (``slide.wsinuc``), or its URL.
     on_bytes
         Called now and then with how many bytes are compared, and of how many.
+
+    Returns
+    -------
+    Verification
+        ``state`` (whole, damaged, unfinished, unknown), ``findings``, and how much was compared.
 
     Raises
     ------
@@ -68,7 +73,8 @@ def verify(result: str | Place, *, on_bytes: Callable[[int, int], None] | None =
     >>> from pathlib import Path
     >>> import wsinuc
     >>> result = Path(tempfile.mkdtemp()) / "field.wsinuc"
-    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, wsinuc.SegmentConfig(mpp=0.499))
+    >>> config = wsinuc.SegmentConfig(mpp=0.499, model="student")
+    >>> summary = wsinuc.segment_slide("examples/data/field.png", result, config)
     >>> wsinuc.verify(result).state
     'whole'
     >>> (result / "preview.png").unlink()

@@ -1,0 +1,77 @@
+"""What a type checker says of a program that uses wsinuc; ``make lint`` checks it, and nothing runs it.
+
+Every name has a type of its own: an ``Any`` that reaches a user is an error here (``disallow_any_expr``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import wsinuc
+
+
+def arrays(pixels: NDArray[np.uint8], segmenter: wsinuc.Segmenter) -> NDArray[np.int32]:
+    """An image in memory."""
+    segmented = wsinuc.segment_image(pixels, mpp=0.25, segmenter=segmenter)
+    assert_type(segmented, wsinuc.SegmentedImage)
+    assert_type(segmented.overlay(), NDArray[np.uint8])
+    assert_type(segmented.nuclei.centroids, NDArray[np.float64])
+    assert_type(segmented.counts, dict[str, int])
+    assert_type(len(segmented) / segmented.mm2, float)
+    return segmented.labels
+
+
+def slides(path: Path, out: str) -> wsinuc.Summary:
+    """A slide, and pixels of it."""
+    with wsinuc.open_slide(path) as slide:
+        assert_type(slide, wsinuc.Slide)
+        assert_type(slide.read(wsinuc.Box(0, 0, 10, 10)), NDArray[np.uint8])
+        assert_type(slide.at(0.5).read(wsinuc.Box(0, 0, 10, 10)), NDArray[np.uint8])
+        assert_type(slide.mpp, float)
+    assert_type(wsinuc.plan_segment(path, out).tissue_mm2, float)
+    return wsinuc.segment_slide(path, out, wsinuc.SegmentConfig(model="fast"))
+
+
+def results(folder: Path) -> float:
+    """A result and what is made of it."""
+    result = wsinuc.read(folder)
+    assert_type(result, wsinuc.Result)
+    assert_type(result.overlay(wsinuc.Box(0, 0, 10, 10)), NDArray[np.uint8])
+    for part in wsinuc.iter_nuclei(result):
+        assert_type(part, wsinuc.Nuclei)
+        assert_type(part.measurements["area_um2"], NDArray[np.float32])
+    assert_type(wsinuc.export(result, to="csv"), Path)
+    assert_type(wsinuc.verify(result).state, str)
+    density = wsinuc.map_nuclei(result)
+    assert_type(density.values, NDArray[np.float32])
+    wsinuc.write_map(density, folder / "density.png")
+    assert_type(wsinuc.read_nuclei(folder / "part.parquet"), wsinuc.Nuclei)
+    wsinuc.write_geojson(result.iter_nuclei(), folder / "nuclei.geojson", run_id="mine")
+    assert_type(wsinuc.check_geojson(folder / "nuclei.geojson").ok, bool)
+    regions = wsinuc.measure_regions(result, folder / "regions.geojson")
+    return sum(region.nuclei_per_mm2 for region in regions)
+
+
+def cohorts(slides: list[Path], out: Path) -> list[str]:
+    """Many slides."""
+    cohort = wsinuc.segment_cohort(slides, out)
+    return [failed.name for failed in cohort.failed]
+
+
+def models(folder: Path, out: Path) -> dict[str, float]:
+    """Annotated images."""
+    dataset = wsinuc.open_dataset(folder, mpp=0.25)
+    try:
+        wsinuc.train(dataset, out, wsinuc.NetworkTrainConfig.quick("unet"))
+    except wsinuc.WsinucError as error:
+        print(error)
+        wsinuc.train(dataset, out, wsinuc.DdpmTrainConfig(folds=0))
+    segmenter = wsinuc.load_segmenter(out)
+    assert_type(segmenter, wsinuc.Segmenter)
+    assert_type(wsinuc.shipped_models(), tuple[str, ...])
+    assert_type(wsinuc.score(dataset[0].labels, dataset[1].labels).aji, float)
+    return wsinuc.evaluate(dataset, segmenter).means
