@@ -60,10 +60,8 @@ def train(plan: Pretraining, pictures: list[Picture], out: Path, config: Pretrai
     def checkpoint(average: dict[str, Tensor]) -> Checkpoint:
         return as_denoiser(unet, average, config, origin)
 
-    with loss:
-        run_training(
-            Training(network=network, loss=loss, checkpoint=checkpoint, curve=plan.objective), out, config, session
-        )
+    training = Training(network=network, loss=loss, checkpoint=checkpoint, curve=plan.objective)
+    run_training(training, out, config, session)
 
 
 def plain_unet(config: PretrainConfig) -> UNet:

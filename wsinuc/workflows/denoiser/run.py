@@ -12,6 +12,7 @@ with the weights of an uninterrupted one, and neither passes nor processes chang
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -108,20 +109,19 @@ def pretrain(
     def save_best(average: dict[str, Tensor], score: float) -> None:
         save_checkpoint(checkpoint(average, held_out_loss=score), out.with_suffix(".best.safetensors"))
 
-    with _NoiseLoss(network, process, config, training, session) as loss:
-        run_training(
-            Training(
-                network=network,
-                loss=loss,
-                checkpoint=checkpoint,
-                inspections=_inspections(network, process, config, held_out, session.device, out),
-                start_sha256=start.get("init", ""),
-                on_best=save_best,
-            ),
-            out,
-            config,
-            session,
-        )
+    run_training(
+        Training(
+            network=network,
+            loss=_NoiseLoss(network, process, config, training, session),
+            checkpoint=checkpoint,
+            inspections=_inspections(network, process, config, held_out, session.device, out),
+            start_sha256=start.get("init", ""),
+            on_best=save_best,
+        ),
+        out,
+        config,
+        session,
+    )
 
 
 def _checkpoint(
@@ -247,24 +247,15 @@ def _inspections(
     return inspections
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _HeldOutLoss:
     """Mean loss of the noise in held-out patches, at the same timesteps and with the same noise each time."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        process: GaussianDiffusion,
-        config: PretrainConfig,
-        source: PatchSource,
-        device: str,
-    ) -> None:
-        self.network = network
-        self.process = process
-        self.config = config
-        self.source = source
-        self.device = device
-        # The loss of the noise alone: the bound is no measure of what features need.
-        self.objective = Objective(p2=config.p2)
+    network: nn.Module
+    process: GaussianDiffusion
+    config: PretrainConfig
+    source: PatchSource
+    device: str
 
     @torch.no_grad()
     def __call__(self, step: int) -> float:
@@ -283,8 +274,10 @@ class _HeldOutLoss:
         x0 = to_network(np.stack([self.source.patch(i) for i in numbers]))
         t = sample_timesteps(self.process, len(numbers), 1.0, generator).to(self.device)
         eps = torch.randn(x0.shape, generator=generator).to(self.device)
+        # The loss of the noise alone: the bound is no measure of what features need.
+        objective = Objective(p2=self.config.p2)
         with torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.config.fit.bf16):
-            return float(self.objective(self.process, self._noise, x0.to(self.device), t, eps).sum())
+            return float(objective(self.process, self._noise, x0.to(self.device), t, eps).sum())
 
     def _noise(self, x: Tensor, t: Tensor) -> Tensor:
         """The predicted noise, without the channels of a learned variance."""
