@@ -154,22 +154,15 @@ def mean_over_nuclei(probabilities: Tensor, labels: Tensor, count: int) -> tuple
     return (sums / areas.clamp(min=1)).T, areas
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Loss:
     """The loss of a step: of crops that its number decides."""
 
-    def __init__(
-        self,
-        network: SupervisedUNet,
-        fields: Sequence[_Field],
-        weights: Tensor,
-        config: MapsConfig,
-        device: torch.device,
-    ) -> None:
-        self.network = network
-        self.fields = fields
-        self.weights = weights
-        self.config = config
-        self.device = device
+    network: SupervisedUNet
+    fields: Sequence[_Field]
+    weights: Tensor
+    config: MapsConfig
+    device: torch.device
 
     def __call__(self, step: int) -> Tensor:
         rng = np.random.default_rng([self.config.seed, step])

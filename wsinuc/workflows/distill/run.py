@@ -118,20 +118,15 @@ def distill(
         teachers, images, cache or out.with_suffix(".patches"), config, weights=weights, on_event=on_event
     )
     described = describe_student(teachers[0], config)
+    where = prepare_device(device)
     # Right before the network: its first weights depend on nothing that was drawn earlier.
     torch.manual_seed(config.seed)
     network = build_network("unet", described.network)
     begun_from = begin_with(network, start, described) if start else None
-    where = prepare_device(device)
     on_device(network, where).train()
     source = _soft_source(patches, described, scales, config)
     learned_from = {"labels": [image.name for image in labelled], "start": begun_from}
-    identity = config.identity() | {
-        "teacher": " ".join(each.sha256 for each in teachers),
-        "sources": source_identity(images, weights),
-        "network": described.network,
-        **learned_from,
-    }
+    identity = config.identity() | learned_from | _identity(teachers, images, weights, described)
 
     def measured() -> Agreement:
         return measure_agreement(network, source, patches.apart, config)
@@ -237,6 +232,17 @@ def _ahead(function: Callable[[int], Any], stack: ExitStack) -> Callable[[int], 
     ahead = Prefetcher(function, threads=_THREADS)
     stack.callback(ahead.close)
     return ahead
+
+
+def _identity(
+    teachers: Sequence[Teacher], images: Sequence[Pixels], weights: Sequence[float] | None, described: NetworkConfig
+) -> dict[str, Any]:
+    """What a continued distillation has to share with its beginning, beside its settings."""
+    return {
+        "teacher": " ".join(each.sha256 for each in teachers),
+        "sources": source_identity(images, weights),
+        "network": described.network,
+    }
 
 
 def _check_output(out: Path, state: Path) -> None:
