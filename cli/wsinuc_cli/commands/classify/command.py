@@ -11,7 +11,7 @@ import click
 from wsinuc_cli.commands.classify.results import FIELDS as RESULT_FIELDS
 from wsinuc_cli.commands.classify.results import check_options, classify_results, scores_table
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import device_option
+from wsinuc_cli.options.common import device_option, seed_option
 from wsinuc_cli.options.images import FILE, condition_options
 from wsinuc_cli.options.overlay import given_options, overlaid
 from wsinuc_cli.progress.training import log_option, telling
@@ -84,7 +84,7 @@ FIELDS = {name: name for name in ("folds", "permutations", "seed")}
     is_flag=True,
     help="Also learn a small network that sees what lies around each nucleus: for thousands of points, in minutes.",
 )
-@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@seed_option
 @log_option
 @click.option(
     "--dry-run", is_flag=True, help="With DATA: check every file, say what would be learned and what it takes; stop."
