@@ -171,5 +171,6 @@ def _add_crossings(
 
 @kernel
 def _first_cell(place: float, most: int) -> int:
-    """The first cell whose middle does not lie before ``place``. Clipped as a float: far outlines leave the integers."""
+    """The first cell whose middle does not lie before ``place``."""
+    # Clipped as a float: far outlines leave the integers.
     return int(min(max(np.ceil(place - 0.5), 0.0), float(most)))
