@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wsinuc.datasets.augmentation.augment import jitter_stain, mix_densities
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.models.devices import on_device
 from wsinuc.models.networks.supervised_unet import SupervisedUNet
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig, Progress, fit, training_identity
@@ -29,7 +30,6 @@ from wsinuc.segmenters.class_network import (
     class_probabilities,
 )
 from wsinuc.workflows.classify.marked import MarkedImage
-from wsinuc.workflows.training.run import on_device
 
 FEWEST = 8
 """Pixels of the network that a nucleus must have in a crop to be learned from: of less of it, little is seen."""

@@ -28,6 +28,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, sa
 from wsinuc.models.checkpoints.denoisers import denoiser_config, untrained_denoiser
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.guided import check_finite, from_guided, read_weights
+from wsinuc.models.devices import on_device
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.diffusion.variance import Objective
@@ -44,7 +45,6 @@ from wsinuc.workflows.training.run import (
     UNATTENDED,
     Session,
     Training,
-    on_device,
     origin_of,
     run_training,
     take_weights,

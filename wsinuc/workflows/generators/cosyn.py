@@ -23,6 +23,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.cosyn import KIND, TEXT_PREFIX, network_config, read_cosyn
 from wsinuc.models.conditioning.text import TextEncoder, TextTokens
 from wsinuc.models.conditioning.text_encoders import own_tensors
+from wsinuc.models.devices import on_device
 from wsinuc.models.diffusion.joint import JointDiffusion, JointNoise, JointUnit
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
@@ -46,7 +47,6 @@ from wsinuc.workflows.training.run import (
     UNATTENDED,
     Session,
     Training,
-    on_device,
     origin_of,
     run_training,
     take_weights,
@@ -113,9 +113,7 @@ def train_cosyn(
     # From all images, so that it knows the words of the held-out ones, too.
     encoder = encoder_of(images, classes, config, text_encoder)
     learned, held_out = set_apart(images, config.held_out, config.seed)
-    drawn = None
-    if weights is not None:
-        drawn = [weights[i] for i in learned]
+    drawn = None if weights is None else [weights[i] for i in learned]
     examples = JointExamples.of([images[i] for i in learned], classes, config, drawn)
     shape = joint_shape(config, classes, encoder)
     network = on_device(CoSynUNet(shape), session.device).train()
@@ -135,22 +133,31 @@ def train_cosyn(
     def draw(step: int) -> NDArray[np.uint8]:
         return sample_page(model, examples, config, levels)
 
-    apart = None
-    if config.validate_every:
-        # Nothing is left to chance in what is measured: the loss moves with the weights alone.
-        still = replace(config, seed=config.seed + SEED, drop_text=0.0, zoom=1.0, stain=0.0)
-        measured = JointExamples.of([images[i] for i in held_out], classes, still)
-        apart = JointStepLoss(model, measured, still, session)
     training = Training(
         network=model.network,
         loss=JointStepLoss(model, examples, config, session),
-        held_out=apart,
+        held_out=_held_out_loss(model, [images[i] for i in held_out], classes, config, session),
         checkpoint=checkpoint,
         inspections=[sample_pages(draw, out, every=config.sample_every or config.images_seen, batch=config.batch)],
         start_sha256=start.get("init", ""),
         curve="joint loss",
     )
     run_training(training, out, config, session)
+
+
+def _held_out_loss(
+    model: JointModel,
+    images: Sequence[LabelledImage],
+    classes: Sequence[NucleusClass],
+    config: CoSynTrainConfig,
+    session: Session,
+) -> JointStepLoss | None:
+    """The loss of images that are not learned from; None where it is not measured."""
+    if not config.validate_every:
+        return None
+    # Nothing is left to chance in what is measured: the loss moves with the weights alone.
+    still = replace(config, seed=config.seed + SEED, drop_text=0.0, zoom=1.0, stain=0.0)
+    return JointStepLoss(model, JointExamples.of(images, classes, still), still, session)
 
 
 def mean_levels(examples: JointExamples) -> MeanLevels:

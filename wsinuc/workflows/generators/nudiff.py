@@ -28,6 +28,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE, adopt
+from wsinuc.models.devices import on_device
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.schedules import named_betas
@@ -40,7 +41,7 @@ from wsinuc.workflows.generators.nudiff_examples import ExampleLoss, crops_of, e
 from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED, set_apart
-from wsinuc.workflows.training.run import UNATTENDED, Session, Training, on_device, origin_of, run_training
+from wsinuc.workflows.training.run import UNATTENDED, Session, Training, origin_of, run_training
 
 _EXAMPLES = 256  # that mean levels are measured on
 _SMALL = 0.03  # share of the nuclei that are smaller than what counts as one

@@ -24,6 +24,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.conditioning.template_encoder import TemplateEncoder
 from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.conditioning.trained_encoder import KIND, TextTower
+from wsinuc.models.devices import on_device
 from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
@@ -36,7 +37,6 @@ from wsinuc.workflows.training.run import (
     UNATTENDED,
     Session,
     Training,
-    on_device,
     origin_of,
     run_training,
 )

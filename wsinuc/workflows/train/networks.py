@@ -23,7 +23,7 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
-from wsinuc.models.devices import pick_dtype, prepare_device
+from wsinuc.models.devices import on_device, pick_dtype, prepare_device
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.networks.by_name import UNETS, build_network
 from wsinuc.models.networks.dense import DenseNetwork
@@ -41,7 +41,7 @@ from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
 from wsinuc.workflows.train.network_config import NetworkTrainConfig, check_crop
 from wsinuc.workflows.train.network_loss import LOSSES, make_targets
 from wsinuc.workflows.train.threshold import fit_threshold
-from wsinuc.workflows.training.run import on_device, origin_of
+from wsinuc.workflows.training.run import origin_of
 
 
 def train_network(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -32,13 +32,10 @@ __all__ = [
     "Session",
     "Training",
     "TrainingSettings",
-    "on_device",
     "origin_of",
     "run_training",
     "take_weights",
 ]
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,13 +98,6 @@ def run_training(training: Training, out: Path, config: TrainingSettings, sessio
     if session.processes.main:
         save_checkpoint(training.checkpoint(average), out)
         draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"), loss=training.curve)
-
-
-def on_device(network: Network, device: torch.device | str) -> Network:
-    """The network itself, moved to a device, its weights in the memory order that convolutions are quick with."""
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in PyTorch's stubs
-    return network
 
 
 def take_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, kind: str, remedy: str) -> None:
