@@ -83,10 +83,8 @@ def adapt(
     material = gather_material(
         chosen.datasets, data, options["rest"], mpp=outline.mpp, file_mpp=options["mpp"], seed=config.seed
     )
-    windows = sum(len(field.windows) for field in material.fields)
-    echo(
-        f"{model} ({model_path(model).name}): {_number(windows, 'window')} of {_number(len(material.fields), 'image')}"
-    )
+    count = _number(sum(len(field.windows) for field in material.fields), "window")
+    echo(f"{model} ({model_path(model).name}): {count} of {_number(len(material.fields), 'image')}")
     if options["dry_run"]:
         from wsinuc.workflows.adapt.cost import adapt_cost
 

@@ -20,7 +20,7 @@ from wsinuc_cli.texts.next_command import evaluate_command
 from wsinuc_cli.texts.training_cost import echo_cost
 
 if TYPE_CHECKING:
-    from wsinuc.workflows.classify.run import PointSet
+    from wsinuc.workflows.classify.run import PointSet, PointTrainConfig
 
 FIELDS = {name: name for name in ("folds", "permutations", "seed")}
 """Option -> the field of `PointTrainConfig` that it sets."""
@@ -141,13 +141,9 @@ def _classify_data(context: click.Context, data: str, options: dict[str, Any]) -
     """Points to a checkpoint."""
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.own_files import check_place
-    from wsinuc.workflows.classify.learn_maps import MapsConfig
-    from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
+    from wsinuc.workflows.classify.run import gather_points, train_points
 
-    config = overlaid(PointTrainConfig(), FIELDS, given_options(context))
-    if options["network"]:
-        # The maps of an image in another stain would have to be made anew, and the network knows other stains already.
-        config = replace(config, network=MapsConfig(seed=config.seed), views=0)
+    config = _train_config(given_options(context), network=options["network"])
     output = options["output"]
     model = options["model"]
     device = options["device"]
@@ -180,6 +176,18 @@ def _classify_data(context: click.Context, data: str, options: dict[str, Any]) -
         echo_text(scores_table(scores, "Images that the classifier has not seen"))
     after = evaluate_command(data, options["mpp"], output, regions=options["regions"])
     echo(f"Written to {output}. Next: {after}")
+
+
+def _train_config(given: dict[str, Any], *, network: bool) -> PointTrainConfig:
+    """The settings of a training on points, with what was given."""
+    from wsinuc.workflows.classify.learn_maps import MapsConfig
+    from wsinuc.workflows.classify.run import PointTrainConfig
+
+    config = overlaid(PointTrainConfig(), FIELDS, given)
+    if network:
+        # The maps of an image in another stain would have to be made anew, and the network knows other stains already.
+        config = replace(config, network=MapsConfig(seed=config.seed), views=0)
+    return config
 
 
 def _describe(points: PointSet, model: str) -> None:
