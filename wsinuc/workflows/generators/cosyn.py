@@ -39,7 +39,7 @@ from wsinuc.workflows.generators.cosyn_data import (
     as_unit,
     layouts_by_tissue,
 )
-from wsinuc.workflows.generators.cosyn_report import JointModel, sample_page
+from wsinuc.workflows.generators.cosyn_report import JointGenerator, sample_page
 from wsinuc.workflows.generators.cosyn_words import encoder_of
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED, set_apart
@@ -117,7 +117,7 @@ def train_cosyn(
     examples = JointExamples.of([images[i] for i in learned], classes, config, drawn)
     shape = joint_shape(config, classes, encoder)
     network = on_device(CoSynUNet(shape), session.device).train()
-    model = JointModel(network, JointDiffusion.of(shape.classes, config.steps), encoder)
+    model = JointGenerator(network, JointDiffusion.of(shape.classes, config.steps), encoder)
     start = _start(network, init) if init else {}
     # Before the training, so that what fails here does not fail after days.
     facts = _learned_facts([images[i] for i in learned], examples, config) if session.processes.main else {}
@@ -146,7 +146,7 @@ def train_cosyn(
 
 
 def _held_out_loss(
-    model: JointModel,
+    model: JointGenerator,
     images: Sequence[LabelledImage],
     classes: Sequence[NucleusClass],
     config: CoSynTrainConfig,
@@ -211,7 +211,7 @@ def _fitted_layouts(images: Sequence[LabelledImage], config: CoSynTrainConfig) -
 
 
 def _header(
-    model: JointModel, classes: Sequence[NucleusClass], levels: MeanLevels, config: CoSynTrainConfig
+    model: JointGenerator, classes: Sequence[NucleusClass], levels: MeanLevels, config: CoSynTrainConfig
 ) -> dict[str, Any]:
     """The checkpoint's config, apart from what is learned of the images."""
     return {
@@ -239,7 +239,9 @@ def _start(network: CoSynUNet, path: Path) -> dict[str, str]:
 class JointStepLoss(StepLoss[list[JointExample]]):
     """Mean loss of the examples of part k; example i of step s is number s * batch + i in all."""
 
-    def __init__(self, model: JointModel, examples: JointExamples, config: CoSynTrainConfig, session: Session) -> None:
+    def __init__(
+        self, model: JointGenerator, examples: JointExamples, config: CoSynTrainConfig, session: Session
+    ) -> None:
         self.network = model.network
         self.process = model.process
         self.encoder = model.encoder

@@ -27,8 +27,8 @@ _GAP_PX = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class JointModel:
-    """What a training of method C makes, and what it works with."""
+class JointGenerator:
+    """A generator of method C that is being trained, with what belongs to it."""
 
     network: CoSynUNet
     """On its device."""
@@ -38,7 +38,7 @@ class JointModel:
 
 
 def sample_page(
-    model: JointModel, examples: JointExamples, config: CoSynTrainConfig, levels: MeanLevels
+    model: JointGenerator, examples: JointExamples, config: CoSynTrainConfig, levels: MeanLevels
 ) -> NDArray[np.uint8]:
     """A page of `ROWS` samples as RGB: layout, label, distance map, image; the same layouts and noise each time."""
     shown = [examples.example(_FIRST + i) for i in range(ROWS)]
