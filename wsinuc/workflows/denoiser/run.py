@@ -41,14 +41,7 @@ from wsinuc.workflows.denoiser.report import sample_grid
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED as HELD_OUT_SEED
 from wsinuc.workflows.training.held_out import drawn_apart
-from wsinuc.workflows.training.run import (
-    UNATTENDED,
-    Session,
-    Training,
-    origin_of,
-    run_training,
-    take_weights,
-)
+from wsinuc.workflows.training.run import UNATTENDED, Session, Training, origin_of, run_training, take_weights
 from wsinuc.workflows.training.step_loss import StepLoss
 
 __all__ = ["PRESETS", "PretrainConfig", "pretrain"]

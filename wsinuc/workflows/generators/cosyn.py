@@ -33,24 +33,12 @@ from wsinuc.own_files import check_place
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.workflows.data.training_set import check_annotation, check_whole
 from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
-from wsinuc.workflows.generators.cosyn_data import (
-    JointExample,
-    JointExamples,
-    as_unit,
-    layouts_by_tissue,
-)
+from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
 from wsinuc.workflows.generators.cosyn_report import JointGenerator, sample_page
 from wsinuc.workflows.generators.cosyn_words import encoder_of
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED, set_apart
-from wsinuc.workflows.training.run import (
-    UNATTENDED,
-    Session,
-    Training,
-    origin_of,
-    run_training,
-    take_weights,
-)
+from wsinuc.workflows.training.run import UNATTENDED, Session, Training, origin_of, run_training, take_weights
 from wsinuc.workflows.training.step_loss import StepLoss
 
 __all__ = ["PRESETS", "CoSynTrainConfig", "train_cosyn"]

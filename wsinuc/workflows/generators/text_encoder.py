@@ -33,13 +33,7 @@ from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, 
 from wsinuc.workflows.generators.cosyn_words import built_in_encoder
 from wsinuc.workflows.generators.text_config import TextTrainConfig
 from wsinuc.workflows.training.held_out import SEED, set_apart
-from wsinuc.workflows.training.run import (
-    UNATTENDED,
-    Session,
-    Training,
-    origin_of,
-    run_training,
-)
+from wsinuc.workflows.training.run import UNATTENDED, Session, Training, origin_of, run_training
 from wsinuc.workflows.training.step_loss import StepLoss
 
 _EMBEDDING = 64

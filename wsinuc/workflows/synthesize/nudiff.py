@@ -31,13 +31,7 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
 from wsinuc.synthesis.structures import from_diffusion, structure_map
 from wsinuc.synthesis.tissues import tissue_of
-from wsinuc.workflows.synthesize.config import (
-    SynthesisConfig,
-    real_field,
-    resolved_guidance,
-    seed_of,
-    sequence_of,
-)
+from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field, resolved_guidance, seed_of, sequence_of
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import described
 

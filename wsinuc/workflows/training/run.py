@@ -27,15 +27,7 @@ from wsinuc.workflows.training.step_loss import StepLoss
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = [
-    "UNATTENDED",
-    "Session",
-    "Training",
-    "TrainingSettings",
-    "origin_of",
-    "run_training",
-    "take_weights",
-]
+__all__ = ["UNATTENDED", "Session", "Training", "TrainingSettings", "origin_of", "run_training", "take_weights"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
