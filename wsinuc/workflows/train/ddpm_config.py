@@ -90,6 +90,7 @@ class DdpmTrainConfig:
         The one addition is the map that separates nuclei, which the paper, with semantic output only, does not need.
         """
         return cls(
+            features=FeatureConfig(),
             sampling=SamplingConfig.paper(),
             fit=EnsembleFitConfig.paper(),
             members=10,
