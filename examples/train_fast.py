@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -32,10 +32,11 @@ from wsinuc.datasets.augmentation.counterstain import counterstained
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
 from wsinuc.datasets.sampling.patches import Prefetcher
-from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.header import from_header
+from wsinuc.models.devices import on_device
 from wsinuc.models.networks.by_name import build_network
-from wsinuc.models.networks.dense import DenseOutput
+from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig, fit
 from wsinuc.segmenters import load_segmenter
@@ -209,29 +210,40 @@ def batches(soft: SoftCropSource, hard: CropSource) -> Callable[[int], tuple[lis
     return batch
 
 
+def earlier_student(path: Path) -> tuple[Checkpoint, NetworkConfig, DenseNetwork]:
+    """A student to go on from: its file, what the file says of it, and the network, ready to be trained."""
+    checkpoint = load_checkpoint(path, "segmenter")
+    described = from_header(NetworkConfig, checkpoint.config)
+    network = build_network(described.method, described.network)
+    network.load_state_dict({name: value.float() for name, value in checkpoint.tensors.items()})
+    return checkpoint, described, on_device(network, "cpu").train()
+
+
+def student_loss(
+    network: DenseNetwork, batch: Callable[[int], tuple[list[SoftCrop], list[Crop], Targets]], label_weight: float
+) -> Callable[[int], torch.Tensor]:
+    """The loss of step k: of crops that models have scored, and of annotated ones."""
+    settings = DistillConfig()
+
+    def loss(step: int) -> torch.Tensor:
+        soft, hard, wanted = batch(step)
+        pixels = to_network(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)]))
+        raw = network(pixels.to(memory_format=torch.channels_last)).float()
+        said = DenseOutput(raw.classes[: len(soft)], raw.maps[: len(soft)])
+        drawn = DenseOutput(raw.classes[len(soft) :], raw.maps[len(soft) :])
+        learnt = soft_loss(said, [crop.target for crop in soft], settings.map_weight)
+        learnt = learnt + CONSISTENCY * inconsistency(said, soft)
+        return learnt + label_weight * unet_loss(drawn, wanted, settings)
+
+    return loss
+
+
 def train(data: Path, taught: Path, former: Path, out: Path) -> None:
     """Go on with the training of ``former``, and write the mean of both (Wortsman et al. 2022)."""
     torch.manual_seed(SEED)
-    start = load_checkpoint(former, "segmenter")
-    described = from_header(NetworkConfig, start.config)
-    network = build_network(described.method, described.network)
-    network.load_state_dict({name: value.float() for name, value in start.tensors.items()})
-    network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    settings = DistillConfig()
-    with ExitStack() as stack:
-        ahead = Prefetcher(batches(soft_source(taught), hard_source(data)), threads=1)
-        stack.callback(ahead.close)
-
-        def loss(step: int) -> torch.Tensor:
-            soft, hard, wanted = ahead(step)
-            pixels = to_network(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)]))
-            raw = network(pixels.to(memory_format=torch.channels_last)).float()
-            said = DenseOutput(raw.classes[:SOFT], raw.maps[:SOFT])
-            learnt = soft_loss(said, [crop.target for crop in soft], settings.map_weight)
-            learnt = learnt + CONSISTENCY * inconsistency(said, soft)
-            drawn = DenseOutput(raw.classes[SOFT:], raw.maps[SOFT:])
-            return learnt + LABEL_WEIGHT * unet_loss(drawn, wanted, settings)
-
+    start, described, network = earlier_student(former)
+    with closing(Prefetcher(batches(soft_source(taught), hard_source(data)), threads=1)) as ahead:
+        loss = student_loss(network, ahead, LABEL_WEIGHT)
         tuned = fit(network, loss, FIT, state=out.with_suffix(".state"), on_progress=report, images=SOFT + HARD)
     origin = {
         "data": SEEN,

@@ -33,6 +33,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
 from wsinuc.datasets.sampling.split import Split
 from wsinuc.models.checkpoints.checkpoint import save_checkpoint
+from wsinuc.models.devices import on_device
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseNetwork
 from wsinuc.models.pixels import to_network
@@ -85,6 +86,13 @@ def part_of_nuinsseg(data: Path, part: str) -> list[LabelledImage]:
     return list(Split.load(SPLIT).of(open_dataset(data / "nuinsseg", mpp=NUINSSEG_MPP), part))
 
 
+def held_out_crops(data: Path, source: CropSource) -> list[Crop]:
+    """The same `MEASURED` crops of organs that are not learnt from, as they are."""
+    plain = Augmentation(zoom=1.0, stain=0.0)
+    held = replace(source, images=part_of_nuinsseg(data, "held_organs"), weights=None, augmentation=plain)
+    return [held.crop(index) for index in range(MEASURED)]
+
+
 def loss_on(network: DenseNetwork, crops: list[Crop]) -> Tensor:
     """Mean loss of a batch."""
     pixels = to_network(np.stack([crop.image for crop in crops])).to(memory_format=torch.channels_last)
@@ -97,12 +105,9 @@ def train(data: Path, out: Path, base: int, seed: int, steps: int, *, minutes: f
     torch.manual_seed(seed)
     shape = NETWORK | {"base": base}
     described = NetworkConfig.describe("unet", shape, mpp=MPP, separation="distance", classes=(NUCLEUS,))
-    network = build_network("unet", shape).train()
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = on_device(build_network("unet", shape), "cpu").train()
     source = learnt_from(data, seed)
-    plain = Augmentation(zoom=1.0, stain=0.0)
-    held = replace(source, images=part_of_nuinsseg(data, "held_organs"), weights=None, augmentation=plain)
-    fixed = [held.crop(index) for index in range(MEASURED)]
+    fixed = held_out_crops(data, source)
     file = out / "teacher.safetensors"
     end = time.monotonic() + 60 * minutes
     done = 0

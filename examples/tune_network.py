@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,23 +24,18 @@ from numpy.typing import NDArray
 from pointed_tissue import SEEN as POINTED
 from pointed_tissue import with_points
 from train_accurate import report
-from train_fast import CONSISTENCY, ZOOMS, at_zooms, pairs_of
+from train_fast import ZOOMS, at_zooms, earlier_student, pairs_of, student_loss
 from train_teacher import AUGMENTATION, SEEN, learnt_from
 from unlabelled_tissue import HAEMATOXYLIN, MPP, named_tissue
 from unlabelled_tissue import SEEN as PIXELS
 
 from wsinuc.datasets.sampling.crops import Crop
 from wsinuc.datasets.sampling.patches import Prefetcher
-from wsinuc.models.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from wsinuc.models.checkpoints.header import from_header
-from wsinuc.models.networks.by_name import build_network
-from wsinuc.models.networks.dense import DenseOutput
-from wsinuc.models.pixels import to_network
+from wsinuc.models.checkpoints.checkpoint import save_checkpoint
 from wsinuc.models.training.loop import FitConfig, fit
-from wsinuc.segmenters.network import NetworkConfig, network_checkpoint
-from wsinuc.workflows.distill.config import DistillConfig
-from wsinuc.workflows.train.network_loss import Targets, make_targets, unet_loss
-from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
+from wsinuc.segmenters.network import network_checkpoint
+from wsinuc.workflows.train.network_loss import Targets, make_targets
+from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource
 
 COARSE = 0.15
 """Probability of a crop as a coarser slide shows it."""
@@ -125,37 +120,20 @@ def batches(
 def tune(data: Path, start: Path, out: Path, folders: list[Path], course: Course) -> None:
     """Train, or go on, and write ``out``."""
     torch.manual_seed(course.seed)
-    former = load_checkpoint(start, "segmenter")
-    described = from_header(NetworkConfig, former.config)
-    network = build_network(described.method, described.network)
-    network.load_state_dict({name: value.float() for name, value in former.tensors.items()})
-    network = network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    settings = DistillConfig()
-    with ExitStack() as stack:
-        ahead = Prefetcher(batches(data, folders, course), threads=1)
-        stack.callback(ahead.close)
-
-        def loss(step: int) -> torch.Tensor:
-            soft, hard, wanted = ahead(step)
-            pixels = to_network(np.stack([*(crop.image for crop in soft), *(crop.image for crop in hard)]))
-            raw = network(pixels.to(memory_format=torch.channels_last)).float()
-            said = DenseOutput(raw.classes[: len(soft)], raw.maps[: len(soft)])
-            drawn = DenseOutput(raw.classes[len(soft) :], raw.maps[len(soft) :])
-            learnt = soft_loss(said, [crop.target for crop in soft], settings.map_weight)
-            learnt = learnt + CONSISTENCY * inconsistency(said, soft)
-            return learnt + course.label_weight * unet_loss(drawn, wanted, settings)
-
-        schedule = FitConfig(
-            steps=course.steps,
-            lr=course.rate,
-            warmup=50,
-            cosine=True,
-            weight_decay=0.01,
-            ema=course.average,
-            bf16=course.bf16,
-            save_every=250,
-            log_every=50,
-        )
+    former, described, network = earlier_student(start)
+    schedule = FitConfig(
+        steps=course.steps,
+        lr=course.rate,
+        warmup=50,
+        cosine=True,
+        weight_decay=0.01,
+        ema=course.average,
+        bf16=course.bf16,
+        save_every=250,
+        log_every=50,
+    )
+    with closing(Prefetcher(batches(data, folders, course), threads=1)) as ahead:
+        loss = student_loss(network, ahead, course.label_weight)
         crops = course.taught + course.labelled
         tuned = fit(network, loss, schedule, state=out.with_suffix(".state"), on_progress=report, images=crops)
     origin = {

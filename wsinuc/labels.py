@@ -160,16 +160,7 @@ def table_length(labels: NDArray[np.integer]) -> int:
 
 @kernel
 def _trace(labels: Int) -> tuple[Int, Int, Offsets]:
-    height, width = labels.shape
-    # Place in raster order of each label's first pixel, whose top left corner is always on the outer boundary.
-    first = np.full(table_length(labels), -1, np.int64)
-    count = 0
-    for y in range(height):
-        for x in range(width):
-            label = labels[y, x]
-            if label > 0 and first[label] < 0:
-                first[label] = y * width + x
-                count += 1
+    first, count = _first_pixels(labels)
     ids = np.empty(count, np.int32)
     offsets = np.zeros(count + 1, np.int64)
     corners = np.empty((16 * count + 16, 2), np.int32)
@@ -178,7 +169,7 @@ def _trace(labels: Int) -> tuple[Int, Int, Offsets]:
     for label in range(1, len(first)):
         if first[label] < 0:
             continue
-        y0, x0 = divmod(first[label], width)
+        y0, x0 = divmod(first[label], labels.shape[1])
         y = y0
         x = x0
         heading = 0  # east: along the top edge of the first pixel
@@ -202,6 +193,24 @@ def _trace(labels: Int) -> tuple[Int, Int, Offsets]:
         ring += 1
         offsets[ring] = used
     return ids, corners[:used].copy(), offsets
+
+
+@kernel
+def _first_pixels(labels: Int) -> tuple[NDArray[np.int64], int]:
+    """Place in raster order of each label's first pixel, -1 where there is none, and how many labels there are.
+
+    The top left corner of that pixel is always on the outer boundary.
+    """
+    height, width = labels.shape
+    first = np.full(table_length(labels), -1, np.int64)
+    count = 0
+    for y in range(height):
+        for x in range(width):
+            label = labels[y, x]
+            if label > 0 and first[label] < 0:
+                first[label] = y * width + x
+                count += 1
+    return first, count
 
 
 _STEP_Y = np.array([0, 1, 0, -1])

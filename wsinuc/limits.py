@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 from wsinuc.errors import DataError
-from wsinuc.regular import refuse_special
+from wsinuc.regular import refuse_special, require_regular
 
 MAX_TEXT = 256 * 2**20
 """Largest GeoJSON, XML, CSV or JSON file that is read whole, in bytes after unpacking."""
@@ -136,6 +136,47 @@ def text_lines(path: Path, limit: int | None = None) -> Iterator[TextIO]:
             ) from error
         except csv.Error as error:
             raise DataError(f"{path} cannot be read as CSV ({error}): save it again as CSV") from error
+
+
+def read_text(path: Path, expected: str, limit: int | None = None) -> str:
+    """A file's text in UTF-8, with or without a byte order mark; ``expected`` says for the message what it should hold.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, is no ordinary file, holds more than ``limit`` bytes, or is no text.
+    """
+    require_regular(path)
+    try:
+        content = read_bounded(path, limit)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    if b"\0" in content:
+        raise DataError(f"{path} is no text: expected {expected}")
+    try:
+        return content.decode("utf-8-sig")
+    # With letters replaced a name would be another than the one that was written.
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text: in Excel, save it as 'CSV UTF-8 (comma delimited)'") from error
+
+
+def parse_table(text: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """A CSV text as the names of its columns, in small letters, and the lines that hold anything, with their numbers.
+
+    Raises
+    ------
+    DataError
+        It is no proper CSV; the message names the line.
+    """
+    head = text.lstrip().partition("\n")[0]
+    # Excel writes semicolons where a comma is decimal.
+    delimiter = ";" if ";" in head and "," not in head else ","
+    rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    try:
+        header = [cell.strip().lower() for cell in next(rows, [])]
+        return header, [(rows.line_num, row) for row in rows if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise DataError(f"{path}, line {rows.line_num}: no proper CSV ({error}): save it again as CSV") from error
 
 
 def listed(names: Iterable[str]) -> str:

@@ -16,7 +16,6 @@ over: the same command takes it up later. `tables.py` rebuilds tables and figure
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ from feature_rows import CLEAN, DENOISED, FrozenNetwork, ReadingConfig
 from labelled_sets import FOLDERS, SETS, LabelledSet, require_folders, windows
 from network_rows import VALIDATION, NetworkRow, network_step_seconds, trained
 from pixel_scores import predictions, scores_of
-from records import Price, after_minutes, cpu_clock, is_done, print_prices, write_record
+from records import Price, after_minutes, cpu_clock, experiment_parser, is_done, print_prices, write_record
 
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.features.extractor import FeatureConfig
@@ -174,7 +173,7 @@ def prices(rows: Sequence[str], sets: Sequence[str], networks: Path, out: Path, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = experiment_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("networks", type=Path)
     parser.add_argument("out", type=Path)
@@ -183,8 +182,6 @@ def main() -> None:
     parser.add_argument("--rows", default=",".join([*reversed(FEATURE_ROWS), *NETWORK_ROWS]))
     parser.add_argument("--counts", default=",".join(map(str, COUNTS)))
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)))
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
-    parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
     options = parser.parse_args()
     torch.set_num_threads(1)
     grid = Grid(

@@ -16,7 +16,6 @@ few minutes, whatever the gate says, in folders `tiny` of WORK and OUT, to see t
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -27,7 +26,7 @@ import numpy as np
 from labelled_sets import FOLDERS, SETS, require_folders, windows
 from pair_grid import JUDGES, TINY_JUDGE, Judge, PairRun, do_runs, gate, one_thread
 from PIL import Image
-from records import Price, after_minutes, print_prices, read_records
+from records import Price, after_minutes, experiment_parser, print_prices, read_records
 from stages import Stage, machine_speed, run_stages, stage_prices
 
 from wsinuc.datasets import open_dataset
@@ -112,54 +111,46 @@ def run_of(name: str, options: Options, count: int, seed: int) -> PairRun:
 
 def generator_stages(name: str, seed: int, options: Options) -> list[Stage]:
     """Commands from four windows to pairs; the denoiser is the same for all."""
-    work = options.work
-    own = work / f"{name}-{seed}"
-    denoiser = work / "denoiser.safetensors"
+    own = options.work / f"{name}-{seed}"
+    denoiser = options.work / "denoiser.safetensors"
     pixels = [str(options.data / folder) for folder in PIXELS]
     few = (str(own / "windows"), "--mpp", "0.25", "--seed", str(seed), "--device", "cpu", *options.small)
     structure = own / "structure.safetensors"
     image = own / "image.safetensors"
-    pairs = own / "pairs"
+
+    def training(
+        part: str, output: Path, *words: str, last: tuple[str, ...] = (), reads: tuple[Path, ...] = ()
+    ) -> Stage:
+        return Stage(
+            words=("pretrain", *words, *steps_of(part, options), *last, "-o", str(output)),
+            output=output,
+            reads=reads,
+            flops=step_flops()[part] * options.steps[part],
+        )
+
     return [
-        Stage(
-            words=(
-                *("pretrain", *pixels, "--mpp", "0.25", *steps_of("denoiser", options)),
-                *("--device", "cpu", "-o", str(denoiser)),
-            ),
-            output=denoiser,
-            flops=step_flops()["denoiser"] * options.steps["denoiser"],
-        ),
-        Stage(
-            words=(
-                *("pretrain", *few, "--method", "nudiff-structure", *steps_of("structure", options)),
-                *("-o", str(structure)),
-            ),
-            output=structure,
-            flops=step_flops()["structure"] * options.steps["structure"],
-        ),
-        Stage(
-            words=(
-                *("pretrain", *few, "--method", "nudiff-image", *steps_of("image", options)),
-                *("--init", str(denoiser), "-o", str(image)),
-            ),
-            output=image,
-            reads=(denoiser,),
-            flops=step_flops()["image"] * options.steps["image"],
-        ),
-        Stage(
-            words=(
-                *("synthesize", "--method", "nudiff", "--structure-model", str(structure)),
-                *("--image-model", str(image), "--guidance", GUIDANCE, "--restart", "150"),
-                *("-n", str(options.pairs), "--device", "cpu", "--workers", "1", "-o", str(pairs)),
-                *(("--steps", "4") if options.tiny else ()),
-            ),
-            output=pairs,
-            reads=(structure, image),
-            # A walk of 20 steps and a restart of 9, for the structure and for the image; a step's forward pass is a
-            # third of a training step's and of one image instead of four.
-            flops=options.pairs * 29 * (step_flops()["structure"] + step_flops()["image"]) / 12,
-        ),
+        training("denoiser", denoiser, *pixels, "--mpp", "0.25", last=("--device", "cpu")),
+        training("structure", structure, *few, "--method", "nudiff-structure"),
+        training("image", image, *few, "--method", "nudiff-image", last=("--init", str(denoiser)), reads=(denoiser,)),
+        pairs_stage(structure, image, own / "pairs", options),
     ]
+
+
+def pairs_stage(structure: Path, image: Path, pairs: Path, options: Options) -> Stage:
+    """From both generators to pairs of images and labels."""
+    return Stage(
+        words=(
+            *("synthesize", "--method", "nudiff", "--structure-model", str(structure)),
+            *("--image-model", str(image), "--guidance", GUIDANCE, "--restart", "150"),
+            *("-n", str(options.pairs), "--device", "cpu", "--workers", "1", "-o", str(pairs)),
+            *(("--steps", "4") if options.tiny else ()),
+        ),
+        output=pairs,
+        reads=(structure, image),
+        # A walk of 20 steps and a restart of 9, for the structure and for the image; a step's forward pass is a third
+        # of a training step's and of one image instead of four.
+        flops=options.pairs * 29 * (step_flops()["structure"] + step_flops()["image"]) / 12,
+    )
 
 
 @cache
@@ -256,7 +247,7 @@ def numbers(text: str) -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = experiment_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
@@ -265,8 +256,6 @@ def main() -> None:
     parser.add_argument("--windows", type=numbers, default=[FEW, MANY])
     parser.add_argument("--shares", default="0.5")
     parser.add_argument("--judge", choices=JUDGES, default="unet")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
-    parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
     parser.add_argument("--tiny", action="store_true", help="a few steps of small networks: does it work here?")
     asked = parser.parse_args()
     one_thread()

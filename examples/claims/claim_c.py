@@ -19,7 +19,6 @@ figures mean nothing, but show that everything works here.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +33,7 @@ from claim_b import FEW, MANY, SEEDS, write_windows
 from labelled_sets import FOLDERS, SETS, LabelledSet, require_folders, windows
 from pair_grid import JUDGES, TINY_JUDGE, Judge, PairRun, do_runs, one_thread, without_margin
 from PIL import Image
-from records import Price, after_minutes, print_prices, write_record
+from records import Price, after_minutes, experiment_parser, print_prices, write_record
 from stages import Stage, machine_speed, run_stages, stage_prices
 
 from wsinuc.datasets import open_dataset
@@ -106,61 +105,76 @@ def tiny(options: Options) -> Options:
 
 def generator_stages(variant: str, options: Options) -> list[Stage]:
     """Commands from windows to images and to their comparison with the windows."""
-    own = options.work / f"{options.name}-{variant}"
-    real = options.work / f"{options.name}-real"
-    weights = own / "cosyn.safetensors"
-    without = () if variant == "full" else ("--without", variant)
     # A generator without points takes no layout.
-    laid_out = () if variant == "points" else ("--layout", str(real), "--mpp", "0.25")
-    walk = ("--guidance", "0", "--restart", "150", *(("--steps", "4") if options.tiny else ()))
-    run_here = ("--device", "cpu", "--workers", "1")
-    small = ("--patch", "32", "--batch", "2") if options.tiny else ()
-    side, model = ("32", "none") if options.tiny else (str(COMPARED), "fast")
-    features = () if options.features is None else ("--features", str(options.features))
-    flops = joint_cost().flops_per_step * options.steps
-    # 20 steps of the walk and 9 of the restart; a step of training is three passes of four images.
-    image_flops = 29 * flops / options.steps / 12
-    images = own / "images"
+    laid_out = () if variant == "points" else ("--layout", str(real_of(options)), "--mpp", "0.25")
     stages = [
-        Stage(
-            words=(
-                *("pretrain", str(real), "--mpp", "0.25", "--method", "cosyn", "--steps", str(options.steps)),
-                *(*without, *small, "--device", "cpu", "-o", str(weights)),
-            ),
-            output=weights,
-            flops=flops,
-        ),
-        Stage(
-            words=(
-                *("synthesize", "--method", "cosyn", "--model", str(weights), *laid_out, *walk),
-                *("-n", str(options.images), *run_here, "-o", str(images)),
-            ),
-            output=images,
-            reads=(weights,),
-            flops=options.images * image_flops,
-        ),
-        Stage(
-            words=(
-                *("compare", str(real), str(own / INNER), "--mpp", "0.25", "--patch", side, "--patch-mpp", "0.25"),
-                *("--model", model, *features, "--device", "cpu", "-o", str(own / "comparison"), "--overwrite"),
-            ),
-            output=own / "comparison",
-            reads=(weights,),
-        ),
+        training_stage(variant, options),
+        drawing_stage(variant, options, "images", laid_out, options.images),
+        comparison_stage(variant, options),
     ]
     if variant != "points":
-        stages.append(
-            Stage(
-                words=(
-                    *("synthesize", "--method", "cosyn", "--model", str(weights), "--layout", str(points_of(options))),
-                    *(*walk, "-n", str(options.of_one_layout), *run_here, "-o", str(own / "one")),
-                ),
-                output=own / "one",
-                reads=(weights,),
-                flops=options.of_one_layout * image_flops,
-            )
-        )
+        one = ("--layout", str(points_of(options)))
+        stages.append(drawing_stage(variant, options, "one", one, options.of_one_layout))
     return stages
+
+
+def training_stage(variant: str, options: Options) -> Stage:
+    """From the windows to a generator."""
+    weights = weights_of(variant, options)
+    without = () if variant == "full" else ("--without", variant)
+    small = ("--patch", "32", "--batch", "2") if options.tiny else ()
+    return Stage(
+        words=(
+            *("pretrain", str(real_of(options)), "--mpp", "0.25", "--method", "cosyn", "--steps", str(options.steps)),
+            *(*without, *small, "--device", "cpu", "-o", str(weights)),
+        ),
+        output=weights,
+        flops=joint_cost().flops_per_step * options.steps,
+    )
+
+
+def drawing_stage(variant: str, options: Options, name: str, laid_out: tuple[str, ...], count: int) -> Stage:
+    """From a generator to so many images of layouts, in a folder of this name."""
+    weights = weights_of(variant, options)
+    folder = weights.with_name(name)
+    walk = ("--guidance", "0", "--restart", "150", *(("--steps", "4") if options.tiny else ()))
+    return Stage(
+        words=(
+            *("synthesize", "--method", "cosyn", "--model", str(weights), *laid_out, *walk),
+            *("-n", str(count), "--device", "cpu", "--workers", "1", "-o", str(folder)),
+        ),
+        output=folder,
+        reads=(weights,),
+        # 20 steps of the walk and 9 of the restart; a step of training is three passes of four images.
+        flops=count * 29 * joint_cost().flops_per_step / 12,
+    )
+
+
+def comparison_stage(variant: str, options: Options) -> Stage:
+    """The images, without their margin, against the windows."""
+    weights = weights_of(variant, options)
+    out = weights.with_name("comparison")
+    side, model = ("32", "none") if options.tiny else (str(COMPARED), "fast")
+    features = () if options.features is None else ("--features", str(options.features))
+    return Stage(
+        words=(
+            *("compare", str(real_of(options)), str(weights.with_name(INNER)), "--mpp", "0.25"),
+            *("--patch", side, "--patch-mpp", "0.25", "--model", model, *features, "--device", "cpu"),
+            *("-o", str(out), "--overwrite"),
+        ),
+        output=out,
+        reads=(weights,),
+    )
+
+
+def weights_of(variant: str, options: Options) -> Path:
+    """The generator, in a folder of its own."""
+    return options.work / f"{options.name}-{variant}" / "cosyn.safetensors"
+
+
+def real_of(options: Options) -> Path:
+    """The folder of the windows."""
+    return options.work / f"{options.name}-real"
 
 
 def points_of(options: Options) -> Path:
@@ -189,9 +203,9 @@ def diversity(images: Sequence[LabelledImage], margin: int = 0) -> float:
 
 def likeness_record(variant: str, options: Options) -> dict[str, Any]:
     """What `wsinuc compare` measured, and how diverse images of one layout and of all layouts are."""
-    own = options.work / f"{options.name}-{variant}"
+    own = weights_of(variant, options).parent
     comparison = json.loads((own / "comparison" / "comparison.json").read_text(encoding="utf-8"))
-    real = list(open_dataset(options.work / f"{options.name}-real"))
+    real = list(open_dataset(real_of(options)))
     diverse = {
         "real": round(diversity([shrunk(window) for window in real]), 3),
         "images": round(diversity(list(open_dataset(own / "images")), options.margin), 3),
@@ -245,7 +259,7 @@ def pairs_of(run: PairRun, options: Options) -> tuple[list[LabelledImage], dict[
 def write_real(data: LabelledSet, options: Options) -> None:
     """The thirty windows, and where the nuclei of one of them lie, in pixels of the generator's images."""
     chosen = windows(data.pool, MANY, 0)
-    write_windows(options.work / f"{options.name}-real", chosen)
+    write_windows(real_of(options), chosen)
     side = PRESETS["cpu"].patch
     if options.tiny:
         side = 32
@@ -275,13 +289,11 @@ def prices(options: Options) -> list[Price]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = experiment_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--set", default="tnbc", choices=[name for name in SETS if name != "brca"])
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
-    parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="generators to train, of: %(default)s")
     parser.add_argument("--features", type=Path, help="Inception weights of FID")
     parser.add_argument("--tiny", action="store_true", help="a few steps of small networks: does it work here?")

@@ -14,7 +14,6 @@ pre-trained weights first; then OUT gets a file a run. The same command goes on 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from labelled_sets import FOLDERS, SETS, TISSUE, LabelledSet, require_folders, w
 from network_rows import VALIDATION, NetworkRow, network_step_seconds, trained
 from pixel_scores import outline_scores, predictions, scores_of
 from pretraining import Pretraining, prices, run_from_data
-from records import Price, after_minutes, cpu_clock, is_done, print_prices, write_record
+from records import Price, after_minutes, cpu_clock, experiment_parser, is_done, print_prices, write_record
 
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.models.checkpoints.file_header import file_sha256
@@ -142,13 +141,11 @@ def tuning_price(sets: Sequence[str], out: Path, grid: Grid) -> Price:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = experiment_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("networks", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--sets", default="tnbc,nuinsseg")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
-    parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
     parser.add_argument("--tiny", action="store_true", help="a few steps: does it work here?")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -24,6 +24,7 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import CropSource
 from wsinuc.models.checkpoints.checkpoint import load_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser, untrained_denoiser
+from wsinuc.models.devices import on_device
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseNetwork, FinetunedDenoiser
@@ -32,7 +33,6 @@ from wsinuc.models.training.loop import FitConfig
 from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
 from wsinuc.workflows.train.network_config import NetworkTrainConfig
 from wsinuc.workflows.train.network_loss import LOSSES, make_targets
-from wsinuc.workflows.training.run import on_device
 
 VALIDATION = 4
 """Windows beyond those that teach."""

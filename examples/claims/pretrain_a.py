@@ -13,13 +13,12 @@ The photographs need scikit-learn beside wsinuc.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 from labelled_sets import TISSUE, require_folders
 from pretraining import Pretraining, prices, run_from_data, write_random
-from records import print_prices
+from records import experiment_parser, print_prices
 
 from wsinuc.models.networks.unet import UNetConfig
 from wsinuc.models.training.loop import FitConfig
@@ -46,15 +45,13 @@ PRETRAININGS = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = experiment_parser(__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument(
         "--names", default=",".join(each.name for each in PRETRAININGS), help="which pre-trainings, in the order given"
     )
     parser.add_argument("--marks", default=",".join(map(str, MARKS)), help="steps to train for, and to keep weights at")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
-    parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
     options = parser.parse_args()
     torch.set_num_threads(1)
     marks = tuple(int(each) for each in options.marks.split(","))

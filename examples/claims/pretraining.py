@@ -23,10 +23,11 @@ from wsinuc.datasets.sampling.patches import PatchSource
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import denoiser_config, untrained_denoiser
+from wsinuc.models.devices import on_device
 from wsinuc.models.networks.unet import UNet
 from wsinuc.models.training.loop import Progress
 from wsinuc.workflows.denoiser.run import PretrainConfig, pretrain
-from wsinuc.workflows.training.run import Session, Training, on_device, origin_of, run_training
+from wsinuc.workflows.training.run import Session, Training, origin_of, run_training
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,8 @@ def train(plan: Pretraining, pictures: list[Picture], out: Path, config: Pretrai
     def checkpoint(average: dict[str, Tensor]) -> Checkpoint:
         return as_denoiser(unet, average, config, origin)
 
-    with loss:
-        run_training(
-            Training(network=network, loss=loss, checkpoint=checkpoint, curve=plan.objective), out, config, session
-        )
+    training = Training(network=network, loss=loss, checkpoint=checkpoint, curve=plan.objective)
+    run_training(training, out, config, session)
 
 
 def plain_unet(config: PretrainConfig) -> UNet:

@@ -6,6 +6,7 @@ denoiser say, is done again. So the same command goes on where it stopped.
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +62,14 @@ class Price:
 
     def __str__(self) -> str:
         return f"{self.what}: {self.runs} at {self.seconds:.2f} CPU s, {self.core_hours:.1f} core-hours"
+
+
+def experiment_parser(text: str | None) -> argparse.ArgumentParser:
+    """Of the script that ``text`` describes, with the options that all experiments have."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
+    parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
+    return parser
 
 
 def print_prices(prices: list[Price]) -> None:

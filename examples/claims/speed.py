@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pair_grid import one_thread
-from records import Price, after_minutes, cpu_clock, is_done, print_prices, write_record
+from records import Price, after_minutes, cpu_clock, experiment_parser, is_done, print_prices, write_record
 from stages import machine_speed
 
 from wsinuc.datasets import open_dataset
@@ -192,8 +192,9 @@ def prices(subject: Subject, chosen: list[SamplerConfig], out: Path) -> list[Pri
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments() -> argparse.Namespace:
+    """What is asked for."""
+    parser = experiment_parser(__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("name", help="of the generator in the table")
     parser.add_argument("--model", type=Path, help="joint generator, of method C")
@@ -207,16 +208,18 @@ def main() -> None:
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS))
     parser.add_argument("--restarts", nargs="+", type=int, default=list(RESTARTS))
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop cleanly after this long")
-    parser.add_argument("--price", action="store_true", help="say what it costs, and stop")
     asked = parser.parse_args()
     if (asked.model is None) == (asked.image_model is None):
         parser.error("give --model, of method C, or --image-model, of method B")
-    one_thread()
+    return asked
+
+
+def subject_of(asked: argparse.Namespace) -> Subject:
+    """The generator and the real images that are asked for."""
     real = open_dataset(asked.real, mpp=asked.mpp)
     if asked.split is not None:
         real = Split.load(asked.split).of(real, "train")
-    subject = Subject(
+    return Subject(
         name=asked.name,
         real=real,
         model=asked.model,
@@ -226,6 +229,12 @@ def main() -> None:
         guidance=asked.guidance,
         count=asked.count,
     )
+
+
+def main() -> None:
+    asked = arguments()
+    one_thread()
+    subject = subject_of(asked)
     chosen = list(samplers(asked.samplers, asked.restarts))
     print_prices(prices(subject, chosen, asked.out))
     if asked.price:

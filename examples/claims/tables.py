@@ -78,14 +78,6 @@ def windows_table(groups: Mapping[str, Sequence[Record]], metric: str = "mean_io
     return markdown(head, lines)
 
 
-def last_marks(records: Sequence[Record]) -> list[Record]:
-    """Of each row the records of its longest pre-training."""
-    longest: dict[str, int] = {}
-    for record in records:
-        longest[record["row"]] = max(longest.get(record["row"], 0), record["pretraining_steps"])
-    return [record for record in records if record["pretraining_steps"] == longest[record["row"]]]
-
-
 def common_mark(records: Sequence[Record]) -> list[Record]:
     """Of each row the records at the longest pre-training that A and all its rivals have: equal cost."""
     marks: dict[str, set[int]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -239,6 +240,14 @@ def test_every_place_to_put_things_exists():
             elif name.startswith(("wsinuc.", "wsinuc_cli.")):
                 module, _, attribute = name.rpartition(".")
                 assert hasattr(importlib.import_module(module), attribute), f"{what}: {name}"
+
+
+def test_every_name_on_the_page_is_in_the_code():
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`(wsinuc(?:_cli)?\.[\w.]+)`", page))
+    assert len(names) > 25
+    for name in names:
+        pkgutil.resolve_name(name)  # raises for one that is not there
 
 
 def test_a_newcomer_finds_the_place():

@@ -163,15 +163,9 @@ def test_counts_go_with_the_area_and_not_with_the_resolution(process):
     assert small == pytest.approx(fine / 16, rel=0.15), "cut out of a larger torus"
 
 
-def test_wanted_counts_and_classes(process):
+def test_wanted_classes(process):
     rng = np.random.default_rng(0)
-    found = process.simulate((256, 256), rng, counts=(3, 0, 7))
-    assert np.bincount(found.classes, minlength=4).tolist() == [0, 3, 0, 7]
-    assert len(process.simulate((256, 256), rng, counts=(0, 0, 0)).points) == 0
     assert set(process.simulate((256, 256), rng, only=(1, 3)).classes) == {1, 3}
-    for wrong in ((1, 2), (1, 2, -3), (0.5, 1, 1)):
-        with pytest.raises(ConfigError, match="3 whole numbers"):
-            process.simulate((64, 64), rng, counts=wrong)
     with pytest.raises(ConfigError, match=r"classes 1 to 3, got \[4\]"):
         process.simulate((64, 64), rng, only=(4,))
     with pytest.raises(ConfigError, match="at least one pixel"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch import nn
 
 from wsinuc import arguments
 from wsinuc.errors import DeviceError
@@ -15,6 +16,7 @@ from wsinuc.models.freed_memory import keep_freed_memory
 
 P = ParamSpec("P")
 Value = TypeVar("Value")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def pick_device(name: str) -> torch.device:
@@ -95,6 +97,13 @@ def _vendor() -> str:
     except OSError:  # not Linux
         description = platform.processor()
     return next((name for name in ("AMD", "Intel") if name in description), description)
+
+
+def on_device(network: Network, device: torch.device | str, dtype: torch.dtype | None = None) -> Network:
+    """The network itself, on a device, its weights in the memory order that convolutions are quick with."""
+    network.to(device=device, dtype=dtype)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in PyTorch's stubs
+    return network
 
 
 def half_precision(network: Callable[P, Value], device: torch.device) -> Callable[P, Value]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class Neighbourhood:
         self._tree = KDTree(centroids)
         self._class_trees = [KDTree(centroids[classes == k]) for k in range(len(self.class_names))]
         self._degrees = delaunay_degrees(centroids, mpp)
-        self._cells = _Cells(centroids, max(RADII_UM) / mpp / 2)
+        self._cells = _Cells.of(centroids, max(RADII_UM) / mpp / 2)
 
     def columns(self, start: int, stop: int) -> dict[str, NDArray[np.float32]]:
         """The group ``neighbours`` of nuclei ``start`` to ``stop - 1``, float32 ``(stop - start,)`` each.
@@ -62,7 +63,8 @@ class Neighbourhood:
         """
         nearest = self._nearest(start, stop)
         own = self._nearest_of_classes(start, stop)
-        counts = self._cells.counts(start, stop, self.classes, len(self.class_names), self.mpp)
+        squares = (np.array(RADII_UM) / self.mpp) ** 2
+        counts = _counts(self._cells, start, stop, self.classes, len(self.class_names), squares)
         # Totals first, then the classes; of one class the total says it all.
         kinds = [counts.sum(axis=2)]
         if len(self.class_names) > 1:
@@ -152,58 +154,60 @@ def _edges(points: NDArray[np.float64], gap: float) -> NDArray[np.int64]:
     return np.stack(np.divmod(numbers, len(points)), axis=1)
 
 
-class _Cells:
+class _Cells(NamedTuple):
     """Points in square cells of half the largest radius, so that only those near by are compared.
 
     ``scipy.spatial.KDTree.query_ball_point`` gives the same counts, but needs a search for each radius and class.
     """
 
-    def __init__(self, points: NDArray[np.float64], side: float) -> None:
-        self._points = points
-        self._side = side
-        self._low = points.min(axis=0, initial=np.inf)
-        self._low[~np.isfinite(self._low)] = 0.0
-        cells = np.floor((points - self._low) / side).astype(np.int64)
-        rows, columns = cells.max(axis=0, initial=0) + 1
-        self._shape = (int(rows), int(columns))
-        self._cells = cells
-        number = cells[:, 0] * self._shape[1] + cells[:, 1]
-        self._order = np.argsort(number, kind="stable")
-        counts = np.bincount(number, minlength=self._shape[0] * self._shape[1])
-        self._starts = np.concatenate([[0], np.cumsum(counts)])
+    points: NDArray[np.float64]
+    cells: NDArray[np.int64]
+    """(n, 2) row and column of each point."""
+    order: NDArray[np.int64]
+    """Points by the number of their cell."""
+    starts: NDArray[np.int64]
+    """Where each cell begins in ``order``, and where the last one ends."""
+    shape: tuple[int, int]
 
-    def counts(
-        self, start: int, stop: int, classes: NDArray[np.uint8], class_count: int, mpp: float
-    ) -> NDArray[np.int64]:
-        """Others within each radius of points ``start`` to ``stop - 1``, ``(stop - start, radii, classes)``."""
-        squares = (np.array(RADII_UM) / mpp) ** 2
-        cells = (self._cells, self._order, self._starts, self._shape)
-        return _counts(self._points, *cells, start, stop, classes, class_count, squares)
+    @classmethod
+    def of(cls, points: NDArray[np.float64], side: float) -> _Cells:
+        """The points in cells of this side."""
+        low = points.min(axis=0, initial=np.inf)
+        low[~np.isfinite(low)] = 0.0
+        cells = np.floor((points - low) / side).astype(np.int64)
+        rows, columns = cells.max(axis=0, initial=0) + 1
+        number = cells[:, 0] * columns + cells[:, 1]
+        counts = np.bincount(number, minlength=rows * columns)
+        return cls(
+            points=points,
+            cells=cells,
+            order=np.argsort(number, kind="stable"),
+            starts=np.concatenate([[0], np.cumsum(counts)]),
+            shape=(int(rows), int(columns)),
+        )
 
 
 @kernel
 def _counts(
-    points: NDArray[np.float64],
-    cells: NDArray[np.int64],
-    order: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    shape: tuple[int, int],
+    grid: _Cells,
     start: int,
     stop: int,
     classes: NDArray[np.uint8],
     class_count: int,
     squares: NDArray[np.float64],
 ) -> NDArray[np.int64]:
+    """Others within each radius of points ``start`` to ``stop - 1``, ``(stop - start, radii, classes)``."""
     out = np.zeros((stop - start, len(squares), class_count), np.int64)
+    rows, columns = grid.shape
     for i in range(start, stop):
-        left = max(0, cells[i, 1] - 2)
-        right = min(shape[1], cells[i, 1] + 3)
-        for row in range(max(0, cells[i, 0] - 2), min(shape[0], cells[i, 0] + 3)):
+        left = max(0, grid.cells[i, 1] - 2)
+        right = min(columns, grid.cells[i, 1] + 3)
+        for row in range(max(0, grid.cells[i, 0] - 2), min(rows, grid.cells[i, 0] + 3)):
             # Cells of a row lie one after another.
-            for at in range(starts[row * shape[1] + left], starts[row * shape[1] + right]):
-                j = order[at]
-                dy = points[j, 0] - points[i, 0]
-                dx = points[j, 1] - points[i, 1]
+            for at in range(grid.starts[row * columns + left], grid.starts[row * columns + right]):
+                j = grid.order[at]
+                dy = grid.points[j, 0] - grid.points[i, 0]
+                dx = grid.points[j, 1] - grid.points[i, 1]
                 square = dy * dy + dx * dx
                 if j != i:
                     for k in range(len(squares)):

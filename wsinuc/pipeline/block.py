@@ -82,21 +82,21 @@ def process_block(
         Whether the class of every pixel is kept.
     """
     clock = _Clock()
-    scored = scored or ScoredTiles()
     groups = groups or PixelGroups()
-    # White: what no tile with tissue covers is glass.
-    pixels = np.full((*block.read.shape, 3), WHITE, np.uint8) if groups.need_pixels else None
-    scores, unreadable, tiles = _score(view, block.read, segmenter, batch_size, tissue, gate, scored, clock, pixels)
-    nuclei, at_edge = _find_nuclei(view, block, segmenter, scores, clock, groups, pixels)
+    scoring = _Scoring(view, block.read, segmenter, tissue, scored or ScoredTiles(), clock)
+    if groups.need_pixels:
+        scoring.keep_pixels()
+    tiles = scoring.run(batch_size, gate)
+    nuclei, at_edge = _find_nuclei(block, scoring, groups)
     seconds = dict(clock.seconds)
     # The clock of "wait" runs on while the network works.
     seconds["wait"] -= seconds["network"]
     classes = None
     if semantic:
-        classes = pixel_map(segmenter, scores[:, *block.core.relative_to(block.read).slices])
+        classes = pixel_map(segmenter, scoring.scores[:, *block.core.relative_to(block.read).slices])
     return BlockResult(
         nuclei=nuclei,
-        unreadable=_clipped(unreadable, block.core),
+        unreadable=_clipped(scoring.unreadable, block.core),
         tiles=tiles,
         at_edge=at_edge,
         seconds=seconds,
@@ -115,85 +115,105 @@ def score_box(
 ) -> NDArray[np.uint8]:
     """Scores ``(channels, h, w)`` of a box of the view, as a block that reads it gets them; 0 where
     no tile holds tissue. ``scored`` is that of `process_block`."""
-    scored = scored or ScoredTiles()
-    return _score(view, box, segmenter, batch_size, tissue, nullcontext(), scored, _Clock())[0]
+    scoring = _Scoring(view, box, segmenter, tissue, scored or ScoredTiles(), _Clock())
+    scoring.run(batch_size, nullcontext())
+    return scoring.scores
 
 
-def _score(
-    view: SlideView,
-    box: Box,
-    segmenter: Segmenter,
-    batch_size: int,
-    tissue: SearchArea,
-    gate: AbstractContextManager[object],
-    scored: ScoredTiles,
-    clock: _Clock,
-    canvas: NDArray[np.uint8] | None = None,
-) -> tuple[NDArray[np.uint8], list[Box], int]:
-    """Scores of a box, its parts that could not be read, and how many tiles the network has seen for it.
+class _Scoring:
+    """The scores of one box of a view, tile by tile, and what becomes known of its pixels on the way."""
 
-    The pixels of its tiles go to ``canvas`` ``(h, w, 3)``, where there is one.
-    """
-    tiles = select_tiles(box, segmenter, tissue)
-    # Zeros: what no tile with tissue covers is certainly no nucleus.
-    scores = np.zeros((segmenter.channels, *box.shape), np.uint8)
-    unreadable: list[Box] = []
+    def __init__(
+        self,
+        view: SlideView,
+        box: Box,
+        segmenter: Segmenter,
+        tissue: SearchArea,
+        scored: ScoredTiles,
+        clock: _Clock,
+    ) -> None:
+        self.view = view
+        self.box = box
+        self.segmenter = segmenter
+        self.tissue = tissue
+        self.scored = scored
+        self.clock = clock
+        self.extent = Box.of_shape(view.shape)
+        # Zeros: what no tile with tissue covers is certainly no nucleus.
+        self.scores = np.zeros((segmenter.channels, *box.shape), np.uint8)
+        self.unreadable: list[Box] = []
+        """Parts of the tiles' cores that could not be decoded."""
+        self.pixels: NDArray[np.uint8] | None = None
+        """RGB ``(h, w, 3)`` of the box, where they are kept."""
 
-    def insert(tile: Tile, result: ScoredTile) -> None:
-        part = tile.core.clip(box)
-        scores[:, *part.relative_to(box).slices] = result.scores[:, *part.relative_to(tile.core).slices]
-        unreadable.extend(result.unreadable)
+    def keep_pixels(self) -> None:
+        """Keep the pixels of all tiles of the box as well."""
+        # White: what no tile with tissue covers is glass.
+        self.pixels = np.full((*self.box.shape, 3), WHITE, np.uint8)
 
-    def insert_if_scored(tile: Tile) -> bool:
-        result = scored.get(tile.core)
-        if result is None:
-            return False
-        insert(tile, result)
-        return True
+    def run(self, batch_size: int, gate: AbstractContextManager[object]) -> int:
+        """Score all tiles; how many of them the network has seen for it."""
+        tiles = select_tiles(self.box, self.segmenter, self.tissue)
+        missing = self._missing(tiles)
+        if self.pixels is not None:
+            with self.clock.stage("read"):
+                self._draw_known(self.pixels, [tile for tile in tiles if tile not in missing])
+        if not missing:
+            return 0
+        # One read for all tiles: their margins overlap, and a slide's own tiles would be decoded several times.
+        source = _bounding_box([tile.read for tile in missing]).clip(self.extent)
+        with self.clock.stage("read"):
+            pixels, failed = read_resilient(self.view, source)
+            pixels = self.tissue.without_padding(pixels, source)
+            if self.pixels is not None:
+                self._draw_read(self.pixels, missing, pixels, source)
+        with self.clock.stage("wait"), gate, self.clock.stage("network"):
+            # While this block waited for the network, another one may have scored its tiles.
+            missing = self._missing(missing)
+            for slots, batch in _batches(pixels, source, self.extent, missing, batch_size):
+                batch_scores = self.segmenter.predict(batch)
+                for slot, tile in slots.items():
+                    # A copy, so that no tile holds on to its whole batch.
+                    result = ScoredTile(batch_scores[slot].copy(), _clipped(failed, tile.core))
+                    self._insert(tile, result)
+                    self.scored.keep(tile.core, result)
+        return len(missing)
 
-    missing = [tile for tile in tiles if not insert_if_scored(tile)]
-    if canvas is not None:
-        with clock.stage("read"):
-            _draw_known_pixels(canvas, box, [tile for tile in tiles if tile not in missing], scored, view, tissue)
-    if not missing:
-        return scores, unreadable, 0
-    extent = Box.of_shape(view.shape)
-    # One read for all tiles: their margins overlap, and a slide's own tiles would be decoded several times.
-    source = _bounding_box([tile.read for tile in missing]).clip(extent)
-    with clock.stage("read"):
-        pixels, failed = read_resilient(view, source)
-        pixels = tissue.without_padding(pixels, source)
-        if canvas is not None:
-            for tile in missing:
-                core = tile.core.clip(extent)
-                # A copy, so that no tile holds on to all that was read.
-                own = pixels[core.relative_to(source).slices].copy()
-                scored.keep_pixels(tile.core, own)
-                _draw(canvas, box, core, own)
-    with clock.stage("wait"), gate, clock.stage("network"):
-        # While this block waited for the network, another one may have scored its tiles.
-        missing = [tile for tile in missing if not insert_if_scored(tile)]
-        for slots, batch in _batches(pixels, source, extent, missing, batch_size):
-            batch_scores = segmenter.predict(batch)
-            for slot, tile in slots.items():
-                # A copy, so that no tile holds on to its whole batch.
-                result = ScoredTile(batch_scores[slot].copy(), _clipped(failed, tile.core))
-                insert(tile, result)
-                scored.keep(tile.core, result)
-    return scores, unreadable, len(missing)
+    def _missing(self, tiles: list[Tile]) -> list[Tile]:
+        """The tiles that nobody has scored; the scores of the others are inserted."""
+        missing = []
+        for tile in tiles:
+            result = self.scored.get(tile.core)
+            if result is None:
+                missing.append(tile)
+            else:
+                self._insert(tile, result)
+        return missing
 
+    def _insert(self, tile: Tile, result: ScoredTile) -> None:
+        """Copy the scores of a tile to where they lie in the box."""
+        part = tile.core.clip(self.box)
+        self.scores[:, *part.relative_to(self.box).slices] = result.scores[:, *part.relative_to(tile.core).slices]
+        self.unreadable.extend(result.unreadable)
 
-def _draw_known_pixels(
-    canvas: NDArray[np.uint8], box: Box, tiles: list[Tile], scored: ScoredTiles, view: SlideView, tissue: SearchArea
-) -> None:
-    """Pixels of tiles whose scores are known: those that are kept, the others read again."""
-    for tile in tiles:
-        core = tile.core.clip(Box.of_shape(view.shape))
-        pixels = scored.pixels(tile.core)
-        if pixels is None:
-            pixels = tissue.without_padding(read_resilient(view, core)[0], core)
-            scored.keep_pixels(tile.core, pixels)
-        _draw(canvas, box, core, pixels)
+    def _draw_known(self, canvas: NDArray[np.uint8], tiles: list[Tile]) -> None:
+        """Draw tiles whose scores are known: the pixels that are kept, the others read again."""
+        for tile in tiles:
+            core = tile.core.clip(self.extent)
+            pixels = self.scored.pixels(tile.core)
+            if pixels is None:
+                pixels = self.tissue.without_padding(read_resilient(self.view, core)[0], core)
+                self.scored.keep_pixels(tile.core, pixels)
+            _draw(canvas, self.box, core, pixels)
+
+    def _draw_read(self, canvas: NDArray[np.uint8], tiles: list[Tile], pixels: NDArray[np.uint8], source: Box) -> None:
+        """Draw tiles out of ``pixels``, which were read of ``source``, and keep theirs for other blocks."""
+        for tile in tiles:
+            core = tile.core.clip(self.extent)
+            # A copy, so that no tile holds on to all that was read.
+            own = pixels[core.relative_to(source).slices].copy()
+            self.scored.keep_pixels(tile.core, own)
+            _draw(canvas, self.box, core, own)
 
 
 def _draw(canvas: NDArray[np.uint8], box: Box, core: Box, pixels: NDArray[np.uint8]) -> None:
@@ -254,28 +274,23 @@ def mirrored(pixels: NDArray[np.uint8], inside: Box, wanted: Box) -> NDArray[np.
     return np.pad(pixels, [rows, columns, (0, 0)], mode="symmetric")
 
 
-def _find_nuclei(
-    view: SlideView,
-    block: Block,
-    segmenter: Segmenter,
-    scores: NDArray[np.uint8],
-    clock: _Clock,
-    groups: PixelGroups,
-    pixels: NDArray[np.uint8] | None,
-) -> tuple[Nuclei, int]:
+def _find_nuclei(block: Block, scoring: _Scoring, groups: PixelGroups) -> tuple[Nuclei, int]:
     """Owned nuclei of the block in order, and how many of them reach the edge of their piece."""
+    view = scoring.view
+    segmenter = scoring.segmenter
+    pixels = scoring.pixels
     names = tuple(item.name for item in segmenter.classes)
     colors = tuple(item.color for item in segmenter.classes)
     # Concatenate needs one table, also where nothing is found.
     tables = [empty(view.frame, names, colors, groups.columns)]
     at_edge = 0
     for piece in _pieces(view, block, segmenter.min_halo):
-        part = np.ascontiguousarray(scores[:, *piece.read.relative_to(block.read).slices])
+        part = np.ascontiguousarray(scoring.scores[:, *piece.read.relative_to(block.read).slices])
         if not part[FOREGROUND].any():
             continue
-        with clock.stage("separate"):
+        with scoring.clock.stage("separate"):
             labels = segmenter.separate(part)
-        with clock.stage("measure"):
+        with scoring.clock.stage("measure"):
             if isinstance(segmenter, Classifying):
                 part = segmenter.classify(labels, part)
             nuclei = measure(labels, part, piece.read, view.frame, segmenter.classes)
@@ -287,7 +302,7 @@ def _find_nuclei(
                 nuclei = replace(nuclei, probabilities=segmenter.certainty(nuclei.probabilities))
             at_edge += int(nuclei.touching(_open_sides(piece.read, view.shape)).sum())
             tables.append(nuclei)
-    with clock.stage("measure"):
+    with scoring.clock.stage("measure"):
         return _in_order(concatenate(tables)), at_edge
 
 

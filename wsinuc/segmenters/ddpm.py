@@ -15,6 +15,7 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.header import Mpp, from_header
 from wsinuc.models.checkpoints.weights import load_weights
+from wsinuc.models.devices import on_device
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.schedules import SCHEDULES, named_betas
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble, Votes
@@ -114,8 +115,7 @@ class DdpmSegmenter(TiledSegmenter):
         self.device = device
         self.dtype = dtype
         self.weights_sha256 = weights_sha256
-        network = unet.to(device=device, dtype=dtype)
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
+        network = on_device(unet, device, dtype)
         self.extractor = FeatureExtractor(network, GaussianDiffusion(named_betas(config.betas)), config.features)
         self.ensemble = ensemble.to(device).eval().requires_grad_(False)
         channels = tuple(self.extractor.channels.items())

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsinuc.errors import DataError
+from wsinuc.errors import DamageError, DataError, OutputError
 from wsinuc.limits import parse_json, read_bounded
 from wsinuc.store.ledger import SEAL, sealed, unsealed
 from wsinuc.store.outputs import OUTPUTS, SUMMARY, part_block
@@ -149,6 +149,29 @@ def inspect(result: Place) -> Inspection:
     made = read_made(result)
     sizes = sizes_below(result)
     return Inspection(made=made, findings=tuple(_findings(made, sizes)), extra=_extra(made, sizes))
+
+
+def require_whole(result: Place) -> Made:
+    """What the summary of a finished result says.
+
+    Raises
+    ------
+    DamageError
+        Files of the result are missing, foreign or of another size, or its summary is unreadable.
+    OutputError
+        It is no finished result.
+    RemoteError
+        The URL is out of reach.
+    """
+    inspection = inspect(result)
+    if inspection.is_damaged:
+        raise DamageError(f"{result} is damaged: {inspection.reason}; wsinuc verify lists all that is wrong")
+    if not inspection.is_whole:
+        raise OutputError(
+            f"{result} holds no summary.json of wsinuc, so it is not a complete wsinuc result: expected the folder of "
+            f"a finished result (slide.wsinuc)"
+        )
+    return inspection.made
 
 
 def sizes_below(result: Place) -> dict[str, int]:

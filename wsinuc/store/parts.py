@@ -19,7 +19,7 @@ from wsinuc.nuclei import Nuclei, read_nuclei
 from wsinuc.nuclei.columns import Provenance
 from wsinuc.nuclei.parquet import read_provenance, read_table
 from wsinuc.store.ledger import settings_hash
-from wsinuc.store.manifest import PLAIN, SEALED, Made, inspect, sizes_below
+from wsinuc.store.manifest import PLAIN, Made, require_whole, sizes_below
 from wsinuc.store.outputs import part_block, part_name
 from wsinuc.urls import Place, PlaceLike, to_place
 
@@ -79,7 +79,7 @@ def iter_nuclei(directory: PlaceLike) -> Iterator[Nuclei]:
     True
     """
     folder = to_place(directory)
-    for name, sha256 in _hashes(folder, _whole(folder)).items():
+    for name, sha256 in _hashes(folder, require_whole(folder)).items():
         yield read_nuclei(folder / name, sha256)
 
 
@@ -108,7 +108,7 @@ def iter_tables(directory: PlaceLike) -> Iterator[pa.Table]:
 def iter_named_tables(directory: PlaceLike) -> Iterator[tuple[str, pa.Table]]:
     """The parts of `iter_tables` with their names in the result, such as ``nuclei/part-00000.parquet``."""
     folder = to_place(directory)
-    made = _whole(folder)
+    made = require_whole(folder)
     schema: pa.Schema | None = None
     for name, sha256 in _hashes(folder, made).items():
         table = read_table(folder / name, sha256, _run_of(made))
@@ -125,7 +125,7 @@ def part_hashes(directory: str | Place) -> dict[str, str | None]:
     None stands for a hash where the result is of a version that wrote none. Raises as `iter_nuclei` does.
     """
     folder = to_place(directory)
-    return _hashes(folder, _whole(folder))
+    return _hashes(folder, require_whole(folder))
 
 
 def provenance(directory: str | Place) -> Provenance:
@@ -139,7 +139,7 @@ def provenance(directory: str | Place) -> Provenance:
         As `iter_nuclei` raises them.
     """
     folder = to_place(directory)
-    made = _whole(folder)
+    made = require_whole(folder)
     for name in _hashes(folder, made):
         # Every part says the same.
         run = read_provenance(folder / name) or _run_of(made)
@@ -150,16 +150,6 @@ def provenance(directory: str | Place) -> Provenance:
         f"{folder} was made by a version of wsinuc that did not note its run, so its nuclei have no UUIDs: "
         "segment the slide again with --overwrite"
     )
-
-
-def _whole(folder: Place) -> Made:
-    """What the summary of a finished result says; raises as `iter_nuclei` does."""
-    inspection = inspect(folder)
-    if inspection.is_damaged:
-        raise DamageError(f"{folder} is damaged: {inspection.reason}; wsinuc verify lists all that is wrong")
-    if inspection.made.kind not in (PLAIN, SEALED):
-        raise OutputError(f"{folder} holds no summary.json of wsinuc: not a complete wsinuc result")
-    return inspection.made
 
 
 def _hashes(folder: Place, made: Made) -> dict[str, str | None]:

@@ -29,9 +29,7 @@ MAX_SIDE = 16_384
 """Longest side in pixels of a canvas whose size is taken from the points."""
 
 
-def read_layout(
-    path: str | Path, class_names: Sequence[str], shape: tuple[int, int] | None = None, *, scale: float = 1.0
-) -> NucleusLayout:
+def read_layout(path: str | Path, class_names: Sequence[str], shape: tuple[int, int] | None = None) -> NucleusLayout:
     """The points of a CSV or GeoJSON file, gzipped or not, or of QuPath's zip.
 
     Parameters
@@ -40,8 +38,6 @@ def read_layout(
         Names of the classes 1, 2, ...
     shape
         (h, w) of the canvas in pixels; None takes the smallest that holds all points.
-    scale
-        Canvas pixels per unit of the file: 0.5 for points drawn on a slide of 0.25 um per pixel and a canvas of 0.5.
 
     Raises
     ------
@@ -60,7 +56,7 @@ def read_layout(
         raise DataError(f"{path}: expected 1 to {MAX_POINTS} points, found 0")
     content.classes.check(len(content.numbers), path)
     # Files count (x, y), layouts (y, x).
-    points = np.frombuffer(content.xy).reshape(-1, 2)[:, ::-1] * scale
+    points = np.frombuffer(content.xy).reshape(-1, 2)[:, ::-1]
     classes = np.frombuffer(content.numbers, np.int32)
     try:
         return NucleusLayout(shape=shape or _smallest_shape(points), points=points, classes=classes)

@@ -120,7 +120,6 @@ class PointProcess:
         rng: np.random.Generator,
         *,
         mpp: float | None = None,
-        counts: Sequence[int] | None = None,
         only: Collection[int] | None = None,
     ) -> NucleusLayout:
         """A new layout; the same generator state gives the same one.
@@ -131,28 +130,21 @@ class PointProcess:
             (h, w) in pixels.
         mpp
             um per pixel of the canvas; None is that of the layouts fitted to.
-        counts
-            (k,) nuclei of each class on the canvas; None draws those of a real field, scaled to the canvas' area.
         only
             Classes, counted from 1, that appear, all of them; others do not. None leaves that to the field drawn.
 
         Raises
         ------
         ConfigError
-            A class that the process does not know, counts of another length, or a canvas without area.
+            A class that the process does not know, or a canvas without area.
         """
         mpp = mpp or self.mpp
         if min(shape) < 1 or mpp <= 0:
             raise ConfigError(f"a canvas needs at least one pixel and mpp above 0, got {shape} at {mpp:g} um per pixel")
-        canvas = np.multiply(shape, mpp)
         # Opposite sides touch, as if nuclei went on beyond the border; a small canvas is cut out of a larger torus.
-        torus = np.maximum(canvas, 2 * REACH_UM)
-        if counts is None:
-            expected = self._draw_numbers(only, rng) * torus.prod()
-            numbers = np.floor(expected + rng.random(len(expected))).astype(int)
-        else:
-            numbers = self._checked(counts)
-            torus = canvas
+        torus = np.maximum(np.multiply(shape, mpp), 2 * REACH_UM)
+        expected = self._draw_numbers(only, rng) * torus.prod()
+        numbers = np.floor(expected + rng.random(len(expected))).astype(int)
         kinds = np.repeat(np.arange(len(numbers), dtype=np.int32), numbers)
         points = draw_gibbs(torus, kinds, self.potentials, BIN_UM, rng, sweeps=_SWEEPS) / mpp
         inside = (points < shape).all(1)
@@ -215,12 +207,6 @@ class PointProcess:
         for k in np.flatnonzero(wanted):
             numbers[k] = density[rng.choice(np.flatnonzero(shown[:, k])), k]
         return numbers
-
-    def _checked(self, counts: Sequence[int]) -> NDArray[np.int64]:
-        numbers = np.asarray(counts)
-        if numbers.shape != (self.counts.shape[1],) or numbers.dtype.kind not in "iu" or numbers.min() < 0:
-            raise ConfigError(f"counts must be {self.counts.shape[1]} whole numbers, one per class, got {list(counts)}")
-        return numbers.astype(np.int64)
 
     def _with_correlations_of(self, real: PairCounts, rng: np.random.Generator) -> PointProcess:
         """The process with potentials under which simulated pairs are as frequent as the real ones."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import device_option
-from wsinuc_cli.options.images import FILE, condition_options, gather, split_options
+from wsinuc_cli.options.common import checkpoint_option, device_option, dry_run_option, seed_option
+from wsinuc_cli.options.images import condition_options, gather, split_options
 from wsinuc_cli.options.overlay import given_options, overlaid
 from wsinuc_cli.progress.training import log_option, telling
 from wsinuc_cli.terminal import echo
@@ -26,7 +26,7 @@ FIELDS = {"steps": "fit.steps", "lr": "fit.lr", "folds": "folds", "seed": "seed"
 @click.command(cls=SectionedCommand)
 @click.argument("model")
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
-@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@checkpoint_option
 @condition_options
 @split_options
 @click.option(
@@ -48,9 +48,9 @@ FIELDS = {"steps": "fit.steps", "lr": "fit.lr", "folds": "folds", "seed": "seed"
 @click.option("--steps", type=int, help="Steps of each tuning.")
 @click.option("--lr", type=float, help="Highest learning rate; it falls along a cosine.")
 @click.option("--folds", type=int, metavar="N", help="Groups of windows that are held out in turn.")
-@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@seed_option
 @log_option
-@click.option("--dry-run", is_flag=True, help="Check every file, say what would be tuned and what it takes; then stop.")
+@dry_run_option("tuned")
 @device_option
 @click.pass_context
 def adapt(
@@ -83,10 +83,8 @@ def adapt(
     material = gather_material(
         chosen.datasets, data, options["rest"], mpp=outline.mpp, file_mpp=options["mpp"], seed=config.seed
     )
-    windows = sum(len(field.windows) for field in material.fields)
-    echo(
-        f"{model} ({model_path(model).name}): {_number(windows, 'window')} of {_number(len(material.fields), 'image')}"
-    )
+    count = _number(sum(len(field.windows) for field in material.fields), "window")
+    echo(f"{model} ({model_path(model).name}): {count} of {_number(len(material.fields), 'image')}")
     if options["dry_run"]:
         from wsinuc.workflows.adapt.cost import adapt_cost
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -60,21 +60,7 @@ USUAL_MPP = 0.5
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything that is drawn at random.")
 @device_option
-def compare(
-    real: str,
-    synthetic: str,
-    output: Path | None,
-    overwrite: bool,
-    mpp: float | None,
-    split: Path | None,
-    part: str | None,
-    model: str,
-    features: Path | None,
-    patch: int,
-    patch_mpp: float | None,
-    seed: int,
-    device: str,
-) -> None:
+def compare(real: str, synthetic: str, output: Path | None, device: str, **options: Any) -> None:
     """Say how much a SYNTHETIC data set is like a REAL one.
 
     Distances between the features and between the measured nuclei of both sets stand beside those between
@@ -90,22 +76,22 @@ def compare(
     from wsinuc.workflows.compare.patches import Cutting
     from wsinuc.workflows.compare.run import compare_sets
 
-    if part is not None and split is None:
+    if options["part"] is not None and options["split"] is None:
         raise click.UsageError("--part is of a split file: give --split too")
-    network: FeatureNetwork = load_feature_network(features or FEATURES, device=prepare_device(device))
+    network: FeatureNetwork = load_feature_network(options["features"] or FEATURES, device=prepare_device(device))
     # Features mean most at the resolution that the network was trained at.
-    cutting = Cutting(size_px=patch, mpp=patch_mpp or network.mpp or USUAL_MPP, seed=seed)
+    mpp = options["patch_mpp"] or network.mpp or USUAL_MPP
     segmenter = None
-    if model != "none":
-        segmenter = load_segmenter(model, device=device)
+    if options["model"] != "none":
+        segmenter = load_segmenter(options["model"], device=device)
     comparison = compare_sets(
-        _chosen(_open(real, mpp), split, part),
-        _open(synthetic, mpp),
+        _chosen(_open(real, options["mpp"]), options["split"], options["part"]),
+        _open(synthetic, options["mpp"]),
         network,
-        cutting=cutting,
+        cutting=Cutting(size_px=options["patch"], mpp=mpp, seed=options["seed"]),
         segmenter=segmenter,
         out=output,
-        overwrite=overwrite,
+        overwrite=options["overwrite"],
         on_image=_show_progress,
     )
     _show(comparison)

@@ -10,7 +10,7 @@ import click
 
 from wsinuc_cli.help.sections import SectionedCommand
 from wsinuc_cli.options.common import device_option
-from wsinuc_cli.options.images import regions_option
+from wsinuc_cli.options.images import condition_options, regions_option
 from wsinuc_cli.terminal import as_text, echo, echo_text
 
 if TYPE_CHECKING:
@@ -146,12 +146,7 @@ def split(
     type=FILE,
     help="Denoiser or segmenter whose features describe the windows.  [default: the shipped denoiser]",
 )
-@click.option("--mpp", type=float, metavar="UM", help="um per pixel of a data set that does not record it.")
-@regions_option
-@click.option(
-    "--where", "wanted", multiple=True, metavar="COLUMN=VALUE,...", help="Take only images with these attributes."
-)
-@click.option("--where-not", "unwanted", multiple=True, metavar="COLUMN=VALUE,...", help="Leave these images out.")
+@condition_options
 @click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn at random.")
 @device_option
 def subset(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import device_option
+from wsinuc_cli.options.common import checkpoint_option, device_option, dry_run_option, seed_option
 from wsinuc_cli.options.images import FILE, condition_options
 from wsinuc_cli.options.overlay import given_options, overlaid
 from wsinuc_cli.progress.training import log_option, telling
@@ -44,7 +44,7 @@ FIELDS = {
 @click.command(cls=SectionedCommand)
 @click.argument("teacher")
 @click.argument("sources", nargs=-1, required=True, metavar="DATA...")
-@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@checkpoint_option
 @click.option(
     "--also",
     multiple=True,
@@ -77,12 +77,12 @@ FIELDS = {
 @click.option("--base", type=int, help="Width of the student's finest level.")
 @click.option("--fold", type=int, help="Squares of so many pixels a side are one pixel of that level.")
 @click.option("--held-out", type=float, metavar="SHARE", help="Patches that only measure the agreement.")
-@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@seed_option
 @log_option
 @click.option("--cache", type=FILE, metavar="DIR", help="Keep the teacher's patches here, not in OUTPUT.patches.")
 @click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="Memory for pixels of the sources.")
 @device_option
-@click.option("--dry-run", is_flag=True, help="Check every file, say what would be done and what it takes; then stop.")
+@dry_run_option("done")
 @click.pass_context
 def distill(
     context: click.Context, /, teacher: str, sources: tuple[str, ...], output: Path, device: str, **options: Any

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,7 @@ from wsinuc_cli.options.images import condition_options
 from wsinuc_cli.terminal import echo
 
 if TYPE_CHECKING:
-    from wsinuc.datasets.base import Conditions, Dataset
+    from wsinuc.datasets.base import Dataset
     from wsinuc.metrics.detection import DetectionCounts
     from wsinuc.workflows.evaluate.run import Evaluation, ImageScores, Predict
 
@@ -129,28 +129,7 @@ SEMANTIC_BY_CLASS = {
     help="How many of the worst images the page worst.png shows.",
 )
 @device_option
-def evaluate(
-    data: str | None,
-    mpp: float | None,
-    regions: str | None,
-    split: Path | None,
-    part: str | None,
-    wanted: tuple[str, ...],
-    unwanted: tuple[str, ...],
-    model: str,
-    device: str,
-    batch_size: int | None,
-    pred: Path | None,
-    truth: Path | None,
-    at_mpp: str | None,
-    classes: bool,
-    semantic: bool,
-    radius_px: float | None,
-    matching: Literal["hovernet", "within"],
-    worst: int,
-    output: Path | None,
-    overwrite: bool,
-) -> None:
+def evaluate(data: str | None, output: Path | None, **options: Any) -> None:
     """Compare a model's nuclei, or label images, with annotated ones.
 
     DATA is a data set as it was published, or a folder with images/ and labels/. NAME=DIR says which layout it has,
@@ -167,28 +146,37 @@ def evaluate(
     """
     from wsinuc.workflows.evaluate import run as task
 
-    if (split is None) != (part is None):
+    pred = options["pred"]
+    truth = options["truth"]
+    if (options["split"] is None) != (options["part"] is None):
         raise click.UsageError("--split names the file and --part which of its parts: give both or none")
-    scoring = task.Scoring(classes=classes, rule=matching, radius_px=radius_px, semantic=semantic)
-    files: dict[str, Any] = {"out": output, "overwrite": overwrite, "scoring": scoring, "on_image": _show_image}
-    if at_mpp is not None and (pred is not None or data is None):
+    if options["at_mpp"] is not None and (pred is not None or data is None):
         raise click.UsageError("--at-mpp shows a model other images: give DATA and no --pred")
-    if pred is not None and truth is not None and data is None and split is None:
-        _show(task.evaluate_folders(pred, truth, mpp=mpp, **files), output)
-    elif data is not None and truth is None:
-        dataset = _open_dataset(data, mpp, regions, split, part).where(*_conditions(wanted, unwanted))
-        if pred is None:
-            files["notes"] = _learned_from(model, dataset)
-            predict, names = _predictor(model, device, batch_size, semantic)
-        else:
-            predict, names = _reader(pred)
-        # Pages need images, which a comparison of two folders does not have.
-        files |= {"predicted_classes": names, "worst": worst}
-        if at_mpp is not None:
-            return _evaluate_resolutions(dataset, predict, at_mpp, files)
-        _show(task.evaluate(dataset, predict, **files), output)
-    else:
+    scoring = task.Scoring(
+        classes=options["classes"],
+        rule=options["matching"],
+        radius_px=options["radius_px"],
+        semantic=options["semantic"],
+    )
+    files: dict[str, Any] = {"out": output, "overwrite": options["overwrite"]}
+    files |= {"scoring": scoring, "on_image": _show_image}
+    if pred is not None and truth is not None and data is None and options["split"] is None:
+        _show(task.evaluate_folders(pred, truth, mpp=options["mpp"], **files), output)
+        return
+    if data is None or truth is not None:
         raise click.UsageError("give DATA (with --model or --pred), or --truth with --pred (and no --split)")
+    dataset = _open_dataset(data, options)
+    if pred is None:
+        files["notes"] = _learned_from(options["model"], dataset)
+        predict, names = _predictor(options)
+    else:
+        predict, names = _reader(pred)
+    # Pages need images, which a comparison of two folders does not have.
+    files |= {"predicted_classes": names, "worst": options["worst"]}
+    if options["at_mpp"] is not None:
+        _evaluate_resolutions(dataset, predict, options["at_mpp"], files)
+        return
+    _show(task.evaluate(dataset, predict, **files), output)
 
 
 def _evaluate_resolutions(dataset: Dataset, predict: Predict, resolutions: str, files: dict[str, Any]) -> None:
@@ -220,21 +208,17 @@ def _cell(value: float) -> str:
     return f"{value:9.3f}"
 
 
-def _open_dataset(source: str, mpp: float | None, regions: str | None, split: Path | None, part: str | None) -> Dataset:
+def _open_dataset(source: str, options: Mapping[str, Any]) -> Dataset:
+    """The images of a data set that the options choose."""
     from wsinuc.datasets import open_dataset
-
-    dataset = open_dataset(source, mpp=mpp, regions=regions)
-    if split is None or part is None:
-        return dataset
-    from wsinuc.datasets.sampling.split import Split
-
-    return Split.load(split).of(dataset, part)
-
-
-def _conditions(wanted: Sequence[str], unwanted: Sequence[str]) -> tuple[Conditions, Conditions]:
     from wsinuc.datasets.base import parse_conditions
 
-    return parse_conditions(wanted), parse_conditions(unwanted)
+    dataset = open_dataset(source, mpp=options["mpp"], regions=options["regions"])
+    if options["split"] is not None:
+        from wsinuc.datasets.sampling.split import Split
+
+        dataset = Split.load(options["split"]).of(dataset, options["part"])
+    return dataset.where(parse_conditions(options["wanted"]), parse_conditions(options["unwanted"]))
 
 
 def _learned_from(model: str, dataset: Dataset) -> tuple[str, ...]:
@@ -246,14 +230,17 @@ def _learned_from(model: str, dataset: Dataset) -> tuple[str, ...]:
     return () if note is None else (note,)
 
 
-def _predictor(model: str, device: str, batch_size: int | None, semantic: bool) -> tuple[Predict, tuple[str, ...]]:
+def _predictor(options: Mapping[str, Any]) -> tuple[Predict, tuple[str, ...]]:
     """What predicts, and the names of its classes."""
     from wsinuc.segmenters import load_segmenter
     from wsinuc.workflows.evaluate.run import predict_nuclei
 
-    segmenter = load_segmenter(model, device=device)
+    segmenter = load_segmenter(options["model"], device=options["device"])
     names = tuple(c.name for c in segmenter.classes)
-    return partial(predict_nuclei, segmenter=segmenter, batch_size=batch_size, semantic=semantic), names
+    predict = partial(
+        predict_nuclei, segmenter=segmenter, batch_size=options["batch_size"], semantic=options["semantic"]
+    )
+    return predict, names
 
 
 def _reader(folder: Path) -> tuple[Predict, tuple[str, ...]]:

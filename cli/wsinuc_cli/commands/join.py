@@ -9,8 +9,8 @@ import click
 
 from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import device_option
-from wsinuc_cli.options.images import FILE, condition_options, gather, split_options
+from wsinuc_cli.options.common import checkpoint_option, device_option, dry_run_option, seed_option
+from wsinuc_cli.options.images import condition_options, gather, split_options
 from wsinuc_cli.options.overlay import given_options, overlaid
 from wsinuc_cli.progress.training import log_option, telling
 from wsinuc_cli.terminal import echo
@@ -24,7 +24,7 @@ _EVERY = 50  # crops between two lines
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
-@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@checkpoint_option
 @click.option(
     "--model",
     default="default",
@@ -34,11 +34,9 @@ _EVERY = 50  # crops between two lines
 )
 @condition_options
 @split_options
-@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@seed_option
 @log_option
-@click.option(
-    "--dry-run", is_flag=True, help="Check every file, say what would be learned and what it takes; then stop."
-)
+@dry_run_option("learned")
 @device_option
 @click.pass_context
 def join(

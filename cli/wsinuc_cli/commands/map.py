@@ -11,7 +11,7 @@ from wsinuc_cli.help.sections import SectionedCommand
 from wsinuc_cli.terminal import echo_text
 
 if TYPE_CHECKING:
-    from wsinuc.workflows.maps.run import NucleiMap
+    from wsinuc.workflows.maps.nuclei_map import NucleiMap
 
 
 @click.command(cls=SectionedCommand)

@@ -9,7 +9,7 @@ import click
 
 from wsinuc.progress_line import ProgressLine
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import device_option
+from wsinuc_cli.options.common import device_option, dry_run_option, seed_option
 from wsinuc_cli.options.images import FILE, regions_option
 from wsinuc_cli.options.overlay import given_options, overlaid
 from wsinuc_cli.progress.training import Tell, log_option, telling
@@ -102,10 +102,10 @@ class NumberSets(SetsType):
 @click.option("--finalists", type=int, help="Try so many of the best as segmenters, for AJI.")
 @click.option("--pixels", type=int, help="Pixels to learn from, per image and view.")
 @click.option("--visits", type=int, help="Augmented views of every image.")
-@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@seed_option
 @log_option
 @device_option
-@click.option("--dry-run", is_flag=True, help="Check every file, say what would be tried and what it takes; then stop.")
+@dry_run_option("tried")
 @click.pass_context
 def sweep(
     context: click.Context, /, data: str, denoisers: tuple[str, ...], output: Path, device: str, **options: Any

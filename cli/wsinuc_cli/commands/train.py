@@ -10,7 +10,7 @@ import click
 
 from wsinuc.own_files import check_place
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import device_option
+from wsinuc_cli.options.common import checkpoint_option, device_option, dry_run_option, seed_option
 from wsinuc_cli.options.images import FILE, condition_options, gather, split_options
 from wsinuc_cli.options.overlay import given_options, overlaid, refuse_foreign
 from wsinuc_cli.progress.training import log_option, telling
@@ -86,7 +86,7 @@ class Numbers(NumbersType):
 
 @click.command(cls=SectionedCommand)
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
-@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@checkpoint_option
 @click.option(
     "--method",
     type=click.Choice(["ddpm", *NETWORKS]),
@@ -182,11 +182,9 @@ class Numbers(NumbersType):
     type=click.Choice(["distance", "hv"]),
     help="Map that tells touching nuclei apart.",
 )
-@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@seed_option
 @log_option
-@click.option(
-    "--dry-run", is_flag=True, help="Check every file, say what would be trained and what it takes; then stop."
-)
+@dry_run_option("trained")
 @device_option
 @click.pass_context
 def train(context: click.Context, /, data: tuple[str, ...], output: Path, device: str, **options: Any) -> None:
@@ -220,9 +218,7 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
     # Before any image is read: a wrong folder should not show after hours of training.
     check_place(output)
     chosen = gather(data, options)
-    count = sum(len(set(image.labels[image.labels > 0].tolist())) for image in chosen.images)
-    names = ", ".join(c.name for c in chosen.classes)
-    echo(f"{method}: {len(chosen.images)} images, {count:,} nuclei; classes: {names}")
+    _describe(method, chosen)
     if options["dry_run"]:
         _validation(data, options)  # raises for a split or a part that is not there
         _say_cost(chosen, config, denoiser)
@@ -257,6 +253,14 @@ def train(context: click.Context, /, data: tuple[str, ...], output: Path, device
         )
     after = measuring_command(data[0], options, output)
     echo(f"Written to {output}. Next: {after}")
+
+
+def _describe(method: str, chosen: TrainingSet) -> None:
+    """What is learned from."""
+    from wsinuc.workflows.data.training_set import count_nuclei
+
+    names = ", ".join(each.name for each in chosen.classes)
+    echo(f"{method}: {len(chosen.images)} images, {count_nuclei(chosen.images):,} nuclei; classes: {names}")
 
 
 def _say_measured(measured: CrossValidation, output: Path, following: str) -> None:

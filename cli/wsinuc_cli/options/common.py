@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -71,6 +72,29 @@ def device_option(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         metavar="auto|cpu|cuda[:N]|mps",
         help="Device on which the network runs; auto takes a GPU if there is one.",
+    )(command)
+
+
+def seed_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--seed`` of commands whose settings have a default of their own."""
+    return click.option("--seed", type=int, help="Seed of everything that is drawn at random.")(command)
+
+
+def dry_run_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """``--dry-run``; ``what`` would be done, such as ``trained``."""
+    return click.option(
+        "--dry-run", is_flag=True, help=f"Check every file, say what would be {what} and what it takes; then stop."
+    )
+
+
+def checkpoint_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``-o`` of commands that write a model."""
+    return click.option(
+        "-o",
+        "--output",
+        required=True,
+        type=click.Path(path_type=Path),
+        help="Checkpoint to write (.safetensors).",
     )(command)
 
 

@@ -24,27 +24,23 @@ CONFIG = UNetConfig(
 
 
 @pytest.mark.parametrize(
-    ("config", "new_order"),
-    [
-        (CONFIG, False),
-        (CONFIG, True),
-        (replace(CONFIG, resblock_updown=False, heads=4, out_channels=3, attention_factors=(4,)), False),
-    ],
-    ids=["256 px flags", "new attention order", "library defaults"],
+    "config",
+    [CONFIG, replace(CONFIG, resblock_updown=False, heads=4, out_channels=3, attention_factors=(4,))],
+    ids=["256 px flags", "library defaults"],
 )
-def test_published_weights_compute_the_same_function(config: UNetConfig, new_order: bool) -> None:
-    published = Published(config, new_order=new_order)
+def test_published_weights_compute_the_same_function(config: UNetConfig) -> None:
+    published = Published(config)
     unet = UNet(config).eval()
-    unet.load_state_dict(from_guided(published.state, config, new_attention_order=new_order))
+    unet.load_state_dict(from_guided(published.state, config))
     x, t = torch.randn(2, 3, 16, 24, generator=torch.Generator().manual_seed(1)), torch.tensor([3, 870])
     with torch.no_grad():
         torch.testing.assert_close(unet(x, t), published(x, t), rtol=1e-4, atol=1e-4)
 
 
 def test_the_attention_order_matters() -> None:
-    published = Published(CONFIG)
+    published = Published(CONFIG, new_order=True)
     unet = UNet(CONFIG).eval()
-    unet.load_state_dict(from_guided(published.state, CONFIG, new_attention_order=True))
+    unet.load_state_dict(from_guided(published.state, CONFIG))
     x, t = torch.randn(1, 3, 16, 16), torch.tensor([100])
     with torch.no_grad():
         assert not torch.allclose(unet(x, t), published(x, t), atol=1e-3)

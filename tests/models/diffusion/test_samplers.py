@@ -126,7 +126,7 @@ def test_a_network_gives_the_same_sample_in_batches_of_other_sizes(name: str) ->
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_timestep_is_asked_once_by_its_own_name(name: str) -> None:
-    asked, seen = [], []
+    asked = []
 
     def recording(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         assert len(set(t.tolist())) == 1
@@ -134,11 +134,9 @@ def test_every_timestep_is_asked_once_by_its_own_name(name: str) -> None:
         return pointwise(x, t)
 
     sampler = SamplerConfig(name, 12)
-    step = lambda done, total: seen.append((done, total))  # noqa: E731
-    sample(QUADRATIC, recording, (1, 2, 2), [1, 2], sampler, device="cpu", on_step=step)
+    sample(QUADRATIC, recording, (1, 2, 2), [1, 2], sampler, device="cpu")
     assert asked == sampler_timesteps(QUADRATIC, sampler)[::-1]
     assert (asked[0], asked[-1]) == (999, 0)
-    assert seen == [(i, 12) for i in range(1, 13)]
 
 
 @given(st.sampled_from(["linear", "cosine", "quadratic"]), st.integers(2, 60), st.integers(1, 60))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from wsinuc.models.networks.attention_gate import AttentionGate, gate_parameters
+from wsinuc.models.networks.attention_gate import AttentionGate
 from wsinuc.models.networks.by_name import build_network, default_tiling
 from wsinuc.models.networks.supervised_unet import SupervisedUNet, SupervisedUNetConfig, gated_reach
 
@@ -36,8 +36,9 @@ def test_parameters_are_those_of_the_unet_and_of_the_papers_gates(base: int, lev
     # F_l = F_int at each level but the finest, which is not gated, and the coarsest, which has no skip; F_g = 2 F_l.
     widths = [base * 2**level for level in range(1, levels - 1)]
     assert len(gated.gates) == levels - 2
-    assert parameters(gated) - parameters(plain) == sum(gate_parameters(w, 2 * w, w) for w in widths)
-    assert parameters(gated.gates) == sum(3 * w * w + 2 * w + 1 for w in widths)
+    # W_x, W_g with b_g, and psi with b_psi.
+    by_the_paper = sum(3 * w * w + 2 * w + 1 for w in widths)
+    assert parameters(gated.gates) == parameters(gated) - parameters(plain) == by_the_paper
 
 
 def test_open_gates_are_the_plain_unet_and_shut_ones_leave_the_finest_skip() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 
@@ -11,13 +12,14 @@ from scipy.ndimage import binary_dilation
 
 from helpers.drawn import HALF, ellipses
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.grid import Box
 from wsinuc.metrics.calibration import certainty
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.segmenters.network import NetworkConfig
 from wsinuc.segmenters.tiled import TiledSegmenter
 from wsinuc.separation.targets import centre_distance
-from wsinuc.workflows.adapt.batches import ahead, kept
+from wsinuc.workflows.adapt.batches import kept
 from wsinuc.workflows.adapt.networks import Part
 from wsinuc.workflows.adapt.settings import Refit, aji_of, refit
 from wsinuc.workflows.adapt.sight import Sight, sights_of
@@ -198,7 +200,7 @@ def test_batches_are_the_same_kept_cut_ahead_or_cut_again() -> None:
 
     twice = kept(cut, most=3)  # type: ignore[arg-type]
     for _ in range(2):
-        with ahead(twice) as batch:
+        with closing(Prefetcher(twice, threads=1)) as batch:
             assert [batch(step) for step in range(5)] == [0, 1, 4, 9, 16]
     assert sorted(asked)[:3] == [0, 1, 2], "the first three are cut once"
     assert all(asked.count(step) == 1 for step in range(3))

@@ -94,7 +94,7 @@ def test_no_text_too_much_text_and_no_file(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(DataError, match="no such file"):
         read_slide_table(tmp_path / "none.csv")
     monkeypatch.setattr(slide_list, "MAX_BYTES", 20)
-    with pytest.raises(DataError, match="larger than"):
+    with pytest.raises(DataError, match="holds more than"):
         read_slide_table(table(tmp_path, "slide\n" + "a.svs\n" * 10))
 
 

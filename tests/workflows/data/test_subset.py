@@ -166,13 +166,6 @@ def test_windows_are_shown_at_the_networks_resolution():
         assert network.shapes == {shape}
 
 
-def test_progress_is_told():
-    told = []
-    config = SubsetConfig(clusters=3, **SIZE)
-    choose_subset(tissues(), Colours(), config, on_image=lambda done, total: told.append((done, total)))
-    assert told == [(i, 6) for i in range(1, 7)]
-
-
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.01, float("nan")])
 def test_fractions_outside_0_to_1_are_refused(fraction):
     with pytest.raises(ConfigError, match="fraction must lie above 0"):

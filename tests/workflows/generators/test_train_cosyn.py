@@ -23,6 +23,7 @@ from wsinuc.synthesis.distance_map import centroid_distance
 from wsinuc.workflows.generators import cosyn as task
 from wsinuc.workflows.generators.cosyn_config import PRESETS
 from wsinuc.workflows.generators.cosyn_data import JointExamples, as_unit, layout_of_map, layouts_by_tissue
+from wsinuc.workflows.generators.cosyn_report import JointGenerator
 from wsinuc.workflows.generators.cosyn_words import built_in_encoder, encoder_of
 from wsinuc.workflows.training.run import Session
 
@@ -112,12 +113,12 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(tmp_path: Path):
 
 def test_text_is_withheld_as_often_as_asked():
     examples = JointExamples.of([image()], CLASSES, CONFIG)
-    process, network = JointDiffusion.of(3), CoSynUNet(NETWORK)
-    loss = task.JointStepLoss(network, process, examples, Words(), CONFIG, Session())
+    model = JointGenerator(CoSynUNet(NETWORK), JointDiffusion.of(3), Words())
+    loss = task.JointStepLoss(model, examples, CONFIG, Session())
     shown = [loss._draw(number)[1] for number in range(400)]
     assert np.mean(shown) == pytest.approx(0.9, abs=0.04)
     assert shown[7] == loss._draw(7)[1]
-    always = task.JointStepLoss(network, process, examples, Words(), replace(CONFIG, drop_text=0.0), Session())
+    always = task.JointStepLoss(model, examples, replace(CONFIG, drop_text=0.0), Session())
     assert all(always._draw(number)[1] for number in range(50))
 
 

@@ -21,9 +21,10 @@ from helpers.runs import SHAPE
 from wsinuc.errors import ConfigError, OutputError
 from wsinuc.nuclei import Frame, Nuclei, concatenate, empty
 from wsinuc.workflows.maps.grid import MapGrid, Sums
+from wsinuc.workflows.maps.nuclei_map import NucleiMap
 from wsinuc.workflows.maps.picture import OPACITY, colour, slide_in_grey
 from wsinuc.workflows.maps.quantity import Quantity
-from wsinuc.workflows.maps.run import NucleiMap, map_nuclei, write_map
+from wsinuc.workflows.maps.run import map_nuclei, write_map
 from wsinuc_cli.main import main
 
 NOTHING = empty(Frame(mpp=0.5, downsample=(1.0, 1.0)), ("tumour", "stroma"), ((200, 0, 0), (0, 0, 200)))

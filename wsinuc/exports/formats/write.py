@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from wsinuc import own_files
-from wsinuc.errors import ConfigError, DamageError, OutputError
+from wsinuc.errors import ConfigError, OutputError
 from wsinuc.exports.atomic import appearing
 from wsinuc.exports.formats.registry import Format, parse_formats
 from wsinuc.regular import require_parent
-from wsinuc.store.manifest import inspect
+from wsinuc.store.manifest import read_made, require_whole
 from wsinuc.urls import PathLike, PlaceLike, Url, to_path, to_place
 
 SUFFIX = ".wsinuc"
@@ -77,13 +77,7 @@ def finished(result: PlaceLike) -> Path:
     place = to_place(result)
     if isinstance(place, Url):
         raise OutputError(f"{place} is a URL, and results are exported from a folder: copy it to this computer first")
-    inspection = inspect(place)
-    if inspection.is_damaged:
-        raise DamageError(f"{place} is damaged: {inspection.reason}; wsinuc verify lists all that is wrong")
-    if not inspection.is_whole:
-        raise OutputError(
-            f"{place} holds no summary.json of wsinuc: expected the folder of a finished result (slide{SUFFIX})"
-        )
+    require_whole(place)
     return place
 
 
@@ -137,7 +131,7 @@ def default_names(result: Path, kind: Format) -> tuple[str, ...]:
 
 def _nuclei(result: Path) -> int:
     """How many nuclei a finished result has; 0 while it is not finished."""
-    return int(inspect(result).made.content.get("nuclei", 0))
+    return int(read_made(result).content.get("nuclei", 0))
 
 
 @contextmanager

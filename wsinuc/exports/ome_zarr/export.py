@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 
 from wsinuc.config import check_image
-from wsinuc.errors import ConfigError, DamageError, OutputError, SlideError
+from wsinuc.errors import ConfigError, SlideError
 from wsinuc.exports.atomic import appearing
 from wsinuc.exports.ome_zarr.arrays import MAX_CHUNK, create_canvas, create_levels
 from wsinuc.exports.ome_zarr.copy_plan import SlideCopy, plan_copy
@@ -32,7 +32,7 @@ from wsinuc.grid import BlockGrid
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.slides.identity.fingerprint import fingerprint
 from wsinuc.slides.isolation.isolated import open_isolated
-from wsinuc.store.manifest import PLAIN, SEALED, inspect
+from wsinuc.store.manifest import require_whole
 from wsinuc.urls import to_place
 
 _LABELS: dict[str, type[np.integer[Any]]] = {"nuclei": np.uint32, CLASS_IMAGE: np.uint8, SEMANTIC: np.uint8}
@@ -122,12 +122,8 @@ class _Source:
 
 
 def _open_source(result: Path) -> _Source:
-    inspection = inspect(result)
-    if inspection.is_damaged:
-        raise DamageError(f"{result} is damaged: {inspection.reason}; wsinuc verify lists all that is wrong")
-    if inspection.made.kind not in (PLAIN, SEALED):
-        raise OutputError(f"{result} holds no summary.json of wsinuc: not a complete wsinuc result")
-    return _Source(zarr.open_group(result / "labels.ome.zarr", mode="r"), inspection.made.content)
+    made = require_whole(result)
+    return _Source(zarr.open_group(result / "labels.ome.zarr", mode="r"), made.content)
 
 
 def _write_canvas(source: _Source, path: Path, image: str | None, version: Version) -> Canvas:

@@ -61,40 +61,43 @@ def collapsed(points: NDArray[np.int64], limit: float) -> NDArray[np.int64]:
             second = _round(k + 2, count)
             # Only what has changed is computed anew.
             if moved[before] or moved[k] or moved[after] or moved[second]:
-                merged[k, 0], merged[k, 1], costs[k] = _collapse(
-                    points[before, 0],
-                    points[before, 1],
-                    points[k, 0],
-                    points[k, 1],
-                    points[after, 0],
-                    points[after, 1],
-                    points[second, 0],
-                    points[second, 1],
-                )
+                merged[k, 0], merged[k, 1], costs[k] = _collapse(points, before, k, after, second)
         spare = count - FEWEST
         for k in range(count):
             chosen[k] = spare > 0 and costs[k] <= limit and _is_cheapest(points, costs, count, k)
             spare -= chosen[k]
         if spare == count - FEWEST:
             break
-        last_is_chosen = chosen[count - 1]
-        used = 0
-        gone = last_is_chosen
-        for k in range(count):
-            goes = gone
-            gone = chosen[k]
-            if goes:
-                continue
-            # Never ahead of what is read.
-            points[used, 0] = merged[k, 0] if chosen[k] else points[k, 0]
-            points[used, 1] = merged[k, 1] if chosen[k] else points[k, 1]
-            merged[used, 0] = merged[k, 0]
-            merged[used, 1] = merged[k, 1]
-            costs[used] = costs[k]
-            moved[used] = chosen[k]
-            used += 1
-        count = used
+        count = _without_chosen(points, merged, costs, moved, chosen[:count])
     return points[:count]
+
+
+@kernel
+def _without_chosen(
+    points: NDArray[np.int64],
+    merged: NDArray[np.int64],
+    costs: NDArray[np.float64],
+    moved: NDArray[np.bool_],
+    chosen: NDArray[np.bool_],
+) -> int:
+    """Collapse the chosen segments, in place; how many points are left."""
+    count = len(chosen)
+    used = 0
+    gone = chosen[count - 1]
+    for k in range(count):
+        goes = gone
+        gone = chosen[k]
+        if goes:
+            continue
+        # Never ahead of what is read.
+        points[used, 0] = merged[k, 0] if chosen[k] else points[k, 0]
+        points[used, 1] = merged[k, 1] if chosen[k] else points[k, 1]
+        merged[used, 0] = merged[k, 0]
+        merged[used, 1] = merged[k, 1]
+        costs[used] = costs[k]
+        moved[used] = chosen[k]
+        used += 1
+    return used
 
 
 @kernel
@@ -126,21 +129,22 @@ def _is_cheapest(points: NDArray[np.int64], costs: NDArray[np.float64], count: i
 
 
 @kernel
-def _collapse(a_y: int, a_x: int, b_y: int, b_x: int, c_y: int, c_x: int, d_y: int, d_x: int) -> tuple[int, int, float]:
-    """The point E that stands for b and c, and the area that changes sides; infinite where there is no such point."""
+def _collapse(points: NDArray[np.int64], a: int, b: int, c: int, d: int) -> tuple[int, int, float]:
+    """The point E that stands for points b and c, and the area that changes sides; infinite where there is none."""
     # Seen from the other side of a border the corners come in the other order: the result must not differ in a bit.
-    if d_y < a_y or (d_y == a_y and d_x < a_x):
-        a_y, a_x, d_y, d_x = d_y, d_x, a_y, a_x
-        b_y, b_x, c_y, c_x = c_y, c_x, b_y, b_x
+    if points[d, 0] < points[a, 0] or (points[d, 0] == points[a, 0] and points[d, 1] < points[a, 1]):
+        a, b, c, d = d, c, b, a
+    a_y = points[a, 0]
+    a_x = points[a, 1]
     # Relative to a, from here on.
-    by = float(b_y - a_y)
-    bx = float(b_x - a_x)
-    cy = float(c_y - a_y)
-    cx = float(c_x - a_x)
-    dy = float(d_y - a_y)
-    dx = float(d_x - a_x)
+    by = float(points[b, 0] - a_y)
+    bx = float(points[b, 1] - a_x)
+    cy = float(points[c, 0] - a_y)
+    cx = float(points[c, 1] - a_x)
+    dy = float(points[d, 0] - a_y)
+    dx = float(points[d, 1] - a_x)
     if dy == 0 and dx == 0:
-        return b_y, b_x, np.inf
+        return points[b, 0], points[b, 1], np.inf
     # Twice the areas of a, d, b and of a, d, c: how far b and c lie from the line through a and d, and on which side.
     far_b = dy * bx - dx * by
     far_c = dy * cx - dx * cy

@@ -76,17 +76,14 @@ def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
             raise CheckpointError(f"{path}: the weights {name[:200]!r} hold NaN or infinity: it is damaged")
 
 
-def from_guided(
-    published: Mapping[str, Tensor], config: UNetConfig, *, new_attention_order: bool = False
-) -> dict[str, Tensor]:
+def from_guided(published: Mapping[str, Tensor], config: UNetConfig) -> dict[str, Tensor]:
     """A published state dict as one for ``UNet(config)``, fp32.
 
     Parameters
     ----------
     config
-        Must be the published model's: the shapes are compared.
-    new_attention_order
-        The model was trained with ``use_new_attention_order`` (the public ones were not).
+        Must be the published model's: the shapes are compared. Like all public ones, it was trained without
+        ``use_new_attention_order``.
 
     Raises
     ------
@@ -102,7 +99,7 @@ def from_guided(
         if module.endswith((".qkv", ".proj_out")) and value.ndim == 3:
             # Their 1-d convolution over positions is our 1x1 convolution.
             value = value[..., None]
-        if module.endswith(".qkv") and not new_attention_order:
+        if module.endswith(".qkv"):
             stage = ours.removesuffix(f".qkv.{kind}")
             value = _queries_first(value, _heads(unet, stage))
         converted[ours] = value.float()

@@ -63,7 +63,7 @@ def scales(log_snr: float) -> tuple[float, float]:
     return float(_alpha(value)), float(_alpha(-value))
 
 
-def estimate_clean(x: Tensor, eps: Tensor, log_snr: float, percentile: float | None = 0.95) -> Tensor:
+def estimate_clean(x: Tensor, eps: Tensor, log_snr: float, percentile: float = 0.95) -> Tensor:
     """Clean values that the predicted noise implies, dynamically thresholded (Saharia et al. 2022, section 2.3).
 
     Each sample is clipped to [-s, s] and divided by s, the larger of 1 and the ``percentile`` of its magnitudes.
@@ -73,12 +73,10 @@ def estimate_clean(x: Tensor, eps: Tensor, log_snr: float, percentile: float | N
     x, eps
         Noisy values and the noise predicted in them, ``(n, c, h, w)``.
     percentile
-        As a share, 0 to 1; None leaves the values as they are.
+        As a share, 0 to 1.
     """
     alpha, sigma = scales(log_snr)
     x0 = (x - sigma * eps) / alpha
-    if percentile is None:
-        return x0
     limit = torch.quantile(x0.flatten(1).abs(), percentile, dim=1).clamp_min(1)[:, None, None, None]
     return x0.clamp(-limit, limit) / limit
 

@@ -182,14 +182,12 @@ class JointDiffusion:
             total = total * ((k + log_snr.exp()) ** -gamma).to(total)
         return JointLoss(total, image, distance, label)
 
-    def clean_parts(
-        self, unit: JointUnit, predicted: JointPrediction, t: int, percentile: float | None = 0.95
-    ) -> tuple[Tensor, Tensor]:
+    def clean_parts(self, unit: JointUnit, predicted: JointPrediction, t: int) -> tuple[Tensor, Tensor]:
         """Image and distance map that a prediction at timestep ``t`` implies, each thresholded by itself."""
         time = torch.tensor(t / self.steps)
         return (
-            estimate_clean(unit.image, predicted.image, float(self.image.log_snr(time)), percentile),
-            estimate_clean(unit.distance, predicted.distance, float(self.distance.log_snr(time)), percentile),
+            estimate_clean(unit.image, predicted.image, float(self.image.log_snr(time))),
+            estimate_clean(unit.distance, predicted.distance, float(self.distance.log_snr(time))),
         )
 
     def label_step(self, labels: Tensor, logits: Tensor, t: int, s: int, uniform: Tensor) -> Tensor:

@@ -54,7 +54,6 @@ def sample_joint(
     sampler: SamplerConfig,
     *,
     device: torch.device | str = "cpu",
-    percentile: float | None = 0.95,
     levels: MeanLevels | None = None,
 ) -> JointUnit:
     """Images with their labels for layouts and texts.
@@ -65,8 +64,6 @@ def sample_joint(
         ``ddpm`` with all steps of the process as published; ``ddim`` and ``dpm++`` need fewer. Its steps are
         evaluations of the network, at `quadratic_timesteps`; its restart is the timestep to which finished samples
         are noised, to be walked back once more.
-    percentile
-        Of the dynamic thresholding; None for none.
     levels
         Mean levels of the training's images, which keep the colours of samples from drifting.
 
@@ -86,7 +83,7 @@ def sample_joint(
     _check_request(process, request, sampler)
     # Descending, since the way back begins in noise.
     timesteps = quadratic_timesteps(process.steps, sampler.steps)[::-1]
-    walk = _Walk(process, network, request.to(device), sampler.name, device, percentile, levels)
+    walk = _Walk(process, network, request.to(device), sampler.name, device, levels)
     unit = walk.descend(walk.start(), timesteps)
     if sampler.restart:
         unit = walk.descend(walk.noised(unit, sampler.restart), restart_timesteps(timesteps, sampler.restart))
@@ -103,7 +100,6 @@ class _Walk:
         request: JointRequest,
         sampler: str,
         device: torch.device | str,
-        percentile: float | None,
         levels: MeanLevels | None,
     ) -> None:
         self.process = process
@@ -111,7 +107,6 @@ class _Walk:
         self.request = request
         self.sampler = sampler
         self.device = device
-        self.percentile = percentile
         self.levels = levels
         # on the CPU: generators of a GPU draw other numbers, and samples would depend on the device
         self.generators = [torch.Generator().manual_seed(seed) for seed in request.seeds]
@@ -158,11 +153,10 @@ class _Walk:
 
     def _clean(self, unit: JointUnit, predicted: JointPrediction, t: int, log_snr: float) -> tuple[Tensor, Tensor]:
         """Image and distance map that a prediction implies, the image with the levels of the training."""
-        x0, d0 = self.process.clean_parts(unit, predicted, t, self.percentile)
+        x0, d0 = self.process.clean_parts(unit, predicted, t)
         if self.levels is None:
             return x0, d0
-        x0 = self.levels.corrected(x0, unit.image, scales(log_snr)[0] ** 2)
-        return (x0 if self.percentile is None else x0.clamp(-1, 1)), d0
+        return self.levels.corrected(x0, unit.image, scales(log_snr)[0] ** 2).clamp(-1, 1), d0
 
 
 class _Gaussian:

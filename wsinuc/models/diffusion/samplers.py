@@ -79,7 +79,6 @@ def sample(
     device: torch.device | str,
     clamp: bool = True,
     levels: MeanLevels | None = None,
-    on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """One image ``(c, h, w)`` per seed, float32 ``(n, c, h, w)`` on ``device``.
 
@@ -93,8 +92,6 @@ def sample(
         Keep every prediction of the clean image in [-1, 1].
     levels
         Mean levels of the training images, which correct those of every prediction; None trusts the network.
-    on_step
-        Called with the steps done and their total.
 
     Raises
     ------
@@ -104,7 +101,7 @@ def sample(
         A prediction is no number; it names the step and the sample.
     """
     noise = seeded_noise(shape, seeds, device)
-    way_back = Walk(process, denoiser, sampler, noise, clamp=clamp, levels=levels, on_step=on_step)
+    way_back = Walk(process, denoiser, sampler, noise, clamp=clamp, levels=levels)
     x = way_back.from_noise(noise())
     if sampler.restart:
         return way_back.restarted(x)
@@ -148,14 +145,12 @@ class Walk:
     """Keep every prediction of the clean image in [-1, 1]."""
     levels: MeanLevels | None = None
     """Mean levels of the training images, which correct those of every prediction."""
-    on_step: Callable[[int, int], None] | None = None
-    """Called with the steps done and their total; a restart's steps are not counted."""
 
     @torch.no_grad()
     def from_noise(self, x: Tensor) -> Tensor:
         """Images of pure noise ``(n, c, ...)``, shaped and typed alike; raises what `sample` raises."""
         respaced = self.process.respaced(sampler_timesteps(self.process, self.sampler))
-        return self._down(respaced, x, self.on_step)
+        return self._down(respaced, x)
 
     @torch.no_grad()
     def restarted(self, x: Tensor) -> Tensor:
@@ -181,9 +176,9 @@ class Walk:
         respaced = self.process.respaced(timesteps[::-1])
         # The last timestep of the respaced process is the one to restart from.
         t = torch.full((len(x),), respaced.steps - 1, device=x.device)
-        return self._down(respaced, respaced.noise(x, t, self.noise()), None)
+        return self._down(respaced, respaced.noise(x, t, self.noise()))
 
-    def _down(self, process: GaussianDiffusion, x: Tensor, on_step: Callable[[int, int], None] | None) -> Tensor:
+    def _down(self, process: GaussianDiffusion, x: Tensor) -> Tensor:
         """From the last timestep of a respaced process to clean images."""
         step = SAMPLERS[self.sampler.name](process, self.noise)
         for done, t in enumerate(reversed(range(process.steps)), start=1):
@@ -195,8 +190,6 @@ class Walk:
                 # Levels that move a prediction may move it out of [-1, 1].
                 x0 = self._clamped(self.levels.corrected(x0, x, float(process.alphas_bar[t])))
             x = step(x, x0, predicted, t)
-            if on_step:
-                on_step(done, process.steps)
         return x
 
     def _clamped(self, x0: Tensor) -> Tensor:

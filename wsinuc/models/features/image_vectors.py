@@ -22,6 +22,7 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.models.checkpoints.denoisers import load_denoiser
 from wsinuc.models.checkpoints.file_header import file_sha256, read_header
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
+from wsinuc.models.devices import on_device
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
@@ -96,10 +97,7 @@ class DenoiserNetwork:
         device: torch.device | str = "cpu",
     ) -> None:
         config = FeatureConfig(timesteps=(timestep,), blocks=blocks)
-        # PyTorch's stubs of Module.to do not know the memory format, as its documentation does.
-        # PyTorch's stubs lack memory_format alone.
-        network = unet.float().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._extract = FeatureExtractor(network, process, config)
+        self._extract = FeatureExtractor(on_device(unet, device, torch.float32), process, config)
         self._device = torch.device(device)
         self._stride = unet.config.stride
         self.width = sum(self._extract.channels.values())

@@ -18,17 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def gate_parameters(features: int, gating: int, between: int) -> int:
-    """Parameters of a gate by the paper: W_x, W_g with b_g, and psi with b_psi.
-
-    Examples
-    --------
-    >>> gate_parameters(64, 128, 64)
-    12417
-    """
-    return features * between + gating * between + between + between + 1
-
-
 class AttentionGate(nn.Module):
     """Features ``(n, features, 2 h, 2 w)`` and the level below ``(n, gating, h, w)`` to weighted features.
 

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from wsinuc.models.devices import on_device
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -37,8 +39,7 @@ def for_inference(network: Network, *, device: torch.device, dtype: torch.dtype)
     """
     # Before the type is changed: folding norms into convolutions is done in fp32.
     fuse_norms(network)
-    network = network.to(device=device, dtype=dtype)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
+    on_device(network, device, dtype)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.float()  # a bf16 variance has three digits

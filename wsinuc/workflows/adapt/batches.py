@@ -6,8 +6,7 @@ the same tissue, as those of a joint model often are, share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from wsinuc.datasets.base import LabelledImage
 from wsinuc.datasets.sampling.crops import Crop, CropSource
-from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.separation.soft_targets import SoftTarget
 from wsinuc.workflows.adapt.config import AdaptConfig
 from wsinuc.workflows.train.soft_crops import SoftCropSource
@@ -104,13 +102,3 @@ def kept(cut: Cut, most: int = MOST_KEPT) -> Cut:
         return fresh
 
     return batch
-
-
-@contextmanager
-def ahead(cut: Cut) -> Iterator[Cut]:
-    """The same batches, each cut by a thread while the one before is learned from."""
-    prefetcher = Prefetcher(cut, threads=1)
-    try:
-        yield prefetcher
-    finally:
-        prefetcher.close()

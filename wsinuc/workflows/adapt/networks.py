@@ -16,6 +16,7 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.checkpoints.weights import as_fp32
+from wsinuc.models.devices import on_device
 from wsinuc.models.networks.by_name import UNETS, build_network
 from wsinuc.models.networks.dense import DenseNetwork, DenseOutput
 from wsinuc.segmenters import segmenter_from
@@ -23,7 +24,6 @@ from wsinuc.segmenters.ddpm import DdpmSegmenter
 from wsinuc.segmenters.joint import METHOD, JointConfig, Member, joint_checkpoint, member_checkpoints, through_filter
 from wsinuc.segmenters.network import NetworkConfig
 from wsinuc.segmenters.tiled import TiledSegmenter
-from wsinuc.workflows.training.run import on_device
 
 Weights = dict[str, Tensor]
 _CPU = torch.device("cpu")

@@ -8,6 +8,7 @@ model said of it before, so that it stays as it is where nobody complained (lear
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,12 +20,13 @@ from PIL import Image
 from torch import Tensor
 
 from wsinuc.datasets.base import LabelledImage
+from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.grid import Box
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import Progress, fit
 from wsinuc.segmenters.normalisation import recoloured
-from wsinuc.workflows.adapt.batches import Cut, Lessons, Planes, Task, ahead
+from wsinuc.workflows.adapt.batches import Cut, Lessons, Planes, Task
 from wsinuc.workflows.adapt.config import AdaptConfig
 from wsinuc.workflows.adapt.networks import Learner, Part, Weights, learner_of
 from wsinuc.workflows.adapt.sight import Sight
@@ -133,7 +135,8 @@ def tune(
     """
     torch.manual_seed(config.seed)
     learner = learner_of(part, device)
-    with ahead(batches) as cut:
+    # A thread cuts the next batch while this one is learned from.
+    with closing(Prefetcher(batches, threads=1)) as cut:
         loss = _loss(learner, cut, config, task, device)
         tuned = fit(learner.module, loss, config.fit, state=state, on_progress=on_progress, images=config.labelled)
     return {name: value.cpu() for name, value in tuned.items()}

@@ -75,10 +75,10 @@ def convolution(device: Any, dtype: Any) -> tuple[Callable[[], None], int]:
     """Work that does 3 x 3 convolutions and nothing else, done when it returns, and its floating-point operations."""
     import torch
 
+    from wsinuc.models.devices import on_device
+
     side = 512 if device.type == "cuda" else 128
-    layer = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
-    layer = layer.to(device, dtype)
-    layer = layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in the stubs
+    layer = on_device(torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), device, dtype)
     images = torch.zeros(1, CHANNELS, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
 
     def run() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wsinuc.datasets.augmentation.augment import jitter_stain, mix_densities
 from wsinuc.errors import ConfigError, DataError
+from wsinuc.models.devices import on_device
 from wsinuc.models.networks.supervised_unet import SupervisedUNet
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig, Progress, fit, training_identity
@@ -29,7 +30,6 @@ from wsinuc.segmenters.class_network import (
     class_probabilities,
 )
 from wsinuc.workflows.classify.marked import MarkedImage
-from wsinuc.workflows.training.run import on_device
 
 FEWEST = 8
 """Pixels of the network that a nucleus must have in a crop to be learned from: of less of it, little is seen."""
@@ -154,22 +154,15 @@ def mean_over_nuclei(probabilities: Tensor, labels: Tensor, count: int) -> tuple
     return (sums / areas.clamp(min=1)).T, areas
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Loss:
     """The loss of a step: of crops that its number decides."""
 
-    def __init__(
-        self,
-        network: SupervisedUNet,
-        fields: Sequence[_Field],
-        weights: Tensor,
-        config: MapsConfig,
-        device: torch.device,
-    ) -> None:
-        self.network = network
-        self.fields = fields
-        self.weights = weights
-        self.config = config
-        self.device = device
+    network: SupervisedUNet
+    fields: Sequence[_Field]
+    weights: Tensor
+    config: MapsConfig
+    device: torch.device
 
     def __call__(self, step: int) -> Tensor:
         rng = np.random.default_rng([self.config.seed, step])

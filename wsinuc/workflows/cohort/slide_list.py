@@ -10,8 +10,6 @@ the table, so that a folder of slides with its table can be moved::
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -20,8 +18,7 @@ from pathlib import Path
 
 from wsinuc.config import SegmentConfig
 from wsinuc.errors import ConfigError, DataError
-from wsinuc.limits import listed
-from wsinuc.regular import require_regular
+from wsinuc.limits import listed, parse_table, read_text
 from wsinuc.slides.dicom import files_in, find_series
 from wsinuc.urls import Place, to_place
 
@@ -184,42 +181,16 @@ def read_slide_table(path: Path) -> list[SlideJob]:
         There is no such file, it is too large, no text, has columns that are not known, or a value that cannot be; the
         message names the line.
     """
-    text = _read_text(path)
+    text = read_text(path, "a CSV table with the column slide", MAX_BYTES)
     # Counted before the rows are parsed, which take much more memory than their bytes.
     if text.count("\n") + text.count("\r") > MAX_SLIDES:
         raise DataError(f"{path} has more than {MAX_SLIDES:,} lines, too many for a list of slides")
-    head = text.lstrip().partition("\n")[0]
-    # Excel writes semicolons where a comma is decimal.
-    delimiter = ";" if ";" in head and "," not in head else ","
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        header = [cell.strip().lower() for cell in next(rows, [])]
-        _check_header(header, path)
-        jobs = [_job(header, row, path, rows.line_num) for row in rows if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise DataError(f"{path}, line {rows.line_num}: no proper CSV ({error}): save it again as CSV") from error
+    header, rows = parse_table(text, path)
+    _check_header(header, path)
+    jobs = [_job(header, row, path, number) for number, row in rows]
     if not jobs:
         raise DataError(f"{path} lists no slides: expected a line for each below the header")
     return jobs
-
-
-def _read_text(path: Path) -> str:
-    require_regular(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, too large for a list of slides")
-    try:
-        # "-sig" takes away the mark that Excel puts before the first column's name.
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text: in Excel, save it as 'CSV UTF-8 (comma delimited)'") from error
-    if "\0" in text:
-        raise DataError(f"{path} is no text: expected a CSV table with the column slide")
-    return text
 
 
 def _check_header(header: list[str], path: Path) -> None:

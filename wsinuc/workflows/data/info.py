@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,6 @@ def describe_dataset(
     sheet: Path | None = None,
     tiles: int = 12,
     regions: str | None = None,
-    on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> DatasetDescription:
     """Read all images once, count, and draw a contact sheet of some of them if wanted.
 
@@ -78,8 +77,6 @@ def describe_dataset(
         Where to write the contact sheet (PNG) of ``tiles`` images, evenly spread over the set.
     regions
         As for `wsinuc.datasets.open_dataset`.
-    on_image
-        Told after every image how many of all were read.
 
     Raises
     ------
@@ -108,7 +105,6 @@ def describe_dataset(
         notes.append(image.notes)
         if i in shown:
             pictures.append(image)
-        on_image(i + 1, len(dataset))
     if sheet:
         write_contact_sheet(pictures, dataset.classes, sheet)
     total = counts.sum(axis=1)

@@ -93,28 +93,20 @@ class _Survey:
     total: int
 
 
-def choose_subset(
-    dataset: Dataset,
-    network: FeatureNetwork,
-    config: SubsetConfig,
-    *,
-    on_image: Callable[[int, int], None] = lambda done, total: None,
-) -> Subset:
+def choose_subset(dataset: Dataset, network: FeatureNetwork, config: SubsetConfig) -> Subset:
     """The windows that stand for all, the same for the same data, network and config.
 
     Parameters
     ----------
     network
         Windows are shown to it at its resolution, where it has one.
-    on_image
-        Told after every image how many of all were read.
 
     Raises
     ------
     DataError
         There are fewer windows, or fewer different ones, than clusters; or no nucleus.
     """
-    survey = _look(dataset, network, config, on_image)
+    survey = _look(dataset, network, config)
     if len(survey.places) < config.clusters:
         raise DataError(
             f"{dataset.path} has {len(survey.places)} windows of {config.size_px} px, too few for {config.clusters} "
@@ -150,9 +142,7 @@ def choose_subset(
     )
 
 
-def _look(
-    dataset: Dataset, network: FeatureNetwork, config: SubsetConfig, on_image: Callable[[int, int], None]
-) -> _Survey:
+def _look(dataset: Dataset, network: FeatureNetwork, config: SubsetConfig) -> _Survey:
     """Cut every image, and show the windows to the network."""
     places: list[Place] = []
     vectors: list[NDArray[np.floating]] = []
@@ -167,7 +157,6 @@ def _look(
             places.append(place_of(dataset, index, box, image))
             ids = _nuclei(image, box, outer)
             nuclei.append(np.array([numbers.setdefault((name, i), len(numbers)) for i in ids], np.intp))
-        on_image(index + 1, len(dataset))
     return _Survey(places, np.concatenate(vectors).astype(np.float64), nuclei, len(numbers))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wsinuc.datasets import open_dataset
 from wsinuc.datasets.base import Conditions, Dataset, LabelledImage
 from wsinuc.datasets.label_values import count_notes
@@ -64,6 +66,11 @@ class TrainingSet:
     datasets: tuple[Dataset, ...] = ()
     """Those that the images were chosen from, each with what was chosen of it; without the sets that were added whole.
     """
+
+
+def count_nuclei(images: Iterable[LabelledImage]) -> int:
+    """How many nuclei are outlined in all images together."""
+    return sum(len(np.unique(image.labels[image.labels > 0])) for image in images)
 
 
 def gather_training_set(

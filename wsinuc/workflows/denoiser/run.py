@@ -12,6 +12,7 @@ with the weights of an uninterrupted one, and neither passes nor processes chang
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, sa
 from wsinuc.models.checkpoints.denoisers import denoiser_config, untrained_denoiser
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.guided import check_finite, from_guided, read_weights
+from wsinuc.models.devices import on_device
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion, sample_timesteps
 from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.diffusion.variance import Objective
@@ -39,15 +41,7 @@ from wsinuc.workflows.denoiser.report import sample_grid
 from wsinuc.workflows.training.files import sample_pages
 from wsinuc.workflows.training.held_out import SEED as HELD_OUT_SEED
 from wsinuc.workflows.training.held_out import drawn_apart
-from wsinuc.workflows.training.run import (
-    UNATTENDED,
-    Session,
-    Training,
-    on_device,
-    origin_of,
-    run_training,
-    take_weights,
-)
+from wsinuc.workflows.training.run import UNATTENDED, Session, Training, origin_of, run_training, take_weights
 from wsinuc.workflows.training.step_loss import StepLoss
 
 __all__ = ["PRESETS", "PretrainConfig", "pretrain"]
@@ -108,20 +102,19 @@ def pretrain(
     def save_best(average: dict[str, Tensor], score: float) -> None:
         save_checkpoint(checkpoint(average, held_out_loss=score), out.with_suffix(".best.safetensors"))
 
-    with _NoiseLoss(network, process, config, training, session) as loss:
-        run_training(
-            Training(
-                network=network,
-                loss=loss,
-                checkpoint=checkpoint,
-                inspections=_inspections(network, process, config, held_out, session.device, out),
-                start_sha256=start.get("init", ""),
-                on_best=save_best,
-            ),
-            out,
-            config,
-            session,
-        )
+    run_training(
+        Training(
+            network=network,
+            loss=_NoiseLoss(network, process, config, training, session),
+            checkpoint=checkpoint,
+            inspections=_inspections(network, process, config, held_out, session.device, out),
+            start_sha256=start.get("init", ""),
+            on_best=save_best,
+        ),
+        out,
+        config,
+        session,
+    )
 
 
 def _checkpoint(
@@ -247,24 +240,15 @@ def _inspections(
     return inspections
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _HeldOutLoss:
     """Mean loss of the noise in held-out patches, at the same timesteps and with the same noise each time."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        process: GaussianDiffusion,
-        config: PretrainConfig,
-        source: PatchSource,
-        device: str,
-    ) -> None:
-        self.network = network
-        self.process = process
-        self.config = config
-        self.source = source
-        self.device = device
-        # The loss of the noise alone: the bound is no measure of what features need.
-        self.objective = Objective(p2=config.p2)
+    network: nn.Module
+    process: GaussianDiffusion
+    config: PretrainConfig
+    source: PatchSource
+    device: str
 
     @torch.no_grad()
     def __call__(self, step: int) -> float:
@@ -283,8 +267,10 @@ class _HeldOutLoss:
         x0 = to_network(np.stack([self.source.patch(i) for i in numbers]))
         t = sample_timesteps(self.process, len(numbers), 1.0, generator).to(self.device)
         eps = torch.randn(x0.shape, generator=generator).to(self.device)
+        # The loss of the noise alone: the bound is no measure of what features need.
+        objective = Objective(p2=self.config.p2)
         with torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.config.fit.bf16):
-            return float(self.objective(self.process, self._noise, x0.to(self.device), t, eps).sum())
+            return float(objective(self.process, self._noise, x0.to(self.device), t, eps).sum())
 
     def _noise(self, x: Tensor, t: Tensor) -> Tensor:
         """The predicted noise, without the channels of a learned variance."""

@@ -12,7 +12,7 @@ What comes out is a segmenter like any other, with the first teacher's classes, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.datasets.sampling.pixels import Pixels
 from wsinuc.errors import OutputError
 from wsinuc.models.checkpoints.checkpoint import save_checkpoint
-from wsinuc.models.devices import prepare_device
+from wsinuc.models.devices import on_device, prepare_device
 from wsinuc.models.networks.by_name import build_network
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
@@ -44,7 +44,7 @@ from wsinuc.workflows.distill.student import begin_with, describe_student
 from wsinuc.workflows.distill.teacher import Scales, Teacher
 from wsinuc.workflows.train.network_loss import make_targets, unet_loss
 from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, inconsistency, soft_loss
-from wsinuc.workflows.training.run import on_device, origin_of
+from wsinuc.workflows.training.run import origin_of
 
 __all__ = ["Agreement", "DistillConfig", "distill"]
 
@@ -118,25 +118,17 @@ def distill(
         teachers, images, cache or out.with_suffix(".patches"), config, weights=weights, on_event=on_event
     )
     described = describe_student(teachers[0], config)
+    where = prepare_device(device)
     # Right before the network: its first weights depend on nothing that was drawn earlier.
     torch.manual_seed(config.seed)
     network = build_network("unet", described.network)
     begun_from = begin_with(network, start, described) if start else None
-    where = prepare_device(device)
     on_device(network, where).train()
     source = _soft_source(patches, described, scales, config)
     learned_from = {"labels": [image.name for image in labelled], "start": begun_from}
-    identity = config.identity() | {
-        "teacher": " ".join(each.sha256 for each in teachers),
-        "sources": source_identity(images, weights),
-        "network": described.network,
-        **learned_from,
-    }
+    identity = config.identity() | learned_from | _identity(teachers, images, weights, described)
 
-    def measured() -> Agreement:
-        return measure_agreement(network, source, patches.apart, config)
-
-    validation = _Validation(measured, out.with_suffix(".agreement.jsonl"), on_event)
+    validation = _Validation(network, source, patches.apart, config, out.with_suffix(".agreement.jsonl"), on_event)
 
     def report(progress: Progress) -> None:
         on_event(progress.line("student", config.fit.steps))
@@ -155,19 +147,27 @@ def distill(
         )
     # The averaged weights are what is written, so they are what is measured.
     with weights_in_place(network, average):
-        agreement = measured()
+        agreement = validation.measured()
     origin = _origin(teachers, config, agreement) | learned_from | (provenance or {})
     save_checkpoint(network_checkpoint(described, average, origin), out)
     return agreement
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Validation:
     """The loss on held-out patches at a step, with a line in the log and one for who listens."""
 
-    measured: Callable[[], Agreement]
+    network: nn.Module
+    source: SoftCropSource
+    numbers: Sequence[int]
+    """Of the held-out patches."""
+    config: DistillConfig
     log: Path
     on_event: Callable[[str], None]
+
+    def measured(self) -> Agreement:
+        """How well the network agrees with the teacher as it is."""
+        return measure_agreement(self.network, self.source, self.numbers, self.config)
 
     def __call__(self, step: int) -> float:
         agreement = self.measured()
@@ -234,9 +234,18 @@ class _BatchLoss:
 
 
 def _ahead(function: Callable[[int], Any], stack: ExitStack) -> Callable[[int], Any]:
-    ahead = Prefetcher(function, threads=_THREADS)
-    stack.callback(ahead.close)
-    return ahead
+    return stack.enter_context(closing(Prefetcher(function, threads=_THREADS)))
+
+
+def _identity(
+    teachers: Sequence[Teacher], images: Sequence[Pixels], weights: Sequence[float] | None, described: NetworkConfig
+) -> dict[str, Any]:
+    """What a continued distillation has to share with its beginning, beside its settings."""
+    return {
+        "teacher": " ".join(each.sha256 for each in teachers),
+        "sources": source_identity(images, weights),
+        "network": described.network,
+    }
 
 
 def _check_output(out: Path, state: Path) -> None:

@@ -21,7 +21,7 @@ from wsinuc.metrics.detection import DetectionCounts, Points, Rule, count_detect
 from wsinuc.metrics.panoptic import PanopticCounts, count_panoptic, mean_by_tissue, mean_known
 from wsinuc.metrics.pixels import PixelCounts
 from wsinuc.metrics.segmentation import Overlaps, Scores, count_overlaps, score_overlaps
-from wsinuc.workflows.evaluate.pixel_figures import PixelScores, pixel_summary, score_pixels
+from wsinuc.workflows.evaluate.pixel_figures import PixelScores, by_name, pixel_summary, score_pixels
 
 METRICS = ("dice", "dice2", "aji", "aji_plus", "dq", "sq", "pq")
 COUNTS = ("true_nuclei", "predicted_nuclei", "found")
@@ -80,7 +80,7 @@ class ImageScores:
             row["bpq_pannuke"] = self.bpq
         if self.panoptic:
             row["mpq_pannuke"] = float(mean_known(self.panoptic.pq_pannuke))
-            row |= {f"pq_pannuke_{name}": v for name, v in _named(classes, self.panoptic.pq_pannuke).items()}
+            row |= {f"pq_pannuke_{name}": v for name, v in by_name(classes, self.panoptic.pq_pannuke).items()}
         if self.detection:
             row |= {"f_detection": self.detection.f_detection} | _detected(self.detection)
         if self.detection and classes:
@@ -251,9 +251,9 @@ class Evaluation:
         return summary | {
             "mpq_pannuke": mpq,
             "mpq_pannuke_by_tissue": by_tissue,
-            "pq_pannuke": _named(self.classes, mean_known(each, axis=0)),
+            "pq_pannuke": by_name(self.classes, mean_known(each, axis=0)),
             "mpq_pooled_conic": float(mean_known(pooled.pq)),
-            "pq_pooled_conic": _named(self.classes, pooled.pq),
+            "pq_pooled_conic": by_name(self.classes, pooled.pq),
         }
 
     def _pixel_summary(self) -> dict[str, Any]:
@@ -274,7 +274,7 @@ class Evaluation:
         summary |= {"f_detection": counts.f_detection, "detection": _detected(counts)}
         if self.classes:
             summary["type_accuracy"] = counts.type_accuracy
-            summary["f_classification"] = _named(self.classes, counts.f_classification)
+            summary["f_classification"] = by_name(self.classes, counts.f_classification)
         return summary
 
     def _calibration_summary(self) -> dict[str, Any]:
@@ -306,10 +306,6 @@ def _rank(image: ImageScores) -> float:
 
 def _tissue(attributes: Row) -> str:
     return next((attributes[name] for name in TISSUE if attributes.get(name)), "unknown")
-
-
-def _named(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
-    return dict(zip(names, values.tolist(), strict=True))
 
 
 def _detected(counts: DetectionCounts) -> dict[str, int]:

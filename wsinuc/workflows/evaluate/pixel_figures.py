@@ -80,8 +80,8 @@ def pixel_summary(images: Sequence[PixelScores], classes: Sequence[str]) -> dict
         "pixel_accuracy_image_mean": float(mean_known(np.array([image.counts.accuracy for image in images]))),
     }
     for name in SHARES:
-        summary[f"{name}_pooled"] = _named(classes, getattr(pooled, name))
-        summary[f"{name}_image_mean"] = _named(classes, each[name])
+        summary[f"{name}_pooled"] = by_name(classes, getattr(pooled, name))
+        summary[f"{name}_image_mean"] = by_name(classes, each[name])
     summary |= _distances(images, nuclei)
     return summary | {"pixel_confusion": {"classes": list(classes), "rows_annotated": pooled.confusion.tolist()}}
 
@@ -98,7 +98,7 @@ def _distances(images: Sequence[PixelScores], nuclei: Sequence[str]) -> dict[str
         "hausdorff_rows_image_mean": "rows",
     }
     return {
-        name: _named(nuclei, _mean_over_images([getattr(image.distances, field) for image in images]))
+        name: by_name(nuclei, _mean_over_images([getattr(image.distances, field) for image in images]))
         for name, field in names.items()
     }
 
@@ -108,5 +108,6 @@ def _mean_over_images(values: Sequence[NDArray[np.float64]]) -> NDArray[np.float
     return means
 
 
-def _named(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
+def by_name(names: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
+    """The values ``(n,)`` under their names."""
     return dict(zip(names, values.tolist(), strict=True))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,35 +23,22 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.checkpoints.cosyn import KIND, TEXT_PREFIX, network_config, read_cosyn
 from wsinuc.models.conditioning.text import TextEncoder, TextTokens
 from wsinuc.models.conditioning.text_encoders import own_tensors
+from wsinuc.models.devices import on_device
 from wsinuc.models.diffusion.joint import JointDiffusion, JointNoise, JointUnit
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.networks.cosyn_unet import CoSynConfig, CoSynUNet
 from wsinuc.models.pixels import to_network
-from wsinuc.models.training.loop import Inspection
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
 from wsinuc.synthesis.point_process import PointProcess
 from wsinuc.workflows.data.training_set import check_annotation, check_whole
 from wsinuc.workflows.generators.cosyn_config import PRESETS, CoSynTrainConfig
-from wsinuc.workflows.generators.cosyn_data import (
-    JointExample,
-    JointExamples,
-    as_unit,
-    layouts_by_tissue,
-)
-from wsinuc.workflows.generators.cosyn_report import sample_page
+from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, as_unit, layouts_by_tissue
+from wsinuc.workflows.generators.cosyn_report import JointGenerator, sample_page
 from wsinuc.workflows.generators.cosyn_words import encoder_of
 from wsinuc.workflows.training.files import sample_pages
-from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
-from wsinuc.workflows.training.run import (
-    UNATTENDED,
-    Session,
-    Training,
-    on_device,
-    origin_of,
-    run_training,
-    take_weights,
-)
+from wsinuc.workflows.training.held_out import SEED, set_apart
+from wsinuc.workflows.training.run import UNATTENDED, Session, Training, origin_of, run_training, take_weights
 from wsinuc.workflows.training.step_loss import StepLoss
 
 __all__ = ["PRESETS", "CoSynTrainConfig", "train_cosyn"]
@@ -115,14 +101,11 @@ def train_cosyn(
     # From all images, so that it knows the words of the held-out ones, too.
     encoder = encoder_of(images, classes, config, text_encoder)
     learned, held_out = set_apart(images, config.held_out, config.seed)
-    drawn = None
-    if weights is not None:
-        drawn = [weights[i] for i in learned]
+    drawn = None if weights is None else [weights[i] for i in learned]
     examples = JointExamples.of([images[i] for i in learned], classes, config, drawn)
     shape = joint_shape(config, classes, encoder)
-    process = JointDiffusion.of(shape.classes, config.steps)
-    network = CoSynUNet(shape)
-    on_device(network, session.device).train()
+    network = on_device(CoSynUNet(shape), session.device).train()
+    model = JointGenerator(network, JointDiffusion.of(shape.classes, config.steps), encoder)
     start = _start(network, init) if init else {}
     # Before the training, so that what fails here does not fail after days.
     facts = _learned_facts([images[i] for i in learned], examples, config) if session.processes.main else {}
@@ -130,47 +113,39 @@ def train_cosyn(
     origin = {"images": len(images), **start, **(provenance or {})}
 
     def checkpoint(average: dict[str, Tensor]) -> Checkpoint:
-        header = facts | _header(network, classes, encoder, levels, config)
+        header = facts | _header(model, classes, levels, config)
         words = {TEXT_PREFIX + name: value for name, value in own_tensors(encoder).items()}
         origin_now = origin_of(config, **origin)
         return Checkpoint(kind=KIND, config=header, provenance=origin_now, tensors=average | words)
 
-    with ExitStack() as stack:
-        loss = stack.enter_context(JointStepLoss(network, process, examples, encoder, config, session))
-        inspections = [_sampling(network, process, examples, encoder, config, session.device, levels, out)]
-        if config.validate_every:
-            # Nothing is left to chance in what is measured: the loss moves with the weights alone.
-            still = replace(config, seed=config.seed + SEED, drop_text=0.0, zoom=1.0, stain=0.0)
-            measured = JointExamples.of([images[i] for i in held_out], classes, still)
-            apart = stack.enter_context(JointStepLoss(network, process, measured, encoder, still, session))
-            inspections.append(held_out_loss(apart, apart.size, still, session.device))
-        training = Training(
-            network=network,
-            loss=loss,
-            checkpoint=checkpoint,
-            inspections=inspections,
-            start_sha256=start.get("init", ""),
-            curve="joint loss",
-        )
-        run_training(training, out, config, session)
-
-
-def _sampling(
-    network: CoSynUNet,
-    process: JointDiffusion,
-    examples: JointExamples,
-    encoder: TextEncoder,
-    config: CoSynTrainConfig,
-    device: str,
-    levels: MeanLevels,
-    out: Path,
-) -> Inspection:
-    """The pages of samples."""
-
     def draw(step: int) -> NDArray[np.uint8]:
-        return sample_page(network, process, examples, encoder, config, device, levels)
+        return sample_page(model, examples, config, levels)
 
-    return sample_pages(draw, out, every=config.sample_every or config.images_seen, batch=config.batch)
+    training = Training(
+        network=model.network,
+        loss=JointStepLoss(model, examples, config, session),
+        held_out=_held_out_loss(model, [images[i] for i in held_out], classes, config, session),
+        checkpoint=checkpoint,
+        inspections=[sample_pages(draw, out, every=config.sample_every or config.images_seen, batch=config.batch)],
+        start_sha256=start.get("init", ""),
+        curve="joint loss",
+    )
+    run_training(training, out, config, session)
+
+
+def _held_out_loss(
+    model: JointGenerator,
+    images: Sequence[LabelledImage],
+    classes: Sequence[NucleusClass],
+    config: CoSynTrainConfig,
+    session: Session,
+) -> JointStepLoss | None:
+    """The loss of images that are not learned from; None where it is not measured."""
+    if not config.validate_every:
+        return None
+    # Nothing is left to chance in what is measured: the loss moves with the weights alone.
+    still = replace(config, seed=config.seed + SEED, drop_text=0.0, zoom=1.0, stain=0.0)
+    return JointStepLoss(model, JointExamples.of(images, classes, still), still, session)
 
 
 def mean_levels(examples: JointExamples) -> MeanLevels:
@@ -224,20 +199,16 @@ def _fitted_layouts(images: Sequence[LabelledImage], config: CoSynTrainConfig) -
 
 
 def _header(
-    network: CoSynUNet,
-    classes: Sequence[NucleusClass],
-    encoder: TextEncoder,
-    levels: MeanLevels,
-    config: CoSynTrainConfig,
+    model: JointGenerator, classes: Sequence[NucleusClass], levels: MeanLevels, config: CoSynTrainConfig
 ) -> dict[str, Any]:
     """The checkpoint's config, apart from what is learned of the images."""
     return {
-        "network": network_config(network.config),
+        "network": network_config(model.network.config),
         "steps": config.steps,
         "mpp": config.mpp,
         "size": config.patch,
         "classes": [asdict(each) for each in classes],
-        "text": encoder.config(),
+        "text": model.encoder.config(),
         "levels": levels.header(),
         "tissue_column": config.tissue_column,
         "drop_rate": 0.0 if "text" in config.without else config.drop_text,
@@ -257,18 +228,12 @@ class JointStepLoss(StepLoss[list[JointExample]]):
     """Mean loss of the examples of part k; example i of step s is number s * batch + i in all."""
 
     def __init__(
-        self,
-        network: CoSynUNet,
-        process: JointDiffusion,
-        examples: JointExamples,
-        encoder: TextEncoder,
-        config: CoSynTrainConfig,
-        session: Session,
+        self, model: JointGenerator, examples: JointExamples, config: CoSynTrainConfig, session: Session
     ) -> None:
-        self.network = network
-        self.process = process
+        self.network = model.network
+        self.process = model.process
+        self.encoder = model.encoder
         self.examples = examples
-        self.encoder = encoder
         self.config = config
         super().__init__(config, session)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -25,23 +26,29 @@ _FIRST = 2**40  # number of the examples whose layouts are shown: none that any 
 _GAP_PX = 4
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class JointGenerator:
+    """A generator of method C that is being trained, with what belongs to it."""
+
+    network: CoSynUNet
+    """On its device."""
+    process: JointDiffusion
+    encoder: TextEncoder
+    """Reads the prompts."""
+
+
 def sample_page(
-    network: CoSynUNet,
-    process: JointDiffusion,
-    examples: JointExamples,
-    encoder: TextEncoder,
-    config: CoSynTrainConfig,
-    device: str,
-    levels: MeanLevels,
+    model: JointGenerator, examples: JointExamples, config: CoSynTrainConfig, levels: MeanLevels
 ) -> NDArray[np.uint8]:
     """A page of `ROWS` samples as RGB: layout, label, distance map, image; the same layouts and noise each time."""
     shown = [examples.example(_FIRST + i) for i in range(ROWS)]
     _, points = as_unit(shown)
-    text = encoder([example.prompt for example in shown])
-    with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.fit.bf16):
+    text = model.encoder([example.prompt for example in shown])
+    device = next(model.network.parameters()).device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.fit.bf16):
         unit = sample_joint(
-            process,
-            network,
+            model.process,
+            model.network,
             JointRequest(points=points, text=text, seeds=[config.seed + i for i in range(ROWS)]),
             SamplerConfig("dpm++", config.sample_steps),
             device=device,

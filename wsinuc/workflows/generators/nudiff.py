@@ -14,7 +14,6 @@ computed from the labels *after* augmentation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,19 +28,20 @@ from wsinuc.datasets.base import LabelledImage
 from wsinuc.errors import ConfigError, DataError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from wsinuc.models.checkpoints.generators import IMAGE, STRUCTURE, adopt
+from wsinuc.models.devices import on_device
 from wsinuc.models.diffusion.gaussian import GaussianDiffusion
 from wsinuc.models.diffusion.mean_levels import MeanLevels
 from wsinuc.models.diffusion.schedules import named_betas
 from wsinuc.models.training.loop import Inspection
 from wsinuc.models.training.state import read_log
 from wsinuc.own_files import check_place
-from wsinuc.workflows.data.training_set import NUCLEUS, check_whole
+from wsinuc.workflows.data.training_set import NUCLEUS, check_whole, count_nuclei
 from wsinuc.workflows.generators.config import CHANNELS, GeneratorConfig
 from wsinuc.workflows.generators.nudiff_examples import ExampleLoss, crops_of, example
 from wsinuc.workflows.generators.report import CONDITIONS, GUIDANCE, build_generator, image_page, structure_page
 from wsinuc.workflows.training.files import sample_pages
-from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
-from wsinuc.workflows.training.run import UNATTENDED, Session, Training, on_device, origin_of, run_training
+from wsinuc.workflows.training.held_out import SEED, set_apart
+from wsinuc.workflows.training.run import UNATTENDED, Session, Training, origin_of, run_training
 
 _EXAMPLES = 256  # that mean levels are measured on
 _SMALL = 0.03  # share of the nuclei that are smaller than what counts as one
@@ -109,23 +109,19 @@ def train_generator(
         header = _header(config, steps, levels, images)
         return Checkpoint(kind=kind, config=header, provenance=origin, tensors=average)
 
-    with ExitStack() as stack:
-        loss = stack.enter_context(ExampleLoss(network, process, config, images, session))
-        inspections = [_sampling(network, process, config, images, levels, out)]
-        if config.validate_every:
-            still = replace(
-                config, seed=config.seed + SEED, drop_rate=0.0, augmentation=Augmentation(zoom=1.0, stain=0.0)
-            )
-            apart = stack.enter_context(ExampleLoss(network, process, still, measured, session))
-            inspections.append(held_out_loss(apart, apart.size, still, session.device))
-        training = Training(
-            network=network,
-            loss=loss,
-            checkpoint=checkpoint,
-            inspections=inspections,
-            start_sha256=start.get("sha256", ""),
-        )
-        run_training(training, out, config, session)
+    apart = None
+    if config.validate_every:
+        still = replace(config, seed=config.seed + SEED, drop_rate=0.0, augmentation=Augmentation(zoom=1.0, stain=0.0))
+        apart = ExampleLoss(network, process, still, measured, session)
+    training = Training(
+        network=network,
+        loss=ExampleLoss(network, process, config, images, session),
+        held_out=apart,
+        checkpoint=checkpoint,
+        inspections=[_sampling(network, process, config, images, levels, out)],
+        start_sha256=start.get("sha256", ""),
+    )
+    run_training(training, out, config, session)
 
 
 def mean_levels(images: Sequence[LabelledImage], config: GeneratorConfig) -> MeanLevels:
@@ -241,6 +237,6 @@ def _origin(config: GeneratorConfig, images: Sequence[LabelledImage], start: dic
     return origin_of(
         config,
         images=[sample.name for sample in images],
-        nuclei=sum(len(np.unique(sample.labels[sample.labels > 0])) for sample in images),
+        nuclei=count_nuclei(images),
         init=start or None,
     )

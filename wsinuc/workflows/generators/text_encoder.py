@@ -9,7 +9,6 @@ alone, so an interrupted training ends with the weights of an uninterrupted one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from wsinuc.models.checkpoints.checkpoint import Checkpoint
 from wsinuc.models.conditioning.template_encoder import TemplateEncoder
 from wsinuc.models.conditioning.text import TextTokens
 from wsinuc.models.conditioning.trained_encoder import KIND, TextTower
+from wsinuc.models.devices import on_device
 from wsinuc.models.pixels import to_network
 from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
@@ -32,15 +32,8 @@ from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.generators.cosyn_data import JointExample, JointExamples, check_tissue
 from wsinuc.workflows.generators.cosyn_words import built_in_encoder
 from wsinuc.workflows.generators.text_config import TextTrainConfig
-from wsinuc.workflows.training.held_out import SEED, held_out_loss, set_apart
-from wsinuc.workflows.training.run import (
-    UNATTENDED,
-    Session,
-    Training,
-    on_device,
-    origin_of,
-    run_training,
-)
+from wsinuc.workflows.training.held_out import SEED, set_apart
+from wsinuc.workflows.training.run import UNATTENDED, Session, Training, origin_of, run_training
 from wsinuc.workflows.training.step_loss import StepLoss
 
 _EMBEDDING = 64
@@ -153,18 +146,19 @@ def train_text_encoder(
         header = {"tower": asdict(config.network), "words": asdict(encoder.vocabulary)}
         return Checkpoint(kind=KIND, config=header, provenance=origin_of(config, **origin), tensors=tower)
 
-    with ExitStack() as stack:
-        loss = stack.enter_context(PairLoss(network, examples, encoder, config, session))
-        inspections = []
-        if config.validate_every:
-            still = replace(config, seed=config.seed + SEED, zoom=1.0, stain=0.0)
-            measured = JointExamples.of([images[i] for i in held_out], classes, still.crops)
-            apart = stack.enter_context(PairLoss(network, measured, encoder, still, session))
-            inspections.append(held_out_loss(apart, apart.size, still, session.device))
-        training = Training(
-            network=network, loss=loss, checkpoint=checkpoint, inspections=inspections, curve="contrastive loss"
-        )
-        run_training(training, out, config, session)
+    apart = None
+    if config.validate_every:
+        still = replace(config, seed=config.seed + SEED, zoom=1.0, stain=0.0)
+        measured = JointExamples.of([images[i] for i in held_out], classes, still.crops)
+        apart = PairLoss(network, measured, encoder, still, session)
+    training = Training(
+        network=network,
+        loss=PairLoss(network, examples, encoder, config, session),
+        held_out=apart,
+        checkpoint=checkpoint,
+        curve="contrastive loss",
+    )
+    run_training(training, out, config, session)
 
 
 def words_of(

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from wsinuc.workflows.maps.nuclei_map import NucleiMap
 from wsinuc.workflows.maps.quantity import DENSITY
-
-if TYPE_CHECKING:
-    from wsinuc.workflows.maps.run import NucleiMap
 
 COLORMAP = "viridis"
 

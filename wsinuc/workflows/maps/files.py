@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
@@ -15,9 +14,7 @@ from zarr.codecs import ZstdCodec
 from wsinuc.exports.atomic import appearing, replacing
 from wsinuc.exports.ome_zarr.arrays import MAX_CHUNK
 from wsinuc.exports.ome_zarr.metadata import describe_plane
-
-if TYPE_CHECKING:
-    from wsinuc.workflows.maps.run import NucleiMap
+from wsinuc.workflows.maps.nuclei_map import NucleiMap
 
 
 def write_tiff(nuclei_map: NucleiMap, path: Path) -> None:

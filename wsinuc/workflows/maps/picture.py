@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import zarr
@@ -13,9 +13,7 @@ from PIL import Image, ImageDraw
 from wsinuc.exports.atomic import replacing
 from wsinuc.exports.pictures.drawing import GREY, INK, font, frame, printable, scale_bar, signature
 from wsinuc.workflows.maps.colours import coloured_squares, colours_of, scale_labels
-
-if TYPE_CHECKING:
-    from wsinuc.workflows.maps.run import NucleiMap
+from wsinuc.workflows.maps.nuclei_map import NucleiMap
 
 SIDE = 1600
 """Pixels of the longer side of the slide."""

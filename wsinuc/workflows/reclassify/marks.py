@@ -19,8 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from wsinuc.annotations import Feature, is_geojson, read_features
 from wsinuc.errors import DataError
-from wsinuc.limits import listed, read_bounded
-from wsinuc.regular import require_regular
+from wsinuc.limits import listed, read_text
 
 DETECTIONS = ("detection", "cell")
 """QuPath's types of objects that are nuclei."""
@@ -142,22 +141,8 @@ def _centre(ring: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     return origin + sums / (3 * twice), abs(float(twice)) / 2
 
 
-def _text(path: Path) -> str:
-    require_regular(path)
-    content = read_bounded(path)
-    if b"\0" in content:
-        raise DataError(
-            f"{path} is no text: expected GeoJSON, or a table with the columns uuid and class, or x, y, class"
-        )
-    try:
-        return content.decode("utf-8-sig")
-    # With letters replaced a class would be called otherwise than it was written.
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is no UTF-8 text: in Excel, save it as 'CSV UTF-8 (comma delimited)'") from None
-
-
 def _from_table(path: Path) -> MarkFile:
-    text = _text(path)
+    text = read_text(path, "GeoJSON, or a table with the columns uuid and class, or x, y, class")
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
     header = [name.strip().lower() for name in next(lines, [])]
     place = {key: _position(header, names) for key, names in _COLUMNS.items()}

@@ -9,13 +9,11 @@ A table is a CSV file with the columns ``result`` and ``annotations``; paths in 
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from wsinuc.errors import DataError
-from wsinuc.limits import read_bounded
+from wsinuc.limits import listed, parse_table, read_text
 from wsinuc.urls import Place, to_place
 
 COLUMNS = ("result", "annotations")
@@ -37,20 +35,12 @@ def read_job_table(path: Path) -> list[RegionJob]:
     DataError
         There is no such file, or it is no table with these columns; the message names the line.
     """
-    text = _text(path)
-    head = text.lstrip().partition("\n")[0]
-    # Excel writes semicolons where a comma is decimal.
-    delimiter = ";" if ";" in head and "," not in head else ","
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    try:
-        header = [cell.strip().lower() for cell in next(rows, [])]
-        if sorted(header) != sorted(COLUMNS):
-            raise DataError(
-                f"{path}: expected the columns result and annotations in its first line, got {head[:100]!r}"
-            )
-        jobs = [_job(header, row, path, rows.line_num) for row in rows if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise DataError(f"{path}, line {rows.line_num}: no proper CSV ({error}): save it again as CSV") from error
+    header, rows = parse_table(read_text(path, "a table with the columns result and annotations"), path)
+    if sorted(header) != sorted(COLUMNS):
+        raise DataError(
+            f"{path}: expected the columns result and annotations in its first line, got {listed(header)!r}"
+        )
+    jobs = [_job(header, row, path, number) for number, row in rows]
     if not jobs:
         raise DataError(f"{path} lists no results: expected a line for each below the header")
     return jobs
@@ -64,12 +54,3 @@ def _job(header: list[str], row: list[str], path: Path, line: int) -> RegionJob:
     if isinstance(place, Path):
         place = path.parent / place
     return RegionJob(place, path.parent / cells["annotations"])
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_bounded(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is no UTF-8 text: in Excel, save it as 'CSV UTF-8 (comma delimited)'") from error
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error

@@ -22,7 +22,7 @@ from wsinuc.models.checkpoints.cosyn import CoSynModel, load_cosyn
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.header import from_header
 from wsinuc.models.conditioning.text import TextTokens
-from wsinuc.models.devices import half_precision, prepare_device
+from wsinuc.models.devices import half_precision, on_device, prepare_device
 from wsinuc.models.diffusion.joint import JointUnit
 from wsinuc.models.diffusion.joint_sampling import JointRequest, sample_joint
 from wsinuc.models.diffusion.schedules import quadratic_timesteps, restart_timesteps
@@ -32,7 +32,6 @@ from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_ma
 from wsinuc.workflows.synthesize.config import SynthesisConfig, resolved_guidance, seed_of
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import Layouts, LayoutSource, Scene
-from wsinuc.workflows.training.run import on_device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from wsinuc.datasets.base import Dataset
 from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.file_header import file_sha256
 from wsinuc.models.checkpoints.generators import ImageModel, StructureModel, load_image_model, load_structure_model
-from wsinuc.models.devices import half_precision, prepare_device
+from wsinuc.models.devices import half_precision, on_device, prepare_device
 from wsinuc.models.diffusion.guidance import guided
 from wsinuc.models.diffusion.samplers import restart_steps, sample
 from wsinuc.models.pixels import from_network
@@ -31,16 +31,9 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.separation.generated import GeneratedMaps, separate, settings_for_maps
 from wsinuc.synthesis.structures import from_diffusion, structure_map
 from wsinuc.synthesis.tissues import tissue_of
-from wsinuc.workflows.synthesize.config import (
-    SynthesisConfig,
-    real_field,
-    resolved_guidance,
-    seed_of,
-    sequence_of,
-)
+from wsinuc.workflows.synthesize.config import SynthesisConfig, real_field, resolved_guidance, seed_of, sequence_of
 from wsinuc.workflows.synthesize.folder import SyntheticSample
 from wsinuc.workflows.synthesize.layouts import described
-from wsinuc.workflows.training.run import on_device
 
 CONDITIONS = ("instances", "raw")
 _CHANNELS = 3  # of images, and of structures

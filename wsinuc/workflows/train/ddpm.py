@@ -22,7 +22,7 @@ from wsinuc.errors import ConfigError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.denoisers import load_denoiser
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
-from wsinuc.models.devices import prepare_device
+from wsinuc.models.devices import on_device, prepare_device
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features.extractor import FeatureConfig, FeatureExtractor
 from wsinuc.models.networks.unet import UNet
@@ -38,7 +38,7 @@ from wsinuc.workflows.train.finetune import FinetuneConfig, disturbed, finetune
 from wsinuc.workflows.train.frozen_features import FrozenFeatures
 from wsinuc.workflows.train.held_out_window import with_settings
 from wsinuc.workflows.train.threshold import fit_threshold
-from wsinuc.workflows.training.run import on_device, origin_of
+from wsinuc.workflows.training.run import origin_of
 
 __all__ = ["DdpmTrainConfig", "ensemble_shape", "load_extractor", "train_ddpm"]
 

@@ -91,14 +91,14 @@ class DdpmTrainConfig:
         )
 
     @classmethod
-    def paper(cls, features: FeatureConfig | None = None, *, seed: int = 0) -> DdpmTrainConfig:
+    def paper(cls) -> DdpmTrainConfig:
         """As published: features at t = 50, 150, 250 of blocks 6, 8, 10, 12 (2688 of a U-Net of base 128), 10 members
         of 128 and 32 units with batch normalisation, majority vote.
 
         The one addition is the map that separates nuclei, which the paper, with semantic output only, does not need.
         """
         return cls(
-            features=features or FeatureConfig(),
+            features=FeatureConfig(),
             sampling=SamplingConfig.paper(),
             fit=EnsembleFitConfig.paper(),
             members=10,
@@ -108,7 +108,6 @@ class DdpmTrainConfig:
             correct_background=False,
             fit_threshold=False,
             folds=0,
-            seed=seed,
         )
 
 

@@ -7,6 +7,7 @@ loop over single members gives the same weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -139,6 +140,12 @@ def fit_ensemble(
             break
     patience.restore()
     return ensemble.eval()
+
+
+@torch.no_grad()
+def give_back_background(ensemble: PixelClassifierEnsemble, share: float) -> None:
+    """Give the logit of background what a table took that holds only this share of its pixels: log of the share."""
+    ensemble.third_bias[..., 0] -= math.log(share)
 
 
 def member_losses(

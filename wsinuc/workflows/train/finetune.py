@@ -22,16 +22,15 @@ from torch.nn import functional as F
 
 from wsinuc.datasets.augmentation.augment import Augmentation
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.datasets.sampling.crops import CropSource
+from wsinuc.datasets.sampling.crops import Crop, CropSource
 from wsinuc.errors import DataError
 from wsinuc.models.features.ensemble import PixelClassifierEnsemble
 from wsinuc.models.features.extractor import NOISE_PERIOD, FeatureExtractor
 from wsinuc.models.networks.dense import DenseOutput
 from wsinuc.models.pixels import to_network
 from wsinuc.models.training.loop import FitConfig, Progress, fit
-from wsinuc.separation.targets import contact_weights, map_targets
-from wsinuc.workflows.train.network_loss import ignored_pixels
-from wsinuc.workflows.train.soft_crops import SoftCropSource, soft_loss
+from wsinuc.workflows.train.network_loss import make_targets
+from wsinuc.workflows.train.soft_crops import SoftCrop, SoftCropSource, soft_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +78,10 @@ class Taught:
     label_weight: float = 0.5
     """Weight of the annotated crops' loss beside theirs."""
 
+    def crops(self, step: int) -> list[SoftCrop]:
+        """Those of a step: of each pair the first."""
+        return [self.source.pair(step * self.batch + i)[0] for i in range(self.batch)]
+
 
 def disturbed(head: PixelClassifierEnsemble, members: int, strength: float) -> PixelClassifierEnsemble:
     """An ensemble whose members start from the one classifier ``head``, each with noise of its own."""
@@ -105,7 +108,6 @@ def finetune(
     weights: Sequence[float] | None = None,
     taught: Taught | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Train the extractor's denoiser and ``head`` together, in place, in fp32 weights.
 
@@ -131,49 +133,56 @@ def finetune(
         augmentation=augmentation,
     )
     model = nn.ModuleDict({"denoiser": extractor.unet, "head": head}).train().requires_grad_(True)
-    device = extractor.unet.stem.weight.device
-    separation = "hv" if head.config.maps == 2 else "distance"
+    loss = _TuningLoss(extractor, head, source, config, taught)
+    average = fit(model, loss, schedule, state=state, on_progress=on_progress)
+    model.load_state_dict(average)
+    extractor.unet.eval().requires_grad_(False)
+    head.eval().requires_grad_(False)
 
-    def loss(step: int) -> torch.Tensor:
-        crops = source.batch(step, config.batch)
-        if taught:
-            soft = [taught.source.pair(step * taught.batch + i)[0] for i in range(taught.batch)]
-        else:
-            soft = []
-        labels = np.stack([crop.labels for crop in crops])
-        images = [crop.image for crop in crops] + [crop.image for crop in soft]
-        pixels = torch.from_numpy(np.stack(images)).to(device)
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TuningLoss:
+    """The loss of step k: that of the classifiers, which the features share."""
+
+    extractor: FeatureExtractor
+    head: PixelClassifierEnsemble
+    source: CropSource
+    config: FinetuneConfig
+    taught: Taught | None
+
+    def __call__(self, step: int) -> torch.Tensor:
+        config = self.config
+        crops = self.source.batch(step, config.batch)
+        soft = self.taught.crops(step) if self.taught else []
         # A generator for each step, so that a resumed training draws what an uninterrupted one would.
         rng = np.random.default_rng((config.seed, step, 1))
-        shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
-        maps = extractor.maps(to_network(pixels), shift)
-        wanted = np.stack([map_targets(item, separation) for item in labels])
-        nuclei = torch.from_numpy(labels > 0).to(device)
-        targets = torch.from_numpy(wanted).to(device)
-        weighed = np.stack([contact_weights(item, mpp, strength=config.contact_weight) for item in labels])
-        ignore = ignored_pixels(crops)
-        if ignore is not None:
-            weighed[ignore] = 0
-        importance = torch.from_numpy(weighed).to(device)
-        share = config.share if head.config.members > 1 else 1.0
+        maps = self._features([*crops, *soft], rng)
+        separation = "hv" if self.head.config.maps == 2 else "distance"
+        wanted = make_targets(crops, separation, 0, mpp=self.source.mpp, contact_weight=config.contact_weight)
+        wanted = wanted.to(self.head.first.device)
+        share = config.share if self.head.config.members > 1 else 1.0
         losses = []
-        for raw in head.raw(maps):
+        for raw in self.head.raw(maps):
             mine = _drawn_crops(rng, len(crops), share)
-            value = segmentation_loss(raw[mine], nuclei[mine], targets[mine], config.map_weight, importance[mine])
-            if taught:
+            value = segmentation_loss(
+                raw[mine], wanted.nuclei[mine], wanted.maps[mine], config.map_weight, wanted.importance[mine]
+            )
+            if self.taught:
                 chosen = _drawn_crops(rng, len(soft), share)
                 output = raw[len(crops) :][chosen].float()
                 answer = DenseOutput(output[:, :2], output[:, 2:])
                 learnt = soft_loss(answer, [soft[i].target for i in chosen], config.map_weight)
                 # The teacher's crops set the scale of the loss; annotated ones are weighed against them.
-                value = taught.label_weight * value + learnt
+                value = self.taught.label_weight * value + learnt
             losses.append(value)
         return torch.stack(losses).mean()
 
-    average = fit(model, loss, schedule, state=state, on_progress=on_progress, should_stop=should_stop)
-    model.load_state_dict(average)
-    extractor.unet.eval().requires_grad_(False)
-    head.eval().requires_grad_(False)
+    def _features(self, crops: Sequence[Crop | SoftCrop], rng: np.random.Generator) -> dict[int, torch.Tensor]:
+        """What the classifiers read of these crops, with the noise shifted at random."""
+        device = self.extractor.unet.stem.weight.device
+        pixels = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device)
+        shift = (int(rng.integers(NOISE_PERIOD)), int(rng.integers(NOISE_PERIOD)))
+        return self.extractor.maps(to_network(pixels), shift)
 
 
 def _drawn_crops(rng: np.random.Generator, count: int, share: float) -> list[int]:

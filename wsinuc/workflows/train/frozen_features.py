@@ -6,7 +6,6 @@ image, and a cross-validation fits each of its models to the rows of its own ima
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from wsinuc.models.devices import pick_dtype
 from wsinuc.models.features.ensemble import EnsembleConfig, PixelClassifierEnsemble
 from wsinuc.models.features.extractor import FeatureExtractor
 from wsinuc.progress_line import ProgressLine
-from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble, give_back_background
 from wsinuc.workflows.train.pixel_table import PixelTable, SamplingConfig, collect_pixels
 
 Tell = Callable[[str], None]
@@ -110,9 +109,7 @@ class FrozenFeatures:
             on_epoch=fitted,
         )
         if self.config.correct_background:
-            with torch.no_grad():
-                # Background was thinned for the training; its logit gets back what that took (log of the share).
-                ensemble.third_bias[..., 0] -= math.log(self.config.sampling.background_share)
+            give_back_background(ensemble, self.config.sampling.background_share)
         return ensemble
 
     def _rows(self, chosen: NDArray[np.bool_]) -> torch.Tensor:

@@ -77,14 +77,13 @@ class NetworkTrainConfig:
             raise ConfigError(f"validate_every must be at least 1, got {self.validate_every}")
 
     @classmethod
-    def quick(cls, method: str, **changes: Any) -> NetworkTrainConfig:
+    def quick(cls, method: str) -> NetworkTrainConfig:
         """What trains within minutes on two cores; HoVer-Net's crops are larger, because it loses their rims."""
         fit = FitConfig(steps=2000, lr=1e-3, warmup=50, cosine=True, weight_decay=0.01, ema=0.99)
-        settings: dict[str, Any] = {"crop": 256 if method == "hovernet" else 128, "fit": fit}
-        return cls(method=method, **(settings | changes))
+        return cls(method=method, crop=256 if method == "hovernet" else 128, fit=fit)
 
     @classmethod
-    def paper(cls, method: str, *, steps: int = 20_000, seed: int = 0, **changes: Any) -> NetworkTrainConfig:
+    def paper(cls, method: str) -> NetworkTrainConfig:
         """As published, as far as it is known: crop, batch, rate and augmentation of the method's authors.
 
         ``finetune`` (Purma et al. 2025): Adam 1e-4 with moments (0.5, 0.999), 8 crops of 256 px,
@@ -93,12 +92,8 @@ class NetworkTrainConfig:
         ImageNet's. The U-Nets were published for other images and take HoVer-Net's.
 
         What is added to the papers: crops zoomed by up to 1.2 and stains jittered by 0.2, because a few
-        images of one laboratory are all that a user of this preset often has.
-
-        Parameters
-        ----------
-        steps
-            The authors count epochs of their own data sets; a step here is one batch.
+        images of one laboratory are all that a user of this preset often has. The authors count epochs of their own
+        data sets; a step here is one batch.
         """
         settings: dict[str, Any] = {"mpp": 0.25, "crop": 256, "batch": 4}
         betas = (0.9, 0.999)
@@ -109,10 +104,10 @@ class NetworkTrainConfig:
             betas = (0.5, 0.999)
             noise = 0.0
         settings |= {
-            "fit": FitConfig(steps=steps, lr=1e-4, ema=0.999, betas=betas),
+            "fit": FitConfig(steps=20_000, lr=1e-4, ema=0.999, betas=betas),
             "augmentation": Augmentation(zoom=1.2, stain=0.2, blur=0.3, light=0.3, noise=noise),
         }
-        return cls(method=method, seed=seed, **(settings | changes))
+        return cls(method=method, **settings)
 
     @property
     def resolution(self) -> float:

@@ -49,7 +49,7 @@ def make_targets(
     classes[(labels > 0) & (classes == 0)] = losses.IGNORE
     maps = np.stack([map_targets(item, separation) for item in labels])
     weighed = np.stack([contact_weights(item, mpp, strength=contact_weight) for item in labels])
-    ignore = ignored_pixels(crops)
+    ignore = _ignored_pixels(crops)
     known = None
     if ignore is not None:
         classes[ignore] = losses.IGNORE
@@ -64,7 +64,7 @@ def make_targets(
     )
 
 
-def ignored_pixels(crops: Sequence[Crop]) -> NDArray[np.bool_] | None:
+def _ignored_pixels(crops: Sequence[Crop]) -> NDArray[np.bool_] | None:
     """``(n, h, w)`` pixels that count in no loss; None where all of all crops count."""
     if all(crop.ignore is None for crop in crops):
         return None

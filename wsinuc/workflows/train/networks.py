@@ -8,7 +8,7 @@ augmentation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,7 +23,7 @@ from wsinuc.errors import CheckpointError, ConfigError
 from wsinuc.metrics.segmentation import score
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from wsinuc.models.checkpoints.inner_denoiser import load_denoiser_checkpoint
-from wsinuc.models.devices import pick_dtype, prepare_device
+from wsinuc.models.devices import on_device, pick_dtype, prepare_device
 from wsinuc.models.networks.attention_unet import AttentionUNetConfig
 from wsinuc.models.networks.by_name import UNETS, build_network
 from wsinuc.models.networks.dense import DenseNetwork
@@ -34,14 +34,14 @@ from wsinuc.nuclei.classes import NucleusClass
 from wsinuc.own_files import check_place
 from wsinuc.segmenters.network import NetworkConfig, NetworkSegmenter, network_checkpoint
 from wsinuc.segmenters.tiling import MAPS
-from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation
+from wsinuc.workflows.data.training_set import NUCLEUS, check_annotation, count_nuclei
 from wsinuc.workflows.evaluate.ignored import counted
 from wsinuc.workflows.evaluate.run import predict_labels
 from wsinuc.workflows.train.keep_best import Best, fit_keeping_best
 from wsinuc.workflows.train.network_config import NetworkTrainConfig, check_crop
 from wsinuc.workflows.train.network_loss import LOSSES, make_targets
 from wsinuc.workflows.train.threshold import fit_threshold
-from wsinuc.workflows.training.run import on_device, origin_of
+from wsinuc.workflows.training.run import origin_of
 
 
 def train_network(
@@ -115,38 +115,87 @@ def train_network(
         weights=weights,
         augmentation=config.augmentation,
     )
-    loss = _batch_loss(network, source, config, where)
-    state = out.with_suffix(".state")
-    origin = _origin(config, images, start) | (provenance or {})
-
-    def report(progress: Progress) -> None:
-        on_event(progress.line(config.method, config.fit.steps))
-
-    def finished(weights: dict[str, Tensor]) -> NetworkConfig:
-        return with_threshold(described, weights, images, where)
-
-    def keep(best: Best) -> None:
-        on_event(f"{config.method}: step {best.step}  validation AJI {best.score:.4f}, the best so far")
-        # The score is kept in the file: an interrupted training goes on from it, see `_known_score`.
-        measured = origin | {"validation": {"aji": best.score, "step": best.step, "images": len(validation)}}
-        save_checkpoint(network_checkpoint(finished(best.weights), best.weights, measured), out)
-
-    if not validation:
-        last = fit(network, loss, config.fit, state=state, on_progress=report, should_stop=should_stop)
-        save_checkpoint(network_checkpoint(finished(last), last, origin), out)
-        return
-    fit_keeping_best(
-        network,
-        loss,
-        config.fit,
-        state=state,
-        every=config.validate_every,
-        measure=lambda weights: mean_aji(finished(weights), weights, validation, where),
-        on_best=keep,
-        known=_known_score(out, state),
-        on_progress=report,
+    training = _NetworkTraining(
+        network=network,
+        described=described,
+        loss=_batch_loss(network, source, config, where),
+        images=images,
+        config=config,
+        out=out,
+        origin=_origin(config, images, start) | (provenance or {}),
+        device=where,
+        on_event=on_event,
         should_stop=should_stop,
     )
+    if validation:
+        training.keep_best(validation)
+    else:
+        training.keep_last()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _NetworkTraining:
+    """A network that is ready to be trained, and where it goes then."""
+
+    network: DenseNetwork
+    described: NetworkConfig
+    """What the checkpoint's header will say, but for the threshold, which suits the weights."""
+    loss: Callable[[int], Tensor]
+    """Of a step."""
+    images: Sequence[LabelledImage]
+    config: NetworkTrainConfig
+    out: Path
+    origin: dict[str, Any]
+    device: torch.device
+    on_event: Callable[[str], None]
+    should_stop: Callable[[], bool]
+
+    @property
+    def state(self) -> Path:
+        """The file from which an interrupted training goes on."""
+        return self.out.with_suffix(".state")
+
+    def keep_last(self) -> None:
+        """Train, and write the last weights."""
+        weights = fit(
+            self.network,
+            self.loss,
+            self.config.fit,
+            state=self.state,
+            on_progress=self._report,
+            should_stop=self.should_stop,
+        )
+        save_checkpoint(network_checkpoint(self._finished(weights), weights, self.origin), self.out)
+
+    def keep_best(self, validation: Sequence[LabelledImage]) -> None:
+        """Train, and write the weights whose AJI on other images is the highest."""
+
+        def keep(best: Best) -> None:
+            name = self.config.method
+            self.on_event(f"{name}: step {best.step}  validation AJI {best.score:.4f}, the best so far")
+            # The score is kept in the file: an interrupted training goes on from it, see `_known_score`.
+            measured = {"validation": {"aji": best.score, "step": best.step, "images": len(validation)}}
+            described = self._finished(best.weights)
+            save_checkpoint(network_checkpoint(described, best.weights, self.origin | measured), self.out)
+
+        fit_keeping_best(
+            self.network,
+            self.loss,
+            self.config.fit,
+            state=self.state,
+            every=self.config.validate_every,
+            measure=lambda weights: mean_aji(self._finished(weights), weights, validation, self.device),
+            on_best=keep,
+            known=_known_score(self.out, self.state),
+            on_progress=self._report,
+            should_stop=self.should_stop,
+        )
+
+    def _report(self, progress: Progress) -> None:
+        self.on_event(progress.line(self.config.method, self.config.fit.steps))
+
+    def _finished(self, weights: dict[str, Tensor]) -> NetworkConfig:
+        return with_threshold(self.described, weights, self.images, self.device)
 
 
 def mean_aji(
@@ -256,6 +305,6 @@ def _origin(config: NetworkTrainConfig, images: Sequence[LabelledImage], start: 
     return origin_of(
         config,
         images=[sample.name for sample in images],
-        nuclei=sum(len(np.unique(sample.labels[sample.labels > 0])) for sample in images),
+        nuclei=count_nuclei(images),
         denoiser={"sha256": start.sha256, **start.provenance} if start else None,
     )

@@ -39,7 +39,7 @@ from wsinuc.separation.settings import WatershedSettings
 from wsinuc.workflows.data.training_set import check_annotation
 from wsinuc.workflows.evaluate.run import evaluate, predict_labels
 from wsinuc.workflows.train.ddpm import load_extractor
-from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble
+from wsinuc.workflows.train.ensemble import EnsembleFitConfig, fit_ensemble, give_back_background
 from wsinuc.workflows.train.pixel_table import IGNORED, PixelTable, SamplingConfig, collect_pixels
 from wsinuc.workflows.train.sweep_report import SweepScore, draw_scores, write_scores
 from wsinuc.workflows.train.threshold import best_level
@@ -229,9 +229,7 @@ def _trials(
     ):
         columns = feature_columns(extractor, features)
         ensemble = fit_ensemble(table, shape, config.fit, seed=config.seed, columns=columns, device=device)
-        with torch.no_grad():
-            # Background was thinned for the training; its logit gets back what that took (log of the share).
-            ensemble.third_bias[..., 0] -= math.log(config.sampling.background_share)
+        give_back_background(ensemble, config.sampling.background_share)
         wanted = held_out.classes.numpy()
         mean_iou, dice = pixel_scores(wanted, verdicts(_probabilities(ensemble, held_out, columns), wanted), classes)
         score = SweepScore(

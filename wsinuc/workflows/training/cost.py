@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from wsinuc.workflows.training.run import TrainingSettings
+from wsinuc.workflows.training.session import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,31 +7,21 @@ weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from wsinuc.datasets.base import LabelledImage
-from wsinuc.models.training.loop import FitConfig, Inspection
+from wsinuc.models.training.loop import Inspection
+from wsinuc.workflows.training.session import TrainingSettings
+from wsinuc.workflows.training.step_loss import StepLoss
 
 SEED = 7_919
 """Added to the seed of a training, so that held-out patches are never training patches."""
 PATCHES = 64
 """About so many are measured."""
-
-
-class Measured(Protocol):
-    """Settings of a training whose held-out loss is measured."""
-
-    @property
-    def fit(self) -> FitConfig: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def validate_every(self) -> int: ...
 
 
 def drawn_apart(count: int, share: float, seed: int) -> list[int]:
@@ -52,13 +42,13 @@ def set_apart(images: Sequence[LabelledImage], share: float, seed: int) -> tuple
     return learned, [i for i, image in enumerate(images) if image.name in apart] or learned
 
 
-def held_out_loss(loss: Callable[[int], Tensor], size: int, config: Measured, device: str) -> Inspection:
-    """The measurement as part of a training: ``loss`` is the mean loss of its part k, of ``size`` held-out patches."""
-    parts = max(1, PATCHES // size)
+def held_out_loss(loss: StepLoss[Any], config: TrainingSettings) -> Inspection:
+    """The measurement as part of a training: the mean of ``loss`` over the parts of about `PATCHES` patches."""
+    parts = max(1, PATCHES // loss.size)
 
     @torch.no_grad()
     def measure(step: int) -> float:
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=config.fit.bf16):
+        with torch.autocast(torch.device(loss.device).type, dtype=torch.bfloat16, enabled=config.fit.bf16):
             return sum(float(loss(part)) for part in range(parts)) / parts
 
     return Inspection(max(1, config.validate_every // config.batch), measure)

@@ -7,9 +7,10 @@ becomes (`Training`). What is the same for all lies here: resuming, measuring, s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,57 +18,16 @@ from torch import Tensor, nn
 import wsinuc
 from wsinuc.errors import CheckpointError
 from wsinuc.models.checkpoints.checkpoint import Checkpoint, save_checkpoint
-from wsinuc.models.training.loop import FitConfig, Inspection, Progress, fit
-from wsinuc.models.training.processes import ALONE, Processes
+from wsinuc.models.training.loop import Inspection, fit
 from wsinuc.workflows.training.files import draw_training
+from wsinuc.workflows.training.held_out import held_out_loss
+from wsinuc.workflows.training.session import UNATTENDED, Session, TrainingSettings
+from wsinuc.workflows.training.step_loss import StepLoss
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-
-Network = TypeVar("Network", bound=nn.Module)
-
-
-class TrainingSettings(Protocol):
-    """The settings of any training that this skeleton runs."""
-
-    @property
-    def patch(self) -> int: ...
-    @property
-    def batch(self) -> int: ...
-    @property
-    def fit(self) -> FitConfig: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def sample_every(self) -> int: ...
-    @property
-    def validate_every(self) -> int: ...
-    def identity(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """Where a training runs, who hears of it and who may stop it."""
-
-    device: str = "cpu"
-    on_progress: Callable[[Progress], None] | None = None
-    """Given each line of the log."""
-    should_stop: Callable[[], bool] = lambda: False
-    """Asked after each step; stops early, with the state saved and the weights so far written."""
-    processes: Processes = ALONE
-    """Those that share the batch."""
-
-
-UNATTENDED = Session()
-"""On the CPU, in one process, told to nobody and never stopped."""
-
-
-class Loss(Protocol):
-    """The loss of one part of a step, and that of any n images, for finding out what fits into memory."""
-
-    def __call__(self, part: int) -> Tensor: ...
-    def trial(self, count: int) -> Tensor: ...
+__all__ = ["UNATTENDED", "Session", "Training", "TrainingSettings", "origin_of", "run_training", "take_weights"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,9 +36,11 @@ class Training:
 
     network: nn.Module
     """On its device, with its first weights."""
-    loss: Loss
+    loss: StepLoss[Any]
     checkpoint: Callable[[dict[str, Tensor]], Checkpoint]
     """From averaged weights, when the training has ended or measured its best loss."""
+    held_out: StepLoss[Any] | None = None
+    """The loss of what is not learned from, to be measured as the training goes; None measures none."""
     inspections: Sequence[Inspection] = ()
     start_sha256: str = ""
     """Of the file that the first weights come from; a training that is continued must have the same."""
@@ -105,31 +67,29 @@ def run_training(training: Training, out: Path, config: TrainingSettings, sessio
     TrainingError
         The loss is no number any more.
     """
-    average = fit(
-        training.network,
-        training.loss,
-        config.fit,
-        state=out.with_suffix(".state"),
-        on_progress=session.on_progress,
-        should_stop=session.should_stop,
-        images=config.batch,
-        settings=config.identity() | {"init": training.start_sha256},
-        inspections=training.inspections,
-        on_best=training.on_best,
-        processes=session.processes,
-        trial=training.loss.trial,
-    )
+    with ExitStack() as stack:
+        stack.enter_context(training.loss)
+        inspections = list(training.inspections)
+        if training.held_out is not None:
+            inspections.append(held_out_loss(stack.enter_context(training.held_out), config))
+        average = fit(
+            training.network,
+            training.loss,
+            config.fit,
+            state=out.with_suffix(".state"),
+            on_progress=session.on_progress,
+            should_stop=session.should_stop,
+            images=config.batch,
+            settings=config.identity() | {"init": training.start_sha256},
+            inspections=inspections,
+            on_best=training.on_best,
+            processes=session.processes,
+            trial=training.loss.trial,
+        )
     # All processes have the same average; one of them writes it.
     if session.processes.main:
         save_checkpoint(training.checkpoint(average), out)
         draw_training(out.with_suffix(".jsonl"), out.with_suffix(".png"), loss=training.curve)
-
-
-def on_device(network: Network, device: torch.device | str) -> Network:
-    """The network itself, moved to a device, its weights in the memory order that convolutions are quick with."""
-    network.to(device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in PyTorch's stubs
-    return network
 
 
 def take_weights(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, kind: str, remedy: str) -> None:

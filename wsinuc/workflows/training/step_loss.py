@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wsinuc.datasets.sampling.patches import Prefetcher
 from wsinuc.models.training.loop import part_size
-from wsinuc.workflows.training.run import Session, TrainingSettings
+from wsinuc.workflows.training.session import Session, TrainingSettings
 
 Batch = TypeVar("Batch")
 _THREADS = 4  # that cut patches while a GPU computes

@@ -11,7 +11,7 @@ import click
 from wsinuc_cli.commands.classify.results import FIELDS as RESULT_FIELDS
 from wsinuc_cli.commands.classify.results import check_options, classify_results, scores_table
 from wsinuc_cli.help.sections import SectionedCommand
-from wsinuc_cli.options.common import device_option
+from wsinuc_cli.options.common import device_option, seed_option
 from wsinuc_cli.options.images import FILE, condition_options
 from wsinuc_cli.options.overlay import given_options, overlaid
 from wsinuc_cli.progress.training import log_option, telling
@@ -20,7 +20,7 @@ from wsinuc_cli.texts.next_command import measuring_command
 from wsinuc_cli.texts.training_cost import echo_cost
 
 if TYPE_CHECKING:
-    from wsinuc.workflows.classify.run import PointSet
+    from wsinuc.workflows.classify.run import PointSet, PointTrainConfig
 
 FIELDS = {name: name for name in ("folds", "permutations", "seed")}
 """Option -> the field of `PointTrainConfig` that it sets."""
@@ -84,7 +84,7 @@ FIELDS = {name: name for name in ("folds", "permutations", "seed")}
     is_flag=True,
     help="Also learn a small network that sees what lies around each nucleus: for thousands of points, in minutes.",
 )
-@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@seed_option
 @log_option
 @click.option(
     "--dry-run", is_flag=True, help="With DATA: check every file, say what would be learned and what it takes; stop."
@@ -141,13 +141,9 @@ def _classify_data(context: click.Context, data: str, options: dict[str, Any]) -
     """Points to a checkpoint."""
     from wsinuc.datasets.base import parse_conditions
     from wsinuc.own_files import check_place
-    from wsinuc.workflows.classify.learn_maps import MapsConfig
-    from wsinuc.workflows.classify.run import PointTrainConfig, gather_points, train_points
+    from wsinuc.workflows.classify.run import gather_points, train_points
 
-    config = overlaid(PointTrainConfig(), FIELDS, given_options(context))
-    if options["network"]:
-        # The maps of an image in another stain would have to be made anew, and the network knows other stains already.
-        config = replace(config, network=MapsConfig(seed=config.seed), views=0)
+    config = _train_config(given_options(context), network=options["network"])
     output = options["output"]
     model = options["model"]
     device = options["device"]
@@ -180,6 +176,18 @@ def _classify_data(context: click.Context, data: str, options: dict[str, Any]) -
         echo_text(scores_table(scores, "Images that the classifier has not seen"))
     after = measuring_command(data, options, output)
     echo(f"Written to {output}. Next: {after}")
+
+
+def _train_config(given: dict[str, Any], *, network: bool) -> PointTrainConfig:
+    """The settings of a training on points, with what was given."""
+    from wsinuc.workflows.classify.learn_maps import MapsConfig
+    from wsinuc.workflows.classify.run import PointTrainConfig
+
+    config = overlaid(PointTrainConfig(), FIELDS, given)
+    if network:
+        # The maps of an image in another stain would have to be made anew, and the network knows other stains already.
+        config = replace(config, network=MapsConfig(seed=config.seed), views=0)
+    return config
 
 
 def _describe(points: PointSet, model: str) -> None:

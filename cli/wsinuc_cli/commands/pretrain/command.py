@@ -10,7 +10,7 @@ import click
 from wsinuc.own_files import check_place
 from wsinuc_cli.commands.pretrain.settings import LEFT_OUT, METHODS, OWNERS, pretrain_config
 from wsinuc_cli.help.sections import INPUT, SectionedCommand, option_in
-from wsinuc_cli.options.common import device_option
+from wsinuc_cli.options.common import checkpoint_option, device_option, dry_run_option, seed_option
 from wsinuc_cli.options.images import condition_options, split_options
 from wsinuc_cli.options.overlay import given_options, refuse_foreign
 from wsinuc_cli.progress.training import log_option
@@ -20,7 +20,7 @@ FILE = click.Path(path_type=Path)
 
 @click.command(cls=SectionedCommand)
 @click.argument("sources", nargs=-1, required=True, metavar="DATA...")
-@click.option("-o", "--output", required=True, type=FILE, help="Checkpoint to write (.safetensors).")
+@checkpoint_option
 @click.option(
     "--method",
     type=click.Choice(METHODS),
@@ -87,7 +87,7 @@ FILE = click.Path(path_type=Path)
     metavar="SHARE",
     help="[nudiff-image] How often a structure is left out.",
 )
-@click.option("--seed", type=int, help="Seed of everything that is drawn at random.")
+@seed_option
 @log_option
 @click.option("--memory", default=4.0, show_default=True, metavar="GIB", help="[ddpm] Memory for pixels.")
 @click.option("--held-out", type=float, metavar="SHARE", help="Share of the images kept for the held-out loss.")
@@ -104,9 +104,7 @@ FILE = click.Path(path_type=Path)
     help="Images seen between two grids of samples; 0: never.",
 )
 @device_option
-@click.option(
-    "--dry-run", is_flag=True, help="Check every file, say what would be trained and what it takes; then stop."
-)
+@dry_run_option("trained")
 @click.pass_context
 def pretrain(
     context: click.Context, /, sources: tuple[str, ...], output: Path, method: str, preset: str, **options: Any

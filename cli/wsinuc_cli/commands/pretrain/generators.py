@@ -73,15 +73,15 @@ def _describe(
     method: str, data: TrainingSet, config: Any, device: str, processes: int, text_encoder: TextEncoder | None
 ) -> None:
     """What is trained, on what, and what it takes."""
+    from wsinuc.workflows.data.training_set import count_nuclei
     from wsinuc.workflows.generators.cost import estimate_generator, estimate_joint
     from wsinuc.workflows.training.cost import cost_of_steps
 
-    nuclei = sum(len(set(image.labels[image.labels > 0].tolist())) for image in data.images)
     field = config.patch * config.mpp
     patches = sum(image.labels.size * image.mpp**2 for image in data.images) / field**2
     echo(
-        f"{method}: {len(data.images)} images, {nuclei:,} nuclei, {patches:,.0f} patches of {config.patch} px at "
-        f"{config.mpp:g} um/px side by side"
+        f"{method}: {len(data.images)} images, {count_nuclei(data.images):,} nuclei, "
+        f"{patches:,.0f} patches of {config.patch} px at {config.mpp:g} um/px side by side"
     )
     text = f"{config.fit.steps} steps of {config.batch} patches: {config.images_seen:,} images on {device}"
     if method == "cosyn":

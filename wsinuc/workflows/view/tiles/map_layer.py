@@ -12,8 +12,8 @@ from wsinuc.grid import Box
 from wsinuc.nuclei.table import Frame
 from wsinuc.workflows.maps.colours import coloured_squares
 from wsinuc.workflows.maps.grid import MapGrid, Sums
+from wsinuc.workflows.maps.nuclei_map import NucleiMap
 from wsinuc.workflows.maps.quantity import DENSITY, SHARE, Quantity
-from wsinuc.workflows.maps.run import NucleiMap
 from wsinuc.workflows.view.tiles.map_choice import MapChoice
 from wsinuc.workflows.view.tiles.style import Paint
 
